@@ -1,0 +1,78 @@
+"""The gateway's branch of the error tree: what it cannot do now, and what an operator must mend.
+
+The root, and the errors about inputs, are in `protocols.errors`. Foreign exceptions (redis, aiohttp, ssl, OS) are
+turned into these where they enter, with the cause kept.
+"""
+
+from protocols.errors import InputError, RhoPushError
+
+__all__ = [
+    "BadSetting",
+    "CredentialError",
+    "IdempotencyConflict",
+    "InputError",
+    "PerhapsAccepted",
+    "QueueFull",
+    "RhoPushError",
+    "StoreDown",
+    "TooManyRequests",
+]
+
+
+class BadSetting(RhoPushError):
+    """A setting is unknown or wrong. The command ends with one line and exit status 2."""
+
+    code = "bad_setting"
+    label = "bad_setting"
+
+
+class CredentialError(RhoPushError):
+    """A provider's key, certificate or account cannot be read or used."""
+
+    code = "bad_credential"
+    label = "bad_credential"
+
+
+class StoreDown(RhoPushError):
+    """Redis did not answer, or refused. Nothing was accepted."""
+
+    status = 503
+    code = "store_unavailable"
+    label = "store_down"
+    retryable = True
+
+
+class PerhapsAccepted(StoreDown):
+    """The append was sent and its answer lost, and its marker could not be read in time.
+
+    The caller gets 503 with the ping's id: asking for that id later tells whether it was accepted.
+    """
+
+    code = "perhaps_accepted"
+    label = "perhaps_accepted"
+
+
+class QueueFull(RhoPushError):
+    """The ingest backlog is over `limits.queue_pings` or `limits.queue_bytes`."""
+
+    status = 503
+    code = "queue_full"
+    label = "queue_full"
+    retryable = True
+
+
+class TooManyRequests(RhoPushError):
+    """A caller is over a rate limit."""
+
+    status = 429
+    code = "too_many_requests"
+    label = "rate_limited"
+    retryable = True
+
+
+class IdempotencyConflict(RhoPushError):
+    """The Idempotency-Key was used before with another body."""
+
+    status = 409
+    code = "idempotency_conflict"
+    label = "idempotency_conflict"

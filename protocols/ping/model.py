@@ -1,0 +1,50 @@
+"""The one message type: everything behind the doors speaks of a `Ping`."""
+
+from typing import Any, Final
+
+import msgspec
+
+ALL_SOURCES: Final = "all"
+"""The source name that means: sync every source. Only a convention of the devices (contract §1.2)."""
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A push for the devices of one or many users, as accepted by a door.
+
+    Stored in the queue as a msgpack array, so fields are only ever appended, each with a default.
+
+    Attributes:
+        id: 32 lower-case hex digits: 28 of the batch it was appended with, 4 of its place there.
+        accepted_ms: epoch milliseconds at the door; times to live count from here.
+        users: logins, in the caller's order, without repeats. Empty where the list is kept beside (a broadcast).
+        sources: names of sources to sync; `("all",)` for every source; empty for none.
+        message: the alert: text, or any JSON (passed on to legacy devices as it is).
+        title: alert title.
+        badge: number on the icon; 0 clears it.
+        sound: sound file's name.
+        vibrate: milliseconds.
+        ttl_s: time to live in seconds; None: the setting decides.
+        priority: "high" or "normal"; None: by content.
+        collapse_id: at most 64 bytes; None: the ping's id.
+        apns: raw additions to the APNs payload.
+        fcm: raw additions to the FCM message.
+        reply_to: Redis channel on which a waiting door hears of the end of this ping.
+        door: which door it came through ("rest", "resque", "event", "python").
+    """
+
+    id: str = ""
+    accepted_ms: int = 0
+    users: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    message: Any = None
+    title: str | None = None
+    badge: int | None = None
+    sound: str | None = None
+    vibrate: int | None = None
+    ttl_s: int | None = None
+    priority: str | None = None
+    collapse_id: str | None = None
+    apns: dict[str, Any] | None = None
+    fcm: dict[str, Any] | None = None
+    reply_to: str | None = None
+    door: str = "rest"
