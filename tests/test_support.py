@@ -1,0 +1,51 @@
+"""The fixtures themselves: what every other test stands on."""
+
+from redis.asyncio import Redis
+
+from tests.support.redis import RedisServer
+from tests.support.rhoconnect import android, apple, lay_admin, lay_user, lay_users
+
+
+async def test_each_test_begins_with_an_empty_store(redis_client: Redis) -> None:
+    assert await redis_client.dbsize() == 0
+    await redis_client.set("left", "behind")
+
+
+async def test_what_a_test_left_is_gone(redis_client: Redis) -> None:
+    assert await redis_client.exists("left") == 0
+
+
+async def test_both_kinds_of_store_are_what_they_say(redis_client: Redis, redis_server: RedisServer) -> None:
+    facts = await redis_client.info("server")
+    assert facts.get("server_name", "redis") == redis_server.kind
+    assert facts["tcp_port"] == 0
+
+
+async def test_a_device_is_one_key_a_field_and_absent_fields_have_none(redis_client: Redis) -> None:
+    await lay_user(redis_client, "bob", [apple("abcd", client_id="c1", phone_id="", port=None)])
+    keys = sorted(map(bytes.decode, await redis_client.keys("client:c1:*")))
+    fields = "app_id device_pin device_push_type device_type phone_id rho__id user_id"
+    assert keys == [f"client:c1:{name}" for name in fields.split()]
+    assert await redis_client.get("client:c1:phone_id") == b""
+    assert await redis_client.get("client:c1:user_id") == b"bob"
+    assert await redis_client.smembers("user:bob:clients") == {b"c1"}
+    assert await redis_client.smembers("app:application:users") == {b"bob"}
+
+
+async def test_many_users_and_an_admin(redis_client: Redis) -> None:
+    await lay_users(redis_client, {f"u{n}": [android(f"token{n}")] for n in range(1500)})
+    await lay_admin(redis_client, "secret", password="pw")
+    assert await redis_client.scard("app:application:users") == 1500
+    assert await redis_client.get("client:count") == b"1500"
+    assert await redis_client.get("api_token:secret:user_id") == b"rhoadmin"
+    assert await redis_client.get("user:rhoadmin:admin") == b"1"
+
+
+def test_an_append_only_store_keeps_its_data_over_a_restart() -> None:
+    with RedisServer("valkey", persist=True, options={"appendfsync": "always"}) as server:
+        with server.client() as client:
+            client.set("kept", "yes")
+        server.kill()
+        server.start()
+        with server.client() as client:
+            assert client.get("kept") == b"yes"
