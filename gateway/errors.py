@@ -11,6 +11,7 @@ __all__ = [
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
+    "LinkDown",
     "PerhapsAccepted",
     "QueueFull",
     "RhoPushError",
@@ -31,6 +32,15 @@ class CredentialError(RhoPushError):
 
     code = "bad_credential"
     label = "bad_credential"
+
+
+class LinkDown(RhoPushError):
+    """A provider could not be reached, or what answered there does not speak HTTP/2 over trusted TLS."""
+
+    status = 503
+    code = "provider_unreachable"
+    label = "link_down"
+    retryable = True
 
 
 class StoreDown(RhoPushError):

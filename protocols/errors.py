@@ -35,6 +35,13 @@ class RhoPushError(Exception):
         self.field = field
 
 
+class WrongState(RhoPushError):
+    """A protocol machine was asked for what its state does not allow: a mistake in this program."""
+
+    code = "wrong_state"
+    label = "wrong_state"
+
+
 class InputError(RhoPushError):
     """Something that was sent to us is wrong; the caller must change it."""
 
