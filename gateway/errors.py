@@ -86,3 +86,59 @@ class IdempotencyConflict(RhoPushError):
     status = 409
     code = "idempotency_conflict"
     label = "idempotency_conflict"
+
+
+class TooSlow(InputError):
+    """A caller did not send its whole body in time."""
+
+    status = 408
+    code = "too_slow"
+    label = "too_slow"
+    retryable = True
+
+
+class NotFound(InputError):
+    """No such route, ping, user or client."""
+
+    status = 404
+    code = "not_found"
+    label = "not_found"
+
+
+class NotAllowed(InputError):
+    """The settings do not let this caller do this (`auth.devices: off`)."""
+
+    status = 403
+    code = "not_allowed"
+    label = "not_allowed"
+
+
+class ApiTokenRefused(InputError):
+    """No API token that exists, or one whose user is no admin. In RhoConnect's status and words (contract §1.1)."""
+
+    status = 422
+    code = "api_token_refused"
+    label = "api_token_refused"
+
+
+class NotAuthenticated(InputError):
+    """A device's call without a session (contract §2.1)."""
+
+    status = 401
+    code = "not_authenticated"
+    label = "not_authenticated"
+
+
+class LoginRefused(NotAuthenticated):
+    """A login that does not exist or whose password is wrong (contract §2, §2.1)."""
+
+    code = "login_refused"
+    label = "login_refused"
+
+
+class RecordRefused(InputError):
+    """A user that cannot be created, with RhoConnect's status and words (contract §2: 500)."""
+
+    status = 500
+    code = "record_refused"
+    label = "record_refused"
