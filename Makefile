@@ -1,0 +1,53 @@
+# Every command builds what it needs; running one again is quick. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SCENARIOS ?= push endtoend
+# Not $(BIN)/pip: the virtual environment may have been made without one (see below).
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## Start everything embedded, with simulated phones; Ctrl-C ends it
+	@exec $(BIN)/rhopush demo
+
+test: $(VENV)/installed-dev ## Install what the tests need, run them all (ARGS="-k word tests/...")
+	@tools/debian-packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed-dev ## Lint, format, types, import walls, house rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/house_rules.py
+
+format: $(VENV)/installed-dev ## Put the code in the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed-dev ## The benchmark report (SCENARIOS="push endtoend")
+	@$(BIN)/rhopush bench $(SCENARIOS) $(ARGS)
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find gateway protocols tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# The installation is editable: it follows the source, and is made again only when pyproject.toml changes.
+$(VENV)/installed: pyproject.toml | $(VENV)/made
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/made
+	$(PIP_INSTALL) --editable '.[test,check]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/made:
+	@tools/make-venv $(PYTHON) $(VENV)
+	@touch $@

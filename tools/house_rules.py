@@ -1,0 +1,204 @@
+"""The house's own rules, those that no linter knows. `make check` runs this; each breach is printed.
+
+| rule | why |
+| --- | --- |
+| a function's body has at most 60 lines, and nine in ten at most 25 | what fits on a screen is read |
+| a file has fewer than 500 lines | one subject a file |
+| no waiver comment for a linter or type checker | restructure instead |
+| `protocols/` does no I/O, knows no clock and no chance | a test drives it with values, and so can a reader |
+| only `protocols/http2/` knows ngh2 | it is young: one place to change |
+| Redis key names only in `gateway/store/keys.py` | one look tells what is in Redis |
+| the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
+
+Imports between the rooms of `gateway/` are import-linter's part (pyproject.toml).
+"""
+
+import ast
+import re
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+BODY_LINES_MAX = 60
+BODY_LINES_P90 = 25
+FILE_LINES_MAX = 499
+ROOMS = ("gateway", "protocols", "tests", "tools", "benchmarks", "deploy")
+KEYS_HOME = "gateway/store/keys.py"
+
+WAIVER = re.compile(r"#\s*(noqa|type:\s*ignore|pragma:|fmt:\s*(off|skip)|mypy:|ruff:|pylint:|pyright:)")
+NETWORK = {
+    "aiohttp",
+    "http",
+    "redis",
+    "select",
+    "selectors",
+    "socket",
+    "socketserver",
+    "ssl",
+    "urllib.request",
+}
+SYSTEM = {"multiprocessing", "os", "pathlib", "signal", "subprocess", "tempfile", "threading"}
+LOOP = {"asyncio", "concurrent", "uvloop"}
+CLOCK_AND_CHANCE = {"random", "secrets", "time"}
+IMPURE_MODULES = NETWORK | SYSTEM | LOOP | CLOCK_AND_CHANCE | {"gateway"}
+TODAY = {"datetime.now", "datetime.utcnow", "datetime.today", "datetime.datetime.now", "date.today"}
+IMPURE_CALLS = TODAY | {"open", "input", "print", "uuid1", "uuid4", "uuid.uuid1", "uuid.uuid4"}
+KEY_PREFIX = re.compile(r"(rhopush|user|client|api_token|app|resque):(\w|$)")
+
+
+class Breach(NamedTuple):
+    """One place where a rule is broken."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+class Source(NamedTuple):
+    """One Python file, parsed. `path` is relative to the root and has forward slashes."""
+
+    path: str
+    text: str
+    tree: ast.Module
+
+    def in_room(self, *rooms: str) -> bool:
+        """Whether the file lies under one of these folders (or is it)."""
+        return any(self.path == room or self.path.startswith(f"{room}/") for room in rooms)
+
+
+def sources(root: Path) -> Iterator[Source]:
+    """Each Python file of the rooms."""
+    for room in ROOMS:
+        for file in sorted((root / room).rglob("*.py")):
+            text = file.read_text()
+            yield Source(file.relative_to(root).as_posix(), text, ast.parse(text))
+
+
+def body_lengths(source: Source) -> Iterator[tuple[str, int, int]]:
+    """Name, line and length of each function's body, without its docstring."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            yield node.name, node.lineno, length
+
+
+def long_bodies(source: Source) -> Iterator[Breach]:
+    """Functions that are too long."""
+    for name, line, length in body_lengths(source):
+        if length > BODY_LINES_MAX:
+            yield Breach(source.path, line, f"{name} has a body of {length} lines, at most {BODY_LINES_MAX}")
+
+
+def long_files(source: Source) -> Iterator[Breach]:
+    """Files that are too long."""
+    lines = source.text.count("\n")
+    if lines > FILE_LINES_MAX:
+        yield Breach(source.path, lines, f"the file has {lines} lines, at most {FILE_LINES_MAX}")
+
+
+def waivers(source: Source) -> Iterator[Breach]:
+    """Comments that switch a checker off. Strings may speak of them."""
+    lines = iter(source.text.splitlines(keepends=True))
+    for token in tokenize.generate_tokens(lambda: next(lines, "")):
+        if token.type == tokenize.COMMENT and WAIVER.match(token.string):
+            yield Breach(source.path, token.start[0], f"a waiver: {token.string}")
+
+
+def imports(source: Source) -> Iterator[tuple[str, int]]:
+    """Each absolute module name that is imported, with its line; `from a import b` gives both a and a.b."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            yield node.module, node.lineno
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def impure_imports(source: Source) -> Iterator[Breach]:
+    """Modules in `protocols/` that do I/O, read a clock or throw dice."""
+    if source.in_room("protocols"):
+        for name, line in imports(source):
+            if name in IMPURE_MODULES or name.partition(".")[0] in IMPURE_MODULES:
+                yield Breach(source.path, line, f"protocols/ imports {name}")
+
+
+def impure_calls(source: Source) -> Iterator[Breach]:
+    """Calls in `protocols/` that do I/O, read a clock or throw dice without an import that tells."""
+    if source.in_room("protocols"):
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in IMPURE_CALLS:
+                yield Breach(source.path, node.lineno, f"protocols/ calls {ast.unparse(node.func)}")
+
+
+def strangers_to_ngh2(source: Source) -> Iterator[Breach]:
+    """Modules of ours outside `protocols/http2/` that import ngh2."""
+    if source.in_room("gateway", "protocols") and not source.in_room("protocols/http2"):
+        for name, line in imports(source):
+            if name.partition(".")[0] == "ngh2":
+                yield Breach(source.path, line, "only protocols/http2 imports ngh2")
+
+
+def key_literals(source: Source) -> Iterator[Breach]:
+    """Names of Redis keys outside their one home. Docstrings may speak of them."""
+    if not source.in_room("gateway") or source.path == KEYS_HOME:
+        return
+    docstrings = {node.value for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and node not in docstrings:
+            text = node.value.decode(errors="replace") if isinstance(node.value, bytes) else node.value
+            if isinstance(text, str) and KEY_PREFIX.match(text):
+                yield Breach(source.path, node.lineno, f"the Redis key {text!r} belongs in {KEYS_HOME}")
+
+
+RULES = (
+    *(long_bodies, long_files, waivers),
+    *(impure_imports, impure_calls, strangers_to_ngh2, key_literals),
+)
+
+
+def nine_in_ten(found: list[Source]) -> Iterator[Breach]:
+    """The 90th percentile of all bodies of the product."""
+    product = (source for source in found if source.in_room("gateway", "protocols"))
+    lengths = sorted(length for source in product for _, _, length in body_lengths(source))
+    p90 = lengths[len(lengths) * 9 // 10] if lengths else 0
+    if p90 > BODY_LINES_P90:
+        yield Breach(
+            "gateway, protocols", 0, f"one body in ten has {p90} lines or more, {BODY_LINES_P90} at most"
+        )
+
+
+def unexplained_version(root: Path) -> Iterator[Breach]:
+    """A version without a section in the changelog."""
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    if f"\n## [{version}]" not in (root / "CHANGELOG.md").read_text():
+        yield Breach("CHANGELOG.md", 1, f"no section [{version}], which is the version in pyproject.toml")
+
+
+def breaches(root: Path) -> Iterator[Breach]:
+    """Every breach in the tree."""
+    found = list(sources(root))
+    for source in found:
+        for rule in RULES:
+            yield from rule(source)
+    yield from nine_in_ten(found)
+    yield from unexplained_version(root)
+
+
+def main() -> int:
+    """Print the breaches; 1 if there are any."""
+    found = list(breaches(Path(__file__).parents[1]))
+    for breach in found:
+        print(breach)
+    print(f"house rules: {len(found)} breaches" if found else "house rules: kept")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
