@@ -1,0 +1,55 @@
+"""A relay between a sender and the gateway that keeps what went over the wire in either direction.
+
+The senders stay as their documentation has them; what they were answered is read from the wire.
+"""
+
+import asyncio
+from typing import Self
+
+
+class Wiretap:
+    """Relays every connection made to `url` and keeps the bytes: `sent` by the clients, `answered` to them."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self.sent = b""
+        self.answered = b""
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        assert self._server is not None, "use it as a context manager"
+        return "http://127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+
+        async def up() -> None:
+            while chunk := await reader.read(65536):
+                self.sent += chunk
+                far_writer.write(chunk)
+            far_writer.write_eof()
+
+        async def down() -> None:
+            while chunk := await far_reader.read(65536):
+                self.answered += chunk
+                writer.write(chunk)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(up())
+                tasks.create_task(down())
+        finally:
+            for end in (writer, far_writer):
+                end.close()
+                await end.wait_closed()
