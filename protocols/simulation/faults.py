@@ -1,0 +1,200 @@
+"""Scripted faults: one small language for Python, the command line and tests.
+
+A fault is written `WHAT[=ARGUMENT][:WHO]`, on the command line with the provider before it
+(`apns:410:token=dead`). WHAT is a word of `ACTS`, an HTTP status, or a reason by the provider's own name
+(`Unregistered`, `QUOTA_EXCEEDED`). WHO narrows it, by commas: `token=PREFIX` (or the bare prefix), `after=N`
+(not for the first N requests), `every=N` (only each Nth), `next=N` (N times, then never again).
+
+The first fault that matches a request decides; each counts only the requests its token prefix fits.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final, NamedTuple
+
+from protocols.errors import InvalidField
+
+
+class Act(Enum):
+    """What is done with one request."""
+
+    SEND = "send"  # the answer goes out
+    DELAY = "delay"  # the answer goes out later
+    SILENCE = "silence"
+    REFUSE = "refuse"
+    RESET = "reset"
+    GOAWAY = "goaway"
+    CUT = "cut"
+    LIMIT = "limit"
+
+
+class ActRule(NamedTuple):
+    """How a word of the fault language is read.
+
+    Attributes:
+        takes: what the argument means; "" where there is none.
+        default: the argument where none is written.
+        number: the argument is a whole number, 0 or more.
+        once: happens once unless `next=` or `every=` says otherwise: an endless GOAWAY would let nothing through.
+        help: one line for `--help`.
+    """
+
+    takes: str
+    default: str
+    number: bool
+    once: bool
+    help: str
+
+
+ACTS: Final[dict[Act, ActRule]] = {
+    Act.DELAY: ActRule("MS", "1000", True, False, "answer rightly, but MS milliseconds late"),
+    Act.SILENCE: ActRule("", "", False, False, "never answer this request"),
+    Act.REFUSE: ActRule("", "", False, False, "RST_STREAM with REFUSED_STREAM: not processed (RFC 9113 §8.7)"),
+    Act.RESET: ActRule("CODE", "2", True, False, "RST_STREAM with an error CODE; 2 is INTERNAL_ERROR"),
+    Act.GOAWAY: ActRule(
+        "REASON", "Shutdown", False, True, "GOAWAY before this request: it and all later ones are not processed"
+    ),
+    Act.CUT: ActRule("", "", False, True, "cut the connection without a word"),
+    Act.LIMIT: ActRule("N", "1", True, True, "set SETTINGS_MAX_CONCURRENT_STREAMS to N, then answer rightly"),
+}
+"""The words that are no answers. An answer's own argument: milliseconds for 410 (its timestamp), else Retry-After s."""
+
+_WORDS: Final = {act.value: act for act in ACTS}
+
+
+class Fault(NamedTuple):
+    """One scripted fault, as read.
+
+    Attributes:
+        act: what happens; `SEND` for an answer with `reason`.
+        reason: the provider's name of the reason, for `SEND`.
+        argument: milliseconds, seconds, a code, a limit or a GOAWAY reason; None: not said.
+        token: the prefix that a device token must have; "" fits all.
+        after: how many fitting requests pass unharmed first.
+        every: only each Nth fitting request.
+        next: how many times it happens; None: without end.
+    """
+
+    act: Act
+    reason: str = ""
+    argument: str | None = None
+    token: str = ""
+    after: int = 0
+    every: int = 1
+    next: int | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The argument as a number; None where none was given."""
+        return int(self.argument) if self.argument is not None else None
+
+
+def parse_fault(text: str, answers: Mapping[str, str]) -> Fault:
+    """Read one fault, without its provider.
+
+    Args:
+        text: `WHAT[=ARGUMENT][:WHO]`.
+        answers: the words that mean an answer, each with the reason's full name.
+
+    Raises:
+        InvalidField: a word, number or selector is not understood; the message lists what is.
+    """
+    what, _, who = text.partition(":")
+    word, equals, argument = what.partition("=")
+    selectors = _parse_selectors(text, who)
+    if word in answers:
+        fault = Fault(Act.SEND, answers[word], _whole(text, argument) if equals else None)
+    elif word in _WORDS:
+        fault = _parse_act(text, _WORDS[word], argument if equals else None)
+        if ACTS[fault.act].once and not {"next", "every"} & selectors.keys():
+            selectors["next"] = "1"
+    else:
+        known = ", ".join([*_WORDS, *answers])
+        raise InvalidField(f"fault {text!r}: {word!r} is none of {known}", field="fault")
+    return fault._replace(
+        token=selectors.get("token", ""),
+        after=int(selectors.get("after", 0)),
+        every=max(1, int(selectors.get("every", 1))),
+        next=int(selectors["next"]) if "next" in selectors else None,
+    )
+
+
+def _parse_act(text: str, act: Act, argument: str | None) -> Fault:
+    rule = ACTS[act]
+    if argument is None:
+        return Fault(act, argument=rule.default or None)
+    if not rule.takes:
+        raise InvalidField(f"fault {text!r}: {act.value} takes no argument", field="fault")
+    return Fault(act, argument=_whole(text, argument) if rule.number else argument)
+
+
+def _parse_selectors(text: str, who: str) -> dict[str, str]:
+    selectors: dict[str, str] = {}
+    for part in filter(None, who.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            name, value = "token", part
+        if name not in ("token", "after", "every", "next"):
+            raise InvalidField(f"fault {text!r}: {name!r} is none of token, after, every, next", field="fault")
+        selectors[name] = value if name == "token" else _whole(text, value)
+    return selectors
+
+
+def _whole(text: str, value: str) -> str:
+    if not (value.isascii() and value.isdigit()):
+        raise InvalidField(f"fault {text!r}: {value!r} is no whole number", field="fault")
+    return value
+
+
+class FaultTable:
+    """The faults of one simulated provider, in the order in which they are tried. May change while it runs."""
+
+    def __init__(self, answers: Mapping[str, str], faults: Iterable[str] = ()) -> None:
+        self._answers = answers
+        self._rows: list[_Row] = []
+        for text in faults:
+            self.add(text)
+
+    def add(self, text: str) -> Fault:
+        """Append a fault, written as the module says (without a provider). Raises InvalidField."""
+        fault = parse_fault(text, self._answers)
+        self._rows.append(_Row(fault))
+        return fault
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        self._rows.clear()
+
+    def strike(self, token: str) -> Fault | None:
+        """Count one request for `token`; give the fault that it meets, if any."""
+        for row in self._rows:
+            if token.startswith(row.fault.token) and row.strikes():
+                return row.fault
+        return None
+
+
+class _Row:
+    __slots__ = ("done", "fault", "seen")
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.seen = 0
+        self.done = 0
+
+    def strikes(self) -> bool:
+        self.seen += 1
+        fault = self.fault
+        place = self.seen - fault.after
+        if place <= 0 or place % fault.every or (fault.next is not None and self.done >= fault.next):
+            return False
+        self.done += 1
+        return True
+
+
+def describe_faults() -> str:
+    """The table of words for `--help`, one a line."""
+    rows = [(act.value + (f"[={rule.takes}]" if rule.takes else ""), rule.help) for act, rule in ACTS.items()]
+    rows.append(("410[=MS]", "an answer by its status; for 410 the timestamp in epoch milliseconds"))
+    rows.append(("429[=S], 503[=S]", "an answer by its status, with Retry-After: S"))
+    rows.append(("REASON", "an answer by the provider's own name of the reason"))
+    return "\n".join(f"  {word:<17} {text}" for word, text in rows)

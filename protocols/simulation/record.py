@@ -1,0 +1,130 @@
+"""What a simulated provider says to a request, and what it writes down of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from protocols.simulation.faults import Act
+
+Header = tuple[bytes, bytes]
+
+SECRET_HEADERS: Final = frozenset({"authorization"})
+"""Never written down: a provider token would let the reader push."""
+
+
+class Summary(NamedTuple):
+    """What a person or an app gets of a push, the same for every provider.
+
+    Attributes:
+        alert: the text shown; None: nothing shown.
+        badge: the number on the icon.
+        sound: the sound's name.
+        vibrate: as sent (milliseconds, as text or number).
+        do_sync: names of the sources to sync.
+    """
+
+    alert: str | None = None
+    badge: int | None = None
+    sound: str | None = None
+    vibrate: str | int | None = None
+    do_sync: tuple[str, ...] = ()
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One request to a simulated provider, and the answer to it.
+
+    A recording exists to be compared with what was meant, so `token` is whole in the file; `repr` and `line` shorten it.
+
+    Attributes:
+        at_s: when the request was complete, epoch seconds.
+        provider: "apns" or "fcm".
+        connection: which connection of this simulator it came by, from 1.
+        token: the device token (for FCM also a topic or condition, as `topic:NAME`).
+        topic: the APNs topic, or the FCM project.
+        status: HTTP status of the answer; 0: none was given (a fault).
+        reason: the provider's reason; the fault's word where no answer was given; "" for accepted.
+        headers: the request's regular headers, without secrets.
+        payload: the JSON body; None where it is none.
+        notes: what the provider would take and the device ignore.
+        summary: what the person or app gets.
+    """
+
+    at_s: float
+    provider: str
+    connection: int
+    token: str
+    topic: str
+    status: int
+    reason: str
+    headers: dict[str, str]
+    payload: Any
+    notes: tuple[str, ...] = ()
+    summary: Summary = Summary()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the device gets it."""
+        return self.status == 200
+
+    @property
+    def short_token(self) -> str:
+        """The first eight characters of the token."""
+        return self.token if len(self.token) <= 8 else self.token[:8] + "…"
+
+    def line(self) -> str:
+        """One line for a terminal: provider, token, what it does, or why it was refused."""
+        words = [f"{self.provider:<4}", f"{self.short_token:<9}"]
+        if not self.accepted:
+            return " ".join([*words, f"{self.status or '-'} {self.reason}"])
+        summary = self.summary
+        if summary.alert is not None:
+            words.append(repr(summary.alert))
+        if summary.do_sync:
+            words.append("sync=" + ",".join(summary.do_sync))
+        words += [
+            f"{name}={value}"
+            for name, value in (("badge", summary.badge), ("sound", summary.sound), ("vibrate", summary.vibrate))
+            if value is not None
+        ]
+        return " ".join(words)
+
+    def __repr__(self) -> str:
+        return f"Record({self.line()})"
+
+
+class Answer(NamedTuple):
+    """What to do with one request.
+
+    Attributes:
+        act: send the answer, or one of the faults that need the connection.
+        status: HTTP status, where an answer goes out.
+        headers: regular response headers.
+        body: response body.
+        argument: the fault's argument (milliseconds, error code, GOAWAY reason).
+        record: what is written down.
+    """
+
+    act: Act
+    status: int
+    headers: Sequence[Header]
+    body: bytes
+    record: Record
+    argument: str | None = None
+
+
+Observer = Callable[[Record], None]
+
+
+def readable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Regular headers without pseudo-headers and secrets."""
+    return {name: value for name, value in headers.items() if name[0] != ":" and name not in SECRET_HEADERS}
+
+
+def source_names(value: Any) -> tuple[str, ...]:
+    """The names in a `do_sync`: a list (APNs) or a comma string (FCM)."""
+    if isinstance(value, str):
+        return tuple(filter(None, (name.strip() for name in value.split(","))))
+    if isinstance(value, list):
+        return tuple(str(name) for name in value)
+    return ()
