@@ -1,6 +1,36 @@
-"""A device as the registry knows it."""
+"""A device as the registry knows it, and which devices of a user a ping goes to.
+
+The rules are PingJob's (contract §3), with the differences of §10: an empty push type means "not said"; a
+device that never synced sorts last instead of failing the ping; an unsupported platform does not use up the
+phone.
+"""
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 import msgspec
+
+APNS: Final = "apns"
+FCM: Final = "fcm"
+RPS: Final = "rps"
+UNSUPPORTED: Final = ""
+
+# What a device registers as (contract §2.1, §3, §10; providers E1, E2), in lower case -> who delivers to it.
+# Not here, and so unsupported: android (C2DM, closed 2015), blackberry, wp8, and anything else.
+PLATFORMS: Final[dict[str, str]] = {
+    "apple": APNS,
+    "iphone": APNS,  # RhoConnect's deprecated alias
+    "fcm": FCM,
+    "gcm": FCM,  # a GCM registration id is an FCM token: Google kept them valid
+    "rhoconnect_push": RPS,
+    "rhoconnect": RPS,  # what old clients call it before their library rewrites it
+}
+
+# Reasons why a device is left out, as counted in receipts and metrics.
+UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
+REPEATED: Final = "repeated"  # the same phone and app, or the same token, was chosen before
+UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True):
@@ -23,3 +53,89 @@ class Device(msgspec.Struct, frozen=True, array_like=True):
     phone_id: str = ""
     app_id: str = ""
     last_sync_ms: int = 0
+
+    def __repr__(self) -> str:
+        """Show enough to find the device, and never its whole token."""
+        return f"Device({self.client_id!r}, {self.push_type or self.device_type!r}, pin={mask(self.pin)!r})"
+
+
+def mask(pin: str) -> str:
+    """Shorten a device token for logs and reports: its first four characters at most, and its length."""
+    return f"{pin[: min(4, len(pin) // 4)]}…({len(pin)})" if pin else ""
+
+
+class Chosen(NamedTuple):
+    """A device that is to be sent to, and by whom.
+
+    Attributes:
+        device: the device.
+        platform: "apns", "fcm" or "rps".
+    """
+
+    device: Device
+    platform: str
+
+
+class Selection(NamedTuple):
+    """What `select` decided for one user.
+
+    Attributes:
+        chosen: newest last sync first.
+        skipped: reason -> number of devices; reasons that did not occur are absent.
+    """
+
+    chosen: list[Chosen]
+    skipped: dict[str, int]
+
+
+def platform_of(device: Device) -> str | None:
+    """Name who delivers to a device.
+
+    Returns:
+        "apns", "fcm" or "rps"; "" where nobody does; None where the device is not registered for push
+        (no device type: even a push type does not help then, contract §3).
+    """
+    if not device.device_type:
+        return None
+    name = device.push_type or device.device_type
+    platform = PLATFORMS.get(name)
+    return PLATFORMS.get(name.lower(), UNSUPPORTED) if platform is None else platform
+
+
+_last_sync = attrgetter("last_sync_ms")
+
+
+def select(devices: Iterable[Device], seen: set[str]) -> Selection:
+    """Choose the devices of one user, by PingJob's rules (contract §3, §10).
+
+    Args:
+        devices: all clients of the user, in any order. Those known to be dead are left out by the caller.
+        seen: what the same ping has chosen before; shared by all users of a ping, and added to here. Phones
+            and tokens are told apart in it: of two devices with one token, one known by its phone, both are
+            sent to.
+    """
+    ordered = sorted(devices, key=_last_sync, reverse=True)
+    chosen: list[Chosen] = []
+    skipped: dict[str, int] = {}
+    for device in ordered:
+        reason = _place(device, seen, chosen)
+        if reason:
+            skipped[reason] = skipped.get(reason, 0) + 1
+    return Selection(chosen, skipped)
+
+
+def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
+    """Add the device to the chosen ones, or name the reason why not."""
+    platform = platform_of(device)
+    # Without a token there is nowhere to send to, phone or not; RhoConnect sent to an empty address.
+    if platform is None or not device.pin:
+        return UNREGISTERED
+    if platform == UNSUPPORTED:
+        return UNSUPPORTED_PLATFORM
+    # A key that begins with NUL is a token's; else it is a phone's, with its app.
+    key = f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + device.pin
+    if key in seen:
+        return REPEATED
+    seen.add(key)
+    chosen.append(Chosen(device, platform))
+    return ""

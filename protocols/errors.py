@@ -77,3 +77,11 @@ class BodyTooLarge(InputError):
     status = 413
     code = "too_large"
     label = "too_large"
+
+
+class PayloadTooLarge(InputError):
+    """What a ping asks for does not fit into a provider's message (APNs and FCM: 4,096 bytes)."""
+
+    status = 413
+    code = "payload_too_large"
+    label = "PayloadTooLarge"

@@ -16,7 +16,8 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     Attributes:
         id: 32 lower-case hex digits: 28 of the batch it was appended with, 4 of its place there.
         accepted_ms: epoch milliseconds at the door; times to live count from here.
-        users: logins, in the caller's order, without repeats. Empty where the list is kept beside (a broadcast).
+        users: logins, in the caller's order, without repeats. Empty where the list is kept beside (a
+            broadcast).
         sources: names of sources to sync; `("all",)` for every source; empty for none.
         message: the alert: text, or any JSON (passed on to legacy devices as it is).
         title: alert title.

@@ -1,0 +1,140 @@
+"""Raw additions to a provider's message: the `apns` and `fcm` parameters of a ping.
+
+They are merged into the message that the gateway makes. They may add and replace what the phone sees; they
+may not choose who gets it or as whom it is sent: that is what the devices and the credentials are for.
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from protocols.errors import InvalidField
+from protocols.ping import fields
+
+# Names are compared in lower case without "-" and "_", so that apnsTopic, apns-topic and apns_topic are one.
+# APNs: `apns` is the payload. Headers have parameters of their own (priority, ttl_s, collapse_id); a topic,
+# token or authorization there could only mean the header or the path.
+_APNS_REFUSED: Final = frozenset(
+    {"topic", "apnstopic", "token", "devicetoken", "target", "authorization", "headers"}
+)
+_HEADERS_REFUSED: Final = frozenset({"authorization", "apnstopic", "topic", "token"})
+# FCM: the targets of a message (providers B2), what stands beside it, the package that is a part of the
+# target.
+_FCM_REFUSED: Final[dict[str, frozenset[str]]] = {
+    "": frozenset({"token", "topic", "condition", "fid", "target", "name", "authorization", "headers"})
+    | {"message", "validateonly"},
+    "android": frozenset({"restrictedpackagename"}),
+    "apns.headers": _HEADERS_REFUSED,
+    "webpush.headers": _HEADERS_REFUSED,
+}
+_FCM_OBJECTS: Final = (
+    "notification",
+    "data",
+    "android",
+    "android.notification",
+    "android.data",
+    "apns",
+    "apns.headers",
+    "apns.payload",
+    "apns.payload.aps",
+    "webpush",
+    "webpush.headers",
+    "webpush.data",
+)
+_FCM_DATA: Final = ("data", "android.data", "webpush.data")
+# Data keys that FCM keeps for itself (providers B2).
+_FCM_DATA_RESERVED: Final = re.compile(r"(from|message_type)\Z|google|gcm")
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])[A-Z]")
+# Below these keys names are the app's own, or Apple's, and are left as they are.
+_FCM_OPAQUE: Final = frozenset({"data", "payload", "headers"})
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _object(value: Any, field: str) -> dict[str, Any]:
+    """Read an object, or the JSON of one as text, as a form must send it."""
+    if type(value) is str:
+        try:
+            value = msgspec.json.decode(value)
+        except (ValueError, RecursionError) as error:
+            raise InvalidField(f"{field} must be an object, or the JSON of one", field=field) from error
+    if type(value) is not dict:
+        raise fields.refused(field, "an object", value)
+    checked: dict[str, Any] = fields.carried(value, field)
+    return checked
+
+
+def _refuse(holder: Any, path: str, names: frozenset[str]) -> None:
+    """Raise InvalidField with the path of the first key that is not open to additions."""
+    for key in holder if type(holder) is dict else ():
+        if _folded(key) in names:
+            field = f"{path}.{key}"
+            raise InvalidField(f"{field} cannot be set by an addition", field=field)
+
+
+def apns(value: Any, field: str) -> dict[str, Any] | None:
+    """Read additions to the APNs payload: keys of the app's own, and `aps`, which must be an object.
+
+    Raises:
+        InvalidField: with the path of what cannot be set, such as `apns.topic`.
+    """
+    if value == "":
+        return None
+    additions = _object(value, field)
+    _refuse(additions, field, _APNS_REFUSED)
+    aps = additions.get("aps")
+    if aps is not None and type(aps) is not dict:
+        raise fields.refused(f"{field}.aps", "an object", aps)
+    return additions or None
+
+
+def fcm(value: Any, field: str) -> dict[str, Any] | None:
+    """Read additions to the FCM message, in snake_case or camelCase (FCM takes both); given back in
+    snake_case.
+
+    Raises:
+        InvalidField: with the path of what cannot be set, such as `fcm.token`, or of a data value that is no
+            text.
+    """
+    if value == "":
+        return None
+    message: dict[str, Any] = _snake(_object(value, field))
+    for path in _FCM_OBJECTS:
+        found = _at(message, path)
+        if found is not None and type(found) is not dict:
+            raise fields.refused(f"{field}.{path}", "an object", found)
+    for path, names in _FCM_REFUSED.items():
+        _refuse(_at(message, path), f"{field}.{path}".rstrip("."), names)
+    for path in _FCM_DATA:
+        _check_data(f"{field}.{path}", _at(message, path) or {})
+    return message or None
+
+
+def _at(message: dict[str, Any], path: str) -> Any:
+    """Find what stands at a dotted path; None where nothing does."""
+    found: Any = message
+    for key in path.split(".") if path else ():
+        found = found.get(key) if type(found) is dict else None
+    return found
+
+
+def _check_data(path: str, data: dict[str, Any]) -> None:
+    """Check a data map: texts only, none of FCM's own names (providers B2)."""
+    for key, value in data.items():
+        if type(value) is not str:
+            raise fields.refused(f"{path}.{key}", "a text", value)
+        if _FCM_DATA_RESERVED.match(key):
+            raise InvalidField(f"{path}.{key} is a name that FCM keeps for itself", field=f"{path}.{key}")
+
+
+def _snake(value: Any) -> Any:
+    """Turn camelCase keys into snake_case, so that an addition and our own field are one key."""
+    if type(value) is list:
+        return [_snake(item) for item in value]
+    if type(value) is not dict:
+        return value
+    named = ((_CAMEL.sub(r"_\g<0>", key).lower() if _CAMEL.search(key) else key, value[key]) for key in value)
+    return {name: item if name in _FCM_OPAQUE else _snake(item) for name, item in named}

@@ -1,0 +1,211 @@
+"""The rules of a ping's parameters: one small function a kind of value (contract §1.2 and §10).
+
+What callers send, and what is made of it; the rest is refused with InvalidField:
+
+- user_id: a text, or lists of texts, nested or not; null, missing, [] and "" are nobody. A number, a boolean
+  or an object is nobody too, as in RhoConnect, but named in the warning.
+- sources: a list of names, one name, or names with commas; "all" in any letter case is every source.
+- source_id: the same, where `sources` is missing or null.
+- message: any JSON; null and "" are no message. Refused: more than 64 levels, integers beyond 64 bits.
+- badge: a number, or a text read as Ruby's to_i does: "5x" is 5, "x" and "" are 0, 2.9 is 2; from 0 to
+  2^31-1.
+- vibrate: the same in milliseconds, but "" is no vibration (§10: a missing one is left out).
+- sound, title: a text; "" is none.
+- async, wait: true or false; of texts, those of `_FALSE_WORDS` are false, others true; of numbers, 0 is
+  false.
+- ttl_s: whole seconds from 0 to 2,419,200, also as a text of digits.
+- priority: "high" or "normal" in any letter case; "" is none.
+- collapse_id: a text of at most 64 bytes that can stand in a header; "" is none.
+- apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.additions`.
+- api_token: a text; anything else is no token.
+"""
+
+import math
+import re
+from typing import Any, Final
+
+from protocols.errors import InvalidField
+from protocols.ping.model import ALL_SOURCES
+
+COLLAPSE_ID_BYTES: Final = 64  # apns-collapse-id (providers A2)
+TTL_MAX_S: Final = (
+    2_419_200  # four weeks: FCM's longest time to live (providers B2), Apple's is a little longer
+)
+NUMBER_MAX: Final = 2**31 - 1  # FCM's notification_count is an int32
+DEPTH_MAX: Final = 64  # far from any encoder's own limit (orjson: 254)
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1  # what msgpack can carry
+
+_FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
+_PRIORITIES: Final = frozenset({"high", "normal"})
+_TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
+_DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_JSON_NAMES: Final[dict[type, str]] = {
+    str: "a text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def refused(field: str, expected: str, value: object) -> InvalidField:
+    """Make the error for a value of a wrong kind. Names the kind that was found, never the value."""
+    found = _JSON_NAMES.get(type(value), "something else")
+    return InvalidField(f"{field} must be {expected}, not {found}", field=field)
+
+
+def flat(value: list[Any]) -> list[Any]:
+    """Flatten nested lists, in order, without recursion: a caller's nesting may be deep."""
+    if not any(type(item) is list for item in value):
+        return value
+    items: list[Any] = []
+    stack = [iter(value)]
+    while stack:
+        for item in stack[-1]:
+            if type(item) is list:
+                stack.append(iter(item))
+                break
+            items.append(item)
+        else:
+            stack.pop()
+    return items
+
+
+def users(value: Any) -> tuple[tuple[str, ...], bool]:
+    """Read `user_id`: the logins in order without repeats, and whether everything in it was understood."""
+    if type(value) is str:
+        return ((value,) if value else ()), True
+    if type(value) is not list:
+        return (), value is None
+    items = flat(value)
+    names = [item for item in items if type(item) is str]
+    logins = dict.fromkeys(names)
+    logins.pop("", None)
+    return tuple(logins), len(names) == len(items)
+
+
+def sources(value: Any, field: str) -> tuple[str, ...]:
+    """Read `sources` or `source_id`: names in order without repeats; ("all",) for every source."""
+    if type(value) is str:
+        if value.isalnum() and len(value) != len(ALL_SOURCES):  # one plain name: the common case
+            return (value,)
+        items: list[Any] = value.split(",")
+    elif type(value) is list:
+        items = flat(value)
+    else:
+        raise refused(field, "a name, names with commas, or a list of names", value)
+    names: dict[str, None] = {}
+    for item in items:
+        if type(item) is not str:
+            raise refused(field, "a list of names", item)
+        name = item.strip()
+        if name.lower() == ALL_SOURCES:
+            return (ALL_SOURCES,)
+        if name:
+            names[name] = None
+    return tuple(names)
+
+
+def number(value: Any, field: str) -> int:
+    """Read `badge` or `vibrate` as Ruby's to_i does (contract §1.2), from 0 to 2,147,483,647."""
+    kind = type(value)
+    if kind is int:
+        found: int = value
+    elif kind is str:
+        match = _TO_I.match(value)
+        # int() refuses very long texts, and 20 digits are out of range anyway.
+        found = int(match[1].replace("_", "")[:20]) if match else 0
+    elif kind is float and math.isfinite(value):
+        found = int(value)
+    else:
+        raise refused(field, "a number", value)
+    if 0 <= found <= NUMBER_MAX:
+        return found
+    raise InvalidField(f"{field} must be from 0 to {NUMBER_MAX}", field=field)
+
+
+def milliseconds(value: Any, field: str) -> int | None:
+    """Read `vibrate`: a number, or nothing where the text is empty."""
+    return None if value == "" else number(value, field)
+
+
+def seconds(value: Any, field: str) -> int:
+    """Read `ttl_s`: whole seconds, strictly, since a wrong time to live loses pings unseen."""
+    digits = type(value) is str and _DIGITS.fullmatch(value)
+    if digits or (type(value) is float and value.is_integer()):
+        value = int(value)
+    if type(value) is not int:
+        raise refused(field, "whole seconds", value)
+    if 0 <= value <= TTL_MAX_S:
+        return value
+    raise InvalidField(f"{field} must be from 0 to {TTL_MAX_S} seconds", field=field)
+
+
+def text(value: Any, field: str) -> str | None:
+    """Read `sound` or `title`: a text; an empty one is none."""
+    if type(value) is str:
+        return value or None
+    raise refused(field, "a text", value)
+
+
+def message(value: Any, field: str) -> Any:
+    """Read `message`: any JSON that a queue and every provider's encoder can carry; an empty text is none."""
+    if type(value) is str:
+        return value or None
+    return carried(value, field)
+
+
+def flag(value: Any, field: str) -> bool:
+    """Read `async` or `wait`. RhoConnect takes every text for true; we read words as people mean them."""
+    if type(value) is str:
+        return value.strip().lower() not in _FALSE_WORDS
+    if isinstance(value, int | float):
+        return bool(value)
+    raise refused(field, "true or false", value)
+
+
+def priority(value: Any, field: str) -> str | None:
+    """Read `priority`."""
+    word = value.lower() if type(value) is str else value
+    if word == "":
+        return None
+    if type(word) is str and word in _PRIORITIES:
+        return word
+    raise InvalidField(f'{field} must be "high" or "normal"', field=field)
+
+
+def collapse_id(value: Any, field: str) -> str | None:
+    """Read `collapse_id`. It becomes a header value, so it must be one (RFC 9113 §8.2.1)."""
+    if type(value) is not str:
+        raise refused(field, "a text", value)
+    if _CONTROL.search(value) or value != value.strip():
+        raise InvalidField(f"{field} must hold no control characters and no space at an end", field=field)
+    if len(value.encode("utf-8", "replace")) > COLLAPSE_ID_BYTES:
+        raise InvalidField(f"{field} must be at most {COLLAPSE_ID_BYTES} bytes", field=field)
+    return value or None
+
+
+def carried(value: Any, field: str) -> Any:
+    """Give any JSON back if the queue (msgpack) and the encoders can carry it, else raise InvalidField."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        below: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is dict:
+                below.extend(item.values())
+            elif kind is list:
+                below.extend(item)
+            elif kind is int and not _INT_MIN <= item <= _INT_MAX:
+                raise InvalidField(f"{field} holds an integer beyond 64 bits", field=field)
+            elif kind is float and not math.isfinite(item):
+                raise InvalidField(f"{field} holds a number that is not finite", field=field)
+        if not below:
+            return value
+        level = below
+    raise InvalidField(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)

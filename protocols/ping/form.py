@@ -1,0 +1,97 @@
+"""Forms and query strings with Rack's brackets: `user_id[]=a&user_id[]=b`, `attributes[login]=x`.
+
+The rules are those of Rack 2.2, which RhoConnect's callers and its web console (jQuery) were written for:
+`a=1` is a text, the last one wins; `a[]=1` a list; `a[b]=1` an object; `a[][b]=1` a list of objects, a new
+one where the key repeats; a bare `a` is null. Only "&" separates: ";" is data, as the URL Standard says.
+"""
+
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from protocols.errors import MalformedBody
+
+DEPTH_MAX: Final = 32  # brackets of one name; Rack 3's limit
+PARAMETERS_MAX: Final = 1_100_000  # a list of a million users fits; more is no ping
+
+
+def parameters(encoded: str | bytes, where: str) -> dict[str, Any]:
+    """Decode a form or a query.
+
+    Args:
+        encoded: the text after "?" or the body.
+        where: "body" or "query", for messages.
+
+    Raises:
+        MalformedBody: it is not percent-encoded UTF-8, a name is nested too deeply, or one name is used as a
+            text and as a list or object.
+    """
+    data = encoded.encode("utf-8", "surrogatepass") if isinstance(encoded, str) else encoded
+    if data.count(b"&") >= PARAMETERS_MAX:
+        raise MalformedBody(f"the {where} has more than {PARAMETERS_MAX} parameters")
+    result: dict[str, Any] = {}
+    for pair in data.split(b"&"):
+        if not pair:
+            continue
+        name, equals, value = pair.partition(b"=")
+        decoded = _decoded(value, where) if equals else None
+        _put(result, _keys(_decoded(name, where), where), decoded, where)
+    return result
+
+
+def _decoded(encoded: bytes, where: str) -> str:
+    if b"+" in encoded:
+        encoded = encoded.replace(b"+", b" ")
+    if b"%" in encoded:
+        encoded = unquote_to_bytes(encoded)
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"the {where} holds bytes that are not UTF-8 once decoded") from error
+
+
+def _keys(name: str, where: str) -> list[str]:
+    """Cut `a[b][]` into its keys: ["a", "b", ""]; "" stands for "append"."""
+    first, bracket, rest = name.partition("[")
+    if not bracket or not first or "]" not in rest:
+        return [name]
+    keys = [first]
+    for part in rest.split("["):
+        keys.append(part.partition("]")[0])
+        if len(keys) > DEPTH_MAX:
+            raise MalformedBody(f"a name in the {where} has more than {DEPTH_MAX} brackets")
+    return keys
+
+
+def _put(result: dict[str, Any], keys: list[str], value: str | None, where: str) -> None:
+    """Store one value under its keys, making lists and objects on the way."""
+    holder: dict[str, Any] | list[Any] | str | None = result
+    for index, key in enumerate(keys):
+        final = index == len(keys) - 1
+        if isinstance(holder, list) and not key:
+            if final:
+                holder.append(value)
+            else:
+                holder = _list_item(holder, keys, index)
+        elif isinstance(holder, dict) and (key or index == 0):
+            if final:
+                holder[key] = value
+            else:
+                holder = holder.setdefault(key, _empty(keys[index + 1]))
+        else:
+            name = keys[0][:64]
+            raise MalformedBody(f"the {where} uses {name!r} in two ways: as a text, a list or an object")
+
+
+def _empty(next_key: str) -> Any:
+    return {} if next_key else []
+
+
+def _list_item(holder: list[Any], keys: list[str], index: int) -> Any:
+    """Find the item that `a[][b]=` speaks of: the last one, or a new one where that has a `b` already."""
+    following = keys[index + 1]
+    current = holder[-1] if holder else None
+    if following and type(current) is dict and not (index + 2 == len(keys) and following in current):
+        return current
+    item = _empty(following)
+    holder.append(item)
+    return item

@@ -1,0 +1,232 @@
+"""A ping from what a door received: JSON, a form, a query, or a hash of parameters (contract §1.2, §10).
+
+One reading for all: whatever the form, the parameters are put into `_Raw` and read by the rules of
+`protocols.ping.fields`. JSON goes there at once, in C; only a body with a field that we do not know is
+decoded a second time, to name it.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from protocols.errors import InvalidField, MalformedBody
+from protocols.ping import additions, fields, form
+from protocols.ping.model import Ping
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """What a door received.
+
+    Attributes:
+        ping: the ping, with `id` "" and `accepted_ms` 0: the queue fills them in.
+        wait: the caller wants to wait for every device's verdict.
+        asynchronous: RhoConnect's `async`. Every ping is queued before the answer, so it changes nothing.
+        api_token: the token in the body or the query, if there is one.
+        unknown: the parameters that were not understood, in order of the body: named in X-Ping-Warning.
+    """
+
+    ping: Ping
+    wait: bool = False
+    asynchronous: bool = False
+    api_token: str | None = None
+    unknown: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Show everything but the token."""
+        token = "***" if self.api_token else None
+        return (
+            f"Submission(ping={self.ping!r}, wait={self.wait}, asynchronous={self.asynchronous}, "
+            f"api_token={token}, unknown={self.unknown})"
+        )
+
+
+class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
+    """The parameters as they came, not yet read. Its field names are the list of known parameters."""
+
+    user_id: Any = None
+    sources: Any = None
+    source_id: Any = None
+    message: Any = None
+    badge: Any = None
+    sound: Any = None
+    vibrate: Any = None
+    asynchronous: Any = None
+    api_token: Any = None
+    wait: Any = None
+    title: Any = None
+    ttl_s: Any = None
+    priority: Any = None
+    collapse_id: Any = None
+    apns: Any = None
+    fcm: Any = None
+
+
+_decode_raw: Final = msgspec.json.Decoder(_Raw).decode
+_decode_any: Final = msgspec.json.Decoder(Any).decode
+_KNOWN: Final[dict[str, str]] = {
+    outside: inside
+    for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
+}
+_BYTE: Final = re.compile(r" \(byte (\d+)\)")
+_BOM: Final = b"\xef\xbb\xbf"
+_WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
+
+
+def from_json(body: bytes) -> Submission:
+    """Read a JSON body.
+
+    Raises:
+        MalformedBody: it is no JSON, or no JSON object; the message names the byte, line and column.
+        InvalidField: a parameter has a wrong type or value; `field` is its path.
+    """
+    try:
+        raw = _decode_raw(body)
+    except (ValueError, RecursionError):
+        return _from_other_json(body)
+    return _submission(raw, ())
+
+
+def from_json_and_query(body: bytes, query: str) -> Submission:
+    """Read a JSON body beside a query string. A parameter of the body wins over the query's (contract §1.2).
+
+    Raises: as `from_json` and `from_form`.
+    """
+    if not query:
+        return from_json(body)
+    return from_params({**form.parameters(query, "query"), **_json_object(body)})
+
+
+def from_form(body: bytes, query: str) -> Submission:
+    """Read an application/x-www-form-urlencoded body, with Rack's brackets, and a query. The body wins.
+
+    Raises:
+        MalformedBody: bytes that are no UTF-8, brackets too deep or against each other.
+        InvalidField: as `from_json`.
+    """
+    parameters = form.parameters(query, "query") if query else {}
+    if body:
+        parameters.update(form.parameters(body, "body"))
+    return from_params(parameters)
+
+
+def from_params(parameters: Mapping[str, Any]) -> Submission:
+    """Read parameters that are decoded already: a multipart form's, a Resque job's, a Python caller's.
+
+    Raises:
+        InvalidField: as `from_json`.
+    """
+    raw = _Raw()
+    unknown: list[str] = []
+    for name, value in parameters.items():
+        inside = _KNOWN.get(name)
+        if inside is None:
+            unknown.append(name)
+        else:
+            setattr(raw, inside, value)
+    return _submission(raw, tuple(unknown[:_WARNED_MAX]))
+
+
+def _submission(raw: _Raw, unknown: tuple[str, ...]) -> Submission:
+    """Read every parameter by its rule."""
+    users, understood = fields.users(raw.user_id)
+    if not understood:
+        unknown = (*unknown, "user_id")
+    sources, source_id = raw.sources, raw.source_id
+    if sources is not None:
+        names = fields.sources(sources, "sources")
+    else:
+        names = () if source_id is None else fields.sources(source_id, "source_id")
+    token, wait, asynchronous = raw.api_token, raw.wait, raw.asynchronous
+    return Submission(
+        _ping(raw, users, names),
+        wait is not None and fields.flag(wait, "wait"),
+        asynchronous is not None and fields.flag(asynchronous, "async"),
+        token if type(token) is str else None,
+        unknown,
+    )
+
+
+def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:
+    message, title, badge, sound, vibrate = raw.message, raw.title, raw.badge, raw.sound, raw.vibrate
+    ttl_s, priority, collapse_id, apns, fcm = raw.ttl_s, raw.priority, raw.collapse_id, raw.apns, raw.fcm
+    # By position, in the order of Ping's fields: this runs for every ping, and names cost a third more.
+    return Ping(
+        "",
+        0,
+        users,
+        sources,
+        None if message is None else fields.message(message, "message"),
+        None if title is None else fields.text(title, "title"),
+        None if badge is None else fields.number(badge, "badge"),
+        None if sound is None else fields.text(sound, "sound"),
+        None if vibrate is None else fields.milliseconds(vibrate, "vibrate"),
+        None if ttl_s is None else fields.seconds(ttl_s, "ttl_s"),
+        None if priority is None else fields.priority(priority, "priority"),
+        None if collapse_id is None else fields.collapse_id(collapse_id, "collapse_id"),
+        None if apns is None else additions.apns(apns, "apns"),
+        None if fcm is None else additions.fcm(fcm, "fcm"),
+    )
+
+
+def _from_other_json(body: bytes) -> Submission:
+    """Read a body that did not fit at once: it has unknown fields, is empty, or is wrong."""
+    return from_params(_json_object(body))
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """Decode a JSON object; an empty body is one without parameters (contract §1.2)."""
+    if not body.strip():
+        return {}
+    try:
+        value: Any = _decode_any(body)
+    except RecursionError as error:
+        raise MalformedBody("the body is nested too deeply") from error
+    except ValueError as error:
+        _explain(body, error)
+    if not isinstance(value, dict):
+        found = fields.refused("the body", "a JSON object", value).message
+        raise MalformedBody(f"{found} (byte 0, line 1, column 1)")
+    return value
+
+
+def _explain(body: bytes, error: ValueError) -> NoReturn:
+    """Raise MalformedBody with what is wrong and where."""
+    text = str(error)
+    if body.startswith(_BOM):
+        what, at = "begins with a byte order mark, which JSON over HTTP must not have (RFC 8259 §8.1)", 0
+    elif isinstance(error, UnicodeDecodeError):
+        what, at = "is not UTF-8", _undecodable(body)
+    elif match := _BYTE.search(text):
+        what, at = _BYTE.sub("", text).removeprefix("JSON is malformed: "), int(match[1])
+    elif isinstance(error, msgspec.ValidationError):
+        raise InvalidField(f"a number in the body is out of range: {text}") from error
+    else:
+        what, at = _cut_or_surrogate(body)
+    raise MalformedBody(f"the body is malformed: {what} ({_place(body, at)})") from error
+
+
+def _undecodable(body: bytes) -> int:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
+
+
+def _cut_or_surrogate(body: bytes) -> tuple[str, int]:
+    """Tell apart what msgspec reports alike: a body that ends early, and half a surrogate pair."""
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return "it ends too early", len(body)
+    return "an escaped surrogate (\\ud800 to \\udfff) without its other half", 0
+
+
+def _place(body: bytes, at: int) -> str:
+    before = body[:at]
+    line = before.count(b"\n") + 1
+    column = at - before.rfind(b"\n")
+    return f"byte {at}, line {line}, column {column}"
