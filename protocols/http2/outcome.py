@@ -9,8 +9,8 @@ Header = tuple[bytes, bytes]
 class Fate(IntEnum):
     """The three things that can become of a request.
 
-    UNTRIED is only said where the peer cannot have acted: it refused the stream (RFC 9113 §8.7), its GOAWAY named a
-    lower stream (§6.8), or the request's body had not yet left when the connection ended.
+    UNTRIED is only said where the peer cannot have acted: it refused the stream (RFC 9113 §8.7), its GOAWAY
+    named a lower stream (§6.8), or the request's body had not yet left when the connection ended.
     """
 
     ANSWERED = 0
@@ -24,12 +24,12 @@ class Outcome(NamedTuple):
     Attributes:
         context: what was given with the request, untouched.
         fate: whether there is an answer, and if not, whether the peer can have acted.
-        status: HTTP status, 0 without an answer. 431 with a `reason` is our own: the header block was too large to
-            be sent, and would be again.
+        status: HTTP status, 0 without an answer. 431 with a `reason` is our own: the header block was too
+            large to be sent, and would be again.
         headers: as received, `:status` first; empty without an answer.
         body: at most the connection's `body_max` bytes.
-        reason: why there is no answer, or what is odd about it; "" for an ordinary answer. Holds no header value
-            and nothing of the request.
+        reason: why there is no answer, or what is odd about it; "" for an ordinary answer. Holds no header
+            value and nothing of the request.
     """
 
     context: Any

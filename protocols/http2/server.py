@@ -1,0 +1,217 @@
+"""The server's side of one HTTP/2 connection, without any I/O: what the provider simulators speak.
+
+It can do what real providers do to a client, and what broken ones do: change limits while streams are open,
+refuse, reset, go away at a chosen stream, answer before a request has ended, or say nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from ngh2 import (
+    Configuration,
+    Connection,
+    ConnectionClosed,
+    DataReceived,
+    ErrorCode,
+    Event,
+    NGH2Error,
+    RequestReceived,
+    Role,
+    Setting,
+    StreamClosed,
+)
+
+from protocols.http2.outcome import Header
+
+# Bytes kept of a request's body; the rest is counted and dropped. APNs and FCM take 4 to 5 KiB.
+BODY_MAX: Final = 65_536
+# An orderly client may cancel as it likes; the engine's default takes a burst for an attack.
+RESET_RATE: Final = (1_000_000, 100_000)
+
+
+class Request(NamedTuple):
+    """One request, its body complete (or, from an eager connection, just begun).
+
+    Attributes:
+        stream_id: where the answer goes.
+        headers: as received, pseudo-headers first.
+        body: at most BODY_MAX bytes.
+        body_size: how long the body really was, bytes.
+    """
+
+    stream_id: int
+    headers: tuple[Header, ...]
+    body: bytes
+    body_size: int
+
+
+class ServerConnection:
+    """One connection as a state machine: bytes in, requests out; answers in, bytes out.
+
+    After the end of the connection every call is harmless and does nothing.
+
+    Attributes:
+        closed: the connection is at its end: an error, or both sides have gone away.
+        open_streams: requests that began and whose streams have not ended; not kept by `answer_all`.
+    """
+
+    def __init__(
+        self, *, streams_limit: int | None = None, window: int = 65_535, eager: bool = False
+    ) -> None:
+        """Prepare our SETTINGS; `take_output` has them.
+
+        Args:
+            streams_limit: SETTINGS_MAX_CONCURRENT_STREAMS; None says nothing, which means no limit.
+            window: SETTINGS_INITIAL_WINDOW_SIZE in bytes, for each stream's request body.
+            eager: give requests when their headers are there, without a body, so that answers can be early.
+        """
+        self.closed = False
+        self.open_streams = 0
+        self._eager = eager
+        self._headers: dict[int, tuple[Header, ...]] = {}
+        self._bodies: dict[int, list[bytes]] = {}
+        self._sizes: dict[int, int] = {}
+        self._engine = Connection(Role.SERVER, Configuration(stream_reset_rate_limit=RESET_RATE))
+        settings: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: window}
+        if streams_limit is not None:
+            settings[Setting.MAX_CONCURRENT_STREAMS] = streams_limit
+        self._engine.initiate_connection(settings)
+
+    def receive(self, data: bytes) -> list[Request]:
+        """Take bytes from the client. Nothing they hold raises; a broken rule ends the connection."""
+        requests: list[Request] = []
+        for event in self._events(data):
+            if isinstance(event, RequestReceived):
+                self._on_request(event, requests)
+            elif isinstance(event, DataReceived):
+                self._on_data(event, requests)
+            else:
+                self._on_ended(event)
+        return requests
+
+    def answer_all(self, data: bytes, headers: Iterable[Header]) -> int:
+        """Take bytes and give every finished request the same answer without a body, unread.
+
+        Args:
+            data: bytes from the client.
+            headers: of the answer, `:status` first.
+
+        Returns:
+            How many requests were answered.
+        """
+        answered = 0
+        respond = self._engine.send_response
+        for event in self._events(data):
+            if (type(event) is DataReceived or type(event) is RequestReceived) and event.end_stream:
+                try:
+                    respond(event.stream_id, headers, end_stream=True)
+                except NGH2Error:
+                    continue  # the client has reset it meanwhile
+                answered += 1
+        return answered
+
+    def respond(self, stream_id: int, headers: Iterable[Header], body: bytes = b"") -> None:
+        """Answer a request: `:status` first, whole body. A stream that has ended meanwhile is passed over."""
+        with suppress(NGH2Error):
+            self._engine.send_response(stream_id, headers, end_stream=not body)
+            if body:
+                self._engine.send_data(stream_id, body, end_stream=True)
+
+    def respond_part(self, stream_id: int, headers: Iterable[Header], body: bytes = b"") -> None:
+        """Begin an answer and leave its end out."""
+        with suppress(NGH2Error):
+            self._engine.send_response(stream_id, headers)
+            if body:
+                self._engine.send_data(stream_id, body)
+
+    def respond_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
+        """End an answer that `respond_part` began with trailers (RFC 9113 §8.1)."""
+        self._try(lambda: self._engine.send_trailers(stream_id, headers))
+
+    def inform(self, stream_id: int, headers: Iterable[Header]) -> None:
+        """Send an interim answer (1xx) before the final one."""
+        self._try(lambda: self._engine.send_informational_response(stream_id, headers))
+
+    def reset(self, stream_id: int, error_code: int = ErrorCode.CANCEL) -> None:
+        """Reset a stream. What is queued of its answer and not yet taken as output is lost with it."""
+        self._try(lambda: self._engine.reset_stream(stream_id, error_code))
+
+    def refuse(self, stream_id: int) -> None:
+        """Reset a stream as not processed (RFC 9113 §8.7)."""
+        self.reset(stream_id, ErrorCode.REFUSED_STREAM)
+
+    def limit_streams(self, limit: int) -> None:
+        """Change SETTINGS_MAX_CONCURRENT_STREAMS for the open connection."""
+        self._try(lambda: self._engine.update_settings({Setting.MAX_CONCURRENT_STREAMS: limit}))
+
+    def announce_shutdown(self) -> None:
+        """Send the first of a graceful pair of GOAWAYs (RFC 9113 §6.8): no more streams, please."""
+        self._try(self._engine.send_shutdown_notice)
+
+    def go_away(
+        self, last_stream_id: int | None = None, debug_data: bytes = b"", error_code: int = 0
+    ) -> None:
+        """Send GOAWAY. Streams above `last_stream_id` (None: the last one seen) end unprocessed."""
+        self._try(
+            lambda: self._engine.send_goaway(error_code, last_stream_id=last_stream_id, debug_data=debug_data)
+        )
+
+    def take_output(self) -> bytes:
+        """Bytes for the client, as one piece."""
+        try:
+            output = self._engine.data_to_send()
+            events = self._engine.events()
+        except NGH2Error:
+            self.closed = True
+            return b""
+        for event in events:
+            self._on_ended(event)
+        return output
+
+    def _events(self, data: bytes) -> list[Event]:
+        if self.closed:
+            return []
+        try:
+            self._engine.receive_data(data)
+            return self._engine.events()
+        except NGH2Error:
+            self.closed = True
+            return []
+
+    def _on_request(self, event: RequestReceived, requests: list[Request]) -> None:
+        self.open_streams += 1
+        if event.end_stream or self._eager:
+            requests.append(Request(event.stream_id, event.headers, b"", 0))
+        if not event.end_stream and not self._eager:
+            self._headers[event.stream_id] = event.headers
+            self._bodies[event.stream_id] = []
+            self._sizes[event.stream_id] = 0
+
+    def _on_data(self, event: DataReceived, requests: list[Request]) -> None:
+        stream_id = event.stream_id
+        if stream_id not in self._headers:
+            return
+        if self._sizes[stream_id] < BODY_MAX:
+            self._bodies[stream_id].append(event.data)
+        self._sizes[stream_id] += len(event.data)
+        if event.end_stream:
+            body = b"".join(self._bodies.pop(stream_id))[:BODY_MAX]
+            size = self._sizes.pop(stream_id)
+            requests.append(Request(stream_id, self._headers.pop(stream_id), body, size))
+
+    def _on_ended(self, event: Event) -> None:
+        if isinstance(event, StreamClosed):
+            self._on_closed(event.stream_id)
+        elif isinstance(event, ConnectionClosed):
+            self.closed = True
+
+    def _on_closed(self, stream_id: int) -> None:
+        self.open_streams = max(0, self.open_streams - 1)
+        if self._headers.pop(stream_id, None) is not None:
+            del self._bodies[stream_id], self._sizes[stream_id]
+
+    def _try(self, action: Callable[[], object]) -> None:
+        # A stream or connection that the client has ended meanwhile: there is nothing left to do to it.
+        with suppress(NGH2Error):
+            action()
