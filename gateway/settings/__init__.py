@@ -1,0 +1,48 @@
+"""The gateway's settings: one frozen value, made once from a file, an environment name and the process
+environment.
+
+`load` is pure apart from reading that one file: it takes the environment as a mapping and starts nothing. A
+changed file is therefore read anew simply by calling it again; the old value stays valid until somebody swaps
+it.
+"""
+
+from gateway.settings.handover import from_json, to_json
+from gateway.settings.loading import load
+from gateway.settings.model import (
+    ApnsSettings,
+    App,
+    AuthSettings,
+    EventSettings,
+    FcmSettings,
+    LimitSettings,
+    PingSettings,
+    QueueSettings,
+    ReceiptSettings,
+    ResqueSettings,
+    RetrySettings,
+    RpsSettings,
+    Settings,
+    Source,
+)
+from gateway.settings.secret import Secret
+
+__all__ = [
+    "ApnsSettings",
+    "App",
+    "AuthSettings",
+    "EventSettings",
+    "FcmSettings",
+    "LimitSettings",
+    "PingSettings",
+    "QueueSettings",
+    "ReceiptSettings",
+    "ResqueSettings",
+    "RetrySettings",
+    "RpsSettings",
+    "Secret",
+    "Settings",
+    "Source",
+    "from_json",
+    "load",
+    "to_json",
+]

@@ -1,0 +1,31 @@
+"""Settings as JSON, secrets in clear: only for the pipe from the supervisor to its own workers."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.settings.model import Settings
+from gateway.settings.secret import Secret
+
+
+def to_json(settings: Settings) -> bytes:
+    """All of it, secrets included. Never write this to a file or a log."""
+    return msgspec.json.encode(settings, enc_hook=_reveal)
+
+
+def from_json(data: bytes) -> Settings:
+    """The value that `to_json` was given."""
+    return msgspec.json.decode(data, type=Settings, dec_hook=_adopt)
+
+
+def _reveal(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(type(value).__name__)
+
+
+def _adopt(kind: type, value: Any) -> Any:
+    return kind(value)

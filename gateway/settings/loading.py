@@ -1,0 +1,120 @@
+"""From a file, an environment's name and the process environment to one frozen `Settings`.
+
+Layers, each laid over the one before: Google's ambient variable, RhoConnect's own keys, `:gateway:`, the
+process environment. Then each value is converted to its type, each unknown key refused, each relative path
+resolved, and each app given what it did not say itself.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import BadSetting
+from gateway.settings import document, environment, legacy, sources
+from gateway.settings.convert import Converter, Place
+from gateway.settings.credentials import one_credential
+from gateway.settings.layers import overlay
+from gateway.settings.model import ApnsSettings, App, FcmSettings, Settings
+
+DEFAULT_PATH: Final = Path("settings/settings.yml")
+
+
+def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: the file; None: `settings/settings.yml` if there is one, else the defaults.
+        env: which part of the file counts; None: `RHO_ENV`, `RACK_ENV`, then `development`.
+        environ: the process environment.
+
+    Raises:
+        BadSetting: one setting is unknown or wrong; the message names it, its place and what was expected.
+    """
+    env = env or environ.get("RHO_ENV") or environ.get("RACK_ENV") or "development"
+    file = _open(path)
+    section = _section(file, env)
+    gateway = _mapping(file, section.get("gateway"), (env, "gateway"))
+    said = environment.read(environ)
+    tree: dict[str, Any] = {}
+    for layer in (environment.ambient(environ), legacy.translate(section), gateway, said.tree):
+        tree = overlay(tree, layer)
+
+    def witness(place: Place) -> str:
+        return said.variable(place) or file.where(_written_at(place, env, gateway))
+
+    return _settings(
+        tree,
+        Converter(witness, _app_folder(file.path)),
+        sources=sources.read(file.root.get("sources"), section),
+        warnings=said.warnings,
+    )
+
+
+def _settings(tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:
+    tree.setdefault("data_dir", "data")  # converted like a given one: relative to the app
+    listed = convert.mapping(tree.pop("apps", None), ("apps",))
+    settings = convert.struct(Settings, tree, (), apps={}, **ready)
+    one_credential(convert, App(settings.apns, settings.fcm), ())
+    apps = {app_id: _app(app_id, listed[app_id], tree, convert) for app_id in listed}
+    return convert.struct(Settings, tree, (), apps=apps, **ready)
+
+
+def _app(app_id: str, said: Any, tree: Mapping[str, Any], convert: Converter) -> App:
+    """One app's settings: what it says itself, over what is said for all."""
+    place = ("apps", app_id)
+    own = convert.mapping(said, place)
+    convert.only_known(App.__struct_fields__, own, place)
+    parts = {
+        name: overlay(tree.get(name) or {}, convert.mapping(own.get(name), (*place, name)))
+        for name in App.__struct_fields__
+    }
+    app = App(
+        apns=convert.struct(ApnsSettings, parts["apns"], (*place, "apns")),
+        fcm=convert.struct(FcmSettings, parts["fcm"], (*place, "fcm")),
+    )
+    one_credential(convert, app, place)
+    return app
+
+
+def _open(path: Path | None) -> document.Document:
+    if path is not None:
+        return document.read(path)
+    if DEFAULT_PATH.exists():
+        return document.read(DEFAULT_PATH)
+    return document.Document(DEFAULT_PATH, {}, {})
+
+
+def _section(file: document.Document, env: str) -> Mapping[str, Any]:
+    """What stands below the environment. A file that speaks only of others is a mistake, not the defaults."""
+    if env in file.root:
+        return _mapping(file, file.root[env], (env,))
+    others = [name for name, value in file.root.items() if name != "sources" and isinstance(value, dict)]
+    if others:
+        raise BadSetting(
+            f"{file.path} says nothing about the environment {env!r}; it knows {', '.join(others)}", field=env
+        )
+    return {}
+
+
+def _mapping(file: document.Document, value: Any, place: Place) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadSetting(f"{place[-1]}: expected a mapping ({file.where(place)})", field=place[-1])
+    return value
+
+
+def _written_at(place: Place, env: str, gateway: Mapping[str, Any]) -> Place:
+    """The keys of the file that a setting came from: below `:gateway:`, or RhoConnect's own."""
+    value: Any = gateway
+    for key in place:
+        if not isinstance(value, Mapping) or key not in value:
+            return (env, *legacy.origin(place))
+        value = value[key]
+    return (env, "gateway", *place)
+
+
+def _app_folder(path: Path) -> Path:
+    """RhoConnect's paths are relative to the app; its settings lie in the folder `settings` (contract §8)."""
+    folder = path.absolute().parent
+    return folder.parent if folder.name == "settings" else folder

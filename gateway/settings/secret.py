@@ -1,0 +1,33 @@
+"""A text that must not be seen: it compares and hashes like the text, and prints as a mask."""
+
+from typing import Final
+
+_MASK: Final = "Secret(***)"
+
+
+class Secret:
+    """A password, key or token. Only `reveal` gives the text away; repr, str and format print a mask."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Call it where the text is used, never to pass it on."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return _MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._text))
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled: hand it over with gateway.settings.to_json")
