@@ -1,0 +1,1 @@
+"""Apple Push Notification service: its messages, answers, credentials, and the rules of a simulated one."""

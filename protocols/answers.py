@@ -1,0 +1,41 @@
+"""What the answers of all providers have in common: a name for the reason, and when to come back."""
+
+import re
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+Header = tuple[bytes, bytes]
+
+RETRY_AFTER_MAX_S: Final = 86_400.0  # a day: more is a mistake, and longer than most pings live
+_REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what may become a metric's label
+_SECONDS: Final = re.compile(rb"\d{1,10}")
+
+
+def reason_or_status(reason: Any, status: int) -> str:
+    """Give a provider's name of a reason if it looks like one, else "HTTP 503"."""
+    return reason if type(reason) is str and _REASON.fullmatch(reason) else f"HTTP {status}"
+
+
+def retry_after_s(headers: Sequence[Header], now_s: float | None) -> float | None:
+    """Read Retry-After, seconds or a date (RFC 9110 §10.2.3), as seconds from now, from 0 to one day.
+
+    Returns:
+        None where there is none, or none that can be understood (a date without `now_s`).
+    """
+    for name, value in headers:
+        if name == b"retry-after":
+            return _delay_s(value.strip(), now_s)
+    return None
+
+
+def _delay_s(value: bytes, now_s: float | None) -> float | None:
+    if _SECONDS.fullmatch(value):
+        return min(float(value), RETRY_AFTER_MAX_S)
+    if now_s is None:
+        return None
+    try:
+        moment = parsedate_to_datetime(value.decode("ascii"))
+    except ValueError:
+        return None
+    return min(max(moment.timestamp() - now_s, 0.0), RETRY_AFTER_MAX_S)

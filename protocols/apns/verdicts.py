@@ -1,0 +1,111 @@
+"""What APNs answers, and what it means: Apple's table of reasons as data (providers A7).
+
+Apple: "Handling notification responses from APNs", "Handling error responses from APNs". Apple advises to
+treat an unknown reason by its status: that is `_BY_CLASS`. 5XX is retried after the setting
+`retry.apns_5xx_s` (Apple says 15 minutes), unless Retry-After says otherwise.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from protocols.answers import Header, reason_or_status, retry_after_s
+from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
+
+_REJECTED: Final = Verdict(Kind.REJECTED)
+_LATER: Final = Verdict(Kind.LATER)
+# The device token itself is dead, not merely used wrongly.
+_DEAD: Final = Verdict(Kind.REJECTED, dead=True)
+# The credential cannot work until a person mends it; the notification is kept for as long as it lives.
+_HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
+# The connection is at fault, not the notification: once more at once, on a new one.
+_MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
+
+# reason -> what to do. Every reason that Apple documents for `/3/device`, with its status.
+REASONS: Final[dict[tuple[int, str], Verdict]] = {
+    (400, "BadCollapseId"): _REJECTED,
+    (400, "BadDeviceToken"): _DEAD,  # also a sandbox token at the production host: mass death trips the brake
+    (400, "BadExpirationDate"): _REJECTED,
+    (400, "BadMessageId"): _REJECTED,
+    (400, "BadPriority"): _REJECTED,
+    (400, "BadTopic"): _REJECTED,
+    (400, "DeviceTokenNotForTopic"): _REJECTED,  # the app's topic is set wrongly: the token lives
+    (400, "DuplicateHeaders"): _REJECTED,
+    (400, "IdleTimeout"): _MOVED,
+    (400, "InvalidPushType"): _REJECTED,
+    (400, "MissingDeviceToken"): _REJECTED,
+    (400, "MissingTopic"): _REJECTED,
+    (400, "PayloadEmpty"): _REJECTED,
+    (400, "TopicDisallowed"): _REJECTED,
+    (403, "BadCertificate"): _HALTED,
+    (403, "BadCertificateEnvironment"): _HALTED,
+    (403, "BadEnvironmentKeyIdInToken"): _HALTED,
+    (403, "BadEnvironmentKeyInToken"): _HALTED,  # the same, as it is seen on the wire
+    (403, "ExpiredProviderToken"): Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True),
+    (403, "Forbidden"): _REJECTED,
+    (403, "InvalidProviderToken"): _HALTED,
+    (403, "MissingProviderToken"): _HALTED,
+    (403, "UnrelatedKeyIdInToken"): _MOVED,
+    (404, "BadPath"): _REJECTED,
+    (405, "MethodNotAllowed"): _REJECTED,
+    (410, "ExpiredToken"): _DEAD,
+    (410, "Unregistered"): _DEAD,
+    (413, "PayloadTooLarge"): _REJECTED,
+    # The rule is watched connection by connection, and this one is of no more use for a while.
+    (429, "TooManyProviderTokenUpdates"): Verdict(Kind.LATER, remedy=Remedy.RECONNECT),
+    (429, "TooManyRequests"): _LATER,  # too many to this one device
+    (500, "InternalServerError"): _LATER,
+    (503, "ServiceUnavailable"): _LATER,
+    (503, "Shutdown"): Verdict(Kind.LATER, remedy=Remedy.RECONNECT),
+}
+_KNOWN: Final = {key: verdict._replace(reason=key[1]) for key, verdict in REASONS.items()}
+
+# An unknown reason, or none: by status, else by its class.
+_BY_STATUS: Final[dict[int, Verdict]] = {403: _HALTED, 410: _DEAD, 429: _LATER, 408: _LATER}
+_BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """Apple's explanation; anything may stand in its place."""
+
+    reason: Any = None
+    timestamp: Any = None
+
+
+_decode: Final = msgspec.json.Decoder(_Body).decode
+_NO_BODY: Final = _Body()
+
+
+def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | None = None) -> Verdict:
+    """Judge an answer of APNs. Never raises, whatever the body holds.
+
+    Args:
+        status: HTTP status.
+        headers: the answer's headers, names in lower case.
+        body: empty with 200; else JSON with `reason`, and with 410 `timestamp` in milliseconds.
+        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is not understood.
+    """
+    if status == 200:
+        return ACCEPTED
+    said = _read(body)
+    reason = reason_or_status(said.reason, status)
+    verdict = _KNOWN.get((status, reason))
+    if verdict is None:
+        # What is neither success nor the request's fault (1XX, 3XX, 5XX) may pass.
+        by_class = _BY_CLASS.get(status // 100, _LATER)
+        verdict = _BY_STATUS.get(status, by_class)._replace(reason=reason)
+    if verdict.kind is Kind.LATER and not verdict.once:
+        return verdict._replace(delay_s=retry_after_s(headers, now_s))
+    if status == 410 and type(said.timestamp) is int and said.timestamp > 0:
+        return verdict._replace(dead_since_ms=said.timestamp)
+    return verdict
+
+
+def _read(body: bytes) -> _Body:
+    if not body:
+        return _NO_BODY
+    try:
+        return _decode(body)
+    except (ValueError, RecursionError):
+        return _NO_BODY

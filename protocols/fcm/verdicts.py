@@ -1,0 +1,122 @@
+"""What FCM answers, and what it means: Google's table of error codes as data (providers B3).
+
+Google: "FCM error codes", "Scale FCM", "Throttling and quotas". The code of an error is that of its FcmError
+detail; without one it is an error of the API in front of FCM, and says nothing about a device.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from protocols.answers import Header, reason_or_status, retry_after_s
+from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
+
+QUOTA_DELAY_S: Final = 60.0  # without Retry-After, a minute ("Scale FCM")
+
+_REJECTED: Final = Verdict(Kind.REJECTED)
+_LATER: Final = Verdict(Kind.LATER)
+_DEAD: Final = Verdict(Kind.REJECTED, dead=True)
+_HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
+_RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
+
+# errorCode of FcmError -> what to do, whatever the status.
+REASONS: Final[dict[str, Verdict]] = {
+    "INVALID_ARGUMENT": _REJECTED,  # the payload's fault, unless `_is_token` finds that it is the token's
+    "THIRD_PARTY_AUTH_ERROR": _LATER,  # the APNs key in Firebase is wrong: does not touch Android
+    "SENDER_ID_MISMATCH": _REJECTED,  # the token is another project's: it lives, but not for us
+    "UNREGISTERED": _DEAD,
+    "QUOTA_EXCEEDED": Verdict(Kind.LATER, delay_s=QUOTA_DELAY_S),
+    "INTERNAL": _LATER,
+    "UNAVAILABLE": _LATER,
+}
+_KNOWN: Final = {reason: verdict._replace(reason=reason) for reason, verdict in REASONS.items()}
+
+# UNSPECIFIED_ERROR, an unknown code, or no FcmError at all: by HTTP status, else by its class.
+BY_STATUS: Final[dict[int, Verdict]] = {
+    400: _REJECTED,
+    401: _RENEWED,
+    403: _HALTED,  # the API is not enabled, or the account may not use it
+    404: _HALTED,  # the project does not exist, or the address is wrong
+    408: _LATER,
+    429: Verdict(Kind.LATER, delay_s=QUOTA_DELAY_S),
+}
+_BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
+
+_FCM_ERROR: Final = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+_BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
+_TOKEN_FIELDS: Final = frozenset({"message.token", "token"})
+_WRONG_DEVICE: Final = "not a valid FCM registration token"
+
+
+class _Error(msgspec.Struct, frozen=True):
+    """`google.rpc.Status` as JSON; anything may stand in its fields."""
+
+    message: Any = None
+    status: Any = None
+    details: Any = None
+
+
+class _Body(msgspec.Struct, frozen=True):
+    error: _Error = _Error()
+
+
+_decode: Final = msgspec.json.Decoder(_Body).decode
+_NO_ERROR: Final = _Error()
+
+
+def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | None = None) -> Verdict:
+    """Judge an answer of FCM. Never raises, whatever the body holds.
+
+    Args:
+        status: HTTP status.
+        headers: the answer's headers, names in lower case.
+        body: with an error, JSON `{"error": {code, message, status, details}}`.
+        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is not understood.
+    """
+    if status == 200:
+        return ACCEPTED
+    error = _read(body)
+    details = [detail for detail in _list(error.details) if type(detail) is dict]
+    code = next((detail.get("errorCode") for detail in details if detail.get("@type") == _FCM_ERROR), None)
+    verdict = _KNOWN.get(code) if type(code) is str else None
+    if verdict is None:
+        by_class = _BY_CLASS.get(status // 100, _LATER)
+        reason = reason_or_status(code or error.status, status)
+        verdict = BY_STATUS.get(status, by_class)._replace(reason=reason)
+    elif code == "INVALID_ARGUMENT" and _is_token(error, details):
+        return verdict._replace(dead=True)
+    if verdict.kind is not Kind.LATER or verdict.once:
+        return verdict
+    asked_s = retry_after_s(headers, now_s)
+    return verdict if asked_s is None else verdict._replace(delay_s=asked_s)
+
+
+def _is_token(error: _Error, details: Sequence[dict[Any, Any]]) -> bool:
+    """Tell whether an invalid argument is the token: FCM says so by the field, or only by its words.
+
+    Any other field at fault means that the payload was wrong, and then nothing is known of the token.
+    """
+    fields = {
+        violation.get("field")
+        for detail in details
+        if detail.get("@type") == _BAD_REQUEST
+        for violation in _list(detail.get("fieldViolations"))
+        if type(violation) is dict
+    }
+    if fields:
+        return fields <= _TOKEN_FIELDS
+    return type(error.message) is str and _WRONG_DEVICE in error.message
+
+
+def _list(value: Any) -> list[Any]:
+    return value if type(value) is list else []
+
+
+def _read(body: bytes) -> _Error:
+    if not body:
+        return _NO_ERROR
+    try:
+        return _decode(body).error
+    except (ValueError, RecursionError):
+        return _NO_ERROR

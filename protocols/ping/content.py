@@ -1,0 +1,88 @@
+"""What a ping holds, in the words that every provider's message is made of."""
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from protocols.ping.model import Ping
+
+# Keys that make an object an alert in Apple's shape (providers A4); other objects are the sender's own.
+_ALERT_KEYS: Final = frozenset({"title", "subtitle", "body", "loc-key", "title-loc-key", "subtitle-loc-key"})
+
+
+class Alert(NamedTuple):
+    """What is written on a phone's screen. At least one of the two is there.
+
+    Attributes:
+        title: None where the ping has none.
+        body: None where the ping has only a title.
+    """
+
+    title: str | None
+    body: str | None
+
+
+def has_message(ping: Ping) -> bool:
+    """Whether there is a message: an empty text, list or object is none, but 0 and false are."""
+    return ping.message is not None and ping.message not in ("", [], {})
+
+
+def is_alert_object(message: Any) -> bool:
+    """Whether a message is an object in the shape of Apple's alerts: {"title": ..., "body": ...}."""
+    return type(message) is dict and not _ALERT_KEYS.isdisjoint(message)
+
+
+def text_of(message: Any) -> str:
+    """Write a message as text: a text as it is, any other JSON as its JSON (`true`, `5`, `{"a":1}`)."""
+    return message if type(message) is str else orjson.dumps(message).decode()
+
+
+def alert_of(ping: Ping) -> Alert | None:
+    """Find what a ping writes on the screen, or None where it writes nothing.
+
+    An object in Apple's shape may have neither title nor body, only keys of the app's own texts: that is None
+    too.
+    """
+    title, message = ping.title, ping.message
+    if not has_message(ping):
+        return Alert(title, None) if title else None
+    if not is_alert_object(message):
+        return Alert(title, text_of(message))
+    own_title, body = message.get("title", title), message.get("body")
+    if own_title is None and body is None:
+        return None
+    return Alert(*(None if text is None else text_of(text) for text in (own_title, body)))
+
+
+def shows(ping: Ping) -> bool:
+    """Whether a person notices the ping: a message, a title, a badge or a sound."""
+    return has_message(ping) or ping.title is not None or ping.badge is not None or ping.sound is not None
+
+
+def expires_ms(ping: Ping, ttl_s: int, sync_ttl_s: int, now_ms: int) -> int:
+    """Find when a ping is of no more use, in epoch milliseconds; times to live count from its acceptance.
+
+    Args:
+        ping: the ping; its own time to live wins.
+        ttl_s: for pings that show something (setting `ping.ttl_s`).
+        sync_ttl_s: for the others (setting `ping.sync_ttl_s`).
+        now_ms: counts where the ping was never accepted by a queue.
+    """
+    life_s = ping.ttl_s
+    if life_s is None:
+        life_s = ttl_s if shows(ping) else sync_ttl_s
+    return (ping.accepted_ms or now_ms) + life_s * 1000
+
+
+def merged(base: dict[str, Any], additions: dict[str, Any] | None) -> dict[str, Any]:
+    """Merge additions into a message, object by object; where both have a value, the addition's counts."""
+    if not additions:
+        return base
+    result = dict(base)
+    for key, value in additions.items():
+        mine = result.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            result[key] = merged(mine, value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,1 @@
+"""RhoConnect Push, the legacy service: its messages and answers."""

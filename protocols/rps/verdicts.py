@@ -1,0 +1,41 @@
+"""What the RhoConnect Push Service answers, and what it means (contract §9). Its bodies are empty.
+
+RhoConnect took every status but 400 for success; here each has its verdict (§10).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from protocols.answers import Header, retry_after_s
+from protocols.verdict import ACCEPTED, Kind, Verdict
+
+STATUSES: Final[dict[int, Verdict]] = {
+    200: ACCEPTED,
+    204: ACCEPTED,
+    400: Verdict(Kind.REJECTED, "InvalidRequest"),
+    # Wrong credentials of the app, or a token of another app: which of the two is not said.
+    401: Verdict(Kind.LATER, "Unauthorized"),
+    403: Verdict(Kind.REJECTED, "Forbidden"),  # the path is none of the service's
+    404: Verdict(Kind.REJECTED, "NotRegistered", dead=True),
+    410: Verdict(Kind.REJECTED, "NotRegistered", dead=True),
+    413: Verdict(Kind.REJECTED, "PayloadTooLarge"),
+    429: Verdict(Kind.LATER, "TooManyRequests"),
+}
+
+
+def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | None = None) -> Verdict:
+    """Judge an answer of the push service.
+
+    Args:
+        status: HTTP status.
+        headers: the answer's headers, names in lower case.
+        body: not looked at.
+        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is not understood.
+    """
+    verdict = STATUSES.get(status)
+    if verdict is None:
+        kind = Kind.REJECTED if 400 <= status < 500 else Kind.LATER
+        verdict = Verdict(kind, f"HTTP {status}")
+    if verdict.kind is Kind.LATER:
+        return verdict._replace(delay_s=retry_after_s(headers, now_s))
+    return verdict
