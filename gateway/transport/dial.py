@@ -1,0 +1,63 @@
+"""Opening one connection: name look-up, TCP, TLS, ALPN, within one time limit."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from aiohappyeyeballs import start_connection
+
+from gateway.errors import LinkDown
+from gateway.transport.connection import Connection
+from gateway.transport.feed import Endpoint
+from gateway.transport.trouble import describe
+
+# A frozen peer never confirms the end of TLS; the default would wait 30 s for it.
+SSL_SHUTDOWN_S: Final = 1.0
+# Try the next address of a name after this (RFC 8305 §5 advises 250 ms).
+HAPPY_EYEBALLS_S: Final = 0.25
+
+
+async def dial(endpoint: Endpoint, make: Callable[[], Connection], timeout_s: float) -> Connection:
+    """Connect, with a look-up of its own, as Apple asks for every connection.
+
+    Args:
+        endpoint: where to.
+        make: makes the protocol, once the socket is there.
+        timeout_s: for all of it.
+
+    Returns:
+        The connection, not yet started.
+
+    Raises:
+        LinkDown: why not, in words fit for a log.
+    """
+    tls = endpoint.ssl is not None
+    try:
+        async with asyncio.timeout(timeout_s):
+            sock = await _connect(endpoint)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                make,
+                sock=sock,
+                ssl=endpoint.ssl,
+                server_hostname=endpoint.host if tls else None,
+                ssl_handshake_timeout=timeout_s if tls else None,
+                ssl_shutdown_timeout=SSL_SHUTDOWN_S if tls else None,
+            )
+    except TimeoutError as error:
+        raise LinkDown(f"no connection within {timeout_s:g} s") from error
+    except OSError as error:
+        raise LinkDown(describe(error)) from error
+    if connection.fault is not None:
+        raise connection.fault
+    if connection.ended.done():
+        raise LinkDown(connection.machine.reason)
+    return connection
+
+
+async def _connect(endpoint: Endpoint) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    # The loop's own connect tries one address after the other: a black hole in front would use up the time
+    # limit.
+    return await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S)

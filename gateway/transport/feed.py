@@ -1,0 +1,55 @@
+"""What a pool needs to know: where to connect to, and who has requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Protocol
+
+from protocols.http2.client import Header, Outcome
+
+Send = tuple[list[Header], bytes, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A provider's address.
+
+    Attributes:
+        host: name or address to connect to, looked up anew for every connection; the certificate must fit it.
+        port: TCP port.
+        ssl: the TLS context (see `tls.client_context`); None speaks HTTP/2 in the clear, by prior knowledge.
+        authority: the value of `:authority` for requests.
+    """
+
+    host: str
+    port: int
+    ssl: SSLContext | None
+    authority: str
+
+
+class Feed(Protocol):
+    """Who has requests. All calls come from the event loop, are plain functions and must not raise."""
+
+    def waiting(self) -> int:
+        """How many requests could go out now."""
+        ...
+
+    def take(self, n: int) -> Sequence[Send]:
+        """Hand over at most `n` requests (n >= 1): headers with pseudo-headers first, body, context.
+
+        Each comes back exactly once, through `settle`.
+        """
+        ...
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes. UNTRIED ones should count as waiting again at once."""
+        ...
+
+    def link_changed(self, connected: int, error: str | None) -> None:
+        """The number of usable connections changed, or an attempt failed.
+
+        Args:
+            connected: connections that take requests now.
+            error: why the last one failed, in words fit for a log; None for an orderly change.
+        """
+        ...

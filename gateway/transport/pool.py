@@ -1,0 +1,210 @@
+"""The connections of one credential to one provider.
+
+The pool opens a connection when requests wait, another when all are full (see `policy.wants_another`),
+replaces those that end while requests wait, and backs off when that fails. One attempt at a time: a provider
+that is down sees one client per pool, not a crowd.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import LinkDown
+from gateway.transport.connection import Connection
+from gateway.transport.dial import dial
+from gateway.transport.feed import Endpoint, Feed
+from gateway.transport.policy import Backoff, wants_another
+from protocols.http2.client import DEFAULT_LIMITS, ClientConnection, Limits
+
+_JITTER: Final = random.SystemRandom().random
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What rarely needs another value.
+
+    Attributes:
+        connect_timeout_s: for look-up, TCP and TLS together.
+        backoff_first_s: the wait after a first failure.
+        backoff_most_s: the longest wait.
+        limits: of each connection.
+        clock: monotonic seconds.
+        jitter: numbers in [0, 1).
+    """
+
+    connect_timeout_s: float = 10.0
+    backoff_first_s: float = 0.5
+    backoff_most_s: float = 60.0
+    limits: Limits = DEFAULT_LIMITS
+    clock: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = _JITTER
+
+
+DEFAULT_TUNING: Final = Tuning()
+
+
+class Pool:
+    """Draws requests from a feed, sends them, gives each one's outcome back. Lives on one running loop."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        feed: Feed,
+        *,
+        connections_max: int,
+        deadline_s: float,
+        tuning: Tuning = DEFAULT_TUNING,
+    ) -> None:
+        """Make an empty pool; it connects at the first `wake` that finds requests.
+
+        Args:
+            endpoint: the provider.
+            feed: who has requests.
+            connections_max: connections that take requests at one time; draining ones come on top.
+            deadline_s: how long a request may be without an answer.
+            tuning: what rarely needs another value.
+        """
+        self._endpoint = endpoint
+        self._feed = feed
+        self._connections_max = connections_max
+        self._deadline_s = deadline_s
+        self._tuning = tuning
+        self._loop = asyncio.get_running_loop()
+        self._all: list[Connection] = []
+        self._wake_handle: asyncio.Handle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._dialing: asyncio.Task[None] | None = None
+        self._closing = False
+        self._backoff = Backoff(tuning.jitter, first_s=tuning.backoff_first_s, most_s=tuning.backoff_most_s)
+
+    @property
+    def connected(self) -> int:
+        """Connections that take requests now."""
+        return sum(connection.takes_requests for connection in self._all)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and without an outcome."""
+        return sum(connection.machine.in_flight for connection in self._all)
+
+    def wake(self) -> None:
+        """Tell that the feed has requests. Cheap: many calls in one turn of the loop are one."""
+        if self._wake_handle is None and not self._closing:
+            self._wake_handle = self._loop.call_soon(self._woken)
+
+    def renew(self, endpoint: Endpoint | None = None) -> None:
+        """Retire all connections gently and let new ones replace them, for a new credential or address.
+
+        Args:
+            endpoint: the new one, from now on; None keeps the old.
+        """
+        if endpoint is not None:
+            self._endpoint = endpoint
+        for connection in tuple(self._all):
+            connection.retire("renewed")
+        self.wake()
+
+    async def close(self, budget_s: float) -> None:
+        """Send nothing more, wait for what is open, and end every connection.
+
+        What has no answer after the budget is given back as unknown. When this returns, everything has been
+        settled.
+
+        Args:
+            budget_s: how long to wait for answers.
+        """
+        self._closing = True
+        for handle in (self._wake_handle, self._retry):
+            if handle is not None:
+                handle.cancel()
+        if self._dialing is not None:
+            self._dialing.cancel()
+            await asyncio.gather(self._dialing, return_exceptions=True)
+        remaining = tuple(self._all)
+        for connection in remaining:
+            connection.retire("closing")
+        if remaining:
+            ends = [connection.ended for connection in remaining]
+            await asyncio.wait(ends, timeout=budget_s)
+            for connection in remaining:
+                connection.abort()
+            await asyncio.wait(ends)
+
+    def connection_full(self, connection: Connection) -> None:
+        """See `connection.Owner`: others may have room, or another may be needed."""
+        for other in tuple(self._all):
+            if other is not connection and other.takes_requests and not other.facts.full:
+                other.pump()
+        self._consider()
+
+    def connection_left(self, connection: Connection) -> None:
+        """See `connection.Owner`: what it gave back untried goes out elsewhere at once."""
+        now_s = self._tuning.clock()
+        if connection in self._all:
+            if connection.answers or not connection.retired:
+                self._backoff.ended(connection.answers, now_s - connection.opened_s, now_s)
+            machine = connection.machine
+            self._feed.link_changed(self.connected, machine.reason if machine.failed else None)
+            self.wake()
+
+    def connection_gone(self, connection: Connection) -> None:
+        """See `connection.Owner`."""
+        if connection in self._all:
+            self._all.remove(connection)
+            self.wake()
+
+    def _woken(self) -> None:
+        self._wake_handle = None
+        for connection in tuple(self._all):
+            if not self._feed.waiting():
+                return
+            connection.pump()
+        self._consider()
+
+    def _consider(self) -> None:
+        """Open another connection if one is wanted, now or when the back-off is over."""
+        if self._closing or self._dialing is not None or self._retry is not None:
+            return
+        links = [connection.facts for connection in self._all if connection.takes_requests]
+        if not wants_another(self._feed.waiting(), links, self._connections_max):
+            return
+        wait_s = self._backoff.wait_s(self._tuning.clock())
+        if wait_s > 0:
+            self._retry = self._loop.call_later(wait_s, self._retry_now)
+        else:
+            self._dialing = self._loop.create_task(self._dial(), name="provider connection")
+
+    def _retry_now(self) -> None:
+        self._retry = None
+        self._consider()
+
+    async def _dial(self) -> None:
+        endpoint = self._endpoint
+        try:
+            connection = await dial(endpoint, self._make, self._tuning.connect_timeout_s)
+        except LinkDown as error:
+            self._dialing = None
+            self._backoff.failed(self._tuning.clock())
+            self._feed.link_changed(self.connected, error.message)
+        else:
+            self._dialing = None
+            self._all.append(connection)
+            self._feed.link_changed(self.connected, None)
+            connection.start()
+            if endpoint is not self._endpoint:
+                connection.retire("renewed")
+        self._consider()
+
+    def _make(self) -> Connection:
+        clock = self._tuning.clock
+        machine = ClientConnection(deadline_s=self._deadline_s, now_s=clock(), limits=self._tuning.limits)
+        return Connection(
+            machine,
+            self._feed,
+            self,
+            deadline_s=self._deadline_s,
+            clock=clock,
+        )
