@@ -35,8 +35,8 @@ class ActRule(NamedTuple):
         takes: what the argument means; "" where there is none.
         default: the argument where none is written.
         number: the argument is a whole number, 0 or more.
-        once: happens once unless `next=` or `every=` says otherwise: an endless GOAWAY would let nothing through.
-        help: one line for `--help`.
+        once: happens once unless `next=` or `every=` says otherwise: an endless GOAWAY would let nothing
+        through. help: one line for `--help`.
     """
 
     takes: str
@@ -49,15 +49,22 @@ class ActRule(NamedTuple):
 ACTS: Final[dict[Act, ActRule]] = {
     Act.DELAY: ActRule("MS", "1000", True, False, "answer rightly, but MS milliseconds late"),
     Act.SILENCE: ActRule("", "", False, False, "never answer this request"),
-    Act.REFUSE: ActRule("", "", False, False, "RST_STREAM with REFUSED_STREAM: not processed (RFC 9113 §8.7)"),
+    Act.REFUSE: ActRule(
+        "", "", False, False, "RST_STREAM with REFUSED_STREAM: not processed (RFC 9113 §8.7)"
+    ),
     Act.RESET: ActRule("CODE", "2", True, False, "RST_STREAM with an error CODE; 2 is INTERNAL_ERROR"),
     Act.GOAWAY: ActRule(
-        "REASON", "Shutdown", False, True, "GOAWAY before this request: it and all later ones are not processed"
+        "REASON",
+        "Shutdown",
+        False,
+        True,
+        "GOAWAY before this request: it and all later ones are not processed",
     ),
     Act.CUT: ActRule("", "", False, True, "cut the connection without a word"),
     Act.LIMIT: ActRule("N", "1", True, True, "set SETTINGS_MAX_CONCURRENT_STREAMS to N, then answer rightly"),
 }
-"""The words that are no answers. An answer's own argument: milliseconds for 410 (its timestamp), else Retry-After s."""
+"""The words that are no answers. An answer's own argument: milliseconds for 410 (its timestamp), else
+Retry-After s."""
 
 _WORDS: Final = {act.value: act for act in ACTS}
 
@@ -135,7 +142,9 @@ def _parse_selectors(text: str, who: str) -> dict[str, str]:
         if not equals:
             name, value = "token", part
         if name not in ("token", "after", "every", "next"):
-            raise InvalidField(f"fault {text!r}: {name!r} is none of token, after, every, next", field="fault")
+            raise InvalidField(
+                f"fault {text!r}: {name!r} is none of token, after, every, next", field="fault"
+            )
         selectors[name] = value if name == "token" else _whole(text, value)
     return selectors
 
@@ -147,7 +156,8 @@ def _whole(text: str, value: str) -> str:
 
 
 class FaultTable:
-    """The faults of one simulated provider, in the order in which they are tried. May change while it runs."""
+    """The faults of one simulated provider, in the order in which they are tried. May change while it
+    runs."""
 
     def __init__(self, answers: Mapping[str, str], faults: Iterable[str] = ()) -> None:
         self._answers = answers

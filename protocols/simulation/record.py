@@ -34,7 +34,8 @@ class Summary(NamedTuple):
 class Record(msgspec.Struct, frozen=True):
     """One request to a simulated provider, and the answer to it.
 
-    A recording exists to be compared with what was meant, so `token` is whole in the file; `repr` and `line` shorten it.
+    A recording exists to be compared with what was meant, so `token` is whole in the file; `repr` and
+    `line` shorten it.
 
     Attributes:
         at_s: when the request was complete, epoch seconds.
@@ -84,7 +85,11 @@ class Record(msgspec.Struct, frozen=True):
             words.append("sync=" + ",".join(summary.do_sync))
         words += [
             f"{name}={value}"
-            for name, value in (("badge", summary.badge), ("sound", summary.sound), ("vibrate", summary.vibrate))
+            for name, value in (
+                ("badge", summary.badge),
+                ("sound", summary.sound),
+                ("vibrate", summary.vibrate),
+            )
             if value is not None
         ]
         return " ".join(words)
@@ -102,14 +107,14 @@ class Answer(NamedTuple):
         headers: regular response headers.
         body: response body.
         argument: the fault's argument (milliseconds, error code, GOAWAY reason).
-        record: what is written down.
+        record: what is written down; None for a request that is no push (a token, say).
     """
 
     act: Act
     status: int
     headers: Sequence[Header]
     body: bytes
-    record: Record
+    record: Record | None
     argument: str | None = None
 
 

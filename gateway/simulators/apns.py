@@ -1,0 +1,58 @@
+"""The simulated APNs."""
+
+import asyncio
+import ssl
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.simulators.authority import ClientCertificate
+from gateway.simulators.connection import Session
+from gateway.simulators.host import Hosting, Simulator
+from gateway.simulators.keys import TeamKey, make_team_key
+from protocols.apns.simulated_certificate import topics_of
+from protocols.apns.simulator import ApnsOptions, ApnsRules
+from protocols.simulation.faults import FaultTable
+
+
+class ApnsSimulator(Simulator):
+    """APNs on a TLS port, with a team's signing key that it accepts.
+
+    Args:
+        options: how it behaves; scripted faults are in there.
+        hosting: where it listens and what it keeps.
+
+    Attributes:
+        signing_key: the key that a provider signs its tokens with.
+        rules: the rules behind it.
+    """
+
+    def __init__(self, options: ApnsOptions | None = None, hosting: Hosting | None = None) -> None:
+        super().__init__(hosting)
+        self.signing_key: TeamKey = make_team_key()
+        self.rules = ApnsRules([self.signing_key.signing], lambda: str(uuid.uuid4()), options)
+
+    @property
+    def faults(self) -> FaultTable:
+        """The scripted faults; they may change at any time."""
+        return self.rules.faults
+
+    @property
+    def streams(self) -> int:
+        """SETTINGS_MAX_CONCURRENT_STREAMS of an authenticated connection."""
+        return self.rules.options.streams
+
+    @property
+    def key_file(self) -> Path:
+        """`signing_key` as the file that Apple hands out."""
+        return self.write(f"AuthKey_{self.signing_key.key_id}.p8", self.signing_key.pem)
+
+    def client_certificate(self, topics: Sequence[str]) -> ClientCertificate:
+        """Make a provider certificate that this simulator accepts."""
+        return self.authority.client_certificate(topics)
+
+    def open_session(self, transport: asyncio.Transport) -> Session:
+        """The rules for a new connection, with the topics of its client certificate."""
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        return self.rules.session(None if certificate is None else topics_of(certificate))

@@ -1,0 +1,106 @@
+"""The simulators' own certificate authority: made at run time, gone with the process."""
+
+import datetime
+import ssl
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from protocols.apns.simulated_certificate import TOPICS_OID, encode_topics
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A provider certificate with its key, as an app's developer gets it from Apple.
+
+    Attributes:
+        topics: the topics that it may push to.
+        certificate_pem: the certificate.
+        pem: certificate and private key in one PEM, as RhoConnect's `iphonecertfile` holds them.
+    """
+
+    topics: tuple[str, ...]
+    certificate_pem: bytes
+    pem: bytes = field(repr=False)
+
+
+class Authority:
+    """A certificate authority with one server certificate for loopback."""
+
+    def __init__(self) -> None:
+        self._ca = trustme.CA()
+        self.ca_pem: bytes = self._ca.cert_pem.bytes()
+        self._server = self._ca.issue_cert("127.0.0.1", "localhost", "::1")
+
+    def server_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
+        """TLS for a server that takes a client certificate of this authority and can do without."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._server.configure_cert(context)
+        context.set_alpn_protocols(list(protocols))
+        context.load_verify_locations(cadata=self.ca_pem.decode())
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    def client_context(
+        self, protocols: Sequence[str] = ("h2",), certificate: ClientCertificate | None = None
+    ) -> ssl.SSLContext:
+        """TLS for a client of a simulator."""
+        context = ssl.create_default_context(cadata=self.ca_pem.decode())
+        context.set_alpn_protocols(list(protocols))
+        if certificate is not None:
+            with tempfile.NamedTemporaryFile() as file:  # ssl loads keys from files only
+                Path(file.name).write_bytes(certificate.pem)
+                context.load_cert_chain(file.name)
+        return context
+
+    def client_certificate(
+        self, topics: Sequence[str], *, extension: bool = True, valid_s: int = 86_400 * 365
+    ) -> ClientCertificate:
+        """Make a provider certificate.
+
+        Args:
+            topics: what it may push to; the first is also the subject's UID.
+            extension: list them in Apple's extension; without it the UID alone is the topic, as in old ones.
+            valid_s: for how long, in seconds; negative: expired already.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.datetime.now(datetime.UTC)
+        start, end = sorted((now - datetime.timedelta(minutes=5), now + datetime.timedelta(seconds=valid_s)))
+        common = x509.NameAttribute(NameOID.COMMON_NAME, f"Apple Push Services: {topics[0]}"[:64])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.USER_ID, topics[0]), common]))
+            .issuer_name(x509.load_pem_x509_certificate(self.ca_pem).subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        )
+        if extension:
+            listed = x509.UnrecognizedExtension(TOPICS_OID, encode_topics(topics))
+            builder = builder.add_extension(listed, critical=False)
+        signed = builder.sign(self._signer(), hashes.SHA256()).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return ClientCertificate(tuple(topics), signed, signed + private)
+
+    def _signer(self) -> ec.EllipticCurvePrivateKey:
+        key = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError("the authority's key is of another kind than it makes")
+        return key

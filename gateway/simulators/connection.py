@@ -1,0 +1,271 @@
+"""One client's connection to a simulator: what its first bytes speak, and HTTP/2 from there."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import orjson
+
+from protocols.http2.server import Request, ServerConnection
+from protocols.simulation.faults import Act
+from protocols.simulation.record import Answer, Header
+
+PREFACE_START = b"PRI "
+"""How an HTTP/2 connection begins, and no HTTP/1.1 request (RFC 9113 §3.4)."""
+
+
+class Session(Protocol):
+    """The rules' side of a connection: see `protocols.apns.simulator.ApnsSession`."""
+
+    stream_limit: int
+    goodbye: str
+
+    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> Answer:
+        """Judge one whole request."""
+
+
+class Stage(Protocol):
+    """What a connection needs of its simulator.
+
+    Attributes:
+        guests: the open connections.
+        held: answers that are kept back; None: they go out at once.
+    """
+
+    guests: "set[Guest]"
+    held: list[Callable[[], None]] | None
+
+    def open_session(self, transport: asyncio.Transport) -> Session:
+        """The rules for a new connection."""
+
+    def note(self, answer: Answer) -> None:
+        """Write a request down."""
+
+    def count(self, answered: int) -> None:
+        """Count requests that were answered unread."""
+
+
+class Guest(asyncio.Protocol):
+    """A connection that its simulator knows of, and can cut."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join the simulator's guests."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.stage.guests.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave them."""
+        self.stage.guests.discard(self)
+
+    def pause_writing(self) -> None:
+        """A client that does not read is not read from."""
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self.transport.resume_reading()
+
+    def cut(self) -> None:
+        """End the connection without a word."""
+        self.transport.abort()
+
+
+class Doorway(Guest):
+    """Looks at the first bytes of a connection and hands it on.
+
+    Args:
+        stage: the simulator.
+        http2: makes the protocol for HTTP/2.
+        http1: makes the protocol for anything else; None: such a connection is cut.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        http2: Callable[[], asyncio.Protocol],
+        http1: Callable[[], asyncio.Protocol] | None,
+    ) -> None:
+        super().__init__(stage)
+        self._http2 = http2
+        self._http1 = http1
+        self._begun = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Decide as soon as the bytes can only be one of the two."""
+        self._begun += data
+        length = min(len(self._begun), len(PREFACE_START))
+        if self._begun[:length] != PREFACE_START[:length]:
+            self._hand_over(self._http1)
+        elif length == len(PREFACE_START):
+            self._hand_over(self._http2)
+
+    def _hand_over(self, make: Callable[[], asyncio.Protocol] | None) -> None:
+        if make is None:
+            self.cut()
+            return
+        protocol = make()
+        self.stage.guests.discard(self)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(self._begun)
+
+
+class Http2Connection(Guest):
+    """HTTP/2 by the server machine, answers by the session's rules."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self._highest = 0  # the highest stream whose request was taken
+        self._last: int | None = None  # what GOAWAY named as the last one
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first SETTINGS, with the limit that the rules begin with."""
+        super().connection_made(transport)
+        self._session = self.stage.open_session(self.transport)
+        self._limit = self._session.stream_limit
+        self._machine = ServerConnection(streams_limit=self._limit)
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Judge each request that is complete; one write for all of their answers."""
+        for request in self._machine.receive(data):
+            if self._last is None or request.stream_id <= self._last:
+                self._take(request)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the machine has to say; end the connection where that was all."""
+        output = self._machine.take_output()
+        if self.transport.is_closing():
+            return
+        if output:
+            self.transport.write(output)
+        if self._machine.closed or (self._last is not None and not self._machine.open_streams):
+            self.transport.close()
+
+    def go_away(self, reason: str, last_stream_id: int | None = None) -> None:
+        """Send GOAWAY with APNs' JSON reason; close once the open streams have ended.
+
+        Args:
+            reason: the JSON's `reason`.
+            last_stream_id: streams above it are not processed; None: all whose requests are complete are.
+        """
+        self._last = self._highest if last_stream_id is None else last_stream_id
+        self._machine.go_away(self._last, orjson.dumps({"reason": reason}))
+        self.flush()
+
+    def limit_streams(self, limit: int) -> None:
+        """Announce another SETTINGS_MAX_CONCURRENT_STREAMS."""
+        self._session.stream_limit = limit
+        self._follow_limit()
+        self.flush()
+
+    def _take(self, request: Request) -> None:
+        answer = self._session.answer(request.headers, request.body, time.time())
+        self.stage.note(answer)
+        _DO[answer.act](self, request.stream_id, answer)
+        self._highest = max(self._highest, request.stream_id)
+        self._follow_limit()
+        if self._session.goodbye and self._last is None:
+            self.go_away(self._session.goodbye)
+
+    def _follow_limit(self) -> None:
+        if self._session.stream_limit != self._limit:
+            self._limit = self._session.stream_limit
+            self._machine.limit_streams(self._limit)
+
+    # What each act does; the table is below
+
+    def _send(self, stream_id: int, answer: Answer) -> None:
+        if self.stage.held is not None:
+            self.stage.held.append(lambda: self._send_now(stream_id, answer))
+        else:
+            self._respond(stream_id, answer)
+
+    def _send_now(self, stream_id: int, answer: Answer) -> None:
+        self._respond(stream_id, answer)
+        self.flush()
+
+    def _respond(self, stream_id: int, answer: Answer) -> None:
+        status = (b":status", b"%d" % answer.status)
+        self._machine.respond(stream_id, [status, *answer.headers], answer.body)
+
+    def _delay(self, stream_id: int, answer: Answer) -> None:
+        delay_s = int(answer.argument or 0) / 1000
+        asyncio.get_running_loop().call_later(delay_s, self._send_now, stream_id, answer)
+
+    def _silence(self, stream_id: int, answer: Answer) -> None:
+        """Say nothing: the stream stays open until the client gives it up."""
+
+    def _refuse(self, stream_id: int, answer: Answer) -> None:
+        self._machine.refuse(stream_id)
+
+    def _reset(self, stream_id: int, answer: Answer) -> None:
+        self._machine.reset(stream_id, int(answer.argument or 0))
+
+    def _go_away_before(self, stream_id: int, answer: Answer) -> None:
+        if self._highest > stream_id:  # a later one was taken already: only this one can still be refused
+            self._machine.refuse(stream_id)
+        self.go_away(answer.argument or "", last_stream_id=max(0, stream_id - 2, self._highest))
+
+    def _cut(self, stream_id: int, answer: Answer) -> None:
+        self.flush()
+        self.cut()
+
+
+_Do = Callable[[Http2Connection, int, Answer], None]
+_DO: dict[Act, _Do] = {
+    Act.SEND: Http2Connection._send,
+    Act.LIMIT: Http2Connection._send,
+    Act.DELAY: Http2Connection._delay,
+    Act.SILENCE: Http2Connection._silence,
+    Act.REFUSE: Http2Connection._refuse,
+    Act.RESET: Http2Connection._reset,
+    Act.GOAWAY: Http2Connection._go_away_before,
+    Act.CUT: Http2Connection._cut,
+}
+
+
+class AcceptAll(Guest):
+    """Answers 200 to every request, unread: a provider that is never the limit of a benchmark.
+
+    Args:
+        stage: the simulator, told how many requests were answered.
+        streams: SETTINGS_MAX_CONCURRENT_STREAMS.
+        echo: give each request's apns-id back, which some clients wait for.
+    """
+
+    _HEADERS = ((b":status", b"200"),)
+
+    def __init__(self, stage: Stage, streams: int, echo: bool) -> None:
+        super().__init__(stage)
+        self._machine = ServerConnection(streams_limit=streams, window=1 << 20)
+        self._answer = self._echo if echo else self._accept
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first SETTINGS."""
+        super().connection_made(transport)
+        self.transport.write(self._machine.take_output())
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is complete; one write for all."""
+        self.stage.count(self._answer(data))
+        output = self._machine.take_output()
+        if output and not self.transport.is_closing():
+            self.transport.write(output)
+        if self._machine.closed:
+            self.transport.close()
+
+    def _accept(self, data: bytes) -> int:
+        return self._machine.answer_all(data, self._HEADERS)
+
+    def _echo(self, data: bytes) -> int:
+        requests = self._machine.receive(data)
+        for request in requests:
+            given = [header for header in request.headers if header[0] == b"apns-id"]
+            self._machine.respond(request.stream_id, [*self._HEADERS, *given])
+        return len(requests)

@@ -1,0 +1,141 @@
+"""The simulated FCM: HTTP/2, and HTTP/1.1 through aiohttp on the same port, with its OAuth token endpoint."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from gateway.simulators.connection import Session
+from gateway.simulators.host import Hosting, Simulator
+from gateway.simulators.keys import ServiceAccountKey, make_service_account
+from protocols.fcm.simulator import OAUTH_PATH, FcmOptions, FcmRules
+from protocols.simulation.faults import Act, FaultTable
+from protocols.simulation.record import Answer, Header
+
+_CUTS: Final = frozenset({Act.REFUSE, Act.RESET, Act.GOAWAY, Act.CUT})
+"""Faults of HTTP/2 that HTTP/1.1 can only show by the end of the connection."""
+
+
+class FcmSimulator(Simulator):
+    """FCM HTTP v1 on a TLS port, with a service account that it accepts.
+
+    The same service is on a second port without TLS: Google's own Python client fetches tokens with its own
+    trust store, and takes a plain `token_uri`.
+
+    Args:
+        project_id: the project of `service_account`.
+        options: how it behaves; scripted faults are in there.
+        hosting: where it listens and what it keeps.
+    """
+
+    alpn = ("h2", "http/1.1")
+
+    def __init__(
+        self,
+        project_id: str = "demo-project",
+        options: FcmOptions | None = None,
+        hosting: Hosting | None = None,
+    ) -> None:
+        super().__init__(hosting)
+        self.project_id = project_id
+        self.rules = FcmRules([], secrets.token_bytes(32), options)
+        self._service_account: ServiceAccountKey | None = None
+        self._runner: web.AppRunner | None = None
+        self._session = self.rules.session()  # all HTTP/1.1 requests count as one connection
+
+    @property
+    def faults(self) -> FaultTable:
+        """The scripted faults; they may change at any time."""
+        return self.rules.faults
+
+    @property
+    def streams(self) -> int:
+        """SETTINGS_MAX_CONCURRENT_STREAMS."""
+        return self.rules.options.streams
+
+    @property
+    def endpoint(self) -> str:
+        """The base of the API's addresses, as `fcm.endpoint` of the gateway's settings takes it."""
+        return f"https://{self.hosting.host}:{self.port}"
+
+    @property
+    def plain_port(self) -> int:
+        """The port without TLS, once started."""
+        return int(self._servers[1].sockets[0].getsockname()[1])
+
+    @property
+    def service_account(self) -> ServiceAccountKey:
+        """The account of `project_id`, once started; its tokens are fetched at this simulator."""
+        if self._service_account is None:
+            self._service_account = self.make_account(self.project_id)
+        return self._service_account
+
+    @property
+    def credentials_file(self) -> Path:
+        """`service_account` as the file that Google hands out."""
+        return self.write("service-account.json", self.service_account.json)
+
+    def make_account(self, project_id: str, *, plain: bool = False) -> ServiceAccountKey:
+        """Make a service account that this simulator accepts, and its project.
+
+        Args:
+            project_id: the project.
+            plain: its `token_uri` is on the port without TLS.
+        """
+        key = make_service_account(project_id, self._token_uri(plain))
+        self.rules.add(key.account)
+        return key
+
+    def open_session(self, transport: asyncio.Transport) -> Session:
+        """The rules for a new HTTP/2 connection."""
+        return self.rules.session()
+
+    def http1(self) -> Callable[[], asyncio.Protocol] | None:
+        """The protocol for HTTP/1.1: aiohttp's."""
+        return self._runner.server if self._runner is not None else None
+
+    async def start(self) -> None:
+        """Listen, with TLS and without."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        # What is still silent when the simulator ends need not be waited for
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05, handler_cancellation=True)
+        await self._runner.setup()
+        await super().start()
+        await self.listen(0, None)
+        self.rules.tokens.audiences |= {self._token_uri(plain) for plain in (False, True)}
+
+    async def close(self) -> None:
+        """Stop listening, and end all connections."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await super().close()
+
+    def _token_uri(self, plain: bool) -> str:
+        scheme, port = ("http", self.plain_port) if plain else ("https", self.port)
+        return f"{scheme}://{self.hosting.host}:{port}{OAUTH_PATH}"
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if self.hosting.accept_all:
+            self.count(1)
+            return web.json_response({"name": "accepted"})
+        headers: list[Header] = [(b":method", request.method.encode()), (b":path", request.raw_path.encode())]
+        headers += [(name.lower(), value) for name, value in request.raw_headers]
+        answer = self._session.answer(headers, body, time.time())
+        self.note(answer)
+        await self._suffer(request, answer)
+        plain = [(name.decode(), value.decode()) for name, value in answer.headers]
+        return web.Response(status=answer.status, headers=dict(plain), body=answer.body)
+
+    async def _suffer(self, request: web.Request, answer: Answer) -> None:
+        if answer.act in _CUTS and request.transport is not None:
+            request.transport.abort()
+        if answer.act is Act.DELAY:
+            await asyncio.sleep(int(answer.argument or 0) / 1000)
+        elif answer.act not in (Act.SEND, Act.LIMIT):
+            await asyncio.Event().wait()  # silence, until the client or the simulator ends the connection

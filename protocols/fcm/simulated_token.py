@@ -1,0 +1,162 @@
+"""A simulated Google token endpoint: service-account assertions in, access tokens out.
+
+Source: Google, "Using OAuth 2.0 for Server to Server Applications" (OAUTH); RFC 7523 for the grant; RFC
+6749 §5.2 for the errors.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SCOPES: Final = frozenset(
+    {
+        "https://www.googleapis.com/auth/firebase.messaging",
+        "https://www.googleapis.com/auth/cloud-platform",
+    }
+)
+"""Either lets a token send messages."""
+
+GOOGLE_AUDIENCE: Final = "https://oauth2.googleapis.com/token"
+"""What Google's own client library writes as `aud`, whatever the key file's token_uri is."""
+
+ASSERTION_MAX_S: Final = 3600
+"""The longest life of an assertion, exp - iat (OAUTH)."""
+
+SKEW_S: Final = 300
+"""How far ahead of our clock `iat` may be; OAUTH names no figure."""
+
+_TOKENS_MAX: Final = 10_000
+
+
+class Account(NamedTuple):
+    """A service account as Google knows it.
+
+    Attributes:
+        email: its `client_email`, the assertion's `iss`.
+        key_id: its `private_key_id`, the assertion's `kid`.
+        public_key: the RSA public key.
+        project_id: the project it may send for.
+    """
+
+    email: str
+    key_id: str
+    public_key: RSAPublicKey
+    project_id: str
+
+
+class TokenAnswer(NamedTuple):
+    """The endpoint's answer: HTTP status and JSON body."""
+
+    status: int
+    body: bytes
+
+
+class Grant(NamedTuple):
+    """What an access token is good for."""
+
+    project_id: str
+    expires_s: float
+
+
+class AccessTokens:
+    """The token endpoint, and the access tokens that it has given out.
+
+    Args:
+        accounts: the service accounts that it knows.
+        secret: random bytes from which token values are made.
+        life_s: how long an access token is valid.
+
+    Attributes:
+        audiences: `aud` values that mean this endpoint; its own addresses are added once they are known.
+        issued: how many tokens were given out.
+    """
+
+    def __init__(self, accounts: Iterable[Account], *, secret: bytes, life_s: int = 3600) -> None:
+        self.life_s = life_s
+        self.audiences = {GOOGLE_AUDIENCE}
+        self.issued = 0
+        self._accounts = {account.key_id: account for account in accounts}
+        self._secret = secret
+        self._grants: dict[str, Grant] = {}
+
+    def add(self, account: Account) -> None:
+        """Register one more account."""
+        self._accounts[account.key_id] = account
+
+    def revoke_all(self) -> None:
+        """Make every access token given out so far invalid."""
+        self._grants.clear()
+
+    def find(self, token: str, now_s: float) -> Grant | None:
+        """What a token is good for; None where it is unknown or past its time."""
+        grant = self._grants.get(token)
+        return grant if grant is not None and now_s < grant.expires_s else None
+
+    def exchange(self, body: bytes, now_s: float) -> TokenAnswer:
+        """Answer one POST to the token endpoint, a form with `grant_type` and `assertion`."""
+        form = parse_qs(body.decode("latin-1"))
+        if form.get("grant_type") != [GRANT]:
+            return _refuse(
+                "unsupported_grant_type", "Invalid grant_type: " + ",".join(form.get("grant_type", []))
+            )
+        account, problem = self._verify(form.get("assertion", [""])[0], now_s)
+        if account is None:
+            return _refuse("invalid_grant", problem)
+        token = self._issue(account, now_s)
+        answer = {"access_token": token, "expires_in": max(self.life_s - 1, 0), "token_type": "Bearer"}
+        return TokenAnswer(200, orjson.dumps(answer))
+
+    def _issue(self, account: Account, now_s: float) -> str:
+        if len(self._grants) >= _TOKENS_MAX:
+            self._grants.clear()
+        self.issued += 1
+        seed = f"{account.email} {self.issued}".encode()
+        token = "ya29.c." + hmac.new(self._secret, seed, hashlib.sha256).hexdigest()
+        self._grants[token] = Grant(account.project_id, now_s + self.life_s)
+        return token
+
+    def _verify(self, assertion: str, now_s: float) -> tuple[Account | None, str]:
+        try:
+            account = self._accounts[jwt.get_unverified_header(assertion)["kid"]]
+            claims = jwt.decode(
+                assertion,
+                account.public_key,
+                algorithms=["RS256"],
+                # The claims are compared below, with the caller's clock
+                options={
+                    "verify_iat": False,
+                    "verify_exp": False,
+                    "verify_aud": False,
+                    "require": ["iss", "aud", "iat", "exp", "scope"],
+                },
+            )
+        except (jwt.PyJWTError, KeyError):
+            return None, "Invalid JWT Signature."
+        problem = self._problem(claims, account, now_s)
+        return (None, problem) if problem else (account, "")
+
+    def _problem(self, claims: dict[str, Any], account: Account, now_s: float) -> str:
+        issued, expires = claims["iat"], claims["exp"]
+        if claims["iss"] != account.email:
+            return "Invalid grant: account not found"
+        if claims["aud"] not in self.audiences:
+            return "Invalid JWT: Failed audience check."
+        if not SCOPES & set(str(claims["scope"]).split()):
+            return "Invalid OAuth scope: none that may send messages."
+        if expires <= now_s or issued > now_s + SKEW_S or not 0 < expires - issued <= ASSERTION_MAX_S:
+            return (
+                "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. "
+                "Check your iat and exp values in the JWT claim."
+            )
+        return ""
+
+
+def _refuse(error: str, description: str) -> TokenAnswer:
+    return TokenAnswer(400, orjson.dumps({"error": error, "error_description": description}))
