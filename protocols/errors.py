@@ -6,8 +6,9 @@ RhoPushError            anything that this product raises on purpose
 └── gateway.errors      what the gateway cannot do now: store, queue, credentials, settings
 ```
 
-Each class fixes four answers: the HTTP status a door gives, the public code, the metric label and whether the same
-request may succeed later. Messages name what was found and what was expected; they never hold a token or a key.
+Each class fixes four answers: the HTTP status a door gives, the public code, the metric label and whether the
+same request may succeed later. Messages name what was found and what was expected; they never hold a token or
+a key.
 """
 
 from typing import ClassVar
@@ -85,3 +86,26 @@ class PayloadTooLarge(InputError):
     status = 413
     code = "payload_too_large"
     label = "PayloadTooLarge"
+
+
+class InvalidCredential(InputError):
+    """A key, certificate or account is not what it must be. The message never shows any of it."""
+
+    code = "invalid_credential"
+    label = "invalid_credential"
+
+
+class CredentialRefused(InvalidCredential):
+    """The provider does not accept the credential: a person must mend it."""
+
+    code = "credential_refused"
+    label = "credential_refused"
+
+
+class NoAccessToken(RhoPushError):
+    """The token server gave none now; asking again later may help."""
+
+    status = 503
+    code = "no_access_token"
+    label = "no_access_token"
+    retryable = True

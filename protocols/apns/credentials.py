@@ -1,0 +1,235 @@
+"""What authorises an APNs provider: a p8 key that signs provider tokens, or a certificate (providers A5, A6).
+
+A provider token is made anew every 50 minutes, at the same instants everywhere and, by deterministic ECDSA
+(RFC 6979),
+with the same bytes: every connection, worker and gateway on one key sends one token without sharing anything.
+Apple wants at least 20 minutes between two tokens, and none older than an hour.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import jwt
+import orjson
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+from jwt.algorithms import ECAlgorithm
+
+from protocols.errors import InvalidCredential
+
+BUCKET_S: Final = 3000  # 50 minutes: Apple takes 20 to 60
+LAG_S: Final = 60  # a bucket's token is used a minute late: a clock that is fast makes none of the future
+
+_P256_BYTES: Final = 32
+# Ten characters at Apple (providers A5). Longer ones are taken too: only Apple can say that they are wrong.
+_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+
+
+class _DeterministicES256(ECAlgorithm):
+    """ES256 (RFC 7518 §3.4) whose signature depends on the key and the message alone."""
+
+    def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+        """Sign as r and s, 32 bytes each."""
+        algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        r, s = decode_dss_signature(key.sign(msg, algorithm))
+        return r.to_bytes(_P256_BYTES, "big") + s.to_bytes(_P256_BYTES, "big")
+
+
+_jws: Final = jwt.PyJWS()
+_jws.unregister_algorithm("ES256")
+_jws.register_algorithm("ES256", _DeterministicES256(hashes.SHA256))
+
+
+class ProviderKey:
+    """A p8 key with its id and team: makes provider tokens.
+
+    Args:
+        key_pem: PKCS#8 text of a P-256 key, as Apple gives it out.
+        key_id: the key's id, 10 characters at Apple.
+        team_id: the team's id, 10 characters at Apple.
+
+    Raises:
+        InvalidCredential: it is no such key, or an id cannot be one.
+    """
+
+    __slots__ = ("_key", "_token", "_until_s", "key_id", "team_id")
+
+    def __init__(self, key_pem: bytes | str, key_id: str, team_id: str) -> None:
+        for field, value in (("key_id", key_id), ("team_id", team_id)):
+            if not _ID.fullmatch(value):
+                raise InvalidCredential(f"the {field} must be letters and digits, 10 at Apple", field=field)
+        self.key_id = key_id
+        self.team_id = team_id
+        self._key = _p256(key_pem)
+        self._token = ""
+        self._until_s = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"ProviderKey(key_id={self.key_id!r}, team_id={self.team_id!r}, key=***)"
+
+    def token(self, now_s: float) -> str:
+        """Give the provider token of this instant, for `authorization: bearer ...`.
+
+        Args:
+            now_s: epoch seconds. An instant before the last one given may get the later token.
+        """
+        if now_s < self._until_s:
+            return self._token
+        issued_s = int(now_s - LAG_S) // BUCKET_S * BUCKET_S
+        claims = orjson.dumps({"iss": self.team_id, "iat": issued_s})
+        self._token = _jws.encode(claims, self._key, algorithm="ES256", headers={"kid": self.key_id})
+        self._until_s = issued_s + BUCKET_S + LAG_S
+        return self._token
+
+
+def _p256(key_pem: bytes | str) -> ec.EllipticCurvePrivateKey:
+    data = key_pem.encode("utf-8", "replace") if isinstance(key_pem, str) else key_pem
+    try:
+        key = serialization.load_pem_private_key(data.strip(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # Without the cause: what a parser says about a key may quote it.
+        raise InvalidCredential(
+            "the APNs key is no unencrypted PEM private key (a .p8 file)", field="key"
+        ) from None
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    found = _kind(key)
+    raise InvalidCredential(f"the APNs key must be on the curve P-256, not {found}", field="key")
+
+
+def _kind(key: PrivateKeyTypes) -> str:
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.curve.name
+    return type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
+
+
+# Apple's extensions of a push certificate (providers A6).
+_TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
+_ENVIRONMENTS: Final = {
+    x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
+    x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
+}
+_KEY_BLOCK: Final = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL
+)
+_SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
+
+
+class Certificate:
+    """A push certificate with its key.
+
+    Attributes:
+        topics: what it may push to; where there are several, apns-topic must be sent.
+        environments: "development", "production", both, or none where it does not say.
+        expires_s: epoch seconds.
+        certificate_pem: the certificate and its chain, as text.
+        key_pem: the private key, unencrypted, as text; for a TLS context.
+    """
+
+    __slots__ = ("certificate_pem", "environments", "expires_s", "key_pem", "topics")
+
+    def __init__(self, key: PrivateKeyTypes, chain: Sequence[x509.Certificate]) -> None:
+        leaf = chain[0]
+        self.topics = topics_of(leaf)
+        present = {extension.oid for extension in leaf.extensions}
+        self.environments = tuple(name for oid, name in _ENVIRONMENTS.items() if oid in present)
+        self.expires_s = leaf.not_valid_after_utc.timestamp()
+        self.certificate_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+        self.key_pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Certificate(topics={self.topics}, environments={self.environments}, expires_s={self.expires_s})"
+        )
+
+    @classmethod
+    def load(cls, data: bytes, passphrase: str | None = None) -> "Certificate":
+        """Read a PEM that holds certificate and key (RhoConnect's), or a PKCS#12 file (Apple's export).
+
+        Raises:
+            InvalidCredential: it is neither, the passphrase is wrong, or key and certificate do not belong
+                together.
+        """
+        secret = passphrase.encode() if passphrase else None
+        key, chain = _from_pem(data, secret) if b"-----BEGIN" in data else _from_pkcs12(data, secret)
+        if not chain:
+            raise InvalidCredential(
+                "the APNs certificate's file holds no certificate", field="certificate_file"
+            )
+        spki = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        if key.public_key().public_bytes(*spki) != chain[0].public_key().public_bytes(*spki):
+            raise InvalidCredential("the APNs certificate and its key do not match", field="certificate_file")
+        return cls(key, chain)
+
+
+def _from_pem(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+    try:
+        key = _pem_key(data, secret)
+        chain = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InvalidCredential(
+            "the APNs certificate's file cannot be read: no private key in it, or the passphrase is wrong",
+            field="certificate_file",
+        ) from None
+    return key, chain
+
+
+def _pem_key(data: bytes, secret: bytes | None) -> PrivateKeyTypes:
+    """Read the key; a passphrase that is not needed does no harm, as in RhoConnect."""
+    block = _KEY_BLOCK.search(data)
+    if block is None:
+        raise ValueError("no private key")
+    return serialization.load_pem_private_key(block[0], secret if b"ENCRYPTED" in block[0] else None)
+
+
+def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+    try:
+        key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InvalidCredential(
+            "the APNs certificate's file is neither PEM nor PKCS#12, or the passphrase is wrong",
+            field="certificate_file",
+        ) from None
+    if key is None:
+        raise InvalidCredential("the APNs certificate's file holds no private key", field="certificate_file")
+    return key, [leaf, *others] if leaf else []
+
+
+def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Read what a certificate may push to: Apple's extension, or else the subject's UID (providers A6)."""
+    try:
+        extension = certificate.extensions.get_extension_for_oid(_TOPICS).value
+    except x509.ExtensionNotFound:
+        return tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.USER_ID))
+    # A sequence in which each topic, a text, is followed by a sequence of its kinds.
+    value = extension.public_bytes()
+    return tuple(
+        content.decode("utf-8", "replace")
+        for tag, sequence in _der_elements(value)
+        if tag == _SEQUENCE
+        for inner, content in _der_elements(sequence)
+        if inner == _UTF8_STRING
+    )
+
+
+def _der_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut DER into tags and contents, one level deep (ITU-T X.690 §8.1)."""
+    place = 0
+    while place + 2 <= len(data):
+        tag, size = data[place], data[place + 1]
+        place += 2
+        if size & 0x80:  # the long form: how many bytes the size has
+            length = size & 0x7F
+            size = int.from_bytes(data[place : place + length], "big")
+            place += length
+        yield tag, data[place : place + size]
+        place += size
