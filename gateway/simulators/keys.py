@@ -61,7 +61,7 @@ def make_team_key(
     Args:
         team_id: ten characters; None: a new team.
         topics: for a topic-specific key, the topics that it may push to.
-        environment: for a key limited to one environment, "production" or "development".
+        environment: for a key limited to one environment, "production" or "sandbox".
     """
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -29,7 +29,7 @@ class SigningKey(NamedTuple):
         team_id: ten characters, the token's `iss`.
         public_key: the P-256 public key.
         topics: for a topic-specific key, the topics it may push to; None: all of the team.
-        environment: for a key limited to one environment, "production" or "development"; None: both.
+        environment: for a key limited to one environment, "production" or "sandbox"; None: both.
     """
 
     key_id: str

@@ -124,7 +124,7 @@ class ApnsOptions:
 
     Attributes:
         streams: SETTINGS_MAX_CONCURRENT_STREAMS of an authenticated connection (Apple's own is about 1000).
-        environment: "production" or "development"; the latter adds apns-unique-id (RESP).
+        environment: "production" or "sandbox"; the latter adds apns-unique-id (RESP).
         topics: by lower-case device token the one topic it belongs to; tokens not named fit any topic.
         errors_max: answers of 4XX, 410 not counted, after which the connection is closed; at half of them the
             stream limit is halved. Apple does both without saying when (SEND); None: never.
@@ -217,7 +217,7 @@ class ApnsSession:
             body = self._explain(request, reason, status, argument)
             if argument is not None and status != 410:
                 headers.append((b"retry-after", str(argument).encode()))
-        elif self.rules.options.environment == "development":
+        elif self.rules.options.environment == "sandbox":
             headers.append((b"apns-unique-id", self.rules.new_id().encode()))
         self._count(status)
         return Answer(Act.SEND, status, headers, body, request.record(status, reason))

@@ -155,6 +155,26 @@ def _whole(text: str, value: str) -> str:
     return value
 
 
+def sort_faults(texts: Iterable[str], providers: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Give each provider its faults, written `PROVIDER:WHAT[=ARGUMENT][:WHO]`, and read each once.
+
+    Args:
+        texts: as written on a command line.
+        providers: by provider the words that mean an answer of its.
+
+    Raises:
+        InvalidField: a provider or a fault is not understood.
+    """
+    sorted_faults: dict[str, list[str]] = {provider: [] for provider in providers}
+    for text in texts:
+        provider, _, fault = text.partition(":")
+        if provider not in providers:
+            raise InvalidField(f"fault {text!r} must begin with one of {', '.join(providers)}", field="fault")
+        parse_fault(fault, providers[provider])
+        sorted_faults[provider].append(fault)
+    return sorted_faults
+
+
 class FaultTable:
     """The faults of one simulated provider, in the order in which they are tried. May change while it
     runs."""

@@ -1,0 +1,137 @@
+"""`rhopush simulate`: APNs and FCM on this machine, for trying a gateway out and for an operator's own CI."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from gateway.errors import InputError
+from gateway.simulators import (
+    ApnsOptions,
+    ApnsSimulator,
+    Authority,
+    FcmOptions,
+    FcmSimulator,
+    Hosting,
+    Record,
+)
+from gateway.simulators.outfit import write_outfit
+from protocols.apns.simulator import ANSWERS as APNS_ANSWERS
+from protocols.fcm.simulator import ANSWERS as FCM_ANSWERS
+from protocols.simulation.faults import describe_faults, sort_faults
+
+_EPILOG: Final = f"""\
+faults are written PROVIDER:WHAT[=ARGUMENT][:WHO], PROVIDER being apns or fcm, WHAT one of
+{describe_faults()}
+and WHO, joined by commas
+  token=PREFIX      only device tokens that begin so (the bare prefix will do)
+  after=N           not for the first N requests
+  every=N           only each Nth
+  next=N            N times, then never again (goaway, cut and limit: once, unless said otherwise)
+
+  --fault apns:410:token=dead --fault fcm:429=30:next=5 --fault apns:goaway:every=1000
+  --fault fcm:silence:after=9
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--apns-port", type=int, default=0, metavar="N", help="APNs' port; 0 takes a free one"
+    )
+    parser.add_argument("--fcm-port", type=int, default=0, metavar="N", help="FCM's port; 0 takes a free one")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="append each request as a line of JSON; holds whole device tokens",
+    )
+    parser.add_argument(
+        "--accept-all", action="store_true", help="answer 200 to everything, unread, at full speed"
+    )
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="SPEC", help="a scripted fault, see below"
+    )
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        metavar="DIR",
+        help="where to write keys and a settings.yml for `rhopush serve`; else a temporary folder",
+    )
+    parser.add_argument("--project", default="demo-project", metavar="ID", help="FCM project (%(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no line for each push")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM.
+
+    Returns:
+        0; 1 where a port or file cannot be had; 2 where a fault is not understood.
+    """
+    try:
+        faults = sort_faults(args.fault, {"apns": APNS_ANSWERS, "fcm": FCM_ANSWERS})
+        uvloop.run(_simulate(args, faults))
+    except InputError as error:
+        sys.stderr.write(f"rhopush simulate: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"rhopush simulate: {error}\n")
+        return 1
+    return 0
+
+
+async def _simulate(args: argparse.Namespace, faults: dict[str, list[str]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    authority = Authority()
+    async with AsyncExitStack() as stack:
+        apns = ApnsSimulator(ApnsOptions(faults=faults["apns"]), _hosting(args, args.apns_port, authority))
+        await stack.enter_async_context(apns)
+        fcm = FcmSimulator(
+            args.project, FcmOptions(faults=faults["fcm"]), _hosting(args, args.fcm_port, authority)
+        )
+        await stack.enter_async_context(fcm)
+        folder = args.credentials or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-credentials-"))
+        )
+        settings = write_outfit(folder, apns, fcm)
+        _say(f"settings {settings}")
+        _say(f"ready apns={apns.hosting.host}:{apns.port} fcm={fcm.hosting.host}:{fcm.port}")
+        await stop.wait()
+    _say(_account("apns", apns.received.total + apns.answered, len(apns.received.accepted)))
+    _say(_account("fcm", fcm.received.total + fcm.answered, len(fcm.received.accepted)))
+
+
+def _hosting(args: argparse.Namespace, port: int, authority: Authority) -> Hosting:
+    return Hosting(
+        host=args.host,
+        port=port,
+        authority=authority,
+        accept_all=args.accept_all,
+        record_file=args.record,
+        on_push=None if args.quiet else _show,
+    )
+
+
+def _show(record: Record) -> None:
+    _say(record.line())
+
+
+def _account(provider: str, requests: int, accepted: int) -> str:
+    return f"{provider} {requests} requests" + (f", {accepted} accepted" if accepted else "")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
