@@ -177,10 +177,12 @@ class Connection(asyncio.Protocol):
             output = machine.take_output()
             if output:
                 transport.write(output)
-            if not machine.has_outcomes:
+            if machine.has_outcomes:
+                # A request that could not be sent: its stream is free for the next.
+                self._settle(machine.take_outcomes())
+            elif room or self._paused or not machine.capacity:
                 return
-            # A request that could not be sent: its stream is free for the next.
-            self._settle(machine.take_outcomes())
+            # Else the output has emptied what waited for the peer's window: there is room after all.
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         if self.answers < PROVEN_ANSWERS:

@@ -127,6 +127,7 @@ class ClientConnection:
         self._heard_s = now_s
         self._pinged_s: float | None = None
         self._strikes = 0
+        self._blocked = False  # bodies were left over when output was last taken: the peer's window is closed
         self._contexts: dict[int, Any] = {}  # open and not yet decided, ids ascending
         self._due: deque[tuple[float, int]] = deque()  # (deadline, last stream id it is for)
         self._due_until_s = now_s
@@ -149,7 +150,7 @@ class ClientConnection:
         if self.state > State.OPEN:
             return 0
         free = self.limit - len(self._contexts) - len(self._late)
-        return free if free > 0 and not self._engine.queued_body_size() else 0
+        return free if free > 0 and not self._blocked else 0
 
     @property
     def in_flight(self) -> int:
@@ -212,6 +213,7 @@ class ClientConnection:
         try:
             output = self._engine.data_to_send()
             events = self._engine.events()
+            self._blocked = self._engine.queued_body_size() > 0
         except NGH2Error:
             return b""
         if events and self.state is not State.CLOSED:
