@@ -23,15 +23,17 @@ class Sender(NamedTuple):
     """One example, and what is peculiar about what it sends.
 
     Attributes:
-        build: compiles it into a folder; gives the command to which SERVER TOKEN SOURCE BADGE USER... is added.
+        build: compiles it into a folder; gives the command, to be ended by SERVER TOKEN SOURCE BADGE USER...
         path: the path that it asks for.
-        head: what its request's head must show, in lower case, so that the test is about what it claims to be.
+        headers: what its request must show, so that the test is about what it claims to be.
+        token_in_header: whether the API token is there, or in the body alone.
         many: it can name several users.
     """
 
     build: Callable[[Path], list[str]]
     path: str
-    head: tuple[str, ...]
+    headers: dict[str, str]
+    token_in_header: bool
     many: bool
 
 
@@ -42,7 +44,9 @@ def _compile(*command: str) -> None:
 
 def _ruby(_: Path) -> list[str]:
     ruby = need_program("ruby", "ruby")
-    need_file("/usr/share/rubygems-integration/all/specifications/rest-client-2.1.0.gemspec", "ruby-rest-client")
+    need_file(
+        "/usr/share/rubygems-integration/all/specifications/rest-client-2.1.0.gemspec", "ruby-rest-client"
+    )
     return [ruby, str(HERE / "ruby" / "ping.rb")]
 
 
@@ -63,8 +67,12 @@ def _java(folder: Path) -> list[str]:
     return [runtime, "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", path, "Ping"]
 
 
+_SPRING_TAKES = "text/plain, application/json, application/*+json, */*"
+
 SENDERS = {
-    "ruby": Sender(_ruby, "/rc/v1/users/ping", ("x-rhoconnect-api-token: ",), many=True),
-    "dotnet": Sender(_dotnet, "/rc/v1/users%20/ping", ("expect: 100-continue",), many=True),
-    "java": Sender(_java, "/rc/v1/users/ping", ("accept: text/plain, ",), many=False),
+    "ruby": Sender(_ruby, "/rc/v1/users/ping", {}, token_in_header=True, many=True),
+    "dotnet": Sender(
+        _dotnet, "/rc/v1/users%20/ping", {"expect": "100-continue"}, token_in_header=True, many=True
+    ),
+    "java": Sender(_java, "/rc/v1/users/ping", {"accept": _SPRING_TAKES}, token_in_header=False, many=False),
 }

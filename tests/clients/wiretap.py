@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Wiretap:
-    """Relays every connection made to `url` and keeps the bytes: `sent` by the clients, `answered` to them."""
+    """Relays connections made to `url` and keeps the bytes: `sent` by the clients, `answered` to them."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -20,7 +20,7 @@ class Wiretap:
     def url(self) -> str:
         """Where clients connect to."""
         assert self._server is not None, "use it as a context manager"
-        return "http://127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
@@ -100,6 +101,16 @@ class Gateway:
         except TimeoutError:
             status = None
         raise AssertionError(f"no ready line (exit status {status}); its log ends:\n{self.log_tail()}")
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return str(urlsplit(self.url).hostname)
+
+    @property
+    def port(self) -> int:
+        """The port that it took."""
+        return int(urlsplit(self.url).port or 0)
 
     def log_tail(self, characters: int = 4000) -> str:
         """The end of what the gateway wrote to stderr."""

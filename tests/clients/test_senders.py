@@ -1,0 +1,132 @@
+"""RhoConnect's documented senders, as real programs, reach real phones: 200, an empty body, the right push.
+
+Ruby, .NET, Java ──► wiretap ──► gateway ──► APNs and FCM simulators
+"""
+
+import asyncio
+from email.parser import BytesHeaderParser
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.clients.senders import SENDERS, Sender
+from tests.clients.wiretap import Wiretap
+from tests.conftest import StartGateway
+from tests.support.gateway import TOKEN
+from tests.support.providers import provider_settings
+from tests.support.rhoconnect import android, apple, lay_user
+
+USERS = {"bob": ("b0b0" * 16, "bobs-registration-token"), "ann": ("a22a" * 16, "anns-registration-token")}
+
+
+class Head(NamedTuple):
+    """The first line of a request or answer, and its headers by lower-case name."""
+
+    first: str
+    headers: dict[str, str]
+    rest: bytes
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Head":
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        first, _, fields = head.partition(b"\r\n")
+        parsed = BytesHeaderParser().parsebytes(fields)
+        return cls(first.decode(), {name.lower(): value for name, value in parsed.items()}, rest)
+
+
+@pytest.fixture(scope="module", params=SENDERS)
+def sender(request: pytest.FixtureRequest) -> Sender:
+    return SENDERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def command(sender: Sender, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder: Path = tmp_path_factory.mktemp("sender")
+    return sender.build(folder)
+
+
+async def run(command: list[str], *arguments: str) -> str:
+    """What the program printed, once it has ended well."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=pipe, stderr=pipe)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode().strip()
+
+
+async def lay_phones(redis: Redis) -> None:
+    for login, (pin, token) in USERS.items():
+        await lay_user(redis, login, [apple(pin), android(token)])
+
+
+async def test_a_documented_sender_reaches_every_phone(
+    sender: Sender,
+    command: list[str],
+    redis_client: Redis,
+    redis_address: str,
+    start_gateway: StartGateway,
+) -> None:
+    await lay_phones(redis_client)
+    logins = list(USERS) if sender.many else ["bob"]
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        gateway = await start_gateway(provider_settings(apns, fcm), app={"redis": redis_address})
+        async with Wiretap(gateway.host, gateway.port) as wire:
+            said = await run(command, wire.url, TOKEN, "Product", "5", *logins)
+        to_apple = await apns.received.wait(len(logins))
+        to_google = await fcm.received.wait(len(logins))
+
+    assert said == "true"
+    request = Head.parse(wire.sent)
+    assert request.first == f"POST {sender.path} HTTP/1.1"
+    assert request.headers.items() >= sender.headers.items()
+    assert ("x-rhoconnect-api-token" in request.headers) is sender.token_in_header
+    check_answer(wire.answered, expects_continue="expect" in request.headers)
+
+    assert {push.token for push in to_apple} == {USERS[login][0] for login in logins}
+    assert {push.token for push in to_google} == {USERS[login][1] for login in logins}
+    for push in to_apple:
+        assert push.accepted, push
+        assert push.payload["aps"] == {
+            "alert": "hello world",
+            "badge": 5,
+            "sound": "hello.mp3",
+            "vibrate": "2000",
+            "content-available": 1,
+        }
+        assert push.payload["do_sync"] == ["Product"]
+        assert push.payload["vibrate"] == "2000"
+    for push in to_google:
+        assert push.accepted, push
+        told = {"alert": "hello world", "do_sync": "Product", "sound": "hello.mp3", "vibrate": "2000"}
+        assert push.payload["message"]["android"]["data"].items() >= told.items()
+        assert push.payload["message"]["android"]["notification"]["body"] == "hello world"
+        assert push.payload["message"]["android"]["notification"]["notification_count"] == 5
+
+
+def check_answer(raw: bytes, *, expects_continue: bool) -> None:
+    """200 with nothing in it, after a 100 where the sender waits for one."""
+    answer = Head.parse(raw)
+    if expects_continue:
+        assert answer.first == "HTTP/1.1 100 Continue"
+        answer = Head.parse(answer.rest)
+    assert answer.first == "HTTP/1.1 200 OK"
+    assert answer.headers["content-length"] == "0"
+    assert answer.rest == b""
+    assert len(answer.headers["x-ping-id"]) == 32
+
+
+async def test_a_wrong_token_is_an_error_that_each_sender_sees(
+    sender: Sender, command: list[str], start_gateway: StartGateway
+) -> None:
+    """The control: what makes the senders say "true" is the gateway's answer."""
+    gateway = await start_gateway()
+    pipe = asyncio.subprocess.PIPE
+    arguments = (gateway.url, "no-such-token", "Product", "5", "bob")
+    process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=pipe, stderr=pipe)
+    out, err = await process.communicate()
+    assert process.returncode != 0
+    assert b"true" not in out
+    assert b"422" in err
