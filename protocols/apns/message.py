@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
-from protocols.ping.content import alert_of, expires_ms, has_message, is_alert_object, merged
+from protocols.ping.content import alert_of, expires_ms, is_alert_object, merged
 from protocols.ping.model import Ping
 
 PAYLOAD_BYTES: Final = 4096  # providers A3
@@ -31,8 +31,7 @@ VOIP_SUFFIX: Final = ".voip"  # a topic with this ending takes VoIP pushes only
 
 Header = tuple[bytes, bytes]
 
-# Apple's tokens have no fixed length and are opaque hex (providers A1). The bound keeps a path a path.
-_PIN: Final = re.compile(r"[0-9A-Fa-f]{2,512}")
+PIN_BYTES: Final = 256  # Apple's tokens have no fixed length (providers A1); the bound keeps a path a path
 # A bundle id, with the ending of a push type.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.\-_]{1,255}")
 _SHOWN: Final = frozenset({"alert", "badge", "sound"})
@@ -79,10 +78,14 @@ class Message:
         Raises:
             InvalidToken: the pin is no hex; it could be a path of its own.
         """
-        if not _PIN.fullmatch(pin):
-            pin = pin.replace(" ", "")  # RhoConnect took tokens as iOS printed them, in groups of eight
-            if not _PIN.fullmatch(pin):
-                raise InvalidToken("the device's pin is no APNs token: it must be hexadecimal")
+        try:
+            size = len(bytes.fromhex(pin))
+        except ValueError as error:
+            raise InvalidToken("the device's pin is no APNs token: it must be hexadecimal") from error
+        if not 1 <= size <= PIN_BYTES:
+            raise InvalidToken(f"the device's pin is no APNs token: it must have 1 to {PIN_BYTES} bytes")
+        if size * 2 != len(pin):  # spaces between bytes: RhoConnect took tokens as iOS printed them
+            pin = "".join(pin.split())
         return b"/3/device/" + pin.encode("ascii")
 
     def body(self, pin: str) -> bytes:
@@ -150,12 +153,12 @@ def _payload(ping: Ping) -> dict[str, Any]:
         payload["do_sync"] = list(ping.sources)
     if vibrate is not None:
         payload["vibrate"] = vibrate
-    return merged(payload, ping.apns)
+    return merged(payload, ping.apns) if ping.apns else payload
 
 
 def _alert(ping: Ping) -> str | dict[str, Any] | None:
     """Give `aps.alert`: text, or Apple's object where there is a title or the caller sent such an object."""
-    if has_message(ping) and is_alert_object(ping.message):
+    if is_alert_object(ping.message):
         return {"title": ping.title, **ping.message} if ping.title else ping.message
     alert = alert_of(ping)
     if alert is None:

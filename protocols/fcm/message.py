@@ -20,8 +20,8 @@ priority").
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -38,9 +38,8 @@ DATA: Final = "data"  # fcm.style: the app gets it and shows it itself
 
 Header = tuple[bytes, bytes]
 
-# What needs no escaping in JSON; every real token is such a text.
-_PLAIN_TOKEN: Final = re.compile(r"[A-Za-z0-9_:.\-]{1,4096}")
-_HEAD: Final = b'{"message":{"token":"'
+TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
+_HEAD: Final = b'{"message":{"token":'
 
 
 class Target(NamedTuple):
@@ -92,19 +91,15 @@ class Message:
         Raises:
             InvalidToken: the pin is empty, longer than any token, or no text that JSON can carry.
         """
-        if _PLAIN_TOKEN.fullmatch(pin):
-            return b"%b%b%b" % (_HEAD, pin.encode("ascii"), self._tail)
-        return b"%b%b%b" % (_HEAD, _escaped(pin), self._tail)
-
-
-def _escaped(pin: str) -> bytes:
-    try:
-        token = orjson.dumps(pin)[1:-1]
-    except TypeError as error:
-        raise InvalidToken("the device's pin is no FCM token: it holds half a character") from error
-    if 1 <= len(token) <= 4096:
-        return token
-    raise InvalidToken("the device's pin is no FCM token: it must have 1 to 4,096 characters")
+        try:
+            token = orjson.dumps(pin)
+        except TypeError as error:
+            raise InvalidToken("the device's pin is no FCM token: it holds half a character") from error
+        if not 1 <= len(pin) <= TOKEN_CHARACTERS:
+            raise InvalidToken(
+                f"the device's pin is no FCM token: it must have 1 to {TOKEN_CHARACTERS} characters"
+            )
+        return b"%b%b%b" % (_HEAD, token, self._tail)
 
 
 def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
@@ -121,35 +116,47 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     Raises:
         PayloadTooLarge: data and notification have over 4,096 bytes together.
     """
-    alert = alert_of(ping)
-    if not (shows(ping) or ping.sources or ping.vibrate is not None or ping.fcm):
+    if not (ping.sources or ping.vibrate is not None or ping.fcm or shows(ping)):
         return None
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
-    notified = alert if target.style == NOTIFICATION else None
+    alert = alert_of(ping)
     message: dict[str, Any] = {"data": _data(ping, alert)}
+    if alert and target.style == NOTIFICATION:
+        message["notification"] = _notification(alert)
+    notified = "notification" in message or (ping.fcm is not None and "notification" in ping.fcm)
+    message["android"] = _android(ping, target, alert is not None or notified, max(0, ends_ms - now_ms))
     if notified:
-        message["notification"] = _present({"title": notified.title, "body": notified.body})
-    message["android"] = _android(ping, target, alert, max(0, ends_ms - now_ms))
+        message["android"]["notification"] = _android_notification(ping)
     message["apns"] = _apns(ping, notified, ends_ms)
-    message = merged(message, ping.fcm)
-    _check_size(message)
+    if ping.fcm:
+        message = merged(message, ping.fcm)
     # The token's place is between this constant head and tail.
-    tail = b'",' + orjson.dumps(message)[1:] + b"}"
-    path = f"/v1/projects/{quote(target.project_id, safe=':')}/messages:send".encode("ascii")
-    return Message(path, tail, "notification" not in message, ends_ms)
+    tail = b"," + orjson.dumps(message)[1:] + b"}"
+    if len(tail) > PAYLOAD_BYTES:
+        _check_size(message)
+    return Message(_path(target.project_id), tail, not notified, ends_ms)
 
 
-def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+@lru_cache(maxsize=1024)
+def _path(project_id: str) -> bytes:
+    return f"/v1/projects/{quote(project_id, safe=':')}/messages:send".encode("ascii")
+
+
+def _notification(alert: Alert) -> dict[str, Any]:
+    if alert.title is None:
+        return {"body": alert.body}
+    return {"title": alert.title} if alert.body is None else {"title": alert.title, "body": alert.body}
 
 
 def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
     """Give RhoConnect's data, all texts. A message without a text of its own is passed as JSON."""
     data = {"do_sync": ",".join(ping.sources)}
-    if alert:
-        data |= _present({"alert": alert.body, "title": alert.title})
+    if alert and alert.body is not None:
+        data["alert"] = alert.body
     elif has_message(ping):
         data["alert"] = text_of(ping.message)
+    if alert and alert.title is not None:
+        data["title"] = alert.title
     if ping.badge is not None:
         data["badge"] = str(ping.badge)
     if ping.vibrate is not None:
@@ -159,18 +166,18 @@ def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
     return data
 
 
-def _android(ping: Ping, target: Target, alert: Alert | None, left_ms: int) -> dict[str, Any]:
+def _android(ping: Ping, target: Target, urgent: bool, left_ms: int) -> dict[str, Any]:
     android: dict[str, Any] = {
-        "priority": ping.priority or ("high" if alert else "normal"),
+        "priority": ping.priority or ("high" if urgent else "normal"),
         "ttl": f"{-(-left_ms // 1000)}s",  # rounded up: 0 would mean now or never
     }
     if target.package_name:
         android["restricted_package_name"] = target.package_name
-    collapse_key = ping.collapse_id or ("" if shows(ping) else _sync_key(ping.sources))
+    collapse_key = ping.collapse_id
+    if collapse_key is None and ping.sources and not shows(ping):
+        collapse_key = _sync_key(ping.sources)
     if collapse_key:
         android["collapse_key"] = collapse_key
-    if alert and target.style == NOTIFICATION:
-        android["notification"] = _android_notification(ping)
     return android
 
 
@@ -195,19 +202,24 @@ def _sync_key(sources: Sequence[str]) -> str:
     FCM keeps four keys a device (providers B2). A key without the sources' names would lose those that
     differ.
     """
-    if not sources:
-        return ""
     key = "sync:" + ",".join(sources)
     if len(key.encode()) <= COLLAPSE_KEY_BYTES:
         return key
     return "sync:" + hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _apns(ping: Ping, notified: Alert | None, ends_ms: int) -> dict[str, Any]:
+def _apns(ping: Ping, notified: bool, ends_ms: int) -> dict[str, Any]:
     """Give the block for iOS devices that registered with FCM, by the rules of `protocols.apns.message`."""
-    aps = _present({"badge": ping.badge, "sound": ping.sound})
+    aps: dict[str, Any] = {}
+    if ping.badge is not None:
+        aps["badge"] = ping.badge
+    if ping.sound is not None:
+        aps["sound"] = ping.sound
     background = not (notified or aps)
     headers = {"apns-expiration": "0" if ping.ttl_s == 0 else str(ends_ms // 1000)}
+    collapse_id = ping.collapse_id or ping.id
+    if collapse_id:
+        headers["apns-collapse-id"] = collapse_id
     if background:
         headers |= {"apns-priority": "5", "apns-push-type": "background"}
     if background or ping.sources:

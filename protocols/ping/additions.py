@@ -85,9 +85,11 @@ def apns(value: Any, field: str) -> dict[str, Any] | None:
         return None
     additions = _object(value, field)
     _refuse(additions, field, _APNS_REFUSED)
-    aps = additions.get("aps")
-    if aps is not None and type(aps) is not dict:
+    aps = additions.get("aps", {})
+    if type(aps) is not dict:
         raise fields.refused(f"{field}.aps", "an object", aps)
+    if None in aps.values():  # an alert that is null would count as an alert
+        additions = {**additions, "aps": {key: item for key, item in aps.items() if item is not None}}
     return additions or None
 
 
@@ -101,6 +103,7 @@ def fcm(value: Any, field: str) -> dict[str, Any] | None:
     """
     if value == "":
         return None
+    # A null is a field that is not set, as everywhere in FCM's JSON.
     message: dict[str, Any] = _snake(_object(value, field))
     for path in _FCM_OBJECTS:
         found = _at(message, path)
@@ -131,10 +134,10 @@ def _check_data(path: str, data: dict[str, Any]) -> None:
 
 
 def _snake(value: Any) -> Any:
-    """Turn camelCase keys into snake_case, so that an addition and our own field are one key."""
+    """Turn camelCase keys into snake_case, so that an addition and our own field are one key; drop nulls."""
     if type(value) is list:
         return [_snake(item) for item in value]
     if type(value) is not dict:
         return value
     named = ((_CAMEL.sub(r"_\g<0>", key).lower() if _CAMEL.search(key) else key, value[key]) for key in value)
-    return {name: item if name in _FCM_OPAQUE else _snake(item) for name, item in named}
+    return {name: item if name in _FCM_OPAQUE else _snake(item) for name, item in named if item is not None}

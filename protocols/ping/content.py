@@ -24,7 +24,10 @@ class Alert(NamedTuple):
 
 def has_message(ping: Ping) -> bool:
     """Whether there is a message: an empty text, list or object is none, but 0 and false are."""
-    return ping.message is not None and ping.message not in ("", [], {})
+    message = ping.message
+    if message is None or type(message) is str:
+        return bool(message)
+    return message not in ([], {})
 
 
 def is_alert_object(message: Any) -> bool:
@@ -44,6 +47,8 @@ def alert_of(ping: Ping) -> Alert | None:
     too.
     """
     title, message = ping.title, ping.message
+    if type(message) is str and message:
+        return Alert(title, message)
     if not has_message(ping):
         return Alert(title, None) if title else None
     if not is_alert_object(message):
@@ -56,7 +61,7 @@ def alert_of(ping: Ping) -> Alert | None:
 
 def shows(ping: Ping) -> bool:
     """Whether a person notices the ping: a message, a title, a badge or a sound."""
-    return has_message(ping) or ping.title is not None or ping.badge is not None or ping.sound is not None
+    return bool(ping.badge is not None or ping.sound is not None or ping.title or has_message(ping))
 
 
 def expires_ms(ping: Ping, ttl_s: int, sync_ttl_s: int, now_ms: int) -> int:
@@ -75,14 +80,17 @@ def expires_ms(ping: Ping, ttl_s: int, sync_ttl_s: int, now_ms: int) -> int:
 
 
 def merged(base: dict[str, Any], additions: dict[str, Any] | None) -> dict[str, Any]:
-    """Merge additions into a message, object by object; where both have a value, the addition's counts."""
+    """Merge additions into a message, object by object; where both have a value, the addition's counts.
+
+    Neither is changed, and no object of the additions is a part of the result.
+    """
     if not additions:
         return base
     result = dict(base)
     for key, value in additions.items():
-        mine = result.get(key)
-        if isinstance(mine, dict) and isinstance(value, dict):
-            result[key] = merged(mine, value)
+        if isinstance(value, dict):
+            mine = result.get(key)
+            result[key] = merged(mine if isinstance(mine, dict) else {}, value)
         else:
             result[key] = value
     return result
