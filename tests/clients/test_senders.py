@@ -20,6 +20,18 @@ from tests.support.providers import provider_settings
 from tests.support.rhoconnect import android, apple, lay_user
 
 USERS = {"bob": ("b0b0" * 16, "bobs-registration-token"), "ann": ("a22a" * 16, "anns-registration-token")}
+TOLD_TO_APPLE = {
+    "aps": {
+        "alert": "hello world",
+        "badge": 5,
+        "sound": "hello.mp3",
+        "vibrate": "2000",
+        "content-available": 1,
+    },
+    "do_sync": ["Product"],
+    "vibrate": "2000",
+}
+TOLD_TO_ANDROID = {"alert": "hello world", "do_sync": "Product", "sound": "hello.mp3", "vibrate": "2000"}
 
 
 class Head(NamedTuple):
@@ -89,21 +101,13 @@ async def test_a_documented_sender_reaches_every_phone(
     assert {push.token for push in to_google} == {USERS[login][1] for login in logins}
     for push in to_apple:
         assert push.accepted, push
-        assert push.payload["aps"] == {
-            "alert": "hello world",
-            "badge": 5,
-            "sound": "hello.mp3",
-            "vibrate": "2000",
-            "content-available": 1,
-        }
-        assert push.payload["do_sync"] == ["Product"]
-        assert push.payload["vibrate"] == "2000"
+        assert push.payload == TOLD_TO_APPLE
     for push in to_google:
         assert push.accepted, push
-        told = {"alert": "hello world", "do_sync": "Product", "sound": "hello.mp3", "vibrate": "2000"}
-        assert push.payload["message"]["android"]["data"].items() >= told.items()
-        assert push.payload["message"]["android"]["notification"]["body"] == "hello world"
-        assert push.payload["message"]["android"]["notification"]["notification_count"] == 5
+        message = push.payload["message"]
+        assert message["data"].items() >= TOLD_TO_ANDROID.items()
+        assert message["notification"] == {"body": "hello world"}
+        assert message["android"]["notification"]["notification_count"] == 5
 
 
 def check_answer(raw: bytes, *, expects_continue: bool) -> None:
