@@ -72,12 +72,16 @@ class QueueFull(RhoPushError):
 
 
 class TooManyRequests(RhoPushError):
-    """A caller is over a rate limit."""
+    """A caller is over a rate limit. `retry_after_s` tells when it is worth another try."""
 
     status = 429
     code = "too_many_requests"
     label = "rate_limited"
     retryable = True
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, field=field)
+        self.retry_after_s = retry_after_s
 
 
 class IdempotencyConflict(RhoPushError):

@@ -1,0 +1,92 @@
+"""The doors: HTTP in, pings and registrations out. `open_doors` opens them on a bound socket."""
+
+import asyncio
+import contextlib
+import socket
+from typing import Self
+
+from aiohttp import web
+
+from gateway.doors.app import make_app
+from gateway.doors.desk import Desk
+from gateway.doors.front import Front
+from gateway.doors.services import PingQueue, PingWaiters, ReceiptReader, Services, Times
+from gateway.settings import Settings
+
+__all__ = [
+    "Doors",
+    "PingQueue",
+    "PingWaiters",
+    "ReceiptReader",
+    "Services",
+    "Times",
+    "open_doors",
+]
+
+_BACKLOG = 1_024
+_LINGER_S = 2.0  # how long the rest of a refused body is read away, so that its sender sees the answer
+_CLEANUP_S = 0.2  # aiohttp's part in the closing, once every connection is gone or dropped
+
+
+class Doors:
+    """The open doors of one process.
+
+    Args:
+        services: what lies behind them.
+        runner: aiohttp's side.
+        front: the listening protocol.
+        server: the listener.
+    """
+
+    def __init__(
+        self, services: Services, runner: web.AppRunner, front: Front, server: asyncio.Server
+    ) -> None:
+        self._services = services
+        self._runner = runner
+        self._front = front
+        self._server = server
+
+    def renew(self, settings: Settings) -> None:
+        """Take over new settings. Requests that are under way end by the old ones."""
+        self._services.settings = settings
+        self._front.renew()
+
+    async def close(self, budget_s: float) -> None:
+        """Take nothing new, answer what was taken, then close every connection.
+
+        Args:
+            budget_s: seconds after which connections are dropped all the same.
+        """
+        self._server.close()
+        self._front.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._front.empty.wait(), budget_s)
+        self._front.stop()
+        await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close(1.0)
+
+
+async def open_doors(services: Services, sock: socket.socket) -> Doors:
+    """Open the doors on a bound socket (many processes may share it). It is closed with the doors."""
+    desk = Desk(services)
+    runner = web.AppRunner(
+        make_app(desk),
+        access_log=None,  # it would hold query strings, and those may hold tokens
+        keepalive_timeout=services.times.idle_s,
+        lingering_time=_LINGER_S,
+        handle_signals=False,
+        shutdown_timeout=_CLEANUP_S,
+    )
+    await runner.setup()
+    handler = runner.server
+    if handler is None:
+        raise RuntimeError("aiohttp made no server")
+    front = Front(services, desk.intake, handler)
+    sock.setblocking(False)
+    server = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=_BACKLOG)
+    return Doors(services, runner, front, server)

@@ -1,0 +1,138 @@
+"""What a door says, as one value that both ways of answering use: the front writes it, aiohttp sends it.
+
+| what happened | status | body |
+| --- | --- | --- |
+| a ping is accepted | 200 | empty, RhoConnect's headers (contract §1.3), `X-Ping-Id` |
+| RhoConnect has words: token, login, record | 422, 401, 500 | those, as text (contract §1.1, §2) |
+| anything else is wrong | the error's own status | `{"error": {"code", "message", "field"}}` |
+
+An answer that is worth another try, unchanged, has Retry-After.
+"""
+
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+import orjson
+
+from gateway.errors import (
+    ApiTokenRefused,
+    LoginRefused,
+    NotAuthenticated,
+    PerhapsAccepted,
+    RecordRefused,
+    RhoPushError,
+    TooManyRequests,
+)
+
+Headers = tuple[tuple[str, str], ...]
+
+RHOCONNECT_HEADERS: Final[Headers] = (
+    ("Content-Type", "text/html;charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+    ("pragma", "no-cache"),
+    ("X-XSS-Protection", "1; mode=block"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+)
+"""What RhoConnect sends with every answer of its own (contract §1.3)."""
+
+JSON_HEADERS: Final[Headers] = (
+    ("Content-Type", "application/json; charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+TEXT_HEADERS: Final[Headers] = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+_IN_WORDS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
+_RETRY_AFTER_S: Final = 2  # a store that comes back, or a backlog that shrinks, needs about this long
+_NAMES_MAX: Final = 20  # names in one warning: a caller with more has another problem
+_NAME_CHARACTERS: Final = 64
+_REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+class Answer(NamedTuple):
+    """Status, headers without Content-Length and Date, and body."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+def accepted(ping_id: str, unknown: tuple[str, ...] = ()) -> Answer:
+    """200 for a ping that is durable: empty, since that suits every client in the field (contract §1.3)."""
+    headers = (*RHOCONNECT_HEADERS, ("X-Ping-Id", ping_id))
+    if unknown:
+        headers = (*headers, ("X-Ping-Warning", warning(unknown)))
+    return Answer(200, headers)
+
+
+def warning(unknown: tuple[str, ...]) -> str:
+    """Name the fields that were not understood, safe in a header whatever the caller called them."""
+    names = [quote(name[:_NAME_CHARACTERS], safe="[]._-") for name in unknown[:_NAMES_MAX]]
+    more = len(unknown) - len(names)
+    return "not understood: " + ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> Answer:
+    """A JSON body."""
+    return Answer(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
+
+
+def encode(value: object) -> bytes:
+    """JSON text."""
+    return orjson.dumps(value)
+
+
+def of_text(text: str, *, status: int = 200) -> Answer:
+    """A body in RhoConnect's manner: bare text, called HTML."""
+    return Answer(status, RHOCONNECT_HEADERS, text.encode())
+
+
+def of_error(error: RhoPushError, ping_id: str = "") -> Answer:
+    """Say what is wrong. `ping_id` goes out only where the ping may have been accepted all the same."""
+    headers: Headers = ()
+    if error.status in (429, 503):
+        after_s = error.retry_after_s if isinstance(error, TooManyRequests) else _RETRY_AFTER_S
+        headers = (("Retry-After", str(after_s)),)
+    if ping_id and isinstance(error, PerhapsAccepted):
+        headers = (*headers, ("X-Ping-Id", ping_id))
+    if isinstance(error, _IN_WORDS):
+        return Answer(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
+    if error.status == 500:  # ours alone: what happened inside is in the log, not in the answer
+        return of_failure()
+    about = {"code": error.code, "message": error.message, "field": error.field}
+    return of_json({"error": about}, status=error.status, headers=headers)
+
+
+def of_failure() -> Answer:
+    """500 for what should not happen. The log has the reason."""
+    about = {"code": "internal", "message": "internal server error", "field": None}
+    return of_json({"error": about}, status=500)
+
+
+def wire(answer: Answer, date: str, *, close: bool) -> bytes:
+    """The bytes of an answer in HTTP/1.1 (RFC 9112 §4)."""
+    lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers]
+    lines += [f"Content-Length: {len(answer.body)}", f"Date: {date}"]
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + answer.body

@@ -1,0 +1,59 @@
+"""The aiohttp application: the table of routes, and one place where errors become answers."""
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from gateway.doors import answers
+from gateway.doors.desk import Desk
+from gateway.doors.requests import answering, response
+from gateway.doors.routes import Handler, Route, routes
+from gateway.errors import NotFound, RhoPushError
+
+
+def make_app(desk: Desk) -> web.Application:
+    """Make the application of all routes."""
+    # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
+    app = web.Application(middlewares=[_errors_of(desk)], client_max_size=0)
+    for route in routes(desk):
+        handler = _warning(route) if route.deprecated else route.handler
+        if route.method == hdrs.METH_GET:
+            app.router.add_get(route.path, handler)
+        else:
+            app.router.add_route(route.method, route.path, handler)
+    app.on_response_prepare.append(_without_server)
+    return app
+
+
+def _warning(route: Route) -> Handler:
+    """Answer an older name, and say that it is one."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        found = await route.handler(request)
+        found.headers["Warning"] = route.warning
+        return found
+
+    return answer
+
+
+def _errors_of(desk: Desk) -> Middleware:
+    @web.middleware
+    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with answering(request):
+            try:
+                return await handler(request)
+            except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+                error: RhoPushError = NotFound(f"there is no route {request.method} {request.path}")
+            except RhoPushError as refused:
+                desk.services.metrics.pings_refused(refused.label).inc()
+                error = refused
+            answer = response(answers.of_error(error))
+            if error.status in (408, 413):  # the rest of the body is not read
+                answer.force_close()
+            return answer
+
+    return errors
+
+
+async def _without_server(_: web.Request, answer: web.StreamResponse) -> None:
+    """Do not tell which software and version this is."""
+    answer.headers.pop(hdrs.SERVER, None)

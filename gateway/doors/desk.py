@@ -1,0 +1,129 @@
+"""What the aiohttp routes share: the stores behind them, and who the caller is."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from gateway.doors.intake import Intake
+from gateway.doors.requests import API_HEADER, text_of
+from gateway.doors.services import Services
+from gateway.doors.sessions import COOKIE, LIFETIME_S, Session, Sessions
+from gateway.doors.tokens import TokenBook, refusal
+from gateway.errors import ApiTokenRefused, NotAuthenticated
+from gateway.store.accounts import Accounts, Standing, User
+from gateway.store.clients import Clients
+
+
+class Desk:
+    """The doors' view of the gateway.
+
+    Args:
+        services: what lies behind the doors.
+    """
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        self.services = services
+        self.accounts = Accounts(
+            services.redis,
+            api_token=services.api_token,
+            admin_password=settings.admin_password,
+            owns_store=services.owns_store,
+        )
+        self.clients = Clients(services.redis, services.now)
+        self.tokens = TokenBook(self.accounts.standing)
+        self.intake = Intake(services, self.tokens)
+        self._sessions: Sessions | None = None
+
+    async def sessions(self) -> Sessions:
+        """The cookies' maker. Its secret is asked for once, when the first session is needed."""
+        if self._sessions is None:
+            self._sessions = Sessions(await self.accounts.session_secret())
+        return self._sessions
+
+    # -- who calls -------------------------------------------------------------------------------------------
+
+    async def standing(self, request: web.Request, found: Mapping[str, Any]) -> Standing:
+        """What the caller's API tokens are worth."""
+        parameter = found.get("api_token")
+        header = request.headers.get(API_HEADER, "")
+        return await self.tokens.ask(header, parameter if isinstance(parameter, str) else "")
+
+    async def require_admin(self, request: web.Request, found: Mapping[str, Any]) -> None:
+        """Let an admin's API token through.
+
+        Raises:
+            ApiTokenRefused: in RhoConnect's words (contract §1.1).
+        """
+        refused = refusal(await self.standing(request, found))
+        if refused is not None:
+            raise refused
+
+    async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
+        """Let an admin's API token or an admin's session through.
+
+        Raises:
+            ApiTokenRefused: neither.
+        """
+        try:
+            await self.require_admin(request, found)
+        except ApiTokenRefused:
+            session = await self._session(request)
+            user = None if session is None or not session.admin else await self._user_of(session)
+            if user is None or not user.admin:
+                raise
+
+    async def require_device(self, request: web.Request) -> User:
+        """The user whose device calls.
+
+        Raises:
+            NotAuthenticated: no session, or one that is over (contract §2.1).
+        """
+        session = await self._session(request)
+        user = None if session is None else await self._user_of(session)
+        if user is None:
+            raise NotAuthenticated("Not authenticated")
+        return user
+
+    async def _user_of(self, session: Session) -> User | None:
+        return await self.accounts.session_user(session.login, session.fingerprint)
+
+    async def _session(self, request: web.Request) -> Session | None:
+        value = request.cookies.get(COOKIE, "")
+        if not value and request.path.startswith("/api/application/"):  # contract §2.1, 1
+            value = unquote(request.query.get(COOKIE, "")).removeprefix(f"{COOKIE}=")
+        if not value:
+            return None
+        return (await self.sessions()).read(value, self.services.now())
+
+    # -- sessions --------------------------------------------------------------------------------------------
+
+    async def begin_session(self, response: web.Response, user: User, *, admin: bool) -> str:
+        """Give the caller a session cookie; returns its value.
+
+        An admin's goes with no request that another site makes; a device's may, since RhoConnect takes those
+        too.
+        """
+        until_s = int(self.services.now()) + LIFETIME_S
+        session = Session(user.login, user.fingerprint, until_s, admin)
+        value = (await self.sessions()).issue(session)
+        response.set_cookie(
+            COOKIE,
+            value,
+            path="/",
+            max_age=LIFETIME_S,
+            httponly=True,
+            samesite="Strict" if admin else "Lax",
+        )
+        return value
+
+    async def credentials(self, request: web.Request, found: dict[str, Any]) -> tuple[str, User | None]:
+        """The login that a request names, and its user if the password is right.
+
+        Raises:
+            TooManyRequests: too many failures lately.
+        """
+        login = text_of(found, "login")
+        return login, await self.accounts.login(login, text_of(found, "password"), request.remote or "")

@@ -1,0 +1,95 @@
+"""A device's login and registration (contract §2.1).
+
+Who may: the setting `auth.devices`; and an admin's API token always.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.doors import answers
+from gateway.doors.desk import Desk
+from gateway.doors.requests import API_HEADER, json_response, parameters, text_of, text_response
+from gateway.doors.sessions import COOKIE
+from gateway.errors import LoginRefused, NotAllowed, NotFound
+from gateway.store.accounts import User
+
+
+class DeviceRoutes:
+    """The routes that devices call.
+
+    Args:
+        desk: what the routes share.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def login(self, request: web.Request) -> web.Response:
+        """A user's login on a device: a session cookie."""
+        user = await self._enter(request)
+        answer = text_response("")
+        await self._desk.begin_session(answer, user, admin=False)
+        return answer
+
+    async def login_with_body(self, request: web.Request) -> web.Response:
+        """The same on RhoConnect's older route, which also puts the cookie into the body."""
+        user = await self._enter(request)
+        answer = text_response("")
+        value = await self._desk.begin_session(answer, user, admin=False)
+        answer.body = answers.encode({COOKIE: quote(f"{COOKIE}={value}", safe="")})
+        return answer
+
+    async def create(self, request: web.Request) -> web.Response:
+        """A new client of the session's user."""
+        found = await parameters(request, self._desk.services)
+        login = await self._login(request, found, "")
+        client_id = await self._desk.clients.create(login, found)
+        return json_response({"client": {"client_id": client_id}})
+
+    async def register(self, request: web.Request) -> web.Response:
+        """What a client says about itself: platform, token, phone, app."""
+        found = await parameters(request, self._desk.services)
+        client_id = request.match_info.get("client_id") or text_of(found, "client_id")
+        login = await self._login(request, found, client_id)
+        await self._desk.clients.register(login, client_id, found)
+        return text_response("")
+
+    async def _enter(self, request: web.Request) -> User:
+        """Check a login by the rule of `auth.devices`; with `open`, whoever comes is created."""
+        desk = self._desk
+        mode = desk.services.settings.auth.devices
+        found = await parameters(request, desk.services)
+        self._must_be_on()
+        if mode == "redis":
+            login, checked = await desk.credentials(request, found)
+            if checked is None:
+                raise LoginRefused(f"Unable to authenticate '{login}'")
+            return checked
+        login = text_of(found, "login")
+        if not login:
+            raise LoginRefused(f"Unable to authenticate '{login}'")
+        known = await desk.accounts.user(login)
+        return known or await desk.accounts.create(login, text_of(found, "password"))
+
+    async def _login(self, request: web.Request, found: dict[str, Any], client_id: str) -> str:
+        """Whose device this is: the session's user, or the one whom an admin's token names.
+
+        With a token and without `user_id` a client that exists stays with its user.
+        """
+        desk = self._desk
+        if request.headers.get(API_HEADER) or found.get("api_token"):
+            await desk.require_admin(request, found)
+            login = text_of(found, "user_id")
+            if not login and client_id:
+                login = (await desk.clients.show(client_id))["user_id"] or ""
+            if await desk.accounts.user(login) is None:
+                raise NotFound("there is no such user", field="user_id")
+            return login
+        self._must_be_on()
+        return (await desk.require_device(request)).login
+
+    def _must_be_on(self) -> None:
+        if self._desk.services.settings.auth.devices == "off":
+            raise NotAllowed("devices do not register here: the setting auth.devices is off")

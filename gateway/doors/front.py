@@ -1,0 +1,442 @@
+"""The listening protocol: it answers the plain ping itself and hands everything else to aiohttp.
+
+A ping is read, decided, given to the queue and answered without a task, a future or a timer of its own. What
+`gateway.doors.heads` does not take goes, with its bytes and its transport, to aiohttp's handler, once the
+answers before it are written; the connection then stays there. Answers leave in the order of their requests
+(RFC 9112 §9.3.2), and all that are ready together leave in one write.
+
+One coarse clock, `Front.tick`, watches all connections: idle, slow head, slow body.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import Any, Final, cast
+
+from gateway.doors import answers
+from gateway.doors.answers import Answer
+from gateway.doors.handed import AiohttpHandler, Handed
+from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
+from gateway.doors.intake import LATE, Intake
+from gateway.doors.services import Services, Times
+from gateway.errors import RhoPushError, TooSlow
+from gateway.store.accounts import Standing
+from gateway.store.queue import Accepted
+from protocols.ping.parse import Submission, from_json
+
+_END: Final = b"\r\n\r\n"
+_SLOTS_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
+_TICK_S: Final = 1.0
+_IDLE, _HEAD, _BODY = 0, 1, 2  # what a connection waits for
+
+
+class Slot:
+    """The place of one answer in its connection's order. The queue calls it with the ping's fate."""
+
+    __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "unknown")
+
+    def __init__(self, connection: "Connection", close: bool) -> None:
+        self._connection = connection
+        self._answer: Answer | None = None
+        self.close = close
+        self.ping_id = ""
+        self.ready = False
+        self.unknown: tuple[str, ...] = ()
+
+    def __call__(self, outcome: Accepted | RhoPushError) -> None:
+        """Settle this answer."""
+        if isinstance(outcome, RhoPushError):
+            self._answer = answers.of_error(outcome, self.ping_id)
+            self._connection.front.services.metrics.pings_refused(outcome.label).inc()
+        else:
+            self._connection.front.intake.accepted += 1
+            self.ping_id = outcome[0]
+            if self.unknown:
+                self._answer = answers.accepted(outcome[0], self.unknown)
+        self.ready = True
+        self._connection.settled(self)
+
+    def render(self, front: "Front") -> bytes:
+        """The bytes of the answer."""
+        if self._answer is None and not self.close:
+            return b"%b%b\r\n\r\n" % (front.accepted_head, self.ping_id.encode())
+        answer = self._answer or answers.accepted(self.ping_id)
+        return answers.wire(answer, front.date, close=self.close)
+
+
+class Front:
+    """All connections of one listening socket.
+
+    Args:
+        services: what lies behind the doors.
+        intake: decides about pings.
+        handler: makes aiohttp's protocol for a connection that is handed over.
+    """
+
+    def __init__(self, services: Services, intake: Intake, handler: Callable[[], AiohttpHandler]) -> None:
+        self.services = services
+        self.intake = intake
+        self.queue = services.queue
+        self.handler = handler
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection | Handed] = set()
+        self.empty = asyncio.Event()  # set once all have gone, after `drain`
+        self.fast = services.fast_path
+        self.draining = False
+        self.ticks = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.renew()
+        self._timer: asyncio.TimerHandle | None = None
+        self.tick()
+
+    def __call__(self) -> "Connection":
+        """Make the protocol of a new connection."""
+        return Connection(self)
+
+    def renew(self) -> None:
+        """Take over new settings."""
+        self.intake.renew()
+        self.heads = Heads(self.services.settings.limits.body_bytes)
+
+    def tick(self) -> None:
+        """Each second: a new Date, the count of pings, and an end for whoever takes too long."""
+        self.ticks += 1
+        self.date = formatdate(self.services.now(), usegmt=True)
+        empty = answers.wire(answers.accepted(""), self.date, close=False)
+        # The ping's id must come last: move its header behind the others.
+        self.accepted_head = empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
+        self._count()
+        for connection in tuple(self.connections):
+            if isinstance(connection, Connection):  # aiohttp watches the others
+                connection.watch(self.ticks, self.services.times)
+        self._timer = self.loop.call_later(_TICK_S, self.tick)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what must wait (a token that nobody asked about yet) beside the protocol."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def drain(self) -> None:
+        """Close idle connections, and the others after their answers. Then `empty` is set."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.drain()
+        self._look_if_empty()
+
+    def forget(self, connection: "Connection | Handed") -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        self._look_if_empty()
+
+    def _look_if_empty(self) -> None:
+        if self.draining and not self.connections:
+            self.empty.set()
+
+    def stop(self) -> None:
+        """Drop whatever is still there."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        for connection in tuple(self.connections):
+            connection.abort()
+        self._count()
+
+    def _count(self) -> None:
+        count, self.intake.accepted = self.intake.accepted, 0
+        if count:
+            self.services.metrics.pings_accepted("rest").inc(count)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection, as long as it sends plain pings.
+
+    Args:
+        front: what all connections share.
+    """
+
+    __slots__ = (
+        "_clogged",
+        "_ended",
+        "_eof",
+        "_flushing",
+        "_gone",
+        "_handing",
+        "_need",
+        "_paused",
+        "_reading",
+        "_rest",
+        "_since",
+        "_slots",
+        "_stage",
+        "_transport",
+        "front",
+    )
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self._slots: deque[Slot] = deque()
+        self._rest: bytearray | None = None  # a request that is not whole yet, or that must wait
+        self._need = 0  # how long `_rest` must be before another look is worth it
+        self._stage = _IDLE
+        self._since = front.ticks  # the tick at which the stage began
+        self._handing = False  # aiohttp gets this connection once the answers before are written
+        self._gone = False  # aiohttp has it, or it is lost
+        self._ended = False  # no further request is read
+        self._eof = False  # the client sends no more
+        self._clogged = False  # the client does not read its answers
+        self._paused = False  # we do not read its requests
+        self._reading = False  # inside data_received: answers are written at its end
+        self._flushing = False  # a flush is called for soon
+
+    # -- what the transport calls ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
+        self._transport = cast("asyncio.Transport", transport)
+        self.front.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read as many requests as are whole."""
+        rest = self._rest
+        if rest is not None:
+            rest += data
+            if len(rest) < self._need or self._handing:
+                return
+            data = bytes(rest)
+            self._rest = None
+        self._reading = True
+        self._consume(data)
+        self._reading = False
+        if self._slots and self._slots[0].ready:
+            self._flush()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, but may still read: answer what it asked."""
+        self._eof = True
+        return bool(self._slots) or self._handing
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: read no more of its requests."""
+        self._clogged = True
+        self._pause()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._clogged = False
+        self._resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; pings that the queue has are accepted all the same."""
+        self.front.forget(self)
+        self._gone = True
+        self._slots.clear()
+        self._rest = None
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    def _consume(self, data: bytes) -> None:
+        front, at, size = self.front, 0, len(data)
+        while at < size and not self._ended:
+            if len(self._slots) >= _SLOTS_MAX:
+                self._keep(data[at:], 0)
+                self._pause()
+                return
+            end = data.find(_END, at) if front.fast and data.startswith(PREFIX, at) else -1
+            if end < 0:
+                self._begin(data[at:])
+                return
+            end += len(_END)
+            head = front.heads.read(data[at:end])
+            stop = end + head.length if head is not None else 0
+            if head is not None and stop > size:
+                self._keep(data[at:], stop - at)
+                return
+            if head is None or not self._take(head, data[end:stop]):
+                self._hand_over(data[at:])
+                return
+            at = stop
+
+    def _begin(self, start: bytes) -> None:
+        """Keep a head that is not whole yet, if it may become one of ours."""
+        if self.front.fast and may_be_ours(start):
+            self._keep(start, 0)
+        else:
+            self._hand_over(start)
+
+    def _keep(self, rest: bytes, need: int) -> None:
+        self._rest = bytearray(rest)
+        self._need = need
+        stage = _BODY if need else _HEAD
+        if stage != self._stage:
+            self._stage = stage
+            self._since = self.front.ticks
+
+    def _take(self, head: Head, body: bytes) -> bool:
+        """Decide about one ping; False: aiohttp must answer it."""
+        front = self.front
+        self._need = 0
+        self._stage = _IDLE
+        try:
+            submission = from_json(body)
+        except RhoPushError as error:
+            self._slot(head)(error)
+            return True
+        if submission.wait:
+            return False
+        slot = self._slot(head)
+        standing = front.intake.tokens.judge(head.token, submission.api_token or "")
+        if standing is None:
+            front.spawn(self._ask(slot, head, submission, body))
+        else:
+            self._submit(slot, head, submission, body, standing)
+        return True
+
+    def _slot(self, head: Head) -> Slot:
+        close = head.close or self.front.draining
+        slot = Slot(self, close)
+        self._slots.append(slot)
+        if close:
+            self._ended = True
+        return slot
+
+    async def _ask(self, slot: Slot, head: Head, submission: Submission, body: bytes) -> None:
+        """Ask Redis what the caller's tokens are worth, then go on."""
+        try:
+            standing = await self.front.intake.tokens.ask(head.token, submission.api_token or "")
+            self._submit(slot, head, submission, body, standing)
+        except RhoPushError as error:
+            slot(error)
+
+    def _submit(
+        self, slot: Slot, head: Head, submission: Submission, body: bytes, standing: Standing
+    ) -> None:
+        front = self.front
+        key = None
+        try:
+            front.intake.admit(submission, standing)
+            if head.key is not None:
+                key = front.intake.once(head.key, head.token, submission, body)
+        except RhoPushError as error:
+            slot(error)
+            return
+        slot.unknown = submission.unknown
+        slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
+
+    # -- answers ---------------------------------------------------------------------------------------------
+
+    def settled(self, slot: Slot) -> None:
+        """One answer is ready: write it, with its neighbours, if it is the turn of it."""
+        slots = self._slots
+        if not slots or slots[0] is not slot or self._reading or self._flushing:
+            return
+        if len(slots) == 1:
+            self._flush()
+        else:  # its neighbours are of the same commit: let them come
+            self._flushing = True
+            self.front.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._gone:
+            return
+        slots, front = self._slots, self.front
+        ready: list[bytes] = []
+        closing = False
+        while slots and slots[0].ready:
+            slot = slots.popleft()
+            ready.append(slot.render(front))
+            closing = slot.close
+        if ready:
+            self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if closing:
+            self._transport.close()
+        elif not slots:
+            self._after_answers()
+        elif self._paused:
+            self._resume()
+
+    def _after_answers(self) -> None:
+        """Nothing is owed any more: rest, read on, hand over or close."""
+        if self._handing:
+            self._hand_over_now()
+            return
+        if self._stage == _IDLE:
+            self._since = self.front.ticks
+        if self._paused:
+            self._resume()
+        if (self._ended or self._eof) and not self._slots and not self._handing:
+            self._transport.close()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        """Go on reading, first with what was left."""
+        if not self._paused or self._clogged or self._handing or len(self._slots) > _SLOTS_MAX // 2:
+            return
+        self._paused = False
+        self._transport.resume_reading()
+        if self._rest is not None and not self._need:
+            self.data_received(b"")
+
+    # -- the way to aiohttp ----------------------------------------------------------------------------------
+
+    def _hand_over(self, data: bytes) -> None:
+        self._handing = True
+        self._rest = bytearray(data)
+        if self._slots:
+            self._pause()
+        else:
+            self._hand_over_now()
+
+    def _hand_over_now(self) -> None:
+        transport, data = self._transport, bytes(self._rest or b"")
+        self._gone = True
+        self._rest = None
+        handed = Handed(self.front.handler(), self.front.forget)
+        self.front.connections.add(handed)
+        self.front.connections.discard(self)
+        transport.set_protocol(handed)
+        handed.connection_made(transport)
+        if data:
+            handed.data_received(data)
+        if self._clogged:
+            handed.pause_writing()
+        if self._paused:
+            transport.resume_reading()
+        if self._eof:
+            handed.eof_received()
+        if self.front.draining:
+            handed.drain()
+
+    # -- the clock -------------------------------------------------------------------------------------------
+
+    def watch(self, ticks: int, times: Times) -> None:
+        """End a connection that waits for its client too long; only a late body has an answer (408)."""
+        if self._slots or self._handing:
+            return  # it waits for us
+        waited_s = (ticks - self._since) * _TICK_S
+        if self._stage == _BODY:
+            if waited_s > times.body_s + self._need / times.body_bytes_per_s:
+                late = answers.of_error(TooSlow(LATE))
+                self._transport.write(answers.wire(late, self.front.date, close=True))
+                self._transport.close()
+        elif waited_s > (times.head_s if self._stage == _HEAD else times.idle_s):
+            self._transport.close()
+
+    def drain(self) -> None:
+        """Take no further request; close once every answer is written."""
+        self._ended = True
+        if self._slots:
+            self._slots[-1].close = True
+        elif not self._handing:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._transport.abort()

@@ -1,0 +1,130 @@
+"""Which request heads the fast path answers, and what it needs to know of them.
+
+A client sends the same head with every ping, so a head is parsed once (by llhttp, through httptools) and its
+bytes are the key to what was found: an equal head means the same. Only a plain ping is taken:
+
+| taken | handed to aiohttp, which answers the same route |
+| --- | --- |
+| `POST /rc/v1/users/ping HTTP/1.1`, exactly | every other request line, a query, a twin route |
+| headers in printable ASCII, each once, at most 64 | what llhttp refuses, repeated names, other bytes |
+| one Content-Length up to `BODY_BYTES` and the setting | Transfer-Encoding, no length, a longer body |
+| Content-Type that starts with `application/json` | forms, other types, none |
+| Connection: keep-alive or close, or none | Upgrade and other connection options |
+| | Expect, Prefer, Content-Encoding, Trailer, TE |
+
+So whatever two readers of HTTP could understand in two ways (RFC 9112 §11.2) has one reader: aiohttp.
+"""
+
+import re
+from typing import Final
+
+import httptools
+
+PREFIX: Final = b"POST /rc/v1/users/ping HTTP/1.1\r\n"
+HEAD_BYTES: Final = 8_190  # aiohttp's own limit of a line: a longer head is never ours
+BODY_BYTES: Final = 262_144  # a longer body is no small ping: decoding costs more than the door
+_HEADERS_MAX: Final = 64  # aiohttp takes 128
+_CACHED_MAX: Final = 1_024
+_CACHED_BYTES: Final = 2_048
+
+_PLAIN: Final = re.compile(
+    re.escape(PREFIX) + rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e][ \t\x21-\x7e]*\r\n)+\r\n"
+)
+_NOT_OURS: Final = frozenset(
+    {b"transfer-encoding", b"expect", b"prefer", b"upgrade", b"content-encoding", b"trailer", b"te"}
+)
+
+
+class Head:
+    """What the fast path needs to know of a head.
+
+    Attributes:
+        length: bytes of the body that follows.
+        token: X-RhoConnect-API-TOKEN; "" where it is missing.
+        key: Idempotency-Key; None where it is missing.
+        close: the client wants the connection closed after the answer.
+    """
+
+    __slots__ = ("close", "key", "length", "token")
+
+    def __init__(self, length: int, token: str, key: str | None, close: bool) -> None:
+        self.length = length
+        self.token = token
+        self.key = key
+        self.close = close
+
+
+class _Fields:
+    """The callbacks of llhttp: keeps the header fields, and whether one name came twice."""
+
+    def __init__(self) -> None:
+        self.found: dict[bytes, bytes] = {}
+        self.repeated = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep one field."""
+        name = name.lower()
+        self.repeated = self.repeated or name in self.found
+        self.found[name] = value.strip(b" \t")
+
+
+class Heads:
+    """Parses heads, and remembers them. `body_bytes` is the setting `limits.body_bytes`."""
+
+    def __init__(self, body_bytes: int) -> None:
+        self._known: dict[bytes, Head] = {}
+        self._body_bytes = min(body_bytes, BODY_BYTES)
+
+    def read(self, head: bytes) -> Head | None:
+        """What a whole head (with its empty line) says; None: not one for the fast path."""
+        known = self._known.get(head)
+        if known is not None:
+            return known
+        found = _parse(head, self._body_bytes)
+        # A head with a key is used once; a long one would fill the memory.
+        if found is not None and found.key is None and len(head) <= _CACHED_BYTES:
+            if len(self._known) >= _CACHED_MAX:
+                self._known.clear()
+            self._known[head] = found
+        return found
+
+
+def may_be_ours(start: bytes) -> bool:
+    """Whether the beginning of a request, up to a head that is not yet complete, may become one of ours."""
+    if not (start.startswith(PREFIX) if len(start) >= len(PREFIX) else PREFIX.startswith(start)):
+        return False
+    # A bare LF could end the head for another reader (RFC 9112 §2.2): not for us to wait for.
+    return len(start) <= HEAD_BYTES and start.count(b"\n") == start.count(b"\r\n")
+
+
+def _parse(head: bytes, body_bytes: int) -> Head | None:
+    if len(head) > HEAD_BYTES or _PLAIN.fullmatch(head) is None:
+        return None
+    fields = _Fields()
+    parser = httptools.HttpRequestParser(fields)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserError:  # an upgrade, too, is reported so
+        return None
+    found = fields.found
+    if fields.repeated or len(found) > _HEADERS_MAX or not _NOT_OURS.isdisjoint(found):
+        return None
+    return _judge(found, body_bytes)
+
+
+def _judge(found: dict[bytes, bytes], body_bytes: int) -> Head | None:
+    length = found.get(b"content-length", b"")
+    connection = found.get(b"connection", b"keep-alive").lower()
+    if b"host" not in found or not length.isdigit() or len(length) > 9 or int(length) > body_bytes:
+        return None
+    if not found.get(b"content-type", b"").startswith(b"application/json"):
+        return None
+    if connection not in (b"keep-alive", b"close"):
+        return None
+    key = found.get(b"idempotency-key")
+    return Head(
+        length=int(length),
+        token=found.get(b"x-rhoconnect-api-token", b"").decode("ascii"),
+        key=None if key is None else key.decode("ascii"),
+        close=connection == b"close",
+    )

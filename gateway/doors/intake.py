@@ -1,0 +1,88 @@
+"""The decisions about one ping, the same for the fast path and for aiohttp's route."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.doors.services import Services
+from gateway.doors.tokens import TokenBook, refusal
+from gateway.errors import TooManyRequests
+from gateway.store.accounts import Standing
+from gateway.store.queue import IdempotencyKey
+from protocols.errors import BodyTooLarge, InvalidField
+from protocols.ping.parse import Submission
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+LATE: Final = "the body did not come in time"
+_KEY_HEADER: Final = "Idempotency-Key"
+
+
+class Rate:
+    """A token bucket of one second: `per_s` requests, and as many at once."""
+
+    def __init__(self, per_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._left = max(1.0, per_s or 0.0)
+        self._since = clock()
+
+    def take(self) -> bool:
+        """Take one; False: there is none left."""
+        if self._per_s is None:
+            return True
+        now = self._clock()
+        self._left = min(max(1.0, self._per_s), self._left + (now - self._since) * self._per_s)
+        self._since = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Intake:
+    """Says whether a ping may go into the queue."""
+
+    def __init__(self, services: Services, tokens: TokenBook) -> None:
+        self._services = services
+        self.tokens = tokens
+        self.accepted = 0  # since the last count
+        self.renew()
+
+    def renew(self) -> None:
+        """Take over the limits of new settings."""
+        limits = self._services.settings.limits
+        self._users_max = limits.users_per_ping
+        per_s = limits.requests_per_s
+        self._limited = per_s is not None
+        self._rate = Rate(None if per_s is None else per_s / self._services.workers)
+
+    def admit(self, submission: Submission, standing: Standing) -> None:
+        """Check what a parsed ping must satisfy besides its own form.
+
+        Raises:
+            ApiTokenRefused: no token of an admin.
+            BodyTooLarge: more users than `limits.users_per_ping`.
+            TooManyRequests: over `limits.requests_per_s`.
+        """
+        if standing is not Standing.ADMIN:
+            refused = refusal(standing)
+            if refused is not None:
+                raise refused
+        if len(submission.ping.users) > self._users_max:
+            raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
+        if self._limited and not self._rate.take():
+            raise TooManyRequests("more pings than limits.requests_per_s allows")
+
+    def once(self, key: str, header: str, submission: Submission, body: bytes) -> IdempotencyKey:
+        """Digest an Idempotency-Key: the scope is the key and the caller's token, the body is the whole body.
+
+        Raises:
+            InvalidField: not 1 to 255 visible ASCII characters.
+        """
+        if _KEY.fullmatch(key) is None:
+            raise InvalidField(f"{_KEY_HEADER} must be 1 to 255 visible ASCII characters", field=_KEY_HEADER)
+        token = header or submission.api_token
+        scope = hashlib.sha256(f"{token}\n{key}".encode("utf-8", "surrogatepass")).digest()
+        return IdempotencyKey(scope, hashlib.sha256(body).digest())

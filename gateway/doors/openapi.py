@@ -1,0 +1,153 @@
+"""The interface, described for machines (OpenAPI 3.1), from the table of routes."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+_PART: Final = re.compile(r"{(\w+)}")
+_TEXT: Final = {"type": "string"}
+_NAMES: Final = {"oneOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+_NUMBER: Final = {"type": ["integer", "string"]}
+
+_PING: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "user_id": _NAMES | {"description": "One login, or a list of logins."},
+        "sources": _NAMES | {"description": "Sources to sync: a name, names with commas, a list, or `all`."},
+        "source_id": _NAMES | {"description": "The same, where `sources` is absent."},
+        "message": {"description": "The alert: text; any JSON for legacy devices."},
+        "title": _TEXT | {"description": "The alert's title."},
+        "badge": _NUMBER | {"description": "Number on the icon; 0 clears it."},
+        "sound": _TEXT | {"description": "A sound file's name."},
+        "vibrate": _NUMBER | {"description": "Milliseconds."},
+        "async": {"description": "Accepted; every ping is queued before the answer."},
+        "wait": {"type": "boolean", "description": "Answer when every device has its verdict."},
+        "ttl_s": _NUMBER | {"description": "Time to live, seconds."},
+        "priority": {"type": "string", "enum": ["high", "normal"]},
+        "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
+        "apns": {"type": "object", "description": "Raw additions to the APNs payload."},
+        "fcm": {"type": "object", "description": "Raw additions to the FCM message."},
+        "api_token": _TEXT | {"description": "Where the header cannot be set."},
+    },
+}
+_DEVICE: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": dict.fromkeys(
+        (
+            "device_type",
+            "device_push_type",
+            "device_pin",
+            "device_port",
+            "phone_id",
+            "device_app_id",
+            "device_app_version",
+            "user_id",
+        ),
+        _TEXT,
+    ),
+}
+_LOGIN: Final[dict[str, Any]] = {"type": "object", "properties": {"login": _TEXT, "password": _TEXT}}
+_USER: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"attributes": {"type": "object", "properties": {"login": _TEXT, "password": _TEXT}}},
+}
+_BODIES: Final = {
+    ("POST", "/rc/v1/users/ping"): _PING,
+    ("POST", "/rc/v1/users%20/ping"): _PING,
+    ("POST", "/rc/v1/system/login"): _LOGIN,
+    ("POST", "/rc/v1/app/login"): _LOGIN,
+    ("POST", "/rc/v1/users"): _USER,
+    ("PUT", "/rc/v1/users/{user_id}"): _USER,
+    ("POST", "/rc/v1/clients"): _DEVICE,
+    ("POST", "/rc/v1/clients/{client_id}/register"): _DEVICE,
+}
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "field"],
+            "properties": {"code": _TEXT, "message": _TEXT, "field": {"type": ["string", "null"]}},
+        }
+    },
+}
+_WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
+    "anyone": [],
+    "login": [],
+    "token": [{"token": []}, {"parameter": []}],
+    "operator": [{"token": []}, {"parameter": []}, {"session": []}],
+    "device": [{"session": []}, {"token": []}],
+}
+_REFUSED: Final = {
+    "anyone": None,
+    "login": ("401", "The login is refused (text)"),
+    "token": ("422", "No API token of an admin (text, RhoConnect's words)"),
+    "operator": ("422", "No API token of an admin (text, RhoConnect's words)"),
+    "device": ("401", "No session (text)"),
+}
+
+
+def describe(routes: Iterable[tuple[str, str, str, str]]) -> dict[str, Any]:
+    """Make the OpenAPI document of routes: method, path, who may call it, summary."""
+    paths: dict[str, dict[str, Any]] = {}
+    for method, path, who, summary in routes:
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, who, summary)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Rho Push Gateway", "version": "1"},
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {
+                "token": {"type": "apiKey", "in": "header", "name": "X-RhoConnect-API-TOKEN"},
+                "parameter": {"type": "apiKey", "in": "query", "name": "api_token"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "rhoconnect_session"},
+            },
+        },
+    }
+
+
+def _operation(method: str, path: str, who: str, summary: str) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "security": _WHO[who],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in _PART.findall(path)
+        ],
+        "responses": _responses(path, who),
+    }
+    body = _BODIES.get((method, path))
+    if body is not None:
+        kinds = ("application/json", "application/x-www-form-urlencoded")
+        operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
+    if body is _PING:
+        header = {"in": "header", "schema": _TEXT}
+        operation["parameters"] += [
+            header | {"name": "Idempotency-Key", "description": "Honoured for 24 hours."},
+            header | {"name": "Prefer", "description": "`return=representation`: a JSON report."},
+        ]
+    return operation
+
+
+def _responses(path: str, who: str) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    responses: dict[str, Any] = {
+        "200": {"description": "Done"},
+        "default": {"description": "Refused", "content": error},
+    }
+    refused = _REFUSED[who]
+    if refused is not None:
+        responses[refused[0]] = {"description": refused[1]}
+    if path.endswith("/ping"):
+        header = {"schema": _TEXT}
+        responses["200"] = {
+            "description": "The ping is durable. The body is empty.",
+            "headers": {"X-Ping-Id": header, "X-Ping-Warning": header},
+        }
+        responses["503"] = {
+            "description": "Not accepted, or (with X-Ping-Id) perhaps accepted: ask for that id.",
+            "headers": {"Retry-After": header, "X-Ping-Id": header},
+            "content": error,
+        }
+    return responses

@@ -1,0 +1,40 @@
+"""Routes for operators: is it alive, is it ready, what does it count, what is its interface."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway.doors.desk import Desk
+from gateway.doors.requests import json_response
+from gateway.metrics import CONTENT_TYPE
+
+
+class OperationRoutes:
+    """Liveness, readiness, metrics, and the description of the interface.
+
+    Args:
+        desk: what the routes share.
+        description: the OpenAPI document.
+    """
+
+    def __init__(self, desk: Desk, description: dict[str, Any]) -> None:
+        self._desk = desk
+        self._description = description
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """200 while the loop turns."""
+        return json_response({"alive": True})
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """200 when pings can be taken and sent; 503 with what is missing."""
+        missing = dict(await self._desk.services.readiness())
+        return json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """What Prometheus scrapes."""
+        text = await self._desk.services.metrics.scrape()
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        """The interface described (OpenAPI 3.1)."""
+        return json_response(self._description)

@@ -1,0 +1,150 @@
+"""RhoConnect's admin routes: users and their clients (contract §2). All need an admin's API token."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from gateway.doors import answers
+from gateway.doors.desk import Desk
+from gateway.doors.requests import parameters, response, text_of, text_response
+from gateway.errors import ApiTokenRefused, LoginRefused, NotFound
+from gateway.store.accounts import User
+from protocols.errors import InvalidField
+
+
+class PeopleRoutes:
+    """The routes of users, of their clients, and of the admin's login.
+
+    Args:
+        desk: what the routes share.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def login(self, request: web.Request) -> web.Response:
+        """An admin's login: the answer's body is its API token."""
+        desk = self._desk
+        login, user = await desk.credentials(request, await parameters(request, desk.services))
+        if user is None:
+            raise LoginRefused(f"Unable to authenticate '{login}'")
+        if not user.admin:
+            raise ApiTokenRefused("Invalid/missing API user")
+        answer = text_response(await desk.accounts.admin_token(user))
+        await desk.begin_session(answer, user, admin=True)
+        return answer
+
+    async def users(self, request: web.Request) -> web.Response:
+        """Every login."""
+        await self._admin(request)
+        return _array(await self._desk.accounts.logins())
+
+    async def show_user(self, request: web.Request) -> web.Response:
+        """One user's fields; null is what opens something (salt, hash, token), which RhoConnect shows."""
+        found = await self._admin(request)
+        user = await self._user(_named(request, found, "user_id"))
+        clients = await self._desk.clients.of_user(user.login)
+        fields: list[tuple[str, str, Any]] = [
+            ("rho__id", "string", user.login),
+            ("login", "string", user.login),
+            ("email", "string", user.email),
+            ("salt", "string", None),
+            ("hashed_password", "string", None),
+            ("clients", "set", clients),
+            ("admin", "integer", int(user.admin)),
+            ("token_id", "string", None),
+        ]
+        return _array([{"name": name, "type": kind, "value": value} for name, kind, value in fields])
+
+    async def create_user(self, request: web.Request) -> web.Response:
+        """A new user: `attributes` with login and password."""
+        attributes = _attributes(await self._admin(request))
+        login, password = text_of(attributes, "login"), text_of(attributes, "password")
+        await self._desk.accounts.create(login, password)
+        return text_response("User created")
+
+    async def update_user(self, request: web.Request) -> web.Response:
+        """Another password or email."""
+        found = await self._admin(request)
+        await self._desk.accounts.update(_named(request, found, "user_id"), _attributes(found))
+        return text_response("User updated")
+
+    async def delete_user(self, request: web.Request) -> web.Response:
+        """Delete a user with its clients and token."""
+        found = await self._admin(request)
+        await self._desk.accounts.delete(_named(request, found, "user_id"))
+        self._desk.tokens.forget()
+        return text_response("User deleted")
+
+    async def user_clients(self, request: web.Request) -> web.Response:
+        """The client ids of a user."""
+        found = await self._admin(request)
+        user = await self._user(_named(request, found, "user_id"))
+        return _array(await self._desk.clients.of_user(user.login))
+
+    async def delete_client(self, request: web.Request) -> web.Response:
+        """Delete a client."""
+        await self._admin(request)
+        path = request.match_info
+        await self._user(path["user_id"])
+        await self._desk.clients.delete(path["user_id"], path["client_id"])
+        return text_response("Client deleted")
+
+    async def show_client(self, request: web.Request) -> web.Response:
+        """One client's fields, in RhoConnect's order."""
+        found = await self._admin(request)
+        fields = await self._desk.clients.show(_named(request, found, "client_id"))
+        return _array([_shown(name, value) for name, value in fields.items()])
+
+    async def sources(self, request: web.Request) -> web.Response:
+        """The names of sources by their partition: `user`, `app` or `all`."""
+        await self._admin(request)
+        kind = request.match_info["kind"]
+        sources = self._desk.services.settings.sources
+        return _array([name for name, source in sources.items() if kind in ("all", source.partition_type)])
+
+    async def _admin(self, request: web.Request) -> dict[str, Any]:
+        found = await parameters(request, self._desk.services)
+        await self._desk.require_admin(request, found)
+        return found
+
+    async def _user(self, login: str) -> User:
+        user = await self._desk.accounts.user(login)
+        if user is None:
+            raise NotFound("there is no such user", field="user_id")
+        return user
+
+
+def _named(request: web.Request, found: dict[str, Any], name: str) -> str:
+    """An id from the path, or, on RhoConnect's older routes, from the parameters."""
+    return request.match_info.get(name) or text_of(found, name)
+
+
+def _attributes(found: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = found.get("attributes")
+    if attributes is None:
+        return {}
+    if not isinstance(attributes, dict):
+        raise InvalidField("attributes must be an object", field="attributes")
+    return attributes
+
+
+def _shown(name: str, value: str | None) -> dict[str, str | None]:
+    if name != "last_sync":
+        return {"name": name, "type": "string", "value": value}
+    return {"name": name, "type": "datetime", "value": _instant(value) if value else None}
+
+
+def _instant(text: str) -> str:
+    """`2026-11-24T10:00:00+0000` as RhoConnect's JSON writes it: with a colon in the zone."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").isoformat()
+    except ValueError:
+        return text
+
+
+def _array(value: list[Any]) -> web.Response:
+    """JSON in RhoConnect's manner: called HTML (contract §2)."""
+    return response(answers.Answer(200, answers.RHOCONNECT_HEADERS, answers.encode(value)))

@@ -1,0 +1,134 @@
+"""RhoConnect's ping as an aiohttp route: all that the fast path leaves alone, and `wait=true`."""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.doors import answers
+from gateway.doors.answers import Answer, Headers
+from gateway.doors.desk import Desk
+from gateway.doors.requests import (
+    API_HEADER,
+    form_body,
+    is_json,
+    json_response,
+    parameters,
+    read_body,
+    response,
+)
+from gateway.errors import NotFound, RhoPushError
+from gateway.store.queue import Accepted
+from gateway.store.receipts import joined_errors
+from protocols.ping.parse import Submission, from_form, from_json_and_query
+
+_APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
+
+
+class PingRoutes:
+    """The routes of pings.
+
+    Args:
+        desk: what the routes share.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def ping(self, request: web.Request) -> web.Response:
+        """Take a ping: 200 once it is durable, or, with `wait`, once every device has its verdict."""
+        desk = self._desk
+        submission, body = await self._read(request)
+        header = request.headers.get(API_HEADER, "")
+        standing = await desk.tokens.ask(header, submission.api_token or "")
+        desk.intake.admit(submission, standing)
+        key = request.headers.get("Idempotency-Key")
+        once = None if key is None else desk.intake.once(key, header, submission, body)
+        ping = submission.ping
+        if submission.wait:
+            ping = msgspec.structs.replace(ping, reply_to=desk.services.waiters.channel)
+        settled: asyncio.Future[Accepted | RhoPushError] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Accepted | RhoPushError) -> None:
+            if not settled.done():  # the caller may be gone
+                settled.set_result(outcome)
+
+        ping_id = desk.services.queue.submit(ping, len(body), done, key=once)
+        outcome = await settled
+        if isinstance(outcome, RhoPushError):
+            desk.services.metrics.pings_refused(outcome.label).inc()
+            return response(answers.of_error(outcome, ping_id))
+        desk.intake.accepted += 1
+        return response(await self._tell(request, submission, outcome))
+
+    async def report(self, request: web.Request) -> web.Response:
+        """What became of a ping."""
+        desk = self._desk
+        await desk.require_operator(request, await parameters(request, desk.services))
+        report = await desk.services.receipts.report(request.match_info["ping_id"])
+        if report is None:
+            raise NotFound(
+                "no such ping is known: it never was, or its receipt is over its age", field="ping_id"
+            )
+        return json_response(report)
+
+    async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
+        """Parse the request; the bytes are what an Idempotency-Key is held against."""
+        services = self._desk.services
+        query = request.rel_url.raw_query_string
+        if is_json(request):
+            body = await read_body(request, services)
+            submission = from_json_and_query(body, query)
+        else:
+            body = await form_body(request, services)
+            submission = from_form(body, query)
+        return submission, body + b"?" + query.encode() if query else body
+
+    async def _tell(self, request: web.Request, submission: Submission, outcome: Accepted) -> Answer:
+        represent = prefers_representation(request)
+        if submission.wait:
+            return await self._wait(submission, outcome.ping_id, represent)
+        empty = answers.accepted(outcome.ping_id, submission.unknown)
+        if not represent:
+            return empty
+        report = await self._desk.services.receipts.report(outcome.ping_id)
+        about = (report or {"ping_id": outcome.ping_id, "state": "queued"}) | {"repeated": outcome.repeated}
+        return answers.of_json(about, headers=_extras(empty.headers) + _APPLIED)
+
+    async def _wait(self, submission: Submission, ping_id: str, represent: bool) -> Answer:
+        services = self._desk.services
+        empty = answers.accepted(ping_id, submission.unknown)
+        headers = _extras(empty.headers)
+        report = await services.waiters.outcome(ping_id, services.settings.ping.wait_max_s)
+        if report is None:
+            return await self._still_open(ping_id, headers)
+        errors = joined_errors(report)
+        status = 500 if errors else 200
+        if represent:
+            return answers.of_json(report, status=status, headers=headers + _APPLIED)
+        if not errors:
+            return empty
+        return Answer(500, answers.RHOCONNECT_HEADERS + headers, errors.encode())
+
+    async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
+        """504: the ping goes on, only this caller's wait is over."""
+        report = await self._desk.services.receipts.report(ping_id)
+        about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
+        found: dict[str, Any] = {"error": about, "report": report}
+        return answers.of_json(found, status=504, headers=headers)
+
+
+def prefers_representation(request: web.Request) -> bool:
+    """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
+    for line in request.headers.getall("Prefer", []):
+        for preference in line.split(","):
+            name, _, value = preference.partition(";")[0].partition("=")
+            if name.strip().lower() == "return":
+                return value.strip().strip('"').lower() == "representation"
+    return False
+
+
+def _extras(headers: Headers) -> Headers:
+    """The headers that are ours: X-Ping-Id and X-Ping-Warning."""
+    return tuple(header for header in headers if header[0].startswith("X-Ping-"))

@@ -1,0 +1,126 @@
+"""Every route, in one table: what it is, who may call it, and which handler answers it.
+
+`deprecated` marks RhoConnect's older names: the same handler, with the Warning header that RhoConnect sends
+(contract §1, §2). The OpenAPI document is made from this table, so it cannot name what is not there.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from gateway.doors.desk import Desk
+from gateway.doors.devices import DeviceRoutes
+from gateway.doors.openapi import describe
+from gateway.doors.operation import OperationRoutes
+from gateway.doors.people import PeopleRoutes
+from gateway.doors.ping import PingRoutes
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Route(NamedTuple):
+    """One route.
+
+    Attributes:
+        method, path: as called; `{name}` stands for one part of the path.
+        who: "anyone", "token", "operator" (token or admin's session), "login", "device" (session or token).
+        summary: one line for the description.
+        handler: answers it.
+        deprecated: an older name.
+    """
+
+    method: str
+    path: str
+    who: str
+    summary: str
+    handler: Handler
+    deprecated: bool = False
+
+    @property
+    def warning(self) -> str:
+        """RhoConnect's words about an older name (contract §1)."""
+        return f"Use of the {self.method} {self.path} is deprecated. Use Rhoconnect API v1 instead."
+
+
+def routes(desk: Desk) -> list[Route]:
+    """The table, with its handlers bound to `desk`."""
+    table = [*_pings(PingRoutes(desk)), *_people(PeopleRoutes(desk)), *_devices(DeviceRoutes(desk))]
+    operation = _operation(OperationRoutes(desk, {}))
+    description = describe(
+        (route.method, route.path, route.who, route.summary)
+        for route in (*table, *operation)
+        if not route.deprecated
+    )
+    return table + _operation(OperationRoutes(desk, description))
+
+
+_PING: Final = "Ping users' devices"
+
+
+def _pings(on: PingRoutes) -> list[Route]:
+    return [
+        Route("POST", "/rc/v1/users/ping", "token", _PING, on.ping),
+        # The seed's .NET example has this space, and it is in the field so.
+        Route("POST", "/rc/v1/users%20/ping", "token", _PING, on.ping),
+        Route("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
+        Route("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),
+        Route("GET", "/rc/v1/pings/{ping_id}", "operator", "What became of a ping", on.report),
+    ]
+
+
+def _people(on: PeopleRoutes) -> list[Route]:
+    login, users, create = "Log in as admin and get the API token", "Every login", "Create a user"
+    clients, client = "A user's client ids", "A client's fields"
+    return [
+        Route("POST", "/rc/v1/system/login", "login", login, on.login),
+        Route("POST", "/login", "login", login, on.login, deprecated=True),
+        Route("POST", "/api/admin/login", "login", login, on.login, deprecated=True),
+        Route("GET", "/rc/v1/users", "token", users, on.users),
+        Route("GET", "/rc/v1/users/", "token", users, on.users),
+        Route("POST", "/api/list_users", "token", users, on.users, deprecated=True),
+        Route("POST", "/api/user/list_users", "token", users, on.users, deprecated=True),
+        Route("POST", "/rc/v1/users", "token", create, on.create_user),
+        Route("POST", "/api/create_user", "token", create, on.create_user, deprecated=True),
+        Route("GET", "/rc/v1/users/{user_id}", "token", "A user's fields", on.show_user),
+        Route("PUT", "/rc/v1/users/{user_id}", "token", "Change a password or email", on.update_user),
+        Route("DELETE", "/rc/v1/users/{user_id}", "token", "Delete a user", on.delete_user),
+        Route("GET", "/rc/v1/users/{user_id}/clients", "token", clients, on.user_clients),
+        Route("POST", "/api/list_clients", "token", clients, on.user_clients, deprecated=True),
+        Route("POST", "/api/client/list_clients", "token", clients, on.user_clients, deprecated=True),
+        Route(
+            "DELETE",
+            "/rc/v1/users/{user_id}/clients/{client_id}",
+            "token",
+            "Delete a client",
+            on.delete_client,
+        ),
+        Route("GET", "/rc/v1/clients/{client_id}", "token", client, on.show_client),
+        Route("POST", "/api/get_client_params", "token", client, on.show_client, deprecated=True),
+        Route("POST", "/api/client/get_client_params", "token", client, on.show_client, deprecated=True),
+        Route("GET", "/rc/v1/sources/type/{kind}", "token", "The names of sources", on.sources),
+    ]
+
+
+def _devices(on: DeviceRoutes) -> list[Route]:
+    login, create, register = "Log in on a device", "Create a client", "Register a client for push"
+    return [
+        Route("POST", "/rc/v1/app/login", "login", login, on.login),
+        Route("POST", "/application/clientlogin", "login", login, on.login, deprecated=True),
+        Route("POST", "/api/application/clientlogin", "login", login, on.login_with_body, deprecated=True),
+        Route("POST", "/rc/v1/clients", "device", create, on.create),
+        Route("GET", "/application/clientcreate", "device", create, on.create, deprecated=True),
+        Route("GET", "/api/application/clientcreate", "device", create, on.create, deprecated=True),
+        Route("POST", "/rc/v1/clients/{client_id}/register", "device", register, on.register),
+        Route("POST", "/application/clientregister", "device", register, on.register, deprecated=True),
+        Route("POST", "/api/application/clientregister", "device", register, on.register, deprecated=True),
+    ]
+
+
+def _operation(on: OperationRoutes) -> list[Route]:
+    return [
+        Route("GET", "/healthz", "anyone", "Whether the process lives", on.healthz),
+        Route("GET", "/readyz", "anyone", "Whether pings can be taken and sent", on.readyz),
+        Route("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics),
+        Route("GET", "/openapi.json", "anyone", "This description", on.openapi),
+    ]

@@ -1,0 +1,98 @@
+"""What the doors need of the rest of the gateway, handed in by whoever composes it."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from gateway.errors import RhoPushError
+from gateway.metrics import Metrics
+from gateway.settings import Secret, Settings
+from gateway.store.queue import Accepted, IdempotencyKey
+from protocols.ping.model import Ping
+
+
+class PingQueue(Protocol):
+    """Where accepted pings go (`gateway.store.queue.Queue`)."""
+
+    def submit(
+        self,
+        ping: Ping,
+        size: int,
+        done: Callable[[Accepted | RhoPushError], None],
+        *,
+        key: IdempotencyKey | None = None,
+    ) -> str:
+        """Give the ping an id and call `done` once it is durable, or with what kept it from that."""
+
+
+class ReceiptReader(Protocol):
+    """Tells what became of pings (`gateway.store.receipts.Receipts`)."""
+
+    async def report(self, ping_id: str) -> dict[str, Any] | None:
+        """Counts and devices' verdicts; None: no such ping is known."""
+
+
+class PingWaiters(Protocol):
+    """Tells a waiting door that a ping is finished, whichever process delivered it."""
+
+    @property
+    def channel(self) -> str:
+        """What goes into `Ping.reply_to`."""
+
+    async def outcome(self, ping_id: str, timeout_s: float) -> dict[str, Any] | None:
+        """The ping's report once it is finished; None: not within `timeout_s`."""
+
+
+@dataclass(kw_only=True)
+class Times:
+    """How long a caller may take, in seconds.
+
+    Attributes:
+        head_s: for a request's head, from its first byte.
+        body_s: for the body, apart from its length.
+        body_bytes_per_s: the slowest body that is waited for, beyond `body_s`.
+        idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so
+        that
+            they close first and never meet a connection that closes under their request.
+    """
+
+    head_s: float = 10.0
+    body_s: float = 30.0
+    body_bytes_per_s: float = 65_536.0
+    idle_s: float = 75.0
+
+
+@dataclass(kw_only=True)
+class Services:
+    """Everything behind the doors.
+
+    Attributes:
+        settings: those in force; `Doors.renew` swaps them.
+        api_token: the configured API token, from the settings or `data_dir/api_token`.
+        owns_store: the gateway's own embedded store: no RhoConnect reads it.
+        queue, receipts, waiters: see the protocols above.
+        redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
+        readiness: what keeps this gateway from working, by part; empty: ready.
+        metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
+        workers: how many processes share the configured rate limit.
+        now: wall clock, epoch seconds.
+        fast_path: off: aiohttp answers everything (for tests and comparison).
+        times: how long callers may take.
+    """
+
+    settings: Settings
+    api_token: Secret
+    owns_store: bool
+    queue: PingQueue
+    receipts: ReceiptReader
+    waiters: PingWaiters
+    redis: Redis
+    readiness: Callable[[], Awaitable[Mapping[str, str]]]
+    metrics: Metrics
+    workers: int = 1
+    now: Callable[[], float] = time.time
+    fast_path: bool = True
+    times: Times = field(default_factory=Times)

@@ -1,0 +1,44 @@
+"""Where redis-py's failures become ours, for the clients of `gateway.store.redis`."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.errors import StoreDown
+
+
+@contextlib.contextmanager
+def asked_of_redis() -> Iterator[None]:
+    """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreDown("Redis cannot be reached") from error
+
+
+class Asker:
+    """Single commands to Redis, with our errors.
+
+    Args:
+        redis: the client.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
+
+    async def __call__(self, *words: str) -> Any:
+        """What redis-py makes of the reply.
+
+        Raises:
+            StoreDown: Redis cannot be reached or refuses.
+        """
+        with asked_of_redis():
+            return await self._command(*words)
+
+    async def texts(self, *words: str) -> list[str | None]:
+        """A reply of many strings, decoded."""
+        found = await self(*words)
+        return [None if text is None else text.decode("utf-8", "replace") for text in found]

@@ -1,0 +1,60 @@
+"""Passwords as they are kept: RhoConnect's salted SHA-1, and ours where no RhoConnect must read them."""
+
+import hashlib
+import hmac
+import secrets
+import string
+from typing import Final, NamedTuple
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+_SALT_CHARACTERS: Final = 10  # contract §7
+_SCRYPT: Final = "scrypt$"
+# OWASP's password storage cheat sheet: N = 2^15, r = 8, p = 3 is one of its equal choices; 32 MiB and about
+# 0.2 s.
+_N, _R, _P = 2**15, 8, 3
+_MAXMEM: Final = 64 * 1024 * 1024
+
+
+class Kept(NamedTuple):
+    """The two fields of a user: `salt` and `hashed_password`."""
+
+    salt: str
+    hashed: str
+
+    @property
+    def weak(self) -> bool:
+        """Whether this is RhoConnect's own hash."""
+        return not self.hashed.startswith(_SCRYPT)
+
+    def __repr__(self) -> str:
+        return "Kept(***)"
+
+
+def keep_for_rhoconnect(password: str) -> Kept:
+    """Hash as RhoConnect does: the SHA-1, in hex, of password and salt (contract §7)."""
+    salt = "".join(secrets.choice(_ALPHABET) for _ in range(_SALT_CHARACTERS))
+    return Kept(salt, _sha1(password, salt))
+
+
+def keep_strong(password: str) -> Kept:
+    """Hash with scrypt (RFC 7914). Takes tens of milliseconds: not on the loop."""
+    salt = secrets.token_hex(16)
+    return Kept(salt, _SCRYPT + _scrypt(password, salt))
+
+
+def matches(password: str, kept: Kept) -> bool:
+    """Whether this is the password. Never true for an empty one: RhoConnect's default must open nothing."""
+    if not password or not kept.hashed:
+        return False
+    hashed = _sha1(password, kept.salt) if kept.weak else _SCRYPT + _scrypt(password, kept.salt)
+    return hmac.compare_digest(hashed.encode(), kept.hashed.encode())
+
+
+def _sha1(password: str, salt: str) -> str:
+    text = (password + salt).encode("utf-8", "surrogatepass")
+    return hashlib.sha1(text, usedforsecurity=False).hexdigest()
+
+
+def _scrypt(password: str, salt: str) -> str:
+    secret = password.encode("utf-8", "surrogatepass")
+    return hashlib.scrypt(secret, salt=salt.encode(), n=_N, r=_R, p=_P, maxmem=_MAXMEM).hex()
