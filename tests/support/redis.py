@@ -115,10 +115,18 @@ class RedisServer:
             self._process.wait(timeout=_START_BUDGET_S)
             self._process = None
 
+    def close(self) -> None:
+        """End the server and remove its folder."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # a skip too
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self._folder)
+        self.close()
