@@ -1,0 +1,57 @@
+"""`rhopush`: one command, whose first word says what to do.
+
+Only the module of that word is imported: the supervisor of `serve` must not carry what `bench` needs.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from gateway import __version__
+from gateway.errors import BadSetting, RhoPushError
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+_COMMANDS: Final = {
+    "demo": "everything embedded, with simulated phones",
+    "serve": "the gateway",
+    "ping": "send one ping through a gateway",
+    "check": "settings, credentials and reachability, one line each",
+    "rps": "the legacy push service alone",
+    "simulate": "simulators of APNs and FCM",
+    "bench": "measure this machine",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. 2: wrong usage or a wrong setting, said in one line."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = _parse_name(words[:1])
+    module = importlib.import_module(f"gateway.commands.{name}")
+    parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    try:
+        status: int = module.run(parser.parse_args(words[1:]))
+    except RhoPushError as error:
+        sys.stderr.write(f"rhopush {name}: {error.message}\n")
+        return EXIT_USAGE if isinstance(error, BadSetting) else EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+    return status
+
+
+def _parse_name(words: list[str]) -> str:
+    listing = "\n".join(f"  {name:<10}{text}" for name, text in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="rhopush",
+        description=f"Push gateway for RhoConnect apps.\n\ncommands:\n{listing}",
+        epilog="rhopush COMMAND --help tells a command's options.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rhopush {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=[*_COMMANDS])
+    name: str = parser.parse_args(words).command
+    return name

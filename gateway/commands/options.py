@@ -1,0 +1,40 @@
+"""Options that several commands have."""
+
+import argparse
+import os
+from pathlib import Path
+
+from gateway.settings import Settings, load
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--settings` and `--env`."""
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="default: settings/settings.yml, if there is one"
+    )
+    parser.add_argument("--env", metavar="NAME", help="default: $RHO_ENV, $RACK_ENV or development")
+
+
+def load_settings(args: argparse.Namespace) -> Settings:
+    """The settings that the options name, with the process environment over them.
+
+    Raises:
+        BadSetting: one is unknown or wrong.
+    """
+    return load(args.settings, args.env, os.environ)
+
+
+def count(text: str) -> int:
+    """An argparse type: a whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def port(text: str) -> int:
+    """An argparse type: a TCP port, 0 for any free one."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must be a port number")
+    return number

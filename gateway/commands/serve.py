@@ -1,0 +1,45 @@
+"""Run the gateway: a supervisor and its workers, until SIGTERM or Ctrl-C.
+
+Prints `ready http://HOST:PORT` alone on a line once every door is open; logs go to stderr.
+"""
+
+import argparse
+
+from gateway.commands.options import add_settings_arguments, count, load_settings, port
+from gateway.compose.supervisor import Plan, Supervisor
+from gateway.logs.plain import PlainLog
+from gateway.settings import Settings
+from gateway.store.address import Address
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush serve`."""
+    add_settings_arguments(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=9292, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--workers", type=count, default=1, help="processes (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; the exit status.
+
+    Raises:
+        RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
+    """
+    settings = load_settings(args)
+    check_addresses(settings)
+    log = PlainLog("settings")
+    for warning in settings.warnings:
+        log.warning(warning)
+    return Supervisor(settings, Plan(host=args.host, port=args.port, workers=args.workers)).run()
+
+
+def check_addresses(settings: Settings) -> None:
+    """Read every Redis address once, so that a wrong one is told before anything starts.
+
+    Raises:
+        BadSetting: one is no address.
+    """
+    for address in (settings.redis, settings.queue.redis, settings.rps.redis, settings.resque.redis):
+        if address is not None:
+            Address.parse(address)

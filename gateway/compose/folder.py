@@ -1,0 +1,113 @@
+"""The data folder: what one gateway keeps on this machine, and who may use it.
+
+Two locks, because two questions are asked of them. `supervisor.lock` is held by the supervisor alone: a
+second `serve` on the folder is refused at once. `workers.lock` is handed down to every worker: after the
+supervisor's `kill -9`, a successor waits until the last worker of the old one is gone, since two workers of
+one name would share one consumer.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from gateway.errors import RhoPushError
+
+_WORKERS_BUDGET_S: Final = 15.0
+_POLL_S: Final = 0.05
+
+
+class FolderInUse(RhoPushError):
+    """Another gateway runs on the data folder, or the folder cannot be used."""
+
+    code = "folder_in_use"
+    label = "folder_in_use"
+
+
+class DataFolder:
+    """One data folder. Locks live as long as their descriptors: closing, or the end of the process, frees
+    them.
+
+    Args:
+        path: the folder; made by `lock` if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._supervisor_fd = -1
+        self.workers_fd = -1
+
+    def lock(self) -> None:
+        """Become the one supervisor of this folder.
+
+        Raises:
+            FolderInUse: another one is, its workers do not end, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._supervisor_fd = self._open("supervisor.lock")
+            self.workers_fd = self._open("workers.lock")
+        except OSError as error:
+            raise FolderInUse(f"{self.path} cannot be used: {error.strerror}") from error
+        if not _locked(self._supervisor_fd):
+            pid = os.pread(self._supervisor_fd, 32, 0).decode().strip()
+            raise FolderInUse(f"another gateway runs on {self.path} (process {pid})")
+        os.ftruncate(self._supervisor_fd, 0)
+        os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
+        deadline_s = time.monotonic() + _WORKERS_BUDGET_S
+        while not _locked(self.workers_fd):
+            if time.monotonic() > deadline_s:
+                raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
+            time.sleep(_POLL_S)
+
+    def _open(self, name: str) -> int:
+        return os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def release(self) -> None:
+        """Give the folder up."""
+        for descriptor in (self.workers_fd, self._supervisor_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._supervisor_fd = self.workers_fd = -1
+
+    def gateway_id(self) -> str:
+        """This gateway's name among those that share a Redis: made once, then kept."""
+        return self._kept("gateway_id", lambda: secrets.token_hex(8))
+
+    def api_token(self) -> str:
+        """The API token of a gateway whose settings name none: made once, then kept, for its owner alone."""
+        return self._kept("api_token", lambda: secrets.token_hex(32))
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        file = self.path / name
+        try:
+            kept = file.read_text().strip()
+        except FileNotFoundError:
+            kept = ""
+        if kept:
+            return kept
+        made, draft = make(), self.path / f".{name}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as writer:
+            writer.write(made + "\n")
+        draft.replace(file)  # whole or not at all
+        return made
+
+    def fresh_metrics(self) -> Path:
+        """An empty folder for the workers' counts: those of an earlier run are not this one's."""
+        folder = self.path / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,50 @@
+"""The one listening socket: bound once by the supervisor and handed to every worker."""
+
+import socket
+from typing import Final
+
+from gateway.errors import RhoPushError
+
+_BACKLOG: Final = 4096  # the kernel caps it at somaxconn
+
+
+class CannotListen(RhoPushError):
+    """The address is taken, or is none of this machine's."""
+
+    code = "cannot_listen"
+    label = "cannot_listen"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, not blocking, closed on exec unless it is handed on.
+
+    SO_REUSEPORT is not set: with it a second gateway would bind the same port without an error.
+
+    Args:
+        host: name or address; port: 0 for any free one.
+
+    Raises:
+        CannotListen: with the reason, in one line.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """`http://HOST:PORT` as a client on this machine writes it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

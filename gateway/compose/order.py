@@ -1,0 +1,50 @@
+"""What a supervisor and its workers say to each other.
+
+Down, on the worker's standard input: one line with the order, one with the settings, and then nothing until
+the supervisor ends, which the worker sees as the end of the file. Up, on a pipe of the worker's own: one byte
+when all doors are open, then one a second as long as its event loop turns.
+"""
+
+from typing import Final
+
+import msgspec
+
+from gateway.settings import Settings, from_json, to_json
+
+READY: Final = b"r"
+BEAT: Final = b"b"
+BEAT_S: Final = 1.0
+"""How often a worker's loop shows that it turns."""
+
+EXIT_SETTINGS: Final = 2
+"""Exit status for a wrong setting: starting again cannot help."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What one worker process is told at its start.
+
+    Attributes:
+        slot: its number, from 0; a successor in the same slot has the same consumer name.
+        gateway_id: the gateway's name among those that share a Redis.
+        module: where its `run` is.
+        socket_fd: descriptor of the listening socket.
+        status_fd: descriptor of the pipe for READY and BEAT.
+        fallen: process ids of earlier workers of this run, whose gauges are to be forgotten.
+    """
+
+    slot: int
+    gateway_id: str
+    module: str
+    socket_fd: int
+    status_fd: int
+    fallen: tuple[int, ...] = ()
+
+
+def pack(order: Order, settings: Settings) -> bytes:
+    """Both lines."""
+    return msgspec.json.encode(order) + b"\n" + to_json(settings) + b"\n"
+
+
+def unpack(order: bytes, settings: bytes) -> tuple[Order, Settings]:
+    """What `pack` was given, from its two lines."""
+    return msgspec.json.decode(order, type=Order), from_json(settings)

@@ -1,0 +1,103 @@
+"""The process of one worker: what it is told, its heart-beat, and its end with the supervisor's.
+
+Started by the supervisor as `python -m gateway.compose.process`. What the worker does is `run` of the module
+that the order names (`gateway.compose.worker`).
+"""
+
+import asyncio
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import uvloop
+
+from gateway import metrics
+from gateway.compose.order import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
+from gateway.errors import BadSetting, CredentialError, RhoPushError
+from gateway.logs import structured
+from gateway.settings import Settings
+
+Run = Callable[..., Awaitable[None]]
+
+_log = structlog.get_logger("worker")
+_STDIN: Final = 0
+_EXIT_ORPHANED: Final = 70
+
+
+def main() -> int:
+    """Do as the order on standard input says; the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    with open(_STDIN, "rb", buffering=0, closefd=False) as orders:
+        order, settings = unpack(orders.readline(), orders.readline())
+    structured.configure(worker=order.slot)
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    metrics.bury(order.fallen)
+    run: Run = importlib.import_module(order.module).run
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(run, order, settings))
+    except (BadSetting, CredentialError) as error:
+        _log.error("cannot_start", error=error.message)
+        return EXIT_SETTINGS
+    except RhoPushError as error:
+        _log.error("ended", error=error.message)
+        return 1
+    return 0
+
+
+def _end_with_supervisor() -> None:
+    """Wait for the end of the pipe. A thread, so that a loop that is stuck cannot outlive its supervisor.
+
+    Reads the descriptor itself: a thread that waits inside `sys.stdin` would hold its lock at our own end.
+    """
+    while os.read(_STDIN, 1):
+        pass
+    os._exit(_EXIT_ORPHANED)
+
+
+async def _work(run: Run, order: Order, settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    os.set_blocking(order.status_fd, False)
+
+    def beat() -> None:
+        _tell(order.status_fd, BEAT)
+        loop.call_later(BEAT_S, beat)
+
+    def ready() -> None:
+        gc.collect()
+        gc.freeze()  # what was imported and built stays: later collections need not walk it
+        _tell(order.status_fd, READY)
+
+    beat()
+    listener = socket.socket(fileno=order.socket_fd)
+    with listener:
+        await run(
+            settings,
+            slot=order.slot,
+            gateway_id=order.gateway_id,
+            sock=listener,
+            stop=stop,
+            ready=ready,
+        )
+
+
+def _tell(status_fd: int, word: bytes) -> None:
+    try:
+        os.write(status_fd, word)
+    except BlockingIOError:
+        return  # the supervisor is slow; there are enough beats in the pipe
+    except BrokenPipeError:
+        os._exit(_EXIT_ORPHANED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""The supervisor: takes the folder, starts the store, binds the socket, and keeps the workers alive.
+
+It has no event loop and imports no library of the data path: it must be small, and hard to freeze. Its life
+reads top to bottom in `run`:
+
+1. lock the data folder, so that one gateway uses it;
+2. start or adopt the embedded store, if the settings name no Redis;
+3. bind the listening socket, once for all workers;
+4. start the workers; print `ready URL` when every door is open;
+5. watch: start fallen workers again, kill frozen ones, revive the store;
+6. on SIGTERM or SIGINT: let the workers drain within `drain_s`, then stop the store. A second signal forces.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final, TextIO
+
+import msgspec
+
+from gateway.compose.folder import DataFolder
+from gateway.compose.listener import listen, url_of
+from gateway.compose.order import EXIT_SETTINGS, READY, Order, pack
+from gateway.compose.slots import FROZEN_AFTER_S, Slot
+from gateway.errors import BadSetting
+from gateway.logs.plain import PlainLog
+from gateway.settings import Secret, Settings
+from gateway.store.embedded import EmbeddedStore, Fsync
+
+_TICK_S: Final = 0.5
+_GRACE_S: Final = 5.0  # beyond `drain_s`, for a worker that drains to its last moment
+_METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's name for it
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+
+class Worker:
+    """A running worker process and the two pipes to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], status_fd: int) -> None:
+        self.process = process
+        self.status_fd = status_fd
+
+    def close(self) -> None:
+        """Give the pipes back. Closing the one down also ends a process that still runs."""
+        os.close(self.status_fd)
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How a gateway is to run.
+
+    Attributes:
+        host: where to listen.
+        port: 0 for any free one.
+        workers: how many worker processes.
+        module: whose `run` the workers call.
+        frozen_after_s: how long a worker's loop may stand still.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9292
+    workers: int = 1
+    module: str = "gateway.compose.worker"
+    frozen_after_s: float = FROZEN_AFTER_S
+
+
+class Supervisor:
+    """One gateway on this machine.
+
+    Args:
+        settings: what holds for it; the embedded store's address is filled in where no Redis is named.
+        plan: how it is to run.
+        out: where the `ready` line goes.
+    """
+
+    def __init__(self, settings: Settings, plan: Plan, out: TextIO = sys.stdout) -> None:
+        self._settings, self._plan, self._out = settings, plan, out
+        self._slots = [Slot(number, frozen_after_s=plan.frozen_after_s) for number in range(plan.workers)]
+        self._workers: dict[int, Worker] = {}
+        self._fallen: list[int] = []
+        self._folder = DataFolder(settings.data_dir)
+        self._store: EmbeddedStore | None = None
+        self._log = PlainLog("supervisor")
+        self._selector = selectors.DefaultSelector()
+        self._signals = 0
+        self._exit: int | None = None
+
+    def run(self) -> int:
+        """Serve until a signal; the exit status.
+
+        Raises:
+            RhoPushError: the folder is in use, the store does not start, or the address cannot be bound.
+        """
+        self._folder.lock()
+        with self._signals_caught():
+            try:
+                self._start_store()
+                with listen(self._plan.host, self._plan.port) as listener:
+                    self._start_all(listener)
+                    self._watch(listener)
+                self._drain()
+            finally:
+                self._kill_all()
+                self._stop_store()
+                self._folder.release()
+        return EXIT_OK if self._exit is None else self._exit
+
+    # The store.
+
+    def _start_store(self) -> None:
+        settings, folder = self._settings, self._folder
+        if settings.api_token is None:
+            settings = msgspec.structs.replace(settings, api_token=Secret(folder.api_token()))
+        if settings.redis is None:
+            self._store = EmbeddedStore(folder.path / "valkey", _fsync(settings))
+            self._store.start()
+            self._log.info("store_adopted" if self._store.adopted else "store_started")
+            settings = msgspec.structs.replace(settings, redis=Secret(str(self._store.address)))
+        self._settings = settings
+
+    def _stop_store(self) -> None:
+        if self._store is not None:
+            self._store.stop()
+
+    # Workers.
+
+    def _start_all(self, listener: socket.socket) -> None:
+        self._environment = {**os.environ, _METRICS_VARIABLE: str(self._folder.fresh_metrics())}
+        self._gateway_id = self._folder.gateway_id()
+        for slot in self._slots:
+            self._start(slot, listener)
+
+    def _start(self, slot: Slot, listener: socket.socket) -> None:
+        up, status = os.pipe()
+        order = Order(
+            slot=slot.number,
+            gateway_id=self._gateway_id,
+            module=self._plan.module,
+            socket_fd=listener.fileno(),
+            status_fd=status,
+            fallen=tuple(self._fallen),
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway.compose.process"],
+            stdin=subprocess.PIPE,
+            stdout=sys.stderr.fileno(),  # stdout is for the ready line alone
+            env=self._environment,
+            pass_fds=(listener.fileno(), status, self._folder.workers_fd),
+            process_group=0,  # Ctrl-C is for the supervisor
+        )
+        os.close(status)
+        worker = self._workers[slot.number] = Worker(process, up)
+        self._selector.register(up, selectors.EVENT_READ, slot)
+        slot.started(time.monotonic())
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it fell at once: seen when it is collected
+                process.stdin.write(pack(order, self._settings))
+                process.stdin.flush()
+        self._log.info("worker_started", worker=slot.number, pid=worker.process.pid)
+
+    def _watch(self, listener: socket.socket) -> None:
+        """Until a signal, or until starting again cannot help."""
+        announced = False
+        while self._signals == 0 and self._exit is None:
+            self._hear(_TICK_S)
+            self._collect()
+            now_s = time.monotonic()
+            for slot in self._slots:
+                if slot.frozen(now_s):
+                    self._kill(slot)
+                elif slot.due(now_s) and self._exit is None:
+                    self._start(slot, listener)
+            if not announced and all(slot.ever_ready for slot in self._slots):
+                announced = True
+                self._out.write(f"ready {url_of(listener)}\n")
+                self._out.flush()
+            if self._store is not None and self._store.revive():
+                self._log.error("store_revived")
+
+    def _hear(self, timeout_s: float) -> None:
+        """Read what the workers said, for at most so long; a signal ends the wait."""
+        for key, _ in self._selector.select(timeout_s):
+            if key.data is None:
+                self._wakeup.recv(4096)
+                continue
+            slot: Slot = key.data
+            said = os.read(key.fd, 4096)
+            now_s = time.monotonic()
+            if not said:
+                self._selector.unregister(key.fd)  # it ends; it is collected by its status
+            elif READY in said:
+                slot.ready(now_s)
+                self._log.info("worker_ready", worker=slot.number)
+            else:
+                slot.beat(now_s)
+
+    def _collect(self) -> None:
+        """Take the exit statuses of workers that have ended."""
+        for slot in self._slots:
+            worker = self._workers.get(slot.number)
+            if worker is None or worker.process.poll() is None:
+                continue
+            status = worker.process.returncode
+            self._forget(slot, worker)
+            if self._signals:
+                continue
+            wait_s = slot.ended(time.monotonic())
+            self._log.error("worker_ended", worker=slot.number, status=status, next_start_s=wait_s)
+            if slot.hopeless or (status == EXIT_SETTINGS and not slot.ever_ready):
+                self._exit = status if status == EXIT_SETTINGS else EXIT_FAILED
+
+    def _forget(self, slot: Slot, worker: Worker) -> None:
+        del self._workers[slot.number]
+        self._fallen.append(worker.process.pid)
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(worker.status_fd)
+        worker.close()
+
+    def _kill(self, slot: Slot) -> None:
+        worker = self._workers.get(slot.number)
+        if worker is not None:
+            self._log.error("worker_frozen", worker=slot.number, pid=worker.process.pid)
+            worker.process.kill()
+            worker.process.wait()
+
+    # The end.
+
+    def _drain(self) -> None:
+        """SIGTERM to every worker, then wait for `drain_s` and a little, or for a second signal."""
+        heard = self._signals
+        self._log.info("draining", workers=len(self._workers), budget_s=self._settings.drain_s)
+        for worker in self._workers.values():
+            worker.process.terminate()
+        deadline_s = time.monotonic() + self._settings.drain_s + _GRACE_S
+        while self._workers and self._signals == heard and time.monotonic() < deadline_s:
+            self._hear(_TICK_S)
+            self._collect()
+        if self._signals > heard:
+            self._exit = EXIT_FAILED
+        self._log.info("drained", killed=len(self._workers))
+
+    def _kill_all(self) -> None:
+        for slot in self._slots:
+            worker = self._workers.get(slot.number)
+            if worker is not None:
+                worker.process.kill()
+                worker.process.wait()
+                self._forget(slot, worker)
+
+    # Signals.
+
+    @contextlib.contextmanager
+    def _signals_caught(self) -> Iterator[None]:
+        """Signals become bytes on a socket, so that a wait for pipes also waits for them."""
+        self._wakeup, told = socket.socketpair()
+        self._wakeup.setblocking(False)
+        told.setblocking(False)
+        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+            self._selector.close()
+            self._wakeup.close()
+            told.close()
+
+    def _count(self, *_: object) -> None:
+        self._signals += 1
+
+
+def _fsync(settings: Settings) -> Fsync:
+    """What the embedded store must do for the durability that is asked for."""
+    if settings.queue.durability == "replicas":
+        raise BadSetting("queue.durability: the embedded store has no replicas", field="queue.durability")
+    return "always" if settings.queue.durability == "fsync" else "everysec"

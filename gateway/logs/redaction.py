@@ -1,0 +1,56 @@
+"""Takes out of a log line what must not be read there: passwords, keys and whole device tokens.
+
+Two nets: fields by their name, and every text by its look, since an exception's message has no fields.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+MASK: Final = "***"
+_SHOWN: Final = 8  # enough to find a device again, useless to send to it
+
+_MASKED: Final = re.compile(
+    r"(password|passphrase|secret|authorization|cookie|credential|private|(^|_)key$)", re.I
+)
+_SHORTENED: Final = re.compile(r"(token|(^|_)pin$)", re.I)
+_FREE: Final = frozenset({"ping_id"})  # 32 hex digits that an operator needs whole
+
+_LOOKS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
+    (re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|$)", re.S), MASK),
+    (re.compile(r"(?<=://)[^/@\s]+(?=@)"), MASK),  # user and password of a URL
+    (re.compile(r"\b(bearer|basic) \S+", re.I), rf"\1 {MASK}"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), MASK),  # a JSON Web Token
+    (re.compile(r"\b[0-9a-fA-F]{32,}\b"), lambda found: shortened(found[0])),  # APNs tokens, API tokens
+    (re.compile(r"[\w:-]{100,}"), lambda found: shortened(found[0])),  # FCM tokens
+)
+
+
+def shortened(token: str) -> str:
+    """The beginning of a token."""
+    return token if len(token) <= _SHOWN else token[:_SHOWN] + "…"
+
+
+def redact(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A line's fields, safe to write."""
+    return {name: _safe(name, value) for name, value in fields.items()}
+
+
+def _safe(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return redact({str(key): item for key, item in value.items()})
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_safe(name, item) for item in value]
+    if value is None or isinstance(value, bool | int | float) or name in _FREE:
+        return value
+    if _MASKED.search(name):
+        return MASK
+    text = str(value)
+    return shortened(text) if _SHORTENED.search(name) else scrub(text)
+
+
+def scrub(text: str) -> str:
+    """A text without what looks like a secret."""
+    for look, instead in _LOOKS:
+        text = look.sub(instead, text)
+    return text

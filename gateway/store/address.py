@@ -1,0 +1,174 @@
+"""The address of a Redis, as settings write it. Needs no Redis library: the supervisor reads it too."""
+
+from typing import Any, Final, Self
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+import msgspec
+
+from gateway.errors import BadSetting
+from gateway.settings import Secret, Settings
+
+_PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
+_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a Redis is. Its text never shows the passwords.
+
+    Attributes:
+        host: name or IP address; port: TCP port. Not used with `unix_path` or `sentinels`.
+        db: number of the database.
+        username: ACL user; None: the default user.
+        password: None: no AUTH is sent.
+        tls: whether the connection is TLS (`rediss://`).
+        ca_file: PEM of authorities to trust with TLS; None: the system's.
+        unix_path: socket of a server on this machine.
+        sentinels: host and port of each Sentinel.
+        service: the name of the master that the Sentinels watch.
+        sentinel_password: of the Sentinels themselves.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = _PORT
+    db: int = 0
+    username: str | None = None
+    password: Secret | None = None
+    tls: bool = False
+    ca_file: str | None = None
+    unix_path: str | None = None
+    sentinels: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    sentinel_password: Secret | None = None
+
+    @classmethod
+    def parse(cls, text: Secret | str) -> Self:
+        """Read an address.
+
+        Accepts RhoConnect's `host[:port[:db[:password]]]` (contract §7); `redis://` and `rediss://` with
+        `user:password@`, the database as path or `?db=`, and `?ssl_ca_certs=FILE`; `unix:///path?db=N`;
+        `redis+sentinel://[user:password@]host[:port],host[:port]/service[/db][?sentinel_password=P]`.
+
+        Raises:
+            BadSetting: no address; the message shows no password.
+        """
+        plain = (text.reveal() if isinstance(text, Secret) else text).strip()
+        try:
+            return cls(**(_from_url(plain) if "://" in plain else _from_rhoconnect(plain)))
+        except ValueError as error:
+            raise BadSetting(f"redis: no Redis address: {error}", field="redis") from error
+
+    def __str__(self) -> str:
+        if self.unix_path is not None:
+            return f"unix://{self.unix_path}?db={self.db}"
+        scheme = "rediss" if self.tls else "redis"
+        if self.sentinels:
+            hosts = ",".join(f"{_bracketed(host)}:{port}" for host, port in self.sentinels)
+            return f"{scheme}+sentinel://{hosts}/{self.service}/{self.db}"
+        return f"{scheme}://{_bracketed(self.host)}:{self.port}/{self.db}"
+
+
+def main_address(settings: Settings) -> Address:
+    """RhoConnect's own Redis.
+
+    Raises:
+        BadSetting: the settings name none: the embedded store must be started first.
+    """
+    if settings.redis is None:
+        raise BadSetting("redis: no address, and no embedded store was started", field="redis")
+    return Address.parse(settings.redis)
+
+
+def queue_address(settings: Settings) -> Address:
+    """The Redis in which pings wait: `queue.redis`, else RhoConnect's own."""
+    own = settings.queue.redis
+    return main_address(settings) if own is None else Address.parse(own)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _from_rhoconnect(text: str) -> dict[str, Any]:
+    """`host[:port[:db[:password]]]`; the password may hold colons (contract §7)."""
+    host, *rest = text.split(":", 3)
+    if not host or any(character.isspace() or character in "/@" for character in host):
+        raise ValueError("expected host[:port[:db[:password]]] or a URL")
+    port, db, password = (*rest, *[""] * (3 - len(rest)))
+    return {
+        "host": host,
+        "port": _number(port, "port") if port else _PORT,
+        "db": _number(db, "database") if db else 0,
+        "password": Secret(password) if password else None,
+    }
+
+
+def _from_url(text: str) -> dict[str, Any]:
+    scheme, _, rest = text.partition("://")
+    if scheme not in _SCHEMES:
+        raise ValueError(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
+    if scheme.endswith("+sentinel"):
+        return _from_sentinels(scheme, rest)
+    url = urlsplit(text)
+    if scheme == "unix":
+        return {**_login(url), "unix_path": unquote(url.path), "db": _database(url, "")}
+    return {
+        **_login(url),
+        "host": url.hostname or "127.0.0.1",
+        "port": _url_port(url, _PORT),
+        "db": _database(url, url.path.strip("/")),
+        **_tls(scheme, url),
+    }
+
+
+def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
+    """Many hosts are no URL: each is read as one, and the first carries the login."""
+    hosts, _, path = rest.partition("/")
+    login, at, listed = hosts.rpartition("@")
+    head = urlsplit(f"redis://{login}{at}h/{path}")
+    service, _, db = head.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("a Sentinel address needs the service's name: redis+sentinel://host,host/service")
+    nodes = [urlsplit(f"redis://{node}") for node in listed.split(",")]
+    password = _option(head, "sentinel_password")
+    return {
+        **_login(head),
+        "sentinels": tuple((node.hostname or "127.0.0.1", _url_port(node, _SENTINEL_PORT)) for node in nodes),
+        "service": unquote(service),
+        "db": _database(head, db),
+        "sentinel_password": Secret(password) if password else None,
+        **_tls(scheme, head),
+    }
+
+
+def _tls(scheme: str, url: SplitResult) -> dict[str, Any]:
+    return {"tls": scheme.startswith("rediss"), "ca_file": _option(url, "ssl_ca_certs")}
+
+
+def _login(url: SplitResult) -> dict[str, Any]:
+    return {
+        "username": unquote(url.username) if url.username else None,
+        "password": Secret(unquote(url.password)) if url.password else None,
+    }
+
+
+def _option(url: SplitResult, name: str) -> str | None:
+    values = parse_qs(url.query).get(name)
+    return values[-1] if values else None
+
+
+def _database(url: SplitResult, path: str) -> int:
+    return _number(_option(url, "db") or path or "0", "database")
+
+
+def _url_port(url: SplitResult, default: int) -> int:
+    try:
+        return default if url.port is None else url.port
+    except ValueError as error:
+        raise ValueError("the port is no number from 0 to 65535") from error
+
+
+def _number(text: str, what: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise ValueError(f"the {what} is no number")
+    return int(text)

