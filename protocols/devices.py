@@ -16,7 +16,7 @@ FCM: Final = "fcm"
 RPS: Final = "rps"
 UNSUPPORTED: Final = ""
 
-# What a device registers as (contract §2.1, §3, §10; providers E1, E2), in lower case -> who delivers to it.
+# What a device registers as (contract §2.1, §3, §10), in lower case -> who delivers to it.
 # Not here, and so unsupported: android (C2DM, closed 2015), blackberry, wp8, and anything else.
 PLATFORMS: Final[dict[str, str]] = {
     "apple": APNS,
@@ -122,6 +122,14 @@ def select(devices: Iterable[Device], seen: set[str]) -> Selection:
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
     return Selection(chosen, skipped)
+
+
+def dedupe_key(device: Device) -> str:
+    """What a ping reaches only once: a phone (with the app on it), or, where no phone is known, a token.
+
+    No phone id begins with NUL: what follows it is a token, and what stands before it a phone.
+    """
+    return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + device.pin
 
 
 def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:

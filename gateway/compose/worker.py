@@ -1,0 +1,188 @@
+"""One worker: doors, fan-out and delivery put together, opened in order and closed in the reverse.
+
+The way of a ping through it: `doors` -> `store.queue` -> `fanout.intake` -> `fanout.planner` ->
+`delivery.lane` -> `transport` -> the provider's answer -> `delivery.lane` -> `fanout.ledger` -> settled in
+Redis.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import structlog
+
+from gateway import __version__
+from gateway.compose.upkeep import Upkeep
+from gateway.delivery.dead import DeadTokens
+from gateway.delivery.lanes import Lanes
+from gateway.doors import Services, open_doors
+from gateway.errors import BadSetting
+from gateway.fanout.broadcast import Cutter, Cutting
+from gateway.fanout.intake import Intake, Readers
+from gateway.fanout.ledger import Ledger
+from gateway.fanout.planner import Planner
+from gateway.metrics import Metrics
+from gateway.settings import Secret, Settings
+from gateway.store.address import Address, main_address, queue_address
+from gateway.store.durability import check_durability
+from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
+from gateway.store.receipts import Receipts
+from gateway.store.redis import client
+from gateway.store.registry import Registry
+from gateway.store.streams import BroadcastStore, Streams
+from gateway.store.tracking import Invalidations
+from gateway.store.waiting import Waiters
+
+_log = structlog.get_logger("worker")
+
+_OPEN_S: Final = 15.0
+_APPEND_REPLY_S: Final = 2.0
+"""An append without a reply for so long is asked about by its marker; every other command may take longer."""
+
+
+async def run(
+    settings: Settings,
+    *,
+    slot: int,
+    gateway_id: str,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
+
+    Args:
+        settings: those in force.
+        slot: this worker's number; with the gateway's id, its name among the queue's consumers.
+        gateway_id: the same after a restart.
+        sock: the bound listening socket.
+        stop: set to drain.
+        ready: called when every door is open.
+
+    Raises:
+        StoreDown: Redis cannot be reached at the start.
+        BadSetting: Redis does not promise what `queue.durability` demands.
+    """
+    metrics = Metrics(__version__)
+    async with AsyncExitStack() as closing:
+        spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics))
+        doors = await open_doors(_services(settings, spine, metrics), sock)
+        ready()
+        _log.info("ready", slot=slot, gateway=gateway_id)
+        await stop.wait()
+        until = time.monotonic() + settings.drain_s
+        _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
+        await doors.close(settings.drain_s)
+        await spine.queue.close()
+        await spine.intake.close()
+        await spine.ledger.emptied(until - time.monotonic())
+        await spine.lanes.close(max(0.0, until - time.monotonic()))
+        _log.info("drained", unfinished=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
+
+
+class Spine:
+    """What stands between the doors and the providers, opened."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        receipts: Receipts,
+        waiters: Waiters,
+        ledger: Ledger,
+        intake: Intake,
+        lanes: Lanes,
+        upkeep: Upkeep,
+    ) -> None:
+        self.queue = queue
+        self.receipts = receipts
+        self.waiters = waiters
+        self.ledger = ledger
+        self.intake = intake
+        self.lanes = lanes
+        self.upkeep = upkeep
+
+
+@asynccontextmanager
+async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterator[Spine]:
+    main, queued = main_address(settings), queue_address(settings)
+    await _check(settings, queued)
+    async with AsyncExitStack() as opened:
+
+        async def link(address: Address, purpose: str, reply_s: float = 5.0) -> Link:
+            made = Link(address, purpose, reply_s=reply_s)
+            await made.open(_OPEN_S)
+            opened.push_async_callback(made.close)
+            return made
+
+        appends = await link(queued, "append", _APPEND_REPLY_S)
+        stream_link = await link(queued, "streams")
+        look_ups = await link(main, "registry")
+        readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
+
+        streams = Streams(stream_link, name, settings.receipts.ttl_s)
+        await streams.prepare()
+        registry = Registry(look_ups)
+        invalidations = Invalidations(main, registry)
+        await invalidations.open()
+        opened.push_async_callback(invalidations.close)
+
+        receipts = Receipts(stream_link)
+        waiters = Waiters(queued, receipts)
+        await waiters.open()
+        opened.push_async_callback(waiters.close)
+
+        dead = DeadTokens(registry)
+        opened.push_async_callback(dead.close)
+        lanes = Lanes(settings, metrics, dead.heard)
+        ledger = Ledger(streams)
+        planner = Planner(registry, lanes, streams, ledger, metrics)
+        cutter = Cutter(BroadcastStore(stream_link, settings.receipts.ttl_s), registry, ledger, metrics)
+        cutting = Cutting(cutter, ledger)
+        intake = Intake(streams, readers, planner, cutting, ledger)
+        upkeep = Upkeep(settings, streams, lanes, metrics)
+        queue = Queue(appends, Limits(settings.limits.queue_pings, settings.limits.queue_bytes))
+        for part in (ledger, intake, upkeep):
+            part.start()
+            opened.push_async_callback(part.close)
+        yield Spine(queue, receipts, waiters, ledger, intake, lanes, upkeep)
+
+
+async def _check(settings: Settings, queued: Address) -> None:
+    redis = client(queued)
+    try:
+        warnings = await check_durability(redis, settings.queue.durability)
+    finally:
+        await redis.aclose()
+    for warning in warnings:
+        _log.warning("durability", text=warning)
+
+
+def _services(settings: Settings, spine: Spine, metrics: Metrics) -> Services:
+    if settings.api_token is None:
+        raise BadSetting("api_token: none was set or made", field="api_token")
+    main = main_address(settings)
+    return Services(
+        settings=settings,
+        api_token=Secret(settings.api_token.reveal()),
+        owns_store=_own(main, settings),
+        queue=spine.queue,
+        receipts=spine.receipts,
+        waiters=spine.waiters,
+        redis=client(main),
+        readiness=spine.upkeep.readiness,
+        metrics=metrics,
+    )
+
+
+def _own(main: Address, settings: Settings) -> bool:
+    """Whether the store is the embedded one: its socket lies in our own data folder."""
+    if main.unix_path is None:
+        return False
+    return os.path.commonpath([main.unix_path, settings.data_dir.resolve()]) == str(
+        settings.data_dir.resolve()
+    )

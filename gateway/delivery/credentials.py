@@ -1,0 +1,179 @@
+"""Credentials as lanes use them: read from files or text, turned into headers, renewed in time.
+
+Keys and accounts themselves are `protocols.<provider>.credentials`; here is what needs a clock, a file or a
+network.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from ssl import SSLContext
+from typing import Final
+
+import aiohttp
+import structlog
+
+from gateway.errors import CredentialError
+from gateway.settings import ApnsSettings, FcmSettings, Secret
+from protocols.apns.credentials import ProviderKey
+from protocols.errors import InputError
+from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_answer
+from protocols.http2.client import Header
+
+_log = structlog.get_logger("credentials")
+
+_EARLY_S: Final = 300.0
+"""An access token is renewed so long before it ends (providers.md B1: a few minutes early)."""
+_RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+_FETCH_S: Final = 15.0
+
+
+class NoHeaders:
+    """A TLS client certificate says who we are: requests need no authorization (providers.md A6)."""
+
+    def authorization(self) -> Sequence[Header]:
+        """Nothing."""
+        return ()
+
+    def renew(self) -> None:
+        """Nothing can be renewed; a new certificate comes by the settings."""
+
+    async def close(self) -> None:
+        """Nothing is under way."""
+
+
+class ApnsKey:
+    """A p8 key: one token for all connections, workers and gateways, by 50-minute buckets (providers.md
+    A5)."""
+
+    def __init__(self, key: ProviderKey) -> None:
+        self._key = key
+        self._token = ""
+        self._headers: tuple[Header, ...] = ()
+
+    def authorization(self) -> Sequence[Header]:
+        """The bearer token of this instant."""
+        token = self._key.token(time.time())
+        if token is not self._token:
+            self._token = token
+            self._headers = ((b"authorization", b"bearer " + token.encode()),)
+        return self._headers
+
+    def renew(self) -> None:
+        """The token follows the clock; a refused one is followed by the next bucket's."""
+
+    async def close(self) -> None:
+        """Nothing is under way."""
+
+
+class FcmAccount:
+    """A service account: one access token a process, fetched in the background and renewed early
+    (providers.md B1).
+
+    Args:
+        account: the account.
+        tls: trusts the token endpoint.
+        on_token: called with each new token.
+    """
+
+    def __init__(self, account: ServiceAccount, tls: SSLContext, on_token: Callable[[], None]) -> None:
+        self._account = account
+        self._tls = tls
+        self._on_token = on_token
+        self._headers: tuple[Header, ...] | None = None
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._fetched_at = 0.0
+        self.error: str | None = None
+
+    def authorization(self) -> Sequence[Header] | None:
+        """The access token; None while there is none."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name="fcm:token")
+        return self._headers
+
+    def renew(self) -> None:
+        """The token was refused: fetch another, unless this one is newer than the refusal can be."""
+        if time.monotonic() - self._fetched_at > 1.0:
+            self._headers = None
+            self._wanted.set()
+
+    async def close(self) -> None:
+        """Stop renewing."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            try:
+                token = await self._fetch()
+            except (CredentialError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                self.error = str(error) or type(error).__name__
+                _log.warning("no_access_token", error=self.error)
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                failures += 1
+                continue
+            failures = 0
+            self.error = None
+            self._fetched_at = time.monotonic()
+            self._headers = ((b"authorization", b"Bearer " + token.value.encode()),)
+            self._wanted.clear()
+            self._on_token()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), max(token.expires_s - _EARLY_S, 30.0))
+
+    async def _fetch(self) -> AccessToken:
+        url, form = self._account.token_request(time.time())
+        timeout = aiohttp.ClientTimeout(total=_FETCH_S)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, data=form, headers=headers, ssl=self._tls) as answer,
+        ):
+            body = await answer.read()
+            try:
+                return parse_token_answer(answer.status, body)
+            except InputError as error:
+                raise CredentialError(error.message) from error
+
+
+def read_apns_key(settings: ApnsSettings) -> ProviderKey:
+    """The p8 key that the settings name.
+
+    Raises:
+        CredentialError: it cannot be read, or is no key.
+    """
+    pem = _text(settings.key, settings.key_file, "apns.key_file")
+    try:
+        return ProviderKey(pem, settings.key_id or "", settings.team_id or "")
+    except InputError as error:
+        raise CredentialError(f"apns.key: {error.message}", field="apns.key") from error
+
+
+def read_service_account(settings: FcmSettings) -> ServiceAccount:
+    """The service account that the settings name.
+
+    Raises:
+        CredentialError: it cannot be read, or is none.
+    """
+    text = _text(settings.credentials, settings.credentials_file, "fcm.credentials_file")
+    try:
+        return ServiceAccount.from_json(text)
+    except InputError as error:
+        raise CredentialError(f"fcm.credentials: {error.message}", field="fcm.credentials") from error
+
+
+def _text(secret: Secret | None, path: Path | None, field: str) -> bytes:
+    if secret is not None:
+        return secret.reveal().encode()
+    try:
+        return Path(path or "").read_bytes()
+    except OSError as error:
+        raise CredentialError(
+            f"{field}: {path}: {error.strerror or 'cannot be read'}", field=field
+        ) from error

@@ -1,0 +1,304 @@
+"""A lane: everything that goes to one provider with one credential.
+
+Lanes are bulkheads. Each has its own connections, its own waiting room of bounded size and its own breaker;
+what a lane cannot send is parked in Redis (the lane's share of the backlog there), and other lanes do not
+feel it. Small pings overtake broadcasts. A connection takes what it has room for (`take`), and hands back
+what became of it (`settle`); no task, future or timer stands behind a single send.
+"""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
+from gateway.delivery.providers import Credential, Provider
+from gateway.delivery.send import Postponed, Send
+from gateway.metrics import Metrics
+from gateway.settings import RetrySettings
+from gateway.transport.feed import Endpoint
+from gateway.transport.pool import Pool
+from protocols.http2.client import Fate, Header, Outcome
+from protocols.verdict import Kind, Remedy, Verdict
+
+_log = structlog.get_logger("lane")
+
+WAITING_MAX: Final = 8_000
+"""Sends waiting in memory for a lane, of each priority; more are parked. About 1 KB each."""
+SHARE_MAX: Final = 1_000_000
+"""Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
+GRACE_S: Final = 1.0
+"""How long sends wait in memory for a lost connection to come back before they are parked."""
+PARK_S: Final = 4.0
+"""When parked sends are tried again; a random part of it is added, so that they do not come all at once."""
+HALT_S: Final = 30.0
+"""How long the breaker stays open before one send may try whether the credential works again."""
+UNTRIED_MAX: Final = 8
+"""A send that so many connections refused unprocessed is scheduled like an unknown one, so that it cannot
+circle."""
+_noise = random.SystemRandom().random
+_BUSY: Final = Verdict(Kind.LATER, "lane_busy")
+
+
+class LanePolicy(NamedTuple):
+    """The settings that a lane obeys."""
+
+    connections_max: int
+    deadline_s: float
+    retry: RetrySettings
+
+
+class Lane:
+    """One provider and credential: waiting room, connections, breaker.
+
+    Args:
+        name: stable over restarts and the same in every gateway ("apns:ABC123DEFG").
+        provider: how its answers are judged.
+        credential: what authorises requests.
+        endpoint: where its requests go.
+        policy: its settings.
+        metrics: where verdicts are counted.
+        on_dead: hears of device tokens that the provider called dead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        credential: Credential,
+        endpoint: Endpoint,
+        policy: LanePolicy,
+        metrics: Metrics,
+        on_dead: Callable[[Send, Verdict], None],
+    ) -> None:
+        self.name = name
+        self.provider = provider
+        self.credential = credential
+        self.parked_total = 0
+        """Sends of this lane parked in Redis by all gateways, as last heard."""
+        self._policy = policy
+        self._metrics = metrics
+        self._on_dead = on_dead
+        self._small: deque[Send] = deque()
+        self._bulk: deque[Send] = deque()
+        authority = endpoint.authority.encode()
+        self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
+        self._wanted = False
+        self._down_since: float | None = None
+        self._error: str | None = None
+        self._halted_until = 0.0
+        self._trial = False
+        self._pool = Pool(
+            endpoint, self, connections_max=policy.connections_max, deadline_s=policy.deadline_s
+        )
+
+    # -- towards the fan-out
+    # -----------------------------------------------------------------------------------------
+
+    def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
+        """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
+        waiting = self._bulk if bulk else self._small
+        room = WAITING_MAX - len(waiting)
+        if len(sends) > room:
+            for send in sends[max(room, 0) :]:
+                self._park(send, _BUSY)
+            sends = sends[: max(room, 0)]
+        waiting.extend(sends)
+        self._wanted = True
+        self._pool.wake()
+
+    def wake(self) -> None:
+        """Something that kept this lane from sending is gone (a provider token came)."""
+        self._pool.wake()
+
+    @property
+    def in_flight(self) -> int:
+        """Sends given to a connection and not answered."""
+        return self._pool.in_flight
+
+    @property
+    def backlog(self) -> int:
+        """Sends waiting in memory."""
+        return len(self._small) + len(self._bulk)
+
+    @property
+    def halted(self) -> bool:
+        """Whether the breaker is open: the credential was refused."""
+        return self._trial or self._halted_until > time.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this lane cannot send now; None when it can, or was never asked to."""
+        if self.halted or self._down_since is not None:
+            return self._error or "no connection"
+        return None
+
+    def sweep(self) -> None:
+        """Once a second: park what waits for a lane that cannot send, and wake one that may try again."""
+        now = time.monotonic()
+        self._metrics.lane_in_flight(self.name).set(self._pool.in_flight)
+        self._metrics.lane_breaker_open(self.name).set(int(self.halted))
+        if self._halted_until > now or (self._down_since is not None and now - self._down_since > GRACE_S):
+            verdict = Verdict(Kind.LATER, self._error or "no_connection")
+            for waiting in (self._small, self._bulk):
+                while waiting:
+                    self._park(waiting.popleft(), verdict)
+        if self._wanted:
+            self._pool.wake()
+
+    async def close(self, budget_s: float) -> None:
+        """Finish what is in flight, within the budget; what waits stays in its units, which stay in Redis."""
+        self._small.clear()
+        self._bulk.clear()
+        self._wanted = False
+        await self._pool.close(budget_s)
+        await self.credential.close()
+
+    # -- towards the connections (Feed)
+    # ------------------------------------------------------------------------------
+
+    def waiting(self) -> int:
+        """How many requests could go out now. A lane that is down asks for a connection though its sends are
+        parked."""
+        if self._halted_until > time.monotonic():
+            return 0
+        return self.backlog or int(self._wanted and self._down_since is not None)
+
+    def take(self, n: int) -> Sequence[tuple[list[Header], bytes, object]]:
+        """Hand over at most `n` requests, small pings first."""
+        if self._halted_until > time.monotonic():
+            return ()
+        if self._trial:
+            n = 0 if self._pool.in_flight else 1
+        authorization = self.credential.authorization()
+        if authorization is None:
+            return ()
+        now_ms = time.time_ns() // 1_000_000
+        requests: list[tuple[list[Header], bytes, object]] = []
+        while len(requests) < n:
+            waiting = self._small or self._bulk
+            if not waiting:
+                self._wanted = False
+                break
+            send = waiting.popleft()
+            if send.expires_ms <= now_ms:
+                self._end(send, EXPIRED)
+                continue
+            message = send.message
+            headers = [*self._head, (b":path", send.path), *authorization, *message.headers]
+            if send.request_id:
+                headers.append((b"apns-id", send.request_id))
+            requests.append((headers, message.body(send.device.pin), send))
+        return requests
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Judge what came back. Answers of 200 are the hot path."""
+        now_ms = time.time_ns() // 1_000_000
+        accepted: dict[str, int] = {}
+        seconds: list[float] = []
+        for outcome in outcomes:
+            send: Send = outcome.context
+            if outcome.status == 200 and outcome.fate is Fate.ANSWERED:
+                accepted[send.app] = accepted.get(send.app, 0) + 1
+                seconds.append((now_ms - send.since_ms) / 1000)
+                send.unit.accept(send.place)
+            elif outcome.fate is Fate.UNTRIED:
+                self._untried(send)
+            elif outcome.fate is Fate.UNKNOWN:
+                reason = "deadline" if outcome.reason == "deadline" else "connection_lost"
+                self._later(send, Verdict(Kind.UNKNOWN, reason), 0)
+            else:
+                self._judge(send, outcome)
+        if accepted:
+            self._trial = False
+            for app, count in accepted.items():
+                self._metrics.deliveries(self.provider.name, app, "accepted", "").inc(count)
+            self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+
+    def link_changed(self, connected: int, error: str | None) -> None:
+        """The number of usable connections changed."""
+        if connected:
+            if self._down_since is not None:
+                _log.info("lane_up", lane=self.name)
+            self._down_since = None
+            self._error = None
+        elif error is not None:
+            if self._down_since is None:
+                self._down_since = time.monotonic()
+                _log.warning("lane_down", lane=self.name, error=error)
+            self._error = error
+
+    # -- verdicts
+    # ----------------------------------------------------------------------------------------------------
+
+    def _judge(self, send: Send, outcome: Outcome) -> None:
+        verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body)
+        self._apply(verdict)
+        if verdict.kind == Kind.LATER:
+            if verdict.once and not send.renewed:
+                send.renewed = True
+                self._requeue(send)
+            else:
+                self._later(send, verdict, outcome.status)
+            return
+        if verdict.remedy is not Remedy.HALT:
+            self._trial = False
+        if verdict.dead:
+            self._on_dead(send, verdict)
+        self._end(send, verdict.reason)
+
+    def _apply(self, verdict: Verdict) -> None:
+        if verdict.remedy is Remedy.RENEW:
+            self.credential.renew()
+        elif verdict.remedy is Remedy.RECONNECT:
+            self._pool.renew()
+        elif verdict.remedy is Remedy.HALT:
+            if not self.halted:
+                _log.error(
+                    "credential_refused", lane=self.name, reason=verdict.reason, looks_again_in_s=HALT_S
+                )
+            self._halted_until = time.monotonic() + HALT_S
+            self._trial = True
+            self._error = verdict.reason
+            self.credential.renew()
+
+    def _untried(self, send: Send) -> None:
+        send.untried += 1
+        if send.untried < UNTRIED_MAX:
+            self._requeue(send)
+        else:
+            self._later(send, Verdict(Kind.LATER, "refused"), 0)
+
+    def _requeue(self, send: Send) -> None:
+        (self._bulk if send.unit.bulk else self._small).appendleft(send)
+        self._wanted = True
+
+    def _later(self, send: Send, verdict: Verdict, status: int) -> None:
+        unit = send.unit
+        now_ms = time.time_ns() // 1_000_000
+        timing = Timing(now_ms, unit.first_ms, send.expires_ms, unit.attempt, _noise())
+        decision = again(self.provider.name, verdict, status, timing, self._policy.retry)
+        if decision.due_ms is None:
+            self._end(send, decision.reason)
+            return
+        self._metrics.retries(self.provider.name, verdict.reason).inc()
+        unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
+
+    def _park(self, send: Send, verdict: Verdict) -> None:
+        """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
+        now_ms = time.time_ns() // 1_000_000
+        due_ms = now_ms + int(PARK_S * 1000 * (1 + _noise()))
+        if due_ms >= send.expires_ms:
+            self._end(send, EXPIRED)
+        elif self.parked_total >= SHARE_MAX:
+            self._end(send, LANE_FULL)
+        else:
+            self.parked_total += 1
+            send.unit.postpone(send.place, verdict, Postponed(due_ms, send.unit.attempt, self.name))
+
+    def _end(self, send: Send, reason: str) -> None:
+        self._metrics.deliveries(self.provider.name, send.app, "rejected", reason).inc()
+        send.unit.reject(send.place, reason)

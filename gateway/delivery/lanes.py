@@ -1,0 +1,186 @@
+"""All lanes of a worker: which credential serves which app, made from the settings when first needed."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from gateway.delivery.credentials import ApnsKey, FcmAccount, NoHeaders, read_apns_key, read_service_account
+from gateway.delivery.lane import Lane, LanePolicy
+from gateway.delivery.providers import PROVIDERS, Credential
+from gateway.delivery.send import Send
+from gateway.errors import CredentialError
+from gateway.metrics import Metrics
+from gateway.settings import ApnsSettings, FcmSettings, Settings
+from gateway.transport.feed import Endpoint
+from gateway.transport.tls import client_context
+from protocols.apns.credentials import Certificate
+from protocols.apns.message import Target as ApnsTarget
+from protocols.devices import APNS, FCM
+from protocols.errors import InputError
+from protocols.fcm.message import Target as FcmTarget
+from protocols.verdict import Verdict
+
+_log = structlog.get_logger("lanes")
+
+NO_CREDENTIAL: Final = "no_credential"
+"""Nothing is set for this provider and app: RhoConnect ignores such a ping with a log line, and so do we
+(contract §4)."""
+NOT_SERVED: Final = "platform_not_served"
+
+
+class Route:
+    """How devices of one app are reached. Compared by identity: there is one an app and provider."""
+
+    __slots__ = ("app", "lane", "target")
+
+    def __init__(self, lane: Lane, target: Any, app: str) -> None:
+        self.lane = lane
+        self.target = target
+        self.app = app
+
+
+class Lanes:
+    """Makes routes and lanes on demand.
+
+    Args:
+        settings: those in force.
+        metrics: handed to each lane.
+        on_dead: hears of dead device tokens.
+    """
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, on_dead: Callable[[Send, Verdict], None]
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._on_dead = on_dead
+        self._routes: dict[tuple[str, str], Route | str] = {}
+        self._lanes: dict[str, Lane] = {}
+
+    def route(self, platform: str, app_id: str) -> Route | str:
+        """How to reach a device of this app, or the reason why that is impossible."""
+        app = app_id if app_id in self._settings.apps else ""
+        known = self._routes.get((platform, app))
+        if known is None:
+            known = self._routes[platform, app] = self._open(platform, app)
+        return known
+
+    def all(self) -> Iterable[Lane]:
+        """Every lane that exists."""
+        return self._lanes.values()
+
+    def heard_parked(self, parked: Mapping[str, int]) -> None:
+        """How many sends each lane has parked in Redis, over all gateways."""
+        for name, lane in self._lanes.items():
+            lane.parked_total = parked.get(name, 0)
+
+    async def close(self, budget_s: float) -> None:
+        """Close every lane, all within one budget."""
+        until = time.monotonic() + budget_s
+        for lane in self._lanes.values():
+            await lane.close(max(0.0, until - time.monotonic()))
+
+    def _open(self, platform: str, app: str) -> Route | str:
+        settings = self._settings.app(app)
+        try:
+            if platform == APNS:
+                return self._open_apns(settings.apns, app) if settings.apns.configured else NO_CREDENTIAL
+            if platform == FCM:
+                return self._open_fcm(settings.fcm, app) if settings.fcm.configured else NO_CREDENTIAL
+        except CredentialError as error:
+            # `rhopush check` finds this before; a file that went away later must not end the worker.
+            _log.error("bad_credential", provider=platform, app=app, error=error.message)
+            return error.label
+        return NOT_SERVED
+
+    def _open_apns(self, settings: ApnsSettings, app: str) -> Route:
+        times = self._settings.ping
+        if settings.certificate_file is not None:
+            passphrase = settings.certificate_passphrase
+            certificate = _certificate(settings)
+            topic = settings.topic or next(iter(certificate.topics), "")
+            name = f"apns:cert:{topic}"
+            self._metrics.credential_expiry_seconds(app, APNS).set(certificate.expires_s - time.time())
+            context = client_context(
+                ca_file=settings.ca_file,
+                certificate_file=settings.certificate_file,
+                passphrase=passphrase.reveal() if passphrase else None,
+            )
+            credential: Credential = NoHeaders()
+        else:
+            if settings.topic is None:
+                raise CredentialError(
+                    "apns.topic: a p8 key serves many apps: name this one's bundle id", field="apns.topic"
+                )
+            topic = settings.topic
+            name = f"apns:{settings.key_id}"
+            context = client_context(ca_file=settings.ca_file)
+            credential = ApnsKey(read_apns_key(settings))
+        endpoint = Endpoint(
+            settings.server, settings.port, context, _authority(settings.server, settings.port)
+        )
+        policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
+        lane = self._lane(name, APNS, credential, endpoint, policy)
+        return Route(lane, ApnsTarget(topic, times.ttl_s, times.sync_ttl_s), app)
+
+    def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
+        account = read_service_account(settings)
+        project = settings.project_id or account.project_id
+        name = f"fcm:{project}"
+        url = urlsplit(settings.endpoint)
+        host, port = url.hostname or "", url.port or 443
+        context = client_context(ca_file=settings.ca_file)
+        credential = FcmAccount(account, _plain_context(settings), lambda: self._wake(name))
+        endpoint = Endpoint(host, port, context, _authority(host, port))
+        policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
+        lane = self._lane(name, FCM, credential, endpoint, policy)
+        times = self._settings.ping
+        target = FcmTarget(
+            project, settings.package_name or "", settings.style, times.ttl_s, times.sync_ttl_s
+        )
+        return Route(lane, target, app)
+
+    def _lane(
+        self, name: str, platform: str, credential: Credential, endpoint: Endpoint, policy: LanePolicy
+    ) -> Lane:
+        """Apps with the same credential share a lane, and so its connections and its limits."""
+        if name not in self._lanes:
+            provider = PROVIDERS[platform]
+            self._lanes[name] = Lane(
+                name, provider, credential, endpoint, policy, self._metrics, self._on_dead
+            )
+        return self._lanes[name]
+
+    def _wake(self, name: str) -> None:
+        lane = self._lanes.get(name)
+        if lane is not None:
+            lane.wake()
+
+
+def _authority(host: str, port: int) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port == 443 else f"{name}:{port}"
+
+
+def _plain_context(settings: FcmSettings) -> Any:
+    """For the token endpoint, which speaks HTTP/1.1: the same trust, without the offer of HTTP/2 alone."""
+    context = client_context(ca_file=settings.ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _certificate(settings: ApnsSettings) -> Certificate:
+    path = settings.certificate_file
+    try:
+        passphrase = settings.certificate_passphrase
+        data = path.read_bytes() if path is not None else b""
+        return Certificate.load(data, passphrase.reveal() if passphrase else None)
+    except OSError as error:
+        raise CredentialError(
+            f"{path}: {error.strerror or 'cannot be read'}", field="apns.certificate_file"
+        ) from error
+    except InputError as error:
+        raise CredentialError(f"{path}: {error.message}", field="apns.certificate_file") from error

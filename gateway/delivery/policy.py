@@ -1,0 +1,79 @@
+"""When a send comes again, and when it ends: decisions without await.
+
+The first delays are settings; each further one doubles (providers.md A7: Apple, 15 minutes with back-off
+after a 5xx; B3: Google, exponential with jitter, 60 s after a 429 without Retry-After). A Retry-After always
+wins. Nothing is scheduled beyond the ping's time to live or `retry.give_up_s`: it gets its final verdict now.
+"""
+
+from typing import Final, NamedTuple
+
+from gateway.settings import RetrySettings
+from protocols.verdict import Kind, Verdict
+
+EXPIRED: Final = "expired"
+GAVE_UP: Final = "gave_up"
+LANE_FULL: Final = "lane_full"
+
+_THROTTLED_S: Final = 60.0
+"""429 without Retry-After (FCM: error-codes page; APNs TooManyRequests names no delay)."""
+_MISCONFIGURED_S: Final = 60.0
+"""The credential must be mended by a person: look again once a minute."""
+_DOUBLINGS_MAX: Final = 10
+
+
+class Decision(NamedTuple):
+    """What happens to a send that was not accepted.
+
+    Attributes:
+        due_ms: epoch ms of the next try; None: the send ends, with `reason`.
+        reason: of the final verdict.
+    """
+
+    due_ms: int | None
+    reason: str
+
+
+def first_delay_s(provider: str, verdict: Verdict, status: int, retry: RetrySettings) -> float:
+    """The delay of a first retry where the provider named none."""
+    if verdict.kind == Kind.UNKNOWN:
+        return retry.unknown_s
+    if status == 429:
+        return _THROTTLED_S
+    if status >= 500:
+        return retry.apns_5xx_s if provider == "apns" else retry.fcm_5xx_s
+    if status == 0:
+        return retry.unknown_s
+    return _MISCONFIGURED_S
+
+
+class Timing(NamedTuple):
+    """What the decision depends on besides the verdict.
+
+    Attributes:
+        now_ms: epoch ms.
+        first_ms: of the first try of this send; 0: this is it.
+        expires_ms: end of the ping's time to live.
+        attempt: tries before this one.
+        noise: random, 0 to 1.
+    """
+
+    now_ms: int
+    first_ms: int
+    expires_ms: int
+    attempt: int
+    noise: float
+
+
+def again(provider: str, verdict: Verdict, status: int, timing: Timing, retry: RetrySettings) -> Decision:
+    """Decide about a `later` or `unknown` verdict."""
+    delay_s = verdict.delay_s
+    if delay_s is None:
+        delay_s = first_delay_s(provider, verdict, status, retry) * 2 ** min(timing.attempt, _DOUBLINGS_MAX)
+    # Only ever longer: a provider that asked for a delay must not be asked earlier.
+    delay_s *= 1 + retry.jitter * timing.noise
+    due_ms = timing.now_ms + int(delay_s * 1000)
+    if due_ms >= timing.expires_ms:
+        return Decision(None, EXPIRED)
+    if due_ms - (timing.first_ms or timing.now_ms) > retry.give_up_s * 1000:
+        return Decision(None, f"{GAVE_UP}:{verdict.reason}" if verdict.reason else GAVE_UP)
+    return Decision(due_ms, "")

@@ -1,0 +1,53 @@
+"""What a lane needs to know of a provider: how a ping is told, how an answer is judged, what a credential
+gives.
+
+The rules themselves are in `protocols.<provider>`; this is the one form that they all fill.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from gateway.delivery.send import Message
+from protocols.apns.message import compose as compose_apns
+from protocols.apns.verdicts import judge as judge_apns
+from protocols.devices import APNS, FCM
+from protocols.fcm.message import compose as compose_fcm
+from protocols.fcm.verdicts import judge as judge_fcm
+from protocols.http2.client import Header
+from protocols.ping.model import Ping
+from protocols.verdict import Verdict
+
+
+class Provider(NamedTuple):
+    """One provider.
+
+    Attributes:
+        name: as in metrics, lanes and receipts.
+        compose: a ping for the devices of one app (its target), at an instant in epoch ms; None: nothing to
+            tell. judge: status, headers and body of an answer. names_requests: whether each request carries
+            an id of its own (apns-id).
+    """
+
+    name: str
+    compose: Callable[[Ping, Any, int], Message | None]
+    judge: Callable[[int, Sequence[Header], bytes], Verdict]
+    names_requests: bool
+
+
+PROVIDERS: Final = {
+    APNS: Provider(APNS, compose_apns, judge_apns, names_requests=True),
+    FCM: Provider(FCM, compose_fcm, judge_fcm, names_requests=False),
+}
+
+
+class Credential(Protocol):
+    """What authorises a lane's requests."""
+
+    def authorization(self) -> Sequence[Header] | None:
+        """Headers for the next requests; None: not now (a token is being fetched)."""
+
+    def renew(self) -> None:
+        """The provider refused the token: get another one."""
+
+    async def close(self) -> None:
+        """End what is under way."""

@@ -1,0 +1,274 @@
+"""Sends and the unit that they belong to: plain bookkeeping, no I/O.
+
+A unit is what came off a stream as one entry: up to 200 pings, or one piece of a ping. Its sends have places,
+0 to n-1, which stay the same however often the unit is delivered again (`plan`). When the last place has a
+verdict, the unit is settled in Redis in one step.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from gateway.store.receipts import Detail
+from gateway.store.streams import Lease, Progress
+from protocols.devices import Device
+from protocols.ping.model import Ping
+from protocols.verdict import Kind, Verdict
+
+
+class Message(Protocol):
+    """One encoding of a ping for all devices of one app (`protocols.apns.message`,
+    `protocols.fcm.message`)."""
+
+    headers: list[tuple[bytes, bytes]]
+    expires_ms: int
+
+    def path(self, pin: str) -> bytes:
+        """The request's path for one device; InvalidToken where the token cannot be one."""
+
+    def body(self, pin: str) -> bytes:
+        """The request's body for one device."""
+
+
+class Postponed(NamedTuple):
+    """A send that leaves its unit and comes again."""
+
+    due_ms: int
+    attempt: int
+    parked_in: str
+
+
+OPEN: Final = 0
+ACCEPTED: Final = 1
+OTHER: Final = 2
+
+
+class Send:
+    """One ping to one device, on its way.
+
+    Attributes:
+        unit, place: whose verdict it is.
+        device: to whom.
+        app: the app's name in metrics.
+        message: the ping as this app's devices are told it.
+        path: the request's path, checked.
+        request_id: the same at each try (apns-id); b"" where the provider knows none.
+        since_ms: epoch ms at which the ping came through the door.
+        expires_ms: epoch ms at which its time to live ends.
+        untried: how often a connection handed it back unprocessed.
+        renewed: whether it was tried again with a new provider token.
+    """
+
+    __slots__ = (
+        "app",
+        "device",
+        "expires_ms",
+        "message",
+        "path",
+        "place",
+        "renewed",
+        "request_id",
+        "since_ms",
+        "unit",
+        "untried",
+    )
+
+    def __init__(
+        self,
+        unit: "Unit",
+        place: int,
+        device: Device,
+        app: str,
+        message: Message,
+        path: bytes,
+        request_id: bytes,
+        since_ms: int,
+        expires_ms: int,
+    ) -> None:
+        self.unit = unit
+        self.place = place
+        self.device = device
+        self.app = app
+        self.message = message
+        self.path = path
+        self.request_id = request_id
+        self.since_ms = since_ms
+        self.expires_ms = expires_ms
+        self.untried = 0
+        self.renewed = False
+
+
+class Unit:
+    """Sends that are settled together.
+
+    Args:
+        lease: the stream entry.
+        batch: of the pings' ids.
+        pings: in the order of their places in the batch (a piece: one).
+        first_place: place in its batch of the first ping.
+        attempt: how often these sends were tried before.
+        first_ms: epoch ms of their first try.
+        lane: the lane in whose share they were parked; "".
+        settled: called once, when every place has a verdict.
+    """
+
+    __slots__ = (
+        "attempt",
+        "batch",
+        "bulk",
+        "chosen",
+        "dirty",
+        "first_ms",
+        "first_place",
+        "lane",
+        "lease",
+        "open",
+        "pings",
+        "postponed",
+        "rest",
+        "settled",
+        "skipped",
+        "starts",
+        "states",
+    )
+
+    def __init__(
+        self,
+        lease: Lease,
+        batch: str,
+        pings: Sequence[Ping],
+        settled: Callable[["Unit"], None],
+        *,
+        first_place: int = 0,
+        attempt: int = 0,
+        first_ms: int = 0,
+        lane: str = "",
+        bulk: bool = False,
+    ) -> None:
+        self.lease = lease
+        self.batch = batch
+        self.pings = pings
+        self.first_place = first_place
+        self.attempt = attempt
+        self.first_ms = first_ms
+        self.lane = lane
+        self.bulk = bulk
+        self.settled = settled
+        self.chosen: list[tuple[str, str]] = []
+        """Client id and provider, a place."""
+        self.starts: list[int] = []
+        """The first place of each ping."""
+        self.skipped: list[dict[str, int]] = []
+        self.states = bytearray()
+        self.rest: dict[int, tuple[Kind, str]] = {}
+        self.postponed: dict[int, Postponed] = {}
+        # One more than the places without a verdict, until `planned`: a send that ends while others are still
+        # being planned must not settle the unit.
+        self.open = 1
+        self.dirty = False
+
+    # -- planning
+    # ----------------------------------------------------------------------------------------------------
+
+    def begin_ping(self, skipped: dict[str, int]) -> None:
+        """The places from here on belong to the next ping."""
+        self.starts.append(len(self.states))
+        self.skipped.append(skipped)
+
+    def add_place(self, client_id: str, provider: str) -> int:
+        """A new place without a verdict."""
+        place = len(self.states)
+        self.states.append(OPEN)
+        self.chosen.append((client_id, provider))
+        self.open += 1
+        return place
+
+    def recall(self, progress: Progress) -> None:
+        """Take over the verdicts of an earlier delivery of the same plan."""
+        for place in range(len(self.states)):
+            if progress.accepted[place >> 3] >> (place & 7) & 1:
+                self._close(place, ACCEPTED)
+        for place, kind, reason in progress.rest:
+            self._close(place, OTHER)
+            self.rest[place] = (Kind(kind), reason)
+
+    def ping_of(self, place: int) -> int:
+        """Which ping (counted within this unit) a place belongs to."""
+        return _ping_of(self.starts, place)
+
+    # -- verdicts
+    # ----------------------------------------------------------------------------------------------------
+
+    def accept(self, place: int) -> None:
+        """The provider accepted this send. The hot path."""
+        if self.states[place] == OPEN:
+            self.states[place] = ACCEPTED
+            self.dirty = True
+            self.open -= 1
+            if not self.open:
+                self.settled(self)
+
+    def reject(self, place: int, reason: str) -> None:
+        """A final verdict: this send ends here."""
+        self._end(place, Kind.REJECTED, reason)
+
+    def postpone(self, place: int, verdict: Verdict, later: Postponed) -> None:
+        """This send leaves the unit and comes again."""
+        self.postponed[place] = later
+        self._end(place, verdict.kind, verdict.reason)
+
+    def planned(self) -> None:
+        """Every place is there. A unit that has nothing to send is settled at once."""
+        self.open -= 1
+        if not self.open:
+            self.settled(self)
+
+    def _end(self, place: int, kind: Kind, reason: str) -> None:
+        if self.states[place] == OPEN:
+            self.rest[place] = (kind, reason)
+            self._close(place, OTHER)
+            self.dirty = True
+            if not self.open:
+                self.settled(self)
+
+    def _close(self, place: int, state: int) -> None:
+        if self.states[place] == OPEN:
+            self.open -= 1
+        self.states[place] = state
+
+    # -- what is written
+    # ---------------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        """The verdicts so far. Postponed sends count as open: they are on the schedule only once the unit is
+        settled."""
+        accepted = bytearray((len(self.states) + 7) // 8)
+        for place, state in enumerate(self.states):
+            if state == ACCEPTED:
+                accepted[place >> 3] |= 1 << (place & 7)
+        rest = [
+            (place, int(kind), why) for place, (kind, why) in self.rest.items() if place not in self.postponed
+        ]
+        plan = tuple(tuple(client for client, _ in self.chosen[first:last]) for first, last in self.spans())
+        return Progress(plan, bytes(accepted), tuple(rest))
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """First place and end of each ping."""
+        return zip(self.starts, [*self.starts[1:], len(self.states)], strict=True)
+
+    def details(self, first: int, last: int) -> tuple[Detail, ...]:
+        """The places that were not simply accepted."""
+        if not self.rest:
+            return ()
+        return tuple(
+            Detail(*self.chosen[place], *self.rest[place])
+            for place in range(first, last)
+            if place in self.rest
+        )
+
+
+def _ping_of(starts: Sequence[int], place: int) -> int:
+    low, high = 0, len(starts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if starts[middle] <= place else (low, middle)
+    return low

@@ -1,0 +1,1 @@
+"""From pings to sends: the streams read, devices chosen, broadcasts cut, units settled."""

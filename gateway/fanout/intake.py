@@ -1,0 +1,155 @@
+"""Reading the streams: as fast as what is in hand allows, small pings apart from broadcasts.
+
+Three loops a worker, each with a blocking connection of its own: pings and retries; pieces of broadcasts;
+broadcasts to be cut. Each reads only while its share of sends in hand has room, so memory is bounded and a
+broadcast never takes a small ping's place. Beside them: entries held before a restart, entries of consumers
+that fell silent, and the schedule.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from gateway.errors import StoreDown
+from gateway.fanout.broadcast import Cutting
+from gateway.fanout.ledger import Ledger
+from gateway.fanout.planner import Planner
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.streams import LEASE_S, Lease, Streams
+
+_log = structlog.get_logger("intake")
+
+SMALL_SENDS: Final = 12_000
+BULK_SENDS: Final = 4_000
+"""Sends in hand of each priority; with what a lane holds, some 20 MB."""
+READ_ENTRIES: Final = 16
+READ_PIECES: Final = 2
+BLOCK_MS: Final = 1_000
+DUE_S: Final = 0.2
+DUE_PIECES: Final = 200
+"""Pieces called in one step: a thousand a second and worker, each of up to 500 sends."""
+_AGAIN_S: Final = 0.5
+_DEFECT_S: Final = 1.0
+
+
+class Readers:
+    """The blocking connections of the three loops."""
+
+    def __init__(self, small: Link, bulk: Link, broadcasts: Link) -> None:
+        self.small = small
+        self.bulk = bulk
+        self.broadcasts = broadcasts
+
+
+class Intake:
+    """Feeds a worker from the streams.
+
+    Args:
+        streams: the consumer.
+        readers: its blocking connections.
+        planner: delivers pings and pieces.
+        cutting: takes broadcasts.
+        ledger: knows what is in hand.
+    """
+
+    def __init__(
+        self, streams: Streams, readers: Readers, planner: Planner, cutting: Cutting, ledger: Ledger
+    ) -> None:
+        self._streams = streams
+        self._readers = readers
+        self._planner = planner
+        self._cutting = cutting
+        self._ledger = ledger
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to read."""
+        loops: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
+            ("small", self._read_small),
+            ("bulk", self._read_bulk),
+            ("broadcasts", self._read_broadcasts),
+            ("resume", self._resume),
+            ("due", self._call_due),
+            ("take over", self._take_over),
+        )
+        self._tasks = [
+            asyncio.create_task(_steady(name, step), name=f"intake:{name}") for name, step in loops
+        ]
+
+    async def close(self) -> None:
+        """Read nothing more."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._cutting.close()
+
+    # Each step is repeated for ever by `_steady`, which also waits while Redis is away.
+
+    async def _read_small(self) -> None:
+        await self._ledger.room(bulk=False, sends=SMALL_SENDS)
+        streams = (keys.PINGS, keys.RETRIES)
+        await self._deliver(await self._streams.read(self._readers.small, streams, READ_ENTRIES, BLOCK_MS))
+
+    async def _read_bulk(self) -> None:
+        await self._ledger.room(bulk=True, sends=BULK_SENDS)
+        await self._deliver(
+            await self._streams.read(self._readers.bulk, (keys.PIECES,), READ_PIECES, BLOCK_MS)
+        )
+
+    async def _read_broadcasts(self) -> None:
+        for lease in await self._streams.read(self._readers.broadcasts, (keys.BROADCASTS,), 1, BLOCK_MS):
+            self._cutting.begin(lease)
+
+    async def _resume(self) -> None:
+        """Once: what this consumer held when it ended."""
+        for stream in keys.STREAMS:
+            after = "0"
+            while leases := await self._streams.resume(stream, after):
+                after = leases[-1].entry
+                _log.info("resumed", stream=stream, entries=len(leases))
+                await self._again(leases)
+        await asyncio.Event().wait()
+
+    async def _take_over(self) -> None:
+        """What consumers held that renew no more."""
+        await asyncio.sleep(LEASE_S / 2)
+        for stream in keys.STREAMS:
+            leases = await self._streams.take_over(stream, READ_ENTRIES)
+            if leases:
+                _log.warning("taken_over", stream=stream, entries=len(leases))
+                await self._again(leases)
+
+    async def _call_due(self) -> None:
+        await asyncio.sleep(DUE_S)
+        await self._streams.call_due(time.time_ns() // 1_000_000, DUE_PIECES)
+
+    async def _again(self, leases: Sequence[Lease]) -> None:
+        if leases[0].stream == keys.BROADCASTS:
+            for lease in leases:
+                self._cutting.begin(lease)
+        else:
+            await self._ledger.room(bulk=leases[0].stream == keys.PIECES, sends=SMALL_SENDS)
+            await self._deliver(leases)
+
+    async def _deliver(self, leases: Sequence[Lease]) -> None:
+        """Deliver; what Redis kept from being looked up is tried until it can be, since nobody else will read
+        it."""
+        undone = await self._planner.deliver(leases) if leases else []
+        while undone:
+            await asyncio.sleep(_AGAIN_S)
+            undone = await self._planner.deliver(undone)
+
+
+async def _steady(name: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a step for ever; Redis being away is waited for."""
+    while True:
+        try:
+            await step()
+        except StoreDown as error:
+            _log.debug("store_down", loop=name, error=error.message)
+            await asyncio.sleep(_AGAIN_S)

@@ -1,0 +1,214 @@
+"""Units in hand: leases kept, verdicts saved, finished units settled.
+
+Everything that a worker has taken off a stream and not yet settled stands here. A unit that is finished is
+settled at once; one that is not has its verdicts saved every `SAVE_S`, which is what bounds the repeats after
+a kill. Writing is repeated until Redis answers: settling and saving twice is the same as once.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+
+from gateway.delivery.send import ACCEPTED, Unit
+from gateway.errors import StoreDown
+from gateway.store import keys
+from gateway.store.link import Reply
+from gateway.store.receipts import Record, pack_base, pack_delta
+from gateway.store.streams import RENEW_S, Lease, Piece, ReceiptField, Retry, Settlement, Streams, Waiting
+from protocols.ping.model import Ping
+
+_log = structlog.get_logger("ledger")
+
+SAVE_S: Final = 0.04
+"""Verdicts are in Redis within this and a round trip: under the 50 ms that bound repeats after a kill."""
+_AGAIN_S: Final = 0.2
+_LISTED_MAX: Final = 200
+"""Accepted devices listed one by one in a receipt; of more only the number is kept."""
+
+
+class Ledger:
+    """What this worker has in hand.
+
+    Args:
+        streams: where units come from and are settled.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._units: dict[tuple[str, str], Unit] = {}
+        self._others: dict[tuple[str, str], Lease] = {}
+        self._writing = 0
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to save and to renew leases."""
+        self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._renew())]
+
+    async def close(self) -> None:
+        """Stop; what is unfinished has its verdicts saved and stays in Redis."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with contextlib.suppress(StoreDown):
+            await self._save_dirty()
+
+    # -- what is in hand
+    # ---------------------------------------------------------------------------------------------
+
+    def hold(self, unit: Unit) -> None:
+        """This unit is being delivered from now on."""
+        self._units[unit.lease.stream, unit.lease.entry] = unit
+
+    def hold_lease(self, lease: Lease) -> None:
+        """This entry is worked on in another way (a broadcast that is being cut)."""
+        self._others[lease.stream, lease.entry] = lease
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether this entry is in hand already: a lease can be read twice after a lost connection."""
+        return (lease.stream, lease.entry) in self._units or (lease.stream, lease.entry) in self._others
+
+    def let_go(self, lease: Lease) -> None:
+        """This entry is no longer worked on."""
+        self._units.pop((lease.stream, lease.entry), None)
+        self._others.pop((lease.stream, lease.entry), None)
+        self._room.set()
+
+    def sends(self, *, bulk: bool) -> int:
+        """Sends without a verdict, of one priority."""
+        return sum(unit.open for unit in self._units.values() if unit.bulk == bulk)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is in hand and all is written."""
+        return not self._units and not self._writing
+
+    async def emptied(self, timeout_s: float) -> bool:
+        """Wait until nothing is in hand; False if that takes longer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.empty:
+                    self._room.clear()
+                    await self._room.wait()
+        return self.empty
+
+    async def room(self, *, bulk: bool, sends: int) -> None:
+        """Wait until fewer than `sends` of this priority are without a verdict."""
+        while self.sends(bulk=bulk) >= sends:
+            self._room.clear()
+            await self._room.wait()
+
+    # -- settling
+    # ----------------------------------------------------------------------------------------------------
+
+    def settled(self, unit: Unit) -> None:
+        """Every send of the unit has a verdict: take it off its stream."""
+        self.settle(settlement(unit))
+
+    def settle(self, done: Settlement) -> None:
+        """Write a settlement, until Redis has it."""
+        self._writing += 1
+
+        def told(reply: Reply) -> None:
+            self._writing -= 1
+            if isinstance(reply, StoreDown):
+                _log.warning("settling_again", stream=done.lease.stream, error=reply.message)
+                self._loop.call_later(_AGAIN_S, self.settle, done)
+            else:
+                self.let_go(done.lease)
+
+        self._streams.settle(done, time.time_ns() // 1_000_000, told)
+
+    async def _save(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_S)
+            try:
+                await self._save_dirty()
+            except StoreDown:
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _save_dirty(self) -> None:
+        for unit in [unit for unit in self._units.values() if unit.dirty and unit.open]:
+            unit.dirty = False
+            try:
+                await self._streams.save(unit.lease, unit.progress())
+            except StoreDown:
+                unit.dirty = True
+                raise
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            entries: defaultdict[str, list[str]] = defaultdict(list)
+            for stream, entry in (*self._units, *self._others):
+                entries[stream].append(entry)
+            try:
+                for stream, held in entries.items():
+                    await self._streams.renew(stream, held)
+            except StoreDown as error:
+                _log.warning("leases_not_renewed", error=error.message)
+
+
+# -- what is written
+# -------------------------------------------------------------------------------------------------
+
+
+def settlement(unit: Unit) -> Settlement:
+    """What settling a finished unit writes."""
+    key = keys.receipt(unit.batch)
+    whole = unit.lease.stream == keys.PINGS
+    records = [_record(unit, number, first, last) for number, (first, last) in enumerate(unit.spans())]
+    retries = list(_retries(unit))
+    opened = [0] * len(records)
+    for retry in retries:
+        opened[int(retry.piece.ping.id[28:], 16) - unit.first_place] += 1
+    receipts = []
+    if whole:
+        receipts.append(ReceiptField(key, "base", pack_base(records)))
+    else:
+        receipts.append(ReceiptField(key, f"{unit.first_place}+{unit.lease.entry}", pack_delta(records[0])))
+        opened[0] -= 1
+    receipts += [
+        ReceiptField(key, f"{unit.first_place + number}:open", change)
+        for number, change in enumerate(opened)
+        if change
+    ]
+    waiting = [
+        Waiting(ping.reply_to, ping.id, key, f"{unit.first_place + number}:open")
+        for number, ping in enumerate(unit.pings)
+        if ping.reply_to
+    ]
+    unparked = [(unit.lane, len(unit.states))] if unit.lane else []
+    return Settlement(unit.lease, receipts, retries, waiting, unparked)
+
+
+def _record(unit: Unit, number: int, first: int, last: int) -> Record:
+    accepted: tuple[str, ...] = ()
+    count = unit.states.count(ACCEPTED, first, last)
+    if count and not unit.bulk and count <= _LISTED_MAX:
+        accepted = tuple(
+            unit.chosen[place][0] for place in range(first, last) if unit.states[place] == ACCEPTED
+        )
+    return Record(count, accepted, unit.details(first, last), unit.skipped[number])
+
+
+def _retries(unit: Unit) -> Iterator[Retry]:
+    """Postponed sends of one ping, delay and lane go on the schedule as one piece."""
+    groups: defaultdict[tuple[int, int, int, str], list[int]] = defaultdict(list)
+    for place, later in unit.postponed.items():
+        # By the second: a broadcast's refused sends come back as few pieces, and none before its time.
+        groups[unit.ping_of(place), -(-later.due_ms // 1000), later.attempt, later.parked_in].append(place)
+    now_ms = time.time_ns() // 1_000_000
+    for order, ((number, due_s, attempt, lane), places) in enumerate(groups.items()):
+        ping: Ping = unit.pings[number]
+        clients = tuple(unit.chosen[place][0] for place in places)
+        piece = Piece(ping, (), clients, attempt, unit.first_ms or now_ms, lane)
+        name = f"{unit.lease.stream.rpartition(':')[2]}:{unit.lease.entry}.{order}"
+        yield Retry(name, due_s * 1000, piece, lane)

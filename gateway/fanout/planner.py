@@ -1,0 +1,307 @@
+"""From pings to sends: which devices, over which lane, told what.
+
+Whole batches at a time: one look-up for all users of all entries that were read together, one encoding of a
+ping for all devices of an app. The rules are PingJob's (contract §3) and in `protocols.devices`.
+"""
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from gateway.delivery.lane import Lane
+from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.send import Message, Send, Unit
+from gateway.errors import StoreDown
+from gateway.fanout.ledger import Ledger
+from gateway.metrics import Metrics
+from gateway.store import keys
+from gateway.store.receipts import DANGLING, DEAD, UNKNOWN_USER
+from gateway.store.registry import NOBODY, Registration, Registry
+from gateway.store.streams import Lease, Progress, Settlement, Streams, decode_entry, decode_piece
+from protocols.devices import Chosen, Device, platform_of, select
+from protocols.errors import InputError
+from protocols.ping.model import Ping
+
+_log = structlog.get_logger("planner")
+
+NOTHING_TO_SEND: Final = "nothing_to_send"
+GONE: Final = "device_gone"
+PIECE_FRESH_S: Final = 60.0
+"""Devices in a piece are believed for as long as the registry's cache would; then they are looked up
+again."""
+
+
+class _Plan:
+    """One ping being planned: its messages by route, and its sends by lane."""
+
+    __slots__ = ("by_lane", "messages", "node", "now_ms", "ping", "prefix", "unit")
+
+    def __init__(self, unit: Unit, ping: Ping, now_ms: int, by_lane: dict[Lane, list[Send]]) -> None:
+        self.unit = unit
+        self.ping = ping
+        self.now_ms = now_ms
+        self.by_lane = by_lane
+        self.messages: dict[Route, Message | InputError | None] = {}
+        name = ping.id
+        self.prefix = f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-"
+        self.node = int(name[20:], 16)
+
+    def message(self, route: Route) -> Message | InputError | None:
+        """The ping as this app is told it, encoded once."""
+        if route not in self.messages:
+            try:
+                self.messages[route] = route.lane.provider.compose(self.ping, route.target, self.now_ms)
+            except InputError as error:
+                self.messages[route] = error
+        return self.messages[route]
+
+    def request_id(self, client_id: str) -> bytes:
+        """A UUID that is the same at each try of this ping to this device (providers.md A2, apns-id)."""
+        try:
+            own = int(client_id[:12], 16)
+        except ValueError:
+            own = int.from_bytes(client_id.encode("utf-8", "surrogateescape")[-6:])
+        return f"{self.prefix}{(own ^ self.node) & 0xFFFFFFFFFFFF:012x}".encode()
+
+
+class Planner:
+    """Turns leases into units and their sends.
+
+    Args:
+        registry: who has which devices.
+        lanes: where sends go.
+        streams: for the progress of entries that were begun before.
+        ledger: told of every unit before its first send goes out.
+        metrics: where what is left out is counted.
+    """
+
+    def __init__(
+        self, registry: Registry, lanes: Lanes, streams: Streams, ledger: Ledger, metrics: Metrics
+    ) -> None:
+        self._registry = registry
+        self._lanes = lanes
+        self._streams = streams
+        self._ledger = ledger
+        self._metrics = metrics
+
+    async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Plan entries of the pings, retries and pieces streams, and offer their sends.
+
+        Returns:
+            Leases whose look-ups failed because Redis did not answer: nothing of them was sent, deliver them
+            again.
+        """
+        fresh: list[Unit] = []
+        undone: list[Lease] = []
+        for lease in leases:
+            if self._ledger.holds(lease):
+                continue
+            try:
+                unit = await self._take(lease)
+            except StoreDown:
+                undone.append(lease)
+            except (msgspec.DecodeError, ValueError) as error:
+                await self._unreadable(lease, error)
+            else:
+                fresh += [] if unit is None else [unit]
+        if fresh:
+            try:
+                await self._deliver_fresh(fresh)
+            except StoreDown:
+                undone += [unit.lease for unit in fresh]
+        return undone
+
+    async def _take(self, lease: Lease) -> Unit | None:
+        """Deliver what needs a look-up of its own; None then. Pings that are seen for the first time wait for
+        theirs."""
+        if lease.stream != keys.PINGS:
+            await self._deliver_piece(lease)
+            return None
+        unit = self._unit(lease)
+        progress = await self._streams.progress(lease) if lease.again else None
+        if progress is None:
+            return unit
+        await self._resume(unit, progress)
+        return None
+
+    # -- pings
+    # -------------------------------------------------------------------------------------------------------
+
+    def _unit(self, lease: Lease) -> Unit:
+        entry = decode_entry(lease.payload)
+        for place, ping in enumerate(entry.pings):
+            # The pings were decoded a moment ago and are nobody else's yet.
+            msgspec.structs.force_setattr(ping, "id", f"{entry.batch}{place:04x}")
+            msgspec.structs.force_setattr(ping, "accepted_ms", entry.accepted_ms)
+        return Unit(lease, entry.batch, entry.pings, self._ledger.settled)
+
+    async def _deliver_fresh(self, units: list[Unit]) -> None:
+        users = [user for unit in units for ping in unit.pings for user in ping.users]
+        known = iter(await self._registry.devices_of(users))
+        by_lane: dict[Lane, list[Send]] = defaultdict(list)
+        now_ms = time.time_ns() // 1_000_000
+        for unit in units:
+            for ping in unit.pings:
+                registrations = [next(known) for _ in ping.users]
+                self._plan_ping(_Plan(unit, ping, now_ms, by_lane), registrations)
+            self._begin(unit)
+        self._offer(by_lane, bulk=False)
+
+    def _plan_ping(self, plan: _Plan, registrations: Iterable[Registration]) -> None:
+        chosen, skipped = choose(registrations, set())
+        plan.unit.begin_ping(skipped)
+        for device, platform in chosen:
+            self._plan_device(plan, device, platform, skipped)
+        if skipped:
+            self._count_skipped(skipped)
+
+    def _plan_device(
+        self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None
+    ) -> None:
+        """Add one send, or say why there is none. `skipped` is None where the device has its place
+        already."""
+        route = self._lanes.route(platform, device.app_id)
+        message = None if isinstance(route, str) else plan.message(route)
+        if message is None and not isinstance(route, str) and skipped is not None:
+            skipped[NOTHING_TO_SEND] = skipped.get(NOTHING_TO_SEND, 0) + 1
+            return
+        unit = plan.unit
+        place = unit.add_place(device.client_id, platform)
+        if isinstance(route, str) or message is None or isinstance(message, InputError):
+            self._refuse(unit, place, platform, route if isinstance(route, str) else _reason(message))
+            return
+        try:
+            path = message.path(device.pin)
+        except InputError as error:
+            self._refuse(unit, place, platform, error.label)
+            return
+        lane = route.lane
+        request_id = plan.request_id(device.client_id) if lane.provider.names_requests else b""
+        send = Send(
+            unit,
+            place,
+            device,
+            route.app,
+            message,
+            path,
+            request_id,
+            plan.ping.accepted_ms,
+            message.expires_ms,
+        )
+        plan.by_lane[lane].append(send)
+
+    # -- pieces and what was begun before
+    # ----------------------------------------------------------------------------
+
+    async def _deliver_piece(self, lease: Lease) -> None:
+        piece = decode_piece(lease.payload)
+        progress = await self._streams.progress(lease) if lease.again else None
+        unit = Unit(
+            lease,
+            piece.ping.id[:28],
+            (piece.ping,),
+            self._ledger.settled,
+            first_place=int(piece.ping.id[28:], 16),
+            attempt=piece.attempt,
+            first_ms=piece.first_ms,
+            lane=piece.lane,
+            bulk=lease.stream == keys.PIECES,
+        )
+        if progress is not None:
+            await self._resume(unit, progress)
+            return
+        unit.begin_ping({})
+        age_s = time.time() - int(lease.entry.partition("-")[0]) / 1000
+        clients = piece.clients or tuple(device.client_id for device in piece.devices)
+        if piece.devices and age_s < PIECE_FRESH_S:
+            devices: Sequence[Device | None] = piece.devices
+        else:
+            devices = await self._registry.devices(clients)
+        self._plan_known(unit, clients, devices)
+
+    async def _resume(self, unit: Unit, progress: Progress) -> None:
+        """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
+        clients = [client for ping_clients in progress.plan for client in ping_clients]
+        found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        by_lane: dict[Lane, list[Send]] = defaultdict(list)
+        now_ms = time.time_ns() // 1_000_000
+        for ping, ping_clients in zip(unit.pings, progress.plan, strict=True):
+            unit.begin_ping({})
+            plan = _Plan(unit, ping, now_ms, by_lane)
+            for client in ping_clients:
+                self._plan_client(plan, client, found[client])
+        unit.recall(progress)
+        self._begin(unit)
+        self._offer(by_lane, bulk=unit.bulk)
+
+    def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
+        by_lane: dict[Lane, list[Send]] = defaultdict(list)
+        plan = _Plan(unit, unit.pings[0], time.time_ns() // 1_000_000, by_lane)
+        for client, device in zip(clients, devices, strict=True):
+            self._plan_client(plan, client, device)
+        self._begin(unit)
+        self._offer(by_lane, bulk=unit.bulk)
+
+    def _plan_client(self, plan: _Plan, client: str, device: Device | None) -> None:
+        platform = platform_of(device) if device is not None else None
+        if device is None or not platform:
+            self._refuse(plan.unit, plan.unit.add_place(client, platform or ""), "", GONE)
+        else:
+            self._plan_device(plan, device, platform, None)
+
+    # -- handing over
+    # ------------------------------------------------------------------------------------------------
+
+    def _begin(self, unit: Unit) -> None:
+        self._ledger.hold(unit)
+        unit.planned()
+
+    def _offer(self, by_lane: dict[Lane, list[Send]], *, bulk: bool) -> None:
+        for lane, sends in by_lane.items():
+            lane.offer([send for send in sends if not send.unit.states[send.place]], bulk=bulk)
+
+    def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
+        self._metrics.deliveries(provider, "", "rejected", reason).inc()
+        unit.reject(place, reason)
+
+    def _count_skipped(self, skipped: dict[str, int]) -> None:
+        for reason, number in skipped.items():
+            if reason == UNKNOWN_USER:
+                self._metrics.users_unknown.inc(number)
+            else:
+                self._metrics.devices_skipped(reason).inc(number)
+
+    async def _unreadable(self, lease: Lease, error: Exception) -> None:
+        """An entry that is not ours or of another version: put aside, so that it is neither lost nor in the
+        way."""
+        _log.error("unreadable_entry", stream=lease.stream, entry=lease.entry, error=str(error))
+        with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
+            await self._streams.put_aside(lease)
+            self._ledger.settle(Settlement(lease))
+
+
+def choose(registrations: Iterable[Registration], seen: set[str]) -> tuple[list[Chosen], dict[str, int]]:
+    """The devices of a ping's users, and what was left out, by reason."""
+    chosen: list[Chosen] = []
+    skipped: dict[str, int] = {}
+    for registration in registrations:
+        if registration is NOBODY:
+            skipped[UNKNOWN_USER] = skipped.get(UNKNOWN_USER, 0) + 1
+            continue
+        selection = select(registration.devices, seen)
+        chosen += selection.chosen
+        if selection.skipped or registration.left_out:
+            left_out = {**selection.skipped, DANGLING: registration.dangling, DEAD: registration.dead}
+            for reason, number in left_out.items():
+                if number:
+                    skipped[reason] = skipped.get(reason, 0) + number
+    return chosen, skipped
+
+
+def _reason(message: Message | InputError | None) -> str:
+    return message.label if isinstance(message, InputError) else NOTHING_TO_SEND

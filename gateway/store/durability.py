@@ -1,0 +1,54 @@
+"""Whether Redis keeps what `queue.durability` promises, and what an operator should know before a 200 is
+trusted."""
+
+from typing import Final, Literal
+
+from redis.asyncio import Redis
+
+from gateway.errors import BadSetting
+from gateway.store.redis import Facts, facts
+
+Durability = Literal["memory", "aof", "fsync", "replicas"]
+OLDEST: Final = (6, 2)
+"""XAUTOCLAIM and SMISMEMBER came with Redis 6.2."""
+
+
+def judge(found: Facts, wanted: Durability) -> tuple[list[str], list[str]]:
+    """What forbids to start, and what is only warned about."""
+    refused: list[str] = []
+    warned: list[str] = []
+    if found.product == "redis" and found.number < OLDEST:
+        refused.append(f"Redis {found.version} is too old: 6.2 or Valkey is needed")
+    if not found.master:
+        refused.append("this Redis is a replica and takes no writes")
+    if wanted in ("aof", "fsync") and found.append_only is False:
+        refused.append(f"queue.durability is {wanted}, but the append-only file is off")
+    if wanted == "fsync" and found.append_fsync not in (None, "always"):
+        refused.append(f"queue.durability is fsync, but appendfsync is {found.append_fsync}")
+    if wanted == "replicas" and not found.replicas:
+        refused.append("queue.durability is replicas, but no replica is connected")
+    if wanted == "memory" and found.append_only is False:
+        warned.append(
+            "the append-only file is off: the death of Redis loses pings that were answered with 200"
+        )
+    if found.eviction not in (None, "noeviction") and found.memory_max_bytes:
+        warned.append(
+            f"eviction is {found.eviction}: a full Redis drops pings; set maxmemory-policy noeviction"
+        )
+    return refused, warned
+
+
+async def check_durability(redis: Redis, wanted: Durability) -> list[str]:
+    """Look at the server.
+
+    Returns:
+        What an operator is warned of.
+
+    Raises:
+        BadSetting: it does not keep what is wanted.
+        StoreDown: it does not answer.
+    """
+    refused, warned = judge(await facts(redis), wanted)
+    if refused:
+        raise BadSetting(f"queue.redis: {refused[0]}", field="queue.redis")
+    return warned

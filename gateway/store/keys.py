@@ -1,0 +1,161 @@
+"""Every Redis name and lifetime that is ours, and RhoConnect's key layout.
+
+Ours begin with `rhopush:`. All that the queue's scripts touch together carries the hash tag `{q}`, so that it
+stays in one slot of a cluster. RhoConnect's own keys (contract §7) are read by fan-out and written only by
+registration.
+"""
+
+from typing import Final
+
+# -- the queue
+# -------------------------------------------------------------------------------------------------------
+
+GROUP: Final = "gateway"
+"""Consumer group of every stream."""
+
+PINGS: Final = "rhopush:{q}:pings"
+"""STREAM: what the doors appended, up to `ENTRY_PINGS` pings an entry."""
+RETRIES: Final = "rhopush:{q}:retries"
+"""STREAM: pieces whose time has come again."""
+BROADCASTS: Final = "rhopush:{q}:broadcasts"
+"""STREAM: pings for many users, which wait to be cut."""
+PIECES: Final = "rhopush:{q}:pieces"
+"""STREAM: pieces of broadcasts, at most `PIECE_SENDS` sends each."""
+STREAMS: Final = (PINGS, RETRIES, BROADCASTS, PIECES)
+
+LATER: Final = "rhopush:{q}:later"
+"""ZSET: piece name -> epoch ms at which it is due again."""
+LATER_BODY: Final = "rhopush:{q}:later_body"
+"""HASH: piece name -> the piece."""
+STATS: Final = "rhopush:{q}:stats"
+"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`."""
+PARKED: Final = "rhopush:{q}:parked"
+"""HASH: lane -> sends of it that wait in LATER because the lane cannot send."""
+RECEIPTS: Final = "rhopush:{q}:receipts"
+"""ZSET: receipt key -> epoch ms of its first verdict; oldest dropped first."""
+
+UNREADABLE: Final = "rhopush:{q}:unreadable"
+"""LIST: entries that no worker could read, newest last, at most `UNREADABLE_MAX`."""
+UNREADABLE_MAX: Final = 1_000
+
+MARKER_S: Final = 600
+"""Longer than any door waits to learn what became of a lost append."""
+IDEMPOTENCY_S: Final = 86_400
+"""An Idempotency-Key is honoured for 24 h (interface.md, HTTP)."""
+BROADCAST_S: Final = 7 * 86_400
+"""Users and dedupe keys of a broadcast, should its last gateway never come back."""
+RECEIPT_SLACK_S: Final = 3_600
+"""Receipts are dropped by upkeep; this much later Redis does it alone."""
+
+ENTRY_PINGS: Final = 200
+"""Pings in one entry: 0.5 µs a ping instead of one XADD each, and the most that one open send can keep
+back."""
+ENTRY_BYTES: Final = 1_000_000
+PIECE_SENDS: Final = 500
+BROADCAST_USERS: Final = 200
+"""A ping for more users than this is kept beside the queue and cut into pieces."""
+CHUNK_USERS: Final = 400
+"""Users of a broadcast looked up together."""
+
+
+def marker(batch: str, attempt: int) -> str:
+    """STRING: the entry that this append made, or `void` once it was given up (EX MARKER_S)."""
+    return f"rhopush:{{q}}:append:{batch}.{attempt}"
+
+
+def idempotency(scope: bytes) -> str:
+    """STRING: `<hex digest of the body>:<ping id>` (EX IDEMPOTENCY_S)."""
+    return f"rhopush:{{q}}:once:{scope.hex()}"
+
+
+def progress(stream: str, entry: str) -> str:
+    """HASH: what is already settled of a unit: `plan`, `accepted`, `rest`, or a broadcast's `cursor`."""
+    return f"rhopush:{{q}}:progress:{stream.rpartition(':')[2]}:{entry}"
+
+
+def receipt(batch: str) -> str:
+    """HASH: what became of the pings of a batch."""
+    return f"rhopush:{{q}}:receipt:{batch}"
+
+
+def broadcast_users(ping_id: str) -> str:
+    """HASH: chunk number -> msgpack list of logins."""
+    return f"rhopush:{{q}}:users:{ping_id}"
+
+
+def broadcast_seen(ping_id: str) -> str:
+    """SET: digests of the phones and pins that this broadcast already reaches."""
+    return f"rhopush:{{q}}:phones:{ping_id}"
+
+
+def done_channel(name: str) -> str:
+    """Channel on which the door `name` hears that a ping it waits for is finished."""
+    return f"rhopush:done:{name}"
+
+
+# -- beside RhoConnect's registry
+# ------------------------------------------------------------------------------------
+
+
+def dead(client_id: str) -> str:
+    """STRING: `<token digest>:<epoch ms>:<reason>` while this device's token is dead."""
+    return f"rhopush:dead:{client_id}"
+
+
+def registered(client_id: str) -> str:
+    """STRING: epoch ms of the last registration through this gateway, against which a 410 is held."""
+    return f"rhopush:registered:{client_id}"
+
+
+DEAD_PREFIX: Final = "rhopush:dead:"
+DEAD_S: Final = 400 * 86_400
+"""Longer than any provider keeps a token alive unseen (FCM: 270 days)."""
+
+
+# -- RhoConnect's own layout (contract §7)
+# ---------------------------------------------------------------------------
+
+USER_PREFIX: Final = "user:"
+CLIENT_PREFIX: Final = "client:"
+
+
+def user(login: str, field: str) -> str:
+    """STRING: a field of a user; `user:LOGIN:clients` is a SET of client ids."""
+    return f"user:{login}:{field}"
+
+
+def client(client_id: str, field: str) -> str:
+    """STRING: a field of a client."""
+    return f"client:{client_id}:{field}"
+
+
+def api_token(token: str, field: str) -> str:
+    """STRING: a field of an API token."""
+    return f"api_token:{token}:{field}"
+
+
+# -- logins and sessions of the doors
+# --------------------------------------------------------------------------------
+
+SESSION_SECRET: Final = "rhopush:session_secret"
+"""STRING: key of the session cookies' HMAC, made once and shared by all processes."""
+LOGIN_WINDOW_S: Final = 60
+"""Failed logins are counted over this time."""
+APP_USERS: Final = "app:application:users"
+"""SET: every login but rhoadmin (contract §7)."""
+ADMIN_LOGIN: Final = "rhoadmin"
+
+
+def login_failures(scope: str) -> str:
+    """STRING: failed logins of a login or an address in this window (EX LOGIN_WINDOW_S)."""
+    return f"rhopush:logins:{scope}"
+
+
+def app(field: str) -> str:
+    """STRING: a field of the one RhoConnect app."""
+    return f"app:application:{field}"
+
+
+def count(kind: str) -> str:
+    """STRING: how many users or clients RhoConnect believes there are (`user:count`, `client:count`)."""
+    return f"{kind}:count"

@@ -1,0 +1,344 @@
+"""One multiplexed connection to Redis for the paths where a ping's cost is decided.
+
+An awaited command through redis-py costs about 100 µs; the doors' appends and the fan-out's look-ups cannot
+pay that. A `Link` packs commands with hiredis, joins all that was called during one turn of the loop into one
+write, and hands each reply to its callback in order. What it never does is to send anything twice: a command
+whose reply was lost ends with `LinkLost`, and only the caller knows what that means.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+import hiredis
+import structlog
+
+from gateway.errors import StoreDown
+from gateway.store.address import Address
+from gateway.store.redis import locate, tls_context
+
+Reply = Any
+"""What hiredis parses: bytes, int, None, list; a `ReplyFault` where Redis answered an error, a `LinkLost`
+where none came."""
+Callback = Callable[[Reply], None]
+Word: TypeAlias = str | bytes | int | float
+
+_pack: Any = hiredis.pack_command  # its stub knows only commands of one word
+_log = structlog.get_logger("link")
+_BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+_CONNECT_S: Final = 3.0
+
+
+class LinkLost(StoreDown):
+    """The connection is gone. `sent` tells whether the command may have reached Redis."""
+
+    label = "link_lost"
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ReplyFault(StoreDown):
+    """Redis answered this command with an error (its words are the message)."""
+
+    label = "reply_fault"
+
+
+class Script:
+    """A Lua script, called by its digest and sent whole only to a server that does not know it yet."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        # Redis names scripts by SHA-1; nothing is secured by it.
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Wire(asyncio.Protocol):
+    """The bytes of one TCP or unix connection: commands in, replies out, in order."""
+
+    def __init__(self, on_lost: Callable[["Wire"], None], on_push: Callback | None) -> None:
+        self._on_lost = on_lost
+        self._on_push = on_push
+        self._reader = hiredis.Reader(replyError=ReplyFault, protocolError=ReplyFault)
+        self._waiting: deque[Callback] = deque()
+        self._outgoing: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.answered = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; nothing is sent before the first `call`."""
+        if isinstance(transport, asyncio.Transport):
+            self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand every whole reply to its callback."""
+        reader, waiting = self._reader, self._waiting
+        try:
+            reader.feed(data)
+            while True:
+                reply = reader.gets()
+                if reply is False:
+                    return
+                if self._on_push is not None and isinstance(reply, hiredis.PushNotification):
+                    self._on_push(reply)
+                elif waiting:
+                    self.answered += 1
+                    waiting.popleft()(reply)
+                else:
+                    self._distrust("a reply that nobody asked for")
+                    return
+        except ReplyFault as error:
+            self._distrust(error.message)
+
+    def _distrust(self, why: str) -> None:
+        _log.error("protocol_error", error=why)
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every caller that is still waiting, then the owner."""
+        lost = LinkLost(f"the connection to Redis was lost ({exc or 'closed'})", sent=True)
+        waiting, self._waiting = self._waiting, deque()
+        self._on_lost(self)
+        for callback in waiting:
+            callback(lost)
+
+    def call(self, words: Sequence[Word], callback: Callback) -> None:
+        """Send a command with all others of this turn of the loop; `callback` gets its reply."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(_pack(tuple(words)))
+        self._waiting.append(callback)
+
+    def say(self, words: Sequence[Word]) -> None:
+        """Send a command that has no reply of its own (SUBSCRIBE in RESP3 answers out of band)."""
+        if self.transport is not None:
+            self.transport.write(_pack(tuple(words)))
+
+    def _flush(self) -> None:
+        if self.transport is not None and self._outgoing:
+            self.transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    @property
+    def waiting(self) -> int:
+        """Commands without a reply yet."""
+        return len(self._waiting)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _ignore(_: Reply) -> None:
+    """Take a reply that nobody needs."""
+
+
+class Link:
+    """A connection to Redis that comes back by itself.
+
+    Args:
+        address: where Redis is.
+        name: CLIENT SETNAME, so that an operator sees what each connection is for.
+        reply_s: a reply that takes longer means a dead connection (blocking commands: longer than the block).
+        resp3: speak RESP3 (needed for `on_push`).
+        on_push: takes out-of-band messages (invalidations).
+        on_up: called with each new connection, before anything else is sent on it.
+        on_down: called when a connection was lost.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        name: str,
+        *,
+        reply_s: float = 5.0,
+        on_push: Callback | None = None,
+        on_up: Callable[[], None] | None = None,
+        on_down: Callable[[], None] | None = None,
+    ) -> None:
+        self._address = address
+        self._name = name
+        self._reply_s = reply_s
+        self._on_push = on_push
+        self._on_up = on_up
+        self._on_down = on_down
+        self._wire: Wire | None = None
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.error: str | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether commands can be sent now."""
+        return self._wire is not None
+
+    async def open(self, timeout_s: float | None = None) -> None:
+        """Connect, and keep connected until `close`.
+
+        Raises:
+            StoreDown: Redis could not be reached in `timeout_s`.
+        """
+        self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
+        try:
+            await asyncio.wait_for(self._up.wait(), timeout_s)
+        except TimeoutError as error:
+            await self.close()
+            raise StoreDown(f"Redis at {self._address} cannot be reached: {self.error}") from error
+
+    async def close(self) -> None:
+        """End the connection; whoever waits gets `LinkLost`."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if self._wire is not None:
+            self._wire.abort()
+
+    async def wait_up(self) -> None:
+        """Wait until commands can be sent."""
+        await self._up.wait()
+
+    def call_then(self, words: Sequence[Word], callback: Callback) -> None:
+        """Send one command. `callback` gets the reply, a `ReplyFault` or a `LinkLost`; perhaps at once."""
+        if self._wire is None:
+            callback(LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False))
+        else:
+            self._wire.call(words, callback)
+
+    def call(self, *words: Word) -> asyncio.Future[Reply]:
+        """Send one command.
+
+        Raises (when awaited):
+            ReplyFault: Redis refused it.
+            LinkLost: the reply will never come.
+        """
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.call_then(words, _resolver(future))
+        return future
+
+    def post(self, *words: Word) -> None:
+        """Send one command whose reply does not matter."""
+        self.call_then(words, _ignore)
+
+    def say(self, *words: Word) -> None:
+        """Send a command that has no reply of its own; nothing happens without a connection."""
+        if self._wire is not None:
+            self._wire.say(words)
+
+    def eval_then(
+        self, script: Script, keys: Sequence[Word], args: Sequence[Word], callback: Callback
+    ) -> None:
+        """Run a script; it is sent whole only where the server does not know it (then it has not run)."""
+
+        def judge(reply: Reply) -> None:
+            if isinstance(reply, ReplyFault) and reply.message.startswith("NOSCRIPT"):
+                self.call_then(("EVAL", script.text, len(keys), *keys, *args), callback)
+            else:
+                callback(reply)
+
+        self.call_then(("EVALSHA", script.sha, len(keys), *keys, *args), judge)
+
+    def eval(self, script: Script, keys: Sequence[Word], args: Sequence[Word]) -> asyncio.Future[Reply]:
+        """Run a script. Raises as `call`."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.eval_then(script, keys, args, _resolver(future))
+        return future
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            try:
+                wire = await asyncio.wait_for(self._connect(), _CONNECT_S)
+            except (OSError, StoreDown, TimeoutError) as error:
+                self.error = str(error) or type(error).__name__
+                if failures in (0, 10, 100):
+                    _log.warning("redis_unreachable", link=self._name, error=self.error)
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+                continue
+            failures = 0
+            await self._watch(wire)
+
+    async def _watch(self, wire: Wire) -> None:
+        """Serve until the wire is lost, or until a reply is overdue (a frozen server or a dead route)."""
+        while self._wire is wire:
+            before = wire.answered
+            waited = wire.waiting > 0
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._down.wait(), self._reply_s)
+            if self._wire is wire and waited and wire.waiting and wire.answered == before:
+                _log.warning("redis_silent", link=self._name, seconds=self._reply_s)
+                wire.abort()
+                await self._down.wait()
+
+    async def _connect(self) -> Wire:
+        loop = asyncio.get_running_loop()
+        address = self._address
+
+        def factory() -> Wire:
+            return Wire(self._lost, self._on_push)
+
+        if address.unix_path is not None:
+            _, wire = await loop.create_unix_connection(factory, address.unix_path)
+        else:
+            host, port = await locate(address)
+            _, wire = await loop.create_connection(factory, host, port, ssl=tls_context(address))
+        try:
+            await self._greet(wire)
+        except BaseException:
+            wire.abort()
+            raise
+        if wire.transport is None or wire.transport.is_closing():
+            raise LinkLost("the connection was lost while it opened", sent=False)
+        self._wire = wire
+        self.error = None
+        if self._on_up is not None:
+            self._on_up()
+        self._down.clear()
+        self._up.set()
+        return wire
+
+    async def _greet(self, wire: Wire) -> None:
+        address = self._address
+        password = address.password.reveal() if address.password else ""
+        greeting: list[tuple[Word, ...]] = []
+        if password:
+            greeting.append(("AUTH", address.username, password) if address.username else ("AUTH", password))
+        if self._on_push is not None:
+            greeting.append(("HELLO", "3"))
+        if address.db:
+            greeting.append(("SELECT", address.db))
+        greeting.append(("CLIENT", "SETNAME", f"rhopush:{self._name}"))
+        for words in greeting:
+            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            wire.call(words, _resolver(future))
+            await future
+
+    def _lost(self, wire: Wire) -> None:
+        if self._wire is wire:
+            self._wire = None
+            self._up.clear()
+            self._down.set()
+            self.error = "connection lost"
+            if self._on_down is not None:
+                self._on_down()
+
+
+def _resolver(future: asyncio.Future[Reply]) -> Callback:
+    def resolve(reply: Reply) -> None:
+        if future.done():
+            return
+        if isinstance(reply, StoreDown):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    return resolve

@@ -1,0 +1,313 @@
+"""The way into the queue: group commit.
+
+All pings that arrive while an append is under way go together into the next one: one XADD, one round trip,
+one marker for up to `ENTRY_PINGS` pings. A door is told only when Redis has them. A lost reply is never
+answered by sending again: the marker is asked first (`_resolve`), and asking also forbids the append for ever
+if it has not happened yet.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.store import keys, scripts
+from gateway.store.link import Link, LinkLost, Reply, ReplyFault
+from protocols.ping.model import Ping
+
+RESOLVE_S: Final = 4.0
+"""How long a door waits to learn what became of an append whose reply was lost."""
+_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Pings held in this process while Redis is slow; beyond it the door says 503 at once."""
+_VOID: Final = b"void"
+
+
+class Accepted(NamedTuple):
+    """A ping is durable. `repeated`: its Idempotency-Key was honoured before, under this id."""
+
+    ping_id: str
+    repeated: bool = False
+
+
+class IdempotencyKey(NamedTuple):
+    """Digests of the scope (token and key) and of the body it came with."""
+
+    scope: bytes
+    body: bytes
+
+
+Done: TypeAlias = Callable[[Accepted | RhoPushError], None]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What a stream entry holds: the pings of one batch. A ping's id is the batch and its place, in hex."""
+
+    batch: str
+    accepted_ms: int
+    pings: tuple[Ping, ...]
+    chunks: int = 0
+    """Of a broadcast: how many chunks of users are kept beside."""
+
+
+class Limits(NamedTuple):
+    """The ingest backlog beyond which doors say 503 (`limits.queue_pings`, `limits.queue_bytes`)."""
+
+    pings: int
+    bytes: int
+
+
+def new_batch(now_ms: int) -> str:
+    """28 hex digits that sort by time and, with four more, have the form of a version 7 UUID (RFC 9562
+    §5.7)."""
+    noise = secrets.token_hex(8)
+    return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
+
+
+class _Batch:
+    """Pings that will be appended together."""
+
+    __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream")
+
+    def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
+        self.accepted_ms = time.time_ns() // 1_000_000
+        self.id = new_batch(self.accepted_ms)
+        self.stream = stream
+        self.key = key
+        self.attempt = 0
+        self.pings: list[Ping] = []
+        self.doors: list[Done] = []
+        self.size = 0
+
+    def add(self, ping: Ping, size: int, done: Done) -> str:
+        self.pings.append(ping)
+        self.doors.append(done)
+        self.size += size
+        return f"{self.id}{len(self.pings) - 1:04x}"
+
+    @property
+    def full(self) -> bool:
+        return len(self.pings) >= keys.ENTRY_PINGS or self.size >= keys.ENTRY_BYTES
+
+    def tell(self, outcome: RhoPushError | None) -> None:
+        for place, done in enumerate(self.doors):
+            done(outcome or Accepted(f"{self.id}{place:04x}"))
+
+
+class Queue:
+    """Takes pings from doors and answers when they are durable.
+
+    Args:
+        link: connection to the queue's Redis; used by nothing that blocks.
+        limits: the backlog allowed.
+    """
+
+    def __init__(self, link: Link, limits: Limits) -> None:
+        self._link = link
+        self._limits = limits
+        self._open: _Batch | None = None
+        self._ready: list[_Batch] = []
+        self._waiting_bytes = 0
+        self._committing = 0
+        self._scheduled = False
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+
+    def submit(self, ping: Ping, size: int, done: Done, *, key: IdempotencyKey | None = None) -> str:
+        """Queue a ping; `done` is called once, when its fate is known.
+
+        Args:
+            ping: with at most `limits.users_per_ping` users; its `id` is given here.
+            size: bytes that it takes, for the backlog's limit.
+            done: gets `Accepted`, or `QueueFull`, `StoreDown`, `PerhapsAccepted` or `IdempotencyConflict`.
+            key: the caller's Idempotency-Key.
+
+        Returns:
+            The ping's id, valid whatever the fate.
+        """
+        if len(ping.users) > keys.BROADCAST_USERS:
+            return self._submit_broadcast(ping, size, done, key)
+        if key is not None:
+            batch = _Batch(keys.PINGS, key)
+            self._ready.append(batch)
+        else:
+            batch = self._open or _Batch(keys.PINGS)
+            self._open = batch
+        ping_id = batch.add(ping, size, done)
+        self._waiting_bytes += size
+        if batch is self._open and batch.full:
+            self._ready.append(batch)
+            self._open = None
+        if self._waiting_bytes > _WAITING_BYTES:
+            self._refuse_all(QueueFull("Redis takes pings slower than they arrive"))
+        elif not self._scheduled and not self._committing:
+            self._scheduled = True
+            self._loop.call_soon(self._commit)
+        return ping_id
+
+    async def append(self, ping: Ping, size: int, key: IdempotencyKey | None = None) -> Accepted:
+        """`submit`, awaited; failures are raised."""
+        future: asyncio.Future[Accepted] = self._loop.create_future()
+
+        def done(outcome: Accepted | RhoPushError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, RhoPushError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.submit(ping, size, done, key=key)
+        return await future
+
+    async def close(self) -> None:
+        """Wait until every door that was promised an answer has it."""
+        while self._committing or self._scheduled or self._tasks:
+            self._idle.clear()
+            await self._idle.wait()
+
+    # -- committing
+    # --------------------------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        if self._open is not None:
+            self._ready.append(self._open)
+            self._open = None
+        batches, self._ready = self._ready, []
+        self._waiting_bytes = 0
+        for batch in batches:
+            self._send(batch)
+
+    def _send(self, batch: _Batch, entry: bytes | None = None, chunks: int = 0) -> None:
+        if entry is None:
+            entry = self._encode(Entry(batch.id, batch.accepted_ms, tuple(batch.pings), chunks))
+        names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
+        words: list[str | int | bytes] = [
+            len(batch.pings),
+            batch.size,
+            self._limits.pings,
+            self._limits.bytes,
+            keys.MARKER_S,
+            entry,
+        ]
+        if batch.key is not None:
+            names.append(keys.idempotency(batch.key.scope))
+            words += [batch.key.body.hex(), f"{batch.id}0000", keys.IDEMPOTENCY_S]
+        self._committing += 1
+
+        def replied(reply: Reply) -> None:
+            self._committing -= 1
+            if isinstance(reply, LinkLost) and reply.sent:
+                self._spawn(self._resolve(batch, entry))
+            else:
+                batch.tell(_outcome(batch, reply))
+            if not self._committing:
+                self._idle.set()
+                if self._open is not None or self._ready:
+                    self._commit()
+
+        self._link.eval_then(scripts.APPEND, names, words, replied)
+
+    async def _resolve(self, batch: _Batch, entry: bytes) -> None:
+        """Ask what became of an append whose reply was lost; append again only if it can never have
+        happened."""
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                await self._link.wait_up()
+                fate = await self._link.eval(
+                    scripts.FENCE, [keys.marker(batch.id, batch.attempt)], [keys.MARKER_S]
+                )
+        except (StoreDown, TimeoutError) as error:
+            lost = PerhapsAccepted("Redis was lost while this ping was appended; ask for its id later")
+            lost.__cause__ = error
+            batch.tell(lost)
+            return
+        if fate != _VOID:
+            batch.tell(None)
+            return
+        batch.attempt += 1
+        self._send(batch, entry)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._idle.set()
+
+    def _refuse_all(self, error: RhoPushError) -> None:
+        batches, self._ready = self._ready, []
+        if self._open is not None:
+            batches.append(self._open)
+            self._open = None
+        self._waiting_bytes = 0
+        for batch in batches:
+            batch.tell(error)
+
+    # -- broadcasts
+    # --------------------------------------------------------------------------------------------------
+
+    def _submit_broadcast(self, ping: Ping, size: int, done: Done, key: IdempotencyKey | None) -> str:
+        batch = _Batch(keys.BROADCASTS, key)
+        users = ping.users
+        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, done)
+        self._spawn(self._append_broadcast(batch, ping_id, users))
+        return ping_id
+
+    async def _append_broadcast(self, batch: _Batch, ping_id: str, users: tuple[str, ...]) -> None:
+        """Keep the users beside the queue first (repeatable, since each chunk has its number), then
+        append."""
+        name = keys.broadcast_users(ping_id)
+        starts = range(0, len(users), keys.CHUNK_USERS)
+        try:
+            for first in range(0, len(starts), 16):
+                words: list[str | int | bytes] = ["HSET", name]
+                for start in starts[first : first + 16]:
+                    words += [
+                        start // keys.CHUNK_USERS,
+                        self._encode(users[start : start + keys.CHUNK_USERS]),
+                    ]
+                await self._link.call(*words)
+            await self._link.call("EXPIRE", name, keys.BROADCAST_S)
+        except StoreDown as error:
+            batch.tell(_plain(error))
+            return
+        entry = self._encode(Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
+        self._send(batch, entry)
+
+
+def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
+    """What the doors of a batch are told; None: accepted. A repeated key is told here, since it has an id of
+    its own."""
+    if isinstance(reply, StoreDown):
+        return _plain(reply)
+    word, detail = reply
+    if word == b"full":
+        return QueueFull("the queue holds as many pings as limits.queue_pings and limits.queue_bytes allow")
+    if word == b"conflict":
+        return IdempotencyConflict("this Idempotency-Key came with another body before")
+    if word == b"repeated":
+        first = Accepted(detail.decode(), repeated=True)
+        for done in batch.doors:
+            done(first)
+        batch.doors.clear()
+    if word == b"void":
+        return StoreDown("the append was given up")
+    return None
+
+
+def _plain(error: StoreDown) -> StoreDown:
+    if isinstance(error, ReplyFault):
+        wrapped = StoreDown(f"Redis refused the append: {error.message}")
+    else:
+        wrapped = StoreDown("Redis cannot be reached")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,161 @@
+"""What became of a ping: written in bulk when units settle, read when somebody asks.
+
+A batch's receipts are one hash (`keys.receipt`): `base` holds one record a ping, packed together; what pieces
+of a ping add later stands in fields `PLACE+NAME`, and `PLACE:open` counts the pieces that are still to come.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from gateway.store import keys
+from gateway.store.link import Link
+from protocols.verdict import Kind
+
+_VERDICTS: Final = {
+    Kind.ACCEPTED: "accepted",
+    Kind.REJECTED: "rejected",
+    Kind.LATER: "later",
+    Kind.UNKNOWN: "unknown",
+}
+UNKNOWN_USER: Final = "unknown_user"
+"""Reason under `skipped`: a login that nobody has, or one without clients."""
+DANGLING: Final = "dangling_client"
+DEAD: Final = "dead_token"
+
+
+class Detail(msgspec.Struct, frozen=True, array_like=True):
+    """One device whose send was not simply accepted."""
+
+    client_id: str
+    provider: str
+    kind: Kind
+    reason: str
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What one unit knows of one ping.
+
+    Attributes:
+        accepted: number of sends that a provider accepted.
+        clients: the client ids of those, for pings small enough to list them.
+        rest: the others, with reason; kind `later` means that the send comes again.
+        skipped: devices and users left out, by reason.
+    """
+
+    accepted: int = 0
+    clients: tuple[str, ...] = ()
+    rest: tuple[Detail, ...] = ()
+    skipped: dict[str, int] = {}
+
+
+_encoder = msgspec.msgpack.Encoder()
+_base = msgspec.msgpack.Decoder(tuple[Record, ...])
+_delta = msgspec.msgpack.Decoder(Record)
+
+
+def pack_base(records: Iterable[Record]) -> bytes:
+    """The `base` field of a batch."""
+    return _encoder.encode(tuple(records))
+
+
+def pack_delta(record: Record) -> bytes:
+    """A `PLACE+NAME` field."""
+    return _encoder.encode(record)
+
+
+def split(ping_id: str) -> tuple[str, int]:
+    """A ping id as batch and place; ValueError where it cannot be one."""
+    if len(ping_id) != 32:
+        raise ValueError("a ping id has 32 hex digits")
+    int(ping_id, 16)
+    return ping_id[:28], int(ping_id[28:], 16)
+
+
+class Receipts:
+    """Answers what became of a ping."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def report(self, ping_id: str) -> dict[str, Any] | None:
+        """Everything that is known; None: no such ping, or its receipt is over its age.
+
+        Returns:
+            `ping_id`, `state` ("queued": not looked at yet; "open": sends come later; "done"), `counts` by
+            verdict, `skipped` by reason, and `devices`: client id, provider, verdict and reason.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        try:
+            batch, place = split(ping_id)
+        except ValueError:
+            return None
+        flat = await self._link.call("HGETALL", keys.receipt(batch))
+        fields: dict[str, bytes] = {
+            name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)
+        }
+        records = _records(fields, place)
+        is_open = int(fields.get(f"{place}:open", 0)) > 0
+        if records is None and not is_open:
+            queued = await self._link.call("EXISTS", keys.marker(batch, 0), keys.marker(batch, 1))
+            return _report(ping_id, "queued", []) if queued else None
+        return _report(ping_id, "open" if is_open else "done", records or [])
+
+
+def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
+    """The base record and what came after it, oldest first; None where the ping is not settled at all."""
+    records = []
+    if "base" in fields:
+        base = _base.decode(fields["base"])
+        if place >= len(base):
+            return None
+        records.append(base[place])
+    prefix = f"{place}+"
+    later = sorted((name for name in fields if name.startswith(prefix)), key=_order)
+    records += [_delta.decode(fields[name]) for name in later]
+    return records or None
+
+
+def _order(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.partition("+")[2].split("-"))
+
+
+def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:
+    counts = {"accepted": 0, "rejected": 0, "later": 0}
+    skipped: dict[str, int] = {}
+    devices: dict[str, dict[str, str]] = {}
+    for record in records:
+        counts["accepted"] += record.accepted
+        for reason, number in record.skipped.items():
+            skipped[reason] = skipped.get(reason, 0) + number
+        for client_id in record.clients:
+            devices[client_id] = {"client_id": client_id, "verdict": "accepted"}
+        for detail in record.rest:
+            devices[detail.client_id] = {
+                "client_id": detail.client_id,
+                "provider": detail.provider,
+                "verdict": _VERDICTS[detail.kind],
+                "reason": detail.reason,
+            }
+    for device in devices.values():
+        if device["verdict"] != "accepted":
+            counts["rejected" if device["verdict"] == "rejected" else "later"] += 1
+    return {
+        "ping_id": ping_id,
+        "state": state,
+        "counts": counts,
+        "skipped": skipped,
+        "devices": list(devices.values()),
+    }
+
+
+def joined_errors(report: dict[str, Any]) -> str:
+    r"""The failed sends of a report as RhoConnect says them: joined by a backslash and an n (contract
+    §1.3)."""
+    failures = [
+        f"{device['provider']}: {device['reason']}" for device in report["devices"] if "reason" in device
+    ]
+    return "\\n".join(failures)

@@ -1,0 +1,318 @@
+"""Who has which devices: RhoConnect's keys, read in bulk, with a cache that Redis itself keeps true.
+
+A look-up of many users is two round trips: one SMEMBERS a user, then one MGET of every field of every client.
+What was read is kept at most `LIFE_S` seconds and dropped the moment Redis says that one of its keys changed
+(client tracking, broadcast mode: see `Invalidations`). An entry that was being read while such a message came
+is used once and not kept.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Final, NamedTuple
+
+import structlog
+
+from gateway.errors import StoreDown
+from gateway.store import keys
+from gateway.store.link import Link, Reply
+from protocols.devices import Device
+
+_log = structlog.get_logger("registry")
+
+LIFE_S: Final = 60.0
+"""Whatever happens, nothing is believed for longer."""
+CACHE_USERS: Final = 200_000
+"""Users kept in memory: about 0.5 KB each, one device a user."""
+_FIELDS: Final = (
+    "rho__id",
+    "device_type",
+    "device_push_type",
+    "device_pin",
+    "phone_id",
+    "device_app_id",
+    "last_sync",
+)
+_WIDTH: Final = len(_FIELDS) + 1
+_SURROGATE: Final = "surrogateescape"
+
+Devices = tuple[Device, ...]
+
+
+class Registration(NamedTuple):
+    """A user's devices that may be pushed to, and what was left out."""
+
+    devices: Devices
+    dangling: int = 0
+    """Client ids in the user's set whose client is gone."""
+    dead: int = 0
+    """Devices whose token a provider has called dead."""
+    left_out: tuple[str, ...] = ()
+    """Client ids of both."""
+
+
+NOBODY: Final = Registration(())
+"""An unknown user, or one without clients: RhoConnect says the same of both (contract §3)."""
+
+
+def token_digest(pin: str) -> str:
+    """What a dead mark remembers of a token; a new token has another digest, so the mark ends by itself."""
+    return hashlib.blake2b(pin.encode("utf-8", _SURROGATE), digest_size=8).hexdigest()
+
+
+class Registry:
+    """Reads users' devices.
+
+    Args:
+        link: connection to the Redis that holds RhoConnect's users.
+        life_s: how long a cached entry is believed at most.
+        cached_users: how many users are kept; 0 switches the cache off.
+    """
+
+    def __init__(self, link: Link, *, life_s: float = LIFE_S, cached_users: int = CACHE_USERS) -> None:
+        self._link = link
+        self._life_s = life_s
+        self._cached_users = cached_users
+        self._fresh: dict[str, tuple[float, Registration]] = {}
+        self._old: dict[str, tuple[float, Registration]] = {}
+        self._owner: dict[str, str] = {}
+        self._reads: set[_Read] = set()
+        self.trusted = False
+        """Whether invalidations are being heard; without them nothing is kept."""
+
+    async def devices_of(self, users: Sequence[str]) -> list[Registration]:
+        """The registrations of these users, in their order.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        now = time.monotonic()
+        found: list[Registration | None] = [self._cached(user, now) for user in users]
+        missing = [user for user, known in zip(users, found, strict=True) if known is None]
+        if not missing:
+            return [known for known in found if known is not None]
+        read = dict(zip(missing, await self._read(missing), strict=True))
+        return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
+
+    async def devices(self, client_ids: Sequence[str]) -> list[Device | None]:
+        """These clients as they are now, whoever's they are; None: gone, or its token is dead.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        if not client_ids:
+            return []
+        values = await self._link.call("MGET", *_field_names(client_ids))
+        found = (_device(client_id, values, place * _WIDTH) for place, client_id in enumerate(client_ids))
+        return [device if isinstance(device, Device) else None for device in found]
+
+    async def mark_dead(self, device: Device, reason: str, since_ms: int | None, now_ms: int) -> bool:
+        """Skip this device from now on, as long as its token stays the same.
+
+        Args:
+            since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
+                sync after
+                that instant proves the token alive, and nothing is marked (providers.md A7, timestamp rule).
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        if since_ms is not None:
+            registered = await self._link.call("GET", keys.registered(device.client_id))
+            if max(int(registered or 0), device.last_sync_ms) >= since_ms:
+                return False
+        mark = f"{token_digest(device.pin)}:{now_ms}:{reason}"
+        await self._link.call("SET", keys.dead(device.client_id), mark, "EX", keys.DEAD_S)
+        return True
+
+    # -- the cache
+    # ---------------------------------------------------------------------------------------------------
+
+    def forget(self, changed: Iterable[bytes] | None) -> None:
+        """Drop what these keys belong to; None: everything (FLUSHDB, or the connection that tells us was
+        lost)."""
+        if changed is None:
+            self._fresh.clear()
+            self._old.clear()
+            self._owner.clear()
+            for read in self._reads:
+                read.spoiled = True
+            return
+        for name in changed:
+            self._forget_key(name.decode("utf-8", _SURROGATE))
+
+    def _forget_key(self, name: str) -> None:
+        if name.startswith(keys.USER_PREFIX):
+            user = name[len(keys.USER_PREFIX) :].rpartition(":")[0]
+            client = ""
+        else:
+            prefix = keys.CLIENT_PREFIX if name.startswith(keys.CLIENT_PREFIX) else keys.DEAD_PREFIX
+            client = name[len(prefix) :]
+            if prefix == keys.CLIENT_PREFIX:
+                client = client.rpartition(":")[0]
+            user = self._owner.get(client, "")
+        self._fresh.pop(user, None)
+        self._old.pop(user, None)
+        for read in self._reads:
+            read.changed.add(user)
+            read.changed.add(client)
+
+    def _cached(self, user: str, now: float) -> Registration | None:
+        """Two generations: what is used moves to the younger one; the older is dropped whole when that one is
+        full."""
+        known = self._fresh.get(user)
+        if known is None:
+            known = self._old.pop(user, None)
+            if known is None:
+                return None
+            self._fresh[user] = known
+        if known[0] < now:
+            del self._fresh[user]
+            return None
+        return known[1]
+
+    def _keep(self, user: str, registration: Registration, until: float) -> None:
+        if len(self._fresh) >= self._cached_users // 2:
+            self._old = self._fresh
+            self._fresh = {}
+            self._owner = {
+                client: owner for owner, known in self._old.items() for client in _clients(known[1])
+            }
+        self._fresh[user] = (until, registration)
+        for client in _clients(registration):
+            self._owner[client] = user
+
+    # -- reading
+    # -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, users: list[str]) -> list[Registration]:
+        read = _Read()
+        self._reads.add(read)
+        try:
+            sets = await self._client_ids(users)
+            flat = list(chain.from_iterable(sets))
+            values = await self._link.call("MGET", *_field_names(flat)) if flat else []
+        finally:
+            self._reads.discard(read)
+        until = time.monotonic() + self._life_s
+        keep = self.trusted and self._cached_users > 0 and not read.spoiled
+        registrations = []
+        place = 0
+        for user, client_ids in zip(users, sets, strict=True):
+            registration = _registration(client_ids, values, place)
+            place += len(client_ids) * _WIDTH
+            registrations.append(registration)
+            if (
+                keep
+                and all(map(_tracked, client_ids))
+                and not (read.changed and (user in read.changed or not read.changed.isdisjoint(client_ids)))
+            ):
+                self._keep(user, registration, until)
+        return registrations
+
+    async def _client_ids(self, users: list[str]) -> list[list[str]]:
+        link = self._link
+        replies: list[Reply] = [link.call("SMEMBERS", _encoded(f"user:{user}:clients")) for user in users]
+        sets = []
+        failure: StoreDown | None = None
+        for reply in replies:
+            try:
+                sets.append([member.decode("utf-8", _SURROGATE) for member in await reply])
+            except StoreDown as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return sets
+
+
+class _Read:
+    """What changed while a read was under way."""
+
+    __slots__ = ("changed", "spoiled")
+
+    def __init__(self) -> None:
+        self.changed: set[str] = set()
+        self.spoiled = False
+
+
+def _clients(registration: Registration) -> Iterator[str]:
+    yield from registration.left_out
+    for device in registration.devices:
+        yield device.client_id
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", _SURROGATE)
+
+
+def _field_names(client_ids: Iterable[str]) -> list[bytes]:
+    names: list[bytes] = []
+    for client_id in client_ids:
+        start = _encoded(f"client:{client_id}:")
+        names += [start + field for field in _FIELD_BYTES]
+        names.append(_encoded(keys.dead(client_id)))
+    return names
+
+
+_FIELD_BYTES: Final = tuple(field.encode() for field in _FIELDS)
+
+
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+def _tracked(client_id: str) -> bool:
+    """Whether invalidations reach this client: only ids of hex digits are under the prefixes of
+    `tracking.PREFIXES`."""
+    return len(client_id) > 1 and client_id[0] in _HEX and client_id[1] in _HEX
+
+
+def _registration(client_ids: list[str], values: Sequence[bytes | None], place: int) -> Registration:
+    if not client_ids:
+        return NOBODY
+    devices = []
+    left_out = []
+    dead = 0
+    for client_id in client_ids:
+        device = _device(client_id, values, place)
+        place += _WIDTH
+        if isinstance(device, Device):
+            devices.append(device)
+        else:
+            left_out.append(client_id)
+            dead += device == "dead"
+    return Registration(tuple(devices), len(left_out) - dead, dead, tuple(left_out))
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode("utf-8", _SURROGATE) if value else ""
+
+
+def _device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:
+    """The client whose fields begin at `place`, or why there is none: "gone" or "dead"."""
+    exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[place : place + _WIDTH]
+    if exists is None:
+        return "gone"
+    token = _text(pin)
+    if mark is not None and mark.partition(b":")[0] == token_digest(token).encode():
+        return "dead"
+    return Device(
+        client_id,
+        _text(device_type),
+        _text(push_type),
+        token,
+        _text(phone_id),
+        _text(app_id),
+        _synced_ms(last_sync),
+    )
+
+
+def _synced_ms(value: bytes | None) -> int:
+    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is absent or no date."""
+    if not value:
+        return 0
+    try:
+        return int(datetime.fromisoformat(value.decode("ascii")).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0

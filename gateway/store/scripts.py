@@ -1,0 +1,175 @@
+"""The atomic steps of the queue, as Lua: only commands that Redis 6.2 and Valkey both have.
+
+Each script touches keys of one hash tag. What may be repeated after a lost reply (settle, save, cut) gives
+the same end however often it runs; what may not (append) leaves a marker by which the caller finds out.
+"""
+
+from typing import Final
+
+from gateway.store.link import Script
+
+APPEND: Final = Script("""
+-- KEYS: stream, marker, stats, [idempotency]
+-- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, [body digest, ping id,
+idempotency life s] local known = redis.call('GET', KEYS[2]) if known then
+    return {known == 'void' and 'void' or 'done', known}
+end
+if KEYS[4] then
+    local before = redis.call('GET', KEYS[4])
+    if before then
+        local digest, ping = string.match(before, '^(%x+):(%x+)$')
+        return {digest == ARGV[7] and 'repeated' or 'conflict', ping}
+    end
+end
+local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
+local pings, bytes = (tonumber(held[1]) or 0) + ARGV[1], (tonumber(held[2]) or 0) + ARGV[2]
+if pings > tonumber(ARGV[3]) or bytes > tonumber(ARGV[4]) then
+    return {'full', held[1]}
+end
+local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[6], 'n', ARGV[1], 's', ARGV[2])
+redis.call('HINCRBY', KEYS[3], 'pings', ARGV[1])
+redis.call('HINCRBY', KEYS[3], 'bytes', ARGV[2])
+redis.call('SET', KEYS[2], entry, 'EX', ARGV[5])
+if KEYS[4] then
+    redis.call('SET', KEYS[4], ARGV[7] .. ':' .. ARGV[8], 'EX', ARGV[9])
+end
+return {'done', entry}
+""")
+"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is
+full."""
+
+FENCE: Final = Script("""
+-- KEYS: marker; ARGV: marker life s
+local known = redis.call('GET', KEYS[1])
+if known then return known end
+redis.call('SET', KEYS[1], 'void', 'EX', ARGV[1])
+return 'void'
+""")
+"""What became of an append whose reply was lost: the entry, or `void`, after which it can never happen any
+more."""
+
+SETTLE: Final = Script("""
+-- KEYS: stream, stats, progress, later, later bodies, receipts, parked
+-- ARGV: group, entry, now ms, receipt life s, pings, bytes, count of receipt fields f, f x (receipt key,
+field, value, is a counter), --       count of pieces p, p x (name, due ms, body, lane or '', sends), count of
+waiters w, w x (channel, ping, receipt --       key, counter field), count of lanes leaving LATER l, l x
+(lane, sends), count of keys to drop d, d x key redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) if
+redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end if ARGV[5] ~= '0' then
+    redis.call('HINCRBY', KEYS[2], 'pings', -ARGV[5])
+    redis.call('HINCRBY', KEYS[2], 'bytes', -ARGV[6])
+end
+redis.call('DEL', KEYS[3])
+local at = 7
+local size = 0
+for _ = 1, ARGV[at] do
+    local key, field, value = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    if ARGV[at + 4] == '1' then
+        redis.call('HINCRBY', key, field, value)
+    else
+        redis.call('HSET', key, field, value)
+        redis.call('HINCRBY', key, 'size', #value)
+        size = size + #value
+    end
+    redis.call('EXPIRE', key, ARGV[4])
+    redis.call('ZADD', KEYS[6], 'NX', ARGV[3], key)
+    at = at + 4
+end
+at = at + 1
+if size > 0 then redis.call('HINCRBY', KEYS[2], 'receipt_bytes', size) end
+for _ = 1, ARGV[at] do
+    redis.call('ZADD', KEYS[4], ARGV[at + 2], ARGV[at + 1])
+    redis.call('HSET', KEYS[5], ARGV[at + 1], ARGV[at + 3])
+    if ARGV[at + 4] ~= '' then redis.call('HINCRBY', KEYS[7], ARGV[at + 4], ARGV[at + 5]) end
+    at = at + 5
+end
+at = at + 1
+for _ = 1, ARGV[at] do
+    local open = tonumber(redis.call('HGET', ARGV[at + 3], ARGV[at + 4]) or '0')
+    if open <= 0 then redis.call('PUBLISH', ARGV[at + 1], ARGV[at + 2]) end
+    at = at + 4
+end
+at = at + 1
+for _ = 1, ARGV[at] do
+    local left = redis.call('HINCRBY', KEYS[7], ARGV[at + 1], -ARGV[at + 2])
+    if left <= 0 then redis.call('HDEL', KEYS[7], ARGV[at + 1]) end
+    at = at + 2
+end
+at = at + 1
+for _ = 1, ARGV[at] do
+    redis.call('UNLINK', ARGV[at + 1])
+    at = at + 1
+end
+return 1
+""")
+"""Take a finished unit off its stream: its receipts, its sends that come later and its waiters, in one step.
+
+Whoever comes second (a lease that was taken over) changes nothing and gets 0.
+"""
+
+SAVE: Final = Script("""
+-- KEYS: stream, progress; ARGV: group, entry, life s, then field and value pairs
+local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
+if #held == 0 then return 0 end
+for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return 1
+""")
+"""Keep the verdicts that a unit has so far."""
+
+CUT: Final = Script("""
+-- KEYS: broadcasts, progress, pieces, seen phones, receipt, receipts, stats
+-- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, receipt value, count of digests
+d, d x digest, --       pieces if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end if
+(redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end redis.call('HSET', KEYS[2],
+'cursor', ARGV[3]) redis.call('EXPIRE', KEYS[2], ARGV[4]) local first = 9 + ARGV[8] for i = 9, first - 1, 1000
+do
+    redis.call('SADD', KEYS[4], unpack(ARGV, i, math.min(i + 999, first - 1)))
+end
+redis.call('EXPIRE', KEYS[4], ARGV[4])
+redis.call('HSET', KEYS[5], '0+' .. ARGV[2], ARGV[7])
+redis.call('HINCRBY', KEYS[5], 'size', #ARGV[7])
+redis.call('HINCRBY', KEYS[7], 'receipt_bytes', #ARGV[7])
+redis.call('EXPIRE', KEYS[5], ARGV[6])
+redis.call('ZADD', KEYS[6], 'NX', ARGV[5], KEYS[5])
+if ARGV[2] == '0' then redis.call('HINCRBY', KEYS[5], '0:open', 1) end
+for i = first, #ARGV do
+    redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
+    redis.call('HINCRBY', KEYS[5], '0:open', 1)
+end
+return redis.call('XLEN', KEYS[3])
+""")
+"""Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
+
+DUE: Final = Script("""
+-- KEYS: later, later bodies, retries; ARGV: now ms, at most
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, name in ipairs(names) do
+    local body = redis.call('HGET', KEYS[2], name)
+    if body then redis.call('XADD', KEYS[3], '*', 'e', body, 'n', 0, 's', 0) end
+    redis.call('ZREM', KEYS[1], name)
+    redis.call('HDEL', KEYS[2], name)
+end
+return #names
+""")
+"""Put what is due back on a stream."""
+
+TRIM: Final = Script("""
+-- KEYS: receipts, stats; ARGV: oldest ms to keep, bytes to keep, at most
+local dropped = 0
+while dropped < tonumber(ARGV[3]) do
+    local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+    if #oldest == 0 then
+        redis.call('HDEL', KEYS[2], 'receipt_bytes')
+        break
+    end
+    local bytes = tonumber(redis.call('HGET', KEYS[2], 'receipt_bytes') or '0')
+    if tonumber(oldest[2]) >= tonumber(ARGV[1]) and bytes <= tonumber(ARGV[2]) then break end
+    local size = tonumber(redis.call('HGET', oldest[1], 'size') or '0')
+    redis.call('HINCRBY', KEYS[2], 'receipt_bytes', -size)
+    redis.call('UNLINK', oldest[1])
+    redis.call('ZREM', KEYS[1], oldest[1])
+    dropped = dropped + 1
+end
+return dropped
+""")
+"""Drop receipts that are too old, and the oldest where all together are too large."""

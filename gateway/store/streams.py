@@ -1,0 +1,356 @@
+"""The consumer's side of the queue: entries are leased, their verdicts kept, and settled in one step.
+
+A lease is Redis' own: an entry belongs to the consumer that read it (its pending list), stays its own as long
+as it renews, and is taken over when it was silent for `LEASE_S`. A consumer's name survives a restart
+(`gateway id:slot`), so a worker that comes back finds its own entries at once (`resume`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gateway.store import keys, scripts
+from gateway.store.link import Link, Reply, ReplyFault, Word
+from gateway.store.queue import Entry
+from protocols.devices import Device
+from protocols.ping.model import Ping
+
+LEASE_S: Final = 20.0
+"""An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
+RENEW_S: Final = 5.0
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """Sends of one ping that go out together: cut from a broadcast, or due again.
+
+    Attributes:
+        ping: with its id; `users` is empty.
+        devices: looked up when it was cut; of a retry only `clients` is kept, and looked up again.
+        clients: client ids.
+        attempt: how often these sends were tried.
+        first_ms: epoch ms of their first try; 0: never tried.
+        lane: name of the lane in whose share of the backlog they waited; "".
+    """
+
+    ping: Ping
+    devices: tuple[Device, ...] = ()
+    clients: tuple[str, ...] = ()
+    attempt: int = 0
+    first_ms: int = 0
+    lane: str = ""
+
+    def __len__(self) -> int:
+        return len(self.devices) or len(self.clients)
+
+
+class Lease(NamedTuple):
+    """An entry that this consumer holds.
+
+    Attributes:
+        stream: whose entry it is.
+        entry: its id in the stream.
+        payload: an `Entry` (pings, broadcasts) or a `Piece`, packed.
+        pings: counted against the backlog.
+        size: bytes counted against the backlog.
+        again: it was read before, perhaps by another consumer: there may be progress.
+    """
+
+    stream: str
+    entry: str
+    payload: bytes
+    pings: int
+    size: int
+    again: bool
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """The verdicts that a unit has so far, by the places of its plan.
+
+    Attributes:
+        plan: client ids, one tuple a ping, in the order of the places.
+        accepted: bitmap, one bit a place.
+        rest: (place, kind, reason) of each other final verdict.
+    """
+
+    plan: tuple[tuple[str, ...], ...]
+    accepted: bytes
+    rest: tuple[tuple[int, int, str], ...]
+
+
+class Retry(NamedTuple):
+    """A piece that goes on the schedule when its unit is settled."""
+
+    name: str
+    due_ms: int
+    piece: Piece
+    parked_in: str = ""
+    """The lane in whose share it is counted; "" for a retry that a provider asked for."""
+
+
+class ReceiptField(NamedTuple):
+    """A field of a receipt: a value that is set, or a number that is added."""
+
+    key: str
+    field: str
+    value: bytes | int
+
+
+class Waiting(NamedTuple):
+    """A door that waits for a ping of this unit."""
+
+    channel: str
+    ping_id: str
+    key: str
+    field: str
+
+
+class Settlement(NamedTuple):
+    """All that is written when a unit is finished."""
+
+    lease: Lease
+    receipts: Sequence[ReceiptField] = ()
+    retries: Sequence[Retry] = ()
+    waiting: Sequence[Waiting] = ()
+    unparked: Sequence[tuple[str, int]] = ()
+    drop: Sequence[str] = ()
+
+
+decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
+decode_piece: Final = msgspec.msgpack.Decoder(Piece).decode
+encode: Final = msgspec.msgpack.Encoder().encode
+_decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
+decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class Streams:
+    """Reads, keeps and settles entries for one consumer.
+
+    Args:
+        link: for everything that does not block.
+        name: the consumer's name, the same after a restart.
+        receipt_s: how long receipts are kept.
+    """
+
+    def __init__(self, link: Link, name: str, receipt_s: int) -> None:
+        self._link = link
+        self.name = name
+        self._receipt_s = receipt_s
+
+    async def prepare(self) -> None:
+        """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
+        for stream in keys.STREAMS:
+            try:
+                await self._link.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
+            except ReplyFault as error:
+                if not error.message.startswith("BUSYGROUP"):
+                    raise
+
+    async def read(self, reader: Link, streams: Sequence[str], count: int, block_ms: int) -> list[Lease]:
+        """Wait for new entries.
+
+        Args:
+            reader: a link of its own, since nothing else gets through while this waits.
+            count: at most so many of each stream.
+        """
+        words: list[Word] = [
+            "XREADGROUP",
+            "GROUP",
+            keys.GROUP,
+            self.name,
+            "COUNT",
+            count,
+            "BLOCK",
+            block_ms,
+            "STREAMS",
+        ]
+        try:
+            reply = await reader.call(*words, *streams, *(">" for _ in streams))
+        except ReplyFault as error:
+            if not error.message.startswith("NOGROUP"):
+                raise
+            await self.prepare()
+            return []
+        return [
+            lease
+            for stream, entries in reply or ()
+            for lease in _leases(stream.decode(), entries, again=False)
+        ]
+
+    async def resume(self, stream: str, after: str = "0") -> list[Lease]:
+        """Entries that this consumer already held when it ended, from `after` on, a hundred at a time."""
+        words: list[Word] = [
+            "XREADGROUP",
+            "GROUP",
+            keys.GROUP,
+            self.name,
+            "COUNT",
+            100,
+            "STREAMS",
+            stream,
+            after,
+        ]
+        reply = await self._link.call(*words)
+        return _leases(stream, reply[0][1], again=True) if reply else []
+
+    async def take_over(self, stream: str, count: int) -> list[Lease]:
+        """Entries whose consumer did not renew them for `LEASE_S`."""
+        idle_ms = int(LEASE_S * 1000)
+        reply = await self._link.call(
+            "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, "0", "COUNT", count
+        )
+        return _leases(stream, reply[1], again=True)
+
+    async def renew(self, stream: str, entries: Sequence[str]) -> None:
+        """Keep the leases of these entries."""
+        if entries:
+            await self._link.call("XCLAIM", stream, keys.GROUP, self.name, 0, *entries, "JUSTID")
+
+    async def progress(self, lease: Lease) -> Progress | None:
+        """The verdicts that an entry had when its last consumer ended."""
+        value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
+        return _decode_progress(value) if value is not None else None
+
+    async def save(self, lease: Lease, progress: Progress) -> None:
+        """Keep the verdicts so far: after a kill, these sends are not repeated."""
+        await self._link.eval(
+            scripts.SAVE,
+            [lease.stream, keys.progress(lease.stream, lease.entry)],
+            [keys.GROUP, lease.entry, keys.BROADCAST_S, "verdicts", encode(progress)],
+        )
+
+    def settle(self, done: Settlement, now_ms: int, told: Callable[[Reply], None]) -> None:
+        """Take a finished unit off its stream. May be repeated after a lost reply.
+
+        Args:
+            told: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
+        """
+        lease = done.lease
+        words: list[Word] = [keys.GROUP, lease.entry, now_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
+        words += [lease.pings, lease.size, len(done.receipts)]
+        for key, field, value in done.receipts:
+            words += [key, field, value, int(isinstance(value, int))]
+        words.append(len(done.retries))
+        for retry in done.retries:
+            words += [retry.name, retry.due_ms, encode(retry.piece), retry.parked_in, len(retry.piece)]
+        words.append(len(done.waiting))
+        for door in done.waiting:
+            words += door
+        words.append(len(done.unparked))
+        for lane, sends in done.unparked:
+            words += [lane, sends]
+        words += [len(done.drop), *done.drop]
+        names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry)]
+        names += [keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
+        self._link.eval_then(scripts.SETTLE, names, words, told)
+
+    async def put_aside(self, lease: Lease) -> None:
+        """Keep an entry that cannot be read where an operator finds it."""
+        await self._link.call("RPUSH", keys.UNREADABLE, lease.payload)
+        await self._link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)
+
+    # -- upkeep
+    # ------------------------------------------------------------------------------------------------------
+
+    async def call_due(self, now_ms: int, most: int = 100) -> int:
+        """Put pieces whose time has come on the retries stream; their number."""
+        names = [keys.LATER, keys.LATER_BODY, keys.RETRIES]
+        return int(await self._link.eval(scripts.DUE, names, [now_ms, most]))
+
+    async def trim_receipts(self, oldest_ms: int, most_bytes: int) -> int:
+        """Drop receipts over their age or their room; their number."""
+        return int(
+            await self._link.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], [oldest_ms, most_bytes, 500])
+        )
+
+    async def parked(self) -> dict[str, int]:
+        """How many sends each lane has parked."""
+        flat = await self._link.call("HGETALL", keys.PARKED)
+        return {lane.decode(): int(sends) for lane, sends in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def backlog(self) -> tuple[int, float]:
+        """Pings that are accepted and not settled, and the epoch seconds of the oldest entry (0: none)."""
+        count, oldest = await self._link.call("HGET", keys.STATS, "pings"), 0.0
+        for stream in (keys.PINGS, keys.BROADCASTS):
+            first = await self._link.call("XRANGE", stream, "-", "+", "COUNT", 1)
+            if first:
+                at = int(first[0][0].partition(b"-")[0]) / 1000
+                oldest = min(oldest or at, at)
+        return max(int(count or 0), 0), oldest
+
+
+class Cut(NamedTuple):
+    """The next part of a broadcast.
+
+    Attributes:
+        before: the cursor at which it begins, in chunks of users.
+        after: where the next one begins.
+        receipt: what is already known: users and devices left out.
+        phones: digests of the devices chosen here.
+        pieces: the sends.
+    """
+
+    before: int
+    after: int
+    receipt: bytes
+    phones: Sequence[bytes]
+    pieces: Sequence[Piece]
+
+
+class BroadcastStore:
+    """What the cutter of a broadcast reads and writes."""
+
+    def __init__(self, link: Link, receipt_s: int) -> None:
+        self._link = link
+        self._receipt_s = receipt_s
+
+    async def cursor(self, lease: Lease) -> int:
+        """The chunk at which cutting goes on."""
+        return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
+
+    async def users(self, ping_id: str, chunk: int) -> list[str]:
+        """One chunk of the broadcast's users."""
+        value = await self._link.call("HGET", keys.broadcast_users(ping_id), chunk)
+        return decode_users(value) if value is not None else []
+
+    async def seen(self, ping_id: str, phones: Sequence[bytes]) -> list[bool]:
+        """Which of these digests the broadcast already reaches."""
+        if not phones:
+            return []
+        reply: list[Any] = await self._link.call("SMISMEMBER", keys.broadcast_seen(ping_id), *phones)
+        return [bool(known) for known in reply]
+
+    async def waiting_pieces(self) -> int:
+        """Pieces on their stream."""
+        return int(await self._link.call("XLEN", keys.PIECES))
+
+    async def cut(self, lease: Lease, batch: str, ping_id: str, cut: Cut, now_ms: int) -> int:
+        """Put pieces on their stream and advance the cursor in one step.
+
+        Returns:
+            How many pieces wait; -1 where another worker has cut this part.
+        """
+        names = [
+            lease.stream,
+            keys.progress(lease.stream, lease.entry),
+            keys.PIECES,
+            keys.broadcast_seen(ping_id),
+        ]
+        names += [keys.receipt(batch), keys.RECEIPTS, keys.STATS]
+        words: list[Word] = [lease.entry, cut.before, cut.after, keys.BROADCAST_S, now_ms]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, cut.receipt, len(cut.phones), *cut.phones]
+        words += [encode(piece) for piece in cut.pieces]
+        return int(await self._link.eval(scripts.CUT, names, words))
+
+
+def _leases(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
+    """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
+    leases = []
+    for item in entries:
+        if item is None or not item[1]:
+            continue
+        entry, flat = item
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        payload, pings, size = fields[b"e"], int(fields[b"n"]), int(fields[b"s"])
+        leases.append(Lease(stream, entry.decode(), payload, pings, size, again))
+    return leases

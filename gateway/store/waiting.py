@@ -1,0 +1,89 @@
+"""Doors that wait for the end of a ping (`wait=true`), whichever process delivers it.
+
+The ping carries the channel of the process whose door waits; settling its last send publishes the ping's id
+there. One connection a process listens. A message can be missed (a lost connection), so whoever waits also
+looks for itself.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any, Final
+
+from gateway.errors import StoreDown
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.link import Link, Reply
+from gateway.store.receipts import Receipts
+
+LOOK_S: Final = 2.0
+"""How often a waiting door looks for itself."""
+_PROVE_S: Final = 5.0
+
+
+class Waiters:
+    """The doors of this process that wait.
+
+    Args:
+        address: the queue's Redis.
+        receipts: where the outcome stands.
+    """
+
+    def __init__(self, address: Address, receipts: Receipts) -> None:
+        self.channel = keys.done_channel(secrets.token_hex(8))
+        """What goes into `Ping.reply_to`."""
+        self._receipts = receipts
+        self._doors: dict[str, asyncio.Event] = {}
+        self._link = Link(address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._up)
+        self._prover: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        await self._link.open(10.0)
+        self._prover = asyncio.create_task(self._prove(), name="waiters:prove")
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._prover is not None:
+            self._prover.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._prover
+        await self._link.close()
+
+    async def outcome(self, ping_id: str, timeout_s: float) -> dict[str, Any] | None:
+        """The ping's report once it is finished; None: not within `timeout_s`."""
+        event = self._doors.setdefault(ping_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    report = await self._look(ping_id)
+                    if report is not None:
+                        return report
+                    event.clear()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(event.wait(), LOOK_S)
+        except TimeoutError:
+            return None
+        finally:
+            self._doors.pop(ping_id, None)
+
+    async def _look(self, ping_id: str) -> dict[str, Any] | None:
+        try:
+            report = await self._receipts.report(ping_id)
+        except StoreDown:
+            return None
+        return report if report is not None and report["state"] == "done" else None
+
+    def _up(self) -> None:
+        self._link.say("SUBSCRIBE", self.channel)
+
+    def _pushed(self, message: Reply) -> None:
+        if message[0] == b"message":
+            event = self._doors.get(message[2].decode())
+            if event is not None:
+                event.set()
+
+    async def _prove(self) -> None:
+        while True:
+            await asyncio.sleep(_PROVE_S)
+            self._link.post("PING")
