@@ -11,9 +11,9 @@ from typing import Final, Protocol, cast
 
 from gateway.errors import LinkDown
 from gateway.transport.feed import Feed
-from gateway.transport.policy import PROVEN_ANSWERS, LinkFacts
+from gateway.transport.policy import PROVEN, LinkFacts
 from gateway.transport.trouble import describe
-from protocols.http2.client import ClientConnection, Fate, Outcome, State
+from protocols.http2.client import ClientConnection, Outcome, State
 
 # A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each.
 WRITE_BUFFER: Final = 1 << 19
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         machine: the HTTP/2 state.
-        answers: requests answered so far (exact up to PROVEN_ANSWERS, then no longer counted up).
+        successes: requests accepted so far (2xx); no longer counted when there are PROVEN.
         opened_s: when the transport was made.
         fault: why it must not be used at all, if the handshake ended in something else than HTTP/2.
         retired: we ended its use ourselves, through `retire`.
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
             clock: monotonic seconds, the machine's clock.
         """
         self.machine = machine
-        self.answers = 0
+        self.successes = 0
         self.opened_s = 0.0
         self.fault: LinkDown | None = None
         self.retired = False
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         """What the pool's decision looks at."""
         machine = self.machine
         full = self._paused or machine.capacity == 0
-        return LinkFacts(full, self.answers, throttled=machine.limit < machine.limit_peak)
+        return LinkFacts(full, self.successes, throttled=machine.limit < machine.limit_peak)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio. Over TLS the handshake is over: without `h2` there is no speaking to this peer."""
@@ -185,8 +185,8 @@ class Connection(asyncio.Protocol):
             # Else the output has emptied what waited for the peer's window: there is room after all.
 
     def _settle(self, outcomes: list[Outcome]) -> None:
-        if self.answers < PROVEN_ANSWERS:
-            self.answers += sum(outcome.fate is Fate.ANSWERED for outcome in outcomes)
+        if self.successes < PROVEN:
+            self.successes += sum(200 <= outcome.status < 300 for outcome in outcomes)
         if outcomes:
             self._feed.settle(outcomes)
 

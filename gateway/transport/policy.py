@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-# The first answers can come before the SETTINGS that they bring about (APNs lifts its limit of 1 after the
-# first authenticated request), so one answer is not yet a sign that a connection's limit is its real one.
-PROVEN_ANSWERS: Final = 2
+# The first success can come before the SETTINGS that it brings about (APNs lifts its limit of 1 after the
+# first authenticated request), so one is not yet a sign that a connection's limit is its real one. Errors are
+# none at all.
+PROVEN: Final = 2
 
 
 class LinkFacts(NamedTuple):
@@ -14,21 +15,21 @@ class LinkFacts(NamedTuple):
 
     Attributes:
         full: no stream is free, or its transport's buffer is.
-        answers: requests answered so far.
+        successes: requests accepted so far (2xx).
         throttled: the peer allows fewer streams than it once did.
     """
 
     full: bool
-    answers: int
+    successes: int
     throttled: bool
 
 
 def wants_another(waiting: int, links: Iterable[LinkFacts], connections_max: int) -> bool:
     """Whether to open one more connection.
 
-    The first as soon as something waits. Another only when all are full, have been answering, and none of
-    them has had its limit lowered: APNs answers errors with a lower limit, and more connections are no answer
-    to that.
+    The first as soon as something waits. Another only when all are full, have accepted requests, and none
+    of them has had its limit lowered: APNs answers errors with a lower limit, and more connections are no
+    answer to that.
 
     Args:
         waiting: requests that could go out now.
@@ -40,7 +41,7 @@ def wants_another(waiting: int, links: Iterable[LinkFacts], connections_max: int
     count = 0
     for link in links:
         count += 1
-        if not link.full or link.answers < PROVEN_ANSWERS or link.throttled:
+        if not link.full or link.successes < PROVEN or link.throttled:
             return False
     return count < connections_max
 
@@ -67,19 +68,19 @@ class Backoff:
     _ready_s: float = 0.0
 
     def failed(self, now_s: float) -> None:
-        """An attempt failed, or a connection ended without one answer."""
+        """An attempt failed, or a connection ended without one success."""
         self._failures += 1
         self._delay(self._failures, now_s)
 
-    def ended(self, answers: int, lived_s: float, now_s: float) -> None:
+    def ended(self, successes: int, lived_s: float, now_s: float) -> None:
         """A connection ended.
 
         Args:
-            answers: requests it answered.
+            successes: requests it accepted.
             lived_s: from its opening to its end.
             now_s: the clock's reading.
         """
-        if not answers:
+        if not successes:
             self.failed(now_s)
             return
         self._failures = 0

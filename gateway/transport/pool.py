@@ -144,8 +144,8 @@ class Pool:
         """See `connection.Owner`: what it gave back untried goes out elsewhere at once."""
         now_s = self._tuning.clock()
         if connection in self._all:
-            if connection.answers or not connection.retired:
-                self._backoff.ended(connection.answers, now_s - connection.opened_s, now_s)
+            if connection.successes or not connection.retired:
+                self._backoff.ended(connection.successes, now_s - connection.opened_s, now_s)
             machine = connection.machine
             self._feed.link_changed(self.connected, machine.reason if machine.failed else None)
             self.wake()

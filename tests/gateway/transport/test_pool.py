@@ -1,0 +1,389 @@
+"""The pool against a scripted provider on real TLS sockets."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.transport.feed import Endpoint
+from gateway.transport.pool import Pool, Tuning
+from protocols.http2.client import Fate
+from protocols.http2.server import Request
+from tests.support.http2 import OK, status
+from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, deaf_port
+
+QUICK = Tuning(backoff_first_s=0.01, backoff_most_s=0.05)
+MakePool = Callable[..., Pool]
+
+
+@pytest.fixture
+async def make_pool() -> AsyncIterator[MakePool]:
+    pools: list[Pool] = []
+
+    def make(
+        where: Provider | Endpoint,
+        feed: ListFeed,
+        *,
+        connections_max: int = 4,
+        deadline_s: float = 30,
+        tuning: Tuning = QUICK,
+    ) -> Pool:
+        endpoint = where.endpoint() if isinstance(where, Provider) else where
+        pool = Pool(endpoint, feed, connections_max=connections_max, deadline_s=deadline_s, tuning=tuning)
+        pools.append(pool)
+        pool.wake()
+        return pool
+
+    yield make
+    for pool in pools:
+        await pool.close(0)
+        assert (pool.in_flight, pool.connected) == (0, 0)
+
+
+def hold(peer: Peer, one: Request) -> None:
+    """A script that never answers."""
+
+
+async def test_thousands_of_requests_share_one_connection(make_pool: MakePool) -> None:
+    async with Provider(limit=None) as provider:
+        feed = ListFeed(3000)
+        pool = make_pool(provider, feed)
+        await feed.all_settled()
+        assert feed.statuses == [200] * 3000
+        assert sorted(contexts_of(provider.requests)) == list(range(3000))
+        assert len(provider.peers) == pool.connected == 1
+        assert feed.links == [(1, None)]
+
+
+async def test_many_wakes_in_one_turn_make_one_batch(make_pool: MakePool) -> None:
+    async with Provider() as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed)
+        await feed.all_settled()
+        feed.takes.clear()
+        for _ in range(50):
+            feed.add()
+            pool.wake()
+        await feed.all_settled()
+        assert feed.takes[0] == 50
+
+
+async def test_nothing_is_opened_while_nothing_waits(make_pool: MakePool) -> None:
+    async with Provider() as provider:
+        feed = ListFeed()
+        pool = make_pool(provider, feed)
+        pool.wake()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (pool.connected, provider.peers, feed.links) == (0, [], [])
+
+
+async def test_goaway_mid_flight_loses_and_repeats_nothing(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if peer is not provider.peers[0]:
+            answer(peer, one)
+        elif len(peer.requests) == 10:
+            streams = [each.stream_id for each in peer.requests]
+            peer.machine.go_away(streams[3], b'{"reason":"Shutdown"}')
+            for stream in streams[:4]:
+                peer.machine.respond(stream, OK)
+
+    async with Provider(script, limit=100) as provider:
+        feed = ListFeed(10)
+        make_pool(provider, feed)
+        await feed.all_settled()
+        assert feed.statuses == [200] * 10
+        assert [one.fate for one in feed.outcomes] == [Fate.ANSWERED] * 10
+        kept, sent_again = provider.peers[0].requests[:4], provider.peers[1].requests
+        assert sorted(contexts_of(kept) + contexts_of(sent_again)) == list(range(10))
+        assert len(feed.untried) == 6
+        assert feed.errors == []  # an orderly goodbye is no failure
+
+
+async def test_a_goaway_on_every_connection_slows_down_and_still_delivers(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        answer(peer, one)
+        peer.machine.go_away(one.stream_id)
+
+    async with Provider(script, limit=1) as provider:
+        feed = ListFeed(8)
+        make_pool(provider, feed, connections_max=1)
+        await feed.all_settled()
+        assert feed.statuses == [200] * 8
+        assert len(provider.peers) == 8
+
+
+async def test_a_cut_connection_leaves_unknown_what_was_sent_and_the_rest_goes_out_anew(
+    make_pool: MakePool,
+) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if peer is not provider.peers[0]:
+            answer(peer, one)
+        elif len(peer.requests) == 5:
+            peer.cut()
+
+    async with Provider(script, limit=5) as provider:
+        feed = ListFeed(12)
+        make_pool(provider, feed)
+        await feed.all_settled()
+        lost = [one for one in feed.outcomes if one.fate is Fate.UNKNOWN]
+        assert len(lost) + feed.statuses.count(200) == 12
+        assert 0 < len(lost) <= 5
+        assert all(one.reason.startswith("connection lost") for one in lost)
+        assert feed.errors[0].startswith("connection lost")
+
+
+async def test_a_refused_stream_goes_out_again_on_the_same_connection(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if len(provider.requests) <= 3:
+            peer.machine.refuse(one.stream_id)
+        else:
+            answer(peer, one)
+
+    async with Provider(script) as provider:
+        feed = ListFeed(3)
+        make_pool(provider, feed)
+        await feed.all_settled()
+        assert feed.statuses == [200] * 3
+        assert (len(feed.untried), len(provider.peers)) == (3, 1)
+
+
+async def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_without_a_second_connection(
+    make_pool: MakePool,
+) -> None:
+    """Like Apple: 1 until a request was good, many afterwards, few after an error."""
+    async with Provider(limit=1) as provider:
+        feed = ListFeed(20)
+        pool = make_pool(provider, feed)
+
+        async def lift_or_lower(limit: int) -> int:
+            """Change the limit, send as many requests again, and tell the most that were open at a time."""
+            peer = provider.peers[0]
+            peer.machine.limit_streams(limit)
+            peer.flush()
+            facts = pool._all[0].machine
+            await provider.until(lambda: facts.limit == limit)
+            peer.open_most = 0
+            feed.add(20)
+            pool.wake()
+            await feed.all_settled()
+            return peer.open_most
+
+        provider.script = hold
+        await provider.until(lambda: len(provider.requests) == 1)
+        assert (pool.in_flight, feed.waiting()) == (1, 19)
+        provider.script = answer
+        provider.peers[0].machine.limit_streams(20)
+        answer(provider.peers[0], provider.requests[0])
+        provider.peers[0].flush()
+        await feed.all_settled()
+        assert provider.peers[0].open_most == 19
+        assert await lift_or_lower(20) == 20
+        assert await lift_or_lower(2) == 2
+        assert await lift_or_lower(1) == 1
+        assert await lift_or_lower(7) == 7
+        assert (feed.statuses, len(provider.peers)) == ([200] * 100, 1)
+
+
+async def test_full_connections_that_answer_get_company_up_to_the_limit(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if len(peer.requests) <= 4:
+            answer(peer, one)
+
+    async with Provider(script, limit=2) as provider:
+        feed = ListFeed(100)
+        pool = make_pool(provider, feed, connections_max=3)
+        await provider.until(lambda: [len(peer.requests) for peer in provider.peers] == [6, 6, 6])
+        await feed.until(lambda: len(feed.outcomes) == 12)
+        assert (pool.connected, pool.in_flight, feed.waiting()) == (3, 6, 82)
+
+
+async def test_a_low_limit_before_the_first_answers_is_waited_out(make_pool: MakePool) -> None:
+    async with Provider(hold, limit=1) as provider:
+        feed = ListFeed(50)
+        pool = make_pool(provider, feed)
+        await provider.until(lambda: len(provider.requests) == 1)
+        pool.wake()
+        provider.script = answer
+        peer = provider.peers[0]
+        peer.machine.limit_streams(50)
+        peer.machine.respond(peer.requests[0].stream_id, OK)
+        peer.flush()
+        await feed.all_settled()
+        assert (feed.statuses, len(provider.peers)) == ([200] * 50, 1)
+
+
+async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if contexts_of([one]) != [0]:
+            answer(peer, one)
+
+    async with Provider(script) as provider:
+        feed = ListFeed(5)
+        make_pool(provider, feed, deadline_s=0.2)
+        await feed.all_settled()
+        late = feed.outcomes[-1]
+        assert (late.context, late.fate, late.reason) == (0, Fate.UNKNOWN, "deadline")
+        assert len(provider.alive) == 1  # one late answer does not condemn a connection
+
+
+async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if peer is provider.peers[0]:
+            peer.transport.pause_reading()
+        else:
+            answer(peer, one)
+
+    async with Provider(script, limit=1) as provider:
+        feed = ListFeed(4)
+        make_pool(provider, feed, deadline_s=0.3)
+        await feed.all_settled()
+        assert (feed.outcomes[0].fate, feed.outcomes[0].reason) == (Fate.UNKNOWN, "silent peer")
+        assert feed.statuses == [0, 200, 200, 200]
+        assert feed.errors == ["silent peer"]
+
+
+async def test_answers_that_wait_in_the_socket_count_even_if_the_process_stood_still(
+    make_pool: MakePool,
+) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        answer(peer, one)
+        peer.flush()
+        time.sleep(0.5)  # the whole process stands still, well over the deadline
+
+    async with Provider(script) as provider:
+        feed = ListFeed(1)
+        make_pool(provider, feed, deadline_s=0.2)
+        await feed.all_settled()
+        assert feed.statuses == [200]
+
+
+async def test_a_slow_reader_holds_back_requests_and_loses_none(make_pool: MakePool) -> None:
+    async with Provider(limit=None) as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed)
+        await feed.all_settled()
+        provider.peers[0].transport.pause_reading()
+        feed.body = b"x" * 4096
+        feed.add(4000)
+        pool.wake()
+        await feed.until(lambda: len(feed.takes) > 1)
+        await asyncio.sleep(0)
+        assert (feed.waiting(), pool.in_flight) == (2500, 1500)  # 6 MB taken, 64 kB let out by the window
+        provider.peers[0].transport.resume_reading()
+        await feed.all_settled()
+        assert feed.statuses == [200] * 4001
+        assert {one.body_size for one in provider.requests} == {2, 4096}
+
+
+async def test_large_answers_flow_beyond_every_window(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        peer.machine.respond(one.stream_id, status(500), b"y" * 60_000)
+
+    async with Provider(script) as provider:
+        feed = ListFeed(30)
+        make_pool(provider, feed)
+        await feed.all_settled()
+        assert sum(len(one.body) for one in feed.outcomes) == 1_800_000
+
+
+async def test_a_provider_that_comes_back_is_found_again(make_pool: MakePool) -> None:
+    provider = Provider()
+    feed = ListFeed(3)
+    pool = make_pool(provider, feed)
+    await feed.until(lambda: len(feed.errors) >= 4)
+    assert feed.links[0] == (0, "connection refused")
+    assert pool.connected == 0
+    assert feed.waiting() == 3
+    async with provider:
+        await feed.all_settled()
+        assert feed.statuses == [200] * 3
+        assert feed.links[-1] == (1, None)
+        await pool.close(1)
+
+
+async def test_the_back_off_is_kept_however_often_the_feed_wakes(make_pool: MakePool) -> None:
+    provider = Provider()
+    feed = ListFeed(1)
+    pool = make_pool(provider, feed, tuning=Tuning(backoff_first_s=1000, backoff_most_s=1000))
+    await feed.until(lambda: bool(feed.errors))
+    for _ in range(20):
+        pool.wake()
+        await asyncio.sleep(0)
+    assert feed.links == [(0, "connection refused")]
+    provider.sock.close()
+
+
+async def test_renewal_lets_old_requests_end_and_sends_new_ones_anew(make_pool: MakePool) -> None:
+    async with Provider(hold) as old, Provider() as new:
+        feed = ListFeed(2)
+        pool = make_pool(old, feed)
+        await old.until(lambda: len(old.requests) == 2)
+        pool.renew(new.endpoint())
+        feed.add(2)
+        await feed.until(lambda: len(feed.outcomes) == 2)
+        assert contexts_of(new.requests) == [2, 3]
+        for one in old.requests:
+            old.peers[0].machine.respond(one.stream_id, OK)
+        old.peers[0].flush()
+        await feed.all_settled()
+        await old.until(lambda: old.alive == [])
+        assert (feed.statuses, feed.errors) == ([200] * 4, [])
+
+
+async def test_closing_waits_for_answers_within_its_budget(make_pool: MakePool) -> None:
+    async with Provider(hold) as provider:
+        feed = ListFeed(3)
+        pool = make_pool(provider, feed)
+        await provider.until(lambda: len(provider.requests) == 3)
+        feed.add(5)
+        closing = asyncio.create_task(pool.close(30))
+        await asyncio.sleep(0)
+        for one in provider.requests:
+            provider.peers[0].machine.respond(one.stream_id, OK)
+        provider.peers[0].flush()
+        await closing
+        assert feed.statuses == [200] * 3
+        assert (feed.waiting(), pool.in_flight, pool.connected) == (5, 0, 0)
+        pool.wake()
+        await asyncio.sleep(0)
+        assert len(provider.requests) == 3
+
+
+async def test_closing_gives_back_as_unknown_what_has_no_answer(make_pool: MakePool) -> None:
+    async with Provider(hold) as provider:
+        feed = ListFeed(3)
+        pool = make_pool(provider, feed)
+        await provider.until(lambda: len(provider.requests) == 3)
+        await pool.close(0.05)
+        assert [(one.context, one.fate) for one in sorted(feed.outcomes)] == [
+            (0, Fate.UNKNOWN),
+            (1, Fate.UNKNOWN),
+            (2, Fate.UNKNOWN),
+        ]
+        await provider.until(lambda: provider.alive == [])
+
+
+async def test_closing_in_the_middle_of_a_handshake_ends_it(make_pool: MakePool) -> None:
+    async with Provider() as provider:
+        with deaf_port() as port:
+            context = provider.endpoint().ssl
+            feed = ListFeed(1)
+            pool = make_pool(Endpoint("127.0.0.1", port, context, "x"), feed)
+            await asyncio.sleep(0.05)
+            await pool.close(0)
+            assert (feed.links, feed.waiting()) == ([], 1)
+
+
+async def test_the_clear_works_by_prior_knowledge(make_pool: MakePool) -> None:
+    loop = asyncio.get_running_loop()
+    provider = Provider()
+    server = await loop.create_server(lambda: Peer(provider), sock=provider.sock)
+    feed = ListFeed(3)
+    pool = make_pool(Endpoint("127.0.0.1", provider.port, None, "x"), feed)
+    await feed.all_settled()
+    assert feed.statuses == [200] * 3
+    await pool.close(1)
+    await provider.until(lambda: provider.alive == [])
+    server.close()

@@ -1,0 +1,218 @@
+"""A scripted HTTP/2 server on real TLS sockets, and a feed that records what becomes of its requests."""
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, cast
+
+import trustme
+
+from gateway.transport.feed import Endpoint, Send
+from gateway.transport.tls import client_context
+from protocols.http2.client import Fate, Outcome
+from protocols.http2.server import Request, ServerConnection
+from tests.support.http2 import OK, request
+
+Script = Callable[["Peer", Request], None]
+
+
+class Watch:
+    """Lets a test wait until something is true, without sleeping."""
+
+    def __init__(self) -> None:
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    def changed(self) -> None:
+        """Look at what is waited for again."""
+        for condition, future in self._waiters:
+            if not future.done() and condition():
+                future.set_result(None)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for the condition; the test's own time limit ends it."""
+        if condition():
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((condition, future))
+        await future
+
+
+def answer(peer: "Peer", one: Request) -> None:
+    """The script of a provider that accepts everything."""
+    peer.machine.respond(one.stream_id, OK)
+
+
+class Peer(asyncio.Protocol):
+    """One connection at the server."""
+
+    def __init__(self, provider: "Provider") -> None:
+        self.provider = provider
+        self.machine = ServerConnection(streams_limit=provider.limit)
+        self.requests: list[Request] = []
+        self.open_most = 0
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.provider.peers.append(self)
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        for one in self.machine.receive(data):
+            self.requests.append(one)
+            self.open_most = max(self.open_most, self.machine.open_streams)
+            self.provider.requests.append(one)
+            self.provider.script(self, one)
+        self.flush()
+        self.provider.changed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self.provider.changed()
+
+    def flush(self) -> None:
+        """Write what the machine has."""
+        output = self.machine.take_output()
+        if output and not self.transport.is_closing():
+            self.transport.write(output)
+
+    def cut(self) -> None:
+        """Drop the connection without a word."""
+        self.transport.abort()
+
+
+class Provider(Watch):
+    """A listening server. Its script is called for each whole request."""
+
+    def __init__(
+        self,
+        script: Script = answer,
+        *,
+        limit: int | None = 100,
+        alpn: Sequence[str] = ("h2",),
+        client_ca: trustme.CA | None = None,
+    ) -> None:
+        super().__init__()
+        self.script = script
+        self.limit = limit
+        self.ca = trustme.CA()
+        self.peers: list[Peer] = []
+        self.requests: list[Request] = []
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert("127.0.0.1", "localhost").configure_cert(self.context)
+        if alpn:
+            self.context.set_alpn_protocols(list(alpn))
+        if client_ca is not None:
+            client_ca.configure_trust(self.context)
+            self.context.verify_mode = ssl.CERT_REQUIRED
+        self.sock = socket.socket()
+        self.sock.bind(("127.0.0.1", 0))
+        self.port: int = self.sock.getsockname()[1]
+        self._server: asyncio.Server | None = None
+
+    async def listen(self) -> None:
+        """Begin to accept. Before this, connections are refused."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Peer(self), sock=self.sock, ssl=self.context, ssl_shutdown_timeout=0.1
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        for peer in self.peers:
+            peer.cut()
+        await self.until(lambda: all(peer.lost for peer in self.peers))
+        self.sock.close()
+
+    def endpoint(self, trust: trustme.CA | None = None, **options: Any) -> Endpoint:
+        """Its address, with a context that trusts it (or another authority)."""
+        with (trust or self.ca).cert_pem.tempfile() as ca_file:
+            context = client_context(ca_file=ca_file, **options)
+        return Endpoint("127.0.0.1", self.port, context, "push.test")
+
+    @property
+    def alive(self) -> list[Peer]:
+        """Connections that are open."""
+        return [peer for peer in self.peers if not peer.lost]
+
+
+class ListFeed(Watch):
+    """Requests from a list. What comes back untried goes to the front again, as a lane does it."""
+
+    def __init__(self, count: int = 0, body: bytes = b"{}") -> None:
+        super().__init__()
+        self.queue: deque[Send] = deque()
+        self.outcomes: list[Outcome] = []
+        self.untried: list[Outcome] = []
+        self.takes: list[int] = []
+        self.links: list[tuple[int, str | None]] = []
+        self.count = 0
+        self.body = body
+        self.sends: dict[int, Send] = {}
+        self.on_untried: Callable[[], None] = lambda: None
+        self.add(count)
+
+    def add(self, count: int = 1) -> None:
+        """More requests; their contexts count up from 0 and stand in their path."""
+        for _ in range(count):
+            send = (request(token=f"{self.count:064x}"), self.body, self.count)
+            self.sends[self.count] = send
+            self.queue.append(send)
+            self.count += 1
+
+    def waiting(self) -> int:
+        return len(self.queue)
+
+    def take(self, n: int) -> Sequence[Send]:
+        taken = [self.queue.popleft() for _ in range(min(n, len(self.queue)))]
+        self.takes.append(len(taken))
+        return taken
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.fate is Fate.UNTRIED:
+                self.untried.append(outcome)
+                self.queue.appendleft(self.sends[outcome.context])
+            else:
+                self.outcomes.append(outcome)
+        self.changed()
+
+    def link_changed(self, connected: int, error: str | None) -> None:
+        self.links.append((connected, error))
+        self.changed()
+
+    async def all_settled(self) -> None:
+        """Wait until every request has its outcome."""
+        await self.until(lambda: len(self.outcomes) >= self.count)
+
+    @property
+    def statuses(self) -> list[int]:
+        """Statuses in order of the contexts; asserts that each context was settled once."""
+        contexts = [one.context for one in self.outcomes]
+        assert len(set(contexts)) == len(contexts)
+        return [one.status for one in sorted(self.outcomes)]
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors that were told, in order."""
+        return [error for _, error in self.links if error is not None]
+
+
+def contexts_of(requests: Sequence[Request]) -> list[int]:
+    """The contexts that a feed wrote into the paths."""
+    return [int(dict(one.headers)[b":path"].removeprefix(b"/3/device/"), 16) for one in requests]
+
+
+@contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
