@@ -1,9 +1,10 @@
-"""What authorises an APNs provider: a p8 key that signs provider tokens, or a certificate (providers A5, A6).
+"""What authorises an APNs provider: a p8 key that signs provider tokens, or a push certificate.
+
+Apple: "Establishing a token-based connection to APNs", "Establishing a certificate-based connection to APNs".
 
 A provider token is made anew every 50 minutes, at the same instants everywhere and, by deterministic ECDSA
-(RFC 6979),
-with the same bytes: every connection, worker and gateway on one key sends one token without sharing anything.
-Apple wants at least 20 minutes between two tokens, and none older than an hour.
+(RFC 6979), with the same bytes: every connection, worker and gateway on one key sends one token without
+sharing anything. Apple wants at least 20 minutes between two tokens, and none older than an hour.
 """
 
 import re
@@ -28,7 +29,7 @@ BUCKET_S: Final = 3000  # 50 minutes: Apple takes 20 to 60
 LAG_S: Final = 60  # a bucket's token is used a minute late: a clock that is fast makes none of the future
 
 _P256_BYTES: Final = 32
-# Ten characters at Apple (providers A5). Longer ones are taken too: only Apple can say that they are wrong.
+# Ten characters at Apple. Longer ones are taken too: only Apple can say that they are wrong.
 _ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
@@ -110,7 +111,7 @@ def _kind(key: PrivateKeyTypes) -> str:
     return type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
 
 
-# Apple's extensions of a push certificate (providers A6).
+# Apple's extensions of a push certificate.
 _TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
 _ENVIRONMENTS: Final = {
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
@@ -205,7 +206,7 @@ def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, li
 
 
 def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Read what a certificate may push to: Apple's extension, or else the subject's UID (providers A6)."""
+    """Read what a certificate may push to: Apple's extension, or else the subject's UID."""
     try:
         extension = certificate.extensions.get_extension_for_oid(_TOPICS).value
     except x509.ExtensionNotFound:

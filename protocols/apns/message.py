@@ -12,7 +12,7 @@ What the ping holds, and what is sent:
 RhoConnect's keys stay as its apps know them (contract §4): `aps.alert`, `aps.badge`, `aps.sound`,
 `aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` also stands
 beside it. A background notification may hold neither alert, badge nor sound, and priority 10 is an error
-there (providers A3).
+there ("Sending notification requests to APNs", here SEND).
 """
 
 import re
@@ -25,13 +25,13 @@ from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
 from protocols.ping.content import alert_of, expires_ms, is_alert_object, merged
 from protocols.ping.model import Ping
 
-PAYLOAD_BYTES: Final = 4096  # providers A3
+PAYLOAD_BYTES: Final = 4096  # SEND
 VOIP_PAYLOAD_BYTES: Final = 5120
 VOIP_SUFFIX: Final = ".voip"  # a topic with this ending takes VoIP pushes only
 
 Header = tuple[bytes, bytes]
 
-PIN_BYTES: Final = 256  # Apple's tokens have no fixed length (providers A1); the bound keeps a path a path
+PIN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a path a path
 # A bundle id, with the ending of a push type.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.\-_]{1,255}")
 _SHOWN: Final = frozenset({"alert", "badge", "sound"})
@@ -125,7 +125,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         (b"apns-topic", topic.encode()),
         (b"apns-push-type", b"voip" if voip else b"background" if background else b"alert"),
         (b"apns-priority", b"5" if background else _ALERT_PRIORITY[ping.priority]),
-        # 0 means one try and no storage (providers A2), which is what no time to live asks for.
+        # 0 means one try and no storage (SEND), which is what no time to live asks for.
         (b"apns-expiration", b"0" if ping.ttl_s == 0 else b"%d" % (ends_ms // 1000)),
     ]
     collapse_id = ping.collapse_id or ping.id

@@ -1,4 +1,4 @@
-"""What APNs answers, and what it means: Apple's table of reasons as data (providers A7).
+"""What APNs answers, and what it means: Apple's table of reasons as data.
 
 Apple: "Handling notification responses from APNs", "Handling error responses from APNs". Apple advises to
 treat an unknown reason by its status: that is `_BY_CLASS`. 5XX is retried after the setting

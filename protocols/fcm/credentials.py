@@ -1,4 +1,4 @@
-"""What authorises an FCM sender: a service account that is exchanged for access tokens (providers B1).
+"""What authorises an FCM sender: a service account that is exchanged for access tokens.
 
 Google, "Using OAuth 2.0 for server to server applications"; the grant is RFC 7523 §2.1.
 """

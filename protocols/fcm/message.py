@@ -31,7 +31,7 @@ from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.ping.content import Alert, alert_of, expires_ms, has_message, merged, shows, text_of
 from protocols.ping.model import Ping
 
-PAYLOAD_BYTES: Final = 4096  # providers B2
+PAYLOAD_BYTES: Final = 4096  # "About FCM messages"
 COLLAPSE_KEY_BYTES: Final = 64
 NOTIFICATION: Final = "notification"  # fcm.style: FCM shows the message
 DATA: Final = "data"  # fcm.style: the app gets it and shows it itself
@@ -199,8 +199,8 @@ def _android_notification(ping: Ping) -> dict[str, Any]:
 def _sync_key(sources: Sequence[str]) -> str:
     """Name the sync of these sources: of several that wait for an absent phone, one is enough.
 
-    FCM keeps four keys a device (providers B2). A key without the sources' names would lose those that
-    differ.
+    FCM keeps four keys a device ("Collapsible and non-collapsible messages"). A key without the sources'
+    names would lose those that differ.
     """
     key = "sync:" + ",".join(sources)
     if len(key.encode()) <= COLLAPSE_KEY_BYTES:

@@ -1,4 +1,4 @@
-"""What FCM answers, and what it means: Google's table of error codes as data (providers B3).
+"""What FCM answers, and what it means: Google's table of error codes as data.
 
 Google: "FCM error codes", "Scale FCM", "Throttling and quotas". The code of an error is that of its FcmError
 detail; without one it is an error of the API in front of FCM, and says nothing about a device.

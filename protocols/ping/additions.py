@@ -19,8 +19,8 @@ _APNS_REFUSED: Final = frozenset(
     {"topic", "apnstopic", "token", "devicetoken", "target", "authorization", "headers"}
 )
 _HEADERS_REFUSED: Final = frozenset({"authorization", "apnstopic", "topic", "token"})
-# FCM: the targets of a message (providers B2), what stands beside it, the package that is a part of the
-# target.
+# FCM: the targets of a message (REST reference of `projects.messages`), what stands beside it, the package
+# that is a part of the target.
 _FCM_REFUSED: Final[dict[str, frozenset[str]]] = {
     "": frozenset({"token", "topic", "condition", "fid", "target", "name", "authorization", "headers"})
     | {"message", "validateonly"},
@@ -43,7 +43,7 @@ _FCM_OBJECTS: Final = (
     "webpush.data",
 )
 _FCM_DATA: Final = ("data", "android.data", "webpush.data")
-# Data keys that FCM keeps for itself (providers B2).
+# Data keys that FCM keeps for itself (the same reference, `data`).
 _FCM_DATA_RESERVED: Final = re.compile(r"(from|message_type)\Z|google|gcm")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])[A-Z]")
 # Below these keys names are the app's own, or Apple's, and are left as they are.
@@ -125,7 +125,7 @@ def _at(message: dict[str, Any], path: str) -> Any:
 
 
 def _check_data(path: str, data: dict[str, Any]) -> None:
-    """Check a data map: texts only, none of FCM's own names (providers B2)."""
+    """Check a data map: texts only, none of FCM's own names."""
     for key, value in data.items():
         if type(value) is not str:
             raise fields.refused(f"{path}.{key}", "a text", value)

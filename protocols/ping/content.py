@@ -6,7 +6,8 @@ import orjson
 
 from protocols.ping.model import Ping
 
-# Keys that make an object an alert in Apple's shape (providers A4); other objects are the sender's own.
+# Keys that make an object an alert in Apple's shape ("Generating a remote notification"); other objects are
+# the sender's own.
 _ALERT_KEYS: Final = frozenset({"title", "subtitle", "body", "loc-key", "title-loc-key", "subtitle-loc-key"})
 
 

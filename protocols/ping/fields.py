@@ -27,10 +27,8 @@ from typing import Any, Final
 from protocols.errors import InvalidField
 from protocols.ping.model import ALL_SOURCES
 
-COLLAPSE_ID_BYTES: Final = 64  # apns-collapse-id (providers A2)
-TTL_MAX_S: Final = (
-    2_419_200  # four weeks: FCM's longest time to live (providers B2), Apple's is a little longer
-)
+COLLAPSE_ID_BYTES: Final = 64  # of apns-collapse-id (Apple, "Sending notification requests to APNs")
+TTL_MAX_S: Final = 2_419_200  # four weeks: FCM's longest; Apple stores for 30 days
 NUMBER_MAX: Final = 2**31 - 1  # FCM's notification_count is an int32
 DEPTH_MAX: Final = 64  # far from any encoder's own limit (orjson: 254)
 _INT_MIN: Final = -(2**63)

@@ -71,6 +71,8 @@ _KNOWN: Final[dict[str, str]] = {
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
 _BYTE: Final = re.compile(r" \(byte (\d+)\)")
+# A pair, or one that is alone (in the group).
+_SURROGATES: Final = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
 _BOM: Final = b"\xef\xbb\xbf"
 _WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
 
@@ -222,7 +224,8 @@ def _cut_or_surrogate(body: bytes) -> tuple[str, int]:
         json.loads(body)
     except (ValueError, RecursionError):
         return "it ends too early", len(body)
-    return "an escaped surrogate (\\ud800 to \\udfff) without its other half", 0
+    alone = next((match.start() for match in _SURROGATES.finditer(body) if match[1]), 0)
+    return "an escaped surrogate (\\ud800 to \\udfff) without its other half", alone
 
 
 def _place(body: bytes, at: int) -> str:

@@ -1,0 +1,163 @@
+"""Each parameter's rule, row by row (contract §1.2 and §10)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from protocols.errors import InvalidField
+from protocols.ping import fields
+
+
+@pytest.mark.parametrize(
+    ("value", "logins", "understood"),
+    [
+        ("bob", ("bob",), True),
+        ("a,b", ("a,b",), True),  # one user of that name
+        (["a", "b", "a"], ("a", "b"), True),
+        ([["a", "b"]], ("a", "b"), True),  # the seed's Ruby [array_of_users]
+        ([["a", ["b", []]], "c"], ("a", "b", "c"), True),
+        (None, (), True),
+        ("", (), True),
+        ([], (), True),
+        ([""], (), True),
+        (5, (), False),
+        (True, (), False),
+        ({"a": 1}, (), False),
+        (["a", 5, None, {}], ("a",), False),
+    ],
+)
+def test_user_id(value: Any, logins: tuple[str, ...], understood: bool) -> None:
+    assert fields.users(value) == (logins, understood)
+
+
+def test_users_nested_without_end_take_no_stack() -> None:
+    nested: Any = "bob"
+    for _ in range(100_000):
+        nested = [nested]
+    assert fields.users(nested) == (("bob",), True)
+    while type(nested) is list:  # unnest by hand: freeing it in one go is deep too
+        nested = nested[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("Product", ("Product",)),
+        ("Product,Customer", ("Product", "Customer")),
+        (" Product , Customer,,Product ", ("Product", "Customer")),
+        ("all", ("all",)),
+        ("ALL", ("all",)),
+        ("abc", ("abc",)),  # three letters, but not "all"
+        ("Product, All", ("all",)),
+        (["Product", "Customer"], ("Product", "Customer")),
+        ([["Product"], "Customer"], ("Product", "Customer")),
+        (["A,B"], ("A,B",)),  # a list's names are whole
+        (["all", "Product"], ("all",)),
+        ("", ()),
+        ([], ()),
+    ],
+)
+def test_sources(value: Any, names: tuple[str, ...]) -> None:
+    assert fields.sources(value, "sources") == names
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (5, 5), ("5", 5), ("5x", 5), ("x", 0), ("", 0), (" 7", 7), ("+3", 3), ("1_000", 1000), ("1__0", 1),
+        (2.9, 2), ("2.9", 2), (0, 0), (2**31 - 1, 2**31 - 1), ("²", 0), ("٣", 0),
+    ],
+)  # fmt: skip
+def test_badge_as_to_i_reads_it(value: Any, number: int) -> None:
+    assert fields.number(value, "badge") == number
+
+
+def test_an_empty_vibrate_is_none() -> None:
+    assert fields.milliseconds("", "vibrate") is None
+    assert fields.milliseconds("2000", "vibrate") == 2000
+    assert fields.milliseconds(0, "vibrate") == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"),
+    [
+        (True, True), (False, False), ("true", True), ("1", True), ("yes", True), ("on", True), ("x", True),
+        ("false", False), ("FALSE", False), ("0", False), ("no", False), ("off", False), ("", False),
+        (" false ", False), (1, True), (0, False), (0.5, True), (0.0, False),
+    ],
+)  # fmt: skip
+def test_async_and_wait(value: Any, truth: bool) -> None:
+    assert fields.flag(value, "async") is truth
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(0, 0), (60, 60), ("60", 60), (60.0, 60), (2_419_200, 2_419_200)]
+)
+def test_ttl(value: Any, seconds: int) -> None:
+    assert fields.seconds(value, "ttl_s") == seconds
+
+
+def test_priority_and_collapse_id() -> None:
+    assert [fields.priority(word, "priority") for word in ("high", "NORMAL", "")] == ["high", "normal", None]
+    assert fields.collapse_id("a" * 64, "collapse_id") == "a" * 64
+    assert fields.collapse_id("", "collapse_id") is None
+    assert fields.collapse_id("ä" * 32, "collapse_id") == "ä" * 32
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        (fields.sources, 5), (fields.sources, True), (fields.sources, {"a": 1}),
+        (fields.sources, ["a", None]),
+        (fields.number, [1]), (fields.number, {}), (fields.number, True), (fields.number, -1),
+        (fields.number, 2**31), (fields.number, "-1"), (fields.number, "9" * 5000), (fields.number, 1e300),
+        (fields.number, float("inf")), (fields.number, float("nan")),
+        (fields.milliseconds, []), (fields.milliseconds, -5),
+        (fields.seconds, -1), (fields.seconds, 2_419_201), (fields.seconds, "1h"), (fields.seconds, ""),
+        (fields.seconds, 1.5), (fields.seconds, True), (fields.seconds, "9" * 10), (fields.seconds, "٣"),
+        (fields.text, 5), (fields.text, ["x"]), (fields.text, {}),
+        (fields.flag, []), (fields.flag, {}),
+        (fields.priority, "urgent"), (fields.priority, 10), (fields.priority, []),
+        (fields.collapse_id, 5), (fields.collapse_id, "a\nb"), (fields.collapse_id, "a\0"),
+        (fields.collapse_id, " a"), (fields.collapse_id, "a" * 65), (fields.collapse_id, "ä" * 33),
+        (fields.collapse_id, "a\x7f"),
+        (fields.message, 2**64), (fields.message, [{"a": -(2**63) - 1}]),
+        (fields.message, {"a": float("inf")}),
+    ],
+)  # fmt: skip
+def test_the_rest_is_refused_by_name(rule: Callable[[Any, str], Any], value: Any) -> None:
+    with pytest.raises(InvalidField) as refused:
+        rule(value, "this_field")
+    assert refused.value.field == "this_field"
+    assert refused.value.message.startswith("this_field ")
+
+
+@pytest.mark.parametrize(
+    "value", ["text", 0, 5, False, True, 1.5, [], {}, {"title": "a", "body": "b"}, [1, [2]], 2**64 - 1, "\0"]
+)
+def test_any_message_is_passed_as_it_is(value: Any) -> None:
+    assert fields.message(value, "message") == value
+
+
+def test_an_empty_message_is_none() -> None:
+    assert fields.message("", "message") is None
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_nesting_is_bounded_exactly() -> None:
+    # The number itself is one level more than the lists around it.
+    assert fields.message(nested(fields.DEPTH_MAX - 1), "message") is not None
+    with pytest.raises(InvalidField, match="nested deeper than 64 levels"):
+        fields.message(nested(fields.DEPTH_MAX), "message")
+
+
+def test_a_refusal_names_the_kind_and_never_the_value() -> None:
+    with pytest.raises(InvalidField, match=r"^sound must be a text, not an object$"):
+        fields.text({"secret": "value"}, "sound")

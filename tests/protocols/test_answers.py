@@ -1,0 +1,44 @@
+"""What all providers' answers have in common."""
+
+import pytest
+
+from protocols.answers import RETRY_AFTER_MAX_S, reason_or_status, retry_after_s
+
+NOW_S = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+@pytest.mark.parametrize(
+    ("value", "delay_s"),
+    [
+        (b"30", 30.0),
+        (b"0", 0.0),
+        (b" 7 ", 7.0),
+        (b"99999999", RETRY_AFTER_MAX_S),
+        (b"Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        (b"Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        (b"Fri, 14 Nov 2031 22:14:20 GMT", RETRY_AFTER_MAX_S),
+        (b"-5", None),
+        (b"1.5", None),
+        (b"soon", None),
+        (b"", None),
+        (b"\xff\xfe", None),
+        (b"Tue, 99 Nov 2023 22:14:20 GMT", None),
+    ],
+)
+def test_retry_after(value: bytes, delay_s: float | None) -> None:
+    headers = [(b":status", b"503"), (b"retry-after", value)]
+    assert retry_after_s(headers, NOW_S) == delay_s
+
+
+def test_a_date_needs_the_time() -> None:
+    assert retry_after_s([(b"retry-after", b"Tue, 14 Nov 2023 22:14:20 GMT")], None) is None
+    assert retry_after_s([], NOW_S) is None
+
+
+@pytest.mark.parametrize("reason", [None, 5, [], "", "has space", "x" * 65, "5xx", 'a"b', "Grün"])
+def test_what_is_no_name_never_becomes_a_label(reason: object) -> None:
+    assert reason_or_status(reason, 503) == "HTTP 503"
+
+
+def test_a_name_is_kept() -> None:
+    assert reason_or_status("SomethingNew_2", 400) == "SomethingNew_2"

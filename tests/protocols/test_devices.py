@@ -1,0 +1,132 @@
+"""Which devices a ping goes to. PingJob's own specs, as a table, are in test_rhoconnect_specs.py."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.devices import (
+    APNS,
+    FCM,
+    REPEATED,
+    RPS,
+    UNREGISTERED,
+    UNSUPPORTED_PLATFORM,
+    Device,
+    mask,
+    platform_of,
+    select,
+)
+
+
+@pytest.mark.parametrize(
+    ("device_type", "push_type", "platform"),
+    [
+        ("Apple", "", APNS),
+        ("APPLE", "apple", APNS),
+        ("iphone", "", APNS),
+        ("APPLE", "fcm", FCM),
+        ("ANDROID", "fcm", FCM),
+        ("ANDROID", "GCM", FCM),
+        ("ANDROID", "rhoconnect_push", RPS),
+        ("ANDROID", "rhoconnect", RPS),
+        ("WINDOWS", "Rhoconnect_Push", RPS),
+        ("ANDROID", "", ""),
+        ("BLACKBERRY", "", ""),
+        ("wp8", "", ""),
+        ("Apple", "unheard of", ""),
+        ("", "", None),
+        ("", "apple", None),
+    ],
+)
+def test_who_delivers(device_type: str, push_type: str, platform: str | None) -> None:
+    assert platform_of(Device("c", device_type, push_type, "ab")) == platform
+
+
+def apple(client_id: str, pin: str = "", phone: str = "", app: str = "", synced: int = 0) -> Device:
+    return Device(client_id, "Apple", "", pin or client_id, phone, app, synced)
+
+
+def ids(devices: list[Device], seen: set[str] | None = None) -> list[str]:
+    return [chosen.device.client_id for chosen in select(devices, set() if seen is None else seen).chosen]
+
+
+def test_the_last_synced_first_and_the_never_synced_last() -> None:
+    assert ids([apple("never"), apple("old", synced=1), apple("new", synced=9)]) == ["new", "old", "never"]
+
+
+def test_of_one_phone_the_newest_client_is_kept() -> None:
+    selection = select([apple("a", phone="3", synced=1), apple("b", phone="3", synced=2)], set())
+    assert [chosen.device.client_id for chosen in selection.chosen] == ["b"]
+    assert selection.skipped == {REPEATED: 1}
+
+
+def test_two_apps_on_one_phone_both_get_it() -> None:
+    assert len(ids([apple("a", phone="3", app="x"), apple("b", phone="3", app="y")])) == 2
+
+
+def test_phone_and_app_are_not_glued_together() -> None:
+    assert len(ids([apple("a", phone="3", app="3x"), apple("b", phone="33", app="x")])) == 2
+
+
+def test_phones_and_tokens_are_two_lists() -> None:
+    assert len(ids([apple("a", pin="ab", phone="3"), apple("b", pin="ab")])) == 2
+    assert len(ids([apple("a", pin="ab", phone="ab"), apple("b", pin="ab")])) == 2
+
+
+def test_the_app_does_not_tell_tokens_apart() -> None:
+    assert len(ids([apple("a", pin="ab", app="x"), apple("b", pin="ab", app="y")])) == 1
+
+
+def test_what_was_seen_for_one_user_counts_for_the_next() -> None:
+    seen: set[str] = set()
+    assert ids([apple("a", pin="ab")], seen) == ["a"]
+    assert ids([apple("b", pin="ab"), apple("c", pin="cd")], seen) == ["c"]
+
+
+def test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone() -> None:
+    selection = select(
+        [
+            Device("android", "ANDROID", "", "x", "3", "", 9),
+            Device("gone", "", "apple", "y", "3", "", 8),
+            Device("no token", "Apple", "", "", "3", "", 7),
+            apple("old", phone="3", synced=1),
+        ],
+        set(),
+    )
+    assert [chosen.device.client_id for chosen in selection.chosen] == ["old"]
+    assert selection.skipped == {UNSUPPORTED_PLATFORM: 1, UNREGISTERED: 2}
+
+
+def test_no_device_at_all() -> None:
+    assert select([], set()) == ([], {})
+
+
+@given(
+    st.lists(
+        st.builds(
+            Device,
+            client_id=st.text(max_size=3),
+            device_type=st.sampled_from(["", "Apple", "ANDROID"]),
+            push_type=st.sampled_from(["", "apple", "fcm", "gcm", "rhoconnect_push", "other"]),
+            pin=st.sampled_from(["", "a", "b"]),
+            phone_id=st.sampled_from(["", "1", "2"]),
+            app_id=st.sampled_from(["", "x"]),
+            last_sync_ms=st.integers(0, 3),
+        )
+    )
+)
+def test_every_device_is_chosen_or_counted_and_no_place_twice(devices: list[Device]) -> None:
+    seen: set[str] = set()
+    selection = select(devices, seen)
+    assert len(selection.chosen) + sum(selection.skipped.values()) == len(devices)
+    assert len(seen) == len(selection.chosen)
+    places = [(d.phone_id, d.app_id) if d.phone_id else d.pin for d, _ in selection.chosen]
+    assert len(set(places)) == len(places)
+    assert select(devices, seen).chosen == []
+
+
+def test_a_token_is_never_shown_whole() -> None:
+    device = apple("c1", pin="0123456789abcdef" * 4)
+    assert "0123456789abcdef" not in repr(device)
+    assert repr(device) == "Device('c1', 'Apple', pin='0123…(64)')"
+    assert [mask("abcd"), mask("a"), mask("")] == ["a…(4)", "…(1)", ""]
