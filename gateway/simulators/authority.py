@@ -58,9 +58,10 @@ class Authority:
     def client_context(
         self, protocols: Sequence[str] = ("h2",), certificate: ClientCertificate | None = None
     ) -> ssl.SSLContext:
-        """TLS for a client of a simulator."""
+        """TLS for a client of a simulator; no `protocols`: it says nothing of them (no ALPN)."""
         context = ssl.create_default_context(cadata=self.ca_pem.decode())
-        context.set_alpn_protocols(list(protocols))
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
         if certificate is not None:
             with tempfile.NamedTemporaryFile() as file:  # ssl loads keys from files only
                 Path(file.name).write_bytes(certificate.pem)

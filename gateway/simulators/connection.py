@@ -30,10 +30,12 @@ class Stage(Protocol):
 
     Attributes:
         guests: the open connections.
+        closed: no more guests.
         held: answers that are kept back; None: they go out at once.
     """
 
     guests: "set[Guest]"
+    closed: bool
     held: list[Callable[[], None]] | None
 
     def open_session(self, transport: asyncio.Transport) -> Session:
@@ -53,9 +55,11 @@ class Guest(asyncio.Protocol):
         self.stage = stage
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Join the simulator's guests."""
+        """Join the simulator's guests; one whose TLS handshake outlasted the simulator is cut."""
         self.transport = cast(asyncio.Transport, transport)
         self.stage.guests.add(self)
+        if self.stage.closed:
+            self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave them."""

@@ -50,6 +50,7 @@ class Simulator(ABC):
         received: the recording.
         answered: requests answered in accept-all mode.
         guests: the open connections.
+        closed: it was closed.
         held: the answers kept back, where `hold` was called.
     """
 
@@ -61,6 +62,7 @@ class Simulator(ABC):
         self.received = Recording(self.hosting.keep)
         self.answered = 0
         self.guests: set[Guest] = set()
+        self.closed = False
         self.held: list[Callable[[], None]] | None = None
         self._servers: list[asyncio.Server] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -125,6 +127,7 @@ class Simulator(ABC):
 
     async def close(self) -> None:
         """Stop listening, cut all connections, close the file, remove the folder."""
+        self.closed = True
         for server in self._servers:
             server.close()
         self.cut()
