@@ -2,15 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohappyeyeballs import start_connection
 
 from gateway.errors import LinkDown
 from gateway.transport.connection import Connection
-from gateway.transport.feed import Endpoint
+from gateway.transport.feed import Endpoint, Send
 from gateway.transport.trouble import describe
+from protocols.http2.client import ClientConnection, Outcome
 
 # A frozen peer never confirms the end of TLS; the default would wait 30 s for it.
 SSL_SHUTDOWN_S: Final = 1.0
@@ -61,3 +62,47 @@ async def _connect(endpoint: Endpoint) -> socket.socket:
     # The loop's own connect tries one address after the other: a black hole in front would use up the time
     # limit.
     return await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S)
+
+
+async def probe(endpoint: Endpoint, timeout_s: float) -> None:
+    """Find out whether a provider can be reached and speaks HTTP/2, without sending a request.
+
+    Args:
+        endpoint: where to.
+        timeout_s: for all of it.
+
+    Raises:
+        LinkDown: why not, in words fit for a terminal.
+    """
+    loop = asyncio.get_running_loop()
+    nobody = _Nobody()
+
+    def make() -> Connection:
+        machine = ClientConnection(deadline_s=timeout_s, now_s=loop.time())
+        return Connection(machine, nobody, nobody, deadline_s=timeout_s, clock=loop.time)
+
+    connection = await dial(endpoint, make, timeout_s)
+    connection.start()
+    connection.retire("probe")
+    await connection.ended
+
+
+class _Nobody:
+    """A feed without requests and an owner without interest."""
+
+    def waiting(self) -> int:
+        return 0
+
+    def take(self, n: int) -> Sequence[Send]:
+        return ()
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        pass
+
+    def link_changed(self, connected: int, error: str | None) -> None:
+        pass
+
+    def connection_full(self, connection: Connection) -> None:
+        pass
+
+    connection_left = connection_gone = connection_full

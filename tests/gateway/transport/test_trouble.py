@@ -1,0 +1,38 @@
+import socket
+import ssl
+
+import pytest
+
+from gateway.transport.trouble import describe
+
+
+def tls_error() -> ssl.SSLError:
+    """A real one: a client that is fed what is no TLS."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="x")
+    incoming.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with pytest.raises(ssl.SSLError) as caught:
+        client.do_handshake()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "host name not found"),
+        (ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 443)"), "connection refused"),
+        (ConnectionResetError(104, "x"), "connection reset by the peer"),
+        (ConnectionAbortedError("SSL handshake is taking too long"), "connection aborted in the handshake"),
+        (TimeoutError(), "timed out"),
+        (OSError(101, "Network is unreachable"), "network is unreachable"),
+        (OSError("odd"), "OSError"),
+        (ssl.SSLCertVerificationError("odd"), "certificate not trusted: verification failed"),
+        (ValueError("secret"), "ValueError"),
+    ],
+)
+def test_each_trouble_has_its_words(error: BaseException, words: str) -> None:
+    assert describe(error) == words
+
+
+def test_a_tls_error_is_told_by_its_reason() -> None:
+    assert describe(tls_error()) in {"TLS failed: wrong version number", "TLS failed: record layer failure"}
