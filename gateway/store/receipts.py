@@ -39,13 +39,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     Attributes:
         accepted: number of sends that a provider accepted.
-        clients: the client ids of those, for pings small enough to list them.
+        clients: client id and provider of those, for pings small enough to list them.
         rest: the others, with reason; kind `later` means that the send comes again.
         skipped: devices and users left out, by reason.
     """
 
     accepted: int = 0
-    clients: tuple[str, ...] = ()
+    clients: tuple[tuple[str, str], ...] = ()
     rest: tuple[Detail, ...] = ()
     skipped: dict[str, int] = {}
 
@@ -131,8 +131,8 @@ def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:
         counts["accepted"] += record.accepted
         for reason, number in record.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + number
-        for client_id in record.clients:
-            devices[client_id] = {"client_id": client_id, "verdict": "accepted"}
+        for client_id, provider in record.clients:
+            devices[client_id] = {"client_id": client_id, "provider": provider, "verdict": "accepted"}
         for detail in record.rest:
             devices[detail.client_id] = {
                 "client_id": detail.client_id,

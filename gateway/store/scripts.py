@@ -10,8 +10,10 @@ from gateway.store.link import Script
 
 APPEND: Final = Script("""
 -- KEYS: stream, marker, stats, [idempotency]
--- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, [body digest, ping id,
-idempotency life s] local known = redis.call('GET', KEYS[2]) if known then
+-- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry,
+--       [body digest, ping id, idempotency life s]
+local known = redis.call('GET', KEYS[2])
+if known then
     return {known == 'void' and 'void' or 'done', known}
 end
 if KEYS[4] then
@@ -50,11 +52,12 @@ more."""
 
 SETTLE: Final = Script("""
 -- KEYS: stream, stats, progress, later, later bodies, receipts, parked
--- ARGV: group, entry, now ms, receipt life s, pings, bytes, count of receipt fields f, f x (receipt key,
-field, value, is a counter), --       count of pieces p, p x (name, due ms, body, lane or '', sends), count of
-waiters w, w x (channel, ping, receipt --       key, counter field), count of lanes leaving LATER l, l x
-(lane, sends), count of keys to drop d, d x key redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) if
-redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end if ARGV[5] ~= '0' then
+-- ARGV: group, entry, now ms, receipt life s, pings, bytes, then five lists, each begun by its length:
+--       receipt fields (receipt key, field, value, is a counter), pieces (name, due ms, body, lane or '', sends),
+--       waiters (channel, ping, receipt key, counter field), lanes leaving LATER (lane, sends), keys to drop
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
+if ARGV[5] ~= '0' then
     redis.call('HINCRBY', KEYS[2], 'pings', -ARGV[5])
     redis.call('HINCRBY', KEYS[2], 'bytes', -ARGV[6])
 end
@@ -118,11 +121,14 @@ return 1
 
 CUT: Final = Script("""
 -- KEYS: broadcasts, progress, pieces, seen phones, receipt, receipts, stats
--- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, receipt value, count of digests
-d, d x digest, --       pieces if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end if
-(redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end redis.call('HSET', KEYS[2],
-'cursor', ARGV[3]) redis.call('EXPIRE', KEYS[2], ARGV[4]) local first = 9 + ARGV[8] for i = 9, first - 1, 1000
-do
+-- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, receipt value,
+--       digests, begun by their number, then pieces
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
+if (redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end
+redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+local first = 9 + ARGV[8]
+for i = 9, first - 1, 1000 do
     redis.call('SADD', KEYS[4], unpack(ARGV, i, math.min(i + 999, first - 1)))
 end
 redis.call('EXPIRE', KEYS[4], ARGV[4])
