@@ -190,12 +190,10 @@ def settlement(unit: Unit) -> Settlement:
 
 
 def _record(unit: Unit, number: int, first: int, last: int) -> Record:
-    accepted: tuple[str, ...] = ()
+    accepted: tuple[tuple[str, str], ...] = ()
     count = unit.states.count(ACCEPTED, first, last)
     if count and not unit.bulk and count <= _LISTED_MAX:
-        accepted = tuple(
-            unit.chosen[place][0] for place in range(first, last) if unit.states[place] == ACCEPTED
-        )
+        accepted = tuple(unit.chosen[place] for place in range(first, last) if unit.states[place] == ACCEPTED)
     return Record(count, accepted, unit.details(first, last), unit.skipped[number])
 
 
