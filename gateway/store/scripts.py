@@ -54,7 +54,8 @@ SETTLE: Final = Script("""
 -- KEYS: stream, stats, progress, later, later bodies, receipts, parked
 -- ARGV: group, entry, now ms, receipt life s, pings, bytes, then five lists, each begun by its length:
 --       receipt fields (receipt key, field, value, is a counter), pieces (name, due ms, body, lane or '',
---       sends), waiters (channel, ping, receipt key, counter field), lanes leaving LATER (lane, sends), keys to drop
+--       sends), waiters (channel, ping, receipt key, counter field), lanes leaving LATER (lane, sends), keys
+--       to drop
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 if ARGV[5] ~= '0' then
