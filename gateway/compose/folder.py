@@ -64,6 +64,16 @@ class DataFolder:
                 raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
             time.sleep(_POLL_S)
 
+    def probe(self) -> None:
+        """Whether the folder could be used, by this user, now or once it is made.
+
+        Raises:
+            FolderInUse: it cannot be written.
+        """
+        nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise FolderInUse(f"{self.path} cannot be used: {nearest} cannot be written")
+
     def _open(self, name: str) -> int:
         return os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 

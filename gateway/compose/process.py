@@ -43,8 +43,10 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(run, order, settings))
+    except asyncio.CancelledError:
+        return 0  # told to end before the doors were open
     except (BadSetting, CredentialError) as error:
-        _log.error("cannot_start", error=error.message)
+        sys.stderr.write(f"rhopush serve: {error.message}\n")
         return EXIT_SETTINGS
     except RhoPushError as error:
         _log.error("ended", error=error.message)
@@ -64,8 +66,10 @@ def _end_with_supervisor() -> None:
 
 async def _work(run: Run, order: Order, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)  # nothing was accepted yet: nothing to drain
     os.set_blocking(order.status_fd, False)
 
     def beat() -> None:
@@ -73,6 +77,7 @@ async def _work(run: Run, order: Order, settings: Settings) -> None:
         loop.call_later(BEAT_S, beat)
 
     def ready() -> None:
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
         gc.collect()
         gc.freeze()  # what was imported and built stays: later collections need not walk it
         _tell(order.status_fd, READY)

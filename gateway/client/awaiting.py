@@ -1,0 +1,47 @@
+"""The client's HTTP for asyncio programs, imported at the first `aperform`: others need no aiohttp."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+
+from gateway.client.errors import PingError
+from gateway.client.exchange import (
+    ASK_AGAIN_S,
+    Answer,
+    Parameters,
+    Request,
+    ping_request,
+    report_of,
+    report_request,
+)
+
+
+async def deliver(server: str, token: str, timeout_s: float, parameters: Parameters) -> dict[str, Any]:
+    """Send a ping and wait until every device has its verdict; the report.
+
+    Raises:
+        PingError: it was not accepted, or not finished in time.
+    """
+    ping_id: str | None = None
+    try:
+        async with asyncio.timeout(timeout_s), aiohttp.ClientSession(server.rstrip("/") + "/") as session:
+            answer = await _ask(session, ping_request(parameters, token, wait=True))
+            ping_id = answer.ping_id
+            report = report_of(answer)
+            while report is None:
+                await asyncio.sleep(ASK_AGAIN_S)
+                report = report_of(await _ask(session, report_request(ping_id or "", token)))
+            return report
+    except TimeoutError as error:
+        raise PingError([f"not every device has its verdict after {timeout_s:g} s"], ping_id) from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise PingError([f"{server} cannot be reached: {error}"], ping_id) from error
+
+
+async def _ask(session: aiohttp.ClientSession, request: Request) -> Answer:
+    async with session.request(
+        request.method, request.path.removeprefix("/"), headers=request.headers, data=request.body
+    ) as answer:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status, headers, await answer.read())

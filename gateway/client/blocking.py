@@ -1,0 +1,77 @@
+"""The client's HTTP with the standard library alone; any number of threads may use it."""
+
+import time
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from gateway.client.errors import PingError
+from gateway.client.exchange import (
+    ASK_AGAIN_S,
+    Answer,
+    Parameters,
+    Request,
+    accepted,
+    ping_request,
+    report_of,
+    report_request,
+)
+
+_CONNECTIONS: Final[dict[str, type[HTTPConnection]]] = {"http": HTTPConnection, "https": HTTPSConnection}
+
+
+class Client:
+    """A gateway and a token.
+
+    Args:
+        server: the gateway's URL.
+        token: the API token.
+        timeout_s: longest time for one ping, its delivery included where that is waited for.
+    """
+
+    def __init__(self, server: str, token: str, timeout_s: float) -> None:
+        url = urlsplit(server)
+        if url.scheme not in _CONNECTIONS or not url.hostname:
+            raise PingError([f"the server must be an http or https URL, not {server!r}"])
+        self._url, self._token, self._timeout_s = url, token, timeout_s
+
+    def send(self, parameters: Parameters) -> str:
+        """Have a ping made durable; its id.
+
+        Raises:
+            PingError: it was not accepted.
+        """
+        return accepted(self._ask(ping_request(parameters, self._token, wait=False), self._timeout_s))
+
+    def deliver(self, parameters: Parameters) -> dict[str, Any]:
+        """Send a ping and wait until every device has its verdict; the report.
+
+        Raises:
+            PingError: it was not accepted, or not finished in time.
+        """
+        until_s = time.monotonic() + self._timeout_s
+        answer = self._ask(ping_request(parameters, self._token, wait=True), self._timeout_s)
+        ping_id = answer.ping_id or ""
+        report = report_of(answer)
+        while report is None:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                raise PingError([f"not every device has its verdict after {self._timeout_s:g} s"], ping_id)
+            time.sleep(min(ASK_AGAIN_S, left_s))
+            report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, ASK_AGAIN_S)))
+        return report
+
+    def _ask(self, request: Request, timeout_s: float) -> Answer:
+        host, port = self._url.hostname or "", self._url.port
+        connection = _CONNECTIONS[self._url.scheme](host, port, timeout=timeout_s)
+        try:
+            path = self._url.path.rstrip("/") + request.path
+            connection.request(request.method, path, body=request.body, headers=request.headers)
+            answer = connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, headers, answer.read())
+        except (OSError, HTTPException) as error:
+            where = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}"
+            raise PingError([f"{where} cannot be reached: {error or type(error).__name__}"]) from error
+        finally:
+            connection.close()

@@ -1,0 +1,104 @@
+"""What is said to a gateway and how its answers are read, without I/O, for both ways of sending."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from gateway.client.errors import PingError
+
+PING_PATH: Final = "/rc/v1/users/ping"
+ASK_AGAIN_S: Final = 1.0
+"""How often a ping that outlasts the gateway's own wait is asked about."""
+
+Parameters = Mapping[str, Any]
+
+
+class Request(NamedTuple):
+    """One HTTP request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes | None = None
+
+
+class Answer(NamedTuple):
+    """One HTTP answer. The names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ping_id(self) -> str | None:
+        """The id that the gateway gave to the ping."""
+        return self.headers.get("x-ping-id")
+
+
+def ping_request(parameters: Parameters, token: str, *, wait: bool) -> Request:
+    """The ping itself; with `wait` its answer comes with the verdicts."""
+    said = {name: value for name, value in parameters.items() if value is not None}
+    if wait:
+        said["wait"] = True
+    headers = {"Content-Type": "application/json", **_token(token)}
+    if wait:
+        headers["Prefer"] = "return=representation"
+    return Request("POST", PING_PATH, headers, json.dumps(said).encode())
+
+
+def report_request(ping_id: str, token: str) -> Request:
+    """What became of a ping."""
+    return Request("GET", f"/rc/v1/pings/{ping_id}", _token(token))
+
+
+def accepted(answer: Answer) -> str:
+    """The id of a ping that is durable.
+
+    Raises:
+        PingError: it was not accepted.
+    """
+    if answer.status != 200:
+        raise _refusal(answer)
+    return answer.ping_id or ""
+
+
+def report_of(answer: Answer) -> dict[str, Any] | None:
+    """The verdicts of a ping that was waited for; None: the gateway's own wait was over before.
+
+    Raises:
+        PingError: it was not accepted.
+    """
+    if answer.status == 504 and answer.ping_id:
+        return None
+    report = _json(answer)
+    if "devices" in report:
+        return report if report.get("state", "done") == "done" else None
+    raise _refusal(answer)
+
+
+def failures(report: Mapping[str, Any]) -> list[str]:
+    """One text for each device that did not get the ping."""
+    return [
+        f"{device.get('client_id', '?')}: {device.get('reason') or device['verdict']}"
+        for device in report.get("devices", ())
+        if device["verdict"] != "accepted"
+    ]
+
+
+def _refusal(answer: Answer) -> PingError:
+    said = _json(answer).get("error")
+    words = said.get("message") if isinstance(said, dict) else None
+    text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
+    return PingError([text], answer.ping_id, answer.status)
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _token(token: str) -> dict[str, str]:
+    return {"X-RhoConnect-API-TOKEN": token} if token else {}

@@ -1,0 +1,101 @@
+"""`PingJob`: RhoConnect's three calls."""
+
+import importlib
+import os
+from typing import Any, ClassVar, Final
+
+from gateway.client.blocking import Client
+from gateway.client.errors import PingError
+from gateway.client.exchange import failures
+from gateway.settings.secret import Secret
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:9292"
+DEFAULT_TIMEOUT_S: Final = 60.0
+"""Longer than the gateway's own `ping.wait_max_s`, so that the gateway answers first."""
+
+
+class PingJob:
+    """Pings users' devices through a gateway. All methods belong to the class, as RhoConnect's do."""
+
+    _server: ClassVar[str | None] = None
+    _token: ClassVar[Secret | None] = None
+    _redis: ClassVar[Secret | None] = None
+    _timeout_s: ClassVar[float] = DEFAULT_TIMEOUT_S
+
+    @classmethod
+    def configure(
+        cls,
+        *,
+        server: str | None = None,
+        token: str | None = None,
+        redis: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        """Say where pings go; what is left out is as at the start.
+
+        Args:
+            server: the gateway's URL; None: `RHOPUSH_SERVER`, then http://127.0.0.1:9292.
+            token: the API token; None: `API_TOKEN`.
+            redis: address of RhoConnect's Redis: `enqueue` then writes a Resque job there.
+            timeout_s: how long `perform` may take, delivery included.
+        """
+        cls._server = server
+        cls._token = Secret(token) if token else None
+        cls._redis = Secret(redis) if redis else None
+        cls._timeout_s = timeout_s
+
+    @classmethod
+    def perform(cls, **parameters: Any) -> str:
+        """Ping and block until every device has its verdict; the ping's id.
+
+        Raises:
+            PingError: it was not accepted, or not delivered to every device, or not in time.
+        """
+        return _delivered(cls._client().deliver(parameters))
+
+    @classmethod
+    async def aperform(cls, **parameters: Any) -> str:
+        """`perform` for asyncio.
+
+        Raises:
+            PingError: as `perform`.
+        """
+        awaiting = importlib.import_module("gateway.client.awaiting")
+        report = await awaiting.deliver(cls._address(), cls._secret(), cls._timeout_s, parameters)
+        return _delivered(report)
+
+    @classmethod
+    def enqueue(cls, **parameters: Any) -> str | None:
+        """Ping later: returns as soon as the ping is safe.
+
+        Returns:
+            The ping's id; None where it was written as a Resque job, which has none yet.
+
+        Raises:
+            PingError: it was not accepted.
+        """
+        if cls._redis is None:
+            return cls._client().send(parameters)
+        address = importlib.import_module("gateway.store.address").Address.parse(cls._redis)
+        importlib.import_module("gateway.client.resque").push(address, parameters)
+        return None
+
+    @classmethod
+    def _client(cls) -> Client:
+        return Client(cls._address(), cls._secret(), cls._timeout_s)
+
+    @classmethod
+    def _address(cls) -> str:
+        return cls._server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
+
+    @classmethod
+    def _secret(cls) -> str:
+        return cls._token.reveal() if cls._token else os.environ.get("API_TOKEN", "")
+
+
+def _delivered(report: dict[str, Any]) -> str:
+    ping_id = str(report.get("ping_id", ""))
+    errors = failures(report)
+    if errors:
+        raise PingError(errors, ping_id)
+    return ping_id

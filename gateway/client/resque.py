@@ -1,0 +1,57 @@
+"""A ping as a Resque job, written as RhoConnect's `PingJob.enqueue` writes it (contract §3.2).
+
+Imported where a Redis is configured: it brings redis-py along.
+"""
+
+import json
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from gateway.client.errors import PingError
+from gateway.client.exchange import Parameters
+from gateway.store import keys
+from gateway.store.address import Address
+
+JOB_CLASS: Final = "Rhoconnect::PingJob"
+QUEUE: Final = "ping"
+_TIMEOUT_S: Final = 10.0
+
+
+def push(address: Address, parameters: Parameters) -> None:
+    """Append a job to RhoConnect's queue `ping`.
+
+    Raises:
+        PingError: Redis cannot be reached or refuses. A lost reply may hide a job that was appended.
+    """
+    job = json.dumps({"class": JOB_CLASS, "args": [dict(parameters)]})
+    try:
+        with _client(address) as client, client.pipeline(transaction=True) as commands:
+            commands.sadd(keys.RESQUE_QUEUES, QUEUE)
+            commands.rpush(keys.resque_queue(QUEUE), job)
+            commands.execute()
+    except (RedisError, OSError) as error:
+        raise PingError([f"Redis at {address} cannot be reached: {error}"]) from error
+
+
+def _client(address: Address) -> redis.Redis:
+    connection: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
+    connection["retry"] = Retry(NoBackoff(), 0)  # a repeated append is a second ping
+    if address.tls:
+        connection |= {"ssl": True, "ssl_ca_certs": address.ca_file}
+    password = address.password.reveal() if address.password else None
+    options = {**connection, "db": address.db, "username": address.username, "password": password}
+    if address.unix_path is not None:
+        return redis.Redis(unix_socket_path=address.unix_path, **options)
+    if address.sentinels:
+        own = address.sentinel_password.reveal() if address.sentinel_password else None
+        make: Any = Sentinel  # redis-py left its constructor untyped
+        found: redis.Redis = make(
+            address.sentinels, sentinel_kwargs={**connection, "password": own}
+        ).master_for(address.service, **options)
+        return found
+    return redis.Redis(host=address.host, port=address.port, **options)

@@ -1,0 +1,75 @@
+"""Send one ping through a gateway: prints its id, or with --wait what became of it on each device."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.client.blocking import Client
+from gateway.client.exchange import failures
+from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
+from gateway.commands.options import add_settings_arguments, load_settings
+from gateway.errors import BadSetting
+
+_NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout"})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush ping`."""
+    parser.add_argument("--user", dest="user_id", metavar="NAME", nargs="+", action="extend", required=True)
+    parser.add_argument("--message", metavar="TEXT")
+    parser.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
+    parser.add_argument("--badge", type=int, metavar="N")
+    parser.add_argument("--sound", metavar="FILE")
+    parser.add_argument("--vibrate", type=int, metavar="MS")
+    parser.add_argument("--wait", action="store_true", help="until every device has its verdict")
+    parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S")
+    parser.add_argument("--server", metavar="URL", help=f"default: $RHOPUSH_SERVER or {DEFAULT_SERVER}")
+    parser.add_argument("--token", help="default: $API_TOKEN, the settings', or the data folder's")
+    add_settings_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send it; 0 if it was accepted, and with --wait only if every device got it.
+
+    Raises:
+        PingError: it was not accepted, or not finished in time.
+        BadSetting: there is no token.
+    """
+    server = args.server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
+    client = Client(server, args.token or _own_token(args), args.timeout)
+    parameters = {name: value for name, value in vars(args).items() if name not in _NOT_PARAMETERS}
+    if not args.wait:
+        sys.stdout.write(client.send(parameters) + "\n")
+        return 0
+    report = client.deliver(parameters)
+    sys.stdout.write(_table(report))
+    return 1 if failures(report) else 0
+
+
+def _own_token(args: argparse.Namespace) -> str:
+    """The token of the gateway whose settings these are."""
+    settings = load_settings(args)
+    if settings.api_token is not None:
+        return settings.api_token.reveal()
+    file: Path = settings.data_dir / "api_token"
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise BadSetting(
+            f"no API token: give --token or API_TOKEN, or run where {file} is", field="api_token"
+        ) from error
+
+
+def _table(report: dict[str, Any]) -> str:
+    """The ping's id, a line for each device and one for each reason of not being tried."""
+    lines = [f"ping {report['ping_id']}"]
+    lines += [
+        f"  {device['client_id']}  {device['verdict']}  {device.get('reason', '')}".rstrip()
+        for device in report.get("devices", ())
+    ]
+    lines += [f"  skipped {number}: {reason}" for reason, number in report.get("skipped", {}).items()]
+    if len(lines) == 1:
+        lines.append("  no device")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,219 @@
+"""What `rhopush check` looks at. Nothing is sent, and nothing is changed.
+
+Each look gives findings: what is good, what will be trouble one day, what keeps a gateway from serving.
+"""
+
+import asyncio
+import enum
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from gateway.compose.folder import DataFolder
+from gateway.delivery.credentials import read_apns_key, read_service_account
+from gateway.errors import CredentialError, RhoPushError, StoreDown
+from gateway.settings import ApnsSettings, App, FcmSettings, Settings
+from gateway.store.address import Address
+from gateway.store.durability import judge
+from gateway.store.redis import client, facts
+from gateway.transport.tls import client_context
+from gateway.transport.trouble import describe
+from protocols.apns.credentials import Certificate
+from protocols.errors import InputError
+
+EXPIRY_WARNING_S: Final = 30 * 86_400.0
+"""A certificate is renewed by hand at Apple: a month is enough to find somebody who may."""
+
+_CONNECT_S: Final = 5.0
+
+
+class Level(enum.Enum):
+    """How much a finding matters."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    text: str
+
+
+class Provider(NamedTuple):
+    """A server of a provider that some app needs."""
+
+    name: str
+    host: str
+    port: int
+    ca_file: str | None
+    tls: bool = True
+
+
+# Credentials.
+
+
+def check_credentials(settings: Settings) -> list[Finding]:
+    """Every credential that the settings name, once for each app that says something of its own."""
+    findings: list[Finding] = []
+    for name, app in _apps(settings):
+        if not name or app.apns != settings.apns:
+            findings.append(_apns(f"apns{name}", app.apns))
+        if not name or app.fcm != settings.fcm:
+            findings.append(_fcm(f"fcm{name}", app.fcm))
+    return findings
+
+
+def _apps(settings: Settings) -> Iterator[tuple[str, App]]:
+    yield "", App(settings.apns, settings.fcm)
+    for app_id, app in settings.apps.items():
+        yield f" ({app_id})", app
+
+
+def _apns(subject: str, settings: ApnsSettings) -> Finding:
+    if not settings.configured:
+        return Finding(Level.WARNING, subject, "no credential: Apple devices are not served")
+    try:
+        if settings.certificate_file is not None:
+            return _certificate(subject, settings)
+        key = read_apns_key(settings)
+    except CredentialError as error:
+        return Finding(Level.BAD, subject, error.message)
+    if settings.topic is None:
+        return Finding(
+            Level.BAD, subject, "a p8 key serves many apps: apns.topic must name this one's bundle id"
+        )
+    return Finding(Level.GOOD, subject, f"key {key.key_id} of team {key.team_id}, topic {settings.topic}")
+
+
+def _certificate(subject: str, settings: ApnsSettings) -> Finding:
+    path, passphrase = settings.certificate_file, settings.certificate_passphrase
+    try:
+        data = path.read_bytes() if path is not None else b""
+        certificate = Certificate.load(data, passphrase.reveal() if passphrase else None)
+    except OSError as error:
+        return Finding(Level.BAD, subject, f"{path}: {error.strerror}")
+    except InputError as error:
+        return Finding(Level.BAD, subject, f"{path}: {error.message}")
+    topic = settings.topic or next(iter(certificate.topics), None)
+    if topic is None:
+        return Finding(Level.BAD, subject, f"{path} names no topic: set apns.topic")
+    return expiry(subject, f"certificate for {topic}", certificate.expires_s - time.time())
+
+
+def expiry(subject: str, what: str, left_s: float) -> Finding:
+    """How long something is still valid, and whether that is long enough."""
+    days = int(left_s // 86_400)
+    if left_s <= 0:
+        return Finding(Level.BAD, subject, f"{what} has expired")
+    level = Level.WARNING if left_s < EXPIRY_WARNING_S else Level.GOOD
+    return Finding(level, subject, f"{what}, valid for {days} more days")
+
+
+def _fcm(subject: str, settings: FcmSettings) -> Finding:
+    if not settings.configured:
+        return Finding(Level.WARNING, subject, "no credential: Android devices are not served")
+    try:
+        account = read_service_account(settings)
+    except CredentialError as error:
+        return Finding(Level.BAD, subject, error.message)
+    project = settings.project_id or account.project_id
+    if not project:
+        return Finding(Level.BAD, subject, "neither fcm.project_id nor the service account names a project")
+    return Finding(Level.GOOD, subject, f"service account {account.client_email}, project {project}")
+
+
+# Redis.
+
+
+async def check_store(settings: Settings) -> list[Finding]:
+    """The Redis of the registry and that of the queue: who they are, and whether they keep what they must."""
+    if settings.redis is None:
+        return [_embedded(settings)]
+    found = await _redis("redis", Address.parse(settings.redis), settings, queue=settings.queue.redis is None)
+    if settings.queue.redis is not None:
+        found += await _redis("redis (queue)", Address.parse(settings.queue.redis), settings, queue=True)
+    return found
+
+
+def _embedded(settings: Settings) -> Finding:
+    """The embedded store needs a folder that can be written; it runs only while a gateway does."""
+    try:
+        DataFolder(settings.data_dir).probe()
+    except RhoPushError as error:
+        return Finding(Level.BAD, "redis", error.message)
+    return Finding(Level.GOOD, "redis", f"embedded Valkey in {settings.data_dir}")
+
+
+async def _redis(subject: str, address: Address, settings: Settings, *, queue: bool) -> list[Finding]:
+    try:
+        async with client(address, timeout_s=_CONNECT_S) as redis:
+            found = await facts(redis)
+    except StoreDown as error:
+        return [Finding(Level.BAD, subject, f"{address}: {error.message}")]
+    log = {None: "append-only file unknown", True: "append-only file on", False: "append-only file off"}
+    text = f"{address}: {found.product} {found.version}, {log[found.append_only]}, eviction {found.eviction}"
+    findings = [Finding(Level.GOOD, subject, text)]
+    if queue:
+        refused, warned = judge(found, settings.queue.durability)
+        findings += [Finding(Level.BAD, subject, words) for words in refused]
+        findings += [Finding(Level.WARNING, subject, words) for words in warned]
+    return findings
+
+
+# Providers.
+
+
+def providers(settings: Settings) -> list[Provider]:
+    """Every server that the configured credentials lead to, each once."""
+    found: dict[tuple[str, int], Provider] = {}
+    for _, app in _apps(settings):
+        for provider in _servers(app):
+            found.setdefault((provider.host, provider.port), provider)
+    return list(found.values())
+
+
+def _servers(app: App) -> Iterator[Provider]:
+    if app.apns.configured:
+        yield Provider("apns", app.apns.server, app.apns.port, _text(app.apns.ca_file))
+    if app.fcm.configured:
+        yield _server("fcm", app.fcm.endpoint, app.fcm)
+        try:
+            yield _server("fcm tokens", read_service_account(app.fcm).token_uri, app.fcm)
+        except CredentialError:
+            return  # told by `check_credentials`
+
+
+def _server(name: str, address: str, settings: FcmSettings) -> Provider:
+    url = urlsplit(address)
+    tls = url.scheme == "https"
+    return Provider(name, url.hostname or "", url.port or (443 if tls else 80), _text(settings.ca_file), tls)
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+async def check_provider(provider: Provider) -> list[Finding]:
+    """Whether a connection can be made, with TLS and its certificate checked."""
+    subject = f"{provider.name} {provider.host}:{provider.port}"
+    begun_s = time.monotonic()
+    try:
+        context = client_context(ca_file=provider.ca_file) if provider.tls else None
+        async with asyncio.timeout(_CONNECT_S):
+            _, writer = await asyncio.open_connection(provider.host, provider.port, ssl=context)
+    except (OSError, TimeoutError) as error:
+        return [Finding(Level.BAD, subject, describe(error))]
+    except CredentialError as error:
+        return [Finding(Level.BAD, subject, error.message)]
+    session: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
+    writer.transport.abort()
+    spoken = f"{session.version()}" if session else "without TLS"
+    return [
+        Finding(Level.GOOD, subject, f"connected in {(time.monotonic() - begun_s) * 1000:.0f} ms, {spoken}")
+    ]
