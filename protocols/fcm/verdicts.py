@@ -98,7 +98,7 @@ def _is_token(error: _Error, details: Sequence[dict[Any, Any]]) -> bool:
     Any other field at fault means that the payload was wrong, and then nothing is known of the token.
     """
     fields = {
-        violation.get("field")
+        str(violation.get("field"))
         for detail in details
         if detail.get("@type") == _BAD_REQUEST
         for violation in _list(detail.get("fieldViolations"))

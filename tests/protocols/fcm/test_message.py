@@ -1,0 +1,266 @@
+"""What an FCM device is told, row by row, and whether a validating FCM takes it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from protocols.errors import InvalidToken, PayloadTooLarge
+from protocols.fcm.message import Message, Target, compose
+from protocols.fcm.simulated_schema import violations
+from protocols.ping import Ping
+from protocols.ping.additions import fcm as additions
+from tests.protocols.apns.test_message import PINGS
+
+TARGET = Target("my-project", "com.example.app")
+NOW_MS = 1_700_000_000_000
+PIN = "dGVzdA:APA91bEXAMPLE-_" + "x" * 120
+
+
+def told(ping: Ping, target: Target = TARGET) -> dict[str, Any]:
+    message = compose(ping, target, NOW_MS)
+    assert message is not None
+    body = json.loads(message.body(PIN))
+    assert list(body) == ["message"]
+    sent: dict[str, Any] = body["message"]
+    assert sent.pop("token") == PIN
+    assert violations({"message": {"token": PIN, **sent}}) == []
+    return sent
+
+
+ROWS: list[tuple[Ping, dict[str, Any] | None, dict[str, str], str, str | None]] = [
+    # what the ping holds; notification; data; priority; collapse key
+    (Ping(message="hello"), {"body": "hello"}, {"do_sync": "", "alert": "hello"}, "high", None),
+    (
+        Ping(message="hello", badge=5, sound="hello.mp3", vibrate=2000, sources=("A", "B")),
+        {"body": "hello"},
+        {"do_sync": "A,B", "alert": "hello", "badge": "5", "vibrate": "2000", "sound": "hello.mp3"},
+        "high",
+        None,
+    ),
+    (
+        Ping(message="hello", title="T"),
+        {"title": "T", "body": "hello"},
+        {"do_sync": "", "alert": "hello", "title": "T"},
+        "high",
+        None,
+    ),
+    (Ping(title="T"), {"title": "T"}, {"do_sync": "", "title": "T"}, "high", None),
+    (
+        Ping(message={"title": "T", "body": "b"}),
+        {"title": "T", "body": "b"},
+        {"do_sync": "", "alert": "b", "title": "T"},
+        "high",
+        None,
+    ),
+    (
+        Ping(message={"own": 1}),
+        {"body": '{"own":1}'},
+        {"do_sync": "", "alert": '{"own":1}'},
+        "high",
+        None,
+    ),
+    # Apple's catalogue keys say nothing to Android: the app gets them
+    (Ping(message={"loc-key": "K"}), None, {"do_sync": "", "alert": '{"loc-key":"K"}'}, "normal", None),
+    (Ping(message=5), {"body": "5"}, {"do_sync": "", "alert": "5"}, "high", None),
+    (Ping(message="x", priority="normal"), {"body": "x"}, {"do_sync": "", "alert": "x"}, "normal", None),
+    (Ping(message="x", collapse_id="k"), {"body": "x"}, {"do_sync": "", "alert": "x"}, "high", "k"),
+    (Ping(badge=0), None, {"do_sync": "", "badge": "0"}, "normal", None),
+    (Ping(sound="s.mp3"), None, {"do_sync": "", "sound": "s.mp3"}, "normal", None),
+    (Ping(badge=1, sources=("A",)), None, {"do_sync": "A", "badge": "1"}, "normal", None),
+    (Ping(sources=("A",)), None, {"do_sync": "A"}, "normal", "sync:A"),
+    (Ping(sources=("all",)), None, {"do_sync": "all"}, "normal", "sync:all"),
+    (Ping(sources=("A", "B"), vibrate=5), None, {"do_sync": "A,B", "vibrate": "5"}, "normal", "sync:A,B"),
+    (Ping(sources=("A",), collapse_id="k", priority="high"), None, {"do_sync": "A"}, "high", "k"),
+    (Ping(vibrate=5), None, {"do_sync": "", "vibrate": "5"}, "normal", None),
+    (
+        Ping(sources=("A",), fcm=additions({"notification": {"title": "own"}}, "fcm")),
+        {"title": "own"},
+        {"do_sync": "A"},
+        "high",
+        "sync:A",
+    ),
+    (
+        Ping(message="x", fcm=additions({"data": {"k": "v"}, "android": {"collapseKey": "c"}}, "fcm")),
+        {"body": "x"},
+        {"do_sync": "", "alert": "x", "k": "v"},
+        "high",
+        "c",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ping", "notification", "data", "priority", "collapse_key"), ROWS)
+def test_what_the_ping_holds_and_what_is_sent(
+    ping: Ping,
+    notification: dict[str, Any] | None,
+    data: dict[str, str],
+    priority: str,
+    collapse_key: str | None,
+) -> None:
+    sent = told(ping)
+    assert sent.get("notification") == notification
+    assert sent["data"] == data
+    assert sent["android"]["priority"] == priority
+    assert sent["android"].get("collapse_key") == collapse_key
+    assert sent["android"]["restricted_package_name"] == "com.example.app"
+
+
+@pytest.mark.parametrize("ping", [Ping(), Ping(message=""), Ping(message=[]), Ping(apns={"a": 1})])
+def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
+    assert compose(ping, TARGET, NOW_MS) is None
+
+
+def test_android_shows_sound_vibration_count_and_tag() -> None:
+    sent = told(Ping(id="ab" * 16, message="x", badge=5, sound="s.mp3", vibrate=2500))
+    assert sent["android"]["notification"] == {
+        "tag": "ab" * 16,
+        "sound": "s.mp3",
+        "vibrate_timings": ["0s", "2.5s"],
+        "notification_count": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("vibrate", "timings"),
+    [
+        (2000, ["0s", "2s"]),
+        (1, ["0s", "0.001s"]),
+        (25_500, ["0s", "25.5s"]),
+        (10_000, ["0s", "10s"]),
+        (0, None),
+    ],
+)
+def test_vibration_in_seconds(vibrate: int, timings: list[str] | None) -> None:
+    assert (
+        told(Ping(message="x", vibrate=vibrate))["android"]["notification"].get("vibrate_timings") == timings
+    )
+
+
+def test_a_repeat_replaces_by_its_tag() -> None:
+    assert told(Ping(id="i" * 32, message="x", collapse_id="k"))["android"]["notification"]["tag"] == "k"
+    assert told(Ping(id="i" * 32, message="x"))["apns"]["headers"]["apns-collapse-id"] == "i" * 32
+
+
+def test_style_data_leaves_the_showing_to_the_app() -> None:
+    sent = told(Ping(message="x", title="T", badge=1), TARGET._replace(style="data"))
+    assert "notification" not in sent and "notification" not in sent["android"]
+    assert sent["data"] == {"do_sync": "", "alert": "x", "title": "T", "badge": "1"}
+    assert sent["android"]["priority"] == "high"
+
+
+def test_any_package_where_none_is_set() -> None:
+    assert "restricted_package_name" not in told(Ping(message="x"), Target("p"))["android"]
+
+
+def test_time_to_live_is_what_is_left() -> None:
+    def ttl(ping: Ping) -> str:
+        return str(told(ping)["android"]["ttl"])
+
+    assert ttl(Ping(message="x")) == "86400s"
+    assert ttl(Ping(sources=("A",))) == "3600s"
+    assert ttl(Ping(message="x", ttl_s=60, accepted_ms=NOW_MS - 10_000)) == "50s"
+    assert ttl(Ping(message="x", ttl_s=60, accepted_ms=NOW_MS - 59_001)) == "1s"
+    assert ttl(Ping(message="x", ttl_s=60, accepted_ms=NOW_MS - 61_000)) == "0s"
+    assert ttl(Ping(message="x", ttl_s=0)) == "0s"
+
+
+def test_syncs_of_other_sources_do_not_collapse_and_long_keys_are_bounded() -> None:
+    def key(*sources: str) -> str:
+        return str(told(Ping(sources=sources))["android"]["collapse_key"])
+
+    assert key("A") != key("B")
+    long = tuple(f"Source{i}" for i in range(50))
+    assert len(key(*long)) == len("sync:") + 32
+    assert key(*long) == key(*long) != key(*long[1:])
+
+
+@pytest.mark.parametrize(
+    ("ping", "apns"),
+    [
+        (Ping(message="x"), {"headers": {"apns-expiration": "1700086400"}}),
+        (
+            Ping(message="x", badge=1, sound="s", sources=("A",)),
+            {
+                "headers": {"apns-expiration": "1700086400"},
+                "payload": {"aps": {"badge": 1, "sound": "s", "content-available": 1}},
+            },
+        ),
+        (
+            Ping(sources=("A",)),
+            {
+                "headers": {
+                    "apns-expiration": "1700003600",
+                    "apns-priority": "5",
+                    "apns-push-type": "background",
+                },
+                "payload": {"aps": {"content-available": 1}},
+            },
+        ),
+        (Ping(badge=1), {"headers": {"apns-expiration": "1700086400"}, "payload": {"aps": {"badge": 1}}}),
+        (
+            Ping(message="x", ttl_s=0),
+            {"headers": {"apns-expiration": "0"}},
+        ),
+    ],
+)
+def test_what_an_ios_app_that_uses_fcm_gets(ping: Ping, apns: dict[str, Any]) -> None:
+    assert told(ping)["apns"] == apns
+
+
+def test_the_payload_limit_exactly() -> None:
+    # Data and notification both hold the text.
+    around = len(b'{"do_sync":"","alert":""}') + len(b'{"body":""}')
+    longest, odd = divmod(4096 - around, 2)
+    assert compose(Ping(message="x" * longest), TARGET, NOW_MS) is not None
+    with pytest.raises(PayloadTooLarge, match="at most 4096"):
+        compose(Ping(message="x" * (longest + 1)), TARGET, NOW_MS)
+    assert odd == 0
+
+
+def test_options_do_not_count_against_the_limit() -> None:
+    around = len(b'{"do_sync":"","alert":""}')
+    data_only = TARGET._replace(style="data")
+    message = compose(Ping(message="x" * (4096 - around)), data_only, NOW_MS)
+    assert message is not None and len(message.body("t")) > 4096
+
+
+@pytest.fixture
+def message() -> Message:
+    composed = compose(Ping(message="x"), TARGET, NOW_MS)
+    assert composed is not None
+    return composed
+
+
+def test_path_and_headers(message: Message) -> None:
+    assert message.path(PIN) == b"/v1/projects/my-project/messages:send"
+    assert message.headers == [(b"content-type", b"application/json")]
+    odd = compose(Ping(message="x"), Target("example.com:pro/ject"), NOW_MS)
+    assert odd is not None and odd.path(PIN) == b"/v1/projects/example.com:pro%2Fject/messages:send"
+
+
+@pytest.mark.parametrize("pin", ['a"b', "a\\b", 'x","topic":"all', "ä", "a b", "\0", "x" * 4096])
+def test_a_pin_is_a_json_text_whatever_it_holds(message: Message, pin: str) -> None:
+    sent = json.loads(message.body(pin))["message"]
+    assert sent["token"] == pin
+    assert "topic" not in sent
+
+
+@pytest.mark.parametrize("pin", ["", "x" * 4097, "a\ud800"])
+def test_a_pin_that_is_none(message: Message, pin: str) -> None:
+    with pytest.raises(InvalidToken, match="no FCM token"):
+        message.body(pin)
+
+
+def test_what_is_shown_of_a_message(message: Message) -> None:
+    assert repr(message).startswith("<FCM message, notification, ")
+    assert not message.background
+    assert message.expires_ms == NOW_MS + 86_400_000
+
+
+@given(PINGS)
+def test_a_validating_fcm_accepts_whatever_is_composed(ping: Ping) -> None:
+    composed = compose(ping, TARGET, NOW_MS)
+    if composed is not None:
+        assert violations(json.loads(composed.body(PIN))) == []

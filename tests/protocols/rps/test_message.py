@@ -1,0 +1,63 @@
+"""What a legacy device is told (contract §4, §9)."""
+
+import pytest
+
+from protocols.errors import InvalidToken
+from protocols.ping import Ping
+from protocols.rps.message import Message, Target, compose
+
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("ping", "body"),
+    [
+        (
+            Ping(message="hello", badge=5, sound="hello.mp3", vibrate=2000, sources=("A", "B")),
+            b'{"collapseId":5,"data":{"alert":"hello","sound":"hello.mp3","vibrate":"2000","do_sync":["A","B"]}}',
+        ),
+        (Ping(message="hello"), b'{"data":{"alert":"hello"}}'),
+        (Ping(message={"any": ["json", 1]}), b'{"data":{"alert":{"any":["json",1]}}}'),
+        (Ping(message="hello", title="T"), b'{"data":{"alert":"hello","title":"T"}}'),
+        (Ping(sources=("Product",)), b'{"data":{"do_sync":["Product"]}}'),
+        (Ping(sources=("all",), badge=0), b'{"collapseId":0,"data":{"do_sync":["all"]}}'),
+        (Ping(vibrate=0), b'{"data":{"vibrate":"0"}}'),
+        (Ping(sound="s"), b'{"data":{"sound":"s"}}'),
+    ],
+)
+def test_what_the_ping_holds_and_what_is_sent(ping: Ping, body: bytes) -> None:
+    message = compose(ping, Target(), NOW_MS)
+    assert message is not None
+    assert message.body("any") == body
+    assert message.headers == [(b"content-type", b"application/json")]
+
+
+@pytest.mark.parametrize(
+    "ping", [Ping(), Ping(badge=5), Ping(message=""), Ping(apns={"a": 1}, fcm={"b": {}})]
+)
+def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
+    assert compose(ping, Target(), NOW_MS) is None
+
+
+@pytest.fixture
+def message() -> Message:
+    composed = compose(Ping(sources=("A",)), Target(), NOW_MS)
+    assert composed is not None
+    return composed
+
+
+def test_a_pin_is_percent_encoded(message: Message) -> None:
+    assert message.path("6ba7b810-9dad:0cc175b9c0f1") == b"/messageQueue/6ba7b810-9dad:0cc175b9c0f1"
+    assert message.path("../../x?y#z ä\r\n") == b"/messageQueue/..%2F..%2Fx%3Fy%23z%20%C3%A4%0D%0A"
+
+
+@pytest.mark.parametrize("pin", ["", "x" * 513, "a\ud800"])
+def test_a_pin_that_is_none(message: Message, pin: str) -> None:
+    with pytest.raises(InvalidToken, match="no RPS token"):
+        message.path(pin)
+
+
+def test_what_is_shown_of_a_message(message: Message) -> None:
+    assert repr(message) == "<RPS message, 26 bytes>"
+    assert message.background
+    assert message.expires_ms == NOW_MS + 3_600_000
