@@ -109,11 +109,12 @@ class AccessTokens:
         account, problem = self._verify(form.get("assertion", [""])[0], now_s)
         if account is None:
             return _refuse("invalid_grant", problem)
-        token = self._issue(account, now_s)
+        token = self.issue(account, now_s)
         answer = {"access_token": token, "expires_in": max(self.life_s - 1, 0), "token_type": "Bearer"}
         return TokenAnswer(200, orjson.dumps(answer))
 
-    def _issue(self, account: Account, now_s: float) -> str:
+    def issue(self, account: Account, now_s: float) -> str:
+        """Give out an access token without an assertion."""
         if len(self._grants) >= _TOKENS_MAX:
             self._grants.clear()
         self.issued += 1

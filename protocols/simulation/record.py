@@ -123,7 +123,7 @@ Observer = Callable[[Record], None]
 
 def readable(headers: Mapping[str, str]) -> dict[str, str]:
     """Regular headers without pseudo-headers and secrets."""
-    return {name: value for name, value in headers.items() if name[0] != ":" and name not in SECRET_HEADERS}
+    return {name: value for name, value in headers.items() if name[:1] != ":" and name not in SECRET_HEADERS}
 
 
 def source_names(value: Any) -> tuple[str, ...]:

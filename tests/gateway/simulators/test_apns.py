@@ -94,17 +94,19 @@ async def test_silence_answers_all_but_its_own() -> None:
 
 
 async def test_goaway_names_the_last_processed_stream_and_tells_why() -> None:
-    async with ApnsSimulator(ApnsOptions(faults=["goaway=IdleTimeout:after=3"])) as apns:
-        async with connected(apns) as client:
-            token = provider_token(apns.signing_key)
-            await client.send(push(token))
-            await client.capacity(1000)
-            futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(5)]
-            outcomes = await asyncio.gather(*futures)
-            assert [outcome.status for outcome in outcomes] == [200, 200, 0, 0, 0]
-            assert [outcome.fate for outcome in outcomes[2:]] == [Fate.UNTRIED] * 3
-            await client.lost
-            assert "IdleTimeout" in client.machine.reason
+    async with (
+        ApnsSimulator(ApnsOptions(faults=["goaway=IdleTimeout:after=3"])) as apns,
+        connected(apns) as client,
+    ):
+        token = provider_token(apns.signing_key)
+        await client.send(push(token))
+        await client.capacity(1000)
+        futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(5)]
+        outcomes = await asyncio.gather(*futures)
+        assert [outcome.status for outcome in outcomes] == [200, 200, 0, 0, 0]
+        assert [outcome.fate for outcome in outcomes[2:]] == [Fate.UNTRIED] * 3
+        await client.lost
+        assert "IdleTimeout" in client.machine.reason
 
 
 async def test_held_answers_keep_their_order_and_survive_a_goaway() -> None:
@@ -226,10 +228,12 @@ async def test_h2load_finds_everything_accepted_in_accept_all_mode(echo: bool) -
 
 
 async def test_accept_all_can_echo_the_id() -> None:
-    async with ApnsSimulator(hosting=Hosting(accept_all=True, echo_ids=True)) as apns:
-        async with connected(apns) as client:
-            outcome = await client.send(push("x", PIN, (b"apns-id", b"my-id")))
-            assert (outcome.status, outcome.headers[1:]) == (200, ((b"apns-id", b"my-id"),))
+    async with (
+        ApnsSimulator(hosting=Hosting(accept_all=True, echo_ids=True)) as apns,
+        connected(apns) as client,
+    ):
+        outcome = await client.send(push("x", PIN, (b"apns-id", b"my-id")))
+        assert (outcome.status, outcome.headers[1:]) == (200, ((b"apns-id", b"my-id"),))
 
 
 async def test_the_record_file_has_a_line_a_request_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""The record of a push: what shows, and what never does."""
+
+from protocols.simulation.record import Record, Summary, readable, source_names
+
+
+def record(**changes: object) -> Record:
+    fields = {
+        "at_s": 1.0,
+        "provider": "apns",
+        "connection": 1,
+        "token": "0123456789abcdef",
+        "topic": "com.example.app",
+        "status": 200,
+        "reason": "",
+        "headers": {},
+        "payload": {"aps": {"alert": "a secret message"}},
+        **changes,
+    }
+    return Record(**fields)  # type-checked by the test itself
+
+
+def test_a_line_shortens_the_token_and_says_what_the_device_gets() -> None:
+    pushed = record(summary=Summary("hi", 3, "a.mp3", "2000", ("A", "B")))
+    assert pushed.line() == "apns 01234567… 'hi' sync=A,B badge=3 sound=a.mp3 vibrate=2000"
+    assert pushed.accepted
+
+
+def test_a_refusal_says_why() -> None:
+    assert record(status=410, reason="Unregistered").line() == "apns 01234567… 410 Unregistered"
+    assert record(status=0, reason="silence").line() == "apns 01234567… - silence"
+    assert not record(status=410).accepted
+
+
+def test_repr_has_neither_token_nor_payload() -> None:
+    shown = repr(record())
+    assert "0123456789abcdef" not in shown
+    assert "secret" not in shown
+
+
+def test_headers_are_kept_without_secrets_and_pseudo_headers() -> None:
+    headers = {":path": "/3/device/ab", "authorization": "bearer x", "apns-topic": "t"}
+    assert readable(headers) == {"apns-topic": "t"}
+
+
+def test_source_names_of_either_provider() -> None:
+    assert source_names(["A", "B"]) == source_names("A, B") == ("A", "B")
+    assert source_names("") == source_names(None) == source_names(7) == ()
