@@ -127,7 +127,7 @@ def select(devices: Iterable[Device], seen: set[str]) -> Selection:
 def dedupe_key(device: Device) -> str:
     """What a ping reaches only once: a phone (with the app on it), or, where no phone is known, a token.
 
-    No phone id begins with NUL: what follows it is a token, and what stands before it a phone.
+    What follows a NUL at the beginning is a token; any other text begins with a phone's id.
     """
     return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + device.pin
 
@@ -140,8 +140,7 @@ def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
         return UNREGISTERED
     if platform == UNSUPPORTED:
         return UNSUPPORTED_PLATFORM
-    # A key that begins with NUL is a token's; else it is a phone's, with its app.
-    key = f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + device.pin
+    key = dedupe_key(device)
     if key in seen:
         return REPEATED
     seen.add(key)

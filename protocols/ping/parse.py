@@ -211,11 +211,12 @@ def _explain(body: bytes, error: ValueError) -> NoReturn:
 
 
 def _undecodable(body: bytes) -> int:
+    at = 0
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        return error.start
-    return 0
+        at = error.start
+    return at
 
 
 def _cut_or_surrogate(body: bytes) -> tuple[str, int]:

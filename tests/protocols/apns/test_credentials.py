@@ -189,6 +189,14 @@ def test_apples_export() -> None:
         Certificate.load(exported, "other")
 
 
+def test_an_export_without_the_key() -> None:
+    exported = pkcs12.serialize_key_and_certificates(
+        b"push", None, certificate(), None, serialization.NoEncryption()
+    )
+    with pytest.raises(InvalidCredential, match="holds no private key"):
+        Certificate.load(exported)
+
+
 def test_the_topics_of_apples_extension() -> None:
     loaded = Certificate.load(
         as_pem(

@@ -73,6 +73,7 @@ def test_additions_are_merged_object_by_object_and_shared_with_no_one() -> None:
     additions = {"aps": {"badge": 2, "category": "c"}, "n": {"own": {"deep": 1}}}
     result = merged(base, additions)
     assert result == {"aps": {"alert": "a", "badge": 2, "category": "c"}, "n": {"own": {"deep": 1}}}
+    assert merged(base, None) == merged(base, {}) == base
     result["aps"]["badge"] = 9
     result["n"]["own"]["deep"] = 9
     assert base == {"aps": {"alert": "a", "badge": 1}, "n": 1}
