@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import socket
-from typing import Self
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
 
 from aiohttp import web
 
 from gateway.doors.app import make_app
 from gateway.doors.desk import Desk
 from gateway.doors.front import Front
+from gateway.doors.handed import Handed
 from gateway.doors.services import PingQueue, PingWaiters, ReceiptReader, Services, Times
 from gateway.settings import Settings
 
@@ -71,21 +74,25 @@ class Doors:
         await self.close(1.0)
 
 
+def _hand_over(server: web.Server, gone: Callable[[Handed], None], **options: Any) -> Handed:
+    return Handed(server, gone=gone, **options)
+
+
 async def open_doors(services: Services, sock: socket.socket) -> Doors:
     """Open the doors on a bound socket (many processes may share it). It is closed with the doors."""
     desk = Desk(services)
-    runner = web.AppRunner(
-        make_app(desk),
+    runner = web.AppRunner(make_app(desk), handle_signals=False, shutdown_timeout=_CLEANUP_S)
+    await runner.setup()
+    aiohttp_server = runner.server
+    if aiohttp_server is None:
+        raise RuntimeError("aiohttp made no server")
+    handler = partial(
+        _hand_over,
+        aiohttp_server,
         access_log=None,  # it would hold query strings, and those may hold tokens
         keepalive_timeout=services.times.idle_s,
         lingering_time=_LINGER_S,
-        handle_signals=False,
-        shutdown_timeout=_CLEANUP_S,
     )
-    await runner.setup()
-    handler = runner.server
-    if handler is None:
-        raise RuntimeError("aiohttp made no server")
     front = Front(services, desk.intake, handler)
     sock.setblocking(False)
     server = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=_BACKLOG)

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import orjson
+from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway.errors import (
     ApiTokenRefused,
@@ -126,6 +128,11 @@ def of_failure() -> Answer:
     """500 for what should not happen. The log has the reason."""
     about = {"code": "internal", "message": "internal server error", "field": None}
     return of_json({"error": about}, status=500)
+
+
+def response(answer: Answer) -> web.Response:
+    """An answer as aiohttp sends it."""
+    return web.Response(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
 
 
 def wire(answer: Answer, date: str, *, close: bool) -> bytes:

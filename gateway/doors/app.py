@@ -1,11 +1,13 @@
 """The aiohttp application: the table of routes, and one place where errors become answers."""
 
+from urllib.parse import unquote
+
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from gateway.doors import answers
 from gateway.doors.desk import Desk
-from gateway.doors.requests import answering, response
+from gateway.doors.requests import answering
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
 
@@ -16,10 +18,11 @@ def make_app(desk: Desk) -> web.Application:
     app = web.Application(middlewares=[_errors_of(desk)], client_max_size=0)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
+        path = unquote(route.path)  # the router compares decoded paths
         if route.method == hdrs.METH_GET:
-            app.router.add_get(route.path, handler)
+            app.router.add_get(path, handler)
         else:
-            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(route.method, path, handler)
     app.on_response_prepare.append(_without_server)
     return app
 
@@ -46,7 +49,7 @@ def _errors_of(desk: Desk) -> Middleware:
             except RhoPushError as refused:
                 desk.services.metrics.pings_refused(refused.label).inc()
                 error = refused
-            answer = response(answers.of_error(error))
+            answer = answers.response(answers.of_error(error))
             if error.status in (408, 413):  # the rest of the body is not read
                 answer.force_close()
             return answer

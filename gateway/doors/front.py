@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer
-from gateway.doors.handed import AiohttpHandler, Handed
+from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
 from gateway.doors.services import Services, Times
@@ -27,7 +27,9 @@ from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
 _SLOTS_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
-_TICK_S: Final = 1.0
+HandedMaker = Callable[[Callable[[Handed], None]], Handed]
+"""Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
+
 _IDLE, _HEAD, _BODY = 0, 1, 2  # what a connection waits for
 
 
@@ -74,7 +76,7 @@ class Front:
         handler: makes aiohttp's protocol for a connection that is handed over.
     """
 
-    def __init__(self, services: Services, intake: Intake, handler: Callable[[], AiohttpHandler]) -> None:
+    def __init__(self, services: Services, intake: Intake, handler: HandedMaker) -> None:
         self.services = services
         self.intake = intake
         self.queue = services.queue
@@ -100,7 +102,7 @@ class Front:
         self.heads = Heads(self.services.settings.limits.body_bytes)
 
     def tick(self) -> None:
-        """Each second: a new Date, the count of pings, and an end for whoever takes too long."""
+        """Each `Times.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
         self.ticks += 1
         self.date = formatdate(self.services.now(), usegmt=True)
         empty = answers.wire(answers.accepted(""), self.date, close=False)
@@ -110,7 +112,7 @@ class Front:
         for connection in tuple(self.connections):
             if isinstance(connection, Connection):  # aiohttp watches the others
                 connection.watch(self.ticks, self.services.times)
-        self._timer = self.loop.call_later(_TICK_S, self.tick)
+        self._timer = self.loop.call_later(self.services.times.tick_s, self.tick)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what must wait (a token that nobody asked about yet) beside the protocol."""
@@ -398,7 +400,7 @@ class Connection(asyncio.Protocol):
         transport, data = self._transport, bytes(self._rest or b"")
         self._gone = True
         self._rest = None
-        handed = Handed(self.front.handler(), self.front.forget)
+        handed = self.front.handler(self.front.forget)
         self.front.connections.add(handed)
         self.front.connections.discard(self)
         transport.set_protocol(handed)
@@ -420,7 +422,7 @@ class Connection(asyncio.Protocol):
         """End a connection that waits for its client too long; only a late body has an answer (408)."""
         if self._slots or self._handing:
             return  # it waits for us
-        waited_s = (ticks - self._since) * _TICK_S
+        waited_s = (ticks - self._since) * times.tick_s
         if self._stage == _BODY:
             if waited_s > times.body_s + self._need / times.body_bytes_per_s:
                 late = answers.of_error(TooSlow(LATE))

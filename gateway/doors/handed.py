@@ -1,117 +1,113 @@
-"""A connection in aiohttp's hands, with the one thing that aiohttp does not do: answer a half-closed client.
+"""A connection in aiohttp's hands, with what its own handler does not do.
 
-aiohttp's handler lets the transport close at the client's end of stream, with requests still unanswered. Here
-the connection stays open until what the client sent whole is answered.
+- A half-closed client is answered: aiohttp lets the transport close at the client's end of stream, with
+  requests still unanswered. Here it stays open until what the client sent whole is answered.
+- What is no HTTP is refused in our words, without an echo: aiohttp's answer and its log quote the bytes around
+  the fault, and those may be a token.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
-_GRACE_S: Final = 0.1
+import structlog
+from aiohttp import web
+
+from gateway.doors import answers
+from gateway.errors import InputError
+
+_GRACE_S: Final = 0.05
 """After the end of the stream: what was sent whole is with the handler, and begun long before."""
+_log = structlog.get_logger("doors")
 
 
-class AiohttpHandler(Protocol):
-    """What is needed of `aiohttp.web.RequestHandler`."""
+class MalformedRequest(InputError):
+    """What was sent is no HTTP/1.1 request."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """As `asyncio.Protocol`."""
-
-    def data_received(self, data: bytes) -> None:
-        """As `asyncio.Protocol`."""
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """As `asyncio.Protocol`."""
-
-    def pause_writing(self) -> None:
-        """As `asyncio.Protocol`."""
-
-    def resume_writing(self) -> None:
-        """As `asyncio.Protocol`."""
+    code = "malformed_request"
+    label = "malformed_request"
 
 
-class Handed(asyncio.Protocol):
-    """Passes a transport's calls on to aiohttp's handler.
+class Handed(web.RequestHandler):
+    """aiohttp's protocol for one connection.
 
     Args:
-        handler: aiohttp's protocol.
+        server: aiohttp's server, which counts its connections.
         gone: called once, when the connection is lost.
+        options: `web.RequestHandler`'s own.
     """
 
-    def __init__(self, handler: AiohttpHandler, gone: Callable[["Handed"], None]) -> None:
-        self._handler = handler
+    def __init__(self, server: web.Server, *, gone: Callable[["Handed"], None], **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._gone = gone
-        self._busy = 0
-        self._reading = 0
-        self._eof = False  # the client sends no more
-        self._ended = False  # no request will be begun any more
+        self._in_work = 0
+        self._in_body = 0
+        self._half_closed = False  # the client sends no more
+        self._last = False  # no request will be begun any more
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport over."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._handler.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on."""
-        self._handler.data_received(data)
-
-    def pause_writing(self) -> None:
-        """Pass on."""
-        self._handler.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Pass on."""
-        self._handler.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the handler, which cancels what it does for this client."""
-        self._ended = False
-        self._handler.connection_lost(exc)
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel what is done for this client, as aiohttp does."""
+        self._last = False
+        super().connection_lost(exc)
         self._gone(self)
 
-    def eof_received(self) -> bool:
-        """Keep the transport for answers that are still owed."""
-        self._eof = True
+    def eof_received(self) -> Any:
+        """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""
+        self._half_closed = True
         self.drain()
         return True
 
     def drain(self) -> None:
         """Close the connection as soon as nothing is owed."""
-        self._ended = True
+        self._last = True
         asyncio.get_running_loop().call_later(_GRACE_S, self._close_if_idle)
 
     def abort(self) -> None:
         """Drop the connection."""
-        self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
         """Around the work for one request."""
-        self._busy += 1
+        self._in_work += 1
         try:
             yield
         finally:
-            self._busy -= 1
-            if self._ended and not self._busy:
+            self._in_work -= 1
+            if self._last and not self._in_work:
                 asyncio.get_running_loop().call_later(_GRACE_S, self._close_if_idle)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Around waiting for a body: after the end of the stream the rest of it cannot come."""
-        self._reading += 1
+        self._in_body += 1
         try:
             yield
         finally:
-            self._reading -= 1
+            self._in_body -= 1
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP (400), or a failure of ours (500), and close the connection."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun already")
+        if status == 400:
+            answer = answers.of_error(MalformedRequest("this is no HTTP/1.1 request"))
+        else:
+            _log.error("request failed", method=request.method, path=request.path, exc_info=exc)
+            answer = answers.of_failure()
+        found = answers.response(answer)
+        found.headers["Server"] = "rhopush"  # no more than that; `app` leaves it out where it can
+        found.force_close()
+        return found
 
     def _close_if_idle(self) -> None:
-        if self._ended and (not self._busy or (self._eof and self._reading)):
-            self._transport.close()
-
-
-def handed(transport: Any) -> Handed | None:
-    """The `Handed` that a request's transport belongs to, if it came through the front."""
-    protocol = None if transport is None else transport.get_protocol()
-    return protocol if isinstance(protocol, Handed) else None
+        if self._last and self.transport and (not self._in_work or (self._half_closed and self._in_body)):
+            self.transport.close()

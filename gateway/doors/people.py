@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.doors import answers
 from gateway.doors.desk import Desk
-from gateway.doors.requests import parameters, response, text_of, text_response
+from gateway.doors.requests import parameters, text_of, text_response
 from gateway.errors import ApiTokenRefused, LoginRefused, NotFound
 from gateway.store.accounts import User
 from protocols.errors import InvalidField
@@ -147,4 +147,4 @@ def _instant(text: str) -> str:
 
 def _array(value: list[Any]) -> web.Response:
     """JSON in RhoConnect's manner: called HTML (contract §2)."""
-    return response(answers.Answer(200, answers.RHOCONNECT_HEADERS, answers.encode(value)))
+    return answers.response(answers.Answer(200, answers.RHOCONNECT_HEADERS, answers.encode(value)))

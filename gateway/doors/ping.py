@@ -9,15 +9,7 @@ from aiohttp import web
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
 from gateway.doors.desk import Desk
-from gateway.doors.requests import (
-    API_HEADER,
-    form_body,
-    is_json,
-    json_response,
-    parameters,
-    read_body,
-    response,
-)
+from gateway.doors.requests import API_HEADER, form_body, is_json, json_response, parameters, read_body
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
 from gateway.store.receipts import joined_errors
@@ -58,9 +50,9 @@ class PingRoutes:
         outcome = await settled
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
-            return response(answers.of_error(outcome, ping_id))
+            return answers.response(answers.of_error(outcome, ping_id))
         desk.intake.accepted += 1
-        return response(await self._tell(request, submission, outcome))
+        return answers.response(await self._tell(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:
         """What became of a ping."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any, Final
@@ -10,11 +9,10 @@ from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import ClientError, web
-from multidict import CIMultiDict
 
 from gateway.doors import answers
-from gateway.doors.answers import Answer
-from gateway.doors.handed import handed
+from gateway.doors.answers import response
+from gateway.doors.handed import Handed
 from gateway.doors.intake import LATE
 from gateway.doors.services import Services
 from gateway.errors import TooSlow
@@ -25,11 +23,6 @@ API_HEADER: Final = "X-RhoConnect-API-TOKEN"
 _FORMS: Final = ("", "application/x-www-form-urlencoded")
 _MULTIPART: Final = "multipart/form-data"
 _decode: Final = msgspec.json.Decoder().decode
-
-
-def response(answer: Answer) -> web.Response:
-    """An answer as aiohttp sends it."""
-    return web.Response(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
 
 
 async def read_body(request: web.Request, services: Services) -> bytes:
@@ -68,19 +61,14 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def _reading(request: web.Request) -> contextlib.AbstractContextManager[None]:
-    connection = handed(request.transport)
-    return contextlib.nullcontext() if connection is None else connection.reading()
+    protocol = request.protocol
+    return protocol.reading() if isinstance(protocol, Handed) else contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def answering(request: web.Request) -> Iterator[None]:
+def answering(request: web.Request) -> contextlib.AbstractContextManager[None]:
     """Around the work for a request: a half-closed client waits for it."""
-    connection = handed(request.transport)
-    if connection is None:
-        yield
-        return
-    with connection.answering():
-        yield
+    protocol = request.protocol
+    return protocol.answering() if isinstance(protocol, Handed) else contextlib.nullcontext()
 
 
 def is_json(request: web.Request) -> bool:

@@ -57,12 +57,14 @@ class Times:
         idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so
         that
             they close first and never meet a connection that closes under their request.
+        tick_s: how often all that is looked at.
     """
 
     head_s: float = 10.0
     body_s: float = 30.0
     body_bytes_per_s: float = 65_536.0
     idle_s: float = 75.0
+    tick_s: float = 1.0
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,22 @@
+"""Doors for tests: each way of answering, over a real store."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.gateway.doors.house import House, house
+
+
+@pytest.fixture(params=["fast", "aiohttp"])
+async def both(request: pytest.FixtureRequest, redis_client: Redis) -> AsyncIterator[House]:
+    """Doors, once with the fast path and once without: the answers are the same."""
+    async with house(redis_client, fast_path=request.param == "fast") as found:
+        yield found
+
+
+@pytest.fixture
+async def doors(redis_client: Redis) -> AsyncIterator[House]:
+    """Doors with the fast path."""
+    async with house(redis_client) as found:
+        yield found

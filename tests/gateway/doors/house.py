@@ -1,0 +1,236 @@
+"""Doors on a real socket, with a queue that tells what it was given, and a client that reads answers byte by byte."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from gateway.doors import Doors, Services, Times, open_doors
+from gateway.errors import RhoPushError
+from gateway.metrics import Metrics
+from gateway.settings import Secret, Settings
+from gateway.store.queue import Accepted, IdempotencyKey
+from protocols.ping.model import Ping
+
+TOKEN = "sesame-0123456789"
+PING = "/rc/v1/users/ping"
+WAIT_S = 10.0
+
+Done = Callable[[Accepted | RhoPushError], None]
+
+
+class RecordingQueue:
+    """Accepts at once, unless it is told to hold or to fail. Ids count up, so that two runs can be compared."""
+
+    def __init__(self) -> None:
+        self.pings: list[Ping] = []
+        self.keys: list[IdempotencyKey | None] = []
+        self.sizes: list[int] = []
+        self.failure: RhoPushError | None = None
+        self.holding = False
+        self.held: list[tuple[str, Done]] = []
+        self.arrived = asyncio.Event()
+
+    def submit(self, ping: Ping, size: int, done: Done, *, key: IdempotencyKey | None = None) -> str:
+        """Keep the ping and answer it."""
+        ping_id = f"{len(self.pings):032x}"
+        self.pings.append(ping)
+        self.keys.append(key)
+        self.sizes.append(size)
+        self.arrived.set()
+        if self.holding:
+            self.held.append((ping_id, done))
+        else:
+            done(self.failure or Accepted(ping_id))
+        return ping_id
+
+    def commit(self) -> None:
+        """Accept all that is held, in one turn of the loop, as a group commit does."""
+        held, self.held = self.held, []
+        for ping_id, done in held:
+            done(self.failure or Accepted(ping_id))
+
+    async def has(self, count: int) -> None:
+        """Wait until so many pings came."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.pings) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+
+class Reports:
+    """Receipts and waiters in one: reports by ping id."""
+
+    channel = "channel-of-this-door"
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, Any]] = {}
+        self.finished: dict[str, Any] | None = None
+        self.waited_s: list[float] = []
+
+    async def report(self, ping_id: str) -> dict[str, Any] | None:
+        return self.known.get(ping_id)
+
+    async def outcome(self, ping_id: str, timeout_s: float) -> dict[str, Any] | None:
+        self.waited_s.append(timeout_s)
+        return None if self.finished is None else self.finished | {"ping_id": ping_id}
+
+
+@dataclass
+class House:
+    """The doors, and everything behind them that a test looks at or changes."""
+
+    doors: Doors
+    services: Services
+    queue: RecordingQueue
+    reports: Reports
+    port: int
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> str:
+        """What Prometheus would read."""
+        return self.services.metrics.exposition().decode()
+
+    def set(self, **changes: Any) -> None:
+        """Swap settings, as a reload does: `limits={"body_bytes": 10}`."""
+        settings = self.services.settings
+        for name, values in changes.items():
+            section = msgspec.structs.replace(getattr(settings, name), **values)
+            settings = msgspec.structs.replace(settings, **{name: section})
+        self.doors.renew(settings)
+
+
+@contextlib.asynccontextmanager
+async def house(redis: Redis, **options: Any) -> AsyncIterator[House]:
+    """Open doors on a free port. `options` are those of `Services`."""
+    queue, reports, missing = RecordingQueue(), Reports(), dict[str, str]()
+
+    async def readiness() -> Mapping[str, str]:
+        return missing
+
+    chosen: dict[str, Any] = {
+        "settings": Settings(),
+        "api_token": Secret(TOKEN),
+        "owns_store": True,
+        "times": Times(),
+    }
+    services = Services(
+        queue=queue,
+        receipts=reports,
+        waiters=reports,
+        redis=redis,
+        readiness=readiness,
+        metrics=Metrics(),
+        **(chosen | options),
+    )
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    async with await open_doors(services, sock) as doors:
+        yield House(doors, services, queue, reports, port, missing)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer. Header names are in lower case; a repeated header's values are joined."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The inside of a JSON error."""
+        assert self.headers["content-type"] == "application/json; charset=utf-8"
+        found = self.json
+        assert list(found) == ["error"]
+        assert sorted(found["error"]) == ["code", "field", "message"]
+        inside: dict[str, Any] = found["error"]
+        return inside
+
+
+class Wire:
+    """A client's end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> Answer:
+        """Read one answer; asyncio.IncompleteReadError where the connection ends before."""
+        async with asyncio.timeout(WAIT_S):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+            headers: dict[str, str] = {}
+            for line in lines:
+                name, _, value = line.partition(": ")
+                known = headers.get(name.lower())
+                headers[name.lower()] = value if known is None else f"{known}, {value}"
+            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+            return Answer(int(first.split()[1]), headers, body)
+
+    async def rest(self) -> bytes:
+        """Everything up to the connection's end."""
+        async with asyncio.timeout(WAIT_S):
+            return await self._reader.read()
+
+    async def answers(self) -> list[Answer]:
+        """All answers up to the connection's end."""
+        found: list[Answer] = []
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                found.append(await self.answer())
+        return found
+
+
+@contextlib.asynccontextmanager
+async def wire(port: int) -> AsyncIterator[Wire]:
+    """Connect."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def request(
+    body: Any = b"",
+    *,
+    method: str = "POST",
+    path: str = PING,
+    token: str | None = TOKEN,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """The bytes of a request. A body that is no bytes is sent as JSON; None as a header's value leaves it out."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields: dict[str, str | None] = {
+        "Host": "gateway",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(data)),
+        "X-RhoConnect-API-TOKEN": token,
+    }
+    fields |= headers or {}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode() + data
+
+
+async def call(house: House, *args: Any, **options: Any) -> Answer:
+    """One request on a connection of its own."""
+    async with wire(house.port) as connection:
+        connection.send(request(*args, **options))
+        return await connection.answer()

@@ -1,0 +1,268 @@
+"""The listening protocol, byte by byte, on both loops."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from redis.asyncio import Redis
+
+from gateway.doors import Times
+from gateway.errors import QueueFull
+from tests.gateway.doors.house import TOKEN, House, house, request, wire
+
+BOB = request({"user_id": "bob"})
+NOBODY = request({"user_id": "bob"}, token=None)
+HEALTH = request(method="GET", path="/healthz")
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+
+
+@LOOPS
+def test_pipelined_answers_come_in_order_whoever_gives_them(run: Run, redis_address: str) -> None:
+    """A ping that waits for the queue, a refused one, and one of aiohttp's routes."""
+
+    async def play() -> None:
+        async with Redis.from_url(redis_address) as redis, house(redis) as doors, wire(doors.port) as client:
+            client.send(BOB)
+            assert (await client.answer()).status == 200  # the token is known from now on
+            doors.queue.holding = True
+            client.send(BOB + NOBODY + BOB + HEALTH + BOB)
+            await doors.queue.has(3)
+            doors.queue.holding = False
+            doors.queue.commit()
+            found = [await client.answer() for _ in range(5)]
+            assert [answer.status for answer in found] == [200, 422, 200, 200, 200]
+            assert found[3].json == {"alive": True}
+            ids = [answer.headers.get("x-ping-id", "-")[-1] for answer in found]
+            assert ids == ["1", "-", "2", "-", "3"]
+
+    run(play())
+
+
+@LOOPS
+def test_a_half_closed_client_gets_all_its_answers(run: Run, redis_address: str) -> None:
+    async def play() -> None:
+        async with Redis.from_url(redis_address) as redis, house(redis) as doors:
+            for data, count in ((BOB + BOB, 2), (HEALTH + BOB, 2), (BOB + HEALTH, 2), (BOB + BOB[:-3], 1)):
+                async with wire(doors.port) as client:
+                    client.send(data)
+                    client.writer.write_eof()
+                    assert [answer.status for answer in await client.answers()] == [200] * count, data
+
+    run(play())
+
+
+async def test_every_cut_of_a_request_means_the_same(doors: House) -> None:
+    async with wire(doors.port) as client:
+        for cut in range(1, len(BOB), 7):
+            client.send(BOB[:cut])
+            await client.writer.drain()
+            await asyncio.sleep(0)
+            client.send(BOB[cut:])
+            assert (await client.answer()).status == 200
+    assert {ping.users for ping in doors.queue.pings} == {("bob",)}
+
+
+async def test_one_commit_of_many_pings_is_one_write(doors: House) -> None:
+    """All 50 answers are there in the first read of a client that did not read before."""
+    async with wire(doors.port) as client:
+        client.send(BOB)
+        await client.answer()
+        doors.queue.holding = True
+        client.send(BOB * 50)
+        await doors.queue.has(51)
+        writes = _count_writes(doors)
+        doors.queue.commit()
+        assert [(await client.answer()).status for _ in range(50)] == [200] * 50
+        assert writes == [50]
+
+
+def _count_writes(doors: House) -> list[int]:
+    """Let the one connection's transport tell how many answers each write holds."""
+    (connection,) = doors.doors._front.connections
+    transport = connection._transport
+    writes: list[int] = []
+
+    class Telling:
+        def write(self, data: bytes) -> None:
+            writes.append(data.count(b"HTTP/1.1 "))
+            transport.write(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(transport, name)
+
+    connection._transport = Telling()
+    return writes
+
+
+async def test_many_pipelined_pings_are_left_in_the_socket_until_there_is_room(doors: House) -> None:
+    async with wire(doors.port) as client:
+        client.send(BOB)
+        await client.answer()
+        doors.queue.holding = True
+        client.send(BOB * 1000)
+        await doors.queue.has(257)
+        assert len(doors.queue.pings) == 257  # one, and as many as may wait
+        doors.queue.holding = False
+        doors.queue.commit()
+        assert [(await client.answer()).status for _ in range(1000)] == [200] * 1000
+        assert len(doors.queue.pings) == 1001
+
+
+async def test_a_client_that_does_not_read_is_not_read(doors: House) -> None:
+    """Its answers fill the socket, then its requests are left alone; nothing grows without bound."""
+    async with wire(doors.port) as client:
+        client.send(BOB)
+        await client.answer()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                while True:
+                    client.send(BOB * 500)
+                    await client.writer.drain()
+        (connection,) = doors.doors._front.connections
+        stopped = len(doors.queue.pings)
+        assert connection._clogged
+        assert connection._transport.get_write_buffer_size() < 1_000_000
+        for _ in range(stopped - 1):
+            assert (await client.answer()).status == 200
+        await doors.queue.has(stopped + 1)  # it reads again
+
+
+async def test_connection_close_is_obeyed_after_the_answer(doors: House) -> None:
+    async with wire(doors.port) as client:
+        client.send(request({"user_id": "bob"}, headers={"Connection": "close"}) + BOB)
+        first = await client.answer()
+        assert (first.status, first.headers["connection"]) == (200, "close")
+        assert await client.rest() == b""
+    assert len(doors.queue.pings) == 1
+
+
+SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 50\r\n",
+        "Content-Length: 5, 50\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length : 5\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: xchunked\r\n",
+        "Content-Length:\r\n 5\r\n",
+        "Content-Length: 5\n",
+        "X: a\rb\r\nContent-Length: 5\r\n",
+        "X\x00Y: a\r\nContent-Length: 5\r\n",
+    ],
+)
+async def test_whatever_could_be_read_in_two_ways_is_refused(doors: House, head: str) -> None:
+    start = f"POST /rc/v1/users/ping HTTP/1.1\r\nHost: a\r\nX-RhoConnect-API-TOKEN: {TOKEN}\r\n"
+    kind = "Content-Type: application/json\r\n"
+    async with wire(doors.port) as client:
+        client.send(f"{start}{kind}{head}\r\n".encode("latin-1") + b"0\r\n\r\n" + SMUGGLED)
+        answer = await client.answer()
+        assert answer.status == 400
+        assert answer.error["code"] == "malformed_request"
+        assert TOKEN.encode() not in answer.body
+        assert await client.rest() == b""
+    assert doors.queue.pings == []
+
+
+async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
+    async with wire(doors.port) as client:
+        client.send(BOB + b"\x00garbage\r\n\r\n")
+        client.writer.write_eof()
+        assert [answer.status for answer in await client.answers()] == [200, 400]
+    assert len(doors.queue.pings) == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "data", "statuses"),
+    [
+        (Times(tick_s=0.02, idle_s=0.1), b"", []),
+        (Times(tick_s=0.02, idle_s=0.1), BOB, [200]),
+        (Times(tick_s=0.02, head_s=0.1), BOB[:40], []),
+        (Times(tick_s=0.02, head_s=0.1), BOB + BOB[:40], [200]),
+        (Times(tick_s=0.02, body_s=0.1), BOB[:-1], [408]),
+    ],
+    ids=["idle", "idle after a ping", "head", "head after a ping", "body"],
+)
+async def test_whoever_is_too_slow_is_let_go(
+    redis_client: Redis, times: Times, data: bytes, statuses: list[int]
+) -> None:
+    async with house(redis_client, times=times) as doors, wire(doors.port) as client:
+        client.send(data)
+        assert [answer.status for answer in await client.answers()] == statuses
+
+
+async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> None:
+    async with (
+        house(redis_client, times=Times(tick_s=0.02, body_s=0.1), fast_path=False) as doors,
+        wire(doors.port) as client,
+    ):
+        client.send(BOB[:-1])
+        (answer,) = await client.answers()
+        assert (answer.status, answer.error["code"]) == (408, "too_slow")
+
+
+async def test_a_head_that_drips_gains_no_time(redis_client: Redis) -> None:
+    async with house(redis_client, times=Times(tick_s=0.02, head_s=0.1)) as doors, wire(doors.port) as client:
+        reading = asyncio.ensure_future(client.rest())
+        for byte in range(100):
+            if reading.done():
+                break
+            client.send(BOB[byte : byte + 1])
+            await asyncio.wait([reading], timeout=0.02)
+        assert reading.done()
+        assert await reading == b""
+
+
+async def test_a_connection_that_waits_for_the_queue_is_not_slow(redis_client: Redis) -> None:
+    async with (
+        house(redis_client, times=Times(tick_s=0.02, idle_s=0.1, head_s=0.1)) as doors,
+        wire(doors.port) as client,
+    ):
+        doors.queue.holding = True
+        client.send(BOB)
+        await doors.queue.has(1)
+        await asyncio.sleep(0.3)  # much longer than an idle one may
+        doors.queue.commit()
+        assert (await client.answer()).status == 200
+
+
+async def test_a_lost_client_does_not_disturb_the_queue(doors: House) -> None:
+    doors.queue.holding = True
+    async with wire(doors.port) as client:
+        client.send(BOB)
+        await doors.queue.has(1)
+        client.writer.transport.abort()
+    async with wire(doors.port) as other:
+        other.send(BOB)
+        await doors.queue.has(2)
+        doors.queue.failure = QueueFull("full")
+        doors.queue.commit()
+        assert (await other.answer()).status == 503
+
+
+async def test_a_body_in_many_pieces(doors: House) -> None:
+    data = request({"user_id": [f"user{number}" for number in range(10_000)]})
+    async with wire(doors.port) as client:
+        for start in range(0, len(data), 1_000):
+            client.send(data[start : start + 1_000])
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        assert (await client.answer()).status == 200
+    assert len(doors.queue.pings[0].users) == 10_000
+
+
+async def test_tokens_never_reach_the_log(doors: House, caplog: pytest.LogCaptureFixture) -> None:
+    async with wire(doors.port) as client:
+        client.send(json.dumps({"api_token": TOKEN}).encode() + b"\r\n\r\n")
+        answer = await client.answer()
+    assert answer.status == 400
+    assert TOKEN not in caplog.text
