@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--name", help="what clients call that address, for certificates and settings")
     parser.add_argument(
         "--apns-port", type=int, default=0, metavar="N", help="APNs' port; 0 takes a free one"
     )
@@ -94,7 +95,7 @@ async def _simulate(args: argparse.Namespace, faults: dict[str, list[str]]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    authority = Authority()
+    authority = Authority([_hosting(args, 0, None).reached_at])
     async with AsyncExitStack() as stack:
         apns = ApnsSimulator(ApnsOptions(faults=faults["apns"]), _hosting(args, args.apns_port, authority))
         await stack.enter_async_context(apns)
@@ -107,16 +108,17 @@ async def _simulate(args: argparse.Namespace, faults: dict[str, list[str]]) -> N
         )
         settings = write_outfit(folder, apns, fcm)
         _say(f"settings {settings}")
-        _say(f"ready apns={apns.hosting.host}:{apns.port} fcm={fcm.hosting.host}:{fcm.port}")
+        _say(f"ready apns={apns.hosting.reached_at}:{apns.port} fcm={fcm.hosting.reached_at}:{fcm.port}")
         await stop.wait()
-    _say(_account("apns", apns.received.total + apns.answered, len(apns.received.accepted)))
-    _say(_account("fcm", fcm.received.total + fcm.answered, len(fcm.received.accepted)))
+    _say(_account("apns", apns.received.total + apns.answered, apns.received.total_accepted))
+    _say(_account("fcm", fcm.received.total + fcm.answered, fcm.received.total_accepted))
 
 
-def _hosting(args: argparse.Namespace, port: int, authority: Authority) -> Hosting:
+def _hosting(args: argparse.Namespace, port: int, authority: Authority | None) -> Hosting:
     return Hosting(
         host=args.host,
         port=port,
+        name=args.name,
         authority=authority,
         accept_all=args.accept_all,
         record_file=args.record,

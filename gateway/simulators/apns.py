@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography import x509
+
 from gateway.simulators.authority import ClientCertificate
 from gateway.simulators.connection import Session
 from gateway.simulators.host import Hosting, Simulator
 from gateway.simulators.keys import TeamKey, make_team_key
-from protocols.apns.simulated_certificate import topics_of
+from protocols.apns.credentials import topics_of
 from protocols.apns.simulator import ApnsOptions, ApnsRules
 from protocols.simulation.faults import FaultTable
 
@@ -54,5 +56,6 @@ class ApnsSimulator(Simulator):
     def open_session(self, transport: asyncio.Transport) -> Session:
         """The rules for a new connection, with the topics of its client certificate."""
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        return self.rules.session(None if certificate is None else topics_of(certificate))
+        shown = tls.getpeercert(binary_form=True) if tls is not None else None
+        topics = topics_of(x509.load_der_x509_certificate(shown)) if shown is not None else None
+        return self.rules.session(topics)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import trustme
 from cryptography import x509
@@ -19,7 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from protocols.apns.simulated_certificate import TOPICS_OID, encode_topics
+TOPICS_OID: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
+"""Apple's extension that lists a push certificate's topics ("Establishing a certificate-based
+connection")."""
+
+_SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # DER tags (ITU-T X.690)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,16 @@ class ClientCertificate:
 
 
 class Authority:
-    """A certificate authority with one server certificate for loopback."""
+    """A certificate authority with one server certificate, for loopback and other names.
 
-    def __init__(self) -> None:
+    Args:
+        names: host names or addresses, beside loopback's, that clients use.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
         self._ca = trustme.CA()
         self.ca_pem: bytes = self._ca.cert_pem.bytes()
-        self._server = self._ca.issue_cert("127.0.0.1", "localhost", "::1")
+        self._server = self._ca.issue_cert(*dict.fromkeys(["127.0.0.1", "localhost", "::1", *names]))
 
     def server_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
         """TLS for a server that takes a client certificate of this authority and can do without."""
@@ -105,3 +114,17 @@ class Authority:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError("the authority's key is of another kind than it makes")
         return key
+
+
+def encode_topics(topics: Sequence[str]) -> bytes:
+    """The extension's value: one sequence of each topic and the sequence of its kinds, in turn."""
+    kinds = _element(_SEQUENCE, _element(_UTF8_STRING, b"app"))
+    return _element(_SEQUENCE, b"".join(_element(_UTF8_STRING, topic.encode()) + kinds for topic in topics))
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content

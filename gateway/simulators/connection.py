@@ -1,6 +1,7 @@
 """One client's connection to a simulator: what its first bytes speak, and HTTP/2 from there."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
@@ -79,7 +80,7 @@ class Guest(asyncio.Protocol):
 
 
 class Doorway(Guest):
-    """Looks at the first bytes of a connection and hands it on.
+    """Finds out what a connection speaks, by ALPN or by its first bytes, and hands it on.
 
     Args:
         stage: the simulator.
@@ -98,8 +99,15 @@ class Doorway(Guest):
         self._http1 = http1
         self._begun = b""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Decide at once where TLS has agreed on HTTP/2: the first SETTINGS need not wait for the client."""
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            self._hand_over(self._http2)
+
     def data_received(self, data: bytes) -> None:
-        """Decide as soon as the bytes can only be one of the two."""
+        """Decide as soon as the bytes can only be one of the two: some clients know nothing of ALPN."""
         self._begun += data
         length = min(len(self._begun), len(PREFACE_START))
         if self._begun[:length] != PREFACE_START[:length]:
@@ -115,7 +123,8 @@ class Doorway(Guest):
         self.stage.guests.discard(self)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        protocol.data_received(self._begun)
+        if self._begun:
+            protocol.data_received(self._begun)
 
 
 class Http2Connection(Guest):
@@ -137,6 +146,8 @@ class Http2Connection(Guest):
     def data_received(self, data: bytes) -> None:
         """Judge each request that is complete; one write for all of their answers."""
         for request in self._machine.receive(data):
+            if self.transport.is_closing():
+                return
             if self._last is None or request.stream_id <= self._last:
                 self._take(request)
         self.flush()

@@ -23,6 +23,7 @@ _CUTS: Final = frozenset({Act.REFUSE, Act.RESET, Act.GOAWAY, Act.CUT})
 class FcmSimulator(Simulator):
     """FCM HTTP v1 on a TLS port, with a service account that it accepts.
 
+    In accept-all mode the token endpoint still answers rightly over HTTP/1.1, so that a sender can begin.
     The same service is on a second port without TLS: Google's own Python client fetches tokens with its own
     trust store, and takes a plain `token_uri`.
 
@@ -60,12 +61,12 @@ class FcmSimulator(Simulator):
     @property
     def endpoint(self) -> str:
         """The base of the API's addresses, as `fcm.endpoint` of the gateway's settings takes it."""
-        return f"https://{self.hosting.host}:{self.port}"
+        return f"https://{self.hosting.reached_at}:{self.port}"
 
     @property
     def plain_port(self) -> int:
         """The port without TLS, once started."""
-        return int(self._servers[1].sockets[0].getsockname()[1])
+        return self._ports[1]
 
     @property
     def service_account(self) -> ServiceAccountKey:
@@ -117,11 +118,11 @@ class FcmSimulator(Simulator):
 
     def _token_uri(self, plain: bool) -> str:
         scheme, port = ("http", self.plain_port) if plain else ("https", self.port)
-        return f"{scheme}://{self.hosting.host}:{port}{OAUTH_PATH}"
+        return f"{scheme}://{self.hosting.reached_at}:{port}{OAUTH_PATH}"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        if self.hosting.accept_all:
+        if self.hosting.accept_all and request.path != OAUTH_PATH:
             self.count(1)
             return web.json_response({"name": "accepted"})
         headers: list[Header] = [(b":method", request.method.encode()), (b":path", request.raw_path.encode())]

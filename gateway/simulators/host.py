@@ -24,6 +24,7 @@ class Hosting:
     Attributes:
         host: address to listen on.
         port: 0 takes a free one.
+        name: what clients call `host`; None: the same, or loopback where it means all addresses.
         authority: the certificate authority; None: one of its own. Two simulators may share one.
         accept_all: answer 200 to everything, unread; only the answers are counted.
         echo_ids: with `accept_all`, give apns-id back, which some clients wait for.
@@ -34,12 +35,18 @@ class Hosting:
 
     host: str = "127.0.0.1"
     port: int = 0
+    name: str | None = None
     authority: Authority | None = None
     accept_all: bool = False
     echo_ids: bool = False
     keep: int = KEEP
     record_file: Path | None = None
     on_push: Callable[[Record], None] | None = None
+
+    @property
+    def reached_at(self) -> str:
+        """The host name in addresses that are given out."""
+        return self.name or {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(self.host, self.host)
 
 
 class Simulator(ABC):
@@ -50,7 +57,7 @@ class Simulator(ABC):
         received: the recording.
         answered: requests answered in accept-all mode.
         guests: the open connections.
-        closed: it was closed.
+        closed: it takes no connections.
         held: the answers kept back, where `hold` was called.
     """
 
@@ -58,13 +65,15 @@ class Simulator(ABC):
 
     def __init__(self, hosting: Hosting | None) -> None:
         self.hosting = hosting or Hosting()
-        self.authority = self.hosting.authority or Authority()
+        self.authority = self.hosting.authority or Authority([self.hosting.reached_at])
         self.received = Recording(self.hosting.keep)
         self.answered = 0
         self.guests: set[Guest] = set()
         self.closed = False
         self.held: list[Callable[[], None]] | None = None
         self._servers: list[asyncio.Server] = []
+        self._ports: list[int] = []
+        self._contexts: list[ssl.SSLContext | None] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._file: RecordFile | None = None
 
@@ -84,8 +93,8 @@ class Simulator(ABC):
 
     @property
     def port(self) -> int:
-        """The TLS port, once started."""
-        return int(self._servers[0].sockets[0].getsockname()[1])
+        """The TLS port, once started; it stays the same when the simulator is suspended."""
+        return self._ports[0]
 
     @property
     def connections(self) -> list[Http2Connection]:
@@ -125,14 +134,25 @@ class Simulator(ABC):
             self.received.observe(self.hosting.on_push)
         await self.listen(self.hosting.port, self.authority.server_context(self.alpn))
 
-    async def close(self) -> None:
-        """Stop listening, cut all connections, close the file, remove the folder."""
+    async def suspend(self) -> None:
+        """Be unreachable: cut all connections and refuse new ones, until `resume`."""
         self.closed = True
         for server in self._servers:
             server.close()
         self.cut()
         for server in self._servers:
             await server.wait_closed()
+        self._servers.clear()
+
+    async def resume(self) -> None:
+        """Listen again, on the same ports. Raises OSError where another has taken one."""
+        self.closed = False
+        for port, context in zip(self._ports, self._contexts, strict=True):
+            self._servers.append(await self._serve(port, context))
+
+    async def close(self) -> None:
+        """Stop listening, cut all connections, close the file, remove the folder."""
+        await self.suspend()
         if self._file is not None:
             self._file.close()
         if self._folder is not None:
@@ -188,8 +208,14 @@ class Simulator(ABC):
 
     async def listen(self, port: int, context: ssl.SSLContext | None) -> None:
         """Listen on one more port. Raises OSError where it cannot be had."""
+        server = await self._serve(port, context)
+        self._servers.append(server)
+        self._ports.append(int(server.sockets[0].getsockname()[1]))
+        self._contexts.append(context)
+
+    async def _serve(self, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_server(self._door, self.hosting.host, port, ssl=context))
+        return await loop.create_server(self._door, self.hosting.host, port, ssl=context)
 
     def _door(self) -> asyncio.Protocol:
         return Doorway(self, self._http2, self.http1())

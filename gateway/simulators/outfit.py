@@ -46,7 +46,7 @@ def _settings(apns: ApnsSimulator, fcm: FcmSimulator, env: str) -> dict[str, Any
         "key_id": key.key_id,
         "team_id": key.team_id,
         "topic": TOPIC,
-        "host": apns.hosting.host,
+        "host": apns.hosting.reached_at,
         "port": apns.port,
         "ca_file": "apns-ca.pem",
     }

@@ -19,10 +19,12 @@ class Recording(Sequence[Record]):
 
     Attributes:
         total: how many there were in all, those no longer kept included.
+        total_accepted: how many of them were accepted.
     """
 
     def __init__(self, keep: int = KEEP) -> None:
         self.total = 0
+        self.total_accepted = 0
         self._keep = keep
         self._records: list[Record] = []
         self._observers: list[Callable[[Record], None]] = []
@@ -31,6 +33,7 @@ class Recording(Sequence[Record]):
     def append(self, record: Record) -> None:
         """Add one, and tell the observers."""
         self.total += 1
+        self.total_accepted += record.accepted
         self._records.append(record)
         if len(self._records) > 2 * self._keep:
             del self._records[: -self._keep]
@@ -49,15 +52,23 @@ class Recording(Sequence[Record]):
         return [record for record in self._records if record.accepted]
 
     def clear(self) -> None:
-        """Forget the kept ones; `total` goes on."""
+        """Forget the kept ones; the totals go on."""
         self._records.clear()
 
     async def wait(self, count: int, timeout_s: float = 10.0) -> list[Record]:
         """Wait until `count` are kept, and give them all. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while len(self._records) < count:
-                await self._more.wait()
+        await self._until(lambda: len(self._records) >= count, timeout_s)
         return list(self._records)
+
+    async def wait_accepted(self, total: int, timeout_s: float = 10.0) -> list[Record]:
+        """Wait until `total` were accepted since the start; give those kept. Raises TimeoutError."""
+        await self._until(lambda: self.total_accepted >= total, timeout_s)
+        return self.accepted
+
+    async def _until(self, true: Callable[[], bool], timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not true():
+                await self._more.wait()
 
     async def follow(self) -> AsyncIterator[Record]:
         """Each record from now on, as it comes; one that follows slower than they come misses none."""

@@ -43,15 +43,16 @@ class Client(asyncio.Protocol):
     def __init__(self) -> None:
         self.machine = ClientConnection(deadline_s=30)
         self.lost = asyncio.get_running_loop().create_future()
+        self.hold_output = False
         self._changed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._flush()
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         self._settle(self.machine.receive(data, time.monotonic()))
-        self._flush()
+        self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle(self.machine.lost())
@@ -62,7 +63,7 @@ class Client(asyncio.Protocol):
         """Send a request; its outcome comes as the future's result."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.machine.submit(list(headers), body, future, time.monotonic())
-        self._flush()
+        self.flush()
         return future
 
     async def send(self, headers: Sequence[Header], body: bytes = b'{"aps":{"alert":"hi"}}') -> Outcome:
@@ -82,8 +83,10 @@ class Client(asyncio.Protocol):
                 outcome.context.set_result(outcome)
         self._changed.set()
 
-    def _flush(self) -> None:
-        self.transport.write(self.machine.take_output())
+    def flush(self) -> None:
+        """Send what the machine has to say, unless the test holds it back."""
+        if not self.hold_output:
+            self.transport.write(self.machine.take_output())
 
 
 @asynccontextmanager

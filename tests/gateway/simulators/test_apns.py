@@ -178,7 +178,7 @@ async def test_a_preface_in_pieces_is_understood() -> None:
 class Slow(Client):
     """Sends byte by byte."""
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         for byte in self.machine.take_output():
             self.transport.write(bytes([byte]))
 
@@ -273,3 +273,53 @@ def test_keys_do_not_show() -> None:
     shown = repr(apns.signing_key) + repr(apns.client_certificate(["com.example.app"]))
     assert "PRIVATE KEY" not in shown
     assert apns.signing_key.key_id in shown
+
+
+async def test_a_suspended_simulator_is_unreachable_and_comes_back_on_its_port() -> None:
+    async with ApnsSimulator() as apns:
+        token = provider_token(apns.signing_key)
+        async with connected(apns) as client:
+            await client.send(push(token))
+            await apns.suspend()
+            await client.lost
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", apns.port)
+        await apns.resume()
+        async with connected(apns) as client:
+            assert (await client.send(push(token))).status == 200
+        assert [record.connection for record in apns.received] == [1, 2]
+
+
+async def test_nothing_is_taken_after_a_cut() -> None:
+    async with (
+        ApnsSimulator(ApnsOptions(faults=["cut:after=2"])) as apns,
+        connected(apns) as client,
+    ):
+        token = provider_token(apns.signing_key)
+        await client.send(push(token))
+        await client.capacity(1000)
+        client.hold_output = True
+        futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(4)]
+        client.hold_output = False
+        client.flush()
+        fates = [(await future).fate for future in futures]
+        assert fates[1:] == [Fate.UNKNOWN] * 3
+        assert [record.reason for record in apns.received] == ["", "", "cut"]
+
+
+async def test_a_client_may_use_the_name_it_was_given() -> None:
+    async with ApnsSimulator(hosting=Hosting(host="0.0.0.0", name="simulator.test")) as apns:
+        context = apns.authority.client_context()
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", apns.port, ssl=context, server_hostname="simulator.test"
+        )
+        assert await reader.readexactly(9)  # the server's SETTINGS: the handshake went well
+        writer.transport.abort()
+        assert apns.hosting.reached_at == "simulator.test"
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "localhost"), ("10.0.0.1", "10.0.0.1")]
+)
+def test_an_address_for_all_is_reached_at_loopback(host: str, reached: str) -> None:
+    assert Hosting(host=host).reached_at == reached

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -133,13 +132,21 @@ async def test_curl_speaks_either_version(version: str) -> None:
         assert json.loads(body)["name"]
 
 
-async def test_accept_all_answers_both_versions() -> None:
+async def test_accept_all_still_gives_tokens() -> None:
+    async with FcmSimulator(hosting=Hosting(accept_all=True)) as fcm, Sender(fcm) as sender:
+        assert (await sender.send({"not": "a message"}))[0] == 200
+        assert (fcm.answered, len(fcm.received)) == (1, 0)
+
+
+async def test_h2load_finds_everything_accepted_in_accept_all_mode() -> None:
+    h2load = need_program("h2load", "nghttp2-client")
     async with FcmSimulator(hosting=Hosting(accept_all=True)) as fcm:
-        async with aiohttp.ClientSession() as session:
-            context = ssl.create_default_context(cadata=fcm.ca_pem.decode())
-            async with session.post(f"{fcm.endpoint}/any", data=b"x", ssl=context) as answer:
-                assert answer.status == 200
-        assert fcm.answered == 1
+        process = await asyncio.create_subprocess_exec(
+            *(h2load, "-n1000", "-m20", f"{fcm.endpoint}/v1/x"), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        assert b"1000 succeeded, 0 failed" in output
+        assert fcm.answered == 1000
 
 
 async def test_the_account_is_a_key_file_and_does_not_show() -> None:

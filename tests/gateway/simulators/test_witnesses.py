@@ -4,7 +4,7 @@ import pytest
 from aioapns import NotificationRequest, PushType
 from pyfcm.errors import FCMNotRegisteredError, InvalidDataError
 
-from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator
+from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
 from tests.witnesses import TOPIC, Pyfcm, aioapns_by_certificate, aioapns_by_key
 
 PIN = "ab" * 32
@@ -84,3 +84,13 @@ async def test_pyfcm_fetches_a_new_token_when_its_own_was_taken_back() -> None:
         await Pyfcm(fcm).notify(fcm_token="device:1", data_payload={"alert": "x"})
         assert [record.status for record in fcm.received] == [401, 200]
         assert fcm.rules.tokens.issued == 2
+
+
+async def test_both_are_accepted_in_accept_all_mode() -> None:
+    everything = Hosting(accept_all=True, echo_ids=True)
+    async with ApnsSimulator(hosting=everything) as apns, aioapns_by_key(apns) as witness:
+        assert (await witness.send_notification(NotificationRequest(PIN, {}))).status == "200"
+        assert apns.answered == 1
+    async with FcmSimulator(hosting=everything) as fcm:
+        assert await Pyfcm(fcm).notify(fcm_token="x") == {"name": "accepted"}
+        assert fcm.answered == 1
