@@ -11,7 +11,8 @@ MASK: Final = "***"
 _SHOWN: Final = 8  # enough to find a device again, useless to send to it
 
 _MASKED: Final = re.compile(
-    r"(password|passphrase|secret|authorization|cookie|credential|private|(^|_)key$)", re.I
+    r"(password|passphrase|secret|authorization|cookie|credential|private|api_token|access_token|(^|_)key$)",
+    re.I,
 )
 _SHORTENED: Final = re.compile(r"(token|(^|_)pin$)", re.I)
 _FREE: Final = frozenset({"ping_id"})  # 32 hex digits that an operator needs whole

@@ -15,6 +15,7 @@ import yaml
 from gateway.errors import BadSetting
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
+_STANDARD: Final = "tag:yaml.org,2002:"
 
 Place = tuple[str, ...]
 
@@ -77,9 +78,31 @@ class _Reader(yaml.SafeLoader):
         node = self.get_single_node()
         return {} if node is None else self._value(node, ())
 
+    def check_value(self) -> bool:
+        """Whether a colon here parts a key from its value."""
+        return bool(super().check_value()) and not self._at_symbol()
+
+    def check_plain(self) -> bool:
+        """Whether a plain scalar begins here."""
+        return bool(super().check_plain()) or self._at_symbol()
+
+    def _at_symbol(self) -> bool:
+        """Whether a Ruby symbol begins here inside `{...}` or `[...]`, where YAML has no word with a colon
+        first.
+
+        `{:push_notify: 'true'}` is how RhoConnect's users write it; `{"a":b}` goes on to be a key and a
+        value.
+        """
+        if not self.flow_level or self.peek() != ":" or not self.pointer:
+            return False
+        after = self.peek(1)
+        return (after.isalpha() or after == "_") and self.buffer[self.pointer - 1] in " \t\r\n,[{"
+
     def _value(self, node: yaml.Node, place: Place) -> Any:
         if len(place) > _DEPTH_MAX:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
+        if isinstance(node, yaml.CollectionNode) and not node.tag.startswith(_STANDARD):
+            raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag}", problem_mark=node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, place))
         if isinstance(node, yaml.SequenceNode):

@@ -1,0 +1,62 @@
+"""A worker that needs no store: each connection sends a word and is told what this worker is, or hurts it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from gateway.errors import BadSetting, StoreDown
+from gateway.settings import Settings
+
+
+async def run(
+    settings: Settings,
+    *,
+    slot: int,
+    gateway_id: str,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    if settings.apns.topic == "bad-setting":
+        raise BadSetting("apns.topic: a worker found it bad")
+    if settings.apns.topic == "store-down":
+        raise StoreDown("Redis does not answer")
+    if settings.apns.topic == "slow-start":
+        await asyncio.sleep(3600)
+    sys.stdout.write("a worker's stdout is not the supervisor's\n")
+    open_connections: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        word = (await reader.readline()).decode().strip()
+        about = {"pid": os.getpid(), "slot": slot, "gateway_id": gateway_id}
+        if word == "stick":
+            time.sleep(3600)  # the loop stands still
+        if word == "fall":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "linger":
+            writer.write(b"lingering\n")
+            await reader.readline()
+        writer.write(json.dumps(about).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_connections.add(task)
+        await answer(reader, writer)
+        open_connections.discard(task)
+
+    server = await asyncio.start_server(tracked, sock=sock)
+    ready()
+    await stop.wait()
+    server.close()
+    if open_connections:
+        await asyncio.wait(open_connections, timeout=settings.drain_s)

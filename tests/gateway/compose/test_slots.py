@@ -1,0 +1,69 @@
+"""What becomes of a worker's place, at and around each limit."""
+
+import pytest
+
+from gateway.compose.slots import FIRST_STARTS_MAX, START_BUDGET_S, STEADY_AFTER_S, Slot, State
+
+
+def serving(at_s: float = 100.0) -> Slot:
+    slot = Slot(0, frozen_after_s=10.0)
+    slot.started(at_s - 1)
+    slot.ready(at_s)
+    return slot
+
+
+def test_a_new_slot_is_due_at_once_and_not_while_its_process_lives() -> None:
+    slot = Slot(0)
+    assert slot.due(0.0)
+    slot.started(0.0)
+    assert (slot.state, slot.due(1e9)) == (State.STARTING, False)
+    slot.ready(1.0)
+    assert (slot.state, slot.due(1e9), slot.ever_ready) == (State.SERVING, False, True)
+
+
+@pytest.mark.parametrize(
+    ("beat_s", "now_s", "frozen"), [(100, 110, False), (100, 110.01, True), (105, 115, False)]
+)
+def test_a_loop_that_stands_still_too_long_is_frozen(beat_s: float, now_s: float, frozen: bool) -> None:
+    slot = serving()
+    slot.beat(beat_s)
+    assert slot.frozen(now_s) is frozen
+
+
+def test_a_start_may_take_longer_than_a_beat_but_not_for_ever() -> None:
+    slot = Slot(0, frozen_after_s=1.0)
+    slot.started(100.0)
+    assert not slot.frozen(100.0 + START_BUDGET_S)
+    assert slot.frozen(100.01 + START_BUDGET_S)
+
+
+def test_falls_in_a_row_wait_longer_and_a_steady_time_forgives() -> None:
+    slot = serving()
+    waits = [slot.ended(200.0)]
+    for _ in range(7):
+        slot.started(200.0)
+        waits.append(slot.ended(200.0))
+    assert waits[0] == 0.0
+    assert waits == sorted(waits)
+    assert waits[-1] == waits[-2] == 5.0
+    assert not slot.due(204.99)
+    assert slot.due(205.0)
+    slot.started(300.0)
+    slot.ready(301.0)
+    assert slot.ended(301.0 + STEADY_AFTER_S) == 0.0
+
+
+def test_a_slot_that_was_never_ready_is_given_up() -> None:
+    slot = Slot(0)
+    for fall in range(1, FIRST_STARTS_MAX + 1):
+        slot.started(0.0)
+        slot.ended(0.0)
+        assert slot.hopeless is (fall >= FIRST_STARTS_MAX)
+
+
+def test_a_slot_that_was_ready_once_is_never_given_up() -> None:
+    slot = serving()
+    for _ in range(2 * FIRST_STARTS_MAX):
+        slot.ended(100.0)
+        slot.started(100.0)
+    assert not slot.hopeless

@@ -1,0 +1,269 @@
+"""The supervisor with real processes: ready, fallen, frozen and orphaned workers, draining and its end.
+
+The workers are stand-ins that need no store; `tests/gateway/commands/test_serve.py` has the real ones.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+BUDGET_S = 30.0
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from gateway.compose.supervisor import Plan, Supervisor
+from gateway.settings import load
+from gateway.errors import RhoPushError
+settings = load(None, None, json.loads(sys.argv[1]))
+plan = Plan(port=0, workers=int(sys.argv[2]), module="tests.gateway.compose.stand_in", frozen_after_s=2.5)
+try:
+    sys.exit(Supervisor(settings, plan).run())
+except RhoPushError as error:
+    sys.exit(error.message)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Run:
+    """A supervisor process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+        self.process: asyncio.subprocess.Process
+        self.log = folder / "log"
+
+    async def start(self, workers: int = 2, **environ: str) -> None:
+        said = {"RHOPUSH_DATA_DIR": str(self.folder / "data"), "RHOPUSH_REDIS": "nowhere", **environ}
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", PROGRAM, json.dumps(said), str(workers)),
+                cwd=ROOT,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+
+    async def ready(self) -> None:
+        """The `ready` line must be the first on stdout."""
+        line = await self.line()
+        assert line.startswith("ready http://127.0.0.1:"), line + self.log.read_text()
+        self.port = int(line.rpartition(":")[2])
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(BUDGET_S):
+            return (await self.process.stdout.readline()).decode().strip()
+
+    async def say(self, word: str) -> dict[str, Any]:
+        """Send a word to whichever worker takes the connection; {} if it was lost meanwhile."""
+        with contextlib.suppress(ConnectionError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(word.encode() + b"\n")
+            said = await reader.readline()
+            writer.close()
+            return dict(json.loads(said)) if said else {}
+        return {}
+
+    async def slots(self, wanted: set[int]) -> dict[int, int]:
+        """The process ids by slot, once a worker of each wanted slot has answered."""
+        found: dict[int, int] = {}
+        async with asyncio.timeout(BUDGET_S):
+            while not wanted <= found.keys():
+                answers = await asyncio.gather(*(self.say("who") for _ in range(8)))
+                found |= {about["slot"]: about["pid"] for about in answers if about}
+        return found
+
+    async def logged(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The first log line of an event, waited for."""
+        async with asyncio.timeout(BUDGET_S):
+            while True:
+                for line in self.log.read_text().splitlines():
+                    found = json.loads(line) if line.startswith("{") else {}
+                    if found.get("event") == event and fields.items() <= found.items():
+                        return dict(found)
+                await asyncio.sleep(0.02)
+
+    async def end(self) -> int:
+        async with asyncio.timeout(BUDGET_S):
+            return await self.process.wait()
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Run]:
+    started = Run(tmp_path)
+    yield started
+    if started.process.returncode is None:
+        started.process.kill()
+    await started.process.communicate()
+
+
+async def test_ready_is_said_once_alone_and_sigterm_ends_with_0(run: Run) -> None:
+    await run.start(workers=2)
+    await run.ready()
+    pids = await run.slots({0, 1})
+    assert len(set(pids.values())) == 2
+    run.process.terminate()
+    assert await run.line() == ""
+    assert await run.end() == 0
+    assert not any(alive(pid) for pid in pids.values())
+
+
+async def test_sigint_drains_too(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    run.process.send_signal(signal.SIGINT)
+    assert await run.end() == 0
+
+
+async def test_a_killed_worker_is_started_again_in_its_slot(run: Run) -> None:
+    await run.start(workers=2)
+    await run.ready()
+    before = await run.slots({0, 1})
+    os.kill(before[1], signal.SIGKILL)
+    await run.logged("worker_ended", worker=1, status=-9)
+    await run.logged("worker_started", worker=1, pid=(await run.slots({0, 1}))[1])
+    after = await run.slots({0, 1})
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+@pytest.mark.parametrize("how", ["stopped by a signal", "stuck in a call"])
+async def test_a_frozen_worker_is_replaced(run: Run, how: str) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    frozen = (await run.slots({0}))[0]
+    stuck = asyncio.create_task(run.say("stick")) if how == "stuck in a call" else None
+    if stuck is None:
+        os.kill(frozen, signal.SIGSTOP)
+    assert (await run.logged("worker_frozen"))["pid"] == frozen
+    assert (await run.slots({0}))[0] != frozen
+    assert not alive(frozen)
+    if stuck is not None:
+        assert await stuck == {}
+
+
+async def test_workers_end_with_their_supervisor_and_a_successor_takes_over(run: Run) -> None:
+    await run.start(workers=2)
+    await run.ready()
+    pids = await run.slots({0, 1})
+    gateway_id = (await run.say("who"))["gateway_id"]
+    run.process.kill()
+    await run.process.communicate()
+    await run.start(workers=2)
+    await run.ready()
+    assert not any(alive(pid) for pid in pids.values())
+    assert (await run.say("who"))["gateway_id"] == gateway_id
+
+
+async def test_a_worker_that_is_stuck_ends_with_its_supervisor(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    pid = (await run.slots({0}))[0]
+    stuck = asyncio.create_task(run.say("linger"))
+    await asyncio.sleep(0)
+    run.process.kill()
+    await run.process.communicate()
+    async with asyncio.timeout(BUDGET_S):
+        while alive(pid):
+            await asyncio.sleep(0.02)
+    with contextlib.suppress(ValueError):  # the connection was cut in the middle of a word
+        await stuck
+
+
+async def lingering(run: Run) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that a draining worker waits for."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", run.port)
+    writer.write(b"linger\n")
+    assert await reader.readline() == b"lingering\n"
+    return reader, writer
+
+
+async def test_what_has_begun_is_finished_before_the_end(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    reader, writer = await lingering(run)
+    run.process.terminate()
+    await run.logged("draining")
+    writer.write(b"go on\n")
+    assert json.loads(await reader.readline())["slot"] == 0
+    writer.close()
+    assert await run.end() == 0
+
+
+async def test_a_second_signal_forces(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    reader, writer = await lingering(run)
+    run.process.terminate()
+    await run.logged("draining")
+    run.process.terminate()
+    assert await run.end() == 1
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_drain_ends_with_its_budget(run: Run) -> None:
+    await run.start(workers=1, RHOPUSH_DRAIN_S="0.1")
+    await run.ready()
+    _, writer = await lingering(run)
+    run.process.terminate()
+    assert await run.end() == 0
+    writer.close()
+
+
+async def test_a_signal_during_the_start_ends_it(run: Run) -> None:
+    await run.start(workers=1, RHOPUSH_APNS_TOPIC="slow-start")
+    pid = (await run.logged("worker_started"))["pid"]
+    run.process.terminate()
+    assert await run.end() == 0
+    assert not alive(pid)
+
+
+async def test_a_setting_that_only_a_worker_can_judge_ends_with_2(run: Run) -> None:
+    await run.start(workers=2, RHOPUSH_APNS_TOPIC="bad-setting")
+    assert await run.end() == 2
+    assert "rhopush serve: apns.topic: a worker found it bad\n" in run.log.read_text()
+    assert await run.line() == ""
+
+
+async def test_workers_that_never_become_ready_are_given_up(run: Run) -> None:
+    await run.start(workers=1, RHOPUSH_APNS_TOPIC="store-down")
+    assert await run.end() == 1
+    assert run.log.read_text().count("Redis does not answer") == 5
+
+
+async def test_a_second_gateway_on_the_folder_is_refused(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    second = Run(run.folder)
+    second.log = run.folder / "second"
+    await second.start(workers=1)
+    assert await second.end() == 1
+    assert "another gateway runs on" in second.log.read_text()
+    assert second.log.read_text().count("\n") == 1
+    assert (await run.say("who"))["slot"] == 0
+
+
+async def test_the_supervisor_stays_small(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    maps = Path(f"/proc/{run.process.pid}/maps").read_text()
+    for library in ("_rust.abi3", "_http_parser", "uvloop", "hiredis", "_asyncio", "_ssl"):
+        assert library not in maps, library

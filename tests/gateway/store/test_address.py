@@ -1,0 +1,81 @@
+"""Every form of a Redis address, and what is none."""
+
+import pytest
+
+from gateway.errors import BadSetting
+from gateway.settings import Secret, Settings
+from gateway.settings.model import QueueSettings
+from gateway.store.address import Address, main_address, queue_address
+
+FORMS = {
+    "localhost:6379": Address("localhost", 6379),
+    "redis1": Address("redis1", 6379),
+    "redis1:7000:3": Address("redis1", 7000, 3),
+    "redis1:7000:3:hu:sh": Address("redis1", 7000, 3, password=Secret("hu:sh")),
+    "redis1:7000::hush": Address("redis1", 7000, 0, password=Secret("hush")),
+    "redis://db": Address("db"),
+    "redis://:hush@db:7000/2": Address("db", 7000, 2, password=Secret("hush")),
+    "redis://user:hu%40sh@db/": Address("db", username="user", password=Secret("hu@sh")),
+    "redis://db?db=4": Address("db", db=4),
+    "redis://[::1]:7000": Address("::1", 7000),
+    "rediss://db/1?ssl_ca_certs=/etc/ca.pem": Address("db", db=1, tls=True, ca_file="/etc/ca.pem"),
+    "unix:///run/redis.sock?db=1": Address(unix_path="/run/redis.sock", db=1),
+    "unix://:hush@/run/redis.sock": Address(unix_path="/run/redis.sock", password=Secret("hush")),
+    "redis+sentinel://:hush@s1,s2:7001/mymaster/2?sentinel_password=psst": Address(
+        db=2,
+        password=Secret("hush"),
+        sentinels=(("s1", 26379), ("s2", 7001)),
+        service="mymaster",
+        sentinel_password=Secret("psst"),
+    ),
+    "rediss+sentinel://s1/m": Address(tls=True, sentinels=(("s1", 26379),), service="m"),
+}
+
+
+@pytest.mark.parametrize(("text", "address"), FORMS.items(), ids=[*FORMS])
+def test_an_address_is_read(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+    assert Address.parse(Secret(f" {text}\n")) == address
+
+
+@pytest.mark.parametrize(("text", "address"), FORMS.items(), ids=[*FORMS])
+def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, address: Address) -> None:
+    for shown in (str(address), repr(address)):
+        assert not any(secret in shown for secret in ("hush", "hu:sh", "hu@sh", "psst"))
+    again = Address.parse(str(address))
+    assert (again.host, again.port, again.db, again.unix_path) == (
+        address.host,
+        address.port,
+        address.db,
+        address.unix_path,
+    )
+    assert (again.sentinels, again.service, again.tls) == (address.sentinels, address.service, address.tls)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected host"),
+        ("a b:6379", "expected host"),
+        ("db:many", "the port is no number"),
+        ("db:6379:x:hush", "the database is no number"),
+        ("http://db", "unknown scheme 'http'"),
+        ("redis://:hush@db:99999", "the port is no number"),
+        ("redis://:hush@db/name", "the database is no number"),
+        ("redis+sentinel://:hush@s1,s2", "needs the service's name"),
+        ("redis://:hush@[::1", "Invalid IPv6 URL"),
+    ],
+)
+def test_what_is_no_address_is_told_without_its_password(text: str, reason: str) -> None:
+    with pytest.raises(BadSetting, match=reason) as refused:
+        Address.parse(Secret(text))
+    assert "hush" not in str(refused.value)
+
+
+def test_the_queue_has_the_main_address_unless_it_has_its_own() -> None:
+    shared = Settings(redis=Secret("db"))
+    assert str(main_address(shared)) == str(queue_address(shared)) == "redis://db:6379/0"
+    apart = Settings(redis=Secret("db"), queue=QueueSettings(redis=Secret("other")))
+    assert str(queue_address(apart)) == "redis://other:6379/0"
+    with pytest.raises(BadSetting, match="no address"):
+        main_address(Settings())
