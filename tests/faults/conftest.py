@@ -1,0 +1,16 @@
+"""Fixtures of the fault tests."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a unix socket's name (at most 107 characters)."""
+    folder = Path(tempfile.mkdtemp(prefix="rhopush-"))
+    yield folder
+    shutil.rmtree(folder)

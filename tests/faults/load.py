@@ -1,0 +1,127 @@
+"""Pings under load, and an exact book of what was promised and what arrived."""
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import aiohttp
+
+from gateway.simulators import Record
+from tests.support.gateway import TOKEN, Gateway
+
+_PATIENCE_S = 60.0
+
+
+class Delivery(NamedTuple):
+    """One push as a phone gets it: the ping's text, which no other ping has, and the phone."""
+
+    alert: str
+    token: str
+
+
+class Deliveries:
+    """Every push that a simulated provider accepted, counted. `note` is the simulators' `on_push`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[Delivery] = Counter()
+        self.times: list[float] = []
+        self.refused = 0
+        self._changed = asyncio.Event()
+
+    def note(self, record: Record) -> None:
+        if record.accepted:
+            self.counts[Delivery(record.summary.alert or "", record.token)] += 1
+            self.times.append(record.at_s)
+            self._changed.set()
+        else:
+            self.refused += 1
+
+    async def has(self, expected: Iterable[Delivery]) -> None:
+        """Wait until all of these arrived; AssertionError that counts those that did not."""
+        missing = set(expected)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while missing := {one for one in missing if one not in self.counts}:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"{len(missing)} deliveries never came, such as {missing.pop()}") from None
+
+    async def reach(self, total: int) -> None:
+        """Wait until so many pushes were accepted in all, repeats too."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while len(self.times) < total:
+                self._changed.clear()
+                await self._changed.wait()
+
+    @property
+    def repeats(self) -> int:
+        """How many pushes were one too many."""
+        return sum(self.counts.values()) - len(self.counts)
+
+    def busiest(self, window_s: float) -> int:
+        """The most pushes that any such stretch of time saw."""
+        times = sorted(self.times)
+        most = first = 0
+        for last, moment in enumerate(times):
+            while times[first] < moment - window_s:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+
+class Promise(NamedTuple):
+    """A ping that was answered with 200."""
+
+    ping_id: str
+    alert: str
+    users: tuple[str, ...]
+
+
+class Senders:
+    """Callers that ping, one after the other, until told to stop, whatever happens to the gateway."""
+
+    def __init__(self, gateway: Gateway, choose: Callable[[int], Sequence[str]], callers: int) -> None:
+        self._gateway = gateway
+        self._choose = choose
+        self._callers = callers
+        self._numbers = itertools.count()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.promises: list[Promise] = []
+        self.broken = 0
+        """Requests without an answer: nothing was promised, though their pings may be delivered."""
+        self.others: Counter[int] = Counter()
+        """Answers that were not 200, by status."""
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._send()) for _ in range(self._callers)]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        headers = {"X-RhoConnect-API-TOKEN": TOKEN, "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            while True:
+                try:
+                    await self._ping(session)
+                except aiohttp.ClientError:
+                    self.broken += 1
+                    await asyncio.sleep(0.02)
+
+    async def _ping(self, session: aiohttp.ClientSession) -> None:
+        number = next(self._numbers)
+        users = tuple(self._choose(number))
+        alert = f"ping {number}"
+        body = json.dumps({"user_id": list(users), "message": alert})
+        async with session.post(f"{self._gateway.url}/rc/v1/users/ping", data=body) as answer:
+            if answer.status == 200:
+                self.promises.append(Promise(answer.headers["X-Ping-Id"], alert, users))
+            else:
+                self.others[answer.status] += 1
+                await asyncio.sleep(0.02)

@@ -1,0 +1,169 @@
+"""`kill -9` at random instants under load: what got 200 arrives, and what arrives twice was in flight.
+
+In flight means: given to a connection while its verdict is not yet in Redis. With one connection a lane and a
+known stream limit that is bounded by numbers that the test sets itself; verdicts are saved within 50 ms
+(architecture.md §2), so to these come at most as many pushes as the providers took in the busiest 50 ms.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
+from tests.faults.load import Deliveries, Delivery, Senders
+from tests.support.gateway import Gateway
+from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
+from tests.support.rhoconnect import Client, android, apple, lay_users
+
+WORKERS = 2
+STREAMS = 40
+LANES = 2
+SAVED_WITHIN_S = 0.05
+IN_FLIGHT = WORKERS * LANES * STREAMS
+"""Of both workers together, with one connection a lane."""
+USERS = 400
+CROWD = 3000
+
+
+class Traffic(NamedTuple):
+    """What is under way while processes are killed."""
+
+    callers: int
+    users_of: Callable[[int], Sequence[str]]
+    faults: tuple[str, ...]
+
+
+def one_user(number: int) -> Sequence[str]:
+    return (f"user{number % USERS}",)
+
+
+def crowd(_: int) -> Sequence[str]:
+    return [f"user{number}" for number in range(CROWD)]
+
+
+TRAFFIC = {
+    "small": Traffic(6, one_user, ()),
+    "retries": Traffic(6, one_user, ("503=1:every=3", "429=1:every=7")),
+    "broadcast": Traffic(1, crowd, ()),
+}
+
+
+def phone(number: int) -> Client:
+    """Every other phone is an Apple."""
+    return apple(f"{number:064x}") if number % 2 else android(f"registration-{number:06d}")
+
+
+async def kill_worker(gateway: Gateway, dice: random.Random) -> None:
+    gateway.kill(dice.choice(gateway.workers))
+
+
+async def kill_supervisor(gateway: Gateway, _: random.Random) -> None:
+    gateway.kill(gateway.supervisor)
+    await gateway.wait()
+    await gateway.start()
+
+
+async def kill_all(gateway: Gateway, _: random.Random) -> None:
+    gateway.kill()
+    await gateway.wait()
+    await gateway.start()
+
+
+KILLS: Sequence[Callable[[Gateway, random.Random], Awaitable[None]]] = (
+    kill_worker,
+    kill_supervisor,
+    kill_all,
+    kill_worker,
+)
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """The instants; the seed is printed with a failure, and RHOPUSH_TEST_SEED repeats it."""
+    seed = int(os.environ.get("RHOPUSH_TEST_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"RHOPUSH_TEST_SEED={seed}")
+    return random.Random(seed)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, store: RedisServer | None, faults: Sequence[str], deliveries: Deliveries
+) -> AsyncIterator[Gateway]:
+    """A gateway with two workers, both providers behind it, and its users."""
+    hosting = Hosting(on_push=deliveries.note)
+    async with (
+        ApnsSimulator(ApnsOptions(streams=STREAMS, faults=faults), hosting) as apns,
+        FcmSimulator(options=FcmOptions(streams=STREAMS, faults=faults), hosting=hosting) as fcm,
+    ):
+        settings = provider_settings(apns, fcm, retry={"unknown_s": 0.5, "jitter": 0.0})
+        settings["apns"]["connections_max"] = settings["fcm"]["connections_max"] = 1
+        app = {"redis": store.address} if store is not None else {}
+        gateway = Gateway(folder, settings, app=app, workers=WORKERS)
+        try:
+            await gateway.start()
+            socket = store.socket if store is not None else gateway.data_dir / "valkey" / "valkey.sock"
+            async with Redis(unix_socket_path=str(socket)) as redis:
+                await lay_users(redis, {f"user{n}": (phone(n),) for n in range(CROWD)})
+            yield gateway
+        finally:
+            await gateway.close()
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[RedisServer | None]:
+    """Where the queue is: None for the embedded Valkey."""
+    with ExitStack() as stack:
+        yield None if request.param == "embedded" else stack.enter_context(RedisServer("redis"))
+
+
+@pytest.mark.parametrize("name", TRAFFIC)
+async def test_what_got_200_survives_kill_9(
+    name: str,
+    store: RedisServer | None,
+    short_path: Path,
+    dice: random.Random,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    traffic = TRAFFIC[name]
+    deliveries = Deliveries()
+    async with running(short_path, store, traffic.faults, deliveries) as gateway:
+        senders = Senders(gateway, traffic.users_of, traffic.callers)
+        senders.start()
+        for kill in KILLS:
+            await deliveries.reach(len(deliveries.times) + dice.randrange(50, 500))
+            await asyncio.sleep(dice.uniform(0.0, 0.1))  # the random instant
+            await kill(gateway, dice)
+        await deliveries.reach(len(deliveries.times) + 100)
+        await senders.stop()
+        await deliveries.has(
+            Delivery(promise.alert, phone(int(user.removeprefix("user"))).pin or "")
+            for promise in senders.promises
+            for user in promise.users
+        )
+        await finished(gateway, [promise.ping_id for promise in senders.promises[-20:]])
+    bound = len(KILLS) * (IN_FLIGHT + deliveries.busiest(SAVED_WITHIN_S))
+    with capsys.disabled():
+        print(
+            f"\n{name} on {store.kind if store else 'the embedded store'}: {len(senders.promises)} pings got 200,"
+            f" {len(deliveries.counts)} deliveries, {deliveries.repeats} repeated (at most {bound}),"
+            f" {deliveries.refused} refused at first, {senders.broken} requests cut off, {len(KILLS)} kills"
+        )
+    assert deliveries.repeats <= bound
+    assert bool(deliveries.refused) == bool(traffic.faults)
+    assert not senders.others
+
+
+async def finished(gateway: Gateway, ping_ids: Sequence[str]) -> None:
+    """Wait until the receipts say that nothing is open any more."""
+    async with asyncio.timeout(30):
+        for ping_id in ping_ids:
+            while (await gateway.request("GET", f"/rc/v1/pings/{ping_id}")).json()["state"] != "done":
+                await asyncio.sleep(0.05)
