@@ -193,9 +193,9 @@ class Pool:
             self._dialing = None
             self._all.append(connection)
             self._feed.link_changed(self.connected, None)
-            connection.start()
             if endpoint is not self._endpoint:
                 connection.retire("renewed")
+            connection.start()
         self._consider()
 
     def _make(self) -> Connection:

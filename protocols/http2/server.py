@@ -63,7 +63,8 @@ class ServerConnection:
 
         Args:
             streams_limit: SETTINGS_MAX_CONCURRENT_STREAMS; None says nothing, which means no limit.
-            window: SETTINGS_INITIAL_WINDOW_SIZE in bytes, for each stream's request body.
+            window: SETTINGS_INITIAL_WINDOW_SIZE in bytes, for each stream's request body; one above 65,535 is
+                the whole connection's too.
             eager: give requests when their headers are there, without a body, so that answers can be early.
         """
         self.closed = False
@@ -77,6 +78,8 @@ class ServerConnection:
         if streams_limit is not None:
             settings[Setting.MAX_CONCURRENT_STREAMS] = streams_limit
         self._engine.initiate_connection(settings)
+        if window > 65_535:
+            self._engine.set_local_window_size(window)
 
     def receive(self, data: bytes) -> list[Request]:
         """Take bytes from the client. Nothing they hold raises; a broken rule ends the connection."""

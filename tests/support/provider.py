@@ -50,7 +50,7 @@ class Peer(asyncio.Protocol):
 
     def __init__(self, provider: "Provider") -> None:
         self.provider = provider
-        self.machine = ServerConnection(streams_limit=provider.limit)
+        self.machine = ServerConnection(streams_limit=provider.limit, window=provider.window)
         self.requests: list[Request] = []
         self.open_most = 0
         self.lost = False
@@ -92,12 +92,14 @@ class Provider(Watch):
         script: Script = answer,
         *,
         limit: int | None = 100,
+        window: int = 65_535,
         alpn: Sequence[str] = ("h2",),
         client_ca: trustme.CA | None = None,
     ) -> None:
         super().__init__()
         self.script = script
         self.limit = limit
+        self.window = window
         self.ca = trustme.CA()
         self.peers: list[Peer] = []
         self.requests: list[Request] = []

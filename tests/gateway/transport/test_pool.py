@@ -1,16 +1,15 @@
 """The pool against a scripted provider on real TLS sockets."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from gateway.transport.feed import Endpoint
 from gateway.transport.pool import Pool, Tuning
-from protocols.http2.client import Fate
+from protocols.http2.client import Fate, Outcome
 from protocols.http2.server import Request
-from tests.support.http2 import OK, status
+from tests.support.http2 import OK, request, status
 from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, deaf_port
 
 QUICK = Tuning(backoff_first_s=0.01, backoff_most_s=0.05)
@@ -38,7 +37,13 @@ async def make_pool() -> AsyncIterator[MakePool]:
     yield make
     for pool in pools:
         await pool.close(0)
-        assert (pool.in_flight, pool.connected) == (0, 0)
+        assert (pool.in_flight, pool.connected, pool._all) == (0, 0, [])
+
+
+@pytest.fixture
+def no_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline timer also mends what an event forgot: without it, that shows."""
+    monkeypatch.setattr("gateway.transport.connection.TICK_MAX_S", 1000.0)
 
 
 def hold(peer: Peer, one: Request) -> None:
@@ -101,11 +106,25 @@ async def test_goaway_mid_flight_loses_and_repeats_nothing(make_pool: MakePool) 
         assert feed.errors == []  # an orderly goodbye is no failure
 
 
-async def test_a_goaway_on_every_connection_slows_down_and_still_delivers(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
-        answer(peer, one)
-        peer.machine.go_away(one.stream_id)
+def answer_and_go(peer: Peer, one: Request) -> None:
+    """A script that lets every connection do one thing."""
+    answer(peer, one)
+    peer.machine.go_away(one.stream_id)
 
+
+async def test_brief_connections_are_slowed_down(make_pool: MakePool) -> None:
+    async with Provider(answer_and_go, limit=1) as provider:
+        feed = ListFeed(8)
+        pool = make_pool(provider, feed, tuning=Tuning(backoff_first_s=1000, backoff_most_s=1000))
+        await feed.until(lambda: len(feed.outcomes) == 4)
+        await provider.until(lambda: provider.alive == [])
+        await asyncio.sleep(0)
+        assert pool._retry is not None
+        assert (len(provider.peers), feed.waiting(), feed.errors) == (4, 4, [])
+
+
+async def test_a_goaway_on_every_connection_still_delivers(make_pool: MakePool) -> None:
+    script = answer_and_go
     async with Provider(script, limit=1) as provider:
         feed = ListFeed(8)
         make_pool(provider, feed, connections_max=1)
@@ -237,26 +256,90 @@ async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> No
 
     async with Provider(script, limit=1) as provider:
         feed = ListFeed(4)
-        make_pool(provider, feed, deadline_s=0.3)
+        pool = make_pool(provider, feed, deadline_s=0.3)
         await feed.all_settled()
         assert (feed.outcomes[0].fate, feed.outcomes[0].reason) == (Fate.UNKNOWN, "silent peer")
         assert feed.statuses == [0, 200, 200, 200]
+        assert [connection.machine.silent for connection in pool._all] == [False]
         assert feed.errors == ["silent peer"]
 
 
-async def test_answers_that_wait_in_the_socket_count_even_if_the_process_stood_still(
+async def test_a_process_that_stood_still_reads_its_socket_before_it_looks_at_deadlines(
     make_pool: MakePool,
 ) -> None:
-    def script(peer: Peer, one: Request) -> None:
-        answer(peer, one)
-        peer.flush()
-        time.sleep(0.5)  # the whole process stands still, well over the deadline
-
-    async with Provider(script) as provider:
+    now_s = 0.0
+    async with Provider(hold) as provider:
         feed = ListFeed(1)
-        make_pool(provider, feed, deadline_s=0.2)
+        pool = make_pool(provider, feed, tuning=Tuning(clock=lambda: now_s))
+        await provider.until(lambda: len(provider.requests) == 1)
+        now_s = 100.0
+        (connection,) = pool._all
+        connection._tick()
+        assert pool.in_flight == 1
+        answer(provider.peers[0], provider.requests[0])
+        provider.peers[0].flush()
         await feed.all_settled()
         assert feed.statuses == [200]
+
+
+@pytest.mark.usefixtures("no_ticks")
+async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
+    async with Provider(window=1 << 30) as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed, connections_max=1, deadline_s=10_000)
+        await feed.all_settled()
+        provider.peers[0].transport.pause_reading()
+        feed.body = b"x" * 1_000_000
+        while not pool._all[0].facts.full:  # what the socket buffers take, and one batch beyond them
+            feed.add(1)
+            pool.wake()
+            await asyncio.sleep(0)
+        sent = pool.in_flight
+        assert sent < 50  # of 100 streams
+        feed.add(5)
+        pool.wake()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert feed.waiting() >= 5
+        provider.peers[0].transport.resume_reading()
+        await feed.all_settled()
+        assert feed.statuses == [200] * feed.count
+
+
+@pytest.mark.usefixtures("no_ticks")
+async def test_room_that_a_window_gives_back_is_used_at_once(make_pool: MakePool) -> None:
+    async with Provider(hold) as provider:
+        feed = ListFeed(10, body=b"x" * 7000)  # 4 kB more than the window
+        make_pool(provider, feed, connections_max=1, deadline_s=10_000)
+        feed.add(3)
+        feed.body = b""
+        feed.add(87)
+        await provider.until(lambda: len(provider.requests) == 100)
+        assert feed.outcomes == []
+
+
+@pytest.mark.usefixtures("no_ticks")
+async def test_what_one_connection_cannot_take_another_with_room_does(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if len(peer.requests) <= 4:
+            answer(peer, one)
+
+    async with Provider(script, limit=2) as provider:
+        feed = ListFeed(12)
+        make_pool(provider, feed, connections_max=2, deadline_s=10_000)
+        await provider.until(lambda: [len(peer.requests) for peer in provider.peers] == [6, 6])
+        first, second = provider.peers
+        for one in second.requests[4:]:
+            answer(second, one)
+        second.flush()
+        await feed.until(lambda: len(feed.outcomes) == 10)
+        first.machine.limit_streams(0)
+        first.flush()
+        for one in first.requests[4:]:
+            first.machine.refuse(one.stream_id)
+        first.flush()
+        await provider.until(lambda: len(second.requests) == 8)
+        assert contexts_of(second.requests[6:]) == [one.context for one in reversed(feed.untried)]
 
 
 async def test_a_slow_reader_holds_back_requests_and_loses_none(make_pool: MakePool) -> None:
@@ -330,6 +413,34 @@ async def test_renewal_lets_old_requests_end_and_sends_new_ones_anew(make_pool: 
         await feed.all_settled()
         await old.until(lambda: old.alive == [])
         assert (feed.statuses, feed.errors) == ([200] * 4, [])
+
+
+async def test_renewal_in_the_middle_of_a_handshake_counts_for_it_too(make_pool: MakePool) -> None:
+    async with Provider() as old, Provider() as new:
+        feed = ListFeed(2)
+        pool = make_pool(old, feed)
+        await asyncio.sleep(0)
+        assert pool._dialing is not None
+        pool.renew(new.endpoint())
+        await feed.all_settled()
+        assert (old.requests, len(new.requests)) == ([], 2)
+
+
+async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool) -> None:
+    class Renewing(ListFeed):
+        def settle(self, outcomes: Sequence[Outcome]) -> None:
+            super().settle(outcomes)
+            if len(self.outcomes) == 1:
+                pool.renew()
+
+    async with Provider(limit=1) as provider:
+        feed = Renewing()
+        feed.queue.append((request(token="ab" * 40_000), b"", 0))  # cannot be sent: settled while sending
+        feed.count = 1
+        feed.add(3)
+        pool = make_pool(provider, feed)
+        await feed.all_settled()
+        assert feed.statuses == [431, 200, 200, 200]
 
 
 async def test_closing_waits_for_answers_within_its_budget(make_pool: MakePool) -> None:

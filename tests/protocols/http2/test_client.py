@@ -99,6 +99,7 @@ def test_a_peer_whose_answers_are_all_too_large_is_retired() -> None:
 
 
 def test_windows_are_given_back() -> None:
+    assert Pair().pump().server._engine.remote_window_size == 1 << 20
     # Ten times both default windows of 65,535 bytes, each way, in answers below the cap.
     pair = open_pair()
     pair.submit(20, body=b"x" * 33_000).pump()
@@ -306,6 +307,16 @@ def test_a_reset_is_unknown(code: int) -> None:
     pair.server.reset(pair.streams[0], code)
     assert pair.pump().outcomes[0][1:3] == (Fate.UNKNOWN, 0)
     assert pair.client.state is State.OPEN
+
+
+@pytest.mark.parametrize(("code", "fate"), [(200, Fate.ANSWERED), (204, Fate.ANSWERED), (410, Fate.UNKNOWN)])
+def test_a_broken_answer_counts_only_if_it_began_as_a_success(code: int, fate: Fate) -> None:
+    pair = open_pair().submit().pump()
+    pair.server.respond_part(pair.streams[0], status(code), b"{")
+    pair.pump()
+    pair.server.reset(pair.streams[0], 2)
+    pair.pump()
+    assert pair.outcomes[0][1:3] == (fate, code if fate is Fate.ANSWERED else 0)
 
 
 def test_a_refused_stream_is_untried() -> None:
