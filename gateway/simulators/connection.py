@@ -159,19 +159,20 @@ class Http2Connection(Guest):
             return
         if output:
             self.transport.write(output)
-        if self._machine.closed or (self._last is not None and not self._machine.open_streams):
+        if self._machine.closed:  # after a GOAWAY: once its last stream has ended
             self.transport.close()
 
     def go_away(self, reason: str, last_stream_id: int | None = None) -> None:
-        """Send GOAWAY with APNs' JSON reason; close once the open streams have ended.
+        """Send GOAWAY with APNs' JSON reason, once; close when the open streams have ended.
 
         Args:
             reason: the JSON's `reason`.
             last_stream_id: streams above it are not processed; None: all whose requests are complete are.
         """
-        self._last = self._highest if last_stream_id is None else last_stream_id
-        self._machine.go_away(self._last, orjson.dumps({"reason": reason}))
-        self.flush()
+        if self._last is None:
+            self._last = self._highest if last_stream_id is None else last_stream_id
+            self._machine.go_away(self._last, orjson.dumps({"reason": reason}))
+            self.flush()
 
     def limit_streams(self, limit: int) -> None:
         """Announce another SETTINGS_MAX_CONCURRENT_STREAMS."""
@@ -185,7 +186,7 @@ class Http2Connection(Guest):
         _DO[answer.act](self, request.stream_id, answer)
         self._highest = max(self._highest, request.stream_id)
         self._follow_limit()
-        if self._session.goodbye and self._last is None:
+        if self._session.goodbye:
             self.go_away(self._session.goodbye)
 
     def _follow_limit(self) -> None:
@@ -223,7 +224,7 @@ class Http2Connection(Guest):
         self._machine.reset(stream_id, int(answer.argument or 0))
 
     def _go_away_before(self, stream_id: int, answer: Answer) -> None:
-        if self._highest > stream_id:  # a later one was taken already: only this one can still be refused
+        if self._highest > stream_id or self._last is not None:  # GOAWAY can't name it: a later one was taken
             self._machine.refuse(stream_id)
         self.go_away(answer.argument or "", last_stream_id=max(0, stream_id - 2, self._highest))
 

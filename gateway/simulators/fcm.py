@@ -130,6 +130,10 @@ class FcmSimulator(Simulator):
         answer = self._session.answer(headers, body, time.time())
         self.note(answer)
         await self._suffer(request, answer)
+        if self.held is not None:
+            released = asyncio.Event()
+            self.held.append(released.set)
+            await released.wait()
         plain = [(name.decode(), value.decode()) for name, value in answer.headers]
         return web.Response(status=answer.status, headers=dict(plain), body=answer.body)
 

@@ -11,7 +11,7 @@ import msgspec
 from protocols.simulation.record import Record
 
 KEEP: Final = 100_000
-"""Records kept in memory by default: about 200 MB of full-sized pushes at most."""
+"""Records kept in memory by default; between this and twice as many are there at any time."""
 
 
 class Recording(Sequence[Record]):

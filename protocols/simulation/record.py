@@ -13,7 +13,7 @@ SECRET_HEADERS: Final = frozenset({"authorization"})
 """Never written down: a provider token would let the reader push."""
 
 
-class Summary(NamedTuple):
+class Summary(msgspec.Struct, frozen=True):
     """What a person or an app gets of a push, the same for every provider.
 
     Attributes:

@@ -250,6 +250,7 @@ async def test_the_record_file_has_a_line_a_request_at_once(tmp_path: Path) -> N
         ("dead" * 4, 410, "Unregistered"),
     ]
     assert written[0]["payload"] == {"aps": {"alert": "hi"}}
+    assert written[0]["summary"]["alert"] == "hi"
     assert lines == ["apns abababab… 'hi'", "apns deaddead… 410 Unregistered"]
     assert file.stat().st_mode & 0o777 == 0o600
 
@@ -323,3 +324,18 @@ async def test_a_client_may_use_the_name_it_was_given() -> None:
 )
 def test_an_address_for_all_is_reached_at_loopback(host: str, reached: str) -> None:
     assert Hosting(host=host).reached_at == reached
+
+
+async def test_a_second_goaway_takes_nothing_back() -> None:
+    faults = ["goaway:token=dead"]
+    async with ApnsSimulator(ApnsOptions(faults=faults)) as apns, connected(apns) as client:
+        token = provider_token(apns.signing_key)
+        await client.send(push(token))
+        await client.capacity(1000)
+        apns.hold()
+        futures = [client.begin(push(token, pin), b'{"aps":{"alert":"x"}}') for pin in (PIN, "dead")]
+        await apns.received.wait(3)
+        apns.go_away()
+        apns.release()
+        assert [(await future).status for future in futures] == [200, 0]
+        assert (await futures[1]).fate is Fate.UNTRIED

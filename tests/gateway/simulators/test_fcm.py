@@ -156,3 +156,13 @@ async def test_the_account_is_a_key_file_and_does_not_show() -> None:
         assert "PRIVATE" in info["private_key"]
         assert "PRIVATE" not in repr(fcm.service_account)
         assert fcm.credentials_file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_held_answers_wait_over_http_1_1_too() -> None:
+    async with FcmSimulator() as fcm, Sender(fcm) as sender:
+        fcm.hold()
+        sending = asyncio.ensure_future(sender.send())
+        await fcm.received.wait(1)
+        assert not sending.done()
+        fcm.release()
+        assert (await sending)[0] == 200

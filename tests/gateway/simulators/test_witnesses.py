@@ -5,6 +5,7 @@ from aioapns import NotificationRequest, PushType
 from pyfcm.errors import FCMNotRegisteredError, InvalidDataError
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
+from protocols.simulation.record import Summary
 from tests.witnesses import TOPIC, Pyfcm, aioapns_by_certificate, aioapns_by_key
 
 PIN = "ab" * 32
@@ -20,7 +21,7 @@ async def test_aioapns_with_a_key_is_accepted() -> None:
         assert (result.status, result.notification_id) == ("200", request.notification_id)
         (record,) = apns.received
         assert (record.token, record.topic, record.payload) == (PIN, TOPIC, ALERT)
-        assert record.summary == ("hello", 3, "welcome.mp3", None, ("Product", "Customer"))
+        assert record.summary == Summary("hello", 3, "welcome.mp3", None, ("Product", "Customer"))
         assert record.headers["apns-collapse-id"] == "x"
         assert "authorization" not in record.headers
 
@@ -63,7 +64,7 @@ async def test_pyfcm_is_accepted() -> None:
         assert answer["name"].startswith(f"projects/{fcm.project_id}/messages/0:")
         (record,) = fcm.received
         assert (record.token, record.topic) == ("device:1", fcm.project_id)
-        assert record.summary == ("hello", None, None, "2000", ("Product", "Customer"))
+        assert record.summary == Summary("hello", None, None, "2000", ("Product", "Customer"))
 
 
 async def test_pyfcm_hears_of_a_dead_token() -> None:
