@@ -85,6 +85,13 @@ def test_retry_after_counts(status: int) -> None:
     assert (verdict.kind, verdict.delay_s, verdict.reason) == (Kind.LATER, 17.0, f"HTTP {status}")
 
 
+def test_retry_after_delays_only_what_is_later_and_not_once() -> None:
+    headers = [(b"retry-after", b"7")]
+    assert judge(400, headers, body("BadTopic")).delay_s is None
+    assert judge(403, headers, body("ExpiredProviderToken")).delay_s is None
+    assert judge(410, (), body("Unregistered", timestamp=1)).dead_since_ms == 1
+
+
 def test_a_date_is_understood_with_the_time() -> None:
     headers = [(b"retry-after", b"Tue, 14 Nov 2023 22:14:20 GMT")]
     assert judge(503, headers, b"", 1_700_000_000.0).delay_s == 60.0

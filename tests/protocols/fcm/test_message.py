@@ -171,6 +171,8 @@ def test_syncs_of_other_sources_do_not_collapse_and_long_keys_are_bounded() -> N
         return str(told(Ping(sources=sources))["android"]["collapse_key"])
 
     assert key("A") != key("B")
+    assert key("x" * 59) == "sync:" + "x" * 59  # 64 bytes
+    assert key("x" * 60).startswith("sync:") and "x" not in key("x" * 60)
     long = tuple(f"Source{i}" for i in range(50))
     assert len(key(*long)) == len("sync:") + 32
     assert key(*long) == key(*long) != key(*long[1:])

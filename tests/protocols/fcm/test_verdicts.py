@@ -97,6 +97,12 @@ def test_retry_after_wins(http: int) -> None:
     assert judge(http, [(b"retry-after", b"7")], b"").delay_s == 7.0
 
 
+def test_retry_after_delays_only_what_is_later_and_not_once() -> None:
+    headers = [(b"retry-after", b"7")]
+    assert judge(400, headers, b"").delay_s is None
+    assert judge(401, headers, b"") == Verdict(Kind.LATER, "HTTP 401", remedy=Remedy.RENEW, once=True)
+
+
 def test_a_date_is_understood_with_the_time() -> None:
     headers = [(b"retry-after", b"Tue, 14 Nov 2023 22:14:20 GMT")]
     assert judge(503, headers, b"", 1_700_000_000.0).delay_s == 60.0

@@ -27,6 +27,8 @@ NOW_MS = 1_700_000_000_000
         ({"own": 1}, None, Alert(None, '{"own":1}')),
         ({"title": "a", "body": "b"}, None, Alert("a", "b")),
         ({"body": "b"}, "T", Alert("T", "b")),
+        ({"body": "b"}, None, Alert(None, "b")),
+        ({"title": "a"}, None, Alert("a", None)),
         ({"title": "a", "body": 5}, "T", Alert("a", "5")),
         ({"loc-key": "K"}, None, None),
     ],

@@ -134,7 +134,22 @@ def test_the_rest_is_refused_by_name(rule: Callable[[Any, str], Any], value: Any
 
 
 @pytest.mark.parametrize(
-    "value", ["text", 0, 5, False, True, 1.5, [], {}, {"title": "a", "body": "b"}, [1, [2]], 2**64 - 1, "\0"]
+    "value",
+    [
+        "text",
+        0,
+        5,
+        False,
+        True,
+        1.5,
+        [],
+        {},
+        {"title": "a", "body": "b"},
+        [1, [2]],
+        2**64 - 1,
+        -(2**63),
+        "\0",
+    ],
 )
 def test_any_message_is_passed_as_it_is(value: Any) -> None:
     assert fields.message(value, "message") == value
