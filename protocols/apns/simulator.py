@@ -111,7 +111,7 @@ APS_KEYS: Final = frozenset(
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
-_PIN = re.compile(r"(?:[0-9A-Fa-f]{2}){1,100}")
+_PIN = re.compile(r"(?:[0-9A-Fa-f]{2}){1,256}")
 _PATH = "/3/device/"
 _SECONDS_MAX = 2**32 - 1  # UNIX seconds; a larger one is a time in milliseconds, a mistake worth catching
 
