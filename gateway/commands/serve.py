@@ -8,8 +8,6 @@ import argparse
 from gateway.commands.options import add_settings_arguments, count, load_settings, port
 from gateway.compose.supervisor import Plan, Supervisor
 from gateway.logs.plain import PlainLog
-from gateway.settings import Settings
-from gateway.store.address import Address
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,19 +25,7 @@ def run(args: argparse.Namespace) -> int:
         RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
     """
     settings = load_settings(args)
-    check_addresses(settings)
     log = PlainLog("settings")
     for warning in settings.warnings:
         log.warning(warning)
     return Supervisor(settings, Plan(host=args.host, port=args.port, workers=args.workers)).run()
-
-
-def check_addresses(settings: Settings) -> None:
-    """Read every Redis address once, so that a wrong one is told before anything starts.
-
-    Raises:
-        BadSetting: one is no address.
-    """
-    for address in (settings.redis, settings.queue.redis, settings.rps.redis, settings.resque.redis):
-        if address is not None:
-            Address.parse(address)

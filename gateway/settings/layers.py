@@ -13,7 +13,7 @@ Tree = Mapping[str, Any]
 _DISPLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "key": ("key_file", "certificate_file", "certificate_passphrase"),
     "key_file": ("key", "certificate_file", "certificate_passphrase"),
-    "certificate_file": ("key", "key_file", "certificate_passphrase"),
+    "certificate_file": ("key", "key_file", "certificate_passphrase", "topic"),  # it names its topics itself
     "environment": ("host", "port"),
     "host": ("port",),
     "credentials": ("credentials_file",),

@@ -42,12 +42,16 @@ class Address(msgspec.Struct, frozen=True):
     sentinel_password: Secret | None = None
 
     @classmethod
-    def parse(cls, text: Secret | str) -> Self:
+    def parse(cls, text: Secret | str, *, setting: str = "redis") -> Self:
         """Read an address.
 
         Accepts RhoConnect's `host[:port[:db[:password]]]` (contract §7); `redis://` and `rediss://` with
         `user:password@`, the database as path or `?db=`, and `?ssl_ca_certs=FILE`; `unix:///path?db=N`;
         `redis+sentinel://[user:password@]host[:port],host[:port]/service[/db][?sentinel_password=P]`.
+
+        Args:
+            text: the address.
+            setting: which setting it is, for the message.
 
         Raises:
             BadSetting: no address; the message shows no password.
@@ -56,7 +60,7 @@ class Address(msgspec.Struct, frozen=True):
         try:
             return cls(**(_from_url(plain) if "://" in plain else _from_rhoconnect(plain)))
         except ValueError as error:
-            raise BadSetting(f"redis: no Redis address: {error}", field="redis") from error
+            raise BadSetting(f"{setting}: no Redis address: {error}", field=setting) from error
 
     def __str__(self) -> str:
         if self.unix_path is not None:

@@ -36,6 +36,7 @@ async def run(
         word = (await reader.readline()).decode().strip()
         about = {"pid": os.getpid(), "slot": slot, "gateway_id": gateway_id}
         if word == "stick":
+            writer.write(b"sticking\n")
             time.sleep(3600)  # the loop stands still
         if word == "fall":
             os.kill(os.getpid(), signal.SIGKILL)

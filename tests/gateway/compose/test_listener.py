@@ -26,7 +26,9 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_a_host_that_is_not_ours_is_told() -> None:
-    with pytest.raises(CannotListen, match="cannot listen on 192.0.2.1:0: Cannot assign requested address"):
+    with pytest.raises(
+        CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: Cannot assign requested address"
+    ):
         listen("192.0.2.1", 0)
     with pytest.raises(CannotListen, match=r"cannot listen on no\.such\.host\.invalid:0: "):
         listen("no.such.host.invalid", 0)

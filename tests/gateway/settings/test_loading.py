@@ -1,4 +1,4 @@
-"""The layers of settings: RhoConnect's file as it stands, `:gateway:`, the environment, and what is refused."""
+"""The layers of settings, RhoConnect's own file as it stands among them, and what is refused."""
 
 import textwrap
 from pathlib import Path
@@ -187,7 +187,7 @@ def test_an_app_has_what_it_says_and_the_rest_from_above(tmp_path: Path) -> None
         key_file=tmp_path / "AuthKey.p8", key_id="A", team_id="B", topic="com.y", deadline_s=3.0
     )
     assert y.fcm == settings.fcm
-    assert (z.apns.certificate_file, z.apns.key_file) == (tmp_path / "z.pem", None)
+    assert (z.apns.certificate_file, z.apns.key_file, z.apns.topic) == (tmp_path / "z.pem", None, None)
     assert z.fcm == FcmSettings(credentials_file=tmp_path / "account.json", style="data", project_id="z")
 
 

@@ -1,0 +1,152 @@
+"""`PingJob` against a running gateway and a simulated Apple; and its Resque jobs in a real Redis."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.client import PingError, PingJob
+from tests.gateway.delivered import Delivered, delivered
+from tests.support.redis import RedisServer
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Delivered]:
+    async with delivered(tmp_path) as both:
+        PingJob.configure(server=both.gateway.url, token=both.gateway.token)
+        yield both
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    yield
+    PingJob.configure()
+
+
+async def perform(how: str, **parameters: Any) -> str:
+    if how == "aperform":
+        return await PingJob.aperform(**parameters)
+    return await asyncio.to_thread(PingJob.perform, **parameters)
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+async def test_it_blocks_until_delivered_or_raises_what_went_wrong(running: Delivered, how: str) -> None:
+    ping_id = await perform(how, user_id="good", message="hello", sources=["Product"], badge=3)
+    pushed = running.apns.received[0]
+    assert (pushed.summary.alert, pushed.summary.badge, pushed.summary.do_sync) == ("hello", 3, ("Product",))
+    assert len(ping_id) == 32
+
+    with pytest.raises(PingError) as failed:
+        await perform(how, user_id=["good", "dead"], message="half")
+    assert failed.value.errors == ("deaddeaddeaddeaddeaddeaddeaddead: Unregistered",)
+    assert len(failed.value.ping_id or "") == 32
+    assert failed.value.refused_with is None
+
+    assert await perform(how, user_id="empty", message="nobody")
+    assert await perform(how, user_id="unknown", message="nobody")
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+async def test_it_outlasts_the_gateways_own_wait(running: Delivered, how: str) -> None:
+    await perform(how, user_id="slow", message="takes two seconds, the gateway waits one")
+    assert [record.summary.alert for record in running.apns.received] == [
+        "takes two seconds, the gateway waits one"
+    ]
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+async def test_it_gives_up_in_its_own_time_and_tells_the_ping(running: Delivered, how: str) -> None:
+    PingJob.configure(server=running.gateway.url, token=running.gateway.token, timeout_s=1.5)
+    with pytest.raises(PingError, match=r"not every device has its verdict after 1\.5 s") as failed:
+        await perform(how, user_id="slow", message="too slow")
+    assert len(failed.value.ping_id or "") == 32
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform", "enqueue"])
+async def test_a_refusal_is_told_in_the_gateways_words(running: Delivered, how: str) -> None:
+    async def call(**parameters: Any) -> None:
+        if how == "enqueue":
+            await asyncio.to_thread(PingJob.enqueue, **parameters)
+        else:
+            await perform(how, **parameters)
+
+    with pytest.raises(PingError, match="badge") as refused:
+        await call(user_id="good", badge={"no": "number"})
+    assert refused.value.refused_with == 400
+
+    PingJob.configure(server=running.gateway.url, token="wrong")
+    with pytest.raises(PingError, match="No API token provided") as refused:
+        await call(user_id="good", message="x")
+    assert refused.value.refused_with == 422
+    assert "wrong" not in str(refused.value)
+
+
+async def test_enqueue_returns_once_the_ping_is_safe(running: Delivered) -> None:
+    ping_id = await asyncio.to_thread(PingJob.enqueue, user_id=["slow", "good"], message="later")
+    assert ping_id is not None
+    assert (await running.gateway.request("GET", f"/rc/v1/pings/{ping_id}")).status == 200
+    await running.apns.received.wait(2)
+    assert {record.summary.alert for record in running.apns.received} == {"later"}
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+async def test_a_gateway_that_is_not_there_is_told(how: str, unused_tcp_port: int) -> None:
+    PingJob.configure(server=f"http://127.0.0.1:{unused_tcp_port}", token="hush")
+    with pytest.raises(PingError, match="cannot be reached") as failed:
+        await perform(how, user_id="good")
+    assert "hush" not in str(failed.value)
+
+
+async def test_a_server_that_speaks_no_http_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        PingJob.configure(server=f"http://127.0.0.1:{listener.getsockname()[1]}", token="t")
+        call = asyncio.create_task(asyncio.to_thread(PingJob.perform, user_id="good"))
+        link, _ = await asyncio.to_thread(listener.accept)
+        with link:
+            link.sendall(b"SSH-2.0\r\n")
+            with pytest.raises(PingError, match="cannot be reached"):
+                await call
+
+
+@pytest.mark.parametrize("server", ["ftp://host", "host:9292", ""])
+def test_a_server_must_be_a_url(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PingJob.configure(server=server or "http://")
+    with pytest.raises(PingError, match="must be an http or https URL"):
+        PingJob.perform(user_id="good")
+
+
+async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
+    redis_server: RedisServer, redis_address: str, redis_client: Redis
+) -> None:
+    PingJob.configure(redis=redis_address)
+    assert await asyncio.to_thread(PingJob.enqueue, user_id=["bob"], message="hi", badge=1) is None
+    assert await redis_client.smembers("resque:queues") == {b"ping"}
+    jobs = await redis_client.lrange("resque:queue:ping", 0, -1)
+    assert [json.loads(job) for job in jobs] == [
+        {"class": "Rhoconnect::PingJob", "args": [{"user_id": ["bob"], "message": "hi", "badge": 1}]}
+    ]
+
+
+def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:
+    PingJob.configure(redis=f"unix://{tmp_path}/none")
+    with pytest.raises(PingError, match=r"Redis at unix://.*/none\S* cannot be reached"):
+        PingJob.enqueue(user_id="bob")
+
+
+def test_server_and_token_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RHOPUSH_SERVER", "http://127.0.0.1:1")
+    with pytest.raises(PingError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
+        PingJob.enqueue(user_id="bob")
+
+
+def test_importing_it_brings_no_web_framework() -> None:
+    program = "import sys, gateway.client; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert not {"aiohttp", "redis", "asyncio", "cryptography"} & set(done.stdout.split())

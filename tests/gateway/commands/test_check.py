@@ -1,0 +1,129 @@
+"""`rhopush check`: one line for each thing looked at, and an exit status."""
+
+import asyncio
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.commands import main
+from gateway.compose.checks import EXPIRY_WARNING_S, Level, expiry
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
+
+
+def check(
+    folder: Path, gateway: dict[str, Any], capsys: pytest.CaptureFixture[str], **app: Any
+) -> tuple[int, str]:
+    file = folder / "settings.yml"
+    file.write_text(yaml.safe_dump({"development": {"gateway": gateway, **app}}))
+    status = main(["check", "--settings", str(file), "--env", "development"])
+    return status, capsys.readouterr().out
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS", "REDIS_URL", "API_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_nothing_configured_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out = check(tmp_path, {}, capsys)
+    assert status == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["ok", "settings"],
+        ["warn", "apns"],
+        ["warn", "fcm"],
+        ["ok", "redis"],
+    ]
+    assert f"embedded Valkey in {tmp_path}/data" in out
+
+
+async def test_a_whole_set_up_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        certificate = apns.client_certificate(["com.example.store"])
+        (tmp_path / "store.pem").write_bytes(certificate.pem)
+        said = provider_settings(apns, fcm)
+        said["apps"] = {"com.example.store": {"apns": {"certificate_file": str(tmp_path / "store.pem")}}}
+        status, out = await asyncio.to_thread(check, tmp_path, said, capsys)
+        assert (
+            f"key {apns.signing_key.key_id} of team {apns.signing_key.team_id}, topic com.example.app" in out
+        )
+        assert "apns (com.example.store)" in out
+        assert "certificate for com.example.store, valid for" in out
+        assert f"project {fcm.project_id}" in out
+        assert f"apns 127.0.0.1:{apns.port}" in out
+        assert out.count("connected in") >= 2
+        assert ("FAIL" in out, status) == (False, 0)
+        assert "PRIVATE KEY" not in out
+
+
+def test_what_must_be_mended_is_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int
+) -> None:
+    (tmp_path / "nonsense.p8").write_text("no key")
+    (tmp_path / "account.json").write_text("{}")
+    said = {
+        "apns": {
+            "key_file": "nonsense.p8",
+            "key_id": "ABC123DEFG",
+            "team_id": "DEF123GHIJ",
+            "host": "127.0.0.1",
+            "port": unused_tcp_port,
+        },
+        "fcm": {"credentials_file": "account.json", "endpoint": f"http://127.0.0.1:{unused_tcp_port}"},
+        "apps": {"com.x": {"apns": {"certificate_file": "none.pem"}}},
+    }
+    status, out = check(tmp_path, said, capsys, redis=f"unix://{tmp_path}/none")
+    assert status == 1
+    failed = [line for line in out.splitlines() if line.startswith("FAIL")]
+    assert any("apns " in line and "no unencrypted PEM private key" in line for line in failed)
+    assert any("apns (com.x)" in line and "none.pem: No such file" in line for line in failed)
+    assert any("fcm " in line and "service_account" in line for line in failed)
+    assert any("redis " in line and "does not answer" in line for line in failed)
+    assert sum("connection refused" in line for line in failed) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "durability", "status", "words"),
+    [
+        ({}, "memory", 0, "append-only file on"),
+        ({}, "fsync", 1, "appendfsync is everysec"),
+        ({"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}, "memory", 0, "eviction is allkeys-lru"),
+    ],
+)
+def test_redis_is_held_against_the_durability(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, str],
+    durability: str,
+    status: int,
+    words: str,
+) -> None:
+    with RedisServer("redis", persist=True, options=options) as server:
+        found, out = check(tmp_path, {"queue": {"durability": durability}}, capsys, redis=server.address)
+    assert (found, words in out) == (status, True)
+
+
+DAY_S = datetime.timedelta(days=1).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("left_s", "level"),
+    [
+        (-1, Level.BAD),
+        (0, Level.BAD),
+        (1, Level.WARNING),
+        (EXPIRY_WARNING_S, Level.GOOD),
+        (400 * DAY_S, Level.GOOD),
+    ],
+)
+def test_a_certificate_is_judged_by_the_time_left(left_s: float, level: Level) -> None:
+    finding = expiry("apns", "certificate", left_s)
+    assert finding.level is level
+    if left_s > DAY_S:
+        assert f"valid for {int(left_s / DAY_S)} more days" in finding.text

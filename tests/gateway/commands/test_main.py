@@ -1,0 +1,62 @@
+"""The command as a process: its words, and its exit status for wrong usage and wrong settings."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+
+
+def rhopush(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", RUN, *words],
+        cwd=folder,
+        env={"PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    done = rhopush(tmp_path, "--help")
+    assert done.returncode == 0
+    for command in ("demo", "serve", "ping", "check", "rps", "simulate", "bench"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert rhopush(tmp_path, "--version").stdout.startswith("rhopush 0.")
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["dance"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["ping"]]
+)
+def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
+    done = rhopush(tmp_path, *words)
+    assert done.returncode == 2
+    assert "usage: rhopush" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (":development: {:gateway: {apns: {prot: 1}}}", "apns.prot: no such setting; did you mean port?"),
+        (":development: {:redis: 'http://db'}", "redis: no Redis address: unknown scheme 'http'"),
+        (
+            ":development: {:gateway: {rps: {redis: 'a:b'}}}",
+            "rps.redis: no Redis address: the port is no number",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, command: str, text: str, line: str) -> None:
+    (tmp_path / "settings.yml").write_text(text)
+    done = rhopush(tmp_path, command, "--settings", "settings.yml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"rhopush {command}: {line}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()

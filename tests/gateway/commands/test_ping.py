@@ -1,0 +1,96 @@
+"""`rhopush ping` against a running gateway and a simulated Apple."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.delivered import Delivered, delivered
+
+RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Delivered]:
+    async with delivered(tmp_path) as both:
+        yield both
+
+
+async def rhopush_ping(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "ping", *words),
+        cwd=folder,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_it_prints_the_ping_or_each_devices_verdict(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    status, out, _ = await rhopush_ping(tmp_path, "--user", "good", "--message", "hello", **there)
+    assert status == 0
+    assert re.fullmatch(r"[0-9a-f]{32}\n", out)
+    await running.apns.received.wait(1)
+
+    words = [
+        "--user",
+        "good",
+        "--sources",
+        "A,B",
+        "--badge",
+        "2",
+        "--sound",
+        "s.mp3",
+        "--vibrate",
+        "2000",
+        "--wait",
+    ]
+    status, out, _ = await rhopush_ping(tmp_path, *words, **there)
+    assert status == 0
+    assert out.splitlines()[1] == f"  {'good' * 8}  accepted"
+    pushed = running.apns.received[1].summary
+    assert (pushed.do_sync, pushed.badge, pushed.sound, str(pushed.vibrate)) == (
+        ("A", "B"),
+        2,
+        "s.mp3",
+        "2000",
+    )
+
+    status, out, _ = await rhopush_ping(
+        tmp_path, "--user", "dead", "nobody", "--user", "empty", "--message", "x", "--wait", **there
+    )
+    assert status == 1
+    assert f"  {'dead' * 8}  rejected  Unregistered\n" in out
+    assert "  skipped 2: unknown_user\n" in out
+
+
+async def test_server_and_token_can_be_words_or_the_settings(running: Delivered, tmp_path: Path) -> None:
+    url, token = running.gateway.url, running.gateway.token
+    common = ["--user", "good", "--message", "hello", "--server", url]
+    assert (await rhopush_ping(tmp_path, *common, "--token", token))[0] == 0
+    assert (await rhopush_ping(tmp_path, *common, "--settings", "settings.yml"))[0] == 0
+    status, out, err = await rhopush_ping(tmp_path, *common, "--token", "wrong-token")
+    assert (status, out, err) == (1, "", "rhopush ping: No API token provided\n")
+
+
+async def test_without_a_token_it_says_where_one_was_looked_for(tmp_path: Path) -> None:
+    status, _, err = await rhopush_ping(tmp_path, "--user", "good")
+    assert status == 2
+    assert err.startswith(
+        f"rhopush ping: no API token: give --token or API_TOKEN, or run where {tmp_path}/data"
+    )
+
+
+async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
+    status, _, err = await rhopush_ping(
+        tmp_path, "--user", "a", API_TOKEN="hush", RHOPUSH_SERVER=f"http://127.0.0.1:{unused_tcp_port}"
+    )
+    assert status == 1
+    assert "cannot be reached" in err
+    assert "hush" not in err
