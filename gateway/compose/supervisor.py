@@ -28,7 +28,7 @@ from gateway.compose.folder import DataFolder
 from gateway.compose.listener import listen, url_of
 from gateway.compose.order import EXIT_SETTINGS, READY, Order, pack
 from gateway.compose.slots import FROZEN_AFTER_S, Slot
-from gateway.errors import BadSetting
+from gateway.errors import BadSetting, StoreDown
 from gateway.logs.plain import PlainLog
 from gateway.settings import Secret, Settings
 from gateway.store.embedded import EmbeddedStore, Fsync
@@ -93,6 +93,7 @@ class Supervisor:
         self._log = PlainLog("supervisor")
         self._selector = selectors.DefaultSelector()
         self._signals = 0
+        self._hung_up = False
         self._exit: int | None = None
 
     def run(self) -> int:
@@ -123,10 +124,18 @@ class Supervisor:
             settings = msgspec.structs.replace(settings, api_token=Secret(folder.api_token()))
         if settings.redis is None:
             self._store = EmbeddedStore(folder.path / "valkey", _fsync(settings))
-            self._store.start()
+            self._store.start(cancelled=lambda: self._signals > 0)
             self._log.info("store_adopted" if self._store.adopted else "store_started")
             settings = msgspec.structs.replace(settings, redis=Secret(str(self._store.address)))
         self._settings = settings
+
+    def _look_after_store(self) -> None:
+        """Start it again if it has ended; its clients come back by themselves."""
+        try:
+            if self._store is not None and self._store.revive():
+                self._log.error("store_revived")
+        except (StoreDown, OSError) as error:
+            self._log.error("store_not_revived", error=str(error))
 
     def _stop_store(self) -> None:
         if self._store is not None:
@@ -141,6 +150,19 @@ class Supervisor:
             self._start(slot, listener)
 
     def _start(self, slot: Slot, listener: socket.socket) -> None:
+        now_s = time.monotonic()
+        slot.started(now_s)
+        try:
+            worker = self._spawn(slot, listener)
+        except OSError as error:  # no memory or descriptors just now: later perhaps
+            self._log.error("worker_not_started", worker=slot.number, error=str(error))
+            slot.ended(now_s)
+            return
+        self._workers[slot.number] = worker
+        self._selector.register(worker.status_fd, selectors.EVENT_READ, slot)
+        self._log.info("worker_started", worker=slot.number, pid=worker.process.pid)
+
+    def _spawn(self, slot: Slot, listener: socket.socket) -> Worker:
         up, status = os.pipe()
         order = Order(
             slot=slot.number,
@@ -150,23 +172,25 @@ class Supervisor:
             status_fd=status,
             fallen=tuple(self._fallen),
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.compose.process"],
-            stdin=subprocess.PIPE,
-            stdout=sys.stderr.fileno(),  # stdout is for the ready line alone
-            env=self._environment,
-            pass_fds=(listener.fileno(), status, self._folder.workers_fd),
-            process_group=0,  # Ctrl-C is for the supervisor
-        )
-        os.close(status)
-        worker = self._workers[slot.number] = Worker(process, up)
-        self._selector.register(up, selectors.EVENT_READ, slot)
-        slot.started(time.monotonic())
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.compose.process"],
+                stdin=subprocess.PIPE,
+                stdout=sys.stderr.fileno(),  # stdout is for the ready line alone
+                env=self._environment,
+                pass_fds=(listener.fileno(), status, self._folder.workers_fd),
+                process_group=0,  # Ctrl-C is for the supervisor
+            )
+        except OSError:
+            os.close(up)
+            raise
+        finally:
+            os.close(status)
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it fell at once: seen when it is collected
                 process.stdin.write(pack(order, self._settings))
                 process.stdin.flush()
-        self._log.info("worker_started", worker=slot.number, pid=worker.process.pid)
+        return Worker(process, up)
 
     def _watch(self, listener: socket.socket) -> None:
         """Until a signal, or until starting again cannot help."""
@@ -184,8 +208,8 @@ class Supervisor:
                 announced = True
                 self._out.write(f"ready {url_of(listener)}\n")
                 self._out.flush()
-            if self._store is not None and self._store.revive():
-                self._log.error("store_revived")
+            self._look_after_store()
+            self._tell_of_hangup()
 
     def _hear(self, timeout_s: float) -> None:
         """Read what the workers said, for at most so long; a signal ends the wait."""
@@ -267,6 +291,7 @@ class Supervisor:
         told.setblocking(False)
         before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
         handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         try:
@@ -281,6 +306,15 @@ class Supervisor:
 
     def _count(self, *_: object) -> None:
         self._signals += 1
+
+    def _hang_up(self, *_: object) -> None:
+        self._hung_up = True
+
+    def _tell_of_hangup(self) -> None:
+        """SIGHUP asks a server for its settings anew; this one would have ended by it unheard."""
+        if self._hung_up:
+            self._hung_up = False
+            self._log.warning("settings_not_read_anew", advice="restart the gateway for changed settings")
 
 
 def _fsync(settings: Settings) -> Fsync:

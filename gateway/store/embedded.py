@@ -19,14 +19,15 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
 from gateway.errors import StoreDown
 from gateway.store.address import Address
 
-START_BUDGET_S: Final = 60.0
-"""Longest wait for a server that loads its append-only file: about a gigabyte a quarter of a minute."""
+START_BUDGET_S: Final = 30.0
+"""Longest wait for a server that says nothing. One that is loading says so, and may take its time."""
 
 _STOP_BUDGET_S: Final = 20.0
 _POLL_S: Final = 0.02
@@ -56,16 +57,24 @@ class EmbeddedStore:
         """Where its clients connect."""
         return Address(unix_path=str(self._socket))
 
-    def start(self) -> None:
+    def start(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Start the server, or adopt the one that lives on this folder, and wait until it answers.
 
+        Args:
+            cancelled: asked again and again whether the wait is to end.
+
         Raises:
-            StoreDown: there is no server for this platform, or it ended, or did not answer in time.
+            StoreDown: there is no server for this platform, it ended, it did not answer in time, or the wait
+                was cancelled.
         """
         _private_folder(self._folder)
         deadline_s = time.monotonic() + START_BUDGET_S
         self.adopted = not self.revive()
-        while not self._answers():
+        while not (answer := self._ask("PING")).startswith(b"+PONG"):
+            if answer.startswith(b"-LOADING"):
+                deadline_s = time.monotonic() + START_BUDGET_S
+            if cancelled():
+                raise StoreDown("the start was interrupted while the embedded store was loading")
             if time.monotonic() > deadline_s:
                 raise StoreDown(
                     f"the embedded store on {self._folder} did not answer in {START_BUDGET_S:.0f} s"
@@ -141,9 +150,6 @@ class EmbeddedStore:
             except BlockingIOError:
                 return True
         return False
-
-    def _answers(self) -> bool:
-        return self._ask("PING").startswith(b"+PONG")
 
     def _ask(self, command: str) -> bytes:
         """The first bytes of an answer to an inline command; nothing if there is no answer."""

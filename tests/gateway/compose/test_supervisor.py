@@ -131,6 +131,15 @@ async def test_sigint_drains_too(run: Run) -> None:
     assert await run.end() == 0
 
 
+async def test_sighup_is_told_and_changes_nothing(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    before = await run.slots({0})
+    run.process.send_signal(signal.SIGHUP)
+    await run.logged("settings_not_read_anew")
+    assert await run.slots({0}) == before
+
+
 async def test_a_killed_worker_is_started_again_in_its_slot(run: Run) -> None:
     await run.start(workers=2)
     await run.ready()

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +169,49 @@ def test_a_platform_without_a_server_is_told(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(StoreDown, match="no embedded store for this platform"):
         EmbeddedStore(folder).start()
+
+
+@pytest.fixture
+def occupied(folder: Path) -> Iterator[Path]:
+    """A folder whose lock is held by something that is no server."""
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def test_a_server_that_loads_may_take_longer_than_a_silent_one(
+    occupied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "START_BUDGET_S", 0.1)
+    answers = [b"-LOADING Valkey is loading the dataset in memory\r\n"] * 20 + [b"+PONG\r\n", b"+OK\r\n"]
+    asked: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for answer in answers:
+            link, _ = listener.accept()
+            with link:
+                asked.append(link.recv(64))
+                link.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(occupied / "valkey.sock"))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        store = EmbeddedStore(occupied)
+        store.start()
+        thread.join()
+    assert store.adopted is True
+    assert asked == [b"PING\r\n"] * 21 + [b"CONFIG SET appendfsync everysec\r\n"]
+
+
+def test_a_server_that_says_nothing_is_told(occupied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "START_BUDGET_S", 0.1)
+    with pytest.raises(StoreDown, match=r"did not answer in"):
+        EmbeddedStore(occupied).start()
+
+
+def test_the_wait_can_be_cancelled(occupied: Path) -> None:
+    with pytest.raises(StoreDown, match="the start was interrupted"):
+        EmbeddedStore(occupied).start(cancelled=lambda: True)
