@@ -66,7 +66,7 @@ class InvalidField(InputError):
 
 
 class InvalidToken(InputError):
-    """A device token that cannot be one (an APNs token that is no hex): it must not reach a path or header."""
+    """A device token that cannot be one (an APNs token that is no hex): it must not reach a path."""
 
     code = "invalid_device_token"
     label = "invalid_device_token"

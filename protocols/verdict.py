@@ -1,7 +1,7 @@
 """What became of one send, in the same words for every provider.
 
-Three verdicts come from a provider's answer: accepted, rejected for good, later. The fourth, unknown, is our own: the
-send was given to a connection and no answer came by its deadline, or the connection was lost.
+Three verdicts come from a provider's answer: accepted, rejected for good, later. The fourth, unknown, is our
+own: the send was given to a connection and no answer came by its deadline, or the connection was lost.
 """
 
 from enum import Enum, IntEnum

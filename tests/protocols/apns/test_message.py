@@ -178,6 +178,7 @@ def message() -> Message:
         (PIN, b"/3/device/" + PIN.encode()),
         (PIN.upper(), b"/3/device/" + PIN.upper().encode()),
         ("abcd", b"/3/device/abcd"),
+        ("0f", b"/3/device/0f"),
         ("00fc13ad ff785122", b"/3/device/00fc13adff785122"),
         ("ab" * 256, b"/3/device/" + b"ab" * 256),
     ],

@@ -51,7 +51,8 @@ def test_a_pin_is_percent_encoded(message: Message) -> None:
     assert message.path("../../x?y#z ä\r\n") == b"/messageQueue/..%2F..%2Fx%3Fy%23z%20%C3%A4%0D%0A"
 
 
-def test_the_longest_pin(message: Message) -> None:
+def test_the_shortest_and_the_longest_pin(message: Message) -> None:
+    assert message.path("x") == b"/messageQueue/x"
     assert message.path("x" * 512) == b"/messageQueue/" + b"x" * 512
 
 

@@ -19,9 +19,11 @@ from protocols.verdict import ACCEPTED, Kind, Verdict
         (413, Verdict(Kind.REJECTED, "PayloadTooLarge")),
         (418, Verdict(Kind.REJECTED, "HTTP 418")),
         (429, Verdict(Kind.LATER, "TooManyRequests")),
+        (499, Verdict(Kind.REJECTED, "HTTP 499")),
         (500, Verdict(Kind.LATER, "HTTP 500")),
         (503, Verdict(Kind.LATER, "HTTP 503")),
         (302, Verdict(Kind.LATER, "HTTP 302")),
+        (399, Verdict(Kind.LATER, "HTTP 399")),
     ],
 )
 def test_each_status(status: int, verdict: Verdict) -> None:
