@@ -80,7 +80,6 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._tick_due_s = 0.0
         self._paused = False
-        self._pumping = False
         self._taking = True
 
     @property
@@ -142,17 +141,15 @@ class Connection(asyncio.Protocol):
         May be called at any time, also by a feed from within `settle`.
         """
         transport = self._transport
-        if self._pumping or transport is None or transport.is_closing():
+        if transport is None or transport.is_closing():
             return
-        self._pumping = True
-        try:
-            self._exchange(transport)
-        finally:
-            self._pumping = False
+        self._exchange(transport)
         if self.machine.state is not State.OPEN:
             self._close_if_done(transport)
             self._leave()
-        if self._feed.waiting():
+        # Not if there is room: a feed may have requests and hold them back (a rate, a breaker); it wakes the
+        # pool.
+        if self._feed.waiting() and self.facts.full:
             self._owner.connection_full(self)
 
     def retire(self, reason: str) -> None:

@@ -37,12 +37,16 @@ class Feed(Protocol):
     def take(self, n: int) -> Sequence[Send]:
         """Hand over at most `n` requests (n >= 1): headers with pseudo-headers first, body, context.
 
-        Each comes back exactly once, through `settle`.
+        Each comes back exactly once, through `settle`. Fewer than are waiting is no promise of more: the pool
+        asks again when something happens on a connection, or when it is woken.
         """
         ...
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Take outcomes. UNTRIED ones should count as waiting again at once."""
+        """Take outcomes. UNTRIED ones should count as waiting again at once.
+
+        The pool may be woken or renewed from here.
+        """
         ...
 
     def link_changed(self, connected: int, error: str | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from gateway.transport.feed import Endpoint
+from gateway.transport.feed import Endpoint, Send
 from gateway.transport.pool import Pool, Tuning
 from protocols.http2.client import Fate, Outcome
 from protocols.http2.server import Request
@@ -309,11 +309,10 @@ async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
 @pytest.mark.usefixtures("no_ticks")
 async def test_room_that_a_window_gives_back_is_used_at_once(make_pool: MakePool) -> None:
     async with Provider(hold) as provider:
-        feed = ListFeed(10, body=b"x" * 7000)  # 4 kB more than the window
-        make_pool(provider, feed, connections_max=1, deadline_s=10_000)
-        feed.add(3)
+        feed = ListFeed(1, body=b"x" * 65_635)  # a hundred bytes more than the window
         feed.body = b""
-        feed.add(87)
+        feed.add(99)
+        make_pool(provider, feed, connections_max=1, deadline_s=10_000)
         await provider.until(lambda: len(provider.requests) == 100)
         assert feed.outcomes == []
 
@@ -420,6 +419,7 @@ async def test_renewal_in_the_middle_of_a_handshake_counts_for_it_too(make_pool:
         feed = ListFeed(2)
         pool = make_pool(old, feed)
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
         assert pool._dialing is not None
         pool.renew(new.endpoint())
         await feed.all_settled()
@@ -441,6 +441,36 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
         pool = make_pool(provider, feed)
         await feed.all_settled()
         assert feed.statuses == [431, 200, 200, 200]
+
+
+async def test_a_feed_that_holds_its_requests_back_is_asked_again_when_it_wakes(make_pool: MakePool) -> None:
+    class Held(ListFeed):
+        open = True
+
+        def take(self, n: int) -> Sequence[Send]:
+            return super().take(n) if self.open else ()
+
+    def script(peer: Peer, one: Request) -> None:
+        if len(peer.requests) <= 4:
+            answer(peer, one)
+
+    async with Provider(script, limit=2) as provider:
+        feed = Held(12)
+        pool = make_pool(provider, feed, connections_max=2)
+        await provider.until(lambda: [len(peer.requests) for peer in provider.peers] == [6, 6])
+        feed.open = False
+        feed.add(5)
+        provider.script = answer
+        for peer in provider.peers:
+            for one in peer.requests[4:]:
+                answer(peer, one)
+            peer.flush()
+        await feed.until(lambda: len(feed.outcomes) == 12)
+        assert (feed.waiting(), pool.in_flight) == (5, 0)
+        feed.open = True
+        pool.wake()
+        await feed.all_settled()
+        assert feed.statuses == [200] * 17
 
 
 async def test_closing_waits_for_answers_within_its_budget(make_pool: MakePool) -> None:
