@@ -109,3 +109,10 @@ class NoAccessToken(RhoPushError):
     code = "no_access_token"
     label = "no_access_token"
     retryable = True
+
+
+class NothingToSend(InputError):
+    """A ping holds nothing that this platform could show or sync."""
+
+    code = "nothing_to_send"
+    label = "nothing_to_send"

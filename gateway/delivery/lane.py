@@ -184,7 +184,7 @@ class Lane:
                 self._wanted = False
                 break
             send = waiting.popleft()
-            if send.expires_ms <= now_ms:
+            if send.message.expires_ms <= now_ms:
                 self._end(send, EXPIRED)
                 continue
             message = send.message
@@ -203,7 +203,7 @@ class Lane:
             send: Send = outcome.context
             if outcome.status == 200 and outcome.fate is Fate.ANSWERED:
                 accepted[send.app] = accepted.get(send.app, 0) + 1
-                seconds.append((now_ms - send.since_ms) / 1000)
+                seconds.append((now_ms - send.unit.since_ms) / 1000)
                 send.unit.accept(send.place)
             elif outcome.fate is Fate.UNTRIED:
                 self._untried(send)
@@ -279,7 +279,7 @@ class Lane:
     def _later(self, send: Send, verdict: Verdict, status: int) -> None:
         unit = send.unit
         now_ms = time.time_ns() // 1_000_000
-        timing = Timing(now_ms, unit.first_ms, send.expires_ms, unit.attempt, _noise())
+        timing = Timing(now_ms, unit.first_ms, send.message.expires_ms, unit.attempt, _noise())
         decision = again(self.provider.name, verdict, status, timing, self._policy.retry)
         if decision.due_ms is None:
             self._end(send, decision.reason)
@@ -291,7 +291,7 @@ class Lane:
         """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
         now_ms = time.time_ns() // 1_000_000
         due_ms = now_ms + int(PARK_S * 1000 * (1 + _noise()))
-        if due_ms >= send.expires_ms:
+        if due_ms >= send.message.expires_ms:
             self._end(send, EXPIRED)
         elif self.parked_total >= SHARE_MAX:
             self._end(send, LANE_FULL)

@@ -52,25 +52,11 @@ class Send:
         message: the ping as this app's devices are told it.
         path: the request's path, checked.
         request_id: the same at each try (apns-id); b"" where the provider knows none.
-        since_ms: epoch ms at which the ping came through the door.
-        expires_ms: epoch ms at which its time to live ends.
         untried: how often a connection handed it back unprocessed.
         renewed: whether it was tried again with a new provider token.
     """
 
-    __slots__ = (
-        "app",
-        "device",
-        "expires_ms",
-        "message",
-        "path",
-        "place",
-        "renewed",
-        "request_id",
-        "since_ms",
-        "unit",
-        "untried",
-    )
+    __slots__ = ("app", "device", "message", "path", "place", "renewed", "request_id", "unit", "untried")
 
     def __init__(
         self,
@@ -81,8 +67,6 @@ class Send:
         message: Message,
         path: bytes,
         request_id: bytes,
-        since_ms: int,
-        expires_ms: int,
     ) -> None:
         self.unit = unit
         self.place = place
@@ -91,8 +75,6 @@ class Send:
         self.message = message
         self.path = path
         self.request_id = request_id
-        self.since_ms = since_ms
-        self.expires_ms = expires_ms
         self.untried = 0
         self.renewed = False
 
@@ -121,11 +103,14 @@ class Unit:
         "first_place",
         "lane",
         "lease",
+        "node",
         "open",
         "pings",
         "postponed",
+        "prefix",
         "rest",
         "settled",
+        "since_ms",
         "skipped",
         "starts",
         "states",
@@ -152,6 +137,11 @@ class Unit:
         self.first_ms = first_ms
         self.lane = lane
         self.bulk = bulk
+        self.since_ms = pings[0].accepted_ms if pings else 0
+        """Epoch ms at which the pings came through the door; they came together."""
+        # What the UUIDs of this unit's requests have in common (see `planner`).
+        self.prefix = f"{batch[:8]}-{batch[8:12]}-{batch[12:16]}-{batch[16:20]}-"
+        self.node = int(batch[20:], 16) << 16
         self.settled = settled
         self.chosen: list[tuple[str, str]] = []
         """Client id and provider, a place."""

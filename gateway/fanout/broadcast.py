@@ -18,8 +18,8 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import choose
 from gateway.metrics import Metrics
 from gateway.store import keys
-from gateway.store.receipts import UNKNOWN_USER, Record, pack_delta
-from gateway.store.registry import Registry
+from gateway.store.receipts import Record, pack_delta
+from gateway.store.registry import UNKNOWN_USER, Registry
 from gateway.store.streams import (
     BroadcastStore,
     Cut,
@@ -79,7 +79,7 @@ class Cutter:
 
     async def _cut_chunk(self, lease: Lease, batch: str, ping: Ping, chunk: int) -> int:
         users = await self._store.users(ping.id, chunk)
-        chosen, skipped = choose(await self._registry.devices_of(users), set())
+        chosen, skipped = choose(await self._registry.devices_of(users))
         phones = [_digest(one) for one in chosen]
         seen = await self._store.seen(ping.id, phones)
         fresh = [one for one, known in zip(chosen, seen, strict=True) if not known]

@@ -164,8 +164,8 @@ def settlement(unit: Unit) -> Settlement:
     """What settling a finished unit writes."""
     key = keys.receipt(unit.batch)
     whole = unit.lease.stream == keys.PINGS
-    records = [_record(unit, number, first, last) for number, (first, last) in enumerate(unit.spans())]
-    retries = list(_retries(unit))
+    records = _records(unit)
+    retries = list(_retries(unit)) if unit.postponed else []
     opened = [0] * len(records)
     for retry in retries:
         opened[int(retry.piece.ping.id[28:], 16) - unit.first_place] += 1
@@ -189,12 +189,25 @@ def settlement(unit: Unit) -> Settlement:
     return Settlement(unit.lease, receipts, retries, waiting, unparked)
 
 
-def _record(unit: Unit, number: int, first: int, last: int) -> Record:
-    accepted: tuple[tuple[str, str], ...] = ()
-    count = unit.states.count(ACCEPTED, first, last)
-    if count and not unit.bulk and count <= _LISTED_MAX:
-        accepted = tuple(unit.chosen[place] for place in range(first, last) if unit.states[place] == ACCEPTED)
-    return Record(count, accepted, unit.details(first, last), unit.skipped[number])
+def _records(unit: Unit) -> list[Record]:
+    """What became of each ping of the unit."""
+    if unit.bulk:
+        return [Record(unit.states.count(ACCEPTED), (), unit.details(0, len(unit.states)), unit.skipped[0])]
+    if unit.rest:
+        return [
+            _record(unit, *span, skipped) for span, skipped in zip(unit.spans(), unit.skipped, strict=True)
+        ]
+    # The hot path: everything was accepted.
+    chosen = unit.chosen
+    return [
+        Record(last - first, tuple(chosen[first : min(last, first + _LISTED_MAX)]), (), skipped)
+        for (first, last), skipped in zip(unit.spans(), unit.skipped, strict=True)
+    ]
+
+
+def _record(unit: Unit, first: int, last: int, skipped: dict[str, int]) -> Record:
+    accepted = [unit.chosen[place] for place in range(first, last) if unit.states[place] == ACCEPTED]
+    return Record(len(accepted), tuple(accepted[:_LISTED_MAX]), unit.details(first, last), skipped)
 
 
 def _retries(unit: Unit) -> Iterator[Retry]:

@@ -7,7 +7,7 @@ ping for all devices of an app. The rules are PingJob's (contract §3) and in `p
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -20,16 +20,14 @@ from gateway.errors import StoreDown
 from gateway.fanout.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.store import keys
-from gateway.store.receipts import DANGLING, DEAD, UNKNOWN_USER
-from gateway.store.registry import NOBODY, Registration, Registry
+from gateway.store.registry import NOBODY, UNKNOWN_USER, Registration, Registry, with_left_out
 from gateway.store.streams import Lease, Progress, Settlement, Streams, decode_entry, decode_piece
 from protocols.devices import Chosen, Device, platform_of, select
-from protocols.errors import InputError
-from protocols.ping.model import Ping
+from protocols.errors import InputError, NothingToSend
 
 _log = structlog.get_logger("planner")
 
-NOTHING_TO_SEND: Final = "nothing_to_send"
+NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
 PIECE_FRESH_S: Final = 60.0
 """Devices in a piece are believed for as long as the registry's cache would; then they are looked up
@@ -39,26 +37,27 @@ again."""
 class _Plan:
     """One ping being planned: its messages by route, and its sends by lane."""
 
-    __slots__ = ("by_lane", "messages", "node", "now_ms", "ping", "prefix", "unit")
+    __slots__ = ("by_lane", "messages", "node", "now_ms", "ping", "unit")
 
-    def __init__(self, unit: Unit, ping: Ping, now_ms: int, by_lane: dict[Lane, list[Send]]) -> None:
+    def __init__(self, unit: Unit, number: int, now_ms: int, by_lane: dict[Lane, list[Send]]) -> None:
         self.unit = unit
-        self.ping = ping
+        self.ping = unit.pings[number]
+        self.node = unit.node + unit.first_place + number
         self.now_ms = now_ms
         self.by_lane = by_lane
         self.messages: dict[Route, Message | InputError | None] = {}
-        name = ping.id
-        self.prefix = f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-"
-        self.node = int(name[20:], 16)
 
     def message(self, route: Route) -> Message | InputError | None:
         """The ping as this app is told it, encoded once."""
-        if route not in self.messages:
-            try:
-                self.messages[route] = route.lane.provider.compose(self.ping, route.target, self.now_ms)
-            except InputError as error:
-                self.messages[route] = error
-        return self.messages[route]
+        if route in self.messages:
+            return self.messages[route]
+        message: Message | InputError | None
+        try:
+            message = route.lane.provider.compose(self.ping, route.target, self.now_ms)
+        except InputError as error:
+            message = error
+        self.messages[route] = message
+        return message
 
     def request_id(self, client_id: str) -> bytes:
         """A UUID that is the same at each try of this ping to this device (providers.md A2, apns-id)."""
@@ -66,7 +65,7 @@ class _Plan:
             own = int(client_id[:12], 16)
         except ValueError:
             own = int.from_bytes(client_id.encode("utf-8", "surrogateescape")[-6:])
-        return f"{self.prefix}{(own ^ self.node) & 0xFFFFFFFFFFFF:012x}".encode()
+        return f"{self.unit.prefix}{(own ^ self.node) & 0xFFFFFFFFFFFF:012x}".encode()
 
 
 class Planner:
@@ -142,58 +141,49 @@ class Planner:
 
     async def _deliver_fresh(self, units: list[Unit]) -> None:
         users = [user for unit in units for ping in unit.pings for user in ping.users]
-        known = iter(await self._registry.devices_of(users))
+        known = await self._registry.devices_of(users)
         by_lane: dict[Lane, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
+        place = 0
         for unit in units:
-            for ping in unit.pings:
-                registrations = [next(known) for _ in ping.users]
-                self._plan_ping(_Plan(unit, ping, now_ms, by_lane), registrations)
+            for number, ping in enumerate(unit.pings):
+                first, place = place, place + len(ping.users)
+                chosen, skipped = choose(known[first:place])
+                unit.begin_ping(skipped)
+                if chosen:
+                    plan = _Plan(unit, number, now_ms, by_lane)
+                    for device, platform in chosen:
+                        self._plan_device(plan, device, platform, skipped)
+                if skipped:
+                    self._count_skipped(skipped)
             self._begin(unit)
-        self._offer(by_lane, bulk=False)
-
-    def _plan_ping(self, plan: _Plan, registrations: Iterable[Registration]) -> None:
-        chosen, skipped = choose(registrations, set())
-        plan.unit.begin_ping(skipped)
-        for device, platform in chosen:
-            self._plan_device(plan, device, platform, skipped)
-        if skipped:
-            self._count_skipped(skipped)
+        for lane, sends in by_lane.items():
+            lane.offer(sends, bulk=False)
 
     def _plan_device(
         self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None
     ) -> None:
         """Add one send, or say why there is none. `skipped` is None where the device has its place
         already."""
+        unit = plan.unit
         route = self._lanes.route(platform, device.app_id)
-        message = None if isinstance(route, str) else plan.message(route)
-        if message is None and not isinstance(route, str) and skipped is not None:
+        if isinstance(route, str):
+            self._refuse(unit, unit.add_place(device.client_id, platform), platform, route)
+            return
+        message = plan.message(route)
+        if message is None and skipped is not None:
             skipped[NOTHING_TO_SEND] = skipped.get(NOTHING_TO_SEND, 0) + 1
             return
-        unit = plan.unit
         place = unit.add_place(device.client_id, platform)
-        if isinstance(route, str) or message is None or isinstance(message, InputError):
-            self._refuse(unit, place, platform, route if isinstance(route, str) else _reason(message))
-            return
         try:
+            message = _usable(message)
             path = message.path(device.pin)
         except InputError as error:
             self._refuse(unit, place, platform, error.label)
             return
         lane = route.lane
         request_id = plan.request_id(device.client_id) if lane.provider.names_requests else b""
-        send = Send(
-            unit,
-            place,
-            device,
-            route.app,
-            message,
-            path,
-            request_id,
-            plan.ping.accepted_ms,
-            message.expires_ms,
-        )
-        plan.by_lane[lane].append(send)
+        plan.by_lane[lane].append(Send(unit, place, device, route.app, message, path, request_id))
 
     # -- pieces and what was begun before
     # ----------------------------------------------------------------------------
@@ -230,9 +220,9 @@ class Planner:
         found = dict(zip(clients, await self._registry.devices(clients), strict=True))
         by_lane: dict[Lane, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
-        for ping, ping_clients in zip(unit.pings, progress.plan, strict=True):
+        for number, ping_clients in enumerate(progress.plan):
             unit.begin_ping({})
-            plan = _Plan(unit, ping, now_ms, by_lane)
+            plan = _Plan(unit, number, now_ms, by_lane)
             for client in ping_clients:
                 self._plan_client(plan, client, found[client])
         unit.recall(progress)
@@ -241,7 +231,7 @@ class Planner:
 
     def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Lane, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, unit.pings[0], time.time_ns() // 1_000_000, by_lane)
+        plan = _Plan(unit, 0, time.time_ns() // 1_000_000, by_lane)
         for client, device in zip(clients, devices, strict=True):
             self._plan_client(plan, client, device)
         self._begin(unit)
@@ -262,6 +252,7 @@ class Planner:
         unit.planned()
 
     def _offer(self, by_lane: dict[Lane, list[Send]], *, bulk: bool) -> None:
+        """Offer what has no verdict from before."""
         for lane, sends in by_lane.items():
             lane.offer([send for send in sends if not send.unit.states[send.place]], bulk=bulk)
 
@@ -285,23 +276,34 @@ class Planner:
             self._ledger.settle(Settlement(lease))
 
 
-def choose(registrations: Iterable[Registration], seen: set[str]) -> tuple[list[Chosen], dict[str, int]]:
+def choose(registrations: Sequence[Registration]) -> tuple[Sequence[Chosen], dict[str, int]]:
     """The devices of a ping's users, and what was left out, by reason."""
+    if len(registrations) == 1:
+        only = registrations[0]
+        return only.chosen, dict(only.skipped) if only.skipped else {}
     chosen: list[Chosen] = []
     skipped: dict[str, int] = {}
+    seen: set[str] = set()
     for registration in registrations:
         if registration is NOBODY:
-            skipped[UNKNOWN_USER] = skipped.get(UNKNOWN_USER, 0) + 1
-            continue
-        selection = select(registration.devices, seen)
-        chosen += selection.chosen
-        if selection.skipped or registration.left_out:
-            left_out = {**selection.skipped, DANGLING: registration.dangling, DEAD: registration.dead}
-            for reason, number in left_out.items():
-                if number:
-                    skipped[reason] = skipped.get(reason, 0) + number
+            found = registration.skipped
+        else:
+            selection = select(registration.devices, seen)
+            chosen += selection.chosen
+            found = with_left_out(selection.skipped, registration)
+        for reason, number in found.items():
+            skipped[reason] = skipped.get(reason, 0) + number
     return chosen, skipped
 
 
-def _reason(message: Message | InputError | None) -> str:
-    return message.label if isinstance(message, InputError) else NOTHING_TO_SEND
+def _usable(message: Message | InputError | None) -> Message:
+    """The message, where there is one.
+
+    Raises:
+        InputError: why there is none.
+    """
+    if message is None:
+        raise NothingToSend("the ping holds nothing for this platform any more")
+    if isinstance(message, InputError):
+        raise message
+    return message

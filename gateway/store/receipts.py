@@ -19,10 +19,6 @@ _VERDICTS: Final = {
     Kind.LATER: "later",
     Kind.UNKNOWN: "unknown",
 }
-UNKNOWN_USER: Final = "unknown_user"
-"""Reason under `skipped`: a login that nobody has, or one without clients."""
-DANGLING: Final = "dangling_client"
-DEAD: Final = "dead_token"
 
 
 class Detail(msgspec.Struct, frozen=True, array_like=True):

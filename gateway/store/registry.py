@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.link import Link, Reply
-from protocols.devices import Device
+from protocols.devices import Chosen, Device, select
 
 _log = structlog.get_logger("registry")
 
@@ -41,20 +41,49 @@ _SURROGATE: Final = "surrogateescape"
 Devices = tuple[Device, ...]
 
 
-class Registration(NamedTuple):
-    """A user's devices that may be pushed to, and what was left out."""
+class Registration:
+    """A user's devices that may be pushed to, and what was left out.
 
-    devices: Devices
-    dangling: int = 0
-    """Client ids in the user's set whose client is gone."""
-    dead: int = 0
-    """Devices whose token a provider has called dead."""
-    left_out: tuple[str, ...] = ()
-    """Client ids of both."""
+    Attributes:
+        devices: in no order.
+        dangling: client ids in the user's set whose client is gone.
+        dead: devices whose token a provider has called dead.
+        left_out: client ids of both.
+        chosen: the devices that a ping for this user alone goes to; made once, since most pings are such.
+        skipped: what such a ping leaves out, by reason.
+    """
 
+    __slots__ = ("chosen", "dangling", "dead", "devices", "left_out", "skipped")
+
+    def __init__(
+        self, devices: Devices, dangling: int = 0, dead: int = 0, left_out: tuple[str, ...] = ()
+    ) -> None:
+        self.devices = devices
+        self.dangling = dangling
+        self.dead = dead
+        self.left_out = left_out
+        selection = select(devices, set())
+        self.chosen: Sequence[Chosen] = selection.chosen
+        self.skipped = with_left_out(selection.skipped, self)
+
+
+def with_left_out(skipped: dict[str, int], registration: Registration) -> dict[str, int]:
+    """What was skipped of a user's devices, with those that could not even be considered."""
+    if registration.dangling:
+        skipped[DANGLING] = registration.dangling
+    if registration.dead:
+        skipped[DEAD] = registration.dead
+    return skipped
+
+
+DANGLING: Final = "dangling_client"
+DEAD: Final = "dead_token"
+UNKNOWN_USER: Final = "unknown_user"
+"""Reason under `skipped`: a login that nobody has, or one without clients."""
 
 NOBODY: Final = Registration(())
 """An unknown user, or one without clients: RhoConnect says the same of both (contract §3)."""
+NOBODY.skipped = {UNKNOWN_USER: 1}
 
 
 def token_digest(pin: str) -> str:
