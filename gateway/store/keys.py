@@ -159,3 +159,37 @@ def app(field: str) -> str:
 def count(kind: str) -> str:
     """STRING: how many users or clients RhoConnect believes there are (`user:count`, `client:count`)."""
     return f"{kind}:count"
+
+
+# -- Resque (contract §3.2)
+# ------------------------------------------------------------------------------------------------
+
+RESQUE_QUEUES: Final = "resque:queues"
+"""SET: the names of Resque's queues."""
+
+
+def resque_queue(name: str) -> str:
+    """LIST: the jobs of one of Resque's queues."""
+    return f"resque:queue:{name}"
+
+
+# -- the RhoConnect Push Service (contract §9): rhoconnect-push's own names, so that its data goes on
+# --------------------------------------------------------------------------------------------------
+
+RPS_REGISTRATIONS: Final = "reg:"
+"""+ instance. SET: `{"token":..,"appname":..}` of each registered app."""
+RPS_TOKEN: Final = "tok:"
+"""+ token. STRING: its instance."""
+RPS_COUNTER: Final = "cnt:"
+"""+ instance. STRING: id of its last message."""
+RPS_QUEUE: Final = "que:"
+"""+ instance. ZSET: message as the device gets it -> id."""
+RPS_COLLAPSE: Final = "col:"
+"""+ instance. ZSET: `collapseId:appname` -> id; ours without a collapse id begin with `~`."""
+RPS_REGISTRATION_S: Final = 2_592_000
+"""rhoconnect-push's registrationTimeout: all of the above live 30 days from the device's or app's last call."""
+
+RPS_SECRET: Final = "rhopush:rps:secret"
+"""STRING: the secret of the service's ids, made once and shared by all processes."""
+RPS_WAKE: Final = "rhopush:rps:wake"
+"""Channel on which every process of the service hears of messages and ended registrations."""

@@ -1,0 +1,48 @@
+"""The RhoConnect Push Service for legacy devices, on rhoconnect-push's wire and keys."""
+
+import asyncio
+import socket
+import ssl
+
+from gateway.rps.gates import AppGate, Gates, RhoConnectGate, UserGate
+from gateway.rps.service import Service, Times
+
+__all__ = [
+    "AppGate",
+    "Gates",
+    "OpenService",
+    "RhoConnectGate",
+    "Service",
+    "Times",
+    "UserGate",
+    "open_service",
+]
+
+_BACKLOG = 4_096
+
+
+class OpenService:
+    """The service on its socket.
+
+    Args:
+        service: the connections' maker.
+        server: the listener.
+    """
+
+    def __init__(self, service: Service, server: asyncio.Server) -> None:
+        self.service = service
+        self._server = server
+
+    async def close(self, budget_s: float) -> None:
+        """Take nothing new, answer all polls, then end within the budget."""
+        self._server.close()
+        await self.service.close(budget_s)
+
+
+async def open_service(
+    service: Service, sock: socket.socket, tls: ssl.SSLContext | None = None
+) -> OpenService:
+    """Listen on a bound socket (many processes may share it). It is closed with the service."""
+    sock.setblocking(False)
+    server = await asyncio.get_running_loop().create_server(service, sock=sock, backlog=_BACKLOG, ssl=tls)
+    return OpenService(service, server)

@@ -1,0 +1,149 @@
+"""One device's or app's connection: HTTP/1.1 in, one answer for each request.
+
+A connection that waits for a message is this object, its transport and its place among the polls: no
+parser, task, timer or request object. A request that comes before the answer to the one before it is not
+read, and the connection ends after that answer: no device or app server of RhoConnect's pipelines.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from gateway.rps.reading import Reading, RefusedRequest
+
+if TYPE_CHECKING:
+    from gateway.rps.service import Service
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+IDLE: Final = 0
+READING: Final = 1
+ANSWERING: Final = 2
+
+
+class Connection(asyncio.Protocol):
+    """A connection.
+
+    Args:
+        service: what all connections share.
+
+    Attributes:
+        instance, last, turn, asking, since: of the poll that waits (`gateway.rps.polls.Poll`).
+    """
+
+    __slots__ = (
+        "_closing",
+        "_reading",
+        "_service",
+        "_stage",
+        "_transport",
+        "asking",
+        "instance",
+        "last",
+        "since",
+        "turn",
+    )
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+        self._transport: asyncio.Transport | None = None
+        self._reading: Reading | None = None
+        self._stage = IDLE
+        self._closing = False
+        self.instance = b""
+        self.last = self.turn = self.since = 0
+        self.asking = False
+
+    # -- what the transport calls
+    # -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
+        self._transport = cast("asyncio.Transport", transport)
+        self._service.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; hand over the request once it is whole."""
+        if self._stage == ANSWERING:
+            self._closing = True
+            return
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = Reading()
+            self._stage = READING
+            self._service.began(self)
+        try:
+            reading.feed(data)
+        except RefusedRequest as refused:
+            self.refuse(refused.answer)
+            return
+        if reading.complete:
+            self._reading = None
+            self._stage = ANSWERING
+            self._closing = self._closing or reading.overrun or not reading.keep
+            self._service.handle(self, reading)
+        elif reading.expects and self._transport is not None:
+            reading.expects = False
+            self._transport.write(_CONTINUE)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; one that waits for an answer still gets it."""
+        self._closing = True
+        return self._stage == ANSWERING
+
+    def pause_writing(self) -> None:
+        """The client does not even read its small answers."""
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._transport = None
+        self._reading = None
+        self._service.lost(self)
+
+    # -- answers
+    # -----------------------------------------------------------------------------------------------------
+
+    def answer(self, status: int, body: bytes = b"", headers: bytes = b"") -> None:
+        """Answer the request that was handed over.
+
+        Args:
+            status: HTTP status.
+            body: JSON, or nothing.
+            headers: further header lines, each with its CRLF.
+        """
+        transport = self._transport
+        if transport is None or self._stage != ANSWERING:
+            return
+        closing = self._closing or self._service.draining
+        self._stage = IDLE
+        transport.write(self._service.head(status, len(body), closing) + headers + b"\r\n" + body)
+        if closing:
+            transport.close()
+        else:
+            self._service.rests(self)
+
+    def refuse(self, status: int) -> None:
+        """Answer what will not be read to its end, and close."""
+        self._stage = ANSWERING
+        self._closing = True
+        self._reading = None
+        self.answer(status)
+
+    def expire(self) -> None:
+        """Its time is over: a request that came too slowly is answered, an idle connection just closed."""
+        if self._stage == READING:
+            self.refuse(408)
+        elif self._stage == IDLE and self._transport is not None:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Close once nothing is owed."""
+        if self._stage == ANSWERING:
+            self._closing = True
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self._transport is not None:
+            self._transport.abort()

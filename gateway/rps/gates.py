@@ -1,0 +1,165 @@
+"""Who may: users and apps, as somebody else judges them, and what is remembered of that for a short time.
+
+rhoconnect-push asks RhoConnect about every call of a device, and remembers only apps. Here a good answer is
+remembered for both, so that the three calls with which a device registers are one question.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aiohttp
+
+from gateway.errors import RhoPushError
+from protocols.rps.wire import proper_cookies, without_instance
+
+APP_S: Final = 60.0
+"""rhoconnect-push's authCredentialLifetime, but not sliding: a withdrawn password stops working."""
+USER_S: Final = 10.0
+_REMEMBERED_MAX: Final = 10_000
+_ANSWER_S: Final = 10.0
+
+UserGate = Callable[[str, str | None], Awaitable[bool]]
+"""Judges a device's user by its Cookie header and its Authorization header."""
+AppGate = Callable[[str], Awaitable[bool]]
+"""Judges an app by its Authorization header."""
+
+
+class AuthorityDown(RhoPushError):
+    """Whoever judges users or apps does not answer. Devices hear 503 (contract §9)."""
+
+    status = 503
+    code = "authority_down"
+    label = "authority_down"
+    retryable = True
+
+
+class Remembered:
+    """Good answers of the last seconds, by a digest of what was asked; bounded."""
+
+    def __init__(self, life_s: float, clock: Callable[[], float]) -> None:
+        self._life_s = life_s
+        self._clock = clock
+        self._until: dict[bytes, float] = {}
+
+    def knows(self, question: str) -> bool:
+        """Whether this was answered with yes a short time ago."""
+        until = self._until.get(_digest(question))
+        return until is not None and self._clock() < until
+
+    def note(self, question: str) -> None:
+        """It was answered with yes. The oldest answers make room."""
+        key = _digest(question)
+        self._until.pop(key, None)
+        if len(self._until) >= _REMEMBERED_MAX:
+            del self._until[next(iter(self._until))]
+        self._until[key] = self._clock() + self._life_s
+
+
+class Gates:
+    """Both gates, with memory.
+
+    Args:
+        user: judges users.
+        app: judges apps.
+        app_s: how long a good answer about an app is believed.
+        user_s: and about a user.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        user: UserGate,
+        app: AppGate,
+        *,
+        app_s: float = APP_S,
+        user_s: float = USER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._user = user
+        self._app = app
+        self._apps = Remembered(app_s, clock)
+        self._users = Remembered(user_s, clock)
+
+    async def user(self, cookies: str, authorization: str | None) -> bool:
+        """Whether this is a user.
+
+        Raises:
+            AuthorityDown: nobody could be asked.
+        """
+        cookies = proper_cookies(cookies)
+        question = f"{without_instance(cookies)}\n{authorization}"
+        if self._users.knows(question):
+            return True
+        good = await self._user(cookies, authorization)
+        if good:
+            self._users.note(question)
+        return good
+
+    def app_known(self, authorization: str) -> bool:
+        """Whether this app was found good a short time ago."""
+        return self._apps.knows(authorization)
+
+    async def app(self, authorization: str) -> bool:
+        """Whether this is an app. Raises as `user`."""
+        good = self.app_known(authorization) or await self._app(authorization)
+        if good:
+            self._apps.note(authorization)
+        return good
+
+
+class RhoConnectGate:
+    """Asks RhoConnect (contract §2.2): 204 is good, every other answer is not.
+
+    Args:
+        url: of `rps_login`.
+        connections_max: asked at the same time.
+    """
+
+    def __init__(self, url: str, connections_max: int = 20) -> None:
+        self._url = url
+        self._connections_max = connections_max
+        self._session: aiohttp.ClientSession | None = None
+
+    async def user(self, cookies: str, authorization: str | None) -> bool:
+        """Judge a user: the client's own Cookie and Authorization headers, or empty ones."""
+        return await self._ask({"Cookie": cookies, "Authorization": authorization or ""})
+
+    async def app(self, authorization: str) -> bool:
+        """Judge an app."""
+        return await self._ask({"Authorization": authorization})
+
+    async def close(self) -> None:
+        """End its connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _ask(self, headers: dict[str, str]) -> bool:
+        if any(character in text for text in headers.values() for character in "\r\n\0"):
+            return False
+        session = self._open()
+        headers |= {"Content-Type": "application/json", "Connection": "keep-alive"}
+        try:
+            async with session.get(self._url, headers=headers, allow_redirects=False) as answer:
+                await answer.read()
+                return answer.status == 204
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise AuthorityDown(f"RhoConnect does not answer: {type(error).__name__}") from error
+        except ValueError:
+            return False  # a header that cannot be sent
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections_max),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=_ANSWER_S),
+                loop=asyncio.get_running_loop(),
+            )
+        return self._session
+
+
+def _digest(question: str) -> bytes:
+    return hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,319 @@
+"""The RhoConnect Push Service: what each call does, in rhoconnect-push's order of checks (contract §9).
+
+A poll and a message from a known app are answered without a task; everything else (a device registers once in
+its life) may wait for RhoConnect and Redis in one.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import orjson
+import structlog
+
+from gateway.errors import RhoPushError, StoreDown
+from gateway.metrics import Metrics
+from gateway.rps.connection import Connection
+from gateway.rps.gates import Gates
+from gateway.rps.polls import Polls
+from gateway.rps.reading import Reading
+from gateway.rps.watch import Watch
+from gateway.store.link import Reply
+from gateway.store.rps import Posting, RpsStore
+from protocols.errors import InputError
+from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
+from protocols.rps.wire import (
+    Act,
+    Basic,
+    Call,
+    Posted,
+    basic,
+    instance_cookie,
+    read_line,
+    read_message,
+    same_user,
+)
+
+_log = structlog.get_logger("rps")
+
+_TICK_S: Final = 1.0
+_REGISTRATIONS: Final = frozenset({Act.REGISTER, Act.LOOK_UP, Act.UNREGISTER})
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Times(NamedTuple):
+    """How long things may take, in seconds.
+
+    Attributes:
+        wait_s: a poll waits; 0: for ever.
+        request_s: from the first byte of a request to its last.
+        idle_s: between two requests.
+    """
+
+    wait_s: float = 90.0
+    request_s: float = 15.0
+    idle_s: float = 75.0
+
+
+class Service:
+    """All connections of one listening socket; makes their protocols.
+
+    Args:
+        store: registrations and queues.
+        ids: makes and recognises ids.
+        gates: judge users and apps.
+        times: how long things may take.
+        metrics: where waiting devices are counted.
+        now: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        store: RpsStore,
+        ids: Ids,
+        gates: Gates,
+        times: Times,
+        metrics: Metrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._ids = ids
+        self._gates = gates
+        self._metrics = metrics
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self.polls = Polls(store, round(times.wait_s / _TICK_S))
+        self._reading: Watch[Connection] = Watch(max(1, round(times.request_s / _TICK_S)))
+        self._idle: Watch[Connection] = Watch(max(1, round(times.idle_s / _TICK_S)))
+        self._connections = 0
+        self._empty = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticks = 0
+        self._heads: dict[tuple[int, bool], bytes] = {}
+        self.draining = False
+        store.listen(self.polls)
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick()
+
+    def __call__(self) -> Connection:
+        """Make the protocol of a new connection."""
+        return Connection(self)
+
+    # -- connections
+    # -------------------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """A connection came."""
+        self._connections += 1
+        self._idle.begin(connection, self._ticks)
+
+    def began(self, connection: Connection) -> None:
+        """A request began on it."""
+        self._idle.end(connection)
+        self._reading.begin(connection, self._ticks)
+
+    def rests(self, connection: Connection) -> None:
+        """Its request is answered."""
+        self._reading.end(connection)
+        self._idle.begin(connection, self._ticks)
+
+    def lost(self, connection: Connection) -> None:
+        """It is gone."""
+        self._connections -= 1
+        self._reading.end(connection)
+        self._idle.end(connection)
+        self.polls.end(connection)
+        if self.draining and not self._connections:
+            self._empty.set()
+
+    def head(self, status: int, length: int, closing: bool) -> bytes:
+        """The head of an answer, up to further headers."""
+        head = self._heads.get((status, closing))
+        if head is None:
+            connection = "close" if closing else "keep-alive"
+            lines = [f"HTTP/1.1 {status} {_REASONS[status]}", f"Date: {formatdate(self._now(), usegmt=True)}"]
+            head = "\r\n".join([*lines, f"Connection: {connection}", ""]).encode()
+            self._heads[status, closing] = head
+        if length:
+            return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n" % length
+        return head if status == 204 else head + b"Content-Length: 0\r\n"
+
+    async def close(self, budget_s: float) -> None:
+        """Answer all polls (204: the devices come again at once, elsewhere) and end within the budget."""
+        self.draining = True
+        self.polls.release()
+        for watch in (self._idle, self._reading):
+            for connection in watch.expired(self._ticks + 1_000_000_000):
+                connection.finish()
+        if self._connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), budget_s)
+            except TimeoutError:
+                _log.warning("rps_connections_dropped", connections=self._connections)
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        self._metrics.rps_connections.set(0)
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        self._heads.clear()  # they hold the date
+        self.polls.tick(self._ticks)
+        for watch in (self._idle, self._reading):
+            for connection in watch.expired(self._ticks):
+                connection.expire()
+        self._metrics.rps_connections.set(len(self.polls))
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+
+    # -- requests
+    # ----------------------------------------------------------------------------------------------------
+
+    def handle(self, connection: Connection, request: Reading) -> None:
+        """Answer a request, now or later."""
+        self._reading.end(connection)
+        call = read_line(request.method, request.target)
+        if call is None:
+            connection.answer(403)
+        elif call.act is Act.POLL:
+            self._poll(connection, call, request)
+        elif call.act is Act.POST:
+            self._post(connection, call, request)
+        else:
+            self._spawn(connection, self._device(connection, call, request))
+
+    def _poll(self, connection: Connection, call: Call, request: Reading) -> None:
+        if not self._ids.belongs(COOKIE, instance_cookie(request.cookies), call.name):
+            connection.answer(401)
+        elif self.draining:
+            connection.answer(204)
+        else:
+            self.polls.begin(connection, call.name, call.last, self._ticks)
+
+    # -- messages of app servers
+    # ---------------------------------------------------------------------------------------
+
+    def _post(self, connection: Connection, call: Call, request: Reading) -> None:
+        try:
+            posted = read_message(request.header(b"content-type") or "", request.body)
+        except InputError:
+            connection.answer(400)
+            return
+        authorization = request.header(b"authorization") or ""
+        app = basic(authorization)
+        if not call.name:
+            connection.answer(403)
+        elif not app.encoded:
+            connection.answer(401)
+        elif self._gates.app_known(authorization):
+            self._queue(connection, call.name, app.name, posted)
+        else:
+            self._spawn(connection, self._ask_and_queue(connection, call.name, authorization, posted))
+
+    async def _ask_and_queue(
+        self, connection: Connection, token: str, authorization: str, posted: Posted
+    ) -> None:
+        if await self._gates.app(authorization):
+            self._queue(connection, token, basic(authorization).name, posted)
+        else:
+            connection.answer(401)
+
+    def _queue(self, connection: Connection, token: str, app: str, posted: Posted) -> None:
+        if not self._ids.belongs(TOKEN, token, app):
+            connection.answer(401)
+            return
+
+        def queued(reply: Reply) -> None:
+            if isinstance(reply, StoreDown):
+                connection.answer(503)
+            else:
+                connection.answer(204 if reply else 404)
+
+        self._store.post(Posting(token, posted.data, posted.collapse, app), queued)
+
+    # -- devices that register
+    # ----------------------------------------------------------------------------------------
+
+    async def _device(self, connection: Connection, call: Call, request: Reading) -> None:
+        """One of the calls that a user must make: cookie (registrations), then user, then the call itself."""
+        cookies, authorization = request.cookies, request.header(b"authorization")
+        user = basic(authorization)
+        registration = call.act in _REGISTRATIONS
+        good = not registration or self._ids.belongs(COOKIE, instance_cookie(cookies), call.name)
+        good = good and await self._gates.user(cookies, authorization)
+        if good and (not registration or same_user(call.user, user)):
+            await self._serve(connection, call, user)
+        else:
+            connection.answer(401)
+
+    async def _serve(self, connection: Connection, call: Call, user: Basic) -> None:
+        if call.act is Act.CREATE:
+            instance = self._ids.make(INSTANCE, user.name, str(uuid.uuid4()))
+            connection.answer(200, orjson.dumps({"instance": instance}))
+        elif call.act is Act.COOKIE:
+            await self._give_cookie(connection, call.name, user.name)
+        elif call.act is Act.FORGET:
+            connection.answer(204 if await self._store.forget(call.name) else 404)
+        elif call.act is Act.REGISTER:
+            await self._register(connection, call)
+        elif call.act is Act.LOOK_UP:
+            _answer_token(connection, 200, await self._store.token_of(call.name, call.app), 404)
+        else:
+            connection.answer(204 if await self._store.unregister(call.name, call.app) else 404)
+
+    async def _give_cookie(self, connection: Connection, instance: str, user: str) -> None:
+        """Always of this installation's scheme, so that a device leaves the old one by and by."""
+        if not self._ids.belongs(INSTANCE, instance, user) or await self._is_lapsed(instance):
+            connection.answer(404)
+            return
+        cookie = self._ids.make(COOKIE, instance, str(uuid.uuid4()))
+        # `Secure` and `HttpOnly` are headers of their own, as rhoconnect-push sends them.
+        connection.answer(
+            204, headers=f"Set-Cookie: instance={cookie}\r\nSecure: true\r\nHttpOnly: true\r\n".encode()
+        )
+
+    async def _register(self, connection: Connection, call: Call) -> None:
+        if await self._is_lapsed(call.name):
+            connection.answer(401)
+            return
+        token = self._ids.make(TOKEN, call.app, str(uuid.uuid4()))
+        _answer_token(connection, 201, await self._store.register(call.name, call.app, token), 403)
+
+    async def _is_lapsed(self, instance: str) -> bool:
+        """Whether this is an instance of rhoconnect-push's that is no longer registered."""
+        return self._ids.is_weak(instance) and not await self._store.registered(instance)
+
+    # -- tasks
+    # --------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                connection.abort()
+            elif (error := task.exception()) is not None:
+                _answer_error(connection, error)
+
+        task.add_done_callback(done)
+
+
+def _answer_token(connection: Connection, status: int, token: str | None, otherwise: int) -> None:
+    if token is None:
+        connection.answer(otherwise)
+    else:
+        connection.answer(status, orjson.dumps({"token": token}))
+
+
+def _answer_error(connection: Connection, error: BaseException) -> None:
+    if isinstance(error, RhoPushError):
+        connection.answer(error.status if error.status in _REASONS else 500)
+        return
+    _log.error("rps_call_failed", exc_info=error)
+    connection.answer(500)

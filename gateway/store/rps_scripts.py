@@ -1,0 +1,240 @@
+"""The atomic steps of the RhoConnect Push Service, as Lua: only commands that Redis 6.2 and Valkey both have.
+
+The names of the keys come out of what is stored (a token names its instance), so these scripts need a server
+of their own or a Sentinel's, not a cluster: as RhoConnect's layout does (contract §7).
+
+An id never goes back. A counter that is not there, or stands at 0, begins at `first`, which grows with the
+time: higher than anything that a phone can remember of an earlier counter, and below 2^31 until 2088.
+"""
+
+from typing import Final
+
+from gateway.store import keys
+from gateway.store.link import Script
+
+EPOCH_S: Final = 1_577_836_800
+"""Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
+
+_COMMON: Final = f"""
+local REG, TOK, CNT = '{keys.RPS_REGISTRATIONS}', '{keys.RPS_TOKEN}', '{keys.RPS_COUNTER}'
+local QUE, COL = '{keys.RPS_QUEUE}', '{keys.RPS_COLLAPSE}'
+
+local function prolong(instance, life)
+    for _, kind in ipairs({{REG, CNT, QUE, COL}}) do redis.call('EXPIRE', kind .. instance, life) end
+    for _, member in ipairs(redis.call('SMEMBERS', REG .. instance)) do
+        local fine, entry = pcall(cjson.decode, member)
+        if fine and entry.token then redis.call('EXPIRE', TOK .. entry.token, life) end
+    end
+end
+
+local function renew(instance, life, fresh)
+    if redis.call('TTL', REG .. instance) < fresh then prolong(instance, life) end
+end
+
+local function find(instance, app)
+    local members = redis.call('SMEMBERS', REG .. instance)
+    for _, member in ipairs(members) do
+        local fine, entry = pcall(cjson.decode, member)
+        if fine and entry.appname == app then return entry.token, member, #members end
+    end
+    return nil, nil, #members
+end
+
+local function top(instance)
+    local highest = redis.call('ZREVRANGE', QUE .. instance, 0, 0, 'WITHSCORES')
+    return tonumber(highest[2]) or 0
+end
+"""
+
+ENQUEUE: Final = Script(
+    _COMMON
+    + """
+-- ARGV: life s, fresh s, most messages of an instance, first id, channel, then for each message:
+--       token, app or '', data, collapse id or '', name of the message or ''
+local life, fresh, most, first = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local ids, wake = {}, {'m'}
+
+local function app_of(instance, token)
+    local start = '{"token":"' .. token .. '","appname":"'
+    for _, member in ipairs(redis.call('SMEMBERS', REG .. instance)) do
+        if string.sub(member, 1, #start) == start then
+            if not string.find(member, '\\\\', 1, true) then return string.sub(member, #start + 1, -3) end
+            return cjson.decode(member).appname
+        end
+    end
+    return ''
+end
+
+local function next_id(instance)
+    local id = redis.call('INCR', CNT .. instance)
+    if id > 1 then return id end
+    id = math.max(first, top(instance) + 1)
+    redis.call('SET', CNT .. instance, string.format('%d', id), 'EX', life)
+    return id
+end
+
+local function put(instance, token, app, data, collapse, name)
+    local que, col = QUE .. instance, COL .. instance
+    if app == '' then app = app_of(instance, token) end
+    local mark = nil
+    if collapse ~= '' then mark = collapse .. ':' .. app
+    elseif name ~= '' then mark = '~' .. name .. ':' .. app end
+    local old = mark and redis.call('ZSCORE', col, mark)
+    if old then
+        if collapse == '' then return tonumber(old) end
+        redis.call('ZREMRANGEBYSCORE', que, old, old)
+        redis.call('ZREM', col, mark)
+    end
+    local id = next_id(instance)
+    local text = string.format('%d', id)
+    local message = '{"id":' .. text .. ',"token":"' .. token .. '","data":' .. data .. '}'
+    redis.call('ZADD', que, text, message)
+    redis.call('ZADD', col, text, mark or ('~' .. text .. ':' .. app))
+    local held = redis.call('ZCARD', que)
+    if held == 1 then
+        redis.call('EXPIRE', que, life)
+        redis.call('EXPIRE', col, life)
+        wake[#wake + 1] = instance
+        wake[#wake + 1] = message
+    elseif held > most then
+        redis.call('ZREMRANGEBYRANK', que, 0, held - most - 1)
+        local lowest = redis.call('ZRANGE', que, 0, 0, 'WITHSCORES')
+        redis.call('ZREMRANGEBYSCORE', col, '-inf', '(' .. lowest[2])
+    end
+    return id
+end
+
+for at = 6, #ARGV, 5 do
+    local instance = redis.call('GET', TOK .. ARGV[at])
+    if instance then
+        ids[#ids + 1] = put(instance, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+        renew(instance, life, fresh)
+    else
+        ids[#ids + 1] = 0
+    end
+end
+if #wake > 1 then redis.call('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
+return ids
+"""
+)
+"""Queue messages; the id of each, or 0 where its token is not registered.
+
+A collapse replaces what is queued by a message with a new id: whoever acknowledges the old one has not
+acknowledged this. A message of the same name is queued once. Where the queue of an instance is full, its
+oldest messages go: a newer push says what counts now.
+
+Only the first message of an empty queue is told on the channel: nobody waits where messages are queued.
+"""
+
+POLL: Final = Script(
+    _COMMON
+    + """
+-- ARGV: life s, fresh s, channel, name of this process, then instance and last id of each poll
+local life, fresh = tonumber(ARGV[1]), tonumber(ARGV[2])
+local found, taken = {}, {'t', ARGV[4]}
+
+local function acknowledge(instance, last)
+    local counter = tonumber(redis.call('GET', CNT .. instance) or '0') or 0
+    if last > counter and last > top(instance) then return end
+    redis.call('ZREMRANGEBYSCORE', QUE .. instance, '-inf', last)
+    redis.call('ZREMRANGEBYSCORE', COL .. instance, '-inf', last)
+end
+
+for at = 5, #ARGV, 2 do
+    local instance, last = ARGV[at], tonumber(ARGV[at + 1])
+    if redis.call('EXISTS', REG .. instance) == 0 then
+        found[#found + 1] = 0
+    else
+        if last > 0 then acknowledge(instance, last) end
+        local lowest = redis.call('ZRANGE', QUE .. instance, 0, 0)
+        renew(instance, life, fresh)
+        found[#found + 1] = lowest[1] or ''
+        if not lowest[1] then taken[#taken + 1] = instance end
+    end
+end
+if #taken > 2 then redis.call('PUBLISH', ARGV[3], table.concat(taken, '\\n')) end
+return found
+"""
+)
+"""Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued) or its lowest message.
+
+An id above the counter (and above everything queued) acknowledges nothing: the phone remembers it from
+another counter. Other processes hear who waits now, and answer an older poll of the same instance.
+"""
+
+REGISTER: Final = Script(
+    _COMMON
+    + """
+-- ARGV: life s, most apps of an instance, first id, instance, app, new token, new member
+local life, instance = tonumber(ARGV[1]), ARGV[4]
+local token, _, apps = find(instance, ARGV[5])
+if not token then
+    if apps >= tonumber(ARGV[2]) then return false end
+    token = ARGV[6]
+    redis.call('SADD', REG .. instance, ARGV[7])
+end
+redis.call('SET', TOK .. token, instance)
+local counter = redis.call('GET', CNT .. instance)
+if not counter then redis.call('SET', CNT .. instance, ARGV[3]) end
+prolong(instance, life)
+return token
+"""
+)
+"""Register an app: its token, the old one where it is registered; nil where the instance has too many."""
+
+LOOK_UP: Final = Script(
+    _COMMON
+    + """
+-- ARGV: life s, instance, app
+local token = find(ARGV[2], ARGV[3])
+if not token then return false end
+redis.call('SET', TOK .. token, ARGV[2])
+prolong(ARGV[2], tonumber(ARGV[1]))
+return token
+"""
+)
+"""The token of a registered app, with its life prolonged; nil where there is none."""
+
+UNREGISTER: Final = Script(
+    _COMMON
+    + """
+-- ARGV: channel, instance, app
+local instance = ARGV[2]
+local token, member, apps = find(instance, ARGV[3])
+if not token then return 0 end
+redis.call('DEL', TOK .. token)
+if apps == 1 then
+    redis.call('DEL', REG .. instance, CNT .. instance, QUE .. instance, COL .. instance)
+    redis.call('PUBLISH', ARGV[1], 'g\\n' .. instance)
+    return 1
+end
+redis.call('SREM', REG .. instance, member)
+local own = '"token":"' .. token .. '"'
+for _, message in ipairs(redis.call('ZRANGE', QUE .. instance, 0, -1)) do
+    if string.find(string.sub(message, 1, 200), own, 1, true) then
+        local id = redis.call('ZSCORE', QUE .. instance, message)
+        redis.call('ZREM', QUE .. instance, message)
+        redis.call('ZREMRANGEBYSCORE', COL .. instance, id, id)
+    end
+end
+return 1
+"""
+)
+"""End an app's registration: 0 where there is none. The last one takes everything with it."""
+
+FORGET: Final = Script(
+    _COMMON
+    + """
+-- ARGV: instance
+local members = redis.call('SMEMBERS', REG .. ARGV[1])
+if #members == 0 then return 0 end
+for _, member in ipairs(members) do
+    local fine, entry = pcall(cjson.decode, member)
+    if fine and entry.token then redis.call('DEL', TOK .. entry.token) end
+end
+for _, kind in ipairs({REG, CNT, QUE, COL}) do redis.call('DEL', kind .. ARGV[1]) end
+return 1
+"""
+)
+"""End all registrations of an instance: 0 where there are none. A poll that waits is not answered (contract
+§9)."""

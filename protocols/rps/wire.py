@@ -1,0 +1,228 @@
+"""The requests of the RhoConnect Push Service, read as rhoconnect-push reads them (contract §9).
+
+| method and path | call | further conditions on the path |
+| --- | --- | --- |
+| POST /instanceId | `CREATE` | exactly so: even a query is refused |
+| GET, DELETE /instanceId/I | `COOKIE`, `FORGET` | three parts |
+| PUT, GET, DELETE /registrations/I/USER/APP | `REGISTER`, `LOOK_UP`, `UNREGISTER` | five parts |
+| GET /nextMessage/I?lastMessage=N | `POLL` | three parts; the first only begins so |
+| POST /messageQueue/TOKEN | `POST` | the same, but told only after the body was judged |
+
+Everything else is 403, a path whose last part is empty too. Nothing is percent-decoded: ids hold no
+character that needs it.
+"""
+
+import base64
+import binascii
+import math
+import re
+from enum import Enum
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs, unquote
+
+import orjson
+
+from protocols.errors import InvalidField, MalformedBody
+
+
+class Act(Enum):
+    """What a request asks for."""
+
+    CREATE = "create"
+    COOKIE = "cookie"
+    FORGET = "forget"
+    REGISTER = "register"
+    LOOK_UP = "look_up"
+    UNREGISTER = "unregister"
+    POLL = "poll"
+    POST = "post"
+
+
+class Call(NamedTuple):
+    """A request's line, understood.
+
+    Attributes:
+        act: what it asks for.
+        name: the instance; of a `POST` the token, "" where its path is none (403, once the body is judged).
+        user: of a registration.
+        app: of a registration.
+        last: of a poll, the highest id that the device has; 0 for none.
+    """
+
+    act: Act
+    name: str = ""
+    user: str = ""
+    app: str = ""
+    last: int = 0
+
+
+class Basic(NamedTuple):
+    """Credentials of an Authorization header.
+
+    Attributes:
+        name: the user or the app; "" without Basic credentials.
+        password: "" without one.
+        given: whether there is an Authorization header at all.
+        encoded: the credentials as sent; "" without Basic credentials.
+    """
+
+    name: str
+    password: str
+    given: bool
+    encoded: str
+
+    def __repr__(self) -> str:
+        return f"Basic({self.name!r}, given={self.given})"
+
+
+_INSTANCES: Final = {"GET": Act.COOKIE, "DELETE": Act.FORGET}
+_REGISTRATIONS: Final = {"PUT": Act.REGISTER, "GET": Act.LOOK_UP, "DELETE": Act.UNREGISTER}
+_COOKIE: Final = re.compile(r"instance=([a-z|0-9:-]+)", re.IGNORECASE)
+_COMMA_JOINED: Final = re.compile(r"(instance=[a-z|0-9:-]+),\s*", re.IGNORECASE)
+_OWN_COOKIE: Final = re.compile(r"instance=[a-z|0-9:-]*;?\s*", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_HEX: Final = re.compile(r"0[xX][0-9a-fA-F]+")
+
+
+def read_line(method: str, target: str) -> Call | None:
+    """Understand a request's method and target; None: 403.
+
+    Args:
+        method: in upper case.
+        target: as sent.
+    """
+    if target == "/instanceId":
+        return Call(Act.CREATE) if method == "POST" else None
+    if target.startswith("/instanceId/"):
+        return _with_name(_INSTANCES.get(method), target)
+    if target.startswith("/registrations/"):
+        return _registration(_REGISTRATIONS.get(method), target)
+    if target.startswith("/nextMessage") and method == "GET":
+        call = _with_name(Act.POLL, target)
+        return None if call is None else call._replace(last=last_message(target.partition("?")[2]))
+    if target.startswith("/messageQueue") and method == "POST":
+        return _with_name(Act.POST, target) or Call(Act.POST)
+    return None
+
+
+def last_message(query: str) -> int:
+    """The highest id that a device says it has, as JavaScript's Number reads it: 0 for what is none.
+
+    A repeated parameter is no number either. Fractions are cut off: ids are whole.
+    """
+    if query.startswith("lastMessage=") and (digits := query[12:]).isdecimal() and digits.isascii():
+        return int(digits[:18])  # what devices send; a longer number is above every counter either way
+    values = parse_qs(query, keep_blank_values=True).get("lastMessage", ())
+    if len(values) != 1:
+        return 0
+    text = values[0].strip()
+    if _HEX.fullmatch(text):
+        return int(text, 16)
+    if text == "Infinity":
+        return 1 << 62
+    if not _NUMBER.fullmatch(text):
+        return 0
+    number = float(text)
+    return max(0, int(number)) if math.isfinite(number) else 1 << 62
+
+
+def instance_cookie(cookies: str) -> str:
+    """The instance cookie in a Cookie header; "" without one.
+
+    The first `instance=` counts wherever it stands, so that cookies joined by commas work, as .NET sends
+    them.
+    """
+    found = _COOKIE.search(cookies)
+    return found[1] if found else ""
+
+
+def proper_cookies(cookies: str) -> str:
+    """A Cookie header as a server of today reads it: a comma after the instance cookie becomes a semicolon.
+
+    RhoConnect (rack 2) refuses the comma of .NET devices, so that they could never register (contract §2.2).
+    """
+    return _COMMA_JOINED.sub(r"\1; ", cookies)
+
+
+def without_instance(cookies: str) -> str:
+    """A Cookie header without the instance cookie: what says who the user is."""
+    return _OWN_COOKIE.sub("", cookies)
+
+
+def basic(authorization: str | None) -> Basic:
+    """The Basic credentials of an Authorization header. The scheme's name is case-sensitive here."""
+    scheme, _, rest = (authorization or "").partition(" ")
+    encoded = rest.partition(" ")[0]
+    if scheme != "Basic" or not encoded:
+        return Basic("", "", authorization is not None, "")
+    try:
+        text = base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        text = ""
+    name, _, password = text.partition(":")
+    return Basic(name, password, True, encoded)
+
+
+def same_user(path_user: str, credentials: Basic) -> bool:
+    """Whether the user in a registration's path is the one of the credentials, where there are any."""
+    return not credentials.given or credentials.name in (path_user, unquote(path_user))
+
+
+class Posted(NamedTuple):
+    """A message as an app server posts it.
+
+    Attributes:
+        data: an object, as compact JSON.
+        collapse: the collapse id as JavaScript writes it; None: none was given.
+    """
+
+    data: bytes
+    collapse: str | None
+
+
+def read_message(content_type: str, body: bytes) -> Posted:
+    """Judge a posted message.
+
+    `data: null` is taken, as rhoconnect-push does, but delivered as an empty object: an Android device that
+    gets null asks for the same message for ever (contract §9.1).
+
+    Raises:
+        MalformedBody: not exactly application/json, no JSON, or no object.
+        InvalidField: data is missing or no object, or collapseId is no number.
+    """
+    if content_type != "application/json":
+        raise MalformedBody("the Content-Type must be exactly application/json")
+    try:
+        message: Any = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"no JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise MalformedBody("the body must be a JSON object")
+    data = message.get("data", ())
+    if data is not None and not isinstance(data, dict):
+        raise InvalidField("data must be an object", field="data")
+    collapse = message.get("collapseId", 0)
+    if isinstance(collapse, bool) or not isinstance(collapse, int | float):
+        raise InvalidField("collapseId must be a number", field="collapseId")
+    return Posted(orjson.dumps(data or {}), _number_text(collapse) if "collapseId" in message else None)
+
+
+def _with_name(act: Act | None, target: str) -> Call | None:
+    parts = _parts(target)
+    return Call(act, parts[2]) if act is not None and len(parts) == 3 and parts[2] else None
+
+
+def _registration(act: Act | None, target: str) -> Call | None:
+    parts = _parts(target)
+    if act is None or len(parts) != 5 or not parts[4]:
+        return None
+    return Call(act, parts[2], user=parts[3], app=parts[4])
+
+
+def _parts(target: str) -> list[str]:
+    return target.partition("#")[0].partition("?")[0].split("/")
+
+
+def _number_text(number: float) -> str:
+    """A number as JavaScript writes it into a text: 5.0 is "5"."""
+    return str(int(number)) if math.isfinite(number) and number == int(number) else str(number)

@@ -1,0 +1,15 @@
+"""The service for tests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.gateway.rps.house import House, house
+
+
+@pytest.fixture
+async def service(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
+    """The service over an empty store, judged by a RhoConnect."""
+    async with house(redis_client, redis_address) as found:
+        yield found
