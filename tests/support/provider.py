@@ -45,6 +45,10 @@ def answer(peer: "Peer", one: Request) -> None:
     peer.machine.respond(one.stream_id, OK)
 
 
+def hold(peer: "Peer", one: Request) -> None:
+    """A script that never answers."""
+
+
 class Peer(asyncio.Protocol):
     """One connection at the server."""
 

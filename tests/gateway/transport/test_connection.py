@@ -1,0 +1,206 @@
+"""One connection against a scripted provider on real TLS sockets: limits, windows, deadlines, silence."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway.transport.feed import Endpoint
+from gateway.transport.pool import Pool, Tuning
+from protocols.http2.client import Fate
+from protocols.http2.server import Request
+from tests.support.http2 import status
+from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, hold
+
+MakePool = Callable[..., Pool]
+
+
+async def test_many_wakes_in_one_turn_make_one_batch(make_pool: MakePool) -> None:
+    async with Provider() as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed)
+        await feed.all_settled()
+        feed.takes.clear()
+        for _ in range(50):
+            feed.add()
+            pool.wake()
+        await feed.all_settled()
+        assert feed.takes[0] == 50
+
+
+async def test_a_refused_stream_goes_out_again_on_the_same_connection(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if len(provider.requests) <= 3:
+            peer.machine.refuse(one.stream_id)
+        else:
+            answer(peer, one)
+
+    async with Provider(script) as provider:
+        feed = ListFeed(3)
+        make_pool(provider, feed)
+        await feed.all_settled()
+        assert feed.statuses == [200] * 3
+        assert (len(feed.untried), len(provider.peers)) == (3, 1)
+
+
+async def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_without_a_second_connection(
+    make_pool: MakePool,
+) -> None:
+    """Like Apple: 1 until a request was good, many afterwards, few after an error."""
+    async with Provider(limit=1) as provider:
+        feed = ListFeed(20)
+        pool = make_pool(provider, feed)
+
+        async def lift_or_lower(limit: int) -> int:
+            """Change the limit, send as many requests again, and tell the most that were open at a time."""
+            peer = provider.peers[0]
+            peer.machine.limit_streams(limit)
+            peer.flush()
+            facts = pool._all[0].machine
+            await provider.until(lambda: facts.limit == limit)
+            peer.open_most = 0
+            feed.add(20)
+            pool.wake()
+            await feed.all_settled()
+            return peer.open_most
+
+        provider.script = hold
+        await provider.until(lambda: len(provider.requests) == 1)
+        assert (pool.in_flight, feed.waiting()) == (1, 19)
+        provider.script = answer
+        provider.peers[0].machine.limit_streams(20)
+        answer(provider.peers[0], provider.requests[0])
+        provider.peers[0].flush()
+        await feed.all_settled()
+        assert provider.peers[0].open_most == 19
+        assert await lift_or_lower(20) == 20
+        assert await lift_or_lower(2) == 2
+        assert await lift_or_lower(1) == 1
+        assert await lift_or_lower(7) == 7
+        assert (feed.statuses, len(provider.peers)) == ([200] * 100, 1)
+
+
+async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if contexts_of([one]) != [0]:
+            answer(peer, one)
+
+    async with Provider(script) as provider:
+        feed = ListFeed(5)
+        make_pool(provider, feed, deadline_s=0.2)
+        await feed.all_settled()
+        late = feed.outcomes[-1]
+        assert (late.context, late.fate, late.reason) == (0, Fate.UNKNOWN, "deadline")
+        assert len(provider.alive) == 1  # one late answer does not condemn a connection
+
+
+async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if peer is provider.peers[0]:
+            peer.transport.pause_reading()
+        else:
+            answer(peer, one)
+
+    async with Provider(script, limit=1) as provider:
+        feed = ListFeed(4)
+        pool = make_pool(provider, feed, deadline_s=0.3)
+        await feed.all_settled()
+        assert (feed.outcomes[0].fate, feed.outcomes[0].reason) == (Fate.UNKNOWN, "silent peer")
+        assert feed.statuses == [0, 200, 200, 200]
+        assert [connection.machine.silent for connection in pool._all] == [False]
+        assert feed.errors == ["silent peer"]
+
+
+async def test_a_process_that_stood_still_reads_its_socket_before_it_looks_at_deadlines(
+    make_pool: MakePool,
+) -> None:
+    now_s = 0.0
+    async with Provider(hold) as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed, tuning=Tuning(clock=lambda: now_s))
+        await provider.until(lambda: len(provider.requests) == 1)
+        now_s = 100.0
+        (connection,) = pool._all
+        connection._tick()
+        assert pool.in_flight == 1
+        answer(provider.peers[0], provider.requests[0])
+        provider.peers[0].flush()
+        await feed.all_settled()
+        assert feed.statuses == [200]
+
+
+@pytest.mark.usefixtures("no_ticks")
+async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
+    async with Provider(window=1 << 30) as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed, connections_max=1, deadline_s=10_000)
+        await feed.all_settled()
+        provider.peers[0].transport.pause_reading()
+        feed.body = b"x" * 1_000_000
+        while not pool._all[0].facts.full:  # what the socket buffers take, and one batch beyond them
+            feed.add(1)
+            pool.wake()
+            await asyncio.sleep(0)
+        sent = pool.in_flight
+        assert sent < 50  # of 100 streams
+        feed.add(5)
+        pool.wake()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert feed.waiting() >= 5
+        provider.peers[0].transport.resume_reading()
+        await feed.all_settled()
+        assert feed.statuses == [200] * feed.count
+
+
+@pytest.mark.usefixtures("no_ticks")
+async def test_room_that_a_window_gives_back_is_used_at_once(make_pool: MakePool) -> None:
+    async with Provider(hold) as provider:
+        feed = ListFeed(1, body=b"x" * 65_635)  # a hundred bytes more than the window
+        feed.body = b""
+        feed.add(99)
+        make_pool(provider, feed, connections_max=1, deadline_s=10_000)
+        await provider.until(lambda: len(provider.requests) == 100)
+        assert feed.outcomes == []
+
+
+async def test_a_slow_reader_holds_back_requests_and_loses_none(make_pool: MakePool) -> None:
+    async with Provider(limit=None) as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed)
+        await feed.all_settled()
+        provider.peers[0].transport.pause_reading()
+        feed.body = b"x" * 4096
+        feed.add(4000)
+        pool.wake()
+        await feed.until(lambda: len(feed.takes) > 1)
+        await asyncio.sleep(0)
+        assert (feed.waiting(), pool.in_flight) == (2500, 1500)  # 6 MB taken, 64 kB let out by the window
+        provider.peers[0].transport.resume_reading()
+        await feed.all_settled()
+        assert feed.statuses == [200] * 4001
+        assert {one.body_size for one in provider.requests} == {2, 4096}
+
+
+async def test_large_answers_flow_beyond_every_window(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        peer.machine.respond(one.stream_id, status(500), b"y" * 60_000)
+
+    async with Provider(script) as provider:
+        feed = ListFeed(30)
+        make_pool(provider, feed)
+        await feed.all_settled()
+        assert sum(len(one.body) for one in feed.outcomes) == 1_800_000
+
+
+async def test_the_clear_works_by_prior_knowledge(make_pool: MakePool) -> None:
+    loop = asyncio.get_running_loop()
+    provider = Provider()
+    server = await loop.create_server(lambda: Peer(provider), sock=provider.sock)
+    feed = ListFeed(3)
+    pool = make_pool(Endpoint("127.0.0.1", provider.port, None, "x"), feed)
+    await feed.all_settled()
+    assert feed.statuses == [200] * 3
+    await pool.close(1)
+    await provider.until(lambda: provider.alive == [])
+    server.close()
