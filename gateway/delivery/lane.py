@@ -6,7 +6,6 @@ feel it. Small pings overtake broadcasts. A connection takes what it has room fo
 what became of it (`settle`); no task, future or timer stands behind a single send.
 """
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,9 +13,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
+from gateway.delivery.outlet import BUSY, GRACE_S, WAITING_MAX, Outlet
+from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import Credential, Provider
-from gateway.delivery.send import Postponed, Send
+from gateway.delivery.send import Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from gateway.transport.feed import Endpoint
@@ -26,21 +26,11 @@ from protocols.verdict import Kind, Remedy, Verdict
 
 _log = structlog.get_logger("lane")
 
-WAITING_MAX: Final = 8_000
-"""Sends waiting in memory for a lane, of each priority; more are parked. About 1 KB each."""
-SHARE_MAX: Final = 1_000_000
-"""Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
-GRACE_S: Final = 1.0
-"""How long sends wait in memory for a lost connection to come back before they are parked."""
-PARK_S: Final = 4.0
-"""When parked sends are tried again; a random part of it is added, so that they do not come all at once."""
 HALT_S: Final = 30.0
 """How long the breaker stays open before one send may try whether the credential works again."""
 UNTRIED_MAX: Final = 8
 """A send that so many connections refused unprocessed is scheduled like an unknown one, so that it cannot
 circle."""
-_noise = random.SystemRandom().random
-_BUSY: Final = Verdict(Kind.LATER, "lane_busy")
 
 
 class LanePolicy(NamedTuple):
@@ -51,7 +41,7 @@ class LanePolicy(NamedTuple):
     retry: RetrySettings
 
 
-class Lane:
+class Lane(Outlet):
     """One provider and credential: waiting room, connections, breaker.
 
     Args:
@@ -74,13 +64,8 @@ class Lane:
         metrics: Metrics,
         on_dead: Callable[[Send, Verdict], None],
     ) -> None:
-        self.name = name
-        self.provider = provider
+        super().__init__(name, provider, policy.retry, metrics)
         self.credential = credential
-        self.parked_total = 0
-        """Sends of this lane parked in Redis by all gateways, as last heard."""
-        self._policy = policy
-        self._metrics = metrics
         self._on_dead = on_dead
         self._small: deque[Send] = deque()
         self._bulk: deque[Send] = deque()
@@ -104,7 +89,7 @@ class Lane:
         room = WAITING_MAX - len(waiting)
         if len(sends) > room:
             for send in sends[max(room, 0) :]:
-                self._park(send, _BUSY)
+                self._park(send, BUSY)
             sends = sends[: max(room, 0)]
         waiting.extend(sends)
         self._wanted = True
@@ -214,9 +199,7 @@ class Lane:
                 self._judge(send, outcome)
         if accepted:
             self._trial = False
-            for app, count in accepted.items():
-                self._metrics.deliveries(self.provider.name, app, "accepted", "").inc(count)
-            self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+            self._count_accepted(accepted, seconds)
 
     def link_changed(self, connected: int, error: str | None) -> None:
         """The number of usable connections changed."""
@@ -275,30 +258,3 @@ class Lane:
     def _requeue(self, send: Send) -> None:
         (self._bulk if send.unit.bulk else self._small).appendleft(send)
         self._wanted = True
-
-    def _later(self, send: Send, verdict: Verdict, status: int) -> None:
-        unit = send.unit
-        now_ms = time.time_ns() // 1_000_000
-        timing = Timing(now_ms, unit.first_ms, send.message.expires_ms, unit.attempt, _noise())
-        decision = again(self.provider.name, verdict, status, timing, self._policy.retry)
-        if decision.due_ms is None:
-            self._end(send, decision.reason)
-            return
-        self._metrics.retries(self.provider.name, verdict.reason).inc()
-        unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
-
-    def _park(self, send: Send, verdict: Verdict) -> None:
-        """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
-        now_ms = time.time_ns() // 1_000_000
-        due_ms = now_ms + int(PARK_S * 1000 * (1 + _noise()))
-        if due_ms >= send.message.expires_ms:
-            self._end(send, EXPIRED)
-        elif self.parked_total >= SHARE_MAX:
-            self._end(send, LANE_FULL)
-        else:
-            self.parked_total += 1
-            send.unit.postpone(send.place, verdict, Postponed(due_ms, send.unit.attempt, self.name))
-
-    def _end(self, send: Send, reason: str) -> None:
-        self._metrics.deliveries(self.provider.name, send.app, "rejected", reason).inc()
-        send.unit.reject(send.place, reason)

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.delivery.credentials import ApnsKey, FcmAccount, NoHeaders, read_apns_key, read_service_account
 from gateway.delivery.lane import Lane, LanePolicy
+from gateway.delivery.outlet import Outlet
 from gateway.delivery.providers import PROVIDERS, Credential
 from gateway.delivery.send import Send
 from gateway.errors import CredentialError
@@ -36,7 +37,7 @@ class Route:
 
     __slots__ = ("app", "lane", "target")
 
-    def __init__(self, lane: Lane, target: Any, app: str) -> None:
+    def __init__(self, lane: Outlet, target: Any, app: str) -> None:
         self.lane = lane
         self.target = target
         self.app = app
@@ -58,7 +59,7 @@ class Lanes:
         self._metrics = metrics
         self._on_dead = on_dead
         self._routes: dict[tuple[str, str], Route | str] = {}
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, Outlet] = {}
 
     def route(self, platform: str, app_id: str) -> Route | str:
         """How to reach a device of this app, or the reason why that is impossible."""
@@ -68,7 +69,7 @@ class Lanes:
             known = self._routes[platform, app] = self._open(platform, app)
         return known
 
-    def all(self) -> Iterable[Lane]:
+    def all(self) -> Iterable[Outlet]:
         """Every lane that exists."""
         return self._lanes.values()
 
@@ -145,7 +146,7 @@ class Lanes:
 
     def _lane(
         self, name: str, platform: str, credential: Credential, endpoint: Endpoint, policy: LanePolicy
-    ) -> Lane:
+    ) -> Outlet:
         """Apps with the same credential share a lane, and so its connections and its limits."""
         if name not in self._lanes:
             provider = PROVIDERS[platform]

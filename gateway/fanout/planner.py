@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.delivery.lane import Lane
+from gateway.delivery.outlet import Outlet
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
@@ -39,7 +39,7 @@ class _Plan:
 
     __slots__ = ("by_lane", "messages", "node", "now_ms", "ping", "unit")
 
-    def __init__(self, unit: Unit, number: int, now_ms: int, by_lane: dict[Lane, list[Send]]) -> None:
+    def __init__(self, unit: Unit, number: int, now_ms: int, by_lane: dict[Outlet, list[Send]]) -> None:
         self.unit = unit
         self.ping = unit.pings[number]
         self.node = unit.node + unit.first_place + number
@@ -142,7 +142,7 @@ class Planner:
     async def _deliver_fresh(self, units: list[Unit]) -> None:
         users = [user for unit in units for ping in unit.pings for user in ping.users]
         known = await self._registry.devices_of(users)
-        by_lane: dict[Lane, list[Send]] = defaultdict(list)
+        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         place = 0
         for unit in units:
@@ -218,7 +218,7 @@ class Planner:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
         clients = [client for ping_clients in progress.plan for client in ping_clients]
         found = dict(zip(clients, await self._registry.devices(clients), strict=True))
-        by_lane: dict[Lane, list[Send]] = defaultdict(list)
+        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         for number, ping_clients in enumerate(progress.plan):
             unit.begin_ping({})
@@ -230,7 +230,7 @@ class Planner:
         self._offer(by_lane, bulk=unit.bulk)
 
     def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
-        by_lane: dict[Lane, list[Send]] = defaultdict(list)
+        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         plan = _Plan(unit, 0, time.time_ns() // 1_000_000, by_lane)
         for client, device in zip(clients, devices, strict=True):
             self._plan_client(plan, client, device)
@@ -251,7 +251,7 @@ class Planner:
         self._ledger.hold(unit)
         unit.planned()
 
-    def _offer(self, by_lane: dict[Lane, list[Send]], *, bulk: bool) -> None:
+    def _offer(self, by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:
         """Offer what has no verdict from before."""
         for lane, sends in by_lane.items():
             lane.offer([send for send in sends if not send.unit.states[send.place]], bulk=bulk)

@@ -1,0 +1,122 @@
+"""What every lane has, whatever it sends over: a name, a provider, and how sends leave it without an answer.
+
+A lane hands each send's fate to its unit: accepted, ended with a reason, on the schedule, or parked in the
+lane's share of the backlog in Redis.
+"""
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
+from gateway.delivery.providers import Provider
+from gateway.delivery.send import Postponed, Send
+from gateway.metrics import Metrics
+from gateway.settings import RetrySettings
+from protocols.verdict import Kind, Verdict
+
+WAITING_MAX: Final = 8_000
+"""Sends waiting in memory for a lane, of each priority; more are parked. About 1 KB each."""
+SHARE_MAX: Final = 1_000_000
+"""Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
+GRACE_S: Final = 1.0
+"""How long sends wait in memory for a lost connection to come back before they are parked."""
+PARK_S: Final = 4.0
+"""When parked sends are tried again; a random part of it is added, so that they do not come all at once."""
+BUSY: Final = Verdict(Kind.LATER, "lane_busy")
+_noise = random.SystemRandom().random
+
+
+class Outlet(ABC):
+    """One way to one provider.
+
+    Args:
+        name: stable over restarts and the same in every gateway ("apns:ABC123DEFG").
+        provider: how pings are told and answers judged.
+        retry: when sends come again.
+        metrics: where verdicts are counted.
+    """
+
+    def __init__(self, name: str, provider: Provider, retry: RetrySettings, metrics: Metrics) -> None:
+        self.name = name
+        self.provider = provider
+        self.parked_total = 0
+        """Sends of this lane parked in Redis by all gateways, as last heard."""
+        self._retry = retry
+        self._metrics = metrics
+
+    @abstractmethod
+    def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
+        """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Something that kept this lane from sending is gone."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Once a second: park what waits for a lane that cannot send, and wake one that may try again."""
+
+    @abstractmethod
+    async def close(self, budget_s: float) -> None:
+        """Finish what is in flight, within the budget; what waits stays in its units, which stay in Redis."""
+
+    @property
+    @abstractmethod
+    def in_flight(self) -> int:
+        """Sends given away and not answered."""
+
+    @property
+    @abstractmethod
+    def backlog(self) -> int:
+        """Sends waiting in memory."""
+
+    @property
+    @abstractmethod
+    def trouble(self) -> str | None:
+        """Why this lane cannot send now; None when it can, or was never asked to."""
+
+    @property
+    def halted(self) -> bool:
+        """Whether the breaker is open: the credential was refused."""
+        return False
+
+    # -- fates
+    # -------------------------------------------------------------------------------------------------------
+
+    def _count_accepted(self, accepted: dict[str, int], seconds: Sequence[float]) -> None:
+        """Count accepted sends by app, and how long each took from the door."""
+        for app, count in accepted.items():
+            self._metrics.deliveries(self.provider.name, app, "accepted", "").inc(count)
+        self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+
+    def _later(self, send: Send, verdict: Verdict, status: int) -> None:
+        """Put a send on the schedule, or end it where its time is over."""
+        unit = send.unit
+        now_ms = time.time_ns() // 1_000_000
+        timing = Timing(now_ms, unit.first_ms, send.message.expires_ms, unit.attempt, _noise())
+        decision = again(self.provider.name, verdict, status, timing, self._retry)
+        if decision.due_ms is None:
+            self._end(send, decision.reason)
+            return
+        self._metrics.retries(self.provider.name, verdict.reason).inc()
+        unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
+
+    def _park(self, send: Send, verdict: Verdict) -> None:
+        """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
+        now_ms = time.time_ns() // 1_000_000
+        due_ms = now_ms + int(PARK_S * 1000 * (1 + _noise()))
+        if due_ms >= send.message.expires_ms:
+            self._end(send, EXPIRED)
+        elif self.parked_total >= SHARE_MAX:
+            self._end(send, LANE_FULL)
+        else:
+            self.parked_total += 1
+            send.unit.postpone(send.place, verdict, Postponed(due_ms, send.unit.attempt, self.name))
+
+    def _end(self, send: Send, reason: str) -> None:
+        """Give a send its final verdict."""
+        self._metrics.deliveries(self.provider.name, send.app, "rejected", reason).inc()
+        send.unit.reject(send.place, reason)
