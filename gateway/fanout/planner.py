@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.delivery.outlet import Outlet
 from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.outlet import Outlet
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
 from gateway.fanout.ledger import Ledger
