@@ -141,14 +141,13 @@ class Connection(asyncio.Protocol):
         May be called at any time, also by a feed from within `settle`.
         """
         transport = self._transport
-        if transport is None or transport.is_closing():
-            return
+        if transport is None or self._timer is None or transport.is_closing():
+            return  # not started, or at its end
         self._exchange(transport)
         if self.machine.state is not State.OPEN:
             self._close_if_done(transport)
             self._leave()
-        # Not if there is room: a feed may have requests and hold them back (a rate, a breaker); it wakes the
-        # pool.
+        # Not if there is room: a feed may hold requests back (a rate, a breaker), and wakes the pool later.
         if self._feed.waiting() and self.facts.full:
             self._owner.connection_full(self)
 
@@ -208,8 +207,7 @@ class Connection(asyncio.Protocol):
         late_s = self._clock() - self._tick_due_s
         self._schedule_tick()
         if late_s > self._tick_s:
-            # The process stood still. Answers may be waiting in the socket: they are read before the next
-            # look.
+            # The process stood still. Answers may wait in the socket: they are read before the next look.
             return
         outcomes = self.machine.expire(self._clock())
         if outcomes:

@@ -47,7 +47,7 @@ async def dial(endpoint: Endpoint, make: Callable[[], Connection], timeout_s: fl
             )
     except TimeoutError as error:
         raise LinkDown(f"no connection within {timeout_s:g} s") from error
-    except OSError as error:
+    except (OSError, UnicodeError, RuntimeError) as error:  # the last two: a name that is none, odd addresses
         raise LinkDown(describe(error)) from error
     if connection.fault is not None:
         raise connection.fault

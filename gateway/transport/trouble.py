@@ -8,7 +8,7 @@ from typing import Final
 
 def _strerror(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) else None
-    return text.lower() if text else type(error).__name__
+    return text.lower() if text else "no address of the host can be connected to"
 
 
 def _untrusted(error: BaseException) -> str:
@@ -29,6 +29,7 @@ _WORDS: Final[tuple[tuple[type[BaseException], Callable[[BaseException], str]], 
     (ConnectionResetError, lambda error: "connection reset by the peer"),
     (TimeoutError, lambda error: "timed out"),
     (OSError, _strerror),
+    (UnicodeError, lambda error: "not the name of a host"),
 )
 
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.transport.connection import Connection
+from gateway.transport.dial import dial
 from gateway.transport.feed import Endpoint
 from gateway.transport.pool import Pool, Tuning
-from protocols.http2.client import Fate
+from protocols.http2.client import ClientConnection, Fate, State
 from protocols.http2.server import Request
 from tests.support.http2 import status
 from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, hold
@@ -204,3 +206,26 @@ async def test_the_clear_works_by_prior_knowledge(make_pool: MakePool) -> None:
     await pool.close(1)
     await provider.until(lambda: provider.alive == [])
     server.close()
+
+
+async def test_a_connection_takes_nothing_before_it_is_started() -> None:
+    class Nobody:
+        def connection_full(self, connection: Connection) -> None: ...
+
+        connection_left = connection_gone = connection_full
+
+    async with Provider() as provider:
+        feed, loop = ListFeed(1), asyncio.get_running_loop()
+
+        def make() -> Connection:
+            return Connection(ClientConnection(deadline_s=5), feed, Nobody(), deadline_s=5, clock=loop.time)
+
+        connection = await dial(provider.endpoint(), make, 5)
+        while connection.machine.state is State.CONNECTING:
+            await asyncio.sleep(0)
+        assert (feed.waiting(), feed.takes) == (1, [])
+        connection.start()
+        await feed.all_settled()
+        connection.retire("test")
+        await connection.ended
+        assert feed.statuses == [200]

@@ -38,6 +38,10 @@ async def test_a_host_without_an_address() -> None:
     assert await why(Endpoint("no-such-host.invalid", 443, client_context(), "x")) == "host name not found"
 
 
+async def test_a_host_that_cannot_be_a_name() -> None:
+    assert await why(Endpoint("a" * 70 + ".test", 443, client_context(), "x")) == "not the name of a host"
+
+
 async def test_a_certificate_of_an_authority_that_is_not_trusted() -> None:
     async with Provider() as provider:
         told = await why(provider.endpoint(trust=trustme.CA()))

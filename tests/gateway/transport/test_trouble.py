@@ -25,8 +25,9 @@ def tls_error() -> ssl.SSLError:
         (ConnectionAbortedError("SSL handshake is taking too long"), "connection aborted in the handshake"),
         (TimeoutError(), "timed out"),
         (OSError(101, "Network is unreachable"), "network is unreachable"),
-        (OSError("odd"), "OSError"),
+        (OSError("Multiple exceptions: 10.0.0.1"), "no address of the host can be connected to"),
         (ssl.SSLCertVerificationError("odd"), "certificate not trusted: verification failed"),
+        (UnicodeError("label empty or too long"), "not the name of a host"),
         (ValueError("secret"), "ValueError"),
     ],
 )
