@@ -79,7 +79,7 @@ class Cutter:
 
     async def _cut_chunk(self, lease: Lease, batch: str, ping: Ping, chunk: int) -> int:
         users = await self._store.users(ping.id, chunk)
-        chosen, skipped = choose(await self._registry.devices_of(users))
+        chosen, skipped = choose(await self._registry.devices_of_many(users))
         phones = [_digest(one) for one in chosen]
         seen = await self._store.seen(ping.id, phones)
         fresh = [one for one, known in zip(chosen, seen, strict=True) if not known]

@@ -113,6 +113,13 @@ class Wire(asyncio.Protocol):
         self._outgoing.append(_pack(tuple(words)))
         self._waiting.append(callback)
 
+    def burst(self, packed: Sequence[bytes], callback: Callback) -> None:
+        """Send many packed commands at once; `callback` is called with each reply in turn."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing += packed
+        self._waiting.extend([callback] * len(packed))
+
     def say(self, words: Sequence[Word]) -> None:
         """Send a command that has no reply of its own (SUBSCRIBE in RESP3 answers out of band)."""
         if self.transport is not None:
@@ -221,6 +228,34 @@ class Link:
         """
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.call_then(words, _resolver(future))
+        return future
+
+    def burst(self, packed: Sequence[bytes]) -> asyncio.Future[list[Reply]]:
+        """Send many commands that the caller has packed, with one future for all of them.
+
+        Returns:
+            A reply a command, in order; a `ReplyFault` stands where Redis refused one.
+
+        Raises (when awaited):
+            LinkLost: some replies will never come.
+        """
+        future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        if self._wire is None:
+            future.set_exception(
+                LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
+            )
+            return future
+        replies: list[Reply] = []
+
+        def collect(reply: Reply) -> None:
+            replies.append(reply)
+            if len(replies) == len(packed) and not future.done():
+                if isinstance(reply, LinkLost):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(replies)
+
+        self._wire.burst(packed, collect)
         return future
 
     def post(self, *words: Word) -> None:
