@@ -1,0 +1,66 @@
+"""One run of the load tool: what was asked for, the peers measured so far, and the scenarios one by one."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from gateway.bench.peers import Peers
+from gateway.bench.progress import Progress
+from gateway.bench.stand import Plan, Stand
+
+
+class Options(NamedTuple):
+    """What the command line says for all scenarios.
+
+    Attributes:
+        pings: how many a scenario sends; None: its own number.
+        users: registered; None: the scenario's own number.
+        workers: gateway processes.
+        connections: of the load generator.
+        redis: address of a Redis that may be emptied; None: the embedded store.
+        full: the long form of scenarios that have one (a million users, a million pings).
+    """
+
+    pings: int | None = None
+    users: int | None = None
+    workers: int = 1
+    connections: int = 64
+    redis: str | None = None
+    full: bool = False
+
+
+class Bench:
+    """What every scenario gets.
+
+    Args:
+        options: of this run.
+        progress: the line on the terminal.
+    """
+
+    def __init__(self, options: Options, progress: Progress) -> None:
+        self.options = options
+        self.progress = progress
+        self.peers = Peers(progress, options.connections)
+
+    @contextmanager
+    def stand(self, users: int, *, workers: int | None = None) -> Iterator[Stand]:
+        """A gateway with so many registered users, unless the options say another number."""
+        options = self.options
+        plan = Plan(options.users or users, workers or options.workers, options.redis, options.connections)
+        self.progress.begin(f"{plan.users:,} users registered")
+        with Stand(plan, self.progress.told) as stand:
+            yield stand
+
+    def pings(self, default: int) -> int:
+        """How many pings to send."""
+        return self.options.pings or default
+
+
+def proves(docstring: str | None) -> str:
+    """A scenario's own words about itself, in one line."""
+    return " ".join((docstring or "").split())
+
+
+def names(known: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The scenarios to run, in the order of the table, each once; "all" is all of them."""
+    return [name for name in known if name in asked or "all" in asked]

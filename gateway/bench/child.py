@@ -1,0 +1,102 @@
+"""A role as seen from the orchestrator: a process that takes orders and gives results."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+from gateway.bench.errors import CannotMeasure
+
+Result = TypeVar("Result")
+Progress = Callable[[float], None]
+_END_S: Final = 10.0
+
+
+class Words(msgspec.Struct):
+    """One line of a role."""
+
+    progress: float | None = None
+    result: msgspec.Raw = msgspec.Raw()
+
+
+class Child:
+    """A running role.
+
+    Args:
+        role: its module in `gateway.bench.roles`.
+        folder: where its standard error is kept.
+        environ: what it has in its environment beside ours.
+
+    Attributes:
+        pid: its process id.
+    """
+
+    def __init__(self, role: str, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._role = role
+        self._log = folder / f"{role}.log"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"gateway.bench.roles.{role}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **(environ or {})},
+                process_group=0,  # Ctrl-C is for the orchestrator
+            )
+        self.pid = self._process.pid
+
+    def ask(self, order: Any, kind: type[Result], progress: Progress | None = None) -> Result:
+        """Give an order and wait for its result.
+
+        Raises:
+            CannotMeasure: the role ended instead.
+        """
+        self.tell(order)
+        return self.hear(kind, progress)
+
+    def tell(self, order: Any) -> None:
+        """Give an order without waiting; `hear` gets its result."""
+        if self._process.stdin is None:
+            raise CannotMeasure(f"the {self._role} process takes no orders")
+        try:
+            self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._ended() from error
+
+    def hear(self, kind: type[Result], progress: Progress | None = None) -> Result:
+        """The result of the oldest order that has not been heard."""
+        while self._process.stdout is not None and (line := self._process.stdout.readline()):
+            words = msgspec.json.decode(line, type=Words)
+            if words.progress is None:
+                return msgspec.json.decode(words.result, type=kind)
+            if progress is not None:
+                progress(words.progress)
+        raise self._ended()
+
+    def _ended(self) -> CannotMeasure:
+        self._process.wait(_END_S)
+        words = self._log.read_text(errors="replace").strip().splitlines()
+        last = words[-1] if words else "it left no word"
+        return CannotMeasure(f"the {self._role} process ended with {self._process.returncode}: {last}")
+
+    def close(self) -> None:
+        """End of orders: the role ends."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

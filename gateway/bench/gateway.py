@@ -1,0 +1,78 @@
+"""`rhopush serve` as a process, as it is shipped: logs, metrics, receipts and durability on."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.usage import command_line, family
+from gateway.bench.wire import TOKEN
+
+_RUN: Final = "import sys; from gateway.commands import main; sys.exit(main())"
+_OURS: Final = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION", "PROMETHEUS_")
+_END_S: Final = 40.0
+
+
+class Gateway:
+    """One supervisor with its workers.
+
+    Args:
+        settings: the settings file.
+        folder: where its data folder and log are.
+        redis: address of its Redis; None: its embedded one.
+        workers: how many processes.
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+    """
+
+    def __init__(self, settings: str, folder: Path, redis: str | None, workers: int) -> None:
+        self._log = folder / "gateway.log"
+        environ = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
+        environ |= {"API_TOKEN": TOKEN, "RHOPUSH_DATA_DIR": str(folder / "data")}
+        if redis is not None:
+            environ["RHOPUSH_REDIS"] = redis
+        command = [sys.executable, "-c", _RUN, "serve", "--settings", settings, "--env", "development"]
+        command += ["--port", "0", "--workers", str(workers)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, process_group=0
+            )
+        self.port = self._ready()
+
+    def _ready(self) -> int:
+        for line in self._process.stdout or ():
+            word, _, url = line.decode().strip().partition(" ")
+            if word == "ready":
+                return int(url.rpartition(":")[2])
+        raise CannotMeasure(f"the gateway did not start: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "its log is empty"
+
+    @property
+    def pids(self) -> list[int]:
+        """Supervisor and workers, without the embedded store."""
+        return [pid for pid in family(self._process.pid) if "valkey-server" not in command_line(pid)]
+
+    def close(self) -> None:
+        """SIGTERM, and SIGKILL for what does not end."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            for pid in self.pids:
+                os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

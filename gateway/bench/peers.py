@@ -1,0 +1,156 @@
+"""The peers, each measured once a run, when a scenario first needs it, on the simulator of the scenarios."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gateway.bench import h2load
+from gateway.bench.child import Child
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.progress import Progress
+from gateway.bench.roles.load import LoadOrder, LoadResult
+from gateway.bench.roles.peer import AioapnsOrder, PeerResult, PyfcmOrder
+from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
+from gateway.bench.usage import cpu_s
+from gateway.bench.wire import ping_template
+from gateway.bench.scratch import scratch
+from protocols.apns.credentials import ProviderKey
+
+_CONNECTIONS: Final = (1, 4, 10)
+_IN_FLIGHT: Final = (100, 300, 1000)
+_PROBE_S: Final = 0.4
+_ROUND_S: Final = 2.0
+_PYFCM_BATCHES: Final = (1, 100)
+
+
+class Peer(NamedTuple):
+    """What a peer did.
+
+    Attributes:
+        name: with what it was set to.
+        done: requests or pushes.
+        seconds: wall clock.
+        cpu_s: user and system time of its process.
+        server_cpu_s: of the simulator beside it.
+    """
+
+    name: str
+    done: int
+    seconds: float
+    cpu_s: float
+    server_cpu_s: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Done a second."""
+        return self.done / self.seconds
+
+    @property
+    def per_cpu_s(self) -> float:
+        """Done a second of CPU."""
+        return self.done / self.cpu_s
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU for each."""
+        return self.cpu_s / self.done * 1e6
+
+
+class _Site(NamedTuple):
+    """A simulator that a peer sends to."""
+
+    folder: Path
+    facts: ProviderFacts
+    pid: int
+
+
+class Peers:
+    """All peers of one run.
+
+    Args:
+        progress: told what is being measured.
+        connections: of the load generator.
+    """
+
+    def __init__(self, progress: Progress, connections: int) -> None:
+        self._progress = progress
+        self._connections = connections
+        self._h2load: dict[int, Peer] = {}
+
+    @cached_property
+    def aiohttp(self) -> Peer:
+        """An empty aiohttp handler under the requests of the scenarios."""
+        self._progress.begin("peer aiohttp, an empty handler")
+        with scratch() as folder, Child("empty", folder) as server, Child("load", folder) as load:
+            port = server.hear(int)
+            load.ask(self._order(port, 2_000), LoadResult)
+            requests, before = 40_000, cpu_s([server.pid])
+            done = load.ask(self._order(port, requests), LoadResult, self._progress.told)
+            used = cpu_s([server.pid]) - before
+        return Peer("aiohttp, empty handler", done.answered, done.seconds, used)
+
+    @cached_property
+    def aioapns(self) -> Peer:
+        """aioapns at its best of 1 to 10 connections and 100 to 1,000 requests in flight."""
+        settings = [(links, flights) for links in _CONNECTIONS for flights in _IN_FLIGHT]
+        with self._site() as site, Child("peer", site.folder) as peer:
+
+            def measure(setting: tuple[int, int], seconds: float) -> PeerResult:
+                return peer.ask(AioapnsOrder(site.facts, *setting, seconds), PeerResult)
+
+            probes = {}
+            for place, setting in enumerate(settings):
+                self._progress.begin(f"peer aioapns, {setting[0]} connections, {setting[1]} in flight")
+                self._progress.told(place / len(settings))
+                probes[setting] = measure(setting, _PROBE_S)
+            best = max(probes, key=lambda setting: probes[setting].accepted / probes[setting].cpu_s)
+            done = measure(best, _ROUND_S)
+        name = f"aioapns, {best[0]} connections, {best[1]} in flight"
+        return Peer(name, done.accepted, done.seconds, done.cpu_s)
+
+    @cached_property
+    def pyfcm(self) -> Peer:
+        """pyfcm at its better of one message after the other and a hundred at once."""
+        with self._site() as site, Child("peer", site.folder) as peer:
+            found = []
+            for batch in _PYFCM_BATCHES:
+                self._progress.begin(f"peer pyfcm, {batch} at once")
+                done = peer.ask(PyfcmOrder(site.facts, batch, _ROUND_S / 2), PeerResult)
+                found.append(Peer(f"pyfcm, {batch} at once", done.accepted, done.seconds, done.cpu_s))
+        return max(found, key=lambda peer: peer.per_cpu_s)
+
+    def h2load(self, requests: int) -> Peer:
+        """h2load with so many distinct requests over one connection."""
+        if requests not in self._h2load:
+            self._progress.begin(f"peer h2load, {requests:,} requests")
+            with self._site() as site:
+                facts, paths = site.facts, h2load.write_paths(site.folder, requests)
+                key = ProviderKey(Path(facts.key_file).read_bytes(), facts.key_id, facts.team_id)
+                before = cpu_s([site.pid])
+                authorization = f"bearer {key.token(time.time())}"
+                done = h2load.run(facts.apns_port, paths, requests, authorization, facts.topic)
+                server = cpu_s([site.pid]) - before
+            self._h2load[requests] = Peer("h2load", done.accepted, done.seconds, done.cpu_s, server)
+        return self._h2load[requests]
+
+    def optional(self, name: str) -> Peer | None:
+        """A peer by name; None where it is not installed."""
+        try:
+            peer: Peer = getattr(self, name)
+        except CannotMeasure:
+            return None
+        return peer
+
+    def _order(self, port: int, requests: int) -> LoadOrder:
+        return LoadOrder(port, ping_template(), requests, 10_000, self._connections)
+
+    @contextmanager
+    def _site(self) -> Iterator[_Site]:
+        with ExitStack() as stack:
+            folder = stack.enter_context(scratch())
+            provider = stack.enter_context(Child("provider", folder))
+            facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
+            yield _Site(folder, facts, provider.pid)

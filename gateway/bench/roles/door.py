@@ -1,0 +1,84 @@
+"""The doors alone: HTTP in, durable append out, and nothing behind that.
+
+What runs is `gateway.doors` and the queue's writing side as a worker runs them: authentication, parsing, group
+commit, metrics. Whoever consumes the queue is another process.
+"""
+
+import asyncio
+import gc
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvloop
+
+from gateway.bench.roles import result
+from gateway.bench.wire import TOKEN
+from gateway.doors import Services, open_doors
+from gateway.logs import structured
+from gateway.metrics import Metrics
+from gateway.settings import Secret, load
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
+from gateway.store.receipts import Receipts
+from gateway.store.redis import client
+from gateway.store.waiting import Waiters
+
+_OPEN_S: Final = 5.0
+_REPLY_S: Final = 2.0
+
+
+class DoorOrder(msgspec.Struct):
+    """The one order: the settings file and the Redis."""
+
+    settings: str
+    redis: str
+
+
+async def _always_ready() -> Mapping[str, str]:
+    return {}
+
+
+async def _serve() -> None:
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=DoorOrder)
+    settings = load(Path(order.settings), "development", {"API_TOKEN": TOKEN, "RHOPUSH_REDIS": order.redis})
+    address = Address.parse(order.redis)
+    async with AsyncExitStack() as stack:
+        append, reading = Link(address, "append", reply_s=_REPLY_S), Link(address, "streams")
+        for link in (append, reading):
+            await link.open(_OPEN_S)
+            stack.push_async_callback(link.close)
+        receipts = Receipts(reading)
+        waiters = Waiters(address, receipts)
+        await waiters.open()
+        stack.push_async_callback(waiters.close)
+        redis = client(address)
+        stack.push_async_callback(redis.aclose)
+        limits = Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
+        services = Services(
+            settings=settings,
+            api_token=Secret(TOKEN),
+            owns_store=False,
+            queue=Queue(append, limits),
+            receipts=receipts,
+            waiters=waiters,
+            redis=redis,
+            readiness=_always_ready,
+            metrics=Metrics(),
+        )
+        sock = socket.create_server(("127.0.0.1", 0))
+        await stack.enter_async_context(await open_doors(services, sock))
+        gc.collect()
+        gc.freeze()  # as a worker does when it is ready
+        result(sock.getsockname()[1])
+        await asyncio.to_thread(sys.stdin.buffer.read)  # until the orchestrator's end
+
+
+if __name__ == "__main__":
+    structured.configure(worker=0)
+    uvloop.run(_serve())

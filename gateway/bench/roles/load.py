@@ -1,0 +1,208 @@
+"""The load generator: keep-alive connections on blocking-free sockets, closed or open loop.
+
+Closed loop: each connection has one request under way, and sends the next when the answer is there. Open
+loop: requests are due at fixed instants whatever the answers do; one that finds no free connection waits, and
+its wait counts, so that a slow server cannot hide behind a polite client (no coordinated omission).
+
+No event loop: epoll behind a select, whose time-out has microseconds where epoll's has milliseconds. What it
+sends and reads is as little as a client can do, so that the generator is not what is measured.
+"""
+
+import random
+import re
+import select
+import socket
+import time
+from array import array
+from collections import Counter, deque
+from typing import Final
+
+import msgspec
+
+from gateway.bench.roles import orders, progress, result
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_SILENT_S: Final = 60.0
+"""Longer than any door waits; then the run is broken off."""
+_PROGRESS_S: Final = 0.25
+
+
+class LoadOrder(msgspec.Struct):
+    """One run.
+
+    Attributes:
+        port: on 127.0.0.1.
+        template: a whole request with two `%07d` places: user, number.
+        requests: how many.
+        users: how many users there are.
+        connections: how many of them are open.
+        rate: requests a second, open loop; 0: closed loop.
+        pick: "random": users uniformly at random; "each": one after the other.
+        first: the first user and number.
+        seed: of the random choice.
+        keep_times: give each request's user and instant of sending too.
+    """
+
+    port: int
+    template: str
+    requests: int
+    users: int
+    connections: int = 64
+    rate: float = 0.0
+    pick: str = "random"
+    first: int = 0
+    seed: int = 1
+    keep_times: bool = False
+
+
+class LoadResult(msgspec.Struct):
+    """What a run gave.
+
+    Attributes:
+        statuses: answers by status.
+        seconds: from the first request to the last answer.
+        cpu_s: of this process.
+        latencies_us: of each answer, from the instant at which its request was due.
+        sent: user -> monotonic instant at which its last request was due, with `keep_times`.
+    """
+
+    statuses: dict[str, int]
+    seconds: float
+    cpu_s: float
+    latencies_us: list[int]
+    sent: dict[int, float] = {}
+
+    @property
+    def answered(self) -> int:
+        """How many requests were answered with 200."""
+        return self.statuses.get("200", 0)
+
+
+class _Line:
+    """One connection."""
+
+    __slots__ = ("due", "received", "sock")
+
+    def __init__(self, port: int) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received = b""
+        self.due = 0.0
+
+    def answer(self) -> bytes | None:
+        """The status of an answer that has come whole; None: not yet.
+
+        Raises:
+            ConnectionError: the server has closed.
+        """
+        data = self.sock.recv(65536)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        data = self.received + data
+        head = data.find(b"\r\n\r\n")
+        if head < 0:
+            self.received = data
+            return None
+        length = _LENGTH.search(data, 0, head + 2)
+        if length is None:
+            raise ConnectionError("an answer without Content-Length")
+        if len(data) < head + 4 + int(length[1]):
+            self.received = data
+            return None
+        self.received = b""
+        return data[9:12]
+
+
+class Load:
+    """One run of the generator."""
+
+    def __init__(self, order: LoadOrder) -> None:
+        self._order = order
+        self._template = order.template.encode()
+        self._random = random.Random(order.seed)
+        self._lines = [_Line(order.port) for _ in range(order.connections)]
+        self._by_fd = {line.sock.fileno(): line for line in self._lines}
+        self._free = deque(self._lines)
+        self._due: deque[float] = deque()
+        self._poll = select.epoll()
+        for fd in self._by_fd:
+            self._poll.register(fd, select.EPOLLIN)
+        self._made = self._given = self._done = 0
+        self._statuses: Counter[bytes] = Counter()
+        self._latencies = array("d")
+        self._sent: dict[int, float] = {}
+
+    def run(self) -> LoadResult:
+        """Do it."""
+        order = self._order
+        begun, cpu = time.perf_counter(), time.process_time()
+        told = heard = begun
+        while self._done < order.requests:
+            now = time.perf_counter()
+            self._schedule(now, begun)
+            self._send()
+            if self._wait(now, begun):
+                heard = now
+            elif now - heard > _SILENT_S:
+                raise TimeoutError(f"no answer for {_SILENT_S:.0f} s after {self._done} answers")
+            if now - told > _PROGRESS_S:
+                told = now
+                progress(self._done / order.requests)
+        ended = time.perf_counter()
+        for line in self._lines:
+            line.sock.close()
+        return LoadResult(
+            {status.decode(): number for status, number in self._statuses.items()},
+            ended - begun,
+            time.process_time() - cpu,
+            [round(seconds * 1e6) for seconds in self._latencies],
+            self._sent,
+        )
+
+    def _schedule(self, now: float, begun: float) -> None:
+        """Note what is due."""
+        order = self._order
+        if order.rate:
+            due = min(order.requests, int((now - begun) * order.rate) + 1)
+            while self._made < due:
+                self._due.append(begun + self._made / order.rate)
+                self._made += 1
+        else:
+            more = min(len(self._free), order.requests - self._made)
+            self._due.extend([now] * more)
+            self._made += more
+
+    def _send(self) -> None:
+        order, template = self._order, self._template
+        while self._due and self._free:
+            line = self._free.popleft()
+            line.due = self._due.popleft()
+            number = order.first + self._given
+            user = number % order.users if order.pick == "each" else int(self._random.random() * order.users)
+            self._given += 1
+            if order.keep_times:
+                self._sent[user] = line.due
+            line.sock.sendall(template % (user, number))
+
+    def _wait(self, now: float, begun: float) -> bool:
+        """Read what has come, or wait until something comes or is due; whether something came."""
+        order = self._order
+        until = 1.0
+        if order.rate and self._made < order.requests:
+            until = max(0.0, min(until, begun + self._made / order.rate - now))
+        if not select.select([self._poll.fileno()], [], [], until)[0]:
+            return False
+        for fd, _ in self._poll.poll(0):
+            line = self._by_fd[fd]
+            status = line.answer()
+            if status is not None:
+                self._latencies.append(time.perf_counter() - line.due)
+                self._statuses[status] += 1
+                self._done += 1
+                self._free.append(line)
+        return True
+
+
+if __name__ == "__main__":
+    for each in orders(LoadOrder):
+        result(Load(each).run())

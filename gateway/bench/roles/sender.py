@@ -1,0 +1,186 @@
+"""The delivery engine alone: a lane of the gateway, fed from memory.
+
+What runs is `gateway.delivery` and `gateway.transport` as a worker runs them: lane, pool, connections,
+deadlines, verdicts, metrics in shared files. Tokens, request ids and pings are distinct. The sends are made
+before the clock starts, since making them is the fan-out's part.
+"""
+
+import asyncio
+import gc
+import random
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvloop
+
+from gateway.bench.roles import orders, progress, result
+from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.send import Message, Send, Unit
+from gateway.errors import RhoPushError
+from gateway.logs import structured
+from gateway.metrics import Metrics
+from gateway.settings import ApnsSettings, Settings
+from gateway.store import keys
+from gateway.store.streams import Lease
+from protocols.devices import APNS, Device
+from protocols.ping.model import Ping
+from protocols.verdict import Verdict
+
+UNIT_SENDS: Final = keys.ENTRY_PINGS
+UNITS_OFFERED: Final = 20
+"""4,000 sends wait in the lane at any time: half of what it keeps in memory."""
+
+
+class SenderOrder(msgspec.Struct):
+    """One run.
+
+    Attributes:
+        port, ca_file, key_file, key_id, team_id, topic: the provider.
+        pushes: how many.
+        payloads: how many different pings.
+        connections: at most so many connections.
+    """
+
+    port: int
+    ca_file: str
+    key_file: str
+    key_id: str
+    team_id: str
+    topic: str
+    pushes: int
+    payloads: int = 1000
+    connections: int = 1
+
+
+class SenderResult(msgspec.Struct):
+    """What a run gave: accepted sends (by the metrics), seconds, CPU of the process, payload size."""
+
+    accepted: int
+    seconds: float
+    cpu_s: float
+    payload_bytes: int
+
+
+class Feeder:
+    """Makes sends, offers them unit by unit and sees the last one settled."""
+
+    def __init__(self, order: SenderOrder, route: Route) -> None:
+        self._order = order
+        self._route = route
+        self._done = asyncio.Event()
+        self._settled = 0
+        self._chance = random.Random(7)
+        now_ms = int(time.time() * 1000)
+        self._pings = [self._ping(number, now_ms) for number in range(order.payloads)]
+        self._messages = [self._message(ping) for ping in self._pings]
+        self._units = [self._unit(first) for first in range(0, order.pushes, UNIT_SENDS)]
+        self._count = len(self._units)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Size of one payload."""
+        return len(self._messages[0].body(""))
+
+    async def run(self) -> None:
+        """Send everything."""
+        for _ in range(UNITS_OFFERED):
+            self._offer()
+        await self._done.wait()
+
+    def _ping(self, number: int, now_ms: int) -> Ping:
+        return Ping(
+            id=f"{self._chance.getrandbits(112):028x}{number % UNIT_SENDS:04x}",
+            accepted_ms=now_ms,
+            sources=("Product",),
+            message=f"Order {number:07d} is on its way",
+            vibrate=2000,
+            sound="hello.mp3",
+        )
+
+    def _message(self, ping: Ping) -> Message:
+        message = self._route.lane.provider.compose(ping, self._route.target, ping.accepted_ms)
+        if message is None:
+            raise RhoPushError("the ping says nothing")
+        return message
+
+    def _unit(self, first: int) -> list[Send]:
+        """One unit, as an entry of the queue becomes one: a device of its own for each ping."""
+        size = min(UNIT_SENDS, self._order.pushes - first)
+        places = [number % len(self._pings) for number in range(first, first + size)]
+        pings = [self._pings[place] for place in places]
+        lease = Lease(keys.PINGS, f"{first}-0", b"", size, 0, again=False)
+        unit = Unit(lease, f"{first:028x}", pings, self._unit_settled)
+        sends = [self._send(unit, self._messages[place]) for place in places]
+        unit.planned()
+        return sends
+
+    def _send(self, unit: Unit, message: Message) -> Send:
+        pin = f"{self._chance.getrandbits(256):064x}"
+        device = Device(pin[:32], "Apple", "apple", pin)
+        unit.begin_ping({})
+        place = unit.add_place(device.client_id, APNS)
+        request_id = f"{pin[:8]}-{pin[8:12]}-{pin[12:16]}-{pin[16:20]}-{pin[20:32]}".encode()
+        return Send(unit, place, device, self._route.app, message, message.path(pin), request_id)
+
+    def _offer(self) -> None:
+        if self._units:
+            self._route.lane.offer(self._units.pop(), bulk=False)
+
+    def _unit_settled(self, unit: Unit) -> None:
+        self._settled += 1
+        self._offer()
+        if self._settled % 50 == 0:
+            progress(self._settled / self._count)
+        if self._settled == self._count:
+            self._done.set()
+
+
+async def send(order: SenderOrder) -> SenderResult:
+    """One run.
+
+    Raises:
+        RhoPushError: there is no lane, or not everything was accepted.
+    """
+    apns = ApnsSettings(
+        key_file=Path(order.key_file),
+        key_id=order.key_id,
+        team_id=order.team_id,
+        topic=order.topic,
+        host="127.0.0.1",
+        port=order.port,
+        ca_file=Path(order.ca_file),
+        connections_max=order.connections,
+    )
+    metrics = Metrics()
+    lanes = Lanes(Settings(apns=apns), metrics, _dead)
+    route = lanes.route(APNS, "")
+    if isinstance(route, str):
+        raise RhoPushError(f"no lane: {route}")
+    feeder = Feeder(order, route)
+    gc.collect()
+    gc.freeze()  # a worker does so when it is ready; here it also takes the prepared sends out of the way
+    before = _accepted(metrics)
+    begun, cpu = time.perf_counter(), time.process_time()
+    await feeder.run()
+    seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
+    accepted = _accepted(metrics) - before
+    await lanes.close(1.0)
+    return SenderResult(accepted, seconds, cpu_s, feeder.payload_bytes)
+
+
+def _accepted(metrics: Metrics) -> int:
+    metrics.deliveries(APNS, "", "accepted", "")  # bound, so that it knows the count of earlier runs
+    labels = {"provider": APNS, "app": "", "verdict": "accepted", "reason": ""}
+    return int(metrics.registry.get_sample_value("rhopush_deliveries_total", labels) or 0)
+
+
+def _dead(send: Send, verdict: Verdict) -> None:
+    raise RhoPushError("the accept-all provider called a token dead")
+
+
+if __name__ == "__main__":
+    structured.configure(worker=0)
+    for each in orders(SenderOrder):
+        result(uvloop.run(send(each)))

@@ -1,0 +1,24 @@
+"""The scenarios. Each module has `run(bench) -> Result`, and says in its docstring what is on and what is not."""
+
+import importlib
+from typing import Final
+
+from gateway.bench.bench import Bench
+from gateway.bench.result import Result
+
+SCENARIOS: Final = {
+    "push": "delivery alone, fed from memory",
+    "ingest": "the door alone, to the durable append",
+    "endtoend": "POST to the last recorded verdict, everything on",
+    "fanout": "one ping to 100,000 users",
+}
+
+
+def run_scenario(name: str, bench: Bench) -> Result:
+    """Run one of `SCENARIOS`.
+
+    Raises:
+        CannotMeasure: something is missing or did not do as it was told.
+    """
+    result: Result = importlib.import_module(f"gateway.bench.scenarios.{name}").run(bench)
+    return result

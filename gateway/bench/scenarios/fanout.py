@@ -1,0 +1,67 @@
+"""One ping to many users: from the POST to the last recorded verdict.
+
+On: everything, as `rhopush serve` is shipped. One request names 100,000 users (a million with --full), each with
+one Apple device of its own; all of them are read from the registry for the first time: the cache is cold. The
+broadcast is cut into durable pieces on its way. The peer, h2load, sends as many distinct requests over one
+connection to the same simulator, knowing nothing of users, durability or verdicts.
+"""
+
+from typing import Final
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.scenarios.endtoend import figures
+from gateway.bench.stand import PARTS, limit_note
+from gateway.bench.wire import broadcast
+
+USERS: Final = 100_000
+USERS_FULL: Final = 1_000_000
+
+
+def run(bench: Bench) -> Result:
+    """Measure, beside h2load."""
+    with bench.stand(USERS_FULL if bench.options.full else USERS) as stand:
+        users = stand.plan.users
+        request = broadcast(users)
+        stand.load(100)  # the connection to the provider is open
+        stand.store.emptied()
+        bench.progress.begin(f"fanout to {users:,} users")
+        with stand.window() as window:
+            answered_s = stand.post(request)
+            stand.store.emptied()
+        if window.delivered != users:
+            raise CannotMeasure(f"{window.delivered} pushes came to the provider; {users} were asked for")
+    peer = bench.peers.h2load(users)
+    notes = (limit_note(window.cpu["provider"], users, window.seconds),)
+    memory = window.memory.samples
+    return Result(
+        scenario="fanout",
+        proves=proves(__doc__),
+        figures=(
+            Figure("time to the answer", answered_s, "s"),
+            Figure("time to the last verdict", window.seconds, "s"),
+            Figure("h2load's time for as many requests", peer.seconds, "s"),
+            *figures(window, users),
+        ),
+        ratios=(
+            Ratio("time, to h2load's for as many requests", window.seconds / peer.seconds, 1.7, at_most=True),
+            Ratio("gateway memory, peak PSS", window.memory.peak_bytes / 1e6, 150.0, at_most=True, unit="MB"),
+        ),
+        notes=tuple(note for note in notes if note),
+        plots=(
+            Plot(
+                "CPU a push, by part",
+                "bars",
+                "µs",
+                (Line("CPU", tuple((part, window.cpu_us(part, users)) for part in PARTS)),),
+            ),
+            Plot(
+                "Gateway memory during the broadcast (PSS)",
+                "lines",
+                "MB",
+                (Line("PSS", tuple((place / 10, value / 1e6) for place, value in enumerate(memory))),),
+                x_name="s",
+            ),
+        ),
+    )

@@ -1,0 +1,77 @@
+"""The door alone: from the POST to the answer, which is given once Redis has the ping.
+
+On, in the measured process: the doors as a worker opens them (HTTP, authentication, parsing, validation, metrics)
+and the group commit into the durable queue (append-only file). Off there: everything behind the queue. A whole
+gateway beside it, in processes of its own that are told apart, consumes the pings to their last verdict. Over 64
+keep-alive connections, one request at a time on each. The peer is an aiohttp handler that does nothing under
+the same requests.
+"""
+
+from typing import Final
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.child import Child
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.roles.door import DoorOrder
+from gateway.bench.scenarios.endtoend import answers
+from gateway.bench.stand import Stand, Window
+from gateway.bench.roles.load import LoadResult
+
+PINGS: Final = 60_000
+USERS: Final = 10_000
+_PARTS: Final = ("door", "redis", "gateway", "provider", "load")
+
+
+def run(bench: Bench) -> Result:
+    """Measure, beside an empty aiohttp handler."""
+    pings = bench.pings(PINGS)
+    with bench.stand(USERS) as stand:
+        window, load = _measure(bench, stand, pings)
+    aiohttp = bench.peers.aiohttp
+    door = window.cpu_us("door", pings)
+    return Result(
+        scenario="ingest",
+        proves=proves(__doc__),
+        figures=(
+            Figure("requests", pings / load.seconds, "requests/s"),
+            Figure("door CPU a request", door, "µs"),
+            Figure("Redis CPU a ping (append and consumption)", window.cpu_us("redis", pings), "µs"),
+            Figure("consuming gateway's CPU a ping", window.cpu_us("gateway", pings), "µs"),
+            Figure("load generator's CPU a request", window.cpu_us("load", pings), "µs"),
+            Figure("aiohttp: requests", aiohttp.rate, "requests/s"),
+            Figure("aiohttp: CPU a request", aiohttp.cpu_us, "µs"),
+            *answers(load),
+        ),
+        ratios=(
+            Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / door, 3.0),
+            Ratio("requests/s, to aiohttp's", pings / load.seconds / aiohttp.rate),
+        ),
+        notes=("the consuming gateway, Redis and the load generator share the door's cores",),
+        plots=(
+            Plot(
+                "CPU a ping, by part",
+                "bars",
+                "µs",
+                (
+                    Line(
+                        "CPU",
+                        (
+                            *((part, window.cpu_us(part, pings)) for part in _PARTS),
+                            (aiohttp.name, aiohttp.cpu_us),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def _measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]:
+    with Child("door", stand.folder, {"PROMETHEUS_MULTIPROC_DIR": str(stand.folder)}) as door:
+        port = door.ask(DoorOrder(stand.facts.settings, stand.store.address), int)
+        stand.load(2_000, port=port)
+        stand.store.emptied()
+        bench.progress.begin(f"ingest, {pings:,} pings")
+        with stand.window(door=door.pid) as window:
+            load = stand.load(pings, port=port, told=bench.progress.told)
+    return window, load

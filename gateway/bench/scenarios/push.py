@@ -1,0 +1,87 @@
+"""Delivery alone: one lane of the gateway in one process, fed from memory, over one TLS connection.
+
+On: the lane with its priorities, deadlines, verdicts and metrics; the pool; HTTP/2; TLS; provider tokens. Each
+push has a device token, a request id and one of 1,000 pings of its own. Off: doors, Redis, registry, fan-out,
+receipts; the pushes are made before the clock starts. The provider accepts everything unread, in a process of
+its own.
+"""
+
+from typing import Final
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.child import Child
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.peers import Peer
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
+from gateway.bench.roles.sender import SenderOrder, SenderResult
+from gateway.bench.scratch import scratch
+from gateway.bench.stand import limit_note
+from gateway.bench.usage import cpu_s
+
+PUSHES: Final = 200_000
+WARM: Final = 20_000
+
+
+def run(bench: Bench) -> Result:
+    """Measure, beside h2load, aioapns and pyfcm."""
+    pushes = bench.pings(PUSHES)
+    ours = _measure(bench, pushes)
+    h2load, aioapns, pyfcm = bench.peers.h2load(pushes), bench.peers.aioapns, bench.peers.pyfcm
+    everybody = (ours, h2load, aioapns, pyfcm)
+    notes = [limit_note(ours.server_cpu_s, ours.done, ours.seconds)]
+    return Result(
+        scenario="push",
+        proves=proves(__doc__),
+        figures=(
+            Figure("pushes", ours.rate, "pushes/s"),
+            Figure("gateway CPU a push", ours.cpu_us, "µs"),
+            Figure("simulator CPU a push", ours.server_cpu_s / ours.done * 1e6, "µs"),
+            *(Figure(f"{peer.name}: pushes", peer.rate, "pushes/s") for peer in everybody[1:]),
+            *(Figure(f"{peer.name}: CPU a push", peer.cpu_us, "µs") for peer in everybody[1:]),
+        ),
+        ratios=(
+            Ratio("pushes/s, to h2load's", ours.rate / h2load.rate, 0.8),
+            Ratio("pushes a CPU second, to h2load's", ours.per_cpu_s / h2load.per_cpu_s),
+            Ratio("pushes a CPU second, to aioapns'", ours.per_cpu_s / aioapns.per_cpu_s, 40.0),
+            Ratio("pushes a CPU second, to pyfcm's", ours.per_cpu_s / pyfcm.per_cpu_s),
+        ),
+        notes=tuple(note for note in notes if note),
+        plots=(
+            Plot(
+                "CPU a push",
+                "bars",
+                "µs",
+                (Line("sender", tuple((peer.name, peer.cpu_us) for peer in everybody)),),
+            ),
+        ),
+    )
+
+
+def _measure(bench: Bench, pushes: int) -> Peer:
+    with scratch() as folder:
+        metrics = folder / "metrics"
+        metrics.mkdir()
+        environ = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}  # as the supervisor sets it for workers
+        with Child("provider", folder) as provider, Child("sender", folder, environ) as sender:
+            facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
+            sender.ask(_order(facts, min(WARM, pushes)), SenderResult)
+            bench.progress.begin(f"push, {pushes:,} pushes")
+            before = cpu_s([provider.pid])
+            done = sender.ask(_order(facts, pushes), SenderResult, bench.progress.told)
+            used = cpu_s([provider.pid]) - before
+    if done.accepted != pushes:
+        raise CannotMeasure(f"{done.accepted} of {pushes} pushes were accepted")
+    return Peer("gateway", pushes, done.seconds, done.cpu_s, used)
+
+
+def _order(facts: ProviderFacts, pushes: int) -> SenderOrder:
+    return SenderOrder(
+        port=facts.apns_port,
+        ca_file=facts.ca_file,
+        key_file=facts.key_file,
+        key_id=facts.key_id,
+        team_id=facts.team_id,
+        topic=facts.topic,
+        pushes=pushes,
+    )

@@ -1,0 +1,185 @@
+"""A gateway with everything around it, put up for one scenario and taken down after it."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final, NamedTuple, Self
+
+from gateway.bench.child import Child, Progress
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.gateway import Gateway
+from gateway.bench.population import lay_users
+from gateway.bench.roles.load import LoadOrder, LoadResult
+from gateway.bench.roles.provider import ProviderCounts, ProviderFacts, ProviderOrder
+from gateway.bench.scratch import scratch
+from gateway.bench.store import Counters, Store
+from gateway.bench.usage import PeakMemory, cpu_s
+from gateway.bench.wire import ping_template
+
+PARTS: Final = ("gateway", "redis", "provider", "load")
+"""Whose CPU is told apart."""
+LIMIT_FACTOR: Final = 2.0
+"""A provider that could not take so many times what the gateway sends is called the limit."""
+
+
+class Window:
+    """What happened while it was open; filled when it is left.
+
+    Attributes:
+        seconds: wall clock.
+        cpu: seconds of user and system time, by part: gateway, redis, provider, load.
+        redis: what its server counted.
+        memory: of the gateway's processes.
+        delivered: requests that the provider answered.
+    """
+
+    def __init__(self, memory: PeakMemory) -> None:
+        self.memory = memory
+        self.seconds = 0.0
+        self.cpu: dict[str, float] = {}
+        self.redis = Counters(0.0, 0, 0, 0)
+        self.delivered = 0
+
+    def cpu_us(self, part: str, count: int) -> float:
+        """Microseconds of a part's CPU for each of `count` things."""
+        return self.cpu[part] / count * 1e6
+
+
+class Plan(NamedTuple):
+    """What a stand is to be like.
+
+    Attributes:
+        users: registered, one device each.
+        workers: the gateway's.
+        redis: address of a given Redis; None: embedded.
+        connections: of the load generator.
+    """
+
+    users: int
+    workers: int = 1
+    redis: str | None = None
+    connections: int = 64
+
+
+class Stand:
+    """Provider, store with registered users, gateway, load generator: each in processes of its own.
+
+    Args:
+        plan: what it is to be like.
+        told: hears how far the putting up is.
+    """
+
+    def __init__(self, plan: Plan, told: Progress | None = None) -> None:
+        self.plan = plan
+        self._told = told
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            self.folder = opening.enter_context(scratch())
+            self.provider = opening.enter_context(Child("provider", self.folder))
+            self.facts = self.provider.ask(ProviderOrder(str(self.folder / "outfit")), ProviderFacts)
+            (self.folder / "data").mkdir(mode=0o700)
+            self.store = opening.enter_context(Store(self.folder / "data", self.plan.redis))
+            lay_users(self.store.client, self.plan.users, self._told)
+            self.gateway = opening.enter_context(
+                Gateway(self.facts.settings, self.folder, self.plan.redis, self.plan.workers)
+            )
+            self._load = opening.enter_context(Child("load", self.folder))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def delivered(self) -> int:
+        """Requests that the provider has answered so far."""
+        return self.provider.ask(None, ProviderCounts).apns
+
+    @contextmanager
+    def window(self, **more: int) -> Iterator[Window]:
+        """Open a measurement; it closes when the last verdict is recorded.
+
+        Args:
+            more: further processes by the name of their part.
+        """
+        parts = {"gateway": self.gateway.pids, "provider": [self.provider.pid], "load": [self._load.pid]}
+        parts |= {part: [pid] for part, pid in more.items()}
+        with PeakMemory(lambda: parts["gateway"]) as memory:
+            window = Window(memory)
+            redis, delivered = self.store.counters(), self.delivered()
+            before = {part: cpu_s(pids) for part, pids in parts.items()}
+            begun = time.perf_counter()
+            yield window
+            self.store.emptied()
+            window.seconds = time.perf_counter() - begun
+            window.cpu = {part: cpu_s(pids) - before[part] for part, pids in parts.items()}
+            window.redis = self.store.counters().since(redis)
+            window.cpu["redis"] = window.redis.cpu_s
+            window.delivered = self.delivered() - delivered
+
+    def load(
+        self,
+        requests: int,
+        *,
+        rate: float = 0.0,
+        pick: str = "random",
+        first: int = 0,
+        port: int | None = None,
+        told: Progress | None = None,
+        keep_times: bool = False,
+    ) -> LoadResult:
+        """Send pings, see `roles.load.LoadOrder`.
+
+        Raises:
+            CannotMeasure: not all were answered with 200.
+        """
+        order = LoadOrder(
+            port or self.gateway.port,
+            ping_template(),
+            requests,
+            self.plan.users,
+            self.plan.connections,
+            rate,
+            pick,
+            first,
+            keep_times=keep_times,
+        )
+        done = self._load.ask(order, LoadResult, told)
+        if done.answered != requests:
+            raise CannotMeasure(f"answers by status: {done.statuses}; {requests} times 200 was expected")
+        return done
+
+    def warm(self) -> None:
+        """Every user once: connections are open, the registry's cache is full, until the last verdict."""
+        self.load(self.plan.users, pick="each")
+        self.store.emptied()
+
+    def post(self, request: bytes) -> float:
+        """Send one whole request on a connection of its own; seconds until its 200.
+
+        Raises:
+            CannotMeasure: another answer.
+        """
+        begun = time.perf_counter()
+        with socket.create_connection(("127.0.0.1", self.gateway.port)) as link:
+            link.sendall(request)
+            answer = link.recv(65536)
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise CannotMeasure(f"the gateway answered {answer[:200].decode(errors='replace')!r}")
+        return time.perf_counter() - begun
+
+
+def limit_note(provider_cpu_s: float, count: int, seconds: float) -> str | None:
+    """The note that the simulator could not take twice what was sent, if so.
+
+    Args:
+        provider_cpu_s: what the simulator used.
+        count: requests that it answered with that.
+        seconds: wall clock of it all. What it could take is what one core would answer.
+    """
+    capacity = count / max(provider_cpu_s, 1e-9)
+    if capacity >= LIMIT_FACTOR * count / seconds:
+        return None
+    return f"the simulator is the limit: it can take {capacity:,.0f}/s, less than twice what was sent"

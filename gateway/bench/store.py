@@ -1,0 +1,130 @@
+"""The Redis of a measurement, and what it says about itself.
+
+Its CPU and bytes stand beside every figure, so that work moved into it does not look like speed.
+"""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import redis
+
+from gateway.bench.errors import CannotMeasure
+from gateway.store import keys
+from gateway.store.embedded import EmbeddedStore
+
+_POLL_S: Final = 0.01
+_SILENT_S: Final = 60.0
+
+
+class Counters(NamedTuple):
+    """What the server has counted since its start.
+
+    Attributes:
+        cpu_s: user and system time of the server and its children.
+        network_bytes: in and out together.
+        memory_bytes: that its data takes now.
+        keys: in all databases now.
+    """
+
+    cpu_s: float
+    network_bytes: int
+    memory_bytes: int
+    keys: int
+
+    def since(self, before: "Counters") -> "Counters":
+        """What was added since then."""
+        return Counters(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+class Store:
+    """A server: one of its own on a folder (as the gateway's embedded one), or a given one, which must be
+    empty.
+
+    Args:
+        folder: the gateway's data folder.
+        address: of a given one; None: the embedded one.
+    """
+
+    def __init__(self, folder: Path, address: str | None) -> None:
+        self._given = address
+        self._embedded = EmbeddedStore(folder / "valkey")
+
+    def __enter__(self) -> Self:
+        if self._given is None:
+            self._embedded.start()
+            address = f"unix://{self._embedded.address.unix_path}"
+        else:
+            address = self._given
+        self.client = redis.Redis.from_url(address)
+        try:
+            if self.client.dbsize():
+                raise CannotMeasure("the given Redis is not empty: give one whose content may be deleted")
+        except redis.RedisError as error:
+            raise CannotMeasure(f"the given Redis cannot be used: {error}") from error
+        self.address = address
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._given is None:
+            self.client.close()
+            self._embedded.stop()
+            return
+        with suppress(redis.RedisError):
+            self.client.flushdb()
+        self.client.close()
+
+    @property
+    def name(self) -> str:
+        """Kind, version and persistence, for the report."""
+        facts = self._info("server") | self._info("persistence")
+        kind = "Valkey" if facts.get("server_name") == "valkey" else "Redis"
+        version = facts.get("valkey_version") or facts["redis_version"]
+        return f"{kind} {version}, append-only file {'on' if facts.get('aof_enabled') else 'off'}"
+
+    def counters(self) -> Counters:
+        """Its counters now."""
+        cpu, stats = self._info("cpu"), self._info("stats")
+        used = sum(float(value) for name, value in cpu.items() if name in _CPU)
+        network = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
+        return Counters(used, network, self._info("memory")["used_memory"], self.client.dbsize())
+
+    def pending(self) -> int:
+        """Pings that are accepted and not settled."""
+        return int(self.client.hget(keys.STATS, "pings") or 0)
+
+    def emptied(self, silent_s: float = _SILENT_S) -> None:
+        """Wait until every ping is settled: the end of every measurement.
+
+        Raises:
+            CannotMeasure: for so long, none was.
+        """
+        least = self.pending()
+        heard = time.monotonic()
+        while least > 0:
+            time.sleep(_POLL_S)
+            pending = self.pending()
+            if pending < least:
+                least, heard = pending, time.monotonic()
+            elif time.monotonic() - heard > silent_s:
+                raise CannotMeasure(f"{pending} pings had no verdict within {silent_s:.0f} s")
+
+    def round_trip_s(self) -> float:
+        """The median time of a PING by a blocking client."""
+        times = []
+        for _ in range(200):
+            begun = time.perf_counter()
+            self.client.ping()
+            times.append(time.perf_counter() - begun)
+        return sorted(times)[len(times) // 2]
+
+    def _info(self, section: str) -> dict[str, Any]:
+        facts: dict[str, Any] = self.client.info(section)
+        return facts
+
+
+_CPU: Final = ("used_cpu_user", "used_cpu_sys", "used_cpu_user_children", "used_cpu_sys_children")

@@ -1,0 +1,36 @@
+"""The request of every measurement: the ping of RhoConnect's own Ruby example, with a user of its own each."""
+
+from typing import Final
+
+TOKEN: Final = "benchmark-token"
+PATH: Final = "/rc/v1/users/ping"
+USER: Final = "u%07d"
+"""Names of the registered users, by number: all of one length, so that every request has the same."""
+
+_BODY: Final = (
+    '{"api_token":"%s","user_id":["u%%07d"],"sources":"Product",'
+    '"message":"Order %%07d is on its way","vibrate":2000,"sound":"hello.mp3"}'
+)
+_HEAD: Final = (
+    "POST {path} HTTP/1.1\r\n"
+    "Accept: */*\r\n"
+    "User-Agent: rest-client/2.1.0 (linux x86_64) ruby/3.1.2p20\r\n"
+    "Content-Type: application/json\r\n"
+    "X-Rhoconnect-Api-Token: {token}\r\n"
+    "Content-Length: {length}\r\n"
+    "Host: 127.0.0.1\r\n\r\n"
+)
+
+
+def ping_template(token: str = TOKEN) -> str:
+    """A whole request with two places, `%07d` each: the user's number and the ping's."""
+    body = _BODY % token
+    head = _HEAD.format(path=PATH, token=token, length=len(body % (0, 0)))
+    return head + body
+
+
+def broadcast(users: int, token: str = TOKEN, note: str = "Closed on Monday") -> bytes:
+    """One whole request for the users 0 to `users` - 1."""
+    names = ",".join(f'"{USER % number}"' for number in range(users))
+    body = f'{{"user_id":[{names}],"sources":"Product","message":"{note}","sound":"hello.mp3"}}'
+    return (_HEAD.format(path=PATH, token=token, length=len(body)) + body).encode()
