@@ -14,3 +14,7 @@ def short_path() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="rhopush-"))
     yield folder
     shutil.rmtree(folder)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "settings(**said): what this test's gateway is told differently")

@@ -1,0 +1,284 @@
+"""Providers that misbehave, over real TLS sockets, with a whole worker: each answer has its verdict, nothing
+is lost."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from gateway.simulators.host import Simulator
+from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
+from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
+from tests.support.worker import Worker, working
+
+QUICK = {"apns_5xx_s": 0.2, "fcm_5xx_s": 0.2, "unknown_s": 0.2, "give_up_s": 60, "jitter": 0.0}
+MANY = 60
+HOUR_MS = 3_600_000
+
+
+class Stage(NamedTuple):
+    """A worker and one provider to play with."""
+
+    worker: Worker
+    provider: Simulator
+    phone: Callable[..., Client]
+    redis: Redis
+    name: str
+
+    async def user(self, login: str = "bob", number: int = 1, **more: Any) -> Client:
+        """Lay down a user with one phone of this provider."""
+        phone = self.phone(number, **more)
+        await lay_user(self.redis, login, [phone])
+        return phone
+
+    async def statuses(self) -> list[int]:
+        """What the provider answered so far."""
+        return [record.status for record in self.provider.received]
+
+
+def apple_phone(number: int, **more: Any) -> Client:
+    return apple(f"{number:064x}", **more)
+
+
+def android_phone(number: int, **more: Any) -> Client:
+    return android(f"registration-{number:06d}", **more)
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[RedisServer]:
+    """One kind of store is enough here: the queue's own tests run on both."""
+    with RedisServer("valkey") as server:
+        yield server
+
+
+@pytest.fixture(params=["apns", "fcm"])
+async def stage(request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: Path) -> AsyncIterator[Stage]:
+    """Mark a test with `settings(deadline_s=..., retry={...}, ping={...})` to change what the gateway is
+    told."""
+    said = {
+        key: value for mark in request.node.iter_markers("settings") for key, value in mark.kwargs.items()
+    }
+    valkey.flush()
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(Redis(unix_socket_path=str(valkey.socket)))
+        apns = await stack.enter_async_context(ApnsSimulator())
+        fcm = await stack.enter_async_context(FcmSimulator())
+        settings = provider_settings(apns, fcm, ping=said.get("ping", {}))
+        settings["retry"] = QUICK | said.get("retry", {})
+        for name in ("apns", "fcm"):
+            settings[name]["deadline_s"] = said.get("deadline_s", 15)
+        worker = await stack.enter_async_context(working(tmp_path, valkey.address, settings))
+        if request.param == "apns":
+            yield Stage(worker, apns, apple_phone, redis, "apns")
+        else:
+            yield Stage(worker, fcm, android_phone, redis, "fcm")
+
+
+# One send, one fault, and what becomes of the ping.
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "goaway",
+        "cut",
+        "refuse:next=1",
+        "reset:next=1",
+        "limit=1",
+        "429=1:next=1",
+        "503=1:next=1",
+        "503:next=1",
+        "500:next=2",
+        "expired:next=1",
+        "delay=300:next=1",
+    ],
+)
+async def test_what_passes_ends_as_accepted(stage: Stage, fault: str) -> None:
+    phone = await stage.user()
+    stage.provider.faults.add(fault)
+    ping_id = await stage.worker.accepted("bob")
+    report = await stage.worker.done(ping_id)
+    assert report["counts"] == {"accepted": 1, "rejected": 0, "later": 0}
+    assert report["devices"] == [
+        {"client_id": phone.client_id, "provider": stage.name, "verdict": "accepted"}
+    ]
+    assert len(stage.provider.received.accepted) == 1
+
+
+@pytest.mark.settings(deadline_s=0.4)
+async def test_a_provider_that_is_silent_is_asked_again(stage: Stage) -> None:
+    await stage.user()
+    stage.provider.faults.add("silence:next=1")
+    ping_id = await stage.worker.accepted("bob")
+    report = await stage.worker.until(ping_id, state="open")
+    assert [(one["verdict"], one["reason"]) for one in report["devices"]] == [("unknown", "deadline")]
+    assert await stage.worker.verdicts(ping_id) == [("accepted", "")]
+
+
+async def test_a_delay_that_the_provider_asks_for_is_kept(stage: Stage) -> None:
+    await stage.user()
+    stage.provider.faults.add("429=2:next=1")
+    await stage.worker.done(await stage.worker.accepted("bob"))
+    first, second = stage.provider.received
+    assert (first.status, second.status) == (429, 200)
+    assert second.at_s - first.at_s >= 2.0
+
+
+async def test_a_send_keeps_its_request_id_over_its_tries(stage: Stage) -> None:
+    await stage.user()
+    stage.provider.faults.add("503=1:next=1")
+    await stage.worker.done(await stage.worker.accepted("bob"))
+    ids = [record.headers.get("apns-id") for record in stage.provider.received]
+    assert len(ids) == 2
+    assert ids[0] == ids[1]
+    assert (ids[0] is not None) == (stage.name == "apns")
+
+
+REJECTED = {
+    "apns": [
+        ("400", "BadDeviceToken"),
+        ("410", "Unregistered"),
+        ("413", "PayloadTooLarge"),
+        ("TopicDisallowed", "TopicDisallowed"),
+    ],
+    "fcm": [("400", "INVALID_ARGUMENT"), ("403", "SENDER_ID_MISMATCH"), ("404", "UNREGISTERED")],
+}
+
+
+async def test_what_is_final_is_reported_by_the_providers_own_reason(stage: Stage) -> None:
+    for number, (fault, reason) in enumerate(REJECTED[stage.name]):
+        await stage.user(f"user{number}", number)
+        stage.provider.faults.clear()
+        stage.provider.faults.add(fault)
+        ping_id = await stage.worker.accepted(f"user{number}")
+        assert await stage.worker.verdicts(ping_id) == [("rejected", reason)]
+    assert len(stage.provider.received) == len(REJECTED[stage.name])
+
+
+@pytest.mark.settings(retry={"give_up_s": 1})
+async def test_tries_end_when_they_are_given_up(stage: Stage) -> None:
+    await stage.user()
+    stage.provider.faults.add("503")
+    ((verdict, reason),) = await stage.worker.verdicts(await stage.worker.accepted("bob"))
+    assert verdict == "rejected"
+    assert reason.startswith("gave_up:")
+    assert len(stage.provider.received) >= 2
+
+
+async def test_tries_end_with_the_time_to_live(stage: Stage) -> None:
+    await stage.user()
+    stage.provider.faults.add("503=5")
+    ping_id = await stage.worker.accepted("bob", ttl_s=3)
+    assert await stage.worker.verdicts(ping_id) == [("rejected", "expired")]
+    assert await stage.statuses() == [503]
+
+
+async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> None:
+    await stage.user()
+    stage.provider.faults.add({"apns": "InvalidProviderToken", "fcm": "PermissionDenied"}[stage.name])
+    first = await stage.worker.accepted("bob")
+    report = await stage.worker.until(first, state="open")
+    reason = report["devices"][0]["reason"]
+    assert reason == {"apns": "InvalidProviderToken", "fcm": "PERMISSION_DENIED"}[stage.name]
+    second = await stage.worker.accepted("bob")
+    assert (await stage.worker.until(second, state="open"))["devices"][0]["verdict"] == "later"
+    assert await stage.statuses() == [403]
+    ready = await stage.worker.request("GET", "/readyz")
+    assert ready.status == 503
+    assert reason.encode() in ready.body
+
+
+# Dead tokens.
+
+
+async def marked(stage: Stage, phone: Client) -> bool:
+    return bool(await stage.redis.exists(f"rhopush:dead:{phone.client_id}"))
+
+
+async def test_a_dead_token_is_skipped_until_it_changes(stage: Stage) -> None:
+    phone = await stage.user()
+    stage.provider.faults.add("410:next=1")
+    assert (await stage.worker.verdicts(await stage.worker.accepted("bob")))[0][0] == "rejected"
+    second = await stage.worker.done(await stage.worker.accepted("bob"))
+    assert second["skipped"] == {"dead_token": 1}
+    assert len(stage.provider.received) == 1
+    other = stage.phone(2, client_id=phone.client_id)
+    await stage.redis.set(f"client:{phone.client_id}:device_pin", other.pin or "")
+    assert await stage.worker.verdicts(await stage.worker.accepted("bob")) == [("accepted", "")]
+    assert stage.provider.received[-1].token == other.pin
+
+
+@pytest.mark.parametrize(("age_ms", "dead"), [(HOUR_MS, False), (-HOUR_MS, True)])
+@pytest.mark.parametrize("proof", ["registered", "synced"])
+@pytest.mark.parametrize("stage", ["apns"], indirect=True)  # FCM does not say since when
+async def test_a_410_older_than_what_we_know_of_the_phone_proves_nothing(
+    stage: Stage, age_ms: int, dead: bool, proof: str
+) -> None:
+    now_ms = int(time.time() * 1000)
+    synced = time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime()) if proof == "synced" else None
+    phone = await stage.user(last_sync=synced)
+    if proof == "registered":
+        await stage.redis.set(f"rhopush:registered:{phone.client_id}", now_ms)
+    stage.provider.faults.add(f"410={now_ms - age_ms}:next=1")
+    assert await stage.worker.verdicts(await stage.worker.accepted("bob")) == [("rejected", "Unregistered")]
+    second = await stage.worker.done(await stage.worker.accepted("bob"))
+    assert second["counts"]["accepted"] == int(not dead)
+    assert await marked(stage, phone) == dead
+
+
+async def test_a_payload_at_fault_kills_no_token(stage: Stage) -> None:
+    phone = await stage.user()
+    stage.provider.faults.add({"apns": "BadTopic:next=1", "fcm": "INVALID_ARGUMENT:next=1"}[stage.name])
+    assert (await stage.worker.verdicts(await stage.worker.accepted("bob")))[0][0] == "rejected"
+    assert not await marked(stage, phone)
+    assert await stage.worker.verdicts(await stage.worker.accepted("bob")) == [("accepted", "")]
+
+
+# Many sends, and a connection that does not keep still.
+
+
+@pytest.mark.settings(deadline_s=1.5)
+@pytest.mark.parametrize(
+    ("faults", "repeats"),
+    [
+        (["goaway:after=20"], 0),
+        (["goaway:after=10", "goaway:after=30", "goaway:after=50"], 0),
+        (["refuse:every=3"], 0),
+        (["limit=1:after=10", "limit=50:after=20", "limit=1:after=30", "limit=1000:after=45"], 0),
+        (["429=1:every=4,next=12", "503=1:every=5,next=8"], 0),
+        (["expired:after=5,every=10"], 0),
+        # No answer came, and the provider had it all the same: what was open may arrive twice.
+        (["cut:after=20", "cut:after=40"], MANY),
+        (["silence:every=9,next=5"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_nothing_is_lost_among_many(stage: Stage, faults: list[str], repeats: int) -> None:
+    phones = {f"user{number}": (stage.phone(number),) for number in range(MANY)}
+    await lay_users(stage.redis, phones)
+    for fault in faults:
+        stage.provider.faults.add(fault)
+    ids = {user: await stage.worker.accepted(user) for user in phones}
+    for ping_id in ids.values():
+        assert await stage.worker.verdicts(ping_id) == [("accepted", "")]
+    tokens = [record.token for record in stage.provider.received.accepted]
+    assert set(tokens) == {phone.pin for (phone,) in phones.values()}
+    assert len(tokens) - MANY <= repeats
+
+
+async def test_a_broadcast_through_an_unsteady_connection_reaches_every_phone_once(stage: Stage) -> None:
+    phones = {f"user{number}": (stage.phone(number),) for number in range(1000)}
+    await lay_users(stage.redis, phones)
+    for fault in ("goaway:after=100", "refuse:every=7", "limit=5:after=300", "limit=500:after=500"):
+        stage.provider.faults.add(fault)
+    stage.provider.faults.add("503=1:after=200,every=2,next=300")
+    report = await stage.worker.done(await stage.worker.accepted(list(phones)))
+    assert report["counts"] == {"accepted": 1000, "rejected": 0, "later": 0}
+    tokens = [record.token for record in stage.provider.received.accepted]
+    assert sorted(tokens) == sorted(phone.pin or "" for (phone,) in phones.values())
