@@ -58,8 +58,12 @@ CHUNK_USERS: Final = 400
 """Users of a broadcast looked up together."""
 
 
+VOID: Final = b"void"
+"""What the marker of an append says that was given up: it can never happen any more."""
+
+
 def marker(batch: str, attempt: int) -> str:
-    """STRING: the entry that this append made, or `void` once it was given up (EX MARKER_S)."""
+    """STRING: the entry that this append made, or `VOID` (EX MARKER_S)."""
     return f"rhopush:{{q}}:append:{batch}.{attempt}"
 
 

@@ -23,7 +23,6 @@ RESOLVE_S: Final = 4.0
 """How long a door waits to learn what became of an append whose reply was lost."""
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Pings held in this process while Redis is slow; beyond it the door says 503 at once."""
-_VOID: Final = b"void"
 
 
 class Accepted(NamedTuple):
@@ -228,7 +227,7 @@ class Queue:
             lost.__cause__ = error
             batch.tell(lost)
             return
-        if fate != _VOID:
+        if fate != keys.VOID:
             batch.tell(None)
             return
         batch.attempt += 1

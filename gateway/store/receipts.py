@@ -96,7 +96,8 @@ class Receipts:
         records = _records(fields, place)
         is_open = int(fields.get(f"{place}:open", 0)) > 0
         if records is None and not is_open:
-            queued = await self._link.call("EXISTS", keys.marker(batch, 0), keys.marker(batch, 1))
+            markers = await self._link.call("MGET", keys.marker(batch, 0), keys.marker(batch, 1))
+            queued = any(marker not in (None, keys.VOID) for marker in markers)
             return _report(ping_id, "queued", []) if queued else None
         return _report(ping_id, "open" if is_open else "done", records or [])
 
