@@ -21,7 +21,7 @@ from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from gateway.transport.feed import Endpoint
 from gateway.transport.pool import Pool
-from protocols.http2.client import Fate, Header, Outcome
+from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
 _log = structlog.get_logger("lane")
@@ -175,7 +175,7 @@ class Lane(Outlet):
             message = send.message
             headers = [*self._head, (b":path", send.path), *authorization, *message.headers]
             if send.request_id:
-                headers.append((b"apns-id", send.request_id))
+                headers.append(never_indexed(b"apns-id", send.request_id))
             requests.append((headers, message.body(send.device.pin), send))
         return requests
 

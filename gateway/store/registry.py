@@ -1,8 +1,8 @@
 """Who has which devices: RhoConnect's keys, read in bulk, with a cache that Redis itself keeps true.
 
 A look-up of many users is one round trip (`_look_up`). What was read is kept at most `LIFE_S` seconds and
-dropped the moment Redis says that one of its keys changed (client tracking, broadcast mode: see `tracking`). An
-entry that was being read while such a message came is used once and not kept.
+dropped the moment Redis says that one of its keys changed (client tracking, broadcast mode: see `tracking`).
+An entry that was being read while such a message came is used once and not kept.
 """
 
 import hashlib
