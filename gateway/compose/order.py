@@ -29,6 +29,7 @@ class Order(msgspec.Struct, frozen=True):
         module: where its `run` is.
         socket_fd: descriptor of the listening socket.
         status_fd: descriptor of the pipe for READY and BEAT.
+        rps_fd: descriptor of the legacy push service's listening socket; None: there is none.
         fallen: process ids of earlier workers of this run, whose gauges are to be forgotten.
     """
 
@@ -37,7 +38,13 @@ class Order(msgspec.Struct, frozen=True):
     module: str
     socket_fd: int
     status_fd: int
+    rps_fd: int | None = None
     fallen: tuple[int, ...] = ()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What the worker inherits."""
+        return tuple(number for number in (self.socket_fd, self.status_fd, self.rps_fd) if number is not None)
 
 
 def pack(order: Order, settings: Settings) -> bytes:

@@ -5,6 +5,7 @@ that the order names (`gateway.compose.worker`).
 """
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -87,8 +88,11 @@ async def _work(run: Run, order: Order, settings: Settings) -> None:
         _tell(order.status_fd, READY)
 
     beat()
-    listener = socket.socket(fileno=order.socket_fd)
-    with listener:
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket(fileno=order.socket_fd))
+        more = {}
+        if order.rps_fd is not None:
+            more["rps_sock"] = sockets.enter_context(socket.socket(fileno=order.rps_fd))
         await run(
             settings,
             slot=order.slot,
@@ -96,6 +100,7 @@ async def _work(run: Run, order: Order, settings: Settings) -> None:
             sock=listener,
             stop=stop,
             ready=ready,
+            **more,
         )
 
 

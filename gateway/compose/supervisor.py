@@ -25,12 +25,12 @@ from typing import Final, TextIO
 import msgspec
 
 from gateway.compose.folder import DataFolder
-from gateway.compose.listener import listen, url_of
+from gateway.compose.listener import CannotListen, listen, url_of
 from gateway.compose.order import EXIT_SETTINGS, READY, Order, pack
 from gateway.compose.slots import FROZEN_AFTER_S, Slot
 from gateway.errors import BadSetting, StoreDown
 from gateway.logs.plain import PlainLog
-from gateway.settings import Secret, Settings
+from gateway.settings import RPS_PORT, Secret, Settings
 from gateway.store.embedded import EmbeddedStore, Fsync
 
 _TICK_S: Final = 0.5
@@ -65,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True):
         workers: how many worker processes.
         module: whose `run` the workers call.
         frozen_after_s: how long a worker's loop may stand still.
+        legacy: whether the legacy push service has a socket of its own, where the settings say so.
     """
 
     host: str = "127.0.0.1"
@@ -72,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True):
     workers: int = 1
     module: str = "gateway.compose.worker"
     frozen_after_s: float = FROZEN_AFTER_S
+    legacy: bool = True
 
 
 class Supervisor:
@@ -90,6 +92,7 @@ class Supervisor:
         self._fallen: list[int] = []
         self._folder = DataFolder(settings.data_dir)
         self._store: EmbeddedStore | None = None
+        self._rps: socket.socket | None = None
         self._log = PlainLog("supervisor")
         self._selector = selectors.DefaultSelector()
         self._signals = 0
@@ -106,7 +109,7 @@ class Supervisor:
         with self._signals_caught():
             try:
                 self._start_store()
-                with listen(self._plan.host, self._plan.port) as listener:
+                with listen(self._plan.host, self._plan.port) as listener, self._legacy_door():
                     self._start_all(listener)
                     self._watch(listener)
                 self._drain()
@@ -141,6 +144,27 @@ class Supervisor:
         if self._store is not None:
             self._store.stop()
 
+    # The legacy push service's socket.
+
+    @contextlib.contextmanager
+    def _legacy_door(self) -> Iterator[None]:
+        """Bound while the gateway serves. Where the default port is taken, it serves without such devices."""
+        rps = self._settings.rps
+        if rps.mode != "builtin" or not self._plan.legacy:
+            yield
+            return
+        try:
+            self._rps = listen(rps.host or self._plan.host, rps.port)
+        except CannotListen as error:
+            if rps.port != RPS_PORT:
+                raise
+            self._log.error("no_legacy_devices", reason=error.message)
+            yield
+            return
+        self._log.info("rps_listening", url=url_of(self._rps, "https" if rps.certificate_file else "http"))
+        with self._rps:
+            yield
+
     # Workers.
 
     def _start_all(self, listener: socket.socket) -> None:
@@ -170,6 +194,7 @@ class Supervisor:
             module=self._plan.module,
             socket_fd=listener.fileno(),
             status_fd=status,
+            rps_fd=None if self._rps is None else self._rps.fileno(),
             fallen=tuple(self._fallen),
         )
         try:
@@ -178,7 +203,7 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=sys.stderr.fileno(),  # stdout is for the ready line alone
                 env=self._environment,
-                pass_fds=(listener.fileno(), status, self._folder.workers_fd),
+                pass_fds=(*order.descriptors, self._folder.workers_fd),
                 process_group=0,  # Ctrl-C is for the supervisor
             )
         except OSError:

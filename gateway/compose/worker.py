@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from gateway import __version__
+from gateway.compose.legacy import legacy_service, rps_store
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
@@ -34,6 +35,7 @@ from gateway.store.queue import Limits, Queue
 from gateway.store.receipts import Receipts
 from gateway.store.redis import client
 from gateway.store.registry import Registry
+from gateway.store.rps import RpsStore
 from gateway.store.streams import BroadcastStore, Streams
 from gateway.store.tracking import Invalidations
 from gateway.store.waiting import Waiters
@@ -53,6 +55,7 @@ async def run(
     sock: socket.socket,
     stop: asyncio.Event,
     ready: Callable[[], None],
+    rps_sock: socket.socket | None = None,
 ) -> None:
     """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
 
@@ -63,6 +66,7 @@ async def run(
         sock: the bound listening socket.
         stop: set to drain.
         ready: called when every door is open.
+        rps_sock: the bound listening socket of the legacy push service; None: this gateway has none.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -72,12 +76,15 @@ async def run(
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics))
         doors = await open_doors(_services(settings, spine, metrics), sock)
+        legacy = None
+        if spine.rps is not None and rps_sock is not None:
+            legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)
         await stop.wait()
         until = time.monotonic() + settings.drain_s
         _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
-        await doors.close(settings.drain_s)
+        await asyncio.gather(*(door.close(settings.drain_s) for door in (doors, legacy) if door is not None))
         await spine.queue.close()
         await spine.intake.close()
         await spine.ledger.emptied(until - time.monotonic())
@@ -97,6 +104,7 @@ class Spine:
         intake: Intake,
         lanes: Lanes,
         upkeep: Upkeep,
+        rps: RpsStore | None,
     ) -> None:
         self.queue = queue
         self.receipts = receipts
@@ -105,6 +113,7 @@ class Spine:
         self.intake = intake
         self.lanes = lanes
         self.upkeep = upkeep
+        self.rps = rps
 
 
 @asynccontextmanager
@@ -138,7 +147,8 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
 
         dead = DeadTokens(registry)
         opened.push_async_callback(dead.close)
-        lanes = Lanes(settings, metrics, dead.heard)
+        rps = await opened.enter_async_context(rps_store(settings))
+        lanes = Lanes(settings, metrics, dead.heard, rps)
         ledger = Ledger(streams)
         planner = Planner(registry, lanes, streams, ledger, metrics)
         cutter = Cutter(BroadcastStore(stream_link, settings.receipts.ttl_s), registry, ledger, metrics)
@@ -149,7 +159,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
         for part in (ledger, intake, upkeep):
             part.start()
             opened.push_async_callback(part.close)
-        yield Spine(queue, receipts, waiters, ledger, intake, lanes, upkeep)
+        yield Spine(queue, receipts, waiters, ledger, intake, lanes, upkeep, rps)
 
 
 async def _check(settings: Settings, queued: Address) -> None:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.delivery.outlet import BUSY, GRACE_S, WAITING_MAX, Outlet
+from gateway.delivery.pace import Pace
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import Credential, Provider
 from gateway.delivery.send import Send
@@ -52,6 +53,7 @@ class Lane(Outlet):
         policy: its settings.
         metrics: where verdicts are counted.
         on_dead: hears of device tokens that the provider called dead.
+        pace: keeps it to its provider's quota; None: there is none.
     """
 
     def __init__(
@@ -63,10 +65,12 @@ class Lane(Outlet):
         policy: LanePolicy,
         metrics: Metrics,
         on_dead: Callable[[Send, Verdict], None],
+        pace: Pace | None = None,
     ) -> None:
         super().__init__(name, provider, policy.retry, metrics)
         self.credential = credential
         self._on_dead = on_dead
+        self._pace = pace
         self._small: deque[Send] = deque()
         self._bulk: deque[Send] = deque()
         authority = endpoint.authority.encode()
@@ -161,6 +165,8 @@ class Lane(Outlet):
         authorization = self.credential.authorization()
         if authorization is None:
             return ()
+        if self._pace is not None:
+            n = self._pace.allow(min(n, self.backlog))
         now_ms = time.time_ns() // 1_000_000
         requests: list[tuple[list[Header], bytes, object]] = []
         while len(requests) < n:
@@ -177,6 +183,8 @@ class Lane(Outlet):
             if send.request_id:
                 headers.append(never_indexed(b"apns-id", send.request_id))
             requests.append((headers, message.body(send.device.pin), send))
+        if self._pace is not None:
+            self._pace.spend(len(requests))
         return requests
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:

@@ -10,18 +10,24 @@ import structlog
 from gateway.delivery.credentials import ApnsKey, FcmAccount, NoHeaders, read_apns_key, read_service_account
 from gateway.delivery.lane import Lane, LanePolicy
 from gateway.delivery.outlet import Outlet
+from gateway.delivery.pace import Pace
 from gateway.delivery.providers import PROVIDERS, Credential
+from gateway.delivery.rps import RpsLane
+from gateway.delivery.rps_client import RpsClientLane
 from gateway.delivery.send import Send
-from gateway.errors import CredentialError
+from gateway.errors import BadSetting, CredentialError
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, FcmSettings, Settings
+from gateway.store.quota import Quota
+from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
 from gateway.transport.tls import client_context
 from protocols.apns.credentials import Certificate
 from protocols.apns.message import Target as ApnsTarget
-from protocols.devices import APNS, FCM
+from protocols.devices import APNS, FCM, RPS
 from protocols.errors import InputError
 from protocols.fcm.message import Target as FcmTarget
+from protocols.rps.message import Target as RpsTarget
 from protocols.verdict import Verdict
 
 _log = structlog.get_logger("lanes")
@@ -50,12 +56,21 @@ class Lanes:
         settings: those in force.
         metrics: handed to each lane.
         on_dead: hears of dead device tokens.
+        quota: what providers allow all processes together.
+        rps_store: where messages for legacy devices go, where this gateway is their service.
     """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, on_dead: Callable[[Send, Verdict], None]
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        on_dead: Callable[[Send, Verdict], None],
+        quota: Quota,
+        rps_store: RpsStore | None = None,
     ) -> None:
         self._settings = settings
+        self._rps_store = rps_store
+        self._quota = quota
         self._metrics = metrics
         self._on_dead = on_dead
         self._routes: dict[tuple[str, str], Route | str] = {}
@@ -91,7 +106,9 @@ class Lanes:
                 return self._open_apns(settings.apns, app) if settings.apns.configured else NO_CREDENTIAL
             if platform == FCM:
                 return self._open_fcm(settings.fcm, app) if settings.fcm.configured else NO_CREDENTIAL
-        except CredentialError as error:
+            if platform == RPS:
+                return self._open_rps(app)
+        except (BadSetting, CredentialError) as error:
             # `rhopush check` finds this before; a file that went away later must not end the worker.
             _log.error("bad_credential", provider=platform, app=app, error=error.message)
             return error.label
@@ -137,12 +154,28 @@ class Lanes:
         credential = FcmAccount(account, _plain_context(settings), lambda: self._wake(name))
         endpoint = Endpoint(host, port, context, _authority(host, port))
         policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
-        lane = self._lane(name, FCM, credential, endpoint, policy)
+        pace = Pace(self._quota, name, settings.per_minute, lambda: self._wake(name))
+        lane = self._lane(name, FCM, credential, endpoint, policy, pace)
         times = self._settings.ping
         target = FcmTarget(
             project, settings.package_name or "", settings.style, times.ttl_s, times.sync_ttl_s
         )
         return Route(lane, target, app)
+
+    def _open_rps(self, app: str) -> Route | str:
+        """All apps share one lane: what tells them apart is in the devices' tokens."""
+        settings, push_server = self._settings, self._settings.push_server
+        if settings.rps.mode == "client" and push_server is None:
+            return NO_CREDENTIAL
+        lane = next((lane for lane in self._lanes.values() if lane.provider.name == RPS), None)
+        if lane is None and settings.rps.mode == "client" and push_server is not None:
+            lane = RpsClientLane(push_server, settings.retry, self._metrics, self._on_dead)
+        elif lane is None and settings.rps.mode == "builtin" and self._rps_store is not None:
+            lane = RpsLane(self._rps_store, settings.retry, self._metrics)
+        if lane is None:
+            return NOT_SERVED
+        self._lanes[lane.name] = lane
+        return Route(lane, RpsTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app)
 
     def _lane(
         self, name: str, platform: str, credential: Credential, endpoint: Endpoint, policy: LanePolicy

@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple, Protocol
 from gateway.delivery.send import Message
 from protocols.apns.message import compose as compose_apns
 from protocols.apns.verdicts import judge as judge_apns
-from protocols.devices import APNS, FCM
+from protocols.devices import APNS, FCM, RPS
 from protocols.fcm.message import compose as compose_fcm
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.http2.client import Header
 from protocols.ping.model import Ping
+from protocols.rps.message import compose as compose_rps
+from protocols.rps.verdicts import judge as judge_rps
 from protocols.verdict import Verdict
 
 
@@ -37,6 +39,7 @@ class Provider(NamedTuple):
 PROVIDERS: Final = {
     APNS: Provider(APNS, compose_apns, judge_apns, names_requests=True),
     FCM: Provider(FCM, compose_fcm, judge_fcm, names_requests=False),
+    RPS: Provider(RPS, compose_rps, judge_rps, names_requests=False),
 }
 
 

@@ -9,6 +9,7 @@ it.
 from gateway.settings.handover import from_json, to_json
 from gateway.settings.loading import load
 from gateway.settings.model import (
+    RPS_PORT,
     ApnsSettings,
     App,
     AuthSettings,
@@ -27,6 +28,7 @@ from gateway.settings.model import (
 from gateway.settings.secret import Secret
 
 __all__ = [
+    "RPS_PORT",
     "ApnsSettings",
     "App",
     "AuthSettings",

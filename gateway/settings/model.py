@@ -14,6 +14,8 @@ from msgspec import Meta
 from gateway.settings.secret import Secret
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
+PortOrAny = Annotated[int, Meta(ge=0, le=65535)]
+RPS_PORT = 8675
 PositiveInt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
@@ -126,20 +128,38 @@ class RpsSettings(msgspec.Struct, frozen=True):
     Attributes:
         mode: `builtin` (this gateway is the service), `client` (it posts to the one of `push_server`) or
             `off`.
-        port: of the built-in service.
+        host: where the built-in service listens; None: where the gateway does.
+        port: of the built-in service; 0: any free one. Where the default is taken, the gateway goes on
+            without legacy devices and says so; any other port must be had.
         redis: its own Redis; None: the same as `Settings.redis`.
         user_auth_url: where a device's session is asked for; None: this gateway itself.
         app_auth_url: where an app's credentials are asked for; None: those of `push_server`.
-        wait_s: how long a poll waits. Windows devices give up after 100 s, Android after 120 s (contract
-            §9.1).
+        wait_s: how long a poll waits; 0: for ever. Windows devices give up after 100 s, Android after 120 s
+            (contract §9.1).
+        registration_s: a registration ends so long after the last call of its device or app
+            (rhoconnect-push's registrationTimeout).
+        queue_max: messages that wait for one device; of more the oldest go.
+        old_ids: whether the ids that rhoconnect-push made are valid, as long as they are registered.
+        collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
+        secret: what new ids are made with; None: one that is made once and kept in Redis.
+        certificate_file: PEM with the service's certificate chain, for devices that use TLS; None: no TLS.
+        key_file: PEM of its key; None: in `certificate_file`.
     """
 
     mode: Literal["builtin", "client", "off"] = "builtin"
-    port: Port = 8675
+    host: str | None = None
+    port: PortOrAny = RPS_PORT
     redis: Secret | None = None
     user_auth_url: str | None = None
     app_auth_url: str | None = None
-    wait_s: PositiveSeconds = 90.0
+    wait_s: Seconds = 90.0
+    registration_s: PositiveInt = 2_592_000
+    queue_max: PositiveInt = 100
+    old_ids: bool = True
+    collapse_unnamed: bool = False
+    secret: Secret | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
 
 
 class EventSettings(msgspec.Struct, frozen=True):

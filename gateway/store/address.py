@@ -89,6 +89,12 @@ def queue_address(settings: Settings) -> Address:
     return main_address(settings) if own is None else Address.parse(own)
 
 
+def rps_address(settings: Settings) -> Address:
+    """The Redis of the legacy push service: `rps.redis`, else RhoConnect's own."""
+    own = settings.rps.redis
+    return main_address(settings) if own is None else Address.parse(own)
+
+
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 

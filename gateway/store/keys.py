@@ -92,6 +92,11 @@ def broadcast_seen(ping_id: str) -> str:
     return f"rhopush:{{q}}:phones:{ping_id}"
 
 
+def quota(lane: str) -> str:
+    """HASH: `tokens` of a lane's quota and `at`, the epoch ms of that count."""
+    return f"rhopush:{{q}}:quota:{lane}"
+
+
 def done_channel(name: str) -> str:
     """Channel on which the door `name` hears that a ping it waits for is finished."""
     return f"rhopush:done:{name}"
@@ -182,7 +187,7 @@ def resque_queue(name: str) -> str:
 
 RPS_REGISTRATIONS: Final = "reg:"
 """+ instance. SET: `{"token":..,"appname":..}` of each registered app."""
-RPS_TOKEN: Final = "tok:"
+RPS_INSTANCE_OF: Final = "tok:"
 """+ token. STRING: its instance."""
 RPS_COUNTER: Final = "cnt:"
 """+ instance. STRING: id of its last message."""
@@ -191,9 +196,9 @@ RPS_QUEUE: Final = "que:"
 RPS_COLLAPSE: Final = "col:"
 """+ instance. ZSET: `collapseId:appname` -> id; ours without a collapse id begin with `~`."""
 RPS_REGISTRATION_S: Final = 2_592_000
-"""rhoconnect-push's registrationTimeout: all of the above live 30 days from the device's or app's last call."""
+"""rhoconnect-push's registrationTimeout: all of these live 30 days from the last call of device or app."""
 
-RPS_SECRET: Final = "rhopush:rps:secret"
+RPS_ID_KEY: Final = "rhopush:rps:secret"
 """STRING: the secret of the service's ids, made once and shared by all processes."""
 RPS_WAKE: Final = "rhopush:rps:wake"
 """Channel on which every process of the service hears of messages and ended registrations."""

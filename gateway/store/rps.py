@@ -223,8 +223,8 @@ class RpsStore:
 
     async def secret(self) -> bytes:
         """The secret of this installation's ids: made by whoever comes first, the same in all processes."""
-        await self._link.call("SET", keys.RPS_SECRET, secrets.token_hex(32), "NX")
-        return bytes.fromhex((await self._link.call("GET", keys.RPS_SECRET)).decode())
+        await self._link.call("SET", keys.RPS_ID_KEY, secrets.token_hex(32), "NX")
+        return bytes.fromhex((await self._link.call("GET", keys.RPS_ID_KEY)).decode())
 
     # -- the channel
     # -------------------------------------------------------------------------------------------------

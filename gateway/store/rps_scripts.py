@@ -16,7 +16,7 @@ EPOCH_S: Final = 1_577_836_800
 """Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
 
 _COMMON: Final = f"""
-local REG, TOK, CNT = '{keys.RPS_REGISTRATIONS}', '{keys.RPS_TOKEN}', '{keys.RPS_COUNTER}'
+local REG, TOK, CNT = '{keys.RPS_REGISTRATIONS}', '{keys.RPS_INSTANCE_OF}', '{keys.RPS_COUNTER}'
 local QUE, COL = '{keys.RPS_QUEUE}', '{keys.RPS_COLLAPSE}'
 
 local function prolong(instance, life)

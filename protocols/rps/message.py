@@ -8,16 +8,21 @@ In the order in which RhoConnect writes them. A missing `vibrate` is left out (Â
 id, as in RhoConnect, and so a badge alone shows nothing on these devices.
 """
 
+import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import orjson
 
-from protocols.errors import InvalidToken
+from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.ping.content import expires_ms, has_message
 from protocols.ping.model import Ping
 
 _PIN_CHARACTERS: Final = 512
+_PLAIN: Final = re.compile(r"[0-9A-Za-z:-]{1,512}")
+"""Every token that the service makes: nothing in it needs encoding."""
+BODY_BYTES_MAX: Final = 65_536
+"""What our own service takes. RhoConnect's messages are far smaller."""
 
 Header = tuple[bytes, bytes]
 
@@ -41,15 +46,23 @@ class Message:
         headers: the regular headers, without authorization. The service wants exactly this content type.
         background: there is no alert.
         expires_ms: epoch milliseconds after which it is of no use.
+        data: what the device gets, as JSON.
+        collapse: the collapse id; None: none.
+        name: the ping's id: a service of our own queues a message of one name once.
     """
 
-    __slots__ = ("_body", "background", "expires_ms", "headers")
+    __slots__ = ("_body", "background", "collapse", "data", "expires_ms", "headers", "name")
 
-    def __init__(self, body: bytes, background: bool, expires_ms: int) -> None:
+    def __init__(self, data: bytes, badge: int | None, background: bool, expires_ms: int, name: str) -> None:
         self.headers: list[Header] = [(b"content-type", b"application/json")]
         self.background = background
         self.expires_ms = expires_ms
-        self._body = body
+        self.data = data
+        self.collapse = None if badge is None else str(badge)
+        self.name = name
+        self._body = b'{"data":%b}' % data
+        if badge is not None:
+            self._body = b'{"collapseId":%d,"data":%b}' % (badge, data)
 
     def __repr__(self) -> str:
         return f"<RPS message, {len(self._body)} bytes>"
@@ -60,6 +73,8 @@ class Message:
         Raises:
             InvalidToken: the pin is empty, too long, or no text that UTF-8 can carry.
         """
+        if _PLAIN.fullmatch(pin):
+            return b"/messageQueue/" + pin.encode()
         try:
             encoded = quote(pin, safe=":").encode("ascii")
         except UnicodeEncodeError as error:
@@ -85,6 +100,9 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
 
     Returns:
         None where there is nothing to show and nothing to sync.
+
+    Raises:
+        PayloadTooLarge: the message is larger than the service takes.
     """
     data: dict[str, Any] = {}
     if has_message(ping):
@@ -99,6 +117,8 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         data["do_sync"] = list(ping.sources)
     if not data:
         return None
-    message = {"data": data} if ping.badge is None else {"collapseId": ping.badge, "data": data}
+    encoded = orjson.dumps(data)
+    if len(encoded) > BODY_BYTES_MAX - 100:
+        raise PayloadTooLarge(f"the message has {len(encoded)} bytes, a legacy device takes {BODY_BYTES_MAX}")
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
-    return Message(orjson.dumps(message), "alert" not in data, ends_ms)
+    return Message(encoded, ping.badge, "alert" not in data, ends_ms, ping.id)

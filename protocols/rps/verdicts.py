@@ -9,6 +9,8 @@ from typing import Final
 from protocols.answers import Header, retry_after_s
 from protocols.verdict import ACCEPTED, Kind, Verdict
 
+NOT_REGISTERED: Final = "NotRegistered"
+
 STATUSES: Final[dict[int, Verdict]] = {
     200: ACCEPTED,
     204: ACCEPTED,
@@ -16,8 +18,8 @@ STATUSES: Final[dict[int, Verdict]] = {
     # Wrong credentials of the app, or a token of another app: which of the two is not said.
     401: Verdict(Kind.LATER, "Unauthorized"),
     403: Verdict(Kind.REJECTED, "Forbidden"),  # the path is none of the service's
-    404: Verdict(Kind.REJECTED, "NotRegistered", dead=True),
-    410: Verdict(Kind.REJECTED, "NotRegistered", dead=True),
+    404: Verdict(Kind.REJECTED, NOT_REGISTERED, dead=True),
+    410: Verdict(Kind.REJECTED, NOT_REGISTERED, dead=True),
     413: Verdict(Kind.REJECTED, "PayloadTooLarge"),
     429: Verdict(Kind.LATER, "TooManyRequests"),
 }

@@ -68,7 +68,9 @@ class Gateway:
         self._workers = workers
         self._environ = dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
-        gateway = {"data_dir": str(self.data_dir), **(settings or {})}
+        settings = dict(settings or {})
+        settings["rps"] = {"port": 0, **settings.get("rps", {})}
+        gateway = {"data_dir": str(self.data_dir), **settings}
         document = {"development": {"api_token": TOKEN, **(app or {}), "gateway": gateway}}
         self.settings_file.write_text(yaml.safe_dump({"sources": dict(sources or {}), **document}))
 
@@ -101,6 +103,12 @@ class Gateway:
         except TimeoutError:
             status = None
         raise AssertionError(f"no ready line (exit status {status}); its log ends:\n{self.log_tail()}")
+
+    @property
+    def rps_url(self) -> str:
+        """Where legacy devices go: the supervisor logs it."""
+        lines = [line for line in self.log.read_text().splitlines() if '"rps_listening"' in line]
+        return str(json.loads(lines[-1])["url"])
 
     @property
     def host(self) -> str:

@@ -22,6 +22,7 @@ async def run(
     sock: socket.socket,
     stop: asyncio.Event,
     ready: Callable[[], None],
+    rps_sock: socket.socket | None = None,
 ) -> None:
     if settings.apns.topic == "bad-setting":
         raise BadSetting("apns.topic: a worker found it bad")
@@ -35,6 +36,7 @@ async def run(
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         word = (await reader.readline()).decode().strip()
         about = {"pid": os.getpid(), "slot": slot, "gateway_id": gateway_id}
+        about["rps_port"] = None if rps_sock is None else rps_sock.getsockname()[1]
         if word == "stick":
             writer.write(b"sticking\n")
             time.sleep(3600)  # the loop stands still

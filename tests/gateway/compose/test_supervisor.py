@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -51,7 +52,8 @@ class Run:
         self.log = folder / "log"
 
     async def start(self, workers: int = 2, **environ: str) -> None:
-        said = {"RHOPUSH_DATA_DIR": str(self.folder / "data"), "RHOPUSH_REDIS": "nowhere", **environ}
+        said = {"RHOPUSH_DATA_DIR": str(self.folder / "data"), "RHOPUSH_REDIS": "nowhere"}
+        said |= {"RHOPUSH_RPS_MODE": "off", **environ}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", PROGRAM, json.dumps(said), str(workers)),
@@ -123,6 +125,34 @@ async def test_ready_is_said_once_alone_and_sigterm_ends_with_0(run: Run) -> Non
     assert await run.line() == ""
     assert await run.end() == 0
     assert not any(alive(pid) for pid in pids.values())
+
+
+async def test_the_legacy_services_socket_is_bound_once_for_all_workers(run: Run) -> None:
+    await run.start(workers=2, RHOPUSH_RPS_MODE="builtin", RHOPUSH_RPS_PORT="0")
+    await run.ready()
+    url = (await run.logged("rps_listening"))["url"]
+    _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.close()
+    about = await run.say("who")
+    assert about["rps_port"] == int(url.rpartition(":")[2])
+
+
+async def test_without_the_legacy_services_default_port_the_gateway_serves_and_says_so(run: Run) -> None:
+    with contextlib.ExitStack() as taken:
+        with contextlib.suppress(OSError):  # somebody else has it: as good
+            taken.enter_context(socket.create_server(("127.0.0.1", 8675)))
+        await run.start(workers=1, RHOPUSH_RPS_MODE="builtin")
+        await run.ready()
+        await run.logged("no_legacy_devices")
+        assert (await run.say("who"))["rps_port"] is None
+
+
+async def test_another_port_of_the_legacy_service_must_be_had(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        await run.start(workers=1, RHOPUSH_RPS_MODE="builtin", RHOPUSH_RPS_PORT=str(port))
+        assert await run.end() == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in run.log.read_text()
 
 
 async def test_sigint_drains_too(run: Run) -> None:

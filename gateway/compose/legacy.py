@@ -1,0 +1,147 @@
+"""The legacy push service of one worker, put together: who judges, what makes ids, and its socket."""
+
+import hashlib
+import hmac
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from gateway.doors.sessions import COOKIE, Sessions
+from gateway.errors import BadSetting
+from gateway.metrics import Metrics
+from gateway.rps import Gates, OpenService, RhoConnectGate, Service, Times, open_service
+from gateway.settings import RpsSettings, Secret, Settings
+from gateway.store.accounts import Accounts
+from gateway.store.address import main_address, rps_address
+from gateway.store.redis import client
+from gateway.store.rps import Keeping, RpsStore
+from protocols.rps.ids import Ids
+from protocols.rps.wire import Basic, basic
+
+_SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
+
+
+class HouseGate:
+    """Judges by the gateway's own accounts, as RhoConnect's rps_login does (contract §2.2).
+
+    A user has a session of this gateway, and Basic credentials besides; their name need not be the session's
+    user. An app has the credentials in `:push_server:`.
+
+    Args:
+        settings: `auth.devices` and `push_server`.
+        accounts: the users; None: there are none here, and nobody is let in.
+    """
+
+    def __init__(self, settings: Settings, accounts: Accounts | None) -> None:
+        self._mode = settings.auth.devices
+        self._app = _credentials(settings.push_server)
+        self._accounts = accounts
+        self._sessions: Sessions | None = None
+
+    async def user(self, cookies: str, authorization: str | None) -> bool:
+        """Whether this is a user of the gateway. Raises StoreDown."""
+        if self._mode == "off" or self._accounts is None or not basic(authorization).encoded:
+            return False
+        if self._mode == "open":
+            return True
+        found = _SESSION.search(cookies)
+        if found is None:
+            return False
+        if self._sessions is None:
+            self._sessions = Sessions(await self._accounts.session_secret())
+        session = self._sessions.read(found[1], time.time())
+        if session is None:
+            return False
+        return await self._accounts.session_user(session.login, session.fingerprint) is not None
+
+    async def app(self, authorization: str) -> bool:
+        """Whether these are the credentials in `:push_server:`."""
+        given = basic(authorization)
+        if self._app is None or not given.encoded:
+            return False
+        names = hmac.compare_digest(given.name.encode(), self._app.name.encode())
+        return hmac.compare_digest(given.password.encode(), self._app.password.encode()) and names
+
+
+@asynccontextmanager
+async def rps_store(settings: Settings) -> AsyncIterator[RpsStore | None]:
+    """The service's part of Redis, open; None where this gateway is not the service.
+
+    Raises:
+        StoreDown: Redis cannot be reached.
+    """
+    if settings.rps.mode != "builtin":
+        yield None
+        return
+    rps = settings.rps
+    keeping = Keeping(rps.registration_s, rps.queue_max, rps.collapse_unnamed)
+    store = RpsStore(rps_address(settings), keeping)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def legacy_service(
+    settings: Settings, store: RpsStore, sock: socket.socket, metrics: Metrics
+) -> AsyncIterator[OpenService]:
+    """The service on its bound socket. Whoever uses it closes it; here ends what it needs.
+
+    Raises:
+        StoreDown: Redis does not answer.
+        BadSetting: the certificate cannot be used.
+    """
+    rps = settings.rps
+    house = HouseGate(settings, None)
+    redis = None
+    if rps.user_auth_url is None and settings.redis is not None:
+        redis = client(main_address(settings))
+        accounts = Accounts(redis, api_token=Secret(""), admin_password=None, owns_store=False)
+        house = HouseGate(settings, accounts)
+    users = None if rps.user_auth_url is None else RhoConnectGate(rps.user_auth_url)
+    apps = None if rps.app_auth_url is None else RhoConnectGate(rps.app_auth_url)
+    try:
+        gates = Gates(house.user if users is None else users.user, house.app if apps is None else apps.app)
+        ids = Ids(await _secret(rps, store), weak=rps.old_ids)
+        service = Service(store, ids, gates, Times(wait_s=rps.wait_s), metrics)
+        yield await open_service(service, sock, _tls(rps))
+    finally:
+        for gate in (users, apps):
+            if gate is not None:
+                await gate.close()
+        if redis is not None:
+            await redis.aclose()
+
+
+async def _secret(rps: RpsSettings, store: RpsStore) -> bytes:
+    if rps.secret is not None:
+        return hashlib.sha256(rps.secret.reveal().encode()).digest()
+    return await store.secret()
+
+
+def _tls(rps: RpsSettings) -> ssl.SSLContext | None:
+    if rps.certificate_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(rps.certificate_file, rps.key_file)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or "no certificate with its key"
+        raise BadSetting(f"{rps.certificate_file}: {why}", field="rps.certificate_file") from error
+    return context
+
+
+def _credentials(push_server: Secret | None) -> Basic | None:
+    """User and password of a `:push_server:` URL; None: it has none."""
+    if push_server is None:
+        return None
+    user, at, _ = urlsplit(push_server.reveal()).netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    return Basic(unquote(name), unquote(password), True, user) if at else None

@@ -1,0 +1,209 @@
+"""Legacy devices whose push service is another server: the gateway posts to it as RhoConnect does.
+
+A few workers hold the connections and take turns at what waits: the service answers within a millisecond or
+is in trouble, and it never was fast enough to need more. The request is RhoConnect's (contract §4); unlike
+there, every answer is judged.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from gateway.delivery.outlet import BUSY, GRACE_S, WAITING_MAX, Outlet
+from gateway.delivery.policy import EXPIRED
+from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.send import Send
+from gateway.errors import BadSetting
+from gateway.metrics import Metrics
+from gateway.settings import RetrySettings, Secret
+from protocols.devices import RPS
+from protocols.verdict import Kind, Verdict
+
+_log = structlog.get_logger("lane")
+
+CONNECTIONS_MAX: Final = 8
+DEADLINE_S: Final = 15.0
+_CONNECT_S: Final = 5.0
+_AGAIN_S: Final = 0.5
+_DOWN: Final = Verdict(Kind.LATER, "no_connection")
+
+
+class RpsClientLane(Outlet):
+    """The way to legacy devices through an outside push service.
+
+    Args:
+        push_server: its URL with the app's credentials; any path in it is lost, as in RhoConnect.
+        retry: when sends come again.
+        metrics: where verdicts are counted.
+        on_dead: hears of tokens that are no longer registered.
+
+    Raises:
+        BadSetting: the URL is none.
+    """
+
+    def __init__(
+        self,
+        push_server: Secret,
+        retry: RetrySettings,
+        metrics: Metrics,
+        on_dead: Callable[[Send, Verdict], None],
+    ) -> None:
+        self._origin, self._login = read_push_server(push_server)
+        super().__init__(f"rps:{self._origin.partition('://')[2]}", PROVIDERS[RPS], retry, metrics)
+        self._on_dead = on_dead
+        self._small: deque[Send] = deque()
+        self._bulk: deque[Send] = deque()
+        self._more = asyncio.Event()
+        self._in_flight = 0
+        self._down_since: float | None = None
+        self._error: str | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._workers: list[asyncio.Task[None]] = []
+
+    def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
+        """Take sends. Each ends with a verdict in its unit."""
+        waiting = self._bulk if bulk else self._small
+        room = max(WAITING_MAX - len(waiting), 0)
+        for send in sends[room:]:
+            self._park(send, BUSY)
+        waiting.extend(sends[:room])
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the workers look; the first time, start them."""
+        if not self._workers:
+            self._session = aiohttp.ClientSession(
+                auth=self._login,
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=DEADLINE_S, sock_connect=_CONNECT_S),
+            )
+            self._workers = [
+                asyncio.create_task(self._work(self._session), name=self.name) for _ in range(CONNECTIONS_MAX)
+            ]
+        self._more.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer."""
+        return self._in_flight
+
+    @property
+    def backlog(self) -> int:
+        """Sends waiting in memory."""
+        return len(self._small) + len(self._bulk)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this lane cannot send now."""
+        return None if self._down_since is None else self._error
+
+    def sweep(self) -> None:
+        """Park what waits for a server that cannot be reached."""
+        self._metrics.lane_in_flight(self.name).set(self._in_flight)
+        if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
+            for waiting in (self._small, self._bulk):
+                while waiting:
+                    self._park(waiting.popleft(), _DOWN)
+
+    async def close(self, budget_s: float) -> None:
+        """Wait for what is in flight, within the budget; what waits stays in its units."""
+        self._small.clear()
+        self._bulk.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(budget_s):
+                while self._in_flight:
+                    self._more.clear()
+                    await self._more.wait()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _work(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            waiting = self._small or self._bulk
+            if not waiting:
+                self._more.clear()
+                await self._more.wait()
+                continue
+            send = waiting.popleft()
+            if send.message.expires_ms <= time.time_ns() // 1_000_000:
+                self._end(send, EXPIRED)
+                continue
+            self._in_flight += 1
+            try:
+                await self._post(session, send)
+            finally:
+                self._in_flight -= 1
+                self._more.set()
+
+    async def _post(self, session: aiohttp.ClientSession, send: Send) -> None:
+        url = URL(self._origin + send.path.decode(), encoded=True)
+        try:
+            async with session.post(
+                url,
+                data=send.message.body(send.device.pin),
+                headers={"Content-Type": "application/json"},
+                allow_redirects=False,
+            ) as answer:
+                body = await answer.read()
+        except aiohttp.ClientConnectorError as error:
+            await self._unreachable(send, error)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = "deadline" if isinstance(error, TimeoutError) else "connection_lost"
+            self._later(send, Verdict(Kind.UNKNOWN, reason), 0)
+        else:
+            self._down_since = None
+            headers = [(name.lower(), value) for name, value in answer.raw_headers]
+            self._settle(send, answer.status, self.provider.judge(answer.status, headers, body))
+
+    def _settle(self, send: Send, status: int, verdict: Verdict) -> None:
+        if verdict.kind == Kind.ACCEPTED:
+            now_ms = time.time_ns() // 1_000_000
+            self._count_accepted({send.app: 1}, [(now_ms - send.unit.since_ms) / 1000])
+            send.unit.accept(send.place)
+        elif verdict.kind == Kind.LATER:
+            self._later(send, verdict, status)
+        else:
+            if verdict.dead:
+                self._on_dead(send, verdict)
+            self._end(send, verdict.reason)
+
+    async def _unreachable(self, send: Send, error: OSError) -> None:
+        """Nothing was sent: it waits on, or is parked by the next sweep."""
+        (self._bulk if send.unit.bulk else self._small).appendleft(send)
+        self._error = error.strerror or type(error).__name__
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            _log.warning("lane_down", lane=self.name, error=self._error)
+        await asyncio.sleep(_AGAIN_S)
+
+
+def read_push_server(push_server: Secret) -> tuple[str, aiohttp.BasicAuth | None]:
+    """The origin and the credentials of a `:push_server:` URL (contract §4).
+
+    Raises:
+        BadSetting: it is no http or https URL with a host.
+    """
+    try:
+        url = urlsplit(push_server.reveal())
+        port = url.port
+    except ValueError:
+        url, port = urlsplit(""), None
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise BadSetting("push_server: expected http://app[:password]@host[:port]/", field="push_server")
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    origin = f"{url.scheme}://{host}" + ("" if port is None else f":{port}")
+    if url.username is None:
+        return origin, None
+    return origin, aiohttp.BasicAuth(unquote(url.username), unquote(url.password or ""), "utf-8")
