@@ -1,7 +1,7 @@
-"""Keeping a lane to its provider's quota, over all processes together (architecture §4, quota-aware pacing).
+"""Keeping a lane to its provider's quota, over all processes together.
 
-A lane draws tokens in small batches ahead of its sends, so that pacing costs one Redis command a batch. When the quota
-is used up it asks again a moment later and meanwhile sends nothing; what waits for too long is parked like any other.
+A lane draws tokens in small batches ahead of its sends, so that pacing costs one Redis command a batch. When
+the quota is used up it asks again a moment later and meanwhile sends nothing.
 """
 
 import asyncio

@@ -1,0 +1,76 @@
+"""Pacing: two processes on one quota together never send more than it allows."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.delivery.pace import BATCH_S, Pace
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.quota import Quota
+
+PER_MINUTE = 60_000  # 1,000 a second
+
+
+@pytest.fixture
+async def quotas(redis_address: str) -> AsyncIterator[list[Quota]]:
+    links = [Link(Address.parse(redis_address), f"pace{number}") for number in range(2)]
+    for link in links:
+        await link.open(5)
+    yield [Quota(link) for link in links]
+    for link in links:
+        await link.close()
+
+
+async def test_it_allows_what_was_drawn_and_no_more(quotas: list[Quota]) -> None:
+    granted = asyncio.Event()
+    pace = Pace(quotas[0], "fcm:p", PER_MINUTE, granted.set)
+    assert pace.allow(10) == 0  # nothing is drawn yet: it is now
+    await asyncio.wait_for(granted.wait(), 5)
+    batch = int(PER_MINUTE / 60 * BATCH_S)
+    assert pace.allow(10_000) == batch
+    pace.spend(batch)
+    assert pace.allow(1) == 0
+
+
+async def test_two_processes_share_one_quota(quotas: list[Quota]) -> None:
+    """A second's worth is there at once; then what time brings: never twice the quota."""
+    loop = asyncio.get_running_loop()
+    sent = [0, 0]
+    until = loop.time() + 1.5
+    done = asyncio.Event()
+    paces: list[Pace] = []
+
+    def send(number: int) -> None:
+        if loop.time() > until:
+            done.set()
+            return
+        while allowed := paces[number].allow(1_000):
+            paces[number].spend(allowed)
+            sent[number] += allowed
+
+    paces += [
+        Pace(quotas[number], "fcm:p", PER_MINUTE, lambda number=number: send(number)) for number in (0, 1)
+    ]
+    began = loop.time()
+    send(0)
+    send(1)
+    await asyncio.wait_for(done.wait(), 20)
+    most = PER_MINUTE / 60 * (1 + loop.time() - began) + 2 * PER_MINUTE / 60 * BATCH_S
+    assert 0 < sum(sent) <= most
+    assert min(sent) > 0
+
+
+async def test_a_lost_store_stops_the_lane_and_does_not_end_it(quotas: list[Quota]) -> None:
+    granted: list[int] = []
+    waiting = asyncio.Event()
+
+    def heard(tokens: int) -> None:
+        granted.append(tokens)
+        waiting.set()
+
+    link = Link(Address.parse("unix:///nowhere/s"), "nobody")
+    Quota(link).draw("fcm:p", 5, 100.0, heard)
+    await asyncio.wait_for(waiting.wait(), 5)
+    assert granted == [0]
