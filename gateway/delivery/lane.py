@@ -7,8 +7,9 @@ what became of it (`settle`); no task, future or timer stands behind a single se
 """
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import structlog
@@ -25,6 +26,7 @@ from gateway.transport.pool import Pool
 from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
+_APP: Final = attrgetter("app")
 _log = structlog.get_logger("lane")
 
 HALT_S: Final = 30.0
@@ -190,13 +192,11 @@ class Lane(Outlet):
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Judge what came back. Answers of 200 are the hot path."""
         now_ms = time.time_ns() // 1_000_000
-        accepted: dict[str, int] = {}
-        seconds: list[float] = []
+        accepted: list[Send] = []
         for outcome in outcomes:
             send: Send = outcome.context
             if outcome.status == 200 and outcome.fate is Fate.ANSWERED:
-                accepted[send.app] = accepted.get(send.app, 0) + 1
-                seconds.append((now_ms - send.unit.since_ms) / 1000)
+                accepted.append(send)
                 send.unit.accept(send.place)
             elif outcome.fate is Fate.UNTRIED:
                 self._untried(send)
@@ -207,7 +207,8 @@ class Lane(Outlet):
                 self._judge(send, outcome)
         if accepted:
             self._trial = False
-            self._count_accepted(accepted, seconds)
+            seconds = [(now_ms - send.unit.since_ms) / 1000 for send in accepted]
+            self._count_accepted(Counter(map(_APP, accepted)), seconds)
 
     def link_changed(self, connected: int, error: str | None) -> None:
         """The number of usable connections changed."""

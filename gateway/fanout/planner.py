@@ -279,14 +279,14 @@ class Planner:
 def choose(registrations: Sequence[Registration]) -> tuple[Sequence[Chosen], dict[str, int]]:
     """The devices of a ping's users, and what was left out, by reason."""
     if len(registrations) == 1:
-        only = registrations[0]
+        only = registrations[0].alone
         return only.chosen, dict(only.skipped) if only.skipped else {}
     chosen: list[Chosen] = []
     skipped: dict[str, int] = {}
     seen: set[str] = set()
     for registration in registrations:
         if registration is NOBODY:
-            found = registration.skipped
+            found = registration.alone.skipped
         else:
             selection = select(registration.devices, seen)
             chosen += selection.chosen

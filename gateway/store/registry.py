@@ -15,7 +15,7 @@ import structlog
 
 from gateway.store import keys
 from gateway.store.link import Link, ReplyFault
-from protocols.devices import Chosen, Device, select
+from protocols.devices import Device, Selection, select
 
 _log = structlog.get_logger("registry")
 
@@ -46,11 +46,9 @@ class Registration:
         dangling: client ids in the user's set whose client is gone.
         dead: devices whose token a provider has called dead.
         left_out: client ids of both.
-        chosen: the devices that a ping for this user alone goes to; made once, since most pings are such.
-        skipped: what such a ping leaves out, by reason.
     """
 
-    __slots__ = ("chosen", "dangling", "dead", "devices", "left_out", "skipped")
+    __slots__ = ("_alone", "dangling", "dead", "devices", "left_out")
 
     def __init__(
         self, devices: Devices, dangling: int = 0, dead: int = 0, left_out: tuple[str, ...] = ()
@@ -59,9 +57,22 @@ class Registration:
         self.dangling = dangling
         self.dead = dead
         self.left_out = left_out
-        selection = select(devices, set())
-        self.chosen: Sequence[Chosen] = selection.chosen
-        self.skipped = with_left_out(selection.skipped, self)
+        self._alone: Selection | None = None
+
+    @property
+    def alone(self) -> Selection:
+        """What a ping for this user alone goes to and leaves out; made once, since most pings are such."""
+        if self._alone is None:
+            chosen, skipped = select(self.devices, set())
+            self._alone = Selection(chosen, with_left_out(skipped, self))
+        return self._alone
+
+    @classmethod
+    def nobody(cls) -> "Registration":
+        """An unknown user, or one without clients: RhoConnect says the same of both (contract §3)."""
+        made = cls(())
+        made._alone = Selection([], {UNKNOWN_USER: 1})
+        return made
 
 
 def with_left_out(skipped: dict[str, int], registration: Registration) -> dict[str, int]:
@@ -78,9 +89,7 @@ DEAD: Final = "dead_token"
 UNKNOWN_USER: Final = "unknown_user"
 """Reason under `skipped`: a login that nobody has, or one without clients."""
 
-NOBODY: Final = Registration(())
-"""An unknown user, or one without clients: RhoConnect says the same of both (contract §3)."""
-NOBODY.skipped = {UNKNOWN_USER: 1}
+NOBODY: Final = Registration.nobody()
 
 
 def token_digest(pin: str) -> str:
@@ -338,24 +347,23 @@ def _device(client_id: str, values: Sequence[bytes | None], place: int) -> Devic
     exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[place : place + _WIDTH]
     if exists is None:
         return "gone"
-    token = _text(pin)
+    token = str(pin, "utf-8", _SURROGATE) if pin else ""
     if mark is not None and mark.partition(b":")[0] == token_digest(token).encode():
         return "dead"
+    # In place, since this runs for every device of a broadcast.
     return Device(
         client_id,
-        _text(device_type),
-        _text(push_type),
+        str(device_type, "utf-8", _SURROGATE) if device_type else "",
+        str(push_type, "utf-8", _SURROGATE) if push_type else "",
         token,
-        _text(phone_id),
-        _text(app_id),
-        _synced_ms(last_sync),
+        str(phone_id, "utf-8", _SURROGATE) if phone_id else "",
+        str(app_id, "utf-8", _SURROGATE) if app_id else "",
+        _synced_ms(last_sync) if last_sync else 0,
     )
 
 
-def _synced_ms(value: bytes | None) -> int:
-    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is absent or no date."""
-    if not value:
-        return 0
+def _synced_ms(value: bytes) -> int:
+    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is no date."""
     try:
         return int(datetime.fromisoformat(value.decode("ascii")).timestamp() * 1000)
     except (ValueError, OverflowError):

@@ -80,6 +80,8 @@ def users(value: Any) -> tuple[tuple[str, ...], bool]:
         return ((value,) if value else ()), True
     if type(value) is not list:
         return (), value is None
+    if len(value) == 1 and type(value[0]) is str:  # the common case
+        return ((value[0],) if value[0] else ()), True
     items = flat(value)
     names = [item for item in items if type(item) is str]
     logins = dict.fromkeys(names)
