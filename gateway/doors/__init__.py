@@ -91,6 +91,7 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
         aiohttp_server,
         access_log=None,  # it would hold query strings, and those may hold tokens
         keepalive_timeout=services.times.idle_s,
+        read_s=services.times.read_s,
         lingering_time=_LINGER_S,
     )
     front = Front(services, desk.intake, handler)

@@ -161,6 +161,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_clogged",
+        "_closing",
         "_ended",
         "_eof",
         "_flushing",
@@ -190,6 +191,7 @@ class Connection(asyncio.Protocol):
         self._eof = False  # the client sends no more
         self._clogged = False  # the client does not read its answers
         self._paused = False  # we do not read its requests
+        self._closing = False  # closed, once the client has read its last answers
         self._reading = False  # inside data_received: answers are written at its end
         self._flushing = False  # a flush is called for soon
 
@@ -223,6 +225,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its answers: read no more of its requests."""
         self._clogged = True
+        self._since = self.front.ticks
         self._pause()
 
     def resume_writing(self) -> None:
@@ -354,7 +357,7 @@ class Connection(asyncio.Protocol):
         if ready:
             self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
         if closing:
-            self._transport.close()
+            self._close()
         elif not slots:
             self._after_answers()
         elif self._paused:
@@ -370,7 +373,7 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._resume()
         if (self._ended or self._eof) and not self._slots and not self._handing:
-            self._transport.close()
+            self._close()
 
     def _pause(self) -> None:
         if not self._paused:
@@ -420,16 +423,24 @@ class Connection(asyncio.Protocol):
 
     def watch(self, ticks: int, times: Times) -> None:
         """End a connection that waits for its client too long; only a late body has an answer (408)."""
-        if self._slots or self._handing:
-            return  # it waits for us
         waited_s = (ticks - self._since) * times.tick_s
-        if self._stage == _BODY:
+        if self._clogged or self._closing:
+            if waited_s > times.read_s:
+                self._transport.abort()
+        elif self._slots or self._handing:
+            pass  # it waits for us
+        elif self._stage == _BODY:
             if waited_s > times.body_s + self._need / times.body_bytes_per_s:
                 late = answers.of_error(TooSlow(LATE))
                 self._transport.write(answers.wire(late, self.front.date, close=True))
-                self._transport.close()
+                self._close()
         elif waited_s > (times.head_s if self._stage == _HEAD else times.idle_s):
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._ended = self._closing = True
+        self._since = self.front.ticks
+        self._transport.close()
 
     def drain(self) -> None:
         """Take no further request; close once every answer is written."""
@@ -437,7 +448,7 @@ class Connection(asyncio.Protocol):
         if self._slots:
             self._slots[-1].close = True
         elif not self._handing:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Drop the connection."""

@@ -2,7 +2,8 @@
 
 - A half-closed client is answered: aiohttp lets the transport close at the client's end of stream, with
   requests still unanswered. Here it stays open until what the client sent whole is answered.
-- What is no HTTP is refused in our words, without an echo: aiohttp's answer and its log quote the bytes around
+- What is no HTTP is refused in our words, without an echo: aiohttp's answer and its log quote the bytes
+around
   the fault, and those may be a token.
 """
 
@@ -35,12 +36,17 @@ class Handed(web.RequestHandler):
     Args:
         server: aiohttp's server, which counts its connections.
         gone: called once, when the connection is lost.
+        read_s: how long a client may leave its answers unread.
         options: `web.RequestHandler`'s own.
     """
 
-    def __init__(self, server: web.Server, *, gone: Callable[["Handed"], None], **options: Any) -> None:
+    def __init__(
+        self, server: web.Server, *, gone: Callable[["Handed"], None], read_s: float, **options: Any
+    ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._gone = gone
+        self._read_s = read_s
+        self._patience: asyncio.TimerHandle | None = None
         self._in_work = 0
         self._in_body = 0
         self._half_closed = False  # the client sends no more
@@ -49,8 +55,21 @@ class Handed(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
         self._last = False
+        if self._patience is not None:
+            self._patience.cancel()
         super().connection_lost(exc)
         self._gone(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: give it some time."""
+        super().pause_writing()
+        self._patience = asyncio.get_running_loop().call_later(self._read_s, self.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self._patience is not None:
+            self._patience.cancel()
 
     def eof_received(self) -> Any:
         """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""

@@ -104,7 +104,7 @@ def _parse(head: bytes, body_bytes: int) -> Head | None:
     parser = httptools.HttpRequestParser(fields)
     try:
         parser.feed_data(head)
-    except httptools.HttpParserError:  # an upgrade, too, is reported so
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     found = fields.found
     if fields.repeated or len(found) > _HEADERS_MAX or not _NOT_OURS.isdisjoint(found):

@@ -57,6 +57,7 @@ class Times:
         idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so
         that
             they close first and never meet a connection that closes under their request.
+        read_s: for reading the answers that it asked for, before the connection is dropped.
         tick_s: how often all that is looked at.
     """
 
@@ -64,6 +65,7 @@ class Times:
     body_s: float = 30.0
     body_bytes_per_s: float = 65_536.0
     idle_s: float = 75.0
+    read_s: float = 30.0
     tick_s: float = 1.0
 
 

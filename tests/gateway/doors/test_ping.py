@@ -7,6 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, StoreDown
+from gateway.store.address import Address
+from gateway.store.redis import client
 from protocols.ping.model import Ping
 from tests.gateway.doors.house import TOKEN, House, call, house, request, wire
 
@@ -276,9 +278,9 @@ async def test_what_the_queue_refuses(both: House, failure: StoreDown, status: i
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
-async def test_503_while_redis_is_gone(redis_client: Redis) -> None:
+async def test_503_while_redis_is_gone() -> None:
     for fast in (True, False):
-        async with house(Redis(unix_socket_path="/nowhere"), fast_path=fast) as gone:
+        async with house(client(Address(unix_path="/nowhere")), fast_path=fast) as gone:
             answer = await call(gone, {"user_id": "bob"})
         assert (answer.status, answer.error["code"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "2"

@@ -1,0 +1,59 @@
+"""Answers as values and as bytes."""
+
+import json
+
+import pytest
+
+from gateway.doors import answers
+from gateway.errors import ApiTokenRefused, BadSetting, PerhapsAccepted, QueueFull, TooManyRequests
+from protocols.errors import InvalidField
+
+
+def test_an_answers_bytes() -> None:
+    answer = answers.Answer(422, (("A", "b"),), b"text")
+    date = "Tue, 24 Nov 2026 10:00:00 GMT"
+    assert answers.wire(answer, date, close=False) == (
+        b"HTTP/1.1 422 Unprocessable Content\r\nA: b\r\nContent-Length: 4\r\n"
+        b"Date: Tue, 24 Nov 2026 10:00:00 GMT\r\n\r\ntext"
+    )
+    assert b"\r\nConnection: close\r\n\r\ntext" in answers.wire(answer, date, close=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry", "named"),
+    [
+        (InvalidField("no", field="badge"), 400, None, False),
+        (QueueFull("full"), 503, "2", False),
+        (PerhapsAccepted("lost"), 503, "2", True),
+        (TooManyRequests("slow", retry_after_s=60), 429, "60", False),
+    ],
+)
+def test_errors_as_json(error: InvalidField, status: int, retry: str | None, named: bool) -> None:
+    answer = answers.of_error(error, "id")
+    headers = dict(answer.headers)
+    assert answer.status == status
+    assert headers.get("Retry-After") == retry
+    assert ("X-Ping-Id" in headers) == named
+    inside = {"code": error.code, "message": error.message, "field": error.field}
+    assert json.loads(answer.body) == {"error": inside}
+
+
+def test_rhoconnects_words_stay_text() -> None:
+    answer = answers.of_error(ApiTokenRefused("No API token provided"))
+    assert (answer.status, answer.body) == (422, b"No API token provided")
+    assert dict(answer.headers)["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_what_failed_inside_stays_inside() -> None:
+    answer = answers.of_error(BadSetting("the key file /secret/place is unreadable"))
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+
+
+def test_warnings_are_bounded_and_safe() -> None:
+    text = answers.warning(tuple(f"name\r\n{number}" + "x" * 100 for number in range(25)))
+    assert text.isascii()
+    assert text.isprintable()
+    assert text.count(", ") == 19
+    assert text.endswith(" and 5 more")
+    assert len(text) < 2_000

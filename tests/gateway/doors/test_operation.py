@@ -1,0 +1,28 @@
+"""Health, readiness, metrics and the description, over real sockets."""
+
+from tests.gateway.doors.house import House, call
+
+
+async def test_alive_and_ready(doors: House) -> None:
+    assert (await call(doors, method="GET", path="/healthz", token=None)).json == {"alive": True}
+    ready = await call(doors, method="GET", path="/readyz", token=None)
+    assert (ready.status, ready.json) == (200, {"ready": True, "missing": {}})
+
+
+async def test_not_ready_says_what_is_missing(doors: House) -> None:
+    doors.missing["redis"] = "does not answer"
+    answer = await call(doors, method="GET", path="/readyz", token=None)
+    assert (answer.status, answer.json) == (503, {"ready": False, "missing": {"redis": "does not answer"}})
+    assert (await call(doors, method="GET", path="/healthz", token=None)).status == 200
+
+
+async def test_metrics_in_prometheus_text(doors: House) -> None:
+    doors.services.metrics.pings_accepted("rest").inc(3)
+    answer = await call(doors, method="GET", path="/metrics", token=None)
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b'rhopush_pings_accepted_total{door="rest"} 3.0' in answer.body
+
+
+async def test_answers_do_not_tell_which_software_this_is(both: House) -> None:
+    for path in ("/healthz", "/nowhere", "/rc/v1/users"):
+        assert "server" not in (await call(both, method="GET", path=path)).headers

@@ -1,0 +1,60 @@
+"""Session cookies: what we made is read, everything else is nobody."""
+
+import base64
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.doors.sessions import Session, Sessions
+
+NOW = 1_800_000_000.0
+BOB = Session("bob", "f1", int(NOW) + 10)
+ours = Sessions(b"a secret of 32 bytes ...........")
+
+
+@given(login=st.text(max_size=40), admin=st.booleans())
+def test_what_was_issued_is_read(login: str, admin: bool) -> None:
+    session = Session(login, "f", int(NOW) + 1, admin)
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in login):
+        return
+    value = ours.issue(session)
+    assert ours.read(value, NOW) == session
+    assert value.isascii()
+    assert not set(value) & set(' ",;\\=')
+
+
+def test_it_ends() -> None:
+    value = ours.issue(BOB)
+    assert ours.read(value, BOB.until_s - 0.1) == BOB
+    assert ours.read(value, BOB.until_s) is None
+
+
+def test_another_secret_is_another_house() -> None:
+    assert Sessions(b"other").read(ours.issue(BOB), NOW) is None
+
+
+@given(place=st.integers(0, 200), bit=st.integers(0, 6))
+def test_one_changed_bit_ends_it(place: int, bit: int) -> None:
+    value = ours.issue(BOB)
+    at = place % len(value)
+    changed = value[:at] + chr(ord(value[at]) ^ (1 << bit)) + value[at + 1 :]
+    assert ours.read(changed, NOW) is None
+
+
+@given(st.text(max_size=200))
+def test_garbage_is_nobody(value: str) -> None:
+    assert ours.read(value, NOW) is None
+
+
+@pytest.mark.parametrize("inside", [b"{}", b'["bob"]', b"not json", b"\xff"])
+def test_a_good_mac_over_garbage_is_nobody(inside: bytes) -> None:
+    text = base64.urlsafe_b64encode(inside).rstrip(b"=")
+    assert ours.read(f"{text.decode()}--{ours._mac(text)}", NOW) is None
+
+
+def test_an_admins_mark_cannot_be_added() -> None:
+    value = ours.issue(BOB)
+    forged = base64.urlsafe_b64encode(msgspec.json.encode(["rhoadmin", "f1", BOB.until_s, True])).rstrip(b"=")
+    assert ours.read(f"{forged.decode()}--{value.partition('--')[2]}", NOW) is None

@@ -1,0 +1,117 @@
+"""What is remembered of API tokens, and for how long."""
+
+import asyncio
+
+import pytest
+
+from gateway.doors.tokens import KEEP_S, TokenBook, refusal
+from gateway.errors import StoreDown
+from gateway.store.accounts import Standing
+
+WORTH = {"admin": Standing.ADMIN, "bob": Standing.OTHER}
+
+
+class Store:
+    """Answers from a dict, and counts the questions."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.worth = dict(WORTH)
+        self.down = False
+        self.now = 100.0
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.book = TokenBook(self.ask, lambda: self.now)
+
+    async def ask(self, token: str) -> Standing:
+        self.asked.append(token)
+        await self.answering.wait()
+        if self.down:
+            raise StoreDown("gone")
+        return self.worth.get(token, Standing.MISSING)
+
+
+@pytest.mark.parametrize("token", ["admin", "bob", "unknown"])
+async def test_an_answer_holds_for_a_while(token: str) -> None:
+    store = Store()
+    worth = WORTH.get(token, Standing.MISSING)
+    assert store.book.known(token) is None
+    assert await store.book.standing(token) is worth
+    store.now += KEEP_S - 0.01
+    assert store.book.known(token) is worth
+    assert await store.book.standing(token) is worth
+    assert store.asked == [token]
+    store.now += 0.01
+    assert store.book.known(token) is None
+    store.worth[token] = Standing.OTHER
+    assert await store.book.standing(token) is Standing.OTHER
+    assert store.book.known(token) is Standing.OTHER
+
+
+async def test_no_token_is_no_question() -> None:
+    store = Store()
+    assert store.book.judge("", "") is Standing.MISSING
+    assert await store.book.ask("", "") is Standing.MISSING
+    assert store.asked == []
+
+
+@pytest.mark.parametrize(
+    ("header", "parameter", "worth"),
+    [
+        ("admin", "", Standing.ADMIN),
+        ("", "admin", Standing.ADMIN),
+        ("unknown", "admin", Standing.ADMIN),
+        ("bob", "admin", Standing.OTHER),
+        ("unknown", "bob", Standing.OTHER),
+        ("unknown", "unknown", Standing.MISSING),
+    ],
+)
+async def test_the_header_decides_if_its_token_exists(header: str, parameter: str, worth: Standing) -> None:
+    store = Store()
+    assert store.book.judge(header, parameter) is None
+    assert await store.book.ask(header, parameter) is worth
+    assert store.book.judge(header, parameter) is worth
+
+
+async def test_many_callers_share_one_question_and_survive_each_other() -> None:
+    store = Store()
+    store.answering.clear()
+    callers = [asyncio.ensure_future(store.book.standing("admin")) for _ in range(10)]
+    await asyncio.sleep(0)
+    callers[0].cancel()
+    store.answering.set()
+    found = await asyncio.gather(*callers, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert found[1:] == [Standing.ADMIN] * 9
+    assert store.asked == ["admin"]
+
+
+async def test_a_failure_is_not_remembered() -> None:
+    store = Store()
+    store.down = True
+    with pytest.raises(StoreDown):
+        await store.book.standing("admin")
+    store.down = False
+    assert await store.book.standing("admin") is Standing.ADMIN
+
+
+async def test_invented_tokens_do_not_push_out_good_ones() -> None:
+    store = Store()
+    await store.book.standing("admin")
+    for number in range(10_000):
+        await store.book.standing(f"invented{number}")
+    assert store.book.known("admin") is Standing.ADMIN
+    assert len(store.book._others) <= 4_096
+
+
+async def test_forgetting() -> None:
+    store = Store()
+    await store.book.standing("admin")
+    store.book.forget()
+    assert store.book.known("admin") is None
+
+
+def test_rhoconnects_words() -> None:
+    assert refusal(Standing.ADMIN) is None
+    assert str(refusal(Standing.MISSING)) == "No API token provided"
+    assert str(refusal(Standing.OTHER)) == "Invalid/missing API user"
