@@ -31,9 +31,39 @@ _log = structlog.get_logger("lane")
 
 HALT_S: Final = 30.0
 """How long the breaker stays open before one send may try whether the credential works again."""
+KEEP_S: Final = 3.0
+KEEP_MIN: Final = 200
+"""What a lane may keep waiting in memory: some seconds of what it sends, and a few in any case."""
+PATIENCE_SWEEPS: Final = 3
+"""So many seconds in a row something must have waited before more than that is parked."""
 UNTRIED_MAX: Final = 8
 """A send that so many connections refused unprocessed is scheduled like an unknown one, so that it cannot
 circle."""
+
+
+class Flow:
+    """Decides how much a lane may keep waiting in memory: what it sends in `KEEP_S`. No I/O.
+
+    A lane that is slow for long (a small quota, a stream limit of one) must not fill the worker with its sends,
+    since other lanes share the worker's room; one that has just been handed a burst may keep it.
+    """
+
+    def __init__(self) -> None:
+        self._rates: deque[int] = deque(maxlen=PATIENCE_SWEEPS)
+        self._busy = 0
+
+    def room(self, taken: int, waiting: int) -> int:
+        """Once a second: how many sends may go on waiting.
+
+        Args:
+            taken: sends handed out in this second.
+            waiting: sends that wait now.
+        """
+        self._rates.append(taken)
+        self._busy = self._busy + 1 if waiting else 0
+        if self._busy < PATIENCE_SWEEPS:
+            return waiting
+        return max(KEEP_MIN, int(max(self._rates) * KEEP_S))
 
 
 class LanePolicy(NamedTuple):
@@ -82,6 +112,9 @@ class Lane(Outlet):
         self._error: str | None = None
         self._halted_until = 0.0
         self._trial = False
+        self._stuck_since: float | None = None
+        self._flow = Flow()
+        self._taken = 0
         self._pool = Pool(
             endpoint, self, connections_max=policy.connections_max, deadline_s=policy.deadline_s
         )
@@ -127,18 +160,42 @@ class Lane(Outlet):
             return self._error or "no connection"
         return None
 
+    @property
+    def stuck_s(self) -> float:
+        """For how many seconds this lane has been unable to send; 0: it sends."""
+        return 0.0 if self._stuck_since is None else time.monotonic() - self._stuck_since
+
     def sweep(self) -> None:
         """Once a second: park what waits for a lane that cannot send, and wake one that may try again."""
-        now = time.monotonic()
         self._metrics.lane_in_flight(self.name).set(self._pool.in_flight)
         self._metrics.lane_breaker_open(self.name).set(int(self.halted))
-        if self._halted_until > now or (self._down_since is not None and now - self._down_since > GRACE_S):
-            verdict = Verdict(Kind.LATER, self._error or "no_connection")
-            for waiting in (self._small, self._bulk):
-                while waiting:
-                    self._park(waiting.popleft(), verdict)
+        why = self._why_stuck()
+        if why is None:
+            self._stuck_since = None
+            self._park_beyond(self._flow.room(self._taken, self.backlog), BUSY)
+        else:
+            self._stuck_since = self._stuck_since or time.monotonic()
+            if self._halted_until > time.monotonic() or self.stuck_s > GRACE_S:
+                self._park_beyond(0, Verdict(Kind.LATER, why))
+        self._taken = 0
         if self._wanted:
             self._pool.wake()
+
+    def _why_stuck(self) -> str | None:
+        """Why nothing can be sent at all; None: something can."""
+        if self._halted_until > time.monotonic():
+            return self._error or "credential_refused"
+        if self._down_since is not None:
+            return self._error or "no_connection"
+        if self.backlog and self.credential.authorization() is None:
+            return "no_provider_token"
+        return None
+
+    def _park_beyond(self, room: int, verdict: Verdict) -> None:
+        """Park the newest of what waits, broadcasts first, until only `room` sends are left in memory."""
+        for waiting in (self._bulk, self._small):
+            while waiting and self.backlog > room:
+                self._park(waiting.pop(), verdict)
 
     async def close(self, budget_s: float) -> None:
         """Finish what is in flight, within the budget; what waits stays in its units, which stay in Redis."""
@@ -185,6 +242,7 @@ class Lane(Outlet):
             if send.request_id:
                 headers.append(never_indexed(b"apns-id", send.request_id))
             requests.append((headers, message.body(send.device.pin), send))
+        self._taken += len(requests)
         if self._pace is not None:
             self._pace.spend(len(requests))
         return requests
@@ -227,7 +285,7 @@ class Lane(Outlet):
     # ----------------------------------------------------------------------------------------------------
 
     def _judge(self, send: Send, outcome: Outcome) -> None:
-        verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body)
+        verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body, time.time())
         self._apply(verdict)
         if verdict.kind == Kind.LATER:
             if verdict.once and not send.renewed:

@@ -56,8 +56,8 @@ class Lanes:
         settings: those in force.
         metrics: handed to each lane.
         on_dead: hears of dead device tokens.
-        quota: what providers allow all processes together.
         rps_store: where messages for legacy devices go, where this gateway is their service.
+        quota: keeps all processes together to what providers allow; None: nobody does.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Lanes:
         settings: Settings,
         metrics: Metrics,
         on_dead: Callable[[Send, Verdict], None],
-        quota: Quota,
         rps_store: RpsStore | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._settings = settings
         self._rps_store = rps_store
@@ -154,7 +154,8 @@ class Lanes:
         credential = FcmAccount(account, _plain_context(settings), lambda: self._wake(name))
         endpoint = Endpoint(host, port, context, _authority(host, port))
         policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
-        pace = Pace(self._quota, name, settings.per_minute, lambda: self._wake(name))
+        quota = self._quota
+        pace = Pace(quota, name, settings.per_minute, lambda: self._wake(name)) if quota is not None else None
         lane = self._lane(name, FCM, credential, endpoint, policy, pace)
         times = self._settings.ping
         target = FcmTarget(
@@ -178,13 +179,19 @@ class Lanes:
         return Route(lane, RpsTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app)
 
     def _lane(
-        self, name: str, platform: str, credential: Credential, endpoint: Endpoint, policy: LanePolicy
+        self,
+        name: str,
+        platform: str,
+        credential: Credential,
+        endpoint: Endpoint,
+        policy: LanePolicy,
+        pace: Pace | None = None,
     ) -> Outlet:
         """Apps with the same credential share a lane, and so its connections and its limits."""
         if name not in self._lanes:
             provider = PROVIDERS[platform]
             self._lanes[name] = Lane(
-                name, provider, credential, endpoint, policy, self._metrics, self._on_dead
+                name, provider, credential, endpoint, policy, self._metrics, self._on_dead, pace
             )
         return self._lanes[name]
 

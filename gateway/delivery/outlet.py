@@ -24,7 +24,9 @@ SHARE_MAX: Final = 1_000_000
 GRACE_S: Final = 1.0
 """How long sends wait in memory for a lost connection to come back before they are parked."""
 PARK_S: Final = 4.0
-"""When parked sends are tried again; a random part of it is added, so that they do not come all at once."""
+PARK_MAX_S: Final = 60.0
+"""When parked sends are tried again: soon at first, and later the longer their lane has been unable to send, so
+that a large backlog does not go round and round. A random part is added, so that they do not come all at once."""
 BUSY: Final = Verdict(Kind.LATER, "lane_busy")
 _noise = random.SystemRandom().random
 
@@ -79,6 +81,11 @@ class Outlet(ABC):
         """Why this lane cannot send now; None when it can, or was never asked to."""
 
     @property
+    def stuck_s(self) -> float:
+        """For how many seconds this lane has been unable to send; 0: it sends."""
+        return 0.0
+
+    @property
     def halted(self) -> bool:
         """Whether the breaker is open: the credential was refused."""
         return False
@@ -107,7 +114,8 @@ class Outlet(ABC):
     def _park(self, send: Send, verdict: Verdict) -> None:
         """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
         now_ms = time.time_ns() // 1_000_000
-        due_ms = now_ms + int(PARK_S * 1000 * (1 + _noise()))
+        delay_s = min(PARK_MAX_S, max(PARK_S, self.stuck_s / 2))
+        due_ms = now_ms + int(delay_s * 1000 * (1 + _noise()))
         if due_ms >= send.message.expires_ms:
             self._end(send, EXPIRED)
         elif self.parked_total >= SHARE_MAX:

@@ -26,13 +26,14 @@ class Provider(NamedTuple):
     Attributes:
         name: as in metrics, lanes and receipts.
         compose: a ping for the devices of one app (its target), at an instant in epoch ms; None: nothing to
-            tell. judge: status, headers and body of an answer. names_requests: whether each request carries
-            an id of its own (apns-id).
+            tell.
+        judge: status, headers and body of an answer, and epoch seconds for a Retry-After that is a date.
+        names_requests: whether each request carries an id of its own (apns-id).
     """
 
     name: str
     compose: Callable[[Ping, Any, int], Message | None]
-    judge: Callable[[int, Sequence[Header], bytes], Verdict]
+    judge: Callable[[int, Sequence[Header], bytes, float], Verdict]
     names_requests: bool
 
 

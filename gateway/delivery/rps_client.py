@@ -165,7 +165,7 @@ class RpsClientLane(Outlet):
         else:
             self._down_since = None
             headers = [(name.lower(), value) for name, value in answer.raw_headers]
-            self._settle(send, answer.status, self.provider.judge(answer.status, headers, body))
+            self._settle(send, answer.status, self.provider.judge(answer.status, headers, body, time.time()))
 
     def _settle(self, send: Send, status: int, verdict: Verdict) -> None:
         if verdict.kind == Kind.ACCEPTED:

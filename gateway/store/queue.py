@@ -131,7 +131,9 @@ class Queue:
         """
         if len(ping.users) > keys.BROADCAST_USERS:
             return self._submit_broadcast(ping, size, done, key)
-        if key is not None:
+        if key is not None or ping.reply_to is not None:
+            # Alone: a key has its own fate, and whoever waits is not to wait for its neighbours' slow phones
+            # too.
             batch = _Batch(keys.PINGS, key)
             self._ready.append(batch)
         else:
