@@ -21,6 +21,8 @@ from protocols.ping.model import Ping
 
 RESOLVE_S: Final = 4.0
 """How long a door waits to learn what became of an append whose reply was lost."""
+REPLICATE_S: Final = 1.0
+"""How long replicas may take; shorter than the append's own deadline, which runs meanwhile for the next one."""
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Pings held in this process while Redis is slow; beyond it the door says 503 at once."""
 
@@ -102,11 +104,13 @@ class Queue:
     Args:
         link: connection to the queue's Redis; used by nothing that blocks.
         limits: the backlog allowed.
+        replicas: how many replicas must have an append before it is answered (`queue.durability: replicas`).
     """
 
-    def __init__(self, link: Link, limits: Limits) -> None:
+    def __init__(self, link: Link, limits: Limits, *, replicas: int = 0) -> None:
         self._link = link
         self._limits = limits
+        self._replicas = replicas
         self._open: _Batch | None = None
         self._ready: list[_Batch] = []
         self._waiting_bytes = 0
@@ -206,6 +210,8 @@ class Queue:
             self._committing -= 1
             if isinstance(reply, LinkLost) and reply.sent:
                 self._spawn(self._resolve(batch, entry))
+            elif self._replicas and not isinstance(reply, StoreDown):
+                self._spawn(self._replicate(batch, reply))
             else:
                 batch.tell(_outcome(batch, reply))
             if not self._committing:
@@ -234,6 +240,18 @@ class Queue:
             return
         batch.attempt += 1
         self._send(batch, entry)
+
+    async def _replicate(self, batch: _Batch, reply: Reply) -> None:
+        """Answer only when enough replicas have the append (WAIT tells how many, also when its time is over)."""
+        outcome = _outcome(batch, reply)
+        if outcome is None:
+            try:
+                copies = await self._link.call("WAIT", self._replicas, int(REPLICATE_S * 1000))
+            except StoreDown:
+                copies = 0
+            if copies < self._replicas:
+                outcome = PerhapsAccepted("no replica has this ping yet; it is accepted if Redis lives on")
+        batch.tell(outcome)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
