@@ -11,6 +11,7 @@ SCENARIOS: Final = {
     "ingest": "the door alone, to the durable append",
     "endtoend": "POST to the last recorded verdict, everything on",
     "fanout": "one ping to 100,000 users",
+    "rps": "legacy devices: long polls and their messages",
 }
 
 

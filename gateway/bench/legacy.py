@@ -1,0 +1,69 @@
+"""Legacy devices by number: their ids, their registrations in Redis, and the requests that they and apps send."""
+
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+import redis
+
+from gateway.store import keys
+from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
+
+USER: Final = "bench"
+APP: Final = "benchapp"
+_AUTHORIZATION: Final = "Basic YmVuY2hhcHA6"  # benchapp without a password
+_MESSAGE: Final = (
+    '{"data":{"alert":"Order 0000000 is on its way","sound":"hello.mp3","vibrate":"2000",'
+    '"do_sync":["Product"]}}'
+)
+_BATCH: Final = 1_000
+
+
+def instance_of(ids: Ids, number: int) -> str:
+    """A device's instance."""
+    return ids.make(INSTANCE, USER, _uuid(number))
+
+
+def token_of(ids: Ids, number: int) -> str:
+    """Its app's token: what RhoConnect knows as the device's pin."""
+    return ids.make(TOKEN, APP, _uuid(number))
+
+
+def poll(ids: Ids, number: int, last: bytes = b"") -> bytes:
+    """A long poll as an Android device sends it."""
+    instance = instance_of(ids, number)
+    cookie = ids.make(COOKIE, instance, _uuid(number))
+    query = f"?lastMessage={last.decode()}" if last else ""
+    return (
+        f"GET /nextMessage/{instance}{query} HTTP/1.1\r\nHost: 127.0.0.1:8675\r\nConnection: keep-alive\r\n"
+        f"Cookie: instance={cookie}\r\nUser-Agent: Apache-HttpClient/UNAVAILABLE (java 1.4)\r\n\r\n"
+    ).encode()
+
+
+def post(ids: Ids, number: int) -> bytes:
+    """A message as RhoConnect posts it."""
+    return (
+        f"POST /messageQueue/{token_of(ids, number)} HTTP/1.1\r\nAccept: */*\r\n"
+        "User-Agent: rest-client/2.1.0 (linux x86_64) ruby/3.1.2p20\r\nContent-Type: application/json\r\n"
+        f"Authorization: {_AUTHORIZATION}\r\nContent-Length: {len(_MESSAGE)}\r\nHost: 127.0.0.1\r\n\r\n"
+        f"{_MESSAGE}"
+    ).encode()
+
+
+def register(client: redis.Redis, ids: Ids, count: int, told: Callable[[float], None]) -> None:
+    """Lay down the registrations of the devices 0 to `count` - 1, as rhoconnect-push leaves them."""
+    for first in range(0, count, _BATCH):
+        pipe = client.pipeline(transaction=False)
+        for number in range(first, min(first + _BATCH, count)):
+            instance, token = instance_of(ids, number), token_of(ids, number)
+            member = orjson.dumps({"token": token, "appname": APP})
+            pipe.sadd(keys.RPS_REGISTRATIONS + instance, member)
+            pipe.set(keys.RPS_INSTANCE_OF + token, instance, ex=keys.RPS_REGISTRATION_S)
+            pipe.set(keys.RPS_COUNTER + instance, 7, ex=keys.RPS_REGISTRATION_S)
+            pipe.expire(keys.RPS_REGISTRATIONS + instance, keys.RPS_REGISTRATION_S)
+        pipe.execute()
+        told(min(first + _BATCH, count) / count)
+
+
+def _uuid(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-000000000000"

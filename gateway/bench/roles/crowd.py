@@ -1,0 +1,147 @@
+"""Many legacy devices in one process, and an app server beside them: sockets and epoll, and nothing for each
+device but its socket.
+"""
+
+import contextlib
+import re
+import select
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.legacy import poll, post
+from gateway.bench.roles import orders, progress, result
+from protocols.rps.ids import Ids
+
+_AN_ADDRESS: Final = 20_000
+"""Devices for one loopback address: it has 28,000 ports."""
+_SILENT_S: Final = 30.0
+_AT_ONCE: Final = 200
+_ID: Final = re.compile(rb'"id":(\d+)')
+
+
+class CrowdOrder(msgspec.Struct):
+    """What to do.
+
+    Attributes:
+        act: `poll` (all devices connect and ask), `round` (each gets one message and asks again,
+            acknowledging it), or `post` (`count` messages to the devices in turn, over `connections`).
+        port, secret: of the service, and of its ids.
+        count: devices, or messages.
+        devices: that messages go to.
+        connections: of the app server.
+    """
+
+    act: str
+    port: int
+    secret: str
+    count: int
+    devices: int = 0
+    connections: int = 64
+
+
+class CrowdResult(msgspec.Struct):
+    """What was done: answers with a message (or good ones to a post), and seconds."""
+
+    answers: int
+    seconds: float
+
+
+class Crowd:
+    """The devices.
+
+    Args:
+        order: port, secret and how many.
+    """
+
+    def __init__(self, order: CrowdOrder) -> None:
+        self._order = order
+        self._ids = Ids(order.secret.encode())
+        self._epoll = select.epoll()
+        self._phones: dict[int, tuple[socket.socket, int]] = {}
+
+    def connect(self) -> None:
+        """Connect all and let each ask."""
+        for number in range(self._order.count):
+            address = f"127.0.0.{1 + number // _AN_ADDRESS}"
+            phone = socket.create_connection((address, self._order.port), _SILENT_S)
+            phone.sendall(poll(self._ids, number))
+            phone.setblocking(False)
+            self._phones[phone.fileno()] = (phone, number)
+            self._epoll.register(phone, select.EPOLLIN)
+            if number % _AT_ONCE == 0:
+                progress(number / self._order.count)
+
+    def round(self) -> int:
+        """Wait until each device has one message; each asks again at once."""
+        left = len(self._phones)
+        while left:
+            events = self._epoll.poll(_SILENT_S)
+            if not events:
+                raise CannotMeasure(f"{left} devices got no message")
+            for descriptor, _ in events:
+                phone, number = self._phones[descriptor]
+                found = _ID.search(phone.recv(4096))
+                if found is None:
+                    raise CannotMeasure("a device got no message but an end or an error")
+                phone.send(poll(self._ids, number, found[1]))
+                left -= 1
+        return len(self._phones)
+
+
+def post_all(order: CrowdOrder) -> int:
+    """Post messages, one request at a time on each connection; the good answers."""
+    ids = Ids(order.secret.encode())
+    numbers = iter(range(order.count))
+    epoll = select.epoll()
+    with contextlib.ExitStack() as stack:
+        lines = {}
+        for _ in range(order.connections):
+            line = stack.enter_context(socket.create_connection(("127.0.0.1", order.port), _SILENT_S))
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            lines[line.fileno()] = line
+            epoll.register(line, select.EPOLLIN)
+            line.sendall(post(ids, next(numbers) % order.devices))
+        return sum(_answers(order, ids, numbers, lines, epoll))
+
+
+def _answers(
+    order: CrowdOrder, ids: Ids, numbers: Iterator[int], lines: dict[int, socket.socket], epoll: select.epoll
+) -> Iterator[bool]:
+    open_lines = len(lines)
+    while open_lines:
+        events = epoll.poll(_SILENT_S)
+        if not events:
+            raise CannotMeasure(f"{open_lines} messages got no answer")
+        for descriptor, _ in events:
+            yield lines[descriptor].recv(4096).startswith(b"HTTP/1.1 204")
+            number = next(numbers, None)
+            if number is None:
+                open_lines -= 1
+                epoll.unregister(descriptor)
+            else:
+                lines[descriptor].sendall(post(ids, number % order.devices))
+
+
+def main() -> None:
+    """Do as ordered."""
+    crowd: Crowd | None = None
+    for order in orders(CrowdOrder):
+        begun = time.perf_counter()
+        answers = 0
+        if order.act == "poll":
+            crowd = Crowd(order)
+            crowd.connect()
+        elif order.act == "post":
+            answers = post_all(order)
+        elif crowd is not None:
+            answers = crowd.round()
+        result(CrowdResult(answers, time.perf_counter() - begun))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The peer of the legacy push service: a long poll on aiohttp, a future for each device and nothing else.
+
+No Redis, no authentication, no queue: what any aiohttp service of this kind pays before it does anything.
+"""
+
+import asyncio
+
+import uvloop
+from aiohttp import web
+
+from gateway.bench.roles import result
+from gateway.bench.roles.legacy import LegacyOrder, LegacyResult, order_lines
+from gateway.errors import RhoPushError
+
+_BODY = (
+    b'{"id":8,"token":"%b","data":{"alert":"Order 0000000 is on its way","do_sync":["Product"]}}'
+    % APP.encode()
+)
+_POLL_S = 0.002
+
+
+class LongPolls:
+    """The waiting requests, by instance."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Wait for this instance's message."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[request.match_info["instance"]] = future
+        return web.Response(body=await future, content_type="application/json")
+
+    async def full(self, count: int) -> None:
+        """Until so many wait."""
+        for _ in range(_LOOKS):
+            if len(self._waiting) >= count:
+                return
+            await asyncio.sleep(_POLL_S)
+        raise RhoPushError(f"{len(self._waiting)} of {count} polls wait")
+
+    def wake(self) -> None:
+        """A message for each."""
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.set_result(_BODY)
+
+
+async def _serve() -> None:
+    polls = LongPolls()
+    app = web.Application()
+    app.router.add_get("/nextMessage/{instance}", polls.answer)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    site = web.TCPSite(runner, "0.0.0.0", 0, backlog=4096)
+    await site.start()
+    port = runner.addresses[0][1]
+    async for order in order_lines(LegacyOrder):
+        if order.act == "waiting":
+            await polls.full(order.count)
+        elif order.act == "send":
+            polls.wake()
+        result(LegacyResult(port))
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve())

@@ -1,0 +1,171 @@
+"""Legacy devices: long polls that wait, all woken by one broadcast, and messages over HTTP and from inside.
+
+On, in the measured process: the legacy push service as a worker opens it (HTTP, cookies, batches to Redis,
+the channel that wakes polls) and the lane of legacy devices. Off there: queue, fan-out and receipts before the
+lane. Devices are sockets in a process of their own, 20,000 to a loopback address, and ask again at once. The
+peer is a long poll on aiohttp that neither knows Redis nor authentication. Memory is the growth of a process
+just started (PSS) from no device to all of them, before and after one round of wake-ups, over the devices.
+"""
+
+import resource
+import secrets
+import time
+from typing import Final, NamedTuple
+
+import redis
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.child import Child
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.legacy import register
+from gateway.bench.result import Figure, Ratio, Result
+from gateway.bench.roles.crowd import CrowdOrder, CrowdResult
+from gateway.bench.roles.legacy import LegacyOrder, LegacyResult
+from gateway.bench.scratch import scratch
+from gateway.bench.store import Store
+from gateway.bench.usage import cpu_s, pss_bytes
+from protocols.rps.ids import Ids
+
+DEVICES: Final = 20_000
+FULL_DEVICES: Final = 100_000
+MESSAGES: Final = 20_000
+_SPARE: Final = 200  # descriptors of a process that are no devices
+_IDLE_S: Final = 5.0
+
+
+class _Waiting(NamedTuple):
+    """What waiting devices cost a process.
+
+    Attributes:
+        before_bytes, after_bytes: memory a device, before and after a round of wake-ups.
+        idle: CPU while all wait, as a part of one core.
+        wake_us: CPU a device for waking it and taking its next poll.
+    """
+
+    before_bytes: float
+    after_bytes: float
+    idle: float
+    wake_us: float
+
+
+class _Posted(NamedTuple):
+    """What messages cost the service's process, in µs of CPU, and Redis."""
+
+    http_us: float
+    inside_us: float
+    redis_us: float
+
+
+def run(bench: Bench) -> Result:
+    """Measure, beside a long poll on aiohttp."""
+    wanted = bench.options.users or (FULL_DEVICES if bench.options.full else DEVICES)
+    devices = min(wanted, _descriptors() - _SPARE)
+    messages = bench.pings(MESSAGES)
+    secret = secrets.token_hex(16)
+    with scratch() as folder, Store(folder, bench.options.redis) as store:
+        bench.progress.begin(f"{devices:,} legacy devices registered")
+        register(store.client, Ids(secret.encode()), devices, bench.progress.told)
+        to_open = LegacyOrder("open", store.address, secret)
+        with Child("legacy", folder) as service, Child("crowd", folder) as crowd:
+            opened = service.ask(to_open, LegacyResult)
+            posted = _posted(bench, (service, crowd, store), opened.port, secret, (devices, messages))
+        _forget(store.client)
+        with Child("legacy", folder) as service, Child("crowd", folder) as crowd:
+            opened = service.ask(to_open, LegacyResult)
+            ours = _waiting(bench, "rps", service, crowd, (opened.port, secret, devices))
+        with Child("longpoll", folder) as peer, Child("crowd", folder) as crowd:
+            opened = peer.ask(LegacyOrder("open"), LegacyResult)
+            theirs = _waiting(bench, "aiohttp", peer, crowd, (opened.port, secret, devices))
+    notes = [f"{wanted:,} devices were asked for; a process may have {_descriptors():,} descriptors"]
+    return _result(devices, ours, theirs, posted, notes if devices < wanted else [])
+
+
+def _result(devices: int, ours: _Waiting, theirs: _Waiting, posted: _Posted, notes: list[str]) -> Result:
+    return Result(
+        scenario="rps",
+        proves=proves(__doc__),
+        figures=(
+            Figure("waiting devices", devices),
+            Figure("memory a device, first poll", ours.before_bytes, "bytes"),
+            Figure("aiohttp: memory a device, first poll", theirs.before_bytes, "bytes"),
+            Figure("aiohttp: memory a device, after a wake-up", theirs.after_bytes, "bytes"),
+            Figure("wake-up, CPU a device", ours.wake_us, "µs"),
+            Figure("aiohttp: wake-up, CPU a device", theirs.wake_us, "µs"),
+            Figure("Redis CPU a message from inside", posted.redis_us, "µs"),
+        ),
+        ratios=(
+            Ratio("memory a device, after a wake-up", ours.after_bytes, 3_072, True, "bytes"),
+            Ratio("memory a device, to aiohttp's", ours.after_bytes / theirs.after_bytes),
+            Ratio("wake-up CPU a device, to aiohttp's", ours.wake_us / theirs.wake_us),
+            Ratio("CPU while all wait", ours.idle * 100, 1.0, True, "% of a core"),
+            Ratio("message over HTTP, CPU", posted.http_us, 60.0, True, "µs"),
+            Ratio("message from inside, CPU", posted.inside_us, 25.0, True, "µs"),
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _waiting(bench: Bench, name: str, service: Child, crowd: Child, where: tuple[int, str, int]) -> _Waiting:
+    """Let all devices ask, wait, be woken and ask again."""
+    port, secret, devices = where
+    all_wait = LegacyOrder("waiting", count=devices)
+    first = pss_bytes([service.pid])
+    bench.progress.begin(f"{name}, {devices:,} devices connect")
+    crowd.ask(CrowdOrder("poll", port, secret, devices), CrowdResult, bench.progress.told)
+    service.ask(all_wait, LegacyResult)
+    before = pss_bytes([service.pid])
+    idle = cpu_s([service.pid])
+    time.sleep(_IDLE_S)
+    begun = cpu_s([service.pid])
+    crowd.tell(CrowdOrder("round", port, secret, devices))
+    bench.progress.begin(f"{name}, {devices:,} devices are woken")
+    service.ask(LegacyOrder("send", count=devices), LegacyResult)
+    answered = crowd.hear(CrowdResult).answers
+    service.ask(all_wait, LegacyResult)
+    if answered != devices:
+        raise CannotMeasure(f"{answered} of {devices} devices got a message")
+    woken = cpu_s([service.pid]) - begun
+    after = pss_bytes([service.pid])
+    return _Waiting(
+        (before - first) / devices, (after - first) / devices, (begun - idle) / _IDLE_S, woken / devices * 1e6
+    )
+
+
+def _posted(
+    bench: Bench, who: tuple[Child, Child, Store], port: int, secret: str, counts: tuple[int, int]
+) -> _Posted:
+    """Messages to devices that do not wait: over HTTP, then from inside."""
+    service, crowd, store = who
+    devices, messages = counts
+    for count in (1_000, messages):  # the first is to warm up
+        bench.progress.begin(f"rps, {count:,} messages over HTTP")
+        begun = cpu_s([service.pid])
+        order = CrowdOrder("post", port, secret, count, devices, bench.options.connections)
+        answers = crowd.ask(order, CrowdResult).answers
+        http_s = cpu_s([service.pid]) - begun
+        if answers != count:
+            raise CannotMeasure(f"{answers} of {count} messages were taken")
+    bench.progress.begin(f"rps, {messages:,} messages from inside")
+    before = store.counters()
+    inside_s, sent = 0.0, 0
+    while sent < messages:
+        done = service.ask(LegacyOrder("send", count=min(devices, messages)), LegacyResult)
+        inside_s += done.cpu_s
+        sent += min(devices, messages)
+    redis_s = store.counters().since(before).cpu_s
+    return _Posted(http_s / messages * 1e6, inside_s / sent * 1e6, redis_s / sent * 1e6)
+
+
+def _forget(client: redis.Redis) -> None:
+    """Drop what is queued, so that every device waits."""
+    for pattern in ("que:*", "col:*"):
+        names = list(client.scan_iter(pattern, count=1000))
+        for first in range(0, len(names), 1000):
+            client.unlink(*names[first : first + 1000])
+
+
+def _descriptors() -> int:
+    """How many a process may have; the limit is raised as far as it goes, for the children too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
