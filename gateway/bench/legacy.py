@@ -1,4 +1,4 @@
-"""Legacy devices by number: their ids, their registrations in Redis, and the requests that they and apps send."""
+"""Legacy devices by number: their ids, their registrations in Redis, their requests and their apps'."""
 
 from collections.abc import Callable
 from typing import Final

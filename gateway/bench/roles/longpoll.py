@@ -12,11 +12,9 @@ from gateway.bench.roles import result
 from gateway.bench.roles.legacy import LegacyOrder, LegacyResult, order_lines
 from gateway.errors import RhoPushError
 
-_BODY = (
-    b'{"id":8,"token":"%b","data":{"alert":"Order 0000000 is on its way","do_sync":["Product"]}}'
-    % APP.encode()
-)
-_POLL_S = 0.002
+_BODY: Final = b'{"id":8,"token":"t","data":{"alert":"Order 0000000 is on its way","do_sync":["Product"]}}'
+_POLL_S: Final = 0.01
+_LOOKS: Final = 6_000
 
 
 class LongPolls:
