@@ -32,6 +32,7 @@ from gateway.store.address import Address, main_address, queue_address
 from gateway.store.durability import check_durability
 from gateway.store.link import Link
 from gateway.store.queue import Limits, Queue
+from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
 from gateway.store.redis import client
 from gateway.store.registry import Registry
@@ -148,14 +149,15 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
         dead = DeadTokens(registry)
         opened.push_async_callback(dead.close)
         rps = await opened.enter_async_context(rps_store(settings))
-        lanes = Lanes(settings, metrics, dead.heard, rps)
+        lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link))
         ledger = Ledger(streams)
         planner = Planner(registry, lanes, streams, ledger, metrics)
         cutter = Cutter(BroadcastStore(stream_link, settings.receipts.ttl_s), registry, ledger, metrics)
         cutting = Cutting(cutter, ledger)
         intake = Intake(streams, readers, planner, cutting, ledger)
         upkeep = Upkeep(settings, streams, lanes, metrics)
-        queue = Queue(appends, Limits(settings.limits.queue_pings, settings.limits.queue_bytes))
+        limits = Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
+        queue = Queue(appends, limits, replicas=int(settings.queue.durability == "replicas"))
         for part in (ledger, intake, upkeep):
             part.start()
             opened.push_async_callback(part.close)

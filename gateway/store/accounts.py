@@ -166,8 +166,8 @@ class Accounts:
         """The key of the session cookies: made by whoever comes first, the same in all processes."""
         with asked_of_redis():
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(keys.SESSION_SECRET, secrets.token_hex(32), nx=True)
-                pipe.get(keys.SESSION_SECRET)
+                pipe.set(keys.SESSION_HMAC, secrets.token_hex(32), nx=True)
+                pipe.get(keys.SESSION_HMAC)
                 _, secret = await pipe.execute()
         return bytes.fromhex(secret.decode())
 

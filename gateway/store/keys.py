@@ -146,7 +146,7 @@ def api_token(token: str, field: str) -> str:
 # -- logins and sessions of the doors
 # --------------------------------------------------------------------------------
 
-SESSION_SECRET: Final = "rhopush:session_secret"
+SESSION_HMAC: Final = "rhopush:session_secret"
 """STRING: key of the session cookies' HMAC, made once and shared by all processes."""
 LOGIN_WINDOW_S: Final = 60
 """Failed logins are counted over this time."""
