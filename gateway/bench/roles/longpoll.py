@@ -4,6 +4,7 @@ No Redis, no authentication, no queue: what any aiohttp service of this kind pay
 """
 
 import asyncio
+from typing import Final
 
 import uvloop
 from aiohttp import web
