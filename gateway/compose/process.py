@@ -81,8 +81,8 @@ async def _work(run: Run, order: Order, settings: Settings) -> None:
     def ready() -> None:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         gc.collect()
-        # The young generation is looked through after so many new objects instead of 700: a worker makes and
-        # drops thousands a millisecond, hardly any of them in cycles. Measured on a broadcast: 12 % of the CPU.
+        # The young generation is looked through after so many new objects instead of 700: a worker makes
+        # and drops thousands a millisecond, hardly any in cycles. Measured on a broadcast: 12 % of the CPU.
         gc.set_threshold(_GC_OBJECTS, 20, 20)
         gc.freeze()  # what was imported and built stays: later collections need not walk it
         _tell(order.status_fd, READY)

@@ -5,7 +5,6 @@ The workers are stand-ins that need no store; `tests/gateway/commands/test_serve
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -211,19 +210,26 @@ async def test_workers_end_with_their_supervisor_and_a_successor_takes_over(run:
     assert (await run.say("who"))["gateway_id"] == gateway_id
 
 
-async def test_a_successor_waits_for_the_last_worker_of_the_old_one(run: Run) -> None:
+async def test_a_worker_holds_the_lock_that_a_successor_waits_for(run: Run) -> None:
     await run.start(workers=1)
     await run.ready()
     pid = (await run.slots({0}))[0]
-    os.kill(pid, signal.SIGSTOP)  # it cannot see that its supervisor is gone
+    held = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
+    assert "workers.lock" in held
+    assert "supervisor.lock" not in held
+
+
+async def test_a_worker_that_is_stopped_does_not_keep_a_successor_out(run: Run) -> None:
+    await run.start(workers=1)
+    await run.ready()
+    pid = (await run.slots({0}))[0]
+    os.kill(pid, signal.SIGSTOP)
+    # Its process group then has no parent any more: the kernel sends it SIGHUP and SIGCONT.
     run.process.kill()
     await run.process.communicate()
-    with (run.folder / "data" / "workers.lock").open() as lock, pytest.raises(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     await run.start(workers=1)
-    os.kill(pid, signal.SIGKILL)
     await run.ready()
-    assert (await run.slots({0}))[0] != pid
+    assert not alive(pid)
 
 
 async def worded(run: Run, word: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
