@@ -1,0 +1,263 @@
+"""A simulated legacy device: it registers, polls, hands over and acknowledges as the device services do.
+
+What they do is in contract §9.1; what tells the two apart is in `ANDROID` and `WINDOWS`. Each follows its
+service to the letter where that matters to a server: how cookies are joined, when it gives up waiting, what it
+forgets after which status, and that an unknown token's message is never acknowledged.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import aiohttp
+from multidict import CIMultiDict
+
+from protocols.errors import RhoPushError
+
+
+class Flavour(NamedTuple):
+    """How one kind of device behaves.
+
+    Attributes:
+        name: for people.
+        joined: cookies are joined by a comma (.NET's Headers.Add), not sent as two headers.
+        keep_alive: a poll's connection is kept.
+        wait_s: longest wait for a poll's answer.
+        retry_s: after a failure.
+        retry_max_s: it doubles up to this.
+        pause_s: after each answer.
+        id_max: highest id that it can hold.
+        forgets: 401 and 404 end its registrations; else it repeats for ever.
+    """
+
+    name: str
+    joined: bool
+    keep_alive: bool
+    wait_s: float
+    retry_s: float
+    retry_max_s: float
+    pause_s: float
+    id_max: int
+    forgets: bool
+
+
+ANDROID: Final = Flavour("android", False, True, 120.0, 8.0, 120.0, 0.0, (1 << 63) - 1, True)
+WINDOWS: Final = Flavour("windows", True, False, 100.0, 60.0, 60.0, 1.0, (1 << 31) - 1, False)
+
+_ERRORS: Final = {401: "UNAUTHORIZED", 404: "APP_NOT_REGISTERED"}
+
+
+class RegistrationRefused(RhoPushError):
+    """The push service did not register the device. `status` is in the message, in the device's own words."""
+
+    code = "registration_refused"
+    label = "registration_refused"
+
+
+class Received(NamedTuple):
+    """A message that an app on the device got.
+
+    Attributes:
+        message_id: its id.
+        app: whose it is.
+        data: alert, sound, vibrate, do_sync, and whatever else was sent.
+    """
+
+    message_id: int
+    app: str
+    data: dict[str, Any]
+
+
+class LegacyDevice:
+    """One device with its push service.
+
+    Args:
+        url: of the push service (`http://HOST:8675`).
+        user: the user's login.
+        password: the user's.
+        session: the app's session with RhoConnect, as a cookie (`rhoconnect_session=...`).
+        flavour: `ANDROID` or `WINDOWS`.
+        on_message: called with each message.
+        haste: its own pauses are divided by this: a test need not wait for minutes.
+
+    Attributes:
+        instance, cookie: what the service gave it; "" without.
+        tokens: by app.
+        last: the highest id that it acknowledges; -1: none.
+        received: every message, in order.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        session: str,
+        *,
+        flavour: Flavour = ANDROID,
+        on_message: Callable[[Received], None] | None = None,
+        haste: float = 1.0,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._user = user
+        self._session = session
+        self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._on_message = on_message
+        self._haste = haste
+        self._http: aiohttp.ClientSession | None = None
+        self._more = asyncio.Event()
+        self.flavour = flavour
+        self.instance = self.cookie = ""
+        self.tokens: dict[str, str] = {}
+        self.last = -1
+        self.received: list[Received] = []
+        self.statuses: list[int] = []
+        """Of the polls so far; 0 where there was no answer."""
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    # -- registration
+    # ------------------------------------------------------------------------------------------------
+
+    async def register(self, app: str) -> str:
+        """Register an app; its token.
+
+        Raises:
+            RegistrationRefused: the service does not want it.
+        """
+        if not self.instance:
+            status, _, body = await self._call("POST", "/instanceId")
+            self.instance = str(_expect(status, 200, body)["instance"])
+        if not self.cookie:
+            status, headers, _ = await self._call("GET", f"/instanceId/{self.instance}")
+            _expect(status, 204, b"")
+            name, _, value = headers.get("Set-Cookie", "").partition(";")[0].partition("=")
+            if name != "instance":
+                raise RegistrationRefused("SERVICE_NOT_AVAILABLE (no instance cookie)")
+            self.cookie = value
+        status, _, body = await self._call("PUT", self._registration(app))
+        self.tokens[app] = str(_expect(status, 201, body)["token"])
+        return self.tokens[app]
+
+    async def check(self, app: str) -> bool:
+        """What a device does for each app at its start: ask whether it is still registered."""
+        status, _, body = await self._call("GET", self._registration(app))
+        if status == 200:
+            self.tokens[app] = str(json.loads(body)["token"])
+        elif status in (401, 404):
+            self.tokens.pop(app, None)
+        return status == 200
+
+    async def unregister(self, app: str) -> None:
+        """End an app's registration; 404 is as good.
+
+        Raises:
+            RegistrationRefused: the service did not take it.
+        """
+        status, _, body = await self._call("DELETE", self._registration(app))
+        if status != 404:
+            _expect(status, 204, body)
+        self.tokens.pop(app, None)
+
+    # -- messages
+    # ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Poll until nothing is registered any more."""
+        failures = 0
+        while self.tokens:
+            status = await self.poll()
+            failures = 0 if status in (200, 204) else failures + 1
+            pause_s = self.flavour.pause_s if not failures else self._retry_s(failures)
+            await asyncio.sleep(pause_s / self._haste)
+
+    async def poll(self) -> int:
+        """Ask once; the status, 0 where there was no answer in time."""
+        headers = CIMultiDict({"Cookie": f"instance={self.cookie}"})
+        headers["Connection"] = "keep-alive" if self.flavour.keep_alive else "close"
+        query = f"?lastMessage={self.last}" if self.last >= 0 else ""
+        try:
+            async with asyncio.timeout(self.flavour.wait_s):
+                status, _, body = await self._send("GET", f"/nextMessage/{self.instance}{query}", headers)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            status, body = 0, b""
+        self.statuses.append(status)
+        if status == 200:
+            self._take(body)
+        elif self.flavour.forgets:
+            self._forget(status)
+        return status
+
+    async def wait(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+        """Wait until it has so many messages. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.received) < count:
+                self._more.clear()
+                await self._more.wait()
+        return list(self.received)
+
+    def _take(self, body: bytes) -> None:
+        message = json.loads(body)
+        app = next((app for app, token in self.tokens.items() if token == message["token"]), None)
+        if app is None or message["id"] > self.flavour.id_max:
+            return  # not acknowledged: it comes again
+        received = Received(message["id"], app, message["data"])
+        self.received.append(received)
+        if self._on_message is not None:
+            self._on_message(received)
+        self.last = received.message_id  # only after the app has it
+        self._more.set()
+
+    def _forget(self, status: int) -> None:
+        if status in (401, 404):
+            self.cookie = ""
+            self.tokens.clear()
+        if status == 404:
+            self.instance = ""
+
+    def _retry_s(self, failures: int) -> float:
+        return min(self.flavour.retry_s * 2 ** (failures - 1), self.flavour.retry_max_s)
+
+    # -- requests
+    # ----------------------------------------------------------------------------------------------------
+
+    def _registration(self, app: str) -> str:
+        return f"/registrations/{self.instance}/{self._user}/{app}"
+
+    async def _call(self, method: str, path: str) -> tuple[int, CIMultiDict[str], bytes]:
+        headers = CIMultiDict({"Authorization": self._authorization, "Connection": "keep-alive"})
+        own = f"instance={self.cookie}"
+        if not self.cookie:
+            headers.add("Cookie", self._session)
+        elif self.flavour.joined:
+            headers.add("Cookie", f"{own},{self._session}")
+        else:
+            headers.add("Cookie", own)
+            headers.add("Cookie", self._session)
+        return await self._send(method, path, headers)
+
+    async def _send(
+        self, method: str, path: str, headers: CIMultiDict[str]
+    ) -> tuple[int, CIMultiDict[str], bytes]:
+        if self._http is None:
+            raise RegistrationRefused("the device is not switched on")
+        async with self._http.request(method, self._url + path, headers=headers) as answer:
+            return answer.status, CIMultiDict(answer.headers), await answer.read()
+
+
+def _expect(status: int, wanted: int, body: bytes) -> dict[str, Any]:
+    if status != wanted:
+        raise RegistrationRefused(f"{_ERRORS.get(status, 'SERVICE_NOT_AVAILABLE')} ({status})")
+    found: dict[str, Any] = json.loads(body) if body else {}
+    return found
