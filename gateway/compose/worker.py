@@ -76,7 +76,9 @@ async def run(
     metrics = Metrics(__version__)
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics))
-        doors = await open_doors(_services(settings, spine, metrics), sock)
+        services = _services(settings, spine, metrics)
+        closing.push_async_callback(services.redis.aclose)
+        doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
             legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))

@@ -121,6 +121,10 @@ DEAD_S: Final = 400 * 86_400
 """Longer than any provider keeps a token alive unseen (FCM: 270 days)."""
 
 
+CONNECTION_NAME: Final = "rhopush:"
+"""CLIENT SETNAME of every connection begins so: an operator sees what each is for."""
+
+
 # -- RhoConnect's own layout (contract §7)
 # ---------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import hiredis
 import structlog
 
 from gateway.errors import StoreDown
+from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.redis import locate, tls_context
 
@@ -350,7 +351,7 @@ class Link:
             greeting.append(("HELLO", "3"))
         if address.db:
             greeting.append(("SELECT", address.db))
-        greeting.append(("CLIENT", "SETNAME", f"rhopush:{self._name}"))
+        greeting.append(("CLIENT", "SETNAME", keys.CONNECTION_NAME + self._name))
         for words in greeting:
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             wire.call(words, _resolver(future))

@@ -275,7 +275,7 @@ def _bulk(word: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(word), word)
 
 
-_PATTERNS: Final = (b"#", *(b"client:*:" + field.encode() for field in _FIELDS), keys.dead("*").encode())
+_PATTERNS: Final = (b"#", *(keys.client("*", field).encode() for field in _FIELDS), keys.dead("*").encode())
 _LOOK_UP_HEAD: Final = b"*%d\r\n" % (4 + 2 * len(_PATTERNS)) + _bulk(b"SORT")
 _LOOK_UP_TAIL: Final = (
     _bulk(b"BY") + _bulk(b"nosort") + b"".join(_bulk(b"GET") + _bulk(one) for one in _PATTERNS)
@@ -288,7 +288,7 @@ def _look_up(user: str) -> bytes:
     One command and one round trip, and of its bytes only the key differs from user to user. With SMEMBERS and
     MGET a device took two round trips and three times the CPU.
     """
-    name = _encoded(f"user:{user}:clients")
+    name = _encoded(keys.user(user, "clients"))
     return b"%b$%d\r\n%b\r\n%b" % (_LOOK_UP_HEAD, len(name), name, _LOOK_UP_TAIL)
 
 
@@ -299,7 +299,7 @@ def _encoded(name: str) -> bytes:
 def _field_names(client_ids: Iterable[str]) -> list[bytes]:
     names: list[bytes] = []
     for client_id in client_ids:
-        start = _encoded(f"client:{client_id}:")
+        start = _encoded(keys.client(client_id, ""))
         names += [start + field for field in _FIELD_BYTES]
         names.append(_encoded(keys.dead(client_id)))
     return names

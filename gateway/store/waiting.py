@@ -56,10 +56,10 @@ class Waiters:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
+                    event.clear()  # before the look: what comes during it must not be missed
                     report = await self._look(ping_id)
                     if report is not None:
                         return report
-                    event.clear()
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(event.wait(), LOOK_S)
         except TimeoutError:

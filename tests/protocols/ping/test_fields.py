@@ -65,10 +65,23 @@ def test_sources(value: Any, names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("value", "number"),
     [
-        (5, 5), ("5", 5), ("5x", 5), ("x", 0), ("", 0), (" 7", 7), ("+3", 3), ("1_000", 1000), ("1__0", 1),
-        (2.9, 2), ("2.9", 2), (0, 0), (2**31 - 1, 2**31 - 1), ("²", 0), ("٣", 0),
+        (5, 5),
+        ("5", 5),
+        ("5x", 5),
+        ("x", 0),
+        ("", 0),
+        (" 7", 7),
+        ("+3", 3),
+        ("1_000", 1000),
+        ("1__0", 1),
+        (2.9, 2),
+        ("2.9", 2),
+        (0, 0),
+        (2**31 - 1, 2**31 - 1),
+        ("²", 0),
+        ("٣", 0),
     ],
-)  # fmt: skip
+)
 def test_badge_as_to_i_reads_it(value: Any, number: int) -> None:
     assert fields.number(value, "badge") == number
 
@@ -82,11 +95,26 @@ def test_an_empty_vibrate_is_none() -> None:
 @pytest.mark.parametrize(
     ("value", "truth"),
     [
-        (True, True), (False, False), ("true", True), ("1", True), ("yes", True), ("on", True), ("x", True),
-        ("false", False), ("FALSE", False), ("0", False), ("no", False), ("off", False), ("", False),
-        (" false ", False), (1, True), (0, False), (0.5, True), (0.0, False),
+        (True, True),
+        (False, False),
+        ("true", True),
+        ("1", True),
+        ("yes", True),
+        ("on", True),
+        ("x", True),
+        ("false", False),
+        ("FALSE", False),
+        ("0", False),
+        ("no", False),
+        ("off", False),
+        ("", False),
+        (" false ", False),
+        (1, True),
+        (0, False),
+        (0.5, True),
+        (0.0, False),
     ],
-)  # fmt: skip
+)
 def test_async_and_wait(value: Any, truth: bool) -> None:
     assert fields.flag(value, "async") is truth
 
@@ -108,24 +136,50 @@ def test_priority_and_collapse_id() -> None:
 @pytest.mark.parametrize(
     ("rule", "value"),
     [
-        (fields.sources, 5), (fields.sources, True), (fields.sources, {"a": 1}),
+        (fields.sources, 5),
+        (fields.sources, True),
+        (fields.sources, {"a": 1}),
         (fields.sources, ["a", None]),
-        (fields.number, [1]), (fields.number, {}), (fields.number, True), (fields.number, -1),
-        (fields.number, 2**31), (fields.number, "-1"), (fields.number, "9" * 5000), (fields.number, 1e300),
-        (fields.number, float("inf")), (fields.number, float("nan")),
-        (fields.milliseconds, []), (fields.milliseconds, -5),
-        (fields.seconds, -1), (fields.seconds, 2_419_201), (fields.seconds, "1h"), (fields.seconds, ""),
-        (fields.seconds, 1.5), (fields.seconds, True), (fields.seconds, "9" * 10), (fields.seconds, "٣"),
-        (fields.text, 5), (fields.text, ["x"]), (fields.text, {}),
-        (fields.flag, []), (fields.flag, {}),
-        (fields.priority, "urgent"), (fields.priority, 10), (fields.priority, []),
-        (fields.collapse_id, 5), (fields.collapse_id, "a\nb"), (fields.collapse_id, "a\0"),
-        (fields.collapse_id, " a"), (fields.collapse_id, "a" * 65), (fields.collapse_id, "ä" * 33),
+        (fields.number, [1]),
+        (fields.number, {}),
+        (fields.number, True),
+        (fields.number, -1),
+        (fields.number, 2**31),
+        (fields.number, "-1"),
+        (fields.number, "9" * 5000),
+        (fields.number, 1e300),
+        (fields.number, float("inf")),
+        (fields.number, float("nan")),
+        (fields.milliseconds, []),
+        (fields.milliseconds, -5),
+        (fields.seconds, -1),
+        (fields.seconds, 2_419_201),
+        (fields.seconds, "1h"),
+        (fields.seconds, ""),
+        (fields.seconds, 1.5),
+        (fields.seconds, True),
+        (fields.seconds, "9" * 10),
+        (fields.seconds, "٣"),
+        (fields.text, 5),
+        (fields.text, ["x"]),
+        (fields.text, {}),
+        (fields.flag, []),
+        (fields.flag, {}),
+        (fields.priority, "urgent"),
+        (fields.priority, 10),
+        (fields.priority, []),
+        (fields.collapse_id, 5),
+        (fields.collapse_id, "a\nb"),
+        (fields.collapse_id, "a\0"),
+        (fields.collapse_id, " a"),
+        (fields.collapse_id, "a" * 65),
+        (fields.collapse_id, "ä" * 33),
         (fields.collapse_id, "a\x7f"),
-        (fields.message, 2**64), (fields.message, [{"a": -(2**63) - 1}]),
+        (fields.message, 2**64),
+        (fields.message, [{"a": -(2**63) - 1}]),
         (fields.message, {"a": float("inf")}),
     ],
-)  # fmt: skip
+)
 def test_the_rest_is_refused_by_name(rule: Callable[[Any, str], Any], value: Any) -> None:
     with pytest.raises(InvalidField) as refused:
         rule(value, "this_field")
