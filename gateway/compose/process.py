@@ -6,6 +6,7 @@ that the order names (`gateway.compose.worker`).
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import importlib
 import os
@@ -29,6 +30,7 @@ Run = Callable[..., Awaitable[None]]
 
 _log = structlog.get_logger("worker")
 _STDIN: Final = 0
+_PR_SET_PDEATHSIG: Final = 1
 _EXIT_ORPHANED: Final = 70
 _GC_OBJECTS: Final = 50_000
 
@@ -36,8 +38,12 @@ _GC_OBJECTS: Final = 50_000
 def main() -> int:
     """Do as the order on standard input says; the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    _die_with_parent()
     with open(_STDIN, "rb", buffering=0, closefd=False) as orders:
-        order, settings = unpack(orders.readline(), orders.readline())
+        lines = orders.readline(), orders.readline()
+    if not lines[1].endswith(b"\n"):
+        return _EXIT_ORPHANED  # the supervisor ended while it was speaking
+    order, settings = unpack(*lines)
     structured.configure(worker=order.slot)
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     metrics.bury(order.fallen)
@@ -54,6 +60,15 @@ def main() -> int:
         _log.error("ended", error=error.message)
         return 1
     return 0
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when the supervisor ends: one that is stopped cannot see the end of a pipe.
+
+    prctl(2), PR_SET_PDEATHSIG. Elsewhere, and where the supervisor ended before this call, the pipe must do.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_supervisor() -> None:

@@ -223,8 +223,7 @@ async def test_a_worker_that_is_stopped_does_not_keep_a_successor_out(run: Run) 
     await run.start(workers=1)
     await run.ready()
     pid = (await run.slots({0}))[0]
-    os.kill(pid, signal.SIGSTOP)
-    # Its process group then has no parent any more: the kernel sends it SIGHUP and SIGCONT.
+    os.kill(pid, signal.SIGSTOP)  # it cannot see the end of its pipe
     run.process.kill()
     await run.process.communicate()
     await run.start(workers=1)
