@@ -86,9 +86,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(_CONTINUE)
 
     def eof_received(self) -> bool:
-        """The client sends no more; one that waits for an answer still gets it."""
+        """The client sends no more. An app still gets its answer; a device that waits for a message is gone."""
         self._closing = True
-        return self._stage == ANSWERING
+        return self._stage == ANSWERING and not self.instance
 
     def pause_writing(self) -> None:
         """The client does not even read its small answers."""
@@ -116,6 +116,7 @@ class Connection(asyncio.Protocol):
             return
         closing = self._closing or self._service.draining
         self._stage = IDLE
+        self.instance = b""
         transport.write(self._service.head(status, len(body), closing) + headers + b"\r\n" + body)
         if closing:
             transport.close()

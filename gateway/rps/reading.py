@@ -39,10 +39,11 @@ class Reading:
 
     __slots__ = (
         "_body",
+        "_head",
         "_headers",
         "_parser",
-        "_size",
         "_target",
+        "_unread",
         "complete",
         "expects",
         "keep",
@@ -55,7 +56,8 @@ class Reading:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = b""
-        self._size = 0
+        self._head = 0
+        self._unread = 0  # bytes that came before the end of the head
         self.method = ""
         self.complete = self.overrun = self.expects = self.keep = False
 
@@ -69,20 +71,20 @@ class Reading:
         if parser is None:
             return
         if not self.method:
-            self._size += len(data)
+            self._unread += len(data)
+        status = 0
         try:
             parser.feed_data(data)
-        except httptools.HttpParserError as error:  # an upgrade is reported so, too
-            self._parser = None
-            raise RefusedRequest(400) from error
-        if not self.method and self._size > HEAD_BYTES_MAX:
-            self._parser = None
-            raise RefusedRequest(431)
-        if len(self._body) > BODY_BYTES_MAX:
-            self._parser = None
-            raise RefusedRequest(413)
-        if self.complete:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            status = 400
+        if self._head > HEAD_BYTES_MAX or (not self.method and self._unread > HEAD_BYTES_MAX):
+            status = 431
+        elif len(self._body) > BODY_BYTES_MAX:
+            status = 413
+        if status or self.complete:
             self._parser = None  # it and its callbacks hold each other
+        if status:
+            raise RefusedRequest(status)
 
     @property
     def target(self) -> str:
@@ -118,11 +120,13 @@ class Reading:
         """Keep the target."""
         if not self.complete:
             self._target += part
+            self._head += len(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep one header."""
         if not self.complete:
             self._headers.append((name.lower(), value))
+            self._head += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """Note what the head says about the connection."""

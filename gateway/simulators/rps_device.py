@@ -227,7 +227,7 @@ class LegacyDevice:
             self.instance = ""
 
     def _retry_s(self, failures: int) -> float:
-        return min(self.flavour.retry_s * 2 ** (failures - 1), self.flavour.retry_max_s)
+        return min(self.flavour.retry_s * 2.0 ** (failures - 1), self.flavour.retry_max_s)
 
     # -- requests
     # ----------------------------------------------------------------------------------------------------

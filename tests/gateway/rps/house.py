@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,13 +35,17 @@ def old_id(kind: str, owner: str, uuid: str = "0e5f2b1a-1d52-4c7c-9b7e-2d1f6a3c9
     return f"{uuid}:{hashlib.md5(f'{owner}{uuid}{kind}Secret'.encode()).hexdigest()}"
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass
 class RhoConnect:
     """Answers rps_login: users need the session and Basic, apps their password."""
 
     url: str = ""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
-    silent: bool = False
+    stop: Callable[[], Awaitable[None]] = field(repr=False, default=_nothing)
 
     async def app_login(self, request: web.Request) -> web.Response:
         cookies, authorization = self._note(request)
@@ -68,6 +72,7 @@ async def rhoconnect() -> AsyncIterator[RhoConnect]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
+    judge.stop = runner.cleanup
     judge.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield judge
