@@ -66,9 +66,10 @@ class Ledger:
     def hold(self, unit: Unit) -> None:
         """This unit is being delivered from now on."""
         self._units[unit.lease.stream, unit.lease.entry] = unit
+        self._others.pop((unit.lease.stream, unit.lease.entry), None)
 
     def hold_lease(self, lease: Lease) -> None:
-        """This entry is worked on in another way (a broadcast that is being cut)."""
+        """This entry is worked on, though it is no unit (yet): it is being planned, or a broadcast being cut."""
         self._others[lease.stream, lease.entry] = lease
 
     def holds(self, lease: Lease) -> bool:

@@ -97,9 +97,10 @@ class Planner:
         """
         fresh: list[Unit] = []
         undone: list[Lease] = []
-        for lease in leases:
-            if self._ledger.holds(lease):
-                continue
+        new = [lease for lease in leases if not self._ledger.holds(lease)]
+        for lease in new:
+            self._ledger.hold_lease(lease)
+        for lease in new:
             try:
                 unit = await self._take(lease)
             except StoreDown:
@@ -113,6 +114,8 @@ class Planner:
                 await self._deliver_fresh(fresh)
             except StoreDown:
                 undone += [unit.lease for unit in fresh]
+        for lease in undone:
+            self._ledger.let_go(lease)
         return undone
 
     async def _take(self, lease: Lease) -> Unit | None:
