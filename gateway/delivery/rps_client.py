@@ -6,6 +6,7 @@ there, every answer is judged.
 """
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections import deque
@@ -56,7 +57,8 @@ class RpsClientLane(Outlet):
         metrics: Metrics,
         on_dead: Callable[[Send, Verdict], None],
     ) -> None:
-        self._origin, self._login = read_push_server(push_server)
+        self._origin, authorization = read_push_server(push_server)
+        self._headers = {"Content-Type": "application/json", "Authorization": authorization}
         super().__init__(f"rps:{self._origin.partition('://')[2]}", PROVIDERS[RPS], retry, metrics)
         self._on_dead = on_dead
         self._small: deque[Send] = deque()
@@ -81,7 +83,6 @@ class RpsClientLane(Outlet):
         """Let the workers look; the first time, start them."""
         if not self._workers:
             self._session = aiohttp.ClientSession(
-                auth=self._login,
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=DEADLINE_S, sock_connect=_CONNECT_S),
@@ -153,7 +154,7 @@ class RpsClientLane(Outlet):
             async with session.post(
                 url,
                 data=send.message.body(send.device.pin),
-                headers={"Content-Type": "application/json"},
+                headers=self._headers,
                 allow_redirects=False,
             ) as answer:
                 body = await answer.read()
@@ -189,8 +190,8 @@ class RpsClientLane(Outlet):
         await asyncio.sleep(_AGAIN_S)
 
 
-def read_push_server(push_server: Secret) -> tuple[str, aiohttp.BasicAuth | None]:
-    """The origin and the credentials of a `:push_server:` URL (contract §4).
+def read_push_server(push_server: Secret) -> tuple[str, str]:
+    """The origin of a `:push_server:` URL, and the Authorization header that its credentials make (contract §4).
 
     Raises:
         BadSetting: it is no http or https URL with a host.
@@ -204,6 +205,5 @@ def read_push_server(push_server: Secret) -> tuple[str, aiohttp.BasicAuth | None
         raise BadSetting("push_server: expected http://app[:password]@host[:port]/", field="push_server")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     origin = f"{url.scheme}://{host}" + ("" if port is None else f":{port}")
-    if url.username is None:
-        return origin, None
-    return origin, aiohttp.BasicAuth(unquote(url.username), unquote(url.password or ""), "utf-8")
+    login = f"{unquote(url.username or '')}:{unquote(url.password or '')}"
+    return origin, "Basic " + base64.b64encode(login.encode()).decode()
