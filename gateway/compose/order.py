@@ -30,6 +30,7 @@ class Order(msgspec.Struct, frozen=True):
         socket_fd: descriptor of the listening socket.
         status_fd: descriptor of the pipe for READY and BEAT.
         rps_fd: descriptor of the legacy push service's listening socket; None: there is none.
+        workers: how many there are: they share what is limited a gateway.
         fallen: process ids of earlier workers of this run, whose gauges are to be forgotten.
     """
 
@@ -39,6 +40,7 @@ class Order(msgspec.Struct, frozen=True):
     socket_fd: int
     status_fd: int
     rps_fd: int | None = None
+    workers: int = 1
     fallen: tuple[int, ...] = ()
 
     @property

@@ -115,6 +115,7 @@ async def _work(run: Run, order: Order, settings: Settings) -> None:
             sock=listener,
             stop=stop,
             ready=ready,
+            workers=order.workers,
             **more,
         )
 

@@ -195,6 +195,7 @@ class Supervisor:
             socket_fd=listener.fileno(),
             status_fd=status,
             rps_fd=None if self._rps is None else self._rps.fileno(),
+            workers=self._plan.workers,
             fallen=tuple(self._fallen),
         )
         try:

@@ -57,6 +57,7 @@ async def run(
     stop: asyncio.Event,
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
+    workers: int = 1,
 ) -> None:
     """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
 
@@ -68,6 +69,7 @@ async def run(
         stop: set to drain.
         ready: called when every door is open.
         rps_sock: the bound listening socket of the legacy push service; None: this gateway has none.
+        workers: how many processes share what is limited a gateway.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -76,7 +78,7 @@ async def run(
     metrics = Metrics(__version__)
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics))
-        services = _services(settings, spine, metrics)
+        services = _services(settings, spine, metrics, workers)
         closing.push_async_callback(services.redis.aclose)
         doors = await open_doors(services, sock)
         legacy = None
@@ -176,7 +178,7 @@ async def _check(settings: Settings, queued: Address) -> None:
         _log.warning("durability", text=warning)
 
 
-def _services(settings: Settings, spine: Spine, metrics: Metrics) -> Services:
+def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) -> Services:
     if settings.api_token is None:
         raise BadSetting("api_token: none was set or made", field="api_token")
     main = main_address(settings)
@@ -190,6 +192,7 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics) -> Services:
         redis=client(main),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
+        workers=workers,
     )
 
 

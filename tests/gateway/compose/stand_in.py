@@ -23,6 +23,7 @@ async def run(
     stop: asyncio.Event,
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
+    workers: int = 1,
 ) -> None:
     if settings.apns.topic == "bad-setting":
         raise BadSetting("apns.topic: a worker found it bad")
@@ -35,7 +36,7 @@ async def run(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         word = (await reader.readline()).decode().strip()
-        about = {"pid": os.getpid(), "slot": slot, "gateway_id": gateway_id}
+        about = {"pid": os.getpid(), "slot": slot, "gateway_id": gateway_id, "workers": workers}
         about["rps_port"] = None if rps_sock is None else rps_sock.getsockname()[1]
         if word == "stick":
             writer.write(b"sticking\n")
