@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from gateway.doors.sessions import COOKIE, Sessions
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
-from gateway.rps import Gates, OpenService, RhoConnectGate, Service, Times, open_service
+from gateway.rps import USER_S, Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.settings import RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
@@ -108,7 +108,12 @@ async def legacy_service(
     users = None if rps.user_auth_url is None else RhoConnectGate(rps.user_auth_url)
     apps = None if rps.app_auth_url is None else RhoConnectGate(rps.app_auth_url)
     try:
-        gates = Gates(house.user if users is None else users.user, house.app if apps is None else apps.app)
+        gates = Gates(
+            house.user if users is None else users.user,
+            house.app if apps is None else apps.app,
+            app_s=rps.auth_cache_s,
+            user_s=min(rps.auth_cache_s, USER_S),
+        )
         ids = Ids(await _secret(rps, store), weak=rps.old_ids)
         service = Service(store, ids, gates, Times(wait_s=rps.wait_s), metrics)
         yield await open_service(service, sock, _tls(rps))

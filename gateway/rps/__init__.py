@@ -4,10 +4,11 @@ import asyncio
 import socket
 import ssl
 
-from gateway.rps.gates import AppGate, Gates, RhoConnectGate, UserGate
+from gateway.rps.gates import USER_S, AppGate, Gates, RhoConnectGate, UserGate
 from gateway.rps.service import Service, Times
 
 __all__ = [
+    "USER_S",
     "AppGate",
     "Gates",
     "OpenService",

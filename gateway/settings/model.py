@@ -134,6 +134,7 @@ class RpsSettings(msgspec.Struct, frozen=True):
         redis: its own Redis; None: the same as `Settings.redis`.
         user_auth_url: where a device's session is asked for; None: this gateway itself.
         app_auth_url: where an app's credentials are asked for; None: those of `push_server`.
+        auth_cache_s: how long a good answer about an app is believed; about a user, at most 10 s of it.
         wait_s: how long a poll waits; 0: for ever. Windows devices give up after 100 s, Android after 120 s
             (contract §9.1).
         registration_s: a registration ends so long after the last call of its device or app
@@ -152,6 +153,7 @@ class RpsSettings(msgspec.Struct, frozen=True):
     redis: Secret | None = None
     user_auth_url: str | None = None
     app_auth_url: str | None = None
+    auth_cache_s: Seconds = 60.0
     wait_s: Seconds = 90.0
     registration_s: PositiveInt = 2_592_000
     queue_max: PositiveInt = 100

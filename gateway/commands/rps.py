@@ -1,0 +1,84 @@
+"""Run the legacy push service alone, in the place of rhoconnect-push: its config.json, its options, its Redis.
+
+Prints `ready http://HOST:PORT` alone on a line once it serves; logs go to stderr. With --config the options of
+the second group count for nothing, as in rhoconnect-push.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from gateway.commands.options import count
+from gateway.compose.supervisor import Plan, Supervisor
+from gateway.logs.plain import PlainLog
+from gateway.settings.rhoconnect_push import LINE_DEFAULTS, read_config, translate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush rps`."""
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="rhoconnect-push's config.json")
+    parser.add_argument("--host", default="0.0.0.0", help="where to listen (default: %(default)s)")
+    parser.add_argument("--workers", type=count, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path("data/rps"),
+        metavar="DIR",
+        help="folder of the locks (default: %(default)s)",
+    )
+    group = parser.add_argument_group("rhoconnect-push's own options")
+    group.add_argument("-p", "--port", dest="ansServerPort", metavar="N", help="(default: 8675)")
+    group.add_argument(
+        "-r", "--redis", dest="redisToGoUrl", metavar="URL", help="redis://DB:PASSWORD@host:port"
+    )
+    group.add_argument("-i", "--rcHost", metavar="HOST", help="RhoConnect's host (default: localhost)")
+    group.add_argument("-e", "--rcPort", metavar="N", help="RhoConnect's port (default: 9292)")
+    group.add_argument("-R", "--rcSecure", action="store_const", const="y", help="ask RhoConnect over TLS")
+    group.add_argument("-s", "--httpSecure", action="store_const", const="y", help="serve devices over TLS")
+    group.add_argument("-k", "--keyFile", metavar="FILE", help="the key for that (default: privatekey.pem)")
+    group.add_argument("--certificateFile", metavar="FILE", help="its certificate (default: certificate.pem)")
+    group.add_argument(
+        "-t", "--timeout", dest="ansResponseTimeout", metavar="MS", help="how long a poll waits"
+    )
+    group.add_argument(
+        "-T",
+        "--registrationTimeout",
+        metavar="S",
+        help="how long a registration lives without a call (default: 30 days)",
+    )
+    group.add_argument("-d", "--debug", metavar="N", help="accepted, and says nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; the exit status.
+
+    Raises:
+        RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
+    """
+    said = _said(args) if args.config is None else read_config(args.config)
+    translated = translate(said, os.environ, args.data_dir)
+    log = PlainLog("settings")
+    for warning in translated.warnings:
+        log.warning(warning)
+    plan = Plan(
+        host=args.host,
+        port=translated.port,
+        workers=args.workers,
+        module="gateway.compose.legacy_worker",
+        legacy=False,
+    )
+    return Supervisor(translated.settings, plan).run()
+
+
+def _said(args: argparse.Namespace) -> dict[str, str]:
+    """The command line, by rhoconnect-push's names."""
+    given = {name: value for name, value in vars(args).items() if isinstance(value, str)}
+    said = LINE_DEFAULTS | {name: value for name, value in given.items() if name in _NAMES}
+    for name, keys in _BOTH.items():
+        if name in given:
+            said |= dict.fromkeys(keys, given[name])
+    return said
+
+
+_NAMES = {*LINE_DEFAULTS, "redisToGoUrl"}
+_BOTH = {"rcHost": ("userAuthHost", "appAuthHost"), "rcPort": ("userAuthPort", "appAuthPort")}

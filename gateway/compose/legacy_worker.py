@@ -1,0 +1,53 @@
+"""One worker of the legacy push service alone: no pings, no fan-out, only devices and the apps that post."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+
+from gateway import __version__
+from gateway.compose.legacy import legacy_service, rps_store
+from gateway.errors import BadSetting
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+
+_log = structlog.get_logger("worker")
+
+
+async def run(
+    settings: Settings,
+    *,
+    slot: int,
+    gateway_id: str,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    workers: int = 1,
+) -> None:
+    """Work until `stop` is set, then answer all polls within `settings.drain_s`.
+
+    Args:
+        settings: those in force.
+        slot: this worker's number.
+        gateway_id: the same after a restart.
+        sock: the bound listening socket of the service.
+        stop: set to drain.
+        ready: called when it serves.
+        workers: how many processes serve; nothing here is shared out among them.
+
+    Raises:
+        StoreDown: Redis cannot be reached at the start.
+        BadSetting: this is not the service (`rps.mode`), or its certificate cannot be used.
+    """
+    async with AsyncExitStack() as opened:
+        store = await opened.enter_async_context(rps_store(settings))
+        if store is None:
+            raise BadSetting("rps.mode: the legacy push service is not built in", field="rps.mode")
+        metrics = Metrics(__version__)
+        service = await opened.enter_async_context(legacy_service(settings, store, sock, metrics))
+        ready()
+        _log.info("ready", slot=slot, gateway=gateway_id)
+        await stop.wait()
+        await service.close(settings.drain_s)

@@ -1,0 +1,187 @@
+"""rhoconnect-push's own settings (its config.json, or its command line) in the gateway's words (contract §9).
+
+| rhoconnect-push | here |
+| --- | --- |
+| ansServerPort; PORT in the environment wins | the port |
+| ansResponseTimeout (ms; 0: never) | `rps.wait_s`, at most 90 s: devices give up after 100 s |
+| registrationTimeout (s) | `rps.registration_s` |
+| userAuthHost, -Port, -Url and rcSecure | `rps.user_auth_url` |
+| appAuthHost, -Port, -Url and rcSecure | `rps.app_auth_url` |
+| authCredentialLifetime (ms), authCredentialCacheEnabled | `rps.auth_cache_s` |
+| httpSecure, certificateFile, keyFile | `rps.certificate_file`, `rps.key_file` |
+| redisToGoUrl (`redis://DB:PASSWORD@host:port`) | `redis` |
+| devAuth*, numClients, ansServerHost | nothing: rhoconnect-push does not read them either |
+| socketPoolSize, authCredentialCacheSize, debugLevel | nothing: not needed |
+| certificateAuthorityFile, clearDataBase | nothing, with a warning |
+
+A config.json stands alone: what it does not say has rhoconnect-push's default, not the command line's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from gateway.errors import BadSetting
+from gateway.settings.model import RpsSettings, Settings
+from gateway.settings.secret import Secret
+
+WAIT_MAX_S: Final = 90.0
+"""Windows devices give up after 100 s, Android devices after 120 s (contract §9.1)."""
+
+# What a config.json that does not say it means, and where the command line's own default is another.
+_FILE_DEFAULTS: Final[dict[str, str]] = {
+    "httpSecure": "y",
+    "rcSecure": "y",
+    "keyFile": "privatekey.pem",
+    "certificateFile": "certificate.pem",
+    "appAuthHost": "localhost",
+    "appAuthPort": "5002",
+    "appAuthUrl": "/appAuthUrl",
+    "userAuthHost": "localhost",
+    "userAuthPort": "5003",
+    "userAuthUrl": "/userAuthUrl",
+    "ansServerPort": "5000",
+    "ansResponseTimeout": "300000",
+    "registrationTimeout": "2592000",
+    "clearDataBase": "n",
+    "authCredentialCacheEnabled": "n",
+    "authCredentialLifetime": "60000",
+}
+LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
+    "httpSecure": "n",
+    "rcSecure": "n",
+    "appAuthPort": "9292",
+    "appAuthUrl": "/rc/v1/system/rps_login",
+    "userAuthPort": "9292",
+    "userAuthUrl": "/rc/v1/app/rps_login",
+    "ansServerPort": "8675",
+    "authCredentialCacheEnabled": "y",
+}
+_UNUSED: Final = frozenset(
+    {
+        *("devAuthHost", "devAuthPort", "devAuthUrl", "socketPoolSize", "authCredentialCacheSize"),
+        *("debugLevel", "numClients", "ansServerHost", "certificateAuthorityFile", "redisToGoUrl"),
+    }
+)
+
+
+class Translated(NamedTuple):
+    """What rhoconnect-push's settings amount to.
+
+    Attributes:
+        settings: those of the service alone.
+        port: where it listens.
+        warnings: what is not as it was said.
+    """
+
+    settings: Settings
+    port: int
+    warnings: tuple[str, ...]
+
+
+def read_config(path: Path) -> dict[str, str]:
+    """A config.json, with rhoconnect-push's defaults for what it does not say.
+
+    Raises:
+        BadSetting: it cannot be read, or is no JSON object.
+    """
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise BadSetting(f"{path}: {error.strerror}", field="config") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path}: no JSON: {error}", field="config") from error
+    if not isinstance(found, dict):
+        raise BadSetting(f"{path}: expected a JSON object", field="config")
+    return _FILE_DEFAULTS | {name: _text(path, name, value) for name, value in found.items()}
+
+
+def translate(said: Mapping[str, str], environ: Mapping[str, str], data_dir: Path) -> Translated:
+    """The gateway's settings for what rhoconnect-push was told.
+
+    Args:
+        said: by rhoconnect-push's names, complete.
+        environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`.
+        data_dir: folder of the locks.
+
+    Raises:
+        BadSetting: a value is no number, or no address.
+    """
+    number = _numbers(said)
+    wait_s = number("ansResponseTimeout") / 1000
+    cached = said["authCredentialCacheEnabled"] == "y"
+    secure = said["httpSecure"] != "n"
+    rps = RpsSettings(
+        port=int(number("ansServerPort")),
+        user_auth_url=_url(said, "userAuth"),
+        app_auth_url=_url(said, "appAuth"),
+        wait_s=min(wait_s, WAIT_MAX_S) if wait_s else WAIT_MAX_S,
+        registration_s=max(1, int(number("registrationTimeout"))),
+        auth_cache_s=number("authCredentialLifetime") / 1000 if cached else 0.0,
+        certificate_file=Path(said["certificateFile"]) if secure else None,
+        key_file=Path(said["keyFile"]) if secure else None,
+    )
+    redis = said.get("redisToGoUrl") or environ.get("REDISTOGO_URL") or environ.get("REDIS")
+    settings = Settings(redis=Secret(_redis(redis or "redis://localhost:6379")), rps=rps, data_dir=data_dir)
+    port = environ.get("PORT") or said["ansServerPort"]
+    return Translated(settings, int(_number("PORT", port)), tuple(_warnings(said, wait_s)))
+
+
+def _warnings(said: Mapping[str, str], wait_s: float) -> list[str]:
+    warnings = [f"{name} is none of rhoconnect-push's settings" for name in said if name not in _KNOWN]
+    if not 0 < wait_s <= WAIT_MAX_S:
+        warnings.append(
+            f"ansResponseTimeout: polls wait {WAIT_MAX_S:.0f} s, since Windows devices give up after 100 s"
+        )
+    if said["clearDataBase"] == "y":
+        warnings.append("clearDataBase: the registrations are kept; FLUSHDB is for you to say")
+    if said["httpSecure"] != "n" and said.get("certificateAuthorityFile"):
+        warnings.append("certificateAuthorityFile: put intermediate certificates behind the certificate")
+    return warnings
+
+
+_KNOWN: Final = _UNUSED | frozenset(_FILE_DEFAULTS)
+
+
+def _text(path: Path, name: str, value: Any) -> str:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise BadSetting(f"{path}: {name}: expected a text or a number", field=name)
+
+
+def _numbers(said: Mapping[str, str]) -> Any:
+    return lambda name: _number(name, said[name])
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise BadSetting(f"{name}: expected a number, found {text!r}", field=name) from error
+    if not 0 <= number <= 1e12:
+        raise BadSetting(f"{name}: out of range", field=name)
+    return number
+
+
+def _url(said: Mapping[str, str], whose: str) -> str:
+    scheme = "https" if said["rcSecure"] == "y" else "http"
+    return f"{scheme}://{said[f'{whose}Host']}:{said[f'{whose}Port']}{said[f'{whose}Url']}"
+
+
+def _redis(text: str) -> str:
+    """`redis://DB:PASSWORD@host:port`, whose user part is the database and whose path says nothing."""
+    if "://" not in text:
+        return text
+    url = urlsplit(text)
+    if url.scheme != "redis":
+        return text
+    db = url.username if url.username and url.username.isdecimal() else "0"
+    login = f":{quote(unquote(url.password), safe='')}@" if url.password else ""
+    try:
+        port = url.port or 6379
+    except ValueError as error:
+        raise BadSetting("redisToGoUrl: the port is no number", field="redisToGoUrl") from error
+    return f"redis://{login}{url.hostname or '127.0.0.1'}:{port}/{db}"
