@@ -80,7 +80,7 @@ _REGISTRATIONS: Final = {"PUT": Act.REGISTER, "GET": Act.LOOK_UP, "DELETE": Act.
 _COOKIE: Final = re.compile(r"instance=([a-z|0-9:-]+)", re.IGNORECASE)
 _COMMA_JOINED: Final = re.compile(r"(instance=[a-z|0-9:-]+),\s*", re.IGNORECASE)
 _OWN_COOKIE: Final = re.compile(r"instance=[a-z|0-9:-]*;?\s*", re.IGNORECASE)
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _HEX: Final = re.compile(r"0[xX][0-9a-fA-F]+")
 
 

@@ -1,0 +1,227 @@
+"""The service's requests, read row by row (contract §9)."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.errors import InputError, InvalidField, MalformedBody
+from protocols.rps.wire import (
+    Act,
+    Basic,
+    Call,
+    basic,
+    instance_cookie,
+    last_message,
+    proper_cookies,
+    read_line,
+    read_message,
+    same_user,
+    without_instance,
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "call"),
+    [
+        ("POST", "/instanceId", Call(Act.CREATE)),
+        ("POST", "/instanceId?x", None),
+        ("GET", "/instanceId/i", Call(Act.COOKIE, "i")),
+        ("GET", "/instanceId/i?x=/y", Call(Act.COOKIE, "i")),
+        ("DELETE", "/instanceId/i#f", Call(Act.FORGET, "i")),
+        ("DELETE", "/instanceId/", None),
+        ("PUT", "/registrations/i/u/a", Call(Act.REGISTER, "i", "u", "a")),
+        ("GET", "/registrations/i/u/a%20b", Call(Act.LOOK_UP, "i", "u", "a%20b")),
+        ("DELETE", "/registrations//u/a", Call(Act.UNREGISTER, "", "u", "a")),
+        ("PUT", "/registrations/i/u/", None),
+        ("PUT", "/registrationsX/i/u/a", None),
+        ("GET", "/nextMessage/i", Call(Act.POLL, "i")),
+        ("GET", "/nextMessage/i?lastMessage=7", Call(Act.POLL, "i", last=7)),
+        ("GET", "/nextMessageX/i", Call(Act.POLL, "i")),
+        ("GET", "/nextMessage", None),
+        ("GET", "/xnextMessage/i", None),
+        ("POST", "/messageQueue/t", Call(Act.POST, "t")),
+        ("POST", "/messageQueueX/t?q", Call(Act.POST, "t")),
+        ("POST", "/messageQueue", Call(Act.POST)),
+        ("POST", "/messageQueue/t/u", Call(Act.POST)),
+        ("GET", "/messageQueue/t", None),
+        ("GET", "http://push/nextMessage/i", None),
+        ("GET", "", None),
+    ],
+)
+def test_the_request_line(method: str, target: str, call: Call | None) -> None:
+    assert read_line(method, target) == call
+
+
+@pytest.mark.parametrize(
+    ("query", "last"),
+    [
+        ("", 0),
+        ("lastMessage=", 0),
+        ("lastMessage=7", 7),
+        ("lastMessage=+7", 7),
+        ("lastMessage=%207%20", 7),
+        ("a=b&lastMessage=7&c=d", 7),
+        ("lastMessage=7.9", 7),
+        ("lastMessage=1e3", 1000),
+        ("lastMessage=0x10", 16),
+        ("lastMessage=-7", 0),
+        ("lastMessage=NaN", 0),
+        ("lastMessage=undefined", 0),
+        ("lastMessage=7x", 0),
+        ("lastMessage=1_000", 0),
+        ("lastMessage=\u0667", 0),
+        ("lastMessage=1&lastMessage=2", 0),
+        ("lastmessage=7", 0),
+        ("lastMessage=Infinity", 1 << 62),
+        ("lastMessage=1e999", 1 << 62),
+    ],
+)
+def test_the_last_message_is_a_number_as_javascript_reads_it(query: str, last: int) -> None:
+    assert last_message(query) == last
+
+
+@pytest.mark.parametrize(
+    ("cookies", "value"),
+    [
+        ("", ""),
+        ("instance=", ""),
+        ("instance=a:b", "a:b"),
+        ("instance=a|b-c:d; other=1", "a|b-c:d"),
+        ("other=1; instance=a:b", "a:b"),
+        ("instance=a:b,rhoconnect_session=BAh7", "a:b"),
+        ("Instance=A:b", "A:b"),
+        ("my_instance=a:b", "a:b"),
+        ("session=x", ""),
+    ],
+)
+def test_the_instance_cookie(cookies: str, value: str) -> None:
+    assert instance_cookie(cookies) == value
+
+
+@pytest.mark.parametrize(
+    ("cookies", "proper", "without"),
+    [
+        ("instance=a:b,s=1", "instance=a:b; s=1", "s=1"),
+        ("instance=a:b, s=1", "instance=a:b; s=1", "s=1"),
+        ("instance=a:b; s=1,2", "instance=a:b; s=1,2", "s=1,2"),
+        ("s=1; instance=a:b", "s=1; instance=a:b", "s=1; "),
+        ("s=1", "s=1", "s=1"),
+    ],
+)
+def test_cookies_for_rhoconnect_and_what_says_who_the_user_is(
+    cookies: str, proper: str, without: str
+) -> None:
+    assert proper_cookies(cookies) == proper
+    assert without_instance(proper) == without
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "credentials"),
+    [
+        (None, Basic("", "", False, "")),
+        ("", Basic("", "", True, "")),
+        ("Basic ", Basic("", "", True, "")),
+        ("Bearer x", Basic("", "", True, "")),
+        ("basic " + encoded("a:b"), Basic("", "", True, "")),
+        ("Basic " + encoded("a:b"), Basic("a", "b", True, encoded("a:b"))),
+        ("Basic " + encoded("a"), Basic("a", "", True, encoded("a"))),
+        ("Basic " + encoded("a:b:c") + " more", Basic("a", "b:c", True, encoded("a:b:c"))),
+        ("Basic " + encoded("ü:ß").rstrip("="), Basic("ü", "ß", True, encoded("ü:ß").rstrip("="))),
+        ("Basic !!!", Basic("", "", True, "!!!")),
+    ],
+)
+def test_basic_credentials(header: str | None, credentials: Basic) -> None:
+    assert basic(header) == credentials
+
+
+def test_credentials_do_not_show_the_password() -> None:
+    assert "hunter2" not in repr(basic("Basic " + encoded("a:hunter2")))
+    assert encoded("a:hunter2") not in repr(basic("Basic " + encoded("a:hunter2")))
+
+
+@pytest.mark.parametrize(
+    ("path_user", "header", "same"),
+    [
+        ("a", None, True),
+        ("a", "Basic " + encoded("a:b"), True),
+        ("a%40b", "Basic " + encoded("a@b:c"), True),
+        ("a@b", "Basic " + encoded("a@b:c"), True),
+        ("b", "Basic " + encoded("a:b"), False),
+        ("a", "", False),
+        ("a", "Bearer x", False),
+    ],
+)
+def test_a_registrations_user(path_user: str, header: str | None, same: bool) -> None:
+    assert same_user(path_user, basic(header)) is same
+
+
+@pytest.mark.parametrize(
+    ("body", "data", "collapse"),
+    [
+        (b'{"data":{}}', b"{}", None),
+        (b'{"data":null}', b"{}", None),
+        (b' {"data" : {"a": [1, "\\u00e9"]}} ', '{"a":[1,"é"]}'.encode(), None),
+        (b'{"data":{},"collapseId":5}', b"{}", "5"),
+        (b'{"data":{},"collapseId":5.0}', b"{}", "5"),
+        (b'{"data":{},"collapseId":-1.5}', b"{}", "-1.5"),
+        (b'{"data":{},"collapseid":5}', b"{}", None),
+        (b'{"data":{},"token":"x"}', b"{}", None),
+    ],
+)
+def test_a_message(body: bytes, data: bytes, collapse: str | None) -> None:
+    assert read_message("application/json", body) == (data, collapse)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "error"),
+    [
+        ("", b'{"data":{}}', MalformedBody),
+        ("application/json; charset=utf-8", b'{"data":{}}', MalformedBody),
+        ("application/json", b"", InvalidField),
+        ("application/json", b"{", MalformedBody),
+        ("application/json", b"\xff", MalformedBody),
+        ("application/json", b"[]", MalformedBody),
+        ("application/json", b"null", MalformedBody),
+        ("application/json", b"{}", InvalidField),
+        ("application/json", b'{"data":"x"}', InvalidField),
+        ("application/json", b'{"data":{},"collapseId":false}', InvalidField),
+        ("application/json", b"[" * 3000, MalformedBody),
+    ],
+)
+def test_what_is_no_message(content_type: str, body: bytes, error: type[InputError]) -> None:
+    with pytest.raises(error):
+        read_message(content_type, body)
+
+
+@given(
+    st.binary()
+    | st.dictionaries(st.text(), st.none() | st.integers() | st.text()).map(
+        lambda found: json.dumps(found).encode()
+    )
+)
+def test_any_body_is_a_message_or_an_input_error(body: bytes) -> None:
+    try:
+        found = read_message("application/json", body)
+    except InputError:
+        return
+    assert isinstance(json.loads(found.data), dict)
+    assert b"\n" not in found.data
+
+
+@given(st.text(), st.text())
+def test_any_request_line_is_a_call_or_none(method: str, target: str) -> None:
+    call = read_line(method, target)
+    assert call is None or call.act in Act
+
+
+@given(st.text())
+def test_any_header_has_credentials_or_none(header: str) -> None:
+    assert basic(header).given
+    assert isinstance(instance_cookie(proper_cookies(header)), str)
