@@ -1,0 +1,96 @@
+"""`rhopush rps` in the place of rhoconnect-push: a real process over what that left in Redis."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from tests.gateway.rps.house import APP, old_id, rhoconnect
+from tests.support.gateway import ROOT
+
+BUDGET_S = 30.0
+RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+
+
+@asynccontextmanager
+async def rps(folder: Path, *options: str) -> AsyncIterator[str]:
+    """The command, ready; its URL. It must end with 0."""
+    with (folder / "log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUN, "rps", "--host", "127.0.0.1", "--data-dir", str(folder / "data")),
+            *options,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(BUDGET_S):
+            word, _, url = (await process.stdout.readline()).decode().strip().partition(" ")
+        assert word == "ready", (folder / "log").read_text()
+        yield url
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(BUDGET_S):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("how", ["config", "options"])
+async def test_it_serves_what_rhoconnect_push_left(
+    tmp_path: Path, redis_client: Redis, redis_address: str, how: str
+) -> None:
+    instance, token = old_id("instance", "usermike"), old_id("token", APP)
+    message = json.dumps({"id": 7, "token": token, "data": {"alert": "still here"}})
+    await redis_client.sadd(f"reg:{instance}", json.dumps({"token": token, "appname": APP}))
+    await redis_client.set(f"tok:{token}", instance)
+    await redis_client.set(f"cnt:{instance}", 7)
+    await redis_client.zadd(f"que:{instance}", {message: 7})
+    async with rhoconnect() as judge:
+        port = judge.url.rpartition(":")[2]
+        options = ["-p", "0", "-r", redis_address, "-e", port, "-i", "127.0.0.1"]
+        if how == "config":
+            config = {"httpSecure": "n", "rcSecure": "n", "ansServerPort": "0", "redisToGoUrl": redis_address}
+            for whose, path in (("userAuth", "app"), ("appAuth", "system")):
+                config |= {f"{whose}Host": "127.0.0.1", f"{whose}Port": port}
+                config |= {f"{whose}Url": f"/rc/v1/{path}/rps_login"}
+            (tmp_path / "config.json").write_text(json.dumps(config))
+            options = ["-c", str(tmp_path / "config.json")]
+        async with rps(tmp_path, *options) as url, aiohttp.ClientSession(url) as session:
+            headers = {"Cookie": f"instance={old_id('cookie', instance)}"}
+            answer = await session.get(f"/nextMessage/{instance}", headers=headers)
+            assert (answer.status, await answer.json()) == (200, json.loads(message))
+            posted = await session.post(
+                f"/messageQueue/{token}",
+                data=b'{"data":{"alert":"new"}}',
+                headers={
+                    "Content-Type": "application/json",
+                    "Authorization": "Basic YXBwMW1pa2U6cHdk",  # app1mike:pwd
+                },
+            )
+            assert posted.status == 204
+            answer = await session.get(f"/nextMessage/{instance}?lastMessage=7", headers=headers)
+            assert await answer.json() == {"id": 8, "token": token, "data": {"alert": "new"}}
+        assert judge.asked[0][0] == "/rc/v1/system/rps_login"
+
+
+async def test_a_wrong_config_ends_with_2_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "rps", "-c", str(tmp_path / "config.json")),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(BUDGET_S):
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    assert said.decode().splitlines() == [f"rhopush rps: {tmp_path}/config.json: expected a JSON object"]

@@ -1,0 +1,142 @@
+"""rhoconnect-push's settings in the gateway's words: its own config.json, every key, its defaults."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import BadSetting
+from gateway.settings.rhoconnect_push import LINE_DEFAULTS, Translated, read_config, translate
+
+# As it comes with rhoconnect-push.
+SHIPPED = {
+    "httpSecure": "n",
+    "rcSecure": "n",
+    "devAuthHost": "localhost",
+    "devAuthUrl": "/rc/v1/app/rps_login",
+    "devAuthPort": "9292",
+    "userAuthHost": "localhost",
+    "userAuthUrl": "/rc/v1/app/rps_login",
+    "userAuthPort": "9292",
+    "appAuthHost": "localhost",
+    "appAuthUrl": "/rc/v1/system/rps_login",
+    "appAuthPort": "9292",
+    "ansResponseTimeout": "300000",
+    "ansServerPort": "8675",
+    "registrationTimeout": "2592000",
+    "clearDataBase": "n",
+    "socketPoolSize": 1,
+    "debugLevel": "1",
+}
+
+
+def translated(tmp_path: Path, config: dict[str, Any] | None, **environ: str) -> Translated:
+    """A config.json's meaning; None: the command line's without options."""
+    said = LINE_DEFAULTS
+    if config is not None:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(config))
+        said = read_config(path)
+    return translate(said, environ, tmp_path / "data")
+
+
+def test_the_shipped_config(tmp_path: Path) -> None:
+    found = translated(tmp_path, SHIPPED)
+    rps = found.settings.rps
+    assert found.port == 8675
+    assert rps.mode == "builtin"
+    assert rps.user_auth_url == "http://localhost:9292/rc/v1/app/rps_login"
+    assert rps.app_auth_url == "http://localhost:9292/rc/v1/system/rps_login"
+    assert (rps.wait_s, rps.registration_s, rps.auth_cache_s) == (90.0, 2_592_000, 0.0)
+    assert rps.certificate_file is None
+    assert found.settings.redis is not None
+    assert found.settings.redis.reveal() == "redis://localhost:6379/0"
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["ansResponseTimeout"]
+
+
+def test_the_command_lines_defaults(tmp_path: Path) -> None:
+    found = translated(tmp_path, None)
+    assert found.port == 8675
+    assert found.settings.rps.user_auth_url == "http://localhost:9292/rc/v1/app/rps_login"
+    assert found.settings.rps.auth_cache_s == 60.0
+    assert found.settings.rps.certificate_file is None
+
+
+def test_what_a_config_does_not_say_has_its_own_defaults(tmp_path: Path) -> None:
+    found = translated(tmp_path, {})
+    rps = found.settings.rps
+    assert found.port == 5000
+    assert rps.user_auth_url == "https://localhost:5003/userAuthUrl"
+    assert rps.app_auth_url == "https://localhost:5002/appAuthUrl"
+    assert (rps.certificate_file, rps.key_file) == (Path("certificate.pem"), Path("privatekey.pem"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meaning"),
+    [
+        ("ansResponseTimeout", "30000", ("wait_s", 30.0)),
+        ("ansResponseTimeout", 0, ("wait_s", 90.0)),
+        ("registrationTimeout", 60, ("registration_s", 60)),
+        ("authCredentialCacheEnabled", "y", ("auth_cache_s", 60.0)),
+        ("rcSecure", "y", ("app_auth_url", "https://localhost:9292/rc/v1/system/rps_login")),
+        ("httpSecure", "y", ("key_file", Path("privatekey.pem"))),
+    ],
+)
+def test_single_settings(tmp_path: Path, key: str, value: Any, meaning: tuple[str, Any]) -> None:
+    rps = translated(tmp_path, {**SHIPPED, key: value}).settings.rps
+    assert getattr(rps, meaning[0]) == meaning[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://localhost:6379", "redis://localhost:6379/0"),
+        ("redis://3:secret@host:7000/ignored", "redis://:secret@host:7000/3"),
+        ("redis://redistogo:p%40ss@host:7000/", "redis://:p%40ss@host:7000/0"),
+        ("rediss://host:7000/1", "rediss://host:7000/1"),
+        ("localhost:6379:1", "localhost:6379:1"),
+    ],
+)
+def test_the_redis_of_a_config(tmp_path: Path, url: str, address: str) -> None:
+    redis = translated(tmp_path, {**SHIPPED, "redisToGoUrl": url}).settings.redis
+    assert redis is not None
+    assert redis.reveal() == address
+
+
+def test_the_environment_names_redis_and_port(tmp_path: Path) -> None:
+    found = translated(tmp_path, SHIPPED, REDISTOGO_URL="redis://2:pw@there:1", REDIS="redis://no", PORT="81")
+    assert found.settings.redis is not None
+    assert (found.settings.redis.reveal(), found.port) == ("redis://:pw@there:1/2", 81)
+
+
+def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
+    config = {**SHIPPED, "ansResponseTimeout": 1000, "clearDataBase": "y", "colour": "red"}
+    warnings = translated(tmp_path, config).warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "colour is none of rhoconnect-push's settings",
+        "clearDataBase",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[]", "expected a JSON object"),
+        ("{", "no JSON"),
+        ('{"ansServerPort": []}', "ansServerPort: expected a text or a number"),
+        ('{"ansResponseTimeout": "long"}', "ansResponseTimeout: expected a number, found 'long'"),
+        ('{"registrationTimeout": "-1"}', "registrationTimeout: out of range"),
+        ('{"redisToGoUrl": "redis://host:port"}', "redisToGoUrl: the port is no number"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, config: str, message: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(config)
+    with pytest.raises(BadSetting, match=message.replace("[", r"\[")):
+        translate(read_config(path), {}, tmp_path)
+
+
+def test_a_config_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="No such file"):
+        read_config(tmp_path / "config.json")
