@@ -104,7 +104,9 @@ class Gates:
 
     async def app(self, authorization: str) -> bool:
         """Whether this is an app. Raises as `user`."""
-        good = self.app_known(authorization) or await self._app(authorization)
+        if self.app_known(authorization):
+            return True
+        good = await self._app(authorization)
         if good:
             self._apps.note(authorization)
         return good

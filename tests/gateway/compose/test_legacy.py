@@ -1,0 +1,118 @@
+"""Who is a user and who an app, where the gateway itself judges."""
+
+import base64
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from gateway.compose.legacy import HouseGate, legacy_service, rps_store
+from gateway.doors.sessions import COOKIE, Session, Sessions
+from gateway.errors import BadSetting
+from gateway.metrics import Metrics
+from gateway.settings import AuthSettings, RpsSettings, Secret, Settings
+from gateway.store.accounts import Accounts
+from tests.support import rhoconnect
+
+DAY_S = 86_400
+
+
+def basic(login: str) -> str:
+    return "Basic " + base64.b64encode(login.encode()).decode()
+
+
+def settings(mode: str = "redis", push_server: str | None = None) -> Settings:
+    server = None if push_server is None else Secret(push_server)
+    return Settings(auth=msgspec.convert({"devices": mode}, AuthSettings), push_server=server)
+
+
+async def accounts_of(redis: Redis) -> Accounts:
+    await rhoconnect.lay_user(redis, "bob", [], password="pw")
+    return Accounts(redis, api_token=Secret("t"), admin_password=None, owns_store=False)
+
+
+async def cookie(accounts: Accounts, *, until_s: float) -> str:
+    user = await accounts.user("bob")
+    assert user is not None
+    sessions = Sessions(await accounts.session_secret())
+    return f"{COOKIE}={sessions.issue(Session('bob', user.fingerprint, int(until_s)))}"
+
+
+@pytest.mark.parametrize("joined", ["{}", "instance=a:b; {}", "instance=a:b,{}"])
+async def test_a_user_has_a_session_and_credentials(redis_client: Redis, joined: str) -> None:
+    accounts = await accounts_of(redis_client)
+    gate = HouseGate(settings(), accounts)
+    session = joined.format(await cookie(accounts, until_s=time.time() + DAY_S))
+    assert await gate.user(session, basic("bob:pw"))
+    assert await gate.user(session, basic("somebody:else")), "its name need not be the session's"
+    assert not await gate.user(session, None)
+    assert not await gate.user(session, "Basic ")
+
+
+async def test_a_session_that_is_over_altered_or_of_an_old_password_is_none(redis_client: Redis) -> None:
+    accounts = await accounts_of(redis_client)
+    gate = HouseGate(settings(), accounts)
+    good = await cookie(accounts, until_s=time.time() + DAY_S)
+    assert not await gate.user(await cookie(accounts, until_s=time.time() - 1), basic("bob:pw"))
+    assert not await gate.user(good[:-1] + "g", basic("bob:pw"))
+    assert not await gate.user("", basic("bob:pw"))
+    await accounts.update("bob", {"new_password": "other"})
+    assert not await gate.user(good, basic("bob:pw"))
+
+
+async def test_the_other_rules_for_devices(redis_client: Redis) -> None:
+    accounts = await accounts_of(redis_client)
+    good = await cookie(accounts, until_s=time.time() + DAY_S)
+    assert not await HouseGate(settings("off"), accounts).user(good, basic("bob:pw"))
+    assert await HouseGate(settings("open"), accounts).user("", basic("anybody"))
+    assert not await HouseGate(settings("open"), accounts).user("", None)
+    assert not await HouseGate(settings(), None).user(good, basic("bob:pw"))
+
+
+@pytest.mark.parametrize(
+    ("push_server", "login", "good"),
+    [
+        ("http://someapp@localhost:8675/", "someapp:", True),
+        ("http://someapp@localhost:8675/", "someapp:x", False),
+        ("http://some%40app:p%3Aw@localhost/", "some@app:p:w", True),
+        ("http://someapp:pw@localhost/", "someapp:", False),
+        ("http://someapp:pw@localhost/", "other:pw", False),
+        ("http://localhost:8675/", ":", False),
+        (None, "someapp:", False),
+    ],
+)
+async def test_an_app_has_the_credentials_of_push_server(
+    push_server: str | None, login: str, good: bool
+) -> None:
+    assert await HouseGate(settings(push_server=push_server), None).app(basic(login)) is good
+
+
+async def test_only_the_built_in_service_has_a_store(redis_address: str) -> None:
+    for mode in ("client", "off"):
+        said = Settings(redis=Secret(redis_address), rps=msgspec.convert({"mode": mode}, RpsSettings))
+        async with rps_store(said) as store:
+            assert store is None
+    async with rps_store(Settings(redis=Secret(redis_address))) as store:
+        assert store is not None
+        assert store.up
+
+
+async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
+    redis_address: str, tmp_path: Path
+) -> None:
+    said = Settings(redis=Secret(redis_address), rps=RpsSettings(certificate_file=tmp_path / "none.pem"))
+    async with rps_store(said) as store:
+        assert store is not None
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            with pytest.raises(BadSetting, match=r"none\.pem"):
+                async with legacy_service(said, store, sock, Metrics()):
+                    pass
+
+
+def test_nothing_here_shows_a_password() -> None:
+    gate = HouseGate(settings(push_server="http://a:hunter2@h/"), None)
+    assert "hunter2" not in repr(vars(gate))

@@ -1,0 +1,95 @@
+"""What is remembered about users and apps, for how long, and what RhoConnect is asked."""
+
+import pytest
+
+from gateway.rps.gates import AuthorityDown, Gates, RhoConnectGate
+from tests.gateway.rps.house import APP, SESSION, USER, basic, rhoconnect
+from tests.support.ports import free_port
+
+
+class Judge:
+    """Counts the questions, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.good = True
+        self.now_s = 0.0
+
+    async def user(self, cookies: str, authorization: str | None) -> bool:
+        self.asked.append((cookies, authorization))
+        return self.good
+
+    async def app(self, authorization: str) -> bool:
+        self.asked.append(authorization)
+        return self.good
+
+    def gates(self) -> Gates:
+        return Gates(self.user, self.app, app_s=60.0, user_s=10.0, clock=lambda: self.now_s)
+
+
+async def test_a_good_app_is_remembered_exactly_so_long() -> None:
+    judge = Judge()
+    gates = judge.gates()
+    assert not gates.app_known("Basic x")
+    assert await gates.app("Basic x")
+    judge.now_s = 59.9
+    assert gates.app_known("Basic x")
+    assert await gates.app("Basic x")
+    assert len(judge.asked) == 1
+    judge.now_s = 60.0  # not sliding: a withdrawn password stops working
+    assert not gates.app_known("Basic x")
+    judge.good = False
+    assert not await gates.app("Basic x")
+    assert len(judge.asked) == 2
+
+
+async def test_a_user_is_known_by_everything_but_the_instance() -> None:
+    judge = Judge()
+    gates = judge.gates()
+    assert await gates.user("s=1", "Basic x")
+    assert await gates.user("instance=a:b,s=1", "Basic x")
+    assert await gates.user("instance=c:d; s=1", "Basic x")
+    assert judge.asked == [("s=1", "Basic x")]
+    for cookies, authorization in (("s=2", "Basic x"), ("s=1", "Basic y"), ("s=1", None)):
+        await gates.user(cookies, authorization)
+    assert len(judge.asked) == 4
+    judge.now_s = 10.0
+    await gates.user("instance=a:b,s=1", "Basic x")
+    assert judge.asked[-1] == ("instance=a:b; s=1", "Basic x")
+
+
+async def test_a_no_is_never_remembered() -> None:
+    judge = Judge()
+    judge.good = False
+    gates = judge.gates()
+    for _ in range(2):
+        assert not await gates.user("s=1", None)
+    assert len(judge.asked) == 2
+
+
+async def test_rhoconnect_is_asked_with_the_clients_own_headers() -> None:
+    async with rhoconnect() as judge:
+        users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")
+        apps = RhoConnectGate(f"{judge.url}/rc/v1/system/rps_login")
+        assert await users.user(f"instance=a:b; {SESSION}", basic(USER))
+        assert not await users.user("", None)
+        assert await apps.app(basic(APP))
+        assert not await apps.app(basic("other"))
+        assert not await apps.app("Basic x\r\nEvil: y")
+        assert [question[1:] for question in judge.asked] == [
+            (f"instance=a:b; {SESSION}", basic(USER)),
+            ("", ""),
+            ("", basic(APP)),
+            ("", basic("other")),
+        ]
+        await users.close()
+        await apps.close()
+
+
+async def test_a_rhoconnect_that_is_gone_is_no_answer() -> None:
+    gate = RhoConnectGate(f"http://127.0.0.1:{free_port()}/")
+    with pytest.raises(AuthorityDown) as caught:
+        await gate.app("Basic secret")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    await gate.close()

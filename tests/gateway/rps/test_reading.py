@@ -1,0 +1,95 @@
+"""Requests whole, byte by byte, with more behind them, and garbage."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.rps.reading import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
+
+REQUEST = (
+    b"POST /messageQueue/t?q=1 HTTP/1.1\r\nHost: push\r\nCookie: a=1\r\ncookie: b=2\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 11\r\n\r\n"
+    b'{"data":{}}'
+)
+CHUNKED = b'POST /x HTTP/1.1\r\nHost: push\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"dat\r\n6\r\na":{}}\r\n0\r\n\r\n'
+
+
+def read(*parts: bytes) -> Reading:
+    reading = Reading()
+    for part in parts:
+        reading.feed(part)
+    return reading
+
+
+def seen(reading: Reading) -> tuple[object, ...]:
+    return (reading.method, reading.target, reading.cookies, reading.body, reading.complete, reading.keep)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50, 10_000])
+def test_pieces_make_the_same_request(size: int) -> None:
+    reading = read(*(REQUEST[start : start + size] for start in range(0, len(REQUEST), size)))
+    assert seen(reading) == ("POST", "/messageQueue/t?q=1", "a=1; b=2", b'{"data":{}}', True, True)
+    assert reading.header(b"content-type") == "application/json"
+    assert reading.header(b"authorization") is None
+    assert not reading.overrun
+
+
+def test_a_body_may_come_in_chunks() -> None:
+    assert read(CHUNKED).body == b'{"data":{}}'
+
+
+def test_what_comes_behind_is_seen_and_changes_nothing() -> None:
+    alone, followed = read(REQUEST), read(REQUEST + REQUEST[:60])
+    assert followed.overrun
+    assert seen(followed) == seen(alone)
+
+
+@pytest.mark.parametrize(
+    ("head", "keep"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
+    ],
+)
+def test_whether_the_connection_is_kept(head: bytes, keep: bool) -> None:
+    assert read(head).keep is keep
+
+
+def test_a_client_that_waits_for_the_word_is_seen() -> None:
+    reading = read(b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+    assert (reading.expects, reading.complete) == (True, False)
+
+
+def filled(size: int) -> bytes:
+    """A head whose target, names and values have this many bytes."""
+    return b"GET / HTTP/1.1\r\nX: " + b"x" * (size - 2) + b"\r\n\r\n"
+
+
+def test_the_head_has_its_limit() -> None:
+    assert read(filled(HEAD_BYTES_MAX)).complete
+    with pytest.raises(RefusedRequest) as refused:
+        read(filled(HEAD_BYTES_MAX + 1))
+    assert refused.value.answer == 431
+    with pytest.raises(RefusedRequest) as refused:
+        read(b"GET / HTTP/1.1\r\n", *([b"X: y\r\n"] * HEAD_BYTES_MAX))
+    assert refused.value.answer == 431
+
+
+def test_the_body_has_its_limit() -> None:
+    head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+    assert read(head % BODY_BYTES_MAX, b"x" * BODY_BYTES_MAX).complete
+    with pytest.raises(RefusedRequest) as refused:
+        read(head % (BODY_BYTES_MAX + 1), b"x" * (BODY_BYTES_MAX + 1))
+    assert refused.value.answer == 413
+
+
+@given(st.binary(max_size=200), st.integers(1, 20))
+def test_garbage_is_refused_or_waited_for(garbage: bytes, size: int) -> None:
+    try:
+        reading = read(*(garbage[start : start + size] for start in range(0, len(garbage), size)))
+    except RefusedRequest as refused:
+        assert refused.answer == 400
+    else:
+        assert not reading.complete or reading.method
