@@ -45,7 +45,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/made
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/made
-	$(PIP_INSTALL) --editable '.[test,check]'
+	$(PIP_INSTALL) --editable '.[test,check,bench]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/made:

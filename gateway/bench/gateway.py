@@ -9,10 +9,20 @@ from typing import Final, Self
 
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.usage import command_line, family
-from gateway.bench.wire import TOKEN
+from gateway.bench.wire import CALLER_KEY
 
 _RUN: Final = "import sys; from gateway.commands import main; sys.exit(main())"
-_OURS: Final = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION", "PROMETHEUS_")
+# What would change its settings
+_OURS: Final = (
+    "RHOPUSH_",
+    "REDIS",
+    "RHO_ENV",
+    "RACK_ENV",
+    "API_TOKEN",
+    "PSWRD",
+    "GOOGLE_APPLICATION",
+    "PROMETHEUS_",
+)
 _END_S: Final = 40.0
 
 
@@ -32,14 +42,19 @@ class Gateway:
     def __init__(self, settings: str, folder: Path, redis: str | None, workers: int) -> None:
         self._log = folder / "gateway.log"
         environ = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
-        environ |= {"API_TOKEN": TOKEN, "RHOPUSH_DATA_DIR": str(folder / "data")}
+        environ |= {"API_TOKEN": CALLER_KEY, "RHOPUSH_DATA_DIR": str(folder / "data")}
         if redis is not None:
             environ["RHOPUSH_REDIS"] = redis
         command = [sys.executable, "-c", _RUN, "serve", "--settings", settings, "--env", "development"]
         command += ["--port", "0", "--workers", str(workers)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, process_group=0
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                process_group=0,
             )
         self.port = self._ready()
 

@@ -13,8 +13,8 @@ from gateway.bench.population import pin
 STREAMS: Final = 1000
 """As many at once as the simulator allows, and APNs."""
 BODY: Final = (
-    '{"aps":{"alert":"Order 0000000 is on its way","sound":"hello.mp3","vibrate":"2000","content-available":1},'
-    '"do_sync":["Product"],"vibrate":"2000"}'
+    '{"aps":{"alert":"Order 0000000 is on its way","sound":"hello.mp3","vibrate":"2000",'
+    '"content-available":1},"do_sync":["Product"],"vibrate":"2000"}'
 )
 _FINISHED: Final = re.compile(r"finished in ([\d.]+)(us|ms|s)\b")
 _STATUSES: Final = re.compile(r"status codes: (\d+) 2xx")

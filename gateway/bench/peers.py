@@ -14,9 +14,9 @@ from gateway.bench.progress import Progress
 from gateway.bench.roles.load import LoadOrder, LoadResult
 from gateway.bench.roles.peer import AioapnsOrder, PeerResult, PyfcmOrder
 from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
+from gateway.bench.scratch import scratch
 from gateway.bench.usage import cpu_s
 from gateway.bench.wire import ping_template
-from gateway.bench.scratch import scratch
 from protocols.apns.credentials import ProviderKey
 
 _CONNECTIONS: Final = (1, 4, 10)
@@ -96,7 +96,7 @@ class Peers:
     def aioapns(self) -> Peer:
         """aioapns at its best of 1 to 10 connections and 100 to 1,000 requests in flight."""
         settings = [(links, flights) for links in _CONNECTIONS for flights in _IN_FLIGHT]
-        with self._site() as site, Child("peer", site.folder) as peer:
+        with self._site() as site, Child("aioapns_peer", site.folder) as peer:
 
             def measure(setting: tuple[int, int], seconds: float) -> PeerResult:
                 return peer.ask(AioapnsOrder(site.facts, *setting, seconds), PeerResult)
@@ -114,7 +114,7 @@ class Peers:
     @cached_property
     def pyfcm(self) -> Peer:
         """pyfcm at its better of one message after the other and a hundred at once."""
-        with self._site() as site, Child("peer", site.folder) as peer:
+        with self._site() as site, Child("pyfcm_peer", site.folder) as peer:
             found = []
             for batch in _PYFCM_BATCHES:
                 self._progress.begin(f"peer pyfcm, {batch} at once")

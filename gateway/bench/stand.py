@@ -10,7 +10,7 @@ from gateway.bench.child import Child, Progress
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.gateway import Gateway
 from gateway.bench.population import lay_users
-from gateway.bench.roles.load import LoadOrder, LoadResult
+from gateway.bench.roles.load import STRIDE, LoadOrder, LoadResult
 from gateway.bench.roles.provider import ProviderCounts, ProviderFacts, ProviderOrder
 from gateway.bench.scratch import scratch
 from gateway.bench.store import Counters, Store
@@ -124,7 +124,7 @@ class Stand:
         requests: int,
         *,
         rate: float = 0.0,
-        pick: str = "random",
+        stride: int = STRIDE,
         first: int = 0,
         port: int | None = None,
         told: Progress | None = None,
@@ -142,7 +142,7 @@ class Stand:
             self.plan.users,
             self.plan.connections,
             rate,
-            pick,
+            stride,
             first,
             keep_times=keep_times,
         )
@@ -153,7 +153,7 @@ class Stand:
 
     def warm(self) -> None:
         """Every user once: connections are open, the registry's cache is full, until the last verdict."""
-        self.load(self.plan.users, pick="each")
+        self.load(self.plan.users, stride=1)
         self.store.emptied()
 
     def post(self, request: bytes) -> float:

@@ -36,7 +36,12 @@ class Counters(NamedTuple):
 
     def since(self, before: "Counters") -> "Counters":
         """What was added since then."""
-        return Counters(*(now - then for now, then in zip(self, before, strict=True)))
+        return Counters(
+            self.cpu_s - before.cpu_s,
+            self.network_bytes - before.network_bytes,
+            self.memory_bytes - before.memory_bytes,
+            self.keys - before.keys,
+        )
 
 
 class Store:

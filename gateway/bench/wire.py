@@ -1,8 +1,9 @@
-"""The request of every measurement: the ping of RhoConnect's own Ruby example, with a user of its own each."""
+"""The request of every measurement: the ping of RhoConnect's Ruby example, each with a user of its own."""
 
 from typing import Final
 
-TOKEN: Final = "benchmark-token"
+CALLER_KEY: Final = "benchmark"
+"""The API token of every gateway that is measured."""
 PATH: Final = "/rc/v1/users/ping"
 USER: Final = "u%07d"
 """Names of the registered users, by number: all of one length, so that every request has the same."""
@@ -22,14 +23,14 @@ _HEAD: Final = (
 )
 
 
-def ping_template(token: str = TOKEN) -> str:
+def ping_template(token: str = CALLER_KEY) -> str:
     """A whole request with two places, `%07d` each: the user's number and the ping's."""
     body = _BODY % token
     head = _HEAD.format(path=PATH, token=token, length=len(body % (0, 0)))
     return head + body
 
 
-def broadcast(users: int, token: str = TOKEN, note: str = "Closed on Monday") -> bytes:
+def broadcast(users: int, token: str = CALLER_KEY, note: str = "Closed on Monday") -> bytes:
     """One whole request for the users 0 to `users` - 1."""
     names = ",".join(f'"{USER % number}"' for number in range(users))
     body = f'{{"user_id":[{names}],"sources":"Product","message":"{note}","sound":"hello.mp3"}}'

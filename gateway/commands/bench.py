@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, default=1, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--connections", type=count, default=64, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--redis", metavar="ADDRESS", help="an empty Redis, instead of the embedded store")
-    parser.add_argument("--full", action="store_true", help="the long forms: a million users, a million pings")
+    parser.add_argument("--full", action="store_true", help="the long forms: a million users or pings")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,7 +12,8 @@ def table(result: Result) -> str:
 
 def _lines(result: Result) -> Iterator[str]:
     yield result.scenario
-    width = max(len(entry.name) for entry in (*result.figures, *result.ratios))
+    names = [figure.name for figure in result.figures] + [ratio.name for ratio in result.ratios]
+    width = max(map(len, names), default=0)
     for figure in result.figures:
         yield f"  {figure.name:<{width}}  {amount(figure.value):>12} {figure.unit}".rstrip()
     for ratio in result.ratios:

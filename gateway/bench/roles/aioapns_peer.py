@@ -1,25 +1,27 @@
 """The peer of delivery: aioapns on uvloop, with the simulator's key, as its documentation uses it."""
 
 import asyncio
+import logging
 import ssl
 import time
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from aioapns import APNs, NotificationRequest, PushType
 from aioapns.connection import APNsTLSClientProtocol
 
 from gateway.bench.population import pin
+from gateway.bench.roles import orders, result
 from gateway.bench.roles.peer import AioapnsOrder, PeerResult
 
 
-async def run_aioapns(order: AioapnsOrder) -> PeerResult:
-    """Send for so long as the order says."""
+async def _run(order: AioapnsOrder, key: str) -> PeerResult:
     facts = order.facts
 
     apns = APNs(
-        key=Path(facts.key_file).read_text(),
+        key=key,
         key_id=facts.key_id,
         team_id=facts.team_id,
         topic=facts.topic,
@@ -38,7 +40,11 @@ async def run_aioapns(order: AioapnsOrder) -> PeerResult:
         while time.perf_counter() < until:
             number = next(numbers)
             payload: dict[str, Any] = {
-                "aps": {"alert": f"Order {number:07d} is on its way", "sound": "hello.mp3", "content-available": 1},
+                "aps": {
+                    "alert": f"Order {number:07d} is on its way",
+                    "sound": "hello.mp3",
+                    "content-available": 1,
+                },
                 "do_sync": ["Product"],
                 "vibrate": "2000",
             }
@@ -56,3 +62,8 @@ async def run_aioapns(order: AioapnsOrder) -> PeerResult:
     apns.pool.close()
     return done
 
+
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
+    for each in orders(AioapnsOrder):
+        result(uvloop.run(_run(each, Path(each.facts.key_file).read_text())))

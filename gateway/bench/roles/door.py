@@ -1,7 +1,7 @@
 """The doors alone: HTTP in, durable append out, and nothing behind that.
 
-What runs is `gateway.doors` and the queue's writing side as a worker runs them: authentication, parsing, group
-commit, metrics. Whoever consumes the queue is another process.
+What runs is `gateway.doors` and the queue's writing side as a worker runs them: authentication, parsing,
+group commit, metrics. Whoever consumes the queue is another process.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from gateway.bench.roles import result
-from gateway.bench.wire import TOKEN
+from gateway.bench.wire import CALLER_KEY
 from gateway.doors import Services, open_doors
 from gateway.logs import structured
 from gateway.metrics import Metrics
@@ -46,7 +46,9 @@ async def _always_ready() -> Mapping[str, str]:
 
 async def _serve() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=DoorOrder)
-    settings = load(Path(order.settings), "development", {"API_TOKEN": TOKEN, "RHOPUSH_REDIS": order.redis})
+    settings = load(
+        Path(order.settings), "development", {"API_TOKEN": CALLER_KEY, "RHOPUSH_REDIS": order.redis}
+    )
     address = Address.parse(order.redis)
     async with AsyncExitStack() as stack:
         append, reading = Link(address, "append", reply_s=_REPLY_S), Link(address, "streams")
@@ -62,7 +64,7 @@ async def _serve() -> None:
         limits = Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
         services = Services(
             settings=settings,
-            api_token=Secret(TOKEN),
+            api_token=Secret(CALLER_KEY),
             owns_store=False,
             queue=Queue(append, limits),
             receipts=receipts,

@@ -8,7 +8,6 @@ No event loop: epoll behind a select, whose time-out has microseconds where epol
 sends and reads is as little as a client can do, so that the generator is not what is measured.
 """
 
-import random
 import re
 import select
 import socket
@@ -25,6 +24,8 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SILENT_S: Final = 60.0
 """Longer than any door waits; then the run is broken off."""
 _PROGRESS_S: Final = 0.25
+STRIDE: Final = 2_654_435_761
+"""A prime near 2^32 divided by the golden ratio: leaps that spread evenly over any number of users."""
 
 
 class LoadOrder(msgspec.Struct):
@@ -37,9 +38,9 @@ class LoadOrder(msgspec.Struct):
         users: how many users there are.
         connections: how many of them are open.
         rate: requests a second, open loop; 0: closed loop.
-        pick: "random": users uniformly at random; "each": one after the other.
-        first: the first user and number.
-        seed: of the random choice.
+        stride: how far a user is from the next one to be picked. 1: one after the other; the default leaps about
+            so that no two of a few hundred thousand requests are for one user unless all were picked.
+        first: number of the first request.
         keep_times: give each request's user and instant of sending too.
     """
 
@@ -49,9 +50,8 @@ class LoadOrder(msgspec.Struct):
     users: int
     connections: int = 64
     rate: float = 0.0
-    pick: str = "random"
+    stride: int = STRIDE
     first: int = 0
-    seed: int = 1
     keep_times: bool = False
 
 
@@ -119,7 +119,6 @@ class Load:
     def __init__(self, order: LoadOrder) -> None:
         self._order = order
         self._template = order.template.encode()
-        self._random = random.Random(order.seed)
         self._lines = [_Line(order.port) for _ in range(order.connections)]
         self._by_fd = {line.sock.fileno(): line for line in self._lines}
         self._free = deque(self._lines)
@@ -178,7 +177,7 @@ class Load:
             line = self._free.popleft()
             line.due = self._due.popleft()
             number = order.first + self._given
-            user = number % order.users if order.pick == "each" else int(self._random.random() * order.users)
+            user = number * order.stride % order.users
             self._given += 1
             if order.keep_times:
                 self._sent[user] = line.due

@@ -1,18 +1,11 @@
-"""The peers of delivery that are Python libraries: aioapns and pyfcm, used as their documentation says.
-
-Both are imported when they are first ordered, so that one may be absent.
-"""
-
-import logging
+"""What the peers of delivery that are Python libraries are told, and what they give back."""
 
 import msgspec
-import uvloop
 
-from gateway.bench.roles import orders, result
 from gateway.bench.roles.provider import ProviderFacts
 
 
-class AioapnsOrder(msgspec.Struct, tag="aioapns"):
+class AioapnsOrder(msgspec.Struct):
     """aioapns: so many connections and requests in flight, for so long."""
 
     facts: ProviderFacts
@@ -21,8 +14,8 @@ class AioapnsOrder(msgspec.Struct, tag="aioapns"):
     seconds: float
 
 
-class PyfcmOrder(msgspec.Struct, tag="pyfcm"):
-    """pyfcm: messages one by one over TLS (`batch` 1), or so many at once through its asynchronous call."""
+class PyfcmOrder(msgspec.Struct):
+    """pyfcm: messages one by one over TLS (`batch` 1), or so many at once by its asynchronous call."""
 
     facts: ProviderFacts
     batch: int
@@ -35,19 +28,3 @@ class PeerResult(msgspec.Struct):
     accepted: int
     seconds: float
     cpu_s: float
-
-
-def _measure(order: AioapnsOrder | PyfcmOrder) -> PeerResult:
-    if isinstance(order, AioapnsOrder):
-        from gateway.bench.roles.aioapns_peer import run_aioapns
-
-        return uvloop.run(run_aioapns(order))
-    from gateway.bench.roles.pyfcm_peer import run_pyfcm
-
-    return run_pyfcm(order)
-
-
-if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
-    for each in orders(AioapnsOrder | PyfcmOrder):
-        result(_measure(each))

@@ -9,6 +9,7 @@ from typing import Any
 from pyfcm import FCMNotification
 
 from gateway.bench.population import pin
+from gateway.bench.roles import orders, result
 from gateway.bench.roles.peer import PeerResult, PyfcmOrder
 
 
@@ -27,15 +28,15 @@ def _client(order: PyfcmOrder) -> Any:
 
 
 def _message(number: int) -> dict[str, Any]:
+    text = f"Order {number:07d} is on its way"
     return {
         "fcm_token": pin(number),
-        "notification_body": f"Order {number:07d} is on its way",
-        "data_payload": {"alert": f"Order {number:07d} is on its way", "do_sync": "Product", "vibrate": "2000"},
+        "notification_body": text,
+        "data_payload": {"alert": text, "do_sync": "Product", "vibrate": "2000"},
     }
 
 
-def run_pyfcm(order: PyfcmOrder) -> PeerResult:
-    """Send for so long as the order says."""
+def _run(order: PyfcmOrder) -> PeerResult:
     client = _client(order)
     if order.batch == 1:
         client.notify(**_message(0))  # connected before the clock starts
@@ -50,3 +51,7 @@ def run_pyfcm(order: PyfcmOrder) -> PeerResult:
         accepted += order.batch
     return PeerResult(accepted, time.perf_counter() - begun, time.process_time() - cpu)
 
+
+if __name__ == "__main__":
+    for each in orders(PyfcmOrder):
+        result(_run(each))

@@ -7,7 +7,6 @@ before the clock starts, since making them is the fan-out's part.
 
 import asyncio
 import gc
-import random
 import time
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 import uvloop
 
+from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.send import Message, Send, Unit
@@ -71,7 +71,6 @@ class Feeder:
         self._route = route
         self._done = asyncio.Event()
         self._settled = 0
-        self._chance = random.Random(7)
         now_ms = int(time.time() * 1000)
         self._pings = [self._ping(number, now_ms) for number in range(order.payloads)]
         self._messages = [self._message(ping) for ping in self._pings]
@@ -91,7 +90,7 @@ class Feeder:
 
     def _ping(self, number: int, now_ms: int) -> Ping:
         return Ping(
-            id=f"{self._chance.getrandbits(112):028x}{number % UNIT_SENDS:04x}",
+            id=f"{number // UNIT_SENDS:028x}{number % UNIT_SENDS:04x}",
             accepted_ms=now_ms,
             sources=("Product",),
             message=f"Order {number:07d} is on its way",
@@ -112,12 +111,12 @@ class Feeder:
         pings = [self._pings[place] for place in places]
         lease = Lease(keys.PINGS, f"{first}-0", b"", size, 0, again=False)
         unit = Unit(lease, f"{first:028x}", pings, self._unit_settled)
-        sends = [self._send(unit, self._messages[place]) for place in places]
+        sends = [self._send(unit, first + place) for place in range(size)]
         unit.planned()
         return sends
 
-    def _send(self, unit: Unit, message: Message) -> Send:
-        pin = f"{self._chance.getrandbits(256):064x}"
+    def _send(self, unit: Unit, number: int) -> Send:
+        pin, message = population.pin(number), self._messages[number % len(self._messages)]
         device = Device(pin[:32], "Apple", "apple", pin)
         unit.begin_ping({})
         place = unit.add_place(device.client_id, APNS)

@@ -1,4 +1,4 @@
-"""The scenarios. Each module has `run(bench) -> Result`, and says in its docstring what is on and what is not."""
+"""The scenarios. Each module has `run(bench) -> Result`; its docstring says what is on and what is not."""
 
 import importlib
 from typing import Final

@@ -1,11 +1,11 @@
 """The whole way of small pings: from the POST to the last recorded verdict.
 
-On: everything, as `rhopush serve` is shipped: doors with authentication, the durable queue (append-only file),
-registry, fan-out, delivery over TLS, receipts, metrics, logs. Each ping is the one of RhoConnect's Ruby example
-for a user picked at random among 10,000, each with one Apple device, over 64 keep-alive connections, one
-request at a time on each. Every user was pinged once before: connections are open and the registry's cache is
-warm. Load generator, Redis and the provider, which accepts everything unread, are processes beside it on the
-same cores.
+On: everything, as `rhopush serve` is shipped: doors with authentication, the durable queue (append-only
+file), registry, fan-out, delivery over TLS, receipts, metrics, logs. Each ping is the one of RhoConnect's
+Ruby example for a user picked at random among 10,000, each with one Apple device, over 64 keep-alive
+connections, one request at a time on each. Every user was pinged once before: connections are open and the
+registry's cache is warm. Load generator, Redis and the provider, which accepts everything unread, are
+processes beside it on the same cores.
 """
 
 from typing import Final

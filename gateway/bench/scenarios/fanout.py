@@ -1,9 +1,9 @@
 """One ping to many users: from the POST to the last recorded verdict.
 
-On: everything, as `rhopush serve` is shipped. One request names 100,000 users (a million with --full), each with
-one Apple device of its own; all of them are read from the registry for the first time: the cache is cold. The
-broadcast is cut into durable pieces on its way. The peer, h2load, sends as many distinct requests over one
-connection to the same simulator, knowing nothing of users, durability or verdicts.
+On: everything, as `rhopush serve` is shipped. One request names 100,000 users (a million with --full), each
+with one Apple device of its own; all of them are read from the registry for the first time: the cache is
+cold. The broadcast is cut into durable pieces on its way. The peer, h2load, sends as many distinct requests
+over one connection to the same simulator, knowing nothing of users, durability or verdicts.
 """
 
 from typing import Final

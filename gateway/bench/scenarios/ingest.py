@@ -1,10 +1,10 @@
 """The door alone: from the POST to the answer, which is given once Redis has the ping.
 
-On, in the measured process: the doors as a worker opens them (HTTP, authentication, parsing, validation, metrics)
-and the group commit into the durable queue (append-only file). Off there: everything behind the queue. A whole
-gateway beside it, in processes of its own that are told apart, consumes the pings to their last verdict. Over 64
-keep-alive connections, one request at a time on each. The peer is an aiohttp handler that does nothing under
-the same requests.
+On, in the measured process: the doors as a worker opens them (HTTP, authentication, parsing, validation,
+metrics) and the group commit into the durable queue (append-only file). Off there: everything behind the
+queue. A whole gateway beside it, in processes of its own that are told apart, consumes the pings to their
+last verdict. Over 64 keep-alive connections, one request at a time on each. The peer is an aiohttp handler
+that does nothing under the same requests.
 """
 
 from typing import Final
@@ -13,9 +13,9 @@ from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.door import DoorOrder
+from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios.endtoend import answers
 from gateway.bench.stand import Stand, Window
-from gateway.bench.roles.load import LoadResult
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
