@@ -1,0 +1,58 @@
+import re
+
+import msgspec
+
+from gateway.bench.report.document import Report, new_report
+from gateway.bench.report.page import page
+from gateway.bench.report.table import amount, table
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+
+RESULT = Result(
+    scenario="push",
+    proves="Delivery <alone>",
+    figures=(Figure("pushes", 123_456.7, "pushes/s"),),
+    ratios=(Ratio("to h2load's", 0.7, 0.8), Ratio("to aioapns'", 41.0, 40.0)),
+    notes=("the simulator is the limit",),
+    plots=(Plot("CPU", "bars", "µs", (Line("a", (("x", 1.0),)), Line("b", (("x", 2.0),)))),),
+)
+
+
+def report() -> Report:
+    made = new_report(["push", "--json", "a file"])
+    made.results.append(RESULT)
+    return made
+
+
+def test_the_page_stands_alone_and_says_everything() -> None:
+    text = page(report())
+    assert re.findall(r'(?:src|href)="', text) == []
+    assert "Delivery &lt;alone&gt;" in text
+    assert "rhopush bench push --json &#x27;a file&#x27;" in text
+    for words in ("123,457", "≥ 0.8: missed by 13%", "≥ 40: reached", "Note: the simulator is the limit."):
+        assert words in text
+    assert text.count("<svg") == 3  # the plot, and a key for each of its two lines
+
+
+def test_the_report_is_json_that_comes_back() -> None:
+    made = report()
+    assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
+    assert made.machine.cores >= 1
+    assert "uvloop" in made.versions
+
+
+def test_the_table_has_every_figure_and_every_verdict() -> None:
+    lines = table(RESULT).splitlines()
+    assert lines[0] == "push"
+    assert lines[1].split() == ["pushes", "123,457", "pushes/s"]
+    assert lines[2].endswith("≥ 0.8: missed by 13%")
+    assert lines[-1] == "  note: the simulator is the limit"
+
+
+def test_amounts_keep_three_digits() -> None:
+    assert [amount(value) for value in (3.14159, 0.0123, 99.96, 123_456.7, 7.0)] == [
+        "3.14",
+        "0.0123",
+        "100",
+        "123,457",
+        "7",
+    ]

@@ -1,0 +1,91 @@
+"""The generator against a server that the test holds in its hands."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from gateway.bench.roles.load import Load, LoadOrder
+from gateway.bench.wire import PATH, ping_template
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.bodies: list[bytes] = []
+        self.statuses: list[int] = []
+        self.held: threading.Event | None = None
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        assert self.path == PATH
+        if self.server.held is not None:
+            self.server.held.wait(10)
+        self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(self.server.statuses.pop() if self.server.statuses else 200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"12345")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def order(server: Server, requests: int, **more: object) -> LoadOrder:
+    port = server.server_address[1]
+    return LoadOrder(port, ping_template(), requests, 50, 4, **more)
+
+
+def test_each_request_is_answered_once_and_counted_by_status() -> None:
+    with serving() as server:
+        server.statuses = [503, 503]
+        done = Load(order(server, 100, stride=1)).run()
+    assert (done.statuses, done.answered) == ({"200": 98, "503": 2}, 98)
+    assert len(done.latencies_us) == 100
+    users = sorted(body.partition(b'"user_id":["u')[2][:7] for body in server.bodies)
+    assert users == sorted(b"%07d" % (number % 50) for number in range(100))
+
+
+def test_the_default_leaps_pick_every_user_once_before_any_twice() -> None:
+    with serving() as server:
+        Load(order(server, 50)).run()
+    assert len({body.partition(b'"user_id":["u')[2][:7] for body in server.bodies}) == 50
+
+
+def test_in_an_open_loop_a_wait_for_a_free_connection_counts() -> None:
+    """A server that stands still for a while must show in all requests that were due meanwhile."""
+    with serving() as server:
+        server.held = threading.Event()
+        timer = threading.Timer(0.3, server.held.set)
+        timer.start()
+        done = Load(order(server, 100, rate=1000.0)).run()
+        timer.join()
+    waited = [latency for latency in done.latencies_us if latency > 150_000]
+    assert len(waited) >= 90  # a closed loop would have seen it four times: once a connection
+
+
+def test_instants_of_sending_are_told_by_user() -> None:
+    with serving() as server:
+        done = Load(order(server, 10, rate=200.0, keep_times=True, stride=1)).run()
+    instants = [done.sent[user] for user in range(10)]
+    assert instants == sorted(instants)
+    assert instants[-1] - instants[0] > 0.044  # nine steps of 5 ms, however long the answers took

@@ -1,0 +1,25 @@
+import json
+
+from gateway.bench.wire import CALLER_KEY, USER, broadcast, ping_template
+from protocols.ping.parse import from_json
+
+
+def parts(request: bytes) -> tuple[dict[str, str], bytes]:
+    head, _, body = request.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")[1:]
+    return dict(line.split(": ", 1) for line in lines), body
+
+
+def test_every_request_of_the_template_is_whole_and_has_a_user_of_its_own() -> None:
+    headers, body = parts((ping_template() % (42, 9_999_999)).encode())
+    assert headers["Content-Length"] == str(len(body))
+    submission = from_json(body)
+    assert submission.ping.users == (USER % 42,)
+    assert submission.ping.message == "Order 9999999 is on its way"
+    assert (submission.api_token, submission.unknown) == (CALLER_KEY, ())
+
+
+def test_a_broadcast_names_every_user_once() -> None:
+    headers, body = parts(broadcast(1000))
+    assert headers["Content-Length"] == str(len(body))
+    assert json.loads(body)["user_id"] == [USER % number for number in range(1000)]
