@@ -291,7 +291,9 @@ class Link:
         failures = 0
         while True:
             try:
-                wire = await asyncio.wait_for(self._connect(), _CONNECT_S)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that meets the end of its work.
+                async with asyncio.timeout(_CONNECT_S):
+                    wire = await self._connect()
             except (OSError, StoreDown, TimeoutError) as error:
                 self.error = str(error) or type(error).__name__
                 if failures in (0, 10, 100):
@@ -308,7 +310,8 @@ class Link:
             before = wire.answered
             waited = wire.waiting > 0
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._down.wait(), self._reply_s)
+                async with asyncio.timeout(self._reply_s):
+                    await self._down.wait()
             if self._wire is wire and waited and wire.waiting and wire.answered == before:
                 _log.warning("redis_silent", link=self._name, seconds=self._reply_s)
                 wire.abort()
