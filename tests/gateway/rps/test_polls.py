@@ -1,0 +1,155 @@
+"""Who waits, who is asking, and who is answered when: decided without a loop or a store."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from gateway.errors import StoreDown
+from gateway.rps.polls import Polls
+from gateway.store.link import LinkLost
+from gateway.store.rps import RpsStore
+
+
+class Store:
+    """Keeps each question; the test answers it."""
+
+    def __init__(self) -> None:
+        self.questions: list[tuple[bytes, int, Callable[[Any], None]]] = []
+
+    def poll(self, instance: bytes, last: int, done: Callable[[Any], None]) -> None:
+        self.questions.append((instance, last, done))
+
+    def tell(self, reply: Any, which: int = -1) -> None:
+        self.questions[which][2](reply)
+
+
+class Device:
+    """A connection that notes its answers."""
+
+    def __init__(self) -> None:
+        self.instance = b""
+        self.last = self.turn = self.since = 0
+        self.asking = False
+        self.answers: list[tuple[int, bytes]] = []
+
+    def answer(self, status: int, body: bytes = b"") -> None:
+        self.answers.append((status, body))
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def polls(store: Store) -> Polls:
+    return Polls(cast(RpsStore, store), 90)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answers", "waiting"),
+    [
+        (0, [(404, b"")], 0),
+        (b"message", [(200, b"message")], 0),
+        (b"", [], 1),
+        (StoreDown("refused"), [(503, b"")], 0),
+        (LinkLost("gone", sent=True), [], 1),
+    ],
+)
+def test_what_the_store_tells(
+    store: Store, polls: Polls, reply: Any, answers: list[tuple[int, bytes]], waiting: int
+) -> None:
+    device = Device()
+    polls.begin(device, "i", 7, 0)
+    assert store.questions[0][:2] == (b"i", 7)
+    store.tell(reply)
+    assert (device.answers, len(polls)) == (answers, waiting)
+
+
+def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: Polls) -> None:
+    device = Device()
+    polls.begin(device, "i", 0, 0)
+    polls.message(b"i", b"old news")
+    polls.taken(b"i")
+    polls.gone(b"i")
+    assert device.answers == []
+    store.tell(b"")
+    polls.message(b"i", b"news")
+    assert device.answers == [(200, b"news")]
+    polls.message(b"i", b"more")
+    assert len(device.answers) == 1
+
+
+@pytest.mark.parametrize(("word", "status"), [("taken", 204), ("gone", 410)])
+def test_what_the_channel_says_to_one_that_waits(store: Store, polls: Polls, word: str, status: int) -> None:
+    device = Device()
+    polls.begin(device, "i", 0, 0)
+    store.tell(b"")
+    getattr(polls, word)(b"i")
+    assert device.answers == [(status, b"")]
+
+
+def test_a_late_reply_to_an_older_question_counts_for_nothing(store: Store, polls: Polls) -> None:
+    first, second = Device(), Device()
+    polls.begin(first, "i", 0, 0)
+    polls.begin(second, "i", 5, 1)
+    assert first.answers == [(204, b"")]
+    store.tell(b"late", which=0)
+    assert (first.answers, second.answers) == ([(204, b"")], [])
+    store.tell(b"now", which=1)
+    assert second.answers == [(200, b"now")]
+
+
+def test_a_lost_channel_makes_all_ask_again(store: Store, polls: Polls) -> None:
+    devices = [Device() for _ in range(3)]
+    for number, device in enumerate(devices):
+        polls.begin(device, f"i{number}", number, 0)
+        store.tell(b"")
+    polls.look_again()
+    assert [(instance, last) for instance, last, _ in store.questions[3:]] == [
+        (b"i0", 0),
+        (b"i1", 1),
+        (b"i2", 2),
+    ]
+    assert polls.asking == 3
+    store.tell(b"found", which=4)
+    assert devices[1].answers == [(200, b"found")]
+
+
+def test_a_device_that_is_gone_is_not_the_one_that_came_after_it(store: Store, polls: Polls) -> None:
+    first, second = Device(), Device()
+    polls.begin(first, "i", 0, 0)
+    polls.begin(second, "i", 0, 0)
+    polls.end(first)
+    assert len(polls) == 1
+    polls.end(second)
+    assert len(polls) == 0
+
+
+def test_the_end_of_the_wait_exactly(store: Store, polls: Polls) -> None:
+    device = Device()
+    polls.begin(device, "i", 0, 10)
+    store.tell(b"")
+    polls.tick(99)
+    assert device.answers == []
+    polls.tick(100)
+    assert device.answers == [(204, b"")]
+
+
+def test_for_ever_is_for_ever(store: Store) -> None:
+    polls = Polls(cast(RpsStore, store), 0)
+    polls.begin(Device(), "i", 0, 0)
+    polls.tick(10**9)
+    assert len(polls) == 1
+
+
+def test_those_that_came_together_do_not_go_together(store: Store, polls: Polls) -> None:
+    for number in range(8_000):
+        polls.begin(Device(), str(number), 0, 0)
+    left = []
+    for tick in range(90, 98):
+        polls.tick(tick)
+        left.append(len(polls))
+    assert left[:2] == [6_000, 4_500], "a quarter a second"
+    assert left[-1] == 0, "all within 8 seconds: before a Windows device gives up"

@@ -1,0 +1,192 @@
+"""The push service's scripts and batches, on the keys of rhoconnect-push."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import StoreDown
+from gateway.store.address import Address
+from gateway.store.rps import APPS_MAX, BATCH, Keeping, Posting, RpsStore
+from tests.support.redis import RedisServer
+
+NOW_S = 1_795_600_000
+FIRST = NOW_S - 1_577_836_800
+
+
+class Channel:
+    """Notes what the channel says."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+
+    def message(self, instance: bytes, message: bytes) -> None:
+        self.heard.append(("message", instance + b" " + message))
+
+    def taken(self, instance: bytes) -> None:
+        self.heard.append(("taken", instance))
+
+    def gone(self, instance: bytes) -> None:
+        self.heard.append(("gone", instance))
+
+    def look_again(self) -> None:
+        self.heard.append(("look again", b""))
+
+
+async def opened(address: str, **keeping: Any) -> RpsStore:
+    store = RpsStore(Address.parse(address), Keeping(**keeping), clock=lambda: NOW_S)
+    await store.open()
+    return store
+
+
+@pytest.fixture
+async def store(redis_address: str) -> AsyncIterator[RpsStore]:
+    made = await opened(redis_address)
+    yield made
+    await made.close()
+
+
+async def post(store: RpsStore, *postings: Posting) -> list[Any]:
+    futures = [asyncio.get_running_loop().create_future() for _ in postings]
+    for posting, future in zip(postings, futures, strict=True):
+        store.post(posting, future.set_result)
+    return list(await asyncio.gather(*futures))
+
+
+async def poll(store: RpsStore, *polls: tuple[bytes, int]) -> list[Any]:
+    futures = [asyncio.get_running_loop().create_future() for _ in polls]
+    for (instance, last), future in zip(polls, futures, strict=True):
+        store.poll(instance, last, future.set_result)
+    return list(await asyncio.gather(*futures))
+
+
+async def calls(redis: Redis) -> int:
+    stats = await redis.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+async def test_a_turn_of_the_loop_is_one_call_up_to_the_batch(store: RpsStore, redis_client: Redis) -> None:
+    await store.register("i", "app", "t")
+    await post(store, Posting("t", b"{}"))  # the scripts are known from here on
+    await redis_client.config_resetstat()
+    ids = await post(store, *[Posting("t", b"{}")] * (BATCH + 1))
+    assert ids == [FIRST + 2 + number for number in range(BATCH + 1)]
+    assert await calls(redis_client) == 2
+
+
+async def test_each_entry_of_a_batch_has_its_own_end(store: RpsStore) -> None:
+    await store.register("i", "app", "t")
+    assert await post(store, Posting("t", b"{}"), Posting("none", b"{}"), Posting("t", b"{}")) == [
+        FIRST + 1,
+        0,
+        FIRST + 2,
+    ]
+    found = await poll(store, (b"i", 0), (b"nobody", 0), (b"i", FIRST + 1), (b"i", FIRST + 2))
+    assert [json.loads(reply)["id"] if reply else reply for reply in found] == [FIRST + 1, 0, FIRST + 2, b""]
+
+
+async def test_the_channel_tells_of_first_messages_alone(store: RpsStore, redis_address: str) -> None:
+    channel, other = Channel(), await opened(redis_address)
+    other.listen(channel)
+    await store.register("i", "app", "t")
+    await post(store, Posting("t", b'{"a":1}'), Posting("t", b'{"a":2}'))
+    await poll(store, (b"i", FIRST + 2))
+    assert await store.unregister("i", "app")
+    async with asyncio.timeout(5):
+        while not channel.heard or channel.heard[-1][0] != "gone":
+            await asyncio.sleep(0.01)
+    first = b'i {"id":%d,"token":"t","data":{"a":1}}' % (FIRST + 1)
+    assert channel.heard == [("message", first), ("taken", b"i"), ("gone", b"i")]
+    await other.close()
+
+
+async def test_its_own_polls_are_no_news_to_a_process(store: RpsStore) -> None:
+    channel = Channel()
+    store.listen(channel)
+    await store.register("i", "app", "t")
+    await poll(store, (b"i", 0))
+    await post(store, Posting("t", b"{}"))
+    async with asyncio.timeout(5):
+        while not channel.heard:
+            await asyncio.sleep(0.01)
+    assert [word for word, _ in channel.heard] == ["message"]
+
+
+async def test_a_named_message_is_queued_once_while_it_is_there(store: RpsStore) -> None:
+    await store.register("i", "app", "t")
+    first, again, other = await post(
+        store, Posting("t", b"{}", name="p1"), Posting("t", b"{}", name="p1"), Posting("t", b"{}", name="p2")
+    )
+    assert (again, other) == (first, first + 1)
+    await poll(store, (b"i", first))
+    assert await post(store, Posting("t", b"{}", name="p1")) == [other + 1]
+
+
+async def test_an_app_with_a_difficult_name_is_found(store: RpsStore, redis_client: Redis) -> None:
+    name = 'a"b\\c:dé'
+    assert await store.register("i", name, "t") == "t"
+    assert await store.token_of("i", name) == "t"
+    await post(store, Posting("t", b"{}", collapse="5"))
+    assert await redis_client.zrange("col:i", 0, -1) == [f"5:{name}".encode()]
+    assert await store.unregister("i", name)
+    assert await redis_client.keys("*") == []
+
+
+async def test_registrations_have_their_limit(store: RpsStore) -> None:
+    for number in range(APPS_MAX):
+        assert await store.register("i", f"app{number}", f"t{number}") == f"t{number}"
+    assert await store.register("i", "one more", "t") is None
+    assert await store.register("i", "app0", "other") == "t0"
+
+
+async def test_garbage_beside_a_registration_does_not_hurt(store: RpsStore, redis_client: Redis) -> None:
+    await redis_client.sadd("reg:i", "no json", '{"token":"t","appname":"app"}', "[]")
+    await redis_client.set("tok:t", "i")
+    assert await store.token_of("i", "app") == "t"
+    assert (await post(store, Posting("t", b"{}", collapse="1")))[0] == FIRST
+    assert await store.forget("i")
+
+
+@pytest.mark.parametrize(("queue_max", "left"), [(2, [1, 2]), (3, [0, 1, 2])])
+async def test_a_queue_has_its_limit(
+    redis_client: Redis, redis_address: str, queue_max: int, left: list[int]
+) -> None:
+    store = await opened(redis_address, queue_max=queue_max)
+    await store.register("i", "app", "t")
+    await post(store, *(Posting("t", b'{"n":%d}' % number) for number in range(3)))
+    found = await redis_client.zrange("que:i", 0, -1)
+    assert [json.loads(text)["data"]["n"] for text in found] == left
+    await store.close()
+
+
+async def test_nothing_is_prolonged_that_is_fresh(redis_client: Redis, redis_address: str) -> None:
+    store = await opened(redis_address, life_s=3_000)
+    await store.register("i", "app", "t")
+    for ttl, prolonged in ((2_950, False), (2_850, True)):
+        await redis_client.expire("reg:i", ttl)
+        await poll(store, (b"i", 0))
+        assert (await redis_client.ttl("reg:i") > 2_960) is prolonged
+    await store.close()
+
+
+async def test_the_secret_is_made_once(store: RpsStore, redis_address: str) -> None:
+    other = await opened(redis_address)
+    secrets = await asyncio.gather(store.secret(), other.secret())
+    assert secrets[0] == secrets[1]
+    assert len(secrets[0]) == 32
+    await other.close()
+
+
+async def test_without_redis_everybody_is_told() -> None:
+    with RedisServer("valkey") as server:
+        store = await opened(server.address)
+        server.kill()
+        replies = await post(store, Posting("t", b"{}"), Posting("t", b"{}"))
+        replies += await poll(store, (b"i", 0))
+        assert all(isinstance(reply, StoreDown) for reply in replies)
+        with pytest.raises(StoreDown):
+            await store.register("i", "app", "t")
+        await store.close()
