@@ -16,11 +16,14 @@ from gateway.simulators.fcm import FcmSimulator
 from gateway.simulators.host import Hosting
 from gateway.simulators.keys import ServiceAccountKey, TeamKey
 from gateway.simulators.recording import Recording
+from gateway.simulators.rps_device import ANDROID, WINDOWS, LegacyDevice
 from protocols.apns.simulator import ApnsOptions
 from protocols.fcm.simulator import FcmOptions
 from protocols.simulation.record import Record
 
 __all__ = [
+    "ANDROID",
+    "WINDOWS",
     "ApnsOptions",
     "ApnsSimulator",
     "Authority",
@@ -28,6 +31,7 @@ __all__ = [
     "FcmOptions",
     "FcmSimulator",
     "Hosting",
+    "LegacyDevice",
     "Record",
     "Recording",
     "ServiceAccountKey",

@@ -1,0 +1,156 @@
+"""Simulated legacy devices send what the real ones do, and make of each answer what they make."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.simulators import ANDROID, WINDOWS, LegacyDevice
+from gateway.simulators.rps_device import Flavour, RegistrationRefused
+
+INSTANCE, COOKIE, TOKEN = "in-st:1", "co-ok:2", "to-ken:3"
+FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])
+
+
+class Service:
+    """Answers as it is told; keeps each request's line, cookies and what else says who it is."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[tuple[str, list[str], str, str]] = []
+        self.answers: dict[str, list[tuple[int, Any]]] = {}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        line = f"{request.method} {request.path_qs}"
+        headers = request.headers
+        cookies = headers.getall("Cookie", [])
+        self.requests.append((line, cookies, headers.get("Authorization", ""), headers.get("Connection", "")))
+        kind = request.path.split("/")[1]
+        told = self.answers.get(kind)
+        status, body = told.pop(0) if told else self._good(request.method, kind)
+        extra = {"Set-Cookie": f"instance={COOKIE}; x"} if status == 204 and kind == "instanceId" else {}
+        return web.Response(status=status, body=body and json.dumps(body), headers=extra)
+
+    def _good(self, method: str, kind: str) -> tuple[int, Any]:
+        if kind == "instanceId":
+            return (200, {"instance": INSTANCE}) if method == "POST" else (204, None)
+        if kind == "registrations":
+            return {"PUT": (201, {"token": TOKEN}), "GET": (200, {"token": TOKEN})}.get(method, (204, None))
+        return 204, None
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    made = Service()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", made.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+def device(service: Service, flavour: Flavour) -> LegacyDevice:
+    return LegacyDevice(service.url, "u", "p", "s=1", flavour=flavour, haste=1000.0)
+
+
+@FLAVOURS
+async def test_the_calls_of_a_registration(service: Service, flavour: Flavour) -> None:
+    async with device(service, flavour) as phone:
+        assert await phone.register("app") == TOKEN
+        assert await phone.check("app")
+        await phone.unregister("app")
+        await phone.poll()
+    both = [f"instance={COOKIE},s=1"] if flavour is WINDOWS else [f"instance={COOKIE}", "s=1"]
+    basic, keep = "Basic dTpw", "keep-alive"
+    registration = f"/registrations/{INSTANCE}/u/app"
+    assert service.requests == [
+        ("POST /instanceId", ["s=1"], basic, keep),
+        (f"GET /instanceId/{INSTANCE}", ["s=1"], basic, keep),
+        (f"PUT {registration}", both, basic, keep),
+        (f"GET {registration}", both, basic, keep),
+        (f"DELETE {registration}", both, basic, keep),
+        (f"GET /nextMessage/{INSTANCE}", [f"instance={COOKIE}"], "", keep if flavour is ANDROID else "close"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "word"),
+    [
+        ("instanceId", (401, None), "UNAUTHORIZED"),
+        ("instanceId", (503, None), "SERVICE_NOT_AVAILABLE"),
+        ("registrations", (200, {"token": TOKEN}), "SERVICE_NOT_AVAILABLE"),
+        ("registrations", (404, None), "APP_NOT_REGISTERED"),
+    ],
+)
+async def test_what_an_app_hears_of_a_refusal(
+    service: Service, kind: str, answer: tuple[int, Any], word: str
+) -> None:
+    service.answers[kind] = [answer]
+    async with device(service, ANDROID) as phone:
+        with pytest.raises(RegistrationRefused, match=word):
+            await phone.register("app")
+
+
+@FLAVOURS
+async def test_a_message_is_acknowledged_after_the_app_has_it(service: Service, flavour: Flavour) -> None:
+    message = {"id": 7, "token": TOKEN, "data": {"alert": "hello"}}
+    service.answers["nextMessage"] = [(200, message), (200, {**message, "token": "strange"}), (204, None)]
+    seen: list[int] = []
+    async with device(service, flavour) as phone:
+        await phone.register("app")
+        phone.tokens["app"] = TOKEN
+        for _ in range(3):
+            seen.append(await phone.poll())
+    polls = [line for line, *_ in service.requests if "nextMessage" in line]
+    assert polls == [
+        f"GET /nextMessage/{INSTANCE}{query}" for query in ("", "?lastMessage=7", "?lastMessage=7")
+    ]
+    assert [found.data for found in phone.received] == [{"alert": "hello"}]
+    assert seen == [200, 200, 204]
+
+
+async def test_a_windows_device_cannot_hold_a_long_id(service: Service) -> None:
+    service.answers["nextMessage"] = [(200, {"id": 2**31, "token": TOKEN, "data": {}})]
+    async with device(service, WINDOWS) as phone:
+        await phone.register("app")
+        await phone.poll()
+    assert (phone.received, phone.last) == ([], -1)
+
+
+@pytest.mark.parametrize(
+    ("flavour", "status", "forgotten"),
+    [
+        (ANDROID, 401, (INSTANCE, "", {})),
+        (ANDROID, 404, ("", "", {})),
+        (ANDROID, 410, (INSTANCE, COOKIE, {"app": TOKEN})),
+        (WINDOWS, 401, (INSTANCE, COOKIE, {"app": TOKEN})),
+        (WINDOWS, 404, (INSTANCE, COOKIE, {"app": TOKEN})),
+    ],
+)
+async def test_what_a_device_forgets(
+    service: Service, flavour: Flavour, status: int, forgotten: tuple[str, str, dict[str, str]]
+) -> None:
+    service.answers["nextMessage"] = [(status, None)]
+    async with device(service, flavour) as phone:
+        await phone.register("app")
+        await phone.poll()
+    assert (phone.instance, phone.cookie, phone.tokens) == forgotten
+
+
+@FLAVOURS
+async def test_it_polls_on_after_failures(service: Service, flavour: Flavour) -> None:
+    message = {"id": 7, "token": TOKEN, "data": {}}
+    service.answers["nextMessage"] = [(503, None), (500, None), (200, message)]
+    async with device(service, flavour) as phone:
+        await phone.register("app")
+        polling = asyncio.create_task(phone.run())
+        assert [found.message_id for found in await phone.wait(1)] == [7]
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+    assert phone.statuses[:3] == [503, 500, 200]
