@@ -101,12 +101,10 @@ async def test_what_an_app_hears_of_a_refusal(
 async def test_a_message_is_acknowledged_after_the_app_has_it(service: Service, flavour: Flavour) -> None:
     message = {"id": 7, "token": TOKEN, "data": {"alert": "hello"}}
     service.answers["nextMessage"] = [(200, message), (200, {**message, "token": "strange"}), (204, None)]
-    seen: list[int] = []
     async with device(service, flavour) as phone:
         await phone.register("app")
         phone.tokens["app"] = TOKEN
-        for _ in range(3):
-            seen.append(await phone.poll())
+        seen = [await phone.poll() for _ in range(3)]
     polls = [line for line, *_ in service.requests if "nextMessage" in line]
     assert polls == [
         f"GET /nextMessage/{INSTANCE}{query}" for query in ("", "?lastMessage=7", "?lastMessage=7")
