@@ -22,7 +22,7 @@ from gateway.delivery.send import Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from gateway.transport.feed import Endpoint
-from gateway.transport.pool import Pool
+from gateway.transport.pool import Pool, Tuning
 from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
@@ -31,6 +31,9 @@ _log = structlog.get_logger("lane")
 
 HALT_S: Final = 30.0
 """How long the breaker stays open before one send may try whether the credential works again."""
+RECONNECT_S: Final = 10.0
+"""At most so long between two tries to reach a provider that is down: seldom enough for Apple, which takes rapid
+reconnecting for an attack (providers A1), and soon enough for those who wait."""
 KEEP_S: Final = 3.0
 KEEP_MIN: Final = 200
 """What a lane may keep waiting in memory: some seconds of what it sends, and a few in any case."""
@@ -116,7 +119,11 @@ class Lane(Outlet):
         self._flow = Flow()
         self._taken = 0
         self._pool = Pool(
-            endpoint, self, connections_max=policy.connections_max, deadline_s=policy.deadline_s
+            endpoint,
+            self,
+            connections_max=policy.connections_max,
+            deadline_s=policy.deadline_s,
+            tuning=Tuning(backoff_most_s=RECONNECT_S),
         )
 
     # -- towards the fan-out

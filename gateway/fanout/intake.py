@@ -26,12 +26,13 @@ _log = structlog.get_logger("intake")
 SMALL_SENDS: Final = 12_000
 BULK_SENDS: Final = 4_000
 """Sends in hand of each priority; with what a lane holds, some 20 MB."""
-READ_ENTRIES: Final = 16
+READ_ENTRIES: Final = 64
+"""Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
 READ_PIECES: Final = 2
 BLOCK_MS: Final = 1_000
 DUE_S: Final = 0.2
-DUE_PIECES: Final = 200
-"""Pieces called in one step: a thousand a second and worker, each of up to 500 sends."""
+DUE_PIECES: Final = 2_000
+"""Pieces on the retries stream beyond which no more are called: workers take some ten thousand a second."""
 _AGAIN_S: Final = 0.5
 _DEFECT_S: Final = 1.0
 

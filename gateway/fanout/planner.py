@@ -21,7 +21,7 @@ from gateway.fanout.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.registry import NOBODY, UNKNOWN_USER, Registration, Registry, with_left_out
-from gateway.store.streams import Lease, Progress, Settlement, Streams, decode_entry, decode_piece
+from gateway.store.streams import Lease, Piece, Progress, Settlement, Streams, decode_entry, decode_piece
 from protocols.devices import Chosen, Device, platform_of, select
 from protocols.errors import InputError, NothingToSend
 
@@ -96,40 +96,52 @@ class Planner:
             again.
         """
         fresh: list[Unit] = []
+        pieces: list[tuple[Unit, Piece]] = []
         undone: list[Lease] = []
         new = [lease for lease in leases if not self._ledger.holds(lease)]
         for lease in new:
             self._ledger.hold_lease(lease)
         for lease in new:
             try:
-                unit = await self._take(lease)
+                unit, piece = self._open(lease)
+                if lease.again and await self._resumed(unit):
+                    continue
             except StoreDown:
                 undone.append(lease)
             except (msgspec.DecodeError, ValueError) as error:
                 await self._unreadable(lease, error)
             else:
-                fresh += [] if unit is None else [unit]
-        if fresh:
-            try:
-                await self._deliver_fresh(fresh)
-            except StoreDown:
-                undone += [unit.lease for unit in fresh]
+                if piece is None:
+                    fresh.append(unit)
+                else:
+                    pieces.append((unit, piece))
+        undone += await self._deliver_fresh(fresh)
+        undone += await self._deliver_pieces(pieces)
         for lease in undone:
             self._ledger.let_go(lease)
         return undone
 
-    async def _take(self, lease: Lease) -> Unit | None:
-        """Deliver what needs a look-up of its own; None then. Pings that are seen for the first time wait for
-        theirs."""
-        if lease.stream != keys.PINGS:
-            await self._deliver_piece(lease)
-            return None
-        unit = self._unit(lease)
-        progress = await self._streams.progress(lease) if lease.again else None
-        if progress is None:
-            return unit
-        await self._resume(unit, progress)
-        return None
+    def _open(self, lease: Lease) -> tuple[Unit, Piece | None]:
+        """The unit that an entry holds, and its piece, if it is one.
+
+        Raises:
+            DecodeError, ValueError: it cannot be read.
+        """
+        if lease.stream == keys.PINGS:
+            return self._unit(lease), None
+        piece = decode_piece(lease.payload)
+        unit = Unit(
+            lease,
+            piece.ping.id[:28],
+            (piece.ping,),
+            self._ledger.settled,
+            first_place=int(piece.ping.id[28:], 16),
+            attempt=piece.attempt,
+            first_ms=piece.first_ms,
+            lane=piece.lane,
+            bulk=lease.stream == keys.PIECES,
+        )
+        return unit, piece
 
     # -- pings
     # -------------------------------------------------------------------------------------------------------
@@ -142,9 +154,13 @@ class Planner:
             msgspec.structs.force_setattr(ping, "accepted_ms", entry.accepted_ms)
         return Unit(lease, entry.batch, entry.pings, self._ledger.settled)
 
-    async def _deliver_fresh(self, units: list[Unit]) -> None:
+    async def _deliver_fresh(self, units: list[Unit]) -> list[Lease]:
+        """Plan pings that are seen for the first time; the leases of those that could not be looked up."""
         users = [user for unit in units for ping in unit.pings for user in ping.users]
-        known = await self._registry.devices_of(users)
+        try:
+            known = await self._registry.devices_of(users)
+        except StoreDown:
+            return [unit.lease for unit in units]
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         place = 0
@@ -162,6 +178,7 @@ class Planner:
             self._begin(unit)
         for lane, sends in by_lane.items():
             lane.offer(sends, bulk=False)
+        return []
 
     def _plan_device(
         self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None
@@ -191,31 +208,33 @@ class Planner:
     # -- pieces and what was begun before
     # ----------------------------------------------------------------------------
 
-    async def _deliver_piece(self, lease: Lease) -> None:
-        piece = decode_piece(lease.payload)
-        progress = await self._streams.progress(lease) if lease.again else None
-        unit = Unit(
-            lease,
-            piece.ping.id[:28],
-            (piece.ping,),
-            self._ledger.settled,
-            first_place=int(piece.ping.id[28:], 16),
-            attempt=piece.attempt,
-            first_ms=piece.first_ms,
-            lane=piece.lane,
-            bulk=lease.stream == keys.PIECES,
-        )
+    async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
+        """Plan pieces, with one look-up for all; the leases of those that could not be looked up."""
+        stale = [not _is_fresh(unit, piece) for unit, piece in pieces]  # asked once: time goes on
+        old = [
+            client
+            for (_, piece), is_old in zip(pieces, stale, strict=True)
+            if is_old
+            for client in _clients(piece)
+        ]
+        try:
+            found = dict(zip(old, await self._registry.devices(old), strict=True))
+        except StoreDown:
+            return [unit.lease for unit, _ in pieces]
+        for (unit, piece), is_old in zip(pieces, stale, strict=True):
+            unit.begin_ping({})
+            clients = _clients(piece)
+            self._plan_known(
+                unit, clients, [found[client] for client in clients] if is_old else piece.devices
+            )
+        return []
+
+    async def _resumed(self, unit: Unit) -> bool:
+        """Deliver the rest of a unit that was begun before; False: it was not."""
+        progress = await self._streams.progress(unit.lease)
         if progress is not None:
             await self._resume(unit, progress)
-            return
-        unit.begin_ping({})
-        age_s = time.time() - int(lease.entry.partition("-")[0]) / 1000
-        clients = piece.clients or tuple(device.client_id for device in piece.devices)
-        if piece.devices and age_s < PIECE_FRESH_S:
-            devices: Sequence[Device | None] = piece.devices
-        else:
-            devices = await self._registry.devices(clients)
-        self._plan_known(unit, clients, devices)
+        return progress is not None
 
     async def _resume(self, unit: Unit, progress: Progress) -> None:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
@@ -224,7 +243,7 @@ class Planner:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         for number, ping_clients in enumerate(progress.plan):
-            unit.begin_ping({})
+            unit.begin_ping(progress.skipped[number] if progress.skipped else {})
             plan = _Plan(unit, number, now_ms, by_lane)
             for client in ping_clients:
                 self._plan_client(plan, client, found[client])
@@ -277,6 +296,16 @@ class Planner:
         with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
             await self._streams.put_aside(lease)
             self._ledger.settle(Settlement(lease))
+
+
+def _clients(piece: Piece) -> Sequence[str]:
+    return piece.clients or [device.client_id for device in piece.devices]
+
+
+def _is_fresh(unit: Unit, piece: Piece) -> bool:
+    """Whether the devices that a piece was cut with may still be believed."""
+    cut_s = int(unit.lease.entry.partition("-")[0]) / 1000
+    return bool(piece.devices) and time.time() - cut_s < PIECE_FRESH_S
 
 
 def choose(registrations: Sequence[Registration]) -> tuple[Sequence[Chosen], dict[str, int]]:

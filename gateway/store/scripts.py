@@ -148,8 +148,10 @@ return redis.call('XLEN', KEYS[3])
 """Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
 
 DUE: Final = Script("""
--- KEYS: later, later bodies, retries; ARGV: now ms, at most
-local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+-- KEYS: later, later bodies, retries; ARGV: now ms, at most on the stream
+local room = ARGV[2] - redis.call('XLEN', KEYS[3])
+if room <= 0 then return 0 end
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, room)
 for _, name in ipairs(names) do
     local body = redis.call('HGET', KEYS[2], name)
     if body then redis.call('XADD', KEYS[3], '*', 'e', body, 'n', 0, 's', 0) end
@@ -158,7 +160,7 @@ for _, name in ipairs(names) do
 end
 return #names
 """)
-"""Put what is due back on a stream."""
+"""Put what is due back on its stream, as far as workers keep up with what is there."""
 
 TRIM: Final = Script("""
 -- KEYS: receipts, stats; ARGV: oldest ms to keep, bytes to keep, at most

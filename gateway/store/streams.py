@@ -71,11 +71,13 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         plan: client ids, one tuple a ping, in the order of the places.
         accepted: bitmap, one bit a place.
         rest: (place, kind, reason) of each other final verdict.
+        skipped: what each ping left out, by reason.
     """
 
     plan: tuple[tuple[str, ...], ...]
     accepted: bytes
     rest: tuple[tuple[int, int, str], ...]
+    skipped: tuple[dict[str, int], ...] = ()
 
 
 class Retry(NamedTuple):
@@ -252,8 +254,8 @@ class Streams:
     # -- upkeep
     # ------------------------------------------------------------------------------------------------------
 
-    async def call_due(self, now_ms: int, most: int = 100) -> int:
-        """Put pieces whose time has come on the retries stream; their number."""
+    async def call_due(self, now_ms: int, most: int) -> int:
+        """Put pieces whose time has come on the retries stream, until it holds `most`; their number."""
         names = [keys.LATER, keys.LATER_BODY, keys.RETRIES]
         return int(await self._link.eval(scripts.DUE, names, [now_ms, most]))
 
