@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import structlog
+
 from gateway.doors.sessions import COOKIE, Sessions
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
@@ -22,6 +24,8 @@ from gateway.store.redis import client
 from gateway.store.rps import Keeping, RpsStore
 from protocols.rps.ids import Ids
 from protocols.rps.wire import Basic, basic
+
+_log = structlog.get_logger("rps")
 
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
 
@@ -105,6 +109,10 @@ async def legacy_service(
         redis = client(main_address(settings))
         accounts = Accounts(redis, api_token=Secret(""), admin_password=None, owns_store=False)
         house = HouseGate(settings, accounts)
+    if rps.user_auth_url is None and settings.auth.devices == "off":
+        _log.warning(
+            "no_legacy_registrations", why="neither rps.user_auth_url nor auth.devices lets users in"
+        )
     users = None if rps.user_auth_url is None else RhoConnectGate(rps.user_auth_url)
     apps = None if rps.app_auth_url is None else RhoConnectGate(rps.app_auth_url)
     try:

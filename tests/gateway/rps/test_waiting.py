@@ -179,9 +179,12 @@ async def test_polls_outlive_a_lost_connection_to_redis(service: House) -> None:
     async with service.wire() as wire:
         ask(wire, phone)
         await service.waits()
-        await service.redis.client_kill_filter(_type="pubsub")
         # Queued while nobody hears the channel: found when it is heard again.
-        await posted(service, phone, "hello")
+        message = json.dumps({"id": 9, "token": phone.token, "data": {"alert": "hello"}})
+        async with service.redis.pipeline(transaction=True) as pipe:
+            pipe.client_kill_filter(_type="pubsub")
+            pipe.zadd(f"que:{phone.instance}", {message: 9})
+            await pipe.execute()
         assert (await wire.answer()).json["data"] == {"alert": "hello"}
 
 
