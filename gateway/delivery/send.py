@@ -177,6 +177,7 @@ class Unit:
         for place in range(len(self.states)):
             if progress.accepted[place >> 3] >> (place & 7) & 1:
                 self._close(place, ACCEPTED)
+                self.rest.pop(place, None)  # it has gone since, but this ping reached it
         for place, kind, reason in progress.rest:
             self._close(place, OTHER)
             self.rest[place] = (Kind(kind), reason)
@@ -239,7 +240,7 @@ class Unit:
             (place, int(kind), why) for place, (kind, why) in self.rest.items() if place not in self.postponed
         ]
         plan = tuple(tuple(client for client, _ in self.chosen[first:last]) for first, last in self.spans())
-        return Progress(plan, bytes(accepted), tuple(rest))
+        return Progress(plan, bytes(accepted), tuple(rest), tuple(self.skipped))
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """First place and end of each ping."""

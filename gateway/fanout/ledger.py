@@ -199,16 +199,21 @@ def _records(unit: Unit) -> list[Record]:
             _record(unit, *span, skipped) for span, skipped in zip(unit.spans(), unit.skipped, strict=True)
         ]
     # The hot path: everything was accepted.
-    chosen = unit.chosen
+    chosen, most = unit.chosen, _listed(unit)
     return [
-        Record(last - first, tuple(chosen[first : min(last, first + _LISTED_MAX)]), (), skipped)
+        Record(last - first, tuple(chosen[first : min(last, first + most)]), (), skipped)
         for (first, last), skipped in zip(unit.spans(), unit.skipped, strict=True)
     ]
 
 
 def _record(unit: Unit, first: int, last: int, skipped: dict[str, int]) -> Record:
     accepted = [unit.chosen[place] for place in range(first, last) if unit.states[place] == ACCEPTED]
-    return Record(len(accepted), tuple(accepted[:_LISTED_MAX]), unit.details(first, last), skipped)
+    return Record(len(accepted), tuple(accepted[: _listed(unit)]), unit.details(first, last), skipped)
+
+
+def _listed(unit: Unit) -> int:
+    """How many accepted devices are named. A retry names all: each was reported as `later` before."""
+    return len(unit.states) if unit.lease.stream == keys.RETRIES else _LISTED_MAX
 
 
 def _retries(unit: Unit) -> Iterator[Retry]:

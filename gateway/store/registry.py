@@ -241,6 +241,8 @@ class Registry:
         keep = keep and self.trusted and self._cached_users > 0 and not read.spoiled
         registrations = []
         for user, values in zip(users, replies, strict=True):
+            if isinstance(values, ReplyFault) and not values.message.startswith("WRONGTYPE"):
+                raise values  # loading, busy, out of memory: this says nothing about the user
             registration = NOBODY if not values else _registration(user, values)
             registrations.append(registration)
             if keep and read.unchanged(user, registration):
