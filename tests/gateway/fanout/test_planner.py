@@ -1,0 +1,199 @@
+"""From entries to sends: each once, whoever reads them again."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys
+from gateway.store.streams import Lease
+from tests.support.rhoconnect import android, apple, lay_user, lay_users
+from tests.support.spine import Spine, spine, until
+
+Open = Callable[[], AbstractAsyncContextManager[Spine]]
+
+
+@pytest.fixture
+def opened(redis_address: str, tmp_path: Path, settings: dict[str, Any]) -> Open:
+    """Opens the same consumer, as often as a test wants it to come back."""
+    return lambda: spine(redis_address, tmp_path, settings)
+
+
+def pin(number: int) -> str:
+    return f"{number:064x}"
+
+
+async def lay_crowd(redis: Redis, count: int) -> list[str]:
+    await lay_users(redis, {f"user{n}": [apple(pin(n))] for n in range(count)})
+    return [f"user{n}" for n in range(count)]
+
+
+def tokens(apns: ApnsSimulator) -> list[str]:
+    return sorted(record.token for record in apns.received.accepted)
+
+
+async def test_an_entry_that_is_read_twice_at_once_is_sent_once(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    """A worker that comes back reads what it held while it already reads anew."""
+    await lay_user(redis_client, "bob", [apple(pin(1))])
+    async with opened() as one:
+        ids = [await one.append("bob", message=f"ping {n}") for n in range(5)]
+        leases = await one.read(keys.PINGS)
+        again = await one.streams.resume(keys.PINGS)
+        assert [lease.entry for lease in again] == [lease.entry for lease in leases]
+        undone = await asyncio.gather(one.planner.deliver(leases), one.planner.deliver(again))
+        assert undone == [[], []]
+        for ping_id in ids:
+            assert (await one.done(ping_id))["counts"]["accepted"] == 1
+        assert sorted(record.summary.alert or "" for record in apns.received) == [
+            f"ping {n}" for n in range(5)
+        ]
+
+
+async def test_what_has_its_verdict_before_a_kill_is_not_sent_again(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    users = await lay_crowd(redis_client, 20)
+    apns.faults.add("silence:after=12")
+    async with opened() as one:
+        one.ledger.start()
+        ping_id = await one.append(*users, "nobody")
+        (lease,) = await one.read(keys.PINGS)
+        await one.planner.deliver([lease])
+        await apns.received.wait(20)
+        name = keys.progress(lease.stream, lease.entry)
+        await until(lambda: _saved(redis_client, name, 12))
+    apns.faults.clear()
+    first = [record.token for record in apns.received if record.status == 200]
+    apns.received.clear()
+    async with opened() as back:
+        await back.planner.deliver(await back.streams.resume(keys.PINGS))
+        report = await back.done(ping_id)
+        assert report["counts"] == {"accepted": 20, "rejected": 0, "later": 0}
+        assert report["skipped"] == {"unknown_user": 1}
+    assert sorted(first + tokens(apns)) == [pin(n) for n in range(20)]
+    assert len(apns.received) == 8
+
+
+async def _saved(redis: Redis, name: str, count: int) -> bool:
+    value = await redis.hget(name, "verdicts")
+    return value is not None and sum(map(int.bit_count, msgspec.msgpack.decode(value)[1])) == count
+
+
+async def test_a_replay_says_of_a_phone_that_is_gone_what_became_of_it(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    phones = [apple(pin(n)) for n in range(3)]
+    await lay_user(redis_client, "bob", phones)
+    apns.faults.add(f"silence:token={pin(2)}")
+    async with opened() as one:
+        one.ledger.start()
+        ping_id = await one.append("bob")
+        (lease,) = await one.read(keys.PINGS)
+        await one.planner.deliver([lease])
+        await apns.received.wait(3)
+        await until(lambda: _saved(redis_client, keys.progress(lease.stream, lease.entry), 2))
+    for phone in (phones[0], phones[2]):
+        await redis_client.delete(*phone.keys("bob"))
+    async with opened() as back:
+        await back.planner.deliver(await back.streams.resume(keys.PINGS))
+        report = await back.done(ping_id)
+    found = {one["client_id"]: (one["verdict"], one.get("reason")) for one in report["devices"]}
+    assert found == {
+        phones[0].client_id: ("accepted", None),
+        phones[1].client_id: ("accepted", None),
+        phones[2].client_id: ("rejected", "device_gone"),
+    }
+    assert report["counts"] == {"accepted": 2, "rejected": 1, "later": 0}
+
+
+async def test_each_reason_for_not_sending_is_reported(opened: Open, redis_client: Redis) -> None:
+    devices = [apple("no hex"), android("a-token"), apple(pin(1), device_app_id="other")]
+    await lay_user(redis_client, "bob", devices)
+    async with opened() as one:
+        ping_id = await one.append("bob", "nobody", apns={"pad": "x" * 5000})
+        await one.planner.deliver(await one.read(keys.PINGS))
+        report = await one.done(ping_id)
+    reasons = {device["client_id"]: device["reason"] for device in report["devices"]}
+    assert reasons[devices[1].client_id] == "no_credential"
+    assert reasons[devices[2].client_id] == "PayloadTooLarge"
+    assert report["counts"]["rejected"] == 3
+    assert report["skipped"] == {"unknown_user": 1}
+
+
+async def test_a_ping_that_says_nothing_is_not_sent(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(pin(1))])
+    async with opened() as one:
+        ping_id = await one.append("bob", message=None)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        report = await one.done(ping_id)
+    assert report["skipped"] == {"nothing_to_send": 1}
+    assert report["state"] == "done"
+    assert apns.received.total == 0
+
+
+async def test_a_phone_of_two_users_is_reached_once(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    for user, n in (("bob", 1), ("eve", 2)):
+        await lay_user(redis_client, user, [apple(pin(n), phone_id="phone")])
+    async with opened() as one:
+        ping_id = await one.append("bob", "eve")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        report = await one.done(ping_id)
+    assert tokens(apns) == [pin(1)]
+    assert report["skipped"] == {"repeated": 1}
+
+
+@pytest.mark.parametrize("stream", [keys.PINGS, keys.RETRIES, keys.PIECES])
+@pytest.mark.parametrize("payload", [b"\xc1", b"\x93\x01\x02\x03", b""])
+async def test_an_entry_that_cannot_be_read_is_put_aside(
+    opened: Open, redis_client: Redis, stream: str, payload: bytes
+) -> None:
+    async with opened() as one:
+        await redis_client.xadd(stream, {"e": payload, "n": 0, "s": 0})
+        await one.planner.deliver(await one.read(stream))
+        await one.ledger.emptied(5)
+        assert await redis_client.lrange(keys.UNREADABLE, 0, -1) == [payload]
+        assert await redis_client.xlen(stream) == 0
+
+
+async def test_what_redis_kept_from_being_looked_up_is_handed_back(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(pin(1))])
+    await redis_client.execute_command(
+        "ACL", "SETUSER", "default", "-sort"
+    )  # as good as any error of the whole server
+    async with opened() as one:
+        ping_id = await one.append("bob", "eve")
+        leases = await one.read(keys.PINGS)
+        try:
+            undone: list[Lease] = await one.planner.deliver(leases)
+        finally:
+            await redis_client.execute_command("ACL", "SETUSER", "default", "+sort")
+        assert undone == leases
+        assert apns.received.total == 0
+        assert await one.planner.deliver(undone) == []
+        assert (await one.done(ping_id))["counts"]["accepted"] == 1
+
+
+async def test_a_user_whose_key_is_no_set_has_no_phones_and_harms_nobody(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(pin(1))])
+    await redis_client.set("user:eve:clients", "not a set")
+    async with opened() as one:
+        ping_id = await one.append("eve", "bob")
+        assert await one.planner.deliver(await one.read(keys.PINGS)) == []
+        report = await one.done(ping_id)
+    assert (report["counts"]["accepted"], report["skipped"]) == (1, {"unknown_user": 1})

@@ -1,0 +1,149 @@
+"""The spine of a worker without doors and without its reading loops, so that a test takes each step itself."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateway.delivery.dead import DeadTokens
+from gateway.delivery.lanes import Lanes
+from gateway.delivery.send import Send
+from gateway.fanout.broadcast import Cutter, Cutting
+from gateway.fanout.intake import Intake, Readers
+from gateway.fanout.ledger import Ledger
+from gateway.fanout.planner import Planner
+from gateway.metrics import Metrics
+from gateway.settings import load
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
+from gateway.store.receipts import Receipts
+from gateway.store.registry import Registry
+from gateway.store.streams import BroadcastStore, Lease, Streams
+from protocols.ping.model import Ping
+from protocols.verdict import Verdict
+
+RECEIPT_S = 3600
+_PATIENCE_S = 15.0
+
+
+@dataclass
+class Spine:
+    """The parts of one consumer, each real."""
+
+    queue: Queue
+    streams: Streams
+    reader: Link
+    registry: Registry
+    receipts: Receipts
+    lanes: Lanes
+    ledger: Ledger
+    planner: Planner
+    cutter: Cutter
+    cutting: Cutting
+    intake: Intake
+
+    async def append(self, *users: str, **fields: Any) -> str:
+        """Queue a ping; its id."""
+        fields.setdefault("message", "hello")
+        return (await self.queue.append(Ping(users=users, **fields), 100)).ping_id
+
+    async def read(self, stream: str, count: int = 100) -> list[Lease]:
+        """New entries of a stream, at once."""
+        return await self.streams.read(self.reader, (stream,), count, 1)
+
+    async def report(self, ping_id: str) -> dict[str, Any]:
+        """What is known of a ping that exists."""
+        found = await self.receipts.report(ping_id)
+        assert found is not None, "no such ping is known"
+        return found
+
+    async def done(self, ping_id: str) -> dict[str, Any]:
+        """Its report, once everything in hand is settled."""
+        assert await self.ledger.emptied(_PATIENCE_S)
+        return await self.report(ping_id)
+
+
+@asynccontextmanager
+async def spine(
+    redis: str, folder: Path, settings: dict[str, Any] | None = None, *, name: str = "tested:0"
+) -> AsyncIterator[Spine]:
+    """Open the parts of the consumer `name`. Leaving the block ends it as a kill would: nothing is drained.
+
+    Args:
+        redis: the store's address.
+        folder: for a settings file.
+        settings: the `:gateway:` part.
+    """
+    file = folder / f"{name.replace(':', '-')}.yml"
+    file.write_text(yaml.safe_dump({"development": {"gateway": settings or {}}}))
+    said = load(file, "development", {})
+    address, metrics = Address.parse(redis), Metrics()
+
+    def on_dead(send: Send, verdict: Verdict) -> None:
+        dead.heard(send, verdict)
+
+    async with AsyncExitStack() as stack:
+        # Ended last, when Redis can no longer be told: what a killed worker knew is lost.
+        lanes = Lanes(said, metrics, on_dead)
+        stack.push_async_callback(lanes.close, 0)
+
+        async def link(purpose: str) -> Link:
+            made = Link(address, purpose)
+            await made.open(5)
+            stack.push_async_callback(made.close)
+            return made
+
+        main = await link("streams")
+        streams = Streams(main, name, RECEIPT_S)
+        await streams.prepare()
+        registry = Registry(await link("registry"))
+        dead = DeadTokens(registry)
+        stack.push_async_callback(dead.close)
+        ledger = Ledger(streams)
+        planner = Planner(registry, lanes, streams, ledger, metrics)
+        cutter = Cutter(BroadcastStore(main, RECEIPT_S), registry, ledger, metrics)
+        cutting = Cutting(cutter, ledger)
+        readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
+        intake = Intake(streams, readers, planner, cutting, ledger)
+        queue = Queue(await link("append"), Limits(said.limits.queue_pings, said.limits.queue_bytes))
+        yield Spine(
+            queue=queue,
+            streams=streams,
+            reader=await link("reader"),
+            registry=registry,
+            receipts=Receipts(main),
+            lanes=lanes,
+            ledger=ledger,
+            planner=planner,
+            cutter=cutter,
+            cutting=cutting,
+            intake=intake,
+        )
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = _PATIENCE_S) -> None:
+    """Look every few milliseconds until something is true, or awaits to something true."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.005)
+
+
+def now_ms() -> int:
+    """Epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def entries(leases: Sequence[Lease]) -> list[str]:
+    """The ids of leased entries."""
+    return [lease.entry for lease in leases]
