@@ -1,0 +1,248 @@
+"""Everything on this machine and nothing else needed: the gateway with its embedded store, simulated APNs and FCM, and
+three users with a phone each. Every push that a phone receives is printed as one line. Ctrl-C ends it all.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import aiohttp
+import yaml
+
+from gateway.commands.options import port
+from gateway.errors import RhoPushError
+from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, Record
+from gateway.simulators.outfit import TOPIC, write_outfit
+from gateway.simulators.rps_device import LegacyDevice, Received
+
+_START_S: Final = 60.0
+_READY: Final = "ready "
+_LEGACY_APP: Final = "demo-app"
+
+
+class DemoFailed(RhoPushError):
+    """The gateway did not start, or did not take the demo's users; its own words are above."""
+
+    code = "demo_failed"
+    label = "demo_failed"
+
+
+class Phone(NamedTuple):
+    """A simulated phone, as it registers (contract §2.1)."""
+
+    user: str
+    what: str
+    push_type: str
+    pin: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush demo`."""
+    parser.add_argument("--port", type=port, default=9292, help="0: any free one (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it until Ctrl-C; the exit status.
+
+    Raises:
+        DemoFailed: the gateway did not start (its port is taken, for example).
+    """
+    return asyncio.run(_demo(args.port))
+
+
+async def _demo(at_port: int) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stage:
+        folder = Path(stage.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-demo-")))
+        authority = Authority(["127.0.0.1"])
+        hosting = Hosting(authority=authority, on_push=_show)
+        apns = await stage.enter_async_context(ApnsSimulator(hosting=hosting))
+        fcm = await stage.enter_async_context(FcmSimulator("demo-project", hosting=hosting))
+        rps_port = _free_port()
+        settings = _settings(write_outfit(folder, apns, fcm), folder, rps_port)
+        token = secrets.token_hex(16)
+        gateway = await _start(settings, at_port, token)
+        stage.push_async_callback(_stop, gateway)
+        ended = asyncio.create_task(gateway.wait())
+        stage.callback(ended.cancel)
+        url = await _ready(gateway, ended)
+        session = await stage.enter_async_context(aiohttp.ClientSession(url))
+        legacy = await _people(session, token, f"http://127.0.0.1:{rps_port}", stage)
+        _announce(url, token, legacy)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
+        return 0 if stopping.done() else 1
+
+
+# -- the gateway -----------------------------------------------------------------------------------------------------
+
+
+def _settings(path: Path, folder: Path, rps_port: int) -> Path:
+    """What the simulators wrote, and what a demo needs besides: its own folder, and phones that may register."""
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    (said,) = found.values()
+    said["push_server"] = f"http://{_LEGACY_APP}@127.0.0.1:{rps_port}/"
+    said["gateway"] |= {
+        "data_dir": str(folder / "data"),
+        "auth": {"devices": "open"},
+        "rps": {"port": rps_port},
+        "resque": {"queues": []},
+    }
+    path.write_text(yaml.safe_dump(found))
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+async def _start(settings: Path, at_port: int, token: str) -> Process:
+    words = ["-c", "from gateway.commands import main; raise SystemExit(main())"]
+    words += ["serve", "--settings", str(settings), "--env", "development", "--port", str(at_port)]
+    # A session of its own: Ctrl-C is for the demo, which ends the gateway in order.
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *words, stdout=PIPE, env=_environment(token), start_new_session=True
+    )
+
+
+def _environment(token: str) -> Mapping[str, str]:
+    """This process' own, without what would lead the demo to a real Redis or project."""
+    foreign = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "GOOGLE_APPLICATION_CREDENTIALS", "PSWRD")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**kept, "API_TOKEN": token}
+
+
+async def _ready(gateway: Process, ended: asyncio.Task[int]) -> str:
+    reading = asyncio.create_task(cast("asyncio.StreamReader", gateway.stdout).readline())
+    await asyncio.wait([reading, ended], timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+    line = reading.result().decode() if reading.done() else ""
+    reading.cancel()
+    if not line.startswith(_READY):
+        raise DemoFailed("the gateway did not start")
+    return line.removeprefix(_READY).strip()
+
+
+async def _stop(gateway: Process) -> None:
+    if gateway.returncode is None:
+        gateway.send_signal(signal.SIGTERM)
+        await gateway.wait()
+
+
+# -- the people ------------------------------------------------------------------------------------------------------
+
+
+async def _people(session: aiohttp.ClientSession, token: str, rps_url: str, stage: AsyncExitStack) -> bool:
+    """Three users with a phone each, registered as phones do; whether the legacy one could be."""
+    for phone in (
+        Phone("alice", "Apple", "apple", secrets.token_hex(32)),
+        Phone("bob", "ANDROID", "fcm", secrets.token_urlsafe(24)),
+    ):
+        await _register(session, phone, await _log_in(session, phone.user))
+    cookie = await _log_in(session, "carol")
+    device = LegacyDevice(rps_url, "carol", "demo", cookie, on_message=_show_legacy)
+    await stage.enter_async_context(device)
+    try:
+        pin = await device.register(_LEGACY_APP)
+    except (RhoPushError, aiohttp.ClientError, OSError):
+        return False
+    await _register(session, Phone("carol", "ANDROID", "rhoconnect_push", pin), cookie)
+    polling = asyncio.create_task(device.run())
+    stage.push_async_callback(_end, polling)
+    return True
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _log_in(session: aiohttp.ClientSession, user: str) -> str:
+    """The session's cookie."""
+    body = {"login": user, "password": "demo", "remember_me": 1}
+    async with session.post("/rc/v1/app/login", json=body) as answer:
+        if answer.status != 200:
+            raise DemoFailed(f"{user} cannot log in: {answer.status} {await answer.text()}")
+        return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+async def _register(session: aiohttp.ClientSession, phone: Phone, cookie: str) -> None:
+    headers = {"Cookie": cookie}
+    async with session.post("/rc/v1/clients", headers=headers) as answer:
+        client_id = (await answer.json())["client"]["client_id"]
+    fields = {
+        "device_type": phone.what,
+        "device_push_type": phone.push_type,
+        "device_pin": phone.pin,
+        "device_port": "100",
+        "device_app_id": TOPIC,
+        "device_app_version": "1.0",
+    }
+    async with session.post(f"/rc/v1/clients/{client_id}/register", json=fields, headers=headers) as answer:
+        if answer.status != 200:
+            raise DemoFailed(f"{phone.user}'s phone cannot register: {answer.status} {await answer.text()}")
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def _announce(url: str, token: str, legacy: bool) -> None:
+    users = ["alice", "bob", "carol"] if legacy else ["alice", "bob"]
+    phones = "alice has an Apple phone, bob an Android phone (FCM)" + (
+        ", carol a legacy device" if legacy else ""
+    )
+    listed = ", ".join(f'"{user}"' for user in users)
+    body = f'{{"user_id": [{listed}], "message": "hello world", "sources": "Product", "vibrate": 2000}}'
+    _say(f"{_READY}{url}")
+    _say(f"API token {token}")
+    _say(f"{phones}; ping them:")
+    _say(
+        f"curl -i {url}/rc/v1/users/ping -H 'Content-Type: application/json' "
+        f"-H 'X-RhoConnect-API-TOKEN: {token}' -d '{body}'"
+    )
+
+
+def _show(record: Record) -> None:
+    _say(f"{record.line()}{_latency(_ping_id(record))}")
+
+
+def _show_legacy(received: Received) -> None:
+    words = [f"{name}={value}" for name, value in received.data.items() if name != "alert"]
+    _say(" ".join(["rps  carol's  ", repr(received.data.get("alert", "")), *words]))
+
+
+def _ping_id(record: Record) -> str:
+    """The ping's id, which is the collapse id and the notification's tag where the caller gives none."""
+    if record.provider == "apns":
+        return record.headers.get("apns-collapse-id", "")
+    message = record.payload.get("message", {}) if isinstance(record.payload, dict) else {}
+    return str(message.get("android", {}).get("notification", {}).get("tag", ""))
+
+
+def _latency(ping_id: str) -> str:
+    """From the door to the phone: a ping's id begins with the instant at which it came, in milliseconds."""
+    try:
+        return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"
+    except ValueError:
+        return ""
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
