@@ -6,6 +6,7 @@ kill costs a piece and not the broadcast, and nothing here is ever as large as t
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from typing import Final
@@ -77,6 +78,13 @@ class Cutter:
                 waiting = await self._store.waiting_pieces()
         self._ledger.settle(_finished(lease, entry.batch, ping))
 
+    async def put_aside(self, lease: Lease, error: Exception) -> None:
+        """Keep an entry that cannot be read where an operator finds it."""
+        _log.error("unreadable_entry", stream=lease.stream, entry=lease.entry, error=str(error))
+        with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
+            await self._store.put_aside(lease)
+            self._ledger.settle(Settlement(lease))
+
     async def _cut_chunk(self, lease: Lease, batch: str, ping: Ping, chunk: int) -> int:
         users = await self._store.users(ping.id, chunk)
         chosen, skipped = choose(await self._registry.devices_of_many(users))
@@ -130,7 +138,9 @@ class Cutting:
                 return await self._cutter.cut(lease)
             except StoreDown as error:
                 _log.warning("cutting_again", entry=lease.entry, error=error.message)
-                await asyncio.sleep(1.0)
+            except (msgspec.DecodeError, IndexError) as error:
+                return await self._cutter.put_aside(lease, error)
+            await asyncio.sleep(1.0)
 
 
 def _of_batch(ping: Ping, batch: str, accepted_ms: int) -> Ping:

@@ -19,7 +19,7 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import Planner
 from gateway.store import keys
 from gateway.store.link import Link
-from gateway.store.streams import LEASE_S, Lease, Streams
+from gateway.store.streams import FIRST, LEASE_S, Lease, Streams
 
 _log = structlog.get_logger("intake")
 
@@ -78,7 +78,7 @@ class Intake:
             ("take over", self._take_over),
         )
         self._tasks = [
-            asyncio.create_task(_steady(name, step), name=f"intake:{name}") for name, step in loops
+            asyncio.create_task(_for_ever(name, step), name=f"intake:{name}") for name, step in loops
         ]
 
     async def close(self) -> None:
@@ -120,10 +120,14 @@ class Intake:
         """What consumers held that renew no more."""
         await asyncio.sleep(LEASE_S / 2)
         for stream in keys.STREAMS:
-            leases = await self._streams.take_over(stream, READ_ENTRIES)
-            if leases:
-                _log.warning("taken_over", stream=stream, entries=len(leases))
-                await self._again(leases)
+            start = FIRST
+            while True:
+                leases, start = await self._streams.take_over(stream, start, READ_ENTRIES)
+                if leases:
+                    _log.warning("taken_over", stream=stream, entries=len(leases))
+                    await self._again(leases)
+                if start == FIRST:
+                    break
 
     async def _call_due(self) -> None:
         await asyncio.sleep(DUE_S)
@@ -154,3 +158,11 @@ async def _steady(name: str, step: Callable[[], Awaitable[None]]) -> None:
         except StoreDown as error:
             _log.debug("store_down", loop=name, error=error.message)
             await asyncio.sleep(_AGAIN_S)
+
+
+async def _for_ever(name: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Begin anew after a defect of ours: a worker that reads no more would look alive."""
+    while True:
+        (error,) = await asyncio.gather(_steady(name, step), return_exceptions=True)
+        _log.error("loop_failed", loop=name, exc_info=error)
+        await asyncio.sleep(_DEFECT_S)

@@ -19,6 +19,8 @@ from protocols.ping.model import Ping
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
 RENEW_S: Final = 5.0
+FIRST: Final = "0-0"
+"""Before every entry of a stream."""
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -195,13 +197,21 @@ class Streams:
         reply = await self._link.call(*words)
         return _leases(stream, reply[0][1], again=True) if reply else []
 
-    async def take_over(self, stream: str, count: int) -> list[Lease]:
-        """Entries whose consumer did not renew them for `LEASE_S`."""
+    async def take_over(self, stream: str, start: str, count: int) -> tuple[list[Lease], str]:
+        """Entries whose consumer did not renew them for `LEASE_S`.
+
+        Args:
+            start: where to look from; `FIRST` for the oldest.
+            count: at most so many.
+
+        Returns:
+            The entries, perhaps none though there are more, and where to go on; `FIRST`: that was all.
+        """
         idle_ms = int(LEASE_S * 1000)
         reply = await self._link.call(
-            "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, "0", "COUNT", count
+            "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, start, "COUNT", count
         )
-        return _leases(stream, reply[1], again=True)
+        return _leases(stream, reply[1], again=True), reply[0].decode()
 
     async def renew(self, stream: str, entries: Sequence[str]) -> None:
         """Keep the leases of these entries."""
@@ -248,8 +258,7 @@ class Streams:
 
     async def put_aside(self, lease: Lease) -> None:
         """Keep an entry that cannot be read where an operator finds it."""
-        await self._link.call("RPUSH", keys.UNREADABLE, lease.payload)
-        await self._link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)
+        await _put_aside(self._link, lease)
 
     # -- upkeep
     # ------------------------------------------------------------------------------------------------------
@@ -306,6 +315,10 @@ class BroadcastStore:
         self._link = link
         self._receipt_s = receipt_s
 
+    async def put_aside(self, lease: Lease) -> None:
+        """Keep an entry that cannot be read where an operator finds it."""
+        await _put_aside(self._link, lease)
+
     async def cursor(self, lease: Lease) -> int:
         """The chunk at which cutting goes on."""
         return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
@@ -353,6 +366,12 @@ def _leases(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
             continue
         entry, flat = item
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        payload, pings, size = fields[b"e"], int(fields[b"n"]), int(fields[b"s"])
-        leases.append(Lease(stream, entry.decode(), payload, pings, size, again))
+        # Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest.
+        pings, size = (int(text) if (text := fields.get(name, b"")).isdigit() else 0 for name in (b"n", b"s"))
+        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
     return leases
+
+
+async def _put_aside(link: Link, lease: Lease) -> None:
+    await link.call("RPUSH", keys.UNREADABLE, lease.payload)
+    await link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)

@@ -1,0 +1,119 @@
+"""The reading loops: what was held before, what others held, what cannot be read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys
+from tests.support.rhoconnect import apple, lay_user
+from tests.support.spine import spine, until
+
+PIN = "ab" * 32
+
+
+async def test_what_was_held_at_the_end_is_delivered_after_it(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        ids = [await one.append("bob", message=f"ping {n}") for n in range(250)]
+        assert len(await one.read(keys.PINGS, 1000)) == 250
+    async with spine(redis_address, tmp_path, settings) as back:
+        back.intake.start()
+        await apns.received.wait(250)
+        for ping_id in ids:
+            assert (await back.done(ping_id))["counts"]["accepted"] == 1
+        await back.intake.close()
+    assert len({record.summary.alert for record in apns.received}) == len(apns.received) == 250
+
+
+async def test_what_a_silent_consumer_held_is_taken_over_whole(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than one claim gives, and behind entries that are no use to claim."""
+    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.05)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings, name="alive:0") as alive:
+        alive.ledger.start()
+        apns.hold()
+        for _ in range(200):
+            await alive.append("bob", message="held by who is alive")
+        await alive.planner.deliver(await alive.read(keys.PINGS, 1000))
+        async with spine(redis_address, tmp_path, settings, name="gone:0") as gone:
+            for _ in range(60):
+                await gone.append("bob", message="held by who is gone")
+            assert len(await gone.read(keys.PINGS, 1000)) == 60
+        apns.received.clear()
+        async with spine(redis_address, tmp_path, settings, name="heir:0") as heir:
+            heir.intake.start()
+            records = await apns.received.wait(60)
+            assert {record.summary.alert for record in records} == {"held by who is gone"}
+            apns.release()
+            await until(lambda: _settled(redis_client, keys.PINGS))
+            await heir.intake.close()
+        await alive.ledger.close()
+    assert len(apns.received) == 60
+
+
+async def test_a_broken_or_foreign_entry_hides_no_other(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        for stream in keys.STREAMS:
+            await redis_client.xadd(stream, {"hello": "world"})
+            await redis_client.xadd(stream, {"e": b"\xc1", "n": "many", "s": ""})
+            await redis_client.xadd(stream, {"e": b"\x94\xa1x\x00\x90\x00", "n": 0, "s": 0})
+        ping_id = await one.append("bob")
+        one.intake.start()
+        await until(lambda: _reported(one, ping_id))
+        for stream in keys.STREAMS:
+            await until(lambda stream=stream: _settled(redis_client, stream))
+        await one.intake.close()
+    assert len(apns.received) == 1
+    assert await redis_client.llen(keys.UNREADABLE) >= 2 * len(keys.STREAMS)
+
+
+async def _reported(one: Any, ping_id: str) -> bool:
+    report = await one.receipts.report(ping_id)
+    return report is not None and report["state"] == "done"
+
+
+async def _settled(redis: Redis, stream: str) -> bool:
+    return bool(await redis.xlen(stream) == 0)
+
+
+async def test_a_loop_that_fails_begins_anew(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.fanout.intake._DEFECT_S", 0.01)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        read, failures = one.streams.read, [RuntimeError("a defect"), RuntimeError("another")]
+
+        async def failing(*args: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await read(*args)
+
+        monkeypatch.setattr(one.streams, "read", failing)
+        one.intake.start()
+        await one.append("bob")
+        await apns.received.wait(1)
+        await one.intake.close()
+    assert failures == []
