@@ -1,0 +1,107 @@
+"""The demo as a newcomer meets it: one command, its own curl line, a line a push, and Ctrl-C."""
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.need import need_program
+
+DEMO = [sys.executable, "-c", "from gateway.commands import main; raise SystemExit(main())", "demo", "--port"]
+START_S = 60
+
+
+class Demo:
+    """The demo as a process, and its lines as they come."""
+
+    def __init__(self, port: int) -> None:
+        self.process = subprocess.Popen(
+            [*DEMO, str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._more:
+                self.lines.append(line.rstrip("\n"))
+                self._more.notify_all()
+
+    def line(self, pattern: str) -> str:
+        """Wait for a line."""
+        with self._more:
+            found = self._more.wait_for(
+                lambda: next(filter(re.compile(pattern).match, self.lines), None), START_S
+            )
+        assert found, f"no line {pattern!r} in {self.lines}"
+        return str(found)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    running = Demo(0)
+    yield running
+    running.close()
+
+
+def _processes(folder: str) -> list[str]:
+    """Command lines of whatever still works in the demo's folder."""
+    commands = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            commands.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # it ended while we looked
+            continue
+    return [command for command in commands if folder in command]
+
+
+def test_its_own_curl_line_reaches_all_three_phones_and_ctrl_c_ends_it(demo: Demo) -> None:
+    need_program("curl", "curl")
+    url = demo.line(r"ready http://127\.0\.0\.1:\d+$").removeprefix("ready ")
+    curl = shlex.split(demo.line("curl "))
+    assert curl[2] == f"{url}/rc/v1/users/ping"
+    assert demo.line("API token ").removeprefix("API token ") in " ".join(curl)
+    answer = subprocess.run(
+        [*curl, "--silent", "--max-time", "20"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.startswith("HTTP/1.1 200")
+    assert re.match(r"apns \w{8}… 'hello world' sync=Product vibrate=2000 \d+ ms$", demo.line("apns "))
+    assert re.match(r"fcm  .{8}… 'hello world' sync=Product vibrate=2000 \d+ ms$", demo.line("fcm "))
+    assert "'hello world' vibrate=2000 do_sync=['Product']" in demo.line("rps ")
+    assert _processes("rhopush-demo-")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(40) == 0
+    assert not _processes("rhopush-demo-")
+
+
+def test_a_busy_port_is_said_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [*DEMO, str(port)], capture_output=True, text=True, timeout=START_S, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert str(port) in ended.stderr
+    assert "Traceback" not in ended.stderr
