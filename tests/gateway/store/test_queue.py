@@ -1,0 +1,247 @@
+"""The way into the queue: group commit, markers, limits, Idempotency-Keys."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.queue import Accepted, Entry, IdempotencyKey, Limits, Queue, new_batch
+from protocols.ping.model import Ping
+from tests.gateway.store.conftest import MakeLink
+from tests.support.proxy import Proxy
+from tests.support.redis import RedisServer
+
+ROOMY = Limits(1_000_000, 1_000_000_000)
+BOB = Ping(users=("bob",), message="hello")
+KEY = IdempotencyKey(b"scope", b"body")
+
+
+@pytest.fixture
+async def queue(link: Link) -> Queue:
+    return Queue(link, ROOMY)
+
+
+class Told:
+    """Doors that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Accepted | RhoPushError] = []
+
+    def __call__(self, outcome: Accepted | RhoPushError) -> None:
+        self.outcomes.append(outcome)
+
+    @property
+    def kinds(self) -> list[type]:
+        return [type(outcome) for outcome in self.outcomes]
+
+    @property
+    def ids(self) -> list[str]:
+        return [outcome.ping_id for outcome in self.outcomes if isinstance(outcome, Accepted)]
+
+
+async def entries(redis: Redis, stream: str = keys.PINGS) -> list[Entry]:
+    found = await redis.xrange(stream)
+    return [msgspec.msgpack.decode(fields[b"e"], type=Entry) for _, fields in found]
+
+
+async def test_pings_of_one_turn_of_the_loop_share_one_entry(queue: Queue, redis_client: Redis) -> None:
+    told = Told()
+    given = [queue.submit(Ping(users=(f"user{n}",)), 10, told) for n in range(5)]
+    await queue.close()
+    assert told.ids == given
+    (entry,) = await entries(redis_client)
+    assert [ping.users for ping in entry.pings] == [(f"user{n}",) for n in range(5)]
+    assert given == [f"{entry.batch}{n:04x}" for n in range(5)]
+
+
+async def test_what_arrives_during_an_append_goes_into_the_next(queue: Queue, redis_client: Redis) -> None:
+    told = Told()
+    first = queue.submit(BOB, 10, told)
+    await asyncio.sleep(0)  # the first is on its way
+    rest = [queue.submit(BOB, 10, told) for _ in range(3)]
+    await queue.close()
+    assert told.ids == [first, *rest]
+    assert [len(entry.pings) for entry in await entries(redis_client)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        (keys.ENTRY_PINGS - 1, [keys.ENTRY_PINGS - 1]),
+        (keys.ENTRY_PINGS, [keys.ENTRY_PINGS]),
+        (keys.ENTRY_PINGS + 1, [keys.ENTRY_PINGS, 1]),
+    ],
+)
+async def test_an_entry_holds_so_many_pings(
+    queue: Queue, redis_client: Redis, count: int, sizes: list[int]
+) -> None:
+    told = Told()
+    given = [queue.submit(BOB, 10, told) for _ in range(count)]
+    await queue.close()
+    assert sorted(told.ids) == sorted(given)
+    assert sorted(len(entry.pings) for entry in await entries(redis_client)) == sorted(sizes)
+
+
+async def test_an_entry_holds_so_many_bytes(queue: Queue, redis_client: Redis) -> None:
+    for _ in range(3):
+        queue.submit(BOB, keys.ENTRY_BYTES // 2, Told())
+    await queue.close()
+    assert [len(entry.pings) for entry in await entries(redis_client)] == [2, 1]
+
+
+@pytest.mark.parametrize("limits", [Limits(3, 1000), Limits(1000, 30)], ids=["pings", "bytes"])
+async def test_the_backlog_ends_at_its_limit(link: Link, redis_client: Redis, limits: Limits) -> None:
+    queue = Queue(link, limits)
+    for _ in range(3):
+        await queue.append(BOB, 10)
+    with pytest.raises(QueueFull):
+        await queue.append(BOB, 10)
+    assert len(await entries(redis_client)) == 3
+    assert await redis_client.hgetall(keys.STATS) == {b"pings": b"3", b"bytes": b"30"}
+    await redis_client.hincrby(keys.STATS, "pings", -1)
+    await redis_client.hincrby(keys.STATS, "bytes", -10)
+    await queue.append(BOB, 10)
+    assert len(await entries(redis_client)) == 4
+
+
+@pytest.mark.parametrize(
+    ("users", "stream"),
+    [(keys.BROADCAST_USERS, keys.PINGS), (keys.BROADCAST_USERS + 1, keys.BROADCASTS)],
+)
+async def test_many_users_are_kept_beside_the_queue(
+    queue: Queue, redis_client: Redis, users: int, stream: str
+) -> None:
+    names = tuple(f"user{n}" for n in range(users))
+    accepted = await queue.append(Ping(users=names), 10)
+    (entry,) = await entries(redis_client, stream)
+    kept = await redis_client.hgetall(keys.broadcast_users(accepted.ping_id))
+    beside = [user for n in sorted(kept, key=int) for user in msgspec.msgpack.decode(kept[n])]
+    assert tuple(beside) + entry.pings[0].users == names
+    assert entry.chunks == len(kept)
+    if kept:
+        assert 0 < await redis_client.ttl(keys.broadcast_users(accepted.ping_id)) <= keys.BROADCAST_S
+
+
+async def test_a_broadcasts_users_are_cut_into_chunks(queue: Queue, redis_client: Redis) -> None:
+    names = tuple(f"user{n}" for n in range(2 * keys.CHUNK_USERS + 1))
+    accepted = await queue.append(Ping(users=names), 10)
+    kept = await redis_client.hgetall(keys.broadcast_users(accepted.ping_id))
+    sizes = {int(n): len(msgspec.msgpack.decode(users)) for n, users in kept.items()}
+    assert sizes == {0: keys.CHUNK_USERS, 1: keys.CHUNK_USERS, 2: 1}
+
+
+# Idempotency-Key.
+
+
+async def test_a_repeated_key_gets_the_first_id(queue: Queue, redis_client: Redis) -> None:
+    first = await queue.append(BOB, 10, KEY)
+    second = await queue.append(BOB, 10, KEY)
+    assert (first.repeated, second) == (False, Accepted(first.ping_id, repeated=True))
+    assert len(await entries(redis_client)) == 1
+    assert 0 < await redis_client.ttl(keys.idempotency(KEY.scope)) <= keys.IDEMPOTENCY_S
+
+
+async def test_twins_in_flight_share_one_outcome(queue: Queue, redis_client: Redis) -> None:
+    told = Told()
+    for _ in range(3):
+        queue.submit(BOB, 10, told, key=KEY)
+    await queue.close()
+    assert len(told.ids) == 3
+    assert len(set(told.ids)) == 1
+    assert len(await entries(redis_client)) == 1
+
+
+async def test_a_key_with_another_body_is_a_conflict(queue: Queue, redis_client: Redis) -> None:
+    await queue.append(BOB, 10, KEY)
+    with pytest.raises(IdempotencyConflict):
+        await queue.append(BOB, 10, KEY._replace(body=b"other"))
+    await queue.append(BOB, 10, KEY._replace(scope=b"other"))
+    assert len(await entries(redis_client)) == 2
+
+
+async def test_a_key_of_a_refused_ping_is_free(link: Link, redis_client: Redis) -> None:
+    with pytest.raises(QueueFull):
+        await Queue(link, Limits(0, 1000)).append(BOB, 10, KEY)
+    assert not (await Queue(link, ROOMY).append(BOB, 10, KEY)).repeated
+    assert len(await entries(redis_client)) == 1
+
+
+async def test_a_broadcast_honours_its_key(queue: Queue, redis_client: Redis) -> None:
+    crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
+    first = await queue.append(crowd, 10, KEY)
+    assert await queue.append(crowd, 10, KEY) == Accepted(first.ping_id, repeated=True)
+    assert len(await entries(redis_client, keys.BROADCASTS)) == 1
+
+
+# Lost replies.
+
+
+@pytest.mark.parametrize("request_too", [False, True], ids=["reply", "request"])
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "keyed"])
+async def test_pings_of_a_lost_append_are_there_once(
+    redis_server: RedisServer,
+    make_link: MakeLink,
+    redis_client: Redis,
+    request_too: bool,
+    key: IdempotencyKey | None,
+) -> None:
+    async with Proxy(redis_server.socket) as proxy:
+        queue = Queue(await make_link(address=proxy.address), ROOMY)
+        told = Told()
+        proxy.lose(b"{q}:append:", request_too=request_too)
+        given = [queue.submit(BOB, 10, told, key=key) for _ in range(1 if key else 5)]
+        await queue.close()
+        assert told.ids == given
+        assert proxy.struck.is_set()
+    assert sum(len(entry.pings) for entry in await entries(redis_client)) == len(given)
+
+
+async def test_what_cannot_be_found_out_is_perhaps_accepted(
+    redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.queue.RESOLVE_S", 0.2)
+    async with Proxy(redis_server.socket) as proxy:
+        queue = Queue(await make_link(address=proxy.address), ROOMY)
+        proxy.lose(b"{q}:append:", back=False)
+        with pytest.raises(PerhapsAccepted):
+            await queue.append(BOB, 10)
+        with pytest.raises(StoreDown) as down:
+            await queue.append(BOB, 10)
+        assert type(down.value) is StoreDown
+
+
+async def test_an_append_that_redis_refuses_is_not_accepted(queue: Queue, redis_client: Redis) -> None:
+    await redis_client.set(keys.PINGS, "not a stream")
+    told = Told()
+    for _ in range(3):
+        queue.submit(BOB, 10, told)
+    await queue.close()
+    assert told.kinds == [StoreDown] * 3
+
+
+async def test_more_than_memory_may_hold_is_refused_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.queue._WAITING_BYTES", 100)
+    told = Told()
+    for _ in range(11):
+        queue.submit(BOB, 10, told)
+    assert told.kinds == [QueueFull] * 11
+    await queue.append(BOB, 10)
+
+
+def test_ids_have_the_form_of_a_version_7_uuid_and_sort_by_time() -> None:
+    made: Sequence[str] = [new_batch(now_ms) for now_ms in (1_700_000_000_000, 1_800_000_000_000)]
+    assert made == sorted(made)
+    for batch in made:
+        assert re.fullmatch(r"[0-9a-f]{28}", batch)
+        found = uuid.UUID(batch + "0001")
+        assert (found.version, found.variant) == (7, uuid.RFC_4122)
+    assert new_batch(1) != new_batch(1)

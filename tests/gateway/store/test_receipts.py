@@ -1,0 +1,140 @@
+"""What is said of a ping, and how long it is kept."""
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.receipts import (
+    Detail,
+    Receipts,
+    Record,
+    joined_errors,
+    pack_base,
+    pack_delta,
+    split,
+)
+from gateway.store.streams import Lease, ReceiptField, Settlement, Streams
+from protocols.verdict import Kind
+
+BATCH = "0" * 28
+FIRST, SECOND = f"{BATCH}0000", f"{BATCH}0001"
+
+
+@pytest.fixture
+async def receipts(link: Link) -> Receipts:
+    return Receipts(link)
+
+
+def later(client: str, kind: Kind = Kind.LATER) -> Detail:
+    return Detail(client, "apns", kind, "ServiceUnavailable")
+
+
+async def test_a_ping_that_nobody_sent_is_unknown(receipts: Receipts) -> None:
+    assert await receipts.report(FIRST) is None
+
+
+@pytest.mark.parametrize("name", ["", "x", "0" * 31, "g" * 32, "0" * 33, "../" * 11])
+async def test_what_can_be_no_id_is_unknown(receipts: Receipts, name: str) -> None:
+    assert await receipts.report(name) is None
+
+
+def test_an_id_is_a_batch_and_a_place() -> None:
+    assert split(f"{BATCH}00c7") == (BATCH, 199)
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+@pytest.mark.parametrize(("marker", "state"), [(b"17-0", "queued"), (keys.VOID, None)])
+async def test_before_its_first_verdict_a_ping_is_queued(
+    receipts: Receipts, redis_client: Redis, attempt: int, marker: bytes, state: str | None
+) -> None:
+    await redis_client.set(keys.marker(BATCH, attempt), marker)
+    found = await receipts.report(FIRST)
+    assert (found and found["state"]) == state
+
+
+async def test_pings_of_a_batch_have_their_own_records(receipts: Receipts, redis_client: Redis) -> None:
+    base = pack_base([Record(1, (("c1", "apns"),)), Record(0, (), (), {"unknown_user": 1})])
+    await redis_client.hset(keys.receipt(BATCH), "base", base)
+    assert await receipts.report(FIRST) == {
+        "ping_id": FIRST,
+        "state": "done",
+        "counts": {"accepted": 1, "rejected": 0, "later": 0},
+        "skipped": {},
+        "devices": [{"client_id": "c1", "provider": "apns", "verdict": "accepted"}],
+    }
+    second = await receipts.report(SECOND)
+    assert second is not None
+    assert (second["state"], second["skipped"]) == ("done", {"unknown_user": 1})
+    assert await receipts.report(f"{BATCH}0002") is None
+
+
+async def test_the_last_word_about_a_device_counts(receipts: Receipts, redis_client: Redis) -> None:
+    name = keys.receipt(BATCH)
+    await redis_client.hset(name, "base", pack_base([Record(1, (), (later("c1"), later("c2")))]))
+    await redis_client.hset(name, "0:open", 1)
+    found = await receipts.report(FIRST)
+    assert found is not None
+    assert (found["state"], found["counts"]) == ("open", {"accepted": 1, "rejected": 0, "later": 2})
+    # Entry ids sort by number, not by letter.
+    gone = Detail("c2", "apns", Kind.REJECTED, "expired")
+    await redis_client.hset(name, "0+9-0", pack_delta(Record(0, (), (later("c1", Kind.UNKNOWN), gone))))
+    await redis_client.hset(name, "0+10-0", pack_delta(Record(1, (("c1", "apns"),))))
+    await redis_client.hset(name, "0:open", 0)
+    found = await receipts.report(FIRST)
+    assert found is not None
+    assert (found["state"], found["counts"]) == ("done", {"accepted": 2, "rejected": 1, "later": 0})
+    assert joined_errors(found) == "apns: expired"
+
+
+def test_errors_are_joined_as_rhoconnect_does() -> None:
+    devices = [
+        {"provider": "apns", "verdict": "rejected", "reason": "Unregistered"},
+        {"provider": "apns", "verdict": "accepted"},
+        {"provider": "fcm", "verdict": "rejected", "reason": "expired"},
+    ]
+    assert joined_errors({"devices": devices}) == "apns: Unregistered\\nfcm: expired"
+
+
+# How long they are kept.
+
+
+async def settle(redis: Redis, streams: Streams, batch: str, size: int, now_ms: int) -> str:
+    """Settle an entry whose receipt has `size` bytes."""
+    entry = (await redis.xadd(keys.PINGS, {"e": b"", "n": 1, "s": 1})).decode()
+    field = ReceiptField(keys.receipt(batch), "base", b"x" * size)
+    done: list[object] = []
+    streams.settle(Settlement(Lease(keys.PINGS, entry, b"", 1, 1, False), [field]), now_ms, done.append)
+    while not done:
+        await redis.ping()
+    assert done == [1]
+    return keys.receipt(batch)
+
+
+@pytest.fixture
+async def streams(link: Link) -> Streams:
+    found = Streams(link, "tested:0", 3600)
+    await found.prepare()
+    return found
+
+
+async def test_receipts_end_by_age(streams: Streams, redis_client: Redis) -> None:
+    names = [await settle(redis_client, streams, f"batch{n}", 10, 1000 + n) for n in range(3)]
+    assert await streams.trim_receipts(1001, 1_000_000) == 1
+    assert [await redis_client.exists(name) for name in names] == [0, 1, 1]
+    assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"20"
+
+
+@pytest.mark.parametrize(("most", "left"), [(31, 3), (30, 3), (29, 2), (20, 2), (0, 0)])
+async def test_the_oldest_end_when_all_are_too_large(
+    streams: Streams, redis_client: Redis, most: int, left: int
+) -> None:
+    names = [await settle(redis_client, streams, f"batch{n}", 10, 1000 + n) for n in range(3)]
+    assert await streams.trim_receipts(0, most) == 3 - left
+    assert [await redis_client.exists(name) for name in names] == [0] * (3 - left) + [1] * left
+    assert int(await redis_client.hget(keys.STATS, "receipt_bytes") or 0) == 10 * left
+
+
+async def test_redis_alone_ends_a_receipt_that_nobody_trims(streams: Streams, redis_client: Redis) -> None:
+    name = await settle(redis_client, streams, "batch", 10, 1000)
+    assert 3600 < await redis_client.ttl(name) <= 3600 + keys.RECEIPT_SLACK_S

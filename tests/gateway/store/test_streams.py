@@ -1,0 +1,249 @@
+"""Leases, progress, settling, the schedule and broadcasts' pieces, step by step."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.streams import (
+    FIRST,
+    BroadcastStore,
+    Cut,
+    Lease,
+    Piece,
+    Progress,
+    ReceiptField,
+    Retry,
+    Settlement,
+    Streams,
+    Waiting,
+    decode_piece,
+)
+from protocols.devices import Device
+from protocols.ping.model import Ping
+from tests.gateway.store.conftest import MakeLink
+
+PING = Ping(id="0" * 32, users=("bob",), message="hello")
+RECEIPT = keys.receipt("0" * 28)
+
+
+@pytest.fixture
+async def streams(link: Link) -> Streams:
+    found = Streams(link, "tested:0", 3600)
+    await found.prepare()
+    return found
+
+
+@pytest.fixture
+async def reader(make_link: MakeLink) -> Link:
+    return await make_link("reader")
+
+
+async def add(redis: Redis, stream: str = keys.PINGS, count: int = 1) -> list[str]:
+    return [(await redis.xadd(stream, {"e": f"{n}", "n": 1, "s": 10})).decode() for n in range(count)]
+
+
+async def settled(streams: Streams, done: Settlement, now_ms: int = 5000) -> Any:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    streams.settle(done, now_ms, future.set_result)
+    return await future
+
+
+def names(leases: Sequence[Lease]) -> list[str]:
+    return [lease.entry for lease in leases]
+
+
+# Leases.
+
+
+async def test_each_entry_is_read_once(streams: Streams, reader: Link, redis_client: Redis) -> None:
+    added = await add(redis_client, count=5)
+    first = await streams.read(reader, keys.STREAMS, 3, 1)
+    second = await streams.read(reader, keys.STREAMS, 3, 1)
+    assert names(first + second) == added
+    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, again=False)
+    assert await streams.read(reader, keys.STREAMS, 3, 1) == []
+
+
+async def test_what_was_read_is_there_again_after_a_restart(
+    streams: Streams, reader: Link, redis_client: Redis
+) -> None:
+    added = await add(redis_client, count=150)
+    await streams.read(reader, (keys.PINGS,), 1000, 1)
+    found = await streams.resume(keys.PINGS)
+    assert names(found) == added[:100]
+    assert all(lease.again for lease in found)
+    assert names(await streams.resume(keys.PINGS, found[-1].entry)) == added[100:]
+
+
+async def test_only_what_was_not_renewed_is_taken_over(
+    streams: Streams, reader: Link, link: Link, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = await add(redis_client, count=2)
+    await streams.read(reader, (keys.PINGS,), 10, 1)
+    heir = Streams(link, "heir:0", 3600)
+    assert await heir.take_over(keys.PINGS, FIRST, 10) == ([], FIRST)
+    # Redis counts idle time itself: let these have been idle for long.
+    await redis_client.execute_command(
+        "XCLAIM", keys.PINGS, keys.GROUP, streams.name, 0, *added, "IDLE", 25_000
+    )
+    await streams.renew(keys.PINGS, added[:1])
+    found, start = await heir.take_over(keys.PINGS, FIRST, 10)
+    assert (names(found), start) == (added[1:], FIRST)
+    assert names(await streams.resume(keys.PINGS)) == added[:1]
+
+
+async def test_a_group_that_a_flush_took_is_made_again(
+    streams: Streams, reader: Link, redis_client: Redis
+) -> None:
+    await redis_client.flushall()
+    added = await add(redis_client)
+    assert await streams.read(reader, keys.STREAMS, 10, 1) == []
+    assert names(await streams.read(reader, keys.STREAMS, 10, 1)) == added
+
+
+async def test_preparing_twice_changes_nothing(streams: Streams, reader: Link, redis_client: Redis) -> None:
+    added = await add(redis_client)
+    await streams.read(reader, (keys.PINGS,), 10, 1)
+    await streams.prepare()
+    assert names(await streams.resume(keys.PINGS)) == added
+
+
+# Progress and settling.
+
+
+async def lease_one(streams: Streams, reader: Link, redis: Redis) -> Lease:
+    await add(redis)
+    (lease,) = await streams.read(reader, (keys.PINGS,), 10, 1)
+    return lease
+
+
+async def test_progress_is_kept_until_the_unit_is_settled(
+    streams: Streams, reader: Link, redis_client: Redis
+) -> None:
+    lease = await lease_one(streams, reader, redis_client)
+    assert await streams.progress(lease) is None
+    found = Progress((("c1", "c2"),), b"\x02", ((0, 1, "Unregistered"),), ({"dead_token": 1},))
+    await streams.save(lease, found)
+    assert await streams.progress(lease) == found
+    assert await settled(streams, Settlement(lease)) == 1
+    await streams.save(lease, found)  # late: it must not come back to life
+    assert await streams.progress(lease) is None
+
+
+async def test_settling_writes_all_once(streams: Streams, reader: Link, redis_client: Redis) -> None:
+    lease = await lease_one(streams, reader, redis_client)
+    await redis_client.hset(keys.STATS, mapping={"pings": 5, "bytes": 100})
+    await redis_client.hset(keys.PARKED, "lane", 7)
+    await redis_client.set("beside", "x")
+    piece = Piece(PING, (), ("c1", "c2"), 1, 4000, "lane")
+    done = Settlement(
+        lease,
+        receipts=[ReceiptField(RECEIPT, "base", b"abc"), ReceiptField(RECEIPT, "0:open", 1)],
+        retries=[Retry("pings:1-0.0", 9000, piece, "lane")],
+        unparked=[("lane", 3)],
+        drop=["beside"],
+    )
+    assert await settled(streams, done) == 1
+    assert await settled(streams, done) == 0
+    assert await redis_client.xlen(keys.PINGS) == 0
+    assert (await redis_client.xpending(keys.PINGS, keys.GROUP))["pending"] == 0
+    stats = await redis_client.hgetall(keys.STATS)
+    assert stats == {b"pings": b"4", b"bytes": b"90", b"receipt_bytes": b"3"}
+    assert await redis_client.hgetall(RECEIPT) == {b"base": b"abc", b"size": b"3", b"0:open": b"1"}
+    assert await redis_client.zrange(keys.LATER, 0, -1, withscores=True) == [(b"pings:1-0.0", 9000.0)]
+    assert await redis_client.hget(keys.PARKED, "lane") == b"6"
+    assert await redis_client.exists("beside") == 0
+
+
+async def test_a_lane_with_nothing_parked_is_forgotten(
+    streams: Streams, reader: Link, redis_client: Redis
+) -> None:
+    lease = await lease_one(streams, reader, redis_client)
+    await redis_client.hset(keys.PARKED, mapping={"one": 2, "two": 2})
+    await settled(streams, Settlement(lease, unparked=[("one", 2), ("two", 1)]))
+    assert await streams.parked() == {"two": 1}
+
+
+@pytest.mark.parametrize(("still_open", "told"), [(0, True), (1, False)])
+async def test_a_waiting_door_hears_of_the_end_alone(
+    streams: Streams, reader: Link, redis_client: Redis, still_open: int, told: bool
+) -> None:
+    lease = await lease_one(streams, reader, redis_client)
+    await redis_client.hset(RECEIPT, "0:open", still_open)
+    async with redis_client.pubsub() as heard:
+        await heard.subscribe("door", "marker")
+        await settled(streams, Settlement(lease, waiting=[Waiting("door", "ping", RECEIPT, "0:open")]))
+        await redis_client.publish("marker", "end")
+        found = []
+        while not found or found[-1] != b"end":
+            message = await heard.get_message(ignore_subscribe_messages=True, timeout=5)
+            if message is not None:
+                found.append(message["data"])
+    assert found == [b"ping", b"end"] if told else [b"end"]
+
+
+# The schedule.
+
+
+@pytest.mark.parametrize(("now_ms", "due"), [(8999, 0), (9000, 1), (9001, 1)])
+async def test_a_piece_is_called_when_it_is_due(
+    streams: Streams, reader: Link, redis_client: Redis, now_ms: int, due: int
+) -> None:
+    lease = await lease_one(streams, reader, redis_client)
+    piece = Piece(PING, (), ("c1",), 2, 4000)
+    await settled(streams, Settlement(lease, retries=[Retry("pings:1-0.0", 9000, piece)]))
+    assert await streams.call_due(now_ms, 100) == due
+    assert await streams.call_due(now_ms, 100) == 0
+    found = await streams.read(reader, (keys.RETRIES,), 10, 1)
+    assert [decode_piece(one.payload) for one in found] == [piece] * due
+    assert await redis_client.hlen(keys.LATER_BODY) == 1 - due
+
+
+# Broadcasts.
+
+
+@pytest.fixture
+async def store(link: Link) -> BroadcastStore:
+    return BroadcastStore(link, 3600)
+
+
+async def test_pieces_and_cursor_move_together(
+    streams: Streams, store: BroadcastStore, reader: Link, redis_client: Redis
+) -> None:
+    await add(redis_client, keys.BROADCASTS)
+    (lease,) = await streams.read(reader, (keys.BROADCASTS,), 1, 1)
+    piece = Piece(PING, (Device("c1", "Apple", "apple", "ab"),))
+    cut = Cut(0, 1, b"delta", [b"phone"] * 2, [piece, piece])
+    assert await store.cut(lease, "0" * 28, PING.id, cut, 5000) == 2
+    assert await store.cursor(lease) == 1
+    # A second worker, or the same after a lost reply: nothing happens twice.
+    assert await store.cut(lease, "0" * 28, PING.id, cut, 5000) == -1
+    assert await store.waiting_pieces() == 2
+    assert await store.seen(PING.id, [b"phone", b"other"]) == [True, False]
+    assert await redis_client.hget(RECEIPT, "0:open") == b"3"  # two pieces, and the cutting itself
+    assert await store.cut(lease, "0" * 28, PING.id, cut._replace(before=1, after=2), 5000) == 4
+    assert await redis_client.hget(RECEIPT, "0:open") == b"5"
+    await settled(streams, Settlement(lease))
+    assert await store.cut(lease, "0" * 28, PING.id, cut._replace(before=0), 5000) == -1
+
+
+async def test_the_backlog_tells_its_number_and_its_oldest(streams: Streams, redis_client: Redis) -> None:
+    assert await streams.backlog() == (0, 0.0)
+    await redis_client.hset(keys.STATS, "pings", 2)
+    await redis_client.xadd(keys.PINGS, {"e": "", "n": 0, "s": 0}, id="7000-1")
+    await redis_client.xadd(keys.BROADCASTS, {"e": "", "n": 0, "s": 0}, id="5000-0")
+    assert await streams.backlog() == (2, 5.0)
+
+
+async def test_only_so_many_unreadable_entries_are_kept(
+    streams: Streams, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "UNREADABLE_MAX", 2)
+    for n in range(3):
+        await streams.put_aside(Lease(keys.PINGS, "1-0", b"%d" % n, 0, 0, False))
+    assert await redis_client.lrange(keys.UNREADABLE, 0, -1) == [b"1", b"2"]
