@@ -1,0 +1,86 @@
+"""What a Redis must promise before a 200 is trusted."""
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import BadSetting
+from gateway.store.durability import Durability, check_durability, judge
+from gateway.store.redis import Facts, facts
+from tests.support.redis import RedisServer
+
+
+@pytest.fixture
+async def sound(redis_client: Redis) -> Facts:
+    """A server with nothing to say against it."""
+    return changed(
+        await facts(redis_client),
+        product="redis",
+        version="7.0.15",
+        append_only=True,
+        append_fsync="always",
+        eviction="noeviction",
+        replicas=1,
+    )
+
+
+def changed(found: Facts, **changes: Any) -> Facts:
+    if dataclasses.is_dataclass(found):
+        return dataclasses.replace(found, **changes)
+    if isinstance(found, tuple):
+        return found._replace(**changes)
+    return msgspec.structs.replace(found, **changes)
+
+
+@pytest.mark.parametrize("wanted", ["memory", "aof", "fsync", "replicas"])
+async def test_a_sound_server_is_taken_without_a_word(sound: Facts, wanted: Durability) -> None:
+    assert judge(sound, wanted) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "refused"),
+    [
+        ({"version": "6.0.16"}, "memory", "too old"),
+        ({"append_only": False}, "aof", "append-only file is off"),
+        ({"append_only": False}, "fsync", "append-only file is off"),
+        ({"append_fsync": "everysec"}, "fsync", "appendfsync is everysec"),
+        ({"replicas": 0}, "replicas", "no replica"),
+        ({"master": False}, "memory", "replica"),
+    ],
+)
+async def test_what_does_not_hold_is_refused(
+    sound: Facts, changes: dict[str, Any], wanted: Durability, refused: str
+) -> None:
+    found, _ = judge(changed(sound, **changes), wanted)
+    assert len(found) == 1
+    assert refused in found[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"append_only": False}, "append-only file is off"),
+        ({"eviction": "allkeys-lru", "memory_max_bytes": 1}, "allkeys-lru"),
+    ],
+)
+async def test_what_is_risky_is_warned_of(sound: Facts, changes: dict[str, Any], warned: str) -> None:
+    refused, found = judge(changed(sound, **changes), "memory")
+    assert refused == []
+    assert len(found) == 1
+    assert warned in found[0]
+
+
+@pytest.mark.parametrize(("version", "taken"), [("6.2.0", True), ("6.1.9", False), ("7.0.0", True)])
+async def test_the_oldest_that_is_taken(sound: Facts, version: str, taken: bool) -> None:
+    assert (judge(changed(sound, version=version), "memory")[0] == []) == taken
+
+
+async def test_a_real_server_is_asked(redis_server: RedisServer, redis_client: Redis) -> None:
+    (warning,) = await check_durability(redis_client, "memory")
+    assert "append-only" in warning
+    with pytest.raises(BadSetting) as refused:
+        await check_durability(redis_client, "aof")
+    assert refused.value.field == "queue.redis"

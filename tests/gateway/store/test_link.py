@@ -1,0 +1,139 @@
+"""One connection that packs, keeps the order, comes back, and never sends twice."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import StoreDown
+from gateway.store.address import Address
+from gateway.store.link import Link, LinkLost, ReplyFault, Script
+from tests.gateway.store.conftest import MakeLink
+from tests.support.proxy import Proxy
+from tests.support.redis import RedisServer
+from tests.support.spine import until
+
+ECHO = Script("return ARGV[1]")
+
+
+async def test_replies_come_in_order(link: Link) -> None:
+    replies = [link.call("ECHO", n) for n in range(1000)]
+    assert await asyncio.gather(*replies) == [b"%d" % n for n in range(1000)]
+
+
+async def test_a_command_that_redis_refuses_harms_no_other(link: Link, redis_client: Redis) -> None:
+    await redis_client.set("text", "x")
+    first, wrong, last = link.call("ECHO", "a"), link.call("INCR", "text"), link.call("ECHO", "b")
+    assert (await first, await last) == (b"a", b"b")
+    with pytest.raises(ReplyFault, match="not an integer"):
+        await wrong
+
+
+async def test_a_burst_has_a_reply_for_each_and_a_fault_in_its_place(link: Link) -> None:
+    def packed(*words: bytes) -> bytes:
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+    first, fault, last = await link.burst([packed(b"ECHO", b"a"), packed(b"NOSUCH"), packed(b"ECHO", b"b")])
+    assert (first, last) == (b"a", b"b")
+    assert isinstance(fault, ReplyFault)
+
+
+async def test_a_script_is_sent_whole_only_once(link: Link, redis_client: Redis) -> None:
+    before = await calls(redis_client, "eval")
+    assert [await link.eval(ECHO, [], [n]) for n in range(5)] == [b"%d" % n for n in range(5)]
+    assert await calls(redis_client, "eval") == before + 1
+
+
+async def calls(redis: Redis, command: str) -> int:
+    stats = await redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+async def test_an_operator_sees_what_each_connection_is_for(make_link: MakeLink, redis_client: Redis) -> None:
+    await make_link("append")
+    assert "rhopush:append" in {one["name"] for one in await redis_client.client_list()}
+
+
+async def test_a_lost_connection_tells_everyone_and_comes_back(
+    redis_server: RedisServer, make_link: MakeLink
+) -> None:
+    async with Proxy(redis_server.socket) as proxy:
+        link = await make_link(address=proxy.address)
+        proxy.lose(b"lost")
+        lost = [link.call("ECHO", "lost"), link.call("ECHO", "behind it")]
+        for future in lost:
+            with pytest.raises(LinkLost) as error:
+                await future
+            assert error.value.sent
+        await link.wait_up()
+        assert await link.call("ECHO", "again") == b"again"
+
+
+async def test_without_a_connection_nothing_was_sent(redis_server: RedisServer, make_link: MakeLink) -> None:
+    async with Proxy(redis_server.socket) as proxy:
+        link = await make_link(address=proxy.address)
+        proxy.vanish()
+        await until(lambda: not link.up)
+        with pytest.raises(LinkLost) as error:
+            await link.call("ECHO", "x")
+        assert not error.value.sent
+        with pytest.raises(LinkLost):
+            await link.burst([b"*1\r\n$4\r\nPING\r\n"])
+
+
+async def test_a_silent_connection_is_ended(redis_server: RedisServer, make_link: MakeLink) -> None:
+    async with Proxy(redis_server.socket) as proxy:
+        link = await make_link(address=proxy.address, reply_s=0.1)
+        proxy.lose(b"silence", cut=False)
+        with pytest.raises(LinkLost):
+            await link.call("ECHO", "silence")
+        await link.wait_up()
+        assert await link.call("ECHO", "again") == b"again"
+
+
+async def test_no_server_is_said_so() -> None:
+    link = Link(Address(unix_path="/nowhere/s"), "test")
+    with pytest.raises(StoreDown, match="cannot be reached"):
+        await link.open(0.1)
+    assert not link.up
+
+
+async def test_messages_out_of_band_go_their_own_way(make_link: MakeLink, redis_client: Redis) -> None:
+    heard: list[object] = []
+    link = await make_link("listens", on_push=heard.append)
+    link.say("SUBSCRIBE", "news")
+    await until(lambda: heard)
+    assert await link.call("ECHO", "between") == b"between"
+    await redis_client.publish("news", "hello")
+    await until(lambda: len(heard) == 2)
+    assert heard[1] == [b"message", b"news", b"hello"]
+
+
+async def test_the_owner_hears_of_ups_and_downs(redis_server: RedisServer, make_link: MakeLink) -> None:
+    heard: list[str] = []
+    async with Proxy(redis_server.socket) as proxy:
+        await make_link(
+            address=proxy.address, on_up=lambda: heard.append("up"), on_down=lambda: heard.append("down")
+        )
+        proxy.vanish()
+        await until(lambda: heard == ["up", "down"])
+        await proxy.restore()
+        await until(lambda: heard == ["up", "down", "up"])
+    assert heard[:3] == ["up", "down", "up"]
+
+
+async def test_a_reply_that_nobody_asked_for_ends_the_connection(make_link: MakeLink, tmp_path: Path) -> None:
+    """Whatever speaks another protocol there is not believed in anything."""
+
+    async def strange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"+OK\r\n+surprise\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(strange, tmp_path / "s")
+    async with server:
+        link = Link(Address(unix_path=str(tmp_path / "s")), "test")
+        with pytest.raises(StoreDown):
+            await link.open(0.2)

@@ -1,0 +1,176 @@
+"""The cache of the registry, and what keeps it true."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.registry import Registry
+from gateway.store.tracking import PREFIXES, Invalidations
+from tests.support.proxy import Proxy
+from tests.support.redis import RedisServer
+from tests.support.rhoconnect import Client, apple, lay_user
+from tests.support.spine import until
+
+
+class Watched:
+    """A registry whose cache is on; tells how often Redis was asked."""
+
+    def __init__(self, registry: Registry, proxy: Proxy, redis: Redis) -> None:
+        self.registry = registry
+        self.proxy = proxy
+        self._redis = redis
+
+    async def pins(self, user: str = "bob") -> list[str]:
+        (found,) = await self.registry.devices_of([user])
+        return sorted(device.pin for device in found.devices)
+
+    async def asked(self) -> int:
+        """How many look-ups Redis has served."""
+        stats = await self._redis.info("commandstats")
+        return int(stats.get("cmdstat_sort", {}).get("calls", 0))
+
+    async def becomes(self, pins: list[str], user: str = "bob") -> None:
+        """Wait until the change was heard of; far sooner than a cached entry ends by itself."""
+        await until(lambda: self._are(pins, user), 5)
+
+    async def _are(self, pins: list[str], user: str) -> bool:
+        return await self.pins(user) == pins
+
+
+@pytest.fixture
+async def watched(redis_server: RedisServer, redis_client: Redis, link: Link) -> AsyncIterator[Watched]:
+    registry = Registry(link)
+    async with Proxy(redis_server.socket) as proxy:
+        invalidations = Invalidations(Address.parse(proxy.address), registry)
+        await invalidations.open()
+        await until(lambda: registry.trusted)
+        yield Watched(registry, proxy, redis_client)
+        await invalidations.close()
+    await until(lambda: not registry.trusted)
+
+
+@pytest.fixture
+async def phone(redis_client: Redis) -> Client:
+    phone = apple("aa")
+    await lay_user(redis_client, "bob", [phone])
+    return phone
+
+
+async def test_what_was_read_is_not_asked_again(watched: Watched, phone: Client) -> None:
+    await watched.becomes(["aa"])
+    await until(lambda: watched.registry._cached("bob", 0.0))  # the laying down has been heard of
+    asked = await watched.asked()
+    assert [await watched.pins() for _ in range(3)] == [["aa"]] * 3
+    assert await watched.asked() == asked
+
+
+async def test_a_new_pin_counts_at_the_next_ping(
+    watched: Watched, phone: Client, redis_client: Redis
+) -> None:
+    await watched.becomes(["aa"])
+    await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
+    await watched.becomes(["bb"])
+
+
+async def test_a_phone_that_comes_and_goes_is_seen(
+    watched: Watched, phone: Client, redis_client: Redis
+) -> None:
+    await watched.becomes(["aa"])
+    other = apple("bb")
+    await redis_client.mset(other.keys("bob"))
+    await redis_client.sadd("user:bob:clients", other.client_id)
+    await watched.becomes(["aa", "bb"])
+    await redis_client.srem("user:bob:clients", phone.client_id)
+    await watched.becomes(["bb"])
+    await redis_client.delete(f"client:{other.client_id}:rho__id")
+    await watched.becomes([])
+    await redis_client.set(f"client:{other.client_id}:rho__id", other.client_id)
+    await watched.becomes(["bb"])
+
+
+async def test_a_user_who_was_unknown_is_seen(watched: Watched, redis_client: Redis) -> None:
+    await watched.becomes([], "eve")
+    await lay_user(redis_client, "eve", [apple("ee")])
+    await watched.becomes(["ee"], "eve")
+
+
+async def test_a_dead_mark_and_its_end_are_seen(watched: Watched, phone: Client, redis_client: Redis) -> None:
+    await watched.becomes(["aa"])
+    (found,) = await watched.registry.devices_of(["bob"])
+    await watched.registry.mark_dead(found.devices[0], "Unregistered", None, 1000)
+    await watched.becomes([])
+    await redis_client.delete(keys.dead(phone.client_id))
+    await watched.becomes(["aa"])
+
+
+async def test_a_flush_is_seen(watched: Watched, phone: Client, redis_client: Redis) -> None:
+    await watched.becomes(["aa"])
+    await redis_client.flushall()
+    await watched.becomes([])
+
+
+async def test_without_the_connection_nothing_is_believed(
+    watched: Watched, phone: Client, redis_client: Redis
+) -> None:
+    await watched.becomes(["aa"])
+    watched.proxy.vanish()
+    await until(lambda: not watched.registry.trusted)
+    await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
+    assert await watched.pins() == ["bb"]
+    await redis_client.set(f"client:{phone.client_id}:device_pin", "cc")
+    assert await watched.pins() == ["cc"]
+    await watched.proxy.restore()
+    await until(lambda: watched.registry.trusted)
+    await watched.becomes(["cc"])
+
+
+async def test_documents_are_not_listened_to() -> None:
+    """RhoConnect's documents change at every sync; their keys begin with `client:application:`."""
+    assert not "client:application:bob:c1:Product:cd".startswith(PREFIXES)
+    assert all(f"client:{n:02x}{'0' * 30}:device_pin".startswith(PREFIXES) for n in range(256))
+
+
+async def test_ids_out_of_reach_are_never_kept(watched: Watched, redis_client: Redis) -> None:
+    """A client id that is no hex is under no prefix: what is read of it holds once."""
+    odd = apple("aa", client_id="application")
+    await lay_user(redis_client, "bob", [odd])
+    await watched.becomes(["aa"])
+    await redis_client.set("client:application:device_pin", "bb")
+    assert await watched.pins() == ["bb"]
+
+
+async def test_an_entry_ends_by_its_age(link: Link, redis_client: Redis, phone: Client) -> None:
+    registry = Registry(link, life_s=-1.0)
+    registry.trusted = True
+    assert [device.pin for device in (await registry.devices_of(["bob"]))[0].devices] == ["aa"]
+    await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
+    assert [device.pin for device in (await registry.devices_of(["bob"]))[0].devices] == ["bb"]
+
+
+@pytest.mark.parametrize("what", ["user", "client", "all"])
+async def test_what_changed_while_it_was_read_is_not_kept(
+    link: Link, redis_client: Redis, phone: Client, what: str
+) -> None:
+    registry = Registry(link)
+    registry.trusted = True
+    changed = {"user": b"user:bob:clients", "client": f"client:{phone.client_id}:device_pin".encode()}
+    reading = asyncio.create_task(registry.devices_of(["bob"]))
+    await asyncio.sleep(0)  # the question is on its way
+    registry.forget(None if what == "all" else [changed[what]])
+    await reading
+    assert registry._cached("bob", 0.0) is None
+    await registry.devices_of(["bob"])
+    assert registry._cached("bob", 0.0) is not None
+
+
+async def test_the_cache_is_bounded(link: Link, redis_client: Redis) -> None:
+    registry = Registry(link, cached_users=10)
+    registry.trusted = True
+    for n in range(50):
+        await registry.devices_of([f"user{n}"])
+        assert len(registry._fresh) + len(registry._old) <= 10

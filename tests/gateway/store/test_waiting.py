@@ -1,0 +1,80 @@
+"""Doors that wait for the end of a ping."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store import keys, waiting
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.receipts import Receipts, Record, pack_base
+from gateway.store.waiting import Waiters
+
+PING = "0" * 32
+
+
+@pytest.fixture
+async def waiters(redis_address: str, link: Link) -> AsyncIterator[Waiters]:
+    found = Waiters(Address.parse(redis_address), Receipts(link))
+    await found.open()
+    yield found
+    await found.close()
+
+
+async def finish(redis: Redis, *, still_open: int = 0) -> None:
+    mapping = {"base": pack_base([Record(1)]), "0:open": still_open}
+    await redis.hset(keys.receipt(PING[:28]), mapping=mapping)
+
+
+async def subscribed(redis: Redis, channel: str) -> None:
+    while not dict(await redis.pubsub_numsub(channel)).get(channel.encode()):
+        await asyncio.sleep(0.001)
+
+
+async def test_a_ping_that_is_finished_is_told_at_once(waiters: Waiters, redis_client: Redis) -> None:
+    await finish(redis_client)
+    report = await waiters.outcome(PING, 10)
+    assert report is not None
+    assert report["counts"]["accepted"] == 1
+
+
+async def test_a_door_hears_of_the_end(
+    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)  # it must hear, not look
+    await subscribed(redis_client, waiters.channel)
+    door = asyncio.create_task(waiters.outcome(PING, 10))
+    twin = asyncio.create_task(waiters.outcome(PING, 10))
+    while waiters._doors.get(PING) is None:
+        await asyncio.sleep(0)
+    await finish(redis_client)
+    await redis_client.publish(waiters.channel, PING)
+    assert (await door) == (await twin) is not None
+    assert waiters._doors == {}
+
+
+async def test_a_message_that_was_missed_is_made_good_by_looking(
+    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 0.01)
+    door = asyncio.create_task(waiters.outcome(PING, 10))
+    await asyncio.sleep(0)
+    await finish(redis_client)
+    assert (await door) is not None
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_an_open_ping_ends_the_wait_with_nothing(
+    waiters: Waiters, redis_client: Redis, known: bool
+) -> None:
+    if known:
+        await finish(redis_client, still_open=1)
+    assert await waiters.outcome(PING, 0.05) is None
+    assert waiters._doors == {}
+
+
+async def test_each_process_has_a_channel_of_its_own(redis_address: str, link: Link) -> None:
+    made = [Waiters(Address.parse(redis_address), Receipts(link)) for _ in range(2)]
+    assert len({one.channel for one in made}) == 2
