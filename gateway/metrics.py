@@ -97,6 +97,7 @@ class Metrics:
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
         rps_connections: legacy devices that wait for a message.
         events_received: data changes, by kind.
+        settings_refused: 1 while the settings on disk are wrong and older ones are in force.
         store_errors: failed calls to Redis, by operation.
     """
 
@@ -138,6 +139,9 @@ class Metrics:
         )
         self.rps_connections = _gauge(registry, "rps_connections", "Legacy devices that wait", "livesum")
         self.events_received = Family(_counter(registry, "events_received", "Data changes", "kind"))
+        self.settings_refused = _gauge(
+            registry, "settings_refused", "1 while changed settings are wrong", "livemax"
+        )
         self.store_errors = Family(_counter(registry, "store_errors", "Failed calls to Redis", "operation"))
         _gauge(registry, "build_info", "Always 1", "livemax", "version").labels(version).set(1)
 

@@ -6,8 +6,10 @@ Prints `ready http://HOST:PORT` alone on a line once every door is open; logs go
 import argparse
 
 from gateway.commands.options import add_settings_arguments, count, load_settings, port
+from gateway.compose.rereading import Reading
 from gateway.compose.supervisor import Plan, Supervisor
 from gateway.logs.plain import PlainLog
+from gateway.settings import DEFAULT_PATH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
         RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
     """
     settings = load_settings(args)
+    reading = Reading(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
     log = PlainLog("settings")
     for warning in settings.warnings:
         log.warning(warning)
-    return Supervisor(settings, Plan(host=args.host, port=args.port, workers=args.workers)).run()
+    return Supervisor(settings, Plan(host=args.host, port=args.port, workers=args.workers), reading).run()

@@ -9,6 +9,7 @@ import structlog
 
 from gateway import __version__
 from gateway.compose.legacy import legacy_service, rps_store
+from gateway.compose.news import NewsFeed
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -25,6 +26,7 @@ async def run(
     stop: asyncio.Event,
     ready: Callable[[], None],
     workers: int = 1,
+    news: NewsFeed | None = None,
 ) -> None:
     """Work until `stop` is set, then answer all polls within `settings.drain_s`.
 
@@ -36,6 +38,7 @@ async def run(
         stop: set to drain.
         ready: called when it serves.
         workers: how many processes serve; nothing here is shared out among them.
+        news: not listened to: nothing of the service can change while it runs.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.

@@ -1,14 +1,15 @@
 """What a supervisor and its workers say to each other.
 
-Down, on the worker's standard input: one line with the order, one with the settings, and then nothing until
-the supervisor ends, which the worker sees as the end of the file. Up, on a pipe of the worker's own: one byte
-when all doors are open, then one a second as long as its event loop turns.
+Down, on the worker's standard input: one line with the order, one with the settings, then one of news whenever
+the settings were read anew, until the supervisor ends, which the worker sees as the end of the file. Up, on a
+pipe of the worker's own: one byte when all doors are open, then one a second as long as its event loop turns.
 """
 
 from typing import Final
 
 import msgspec
 
+from gateway.errors import BadSetting
 from gateway.settings import Settings, from_json, to_json
 
 READY: Final = b"r"
@@ -57,3 +58,36 @@ def pack(order: Order, settings: Settings) -> bytes:
 def unpack(order: bytes, settings: bytes) -> tuple[Order, Settings]:
     """What `pack` was given, from its two lines."""
     return msgspec.json.decode(order, type=Order), from_json(settings)
+
+
+class News(msgspec.Struct, frozen=True):
+    """What came of reading the settings anew.
+
+    Attributes:
+        settings: those in force from now on; None: the old ones stay.
+        refused: why they stay; "" where nothing was wrong.
+    """
+
+    settings: Settings | None
+    refused: str = ""
+
+
+def pack_news(news: News) -> bytes:
+    """One line. A line without settings holds only what was wrong with them."""
+    if news.settings is None:
+        return msgspec.json.encode(news.refused) + b"\n"
+    return to_json(news.settings) + b"\n"
+
+
+def unpack_news(line: bytes) -> News:
+    """What `pack_news` was given.
+
+    Raises:
+        BadSetting: it is no line of `pack_news`.
+    """
+    try:
+        if line.startswith(b'"'):
+            return News(None, msgspec.json.decode(line, type=str))
+        return News(from_json(line))
+    except msgspec.DecodeError as error:
+        raise BadSetting(f"news from the supervisor: {error}") from error

@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from gateway import metrics
+from gateway.compose.news import NewsFeed, read_lines
 from gateway.compose.order import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
 from gateway.errors import BadSetting, CredentialError, RhoPushError
 from gateway.logs import structured
@@ -45,12 +46,13 @@ def main() -> int:
         return _EXIT_ORPHANED  # the supervisor ended while it was speaking
     order, settings = unpack(*lines)
     structured.configure(worker=order.slot)
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    news = NewsFeed()
+    threading.Thread(target=_end_with_supervisor, args=(news,), daemon=True).start()
     metrics.bury(order.fallen)
     run: Run = importlib.import_module(order.module).run
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_work(run, order, settings))
+            runner.run(_work(run, order, settings, news))
     except asyncio.CancelledError:
         return 0  # told to end before the doors were open
     except (BadSetting, CredentialError) as error:
@@ -71,17 +73,17 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end_with_supervisor() -> None:
-    """Wait for the end of the pipe. A thread, so that a loop that is stuck cannot outlive its supervisor.
+def _end_with_supervisor(news: NewsFeed) -> None:
+    """Pass news on until the pipe ends. A thread, so that a loop that is stuck cannot outlive its supervisor.
 
     Reads the descriptor itself: a thread that waits inside `sys.stdin` would hold its lock at our own end.
     """
-    while os.read(_STDIN, 1):
-        pass
+    for line in read_lines(_STDIN):
+        news.tell(line)
     os._exit(_EXIT_ORPHANED)
 
 
-async def _work(run: Run, order: Order, settings: Settings) -> None:
+async def _work(run: Run, order: Order, settings: Settings, news: NewsFeed) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     stop = asyncio.Event()
@@ -116,6 +118,7 @@ async def _work(run: Run, order: Order, settings: Settings) -> None:
             stop=stop,
             ready=ready,
             workers=order.workers,
+            news=news,
             **more,
         )
 

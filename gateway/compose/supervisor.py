@@ -7,7 +7,7 @@ reads top to bottom in `run`:
 2. start or adopt the embedded store, if the settings name no Redis;
 3. bind the listening socket, once for all workers;
 4. start the workers; print `ready URL` when every door is open;
-5. watch: start fallen workers again, kill frozen ones, revive the store;
+5. watch: start fallen workers again, kill frozen ones, revive the store, read changed settings anew;
 6. on SIGTERM or SIGINT: let the workers drain within `drain_s`, then stop the store. A second signal forces.
 """
 
@@ -26,7 +26,8 @@ import msgspec
 
 from gateway.compose.folder import DataFolder
 from gateway.compose.listener import CannotListen, listen, url_of
-from gateway.compose.order import EXIT_SETTINGS, READY, Order, pack
+from gateway.compose.order import EXIT_SETTINGS, READY, News, Order, pack, pack_news
+from gateway.compose.rereading import Reading
 from gateway.compose.slots import FROZEN_AFTER_S, Slot
 from gateway.errors import BadSetting, StoreDown
 from gateway.logs.plain import PlainLog
@@ -47,6 +48,21 @@ class Worker:
     def __init__(self, process: subprocess.Popen[bytes], status_fd: int) -> None:
         self.process = process
         self.status_fd = status_fd
+        self._unsaid = b""
+
+    def tell(self, line: bytes) -> None:
+        """Send it a line, without ever waiting for a worker that does not read."""
+        self._unsaid += line
+        self.say_more()
+
+    def say_more(self) -> None:
+        """Send what did not fit into the pipe before."""
+        pipe = self.process.stdin
+        if pipe is None or not self._unsaid:
+            return
+        os.set_blocking(pipe.fileno(), False)
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            self._unsaid = self._unsaid[os.write(pipe.fileno(), self._unsaid) :]
 
     def close(self) -> None:
         """Give the pipes back. Closing the one down also ends a process that still runs."""
@@ -82,11 +98,14 @@ class Supervisor:
     Args:
         settings: what holds for it; the embedded store's address is filled in where no Redis is named.
         plan: how it is to run.
+        reading: reads the settings anew; None: they hold as long as it runs.
         out: where the `ready` line goes.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, out: TextIO = sys.stdout) -> None:
-        self._settings, self._plan, self._out = settings, plan, out
+    def __init__(
+        self, settings: Settings, plan: Plan, reading: Reading | None = None, *, out: TextIO = sys.stdout
+    ) -> None:
+        self._settings, self._plan, self._reading, self._out = settings, plan, reading, out
         self._slots = [Slot(number, frozen_after_s=plan.frozen_after_s) for number in range(plan.workers)]
         self._workers: dict[int, Worker] = {}
         self._fallen: list[int] = []
@@ -122,15 +141,19 @@ class Supervisor:
     # The store.
 
     def _start_store(self) -> None:
-        settings, folder = self._settings, self._folder
-        if settings.api_token is None:
-            settings = msgspec.structs.replace(settings, api_token=Secret(folder.api_token()))
-        if settings.redis is None:
-            self._store = EmbeddedStore(folder.path / "valkey", _fsync(settings))
+        if self._settings.redis is None:
+            self._store = EmbeddedStore(self._folder.path / "valkey", _fsync(self._settings))
             self._store.start(cancelled=lambda: self._signals > 0)
             self._log.info("store_adopted" if self._store.adopted else "store_started")
+        self._settings = self._filled(self._settings)
+
+    def _filled(self, settings: Settings) -> Settings:
+        """Settings with what the gateway made itself: its token, its store's address."""
+        if settings.api_token is None:
+            settings = msgspec.structs.replace(settings, api_token=Secret(self._folder.api_token()))
+        if settings.redis is None and self._store is not None:
             settings = msgspec.structs.replace(settings, redis=Secret(str(self._store.address)))
-        self._settings = settings
+        return settings
 
     def _look_after_store(self) -> None:
         """Start it again if it has ended; its clients come back by themselves."""
@@ -235,7 +258,7 @@ class Supervisor:
                 self._out.write(f"ready {url_of(listener)}\n")
                 self._out.flush()
             self._look_after_store()
-            self._tell_of_hangup()
+            self._look_at_settings()
 
     def _hear(self, timeout_s: float) -> None:
         """Read what the workers said, for at most so long; a signal ends the wait."""
@@ -336,11 +359,30 @@ class Supervisor:
     def _hang_up(self, *_: object) -> None:
         self._hung_up = True
 
-    def _tell_of_hangup(self) -> None:
-        """SIGHUP asks a server for its settings anew; this one would have ended by it unheard."""
-        if self._hung_up:
-            self._hung_up = False
-            self._log.warning("settings_not_read_anew", advice="restart the gateway for changed settings")
+    # Settings that change.
+
+    def _look_at_settings(self) -> None:
+        """Read them anew after a SIGHUP or a change; what is wrong is said, and the old ones stay."""
+        for worker in self._workers.values():
+            worker.say_more()
+        asked, self._hung_up = self._hung_up, False
+        if self._reading is None:
+            if asked:
+                self._log.warning("settings_not_read_anew", advice="restart for changed settings")
+            return
+        if not (self._reading.changed() or asked):
+            return
+        found = self._reading.again()
+        if found.settings is None:
+            self._log.error("settings_refused", error=found.refused)
+        else:
+            self._settings = self._filled(found.settings)
+            self._log.info("settings_read_anew", warnings=list(found.settings.warnings))
+        if found.waiting:
+            self._log.warning("settings_need_restart", settings=list(found.waiting))
+        line = pack_news(News(None if found.settings is None else self._settings, found.refused))
+        for worker in self._workers.values():
+            worker.tell(line)
 
 
 def _fsync(settings: Settings) -> Fsync:

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from gateway.delivery.expiries import Expiries
 from gateway.delivery.lanes import Lanes
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
@@ -42,6 +43,12 @@ class Upkeep:
         self._measured_at = time.monotonic()
         self._oldest_at = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._expiries = Expiries(settings, metrics)
+
+    def renew(self, settings: Settings) -> None:
+        """Take over new settings."""
+        self._settings = settings
+        self._expiries.renew(settings)
 
     def start(self) -> None:
         """Begin."""
@@ -71,6 +78,7 @@ class Upkeep:
             await asyncio.sleep(_EVERY_S)
             for lane in self._lanes.all():
                 lane.sweep()
+            self._expiries.tell(time.time())
             try:
                 await self._measure()
             except StoreDown as error:

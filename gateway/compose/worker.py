@@ -17,10 +17,12 @@ import structlog
 
 from gateway import __version__
 from gateway.compose.legacy import legacy_service, rps_store
+from gateway.compose.news import NewsFeed
+from gateway.compose.order import News
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
-from gateway.doors import Services, open_doors
+from gateway.doors import Doors, Services, open_doors
 from gateway.errors import BadSetting
 from gateway.fanout.broadcast import Cutter, Cutting
 from gateway.fanout.intake import Intake, Readers
@@ -58,6 +60,7 @@ async def run(
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
     workers: int = 1,
+    news: NewsFeed | None = None,
 ) -> None:
     """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
 
@@ -70,6 +73,7 @@ async def run(
         ready: called when every door is open.
         rps_sock: the bound listening socket of the legacy push service; None: this gateway has none.
         workers: how many processes share what is limited a gateway.
+        news: where settings come from that were read anew.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -84,9 +88,13 @@ async def run(
         legacy = None
         if spine.rps is not None and rps_sock is not None:
             legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))
+        renewing = Renewing(settings, doors, spine, metrics)
+        if news is not None:
+            news.listen(renewing.hear)
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)
         await stop.wait()
+        settings = renewing.settings
         until = time.monotonic() + settings.drain_s
         _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
         await asyncio.gather(*(door.close(settings.drain_s) for door in (doors, legacy) if door is not None))
@@ -119,6 +127,38 @@ class Spine:
         self.lanes = lanes
         self.upkeep = upkeep
         self.rps = rps
+
+
+class Renewing:
+    """Takes over settings that were read anew: one step, between two turns of the loop.
+
+    Args:
+        settings: those in force.
+        doors, spine: who obeys them.
+        metrics: tells whether the file on disk is the one in force.
+    """
+
+    def __init__(self, settings: Settings, doors: Doors, spine: Spine, metrics: Metrics) -> None:
+        self.settings = settings
+        self._doors = doors
+        self._spine = spine
+        self._metrics = metrics
+
+    def hear(self, news: News) -> None:
+        """Take over new settings, or raise the alarm that the file is wrong."""
+        self._metrics.settings_refused.set(int(news.settings is None))
+        if news.settings is None:
+            return
+        self.settings = news.settings
+        self._doors.renew(news.settings)
+        self._spine.queue.limits = _limits(news.settings)
+        self._spine.lanes.renew(news.settings)
+        self._spine.upkeep.renew(news.settings)
+        _log.info("settings_taken_over")
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
 
 
 @asynccontextmanager
@@ -160,8 +200,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
         cutting = Cutting(cutter, ledger)
         intake = Intake(streams, readers, planner, cutting, ledger)
         upkeep = Upkeep(settings, streams, lanes, metrics)
-        limits = Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
-        queue = Queue(appends, limits, replicas=int(settings.queue.durability == "replicas"))
+        queue = Queue(appends, _limits(settings), replicas=int(settings.queue.durability == "replicas"))
         for part in (ledger, intake, upkeep):
             part.start()
             opened.push_async_callback(part.close)

@@ -17,7 +17,7 @@ import structlog
 
 from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings, FcmSettings, Secret
-from protocols.apns.credentials import ProviderKey
+from protocols.apns.credentials import Certificate, ProviderKey
 from protocols.errors import InputError
 from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_answer
 from protocols.http2.client import Header
@@ -153,6 +153,20 @@ def read_apns_key(settings: ApnsSettings) -> ProviderKey:
         return ProviderKey(pem, settings.key_id or "", settings.team_id or "")
     except InputError as error:
         raise CredentialError(f"apns.key: {error.message}", field="apns.key") from error
+
+
+def read_certificate(settings: ApnsSettings) -> Certificate:
+    """The certificate that the settings name.
+
+    Raises:
+        CredentialError: it cannot be read, is none, or its passphrase is wrong.
+    """
+    path, passphrase = settings.certificate_file, settings.certificate_passphrase
+    data = _text(None, path, "apns.certificate_file")
+    try:
+        return Certificate.load(data, passphrase.reveal() if passphrase else None)
+    except InputError as error:
+        raise CredentialError(f"{path}: {error.message}", field="apns.certificate_file") from error
 
 
 def read_service_account(settings: FcmSettings) -> ServiceAccount:

@@ -118,6 +118,9 @@ class Lane(Outlet):
         self._stuck_since: float | None = None
         self._flow = Flow()
         self._taken = 0
+        self._deadline_s = policy.deadline_s
+        self._retired = False
+        self._heir: Outlet | None = None
         self._pool = Pool(
             endpoint,
             self,
@@ -131,6 +134,9 @@ class Lane(Outlet):
 
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
+        if self._retired:
+            self._leave(sends, bulk=bulk)
+            return
         waiting = self._bulk if bulk else self._small
         room = WAITING_MAX - len(waiting)
         if len(sends) > room:
@@ -203,6 +209,31 @@ class Lane(Outlet):
         for waiting in (self._bulk, self._small):
             while waiting and self.backlog > room:
                 self._park(waiting.pop(), verdict)
+
+    async def retire(self, heir: Outlet | None) -> None:
+        """Stop for good: give what waits to a successor, or to the schedule, and finish what is in flight.
+
+        A send that comes back unprocessed meanwhile goes the same way.
+
+        Args:
+            heir: has taken this lane's place; None: nothing has.
+        """
+        self._retired, self._heir = True, heir
+        for waiting, bulk in ((self._small, False), (self._bulk, True)):
+            sends = list(waiting)
+            waiting.clear()
+            self._leave(sends, bulk=bulk)
+        if heir is None:
+            self._metrics.lane_in_flight(self.name).set(0)
+            self._metrics.lane_breaker_open(self.name).set(0)
+        await self.close(self._deadline_s)
+
+    def _leave(self, sends: Sequence[Send], *, bulk: bool) -> None:
+        if self._heir is not None:
+            self._heir.offer(sends, bulk=bulk)
+            return
+        for send in sends:
+            self._park(send, BUSY)
 
     async def close(self, budget_s: float) -> None:
         """Finish what is in flight, within the budget; what waits stays in its units, which stay in Redis."""
@@ -330,5 +361,8 @@ class Lane(Outlet):
             self._later(send, Verdict(Kind.LATER, "refused"), 0)
 
     def _requeue(self, send: Send) -> None:
+        if self._retired:
+            self._leave([send], bulk=send.unit.bulk)
+            return
         (self._bulk if send.unit.bulk else self._small).appendleft(send)
         self._wanted = True

@@ -1,13 +1,27 @@
-"""All lanes of a worker: which credential serves which app, made from the settings when first needed."""
+"""All lanes of a worker: which credential serves which app, made from the settings when first needed.
 
+When the settings change, a lane whose credential, server or limits are still the same stays with all its
+connections; any other has a successor, which gets what waits, and ends once what it has sent is answered.
+"""
+
+import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
 
-from gateway.delivery.credentials import ApnsKey, FcmAccount, NoHeaders, read_apns_key, read_service_account
+from gateway.delivery.credentials import (
+    ApnsKey,
+    FcmAccount,
+    NoHeaders,
+    read_apns_key,
+    read_certificate,
+    read_service_account,
+)
 from gateway.delivery.lane import Lane, LanePolicy
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.pace import Pace
@@ -22,10 +36,8 @@ from gateway.store.quota import Quota
 from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
 from gateway.transport.tls import client_context
-from protocols.apns.credentials import Certificate
 from protocols.apns.message import Target as ApnsTarget
 from protocols.devices import APNS, FCM, RPS
-from protocols.errors import InputError
 from protocols.fcm.message import Target as FcmTarget
 from protocols.rps.message import Target as RpsTarget
 from protocols.verdict import Verdict
@@ -36,6 +48,10 @@ NO_CREDENTIAL: Final = "no_credential"
 """Nothing is set for this provider and app: RhoConnect ignores such a ping with a log line, and so do we
 (contract §4)."""
 NOT_SERVED: Final = "platform_not_served"
+_REFUSED: Final = (BadSetting.label, CredentialError.label)
+_APNS_TARGET: Final = ("topic", "background_min_interval_s")
+_FCM_TARGET: Final = ("package_name", "style")
+"""Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
 
 
 class Route:
@@ -75,6 +91,11 @@ class Lanes:
         self._on_dead = on_dead
         self._routes: dict[tuple[str, str], Route | str] = {}
         self._lanes: dict[str, Outlet] = {}
+        self._made_of: dict[str, object] = {}
+        """What each lane was made of: another value is another lane."""
+        self._settled: set[str] = set()
+        """Names of lanes that are right by the settings in force."""
+        self._retiring: set[asyncio.Task[None]] = set()
 
     def route(self, platform: str, app_id: str) -> Route | str:
         """How to reach a device of this app, or the reason why that is impossible."""
@@ -88,6 +109,35 @@ class Lanes:
         """Every lane that exists."""
         return self._lanes.values()
 
+    def renew(self, settings: Settings) -> None:
+        """Take over new settings. A route whose new credential cannot be read stays as it was."""
+        self._settings = settings
+        self._settled.clear()
+        before, self._routes = self._routes, {}
+        lanes = dict(self._lanes)
+        for (platform, app), old in before.items():
+            if app and app not in settings.apps:
+                continue
+            new = self._open(platform, app)
+            if isinstance(old, Route) and new in _REFUSED:
+                _log.error("credential_not_renewed", provider=platform, app=app)
+                new = old
+            self._routes[platform, app] = new
+        used = {route.lane for route in self._routes.values() if isinstance(route, Route)}
+        for name, lane in lanes.items():
+            lane.retry = settings.retry
+            if isinstance(lane, Lane) and (lane not in used or self._lanes[name] is not lane):
+                self._retire(name, lane)
+
+    def _retire(self, name: str, lane: Lane) -> None:
+        heir = self._lanes[name]
+        if heir is lane:
+            del self._lanes[name], self._made_of[name]
+        task = asyncio.create_task(lane.retire(None if heir is lane else heir), name=f"retire:{name}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        _log.info("lane_replaced" if heir is not lane else "lane_ended", lane=name)
+
     def heard_parked(self, parked: Mapping[str, int]) -> None:
         """How many sends each lane has parked in Redis, over all gateways."""
         for name, lane in self._lanes.items():
@@ -98,6 +148,10 @@ class Lanes:
         until = time.monotonic() + budget_s
         for lane in self._lanes.values():
             await lane.close(max(0.0, until - time.monotonic()))
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=max(0.0, until - time.monotonic()))
+        for task in self._retiring:
+            task.cancel()
 
     def _open(self, platform: str, app: str) -> Route | str:
         settings = self._settings.app(app)
@@ -118,10 +172,9 @@ class Lanes:
         times = self._settings.ping
         if settings.certificate_file is not None:
             passphrase = settings.certificate_passphrase
-            certificate = _certificate(settings)
+            certificate = read_certificate(settings)
             topic = settings.topic or next(iter(certificate.topics), "")
             name = f"apns:cert:{topic}"
-            self._metrics.credential_expiry_seconds(app, APNS).set(certificate.expires_s - time.time())
             context = client_context(
                 ca_file=settings.ca_file,
                 certificate_file=settings.certificate_file,
@@ -141,7 +194,14 @@ class Lanes:
             settings.server, settings.port, context, _authority(settings.server, settings.port)
         )
         policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
-        lane = self._lane(name, APNS, credential, endpoint, policy)
+        if settings.server != self._settings.apns.server:
+            name += f"@{settings.server}"  # the same credential elsewhere: Apple's sandbox
+        made_of = (_said(settings, _APNS_TARGET), topic if settings.certificate_file else "")
+        lane = self._lane(
+            name,
+            made_of,
+            lambda: Lane(name, PROVIDERS[APNS], credential, endpoint, policy, self._metrics, self._on_dead),
+        )
         return Route(lane, ApnsTarget(topic, times.ttl_s, times.sync_ttl_s), app)
 
     def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
@@ -156,7 +216,13 @@ class Lanes:
         policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
         quota = self._quota
         pace = Pace(quota, name, settings.per_minute, lambda: self._wake(name)) if quota is not None else None
-        lane = self._lane(name, FCM, credential, endpoint, policy, pace)
+        lane = self._lane(
+            name,
+            _said(settings, _FCM_TARGET),
+            lambda: Lane(
+                name, PROVIDERS[FCM], credential, endpoint, policy, self._metrics, self._on_dead, pace
+            ),
+        )
         times = self._settings.ping
         target = FcmTarget(
             project, settings.package_name or "", settings.style, times.ttl_s, times.sync_ttl_s
@@ -168,31 +234,28 @@ class Lanes:
         settings, push_server = self._settings, self._settings.push_server
         if settings.rps.mode == "client" and push_server is None:
             return NO_CREDENTIAL
-        lane = next((lane for lane in self._lanes.values() if lane.provider.name == RPS), None)
-        if lane is None and settings.rps.mode == "client" and push_server is not None:
-            lane = RpsClientLane(push_server, settings.retry, self._metrics, self._on_dead)
-        elif lane is None and settings.rps.mode == "builtin" and self._rps_store is not None:
-            lane = RpsLane(self._rps_store, settings.retry, self._metrics)
+        name = next((lane.name for lane in self._lanes.values() if lane.provider.name == RPS), None)
+        lane = self._lanes[name] if name is not None else self._make_rps()
         if lane is None:
             return NOT_SERVED
         self._lanes[lane.name] = lane
+        self._made_of[lane.name] = None  # of nothing that can change while the gateway runs
         return Route(lane, RpsTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app)
 
-    def _lane(
-        self,
-        name: str,
-        platform: str,
-        credential: Credential,
-        endpoint: Endpoint,
-        policy: LanePolicy,
-        pace: Pace | None = None,
-    ) -> Outlet:
+    def _make_rps(self) -> Outlet | None:
+        settings, push_server = self._settings, self._settings.push_server
+        if settings.rps.mode == "client" and push_server is not None:
+            return RpsClientLane(push_server, settings.retry, self._metrics, self._on_dead)
+        if settings.rps.mode == "builtin" and self._rps_store is not None:
+            return RpsLane(self._rps_store, settings.retry, self._metrics)
+        return None
+
+    def _lane(self, name: str, made_of: object, make: Callable[[], Lane]) -> Outlet:
         """Apps with the same credential share a lane, and so its connections and its limits."""
-        if name not in self._lanes:
-            provider = PROVIDERS[platform]
-            self._lanes[name] = Lane(
-                name, provider, credential, endpoint, policy, self._metrics, self._on_dead, pace
-            )
+        known = name in self._settled or self._made_of.get(name) == made_of
+        if name not in self._lanes or not known:
+            self._lanes[name], self._made_of[name] = make(), made_of
+        self._settled.add(name)
         return self._lanes[name]
 
     def _wake(self, name: str) -> None:
@@ -213,15 +276,18 @@ def _plain_context(settings: FcmSettings) -> Any:
     return context
 
 
-def _certificate(settings: ApnsSettings) -> Certificate:
-    path = settings.certificate_file
+def _said(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> object:
+    """All that makes a lane what it is: settings, and what stands in the files that they name.
+
+    Raises:
+        CredentialError: a file cannot be read.
+    """
+    values = {name: getattr(settings, name) for name in settings.__struct_fields__ if name not in target}
+    return {name: _digest(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def _digest(path: Path) -> bytes:
     try:
-        passphrase = settings.certificate_passphrase
-        data = path.read_bytes() if path is not None else b""
-        return Certificate.load(data, passphrase.reveal() if passphrase else None)
+        return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
-        raise CredentialError(
-            f"{path}: {error.strerror or 'cannot be read'}", field="apns.certificate_file"
-        ) from error
-    except InputError as error:
-        raise CredentialError(f"{path}: {error.message}", field="apns.certificate_file") from error
+        raise CredentialError(f"{path}: {error.strerror or 'cannot be read'}") from error

@@ -46,7 +46,8 @@ class Outlet(ABC):
         self.provider = provider
         self.parked_total = 0
         """Sends of this lane parked in Redis by all gateways, as last heard."""
-        self._retry = retry
+        self.retry = retry
+        """When sends come again; changed settings swap it."""
         self._metrics = metrics
 
     @abstractmethod
@@ -104,7 +105,7 @@ class Outlet(ABC):
         unit = send.unit
         now_ms = time.time_ns() // 1_000_000
         timing = Timing(now_ms, unit.first_ms, send.message.expires_ms, unit.attempt, _noise())
-        decision = again(self.provider.name, verdict, status, timing, self._retry)
+        decision = again(self.provider.name, verdict, status, timing, self.retry)
         if decision.due_ms is None:
             self._end(send, decision.reason)
             return

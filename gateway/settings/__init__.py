@@ -7,7 +7,7 @@ it.
 """
 
 from gateway.settings.handover import from_json, to_json
-from gateway.settings.loading import load
+from gateway.settings.loading import DEFAULT_PATH, load
 from gateway.settings.model import (
     RPS_PORT,
     ApnsSettings,
@@ -28,6 +28,7 @@ from gateway.settings.model import (
 from gateway.settings.secret import Secret
 
 __all__ = [
+    "DEFAULT_PATH",
     "RPS_PORT",
     "ApnsSettings",
     "App",

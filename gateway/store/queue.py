@@ -109,7 +109,8 @@ class Queue:
 
     def __init__(self, link: Link, limits: Limits, *, replicas: int = 0) -> None:
         self._link = link
-        self._limits = limits
+        self.limits = limits
+        """Those in force; changed settings swap them."""
         self._replicas = replicas
         self._open: _Batch | None = None
         self._ready: list[_Batch] = []
@@ -196,8 +197,8 @@ class Queue:
         words: list[str | int | bytes] = [
             len(batch.pings),
             batch.size,
-            self._limits.pings,
-            self._limits.bytes,
+            self.limits.pings,
+            self.limits.bytes,
             keys.MARKER_S,
             entry,
         ]

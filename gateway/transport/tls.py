@@ -1,9 +1,16 @@
 """TLS contexts for connections to providers."""
 
 import ssl
+import tempfile
 from pathlib import Path
+from typing import Final
 
 from gateway.errors import CredentialError
+from protocols.apns.credentials import Certificate
+from protocols.errors import InputError
+
+_DER_SEQUENCE: Final = b"\x30"
+"""What a PKCS#12 file begins with (RFC 7292 §4, ITU-T X.690 §8.9)."""
 
 
 def client_context(
@@ -16,11 +23,11 @@ def client_context(
 
     Args:
         ca_file: PEM file of the trusted roots; None trusts the system's.
-        certificate_file: PEM file of our own certificate and its key, for APNs by certificate.
+        certificate_file: PEM or PKCS#12 file of our own certificate and its key, for APNs by certificate.
         passphrase: of that key, if it is encrypted.
 
     Raises:
-        CredentialError: a file cannot be read, is no PEM, or the passphrase does not fit. Names the file
+        CredentialError: a file cannot be read, is neither, or the passphrase does not fit. Names the file
             only.
     """
     try:
@@ -31,11 +38,26 @@ def client_context(
     context.set_alpn_protocols(["h2"])
     if certificate_file is not None:
         try:
-            # A callable, so that OpenSSL never asks on the terminal.
-            context.load_cert_chain(certificate_file, password=lambda: passphrase or "")
+            _load(context, Path(certificate_file), passphrase)
+        except InputError as error:
+            raise CredentialError(f"{certificate_file}: {error.message}", field="certificate_file") from error
         except (OSError, ssl.SSLError, ValueError) as error:
             raise CredentialError(f"{certificate_file}: {_words(error)}", field="certificate_file") from error
     return context
+
+
+def _load(context: ssl.SSLContext, file: Path, passphrase: str | None) -> None:
+    """OpenSSL takes files of PEM alone: a PKCS#12 file's content passes through one that only we may read."""
+    data = file.read_bytes()
+    if not data.startswith(_DER_SEQUENCE):
+        # A callable, so that OpenSSL never asks on the terminal.
+        context.load_cert_chain(file, password=lambda: passphrase or "")
+        return
+    certificate = Certificate.load(data, passphrase)
+    with tempfile.NamedTemporaryFile() as pem:
+        pem.write(certificate.key_pem + certificate.certificate_pem)
+        pem.flush()
+        context.load_cert_chain(pem.name)
 
 
 def _words(error: Exception) -> str:

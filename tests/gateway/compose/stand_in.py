@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from gateway.compose.news import NewsFeed
+from gateway.compose.order import News
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Settings
 
@@ -24,6 +26,7 @@ async def run(
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
     workers: int = 1,
+    news: NewsFeed | None = None,
 ) -> None:
     if settings.apns.topic == "bad-setting":
         raise BadSetting("apns.topic: a worker found it bad")
@@ -32,11 +35,24 @@ async def run(
     if settings.apns.topic == "slow-start":
         await asyncio.sleep(3600)
     sys.stdout.write("a worker's stdout is not the supervisor's\n")
+    heard: list[str] = []
+
+    def hear(told: News) -> None:
+        heard.append(told.refused if told.settings is None else f"drain_s {told.settings.drain_s}")
+
+    if news is not None:
+        news.listen(hear)
     open_connections: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         word = (await reader.readline()).decode().strip()
-        about = {"pid": os.getpid(), "slot": slot, "gateway_id": gateway_id, "workers": workers}
+        about = {
+            "pid": os.getpid(),
+            "slot": slot,
+            "gateway_id": gateway_id,
+            "workers": workers,
+            "heard": heard,
+        }
         about["rps_port"] = None if rps_sock is None else rps_sock.getsockname()[1]
         if word == "stick":
             writer.write(b"sticking\n")

@@ -1,0 +1,63 @@
+"""How a worker hears of settings that were read anew: the pipe's thread tells, the loop takes them over."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import structlog
+
+from gateway.compose.order import News, unpack_news
+from gateway.errors import RhoPushError
+
+_log = structlog.get_logger("settings")
+_READ_BYTES: Final = 65_536
+
+Listener = Callable[[News], None]
+
+
+class NewsFeed:
+    """Carries the newest settings from the pipe's thread to whoever listens on the loop.
+
+    What is told before anybody listens waits; of several such the newest counts.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: bytes | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: Listener | None = None
+
+    def listen(self, listener: Listener) -> None:
+        """From now on call `listener`, on the running loop."""
+        with self._lock:
+            self._loop, self._listener = asyncio.get_running_loop(), listener
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._hear(waiting)
+
+    def tell(self, line: bytes) -> None:
+        """Take a line of the supervisor's. From any thread."""
+        with self._lock:
+            if self._loop is None:
+                self._waiting = line
+            elif not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._hear, line)
+
+    def _hear(self, line: bytes) -> None:
+        """A listener that fails leaves the worker with what it had, and says so."""
+        try:
+            news = unpack_news(line)
+            if self._listener is not None:
+                self._listener(news)
+        except RhoPushError as error:
+            _log.error("settings_not_taken_over", error=error.message)
+
+
+def read_lines(descriptor: int) -> Iterator[bytes]:
+    """Whole lines of a pipe, without their ends, until it ends."""
+    rest = b""
+    while data := os.read(descriptor, _READ_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines

@@ -1,0 +1,87 @@
+"""When certificates end: exported once a minute, and warned about a month, a week and a day before.
+
+A p8 key and a service account do not end, so only certificates are watched. They are read whether or not
+anything was sent with them yet: the app that pings once a month is the one whose certificate ends unseen.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import structlog
+
+from gateway.delivery.credentials import read_certificate
+from gateway.errors import CredentialError
+from gateway.metrics import Metrics
+from gateway.settings import ApnsSettings, Settings
+from protocols.devices import APNS
+
+_log = structlog.get_logger("credentials")
+
+DAY_S: Final = 86_400.0
+WARN_DAYS: Final = (30, 7, 1, 0)
+"""A certificate is renewed by hand: a month to find who may, a week to do it, a day to drop everything else."""
+_EVERY_S: Final = 60.0
+
+
+class Ending(NamedTuple):
+    """A certificate of an app ("": of all that name none of their own), and the epoch seconds of its end."""
+
+    app: str
+    topic: str
+    expires_s: float
+
+
+def step(left_s: float) -> int:
+    """How many of the warnings are due when so much time is left."""
+    return sum(left_s <= days * DAY_S for days in WARN_DAYS)
+
+
+class Expiries:
+    """The ends of all certificates that the settings name.
+
+    Args:
+        settings: those in force.
+        metrics: where the time left is exported.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._warned: dict[Ending, int] = {}
+        self.renew(settings)
+
+    def renew(self, settings: Settings) -> None:
+        """Read the certificates of new settings. What is said about one that stays is not said again."""
+        endings = list(_endings(settings))
+        self._warned = {ending: self._warned.get(ending, 0) for ending in endings}
+        self._told_at = -_EVERY_S
+
+    def tell(self, now_s: float) -> None:
+        """Called as often as one likes; once a minute it exports the time left, and warns where that is due."""
+        if abs(now_s - self._told_at) < _EVERY_S:
+            return
+        self._told_at = now_s
+        for ending, warned in self._warned.items():
+            left_s = ending.expires_s - now_s
+            self._metrics.credential_expiry_seconds(ending.app, APNS).set(left_s)
+            due = step(left_s)
+            if due > warned:
+                self._warned[ending] = due
+                self._warn(ending, left_s)
+
+    def _warn(self, ending: Ending, left_s: float) -> None:
+        log = _log.error if left_s <= DAY_S else _log.warning
+        event = "certificate_expired" if left_s <= 0 else "certificate_expires"
+        log(event, app=ending.app, topic=ending.topic, days=int(left_s // DAY_S))
+
+
+def _endings(settings: Settings) -> Iterator[Ending]:
+    parts: dict[str, ApnsSettings] = {"": settings.apns}
+    parts |= {name: app.apns for name, app in settings.apps.items() if app.apns != settings.apns}
+    for app, part in parts.items():
+        if part.certificate_file is None:
+            continue
+        try:
+            certificate = read_certificate(part)
+        except CredentialError:
+            continue  # the lane says so when it is made
+        yield Ending(app, part.topic or next(iter(certificate.topics), ""), certificate.expires_s)
