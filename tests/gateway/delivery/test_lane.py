@@ -1,0 +1,149 @@
+"""A lane that is full, down, slow or shared by small pings and broadcasts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.delivery import lane as lanes
+from gateway.delivery import outlet
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys
+from tests.support.ports import free_port
+from tests.support.rhoconnect import apple, lay_users
+from tests.support.spine import spine, until
+
+
+def pin(number: int) -> str:
+    return f"{number:064x}"
+
+
+@pytest.fixture
+async def users(redis_client: Redis) -> list[str]:
+    await lay_users(redis_client, {f"user{n}": [apple(pin(n))] for n in range(700)})
+    return [f"user{n}" for n in range(700)]
+
+
+@pytest.mark.parametrize(("parked", "rejected"), [(1, 0), (2, 1), (3, 2)])
+async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    parked: int,
+    rejected: int,
+) -> None:
+    """Two may wait in memory and three in Redis; some are parked already."""
+    monkeypatch.setattr(lanes, "WAITING_MAX", 2)
+    monkeypatch.setattr(outlet, "SHARE_MAX", 3)
+    settings["apns"]["port"] = free_port()  # where nobody answers
+    async with spine(redis_address, tmp_path, settings) as one:
+        first = await one.append(users[0])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        (lane,) = one.lanes.all()
+        lane.parked_total = parked
+        second = await one.append(*users[1:4])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: lane.trouble)
+        monkeypatch.setattr(outlet, "SHARE_MAX", 1000)
+        monkeypatch.setattr(lanes, "GRACE_S", -1.0)
+        lane.sweep()
+        lane.sweep()
+        reports = [await one.done(first), await one.done(second)]
+        reasons = [device["reason"] for report in reports for device in report["devices"]]
+        assert reasons.count("lane_full") == rejected
+        assert sum(report["counts"]["rejected"] for report in reports) == rejected
+        assert sum(report["counts"]["later"] for report in reports) == 4 - rejected
+        (counted,) = (await one.streams.parked()).values()
+        assert counted == 4 - rejected
+
+
+async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "GRACE_S", -1.0)
+    port = settings["apns"]["port"]
+    settings["apns"]["port"] = free_port()
+    async with spine(redis_address, tmp_path, settings) as down:
+        ping_id = await down.append(*users[:3])
+        await down.planner.deliver(await down.read(keys.PINGS))
+        (lane,) = down.lanes.all()
+        await until(lambda: lane.trouble)
+        lane.sweep()
+        lane.sweep()
+        report = await down.done(ping_id)
+        assert (report["state"], report["counts"]["later"]) == ("open", 3)
+    assert await redis_client.zcard(keys.LATER) >= 1
+    settings["apns"]["port"] = port
+    async with spine(redis_address, tmp_path, settings) as up:
+        await up.streams.call_due(2**50, 100)
+        await up.planner.deliver(await up.read(keys.RETRIES))
+        report = await up.done(ping_id)
+        assert (report["state"], report["counts"]) == ("done", {"accepted": 3, "rejected": 0, "later": 0})
+        assert await up.streams.parked() == {}
+    assert len(apns.received) == 3
+
+
+async def test_a_ping_that_waits_past_its_time_to_live_is_not_sent(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    users: list[str],
+) -> None:
+    async with spine(redis_address, tmp_path, settings) as one:
+        ping_id = await one.append(users[0], ttl_s=1)
+        (lease,) = await one.read(keys.PINGS)
+        entry = await redis_client.xrange(keys.PINGS)
+        assert len(entry) == 1
+        await until(lambda: _older_than(redis_client, lease.entry, 1100))
+        await one.planner.deliver([lease])
+        report = await one.done(ping_id)
+    assert [device["reason"] for device in report["devices"]] == ["expired"]
+    assert len(apns.received) == 0
+
+
+async def _older_than(redis: Redis, entry: str, age_ms: int) -> bool:
+    seconds, microseconds = await redis.time()
+    return seconds * 1000 + microseconds // 1000 - int(entry.partition("-")[0]) > age_ms
+
+
+async def test_small_pings_overtake_a_broadcast(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    apns: ApnsSimulator,
+) -> None:
+    apns.hold()  # so that the broadcast waits in the lane
+    async with spine(redis_address, tmp_path, settings) as one:
+        await one.append(*users, message="broadcast")
+        (broadcast,) = await one.read(keys.BROADCASTS)
+        one.cutting.begin(broadcast)
+        await until(lambda: _pieces(redis_client, 2))
+        await one.planner.deliver(await one.read(keys.PIECES))
+        await apns.received.wait(1)
+        before = len(apns.received)
+        await one.append(users[0], message="small")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        apns.release()
+        await apns.received.wait(701)
+        assert await one.ledger.emptied(10)
+    assert before < 700
+    assert [record.summary.alert for record in apns.received].index("small") == before
+    assert len(apns.received) == 701
+
+
+async def _pieces(redis: Redis, count: int) -> bool:
+    return bool(await redis.xlen(keys.PIECES) == count)

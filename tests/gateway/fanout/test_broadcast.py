@@ -1,0 +1,160 @@
+"""Broadcasts: cut into pieces, each phone once, whoever is killed when."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys
+from gateway.store.streams import Lease, decode_piece
+from tests.support.rhoconnect import Client, apple, lay_users
+from tests.support.spine import Spine, spine, until
+
+Open = Callable[[], AbstractAsyncContextManager[Spine]]
+USERS = 2 * keys.CHUNK_USERS + 100
+
+
+@pytest.fixture
+def opened(redis_address: str, tmp_path: Path, settings: dict[str, Any]) -> Open:
+    return lambda: spine(redis_address, tmp_path, settings)
+
+
+def pin(number: int) -> str:
+    return f"{number:064x}"
+
+
+def names(count: int = USERS) -> list[str]:
+    return [f"user{n}" for n in range(count)]
+
+
+async def lay_crowd(redis: Redis, phone: Callable[[int], Client]) -> None:
+    await lay_users(redis, {f"user{n}": [phone(n)] for n in range(USERS)})
+
+
+async def begin(one: Spine) -> Lease:
+    (lease,) = await one.read(keys.BROADCASTS)
+    return lease
+
+
+async def deliver_pieces(one: Spine) -> None:
+    while leases := await one.read(keys.PIECES, 2):
+        await one.planner.deliver(leases)
+    assert await one.ledger.emptied(15)
+
+
+async def test_every_phone_is_reached_and_every_piece_is_small(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with opened() as one:
+        ping_id = await one.append(*names(), "nobody", "nobody else")
+        lease = await begin(one)
+        await one.cutter.cut(lease)
+        pieces = [decode_piece(fields[b"e"]) for _, fields in await redis_client.xrange(keys.PIECES)]
+        assert sum(map(len, pieces)) == USERS
+        assert all(0 < len(piece) <= keys.PIECE_SENDS and piece.ping.users == () for piece in pieces)
+        await deliver_pieces(one)
+        report = await one.report(ping_id)
+    assert (report["state"], report["counts"]["accepted"]) == ("done", USERS)
+    assert report["skipped"] == {"unknown_user": 2}
+    assert sorted(record.token for record in apns.received) == [pin(n) for n in range(USERS)]
+    for name in (keys.broadcast_users(ping_id), keys.broadcast_seen(ping_id)):
+        assert await redis_client.exists(name) == 0
+
+
+async def test_a_phone_of_many_users_is_reached_once_over_all_pieces(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n % 7}"))
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        await one.cutter.cut(await begin(one))
+        await deliver_pieces(one)
+        report = await one.report(ping_id)
+    assert len(apns.received) == 7
+    assert report["counts"]["accepted"] == 7
+    assert report["skipped"] == {"repeated": USERS - 7}
+
+
+async def test_a_killed_cutter_goes_on_where_it_stood(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n // 2}"))
+    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_PIECES", 0)
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        lease = await begin(one)
+        one.cutting.begin(lease)
+        await until(lambda: redis_client.xlen(keys.PIECES))
+        await one.cutting.close()
+    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_PIECES", 40)
+    async with opened() as back:
+        (again,) = await back.streams.resume(keys.BROADCASTS)
+        assert await redis_client.hget(keys.progress(again.stream, again.entry), "cursor") == b"1"
+        await back.cutter.cut(again)
+        await deliver_pieces(back)
+        report = await back.report(ping_id)
+    assert (report["state"], report["counts"]["accepted"]) == ("done", USERS // 2)
+    assert len({record.token for record in apns.received}) == len(apns.received) == USERS // 2
+
+
+async def test_two_cutters_of_one_broadcast_cut_it_once(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        lease = await begin(one)
+        await one.cutter.cut(lease)
+        await one.cutter.cut(lease)
+        await deliver_pieces(one)
+        report = await one.report(ping_id)
+    assert report["counts"]["accepted"] == len(apns.received) == USERS
+    assert report["state"] == "done"
+
+
+async def test_a_killed_piece_repeats_only_what_had_no_verdict(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    apns.faults.add("silence:after=300")
+    async with opened() as one:
+        one.ledger.start()
+        ping_id = await one.append(*names(400))
+        await one.cutter.cut(await begin(one))
+        await one.planner.deliver(await one.read(keys.PIECES))
+        await apns.received.wait(400)
+        await until(lambda: one.ledger.sends(bulk=True) == 100)
+        await one.ledger.close()
+    apns.faults.clear()
+    async with opened() as back:
+        await back.planner.deliver(await back.streams.resume(keys.PIECES))
+        assert await back.ledger.emptied(10)
+        report = await back.report(ping_id)
+    assert (report["state"], report["counts"]["accepted"]) == ("done", 400)
+    assert len(apns.received) == 500
+    assert len({record.token for record in apns.received.accepted}) == 400
+    assert len(apns.received.accepted) == 400
+
+
+async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    """However many a retry reaches at once."""
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    apns.faults.add("503=1:next=400")
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        await one.cutter.cut(await begin(one))
+        await deliver_pieces(one)
+        report = await one.report(ping_id)
+        assert (report["state"], report["counts"]["later"]) == ("open", 400)
+        await one.streams.call_due(2**50, 100)
+        await one.planner.deliver(await one.read(keys.RETRIES))
+        assert await one.ledger.emptied(10)
+        report = await one.report(ping_id)
+    assert (report["state"], report["counts"]) == ("done", {"accepted": USERS, "rejected": 0, "later": 0})
