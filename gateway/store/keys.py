@@ -5,7 +5,7 @@ stays in one slot of a cluster. RhoConnect's own keys (contract §7) are read by
 registration.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 # -- the queue
 # -------------------------------------------------------------------------------------------------------
@@ -174,6 +174,28 @@ def count(kind: str) -> str:
     return f"{kind}:count"
 
 
+# -- data changes
+# -----------------------------------------------------------------------------------------------------------
+
+EVENTS: Final = "rhopush:{q}:events"
+"""HASH: who listens for all gateways: `holder`, `until` and `heard` (epoch ms), `mark`."""
+WINDOWS: Final = "rhopush:{q}:windows"
+"""ZSET: user -> epoch ms at which the next of the user's sources is due."""
+WINDOW: Final = "rhopush:{q}:window:"
+"""+ user. ZSET: source that changed -> epoch ms at which it is due."""
+PUSHED: Final = "rhopush:{q}:pushed:"
+"""+ user. HASH: when a source was last pushed for its data's change (`=` and its name), and the last two
+pushes of the user (`last`, `before`), in epoch ms."""
+CHANGE_ID: Final = "rhopush:{q}:change:"
+"""+ id. STRING: this change is known (EX CHANGE_ID_S)."""
+CHANGE_ID_S: Final = 3_600
+"""Longer than any take-over; an hour of 1,000 changes a second takes some 400 MB."""
+EVENT_GROUP: Final = "rhopush"
+"""Consumer group of the streams that writers append changes to."""
+MARKS: Final = "rhopush:events:mark"
+"""Channel by which the listening gateways agree what of a channel is written down."""
+
+
 # -- Resque (contract §3.2)
 # ------------------------------------------------------------------------------------------------
 
@@ -184,6 +206,63 @@ RESQUE_QUEUES: Final = "resque:queues"
 def resque_queue(name: str) -> str:
     """LIST: the jobs of one of Resque's queues."""
     return f"resque:queue:{name}"
+
+
+class ResqueKeys(NamedTuple):
+    """Resque's own names, which all begin with its namespace (`resque` where none is set)."""
+
+    namespace: str = "resque"
+
+    def of(self, name: str) -> str:
+        """Any of them."""
+        return f"{self.namespace}:{name}"
+
+    @property
+    def queues(self) -> str:
+        """SET: the names of the queues."""
+        return self.of("queues")
+
+    @property
+    def workers(self) -> str:
+        """SET: ids of the workers."""
+        return self.of("workers")
+
+    @property
+    def heartbeats(self) -> str:
+        """HASH: worker id -> ISO 8601 time of its last heartbeat."""
+        return self.of("workers:heartbeat")
+
+    @property
+    def failed(self) -> str:
+        """LIST: records of failures."""
+        return self.of("failed")
+
+    @property
+    def pause(self) -> str:
+        """STRING: `true` while all workers are paused."""
+        return self.of("pause-all-workers")
+
+    def queue(self, name: str) -> str:
+        """LIST: the jobs of a queue."""
+        return self.of(f"queue:{name}")
+
+    def worker(self, worker_id: str) -> str:
+        """STRING: what a worker is busy with."""
+        return self.of(f"worker:{worker_id}")
+
+    def started(self, worker_id: str) -> str:
+        """STRING: when a worker began."""
+        return self.of(f"worker:{worker_id}:started")
+
+    def stat(self, name: str, worker_id: str = "") -> str:
+        """STRING: a count of all workers, or of one."""
+        return self.of(f"stat:{name}:{worker_id}" if worker_id else f"stat:{name}")
+
+
+RESQUE_TAKEN: Final = "rhopush:{q}:resque:taken:"
+"""+ gateway. HASH: recovery id -> `queue NUL job` of what was taken off a queue and is not durable yet."""
+RESQUE_TAKERS: Final = "rhopush:{q}:resque:takers"
+"""ZSET: gateway -> epoch ms of its last sign of life."""
 
 
 # -- the RhoConnect Push Service (contract §9): rhoconnect-push's own names, so that its data goes on

@@ -1,0 +1,158 @@
+"""Windows of data changes: what changed for a user within a short time becomes one ping (interface.md
+*Events*).
+
+A window lives in the queue's Redis from its first change on, and it is closed by the script that appends its
+ping: a death inside a window loses nothing, and two gateways that heard the same change make one ping of it.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.store import event_scripts, keys
+from gateway.store.link import Link, Reply, Word
+from gateway.store.queue import Limits, new_batch
+from protocols.events import Change
+from protocols.ping.model import Ping
+
+PING_BYTES: Final = 200
+"""What a ping of a window counts against `limits.queue_bytes`: it holds a login and names of sources."""
+CHANGES: Final = 500
+"""Changes in one call: some 3 µs each, and Redis does nothing else meanwhile."""
+USERS: Final = 1_000
+"""Users in one call; a change that names more is told in parts."""
+
+
+class Heard(NamedTuple):
+    """A change, and whether its pushes are bounded (it comes from a keyspace notification)."""
+
+    change: Change
+    bounded: bool = False
+
+
+class Written(NamedTuple):
+    """What came of writing changes down. `next_ms`: until the next window is over; None: none is open."""
+
+    known: int
+    next_ms: int | None
+
+
+class Closed(NamedTuple):
+    """What came of closing windows. `full`: the backlog is full, and due windows stay open."""
+
+    pings: int
+    next_ms: int | None
+    full: bool
+
+
+class Lease(NamedTuple):
+    """Which gateway writes down what is heard.
+
+    Attributes:
+        held: this one does.
+        taken: since just now.
+        deaf_ms: for how long nobody did before; None: nobody ever did.
+        mark: up to here everything is written down.
+    """
+
+    held: bool
+    taken: bool
+    deaf_ms: int | None
+    mark: str
+
+
+class Windows:
+    """The windows of all users.
+
+    Args:
+        link: to the queue's Redis.
+        limits: of the queue's backlog.
+        window_ms: `events.window_ms`.
+        interval_ms: `events.min_interval_s`, of bounded changes.
+        bounding: there are bounded changes: what was pushed when is kept for so long.
+    """
+
+    def __init__(
+        self, link: Link, limits: Limits, *, window_ms: int, interval_ms: int, bounding: bool
+    ) -> None:
+        self._link = link
+        self._limits = limits
+        self._window_ms = window_ms
+        self._interval_ms = interval_ms
+        self._kept_ms = interval_ms if bounding else 0
+        self._before, self._between, self._behind = _frame()
+
+    async def write(self, heard: Iterable[Heard]) -> Written:
+        """Write changes down; may be repeated after a lost reply.
+
+        Raises:
+            StoreDown: they are perhaps written.
+        """
+        written = Written(0, None)
+        for words in _calls(heard):
+            reply = await self._link.eval(
+                event_scripts.HEAR,
+                [keys.WINDOWS],
+                [self._window_ms, self._interval_ms, keys.CHANGE_ID_S, *words],
+            )
+            written = Written(written.known + reply[0], _next(reply[1]))
+        return written
+
+    async def close(self) -> Closed:
+        """Append a ping for each window that is over, at most `ENTRY_PINGS`.
+
+        Raises:
+            StoreDown: they are perhaps appended; what is not stays due.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
+        words: list[Word] = [head, self._before, self._between, self._behind, PING_BYTES, keys.ENTRY_PINGS]
+        words += [self._limits.pings, self._limits.bytes, self._kept_ms]
+        reply = await self._link.eval(event_scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
+        return Closed(reply[0], _next(reply[1]), reply[2] == 0)
+
+    async def hold(self, name: str, lease_ms: int, mark: str) -> Lease:
+        """Hold the lease or take it where it is free, and tell up to which mark everything is written.
+
+        Raises:
+            StoreDown: nothing is known about it.
+        """
+        reply = await self._link.eval(event_scripts.BEAT, [keys.EVENTS], [name, lease_ms, mark])
+        state, deaf_ms, told = reply[0], reply[1], reply[2].decode()
+        return Lease(state != b"stands by", state == b"took", _next(deaf_ms), told)
+
+    async def give_back(self, name: str) -> None:
+        """End the lease, so that another gateway takes it at once. Raises StoreDown."""
+        await self._link.eval(event_scripts.YIELD, [keys.EVENTS], [name])
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+def _frame() -> tuple[bytes, bytes, bytes]:
+    """A ping's bytes around its users and its sources, as the queue's readers decode it."""
+    users, sources = ("\0u",), ("\0s",)
+    whole = _pack(Ping(users=users, sources=sources, door="event"))
+    before, rest = whole.split(_pack(users))
+    between, behind = rest.split(_pack(sources))
+    return before, between, behind
+
+
+def _next(reply: Reply) -> int | None:
+    return None if reply < 0 else int(reply)
+
+
+def _calls(heard: Iterable[Heard]) -> Iterable[list[Word]]:
+    """The words of each call: a change with its id is never split, so that the id stands for all of it."""
+    words: list[Word] = []
+    changes = users = 0
+    for change, bounded in heard:
+        if changes == CHANGES or (words and users + len(change.users) > USERS):
+            yield words
+            words, changes, users = [], 0, 0
+        changes, users = changes + 1, users + len(change.users)
+        words += [change.id, change.source, int(bounded), len(change.users), *change.users]
+    if words:
+        yield words

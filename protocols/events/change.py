@@ -1,0 +1,72 @@
+"""A data change as a writer tells it: `{"source": "Product", "user_id": "bob"}`, or a list of users.
+
+With an `id`, the same change told twice (on two channels, on a channel and a stream, after a writer's own
+retry) counts once.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from protocols.errors import InvalidField, MalformedBody
+
+NAME_BYTES_MAX: Final = 1_024
+"""Of a user, a source and an id: each becomes part of a Redis key, and no login is that long."""
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Change(NamedTuple):
+    """Data of a source changed for some users.
+
+    Attributes:
+        users: their logins, in order, each once; never empty.
+        source: the source's name.
+        id: what the writer calls this change; "": it has no name.
+    """
+
+    users: tuple[str, ...]
+    source: str
+    id: str = ""
+
+
+def parse(event: bytes) -> Change:
+    """Read an event.
+
+    Fields that we do not know are left alone: a writer may tell others more than us.
+
+    Raises:
+        MalformedBody: no JSON object, or not UTF-8.
+        InvalidField: `source` or `user_id` is missing or no name, or `id` is neither text nor number.
+    """
+    try:
+        fields = _decode(event)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody(f"an event must be a JSON object: {error}") from error
+    source = _name(fields.get("source"), "source")
+    named = fields.get("user_id")
+    listed = named if isinstance(named, list) else [named]
+    users = tuple(dict.fromkeys(_name(user, "user_id") for user in listed))
+    if not users:
+        raise InvalidField("user_id names nobody", field="user_id")
+    return Change(users, source, _id(fields.get("id")))
+
+
+def _name(value: Any, field: str) -> str:
+    if value is None:
+        raise InvalidField(f"{field} is missing", field=field)
+    if not isinstance(value, str):
+        raise InvalidField(f"{field} must be a text, found {type(value).__name__}", field=field)
+    if not value:
+        raise InvalidField(f"{field} is empty", field=field)
+    if len(value) > NAME_BYTES_MAX or len(value.encode()) > NAME_BYTES_MAX:
+        raise InvalidField(f"{field} has more than {NAME_BYTES_MAX} bytes", field=field)
+    return value
+
+
+def _id(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return _name(value, "id")

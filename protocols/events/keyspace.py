@@ -1,0 +1,70 @@
+"""Changes as Redis itself tells them: keyspace notifications of RhoConnect's own document writes.
+
+RhoConnect keeps what a source holds for a user in a master document, `source:application:USER:SOURCE:md...`
+(contract §7): sets by the first two hex digits of an object's digest, an index and a size. Whatever changes
+one of these keys changed data of that user.
+
+| class | flag | commands that write a document |
+| --- | --- | --- |
+| sets | `s` | SADD, SREM of the buckets |
+| hashes | `h` | HSET, HDEL of `md:indices` |
+| strings | `$` | INCRBY, SET of `md_size` |
+| generic | `g` | DEL, RENAME of any of them |
+
+Flags: Redis, *Keyspace notifications*, "Configuration". `K` asks for `__keyspace@N__:` channels.
+"""
+
+import re
+from typing import Final
+
+from protocols.errors import InvalidField
+from protocols.events.change import NAME_BYTES_MAX, Change
+
+DOCUMENTS: Final = "source:application:*:md*"
+"""Glob of the keys worth hearing of; `change_of` looks closer."""
+FLAGS: Final = "Kg$sh"
+"""What `notify-keyspace-events` must hold at least; `A` stands for all classes."""
+WRITES: Final = frozenset(
+    b"sadd srem spop sunionstore del rename_from rename_to copy_to hset hdel hincrby set incrby decrby".split()
+)
+"""Events that mean other data. A key's time to live (`expire`, `persist`, `expired`) does not."""
+SHARED: Final = "__shared__"
+"""The partition of a source that all users share: it pushes nobody (contract §5)."""
+
+_DOCUMENT: Final = re.compile(rb"source:application:(.+):([^:]+):md(?:_size|:indices|:[0-9a-f]{2})?", re.S)
+_CHANNEL: Final = re.compile(rb"__keyspace@\d+__:(.*)", re.S)
+_CLASSES: Final = frozenset("g$lshztdxen")
+
+
+def pattern(db: int) -> str:
+    """What to PSUBSCRIBE for the documents of a database."""
+    return f"__keyspace@{db}__:{DOCUMENTS}"
+
+
+def change_of(channel: bytes, event: bytes) -> Change | None:
+    """The change that a notification tells of; None: it is none (another key, another event, shared data).
+
+    A login may hold colons, a source's name does not: it is what stands last before `:md`.
+
+    Raises:
+        InvalidField: the partition is no text, or too long to be a login.
+    """
+    told = _CHANNEL.fullmatch(channel)
+    found = _DOCUMENT.fullmatch(told[1]) if told is not None and event in WRITES else None
+    if found is None:
+        return None
+    try:
+        user, source = found[1].decode(), found[2].decode()
+    except UnicodeDecodeError as error:
+        raise InvalidField("a document's partition is not UTF-8", field="user_id") from error
+    if len(found[1]) > NAME_BYTES_MAX or len(found[2]) > NAME_BYTES_MAX:
+        raise InvalidField(f"a document's partition has more than {NAME_BYTES_MAX} bytes", field="user_id")
+    return None if user == SHARED else Change((user,), source)
+
+
+def missing_flags(configured: str) -> str:
+    """Which of `FLAGS` a server's `notify-keyspace-events` lacks; "": none."""
+    held = set(configured)
+    if "A" in held:
+        held |= _CLASSES
+    return "".join(flag for flag in FLAGS if flag not in held)

@@ -1,0 +1,75 @@
+"""A job as RhoConnect queues it: `{"class": "Rhoconnect::PingJob", "args": [{parameters}]}` (contract §3.2)."""
+
+from typing import Any, Final
+
+import msgspec
+
+from protocols.errors import InputError, MalformedBody
+from protocols.ping import Ping, from_params
+
+CLASSES: Final = ("Rhoconnect::PingJob", "PingJob")
+"""Ours. RhoConnect always writes the first; the second is what its documentation shows."""
+SHOWN_CHARACTERS: Final = 1_000
+"""So much of an item that cannot be read is shown among the failed."""
+
+_decode: Final = msgspec.json.Decoder(Any).decode
+
+
+class Job(msgspec.Struct, frozen=True):
+    """An item of a queue that was read.
+
+    Attributes:
+        ping: what it asks for.
+        unknown: names of parameters that were not understood.
+    """
+
+    ping: Ping
+    unknown: tuple[str, ...] = ()
+
+
+def parse(item: bytes) -> Job:
+    """Read an item.
+
+    Raises:
+        MalformedBody: no JSON, no job of ours, or its arguments are not one hash of parameters.
+        InvalidField: a parameter has a wrong type or value.
+    """
+    try:
+        job = _decode(item)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody(f"the job is no JSON: {error}") from error
+    if not isinstance(job, dict) or not isinstance(job.get("class"), str):
+        raise MalformedBody("the job has no class")
+    if job["class"] not in CLASSES:
+        raise MalformedBody(f"the job's class is {job['class'][:100]!r}, which this worker does not know")
+    args = job.get("args")
+    if not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
+        raise MalformedBody("the job's args must be a list with one hash of parameters")
+    read = from_params(args[0])
+    return Job(msgspec.structs.replace(read.ping, door="resque"), read.unknown)
+
+
+def shown(item: bytes) -> dict[str, Any]:
+    """The `payload` of a failure: what Resque's web page shows and queues again on *Retry*.
+
+    The API token that RhoConnect leaves among the parameters is taken out: no job needs it.
+    """
+    try:
+        job = _decode(item)
+    except (ValueError, RecursionError):
+        job = None
+    if not isinstance(job, dict) or not isinstance(job.get("args"), list):
+        return {"class": CLASSES[0], "args": [item[:SHOWN_CHARACTERS].decode("utf-8", "replace")]}
+    args = [_without_token(argument) for argument in job["args"]]
+    return {"class": str(job.get("class", CLASSES[0])), "args": args}
+
+
+def _without_token(argument: Any) -> Any:
+    if not isinstance(argument, dict):
+        return argument
+    return {name: value for name, value in argument.items() if name != "api_token"}
+
+
+def reason(error: InputError) -> str:
+    """A readable error: what was wrong, and where."""
+    return f"{error.field}: {error.message}" if error.field else error.message
