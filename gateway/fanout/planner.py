@@ -64,7 +64,7 @@ class _Plan:
         try:
             own = int(client_id[:12], 16)
         except ValueError:
-            own = int.from_bytes(client_id.encode("utf-8", "surrogateescape")[-6:])
+            own = int.from_bytes(client_id.encode()[-6:])
         return f"{self.unit.prefix}{(own ^ self.node) & 0xFFFFFFFFFFFF:012x}".encode()
 
 

@@ -33,7 +33,9 @@ _FIELDS: Final = (
     "last_sync",
 )
 _WIDTH: Final = len(_FIELDS) + 1
-_SURROGATE: Final = "surrogateescape"
+_ODD_BYTES: Final = "replace"
+"""What RhoConnect holds should be UTF-8. Bytes that are not are shown as such, and never as half a surrogate pair,
+which no later step could write: one such device would stop the pings of all others."""
 
 Devices = tuple[Device, ...]
 
@@ -94,7 +96,7 @@ NOBODY: Final = Registration.nobody()
 
 def token_digest(pin: str) -> str:
     """What a dead mark remembers of a token; a new token has another digest, so the mark ends by itself."""
-    return hashlib.blake2b(pin.encode("utf-8", _SURROGATE), digest_size=8).hexdigest()
+    return hashlib.blake2b(pin.encode(), digest_size=8).hexdigest()
 
 
 class Registry:
@@ -184,7 +186,7 @@ class Registry:
                 read.spoiled = True
             return
         for name in changed:
-            self._forget_key(name.decode("utf-8", _SURROGATE))
+            self._forget_key(name.decode("utf-8", _ODD_BYTES))
 
     def _forget_key(self, name: str) -> None:
         if name.startswith(keys.USER_PREFIX):
@@ -295,7 +297,7 @@ def _look_up(user: str) -> bytes:
 
 
 def _encoded(name: str) -> bytes:
-    return name.encode("utf-8", _SURROGATE)
+    return name.encode()
 
 
 def _field_names(client_ids: Iterable[str]) -> list[bytes]:
@@ -341,7 +343,7 @@ def _registration(user: str, values: Sequence[bytes | None] | ReplyFault) -> Reg
 
 
 def _text(value: bytes | None) -> str:
-    return value.decode("utf-8", _SURROGATE) if value else ""
+    return value.decode("utf-8", _ODD_BYTES) if value else ""
 
 
 def _device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:
@@ -349,17 +351,17 @@ def _device(client_id: str, values: Sequence[bytes | None], place: int) -> Devic
     exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[place : place + _WIDTH]
     if exists is None:
         return "gone"
-    token = str(pin, "utf-8", _SURROGATE) if pin else ""
+    token = str(pin, "utf-8", _ODD_BYTES) if pin else ""
     if mark is not None and mark.partition(b":")[0] == token_digest(token).encode():
         return "dead"
     # In place, since this runs for every device of a broadcast.
     return Device(
         client_id,
-        str(device_type, "utf-8", _SURROGATE) if device_type else "",
-        str(push_type, "utf-8", _SURROGATE) if push_type else "",
+        str(device_type, "utf-8", _ODD_BYTES) if device_type else "",
+        str(push_type, "utf-8", _ODD_BYTES) if push_type else "",
         token,
-        str(phone_id, "utf-8", _SURROGATE) if phone_id else "",
-        str(app_id, "utf-8", _SURROGATE) if app_id else "",
+        str(phone_id, "utf-8", _ODD_BYTES) if phone_id else "",
+        str(app_id, "utf-8", _ODD_BYTES) if app_id else "",
         _synced_ms(last_sync) if last_sync else 0,
     )
 
