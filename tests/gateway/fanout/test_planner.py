@@ -90,7 +90,8 @@ async def _saved(redis: Redis, name: str, count: int) -> bool:
 async def test_a_replay_says_of_a_phone_that_is_gone_what_became_of_it(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
-    phones = [apple(pin(n)) for n in range(3)]
+    # The one that synced first is sent to last: APNs takes one request until it has answered.
+    phones = [apple(pin(n), last_sync=f"2026-11-24T10:00:{59 - n}+0000") for n in range(3)]
     await lay_user(redis_client, "bob", phones)
     apns.faults.add(f"silence:token={pin(2)}")
     async with opened() as one:
