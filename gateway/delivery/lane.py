@@ -223,9 +223,6 @@ class Lane(Outlet):
             sends = list(waiting)
             waiting.clear()
             self._leave(sends, bulk=bulk)
-        if heir is None:
-            self._metrics.lane_in_flight(self.name).set(0)
-            self._metrics.lane_breaker_open(self.name).set(0)
         await self.close(self._deadline_s)
 
     def _leave(self, sends: Sequence[Send], *, bulk: bool) -> None:

@@ -115,6 +115,7 @@ class Lanes:
         self._settled.clear()
         before, self._routes = self._routes, {}
         lanes = dict(self._lanes)
+        heirs: dict[Outlet, Outlet] = {}
         for (platform, app), old in before.items():
             if app and app not in settings.apps:
                 continue
@@ -123,20 +124,25 @@ class Lanes:
                 _log.error("credential_not_renewed", provider=platform, app=app)
                 new = old
             self._routes[platform, app] = new
+            if isinstance(old, Route) and isinstance(new, Route):
+                heirs.setdefault(old.lane, new.lane)
         used = {route.lane for route in self._routes.values() if isinstance(route, Route)}
         for name, lane in lanes.items():
             lane.retry = settings.retry
             if isinstance(lane, Lane) and (lane not in used or self._lanes[name] is not lane):
-                self._retire(name, lane)
+                self._retire(name, lane, heirs.get(lane))
 
-    def _retire(self, name: str, lane: Lane) -> None:
-        heir = self._lanes[name]
-        if heir is lane:
+    def _retire(self, name: str, lane: Lane, heir: Outlet | None) -> None:
+        """Let a lane end. Its heir serves the apps that it served; it may have another name."""
+        heir = None if heir is lane else heir
+        if self._lanes[name] is lane:
             del self._lanes[name], self._made_of[name]
-        task = asyncio.create_task(lane.retire(None if heir is lane else heir), name=f"retire:{name}")
+            self._metrics.lane_in_flight(name).set(0)
+            self._metrics.lane_breaker_open(name).set(0)
+        task = asyncio.create_task(lane.retire(heir), name=f"retire:{name}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-        _log.info("lane_replaced" if heir is not lane else "lane_ended", lane=name)
+        _log.info("lane_ended", lane=name, successor=heir.name if heir is not None else None)
 
     def heard_parked(self, parked: Mapping[str, int]) -> None:
         """How many sends each lane has parked in Redis, over all gateways."""

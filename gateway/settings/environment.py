@@ -27,7 +27,7 @@ _ALIASES: Final[tuple[tuple[str, Place], ...]] = (
     ("PSWRD", ("admin_password",)),
 )
 _ELSEWHERE: Final = frozenset({"RHOPUSH_SERVER"})  # the Python client's address
-_BUILT: Final = frozenset({"sources", "warnings"})  # no setting of the environment's
+_BUILT: Final = frozenset({"documents", "sources", "warnings"})  # no setting of the environment's
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import Any, Final
 Tree = Mapping[str, Any]
 
 _DISPLACES: Final[Mapping[str, tuple[str, ...]]] = {
+    "redis": ("documents",),  # the environment's one address stands for all of the file's (contract §7)
     "key": ("key_file", "certificate_file", "certificate_passphrase"),
     "key_file": ("key", "certificate_file", "certificate_passphrase"),
     "certificate_file": ("key", "key_file", "certificate_passphrase", "topic"),  # it names its topics itself

@@ -54,9 +54,11 @@ def translate(section: Mapping[str, Any]) -> dict[str, Any]:
         for name, key in (("project_id", "fcm_project_id"), ("package_name", "package_name"))
         if _said(section, key)
     }
-    plain = {name: _text(section[name]) for name in ("api_token", "push_server") if _said(section, name)}
+    plain: dict[str, Any] = {
+        name: _text(section[name]) for name in ("api_token", "push_server") if _said(section, name)
+    }
     if _said(section, "redis"):
-        plain["redis"] = _first_shard(section["redis"])
+        plain |= _addresses(section["redis"])
     apps = {app_id: {"apns": entry} for app_id, entry in _certificates(section).items()}
     return {**plain, "apns": apns, "fcm": fcm, "apps": apps}
 
@@ -71,13 +73,13 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _first_shard(value: Any) -> Any:
-    """Element 0 of a list of addresses holds all that push needs: users, clients, jobs (contract §7)."""
+def _addresses(value: Any) -> dict[str, Any]:
+    """Element 0 of a list holds all that push needs: users, clients, jobs. Documents are in all (contract §7)."""
     if not isinstance(value, list):
-        return value
+        return {"redis": value}
     if not value:
         raise BadSetting("redis: the list of addresses is empty", field="redis")
-    return value[0]
+    return {"redis": value[0], "documents": value}
 
 
 def _certificate(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -256,6 +256,8 @@ class Settings(msgspec.Struct, frozen=True):
         admin_password: of `rhoadmin` where it does not exist yet (`PSWRD`).
         push_server: URL of the legacy service with the app's credentials in it.
         data_dir: folder of the embedded store, the lock, the token and the metrics.
+        documents: every Redis over which RhoConnect spreads its documents, the first being `redis`; empty:
+            that one alone.
         apps: by `device_app_id`, resolved: use `app`.
         drain_s: how long an ending worker may finish what it has begun.
         sources: RhoConnect's sources by name.
@@ -279,6 +281,7 @@ class Settings(msgspec.Struct, frozen=True):
     receipts: ReceiptSettings = ReceiptSettings()
     auth: AuthSettings = AuthSettings()
     drain_s: Seconds = 25.0
+    documents: tuple[Secret, ...] = ()
     apps: Mapping[str, App] = {}
     sources: Mapping[str, Source] = {}
     warnings: tuple[str, ...] = ()

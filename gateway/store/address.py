@@ -83,6 +83,17 @@ def main_address(settings: Settings) -> Address:
     return Address.parse(settings.redis)
 
 
+def document_addresses(settings: Settings) -> tuple[Address, ...]:
+    """Every Redis that holds documents of RhoConnect's: of a list of shards all, with the main one first.
+
+    Raises:
+        BadSetting: the settings name none.
+    """
+    if not settings.documents:
+        return (main_address(settings),)
+    return tuple(Address.parse(one) for one in settings.documents)
+
+
 def queue_address(settings: Settings) -> Address:
     """The Redis in which pings wait: `queue.redis`, else RhoConnect's own."""
     own = settings.queue.redis

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 from gateway.compose.news import NewsFeed
-from gateway.compose.order import News
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Settings
 
@@ -35,13 +34,6 @@ async def run(
     if settings.apns.topic == "slow-start":
         await asyncio.sleep(3600)
     sys.stdout.write("a worker's stdout is not the supervisor's\n")
-    heard: list[str] = []
-
-    def hear(told: News) -> None:
-        heard.append(told.refused if told.settings is None else f"drain_s {told.settings.drain_s}")
-
-    if news is not None:
-        news.listen(hear)
     open_connections: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +43,6 @@ async def run(
             "slot": slot,
             "gateway_id": gateway_id,
             "workers": workers,
-            "heard": heard,
         }
         about["rps_port"] = None if rps_sock is None else rps_sock.getsockname()[1]
         if word == "stick":

@@ -1,0 +1,61 @@
+"""When files are read anew: a look at a time, so that no clock is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.compose.rereading import Reading
+from gateway.settings import load
+
+GOOD = "development: {gateway: {drain_s: %d, apns: {ca_file: ca.pem}}}"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "settings.yml").write_text(GOOD % 1)
+    return tmp_path / "settings.yml"
+
+
+@pytest.fixture
+def reading(file: Path) -> Reading:
+    return Reading(file, lambda: load(file, None, {}), load(file, None, {}))
+
+
+def test_nothing_changed(reading: Reading) -> None:
+    assert [reading.changed() for _ in range(3)] == [False, False, False]
+
+
+def test_a_change_counts_when_it_has_stayed_for_a_look(reading: Reading, file: Path) -> None:
+    file.write_text(GOOD % 22)
+    assert not reading.changed()
+    file.write_text(GOOD % 333)
+    assert not reading.changed()
+    assert reading.changed()
+    settings = reading.again().settings
+    assert settings is not None and settings.drain_s == 333
+    assert not reading.changed()
+
+
+def test_a_wrong_file_is_refused_once_and_the_mended_one_taken(reading: Reading, file: Path) -> None:
+    file.write_text("development: {gateway: {drain: 1}}")
+    assert [reading.changed(), reading.changed()] == [False, True]
+    found = reading.again()
+    assert found.settings is None
+    assert "drain: no such setting; did you mean drain_s?" in found.refused
+    assert [reading.changed(), reading.changed()] == [False, False]
+    file.write_text(GOOD % 22)
+    assert [reading.changed(), reading.changed()] == [False, True]
+    settings = reading.again().settings
+    assert settings is not None and settings.drain_s == 22
+
+
+def test_a_credentials_file_counts_like_the_settings(reading: Reading, file: Path) -> None:
+    (file.parent / "ca.pem").write_text("new")
+    assert [reading.changed(), reading.changed()] == [False, True]
+
+
+def test_what_needs_a_restart_is_named(reading: Reading, file: Path) -> None:
+    file.write_text("development: {redis: 'elsewhere:1', gateway: {drain_s: 5}}")
+    found = reading.again()
+    assert found.waiting == ("redis",)
+    assert found.settings is not None and found.settings.redis is None

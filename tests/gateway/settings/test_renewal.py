@@ -1,0 +1,50 @@
+"""What of changed settings holds at once, and what waits for a restart."""
+
+from pathlib import Path
+
+import msgspec
+
+from gateway.settings import ApnsSettings, App, FcmSettings, QueueSettings, Secret, Settings
+from gateway.settings.renewal import LIVE, files_of, renewed, stamp
+
+OLD = Settings(redis=Secret("one"), apns=ApnsSettings(key_id="A"), drain_s=1.0)
+
+
+def test_a_new_credential_holds_at_once() -> None:
+    new = msgspec.structs.replace(OLD, apns=ApnsSettings(key_id="B"), drain_s=2.0)
+    assert renewed(OLD, new) == (new, ())
+
+
+def test_what_the_gateway_stands_on_waits_and_is_named_without_its_value() -> None:
+    new = msgspec.structs.replace(
+        OLD, redis=Secret("two"), queue=QueueSettings(durability="aof"), apns=ApnsSettings(key_id="B")
+    )
+    found = renewed(OLD, new)
+    assert found.settings.redis == Secret("one")
+    assert found.settings.queue.durability == "memory"
+    assert found.settings.apns.key_id == "B"
+    assert found.waiting == ("redis", "queue.durability")
+
+
+def test_every_live_name_is_a_setting() -> None:
+    assert set(LIVE) <= set(Settings.__struct_fields__)
+
+
+def test_files_are_those_of_every_app_each_once() -> None:
+    shared = FcmSettings(credentials_file=Path("account.json"))
+    own = App(ApnsSettings(certificate_file=Path("a.pem"), ca_file=Path("ca.pem")), shared)
+    assert files_of(Settings(fcm=shared, apps={"x": own})) == (
+        Path("a.pem"),
+        Path("account.json"),
+        Path("ca.pem"),
+    )
+
+
+def test_a_file_replaced_by_another_of_the_same_size_has_another_stamp(tmp_path: Path) -> None:
+    file, other = tmp_path / "key", tmp_path / "other"
+    assert stamp(file) is None
+    file.write_text("one")
+    before = stamp(file)
+    other.write_text("two")
+    other.replace(file)
+    assert before != stamp(file)
