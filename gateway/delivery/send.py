@@ -177,7 +177,6 @@ class Unit:
         for place in range(len(self.states)):
             if progress.accepted[place >> 3] >> (place & 7) & 1:
                 self._close(place, ACCEPTED)
-                self.rest.pop(place, None)  # it has gone since, but this ping reached it
         for place, kind, reason in progress.rest:
             self._close(place, OTHER)
             self.rest[place] = (Kind(kind), reason)
@@ -204,8 +203,9 @@ class Unit:
 
     def postpone(self, place: int, verdict: Verdict, later: Postponed) -> None:
         """This send leaves the unit and comes again."""
-        self.postponed[place] = later
-        self._end(place, verdict.kind, verdict.reason)
+        if self.states[place] == OPEN:
+            self.postponed[place] = later
+            self._end(place, verdict.kind, verdict.reason)
 
     def planned(self) -> None:
         """Every place is there. A unit that has nothing to send is settled at once."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +21,7 @@ from gateway.fanout.planner import choose
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.receipts import Record, pack_delta
-from gateway.store.registry import UNKNOWN_USER, Registry
+from gateway.store.registry import UNKNOWN_USER, Registration, Registry
 from gateway.store.streams import (
     BroadcastStore,
     Cut,
@@ -40,6 +41,8 @@ AHEAD_PIECES: Final = 40
 """Pieces that may wait on their stream before cutting pauses: they are what Redis holds of a broadcast
 twice."""
 _PAUSE_S: Final = 0.02
+LOST_PART: Final = "lost_part"
+"""Reason under `skipped`: a part of the list of users (`keys.CHUNK_USERS`) that Redis no longer has."""
 
 
 class Cutter:
@@ -67,16 +70,29 @@ class Cutter:
         entry = decode_entry(lease.payload)
         ping = _of_batch(entry.pings[0], entry.batch, entry.accepted_ms)
         cursor = await self._store.cursor(lease)
-        while cursor < entry.chunks:
-            waiting = await self._cut_chunk(lease, entry.batch, ping, cursor)
-            if waiting < 0:
-                self._ledger.let_go(lease)
-                return
-            cursor += 1
-            while waiting > AHEAD_PIECES:
-                await asyncio.sleep(_PAUSE_S)
-                waiting = await self._store.waiting_pieces()
+        # Redis looks the next chunk up while this worker is busy with the one before.
+        ahead = asyncio.create_task(self._look_up(ping.id, cursor))
+        try:
+            while cursor < entry.chunks:
+                found = await ahead
+                ahead = asyncio.create_task(self._look_up(ping.id, cursor + 1))
+                waiting = await self._cut_chunk(lease, entry.batch, ping, cursor, found)
+                if waiting < 0:
+                    self._ledger.let_go(lease)
+                    return
+                cursor += 1
+                while waiting > AHEAD_PIECES:
+                    await asyncio.sleep(_PAUSE_S)
+                    waiting = await self._store.waiting_pieces()
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
         self._ledger.settle(_finished(lease, entry.batch, ping))
+
+    async def _look_up(self, ping_id: str, chunk: int) -> list[Registration]:
+        """The registrations of a chunk's users; nobody's beyond the last."""
+        users = await self._store.users(ping_id, chunk)
+        return await self._registry.devices_of_many(users) if users else []
 
     async def put_aside(self, lease: Lease, error: Exception) -> None:
         """Keep an entry that cannot be read where an operator finds it."""
@@ -85,9 +101,13 @@ class Cutter:
             await self._store.put_aside(lease)
             self._ledger.settle(Settlement(lease))
 
-    async def _cut_chunk(self, lease: Lease, batch: str, ping: Ping, chunk: int) -> int:
-        users = await self._store.users(ping.id, chunk)
-        chosen, skipped = choose(await self._registry.devices_of_many(users))
+    async def _cut_chunk(
+        self, lease: Lease, batch: str, ping: Ping, chunk: int, found: Sequence[Registration]
+    ) -> int:
+        chosen, skipped = choose(found)
+        if not found:  # evicted or deleted: no chunk is empty
+            _log.error("users_lost", ping_id=ping.id, chunk=chunk)
+            skipped[LOST_PART] = 1
         phones = [_digest(one) for one in chosen]
         seen = await self._store.seen(ping.id, phones)
         fresh = [one for one, known in zip(chosen, seen, strict=True) if not known]
@@ -119,9 +139,8 @@ class Cutting:
 
     def begin(self, lease: Lease) -> None:
         """Cut a broadcast in the background."""
-        if self._ledger.holds(lease):
+        if not self._ledger.claim([lease]):
             return
-        self._ledger.hold_lease(lease)
         task = asyncio.create_task(self._run(lease), name=f"cut:{lease.entry}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -138,7 +157,7 @@ class Cutting:
                 return await self._cutter.cut(lease)
             except StoreDown as error:
                 _log.warning("cutting_again", entry=lease.entry, error=error.message)
-            except (msgspec.DecodeError, IndexError) as error:
+            except (msgspec.DecodeError, IndexError, ValueError) as error:
                 return await self._cutter.put_aside(lease, error)
             await asyncio.sleep(1.0)
 

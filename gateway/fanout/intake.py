@@ -8,7 +8,7 @@ that fell silent, and the schedule.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -29,6 +29,8 @@ BULK_SENDS: Final = 4_000
 READ_ENTRIES: Final = 64
 """Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
 READ_PIECES: Final = 2
+PLAN_BYTES: Final = 256 * 1024
+"""Planned and looked up at once: some thousand pings, or as many users of fewer. More would hold up the loop."""
 BLOCK_MS: Final = 1_000
 DUE_S: Final = 0.2
 DUE_PIECES: Final = 2_000
@@ -83,13 +85,12 @@ class Intake:
 
     async def close(self) -> None:
         """Read nothing more."""
-        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cutting.close()
 
-    # Each step is repeated for ever by `_steady`, which also waits while Redis is away.
+    # Each step is repeated for ever by `_steady`, which also waits while Redis is away, and `_for_ever`.
 
     async def _read_small(self) -> None:
         await self._ledger.room(bulk=False, sends=SMALL_SENDS)
@@ -138,16 +139,34 @@ class Intake:
             for lease in leases:
                 self._cutting.begin(lease)
         else:
-            await self._ledger.room(bulk=leases[0].stream == keys.PIECES, sends=SMALL_SENDS)
             await self._deliver(leases)
 
     async def _deliver(self, leases: Sequence[Lease]) -> None:
-        """Deliver; what Redis kept from being looked up is tried until it can be, since nobody else will read
-        it."""
-        undone = await self._planner.deliver(leases) if leases else []
-        while undone:
-            await asyncio.sleep(_AGAIN_S)
-            undone = await self._planner.deliver(undone)
+        """Deliver, some at a time; what could not be looked up is tried until it can be, since nobody else
+        will read it."""
+        # Claimed before anything is waited for: what is settled meanwhile must not be delivered once more.
+        claimed = self._ledger.claim(leases)
+        for part in _parts(claimed):
+            bulk = part[0].stream == keys.PIECES
+            await self._ledger.room(bulk=bulk, sends=BULK_SENDS if bulk else SMALL_SENDS)
+            undone = await self._planner.deliver(part)
+            while undone:
+                await asyncio.sleep(_AGAIN_S)
+                undone = await self._planner.deliver(undone)
+
+
+def _parts(leases: Sequence[Lease]) -> Iterator[list[Lease]]:
+    """What is planned together: entries of one stream or of the small two, of at most `PLAN_BYTES` or one."""
+    part: list[Lease] = []
+    size = 0
+    for lease in leases:
+        if part and size + len(lease.payload) > PLAN_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(lease)
+        size += len(lease.payload)
+    if part:
+        yield part
 
 
 async def _steady(name: str, step: Callable[[], Awaitable[None]]) -> None:

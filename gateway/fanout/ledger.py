@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -68,13 +68,19 @@ class Ledger:
         self._units[unit.lease.stream, unit.lease.entry] = unit
         self._others.pop((unit.lease.stream, unit.lease.entry), None)
 
-    def hold_lease(self, lease: Lease) -> None:
-        """This entry is worked on, though it is no unit (yet): it is being planned, or a broadcast being cut."""
-        self._others[lease.stream, lease.entry] = lease
+    def claim(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Take entries in hand, though they are no units (yet): they are to be planned, or are broadcasts.
 
-    def holds(self, lease: Lease) -> bool:
-        """Whether this entry is in hand already: a lease can be read twice after a lost connection."""
-        return (lease.stream, lease.entry) in self._units or (lease.stream, lease.entry) in self._others
+        Left out is what is in hand already: an entry can be read twice, by two loops or after a lost connection.
+        Whoever holds a lease may claim it again.
+        """
+        claimed = []
+        for lease in leases:
+            key = lease.stream, lease.entry
+            if key not in self._units and self._others.get(key, lease) is lease:
+                self._others[key] = lease
+                claimed.append(lease)
+        return claimed
 
     def let_go(self, lease: Lease) -> None:
         """This entry is no longer worked on."""

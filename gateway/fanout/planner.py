@@ -23,12 +23,14 @@ from gateway.store import keys
 from gateway.store.registry import NOBODY, UNKNOWN_USER, Registration, Registry, with_left_out
 from gateway.store.streams import Lease, Piece, Progress, Settlement, Streams, decode_entry, decode_piece
 from protocols.devices import Chosen, Device, platform_of, select
-from protocols.errors import InputError, NothingToSend
+from protocols.errors import InputError, NothingToSend, RhoPushError
 
 _log = structlog.get_logger("planner")
 
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
+DEFECT: Final = RhoPushError.label
+_DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 PIECE_FRESH_S: Final = 60.0
 """Devices in a piece are believed for as long as the registry's cache would; then they are looked up
 again."""
@@ -92,16 +94,13 @@ class Planner:
         """Plan entries of the pings, retries and pieces streams, and offer their sends.
 
         Returns:
-            Leases whose look-ups failed because Redis did not answer: nothing of them was sent, deliver them
-            again.
+            Leases whose look-ups failed because Redis did not answer: nothing of them was sent. They stay in
+            hand; deliver them again.
         """
         fresh: list[Unit] = []
         pieces: list[tuple[Unit, Piece]] = []
         undone: list[Lease] = []
-        new = [lease for lease in leases if not self._ledger.holds(lease)]
-        for lease in new:
-            self._ledger.hold_lease(lease)
-        for lease in new:
+        for lease in self._ledger.claim(leases):
             try:
                 unit, piece = self._open(lease)
                 if lease.again and await self._resumed(unit):
@@ -116,10 +115,7 @@ class Planner:
                 else:
                     pieces.append((unit, piece))
         undone += await self._deliver_fresh(fresh)
-        undone += await self._deliver_pieces(pieces)
-        for lease in undone:
-            self._ledger.let_go(lease)
-        return undone
+        return undone + await self._deliver_pieces(pieces)
 
     def _open(self, lease: Lease) -> tuple[Unit, Piece | None]:
         """The unit that an entry holds, and its piece, if it is one.
@@ -176,15 +172,25 @@ class Planner:
                 if skipped:
                     self._count_skipped(skipped)
             self._begin(unit)
-        for lane, sends in by_lane.items():
-            lane.offer(sends, bulk=False)
+        _offer(by_lane, bulk=False)
         return []
 
     def _plan_device(
         self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None
     ) -> None:
-        """Add one send, or say why there is none. `skipped` is None where the device has its place
-        already."""
+        """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
+        unit = plan.unit
+        place = len(unit.states)
+        try:
+            self._plan_send(plan, device, platform, skipped)
+        except _DEFECTS:
+            # A ping or a setting that we cannot cope with must not stop those that were read with it.
+            _log.exception("cannot_plan", ping_id=plan.ping.id, client=device.client_id)
+            if place == len(unit.states):
+                unit.add_place(device.client_id, platform)
+            self._refuse(unit, place, platform, DEFECT)
+
+    def _plan_send(self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None) -> None:
         unit = plan.unit
         route = self._lanes.route(platform, device.app_id)
         if isinstance(route, str):
@@ -242,14 +248,18 @@ class Planner:
         found = dict(zip(clients, await self._registry.devices(clients), strict=True))
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
+        ended = progress.ended()
         for number, ping_clients in enumerate(progress.plan):
             unit.begin_ping(progress.skipped[number] if progress.skipped else {})
             plan = _Plan(unit, number, now_ms, by_lane)
             for client in ping_clients:
-                self._plan_client(plan, client, found[client])
+                if len(unit.states) in ended:
+                    unit.add_place(client, _provider(found[client]))
+                else:
+                    self._plan_client(plan, client, found[client])
         unit.recall(progress)
         self._begin(unit)
-        self._offer(by_lane, bulk=unit.bulk)
+        _offer(by_lane, bulk=unit.bulk)
 
     def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
@@ -257,7 +267,7 @@ class Planner:
         for client, device in zip(clients, devices, strict=True):
             self._plan_client(plan, client, device)
         self._begin(unit)
-        self._offer(by_lane, bulk=unit.bulk)
+        _offer(by_lane, bulk=unit.bulk)
 
     def _plan_client(self, plan: _Plan, client: str, device: Device | None) -> None:
         platform = platform_of(device) if device is not None else None
@@ -272,11 +282,6 @@ class Planner:
     def _begin(self, unit: Unit) -> None:
         self._ledger.hold(unit)
         unit.planned()
-
-    def _offer(self, by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:
-        """Offer what has no verdict from before."""
-        for lane, sends in by_lane.items():
-            lane.offer([send for send in sends if not send.unit.states[send.place]], bulk=bulk)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
         self._metrics.deliveries(provider, "", "rejected", reason).inc()
@@ -296,6 +301,15 @@ class Planner:
         with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
             await self._streams.put_aside(lease)
             self._ledger.settle(Settlement(lease))
+
+
+def _offer(by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:
+    for lane, sends in by_lane.items():
+        lane.offer(sends, bulk=bulk)
+
+
+def _provider(device: Device | None) -> str:
+    return "" if device is None else platform_of(device) or ""
 
 
 def _clients(piece: Piece) -> Sequence[str]:

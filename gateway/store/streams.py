@@ -81,6 +81,13 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     rest: tuple[tuple[int, int, str], ...]
     skipped: tuple[dict[str, int], ...] = ()
 
+    def ended(self) -> set[int]:
+        """The places that have a final verdict."""
+        accepted = {
+            place for place in range(8 * len(self.accepted)) if self.accepted[place >> 3] >> (place & 7) & 1
+        }
+        return accepted.union(place for place, _, _ in self.rest)
+
 
 class Retry(NamedTuple):
     """A piece that goes on the schedule when its unit is settled."""

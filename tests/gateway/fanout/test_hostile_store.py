@@ -58,7 +58,7 @@ async def test_a_broadcast_whose_users_are_gone_ends_and_says_so(
         one.intake.start()
         await until(lambda: _finished(one, ping_id))
         await one.intake.close()
-        assert (await one.report(ping_id))["skipped"] == {"users_lost": 2}
+        assert (await one.report(ping_id))["skipped"] == {"lost_part": 2}
 
 
 async def test_dead_devices_with_odd_ids_are_marked(

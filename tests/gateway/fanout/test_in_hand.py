@@ -1,0 +1,119 @@
+"""What a worker holds stays its own until it is settled, whatever it has to wait for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import StoreDown
+from gateway.fanout import intake as intake_module
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys
+from gateway.store.registry import Registration
+from gateway.store.streams import Lease
+from tests.support.rhoconnect import apple, lay_user
+from tests.support.spine import spine, until
+
+PIN = "ab" * 32
+
+
+async def test_what_cannot_be_looked_up_stays_with_its_worker(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The users' Redis is away for longer than a lease lasts: nobody else takes the ping and sends it too."""
+    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.2)
+    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.02)
+    monkeypatch.setattr("gateway.fanout.intake._AGAIN_S", 0.02)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with (
+        spine(redis_address, tmp_path, settings, name="one:0") as one,
+        spine(redis_address, tmp_path, settings, name="two:0") as two,
+    ):
+        look_up, failures = one.registry.devices_of, 0
+
+        async def away(users: Any) -> list[Registration]:
+            nonlocal failures
+            failures += 1
+            if failures < 40:
+                raise StoreDown("away")
+            return await look_up(users)
+
+        monkeypatch.setattr(one.registry, "devices_of", away)
+        one.ledger.start()
+        ping_id = await one.append("bob")
+        one.intake.start()
+        taken = 0
+        while not apns.received:
+            leases, _ = await two.streams.take_over(keys.PINGS, "0-0", 10)
+            taken += len(leases)
+        assert (taken, failures) == (0, 40)
+        await one.done(ping_id)
+        await one.intake.close()
+        await one.ledger.close()
+    assert len(apns.received) == 1
+
+
+async def test_what_is_settled_while_a_second_reading_waits_is_not_delivered_again(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A restart reads what it held while the new pings come too; both wait for room."""
+    monkeypatch.setattr(intake_module, "SMALL_SENDS", 1)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        apns.hold()
+        ping_id = await one.append("bob")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        one.intake.start()  # reads that entry once more, since this consumer holds it
+        await until(lambda: apns.received)
+        apns.release()
+        await one.done(ping_id)
+        later = await one.append("bob", message="later")
+        await until(lambda: len(apns.received) > 1)
+        await one.done(later)
+        await one.intake.close()
+    assert [record.summary.alert for record in apns.received] == ["hello", "later"]
+
+
+async def test_one_ping_that_nobody_can_plan_stops_no_other(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    await lay_user(redis_client, "eve", [apple("cd" * 32, device_app_id="odd")])
+    async with spine(redis_address, tmp_path, settings) as one:
+        route = one.lanes.route
+
+        def failing(platform: str, app: str) -> Any:
+            if app == "odd":
+                raise KeyError(app)
+            return route(platform, app)
+
+        monkeypatch.setattr(one.lanes, "route", failing)
+        ids = [await one.append(user) for user in ("eve", "bob")]
+        await one.planner.deliver(await one.read(keys.PINGS))
+        odd, good = [await one.done(ping_id) for ping_id in ids]
+    assert (odd["counts"]["rejected"], odd["devices"][0]["reason"]) == (1, "internal")
+    assert good["counts"]["accepted"] == 1
+
+
+def test_entries_are_planned_in_parts_of_bounded_size() -> None:
+    size = intake_module.PLAN_BYTES
+    payloads = [b"x" * (size // 2), b"x" * (size // 2), b"x", b"x" * (2 * size), b"x"]
+    leases = [Lease(keys.PINGS, f"{n}-0", payload, 1, 1, False) for n, payload in enumerate(payloads)]
+    parts = [[int(lease.entry[:-2]) for lease in part] for part in intake_module._parts(leases)]
+    assert parts == [[0, 1], [2], [3], [4]]
