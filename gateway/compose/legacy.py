@@ -1,7 +1,6 @@
 """The legacy push service of one worker, put together: who judges, what makes ids, and its socket."""
 
 import hashlib
-import hmac
 import re
 import socket
 import ssl
@@ -9,10 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from gateway.doors.rps_login import app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
@@ -23,7 +22,7 @@ from gateway.store.address import main_address, rps_address
 from gateway.store.redis import client
 from gateway.store.rps import Keeping, RpsStore
 from protocols.rps.ids import Ids
-from protocols.rps.wire import Basic, basic
+from protocols.rps.wire import basic
 
 _log = structlog.get_logger("rps")
 
@@ -43,7 +42,7 @@ class HouseGate:
 
     def __init__(self, settings: Settings, accounts: Accounts | None) -> None:
         self._mode = settings.auth.devices
-        self._app = _credentials(settings.push_server)
+        self._app = app_credentials(settings.push_server)
         self._accounts = accounts
         self._sessions: Sessions | None = None
 
@@ -66,10 +65,7 @@ class HouseGate:
     async def app(self, authorization: str) -> bool:
         """Whether these are the credentials in `:push_server:`."""
         given = basic(authorization)
-        if self._app is None or not given.encoded:
-            return False
-        names = hmac.compare_digest(given.name.encode(), self._app.name.encode())
-        return hmac.compare_digest(given.password.encode(), self._app.password.encode()) and names
+        return self._app is not None and bool(given.encoded) and same_app(given, self._app)
 
 
 @asynccontextmanager
@@ -149,12 +145,3 @@ def _tls(rps: RpsSettings) -> ssl.SSLContext | None:
         why = error.strerror or "no certificate with its key"
         raise BadSetting(f"{rps.certificate_file}: {why}", field="rps.certificate_file") from error
     return context
-
-
-def _credentials(push_server: Secret | None) -> Basic | None:
-    """User and password of a `:push_server:` URL; None: it has none."""
-    if push_server is None:
-        return None
-    user, at, _ = urlsplit(push_server.reveal()).netloc.rpartition("@")
-    name, _, password = user.partition(":")
-    return Basic(unquote(name), unquote(password), True, user) if at else None

@@ -55,6 +55,7 @@ _NAMES_MAX: Final = 20  # names in one warning: a caller with more has another p
 _NAME_CHARACTERS: Final = 64
 _REASONS: Final = {
     200: "OK",
+    204: "No Content",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",

@@ -15,6 +15,7 @@ from gateway.doors.openapi import describe
 from gateway.doors.operation import OperationRoutes
 from gateway.doors.people import PeopleRoutes
 from gateway.doors.ping import PingRoutes
+from gateway.doors.rps_login import RpsLoginRoutes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,7 +46,12 @@ class Route(NamedTuple):
 
 def routes(desk: Desk) -> list[Route]:
     """The table, with its handlers bound to `desk`."""
-    table = [*_pings(PingRoutes(desk)), *_people(PeopleRoutes(desk)), *_devices(DeviceRoutes(desk))]
+    table = [
+        *_pings(PingRoutes(desk)),
+        *_people(PeopleRoutes(desk)),
+        *_devices(DeviceRoutes(desk)),
+        *_rps_logins(RpsLoginRoutes(desk)),
+    ]
     operation = _operation(OperationRoutes(desk, {}))
     description = describe(
         (route.method, route.path, route.who, route.summary)
@@ -114,6 +120,16 @@ def _devices(on: DeviceRoutes) -> list[Route]:
         Route("POST", "/rc/v1/clients/{client_id}/register", "device", register, on.register),
         Route("POST", "/application/clientregister", "device", register, on.register, deprecated=True),
         Route("POST", "/api/application/clientregister", "device", register, on.register, deprecated=True),
+    ]
+
+
+def _rps_logins(on: RpsLoginRoutes) -> list[Route]:
+    app, user = "Whether an app may post to the push service", "Whether a device may use the push service"
+    return [
+        Route("GET", "/rc/v1/system/rps_login", "login", app, on.app),
+        Route("GET", "/rc/v1/app/rps_login", "login", user, on.user),
+        Route("GET", "/rc/v1/app/ans_login", "login", user, on.user, deprecated=True),
+        Route("GET", "/ans/login", "login", user, on.user, deprecated=True),
     ]
 
 

@@ -1,0 +1,60 @@
+"""What rhoconnect-push asks about apps and about devices' users (contract §2.2)."""
+
+import hmac
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from aiohttp import hdrs, web
+
+from gateway.doors import answers
+from gateway.doors.desk import Desk
+from gateway.settings import Secret
+from protocols.rps.wire import Basic, basic
+
+_GOOD: Final = answers.Answer(204, ())
+_NO_BASIC: Final = answers.of_text("Invalid Basic Authorization header", status=401)
+_NO_SETTING: Final = answers.of_text("Invalid RhoConnect Push settings", status=500)
+_OTHER_APP: Final = answers.of_text("Invalid RhoConnect Push server credentials", status=401)
+_NO_USER: Final = answers.of_text("", status=401)
+
+
+class RpsLoginRoutes:
+    """The two questions of an outside push service for legacy devices.
+
+    Args:
+        desk: what the routes share.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def app(self, request: web.Request) -> web.Response:
+        """Whether these are the credentials of the app that posts messages: those in `:push_server:`."""
+        given = basic(request.headers.get(hdrs.AUTHORIZATION))
+        wanted = app_credentials(self._desk.services.settings.push_server)
+        if not given.encoded:
+            return answers.response(_NO_BASIC)
+        if wanted is None:
+            return answers.response(_NO_SETTING)
+        return answers.response(_GOOD if same_app(given, wanted) else _OTHER_APP)
+
+    async def user(self, request: web.Request) -> web.Response:
+        """Whether a device's cookie is a session; its Basic name need not be the session's user."""
+        await self._desk.require_device(request)
+        given = basic(request.headers.get(hdrs.AUTHORIZATION))
+        return answers.response(_GOOD if given.encoded else _NO_USER)
+
+
+def app_credentials(push_server: Secret | None) -> Basic | None:
+    """User and password of a `:push_server:` URL; None: it has none."""
+    if push_server is None:
+        return None
+    user, at, _ = urlsplit(push_server.reveal()).netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    return Basic(unquote(name), unquote(password), True, user) if at else None
+
+
+def same_app(given: Basic, wanted: Basic) -> bool:
+    """Compare name and password, both always, in constant time."""
+    names = hmac.compare_digest(given.name.encode(), wanted.name.encode())
+    return hmac.compare_digest(given.password.encode(), wanted.password.encode()) and names
