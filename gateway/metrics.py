@@ -97,6 +97,9 @@ class Metrics:
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
         rps_connections: legacy devices that wait for a message.
         events_received: data changes, by kind.
+        events_refused: data changes that push nobody, by reason.
+        events_deaf_seconds: how long nobody listened for data changes.
+        resque_jobs: jobs taken from Resque's queues, by what became of them.
         settings_refused: 1 while the settings on disk are wrong and older ones are in force.
         store_errors: failed calls to Redis, by operation.
     """
@@ -142,6 +145,9 @@ class Metrics:
         self.settings_refused = _gauge(
             registry, "settings_refused", "1 while changed settings are wrong", "livemax"
         )
+        self.events_refused = Family(_counter(registry, "events_refused", "Changes without push", "reason"))
+        self.events_deaf_seconds = _counter(registry, "events_deaf_seconds", "Nobody listened for changes")
+        self.resque_jobs = Family(_counter(registry, "resque_jobs", "Jobs of Resque", "outcome"))
         self.store_errors = Family(_counter(registry, "store_errors", "Failed calls to Redis", "operation"))
         _gauge(registry, "build_info", "Always 1", "livemax", "version").labels(version).set(1)
 

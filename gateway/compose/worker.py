@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from gateway import __version__
+from gateway.compose.background import Background, background
 from gateway.compose.legacy import legacy_service, rps_store
 from gateway.compose.news import NewsFeed
 from gateway.compose.order import News
@@ -88,7 +89,10 @@ async def run(
         legacy = None
         if spine.rps is not None and rps_sock is not None:
             legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))
-        renewing = Renewing(settings, doors, spine, metrics)
+        unasked = await closing.enter_async_context(
+            background(settings, gateway_id, slot, spine.queue, metrics)
+        )
+        renewing = Renewing(settings, doors, spine, unasked, metrics)
         if news is not None:
             news.listen(renewing.hear)
         ready()
@@ -96,6 +100,7 @@ async def run(
         await stop.wait()
         settings = renewing.settings
         until = time.monotonic() + settings.drain_s
+        await unasked.close()
         _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
         await asyncio.gather(*(door.close(settings.drain_s) for door in (doors, legacy) if door is not None))
         await spine.queue.close()
@@ -134,14 +139,17 @@ class Renewing:
 
     Args:
         settings: those in force.
-        doors, spine: who obeys them.
+        doors, spine, unasked: who obeys them.
         metrics: tells whether the file on disk is the one in force.
     """
 
-    def __init__(self, settings: Settings, doors: Doors, spine: Spine, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, doors: Doors, spine: Spine, unasked: Background, metrics: Metrics
+    ) -> None:
         self.settings = settings
         self._doors = doors
         self._spine = spine
+        self._unasked = unasked
         self._metrics = metrics
 
     def hear(self, news: News) -> None:
@@ -151,6 +159,7 @@ class Renewing:
             return
         self.settings = news.settings
         self._doors.renew(news.settings)
+        self._unasked.renew(news.settings)
         self._spine.queue.limits = _limits(news.settings)
         self._spine.lanes.renew(news.settings)
         self._spine.upkeep.renew(news.settings)

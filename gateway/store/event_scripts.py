@@ -126,21 +126,20 @@ BEAT: Final = Script(
     + """
 -- KEYS: events; ARGV: name, lease ms, mark or ''
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'heard', 'mark')
-local mine = held[1] == ARGV[1]
-local free = not held[1] or tonumber(held[2]) <= now
+local free = not held[1] or held[1] == ARGV[1] or tonumber(held[2]) <= now
 local deaf = held[3] and math.max(0, now - held[3]) or -1
-if mine or free then
+if free then
     redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', text(now + ARGV[2]), 'heard', text(now))
     if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'mark', ARGV[3]) end
-    return {mine and 'holds' or 'took', deaf, held[4] or ''}
+    return {1, deaf, held[4] or ''}
 end
-return {'stands by', deaf, held[4] or ''}
+return {0, deaf, held[4] or ''}
 """
 )
 """Hold or take the lease of the one gateway that writes down what is heard, and tell up to which mark.
 
-Gives what this gateway is now, for how many ms nobody held the lease (-1: nobody ever did), and the newest
-mark up to which everything is written down.
+Gives 1 where this gateway holds it now, how many ms ago it was last held (-1: never), and the newest mark up to
+which everything is written down.
 """
 
 YIELD: Final = Script("""

@@ -9,6 +9,7 @@ whose reply was lost ends with `LinkLost`, and only the caller knows what that m
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, cast
@@ -31,6 +32,11 @@ _pack: Any = hiredis.pack_command  # its stub knows only commands of one word
 _log = structlog.get_logger("link")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
+_SETTLED_S: Final = 1.0
+"""A connection that ended sooner is not followed by the next one at once."""
+_READ_ONLY: Final = "READONLY"
+"""In the error of a server that became a replica: the master is looked for anew. Redis 6.2 does not begin a
+script's error with it."""
 
 
 class LinkLost(StoreDown):
@@ -89,6 +95,9 @@ class Wire(asyncio.Protocol):
                 elif waiting:
                     self.answered += 1
                     waiting.popleft()(reply)
+                    if isinstance(reply, ReplyFault) and _READ_ONLY in reply.message:
+                        self._distrust(reply.message)
+                        return
                 else:
                     self._distrust("a reply that nobody asked for")
                     return
@@ -96,7 +105,8 @@ class Wire(asyncio.Protocol):
             self._distrust(error.message)
 
     def _distrust(self, why: str) -> None:
-        _log.error("protocol_error", error=why)
+        """End a connection that cannot be of use: out of step, or to a server that became a replica."""
+        _log.error("connection_given_up", error=why)
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -186,13 +196,17 @@ class Link:
         """Whether commands can be sent now."""
         return self._wire is not None
 
+    def start(self) -> None:
+        """Connect as soon as may be, and keep connected until `close`."""
+        self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
+
     async def open(self, timeout_s: float | None = None) -> None:
-        """Connect, and keep connected until `close`.
+        """`start`, and wait until the connection stands.
 
         Raises:
             StoreDown: Redis could not be reached in `timeout_s`.
         """
-        self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
+        self.start()
         try:
             await asyncio.wait_for(self._up.wait(), timeout_s)
         except TimeoutError as error:
@@ -241,6 +255,9 @@ class Link:
             LinkLost: some replies will never come.
         """
         future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        if not packed:
+            future.set_result([])
+            return future
         if self._wire is None:
             future.set_exception(
                 LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
@@ -302,7 +319,10 @@ class Link:
                 failures += 1
                 continue
             failures = 0
+            since = time.monotonic()
             await self._watch(wire)
+            if time.monotonic() - since < _SETTLED_S:
+                await asyncio.sleep(_BACKOFF_S[2])
 
     async def _watch(self, wire: Wire) -> None:
         """Serve until the wire is lost, or until a reply is overdue (a frozen server or a dead route)."""

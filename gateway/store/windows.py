@@ -52,13 +52,11 @@ class Lease(NamedTuple):
 
     Attributes:
         held: this one does.
-        taken: since just now.
-        deaf_ms: for how long nobody did before; None: nobody ever did.
+        deaf_ms: for how long nobody said so before; None: nobody ever did.
         mark: up to here everything is written down.
     """
 
     held: bool
-    taken: bool
     deaf_ms: int | None
     mark: str
 
@@ -78,7 +76,7 @@ class Windows:
         self, link: Link, limits: Limits, *, window_ms: int, interval_ms: int, bounding: bool
     ) -> None:
         self._link = link
-        self._limits = limits
+        self.limits = limits
         self._window_ms = window_ms
         self._interval_ms = interval_ms
         self._kept_ms = interval_ms if bounding else 0
@@ -109,7 +107,7 @@ class Windows:
         now_ms = time.time_ns() // 1_000_000
         head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
         words: list[Word] = [head, self._before, self._between, self._behind, PING_BYTES, keys.ENTRY_PINGS]
-        words += [self._limits.pings, self._limits.bytes, self._kept_ms]
+        words += [self.limits.pings, self.limits.bytes, self._kept_ms]
         reply = await self._link.eval(event_scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
         return Closed(reply[0], _next(reply[1]), reply[2] == 0)
 
@@ -120,8 +118,7 @@ class Windows:
             StoreDown: nothing is known about it.
         """
         reply = await self._link.eval(event_scripts.BEAT, [keys.EVENTS], [name, lease_ms, mark])
-        state, deaf_ms, told = reply[0], reply[1], reply[2].decode()
-        return Lease(state != b"stands by", state == b"took", _next(deaf_ms), told)
+        return Lease(bool(reply[0]), _next(reply[1]), reply[2].decode())
 
     async def give_back(self, name: str) -> None:
         """End the lease, so that another gateway takes it at once. Raises StoreDown."""

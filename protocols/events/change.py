@@ -12,6 +12,8 @@ from protocols.errors import InvalidField, MalformedBody
 
 NAME_BYTES_MAX: Final = 1_024
 """Of a user, a source and an id: each becomes part of a Redis key, and no login is that long."""
+USERS_MAX: Final = 10_000
+"""Of one change: each user costs Redis some 3 µs in one step, during which it does nothing else."""
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -46,6 +48,8 @@ def parse(event: bytes) -> Change:
     source = _name(fields.get("source"), "source")
     named = fields.get("user_id")
     listed = named if isinstance(named, list) else [named]
+    if len(listed) > USERS_MAX:
+        raise InvalidField(f"user_id names more than {USERS_MAX} users: tell several changes", field="user_id")
     users = tuple(dict.fromkeys(_name(user, "user_id") for user in listed))
     if not users:
         raise InvalidField("user_id names nobody", field="user_id")

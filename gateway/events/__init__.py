@@ -1,0 +1,10 @@
+"""The door of data changes: what Redis tells of changed data becomes sync-only pings (interface.md *Events*).
+
+`ear` hears, `shelf` keeps what is not written down yet, `listening` writes it down and closes windows, `stream`
+reads what writers keep for us. One worker of a gateway listens; of several gateways one writes.
+"""
+
+from gateway.events.listening import Listening, source_rules
+from gateway.events.opening import open_events
+
+__all__ = ["Listening", "open_events", "source_rules"]

@@ -1,0 +1,40 @@
+"""Changes that push nobody: counted, and told in the log once a minute with an example."""
+
+import time
+from typing import Any, Final
+
+import structlog
+
+from gateway.metrics import Metrics
+
+EVERY_S: Final = 60.0
+EXAMPLE_BYTES: Final = 200
+
+_log = structlog.get_logger("events")
+
+
+class Refusals:
+    """Counts by reason."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._counts: dict[str, int] = {}
+        self._told_s: dict[str, float] = {}
+
+    def note(self, reason: str, example: bytes | str, **facts: Any) -> None:
+        """One more.
+
+        Args:
+            reason: the label.
+            example: the event, or what names it.
+            facts: what else the log may say.
+        """
+        self._metrics.events_refused(reason).inc()
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        now = time.monotonic()
+        if now - self._told_s.get(reason, -EVERY_S) < EVERY_S:
+            return
+        self._told_s[reason] = now
+        shown = example.decode("utf-8", "replace") if isinstance(example, bytes) else example
+        count = self._counts.pop(reason)
+        _log.warning("events_refused", reason=reason, count=count, example=shown[:EXAMPLE_BYTES], **facts)

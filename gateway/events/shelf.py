@@ -1,0 +1,46 @@
+"""What a gateway that stands by has heard and cannot be sure is written down.
+
+Redis gives every listener the same order. The gateway that writes publishes marks among the changes, and tells
+by its lease up to which mark it has written everything: up to there the others forget.
+"""
+
+from typing import Final
+
+from gateway.store.windows import Heard
+
+PART_MAX: Final = 200_000
+"""Changes between two marks that are kept; more than Redis publishes in the second between them."""
+
+
+class Shelf:
+    """Changes in parts, each begun by a mark."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[str, dict[Heard, None]]] = [("", {})]
+
+    def put(self, heard: Heard) -> bool:
+        """Keep a change (the same change in one part counts once); False: there is no room."""
+        part = self._parts[-1][1]
+        if len(part) >= PART_MAX and heard not in part:
+            return False
+        part[heard] = None
+        return True
+
+    def mark(self, mark: str) -> None:
+        """A mark was heard: what comes now is behind it."""
+        self._parts.append((mark, {}))
+
+    def forget(self, mark: str) -> None:
+        """Everything before this mark is written down. A mark that was never heard here says nothing."""
+        for place, (begun_by, _) in enumerate(self._parts):
+            if mark and begun_by == mark:
+                del self._parts[:place]
+                return
+
+    def take(self) -> list[Heard]:
+        """Everything that is kept, in order; the shelf is empty then."""
+        parts, self._parts = self._parts, [("", {})]
+        return [heard for _, part in parts for heard in part]
+
+    def __len__(self) -> int:
+        return sum(len(part) for _, part in self._parts)

@@ -1,0 +1,120 @@
+"""Changes that writers append to a stream: kept while nobody listens.
+
+The gateway that writes reads them, under one consumer name for all gateways, so that whoever comes after it
+finds what it had read and not written down. What is written down is acknowledged, and deleted where no other
+group reads the stream: nobody else would ever shorten it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from gateway.errors import StoreDown
+from gateway.events.listening import Listening
+from gateway.metrics import Metrics
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.link import Link, ReplyFault
+from gateway.store.windows import Heard
+
+FIELD: Final = b"event"
+"""The field of an entry that holds the change as JSON."""
+COUNT: Final = 500
+_BLOCK_MS: Final = 1_000
+_REPLY_S: Final = 5.0
+_AGAIN_S: Final = 0.5
+_CONSUMER: Final = "gateway"
+
+_log = structlog.get_logger("events")
+
+
+class StreamReading:
+    """Reads the streams of `events.streams` while this gateway writes.
+
+    Args:
+        address: of the Redis that writers use.
+        streams: their names.
+        listening: what is told of each change.
+        metrics: what is counted.
+    """
+
+    def __init__(
+        self, address: Address, streams: Sequence[str], listening: Listening, metrics: Metrics
+    ) -> None:
+        self._link = Link(address, "events:streams", reply_s=_REPLY_S)
+        self._streams = streams
+        self._listening = listening
+        self._metrics = metrics
+        self._alone: dict[str, bool] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, timeout_s: float) -> None:
+        """Begin. Raises StoreDown."""
+        await self._link.open(timeout_s)
+        self._task = asyncio.create_task(self._run(), name="events:streams")
+
+    async def close(self) -> None:
+        """Stop; what was read and not written down is read again by whoever comes next."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._link.close()
+
+    async def _run(self) -> None:
+        leading = self._listening.leading
+        while True:
+            await leading.wait()
+            try:
+                await self._prepare()
+                await self._read("0")
+                while leading.is_set():
+                    await self._read(">")
+            except StoreDown as error:
+                self._metrics.store_errors("events").inc()
+                _log.debug("store_down", error=error.message)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _prepare(self) -> None:
+        """Make our group, at the beginning of each stream: what was appended before is kept for us too."""
+        for stream in self._streams:
+            try:
+                await self._link.call("XGROUP", "CREATE", stream, keys.EVENT_GROUP, "0", "MKSTREAM")
+            except ReplyFault as error:
+                if not error.message.startswith("BUSYGROUP"):
+                    raise
+            self._alone[stream] = len(await self._link.call("XINFO", "GROUPS", stream)) == 1
+
+    async def _read(self, start: str) -> None:
+        """Take entries: from "0" on what was read before and not acknowledged, all of it; new ones with ">"."""
+        after = dict.fromkeys(self._streams, start)
+        while after:
+            reply = await self._link.call(
+                *("XREADGROUP", "GROUP", keys.EVENT_GROUP, _CONSUMER, "COUNT", COUNT, "BLOCK", _BLOCK_MS),
+                *("STREAMS", *after, *after.values()),
+            )
+            found = {stream.decode(): entries for stream, entries in reply or () if entries}
+            for stream, entries in found.items():
+                await self._take(stream, entries)
+            if start == ">":
+                return
+            after = {stream: entries[-1][0].decode() for stream, entries in found.items()}
+
+    async def _take(self, stream: str, entries: Sequence[Any]) -> None:
+        heard = [change for _, flat in entries if (change := self._read_one(flat)) is not None]
+        await self._listening.write(heard)
+        ids = [entry for entry, _ in entries]
+        await self._link.call("XACK", stream, keys.EVENT_GROUP, *ids)
+        if self._alone[stream]:
+            await self._link.call("XDEL", stream, *ids)
+
+    def _read_one(self, flat: Any) -> Heard | None:
+        """A deleted entry has no fields; one without ours is an event without content."""
+        if flat is None:
+            return None
+        self._metrics.events_received("stream").inc()
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return self._listening.read(fields.get(FIELD, b""))

@@ -1,0 +1,9 @@
+"""The door of Resque: the gateway is one of Resque's workers (contract §3.2).
+
+`worker` takes jobs and makes them durable pings; what it shows of itself is what Resque's web page reads.
+"""
+
+from gateway.resque.opening import open_resque
+from gateway.resque.worker import ResqueWorker
+
+__all__ = ["ResqueWorker", "open_resque"]

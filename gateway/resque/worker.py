@@ -1,0 +1,235 @@
+"""A Resque worker whose work is to make pings durable.
+
+| a job | becomes | Resque counts |
+| --- | --- | --- |
+| that can be read | a durable ping | processed |
+| of our class that cannot be read | a record in the failed list, which says what is wrong | processed, failed |
+| of another class | nothing: it stays where it is, in order | - |
+
+*Processed* means durable here: what becomes of the pushes is told by the ping's receipt. While the backlog is
+full or Redis is away, jobs wait in hand and no more are taken.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from gateway.errors import QueueFull, StoreDown
+from gateway.metrics import Metrics
+from gateway.store import keys
+from gateway.store.queue import Queue
+from gateway.store.resque import ResqueStore, Taken
+from protocols.errors import BodyTooLarge, InputError
+from protocols.ping.model import Ping
+from protocols.resque import parse, records
+from protocols.resque.job import reason, shown
+
+POLL_S: Final = 0.5
+"""An empty queue is looked at so often (Resque itself: every 5 s)."""
+QUEUES_S: Final = 5.0
+"""So often patterns are held against the names of the queues, as a Resque worker does at every look."""
+SIGN_S: Final = 5.0
+"""Sign of life towards other gateways."""
+_AGAIN_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
+_FULL_S: Final = 1.0
+
+_log = structlog.get_logger("resque")
+
+Readable = tuple[Taken, Ping]
+
+
+class ResqueWorker:
+    """Works on Resque's queues until it is closed.
+
+    Args:
+        store: Resque's Redis.
+        queue: where pings become durable.
+        wanted: `resque.queues`.
+        host: the host part of the worker's id.
+        together: Resque and the queue share a Redis.
+        users_max: `limits.users_per_ping`.
+        metrics: what is counted.
+    """
+
+    def __init__(
+        self,
+        store: ResqueStore,
+        queue: Queue,
+        wanted: Sequence[str],
+        *,
+        host: str,
+        together: bool,
+        users_max: int,
+        metrics: Metrics,
+    ) -> None:
+        self.users_max = users_max
+        self._store = store
+        self._queue = queue
+        self._wanted = wanted
+        self._host = host
+        self._together = together
+        self._metrics = metrics
+        self._names: list[str] = []
+        self._looked_s = self._signed_s = self._beat_s = float("-inf")
+        self._registered = False
+        self._again = True
+        """There may be jobs in hand: of before a restart, or of a take whose reply was lost."""
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="resque")
+
+    async def close(self, budget_s: float = 5.0) -> None:
+        """Finish the jobs in hand, as far as time allows, and leave Resque's workers."""
+        if self._task is None:
+            return
+        self._stopping = True
+        _, late = await asyncio.wait((self._task,), timeout=budget_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if not late:
+            with contextlib.suppress(StoreDown):
+                await self._store.unregister()
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                await self._keep_house()
+                worked = await self._work()
+                failures = 0
+            except StoreDown as error:
+                self._again = True
+                self._metrics.store_errors("resque").inc()
+                _log.debug("store_down", error=error.message)
+                await asyncio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+                failures += 1
+                continue
+            if not worked and not self._stopping:
+                await asyncio.sleep(POLL_S)
+
+    # -- the house
+    # ------------------------------------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        now = time.monotonic()
+        if not self._registered:
+            at_s = await self._store.now_s()
+            await self._store.register(records.started(at_s), records.heartbeat(at_s), self._host)
+            self._registered, self._beat_s = True, now
+            _log.info("resque_worker", worker=self._store.worker_id)
+        if now - self._beat_s >= records.HEARTBEAT_S:
+            await self._store.beat(records.heartbeat(await self._store.now_s()))
+            self._beat_s = now
+        if now - self._signed_s >= SIGN_S:
+            self._again |= await self._store.inherit() > 0
+            self._signed_s = now
+        if now - self._looked_s >= QUEUES_S:
+            patterns = any(records.is_pattern(name) for name in self._wanted)
+            existing = await self._store.queues() if patterns else ()
+            self._names = records.queues_of(self._wanted, existing)
+            self._looked_s = now
+
+    # -- the work
+    # --------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> bool:
+        """Bring the jobs in hand to their end, or take new ones; False: there were none."""
+        if self._again:
+            jobs = await self._store.in_hand()
+            self._again = False
+            self._metrics.resque_jobs("recovered").inc(len(jobs))
+        else:
+            jobs = await self._store.take(self._names)
+        if not jobs:
+            return False
+        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), time.time()))
+        try:
+            await self._bring(jobs)
+        finally:
+            self._store.idle()
+        return True
+
+    async def _bring(self, jobs: Sequence[Taken]) -> None:
+        plain: list[Readable] = []
+        for job in jobs:
+            try:
+                ping = self._read(job)
+            except InputError as error:
+                await self._fail(job, error)
+                continue
+            if self._together and len(ping.users) <= keys.BROADCAST_USERS:
+                plain.append((job, ping))
+            else:
+                await self._append(job, ping)
+        for first in range(0, len(plain), keys.ENTRY_PINGS):
+            await self._admit(plain[first : first + keys.ENTRY_PINGS])
+
+    def _read(self, job: Taken) -> Ping:
+        read = parse(job.item)
+        if len(read.ping.users) > self.users_max:
+            raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
+        if read.unknown:
+            _log.info("unknown_parameters", names=read.unknown, queue=job.queue)
+        return read.ping
+
+    async def _fail(self, job: Taken, error: InputError) -> None:
+        record = records.failure(
+            shown(job.item),
+            type(error).__name__,
+            reason(error),
+            self._store.worker_id,
+            job.queue,
+            time.time(),
+        )
+        if await self._store.finish(job, record):
+            self._metrics.resque_jobs("failed").inc()
+            _log.warning("job_failed", queue=job.queue, error=reason(error))
+
+    async def _admit(self, jobs: list[Readable]) -> None:
+        """In one step; one by one where another gateway has taken some over."""
+        while True:
+            answer = await self._store.admit(jobs, self._queue.limits)
+            if answer == "done":
+                self._accepted(len(jobs))
+                return
+            if answer == "gone":
+                break
+            if not await self._may_try_again():
+                return
+        for job in jobs if len(jobs) > 1 else ():
+            await self._admit([job])
+
+    async def _append(self, job: Taken, ping: Ping) -> None:
+        """By the queue's own way in: into another Redis, or for many users. The recovery id makes it once."""
+        while True:
+            try:
+                await self._queue.append(ping, len(job.item), job.key)
+                break
+            except QueueFull:
+                if not await self._may_try_again():
+                    return
+        if await self._store.finish(job):
+            self._accepted(1)
+
+    async def _may_try_again(self) -> bool:
+        """Wait for room in the backlog; the signs of life go on meanwhile. False: the end has come."""
+        await asyncio.sleep(_FULL_S)
+        await self._keep_house()
+        return not self._stopping
+
+    def _accepted(self, count: int) -> None:
+        self._metrics.pings_accepted("resque").inc(count)
+        self._metrics.resque_jobs("accepted").inc(count)
+
+
+def _payload(job: Taken) -> dict[str, object]:
+    """What the worker's state shows of a job."""
+    return shown(job.item) if len(job.item) <= records.PAYLOAD_BYTES_MAX else {"class": "", "args": []}

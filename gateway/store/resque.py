@@ -1,0 +1,213 @@
+"""Resque's part of Redis, as one of its workers sees it: queues, jobs in hand, state and counters.
+
+A job that was taken stands on the recovery list of its gateway until it is a durable ping or a recorded
+failure. Where Resque and the queue share a Redis, both happen in one step; else the job's recovery id is the
+ping's Idempotency-Key, so that a job that is offered twice is one ping.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.store import keys, resque_scripts
+from gateway.store.address import Address
+from gateway.store.link import Link, Word
+from gateway.store.queue import Entry, IdempotencyKey, Limits, new_batch
+from protocols.ping.model import Ping
+from protocols.resque.job import CLASSES
+
+SILENT_S: Final = 30.0
+"""The jobs in hand of a gateway that gave no sign of life for so long go to another one."""
+TAKE_JOBS: Final = 100
+TAKE_BYTES: Final = 1_000_000
+"""A take ends with the job that goes beyond this."""
+DEPTH: Final = 200
+"""So many jobs of other classes may stand before one of ours. Each look costs Redis some 2 µs."""
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class Place(NamedTuple):
+    """Where Resque is: a Redis, and the namespace of its keys."""
+
+    address: Address
+    keys: keys.ResqueKeys = keys.ResqueKeys()
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read `resque.redis`: any form of an address, and Resque's `host:port[:db]/namespace`; a URL names
+        the namespace as `?namespace=`.
+
+        Raises:
+            BadSetting: no address.
+        """
+        if "://" not in text:
+            server, _, namespace = text.partition("/")
+        else:
+            server, _, namespace = text.partition("namespace=")
+            namespace, _, rest = namespace.partition("&")
+            server = (server + rest).rstrip("?&")
+        address = Address.parse(server, setting="resque.redis")
+        return cls(address, keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys())
+
+
+class Taken(NamedTuple):
+    """A job in hand."""
+
+    recovery_id: str
+    queue: str
+    item: bytes
+
+    @property
+    def key(self) -> IdempotencyKey:
+        """What stands for this job where its ping is appended elsewhere."""
+        scope = hashlib.sha256(b"resque\0" + self.recovery_id.encode()).digest()
+        return IdempotencyKey(scope, hashlib.sha256(self.item).digest())
+
+
+class ResqueStore:
+    """One gateway's view of Resque.
+
+    Args:
+        link: to Resque's Redis.
+        names: Resque's keys.
+        gateway: this one's name, the same after a restart.
+        worker_id: as Resque shows it.
+    """
+
+    def __init__(self, link: Link, names: keys.ResqueKeys, gateway: str, worker_id: str) -> None:
+        self._link = link
+        self._names = names
+        self._gateway = gateway
+        self._taken = keys.RESQUE_TAKEN + gateway
+        self.worker_id = worker_id
+
+    # -- jobs
+    # ---------------------------------------------------------------------------------------------------------
+
+    async def queues(self) -> list[str]:
+        """The names of the queues that Resque knows. Raises StoreDown."""
+        return [
+            name.decode("utf-8", "replace") for name in await self._link.call("SMEMBERS", self._names.queues)
+        ]
+
+    async def take(self, queues: Sequence[str]) -> list[Taken]:
+        """Take the next jobs of ours; none while Resque is paused.
+
+        Raises:
+            StoreDown: some are perhaps taken: `in_hand` tells.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        words: list[Word] = [
+            self._gateway,
+            now_ms,
+            new_batch(now_ms),
+            TAKE_JOBS,
+            TAKE_BYTES,
+            DEPTH,
+            len(CLASSES),
+        ]
+        lists = [self._names.queue(name) for name in queues]
+        names = [self._names.pause, self._taken, keys.RESQUE_TAKERS, *lists]
+        flat = await self._link.eval(resque_scripts.TAKE, names, [*words, *CLASSES, *queues])
+        return [_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+
+    async def in_hand(self) -> list[Taken]:
+        """Every job on this gateway's recovery list, oldest first. Raises StoreDown."""
+        flat = await self._link.call("HGETALL", self._taken)
+        return sorted(_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True))
+
+    async def inherit(self) -> int:
+        """Give a sign of life, and take over the jobs of gateways that gave none; their number. Raises
+        StoreDown."""
+        now_ms = time.time_ns() // 1_000_000
+        return int(
+            await self._link.eval(
+                resque_scripts.INHERIT,
+                [keys.RESQUE_TAKERS, self._taken],
+                [self._gateway, now_ms, now_ms - int(SILENT_S * 1000), keys.RESQUE_TAKEN],
+            )
+        )
+
+    async def admit(self, jobs: Sequence[tuple[Taken, Ping]], limits: Limits) -> str:
+        """Make jobs durable pings, where the queue is in this Redis.
+
+        Args:
+            jobs: at most `ENTRY_PINGS`, none of them a broadcast.
+            limits: of the backlog.
+
+        Returns:
+            "done"; "full": the backlog is; "gone": one of them is not in hand any more (and nothing is done).
+
+        Raises:
+            StoreDown: it is perhaps done: said again, it is "gone" then.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        entry = Entry(new_batch(now_ms), now_ms, tuple(ping for _, ping in jobs))
+        size = sum(len(job.item) for job, _ in jobs)
+        reply = await self._link.eval(
+            resque_scripts.ADMIT,
+            [self._taken, keys.PINGS, keys.STATS, *self._counts("processed")],
+            [len(jobs), size, *limits, _pack(entry), *(job.recovery_id for job, _ in jobs)],
+        )
+        return str(reply[0].decode())
+
+    async def finish(self, job: Taken, failure: bytes = b"") -> bool:
+        """A job is durable elsewhere, or has failed; False: it was not in hand any more. Raises StoreDown."""
+        names = [self._taken, *self._counts("processed"), self._names.failed, *self._counts("failed")]
+        reply = await self._link.eval(resque_scripts.FINISH, names, [job.recovery_id, failure])
+        return bool(reply)
+
+    def _counts(self, name: str) -> tuple[str, str]:
+        return self._names.stat(name), self._names.stat(name, self.worker_id)
+
+    # -- being a worker
+    # ------------------------------------------------------------------------------------------------------
+
+    async def now_s(self) -> float:
+        """Redis' clock, which Resque's heartbeats follow. Raises StoreDown."""
+        seconds, micros = await self._link.call("TIME")
+        return int(seconds) + int(micros) / 1e6
+
+    async def register(self, started: str, heartbeat: str, host: str) -> None:
+        """Appear among the workers; what a killed worker of this gateway left goes. Raises StoreDown."""
+        for known in await self._link.call("SMEMBERS", self._names.workers):
+            name = known.decode("utf-8", "replace")
+            if name.startswith(f"{host}:") and name != self.worker_id:
+                await self._forget(name)
+        await self._link.call("SADD", self._names.workers, self.worker_id)
+        await self._link.call("SET", self._names.started(self.worker_id), started)
+        await self.beat(heartbeat)
+
+    async def beat(self, heartbeat: str) -> None:
+        """Give Resque's sign of life, and be registered (another worker may have pruned us). Raises
+        StoreDown."""
+        await self._link.call("SADD", self._names.workers, self.worker_id)
+        await self._link.call("HSET", self._names.heartbeats, self.worker_id, heartbeat)
+
+    def busy(self, state: bytes) -> None:
+        """Show what is worked on."""
+        self._link.post("SET", self._names.worker(self.worker_id), state)
+
+    def idle(self) -> None:
+        """Show that nothing is worked on."""
+        self._link.post("DEL", self._names.worker(self.worker_id))
+
+    async def unregister(self) -> None:
+        """Leave the workers, and their counts. Raises StoreDown."""
+        await self._forget(self.worker_id)
+
+    async def _forget(self, worker_id: str) -> None:
+        names = self._names
+        await self._link.call("SREM", names.workers, worker_id)
+        await self._link.call("HDEL", names.heartbeats, worker_id)
+        own = [names.stat("processed", worker_id), names.stat("failed", worker_id)]
+        await self._link.call("DEL", names.worker(worker_id), names.started(worker_id), *own)
+
+
+def _taken(recovery_id: bytes, value: bytes) -> Taken:
+    queue, _, item = value.partition(b"\0")
+    return Taken(recovery_id.decode(), queue.decode("utf-8", "replace"), item)

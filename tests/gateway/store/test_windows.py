@@ -1,0 +1,157 @@
+import asyncio
+import time
+
+from redis.asyncio import Redis
+
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.queue import Limits
+from gateway.store.windows import Heard, Windows
+from protocols.events import Change
+from protocols.ping.model import Ping
+from tests.gateway.events.conftest import link, queued
+from tests.support.spine import until
+
+__all__ = ["link"]
+ROOM = Limits(1_000_000, 10**9)
+
+
+def change(source: str, *users: str, id: str = "", bounded: bool = False) -> Heard:
+    return Heard(Change(users, source, id), bounded)
+
+
+def windows(link: Link, *, limits: Limits = ROOM, window_ms: int = 0, interval_ms: int = 60_000) -> Windows:
+    return Windows(link, limits, window_ms=window_ms, interval_ms=interval_ms, bounding=True)
+
+
+async def test_changes_of_a_window_become_one_ping_with_all_sources(link: Link, redis_client: Redis) -> None:
+    made = windows(link)
+    await made.write([change("Product", "bob", "ann"), change("Order", "bob"), change("Product", "bob")])
+    closed = await made.close()
+    assert (closed.pings, closed.next_ms, closed.full) == (2, None, False)
+    assert [one.ping for one in await queued(redis_client)] == [
+        Ping(users=("ann",), sources=("Product",), door="event"),
+        Ping(users=("bob",), sources=("Order", "Product"), door="event"),
+    ]
+    assert await redis_client.hget(keys.STATS, "pings") == b"2"
+    assert await redis_client.hget(keys.STATS, "bytes") == b"400"
+    assert (await made.close()).pings == 0
+
+
+async def test_a_window_does_not_extend(link: Link, redis_client: Redis) -> None:
+    made = windows(link, window_ms=300)
+    first = await made.write([change("Product", "bob")])
+    begun = await redis_client.zscore(keys.WINDOWS, "bob")
+    await asyncio.sleep(0.02)
+    later = await made.write([change("Order", "bob")])
+    assert first.next_ms == 300
+    assert later.next_ms is not None
+    assert later.next_ms < 300
+    assert await redis_client.zscore(keys.WINDOWS, "bob") == begun
+    assert (await made.close()).pings == 0
+    await until(lambda: redis_client.zcount(keys.WINDOWS, 0, time.time_ns() // 1_000_000))
+    assert (await made.close()).pings == 1
+
+
+async def test_a_change_with_an_id_counts_once(link: Link, redis_client: Redis) -> None:
+    made = windows(link)
+    assert (await made.write([change("Product", "bob", id="1")])).known == 0
+    assert (await made.close()).pings == 1
+    written = await made.write([change("Product", "bob", id="1"), change("Product", "bob", id="2")])
+    assert written.known == 1
+    assert (await made.close()).pings == 1
+    assert 0 < await redis_client.ttl(f"{keys.CHANGE_ID}1") <= keys.CHANGE_ID_S
+
+
+async def test_a_full_backlog_keeps_windows_open(link: Link, redis_client: Redis) -> None:
+    made = windows(link, limits=Limits(2, 10**9))
+    await made.write([change("Product", *(f"user{n}" for n in range(5)))])
+    assert (await made.close())[::2] == (2, False)
+    assert (await made.close())[::2] == (0, True)
+    assert await redis_client.zcard(keys.WINDOWS) == 3
+    assert (await windows(link, limits=Limits(10, 599)).close())[::2] == (0, True)
+    assert (await windows(link, limits=Limits(10, 600)).close()).pings == 1
+
+
+async def test_many_windows_are_closed_in_entries(link: Link, redis_client: Redis) -> None:
+    made = windows(link)
+    names = [f"user{n:04}" for n in range(2_500)]
+    await made.write([change("Product", name) for name in names] + [change("Order", *names)])
+    counts = [(await made.close()).pings for _ in range(14)]
+    assert counts == [keys.ENTRY_PINGS] * 12 + [100, 0]
+    found = await queued(redis_client)
+    assert sorted(one.pair for one in found) == [(name, ("Order", "Product")) for name in names]
+
+
+async def test_bounded_changes_push_at_once_and_then_once_an_interval(link: Link, redis_client: Redis) -> None:
+    made = windows(link, interval_ms=400)
+    begun, times = time.monotonic(), []
+    while time.monotonic() - begun < 1.5:
+        await made.write([change("Product", "bob", bounded=True)])
+        if (await made.close()).pings:
+            times.append(time.monotonic() - begun)
+        await asyncio.sleep(0.005)
+    assert times[0] < 0.1
+    assert 3 <= len(times) <= 4
+    assert all(later - earlier >= 0.395 for earlier, later in zip(times, times[1:], strict=False))
+    # The last change is still to come.
+    assert await redis_client.zcard(keys.WINDOWS) == 1
+
+
+async def test_many_sources_push_a_user_at_most_twice_an_interval(link: Link, redis_client: Redis) -> None:
+    made = windows(link, interval_ms=400)
+    begun, times, sources = time.monotonic(), [], set[str]()
+    turn = 0
+    while time.monotonic() - begun < 1.5:
+        turn += 1
+        await made.write([change(f"Source{turn % 5}", "bob", bounded=True)])
+        if (await made.close()).pings:
+            times.append(time.monotonic() - begun)
+        await asyncio.sleep(0.005)
+    for one in await queued(redis_client):
+        sources |= set(one.ping.sources)
+    assert all(third - first >= 0.395 for first, third in zip(times, times[2:], strict=False))
+    assert sources == {f"Source{n}" for n in range(5)}
+
+
+async def test_a_writers_own_change_does_not_wait_for_a_bounded_one(link: Link, redis_client: Redis) -> None:
+    made = windows(link)
+    await made.write([change("Product", "bob", bounded=True)])
+    assert (await made.close()).pings == 1
+    held = await made.write([change("Product", "bob", bounded=True)])
+    assert held.next_ms is not None
+    assert held.next_ms > 50_000
+    assert (await made.close()).pings == 0
+    assert (await made.write([change("Order", "bob")])).next_ms == 0
+    assert (await made.close()).pings == 1
+    assert await redis_client.zcard(keys.WINDOWS) == 1
+    await made.write([change("Product", "bob")])
+    assert (await made.close())[:2] == (1, None)
+    assert [one.ping.sources for one in await queued(redis_client)] == [("Product",), ("Order",), ("Product",)]
+
+
+async def test_strange_names(link: Link, redis_client: Redis) -> None:
+    made = windows(link)
+    names = ["a:b", "ÿ\0", "{q}", "x" * 1_024]
+    await made.write([change("Pro:duct\n", name) for name in names])
+    await made.close()
+    assert sorted(one.pair for one in await queued(redis_client)) == sorted(
+        (name, ("Pro:duct\n",)) for name in names
+    )
+
+
+async def test_one_holds_the_lease_and_tells_its_mark(link: Link) -> None:
+    made = windows(link)
+    assert (await made.hold("one", 200, "one#1"))[:2] == (True, None)
+    assert (await made.hold("two", 200, ""))[::2] == (False, "one#1")
+    await made.hold("one", 200, "one#2")
+    await made.give_back("two")
+    assert (await made.hold("two", 200, ""))[::2] == (False, "one#2")
+    await made.give_back("one")
+    took = await made.hold("two", 1, "")
+    assert (took.held, took.mark) == (True, "one#2")
+    await asyncio.sleep(0.02)
+    late = await made.hold("one", 200, "")
+    assert late.held
+    assert late.deaf_ms is not None
+    assert late.deaf_ms >= 20
