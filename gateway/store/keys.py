@@ -51,6 +51,8 @@ ENTRY_PINGS: Final = 200
 """Pings in one entry: 0.5 µs a ping instead of one XADD each, and the most that one open send can keep
 back."""
 ENTRY_BYTES: Final = 1_000_000
+ENTRY_USERS: Final = 2_000
+"""Users of all pings of an entry: what is looked up and in hand together."""
 PIECE_SENDS: Final = 500
 BROADCAST_USERS: Final = 200
 """A ping for more users than this is kept beside the queue and cut into pieces."""

@@ -71,7 +71,7 @@ def new_batch(now_ms: int) -> str:
 class _Batch:
     """Pings that will be appended together."""
 
-    __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream")
+    __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream", "users")
 
     def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
         self.accepted_ms = time.time_ns() // 1_000_000
@@ -82,16 +82,22 @@ class _Batch:
         self.pings: list[Ping] = []
         self.doors: list[Done] = []
         self.size = 0
+        self.users = 0
 
     def add(self, ping: Ping, size: int, done: Done) -> str:
         self.pings.append(ping)
         self.doors.append(done)
         self.size += size
+        self.users += len(ping.users)
         return f"{self.id}{len(self.pings) - 1:04x}"
 
     @property
     def full(self) -> bool:
-        return len(self.pings) >= keys.ENTRY_PINGS or self.size >= keys.ENTRY_BYTES
+        return (
+            len(self.pings) >= keys.ENTRY_PINGS
+            or self.size >= keys.ENTRY_BYTES
+            or self.users >= keys.ENTRY_USERS
+        )
 
     def tell(self, outcome: RhoPushError | None) -> None:
         for place, done in enumerate(self.doors):
@@ -188,11 +194,11 @@ class Queue:
         batches, self._ready = self._ready, []
         self._waiting_bytes = 0
         for batch in batches:
-            self._send(batch)
+            self._send(batch, self._encode(Entry(batch.id, batch.accepted_ms, tuple(batch.pings))))
+        if not self._committing:
+            self._idle.set()
 
-    def _send(self, batch: _Batch, entry: bytes | None = None, chunks: int = 0) -> None:
-        if entry is None:
-            entry = self._encode(Entry(batch.id, batch.accepted_ms, tuple(batch.pings), chunks))
+    def _send(self, batch: _Batch, entry: bytes) -> None:
         names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
         words: list[str | int | bytes] = [
             len(batch.pings),
@@ -278,7 +284,14 @@ class Queue:
     def _submit_broadcast(self, ping: Ping, size: int, done: Done, key: IdempotencyKey | None) -> str:
         batch = _Batch(keys.BROADCASTS, key)
         users = ping.users
-        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, done)
+
+        def told(outcome: Accepted | RhoPushError) -> None:
+            kept = isinstance(outcome, PerhapsAccepted) or outcome == Accepted(ping_id)
+            if not kept:
+                self._link.post("UNLINK", keys.broadcast_users(ping_id))
+            done(outcome)
+
+        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, told)
         self._spawn(self._append_broadcast(batch, ping_id, users))
         return ping_id
 
@@ -295,8 +308,10 @@ class Queue:
                         start // keys.CHUNK_USERS,
                         self._encode(users[start : start + keys.CHUNK_USERS]),
                     ]
-                await self._link.call(*words)
-            await self._link.call("EXPIRE", name, keys.BROADCAST_S)
+                stored = self._link.call(*words)
+                if not first:
+                    self._link.post("EXPIRE", name, keys.BROADCAST_S)
+                await stored
         except StoreDown as error:
             batch.tell(_plain(error))
             return

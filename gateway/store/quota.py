@@ -15,6 +15,7 @@ local rate, most = tonumber(ARGV[2]), tonumber(ARGV[3])
 local tokens = tonumber(held[1]) or most
 tokens = math.min(most, tokens + math.max(0, at - (tonumber(held[2]) or at)) * rate / 1000)
 local grant = math.min(tonumber(ARGV[1]), math.floor(tokens))
+redis.call('DEL', KEYS[1])  -- first, so that a full Redis takes the rest (see `scripts`)
 redis.call('HSET', KEYS[1], 'tokens', tokens - grant, 'at', at)
 redis.call('PEXPIRE', KEYS[1], 120000)
 return grant

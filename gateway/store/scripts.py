@@ -2,6 +2,10 @@
 
 Each script touches keys of one hash tag. What may be repeated after a lost reply (settle, save, cut) gives
 the same end however often it runs; what may not (append) leaves a marker by which the caller finds out.
+
+A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless one that takes none
+has written before it. So what adds to the queue (append, cut) begins with one that may, and what drains it
+(settle, save, due, trim) does not: a full Redis takes no new pings, and delivers those that it has.
 """
 
 from typing import Final
@@ -114,6 +118,7 @@ SAVE: Final = Script("""
 -- KEYS: stream, progress; ARGV: group, entry, life s, then field and value pairs
 local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
 if #held == 0 then return 0 end
+redis.call('DEL', KEYS[2])  -- first, so that a full Redis takes the rest (see the module's docstring)
 for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
@@ -153,9 +158,9 @@ local room = ARGV[2] - redis.call('XLEN', KEYS[3])
 if room <= 0 then return 0 end
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, room)
 for _, name in ipairs(names) do
+    redis.call('ZREM', KEYS[1], name)
     local body = redis.call('HGET', KEYS[2], name)
     if body then redis.call('XADD', KEYS[3], '*', 'e', body, 'n', 0, 's', 0) end
-    redis.call('ZREM', KEYS[1], name)
     redis.call('HDEL', KEYS[2], name)
 end
 return #names
@@ -174,9 +179,9 @@ while dropped < tonumber(ARGV[3]) do
     local bytes = tonumber(redis.call('HGET', KEYS[2], 'receipt_bytes') or '0')
     if tonumber(oldest[2]) >= tonumber(ARGV[1]) and bytes <= tonumber(ARGV[2]) then break end
     local size = tonumber(redis.call('HGET', oldest[1], 'size') or '0')
-    redis.call('HINCRBY', KEYS[2], 'receipt_bytes', -size)
-    redis.call('UNLINK', oldest[1])
     redis.call('ZREM', KEYS[1], oldest[1])
+    redis.call('UNLINK', oldest[1])
+    redis.call('HINCRBY', KEYS[2], 'receipt_bytes', -size)
     dropped = dropped + 1
 end
 return dropped

@@ -1,0 +1,155 @@
+"""A Redis that is full, or that became a replica: nothing new is accepted, and nothing accepted stands still."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import QueueFull, StoreDown
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.link import Link, Reply, ReplyFault
+from gateway.store.queue import Limits, Queue
+from gateway.store.quota import Quota
+from gateway.store.streams import Lease, Piece, Progress, ReceiptField, Retry, Settlement, Streams
+from protocols.ping.model import Ping
+from tests.gateway.store.conftest import MakeLink
+from tests.support.redis import KINDS, RedisServer
+from tests.support.spine import until
+
+BOB = Ping(users=("bob",), message="hello")
+LIMITS = Limits(1000, 1_000_000)
+
+
+@pytest.fixture(params=KINDS)
+def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A store whose configuration may be changed."""
+    with RedisServer(request.param) as server:
+        yield server
+
+
+class Consumer:
+    """One consumer of that store."""
+
+    def __init__(self, link: Link, reader: Link) -> None:
+        self.link = link
+        self.reader = reader
+        self.streams = Streams(link, "one:0", 3600)
+        self.queue = Queue(link, LIMITS)
+
+    async def read(self, stream: str) -> list[Lease]:
+        return await self.streams.read(self.reader, (stream,), 10, 1)
+
+    async def settle(self, done: Settlement) -> Reply:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.streams.settle(done, 1_000, future.set_result)
+        return await future
+
+
+async def _open(stack: AsyncExitStack, server: RedisServer) -> Consumer:
+    links = []
+    for name in ("one", "reader"):
+        link = Link(Address.parse(server.address), name)
+        await link.open(5)
+        stack.push_async_callback(link.close)
+        links.append(link)
+    consumer = Consumer(*links)
+    await consumer.streams.prepare()
+    return consumer
+
+
+async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        for _ in range(2):
+            await one.queue.append(BOB, 10)
+        first, second = await one.read(keys.PINGS)
+        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(StoreDown, match="refused"):
+            await one.queue.append(BOB, 10)
+
+        await one.streams.save(second, Progress((("phone",),), b"\1", ()))
+        assert await one.streams.progress(second) == Progress((("phone",),), b"\1", ())
+        piece = Piece(BOB, clients=("phone",), attempt=1)
+        receipts = [ReceiptField(keys.receipt("b"), "base", b"much" * 100)]
+        assert await one.settle(Settlement(first, receipts, [Retry("again", 5, piece)])) == 1
+        assert await one.settle(Settlement(second)) == 1
+        assert await one.streams.call_due(6, 10) == 1
+        (due,) = await one.read(keys.RETRIES)
+        assert await one.settle(Settlement(due)) == 1
+        assert await one.streams.trim_receipts(2_000, 10**9) == 1
+
+        granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        Quota(one.link).draw("fcm:project", 5, 10.0, granted.set_result)
+        assert await granted == 5
+        with own_server.client() as client:
+            left = {key.decode() for key in client.scan_iter()}
+        markers = {name for name in left if ":append:" in name}
+        assert left - markers == {*keys.STREAMS, keys.STATS, keys.quota("fcm:project")}
+
+
+async def test_a_server_that_became_a_replica_is_left(own_server: RedisServer) -> None:
+    """Sentinel, or a name that leads to the new master, is asked again: the link does not stay where it was."""
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        before = await one.link.call("CLIENT", "ID")
+        await one.link.call("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreDown):
+            await one.queue.append(BOB, 10)
+        await until(lambda: _another_than(before, one.link))
+        await one.link.call("REPLICAOF", "NO", "ONE")
+        await one.queue.append(BOB, 10)
+        assert len(await one.read(keys.PINGS)) == 1
+
+
+async def _another_than(before: int, link: Link) -> bool:
+    try:
+        return bool(await link.call("CLIENT", "ID") != before)
+    except StoreDown:
+        return False
+
+
+async def test_the_users_of_a_refused_broadcast_do_not_stay(make_link: MakeLink, redis_client: Redis) -> None:
+    queue = Queue(await make_link(), Limits(1, 10))
+    users = tuple(f"user{n}" for n in range(20 * keys.CHUNK_USERS))
+    with pytest.raises(QueueFull):
+        await queue.append(Ping(users=users, message="hello"), 11)
+    await queue.append(BOB, 1)  # behind it on the same link
+    assert [key async for key in redis_client.scan_iter("*:users:*")] == []
+
+
+async def test_the_users_of_half_a_broadcast_end_by_themselves(
+    make_link: MakeLink, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await make_link()
+    call = link.call
+
+    def fails_at_the_second(*words: str | bytes | int | float) -> "asyncio.Future[Reply]":
+        if words[0] == "HSET" and 0 not in words:
+            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            future.set_exception(ReplyFault("OOM"))
+            monkeypatch.setattr(link, "post", lambda *_: None)  # nor is anything taken back
+            return future
+        return call(*words)
+
+    monkeypatch.setattr(link, "call", fails_at_the_second)
+    users = tuple(f"user{n}" for n in range(20 * keys.CHUNK_USERS))
+    with pytest.raises(StoreDown):
+        await Queue(link, LIMITS).append(Ping(users=users, message="hello"), 11)
+    (name,) = [key async for key in redis_client.scan_iter("*:users:*")]
+    assert 0 < await redis_client.ttl(name) <= keys.BROADCAST_S
+
+
+async def test_an_entry_holds_so_many_users(make_link: MakeLink, redis_client: Redis) -> None:
+    queue = Queue(await make_link(), LIMITS)
+    each = keys.ENTRY_USERS // 10
+    ping = Ping(users=tuple(f"user{n}" for n in range(each)), message="hello")
+    await asyncio.gather(*(queue.append(ping, 10) for _ in range(11)))
+    counts = [int(entry[1][b"n"]) for entry in await redis_client.xrange(keys.PINGS)]
+    assert counts == [10, 1]
+
+
+async def test_nothing_to_ask_is_answered(make_link: MakeLink) -> None:
+    assert await (await make_link()).burst([]) == []
