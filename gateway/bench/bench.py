@@ -43,10 +43,17 @@ class Bench:
         self.peers = Peers(progress, options.connections)
 
     @contextmanager
-    def stand(self, users: int, *, workers: int | None = None) -> Iterator[Stand]:
-        """A gateway with so many registered users, unless the options say another number."""
+    def stand(self, users: int, *, workers: int | None = None, exact: bool = False) -> Iterator[Stand]:
+        """A gateway with so many registered users, unless the options say another number.
+
+        Args:
+            users: how many.
+            workers: gateway processes; None: as the options say.
+            exact: whatever the options say.
+        """
         options = self.options
-        plan = Plan(options.users or users, workers or options.workers, options.redis, options.connections)
+        registered = users if exact else options.users or users
+        plan = Plan(registered, workers or options.workers, options.redis, options.connections)
         self.progress.begin(f"{plan.users:,} users registered")
         with Stand(plan, self.progress.told) as stand:
             yield stand

@@ -49,8 +49,10 @@ def write_paths(folder: Path, requests: int) -> Path:
     return file
 
 
-def run(port: int, paths: Path, requests: int, authorization: str, topic: str) -> H2loadResult:
-    """Send as many requests over one connection with the headers of a push.
+def run(
+    port: int, paths: Path, requests: int, authorization: str, topic: str, streams: int = STREAMS
+) -> H2loadResult:
+    """Send as many requests over one connection with the headers of a push, so many at once.
 
     Headers that differ in each push of the gateway (apns-id, apns-collapse-id) are the same in all of
     h2load's, which knows no others: it compresses them better, to its advantage.
@@ -69,7 +71,7 @@ def run(port: int, paths: Path, requests: int, authorization: str, topic: str) -
         "apns-collapse-id": "0" * 32,
         "apns-id": "00000000-0000-0000-0000-000000000000",
     }
-    command = [find(), "-n", str(requests), "-c", "1", "-m", str(STREAMS), "-t", "1", "-d", str(body)]
+    command = [find(), "-n", str(requests), "-c", "1", "-m", str(streams), "-t", "1", "-d", str(body)]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     command += ["-i", str(paths), "-B", f"https://127.0.0.1:{port}"]

@@ -24,6 +24,7 @@ _IN_FLIGHT: Final = (100, 300, 1000)
 _PROBE_S: Final = 0.4
 _ROUND_S: Final = 2.0
 _PYFCM_BATCHES: Final = (1, 100)
+_ONE_BY_ONE: Final = 5_000
 
 
 class Peer(NamedTuple):
@@ -126,15 +127,25 @@ class Peers:
         """h2load with so many distinct requests over one connection."""
         if requests not in self._h2load:
             self._progress.begin(f"peer h2load, {requests:,} requests")
-            with self._site() as site:
-                facts, paths = site.facts, h2load.write_paths(site.folder, requests)
-                key = ProviderKey(Path(facts.key_file).read_bytes(), facts.key_id, facts.team_id)
-                before = cpu_s([site.pid])
-                authorization = f"bearer {key.token(time.time())}"
-                done = h2load.run(facts.apns_port, paths, requests, authorization, facts.topic)
-                server = cpu_s([site.pid]) - before
-            self._h2load[requests] = Peer("h2load", done.accepted, done.seconds, done.cpu_s, server)
+            self._h2load[requests] = self._run_h2load(requests, h2load.STREAMS)
         return self._h2load[requests]
+
+    @cached_property
+    def provider_answer_s(self) -> float:
+        """The mean time of the simulator's answer to h2load, one request after the other on an open connection."""
+        self._progress.begin("the provider's answer, one at a time")
+        done = self._run_h2load(_ONE_BY_ONE, 1)
+        return done.seconds / done.done
+
+    def _run_h2load(self, requests: int, streams: int) -> Peer:
+        with self._site() as site:
+            facts, paths = site.facts, h2load.write_paths(site.folder, requests)
+            key = ProviderKey(Path(facts.key_file).read_bytes(), facts.key_id, facts.team_id)
+            before = cpu_s([site.pid])
+            authorization = f"bearer {key.token(time.time())}"
+            done = h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams)
+            server = cpu_s([site.pid]) - before
+        return Peer("h2load", done.accepted, done.seconds, done.cpu_s, server)
 
     def optional(self, name: str) -> Peer | None:
         """A peer by name; None where it is not installed."""

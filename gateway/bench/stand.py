@@ -19,6 +19,8 @@ from gateway.bench.wire import ping_template
 
 PARTS: Final = ("gateway", "redis", "provider", "load")
 """Whose CPU is told apart."""
+PROBE_CONNECTIONS: Final = 32
+"""Of the generator of waited pings."""
 LIMIT_FACTOR: Final = 2.0
 """A provider that could not take so many times what the gateway sends is called the limit."""
 
@@ -62,6 +64,18 @@ class Plan(NamedTuple):
     connections: int = 64
 
 
+class Probe(NamedTuple):
+    """Small pings whose callers wait for the verdict, in an open loop.
+
+    Attributes:
+        pings: how many.
+        rate: due a second.
+    """
+
+    pings: int
+    rate: float
+
+
 class Stand:
     """Provider, store with registered users, gateway, load generator: each in processes of its own.
 
@@ -87,6 +101,7 @@ class Stand:
                 Gateway(self.facts.settings, self.folder, self.plan.redis, self.plan.workers)
             )
             self._load = opening.enter_context(Child("load", self.folder))
+            self._probe = opening.enter_context(Child("load", self.folder))
             self._open = opening.pop_all()
         return self
 
@@ -104,7 +119,8 @@ class Stand:
         Args:
             more: further processes by the name of their part.
         """
-        parts = {"gateway": self.gateway.pids, "provider": [self.provider.pid], "load": [self._load.pid]}
+        generators = [self._load.pid, self._probe.pid]
+        parts = {"gateway": self.gateway.pids, "provider": [self.provider.pid], "load": generators}
         parts |= {part: [pid] for part, pid in more.items()}
         with PeakMemory(lambda: parts["gateway"]) as memory:
             window = Window(memory)
@@ -150,6 +166,29 @@ class Stand:
         if done.answered != requests:
             raise CannotMeasure(f"answers by status: {done.statuses}; {requests} times 200 was expected")
         return done
+
+    @contextmanager
+    def probing(self, probe: Probe, told: Progress | None = None) -> Iterator[list[int]]:
+        """Send waited pings beside what the caller does meanwhile; leaving waits for the last answer.
+
+        Yields:
+            The latency of each in microseconds, from the instant at which it was due to the answer that its
+            verdict is recorded; filled when the context is left.
+
+        Raises:
+            CannotMeasure: not all were answered with 200.
+        """
+        template = ping_template(wait=True)
+        order = LoadOrder(
+            self.gateway.port, template, probe.pings, self.plan.users, PROBE_CONNECTIONS, probe.rate
+        )
+        latencies: list[int] = []
+        self._probe.tell(order)
+        yield latencies
+        done = self._probe.hear(LoadResult, told)
+        if done.answered != probe.pings:
+            raise CannotMeasure(f"answers by status: {done.statuses}; {probe.pings} times 200 was expected")
+        latencies += done.latencies_us
 
     def warm(self) -> None:
         """Every user once: connections are open, the registry's cache is full, until the last verdict."""

@@ -23,9 +23,16 @@ _HEAD: Final = (
 )
 
 
-def ping_template(token: str = CALLER_KEY) -> str:
-    """A whole request with two places, `%07d` each: the user's number and the ping's."""
+def ping_template(token: str = CALLER_KEY, *, wait: bool = False) -> str:
+    """A whole request with two places, `%07d` each: the user's number and the ping's.
+
+    Args:
+        token: the caller's.
+        wait: ask for the answer when the last verdict is recorded, not when the ping is durable.
+    """
     body = _BODY % token
+    if wait:
+        body = body[:-1] + ',"wait":true}'
     head = _HEAD.format(path=PATH, token=token, length=len(body % (0, 0)))
     return head + body
 

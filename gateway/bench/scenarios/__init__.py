@@ -11,6 +11,10 @@ SCENARIOS: Final = {
     "ingest": "the door alone, to the durable append",
     "endtoend": "POST to the last recorded verdict, everything on",
     "fanout": "one ping to 100,000 users",
+    "mixed": "small pings during a broadcast",
+    "latency": "answer and verdict times at fixed rates",
+    "growth": "what a ping costs with more registered users",
+    "soak": "many pings: is what it holds flat?",
     "rps": "legacy devices: long polls and their messages",
 }
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.latencies import Latencies
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.stand import PARTS, Stand, Window, limit_note
@@ -79,8 +80,5 @@ def figures(window: Window, pings: int) -> tuple[Figure, ...]:
 
 def answers(load: LoadResult) -> tuple[Figure, ...]:
     """How the door answered."""
-    ordered = sorted(load.latencies_us)
-    return tuple(
-        Figure(f"answer, {name}", ordered[min(int(len(ordered) * part), len(ordered) - 1)] / 1000, "ms")
-        for name, part in (("p50", 0.5), ("p99", 0.99))
-    )
+    latencies = Latencies(load.latencies_us)
+    return tuple(Figure(f"answer, p{part:g}", latencies.ms(part), "ms") for part in (50.0, 99.0))

@@ -1,0 +1,117 @@
+"""What a ping costs with more registered users: 10,000, 100,000, and with --full a million.
+
+On: everything, as `rhopush serve` is shipped. Users are registered in RhoConnect's own layout, ten keys a
+device and five a user; pings are uniform over all of them. Cold: no user has been pinged since the start, so
+every ping reads the registry. Warm: every user has been pinged before, as often as there are workers. With one
+worker and with two; workers, Redis, provider and generator share the cores, so more workers show their cost
+here, not their speed.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.stand import Stand
+
+SIZES: Final = (10_000, 100_000)
+SIZES_FULL: Final = (*SIZES, 1_000_000)
+WORKERS: Final = (1, 2)
+PINGS: Final = 40_000
+COLD: Final = 10_000
+"""No more than the fewest users: a user who is pinged twice is no longer cold."""
+WARM_BAR: Final = 1.1
+COLD_BAR: Final = 1.5
+
+
+class Point(NamedTuple):
+    """One size with one number of workers; CPU of gateway and of Redis a ping in µs, cold and warm."""
+
+    users: int
+    workers: int
+    cold_us: float
+    warm_us: float
+    cold_redis_us: float
+    warm_redis_us: float
+    rate: float
+
+
+def run(bench: Bench) -> Result:
+    """Measure each size with each number of workers."""
+    sizes = SIZES_FULL if bench.options.full else SIZES
+    points = [_point(bench, users, workers) for workers in WORKERS for users in sizes]
+    return Result(
+        scenario="growth",
+        proves=proves(__doc__),
+        figures=tuple(figure for point in points for figure in _figures(point)),
+        ratios=ratios(points),
+        plots=(
+            Plot(
+                "Gateway CPU a ping, by registered users",
+                "lines",
+                "µs",
+                tuple(line for workers in WORKERS for line in _lines(points, workers)),
+                x_name="users",
+                log_x=True,
+            ),
+        ),
+    )
+
+
+def _point(bench: Bench, users: int, workers: int) -> Point:
+    pings = bench.pings(PINGS)
+    with bench.stand(users, workers=workers, exact=True) as stand:
+        stand.load(64 * workers)  # connections to the provider are open
+        stand.store.emptied()
+        cold, cold_redis, _ = _cost(bench, stand, "cold", COLD)
+        bench.progress.begin(f"warming up {users:,} users")
+        for _ in range(workers):
+            stand.warm()
+        warm, warm_redis, rate = _cost(bench, stand, "warm", pings)
+    return Point(users, workers, cold, warm, cold_redis, warm_redis, rate)
+
+
+def _cost(bench: Bench, stand: Stand, how: str, pings: int) -> tuple[float, float, float]:
+    """CPU a ping in µs, of gateway and Redis, and pings a second."""
+    bench.progress.begin(f"{stand.plan.users:,} users, {stand.plan.workers} workers, {how}")
+    with stand.window() as window:
+        stand.load(pings, first=100, told=bench.progress.told)
+    if window.delivered != pings:
+        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
+    return window.cpu_us("gateway", pings), window.cpu_us("redis", pings), pings / window.seconds
+
+
+def _figures(point: Point) -> tuple[Figure, ...]:
+    where = f"{point.users:,} users, {point.workers} worker{'s' * (point.workers > 1)}"
+    return (
+        Figure(f"{where}: gateway CPU a ping, cold", point.cold_us, "µs"),
+        Figure(f"{where}: gateway CPU a ping, warm", point.warm_us, "µs"),
+        Figure(f"{where}: Redis CPU a ping, cold", point.cold_redis_us, "µs"),
+        Figure(f"{where}: Redis CPU a ping, warm", point.warm_redis_us, "µs"),
+        Figure(f"{where}: pings, warm", point.rate, "pings/s"),
+    )
+
+
+def ratios(points: Sequence[Point]) -> tuple[Ratio, ...]:
+    """The most users held against the fewest, warm: the stricter reading of "cold", too."""
+    found = []
+    for workers in WORKERS:
+        few, *_, many = [point for point in points if point.workers == workers]
+        what = (
+            f"CPU a ping with {many.users:,} users, to {few.users:,}, {workers} worker{'s' * (workers > 1)}"
+        )
+        found += [
+            Ratio(f"{what}, warm", many.warm_us / few.warm_us, WARM_BAR, at_most=True),
+            Ratio(f"{what}, cold to warm", many.cold_us / few.warm_us, COLD_BAR, at_most=True),
+            Ratio(f"{what}, cold to cold", many.cold_us / few.cold_us),
+        ]
+    return tuple(found)
+
+
+def _lines(points: Sequence[Point], workers: int) -> tuple[Line, ...]:
+    of = [point for point in points if point.workers == workers]
+    return (
+        Line(f"cold, {workers} workers", tuple((float(point.users), point.cold_us) for point in of)),
+        Line(f"warm, {workers} workers", tuple((float(point.users), point.warm_us) for point in of)),
+    )

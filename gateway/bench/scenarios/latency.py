@@ -1,0 +1,80 @@
+"""How long callers wait at a steady load: half and 80 % of the rate that this machine reaches.
+
+On: everything, as `rhopush serve` is shipped. The maximum is measured first, in a closed loop (as `endtoend`).
+Then pings are due at fixed instants whatever the answers do (open loop); one that finds no free connection
+waits, and its wait counts: no coordinated omission. Beside them 50 pings a second, by a generator of its own,
+wait for their verdict. So two curves a rate: POST to durable, and POST to recorded verdict. Generator, Redis
+and provider share the cores with the gateway: the maximum is that of all of them together.
+"""
+
+from typing import Final, NamedTuple
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.latencies import Latencies
+from gateway.bench.result import Figure, Plot, Ratio, Result
+from gateway.bench.scenarios.endtoend import measure
+from gateway.bench.stand import Probe, Stand
+
+PINGS: Final = 60_000
+USERS: Final = 10_000
+_PARTS: Final = {"half": 0.5, "80 %": 0.8}
+_PROBE_RATE: Final = 50.0
+_SECONDS: Final = 8.0
+_SECONDS_FULL: Final = 60.0
+
+
+class _Measured(NamedTuple):
+    """At one rate: POST to durable, POST to recorded verdict."""
+
+    answer: Latencies
+    verdict: Latencies
+
+
+def run(bench: Bench) -> Result:
+    """Measure the maximum, then the curves."""
+    seconds = _SECONDS_FULL if bench.options.full else _SECONDS
+    pings = bench.pings(PINGS)
+    with bench.stand(USERS) as stand:
+        window, _ = measure(bench, stand, pings)
+        most = pings / window.seconds
+        at = {name: _at(bench, stand, most * part, seconds) for name, part in _PARTS.items()}
+    half = at["half"]
+    return Result(
+        scenario="latency",
+        proves=proves(__doc__),
+        figures=(
+            Figure("maximum, closed loop", most, "pings/s"),
+            *(
+                Figure(f"at {name}: {kind}, p{percentile:g}", getattr(measured, kind).ms(percentile), "ms")
+                for name, measured in at.items()
+                for kind in _Measured._fields
+                for percentile in (50.0, 99.0, 99.9)
+            ),
+        ),
+        ratios=(
+            Ratio("answer at half: p99, to p50", half.answer.ms(99) / half.answer.ms(50), 5.0, at_most=True),
+            Ratio(
+                "verdict at half: p99, to p50", half.verdict.ms(99) / half.verdict.ms(50), 5.0, at_most=True
+            ),
+        ),
+        plots=tuple(
+            Plot(
+                f"POST to {kind}, by percentile",
+                "lines",
+                "ms",
+                tuple(getattr(measured, kind).curve(f"at {name}") for name, measured in at.items()),
+                x_name="one in so many takes longer",
+                log_x=True,
+            )
+            for kind in _Measured._fields
+        ),
+    )
+
+
+def _at(bench: Bench, stand: Stand, rate: float, seconds: float) -> _Measured:
+    bench.progress.begin(f"{rate:,.0f} pings/s")
+    probe = Probe(int(_PROBE_RATE * seconds), _PROBE_RATE)
+    with stand.probing(probe) as times:
+        load = stand.load(int(rate * seconds), rate=rate, told=bench.progress.told)
+    stand.store.emptied()
+    return _Measured(Latencies(load.latencies_us), Latencies(times))

@@ -1,0 +1,129 @@
+"""Small pings while broadcasts run: does one caller's million devices hold up another caller's one?
+
+On: everything, as `rhopush serve` is shipped. Small pings are due at a fixed rate, 200 a second, whatever the
+answers do, each for a user picked at random; its caller waits for the verdict (`wait`), and its time counts
+from the instant at which it was due to the answer that the verdict is recorded. First alone (idle), then while
+one broadcast after the other to 100,000 users is read, cut and delivered, the next one posted when the last one
+has left. All on the same cores, so that what is seen is the gateway's and the machine's scheduling together.
+The floor is one Redis round trip of a blocking client (median) and one answer of the simulator to h2load
+(mean), neither of which knows of durability, TLS records of others or receipts.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.latencies import Latencies
+from gateway.bench.result import Figure, Plot, Ratio, Result
+from gateway.bench.stand import Probe, Stand
+from gateway.bench.wire import broadcast
+
+USERS: Final = 100_000
+PINGS: Final = 2_000
+RATE: Final = 200.0
+_POLL_S: Final = 0.02
+
+
+def run(bench: Bench) -> Result:
+    """Measure idle, then under broadcasts."""
+    probe = Probe(bench.pings(PINGS), RATE)
+    with bench.stand(USERS) as stand:
+        round_trip_s = stand.store.round_trip_s()
+        _idle(bench, stand, Probe(500, RATE))  # connections are open, code has run once
+        idle = _idle(bench, stand, probe)
+        bench.progress.begin("small pings during broadcasts")
+        with _broadcasts(stand) as broadcasts, stand.probing(probe, bench.progress.told) as times:
+            pass
+        busy = Latencies(times)
+        stand.store.emptied()
+    if not broadcasts.delivered:
+        raise CannotMeasure("no broadcast was under way")
+    floor_ms = (round_trip_s + bench.peers.provider_answer_s) * 1000
+    return Result(
+        scenario="mixed",
+        proves=proves(__doc__),
+        figures=(
+            *_figures("idle", idle),
+            *_figures("during broadcasts", busy),
+            Figure("broadcast pushes meanwhile", broadcasts.delivered, "pushes"),
+            Figure("Redis round trip, median", round_trip_s * 1000, "ms"),
+            Figure("provider's answer, mean", bench.peers.provider_answer_s * 1000, "ms"),
+        ),
+        ratios=(
+            Ratio("p99 during broadcasts, to idle", busy.ms(99) / idle.ms(99), 3.0, at_most=True),
+            Ratio("idle p99, to Redis and provider", idle.ms(99) / floor_ms, 5.0, at_most=True),
+        ),
+        plots=(
+            Plot(
+                "POST to recorded verdict, by percentile",
+                "lines",
+                "ms",
+                (idle.curve("idle"), busy.curve("during broadcasts")),
+                x_name="one in so many takes longer",
+                log_x=True,
+            ),
+        ),
+    )
+
+
+def _idle(bench: Bench, stand: Stand, probe: Probe) -> Latencies:
+    bench.progress.begin("small pings alone")
+    with stand.probing(probe, bench.progress.told) as times:
+        pass
+    return Latencies(times)
+
+
+def _figures(name: str, latencies: Latencies) -> Iterator[Figure]:
+    for percentile in (50.0, 99.0, 99.9):
+        yield Figure(f"{name}, p{percentile:g}", latencies.ms(percentile), "ms")
+
+
+class _Broadcasts(threading.Thread):
+    """Posts one broadcast after the other until it is ended.
+
+    Attributes:
+        delivered: pushes of broadcasts so far; a few small pings are among them.
+    """
+
+    def __init__(self, stand: Stand) -> None:
+        super().__init__(daemon=True)
+        self._stand = stand
+        self._end = threading.Event()
+        self._error: CannotMeasure | None = None
+        self.delivered = 0
+
+    def run(self) -> None:
+        """Do it."""
+        posted, begun = 0, self._stand.delivered()
+        try:
+            while not self._end.is_set():
+                self._stand.post(broadcast(self._stand.plan.users, note=f"Closed on day {posted}"))
+                posted += self._stand.plan.users
+                while self.delivered < posted and not self._end.wait(_POLL_S):
+                    self.delivered = self._stand.delivered() - begun
+        except CannotMeasure as error:
+            self._error = error
+
+    def end(self) -> None:
+        """Post no more.
+
+        Raises:
+            CannotMeasure: a broadcast was not taken.
+        """
+        self._end.set()
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+@contextmanager
+def _broadcasts(stand: Stand) -> Iterator[_Broadcasts]:
+    thread = _Broadcasts(stand)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.end()

@@ -1,0 +1,87 @@
+"""Many pings one after the other: does anything that the gateway or Redis holds grow with them?
+
+On: everything, as `rhopush serve` is shipped. 200,000 pings (a million with --full) for 10,000 registered users
+in ten equal parts; after each the last verdict is waited for, then memory is read: of the gateway's processes
+(PSS), and of Redis' data with its keys. The first fifth is for caches and pools to fill. Redis is to be back at
+the start: what is accepted is delivered, and what is delivered leaves nothing but receipts that expire.
+"""
+
+from typing import Final, NamedTuple
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.stand import Stand
+from gateway.bench.usage import pss_bytes
+
+PINGS: Final = 200_000
+PINGS_FULL: Final = 1_000_000
+USERS: Final = 10_000
+PARTS: Final = 10
+_FIFTH: Final = 2
+BAR: Final = 1.05
+
+
+class _Held(NamedTuple):
+    """What is held: by the gateway, by Redis, in MB, and Redis' keys."""
+
+    gateway_mb: float
+    redis_mb: float
+    keys: int
+
+
+def run(bench: Bench) -> Result:
+    """Send them, looking ten times."""
+    part = bench.pings(PINGS_FULL if bench.options.full else PINGS) // PARTS
+    with bench.stand(USERS) as stand:
+        stand.warm()
+        held = [_held(stand)]
+        delivered = stand.delivered()
+        for number in range(PARTS):
+            bench.progress.begin(f"soak, part {number + 1} of {PARTS}")
+            stand.load(part, first=number * part, told=bench.progress.told)
+            stand.store.emptied()
+            held.append(_held(stand))
+        delivered = stand.delivered() - delivered
+    if delivered != part * PARTS:
+        raise CannotMeasure(f"{part * PARTS} pings were accepted and {delivered} pushes came to the provider")
+    start, fifth, end = held[0], held[_FIFTH], held[-1]
+    return Result(
+        scenario="soak",
+        proves=proves(__doc__),
+        figures=(
+            Figure("pings", part * PARTS),
+            *(
+                Figure(f"{name}, {when}", getattr(one, field), unit)
+                for name, field, unit in _HELD
+                for when, one in (("at the start", start), ("at 20 %", fifth), ("at the end", end))
+            ),
+        ),
+        ratios=(
+            Ratio("gateway memory at the end, to 20 %", end.gateway_mb / fifth.gateway_mb, BAR, at_most=True),
+            Ratio("Redis memory at the end, to the start", end.redis_mb / start.redis_mb, BAR, at_most=True),
+            Ratio("Redis keys at the end, to the start", end.keys / start.keys, BAR, at_most=True),
+        ),
+        plots=tuple(
+            Plot(
+                f"{name}, by pings",
+                "lines",
+                unit or "keys",
+                (Line(name, tuple((place * part, getattr(one, field)) for place, one in enumerate(held))),),
+                x_name="pings",
+            )
+            for name, field, unit in _HELD
+        ),
+    )
+
+
+_HELD: Final = (
+    ("gateway memory (PSS)", "gateway_mb", "MB"),
+    ("Redis memory", "redis_mb", "MB"),
+    ("Redis keys", "keys", ""),
+)
+
+
+def _held(stand: Stand) -> _Held:
+    redis = stand.store.counters()
+    return _Held(pss_bytes(stand.gateway.pids) / 1e6, redis.memory_bytes / 1e6, redis.keys)
