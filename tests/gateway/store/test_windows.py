@@ -1,12 +1,14 @@
 import asyncio
+import itertools
 import time
 
+import pytest
 from redis.asyncio import Redis
 
 from gateway.store import keys
 from gateway.store.link import Link
 from gateway.store.queue import Limits
-from gateway.store.windows import Heard, Windows
+from gateway.store.windows import GRACE_MS, LEASE_MS, Heard, Windows
 from protocols.events import Change
 from protocols.ping.model import Ping
 from tests.gateway.events.conftest import link, queued
@@ -83,7 +85,9 @@ async def test_many_windows_are_closed_in_entries(link: Link, redis_client: Redi
     assert sorted(one.pair for one in found) == [(name, ("Order", "Product")) for name in names]
 
 
-async def test_bounded_changes_push_at_once_and_then_once_an_interval(link: Link, redis_client: Redis) -> None:
+async def test_bounded_changes_push_at_once_and_then_once_an_interval(
+    link: Link, redis_client: Redis
+) -> None:
     made = windows(link, interval_ms=400)
     begun, times = time.monotonic(), []
     while time.monotonic() - begun < 1.5:
@@ -93,7 +97,7 @@ async def test_bounded_changes_push_at_once_and_then_once_an_interval(link: Link
         await asyncio.sleep(0.005)
     assert times[0] < 0.1
     assert 3 <= len(times) <= 4
-    assert all(later - earlier >= 0.395 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.395 for earlier, later in itertools.pairwise(times))
     # The last change is still to come.
     assert await redis_client.zcard(keys.WINDOWS) == 1
 
@@ -127,7 +131,11 @@ async def test_a_writers_own_change_does_not_wait_for_a_bounded_one(link: Link, 
     assert await redis_client.zcard(keys.WINDOWS) == 1
     await made.write([change("Product", "bob")])
     assert (await made.close())[:2] == (1, None)
-    assert [one.ping.sources for one in await queued(redis_client)] == [("Product",), ("Order",), ("Product",)]
+    assert [one.ping.sources for one in await queued(redis_client)] == [
+        ("Product",),
+        ("Order",),
+        ("Product",),
+    ]
 
 
 async def test_strange_names(link: Link, redis_client: Redis) -> None:
@@ -142,16 +150,36 @@ async def test_strange_names(link: Link, redis_client: Redis) -> None:
 
 async def test_one_holds_the_lease_and_tells_its_mark(link: Link) -> None:
     made = windows(link)
-    assert (await made.hold("one", 200, "one#1"))[:2] == (True, None)
-    assert (await made.hold("two", 200, ""))[::2] == (False, "one#1")
-    await made.hold("one", 200, "one#2")
+    assert (await made.hold("one", "one#1", 0))[:2] == (True, None)
+    assert (await made.hold("two", "", 10_000))[::2] == (False, "one#1")
+    await made.hold("one", "one#2", 0)
     await made.give_back("two")
-    assert (await made.hold("two", 200, ""))[::2] == (False, "one#2")
+    assert (await made.hold("two", "", 10_000))[::2] == (False, "one#2")
     await made.give_back("one")
-    took = await made.hold("two", 1, "")
+    took = await made.hold("two", "", 10_000)
     assert (took.held, took.mark) == (True, "one#2")
-    await asyncio.sleep(0.02)
-    late = await made.hold("one", 200, "")
-    assert late.held
-    assert late.deaf_ms is not None
-    assert late.deaf_ms >= 20
+    assert not (await made.hold("one", "", 10_000)).held
+
+
+@pytest.mark.parametrize("given_back", [True, False])
+async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
+    link: Link, redis_client: Redis, given_back: bool
+) -> None:
+    made = windows(link)
+    await made.hold("one", "", 0)
+    now_ms = int((await redis_client.time())[0]) * 1000
+    silent_ms = GRACE_MS // 2 if given_back else LEASE_MS + GRACE_MS // 2
+    gone = {"heard": now_ms - silent_ms, "until": now_ms - 1}
+    await redis_client.hset(keys.EVENTS, mapping=gone)
+    if given_back:
+        await made.give_back("one")
+    assert not (await made.hold("new", "", silent_ms // 2)).held
+    old = await made.hold("old", "", silent_ms + 2_000)
+    assert old.held
+    assert old.deaf_ms is not None
+    assert silent_ms <= old.deaf_ms < silent_ms + 2_000
+    long_ago_ms = silent_ms + GRACE_MS + 1
+    await redis_client.hset(keys.EVENTS, mapping={"heard": now_ms - long_ago_ms, "until": now_ms - 1})
+    if given_back:
+        await made.give_back("old")
+    assert (await made.hold("new", "", 0)).held
