@@ -84,10 +84,13 @@ class Promise(NamedTuple):
 class Senders:
     """Callers that ping, one after the other, until told to stop, whatever happens to the gateway."""
 
-    def __init__(self, gateway: Gateway, choose: Callable[[int], Sequence[str]], callers: int) -> None:
+    def __init__(
+        self, gateway: Gateway, choose: Callable[[int], Sequence[str]], callers: int, pause_s: float
+    ) -> None:
         self._gateway = gateway
         self._choose = choose
         self._callers = callers
+        self._pause_s = pause_s
         self._numbers = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
         self.promises: list[Promise] = []
@@ -125,3 +128,4 @@ class Senders:
             else:
                 self.others[answer.status] += 1
                 await asyncio.sleep(0.02)
+        await asyncio.sleep(self._pause_s)

@@ -30,7 +30,7 @@ SAVED_WITHIN_S = 0.05
 IN_FLIGHT = WORKERS * LANES * STREAMS
 """Of both workers together, with one connection a lane."""
 USERS = 400
-CROWD = 3000
+CROWD = 2000
 
 
 class Traffic(NamedTuple):
@@ -39,6 +39,7 @@ class Traffic(NamedTuple):
     callers: int
     users_of: Callable[[int], Sequence[str]]
     faults: tuple[str, ...]
+    pause_s: float = 0.0
 
 
 def one_user(number: int) -> Sequence[str]:
@@ -52,7 +53,7 @@ def crowd(_: int) -> Sequence[str]:
 TRAFFIC = {
     "small": Traffic(6, one_user, ()),
     "retries": Traffic(6, one_user, ("503=1:every=3", "429=1:every=7")),
-    "broadcast": Traffic(1, crowd, ()),
+    "broadcast": Traffic(1, crowd, (), pause_s=0.3),
 }
 
 
@@ -135,10 +136,10 @@ async def test_what_got_200_survives_kill_9(
     traffic = TRAFFIC[name]
     deliveries = Deliveries()
     async with running(short_path, store, traffic.faults, deliveries) as gateway:
-        senders = Senders(gateway, traffic.users_of, traffic.callers)
+        senders = Senders(gateway, traffic.users_of, traffic.callers, traffic.pause_s)
         senders.start()
         for kill in KILLS:
-            await deliveries.reach(len(deliveries.times) + dice.randrange(50, 500))
+            await deliveries.reach(len(deliveries.times) + dice.randrange(50, 250))
             await asyncio.sleep(dice.uniform(0.0, 0.1))  # the random instant
             await kill(gateway, dice)
         await deliveries.reach(len(deliveries.times) + 100)
@@ -152,8 +153,8 @@ async def test_what_got_200_survives_kill_9(
     bound = len(KILLS) * (IN_FLIGHT + deliveries.busiest(SAVED_WITHIN_S))
     with capsys.disabled():
         print(
-            f"\n{name} on {store.kind if store else 'the embedded store'}: {len(senders.promises)} pings got 200,"
-            f" {len(deliveries.counts)} deliveries, {deliveries.repeats} repeated (at most {bound}),"
+            f"\n{name} on {store.kind if store else 'the embedded store'}: {len(senders.promises)} pings got"
+            f" 200, {len(deliveries.counts)} deliveries, {deliveries.repeats} repeated (at most {bound}),"
             f" {deliveries.refused} refused at first, {senders.broken} requests cut off, {len(KILLS)} kills"
         )
     assert deliveries.repeats <= bound

@@ -1,0 +1,77 @@
+"""One ping to 100,000 users: what supervisor and workers take of the machine, through to the last verdict."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsOptions, ApnsSimulator, FcmSimulator, Hosting
+from tests.support.gateway import Gateway
+from tests.support.providers import provider_settings
+from tests.support.rhoconnect import apple, lay_users
+
+USERS = 100_000
+WORKERS = 2
+LIMIT_MB = 300
+_PATIENCE_S = 90
+
+
+def pss_kb(pid: int) -> int:
+    """The process's share of memory: what it alone has, and its part of what it shares (proc(5))."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it ended
+        return 0
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+async def watch(gateway: Gateway, peaks: list[int]) -> None:
+    """Note the highest sum over supervisor and workers, and what it was at first."""
+    while True:
+        total = sum(map(pss_kb, gateway.pids))
+        peaks[1] = max(peaks[1], total)
+        peaks[0] = peaks[0] or total
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(240)
+async def test_a_broadcast_to_100_000_users_stays_small(
+    short_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosting = Hosting(accept_all=True)  # counts only, so that the provider is not what is measured
+    async with ApnsSimulator(ApnsOptions(), hosting) as apns, FcmSimulator() as fcm:
+        gateway = Gateway(short_path, provider_settings(apns, fcm), workers=WORKERS)
+        try:
+            await gateway.start()
+            socket = gateway.data_dir / "valkey" / "valkey.sock"
+            users = [f"user{n:06d}@example.com" for n in range(USERS)]
+            async with Redis(unix_socket_path=str(socket)) as redis:
+                await lay_users(redis, {user: [apple(f"{n:064x}")] for n, user in enumerate(users)})
+            peaks = [0, 0]
+            watching = asyncio.create_task(watch(gateway, peaks))
+            body = io.BytesIO(json.dumps({"user_id": users, "message": "hello, all of you"}).encode())
+            headers = {"Content-Type": "application/json"}
+            answer = await gateway.request("POST", "/rc/v1/users/ping", data=body, headers=headers)
+            assert answer.status == 200
+            report = await finished(gateway, answer.ping_id)
+            watching.cancel()
+        finally:
+            await gateway.close()
+    with capsys.disabled():
+        print(f"\n{USERS} users: {peaks[0] / 1024:.0f} MB at first, {peaks[1] / 1024:.0f} MB at most")
+    assert report["counts"] == {"accepted": USERS, "rejected": 0, "later": 0}
+    assert apns.answered == USERS
+    assert peaks[1] < LIMIT_MB * 1024
+
+
+async def finished(gateway: Gateway, ping_id: str) -> dict[str, object]:
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            answer = await gateway.request("GET", f"/rc/v1/pings/{ping_id}")
+            report: dict[str, object] = answer.json()
+            if report["state"] == "done":
+                return report
+            await asyncio.sleep(0.1)
