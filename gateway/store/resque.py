@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.store import keys, resque_scripts
 from gateway.store.address import Address
+from gateway.store.keys import ResqueKeys
 from gateway.store.link import Link, Word
 from gateway.store.queue import Entry, IdempotencyKey, Limits, new_batch
 from protocols.ping.model import Ping
@@ -34,7 +35,7 @@ class Place(NamedTuple):
     """Where Resque is: a Redis, and the namespace of its keys."""
 
     address: Address
-    keys: keys.ResqueKeys = keys.ResqueKeys()
+    names: keys.ResqueKeys = keys.ResqueKeys()
 
     @classmethod
     def parse(cls, text: str) -> "Place":
