@@ -14,7 +14,6 @@ import msgspec
 
 from gateway.store import keys, resque_scripts
 from gateway.store.address import Address
-from gateway.store.keys import ResqueKeys
 from gateway.store.link import Link, Word
 from gateway.store.queue import Entry, IdempotencyKey, Limits, new_batch
 from protocols.ping.model import Ping
