@@ -1,6 +1,6 @@
 """From what is heard to windows: who writes, when, and what is kept until then.
 
-Every gateway listens, and one of them writes: it holds a lease of `LEASE_S`. The others keep what they heard
+Every gateway listens, and one of them writes: it holds a lease. The others keep what they heard
 until the writer says that it is written down (`shelf`), and whoever takes the lease over writes what it kept.
 So the death of a gateway loses no change, and without ids it makes at most one ping more.
 
@@ -33,7 +33,6 @@ from gateway.store.windows import Heard, Windows
 from protocols.errors import InputError
 from protocols.events import Change, SourceRules, change_of, parse
 
-LEASE_S: Final = 3.0
 BEAT_S: Final = 0.5
 ABSTAIN_S: Final = 1.5
 PENDING_MAX: Final = 1_000_000
@@ -61,7 +60,7 @@ class Listening:
     """What is heard, written down and made pings of.
 
     Args:
-        name: this gateway's, among those on the same Redis.
+        name: this gateway's; each process of it has a voice of its own.
         rules: which sources push.
         windows: where changes are written down.
         metrics: what is counted.
@@ -71,7 +70,6 @@ class Listening:
         self.rules = rules
         self.leading = asyncio.Event()
         """Set while this gateway writes."""
-        self._name = name
         self._voice = f"{name}.{secrets.token_hex(4)}"
         self._windows = windows
         self._metrics = metrics
@@ -108,7 +106,7 @@ class Listening:
         with contextlib.suppress(StoreDown):
             if self.leading.is_set():
                 await self.write(tuple(self._pending))
-                await self._windows.give_back(self._name)
+                await self._windows.give_back(self._voice)
 
     # -- hearing
     # ------------------------------------------------------------------------------------------------------
@@ -172,6 +170,10 @@ class Listening:
 
     def deaf(self, seconds: float) -> None:
         """Nothing could be heard for so long."""
+        self._since_s = time.monotonic()
+        self._say_deaf(seconds)
+
+    def _say_deaf(self, seconds: float) -> None:
         self._metrics.events_deaf_seconds.inc(seconds)
         _log.warning("events_deaf", seconds=round(seconds, 1), lost="what was published meanwhile")
 
@@ -192,11 +194,11 @@ class Listening:
         if self._lost_one() and self.leading.is_set():
             self._abstain_until_s = now + ABSTAIN_S
             self._stand_by()
-            await self._windows.give_back(self._name)
+            await self._windows.give_back(self._voice)
         if now < self._abstain_until_s:
             return
         mark = f"{self._voice}#{self._written_mark}" if self.leading.is_set() else ""
-        lease = await self._windows.hold(self._name, int(LEASE_S * 1000), mark)
+        lease = await self._windows.hold(self._voice, mark, int((now - self._since_s) * 1000))
         if lease.held and not self.leading.is_set():
             self._lead(lease.deaf_ms)
         elif not lease.held and self.leading.is_set():
@@ -224,7 +226,7 @@ class Listening:
         _log.info("events_leading", kept=len(kept))
         unheard_s = (nobody_ms or 0) / 1000 - (time.monotonic() - self._since_s)
         if unheard_s > _DEAF_S:
-            self.deaf(unheard_s)
+            self._say_deaf(unheard_s)
 
     def _keep_all(self, heard: Iterable[Heard]) -> None:
         self._pending.update(dict.fromkeys(heard))

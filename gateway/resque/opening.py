@@ -44,7 +44,7 @@ async def open_resque(
     host = host_part(socket.gethostname(), gateway_id)
     name = worker_id(host, os.getpid(), settings.resque.queues)
     worker = ResqueWorker(
-        ResqueStore(link, place.keys, gateway_id, name),
+        ResqueStore(link, place.names, gateway_id, name),
         queue,
         settings.resque.queues,
         host=host,

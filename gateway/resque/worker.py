@@ -13,7 +13,7 @@ full or Redis is away, jobs wait in hand and no more are taken.
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -169,8 +169,8 @@ class ResqueWorker:
                 plain.append((job, ping))
             else:
                 await self._append(job, ping)
-        for first in range(0, len(plain), keys.ENTRY_PINGS):
-            await self._admit(plain[first : first + keys.ENTRY_PINGS])
+        for entry in _entries(plain):
+            await self._admit(entry)
 
     def _read(self, job: Taken) -> Ping:
         read = parse(job.item)
@@ -228,6 +228,20 @@ class ResqueWorker:
     def _accepted(self, count: int) -> None:
         self._metrics.pings_accepted("resque").inc(count)
         self._metrics.resque_jobs("accepted").inc(count)
+
+
+def _entries(jobs: Iterable[Readable]) -> Iterator[list[Readable]]:
+    """As many jobs together as an entry of the queue may hold."""
+    entry: list[Readable] = []
+    users = 0
+    for job, ping in jobs:
+        users += len(ping.users)
+        if entry and (len(entry) == keys.ENTRY_PINGS or users > keys.ENTRY_USERS):
+            yield entry
+            entry, users = [], len(ping.users)
+        entry.append((job, ping))
+    if entry:
+        yield entry
 
 
 def _payload(job: Taken) -> dict[str, object]:

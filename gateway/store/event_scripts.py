@@ -124,22 +124,33 @@ windows then stay open. The window and its ping change in one step: whoever come
 BEAT: Final = Script(
     _COMMON
     + """
--- KEYS: events; ARGV: name, lease ms, mark or ''
+-- KEYS: events; ARGV: name, lease ms, mark or '', for how long it has listened ms, grace ms
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'heard', 'mark')
-local free = not held[1] or held[1] == ARGV[1] or tonumber(held[2]) <= now
-local deaf = held[3] and math.max(0, now - held[3]) or -1
-if free then
+local silent = held[3] and math.max(0, now - held[3])
+
+local function may()
+    if not held[1] and not silent then return true end
+    if held[1] == ARGV[1] then return true end
+    if held[1] and tonumber(held[2]) > now then return false end
+    if tonumber(ARGV[4]) >= silent then return true end
+    return silent > (held[1] and ARGV[2] or 0) + ARGV[5]
+end
+
+local holds = may()
+if holds then
     redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', text(now + ARGV[2]), 'heard', text(now))
     if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'mark', ARGV[3]) end
-    return {1, deaf, held[4] or ''}
 end
-return {0, deaf, held[4] or ''}
+return {holds and 1 or 0, silent or -1, held[4] or ''}
 """
 )
 """Hold or take the lease of the one gateway that writes down what is heard, and tell up to which mark.
 
-Gives 1 where this gateway holds it now, how many ms ago it was last held (-1: never), and the newest mark up to
-which everything is written down.
+A free lease goes to one that has listened since before it was last held, since only that one knows what its
+holder may have left unwritten; to any other only when none such has come for the grace.
+
+Gives 1 where this gateway holds it now, how many ms ago it was last held (-1: never), and the newest mark up
+to which everything is written down.
 """
 
 YIELD: Final = Script("""

@@ -19,6 +19,10 @@ from protocols.ping.model import Ping
 
 PING_BYTES: Final = 200
 """What a ping of a window counts against `limits.queue_bytes`: it holds a login and names of sources."""
+LEASE_MS: Final = 2_000
+"""Who writes says so several times in this time, or another one writes."""
+GRACE_MS: Final = 1_500
+"""For so long a free lease waits for a gateway that has listened all the time."""
 CHANGES: Final = 500
 """Changes in one call: some 3 µs each, and Redis does nothing else meanwhile."""
 USERS: Final = 1_000
@@ -111,13 +115,19 @@ class Windows:
         reply = await self._link.eval(event_scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
         return Closed(reply[0], _next(reply[1]), reply[2] == 0)
 
-    async def hold(self, name: str, lease_ms: int, mark: str) -> Lease:
+    async def hold(self, name: str, mark: str, listened_ms: int) -> Lease:
         """Hold the lease or take it where it is free, and tell up to which mark everything is written.
+
+        Args:
+            name: of this process, and of no other one ever.
+            mark: up to here everything is written down; "": nothing to tell.
+            listened_ms: for how long this process has heard everything.
 
         Raises:
             StoreDown: nothing is known about it.
         """
-        reply = await self._link.eval(event_scripts.BEAT, [keys.EVENTS], [name, lease_ms, mark])
+        words: list[Word] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
+        reply = await self._link.eval(event_scripts.BEAT, [keys.EVENTS], words)
         return Lease(bool(reply[0]), _next(reply[1]), reply[2].decode())
 
     async def give_back(self, name: str) -> None:

@@ -167,7 +167,8 @@ async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
 ) -> None:
     made = windows(link)
     await made.hold("one", "", 0)
-    now_ms = int((await redis_client.time())[0]) * 1000
+    seconds, micros = await redis_client.time()
+    now_ms = seconds * 1000 + micros // 1000
     silent_ms = GRACE_MS // 2 if given_back else LEASE_MS + GRACE_MS // 2
     gone = {"heard": now_ms - silent_ms, "until": now_ms - 1}
     await redis_client.hset(keys.EVENTS, mapping=gone)
