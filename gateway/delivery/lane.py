@@ -263,15 +263,7 @@ class Lane(Outlet):
             n = self._pace.allow(min(n, self.backlog))
         now_ms = time.time_ns() // 1_000_000
         requests: list[tuple[list[Header], bytes, object]] = []
-        while len(requests) < n:
-            waiting = self._small or self._bulk
-            if not waiting:
-                self._wanted = False
-                break
-            send = waiting.popleft()
-            if send.message.expires_ms <= now_ms:
-                self._end(send, EXPIRED)
-                continue
+        while len(requests) < n and (send := self._next(now_ms)) is not None:
             message = send.message
             headers = [*self._head, (b":path", send.path), *authorization, *message.headers]
             if send.request_id:
@@ -281,6 +273,18 @@ class Lane(Outlet):
         if self._pace is not None:
             self._pace.spend(len(requests))
         return requests
+
+    def _next(self, now_ms: int) -> Send | None:
+        """The next send that is still worth sending, small pings first."""
+        while waiting := self._small or self._bulk:
+            send = waiting.popleft()
+            if send.unit.lost:
+                continue
+            if send.message.expires_ms > now_ms:
+                return send
+            self._end(send, EXPIRED)
+        self._wanted = False
+        return None
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Judge what came back. Answers of 200 are the hot path."""

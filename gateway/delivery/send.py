@@ -103,6 +103,7 @@ class Unit:
         "first_place",
         "lane",
         "lease",
+        "lost",
         "node",
         "open",
         "pings",
@@ -155,6 +156,8 @@ class Unit:
         # being planned must not settle the unit.
         self.open = 1
         self.dirty = False
+        self.lost = False
+        """Another consumer took the entry over: nothing more of it is sent or settled here."""
 
     # -- planning
     # ----------------------------------------------------------------------------------------------------
@@ -177,6 +180,7 @@ class Unit:
         for place in range(len(self.states)):
             if progress.accepted[place >> 3] >> (place & 7) & 1:
                 self._close(place, ACCEPTED)
+                self.rest.pop(place, None)  # it has gone since, but this ping reached it
         for place, kind, reason in progress.rest:
             self._close(place, OTHER)
             self.rest[place] = (Kind(kind), reason)

@@ -8,7 +8,7 @@ a kill. Writing is repeated until Redis answers: settling and saving twice is th
 import asyncio
 import contextlib
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -19,7 +19,17 @@ from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.link import Reply
 from gateway.store.receipts import Record, pack_base, pack_delta
-from gateway.store.streams import RENEW_S, Lease, Piece, ReceiptField, Retry, Settlement, Streams, Waiting
+from gateway.store.streams import (
+    RENEW_S,
+    TAKEN_OVER,
+    Lease,
+    Piece,
+    ReceiptField,
+    Retry,
+    Settlement,
+    Streams,
+    Waiting,
+)
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("ledger")
@@ -43,6 +53,8 @@ class Ledger:
         self._units: dict[tuple[str, str], Unit] = {}
         self._others: dict[tuple[str, str], Lease] = {}
         self._writing = 0
+        self._unwritten: deque[Settlement] = deque()
+        self._again: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -57,6 +69,8 @@ class Ledger:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self._again is not None:
+            self._again.cancel()
         with contextlib.suppress(StoreDown):
             await self._save_dirty()
 
@@ -88,6 +102,14 @@ class Ledger:
         self._others.pop((lease.stream, lease.entry), None)
         self._room.set()
 
+    def _lose(self, stream: str, entry: str) -> None:
+        """Another consumer took this entry over, since this one was silent: what was not sent is its to send."""
+        unit = self._units.pop((stream, entry), None)
+        if unit is not None:
+            unit.lost = True
+            self._room.set()
+            _log.warning("lease_lost", stream=stream, entry=entry, unsent=unit.open)
+
     def sends(self, *, bulk: bool) -> int:
         """Sends without a verdict, of one priority."""
         return sum(unit.open for unit in self._units.values() if unit.bulk == bulk)
@@ -116,22 +138,41 @@ class Ledger:
     # ----------------------------------------------------------------------------------------------------
 
     def settled(self, unit: Unit) -> None:
-        """Every send of the unit has a verdict: take it off its stream."""
-        self.settle(settlement(unit))
+        """Every send of the unit has a verdict: take it off its stream, unless it is another's now."""
+        if not unit.lost:
+            self.settle(settlement(unit))
 
     def settle(self, done: Settlement) -> None:
         """Write a settlement, until Redis has it."""
         self._writing += 1
+        self._write(done)
 
+    def _write(self, done: Settlement, *, probe: bool = False) -> None:
         def told(reply: Reply) -> None:
-            self._writing -= 1
             if isinstance(reply, StoreDown):
-                _log.warning("settling_again", stream=done.lease.stream, error=reply.message)
-                self._loop.call_later(_AGAIN_S, self.settle, done)
-            else:
-                self.let_go(done.lease)
+                self._keep_unwritten(done, reply)
+                return
+            self._writing -= 1
+            self.let_go(done.lease)
+            if probe:
+                rest, self._unwritten = self._unwritten, deque()
+                for one in rest:
+                    self._write(one)
 
         self._streams.settle(done, time.time_ns() // 1_000_000, told)
+
+    def _keep_unwritten(self, done: Settlement, error: StoreDown) -> None:
+        """Thousands may wait while Redis is away: one of them finds out whether it is back, in turn."""
+        if not self._unwritten:
+            _log.warning("settling_again", stream=done.lease.stream, error=error.message)
+        self._unwritten.append(done)
+        if self._again is None:
+            self._again = self._loop.call_later(_AGAIN_S, self._write_again)
+
+    def _write_again(self) -> None:
+        self._again = None
+        if self._unwritten:
+            self._write(self._unwritten.popleft(), probe=True)
 
     async def _save(self) -> None:
         while True:
@@ -142,13 +183,19 @@ class Ledger:
                 await asyncio.sleep(_AGAIN_S)
 
     async def _save_dirty(self) -> None:
-        for unit in [unit for unit in self._units.values() if unit.dirty and unit.open]:
+        dirty = [unit for unit in self._units.values() if unit.dirty and unit.open]
+        for unit in dirty:
             unit.dirty = False
-            try:
-                await self._streams.save(unit.lease, unit.progress())
-            except StoreDown:
+        saves = [self._streams.save(unit.lease, unit.progress()) for unit in dirty]
+        replies = await asyncio.gather(*saves, return_exceptions=True)
+        for unit, reply in zip(dirty, replies, strict=True):
+            if isinstance(reply, BaseException):
                 unit.dirty = True
-                raise
+            elif reply == TAKEN_OVER:
+                self._lose(unit.lease.stream, unit.lease.entry)
+        failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
+        if failed is not None:
+            raise failed
 
     async def _renew(self) -> None:
         while True:
@@ -158,7 +205,8 @@ class Ledger:
                 entries[stream].append(entry)
             try:
                 for stream, held in entries.items():
-                    await self._streams.renew(stream, held)
+                    for entry in await self._streams.renew(stream, held):
+                        self._lose(stream, entry)
             except StoreDown as error:
                 _log.warning("leases_not_renewed", error=error.message)
 

@@ -115,15 +115,34 @@ Whoever comes second (a lease that was taken over) changes nothing and gets 0.
 """
 
 SAVE: Final = Script("""
--- KEYS: stream, progress; ARGV: group, entry, life s, then field and value pairs
-local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
+-- KEYS: stream, progress; ARGV: group, consumer, entry, life s, verdicts
+local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #held == 0 then return 0 end
+if held[1][2] ~= ARGV[2] then return -1 end
 redis.call('DEL', KEYS[2])  -- first, so that a full Redis takes the rest (see the module's docstring)
-for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
-redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[2], 'verdicts', ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 1
 """)
-"""Keep the verdicts that a unit has so far."""
+"""Keep the verdicts that a unit has so far; 0 where it is settled, -1 where another consumer has it now."""
+
+RENEW: Final = Script("""
+-- KEYS: stream; ARGV: group, consumer, then entries
+local lost, kept = {}, {}
+for i = 3, #ARGV do
+    local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
+    if #held > 0 then
+        local names = held[1][2] == ARGV[2] and kept or lost
+        names[#names + 1] = ARGV[i]
+    end
+end
+if #kept > 0 then
+    kept[#kept + 1] = 'JUSTID'
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(kept))
+end
+return lost
+""")
+"""Keep the leases of these entries; those that another consumer has now."""
 
 CUT: Final = Script("""
 -- KEYS: broadcasts, progress, pieces, seen phones, receipt, receipts, stats

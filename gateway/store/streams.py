@@ -5,6 +5,7 @@ as it renews, and is taken over when it was silent for `LEASE_S`. A consumer's n
 (`gateway id:slot`), so a worker that comes back finds its own entries at once (`resume`).
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,9 @@ from protocols.ping.model import Ping
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
 RENEW_S: Final = 5.0
+TAKEN_OVER: Final = -1
+_RENEWED_TOGETHER: Final = 500
+"""Redis does nothing else meanwhile: about a millisecond."""
 FIRST: Final = "0-0"
 """Before every entry of a stream."""
 
@@ -220,22 +224,33 @@ class Streams:
         )
         return _leases(stream, reply[1], again=True), reply[0].decode()
 
-    async def renew(self, stream: str, entries: Sequence[str]) -> None:
-        """Keep the leases of these entries."""
-        if entries:
-            await self._link.call("XCLAIM", stream, keys.GROUP, self.name, 0, *entries, "JUSTID")
+    async def renew(self, stream: str, entries: Sequence[str]) -> list[str]:
+        """Keep the leases of these entries.
+
+        Returns:
+            Those that another consumer took over, since this one was silent for too long.
+        """
+        lost: list[bytes] = []
+        for first in range(0, len(entries), _RENEWED_TOGETHER):
+            part = entries[first : first + _RENEWED_TOGETHER]
+            lost += await self._link.eval(scripts.RENEW, [stream], [keys.GROUP, self.name, *part])
+        return [entry.decode() for entry in lost]
 
     async def progress(self, lease: Lease) -> Progress | None:
         """The verdicts that an entry had when its last consumer ended."""
         value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
         return _decode_progress(value) if value is not None else None
 
-    async def save(self, lease: Lease, progress: Progress) -> None:
-        """Keep the verdicts so far: after a kill, these sends are not repeated."""
-        await self._link.eval(
+    def save(self, lease: Lease, progress: Progress) -> asyncio.Future[int]:
+        """Keep the verdicts so far: after a kill, these sends are not repeated.
+
+        Returns:
+            1; 0 where the entry is gone; `TAKEN_OVER` where another consumer has it now.
+        """
+        return self._link.eval(
             scripts.SAVE,
             [lease.stream, keys.progress(lease.stream, lease.entry)],
-            [keys.GROUP, lease.entry, keys.BROADCAST_S, "verdicts", encode(progress)],
+            [keys.GROUP, self.name, lease.entry, keys.BROADCAST_S, encode(progress)],
         )
 
     def settle(self, done: Settlement, now_ms: int, told: Callable[[Reply], None]) -> None:
