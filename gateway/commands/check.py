@@ -1,4 +1,5 @@
-"""Look at settings, credentials, Redis and the providers, without sending anything: one line each.
+"""Look at settings, credentials, Redis, a live RhoConnect's data and the providers: one line each. Nothing is sent,
+and nothing is written.
 
 Exit status 0 if a gateway can run so, 1 if something must be mended, 2 for a wrong setting.
 """
@@ -10,7 +11,9 @@ from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from gateway.commands.options import add_settings_arguments, load_settings
-from gateway.compose.checks import Finding, Level, check_credentials, check_provider, check_store, providers
+from gateway.compose.checks import check_credentials, check_provider, check_store, providers
+from gateway.compose.findings import Finding, Level
+from gateway.compose.takeover import check_takeover
 from gateway.settings import Settings
 
 _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _look(settings: Settings) -> list[Finding]:
     """All at once: a silent host costs its time-out only once."""
-    looks: list[Awaitable[Sequence[Finding]]] = [check_store(settings)]
+    looks: list[Awaitable[Sequence[Finding]]] = [check_store(settings), check_takeover(settings)]
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
     return check_credentials(settings) + [finding for group in found for finding in group]

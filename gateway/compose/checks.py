@@ -4,15 +4,15 @@ Each look gives findings: what is good, what will be trouble one day, what keeps
 """
 
 import asyncio
-import enum
 import ssl
 import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.compose.findings import Finding, Level
 from gateway.compose.folder import DataFolder
-from gateway.delivery.credentials import read_apns_key, read_service_account
+from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
 from gateway.errors import CredentialError, RhoPushError, StoreDown
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address
@@ -20,29 +20,11 @@ from gateway.store.durability import judge
 from gateway.store.redis import client, facts
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
-from protocols.apns.credentials import Certificate
-from protocols.errors import InputError
 
 EXPIRY_WARNING_S: Final = 30 * 86_400.0
 """A certificate is renewed by hand at Apple: a month is enough to find somebody who may."""
 
 _CONNECT_S: Final = 5.0
-
-
-class Level(enum.Enum):
-    """How much a finding matters."""
-
-    GOOD = "good"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at."""
-
-    level: Level
-    subject: str
-    text: str
 
 
 class Provider(NamedTuple):
@@ -92,14 +74,7 @@ def _apns(subject: str, settings: ApnsSettings) -> Finding:
 
 
 def _certificate(subject: str, settings: ApnsSettings) -> Finding:
-    path, passphrase = settings.certificate_file, settings.certificate_passphrase
-    try:
-        data = path.read_bytes() if path is not None else b""
-        certificate = Certificate.load(data, passphrase.reveal() if passphrase else None)
-    except OSError as error:
-        return Finding(Level.BAD, subject, f"{path}: {error.strerror}")
-    except InputError as error:
-        return Finding(Level.BAD, subject, f"{path}: {error.message}")
+    path, certificate = settings.certificate_file, read_certificate(settings)
     topic = settings.topic or next(iter(certificate.topics), None)
     if topic is None:
         return Finding(Level.BAD, subject, f"{path} names no topic: set apns.topic")

@@ -1,0 +1,166 @@
+"""What a live RhoConnect's Redis holds that concerns push, read for `rhopush check`. It writes nothing.
+
+Only SCARD, SSCAN, SMEMBERS, MGET, LLEN, GET and HLEN are used, a few hundred keys at a time, so that a busy Redis does
+not feel it.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.errors import StoreDown
+from gateway.settings import Settings
+from gateway.store import keys
+from protocols.devices import Device, platform_of
+
+USERS_MAX: Final = 50_000
+"""More users are not looked at one by one: a check takes seconds."""
+_AT_ONCE: Final = 200
+_FIELDS: Final = ("rho__id", "device_type", "device_push_type", "device_pin", "device_app_id")
+_OURS: Final = "rhopush-"
+"""The host part of a gateway's own Resque worker begins so."""
+
+
+class Census(NamedTuple):
+    """What was counted.
+
+    Attributes:
+        users: in the app; looked_at: of them, how many were looked at.
+        devices: registered devices by who delivers to them ("apns", "fcm", "rps").
+        apps: devices by platform and `device_app_id`, which tells the credential that each needs.
+        unsupported: devices that nobody reaches, by what they call themselves.
+        gcm: devices that call themselves `gcm`, which RhoConnect no longer reaches.
+        unregistered: clients without a platform: logged out.
+        no_pin: registered devices without a token.
+        dangling: client ids whose client is gone.
+        admin_token: the admin's API token in Redis; None: there is no admin.
+        jobs: jobs that wait in the Resque queues of the settings.
+        workers: Resque workers of others that take from these queues.
+    """
+
+    users: int
+    looked_at: int
+    devices: Counter[str]
+    apps: Counter[tuple[str, str]]
+    unsupported: Counter[str]
+    gcm: int
+    unregistered: int
+    no_pin: int
+    dangling: int
+    admin_token: str | None
+    jobs: int
+    workers: tuple[str, ...]
+
+
+class _Tally:
+    """Counts clients."""
+
+    def __init__(self) -> None:
+        self.devices: Counter[str] = Counter()
+        self.apps: Counter[tuple[str, str]] = Counter()
+        self.unsupported: Counter[str] = Counter()
+        self.gcm = self.unregistered = self.no_pin = self.dangling = 0
+
+    def add(self, fields: list[str]) -> None:
+        """Count one client by its fields; absent ones are ""."""
+        exists, kind, push_type, pin, app_id = fields
+        platform = platform_of(Device("", kind, push_type, pin)) if exists else None
+        if not exists:
+            self.dangling += 1
+        elif platform is None:
+            self.unregistered += 1
+        elif not platform:
+            self.unsupported[push_type or kind] += 1
+        elif not pin:
+            self.no_pin += 1
+        else:
+            self.devices[platform] += 1
+            self.apps[platform, app_id] += 1
+            self.gcm += (push_type or kind).lower() == "gcm"
+
+
+async def take_census(redis: Redis, resque: Redis, settings: Settings) -> Census:
+    """Count.
+
+    Args:
+        redis: RhoConnect's.
+        resque: where its jobs are.
+        settings: which queues count.
+
+    Raises:
+        StoreDown: Redis does not answer, or refuses.
+    """
+    try:
+        tally, seen = _Tally(), 0
+        async for logins in _logins(redis):
+            await _count(redis, logins, tally)
+            seen += len(logins)
+        jobs, workers = await _resque(resque, settings)
+        return Census(
+            users=await redis.scard(keys.APP_USERS),
+            looked_at=seen,
+            devices=tally.devices,
+            apps=tally.apps,
+            unsupported=tally.unsupported,
+            gcm=tally.gcm,
+            unregistered=tally.unregistered,
+            no_pin=tally.no_pin,
+            dangling=tally.dangling,
+            admin_token=await _admin_token(redis),
+            jobs=jobs,
+            workers=workers,
+        )
+    except (RedisError, OSError) as error:
+        raise StoreDown(f"Redis does not answer: {error}") from error
+
+
+async def _logins(redis: Redis) -> AsyncIterator[list[str]]:
+    cursor, seen = 0, 0
+    while seen < USERS_MAX:
+        cursor, found = await redis.sscan(keys.APP_USERS, cursor, count=_AT_ONCE)
+        logins = [_text(login) for login in found][: USERS_MAX - seen]
+        seen += len(logins)
+        if logins:
+            yield logins
+        if not cursor:
+            return
+
+
+async def _count(redis: Redis, logins: list[str], tally: _Tally) -> None:
+    async with redis.pipeline(transaction=False) as pipe:
+        for login in logins:
+            pipe.smembers(keys.user(login, "clients"))
+        sets = await pipe.execute()
+    ids = [_text(client_id) for found in sets for client_id in found]
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        values = await redis.mget([keys.client(one, field) for one in part for field in _FIELDS])
+        texts = ["" if value is None else _text(value) for value in values]
+        for at in range(0, len(texts), len(_FIELDS)):
+            tally.add(texts[at : at + len(_FIELDS)])
+
+
+async def _admin_token(redis: Redis) -> str | None:
+    found = await redis.get(keys.user(keys.ADMIN_LOGIN, "token_id"))
+    return None if found is None else _text(found)
+
+
+async def _resque(resque: Redis, settings: Settings) -> tuple[int, tuple[str, ...]]:
+    names, wanted = keys.ResqueKeys(), set(settings.resque.queues)
+    jobs = sum([await resque.llen(names.queue(queue)) for queue in settings.resque.queues if queue != "*"])
+    workers = [_text(worker) for worker in await resque.smembers(names.workers)]
+    others = [one for one in workers if not one.startswith(_OURS) and _takes(one, wanted)]
+    return jobs, tuple(sorted(others))
+
+
+def _takes(worker: str, wanted: set[str]) -> bool:
+    """Whether a worker (`HOST:PID:QUEUE,QUEUE`) works on one of these queues."""
+    queues = set(worker.rpartition(":")[2].split(","))
+    return "*" in queues or "*" in wanted or bool(queues & wanted)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

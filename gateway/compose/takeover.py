@@ -1,0 +1,158 @@
+"""What becomes of a live RhoConnect's push when this gateway takes it over, told by `rhopush check`.
+
+| found | is |
+| --- | --- |
+| RhoConnect pushes a source's changes itself, and we do by its keyspace | an error: every change would push twice |
+| the same, where changes are told by channel or stream | a warning: only if something tells them |
+| another Resque worker on our queues | a warning: it takes jobs, and RhoConnect pushes those |
+| devices of a platform without a credential | an error: they would not be served |
+| devices of platforms that nobody serves any more, dangling ids | a warning: they were not reached before either |
+| devices register here too (`auth.devices`) | a warning: RhoConnect goes on registering them |
+"""
+
+from collections.abc import Iterator
+
+from gateway.compose.census import Census, take_census
+from gateway.compose.findings import Finding, Level
+from gateway.errors import StoreDown
+from gateway.settings import Settings
+from gateway.store.address import Address, document_addresses, main_address
+from gateway.store.redis import client, facts
+from protocols.devices import APNS, FCM, RPS
+
+_TIMEOUT_S = 5.0
+_NAMES = {APNS: "Apple", FCM: "Android", RPS: "legacy"}
+
+
+async def check_takeover(settings: Settings) -> list[Finding]:
+    """Look at RhoConnect's Redis; nothing for a gateway that stands alone or an empty Redis."""
+    if settings.redis is None:
+        return []
+    main = main_address(settings)
+    own = settings.resque.redis
+    try:
+        async with (
+            client(main, timeout_s=_TIMEOUT_S) as redis,
+            client(main if own is None else Address.parse(own), timeout_s=_TIMEOUT_S) as resque,
+        ):
+            census = await take_census(redis, resque, settings)
+    except StoreDown as error:
+        return [Finding(Level.BAD, "rhoconnect", error.message)]
+    found = [*judge(census, settings)] if census.users or census.admin_token is not None else []
+    return found + await _shards(settings)
+
+
+def judge(census: Census, settings: Settings) -> Iterator[Finding]:
+    """All findings about what was counted. Reads nothing."""
+    seen = "" if census.looked_at >= census.users else f" (the first {census.looked_at} looked at)"
+    devices = ", ".join(f"{census.devices[name]} {_NAMES[name]}" for name in _NAMES if census.devices[name])
+    about = f"{census.users} users{seen}, devices: {devices or 'none'}"
+    yield Finding(Level.GOOD, "rhoconnect", about)
+    yield from _devices(census)
+    yield from _credentials(census, settings)
+    yield from _sources(settings)
+    yield from _resque(census, settings)
+    yield from _doors(census, settings)
+
+
+def _devices(census: Census) -> Iterator[Finding]:
+    if census.unsupported:
+        kinds = ", ".join(f"{count} {name!r}" for name, count in sorted(census.unsupported.items()))
+        yield Finding(Level.WARNING, "devices", f"nobody can reach {kinds}: their services have ended")
+    if census.dangling:
+        about = (
+            f"{census.dangling} ids of clients that are gone: skipped, where RhoConnect fails the whole ping"
+        )
+        yield Finding(Level.WARNING, "devices", about)
+    if census.no_pin:
+        yield Finding(Level.WARNING, "devices", f"{census.no_pin} registered without a token: skipped")
+    if census.unregistered:
+        yield Finding(Level.GOOD, "devices", f"{census.unregistered} logged out: skipped, as by RhoConnect")
+    if census.gcm:
+        about = f"{census.gcm} of type gcm, which RhoConnect dropped, are reached again through FCM"
+        yield Finding(Level.GOOD, "change", about)
+
+
+def _credentials(census: Census, settings: Settings) -> Iterator[Finding]:
+    lacking: dict[tuple[str, str], int] = {}
+    for (platform, app_id), count in census.apps.items():
+        if not _served(settings, platform, app_id):
+            name = app_id if app_id in settings.apps else ""
+            lacking[platform, name] = lacking.get((platform, name), 0) + count
+    for (platform, app_id), count in sorted(lacking.items()):
+        whose = f" of {app_id}" if app_id else ""
+        about = f"{count} {_NAMES[platform]} devices{whose} would not be served: no credential"
+        yield Finding(Level.BAD, "devices", about)
+
+
+def _served(settings: Settings, platform: str, app_id: str) -> bool:
+    app = settings.app(app_id)
+    if platform == RPS:
+        return settings.rps.mode == "builtin" or (
+            settings.rps.mode == "client" and settings.push_server is not None
+        )
+    return app.apns.configured if platform == APNS else app.fcm.configured
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    own = {
+        name
+        for name, source in settings.sources.items()
+        if source.push_notify and source.partition_type == "user"
+    }
+    if not own:
+        return
+    events = settings.events
+    ours = own if events.sources is None else own & set(events.sources)
+    names = ", ".join(sorted(own))
+    yield Finding(Level.GOOD, "push_notify", f"RhoConnect pushes changes of {names} by itself")
+    if ours and events.keyspace != "off":
+        about = (
+            f"changes of {', '.join(sorted(ours))} would push twice: by RhoConnect's push_notify and by "
+            f"events.keyspace. Take push_notify off there and name them in events.sources"
+        )
+        yield Finding(Level.BAD, "push_notify", about)
+    elif ours and (events.channels or events.streams):
+        about = (
+            f"changes of {', '.join(sorted(ours))} push twice if something also tells them to events.channels "
+            f"or events.streams"
+        )
+        yield Finding(Level.WARNING, "push_notify", about)
+
+
+def _resque(census: Census, settings: Settings) -> Iterator[Finding]:
+    queues = ", ".join(settings.resque.queues)
+    if not queues:
+        yield Finding(Level.GOOD, "resque", "no queue is worked on")
+        return
+    yield Finding(Level.GOOD, "resque", f"{census.jobs} jobs wait in {queues}")
+    if census.workers:
+        about = f"other workers take from {queues}, and push as RhoConnect does: {', '.join(census.workers)}"
+        yield Finding(Level.WARNING, "resque", about)
+
+
+def _doors(census: Census, settings: Settings) -> Iterator[Finding]:
+    if settings.auth.devices != "off":
+        about = f"{settings.auth.devices}: devices may also register here; beside a live RhoConnect say off"
+        yield Finding(Level.WARNING, "auth.devices", about)
+    said = settings.api_token
+    if said is not None and census.admin_token is not None and said.reveal() != census.admin_token:
+        about = (
+            "another than the admin's in Redis: that one counts, and the one in the settings opens nothing"
+        )
+        yield Finding(Level.WARNING, "api_token", about)
+
+
+async def _shards(settings: Settings) -> list[Finding]:
+    """The further Redis over which documents are spread: keyspace events come from all of them."""
+    found = []
+    for address in document_addresses(settings)[1:]:
+        try:
+            async with client(address, timeout_s=_TIMEOUT_S) as redis:
+                about = await facts(redis)
+        except StoreDown as error:
+            found.append(Finding(Level.BAD, "redis (documents)", f"{address}: {error.message}"))
+        else:
+            words = f"{address}: {about.product} {about.version}"
+            found.append(Finding(Level.GOOD, "redis (documents)", words))
+    return found

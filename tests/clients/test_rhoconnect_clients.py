@@ -1,0 +1,129 @@
+"""RhoConnect's own clients as real Ruby programs: its admin and device calls by rest-client, and its push adapter."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.clients.senders import HERE, SENDERS
+from tests.conftest import StartGateway
+from tests.support.gateway import TOKEN, Gateway
+from tests.support.need import need_program
+from tests.support.providers import provider_settings
+from tests.support.rhoconnect import android, apple, lay_user
+
+ADAPTER = HERE.parents[1] / "deploy" / "rhoconnect" / "rhopush.rb"
+GOOD_PIN = "ab" * 32
+EXPECTED = [
+    ("login", 200, TOKEN),
+    ("create", 200, "User created"),
+    ("create again", 500, "Record already exists for 'ann'"),
+    ("users", 200, '["ann"]'),
+    ("users by query", 200, '["ann"]'),
+    ("user", 200, None),
+    ("update", 200, "User updated"),
+    ("device login", 200, ""),
+    ("device create", 200, None),
+    ("device register", 200, ""),
+    ("clients", 200, None),
+    ("client", 200, None),
+    ("sources", 200, '["News","Product"]'),
+    ("console ping", 200, ""),
+    ("app of the push service", 204, None),
+    ("user of the push service", 204, None),
+    ("device logout", 200, ""),
+    ("ping after logout", 200, ""),
+    ("delete client", 200, "Client deleted"),
+    ("delete user", 200, "User deleted"),
+    ("no token", 422, "No API token provided"),
+]
+
+
+async def ruby(*arguments: str, **environ: str) -> str:
+    """What a Ruby program printed, once it has ended well."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        need_program("ruby", "ruby"), *arguments, stdout=pipe, stderr=pipe, env={**os.environ, **environ}
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode().strip()
+
+
+async def test_every_admin_and_device_route_works_by_rest_client(
+    redis_address: str, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    SENDERS["ruby"].build(tmp_path)  # rest-client must be there
+    app: dict[str, Any] = {"redis": redis_address, "push_server": "http://someapp:pass@localhost:8675/"}
+    sources: dict[str, Any] = {"Product": {}, "News": {}}
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        gateway = await start_gateway(
+            provider_settings(apns, fcm), app=app, sources=sources, environ={"PSWRD": "admin-secret"}
+        )
+        said = await ruby(str(HERE / "ruby" / "surface.rb"), gateway.url, TOKEN, "admin-secret")
+        pushes = await apns.received.wait(1)
+    answers = [json.loads(line) for line in said.splitlines()]
+    assert [(name, status) for name, status, _ in answers] == [(name, status) for name, status, _ in EXPECTED]
+    for (name, _, body), (_, _, wanted) in zip(answers, EXPECTED, strict=True):
+        assert wanted is None or body == wanted, name
+    assert [push.token for push in pushes] == [GOOD_PIN]
+    assert pushes[0].payload["aps"]["alert"] == "push message"
+    assert pushes[0].payload["do_sync"] == ["Product", "News"]
+
+
+class Stage(NamedTuple):
+    gateway: Gateway
+    apns: ApnsSimulator
+
+    async def act(self, act: str, user: str, **environ: str) -> str:
+        """Run the RhoConnect app; what it says."""
+        said = {"RHOPUSH_SERVER": self.gateway.url, "API_TOKEN": TOKEN} | environ
+        return await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), act, user, **said)
+
+
+@pytest.fixture
+async def stage(redis_client: Redis, redis_address: str, start_gateway: StartGateway) -> AsyncIterator[Stage]:
+    await lay_user(redis_client, "bob", [apple(GOOD_PIN)])
+    await lay_user(redis_client, "eve", [apple("not hex"), android("x" * 30), apple("cd" * 32)])
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        settings = provider_settings(apns, fcm)
+        yield Stage(await start_gateway(settings, app={"redis": redis_address}), apns)
+
+
+async def test_a_source_that_announces_its_changes_syncs_the_phone_through_the_gateway(stage: Stage) -> None:
+    assert await stage.act("announce", "bob") == "done"
+    push = (await stage.apns.received.wait(1))[0]
+    assert (push.token, push.payload) == (GOOD_PIN, {"aps": {"content-available": 1}, "do_sync": ["Product"]})
+
+
+async def test_rhoconnects_rules_about_sources_hold(stage: Stage) -> None:
+    assert await stage.act("silent", "bob") == "done"
+    assert await stage.act("directly", "bob") == "done"
+    pushes = await stage.apns.received.wait(1)
+    assert [push.payload["aps"].get("alert") for push in pushes] == ["from an adapter"]
+    assert pushes[0].payload["aps"]["badge"] == 3
+    assert pushes[0].payload["do_sync"] == ["Product", "News"]
+
+
+async def test_what_went_wrong_is_raised_after_all_others_were_sent(stage: Stage) -> None:
+    said = await stage.act("directly", "eve")
+    assert said == "Rhopush::Error: apns: invalid_device_token"
+    assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
+
+
+async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) -> None:
+    assert await stage.act("announce", "bob", API_TOKEN="wrong") == "Rhopush::Error: No API token provided"
+    said = await stage.act("announce", "bob", RHOPUSH_SERVER="http://user:hush@127.0.0.1:9")
+    assert said.startswith("Rhopush::Error: Rhopush: http://127.0.0.1:9 does not answer: ")
+    assert "hush" not in said
+
+
+async def test_it_says_so_where_it_is_required_too_early() -> None:
+    said = await ruby("-e", f"begin; require '{ADAPTER}'; rescue LoadError => e; puts e.message; end")
+    assert said == "rhopush: require it after RhoConnect: Rhoconnect::PingJob is not there yet"
