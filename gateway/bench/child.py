@@ -30,17 +30,24 @@ class Child:
         role: its module in `gateway.bench.roles`.
         folder: where its standard error is kept.
         environ: what it has in its environment beside ours.
+        program: what to run for it instead of its module.
 
     Attributes:
         pid: its process id.
     """
 
-    def __init__(self, role: str, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        role: str,
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+        program: Path | None = None,
+    ) -> None:
         self._role = role
         self._log = folder / f"{role}.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"gateway.bench.roles.{role}"],
+                [str(program)] if program else [sys.executable, "-m", f"gateway.bench.roles.{role}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gateway.bench import h2load
+from gateway.bench import golang, h2load
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.progress import Progress
 from gateway.bench.roles.load import LoadOrder, LoadResult
-from gateway.bench.roles.peer import AioapnsOrder, PeerResult, PyfcmOrder
+from gateway.bench.roles.peer import AioapnsOrder, Apns2Order, PeerResult, PyfcmOrder
 from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
 from gateway.bench.scratch import scratch
 from gateway.bench.usage import cpu_s
@@ -111,6 +111,22 @@ class Peers:
             done = measure(best, _ROUND_S)
         name = f"aioapns, {best[0]} connections, {best[1]} in flight"
         return Peer(name, done.accepted, done.seconds, done.cpu_s)
+
+    @cached_property
+    def apns2(self) -> Peer:
+        """sideshow/apns2 at its best of 100 to 1,000 pushes in flight.
+
+        Raises:
+            CannotMeasure: it cannot be built here.
+        """
+        self._progress.begin("peer sideshow/apns2")
+        program = golang.build("apns2")
+        with self._site() as site, Child("apns2", site.folder, program=program) as peer:
+            found = []
+            for flights in _IN_FLIGHT:
+                done = peer.ask(Apns2Order(site.facts, flights, _ROUND_S / 2), PeerResult)
+                found.append(Peer(f"apns2, {flights} in flight", done.accepted, done.seconds, done.cpu_s))
+        return max(found, key=lambda peer: peer.per_cpu_s)
 
     @cached_property
     def pyfcm(self) -> Peer:

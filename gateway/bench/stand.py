@@ -40,7 +40,7 @@ class Window:
         self.memory = memory
         self.seconds = 0.0
         self.cpu: dict[str, float] = {}
-        self.redis = Counters(0.0, 0, 0, 0)
+        self.redis = Counters(0.0, 0, 0, 0, 0)
         self.delivered = 0
 
     def cpu_us(self, part: str, count: int) -> float:

@@ -27,12 +27,14 @@ class Counters(NamedTuple):
         network_bytes: in and out together.
         memory_bytes: that its data takes now.
         keys: in all databases now.
+        lasting: those of them that never expire.
     """
 
     cpu_s: float
     network_bytes: int
     memory_bytes: int
     keys: int
+    lasting: int
 
     def since(self, before: "Counters") -> "Counters":
         """What was added since then."""
@@ -41,6 +43,7 @@ class Counters(NamedTuple):
             self.network_bytes - before.network_bytes,
             self.memory_bytes - before.memory_bytes,
             self.keys - before.keys,
+            self.lasting - before.lasting,
         )
 
 
@@ -96,7 +99,10 @@ class Store:
         cpu, stats = self._info("cpu"), self._info("stats")
         used = sum(float(value) for name, value in cpu.items() if name in _CPU)
         network = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
-        return Counters(used, network, self._info("memory")["used_memory"], self.client.dbsize())
+        keyspace = self._info("keyspace").values()
+        total = sum(database["keys"] for database in keyspace)
+        lasting = total - sum(database["expires"] for database in keyspace)
+        return Counters(used, network, self._info("memory")["used_memory"], total, lasting)
 
     def pending(self) -> int:
         """Pings that are accepted and not settled."""

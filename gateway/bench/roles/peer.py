@@ -1,4 +1,4 @@
-"""What the peers of delivery that are Python libraries are told, and what they give back."""
+"""What the peers of delivery that are libraries are told, and what they give back."""
 
 import msgspec
 
@@ -10,6 +10,14 @@ class AioapnsOrder(msgspec.Struct):
 
     facts: ProviderFacts
     connections: int
+    in_flight: int
+    seconds: float
+
+
+class Apns2Order(msgspec.Struct):
+    """sideshow/apns2: so many goroutines with one client, each with one push under way, for so long."""
+
+    facts: ProviderFacts
     in_flight: int
     seconds: float
 

@@ -24,12 +24,15 @@ WARM: Final = 20_000
 
 
 def run(bench: Bench) -> Result:
-    """Measure, beside h2load, aioapns and pyfcm."""
+    """Measure, beside h2load, aioapns, pyfcm and, where Go is, sideshow/apns2."""
     pushes = bench.pings(PUSHES)
     ours = _measure(bench, pushes)
     h2load, aioapns, pyfcm = bench.peers.h2load(pushes), bench.peers.aioapns, bench.peers.pyfcm
-    everybody = (ours, h2load, aioapns, pyfcm)
+    apns2 = bench.peers.optional("apns2")
+    everybody = (ours, h2load, aioapns, pyfcm, *([apns2] if apns2 else []))
     notes = [limit_note(ours.server_cpu_s, ours.done, ours.seconds)]
+    if apns2 is None:
+        notes.append("sideshow/apns2 is not among the peers: it needs Go and a checkout")
     return Result(
         scenario="push",
         proves=proves(__doc__),
@@ -45,6 +48,7 @@ def run(bench: Bench) -> Result:
             Ratio("pushes a CPU second, to h2load's", ours.per_cpu_s / h2load.per_cpu_s),
             Ratio("pushes a CPU second, to aioapns'", ours.per_cpu_s / aioapns.per_cpu_s, 40.0),
             Ratio("pushes a CPU second, to pyfcm's", ours.per_cpu_s / pyfcm.per_cpu_s),
+            *([Ratio("pushes a CPU second, to apns2's", ours.per_cpu_s / apns2.per_cpu_s)] if apns2 else []),
         ),
         notes=tuple(note for note in notes if note),
         plots=(
