@@ -76,14 +76,18 @@ class Upkeep:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_S)
-            for lane in self._lanes.all():
-                lane.sweep()
-            self._expiries.tell(time.time())
-            try:
-                await self._measure()
-            except StoreDown as error:
+            (failed,) = await asyncio.gather(self._step(), return_exceptions=True)
+            if isinstance(failed, StoreDown):
                 self._metrics.store_errors("upkeep").inc()
-                _log.debug("store_down", error=error.message)
+                _log.debug("store_down", error=failed.message)
+            elif failed is not None:  # a defect: without sweeping, lanes would stand still unseen
+                _log.error("upkeep_failed", exc_info=failed)
+
+    async def _step(self) -> None:
+        for lane in tuple(self._lanes.all()):
+            lane.sweep()
+        self._expiries.tell(time.time())
+        await self._measure()
 
     async def _measure(self) -> None:
         now = time.time()

@@ -20,26 +20,44 @@ from protocols.verdict import Verdict
 _log = structlog.get_logger("dead")
 
 BRAKE_COUNT: Final = 100
-"""So many dead tokens ..."""
+"""More dead tokens than these ..."""
 BRAKE_S: Final = 60.0
-"""... within so many seconds trip the brake: a shop's phones do not die by the hundred in a minute."""
+"""... within so many seconds, and more than the other answers of a lane: no shop's phones die like that."""
 
 
 class Brake:
-    """Decides whether one more dead token is believed. No I/O."""
+    """Decides whether one more dead token of a lane is believed. No I/O."""
 
     def __init__(self, count: int = BRAKE_COUNT, within_s: float = BRAKE_S) -> None:
         self._count = count
         self._within_s = within_s
-        self._times: deque[float] = deque()
+        self._times: deque[float] = deque(maxlen=count + 1)
+        self._since = 0.0
+        self._dead = [0, 0]
+        """In the time before and in this one, each `within_s` long."""
+        self._alive = [0, 0]
+
+    def alive(self, answers: int, now_s: float) -> None:
+        """So many tokens were taken as they should be."""
+        self._turn(now_s)
+        self._alive[1] += answers
 
     def allows(self, now_s: float) -> bool:
-        """Count one; False while more than `count` came within the time."""
+        """Count one dead token; False while there are too many."""
+        self._turn(now_s)
+        self._dead[1] += 1
         times = self._times
         times.append(now_s)
         while times[0] <= now_s - self._within_s:
             times.popleft()
-        return len(times) <= self._count
+        return len(times) <= self._count or sum(self._dead) <= sum(self._alive)
+
+    def _turn(self, now_s: float) -> None:
+        past_s = now_s - self._since
+        if past_s >= self._within_s:
+            for counts in (self._dead, self._alive):
+                counts[:] = [counts[1] if past_s < 2 * self._within_s else 0, 0]
+            self._since = now_s
 
 
 class DeadTokens:
@@ -47,19 +65,10 @@ class DeadTokens:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._brake = Brake()
-        self._tripped = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def heard(self, send: Send, verdict: Verdict) -> None:
         """A provider called this send's token dead."""
-        allowed = self._brake.allows(time.monotonic())
-        if not allowed:
-            if not self._tripped:
-                _log.error("mass_invalidation", reason=verdict.reason, within_s=BRAKE_S, count=BRAKE_COUNT)
-            self._tripped = True
-            return
-        self._tripped = False
         task = asyncio.create_task(self._mark(send, verdict))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -280,7 +280,7 @@ class Lane(Outlet):
             send = waiting.popleft()
             if send.unit.lost:
                 continue
-            if send.message.expires_ms > now_ms:
+            if send.message.expires_ms > now_ms or self._now_or_never(send, now_ms):
                 return send
             self._end(send, EXPIRED)
         self._wanted = False
@@ -335,7 +335,7 @@ class Lane(Outlet):
             return
         if verdict.remedy is not Remedy.HALT:
             self._trial = False
-        if verdict.dead:
+        if verdict.dead and self._believes(verdict):
             self._on_dead(send, verdict)
         self._end(send, verdict.reason)
 

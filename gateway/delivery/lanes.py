@@ -152,8 +152,7 @@ class Lanes:
     async def close(self, budget_s: float) -> None:
         """Close every lane, all within one budget."""
         until = time.monotonic() + budget_s
-        for lane in self._lanes.values():
-            await lane.close(max(0.0, until - time.monotonic()))
+        await asyncio.gather(*(lane.close(budget_s) for lane in self._lanes.values()))
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=max(0.0, until - time.monotonic()))
         for task in self._retiring:

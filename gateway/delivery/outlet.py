@@ -10,6 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
+
+from gateway.delivery.dead import BRAKE_S, Brake
 from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
 from gateway.delivery.providers import Provider
 from gateway.delivery.send import Postponed, Send
@@ -21,12 +24,15 @@ WAITING_MAX: Final = 8_000
 """Sends waiting in memory for a lane, of each priority; more are parked. About 1 KB each."""
 SHARE_MAX: Final = 1_000_000
 """Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
+AT_ONCE_MS: Final = 10_000
+"""How long the one try of a ping with a time to live of 0 may take to begin (providers A2: apns-expiration 0)."""
 GRACE_S: Final = 1.0
 """How long sends wait in memory for a lost connection to come back before they are parked."""
 PARK_S: Final = 4.0
 PARK_MAX_S: Final = 60.0
 """When parked sends are tried again: soon at first, and later the longer their lane has been unable to send, so
 that a large backlog does not go round and round. A random part is added, so that they do not come all at once."""
+_log = structlog.get_logger("lane")
 BUSY: Final = Verdict(Kind.LATER, "lane_busy")
 _noise = random.SystemRandom().random
 
@@ -49,6 +55,8 @@ class Outlet(ABC):
         self.retry = retry
         """When sends come again; changed settings swap it."""
         self._metrics = metrics
+        self._brake = Brake()
+        self._brake_on = False
 
     @abstractmethod
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
@@ -96,9 +104,18 @@ class Outlet(ABC):
 
     def _count_accepted(self, accepted: dict[str, int], seconds: Sequence[float]) -> None:
         """Count accepted sends by app, and how long each took from the door."""
+        self._brake.alive(len(seconds), time.monotonic())
         for app, count in accepted.items():
             self._metrics.deliveries(self.provider.name, app, "accepted", "").inc(count)
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+
+    def _believes(self, verdict: Verdict) -> bool:
+        """Whether a token that was called dead is to be marked."""
+        allowed = self._brake.allows(time.monotonic())
+        if not allowed and not self._brake_on:
+            _log.error("mass_invalidation", lane=self.name, reason=verdict.reason, within_s=BRAKE_S)
+        self._brake_on = not allowed
+        return allowed
 
     def _later(self, send: Send, verdict: Verdict, status: int) -> None:
         """Put a send on the schedule, or end it where its time is over."""
@@ -111,6 +128,12 @@ class Outlet(ABC):
             return
         self._metrics.retries(self.provider.name, verdict.reason).inc()
         unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
+
+    def _now_or_never(self, send: Send, now_ms: int) -> bool:
+        """Whether a ping without any time to live may have its one try: a moment passes from the door to here."""
+        unit = send.unit
+        ping = unit.pings[unit.ping_of(send.place)]
+        return ping.ttl_s == 0 and unit.attempt == 0 and now_ms < ping.accepted_ms + AT_ONCE_MS
 
     def _park(self, send: Send, verdict: Verdict) -> None:
         """Leave memory for this lane's share of the backlog in Redis. No try is counted."""

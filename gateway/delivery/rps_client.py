@@ -176,7 +176,7 @@ class RpsClientLane(Outlet):
         elif verdict.kind == Kind.LATER:
             self._later(send, verdict, status)
         else:
-            if verdict.dead:
+            if verdict.dead and self._believes(verdict):
                 self._on_dead(send, verdict)
             self._end(send, verdict.reason)
 

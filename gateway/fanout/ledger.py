@@ -280,6 +280,8 @@ def _retries(unit: Unit) -> Iterator[Retry]:
     for order, ((number, due_s, attempt, lane), places) in enumerate(groups.items()):
         ping: Ping = unit.pings[number]
         clients = tuple(unit.chosen[place][0] for place in places)
-        piece = Piece(ping, (), clients, attempt, unit.first_ms or now_ms, lane)
+        # What is only parked was not tried.
+        first_ms = unit.first_ms or (0 if lane else now_ms)
+        piece = Piece(ping, (), clients, attempt, first_ms, lane)
         name = f"{unit.lease.stream.rpartition(':')[2]}:{unit.lease.entry}.{order}"
         yield Retry(name, due_s * 1000, piece, lane)

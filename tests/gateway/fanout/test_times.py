@@ -1,0 +1,81 @@
+"""A ping that lives for no time has its one try; what was only parked was not tried."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from gateway.delivery.send import Postponed
+from gateway.simulators import ApnsOptions, ApnsSimulator
+from gateway.store import keys
+from gateway.store.streams import decode_piece
+from protocols.ping.model import Ping
+from protocols.verdict import Kind, Verdict
+from tests.support.rhoconnect import apple, lay_user
+from tests.support.spine import now_ms, spine, until
+
+PIN = "ab" * 32
+
+
+async def test_now_or_never_is_now(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        ping_id = await one.append("bob", ttl_s=0)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert (await one.done(ping_id))["counts"]["accepted"] == 1
+    (record,) = apns.received
+    assert record.headers["apns-expiration"] == "0"
+
+
+async def test_now_or_never_is_not_tried_twice(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with ApnsSimulator(ApnsOptions(faults=("503:next=1",))) as apns:
+        settings["apns"] |= {
+            "port": apns.port, "ca_file": str(apns.ca_file), "key_file": str(apns.key_file),
+            "key_id": apns.signing_key.key_id, "team_id": apns.signing_key.team_id,
+        }  # fmt: skip
+        async with spine(redis_address, tmp_path, settings) as one:
+            ping_id = await one.append("bob", ttl_s=0)
+            await one.planner.deliver(await one.read(keys.PINGS))
+            report = await one.done(ping_id)
+        assert report["devices"][0]["reason"] == "expired"
+        assert apns.received.total == 1
+
+
+async def test_now_or_never_is_not_much_later(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        ping_id = await one.append("bob", ttl_s=0)
+        (lease,) = await one.read(keys.PINGS)
+        batch, _, pings, chunks = msgspec.msgpack.decode(lease.payload)
+        old = msgspec.msgpack.encode((batch, now_ms() - 11_000, pings, chunks))
+        await one.planner.deliver([lease._replace(payload=old)])
+        assert (await one.done(ping_id))["devices"][0]["reason"] == "expired"
+    assert apns.received.total == 0
+
+
+@pytest.mark.parametrize("lane", ["", "apns:KEY"])
+async def test_what_is_only_parked_has_no_first_try(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], lane: str
+) -> None:
+    """Else the hours that a provider was down would count against `retry.give_up_s`."""
+
+    async with spine(redis_address, tmp_path, settings) as one:
+        await one.queue.append(Ping(users=("bob",), message="hello"), 10)
+        (lease,) = await one.read(keys.PINGS)
+        unit, _ = one.planner._open(lease)
+        unit.begin_ping({})
+        place = unit.add_place("phone", "apns")
+        unit.postpone(place, Verdict(Kind.LATER, "x"), Postponed(now_ms(), 0, lane))
+        unit.planned()
+        await until(lambda: one.ledger.empty)
+        (body,) = await redis_client.hvals(keys.LATER_BODY)
+    assert (decode_piece(body).first_ms == 0) is bool(lane)
