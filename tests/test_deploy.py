@@ -1,0 +1,99 @@
+"""What lies in deploy/ fits the product: metrics that exist, settings that load, options that are options."""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.commands import serve
+from gateway.metrics import Metrics
+from gateway.settings import Settings, load
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+_NAME = re.compile(r"rhopush_\w+")
+_PARTS = re.compile(r"_(bucket|sum|count|created)$")
+
+
+def metric_names() -> set[str]:
+    """Every name that Prometheus would know."""
+    return {
+        family.name + "_total" if family.type == "counter" else family.name
+        for family in Metrics().registry.collect()
+    }
+
+
+def named(text: str) -> set[str]:
+    return {_PARTS.sub("", name) for name in _NAME.findall(text)}
+
+
+@pytest.mark.parametrize("file", ["prometheus/rules.yml", "grafana/rhopush.json"])
+def test_every_metric_that_is_asked_for_exists(file: str) -> None:
+    asked = named((DEPLOY / file).read_text())
+    assert len(asked) >= 5
+    assert asked <= metric_names()
+
+
+def test_every_alert_says_what_it_means() -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"][0]["rules"]
+    assert len({rule["alert"] for rule in rules}) == len(rules) >= 7
+    for rule in rules:
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"]["summary"]
+
+
+def test_the_dashboards_panels_stand_side_by_side() -> None:
+    panels = json.loads((DEPLOY / "grafana" / "rhopush.json").read_text())["panels"]
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels) == 12
+
+
+def manifests() -> dict[str, Any]:
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes" / "rhopush.yaml").read_text())
+    return {document["kind"]: document for document in documents}
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    container = manifests()["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    yield "kubernetes", container["args"]
+    yield "compose", yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["rhopush"]["command"]
+    unit = (DEPLOY / "systemd" / "rhopush.service").read_text()
+    line = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    yield "systemd", line.split("/bin/rhopush ")[1].split()
+
+
+@pytest.mark.parametrize(("where", "words"), list(commands()), ids=[where for where, _ in commands()])
+def test_every_command_line_is_understood(where: str, words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    assert words[0] == "serve"
+    args = parser.parse_args(words[1:])
+    assert (args.env, args.workers) == ("production", 2), where
+
+
+def test_the_manifests_settings_load(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text(manifests()["ConfigMap"]["data"]["settings.yml"])
+    settings = load(file, "production", {})
+    assert (settings.queue.durability, settings.data_dir) == ("aof", Path("/var/lib/rhopush"))
+    assert settings.apns.configured
+    assert settings.fcm.configured
+
+
+def test_a_gateway_gets_more_time_to_end_than_it_takes() -> None:
+    pod = manifests()["Deployment"]["spec"]["template"]["spec"]
+    grace = [pod["terminationGracePeriodSeconds"] - 5]  # the wait before it is told
+    compose = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["rhopush"]
+    grace.append(int(compose["stop_grace_period"].removesuffix("s")))
+    unit = (DEPLOY / "systemd" / "rhopush.service").read_text()
+    grace += [int(found) for found in re.findall(r"TimeoutStopSec=(\d+)", unit)]
+    assert min(grace) > Settings().drain_s + 5
+
+
+def test_the_image_is_made_of_what_the_distribution_is() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    assert names == {"pyproject.toml", "README.md", "LICENSE", "gateway", "protocols"}
