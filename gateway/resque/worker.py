@@ -78,7 +78,7 @@ class ResqueWorker:
         self._registered = False
         self._again = True
         """There may be jobs in hand: of before a restart, or of a take whose reply was lost."""
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -89,7 +89,7 @@ class ResqueWorker:
         """Finish the jobs in hand, as far as time allows, and leave Resque's workers."""
         if self._task is None:
             return
-        self._stopping = True
+        self._stopping.set()
         _, late = await asyncio.wait((self._task,), timeout=budget_s)
         for task in late:
             task.cancel()
@@ -100,7 +100,7 @@ class ResqueWorker:
 
     async def _run(self) -> None:
         failures = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 await self._keep_house()
                 worked = await self._work()
@@ -109,11 +109,17 @@ class ResqueWorker:
                 self._again = True
                 self._metrics.store_errors("resque").inc()
                 _log.debug("store_down", error=error.message)
-                await asyncio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+                await self._rest(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
                 failures += 1
                 continue
-            if not worked and not self._stopping:
-                await asyncio.sleep(POLL_S)
+            if not worked:
+                await self._rest(POLL_S)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless the end comes first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     # -- the house
     # ------------------------------------------------------------------------------------------------------
@@ -221,9 +227,9 @@ class ResqueWorker:
 
     async def _may_try_again(self) -> bool:
         """Wait for room in the backlog; the signs of life go on meanwhile. False: the end has come."""
-        await asyncio.sleep(_FULL_S)
+        await self._rest(_FULL_S)
         await self._keep_house()
-        return not self._stopping
+        return not self._stopping.is_set()
 
     def _accepted(self, count: int) -> None:
         self._metrics.pings_accepted("resque").inc(count)

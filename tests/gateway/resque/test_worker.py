@@ -1,0 +1,259 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.client.resque import push
+from gateway.metrics import Metrics
+from gateway.resque import ResqueWorker, open_resque
+from gateway.settings import LimitSettings, QueueSettings, ResqueSettings, Secret, Settings
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
+from gateway.store.resque import ResqueStore
+from tests.gateway.events.conftest import queued
+from tests.support.redis import RedisServer
+from tests.support.resque import enqueue, overview
+from tests.support.spine import until
+
+
+@asynccontextmanager
+async def working(
+    address: str, queue_at: str | None = None, *, name: str = "tested", room: int = 1_000_000, **said: Any
+) -> AsyncIterator[tuple[ResqueWorker, Queue]]:
+    settings = Settings(
+        redis=Secret(address),
+        queue=QueueSettings(redis=None if queue_at is None else Secret(queue_at)),
+        resque=ResqueSettings(**said),
+        limits=LimitSettings(users_per_ping=1_000),
+    )
+    link = Link(Address.parse(queue_at or address), "append")
+    await link.open(5)
+    queue = Queue(link, Limits(room, 10**9))
+    async with open_resque(settings, name, queue, Metrics()) as worker:
+        assert worker is not None
+        yield worker, queue
+    await queue.close()
+    await link.close()
+
+
+async def count(redis: Redis, name: str) -> int:
+    return int(await redis.get(name) or 0)
+
+
+async def processed(redis: Redis, wanted: int) -> None:
+    async def reached() -> bool:
+        return await count(redis, "resque:stat:processed") == wanted
+
+    await until(reached)
+
+
+async def messages(redis: Redis) -> list[Any]:
+    return [one.ping.message for one in await queued(redis)]
+
+
+async def test_jobs_become_durable_pings_and_are_counted(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    socket = redis_server.socket
+    await enqueue(socket, [{"user_id": ["a", "b"], "message": f"job {n}", "badge": "3"} for n in range(250)])
+    async with working(redis_server.address):
+        await processed(redis_client, 250)
+        shown = await overview(socket)
+    found = [one.ping for one in await queued(redis_client)]
+    assert [ping.message for ping in found] == [f"job {n}" for n in range(250)]
+    assert {(ping.users, ping.badge, ping.door) for ping in found} == {(("a", "b"), 3, "resque")}
+    assert (shown["processed"], shown["failed"], shown["pending"]) == (250, 0, {"ping": 0})
+    assert await redis_client.hget(keys.STATS, "pings") == b"250"
+    assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 0
+    (worker,) = shown["workers"]
+    assert worker["host"].startswith("rhopush-")
+    assert (worker["queues"], worker["processed"], worker["failed"]) == (["ping"], 250, 0)
+    assert abs(worker["heartbeat"] - worker["started"]) <= 1
+    # It has left, and its own counts with it.
+    assert (await overview(socket))["workers"] == []
+    assert await redis_client.keys("resque:stat:*:*") == []
+
+
+async def test_pythons_enqueue_is_the_same_job(redis_server: RedisServer, redis_client: Redis) -> None:
+    parameters = {"user_id": "a", "message": "from Python", "sources": ["Product"]}
+    await asyncio.to_thread(push, Address.parse(redis_server.address), parameters)
+    async with working(redis_server.address):
+        await processed(redis_client, 1)
+    (one,) = await queued(redis_client)
+    assert (one.ping.message, one.ping.users, one.ping.sources) == ("from Python", ("a",), ("Product",))
+
+
+UNREADABLE = [
+    (b"not json", "no JSON", "not json"),
+    (b'{"args": [{}]}', "the job has no class", None),
+    (b'{"class":"Rhoconnect::PingJob"}', "args must be a list with one hash", "{"),
+    (b'{"class":"PingJob","args":["a"]}', "args must be a list with one hash", None),
+    (b'{"class":"PingJob","args":[{"user_id":"a","badge":[1]}]}', "badge: ", None),
+    (
+        b'{"class":"PingJob","args":[{"user_id":["' + b'","'.join(b"%d" % n for n in range(1001)) + b'"]}]}',
+        "1000",
+        None,
+    ),
+    (b"\xff\xfe", "no JSON", "�"),
+    (b"[" * 5_000, "no JSON", "["),
+]
+
+
+@pytest.mark.parametrize(("item", "error", "shown_as"), UNREADABLE)
+async def test_what_cannot_be_read_is_shown_among_the_failed_and_work_goes_on(
+    redis_server: RedisServer, redis_client: Redis, item: bytes, error: str, shown_as: str | None
+) -> None:
+    await redis_client.rpush("resque:queue:ping", item)
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "after it"}])
+    async with working(redis_server.address):
+        await processed(redis_client, 2)
+        shown = await overview(redis_server.socket)
+    (failure,) = shown["failures"]
+    assert error in failure["error"]
+    assert failure["queue"] == "ping"
+    assert failure["exception"] in ("MalformedBody", "InvalidField", "BodyTooLarge")
+    if shown_as is not None and failure["args"]:
+        assert str(failure["args"][0]).startswith(shown_as)
+    assert (shown["processed"], shown["failed"]) == (2, 1)
+    assert await messages(redis_client) == ["after it"]
+
+
+async def test_a_failure_shows_no_api_token(redis_server: RedisServer, redis_client: Redis) -> None:
+    await enqueue(redis_server.socket, [{"user_id": "a", "api_token": "s3cret", "badge": {}}])
+    async with working(redis_server.address):
+        await processed(redis_client, 1)
+        text = await redis_client.lindex("resque:failed", 0)
+    assert b"s3cret" not in text
+    assert json.loads(text)["payload"]["args"] == [{"user_id": "a", "badge": {}}]
+
+
+async def test_foreign_jobs_stay_in_place_and_in_order(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    socket = redis_server.socket
+    foreign = "Rhoconnect::BulkDataJob"
+    for number in range(5):
+        await enqueue(socket, [{"n": number}, {"n": number}], klass=foreign)
+        await enqueue(socket, [{"user_id": "a", "message": f"job {number}"}])
+    before = [item for item in await redis_client.lrange("resque:queue:ping", 0, -1) if b"Bulk" in item]
+    async with working(redis_server.address):
+        await processed(redis_client, 5)
+    assert await redis_client.lrange("resque:queue:ping", 0, -1) == before
+    assert len(before) == 10
+    assert await messages(redis_client) == [f"job {n}" for n in range(5)]
+
+
+async def test_several_queues_in_order_and_patterns(redis_server: RedisServer, redis_client: Redis) -> None:
+    socket = redis_server.socket
+    for queue in ("low_b", "low_a", "high", "mail"):
+        await enqueue(socket, [{"user_id": "a", "message": queue}], queue=queue)
+    async with working(redis_server.address, queues=("high", "low_*", "*", "!mail")):
+        await processed(redis_client, 3)
+        shown = await overview(socket)
+    assert await messages(redis_client) == ["high", "low_a", "low_b"]
+    assert shown["pending"]["mail"] == 1
+    assert shown["workers"][0]["queues"] == ["high", "low_*", "*", "!mail"]
+
+
+async def test_a_pause_holds_everything(redis_server: RedisServer, redis_client: Redis) -> None:
+    await redis_client.set("resque:pause-all-workers", "true")
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "later"}])
+    async with working(redis_server.address):
+        await until(lambda: redis_client.scard("resque:workers"))
+        await asyncio.sleep(1.2)  # two looks
+        assert await count(redis_client, "resque:stat:processed") == 0
+        await redis_client.delete("resque:pause-all-workers")
+        await processed(redis_client, 1)
+
+
+async def test_a_full_backlog_keeps_jobs_in_hand(redis_server: RedisServer, redis_client: Redis) -> None:
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "waits"}])
+    async with working(redis_server.address, room=0) as (_, queue):
+        await until(lambda: redis_client.hlen(f"{keys.RESQUE_TAKEN}tested"))
+        assert await queued(redis_client) == []
+        queue.limits = Limits(1, 1_000)
+        await processed(redis_client, 1)
+    assert await messages(redis_client) == ["waits"]
+
+
+async def test_many_users_go_the_way_of_a_broadcast(redis_server: RedisServer, redis_client: Redis) -> None:
+    await enqueue(redis_server.socket, [{"user_id": [f"user{n}" for n in range(900)], "message": "all"}])
+    async with working(redis_server.address):
+        await processed(redis_client, 1)
+    assert await redis_client.xlen(keys.BROADCASTS) == 1
+    assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 0
+
+
+async def test_a_queue_in_another_redis_gets_each_job_once(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(30)])
+    with RedisServer("redis") as other:
+        async with Redis(unix_socket_path=str(other.socket)) as theirs:
+            async with working(redis_server.address, other.address):
+                await processed(redis_client, 30)
+            assert await messages(theirs) == [f"job {n}" for n in range(30)]
+            # The same again, as after a lost reply: in hand once more, and durable already.
+            await hand_again(redis_client, theirs, redis_server, other)
+
+
+async def hand_again(redis: Redis, theirs: Redis, server: RedisServer, other: RedisServer) -> None:
+    await enqueue(server.socket, [{"user_id": "a", "message": "again"}])
+    link = Link(Address.parse(server.address), "test")
+    await link.open(5)
+    store = ResqueStore(link, keys.ResqueKeys(), "tested", "rhopush-x:1:ping")
+    (job,) = await store.take(["ping"])
+    for wanted in (31, 32):
+        await redis.hset(f"{keys.RESQUE_TAKEN}tested", job.recovery_id, b"ping\0" + job.item)
+        async with working(server.address, other.address):
+            await processed(redis, wanted)
+    assert (await messages(theirs)).count("again") == 1
+    await link.close()
+
+
+async def test_jobs_of_a_silent_gateway_are_taken_over(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(3)])
+    link = Link(Address.parse(redis_server.address), "test")
+    await link.open(5)
+    fallen = ResqueStore(link, keys.ResqueKeys(), "fallen", "rhopush-y:1:ping")
+    assert len(await fallen.take(["ping"])) == 3
+    await redis_client.zadd(keys.RESQUE_TAKERS, {"fallen": 1})
+    async with working(redis_server.address):
+        await processed(redis_client, 3)
+    assert await messages(redis_client) == [f"job {n}" for n in range(3)]
+    assert await redis_client.exists(f"{keys.RESQUE_TAKEN}fallen") == 0
+    assert cast(float, await redis_client.zscore(keys.RESQUE_TAKERS, "fallen")) is None
+    await link.close()
+
+
+async def test_a_worker_that_was_killed_is_cleared_away(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    async with working(redis_server.address):
+        await until(lambda: redis_client.scard("resque:workers"))
+        host = (await overview(redis_server.socket))["workers"][0]["host"]
+    dead = f"{host}:1:ping"
+    await redis_client.sadd("resque:workers", dead, "another:1:ping")
+    await redis_client.set(f"resque:worker:{dead}", "{}")
+    async with working(redis_server.address):
+        await until(lambda: redis_client.hlen("resque:workers:heartbeat"))
+        names = {name.decode() for name in await redis_client.smembers("resque:workers")}
+    assert dead not in names
+    assert "another:1:ping" in names
+    assert await redis_client.exists(f"resque:worker:{dead}") == 0
+
+
+async def test_another_namespace(redis_server: RedisServer, redis_client: Redis) -> None:
+    job = {"class": "PingJob", "args": [{"user_id": "a", "message": "here"}]}
+    await redis_client.rpush("shop:queue:ping", json.dumps(job))
+    async with working(redis_server.address, redis=Secret(f"{redis_server.address}&namespace=shop")):
+        await until(lambda: redis_client.get("shop:stat:processed"))
+    assert await messages(redis_client) == ["here"]
