@@ -49,7 +49,9 @@ def parse(event: bytes) -> Change:
     named = fields.get("user_id")
     listed = named if isinstance(named, list) else [named]
     if len(listed) > USERS_MAX:
-        raise InvalidField(f"user_id names more than {USERS_MAX} users: tell several changes", field="user_id")
+        raise InvalidField(
+            f"user_id names more than {USERS_MAX} users: tell several changes", field="user_id"
+        )
     users = tuple(dict.fromkeys(_name(user, "user_id") for user in listed))
     if not users:
         raise InvalidField("user_id names nobody", field="user_id")
