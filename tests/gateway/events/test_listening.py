@@ -1,0 +1,295 @@
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.events import Listening, open_events, source_rules
+from gateway.metrics import Metrics
+from gateway.settings import EventSettings, Secret, Settings, Source
+from gateway.store import keys
+from tests.gateway.events.conftest import Queued, queued
+from tests.support.redis import RedisServer
+from tests.support.spine import until
+
+CHANNEL = "rhoconnect:changes"
+SOURCES = {
+    "Product": Source(push_notify=True),
+    "Order": Source(push_notify=True),
+    "Quiet": Source(),
+    "Catalog": Source("app", push_notify=True),
+}
+
+
+@asynccontextmanager
+async def listening(
+    address: str, metrics: Metrics | None = None, *, name: str = "tested", **events: Any
+) -> AsyncIterator[Listening]:
+    """A gateway's door of data changes, once it writes (or, as the second, once it stands by)."""
+    settings = said(address, **events)
+    async with open_events(settings, name, metrics or Metrics()) as made:
+        assert made is not None
+        yield made
+
+
+def said(address: str, documents: tuple[str, ...] = (), **events: Any) -> Settings:
+    events = {"window_ms": 0, "streams": (), **events}
+    shards = tuple(Secret(shard) for shard in documents)
+    return Settings(redis=Secret(address), documents=shards, events=EventSettings(**events), sources=SOURCES)
+
+
+async def writing(made: Listening) -> None:
+    await made.leading.wait()
+
+
+async def told(redis: Redis, source: str, user: str | list[str], **more: Any) -> None:
+    """An event that somebody heard."""
+    event = json.dumps({"source": source, "user_id": user, **more})
+    assert await redis.publish(CHANNEL, event) >= 1
+
+
+async def pings(redis: Redis, count: int) -> list[Queued]:
+    async def there() -> bool:
+        return len(await queued(redis)) >= count
+
+    await until(there)
+    return await queued(redis)
+
+
+def counts(metrics: Metrics, name: str, label: str) -> Mapping[str, float]:
+    """A counter's values by the value of its label."""
+    return {
+        sample.labels[label]: sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == f"rhopush_{name}_total" and label in sample.labels
+    }
+
+
+async def test_an_event_becomes_a_sync_only_ping(redis_address: str, redis_client: Redis) -> None:
+    metrics = Metrics()
+    async with listening(redis_address, metrics) as made:
+        await writing(made)
+        await told(redis_client, "Product", "bob")
+        await told(redis_client, "Order", ["a:b", "ünï", "{q}"])
+        found = await pings(redis_client, 4)
+    assert sorted(one.pair for one in found) == [
+        ("a:b", ("Order",)),
+        ("bob", ("Product",)),
+        ("{q}", ("Order",)),
+        ("ünï", ("Order",)),
+    ]
+    assert {(one.ping.message, one.ping.door) for one in found} == {(None, "event")}
+    assert counts(metrics, "events_received", "kind") == {"channel": 2}
+    assert counts(metrics, "pings_accepted", "door") == {"event": 4}
+
+
+REFUSED = [
+    (b"not json", "malformed"),
+    (b"[]", "malformed"),
+    (b"\xff", "malformed"),
+    (b'{"source": "Product"}', "invalid_field"),
+    (b'{"user_id": "bob"}', "invalid_field"),
+    (b'{"source": "Product", "user_id": 5}', "invalid_field"),
+    (b'{"source": "Product", "user_id": []}', "invalid_field"),
+    (b'{"source": "Product", "user_id": "' + b"x" * 1025 + b'"}', "invalid_field"),
+    (b'{"source": "Quiet", "user_id": "bob"}', "no_push_notify"),
+    (b'{"source": "Nobody", "user_id": "bob"}', "no_push_notify"),
+    (b'{"source": "Catalog", "user_id": "bob"}', "app_partition"),
+]
+
+
+@pytest.mark.parametrize(("event", "reason"), REFUSED)
+async def test_what_pushes_nobody_is_counted_and_harms_nothing(
+    redis_address: str, redis_client: Redis, event: bytes, reason: str
+) -> None:
+    metrics = Metrics()
+    async with listening(redis_address, metrics) as made:
+        await writing(made)
+        await redis_client.publish(CHANNEL, event)
+        await told(redis_client, "Product", "after")
+        found = await pings(redis_client, 1)
+    assert [one.pair for one in found] == [("after", ("Product",))]
+    assert counts(metrics, "events_refused", "reason") == {reason: 1}
+
+
+async def test_a_listed_source_pushes_without_push_notify(redis_address: str, redis_client: Redis) -> None:
+    metrics = Metrics()
+    async with listening(redis_address, metrics, sources=("Quiet", "Catalog", "Unsaid")) as made:
+        await writing(made)
+        for source in ("Product", "Catalog", "Unsaid", "Quiet"):
+            await told(redis_client, source, f"{source}'s user")
+        found = await pings(redis_client, 2)
+    assert {one.ping.sources for one in found} == {("Quiet",), ("Unsaid",)}
+    assert counts(metrics, "events_refused", "reason") == {"not_listed": 1, "app_partition": 1}
+
+
+async def test_rules_are_swapped(redis_address: str, redis_client: Redis) -> None:
+    metrics = Metrics()
+    async with listening(redis_address, metrics) as made:
+        await writing(made)
+        await told(redis_client, "Quiet", "bob")
+        await until(lambda: counts(metrics, "events_refused", "reason"))
+        made.renew(said(redis_address, sources=("Quiet",)))
+        assert made.rules == source_rules(said(redis_address, sources=("Quiet",)))
+        await told(redis_client, "Quiet", "ann")
+        found = await pings(redis_client, 1)
+    assert [one.pair for one in found] == [("ann", ("Quiet",))]
+
+
+async def test_a_stream_keeps_events_while_nobody_listens(redis_address: str, redis_client: Redis) -> None:
+    metrics = Metrics()
+    for number in range(700):
+        await redis_client.xadd(
+            CHANNEL, {"event": json.dumps({"source": "Product", "user_id": f"u{number}"})}
+        )
+    await redis_client.xadd(CHANNEL, {"other": "field"})
+    async with listening(redis_address, metrics, streams=(CHANNEL,)):
+        found = await pings(redis_client, 700)
+        await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Order", "user_id": "new"})})
+        found = await pings(redis_client, 701)
+        await until(lambda: empty(redis_client))
+    assert {one.pair[0] for one in found} == {"new"} | {f"u{number}" for number in range(700)}
+    assert counts(metrics, "events_received", "kind") == {"stream": 702}
+    assert counts(metrics, "events_refused", "reason") == {"malformed": 1}
+
+
+async def empty(redis: Redis) -> bool:
+    return await redis.xlen(CHANNEL) == 0
+
+
+async def test_a_stream_that_others_read_too_is_left_whole(redis_address: str, redis_client: Redis) -> None:
+    await redis_client.xgroup_create(CHANNEL, "others", "0", mkstream=True)
+    await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": "bob"})})
+    async with listening(redis_address, streams=(CHANNEL,)):
+        await pings(redis_client, 1)
+        await until(lambda: acknowledged(redis_client))
+    assert await redis_client.xlen(CHANNEL) == 1
+
+
+async def acknowledged(redis: Redis) -> bool:
+    groups = {group["name"]: group for group in await redis.xinfo_groups(CHANNEL)}
+    ours = groups.get(keys.EVENT_GROUP.encode(), {"pending": 1, "entries-read": 0})
+    return ours["pending"] == 0 and ours["entries-read"] == 1
+
+
+async def test_what_was_read_of_a_stream_and_not_written_is_read_again(
+    redis_address: str, redis_client: Redis
+) -> None:
+    await redis_client.xgroup_create(CHANNEL, keys.EVENT_GROUP, "0", mkstream=True)
+    for user in ("one", "two"):
+        await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": user})})
+    await redis_client.xreadgroup(keys.EVENT_GROUP, "gateway", {CHANNEL: ">"})
+    async with listening(redis_address, streams=(CHANNEL,)):
+        found = await pings(redis_client, 2)
+        await until(lambda: empty(redis_client))
+    assert sorted(one.pair[0] for one in found) == ["one", "two"]
+
+
+async def push_objects(redis: Redis, user: str, source: str) -> None:
+    """What RhoConnect writes when an object of a source's master document changes (contract §7)."""
+    document = f"source:application:{user}:{source}"
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.sadd(f"{document}:md:0a", "[]")
+        pipe.hset(f"{document}:md:indices", "0a", "1")
+        pipe.incrby(f"{document}:md_size", 1)
+        pipe.sadd(f"{document}:cd:0a", "[]")  # a client's document: nobody's data changed
+        await pipe.execute()
+
+
+@pytest.mark.parametrize("flags", ["", "KA", "Ex"])
+async def test_documents_tell_of_themselves(
+    redis_server: RedisServer, redis_client: Redis, flags: str
+) -> None:
+    metrics = Metrics()
+    await redis_client.config_set("notify-keyspace-events", flags)
+    async with listening(redis_server.address, metrics, keyspace="configure") as made:
+        await writing(made)
+        await until(lambda: configured(redis_client))
+        for user, source in (("bob", "Product"), ("a:b", "Order"), ("__shared__", "Product"), ("x", "Quiet")):
+            await push_objects(redis_client, user, source)
+        await redis_client.sadd(b"source:application:\xff:Product:md:0a", "[]")
+        found = await pings(redis_client, 2)
+    assert sorted(one.pair for one in found) == [("a:b", ("Order",)), ("bob", ("Product",))]
+    assert counts(metrics, "events_received", "kind") == {"keyspace": 9}
+    assert counts(metrics, "events_refused", "reason") == {"no_push_notify": 3, "invalid_field": 1}
+    await redis_client.config_set("notify-keyspace-events", "")
+
+
+async def configured(redis: Redis) -> bool:
+    held = str((await redis.config_get("notify-keyspace-events")).values())
+    return "K" in held and ("A" in held or all(flag in held for flag in "g$sh"))
+
+
+async def test_ever_changing_documents_push_twice_an_interval_at_most(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    interval_s = 0.5
+    await redis_client.config_set("notify-keyspace-events", "KA")
+    ids: list[int] = []
+    async with listening(redis_server.address, keyspace="listen", min_interval_s=interval_s) as made:
+        await writing(made)
+        while len(ids) < 4:
+            await push_objects(redis_client, "bob", "Product")
+            ids = [int(one.entry.partition("-")[0]) for one in await queued(redis_client)]
+        last = int((await redis_client.time())[0] * 1000)
+        await push_objects(redis_client, "bob", "Product")
+        found = await pings(redis_client, 5)
+    times = [int(one.entry.partition("-")[0]) for one in found]
+    assert all(third - first >= interval_s * 1000 for first, third in zip(times, times[2:], strict=False))
+    assert times[-1] >= last, "the last change was not followed by a push"
+    await redis_client.config_set("notify-keyspace-events", "")
+
+
+async def test_documents_of_every_shard_are_heard(redis_server: RedisServer, redis_client: Redis) -> None:
+    with RedisServer("redis") as shard:
+        async with Redis(unix_socket_path=str(shard.socket)) as there:
+            metrics, documents = Metrics(), (redis_server.address, shard.address)
+            async with listening(
+                redis_server.address, metrics, keyspace="configure", documents=documents
+            ) as made:
+                await writing(made)
+                await until(lambda: configured(there))
+                await push_objects(there, "bob", "Product")
+                found = await pings(redis_client, 1)
+    assert [one.pair for one in found] == [("bob", ("Product",))]
+    await redis_client.config_set("notify-keyspace-events", "")
+
+
+async def test_several_gateways_make_one_ping_of_an_event(redis_address: str, redis_client: Redis) -> None:
+    async with AsyncExitStack() as stack:
+        several = [
+            await stack.enter_async_context(listening(redis_address, name=f"gateway{n}")) for n in range(3)
+        ]
+        await until(lambda: any(one.leading.is_set() for one in several))
+        for number in range(200):
+            await told(redis_client, "Product", f"user{number}")
+        found = await pings(redis_client, 200)
+        assert sum(one.leading.is_set() for one in several) == 1
+    assert len(found) == 200
+
+
+async def test_who_takes_over_writes_what_the_other_left(redis_address: str, redis_client: Redis) -> None:
+    async with listening(redis_address, name="second") as second:
+        # Another one holds the lease and writes nothing: it has just died.
+        seconds, micros = await redis_client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        second.leading.clear()
+        held = {"holder": "first", "until": now_ms + 1_500, "heard": now_ms - 1, "mark": "first#1"}
+        await redis_client.hset(keys.EVENTS, mapping=held)
+        await until(lambda: not second.leading.is_set())
+        await told(redis_client, "Product", "bob", id="17")
+        await told(redis_client, "Order", "bob")
+        assert await queued(redis_client) == []
+        found = await pings(redis_client, 1)
+        await told(redis_client, "Product", "bob", id="17")
+        await told(redis_client, "Product", "ann", id="18")
+        found = await pings(redis_client, 2)
+    assert [one.pair for one in found] == [("bob", ("Order", "Product")), ("ann", ("Product",))]
+
+
+async def test_nothing_to_listen_to(redis_address: str) -> None:
+    async with open_events(said(redis_address, channels=()), "tested", Metrics()) as made:
+        assert made is None
