@@ -6,7 +6,6 @@ before the clock starts, since making them is the fan-out's part.
 """
 
 import asyncio
-import gc
 import time
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,8 @@ import uvloop
 
 from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
+from gateway.bench.wire import USER
+from gateway.compose.process import spare_collector
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import RhoPushError
@@ -92,6 +93,7 @@ class Feeder:
         return Ping(
             id=f"{number // UNIT_SENDS:028x}{number % UNIT_SENDS:04x}",
             accepted_ms=now_ms,
+            users=(USER % number,),
             sources=("Product",),
             message=f"Order {number:07d} is on its way",
             vibrate=2000,
@@ -158,8 +160,7 @@ async def send(order: SenderOrder) -> SenderResult:
     if isinstance(route, str):
         raise RhoPushError(f"no lane: {route}")
     feeder = Feeder(order, route)
-    gc.collect()
-    gc.freeze()  # a worker does so when it is ready; here it also takes the prepared sends out of the way
+    spare_collector()  # as a worker when it is ready; here it also takes the prepared sends out of the way
     before = _accepted(metrics)
     begun, cpu = time.perf_counter(), time.process_time()
     await feeder.run()

@@ -1,0 +1,44 @@
+"""Scenarios from end to end with a gateway of their own, as small as they can be."""
+
+import io
+import shutil
+from typing import Final
+
+import pytest
+
+from gateway.bench.bench import Bench, Options
+from gateway.bench.progress import Progress
+from gateway.bench.result import Result
+from gateway.bench.scenarios import run_scenario
+
+USERS: Final = 50
+
+
+def small(scenario: str, pings: int) -> Result:
+    options = Options(pings=pings, users=USERS, connections=4)
+    return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
+
+
+def figures(result: Result) -> dict[str, float]:
+    return {figure.name: figure.value for figure in result.figures}
+
+
+def test_soak_sends_all_and_leaves_no_lasting_key() -> None:
+    result = small("soak", 1_000)
+    told = figures(result)
+    assert told["pings"] == 1_000
+    assert told["gateway memory (PSS), at the end"] > 10
+    lasting = "Redis keys without a lifetime"
+    # 15 keys a user; streams, consumer groups and what workers say of themselves are few
+    assert USERS * 15 <= told[f"{lasting}, at the start"] < USERS * 15 + 50
+    assert told[f"{lasting}, at the end"] == pytest.approx(told[f"{lasting}, at the start"], abs=5)
+
+
+def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
+    pytest.importorskip("hdrh")
+    if shutil.which("h2load") is None:
+        pytest.skip("h2load is not installed")
+    told = figures(small("mixed", 100))
+    assert told["broadcast pushes meanwhile"] >= USERS
+    assert 0 < told["idle, p50"] <= told["idle, p99"]
+    assert 0 < told["during broadcasts, p50"] <= told["during broadcasts, p99"]
