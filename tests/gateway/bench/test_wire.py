@@ -23,3 +23,11 @@ def test_a_broadcast_names_every_user_once() -> None:
     headers, body = parts(broadcast(1000))
     assert headers["Content-Length"] == str(len(body))
     assert json.loads(body)["user_id"] == [USER % number for number in range(1000)]
+
+
+def test_a_waited_ping_is_the_same_but_for_the_wait() -> None:
+    headers, body = parts((ping_template(wait=True) % (42, 7)).encode())
+    assert headers["Content-Length"] == str(len(body))
+    waited, plain = from_json(body), from_json(parts((ping_template() % (42, 7)).encode())[1])
+    assert (waited.wait, plain.wait) == (True, False)
+    assert waited.ping == plain.ping
