@@ -74,8 +74,7 @@ class Ledger:
         with contextlib.suppress(StoreDown):
             await self._save_dirty()
 
-    # -- what is in hand
-    # ---------------------------------------------------------------------------------------------
+    # -- what is in hand -------------------------------------------------------------------------------------
 
     def hold(self, unit: Unit) -> None:
         """This unit is being delivered from now on."""
@@ -134,8 +133,7 @@ class Ledger:
             self._room.clear()
             await self._room.wait()
 
-    # -- settling
-    # ----------------------------------------------------------------------------------------------------
+    # -- settling --------------------------------------------------------------------------------------------
 
     def settled(self, unit: Unit) -> None:
         """Every send of the unit has a verdict: take it off its stream, unless it is another's now."""
@@ -146,6 +144,14 @@ class Ledger:
         """Write a settlement, until Redis has it."""
         self._writing += 1
         self._write(done)
+
+    async def put_aside(self, lease: Lease, error: Exception) -> None:
+        """Keep an entry that is not ours, or of another version, where an operator finds it: it is neither lost
+        nor in the way."""
+        _log.error("unreadable_entry", stream=lease.stream, entry=lease.entry, error=str(error))
+        with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
+            await self._streams.put_aside(lease)
+            self.settle(Settlement(lease))
 
     def _write(self, done: Settlement, *, probe: bool = False) -> None:
         def told(reply: Reply) -> None:
@@ -211,8 +217,7 @@ class Ledger:
                 _log.warning("leases_not_renewed", error=error.message)
 
 
-# -- what is written
-# -------------------------------------------------------------------------------------------------
+# -- what is written -----------------------------------------------------------------------------------------
 
 
 def settlement(unit: Unit) -> Settlement:
