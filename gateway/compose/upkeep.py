@@ -1,5 +1,4 @@
-"""What a worker does once a second: sweep the lanes, measure the queue, drop old receipts, tell whether it is
-ready."""
+"""Once a second, a worker sweeps its lanes, measures the queue and drops old receipts; and whether it is ready."""
 
 import asyncio
 import contextlib

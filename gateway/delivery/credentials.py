@@ -45,8 +45,7 @@ class NoHeaders:
 
 
 class ApnsKey:
-    """A p8 key: one token for all connections, workers and gateways, by 50-minute buckets (providers.md
-    A5)."""
+    """A p8 key: one token for all connections, workers and gateways, by 50-minute buckets (providers.md A5)."""
 
     def __init__(self, key: ProviderKey) -> None:
         self._key = key

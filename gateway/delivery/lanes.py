@@ -45,8 +45,7 @@ from protocols.verdict import Verdict
 _log = structlog.get_logger("lanes")
 
 NO_CREDENTIAL: Final = "no_credential"
-"""Nothing is set for this provider and app: RhoConnect ignores such a ping with a log line, and so do we
-(contract §4)."""
+"""Nothing is set for this provider and app: RhoConnect logs and ignores such a ping, so do we (contract §4)."""
 NOT_SERVED: Final = "platform_not_served"
 _REFUSED: Final = (BadSetting.label, CredentialError.label)
 _APNS_TARGET: Final = ("topic", "background_min_interval_s")

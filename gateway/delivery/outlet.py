@@ -99,8 +99,7 @@ class Outlet(ABC):
         """Whether the breaker is open: the credential was refused."""
         return False
 
-    # -- fates
-    # -------------------------------------------------------------------------------------------------------
+    # -- fates -----------------------------------------------------------------------------------------------
 
     def _count_accepted(self, accepted: dict[str, int], seconds: Sequence[float]) -> None:
         """Count accepted sends by app, and how long each took from the door."""

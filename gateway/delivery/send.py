@@ -16,8 +16,7 @@ from protocols.verdict import Kind, Verdict
 
 
 class Message(Protocol):
-    """One encoding of a ping for all devices of one app (`protocols.apns.message`,
-    `protocols.fcm.message`)."""
+    """One encoding of a ping for all devices of one app (`protocols.apns.message`, `protocols.fcm.message`)."""
 
     headers: list[tuple[bytes, bytes]]
     expires_ms: int
@@ -159,8 +158,7 @@ class Unit:
         self.lost = False
         """Another consumer took the entry over: nothing more of it is sent or settled here."""
 
-    # -- planning
-    # ----------------------------------------------------------------------------------------------------
+    # -- planning --------------------------------------------------------------------------------------------
 
     def begin_ping(self, skipped: dict[str, int]) -> None:
         """The places from here on belong to the next ping."""
@@ -189,8 +187,7 @@ class Unit:
         """Which ping (counted within this unit) a place belongs to."""
         return _ping_of(self.starts, place)
 
-    # -- verdicts
-    # ----------------------------------------------------------------------------------------------------
+    # -- verdicts --------------------------------------------------------------------------------------------
 
     def accept(self, place: int) -> None:
         """The provider accepted this send. The hot path."""
@@ -230,12 +227,10 @@ class Unit:
             self.open -= 1
         self.states[place] = state
 
-    # -- what is written
-    # ---------------------------------------------------------------------------------------------
+    # -- what is written -------------------------------------------------------------------------------------
 
     def progress(self) -> Progress:
-        """The verdicts so far. Postponed sends count as open: they are on the schedule only once the unit is
-        settled."""
+        """The verdicts so far. Postponed sends count as open: only settling puts them on the schedule."""
         accepted = bytearray((len(self.states) + 7) // 8)
         for place, state in enumerate(self.states):
             if state == ACCEPTED:

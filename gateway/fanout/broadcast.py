@@ -6,7 +6,6 @@ kill costs a piece and not the broadcast, and nothing here is ever as large as t
 """
 
 import asyncio
-import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -38,8 +37,7 @@ from protocols.ping.model import Ping
 _log = structlog.get_logger("broadcast")
 
 AHEAD_PIECES: Final = 40
-"""Pieces that may wait on their stream before cutting pauses: they are what Redis holds of a broadcast
-twice."""
+"""Pieces that may wait on their stream before cutting pauses: they are what Redis holds of a broadcast twice."""
 _PAUSE_S: Final = 0.02
 LOST_PART: Final = "lost_part"
 """Reason under `skipped`: a part of the list of users (`keys.CHUNK_USERS`) that Redis no longer has."""
@@ -93,13 +91,6 @@ class Cutter:
         """The registrations of a chunk's users; nobody's beyond the last."""
         users = await self._store.users(ping_id, chunk)
         return await self._registry.devices_of_many(users) if users else []
-
-    async def put_aside(self, lease: Lease, error: Exception) -> None:
-        """Keep an entry that cannot be read where an operator finds it."""
-        _log.error("unreadable_entry", stream=lease.stream, entry=lease.entry, error=str(error))
-        with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
-            await self._store.put_aside(lease)
-            self._ledger.settle(Settlement(lease))
 
     async def _cut_chunk(
         self, lease: Lease, batch: str, ping: Ping, chunk: int, found: Sequence[Registration]
@@ -158,7 +149,7 @@ class Cutting:
             except StoreDown as error:
                 _log.warning("cutting_again", entry=lease.entry, error=error.message)
             except (msgspec.DecodeError, IndexError, ValueError) as error:
-                return await self._cutter.put_aside(lease, error)
+                return await self._ledger.put_aside(lease, error)
             await asyncio.sleep(1.0)
 
 

@@ -142,8 +142,7 @@ class Intake:
             await self._deliver(leases)
 
     async def _deliver(self, leases: Sequence[Lease]) -> None:
-        """Deliver, some at a time; what could not be looked up is tried until it can be, since nobody else
-        will read it."""
+        """Deliver, some at a time. What cannot be looked up is tried until it can: nobody else will read it."""
         # Claimed before anything is waited for: what is settled meanwhile must not be delivered once more.
         claimed = self._ledger.claim(leases)
         for part in _parts(claimed):

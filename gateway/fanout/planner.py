@@ -4,7 +4,6 @@ Whole batches at a time: one look-up for all users of all entries that were read
 ping for all devices of an app. The rules are PingJob's (contract §3) and in `protocols.devices`.
 """
 
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from gateway.fanout.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.registry import NOBODY, UNKNOWN_USER, Registration, Registry, with_left_out
-from gateway.store.streams import Lease, Piece, Progress, Settlement, Streams, decode_entry, decode_piece
+from gateway.store.streams import Lease, Piece, Progress, Streams, decode_entry, decode_piece
 from protocols.devices import Chosen, Device, platform_of, select
 from protocols.errors import InputError, NothingToSend, RhoPushError
 
@@ -32,8 +31,7 @@ GONE: Final = "device_gone"
 DEFECT: Final = RhoPushError.label
 _DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 PIECE_FRESH_S: Final = 60.0
-"""Devices in a piece are believed for as long as the registry's cache would; then they are looked up
-again."""
+"""Devices in a piece are believed for as long as the registry's cache would; then they are looked up again."""
 
 
 class _Plan:
@@ -108,7 +106,7 @@ class Planner:
             except StoreDown:
                 undone.append(lease)
             except (msgspec.DecodeError, ValueError) as error:
-                await self._unreadable(lease, error)
+                await self._ledger.put_aside(lease, error)
             else:
                 if piece is None:
                     fresh.append(unit)
@@ -139,8 +137,7 @@ class Planner:
         )
         return unit, piece
 
-    # -- pings
-    # -------------------------------------------------------------------------------------------------------
+    # -- pings -----------------------------------------------------------------------------------------------
 
     def _unit(self, lease: Lease) -> Unit:
         entry = decode_entry(lease.payload)
@@ -211,8 +208,7 @@ class Planner:
         request_id = plan.request_id(device.client_id) if lane.provider.names_requests else b""
         plan.by_lane[lane].append(Send(unit, place, device, route.app, message, path, request_id))
 
-    # -- pieces and what was begun before
-    # ----------------------------------------------------------------------------
+    # -- pieces and what was begun before --------------------------------------------------------------------
 
     async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
         """Plan pieces, with one look-up for all; the leases of those that could not be looked up."""
@@ -276,8 +272,7 @@ class Planner:
         else:
             self._plan_device(plan, device, platform, None)
 
-    # -- handing over
-    # ------------------------------------------------------------------------------------------------
+    # -- handing over ----------------------------------------------------------------------------------------
 
     def _begin(self, unit: Unit) -> None:
         self._ledger.hold(unit)
@@ -293,14 +288,6 @@ class Planner:
                 self._metrics.users_unknown.inc(number)
             else:
                 self._metrics.devices_skipped(reason).inc(number)
-
-    async def _unreadable(self, lease: Lease, error: Exception) -> None:
-        """An entry that is not ours or of another version: put aside, so that it is neither lost nor in the
-        way."""
-        _log.error("unreadable_entry", stream=lease.stream, entry=lease.entry, error=str(error))
-        with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
-            await self._streams.put_aside(lease)
-            self._ledger.settle(Settlement(lease))
 
 
 def _offer(by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:

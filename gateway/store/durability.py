@@ -1,5 +1,4 @@
-"""Whether Redis keeps what `queue.durability` promises, and what an operator should know before a 200 is
-trusted."""
+"""Whether Redis keeps what `queue.durability` promises, and what an operator should know before a 200 is trusted."""
 
 from typing import Final, Literal
 

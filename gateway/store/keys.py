@@ -7,8 +7,7 @@ registration.
 
 from typing import Final, NamedTuple
 
-# -- the queue
-# -------------------------------------------------------------------------------------------------------
+# -- the queue -----------------------------------------------------------------------------------------------
 
 GROUP: Final = "gateway"
 """Consumer group of every stream."""
@@ -48,8 +47,7 @@ RECEIPT_SLACK_S: Final = 3_600
 """Receipts are dropped by upkeep; this much later Redis does it alone."""
 
 ENTRY_PINGS: Final = 200
-"""Pings in one entry: 0.5 µs a ping instead of one XADD each, and the most that one open send can keep
-back."""
+"""Pings in one entry: 0.5 µs a ping instead of one XADD each, and the most that one open send can keep back."""
 ENTRY_BYTES: Final = 1_000_000
 ENTRY_USERS: Final = 2_000
 """Users of all pings of an entry: what is looked up and in hand together."""
@@ -104,8 +102,7 @@ def done_channel(name: str) -> str:
     return f"rhopush:done:{name}"
 
 
-# -- beside RhoConnect's registry
-# ------------------------------------------------------------------------------------
+# -- beside RhoConnect's registry ----------------------------------------------------------------------------
 
 
 def dead(client_id: str) -> str:
@@ -127,8 +124,7 @@ CONNECTION_NAME: Final = "rhopush:"
 """CLIENT SETNAME of every connection begins so: an operator sees what each is for."""
 
 
-# -- RhoConnect's own layout (contract §7)
-# ---------------------------------------------------------------------------
+# -- RhoConnect's own layout (contract §7) -------------------------------------------------------------------
 
 USER_PREFIX: Final = "user:"
 CLIENT_PREFIX: Final = "client:"
@@ -149,8 +145,7 @@ def api_token(token: str, field: str) -> str:
     return f"api_token:{token}:{field}"
 
 
-# -- logins and sessions of the doors
-# --------------------------------------------------------------------------------
+# -- logins and sessions of the doors ------------------------------------------------------------------------
 
 SESSION_HMAC: Final = "rhopush:session_secret"
 """STRING: key of the session cookies' HMAC, made once and shared by all processes."""
@@ -176,8 +171,7 @@ def count(kind: str) -> str:
     return f"{kind}:count"
 
 
-# -- data changes
-# -----------------------------------------------------------------------------------------------------------
+# -- data changes --------------------------------------------------------------------------------------------
 
 EVENTS: Final = "rhopush:{q}:events"
 """HASH: who listens for all gateways: `holder`, `until` and `heard` (epoch ms), `mark`."""
@@ -198,8 +192,7 @@ MARKS: Final = "rhopush:events:mark"
 """Channel by which the listening gateways agree what of a channel is written down."""
 
 
-# -- Resque (contract §3.2)
-# ------------------------------------------------------------------------------------------------
+# -- Resque (contract §3.2) ----------------------------------------------------------------------------------
 
 RESQUE_QUEUES: Final = "resque:queues"
 """SET: the names of Resque's queues."""
@@ -267,8 +260,7 @@ RESQUE_TAKERS: Final = "rhopush:{q}:resque:takers"
 """ZSET: gateway -> epoch ms of its last sign of life."""
 
 
-# -- the RhoConnect Push Service (contract §9): rhoconnect-push's own names, so that its data goes on
-# --------------------------------------------------------------------------------------------------
+# -- the RhoConnect Push Service (contract §9): rhoconnect-push's own names, so that its data goes on --------
 
 RPS_REGISTRATIONS: Final = "reg:"
 """+ instance. SET: `{"token":..,"appname":..}` of each registered app."""

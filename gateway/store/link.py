@@ -23,8 +23,7 @@ from gateway.store.address import Address
 from gateway.store.redis import locate, tls_context
 
 Reply = Any
-"""What hiredis parses: bytes, int, None, list; a `ReplyFault` where Redis answered an error, a `LinkLost`
-where none came."""
+"""What hiredis parses: bytes, int, None, list; `ReplyFault` for an error; `LinkLost` where no reply came."""
 Callback = Callable[[Reply], None]
 Word: TypeAlias = str | bytes | int | float
 

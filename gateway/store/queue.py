@@ -62,8 +62,7 @@ class Limits(NamedTuple):
 
 
 def new_batch(now_ms: int) -> str:
-    """28 hex digits that sort by time and, with four more, have the form of a version 7 UUID (RFC 9562
-    §5.7)."""
+    """28 hex digits that sort by time and, with four more, have the form of a version 7 UUID (RFC 9562 §5.7)."""
     noise = secrets.token_hex(8)
     return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
 
@@ -143,8 +142,7 @@ class Queue:
         if len(ping.users) > keys.BROADCAST_USERS:
             return self._submit_broadcast(ping, size, done, key)
         if key is not None or ping.reply_to is not None:
-            # Alone: a key has its own fate, and whoever waits is not to wait for its neighbours' slow phones
-            # too.
+            # Alone: a key has its own fate, and whoever waits need not wait for its neighbours' slow phones.
             batch = _Batch(keys.PINGS, key)
             self._ready.append(batch)
         else:
@@ -183,8 +181,7 @@ class Queue:
             self._idle.clear()
             await self._idle.wait()
 
-    # -- committing
-    # --------------------------------------------------------------------------------------------------
+    # -- committing ------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
         self._scheduled = False
@@ -229,8 +226,7 @@ class Queue:
         self._link.eval_then(scripts.APPEND, names, words, replied)
 
     async def _resolve(self, batch: _Batch, entry: bytes) -> None:
-        """Ask what became of an append whose reply was lost; append again only if it can never have
-        happened."""
+        """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
         try:
             async with asyncio.timeout(RESOLVE_S):
                 await self._link.wait_up()
@@ -278,8 +274,7 @@ class Queue:
         for batch in batches:
             batch.tell(error)
 
-    # -- broadcasts
-    # --------------------------------------------------------------------------------------------------
+    # -- broadcasts ------------------------------------------------------------------------------------------
 
     def _submit_broadcast(self, ping: Ping, size: int, done: Done, key: IdempotencyKey | None) -> str:
         batch = _Batch(keys.BROADCASTS, key)
@@ -296,8 +291,7 @@ class Queue:
         return ping_id
 
     async def _append_broadcast(self, batch: _Batch, ping_id: str, users: tuple[str, ...]) -> None:
-        """Keep the users beside the queue first (repeatable, since each chunk has its number), then
-        append."""
+        """Keep the users beside the queue first (repeatable, since each chunk has its number), then append."""
         name = keys.broadcast_users(ping_id)
         starts = range(0, len(users), keys.CHUNK_USERS)
         try:
@@ -320,8 +314,10 @@ class Queue:
 
 
 def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
-    """What the doors of a batch are told; None: accepted. A repeated key is told here, since it has an id of
-    its own."""
+    """What the doors of a batch are told; None: accepted.
+
+    The owner of a repeated key is told here, since it gets an id of its own.
+    """
     if isinstance(reply, StoreDown):
         return _plain(reply)
     word, detail = reply

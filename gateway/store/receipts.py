@@ -150,8 +150,7 @@ def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:
 
 
 def joined_errors(report: dict[str, Any]) -> str:
-    r"""The failed sends of a report as RhoConnect says them: joined by a backslash and an n (contract
-    §1.3)."""
+    r"""The failed sends of a report as RhoConnect says them: joined by a backslash and an n (contract §1.3)."""
     failures = [
         f"{device['provider']}: {device['reason']}" for device in report["devices"] if "reason" in device
     ]

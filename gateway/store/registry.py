@@ -158,8 +158,8 @@ class Registry:
 
         Args:
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
-                sync after
-                that instant proves the token alive, and nothing is marked (providers.md A7, timestamp rule).
+                sync after that instant proves the token alive, and nothing is marked (providers.md A7,
+                timestamp rule).
 
         Raises:
             StoreDown: Redis did not answer.
@@ -172,12 +172,10 @@ class Registry:
         await self._link.call("SET", keys.dead(device.client_id), mark, "EX", keys.DEAD_S)
         return True
 
-    # -- the cache
-    # ---------------------------------------------------------------------------------------------------
+    # -- the cache -------------------------------------------------------------------------------------------
 
     def forget(self, changed: Iterable[bytes] | None) -> None:
-        """Drop what these keys belong to; None: everything (FLUSHDB, or the connection that tells us was
-        lost)."""
+        """Drop what these keys belong to; None: everything (FLUSHDB, or the connection that tells us was lost)."""
         if changed is None:
             self._fresh.clear()
             self._old.clear()
@@ -205,8 +203,7 @@ class Registry:
             read.changed.add(client)
 
     def _cached(self, user: str, now: float) -> Registration | None:
-        """Two generations: what is used moves to the younger one; the older is dropped whole when that one is
-        full."""
+        """Two generations: what is used moves to the younger one; the older is dropped whole when that one is full."""
         known = self._fresh.get(user)
         if known is None:
             known = self._old.pop(user, None)
@@ -229,8 +226,7 @@ class Registry:
         for client in _clients(registration):
             self._owner[client] = user
 
-    # -- reading
-    # -----------------------------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------------
 
     async def _read(self, users: Sequence[str], *, keep: bool) -> list[Registration]:
         read = _Read()
@@ -316,16 +312,14 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 
 def _tracked(client_id: str) -> bool:
-    """Whether invalidations reach this client: only ids of hex digits are under the prefixes of
-    `tracking.PREFIXES`."""
+    """Whether invalidations reach this client: `tracking.PREFIXES` cover ids of hex digits alone."""
     return len(client_id) > 1 and client_id[0] in _HEX and client_id[1] in _HEX
 
 
 def _registration(user: str, values: Sequence[bytes | None] | ReplyFault) -> Registration:
     """What one look-up found: the fields of each client, its id first."""
     if isinstance(values, ReplyFault):
-        # A key of another type in RhoConnect's place: this user has no devices, and the others are not to
-        # suffer.
+        # A key of another type in RhoConnect's place: this user has no devices; the others must not suffer.
         _log.error("unreadable_user", user=user, error=values.message)
         return NOBODY
     devices = []

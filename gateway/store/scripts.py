@@ -41,8 +41,7 @@ if KEYS[4] then
 end
 return {'done', entry}
 """)
-"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is
-full."""
+"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is full."""
 
 FENCE: Final = Script("""
 -- KEYS: marker; ARGV: marker life s
@@ -51,8 +50,7 @@ if known then return known end
 redis.call('SET', KEYS[1], 'void', 'EX', ARGV[1])
 return 'void'
 """)
-"""What became of an append whose reply was lost: the entry, or `void`, after which it can never happen any
-more."""
+"""What became of an append whose reply was lost: the entry, or `void`, after which it can never happen any more."""
 
 SETTLE: Final = Script("""
 -- KEYS: stream, stats, progress, later, later bodies, receipts, parked

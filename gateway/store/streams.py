@@ -280,10 +280,10 @@ class Streams:
 
     async def put_aside(self, lease: Lease) -> None:
         """Keep an entry that cannot be read where an operator finds it."""
-        await _put_aside(self._link, lease)
+        await self._link.call("RPUSH", keys.UNREADABLE, lease.payload)
+        await self._link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)
 
-    # -- upkeep
-    # ------------------------------------------------------------------------------------------------------
+    # -- upkeep ----------------------------------------------------------------------------------------------
 
     async def call_due(self, now_ms: int, most: int) -> int:
         """Put pieces whose time has come on the retries stream, until it holds `most`; their number."""
@@ -337,10 +337,6 @@ class BroadcastStore:
         self._link = link
         self._receipt_s = receipt_s
 
-    async def put_aside(self, lease: Lease) -> None:
-        """Keep an entry that cannot be read where an operator finds it."""
-        await _put_aside(self._link, lease)
-
     async def cursor(self, lease: Lease) -> int:
         """The chunk at which cutting goes on."""
         return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
@@ -392,8 +388,3 @@ def _leases(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
         pings, size = (int(text) if (text := fields.get(name, b"")).isdigit() else 0 for name in (b"n", b"s"))
         leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
     return leases
-
-
-async def _put_aside(link: Link, lease: Lease) -> None:
-    await link.call("RPUSH", keys.UNREADABLE, lease.payload)
-    await link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)

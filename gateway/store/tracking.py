@@ -27,8 +27,7 @@ PREFIXES: Final = (
 """Client ids are hex; RhoConnect's documents are `client:application:...` and change at every sync: kept out,
 since no second hex digit is a `p`."""
 PING_S: Final = 5.0
-"""How often the connection proves that it lives; a cached entry can be this much and a reply's deadline too
-old."""
+"""How often the connection proves that it lives; a cached entry can be this much and a reply's deadline too old."""
 
 
 class Invalidations:
