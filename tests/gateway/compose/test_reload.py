@@ -47,7 +47,8 @@ async def test_a_new_credential_takes_over_under_load_and_nothing_is_lost(
     start_gateway: StartGateway,
 ) -> None:
     async with ApnsSimulator() as old, ApnsSimulator() as new, FcmSimulator() as fcm:
-        gateway = await start_gateway(provider_settings(old, fcm), workers=2)
+        settings = provider_settings(old, fcm, ping={"wait_max_s": 10})
+        gateway = await start_gateway(settings, workers=2)
         await lay(gateway)
         sent: list[str] = []
         stop = asyncio.Event()
