@@ -193,7 +193,12 @@ class Ledger:
         for unit in dirty:
             unit.dirty = False
         saves = [self._streams.save(unit.lease, unit.progress()) for unit in dirty]
-        replies = await asyncio.gather(*saves, return_exceptions=True)
+        try:
+            replies = await asyncio.gather(*saves, return_exceptions=True)
+        except asyncio.CancelledError:  # `close` saves them
+            for unit in dirty:
+                unit.dirty = True
+            raise
         for unit, reply in zip(dirty, replies, strict=True):
             if isinstance(reply, BaseException):
                 unit.dirty = True
