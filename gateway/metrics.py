@@ -9,6 +9,7 @@ thousands a second.
 import asyncio
 import os
 from bisect import bisect_left
+from collections import Counter as Counted
 from collections.abc import Callable, Iterable
 from typing import Final, Generic, Literal, TypeVar
 
@@ -47,9 +48,10 @@ class Durations(Histogram):
         """Count each of `seconds`."""
         counts = [0] * len(self._upper_bounds)
         total = 0.0
-        for value in seconds:
-            counts[bisect_left(self._upper_bounds, value)] += 1
-            total += value
+        # Those that came together waited together: of a thousand durations a few are different.
+        for value, number in Counted(seconds).items():
+            counts[bisect_left(self._upper_bounds, value)] += number
+            total += value * number
         self._sum.inc(total)
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:

@@ -1,8 +1,8 @@
 """One connection to a provider: the HTTP/2 machine on an asyncio transport.
 
 Per turn of the loop: what arrived is read by the machine, its outcomes go to the feed in one call, free
-streams are filled from the feed in one batch, and all output leaves in one write. No task, future or timer
-belongs to a request.
+streams are filled from the feed in batches, and the output of each leaves in one write. No task, future or
+timer belongs to a request.
 """
 
 import asyncio
@@ -17,6 +17,9 @@ from protocols.http2.client import ClientConnection, Outcome, State
 
 # A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each.
 WRITE_BUFFER: Final = 1 << 19
+# Requests of one write. The provider reads the first while we make the next: with all thousand in one write,
+# each side would wait for the other (`rhopush bench push`: a third more pushes a second).
+BATCH: Final = 128
 # The deadline timer is coarse: so many looks within a deadline, but none more often than this.
 TICKS: Final = 10
 TICK_MIN_S: Final = 0.02
@@ -166,19 +169,19 @@ class Connection(asyncio.Protocol):
         machine = self.machine
         while True:
             room = 0 if self._paused else machine.capacity
-            if room:
-                sends = self._feed.take(room)
-                if sends:
-                    machine.submit_batch(sends, self._clock())
+            sends = self._feed.take(min(room, BATCH)) if room else ()
+            if sends:
+                machine.submit_batch(sends, self._clock())
             output = machine.take_output()
             if output:
                 transport.write(output)
             if machine.has_outcomes:
                 # A request that could not be sent: its stream is free for the next.
                 self._settle(machine.take_outcomes())
-            elif room or self._paused or not machine.capacity:
+            elif self._paused or not machine.capacity or (room and not sends):
                 return
-            # Else the output has emptied what waited for the peer's window: there is room after all.
+            # Else there is room: for the next batch, or because the output has emptied what waited for the
+            # peer's window.
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         if self.successes < PROVEN:

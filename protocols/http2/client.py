@@ -52,6 +52,10 @@ GRAINS: Final = 64
 WINDOW: Final = 1 << 20
 
 _PING: Final = b"rho push"
+_ANSWERED: Final = Fate.ANSWERED  # an enum's member costs three look-ups
+_NEVER: Final = object()  # stands for no context: None may be one
+# What `Outcome(...)` comes to, without the call of Python that a named tuple's constructor is.
+_tuple: Final = tuple.__new__
 _CANCEL: Final = 0x08
 
 
@@ -84,7 +88,7 @@ def never_indexed(name: bytes, value: bytes) -> Header:
 
     `:path` and `authorization` need no such mark: the engine never indexes them.
     """
-    return NeverIndexedHeader(name, value)
+    return _tuple(NeverIndexedHeader, (name, value))
 
 
 class ClientConnection:
@@ -251,33 +255,28 @@ class ClientConnection:
         contexts, answers, bodies, outcomes = self._contexts, self._answers, self._bodies, self._outcomes
         for event in events:
             if type(event) is StreamClosed:
-                # The hot path: an answer of 200 without a body, ended in order.
                 stream_id = event.stream_id
-                headers = answers.get(stream_id)
-                if (
-                    headers is None
-                    or headers[0][1] != b"200"
-                    or event.error_code
-                    or stream_id in bodies
-                    or stream_id not in contexts
-                ):
-                    self._on_closed(event)
+                headers = answers.pop(stream_id, ())
+                if not headers or headers[0][1] != b"200" or event.error_code or stream_id in bodies:
+                    self._on_closed(event, headers)
+                # The hot path: an answer of 200 without a body, ended in order.
+                elif (context := contexts.pop(stream_id, _NEVER)) is not _NEVER:
+                    outcomes.append(_tuple(Outcome, (context, _ANSWERED, 200, headers, b"", "")))
                 else:
-                    del answers[stream_id]
-                    outcomes.append(Outcome(contexts.pop(stream_id), Fate.ANSWERED, 200, headers))
+                    self._late.discard(stream_id)
             elif type(event) is ResponseReceived:
-                answers[event.stream_id] = event.headers
+                stream_id = event.stream_id
+                answers[stream_id] = event.headers
                 if not event.end_stream:
-                    bodies[event.stream_id] = b""
-                    self._unended.add(event.stream_id)
+                    bodies[stream_id] = b""
+                    self._unended.add(stream_id)
             else:
                 self._on_other(event)
         if self.state is State.DRAINING:
             self._close_if_done()
 
-    def _on_closed(self, event: StreamClosed) -> None:
+    def _on_closed(self, event: StreamClosed, headers: tuple[Header, ...]) -> None:
         stream_id = event.stream_id
-        headers = self._answers.pop(stream_id, ())
         body = self._bodies.pop(stream_id, b"")
         cut, ended = stream_id in self._cut, stream_id not in self._unended
         self._cut.discard(stream_id)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from protocols.apns.message import Message, Target, compose
 from protocols.apns.simulator import ApnsRules
 from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
+from protocols.http2.client import never_indexed
 from protocols.ping import Ping
 
 TARGET = Target("com.example.app", ttl_s=86_400, sync_ttl_s=3_600)
@@ -129,6 +130,21 @@ def test_a_repeat_replaces_by_the_pings_id_or_by_what_was_asked() -> None:
     assert told(Ping(id="ab" * 16, message="x"))[0][b"apns-collapse-id"] == b"ab" * 16
     assert told(Ping(id="ab" * 16, message="x", collapse_id="ä"))[0][b"apns-collapse-id"] == "ä".encode()
     assert b"apns-collapse-id" not in told(Ping(message="x"))[0]
+
+
+@pytest.mark.parametrize(
+    ("ping", "once"),
+    [
+        (Ping(id="ab" * 16, message="x", users=("a",)), True),
+        (Ping(id="ab" * 16, message="x", users=("a", "b")), False),
+        (Ping(id="ab" * 16, message="x"), False),
+        (Ping(id="ab" * 16, message="x", users=("a",), collapse_id="news"), False),
+    ],
+)
+def test_a_collapse_id_that_comes_once_stays_out_of_the_header_table(ping: Ping, once: bool) -> None:
+    message = compose(ping, TARGET, NOW_MS)
+    assert message is not None
+    assert (type(message.headers[-1]) is type(never_indexed(b"", b""))) == once
 
 
 def test_a_voip_topic_takes_voip_pushes_of_its_own_size() -> None:
