@@ -15,8 +15,8 @@ beside it. A background notification may hold neither alert, badge nor sound, an
 there ("Sending notification requests to APNs", here SEND).
 """
 
+import functools
 import re
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -64,8 +64,8 @@ class Message:
 
     __slots__ = ("_body", "background", "expires_ms", "headers")
 
-    def __init__(self, headers: Sequence[Header], body: bytes, background: bool, expires_ms: int) -> None:
-        self.headers = list(headers)
+    def __init__(self, headers: list[Header], body: bytes, background: bool, expires_ms: int) -> None:
+        self.headers = headers
         self.background = background
         self.expires_ms = expires_ms
         self._body = body
@@ -112,10 +112,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     payload = _payload(ping)
     if not payload:
         return None
-    topic = target.topic
-    if not _TOPIC.fullmatch(topic):
-        raise InvalidField("the APNs topic must be a bundle id", field="apns.topic")
-    voip = topic.endswith(VOIP_SUFFIX)
+    topic, voip = _topic(target.topic)
     aps: dict[str, Any] = payload.setdefault("aps", {})
     background = not voip and _SHOWN.isdisjoint(aps)
     if background:
@@ -123,7 +120,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     body = _encoded(payload, VOIP_PAYLOAD_BYTES if voip else PAYLOAD_BYTES)
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
     headers = [
-        (b"apns-topic", topic.encode()),
+        topic,
         (b"apns-push-type", b"voip" if voip else b"background" if background else b"alert"),
         (b"apns-priority", b"5" if background else _ALERT_PRIORITY[ping.priority]),
         # 0 means one try and no storage (SEND), which is what no time to live asks for.
@@ -136,6 +133,18 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         once = collapse_id is ping.id and len(ping.users) == 1
         headers.append(never_indexed(*header) if once else header)
     return Message(headers, body, background, ends_ms)
+
+
+@functools.lru_cache(maxsize=1024)
+def _topic(topic: str) -> tuple[Header, bool]:
+    """Give an app's header, and whether its pushes are VoIP's. An app's pings all have the same.
+
+    Raises:
+        InvalidField: it cannot be a topic.
+    """
+    if not _TOPIC.fullmatch(topic):
+        raise InvalidField("the APNs topic must be a bundle id", field="apns.topic")
+    return (b"apns-topic", topic.encode()), topic.endswith(VOIP_SUFFIX)
 
 
 def _payload(ping: Ping) -> dict[str, Any]:
@@ -162,6 +171,8 @@ def _payload(ping: Ping) -> dict[str, Any]:
 
 def _alert(ping: Ping) -> str | dict[str, Any] | None:
     """Give `aps.alert`: text, or Apple's object where there is a title or the caller sent such an object."""
+    if type(ping.message) is str and ping.message and not ping.title:  # the common case
+        return ping.message
     if is_alert_object(ping.message):
         return {"title": ping.title, **ping.message} if ping.title else ping.message
     alert = alert_of(ping)
