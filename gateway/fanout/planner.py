@@ -199,7 +199,8 @@ class Planner:
             return
         place = unit.add_place(device.client_id, platform)
         try:
-            message = _usable(message)
+            if message is None or isinstance(message, InputError):
+                raise message or NothingToSend("the ping holds nothing for this platform any more")
             path = message.path(device.pin)
         except InputError as error:
             self._refuse(unit, place, platform, error.label)
@@ -327,16 +328,3 @@ def choose(registrations: Sequence[Registration]) -> tuple[Sequence[Chosen], dic
         for reason, number in found.items():
             skipped[reason] = skipped.get(reason, 0) + number
     return chosen, skipped
-
-
-def _usable(message: Message | InputError | None) -> Message:
-    """The message, where there is one.
-
-    Raises:
-        InputError: why there is none.
-    """
-    if message is None:
-        raise NothingToSend("the ping holds nothing for this platform any more")
-    if isinstance(message, InputError):
-        raise message
-    return message
