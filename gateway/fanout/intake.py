@@ -28,7 +28,7 @@ BULK_SENDS: Final = 4_000
 """Sends in hand of each priority; with what a lane holds, some 20 MB."""
 READ_ENTRIES: Final = 64
 """Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
-READ_PIECES: Final = 2
+READ_PIECES: Final = 1
 PLAN_BYTES: Final = 256 * 1024
 """Planned and looked up at once: some thousand pings, or as many users of fewer. More would hold up the loop."""
 BLOCK_MS: Final = 1_000

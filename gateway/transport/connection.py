@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._tick_s = min(TICK_MAX_S, max(TICK_MIN_S, deadline_s / TICKS))
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._again: asyncio.Handle | None = None
         self._tick_due_s = 0.0
         self._paused = False
         self._taking = True
@@ -180,8 +181,15 @@ class Connection(asyncio.Protocol):
                 self._settle(machine.take_outcomes())
             elif self._paused or not machine.capacity or (room and not sends):
                 return
-            # Else there is room: for the next batch, or because the output has emptied what waited for the
-            # peer's window.
+            elif len(sends) == BATCH:
+                # Others of this loop come in between: a small ping's next step must not wait for a thousand sends.
+                self._again = self._again or asyncio.get_running_loop().call_soon(self._go_on)
+                return
+            # Else the output has emptied what waited for the peer's window: there is room after all.
+
+    def _go_on(self) -> None:
+        self._again = None
+        self.pump()
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         if self.successes < PROVEN:
