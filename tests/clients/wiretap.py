@@ -4,7 +4,10 @@ The senders stay as their documentation has them; what they were answered is rea
 """
 
 import asyncio
-from typing import Self
+from typing import Final, Self
+
+ENDING_S: Final = 5.0
+"""How long a connection whose sender has ended may take to end as well."""
 
 
 class Wiretap:
@@ -13,6 +16,7 @@ class Wiretap:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
+        self._relays: set[asyncio.Task[None]] = set()
         self.sent = b""
         self.answered = b""
 
@@ -23,13 +27,23 @@ class Wiretap:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._taken, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
         await self._server.wait_closed()
+        if self._relays:
+            _, open_still = await asyncio.wait(self._relays, timeout=ENDING_S)
+            for relay in open_still:
+                relay.cancel()
+            await asyncio.gather(*open_still, return_exceptions=True)
+
+    def _taken(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay = asyncio.create_task(self._relay(reader, writer))
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._target)

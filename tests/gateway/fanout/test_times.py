@@ -37,9 +37,12 @@ async def test_now_or_never_is_not_tried_twice(
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with ApnsSimulator(ApnsOptions(faults=("503:next=1",))) as apns:
         settings["apns"] |= {
-            "port": apns.port, "ca_file": str(apns.ca_file), "key_file": str(apns.key_file),
-            "key_id": apns.signing_key.key_id, "team_id": apns.signing_key.team_id,
-        }  # fmt: skip
+            "port": apns.port,
+            "ca_file": str(apns.ca_file),
+            "key_file": str(apns.key_file),
+            "key_id": apns.signing_key.key_id,
+            "team_id": apns.signing_key.team_id,
+        }
         async with spine(redis_address, tmp_path, settings) as one:
             ping_id = await one.append("bob", ttl_s=0)
             await one.planner.deliver(await one.read(keys.PINGS))
