@@ -35,7 +35,7 @@ class Wiretap:
         self._server.close()
         await self._server.wait_closed()
         if self._relays:
-            _, open_still = await asyncio.wait(self._relays, timeout=ENDING_S)
+            _ended, open_still = await asyncio.wait(self._relays, timeout=ENDING_S)
             for relay in open_still:
                 relay.cancel()
             await asyncio.gather(*open_still, return_exceptions=True)
