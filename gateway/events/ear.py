@@ -16,8 +16,6 @@ from gateway.store.address import Address
 from gateway.store.link import Link, Reply
 from protocols.events import missing_flags, pattern
 
-PROVE_S: Final = 2.0
-"""How often the connection shows that it lives."""
 _REPLY_S: Final = 3.0
 _FLAGS: Final = "notify-keyspace-events"
 

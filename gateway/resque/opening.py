@@ -1,9 +1,12 @@
 """The door of Resque, put together and opened."""
 
+import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from gateway.metrics import Metrics
 from gateway.resque.worker import ResqueWorker
@@ -13,6 +16,9 @@ from gateway.store.link import Link
 from gateway.store.queue import Queue
 from gateway.store.resque import Place, ResqueStore
 from protocols.resque.records import host_part, worker_id
+
+_WAIT_S: Final = 2.0
+"""A Resque that is away does not keep the other doors closed for longer."""
 
 
 def place_of(settings: Settings) -> Place:
@@ -53,6 +59,9 @@ async def open_resque(
         metrics=metrics,
     )
     link.start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_WAIT_S):
+            await link.wait_up()
     worker.start()
     try:
         yield worker
