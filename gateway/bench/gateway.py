@@ -43,6 +43,7 @@ class Gateway:
         self._log = folder / "gateway.log"
         environ = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
         environ |= {"API_TOKEN": CALLER_KEY, "RHOPUSH_DATA_DIR": str(folder / "data")}
+        environ["RHOPUSH_EVENTS_SOURCES"] = '["Product"]'  # for `doors`; the other scenarios publish nothing
         if redis is not None:
             environ["RHOPUSH_REDIS"] = redis
         command = [sys.executable, "-c", _RUN, "serve", "--settings", settings, "--env", "development"]

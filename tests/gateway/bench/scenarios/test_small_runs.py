@@ -42,3 +42,15 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
     assert told["broadcast pushes meanwhile"] >= USERS
     assert 0 < told["idle, p50"] <= told["idle, p99"]
     assert 0 < told["during broadcasts, p50"] <= told["during broadcasts, p99"]
+
+
+def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
+    result = small("doors", 300)
+    told = figures(result)
+    for door in ("REST", "Resque", "data changes"):
+        assert told[f"{door}: pings"] > 0
+        assert told[f"{door}: gateway CPU a ping"] > 0
+    assert [ratio.name for ratio in result.ratios] == [
+        "Resque: pings a CPU second, to REST's",
+        "data changes: pings a CPU second, to REST's",
+    ]

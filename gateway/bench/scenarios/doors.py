@@ -1,0 +1,109 @@
+"""The doors beside one another: REST, Resque jobs and data changes, each to the last recorded verdict.
+
+On: everything, as `rhopush serve` is shipped, with the Resque worker on queue `ping` and the default events channel.
+The same number of pings comes through each door, one after the other: by POST, as jobs pushed to Resque's list, and
+as published changes, one a user, so that no two share a window. CPU is the whole gateway's, door to verdict; the
+pushing of jobs and changes is not part of any measured process but Redis.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.stand import Stand, Window
+from gateway.bench.wire import USER
+from gateway.settings import EventSettings
+from gateway.store.keys import ResqueKeys
+
+PINGS: Final = 10_000
+_BATCH: Final = 500
+_POLL_S: Final = 0.02
+_SILENT_S: Final = 30.0
+_MESSAGE: Final = "hello world"
+
+
+def run(bench: Bench) -> Result:
+    """Measure the three doors on one gateway."""
+    pings = bench.pings(PINGS)
+    with bench.stand(pings, exact=True) as stand:
+        bench.progress.begin("warming up")
+        stand.warm()
+        windows = {
+            "REST": _through(bench, stand, pings, "REST", lambda: stand.load(pings)),
+            "Resque": _through(bench, stand, pings, "Resque", lambda: _enqueue(stand, pings)),
+            "data changes": _through(bench, stand, pings, "data changes", lambda: _publish(stand, pings)),
+        }
+    cpu = {door: window.cpu_us("gateway", pings) for door, window in windows.items()}
+    return Result(
+        scenario="doors",
+        proves=proves(__doc__),
+        figures=tuple(figure for door, window in windows.items() for figure in _figures(door, window, pings)),
+        ratios=tuple(
+            Ratio(f"{door}: pings a CPU second, to REST's", cpu["REST"] / cpu[door])
+            for door in ("Resque", "data changes")
+        ),
+        notes=(
+            "data changes wait in a window (events.window_ms) before they become pings: their rate includes it",
+        ),
+        plots=(Plot("gateway CPU a ping, by door", "bars", "µs", (Line("CPU", tuple(cpu.items())),)),),
+    )
+
+
+def _figures(door: str, window: Window, pings: int) -> tuple[Figure, ...]:
+    return (
+        Figure(f"{door}: pings", pings / window.seconds, "pings/s"),
+        Figure(f"{door}: gateway CPU a ping", window.cpu_us("gateway", pings), "µs"),
+        Figure(f"{door}: Redis CPU a ping", window.cpu_us("redis", pings), "µs"),
+    )
+
+
+def _through(bench: Bench, stand: Stand, pings: int, door: str, send: Callable[[], object]) -> Window:
+    bench.progress.begin(f"{door}, {pings:,} pings")
+    before = stand.delivered()
+    with stand.window() as window:
+        send()
+        _until_delivered(stand, before + pings)
+    if window.delivered != pings:
+        raise CannotMeasure(
+            f"{pings} pings went in by {door} and {window.delivered} pushes came to the provider"
+        )
+    return window
+
+
+def _until_delivered(stand: Stand, wanted: int) -> None:
+    """Wait for the provider to have them all: the queue is empty before a window of changes closes, too."""
+    most, heard = -1, time.monotonic()
+    while (delivered := stand.delivered()) < wanted:
+        if delivered > most:
+            most, heard = delivered, time.monotonic()
+        elif time.monotonic() - heard > _SILENT_S:
+            raise CannotMeasure(f"{wanted - delivered} pushes did not come within {_SILENT_S:.0f} s")
+        time.sleep(_POLL_S)
+
+
+def _enqueue(stand: Stand, pings: int) -> None:
+    """As `Resque.enqueue(PingJob, ...)` does (contract §3.2)."""
+    names = ResqueKeys()
+    client = stand.store.client
+    client.sadd(names.queues, "ping")
+    for first in range(0, pings, _BATCH):
+        jobs = [_job(USER % number) for number in range(first, min(first + _BATCH, pings))]
+        client.rpush(names.of("queue:ping"), *jobs)
+
+
+def _job(user: str) -> str:
+    ping = {"user_id": user, "sources": ["Product"], "message": _MESSAGE, "vibrate": 2000}
+    return json.dumps({"class": "Rhoconnect::PingJob", "args": [ping]})
+
+
+def _publish(stand: Stand, pings: int) -> None:
+    channel = EventSettings().channels[0]
+    for first in range(0, pings, _BATCH):
+        with stand.store.client.pipeline(transaction=False) as pipe:
+            for number in range(first, min(first + _BATCH, pings)):
+                pipe.publish(channel, json.dumps({"source": "Product", "user_id": USER % number}))
+            pipe.execute()
