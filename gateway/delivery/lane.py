@@ -277,7 +277,7 @@ class Lane(Outlet):
             send = waiting.popleft()
             if send.unit.lost:
                 continue
-            if send.message.expires_ms > now_ms or self._now_or_never(send, now_ms):
+            if not self._is_over(send, now_ms):
                 return send
             self._end(send, EXPIRED)
         self._wanted = False

@@ -128,11 +128,13 @@ class Outlet(ABC):
         self._metrics.retries(self.provider.name, verdict.reason).inc()
         unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
 
-    def _now_or_never(self, send: Send, now_ms: int) -> bool:
-        """Whether a ping without any time to live may have its one try: a moment passes from the door to here."""
+    def _is_over(self, send: Send, now_ms: int) -> bool:
+        """Whether a send's time to live has ended. A ping without any has one try: a moment passes until here."""
+        if send.message.expires_ms > now_ms:
+            return False
         unit = send.unit
         ping = unit.pings[unit.ping_of(send.place)]
-        return ping.ttl_s == 0 and unit.attempt == 0 and now_ms < ping.accepted_ms + AT_ONCE_MS
+        return ping.ttl_s != 0 or unit.attempt > 0 or now_ms >= ping.accepted_ms + AT_ONCE_MS
 
     def _park(self, send: Send, verdict: Verdict) -> None:
         """Leave memory for this lane's share of the backlog in Redis. No try is counted."""

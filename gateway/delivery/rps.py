@@ -77,7 +77,7 @@ class RpsLane(Outlet):
         now_ms = time.time_ns() // 1_000_000
         while self._in_flight < IN_FLIGHT_MAX and (waiting := self._small or self._bulk):
             send = waiting.popleft()
-            if send.message.expires_ms <= now_ms:
+            if self._is_over(send, now_ms):
                 self._end(send, EXPIRED)
             else:
                 self._give(send)

@@ -138,7 +138,7 @@ class RpsClientLane(Outlet):
                 await self._more.wait()
                 continue
             send = waiting.popleft()
-            if send.message.expires_ms <= time.time_ns() // 1_000_000:
+            if self._is_over(send, time.time_ns() // 1_000_000):
                 self._end(send, EXPIRED)
                 continue
             self._in_flight += 1
