@@ -340,3 +340,10 @@ def test_no_repr_shows_a_secret_and_the_handover_keeps_them(tmp_path: Path) -> N
     assert received == settings
     assert secrets_of(received) == secrets_of(settings)
     assert received.app("com.x").apns.certificate_passphrase == Secret("hush-phrase")
+
+
+def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
+    quiet = load(None, "test", {"RHOPUSH_DATA_DIR": str(tmp_path)})
+    said = load(None, "test", {"RHOPUSH_APNS_BACKGROUND_MIN_INTERVAL_S": "1200"})
+    assert quiet.warnings == ()
+    assert said.warnings == ("apns.background_min_interval_s has no effect in this version",)
