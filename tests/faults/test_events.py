@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting, Record
 from gateway.store import keys
+from gateway.store.streams import LEASE_S
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
@@ -31,6 +32,8 @@ EVENTS = 10_000
 USERS = 1_000
 SOURCES = ("Product", "Order", "Visit")
 WINDOW_MS = 250
+TAKEN_OVER_S = LEASE_S * 1.5 + 15
+"""An entry that nobody came back for is taken over when its lease is over and somebody looks, every half lease."""
 JITTER_MS = 100
 """Between a writer's clock and the script that opens the window."""
 
@@ -157,7 +160,7 @@ async def test_the_same_with_two_gateways_of_which_one_is_killed(
         await leader.wait()
         await leader.start()  # finds its own entries at once; it may not write before the other one does
         await writing
-        await until(lambda: not book.missing(pushes), 30)
+        await until(lambda: not book.missing(pushes), TAKEN_OVER_S)
         assert await redis.hget(keys.EVENTS, "holder") != holder
         await idle(redis)
     with capsys.disabled():
