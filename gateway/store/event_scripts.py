@@ -132,13 +132,22 @@ local function may()
     if not held[1] and not silent then return true end
     if held[1] == ARGV[1] then return true end
     if held[1] and tonumber(held[2]) > now then return false end
-    if tonumber(ARGV[4]) >= silent then return true end
-    return silent > (held[1] and ARGV[2] or 0) + ARGV[5]
+    local listened, grace = tonumber(ARGV[4]), tonumber(ARGV[5])
+    if listened >= silent then return true end
+    -- Nobody known has heard everything: among those that ask, the one that has heard most.
+    local free, since = silent - (held[1] and ARGV[2] or 0), now - listened
+    local best = redis.call('HMGET', KEYS[1], 'since', 'by')
+    if not best[1] or since < tonumber(best[1]) then
+        redis.call('HSET', KEYS[1], 'since', text(since), 'by', ARGV[1])
+        best[2] = ARGV[1]
+    end
+    return free > 2 * grace or (free > grace and best[2] == ARGV[1])
 end
 
 local holds = may()
 if holds then
     redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', text(now + ARGV[2]), 'heard', text(now))
+    redis.call('HDEL', KEYS[1], 'since', 'by')
     if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'mark', ARGV[3]) end
 end
 return {holds and 1 or 0, silent or -1, held[4] or ''}
@@ -147,7 +156,8 @@ return {holds and 1 or 0, silent or -1, held[4] or ''}
 """Hold or take the lease of the one gateway that writes down what is heard, and tell up to which mark.
 
 A free lease goes to one that has listened since before it was last held, since only that one knows what its
-holder may have left unwritten; to any other only when none such has come for the grace.
+holder may have left unwritten. When none such has come for the grace, it goes to the one that has listened longest
+of those that asked; when that one does not come for the grace either, to whoever does.
 
 Gives 1 where this gateway holds it now, how many ms ago it was last held (-1: never), and the newest mark up
 to which everything is written down.

@@ -184,3 +184,27 @@ async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
     if given_back:
         await made.give_back("old")
     assert (await made.hold("new", "", 0)).held
+
+
+async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_goes_first(
+    link: Link, redis_client: Redis
+) -> None:
+    """A writer that died and came back must not hide what another heard meanwhile."""
+    made = windows(link)
+    await made.hold("one", "", 0)
+
+    async def silent(ms: int) -> None:
+        seconds, micros = await redis_client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        await redis_client.hset(keys.EVENTS, mapping={"heard": now_ms - ms, "until": now_ms - 1})
+
+    await silent(LEASE_MS + GRACE_MS // 2)
+    assert not (await made.hold("back", "", 100)).held
+    assert not (await made.hold("longer", "", LEASE_MS)).held
+    await silent(LEASE_MS + GRACE_MS + 100)
+    assert not (await made.hold("back", "", 100)).held
+    assert (await made.hold("longer", "", LEASE_MS)).held
+    await silent(LEASE_MS + 2 * GRACE_MS + 100)  # and where that one never comes: anyone
+    await made.hold("gone", "", LEASE_MS)
+    await silent(LEASE_MS + 2 * GRACE_MS + 100)
+    assert (await made.hold("back", "", 100)).held
