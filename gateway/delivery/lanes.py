@@ -89,6 +89,8 @@ class Lanes:
         self._metrics = metrics
         self._on_dead = on_dead
         self._routes: dict[tuple[str, str], Route | str] = {}
+        self.edition: object = object()
+        """Another one whenever a route may have changed."""
         self._lanes: dict[str, Outlet] = {}
         self._made_of: dict[str, object] = {}
         """What each lane was made of: another value is another lane."""
@@ -111,6 +113,7 @@ class Lanes:
     def renew(self, settings: Settings) -> None:
         """Take over new settings. A route whose new credential cannot be read stays as it was."""
         self._settings = settings
+        self.edition = object()
         self._settled.clear()
         before, self._routes = self._routes, {}
         lanes = dict(self._lanes)

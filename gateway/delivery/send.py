@@ -140,7 +140,7 @@ class Unit:
         self.since_ms = pings[0].accepted_ms if pings else 0
         """Epoch ms at which the pings came through the door; they came together."""
         # What the UUIDs of this unit's requests have in common (see `planner`).
-        self.prefix = f"{batch[:8]}-{batch[8:12]}-{batch[12:16]}-{batch[16:20]}-"
+        self.prefix = f"{batch[:8]}-{batch[8:12]}-{batch[12:16]}-{batch[16:20]}-".encode()
         self.node = int(batch[20:], 16) << 16
         self.settled = settled
         self.chosen: list[tuple[str, str]] = []

@@ -16,11 +16,12 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.fanout.ledger import Ledger
-from gateway.fanout.planner import choose
+from gateway.fanout.recipients import choose
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.receipts import Record, pack_delta
-from gateway.store.registry import UNKNOWN_USER, Registration, Registry
+from gateway.store.registration import UNKNOWN_USER, Registration
+from gateway.store.registry import Registry
 from gateway.store.streams import (
     BroadcastStore,
     Cut,

@@ -17,55 +17,66 @@ from gateway.delivery.outlet import Outlet
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
 from gateway.fanout.ledger import Ledger
+from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
 from gateway.metrics import Metrics
 from gateway.store import keys
-from gateway.store.registry import NOBODY, UNKNOWN_USER, Registration, Registry, with_left_out
+from gateway.store.registration import UNKNOWN_USER
+from gateway.store.registry import Registry
 from gateway.store.streams import Lease, Piece, Progress, Streams, decode_entry, decode_piece
-from protocols.devices import Chosen, Device, platform_of, select
-from protocols.errors import InputError, NothingToSend, RhoPushError
+from protocols.devices import Device, platform_of
+from protocols.errors import InputError, NothingToSend
+from protocols.ping.model import Ping
 
 _log = structlog.get_logger("planner")
 
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
-DEFECT: Final = RhoPushError.label
-_DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 PIECE_FRESH_S: Final = 60.0
 """Devices in a piece are believed for as long as the registry's cache would; then they are looked up again."""
 
 
 class _Plan:
-    """One ping being planned: its messages by route, and its sends by lane."""
+    """A unit being planned, ping by ping: what the present one is told by route, and everybody's sends by lane."""
 
-    __slots__ = ("by_lane", "messages", "node", "now_ms", "ping", "unit")
+    __slots__ = ("_messages", "_node", "by_lane", "message", "now_ms", "ping", "route", "unit")
 
-    def __init__(self, unit: Unit, number: int, now_ms: int, by_lane: dict[Outlet, list[Send]]) -> None:
+    def __init__(self, unit: Unit, now_ms: int, by_lane: dict[Outlet, list[Send]]) -> None:
         self.unit = unit
-        self.ping = unit.pings[number]
-        self.node = unit.node + unit.first_place + number
         self.now_ms = now_ms
         self.by_lane = by_lane
-        self.messages: dict[Route, Message | InputError | None] = {}
+        self.ping = Ping()
+        self.route: Route | None = None
+        self.message: Message | InputError | None = None
+        self._messages: dict[Route, Message | InputError | None] = {}
+        self._node = 0
 
-    def message(self, route: Route) -> Message | InputError | None:
-        """The ping as this app is told it, encoded once."""
-        if route in self.messages:
-            return self.messages[route]
-        message: Message | InputError | None
-        try:
-            message = route.lane.provider.compose(self.ping, route.target, self.now_ms)
-        except InputError as error:
-            message = error
-        self.messages[route] = message
-        return message
+    def begin(self, number: int, skipped: dict[str, int]) -> None:
+        """Turn to one of the unit's pings; the places from here on are of it."""
+        self.unit.begin_ping(skipped)
+        self.ping = self.unit.pings[number]
+        self._node = self.unit.node + self.unit.first_place + number
+        self.route = None
+        if self._messages:
+            self._messages = {}
 
-    def request_id(self, client_id: str) -> bytes:
+    def turn_to(self, route: Route) -> None:
+        """Let `message` be what this app is told, encoded once; None: nothing."""
+        if self.route is not None:
+            self._messages[self.route] = self.message
+        if route in self._messages:
+            self.message = self._messages[route]
+        else:
+            try:
+                self.message = route.lane.provider.compose(self.ping, route.target, self.now_ms)
+            except InputError as error:
+                self.message = error
+        self.route = (
+            route  # last: after a defect in composing, the next device must not get another's message
+        )
+
+    def request_id(self, number: int) -> bytes:
         """A UUID that is the same at each try of this ping to this device (providers.md A2, apns-id)."""
-        try:
-            own = int(client_id[:12], 16)
-        except ValueError:
-            own = int.from_bytes(client_id.encode()[-6:])
-        return f"{self.unit.prefix}{(own ^ self.node) & 0xFFFFFFFFFFFF:012x}".encode()
+        return b"%b%012x" % (self.unit.prefix, number ^ self._node)
 
 
 class Planner:
@@ -158,55 +169,54 @@ class Planner:
         now_ms = time.time_ns() // 1_000_000
         place = 0
         for unit in units:
+            plan = _Plan(unit, now_ms, by_lane)
             for number, ping in enumerate(unit.pings):
                 first, place = place, place + len(ping.users)
-                chosen, skipped = choose(known[first:place])
-                unit.begin_ping(skipped)
-                if chosen:
-                    plan = _Plan(unit, number, now_ms, by_lane)
-                    for device, platform in chosen:
-                        self._plan_device(plan, device, platform, skipped)
+                chosen, skipped = recipients(known[first:place], self._lanes)
+                plan.begin(number, skipped)
+                for to in chosen:
+                    self._plan_device(plan, to, skipped)
                 if skipped:
                     self._count_skipped(skipped)
             self._begin(unit)
         _offer(by_lane, bulk=False)
         return []
 
-    def _plan_device(
-        self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None
-    ) -> None:
+    def _plan_device(self, plan: _Plan, to: Recipient, skipped: dict[str, int] | None) -> None:
         """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
         unit = plan.unit
         place = len(unit.states)
         try:
-            self._plan_send(plan, device, platform, skipped)
-        except _DEFECTS:
+            self._plan_send(plan, to, skipped)
+        except DEFECTS:
             # A ping or a setting that we cannot cope with must not stop those that were read with it.
-            _log.exception("cannot_plan", ping_id=plan.ping.id, client=device.client_id)
+            _log.exception("cannot_plan", ping_id=plan.ping.id, client=to.device.client_id)
             if place == len(unit.states):
-                unit.add_place(device.client_id, platform)
-            self._refuse(unit, place, platform, DEFECT)
+                unit.add_place(to.device.client_id, to.platform)
+            self._refuse(unit, place, to.platform, DEFECT)
 
-    def _plan_send(self, plan: _Plan, device: Device, platform: str, skipped: dict[str, int] | None) -> None:
-        unit = plan.unit
-        route = self._lanes.route(platform, device.app_id)
+    def _plan_send(self, plan: _Plan, to: Recipient, skipped: dict[str, int] | None) -> None:
+        unit, route, device = plan.unit, to.route, to.device
         if isinstance(route, str):
-            self._refuse(unit, unit.add_place(device.client_id, platform), platform, route)
+            self._refuse(unit, unit.add_place(device.client_id, to.platform), to.platform, route)
             return
-        message = plan.message(route)
+        if plan.route is not route:
+            plan.turn_to(route)
+        message = plan.message
         if message is None and skipped is not None:
             skipped[NOTHING_TO_SEND] = skipped.get(NOTHING_TO_SEND, 0) + 1
             return
-        place = unit.add_place(device.client_id, platform)
+        place = unit.add_place(device.client_id, to.platform)
         try:
             if message is None or isinstance(message, InputError):
                 raise message or NothingToSend("the ping holds nothing for this platform any more")
-            path = message.path(device.pin)
+            path = to.path or message.path(device.pin)
         except InputError as error:
-            self._refuse(unit, place, platform, error.label)
+            self._refuse(unit, place, to.platform, error.label)
             return
+        to.path = path
         lane = route.lane
-        request_id = plan.request_id(device.client_id) if lane.provider.names_requests else b""
+        request_id = plan.request_id(to.number) if lane.provider.names_requests else b""
         plan.by_lane[lane].append(Send(unit, place, device, route.app, message, path, request_id))
 
     # -- pieces and what was begun before --------------------------------------------------------------------
@@ -225,7 +235,6 @@ class Planner:
         except StoreDown:
             return [unit.lease for unit, _ in pieces]
         for (unit, piece), is_old in zip(pieces, stale, strict=True):
-            unit.begin_ping({})
             clients = _clients(piece)
             self._plan_known(
                 unit, clients, [found[client] for client in clients] if is_old else piece.devices
@@ -246,9 +255,9 @@ class Planner:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         ended = progress.ended()
+        plan = _Plan(unit, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
-            unit.begin_ping(progress.skipped[number] if progress.skipped else {})
-            plan = _Plan(unit, number, now_ms, by_lane)
+            plan.begin(number, progress.skipped[number] if progress.skipped else {})
             for client in ping_clients:
                 if len(unit.states) in ended:
                     unit.add_place(client, _provider(found[client]))
@@ -260,7 +269,8 @@ class Planner:
 
     def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, 0, time.time_ns() // 1_000_000, by_lane)
+        plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
+        plan.begin(0, {})
         for client, device in zip(clients, devices, strict=True):
             self._plan_client(plan, client, device)
         self._begin(unit)
@@ -271,7 +281,7 @@ class Planner:
         if device is None or not platform:
             self._refuse(plan.unit, plan.unit.add_place(client, platform or ""), "", GONE)
         else:
-            self._plan_device(plan, device, platform, None)
+            self._plan_device(plan, recipient(device, platform, self._lanes), None)
 
     # -- handing over ----------------------------------------------------------------------------------------
 
@@ -308,23 +318,3 @@ def _is_fresh(unit: Unit, piece: Piece) -> bool:
     """Whether the devices that a piece was cut with may still be believed."""
     cut_s = int(unit.lease.entry.partition("-")[0]) / 1000
     return bool(piece.devices) and time.time() - cut_s < PIECE_FRESH_S
-
-
-def choose(registrations: Sequence[Registration]) -> tuple[Sequence[Chosen], dict[str, int]]:
-    """The devices of a ping's users, and what was left out, by reason."""
-    if len(registrations) == 1:
-        only = registrations[0].alone
-        return only.chosen, dict(only.skipped) if only.skipped else {}
-    chosen: list[Chosen] = []
-    skipped: dict[str, int] = {}
-    seen: set[str] = set()
-    for registration in registrations:
-        if registration is NOBODY:
-            found = registration.alone.skipped
-        else:
-            selection = select(registration.devices, seen)
-            chosen += selection.chosen
-            found = with_left_out(selection.skipped, registration)
-        for reason, number in found.items():
-            skipped[reason] = skipped.get(reason, 0) + number
-    return chosen, skipped

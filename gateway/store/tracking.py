@@ -65,10 +65,10 @@ class Invalidations:
             _log.warning("no_client_tracking", error=reply.message)
         else:
             self._registry.forget(None)
-            self._registry.trusted = True
+            self._registry.cache.trusted = True
 
     def _down(self) -> None:
-        self._registry.trusted = False
+        self._registry.cache.trusted = False
         self._registry.forget(None)
 
     def _pushed(self, message: Any) -> None:

@@ -19,7 +19,7 @@ import functools
 import re
 from typing import Any, Final, NamedTuple
 
-import orjson
+import msgspec
 
 from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
 from protocols.http2.client import never_indexed
@@ -36,7 +36,14 @@ PIN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a
 # A bundle id, with the ending of a push type.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.\-_]{1,255}")
 _SHOWN: Final = frozenset({"alert", "badge", "sound"})
-_ALERT_PRIORITY: Final = {None: b"10", "high": b"10", "normal": b"5"}
+_AT_ONCE: Final = (b"apns-priority", b"10")
+_SPARING: Final = (b"apns-priority", b"5")
+_ALERT_PRIORITY: Final = {None: _AT_ONCE, "high": _AT_ONCE, "normal": _SPARING}
+_ALERT: Final = (b"apns-push-type", b"alert")
+_BACKGROUND: Final = (b"apns-push-type", b"background")
+_VOIP: Final = (b"apns-push-type", b"voip")
+_NOT_STORED: Final = (b"apns-expiration", b"0")
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Target(NamedTuple):
@@ -94,6 +101,24 @@ class Message:
         return self._body
 
 
+class _Aps(msgspec.Struct, omit_defaults=True, rename={"content_available": "content-available"}):
+    """What Apple reads of a payload, and RhoConnect's apps find there."""
+
+    alert: Any = None
+    badge: int | None = None
+    sound: str | None = None
+    vibrate: str | None = None
+    content_available: int = 0
+
+
+class _Payload(msgspec.Struct, omit_defaults=True):
+    """A payload without a sender's own additions. As a value of a fixed shape it is built and encoded in C."""
+
+    aps: _Aps
+    do_sync: tuple[str, ...] = ()
+    vibrate: str | None = None
+
+
 def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     """Make a ping's notification for an app.
 
@@ -109,30 +134,39 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         PayloadTooLarge: over 4,096 bytes (VoIP 5,120).
         InvalidField: the app's topic cannot be one.
     """
-    payload = _payload(ping)
-    if not payload:
+    payload, shown = _payload(ping)
+    if not (shown or ping.sources or payload.vibrate or ping.apns):
         return None
     topic, voip = _topic(target.topic)
-    aps: dict[str, Any] = payload.setdefault("aps", {})
-    background = not voip and _SHOWN.isdisjoint(aps)
-    if background:
-        aps["content-available"] = 1
-    body = _encoded(payload, VOIP_PAYLOAD_BYTES if voip else PAYLOAD_BYTES)
+    background = not (voip or shown)
+    if ping.apns:
+        body, background = _with_additions(payload, ping.apns, voip)
+    else:
+        if background:
+            payload.aps.content_available = 1
+        body = _encode(payload)
+    limit = VOIP_PAYLOAD_BYTES if voip else PAYLOAD_BYTES
+    if len(body) > limit:
+        raise PayloadTooLarge(f"the APNs payload has {len(body)} bytes; at most {limit} are allowed")
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
     headers = [
         topic,
-        (b"apns-push-type", b"voip" if voip else b"background" if background else b"alert"),
-        (b"apns-priority", b"5" if background else _ALERT_PRIORITY[ping.priority]),
+        _VOIP if voip else _BACKGROUND if background else _ALERT,
+        _SPARING if background else _ALERT_PRIORITY[ping.priority],
         # 0 means one try and no storage (SEND), which is what no time to live asks for.
-        (b"apns-expiration", b"0" if ping.ttl_s == 0 else b"%d" % (ends_ms // 1000)),
+        _NOT_STORED if ping.ttl_s == 0 else (b"apns-expiration", b"%d" % (ends_ms // 1000)),
     ]
-    collapse_id = ping.collapse_id or ping.id
-    if collapse_id:
-        header = (b"apns-collapse-id", collapse_id.encode())
-        # The id of a ping to one user comes once, and HPACK's table is for what comes again: 0.35 µs a push.
-        once = collapse_id is ping.id and len(ping.users) == 1
-        headers.append(never_indexed(*header) if once else header)
+    if ping.collapse_id or ping.id:
+        headers.append(_collapse_id(ping))
     return Message(headers, body, background, ends_ms)
+
+
+def _collapse_id(ping: Ping) -> Header:
+    if ping.collapse_id:
+        return b"apns-collapse-id", ping.collapse_id.encode()
+    # The id of a ping to one user comes once, and HPACK's table is for what comes again: 0.35 µs a push.
+    own = ping.id.encode()
+    return never_indexed(b"apns-collapse-id", own) if len(ping.users) == 1 else (b"apns-collapse-id", own)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -147,32 +181,29 @@ def _topic(topic: str) -> tuple[Header, bool]:
     return (b"apns-topic", topic.encode()), topic.endswith(VOIP_SUFFIX)
 
 
-def _payload(ping: Ping) -> dict[str, Any]:
-    """Build the payload; {} where a ping holds nothing for an Apple device."""
-    aps: dict[str, Any] = {}
-    alert = _alert(ping)
-    if alert is not None:
-        aps["alert"] = alert
-    if ping.badge is not None:
-        aps["badge"] = ping.badge
-    if ping.sound is not None:
-        aps["sound"] = ping.sound
-    payload: dict[str, Any] = {"aps": aps} if aps else {}
+def _payload(ping: Ping) -> tuple[_Payload, bool]:
+    """Build the payload, and tell whether a person sees or hears something of it."""
+    message, badge, sound = ping.message, ping.badge, ping.sound
+    plain = type(message) is str and message and not ping.title  # the common case
+    alert = message if plain else _alert(ping)
+    shown = alert is not None or badge is not None or sound is not None
     vibrate = None if ping.vibrate is None else str(ping.vibrate)
-    if aps and vibrate is not None:
-        aps["vibrate"] = vibrate
-    if ping.sources:
-        payload.setdefault("aps", aps)["content-available"] = 1
-        payload["do_sync"] = list(ping.sources)
-    if vibrate is not None:
-        payload["vibrate"] = vibrate
-    return merged(payload, ping.apns) if ping.apns else payload
+    aps = _Aps(alert, badge, sound, vibrate if shown else None, 1 if ping.sources else 0)
+    return _Payload(aps, ping.sources, vibrate), shown
+
+
+def _with_additions(payload: _Payload, additions: dict[str, Any], voip: bool) -> tuple[bytes, bool]:
+    """Merge what the sender wants besides; it decides, too, whether anything is shown."""
+    whole = merged(msgspec.to_builtins(payload), additions)
+    aps = whole["aps"]
+    background = not voip and _SHOWN.isdisjoint(aps)
+    if background:
+        aps["content-available"] = 1
+    return _encode(whole), background
 
 
 def _alert(ping: Ping) -> str | dict[str, Any] | None:
     """Give `aps.alert`: text, or Apple's object where there is a title or the caller sent such an object."""
-    if type(ping.message) is str and ping.message and not ping.title:  # the common case
-        return ping.message
     if is_alert_object(ping.message):
         return {"title": ping.title, **ping.message} if ping.title else ping.message
     alert = alert_of(ping)
@@ -181,10 +212,3 @@ def _alert(ping: Ping) -> str | dict[str, Any] | None:
     if alert.title is None:
         return alert.body
     return {"title": alert.title} if alert.body is None else {"title": alert.title, "body": alert.body}
-
-
-def _encoded(payload: dict[str, Any], limit: int) -> bytes:
-    body = orjson.dumps(payload)
-    if len(body) > limit:
-        raise PayloadTooLarge(f"the APNs payload has {len(body)} bytes; at most {limit} are allowed")
-    return body

@@ -10,7 +10,7 @@ from gateway.errors import StoreDown
 from gateway.fanout import intake as intake_module
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.registry import Registration
+from gateway.store.registration import Registration
 from gateway.store.streams import Lease
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.spine import spine, until

@@ -6,7 +6,8 @@ from redis.asyncio import Redis
 from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.link import Link
-from gateway.store.registry import NOBODY, Registry, token_digest
+from gateway.store.registration import token_digest
+from gateway.store.registry import Registry
 from protocols.devices import Device
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 
@@ -53,7 +54,7 @@ async def test_users_come_in_their_order_known_or_not(registry: Registry, redis_
     phones = {name: apple(name.encode().hex()) for name in ("bob", "eve")}
     await lay_users(redis_client, {name: [phone] for name, phone in phones.items()} | {"none": []})
     found = await registry.devices_of(["nobody", "eve", "none", "bob", "eve"])
-    assert [one is NOBODY for one in found] == [True, False, True, False, False]
+    assert [one.unknown for one in found] == [True, False, True, False, False]
     assert [one.devices[0].client_id for one in found if one.devices] == [
         phones[name].client_id for name in ("eve", "bob", "eve")
     ]
@@ -133,7 +134,7 @@ async def test_a_key_of_another_type_is_that_users_trouble_alone(
     await lay_user(redis_client, "bob", [apple("ab")])
     await redis_client.set("user:eve:clients", "x")
     eve, bob = await registry.devices_of(["eve", "bob"])
-    assert (eve is NOBODY, len(bob.devices)) == (True, 1)
+    assert (eve.unknown, len(bob.devices)) == (True, 1)
 
 
 @pytest.mark.parametrize("many", [False, True])

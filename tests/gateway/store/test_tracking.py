@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.cache import Cache
 from gateway.store.link import Link
 from gateway.store.registry import Registry
 from gateway.store.tracking import PREFIXES, Invalidations
@@ -48,10 +49,10 @@ async def watched(redis_server: RedisServer, redis_client: Redis, link: Link) ->
     async with Proxy(redis_server.socket) as proxy:
         invalidations = Invalidations(Address.parse(proxy.address), registry)
         await invalidations.open()
-        await until(lambda: registry.trusted)
+        await until(lambda: registry.cache.trusted)
         yield Watched(registry, proxy, redis_client)
         await invalidations.close()
-    await until(lambda: not registry.trusted)
+    await until(lambda: not registry.cache.trusted)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def phone(redis_client: Redis) -> Client:
 
 async def test_what_was_read_is_not_asked_again(watched: Watched, phone: Client) -> None:
     await watched.becomes(["aa"])
-    await until(lambda: watched.registry._cached("bob", 0.0))  # the laying down has been heard of
+    await until(lambda: watched.registry.cache.find(["bob"])[0])  # the laying down has been heard of
     asked = await watched.asked()
     assert [await watched.pins() for _ in range(3)] == [["aa"]] * 3
     assert await watched.asked() == asked
@@ -119,13 +120,13 @@ async def test_without_the_connection_nothing_is_believed(
 ) -> None:
     await watched.becomes(["aa"])
     watched.proxy.vanish()
-    await until(lambda: not watched.registry.trusted)
+    await until(lambda: not watched.registry.cache.trusted)
     await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
     assert await watched.pins() == ["bb"]
     await redis_client.set(f"client:{phone.client_id}:device_pin", "cc")
     assert await watched.pins() == ["cc"]
     await watched.proxy.restore()
-    await until(lambda: watched.registry.trusted)
+    await until(lambda: watched.registry.cache.trusted)
     await watched.becomes(["cc"])
 
 
@@ -145,8 +146,8 @@ async def test_ids_out_of_reach_are_never_kept(watched: Watched, redis_client: R
 
 
 async def test_an_entry_ends_by_its_age(link: Link, redis_client: Redis, phone: Client) -> None:
-    registry = Registry(link, life_s=-1.0)
-    registry.trusted = True
+    registry = Registry(link, Cache(life_s=-1.0))
+    registry.cache.trusted = True
     assert [device.pin for device in (await registry.devices_of(["bob"]))[0].devices] == ["aa"]
     await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
     assert [device.pin for device in (await registry.devices_of(["bob"]))[0].devices] == ["bb"]
@@ -157,20 +158,20 @@ async def test_what_changed_while_it_was_read_is_not_kept(
     link: Link, redis_client: Redis, phone: Client, what: str
 ) -> None:
     registry = Registry(link)
-    registry.trusted = True
+    registry.cache.trusted = True
     changed = {"user": b"user:bob:clients", "client": f"client:{phone.client_id}:device_pin".encode()}
     reading = asyncio.create_task(registry.devices_of(["bob"]))
     await asyncio.sleep(0)  # the question is on its way
     registry.forget(None if what == "all" else [changed[what]])
     await reading
-    assert registry._cached("bob", 0.0) is None
+    assert registry.cache.find(["bob"]) == [None]
     await registry.devices_of(["bob"])
-    assert registry._cached("bob", 0.0) is not None
+    assert registry.cache.find(["bob"]) != [None]
 
 
 async def test_the_cache_is_bounded(link: Link, redis_client: Redis) -> None:
-    registry = Registry(link, cached_users=10)
-    registry.trusted = True
+    registry = Registry(link, Cache(users_max=10))
+    registry.cache.trusted = True
     for n in range(50):
         await registry.devices_of([f"user{n}"])
-        assert len(registry._fresh) + len(registry._old) <= 10
+        assert len(registry.cache) <= 10

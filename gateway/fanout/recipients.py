@@ -1,0 +1,101 @@
+"""Which devices a ping goes to, and how each is reached.
+
+What does not depend on the ping is worked out once for a device and kept with the user's registration, since
+most users are pinged again before that grows old.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from gateway.delivery.lanes import Lanes, Route
+from gateway.store.registration import Registration
+from protocols.devices import Chosen, Device, select
+from protocols.errors import RhoPushError
+
+_log = structlog.get_logger("recipients")
+
+DEFECT: Final = RhoPushError.label
+"""Reason of a send that a fault of ours stopped."""
+DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+"""A ping, a device or a setting that we cannot cope with must not stop those that were read with it."""
+
+
+class Recipient:
+    """One device as a ping's sends need it.
+
+    Attributes:
+        device: to whom.
+        platform: who delivers ("apns", "fcm", "rps").
+        route: how, or the reason why that is impossible.
+        number: 48 bits of its client id, for the ids of its requests (see `planner`).
+        path: of its requests, b"" before the first: the same for every ping, since it depends on token and app.
+    """
+
+    __slots__ = ("device", "number", "path", "platform", "route")
+
+    def __init__(self, device: Device, platform: str, route: Route | str) -> None:
+        self.device = device
+        self.platform = platform
+        self.route = route
+        self.number = _number(device.client_id)
+        self.path = b""
+
+
+class _Memo(NamedTuple):
+    """The recipients of a ping for one user alone, as the lanes stood."""
+
+    lanes: object
+    recipients: Sequence[Recipient]
+    skipped: dict[str, int]
+
+
+def recipients(
+    registrations: Sequence[Registration], lanes: Lanes
+) -> tuple[Sequence[Recipient], dict[str, int]]:
+    """The devices of a ping's users, and what was left out, by reason (the caller's own to add to)."""
+    if len(registrations) != 1:
+        return _choose(registrations, lanes)
+    memo: _Memo | None = registrations[0].memo
+    if memo is None or memo.lanes is not lanes.edition:
+        memo = registrations[0].memo = _Memo(lanes.edition, *_choose(registrations, lanes))
+    return memo.recipients, memo.skipped.copy() if memo.skipped else {}
+
+
+def recipient(device: Device, platform: str, lanes: Lanes) -> Recipient:
+    """A device that is to be sent to."""
+    try:
+        route = lanes.route(platform, device.app_id)
+    except DEFECTS:
+        _log.exception("no_route", provider=platform, app=device.app_id)
+        route = DEFECT
+    return Recipient(device, platform, route)
+
+
+def choose(registrations: Sequence[Registration]) -> tuple[list[Chosen], dict[str, int]]:
+    """The devices of a ping's users by PingJob's rules (contract §3), and what was left out, by reason."""
+    chosen: list[Chosen] = []
+    skipped: dict[str, int] = {}
+    seen: set[str] = set()
+    for registration in registrations:
+        selection = select(registration.devices, seen)
+        chosen += selection.chosen
+        for reason, number in selection.skipped.items():
+            skipped[reason] = skipped.get(reason, 0) + number
+        registration.add_left_out(skipped)
+    return chosen, skipped
+
+
+def _choose(
+    registrations: Sequence[Registration], lanes: Lanes
+) -> tuple[Sequence[Recipient], dict[str, int]]:
+    chosen, skipped = choose(registrations)
+    return [recipient(device, platform, lanes) for device, platform in chosen], skipped
+
+
+def _number(client_id: str) -> int:
+    try:
+        return int(client_id[:12], 16)
+    except ValueError:
+        return int.from_bytes(client_id.encode()[-6:])

@@ -1,0 +1,120 @@
+"""What a worker remembers of users' devices, and when it stops believing it.
+
+An entry holds from the instant at which its question was sent: `life_s` long, and not beyond a change of one of
+its keys. Changes are kept by name and instant, instead of looking for the entries that they touch: so nothing has
+to know whose a client is, and an answer that was on its way while its user changed is as stale as it should be.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from gateway.store.registration import Registration
+
+LIFE_S: Final = 60.0
+"""Whatever happens, nothing is believed for longer."""
+USERS_MAX: Final = 100_000
+"""Users remembered: under 1 KB each with one device a user, and none for longer than two lives."""
+CHANGES_MAX: Final = 100_000
+"""Names that changed within a life; after more, everything is read anew, which costs less than keeping them."""
+_NEVER: Final = float("-inf")
+
+
+class Cache:
+    """Registrations by user, in two generations: what is used moves to the younger, the older is dropped whole.
+
+    Args:
+        life_s: how long an entry is believed at most.
+        users_max: how many are kept; 0: none.
+        clock: monotonic seconds, those of `Registration.read_s`.
+    """
+
+    def __init__(
+        self,
+        *,
+        life_s: float = LIFE_S,
+        users_max: int = USERS_MAX,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._life_s = life_s
+        self._users_max = users_max
+        self._clock = clock
+        self._young: dict[str, Registration] = {}
+        self._old: dict[str, Registration] = {}
+        self._turn_s = clock() + life_s
+        self._changed: dict[str, float] = {}
+        self._changed_before: dict[str, float] = {}
+        self._changes_turn_s = self._turn_s
+        self._heard_s = _NEVER  # the newest change
+        self._void_s = _NEVER  # all that was read until then is void
+        self.trusted = False
+        """Whether changes are being heard of; without that nothing is kept."""
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def find(self, users: Iterable[str]) -> list[Registration | None]:
+        """What may be believed of these users; None: to be read."""
+        oldest = self._clock() - self._life_s
+        sure = max(oldest, self._heard_s)
+        young = self._young.get
+        found: list[Registration | None] = []
+        for user in users:
+            known = young(user)
+            if known is None or known.read_s <= sure:
+                known = self._look_closer(user, oldest)
+            found.append(known)
+        return found
+
+    def keep(self, user: str, registration: Registration) -> None:
+        """Remember what was read; the question was sent at its `read_s`."""
+        now = self._clock()
+        if len(self._young) >= self._users_max // 2 or now >= self._turn_s:
+            self._old, self._young = self._young, {}
+            self._turn_s = now + self._life_s
+        self._old.pop(user, None)
+        if self.trusted and self._users_max:
+            self._young[user] = registration
+
+    def change(self, names: Iterable[str]) -> None:
+        """These users or clients are not what they were."""
+        now = self._heard_s = self._clock()
+        if now >= self._changes_turn_s:
+            self._changed_before, self._changed = self._changed, {}
+            self._changes_turn_s = now + self._life_s
+        for name in names:
+            self._changed[name] = now
+        if len(self._changed) > CHANGES_MAX:
+            self.clear()
+
+    def clear(self) -> None:
+        """Believe nothing any more, nor what is being read."""
+        self._void_s = self._heard_s = self._clock()
+        for names in (self._young, self._old, self._changed, self._changed_before):
+            names.clear()
+
+    def _look_closer(self, user: str, oldest: float) -> Registration | None:
+        known = self._young.get(user)
+        if known is None:
+            known = self._old.pop(user, None)
+            if known is None:
+                return None
+            self._young[user] = known
+        if known.read_s > oldest and not self._has_changed(user, known):
+            return known
+        del self._young[user]
+        return None
+
+    def _has_changed(self, user: str, known: Registration) -> bool:
+        read_s = known.read_s
+        if read_s > self._heard_s:
+            return False
+        if read_s <= self._void_s:
+            return True
+        names = [user, *known.clients()]
+        for changes in (self._changed, self._changed_before):
+            if changes.keys().isdisjoint(names):
+                continue
+            if any(changes.get(name, _NEVER) >= read_s for name in names):
+                return True
+        return False

@@ -1,0 +1,144 @@
+"""What Redis holds of a user's devices, as one value."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from protocols.devices import Device
+
+FIELDS: Final = (
+    "rho__id",
+    "device_type",
+    "device_push_type",
+    "device_pin",
+    "phone_id",
+    "device_app_id",
+    "last_sync",
+)
+WIDTH: Final = len(FIELDS) + 1
+"""Values of one client: its fields and the mark of a dead token."""
+ODD_BYTES: Final = "replace"
+"""What RhoConnect holds should be UTF-8. Bytes that are not are shown as such, and never as half a surrogate pair,
+which no later step could write: one such device would stop the pings of all others."""
+
+# Reasons under `skipped`.
+DANGLING: Final = "dangling_client"
+DEAD: Final = "dead_token"
+UNKNOWN_USER: Final = "unknown_user"  # a login that nobody has, or one without clients
+
+_WORDS_MAX: Final = 1_000
+_words: dict[bytes, str] = {}
+
+
+class Registration:
+    """A user's devices that may be pushed to, and what was left out.
+
+    Attributes:
+        devices: in no order.
+        dangling: client ids in the user's set whose client is gone.
+        dead: devices whose token a provider has called dead.
+        left_out: client ids of both.
+        unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
+        read_s: monotonic instant at which the question was sent; 0: not to be kept.
+        memo: what the fan-out has worked out and wants to find again with this value.
+    """
+
+    __slots__ = ("dangling", "dead", "devices", "left_out", "memo", "read_s", "unknown")
+
+    def __init__(
+        self,
+        devices: tuple[Device, ...],
+        dangling: int = 0,
+        dead: int = 0,
+        left_out: tuple[str, ...] = (),
+        *,
+        unknown: bool = False,
+    ) -> None:
+        self.devices = devices
+        self.dangling = dangling
+        self.dead = dead
+        self.left_out = left_out
+        self.unknown = unknown
+        self.read_s = 0.0
+        self.memo: Any = None
+
+    def clients(self) -> Iterator[str]:
+        """Every client id that this was made of."""
+        yield from self.left_out
+        for device in self.devices:
+            yield device.client_id
+
+    def add_left_out(self, skipped: dict[str, int]) -> None:
+        """Count what could not even be considered, by reason."""
+        if self.unknown:
+            skipped[UNKNOWN_USER] = skipped.get(UNKNOWN_USER, 0) + 1
+        if self.dangling:
+            skipped[DANGLING] = skipped.get(DANGLING, 0) + self.dangling
+        if self.dead:
+            skipped[DEAD] = skipped.get(DEAD, 0) + self.dead
+
+
+def nobody() -> Registration:
+    """An unknown user."""
+    return Registration((), unknown=True)
+
+
+def token_digest(pin: str) -> str:
+    """What a dead mark remembers of a token; a new token has another digest, so the mark ends by itself."""
+    return hashlib.blake2b(pin.encode(), digest_size=8).hexdigest()
+
+
+def registration(values: Sequence[bytes | None]) -> Registration:
+    """What one look-up found: of each client its id, then its `WIDTH` values."""
+    devices = []
+    left_out = []
+    dead = 0
+    for place in range(0, len(values), WIDTH + 1):
+        client_id = _text(values[place])
+        found = device(client_id, values, place + 1)
+        if isinstance(found, Device):
+            devices.append(found)
+        else:
+            left_out.append(client_id)
+            dead += found == "dead"
+    return Registration(tuple(devices), len(left_out) - dead, dead, tuple(left_out))
+
+
+def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:
+    """The client whose values begin at `place`, or why there is none: "gone" or "dead"."""
+    exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[place : place + WIDTH]
+    if exists is None:
+        return "gone"
+    token = str(pin, "utf-8", ODD_BYTES) if pin else ""
+    if mark is not None and mark.partition(b":")[0] == token_digest(token).encode():
+        return "dead"
+    # In place, since this runs for every device of a broadcast. A few words are those of all devices.
+    return Device(
+        client_id,
+        (_words.get(device_type) or _word(device_type)) if device_type else "",
+        (_words.get(push_type) or _word(push_type)) if push_type else "",
+        token,
+        str(phone_id, "utf-8", ODD_BYTES) if phone_id else "",
+        (_words.get(app_id) or _word(app_id)) if app_id else "",
+        _synced_ms(last_sync) if last_sync else 0,
+    )
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode("utf-8", ODD_BYTES) if value else ""
+
+
+def _word(value: bytes) -> str:
+    """A text that many devices share, kept once: it saves a fifth of what a user takes in memory."""
+    if len(_words) >= _WORDS_MAX:
+        _words.clear()
+    return _words.setdefault(value, str(value, "utf-8", ODD_BYTES))
+
+
+def _synced_ms(value: bytes) -> int:
+    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is no date."""
+    try:
+        return int(datetime.fromisoformat(value.decode("ascii")).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0

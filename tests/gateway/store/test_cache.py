@@ -1,0 +1,130 @@
+"""What a worker believes of users' devices, and until when."""
+
+import pytest
+
+from gateway.store.cache import CHANGES_MAX, Cache
+from gateway.store.registration import Registration
+from protocols.devices import Device
+
+LIFE_S = 60.0
+
+
+class Clock:
+    """Monotonic seconds, set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def cache(clock: Clock) -> Cache:
+    cache = Cache(life_s=LIFE_S, users_max=8, clock=clock)
+    cache.trusted = True
+    return cache
+
+
+def read(clock: Clock, client: str = "ab", *, gone: str = "") -> Registration:
+    found = Registration((Device(client, "Apple"),), left_out=(gone,) if gone else ())
+    found.read_s = clock.now_s
+    return found
+
+
+def knows(cache: Cache, user: str = "bob") -> bool:
+    return cache.find([user]) != [None]
+
+
+def test_an_entry_lives_as_long_as_is_said(cache: Cache, clock: Clock) -> None:
+    cache.keep("bob", read(clock))
+    for after_s, believed in ((0, True), (LIFE_S - 0.1, True), (LIFE_S, False), (0, False)):
+        clock.now_s = 1000.0 + after_s
+        assert knows(cache) == believed, after_s
+
+
+@pytest.mark.parametrize("name", ["bob", "ab", "cd"])
+def test_a_change_of_user_or_client_ends_it(cache: Cache, clock: Clock, name: str) -> None:
+    cache.keep("bob", read(clock, gone="cd"))
+    cache.keep("eve", read(clock, "ef"))
+    clock.now_s += 1
+    cache.change([name])
+    assert (knows(cache), knows(cache, "eve")) == (False, True)
+
+
+@pytest.mark.parametrize(("heard_after_s", "believed"), [(-1.0, True), (0.0, False), (1.0, False)])
+def test_what_changed_after_the_question_was_sent_is_not_believed(
+    cache: Cache, clock: Clock, heard_after_s: float, believed: bool
+) -> None:
+    """The answer may be older than the change, or newer: asking once more is never wrong."""
+    found = read(clock)
+    clock.now_s += heard_after_s
+    cache.change(["bob"])
+    clock.now_s = 1002.0
+    cache.keep("bob", found)
+    assert knows(cache) == believed
+
+
+def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(cache: Cache, clock: Clock) -> None:
+    cache.change(["early"])
+    clock.now_s += LIFE_S
+    late = read(clock)
+    cache.change(["bob"])
+    for _ in range(3):
+        clock.now_s += LIFE_S / 4
+        cache.change(["other"])
+    cache.keep("bob", late)
+    assert not knows(cache)
+
+
+@pytest.mark.parametrize("how", ["clear", "flood"])
+def test_after_a_flush_nothing_is_believed_that_was_asked_before(
+    cache: Cache, clock: Clock, how: str
+) -> None:
+    cache.keep("bob", read(clock))
+    on_its_way = read(clock, "cd")
+    if how == "clear":
+        cache.clear()
+    else:
+        cache.change(str(number) for number in range(CHANGES_MAX + 1))
+    cache.keep("eve", on_its_way)
+    assert (knows(cache), knows(cache, "eve")) == (False, False)
+    clock.now_s += 1
+    cache.keep("eve", read(clock, "cd"))
+    assert knows(cache, "eve")
+
+
+def test_nothing_is_kept_while_changes_are_not_heard(cache: Cache, clock: Clock) -> None:
+    cache.trusted = False
+    cache.keep("bob", read(clock))
+    assert not knows(cache)
+
+
+def test_what_is_used_outlives_what_is_not(cache: Cache, clock: Clock) -> None:
+    for number in range(4):
+        cache.keep(f"u{number}", read(clock))
+    for number in range(4, 12):
+        assert knows(cache, "u1")
+        cache.keep(f"u{number}", read(clock))
+        assert len(cache) <= 8
+    assert (knows(cache, "u1"), knows(cache, "u0")) == (True, False)
+
+
+def test_what_nobody_asks_for_goes_after_two_lives(cache: Cache, clock: Clock) -> None:
+    cache.keep("bob", read(clock))
+    for _ in range(2):
+        clock.now_s += LIFE_S
+        cache.keep("eve", read(clock))
+    assert len(cache) == 1
+
+
+def test_a_cache_of_no_users_keeps_none(clock: Clock) -> None:
+    cache = Cache(users_max=0, clock=clock)
+    cache.trusted = True
+    cache.keep("bob", read(clock))
+    assert (len(cache), knows(cache)) == (0, False)
