@@ -1,6 +1,7 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone, and `wait=true`."""
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 import msgspec
@@ -47,7 +48,18 @@ class PingRoutes:
                 settled.set_result(outcome)
 
         ping_id = desk.services.queue.submit(ping, len(body), done, key=once)
-        outcome = await settled
+        waiters = desk.services.waiters
+        with waiters.expecting(ping_id) if submission.wait else contextlib.nullcontext():
+            return await self._answer(request, submission, ping_id, settled)
+
+    async def _answer(
+        self,
+        request: web.Request,
+        submission: Submission,
+        ping_id: str,
+        settled: asyncio.Future[Accepted | RhoPushError],
+    ) -> web.Response:
+        desk, outcome = self._desk, await settled
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))
@@ -80,7 +92,7 @@ class PingRoutes:
     async def _tell(self, request: web.Request, submission: Submission, outcome: Accepted) -> Answer:
         represent = prefers_representation(request)
         if submission.wait:
-            return await self._wait(submission, outcome.ping_id, represent)
+            return await self._wait(submission, outcome, represent)
         empty = answers.accepted(outcome.ping_id, submission.unknown)
         if not represent:
             return empty
@@ -88,11 +100,12 @@ class PingRoutes:
         about = (report or {"ping_id": outcome.ping_id, "state": "queued"}) | {"repeated": outcome.repeated}
         return answers.of_json(about, headers=_extras(empty.headers) + _APPLIED)
 
-    async def _wait(self, submission: Submission, ping_id: str, represent: bool) -> Answer:
-        services = self._desk.services
+    async def _wait(self, submission: Submission, outcome: Accepted, represent: bool) -> Answer:
+        services, ping_id = self._desk.services, outcome.ping_id
         empty = answers.accepted(ping_id, submission.unknown)
         headers = _extras(empty.headers)
-        report = await services.waiters.outcome(ping_id, services.settings.ping.wait_max_s)
+        most_s, first = services.settings.ping.wait_max_s, not outcome.repeated
+        report = await services.waiters.outcome(ping_id, most_s, expected=first)
         if report is None:
             return await self._still_open(ping_id, headers)
         errors = joined_errors(report)

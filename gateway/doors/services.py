@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,7 +43,12 @@ class PingWaiters(Protocol):
     def channel(self) -> str:
         """What goes into `Ping.reply_to`."""
 
-    async def outcome(self, ping_id: str, timeout_s: float) -> dict[str, Any] | None:
+    def expecting(self, ping_id: str) -> AbstractContextManager[None]:
+        """Around append and wait: the end of this ping is listened for from the start."""
+
+    async def outcome(
+        self, ping_id: str, timeout_s: float, *, expected: bool = False
+    ) -> dict[str, Any] | None:
         """The ping's report once it is finished; None: not within `timeout_s`."""
 
 

@@ -8,6 +8,7 @@ looks for itself.
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Iterator
 from typing import Any, Final
 
 from gateway.errors import StoreDown
@@ -50,18 +51,35 @@ class Waiters:
                 await self._prover
         await self._link.close()
 
-    async def outcome(self, ping_id: str, timeout_s: float) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`."""
+    @contextlib.contextmanager
+    def expecting(self, ping_id: str) -> Iterator[None]:
+        """Around the append of a ping and the wait for its end, which then begins by listening."""
+        self._doors[ping_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._doors.pop(ping_id, None)
+
+    async def outcome(
+        self, ping_id: str, timeout_s: float, *, expected: bool = False
+    ) -> dict[str, Any] | None:
+        """The ping's report once it is finished; None: not within `timeout_s`.
+
+        Args:
+            expected: the caller has been `expecting` it since before its append. There is nothing to look at then
+                until it is heard of, and two round trips to Redis stay out of its way.
+        """
         event = self._doors.setdefault(ping_id, asyncio.Event())
         try:
             async with asyncio.timeout(timeout_s):
+                if expected:
+                    await _heard(event)
                 while True:
                     event.clear()  # before the look: what comes during it must not be missed
                     report = await self._look(ping_id)
                     if report is not None:
                         return report
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(event.wait(), LOOK_S)
+                    await _heard(event)
         except TimeoutError:
             return None
         finally:
@@ -87,3 +105,9 @@ class Waiters:
         while True:
             await asyncio.sleep(_PROVE_S)
             self._link.post("PING")
+
+
+async def _heard(event: asyncio.Event) -> None:
+    """Wait for a message, or until it is time to look."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), LOOK_S)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +78,12 @@ class Reports:
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         return self.known.get(ping_id)
 
-    async def outcome(self, ping_id: str, timeout_s: float) -> dict[str, Any] | None:
+    def expecting(self, ping_id: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def outcome(
+        self, ping_id: str, timeout_s: float, *, expected: bool = False
+    ) -> dict[str, Any] | None:
         self.waited_s.append(timeout_s)
         return None if self.finished is None else self.finished | {"ping_id": ping_id}
 

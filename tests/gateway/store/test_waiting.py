@@ -65,6 +65,30 @@ async def test_a_message_that_was_missed_is_made_good_by_looking(
     assert (await door) is not None
 
 
+async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
+    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    await subscribed(redis_client, waiters.channel)
+    await redis_client.config_resetstat()
+    with waiters.expecting(PING):
+        await finish(redis_client)
+        await redis_client.publish(waiters.channel, PING)  # perhaps before its door even waits
+        assert await waiters.outcome(PING, 10, expected=True) is not None
+    assert waiters._doors == {}
+    stats = await redis_client.info("commandstats")
+    assert stats["cmdstat_hgetall"]["calls"] == 1
+
+
+async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(
+    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 0.01)
+    with waiters.expecting(PING):
+        await finish(redis_client)
+        assert await waiters.outcome(PING, 10, expected=True) is not None
+
+
 @pytest.mark.parametrize("known", [False, True])
 async def test_an_open_ping_ends_the_wait_with_nothing(
     waiters: Waiters, redis_client: Redis, known: bool
