@@ -43,6 +43,7 @@ from gateway.store.rps import RpsStore
 from gateway.store.streams import BroadcastStore, Streams
 from gateway.store.tracking import Invalidations
 from gateway.store.waiting import Waiters
+from gateway.turns import Turns
 
 _log = structlog.get_logger("worker")
 
@@ -189,7 +190,8 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
         await streams.prepare()
-        registry = Registry(look_ups)
+        turns = Turns()
+        registry = Registry(look_ups, turns=turns)
         invalidations = Invalidations(main, registry)
         await invalidations.open()
         opened.push_async_callback(invalidations.close)
@@ -204,8 +206,9 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
         rps = await opened.enter_async_context(rps_store(settings))
         lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link))
         ledger = Ledger(streams)
-        planner = Planner(registry, lanes, streams, ledger, metrics)
-        cutter = Cutter(BroadcastStore(stream_link, settings.receipts.ttl_s), registry, ledger, metrics)
+        planner = Planner(registry, lanes, streams, ledger, metrics, turns)
+        broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
+        cutter = Cutter(broadcasts, registry, ledger, metrics, turns)
         cutting = Cutting(cutter, ledger)
         intake = Intake(streams, readers, planner, cutting, ledger)
         upkeep = Upkeep(settings, streams, lanes, metrics)

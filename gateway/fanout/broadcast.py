@@ -32,6 +32,7 @@ from gateway.store.streams import (
     Waiting,
     decode_entry,
 )
+from gateway.turns import Turns, slices
 from protocols.devices import REPEATED, Chosen, dedupe_key
 from protocols.ping.model import Ping
 
@@ -52,13 +53,17 @@ class Cutter:
         registry: who has which devices.
         ledger: keeps the lease while a broadcast is cut.
         metrics: where what is left out is counted.
+        turns: between whose slices small pings are served.
     """
 
-    def __init__(self, store: BroadcastStore, registry: Registry, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(
+        self, store: BroadcastStore, registry: Registry, ledger: Ledger, metrics: Metrics, turns: Turns
+    ) -> None:
         self._store = store
         self._registry = registry
         self._ledger = ledger
         self._metrics = metrics
+        self._turns = turns
 
     async def cut(self, lease: Lease) -> None:
         """Cut one broadcast to its end, from wherever it stood.
@@ -96,11 +101,17 @@ class Cutter:
     async def _cut_chunk(
         self, lease: Lease, batch: str, ping: Ping, chunk: int, found: Sequence[Registration]
     ) -> int:
-        chosen, skipped = choose(found)
+        chosen: list[Chosen] = []
+        phones: list[bytes] = []
+        skipped: dict[str, int] = {}
+        together: set[str] = set()
+        for part in slices(found):
+            await self._turns.turn()
+            chosen += choose(part, together, skipped)
+            phones += map(_digest, chosen[len(phones) :])
         if not found:  # evicted or deleted: no chunk is empty
             _log.error("users_lost", ping_id=ping.id, chunk=chunk)
             skipped[LOST_PART] = 1
-        phones = [_digest(one) for one in chosen]
         seen = await self._store.seen(ping.id, phones)
         fresh = [one for one, known in zip(chosen, seen, strict=True) if not known]
         if len(fresh) < len(chosen):

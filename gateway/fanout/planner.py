@@ -23,6 +23,7 @@ from gateway.store import keys
 from gateway.store.registration import UNKNOWN_USER
 from gateway.store.registry import Registry
 from gateway.store.streams import Lease, Piece, Progress, Streams, decode_entry, decode_piece
+from gateway.turns import Turns, slices
 from protocols.devices import Device, platform_of
 from protocols.errors import InputError, NothingToSend
 from protocols.ping.model import Ping
@@ -88,16 +89,24 @@ class Planner:
         streams: for the progress of entries that were begun before.
         ledger: told of every unit before its first send goes out.
         metrics: where what is left out is counted.
+        turns: between whose slices small pings are served.
     """
 
     def __init__(
-        self, registry: Registry, lanes: Lanes, streams: Streams, ledger: Ledger, metrics: Metrics
+        self,
+        registry: Registry,
+        lanes: Lanes,
+        streams: Streams,
+        ledger: Ledger,
+        metrics: Metrics,
+        turns: Turns,
     ) -> None:
         self._registry = registry
         self._lanes = lanes
         self._streams = streams
         self._ledger = ledger
         self._metrics = metrics
+        self._turns = turns
 
     async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
         """Plan entries of the pings, retries and pieces streams, and offer their sends.
@@ -236,7 +245,7 @@ class Planner:
             return [unit.lease for unit, _ in pieces]
         for (unit, piece), is_old in zip(pieces, stale, strict=True):
             clients = _clients(piece)
-            self._plan_known(
+            await self._plan_known(
                 unit, clients, [found[client] for client in clients] if is_old else piece.devices
             )
         return []
@@ -267,12 +276,15 @@ class Planner:
         self._begin(unit)
         _offer(by_lane, bulk=unit.bulk)
 
-    def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
+    async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
         plan.begin(0, {})
-        for client, device in zip(clients, devices, strict=True):
-            self._plan_client(plan, client, device)
+        for part in slices(list(zip(clients, devices, strict=True))):
+            if unit.bulk:
+                await self._turns.turn()
+            for client, device in part:
+                self._plan_client(plan, client, device)
         self._begin(unit)
         _offer(by_lane, bulk=unit.bulk)
 

@@ -73,24 +73,29 @@ def recipient(device: Device, platform: str, lanes: Lanes) -> Recipient:
     return Recipient(device, platform, route)
 
 
-def choose(registrations: Sequence[Registration]) -> tuple[list[Chosen], dict[str, int]]:
-    """The devices of a ping's users by PingJob's rules (contract §3), and what was left out, by reason."""
+def choose(registrations: Sequence[Registration], seen: set[str], skipped: dict[str, int]) -> list[Chosen]:
+    """The devices of a ping's users by PingJob's rules (contract §3).
+
+    Args:
+        registrations: of these users; the same ping may have others.
+        seen: what the ping has chosen before, added to here (see `select`).
+        skipped: what was left out, by reason, added to here.
+    """
     chosen: list[Chosen] = []
-    skipped: dict[str, int] = {}
-    seen: set[str] = set()
     for registration in registrations:
         selection = select(registration.devices, seen)
         chosen += selection.chosen
         for reason, number in selection.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + number
         registration.add_left_out(skipped)
-    return chosen, skipped
+    return chosen
 
 
 def _choose(
     registrations: Sequence[Registration], lanes: Lanes
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
-    chosen, skipped = choose(registrations)
+    skipped: dict[str, int] = {}
+    chosen = choose(registrations, set(), skipped)
     return [recipient(device, platform, lanes) for device, platform in chosen], skipped
 
 

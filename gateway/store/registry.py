@@ -4,6 +4,7 @@ A look-up of many users is one round trip (`_look_up`). What was read is kept un
 keys changed (client tracking, broadcast mode: see `tracking`), and for `cache.LIFE_S` at most.
 """
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -12,7 +13,7 @@ import structlog
 
 from gateway.store import keys
 from gateway.store.cache import Cache
-from gateway.store.link import Link, ReplyFault
+from gateway.store.link import Link, Reply, ReplyFault
 from gateway.store.registration import (
     FIELDS,
     ODD_BYTES,
@@ -23,6 +24,7 @@ from gateway.store.registration import (
     registration,
     token_digest,
 )
+from gateway.turns import Turns, slices
 from protocols.devices import Device
 
 _log = structlog.get_logger("registry")
@@ -34,10 +36,12 @@ class Registry:
     Args:
         link: connection to the Redis that holds RhoConnect's users.
         cache: what is remembered between two look-ups; a new one unless given.
+        turns: paces the reading of many; of its own unless given.
     """
 
-    def __init__(self, link: Link, cache: Cache | None = None) -> None:
+    def __init__(self, link: Link, cache: Cache | None = None, turns: Turns | None = None) -> None:
         self._link = link
+        self._turns = Turns() if turns is None else turns
         self.cache = Cache() if cache is None else cache
 
     async def devices_of(self, users: Sequence[str]) -> list[Registration]:
@@ -63,7 +67,12 @@ class Registry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        return await self._read(users)
+        replies = await self._ask(users)
+        found: list[Registration] = []
+        for part in slices(users):
+            await self._turns.turn()
+            found += _registrations(part, replies[len(found) : len(found) + len(part)])
+        return found
 
     async def devices(self, client_ids: Sequence[str]) -> list[Device | None]:
         """These clients as they are now, whoever's they are; None: gone, or its token is dead.
@@ -105,16 +114,13 @@ class Registry:
 
     async def _read(self, users: Sequence[str]) -> list[Registration]:
         sent_s = time.monotonic()
-        replies = await self._link.burst([_look_up(user) for user in users])
-        registrations = []
-        for user, values in zip(users, replies, strict=True):
-            if isinstance(values, ReplyFault):
-                one = _unreadable(user, values)
-            else:
-                one = registration(values) if values else nobody()
+        found = _registrations(users, await self._ask(users))
+        for one in found:
             one.read_s = sent_s
-            registrations.append(one)
-        return registrations
+        return found
+
+    def _ask(self, users: Sequence[str]) -> asyncio.Future[list[Reply]]:
+        return self._link.burst([_look_up(user) for user in users])
 
 
 def _without(users: Sequence[str], found: Sequence[Registration | None]) -> Iterator[str]:
@@ -128,6 +134,16 @@ def _owner(name: str) -> str:
     if name.startswith(keys.CLIENT_PREFIX):
         return name[len(keys.CLIENT_PREFIX) :].rpartition(":")[0]
     return name[len(keys.DEAD_PREFIX) :]
+
+
+def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list[Registration]:
+    found = []
+    for user, values in zip(users, replies, strict=True):
+        if isinstance(values, ReplyFault):
+            found.append(_unreadable(user, values))
+        else:
+            found.append(registration(values) if values else nobody())
+    return found
 
 
 def _unreadable(user: str, fault: ReplyFault) -> Registration:

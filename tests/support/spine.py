@@ -25,6 +25,7 @@ from gateway.store.queue import Limits, Queue
 from gateway.store.receipts import Receipts
 from gateway.store.registry import Registry
 from gateway.store.streams import BroadcastStore, Lease, Streams
+from gateway.turns import Turns
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict
 
@@ -102,12 +103,13 @@ async def spine(
         main = await link("streams")
         streams = Streams(main, name, RECEIPT_S)
         await streams.prepare()
-        registry = Registry(await link("registry"))
+        turns = Turns()
+        registry = Registry(await link("registry"), turns=turns)
         dead = DeadTokens(registry)
         stack.push_async_callback(dead.close)
         ledger = Ledger(streams)
-        planner = Planner(registry, lanes, streams, ledger, metrics)
-        cutter = Cutter(BroadcastStore(main, RECEIPT_S), registry, ledger, metrics)
+        planner = Planner(registry, lanes, streams, ledger, metrics, turns)
+        cutter = Cutter(BroadcastStore(main, RECEIPT_S), registry, ledger, metrics, turns)
         cutting = Cutting(cutter, ledger)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
         intake = Intake(streams, readers, planner, cutting, ledger)

@@ -1,0 +1,50 @@
+"""Long work in slices, with everybody else in between."""
+
+import asyncio
+
+import pytest
+
+from gateway.turns import SLICE, Turns, slices
+
+
+async def test_one_slice_a_turn_whoever_asks() -> None:
+    """Two workers share the turns; what others scheduled meanwhile runs between any two slices."""
+    turns, log = Turns(), list[str]()
+
+    async def work(name: str) -> None:
+        for _ in range(3):
+            await turns.turn()
+            log.append(name)
+
+    def other() -> None:
+        log.append("-")
+        if len(log) < 40:
+            asyncio.get_running_loop().call_soon(other)
+
+    other()
+    await asyncio.gather(work("a"), work("b"))
+    marks = "".join(log).strip("-")
+    assert marks.replace("-", "") == "ababab"
+    assert all(letters not in marks for letters in ("ab", "ba", "aa", "bb"))
+
+
+async def test_a_cancelled_worker_takes_no_turn() -> None:
+    turns, done = Turns(), list[str]()
+
+    async def work(name: str) -> None:
+        await turns.turn()
+        done.append(name)
+
+    gone, stays = (asyncio.create_task(work(name)) for name in ("gone", "stays"))
+    await asyncio.sleep(0)  # both wait
+    gone.cancel()
+    await asyncio.wait_for(stays, 5)
+    assert done == ["stays"]
+    await asyncio.wait_for(work("later"), 5)  # and there are turns again after all had theirs
+
+
+@pytest.mark.parametrize("count", [0, 1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE])
+def test_slices_are_whole(count: int) -> None:
+    parts = list(slices(range(count)))
+    assert [number for part in parts for number in part] == list(range(count))
+    assert all(1 <= len(part) <= SLICE for part in parts)
