@@ -46,16 +46,18 @@ class Slot:
         self.ready = False
         self.unknown: tuple[str, ...] = ()
 
-    def __call__(self, outcome: Accepted | RhoPushError) -> None:
+    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
         """Settle this answer."""
+        front = self._connection.front
         if isinstance(outcome, RhoPushError):
             self._answer = answers.of_error(outcome, self.ping_id)
-            self._connection.front.services.metrics.pings_refused(outcome.label).inc()
+            front.services.metrics.pings_refused(outcome.label).inc()
         else:
-            self._connection.front.intake.accepted += 1
-            self.ping_id = outcome[0]
+            front.intake.accepted += 1
+            if outcome is not None:
+                self.ping_id = outcome.ping_id
             if self.unknown:
-                self._answer = answers.accepted(outcome[0], self.unknown)
+                self._answer = answers.accepted(self.ping_id, self.unknown)
         self.ready = True
         self._connection.settled(self)
 
@@ -348,15 +350,18 @@ class Connection(asyncio.Protocol):
         if self._gone:
             return
         slots, front = self._slots, self.front
-        ready: list[bytes] = []
-        closing = False
-        while slots and slots[0].ready:
-            slot = slots.popleft()
-            ready.append(slot.render(front))
-            closing = slot.close
-        if ready:
-            self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
-        if closing:
+        if not slots or not slots[0].ready:
+            return
+        slot = slots.popleft()
+        ready = slot.render(front)
+        if slots and slots[0].ready:
+            more = [ready]
+            while slots and slots[0].ready:
+                slot = slots.popleft()
+                more.append(slot.render(front))
+            ready = b"".join(more)
+        self._transport.write(ready)
+        if slot.close:
             self._close()
         elif not slots:
             self._after_answers()

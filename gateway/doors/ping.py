@@ -41,9 +41,9 @@ class PingRoutes:
         ping = submission.ping
         if submission.wait:
             ping = msgspec.structs.replace(ping, reply_to=desk.services.waiters.channel)
-        settled: asyncio.Future[Accepted | RhoPushError] = asyncio.get_running_loop().create_future()
+        settled: asyncio.Future[Accepted | RhoPushError | None] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Accepted | RhoPushError) -> None:
+        def done(outcome: Accepted | RhoPushError | None) -> None:
             if not settled.done():  # the caller may be gone
                 settled.set_result(outcome)
 
@@ -57,9 +57,9 @@ class PingRoutes:
         request: web.Request,
         submission: Submission,
         ping_id: str,
-        settled: asyncio.Future[Accepted | RhoPushError],
+        settled: asyncio.Future[Accepted | RhoPushError | None],
     ) -> web.Response:
-        desk, outcome = self._desk, await settled
+        desk, outcome = self._desk, await settled or Accepted(ping_id)
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))

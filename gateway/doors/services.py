@@ -22,11 +22,11 @@ class PingQueue(Protocol):
         self,
         ping: Ping,
         size: int,
-        done: Callable[[Accepted | RhoPushError], None],
+        done: Callable[[Accepted | RhoPushError | None], None],
         *,
         key: IdempotencyKey | None = None,
     ) -> str:
-        """Give the ping an id and call `done` once it is durable, or with what kept it from that."""
+        """Give the ping an id and call `done` once it is durable (None), a repeat, or kept from that."""
 
 
 class ReceiptReader(Protocol):

@@ -41,7 +41,10 @@ class IdempotencyKey(NamedTuple):
     body: bytes
 
 
-Done: TypeAlias = Callable[[Accepted | RhoPushError], None]
+Done: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
+"""Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
+
+_PLACES: Final = tuple(f"{place:04x}" for place in range(keys.ENTRY_PINGS))
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -88,7 +91,7 @@ class _Batch:
         self.doors.append(done)
         self.size += size
         self.users += len(ping.users)
-        return f"{self.id}{len(self.pings) - 1:04x}"
+        return self.id + _PLACES[len(self.pings) - 1]
 
     @property
     def full(self) -> bool:
@@ -99,8 +102,8 @@ class _Batch:
         )
 
     def tell(self, outcome: RhoPushError | None) -> None:
-        for place, done in enumerate(self.doors):
-            done(outcome or Accepted(f"{self.id}{place:04x}"))
+        for done in self.doors:
+            done(outcome)
 
 
 class Queue:
@@ -133,7 +136,8 @@ class Queue:
         Args:
             ping: with at most `limits.users_per_ping` users; its `id` is given here.
             size: bytes that it takes, for the backlog's limit.
-            done: gets `Accepted`, or `QueueFull`, `StoreDown`, `PerhapsAccepted` or `IdempotencyConflict`.
+            done: gets None, or `Accepted` where the ping is a repeat, or `QueueFull`, `StoreDown`,
+                `PerhapsAccepted` or `IdempotencyConflict`.
             key: the caller's Idempotency-Key.
 
         Returns:
@@ -141,13 +145,14 @@ class Queue:
         """
         if len(ping.users) > keys.BROADCAST_USERS:
             return self._submit_broadcast(ping, size, done, key)
-        if key is not None or ping.reply_to is not None:
+        if key is None and ping.reply_to is None:
+            batch = self._open
+            if batch is None:
+                batch = self._open = _Batch(keys.PINGS)
+        else:
             # Alone: a key has its own fate, and whoever waits need not wait for its neighbours' slow phones.
             batch = _Batch(keys.PINGS, key)
             self._ready.append(batch)
-        else:
-            batch = self._open or _Batch(keys.PINGS)
-            self._open = batch
         ping_id = batch.add(ping, size, done)
         self._waiting_bytes += size
         if batch is self._open and batch.full:
@@ -162,9 +167,9 @@ class Queue:
 
     async def append(self, ping: Ping, size: int, key: IdempotencyKey | None = None) -> Accepted:
         """`submit`, awaited; failures are raised."""
-        future: asyncio.Future[Accepted] = self._loop.create_future()
+        future: asyncio.Future[Accepted | None] = self._loop.create_future()
 
-        def done(outcome: Accepted | RhoPushError) -> None:
+        def done(outcome: Accepted | RhoPushError | None) -> None:
             if future.done():
                 return
             if isinstance(outcome, RhoPushError):
@@ -172,8 +177,8 @@ class Queue:
             else:
                 future.set_result(outcome)
 
-        self.submit(ping, size, done, key=key)
-        return await future
+        ping_id = self.submit(ping, size, done, key=key)
+        return await future or Accepted(ping_id)
 
     async def close(self) -> None:
         """Wait until every door that was promised an answer has it."""
@@ -280,9 +285,8 @@ class Queue:
         batch = _Batch(keys.BROADCASTS, key)
         users = ping.users
 
-        def told(outcome: Accepted | RhoPushError) -> None:
-            kept = isinstance(outcome, PerhapsAccepted) or outcome == Accepted(ping_id)
-            if not kept:
+        def told(outcome: Accepted | RhoPushError | None) -> None:
+            if outcome is not None and not isinstance(outcome, PerhapsAccepted):
                 self._link.post("UNLINK", keys.broadcast_users(ping_id))
             done(outcome)
 

@@ -23,7 +23,7 @@ TOKEN = "sesame-0123456789"
 PING = "/rc/v1/users/ping"
 WAIT_S = 10.0
 
-Done = Callable[[Accepted | RhoPushError], None]
+Done = Callable[[Accepted | RhoPushError | None], None]
 
 
 class RecordingQueue:

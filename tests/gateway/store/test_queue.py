@@ -34,8 +34,14 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: list[Accepted | RhoPushError] = []
 
-    def __call__(self, outcome: Accepted | RhoPushError) -> None:
-        self.outcomes.append(outcome)
+    def submit(self, queue: Queue, ping: Ping, size: int, *, key: IdempotencyKey | None = None) -> str:
+        given: list[str] = []
+
+        def done(outcome: Accepted | RhoPushError | None) -> None:
+            self.outcomes.append(Accepted(given[0]) if outcome is None else outcome)
+
+        given.append(queue.submit(ping, size, done, key=key))
+        return given[0]
 
     @property
     def kinds(self) -> list[type]:
@@ -53,7 +59,7 @@ async def entries(redis: Redis, stream: str = keys.PINGS) -> list[Entry]:
 
 async def test_pings_of_one_turn_of_the_loop_share_one_entry(queue: Queue, redis_client: Redis) -> None:
     told = Told()
-    given = [queue.submit(Ping(users=(f"user{n}",)), 10, told) for n in range(5)]
+    given = [told.submit(queue, Ping(users=(f"user{n}",)), 10) for n in range(5)]
     await queue.close()
     assert told.ids == given
     (entry,) = await entries(redis_client)
@@ -63,9 +69,9 @@ async def test_pings_of_one_turn_of_the_loop_share_one_entry(queue: Queue, redis
 
 async def test_what_arrives_during_an_append_goes_into_the_next(queue: Queue, redis_client: Redis) -> None:
     told = Told()
-    first = queue.submit(BOB, 10, told)
+    first = told.submit(queue, BOB, 10)
     await asyncio.sleep(0)  # the first is on its way
-    rest = [queue.submit(BOB, 10, told) for _ in range(3)]
+    rest = [told.submit(queue, BOB, 10) for _ in range(3)]
     await queue.close()
     assert told.ids == [first, *rest]
     assert [len(entry.pings) for entry in await entries(redis_client)] == [1, 3]
@@ -83,7 +89,7 @@ async def test_an_entry_holds_so_many_pings(
     queue: Queue, redis_client: Redis, count: int, sizes: list[int]
 ) -> None:
     told = Told()
-    given = [queue.submit(BOB, 10, told) for _ in range(count)]
+    given = [told.submit(queue, BOB, 10) for _ in range(count)]
     await queue.close()
     assert sorted(told.ids) == sorted(given)
     assert sorted(len(entry.pings) for entry in await entries(redis_client)) == sorted(sizes)
@@ -91,7 +97,7 @@ async def test_an_entry_holds_so_many_pings(
 
 async def test_an_entry_holds_so_many_bytes(queue: Queue, redis_client: Redis) -> None:
     for _ in range(3):
-        queue.submit(BOB, keys.ENTRY_BYTES // 2, Told())
+        Told().submit(queue, BOB, keys.ENTRY_BYTES // 2)
     await queue.close()
     assert [len(entry.pings) for entry in await entries(redis_client)] == [2, 1]
 
@@ -151,7 +157,7 @@ async def test_a_repeated_key_gets_the_first_id(queue: Queue, redis_client: Redi
 async def test_twins_in_flight_share_one_outcome(queue: Queue, redis_client: Redis) -> None:
     told = Told()
     for _ in range(3):
-        queue.submit(BOB, 10, told, key=KEY)
+        told.submit(queue, BOB, 10, key=KEY)
     await queue.close()
     assert len(told.ids) == 3
     assert len(set(told.ids)) == 1
@@ -196,7 +202,7 @@ async def test_pings_of_a_lost_append_are_there_once(
         queue = Queue(await make_link(address=proxy.address), ROOMY)
         told = Told()
         proxy.lose(b"{q}:append:", request_too=request_too)
-        given = [queue.submit(BOB, 10, told, key=key) for _ in range(1 if key else 5)]
+        given = [told.submit(queue, BOB, 10, key=key) for _ in range(1 if key else 5)]
         await queue.close()
         assert told.ids == given
         assert proxy.struck.is_set()
@@ -221,7 +227,7 @@ async def test_an_append_that_redis_refuses_is_not_accepted(queue: Queue, redis_
     await redis_client.set(keys.PINGS, "not a stream")
     told = Told()
     for _ in range(3):
-        queue.submit(BOB, 10, told)
+        told.submit(queue, BOB, 10)
     await queue.close()
     assert told.kinds == [StoreDown] * 3
 
@@ -232,7 +238,7 @@ async def test_more_than_memory_may_hold_is_refused_at_once(
     monkeypatch.setattr("gateway.store.queue._WAITING_BYTES", 100)
     told = Told()
     for _ in range(11):
-        queue.submit(BOB, 10, told)
+        told.submit(queue, BOB, 10)
     assert told.kinds == [QueueFull] * 11
     await queue.append(BOB, 10)
 
