@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from gateway.bench import golang, h2load
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.nginx import nginx
 from gateway.bench.progress import Progress
 from gateway.bench.roles.load import LoadOrder, LoadResult
 from gateway.bench.roles.peer import AioapnsOrder, Apns2Order, PeerResult, PyfcmOrder
@@ -25,6 +26,9 @@ _PROBE_S: Final = 0.4
 _ROUND_S: Final = 2.0
 _PYFCM_BATCHES: Final = (1, 100)
 _ONE_BY_ONE: Final = 5_000
+_TO_NGINX: Final = 100_000
+_NO_TOKEN: Final = "bearer " + "0" * 200
+"""As long as a provider token: nginx reads none."""
 
 
 class Peer(NamedTuple):
@@ -145,6 +149,21 @@ class Peers:
             self._progress.begin(f"peer h2load, {requests:,} requests")
             self._h2load[requests] = self._run_h2load(requests, h2load.STREAMS)
         return self._h2load[requests]
+
+    @cached_property
+    def h2load_nginx(self) -> Peer:
+        """h2load with as many distinct requests over one connection to nginx instead of our simulator.
+
+        Raises:
+            CannotMeasure: nginx is not installed.
+        """
+        self._progress.begin(f"peer h2load to nginx, {_TO_NGINX:,} requests")
+        with scratch() as folder, nginx(folder) as (port, pid):
+            paths = h2load.write_paths(folder, _TO_NGINX)
+            before = cpu_s([pid])
+            done = h2load.run(port, paths, _TO_NGINX, _NO_TOKEN, "com.example.app", h2load.STREAMS)
+            server = cpu_s([pid]) - before
+        return Peer("h2load to nginx", done.accepted, done.seconds, done.cpu_s, server)
 
     @cached_property
     def provider_answer_s(self) -> float:

@@ -24,15 +24,17 @@ WARM: Final = 20_000
 
 
 def run(bench: Bench) -> Result:
-    """Measure, beside h2load, aioapns, pyfcm and, where Go is, sideshow/apns2."""
+    """Measure, beside h2load, aioapns, pyfcm and, where they are installed, sideshow/apns2 and nginx."""
     pushes = bench.pings(PUSHES)
     ours = _measure(bench, pushes)
     h2load, aioapns, pyfcm = bench.peers.h2load(pushes), bench.peers.aioapns, bench.peers.pyfcm
-    apns2 = bench.peers.optional("apns2")
-    everybody = (ours, h2load, aioapns, pyfcm, *([apns2] if apns2 else []))
+    apns2, nginx = bench.peers.optional("apns2"), bench.peers.optional("h2load_nginx")
+    everybody = (ours, h2load, aioapns, pyfcm, *(peer for peer in (apns2, nginx) if peer))
     notes = [limit_note(ours.server_cpu_s, ours.done, ours.seconds)]
     if apns2 is None:
         notes.append("sideshow/apns2 is not among the peers: it needs Go and a checkout")
+    if nginx is None:
+        notes.append("h2load was not tried against nginx, which is not installed")
     return Result(
         scenario="push",
         proves=proves(__doc__),
@@ -49,6 +51,7 @@ def run(bench: Bench) -> Result:
             Ratio("pushes a CPU second, to aioapns'", ours.per_cpu_s / aioapns.per_cpu_s, 40.0),
             Ratio("pushes a CPU second, to pyfcm's", ours.per_cpu_s / pyfcm.per_cpu_s),
             *([Ratio("pushes a CPU second, to apns2's", ours.per_cpu_s / apns2.per_cpu_s)] if apns2 else []),
+            *([Ratio("pushes/s, to h2load's against nginx", ours.rate / nginx.rate)] if nginx else []),
         ),
         notes=tuple(note for note in notes if note),
         plots=(
