@@ -20,6 +20,7 @@ from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
 from gateway.doors.services import Services, Times
+from gateway.doors.waited import WaitedPing
 from gateway.errors import RhoPushError, TooSlow
 from gateway.store.accounts import Standing
 from gateway.store.queue import Accepted
@@ -58,6 +59,12 @@ class Slot:
                 self.ping_id = outcome.ping_id
             if self.unknown:
                 self._answer = answers.accepted(self.ping_id, self.unknown)
+        self.ready = True
+        self._connection.settled(self)
+
+    def answer(self, answer: Answer) -> None:
+        """Settle it with an answer that is made already."""
+        self._answer = answer
         self.ready = True
         self._connection.settled(self)
 
@@ -291,8 +298,6 @@ class Connection(asyncio.Protocol):
         except RhoPushError as error:
             self._slot(head)(error)
             return True
-        if submission.wait:
-            return False
         slot = self._slot(head)
         standing = front.intake.tokens.judge(head.token, submission.api_token or "")
         if standing is None:
@@ -329,8 +334,15 @@ class Connection(asyncio.Protocol):
         except RhoPushError as error:
             slot(error)
             return
+        if submission.wait:
+            front.spawn(self._wait(slot, WaitedPing(front.services, submission, len(body), key)))
+            return
         slot.unknown = submission.unknown
         slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
+
+    async def _wait(self, slot: Slot, ping: WaitedPing) -> None:
+        """Answer once every device has its verdict."""
+        slot.answer(await ping.answer())
 
     # -- answers ---------------------------------------------------------------------------------------------
 

@@ -1,19 +1,17 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone, and `wait=true`."""
 
 import asyncio
-import contextlib
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
 from gateway.doors.desk import Desk
 from gateway.doors.requests import API_HEADER, form_body, is_json, json_response, parameters, read_body
+from gateway.doors.waited import WaitedPing, own_headers
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
-from gateway.store.receipts import joined_errors
 from protocols.ping.parse import Submission, from_form, from_json_and_query
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
@@ -38,28 +36,16 @@ class PingRoutes:
         desk.intake.admit(submission, standing)
         key = request.headers.get("Idempotency-Key")
         once = None if key is None else desk.intake.once(key, header, submission, body)
-        ping = submission.ping
         if submission.wait:
-            ping = msgspec.structs.replace(ping, reply_to=desk.services.waiters.channel)
+            return await self._wait(request, WaitedPing(desk.services, submission, len(body), once))
         settled: asyncio.Future[Accepted | RhoPushError | None] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Accepted | RhoPushError | None) -> None:
             if not settled.done():  # the caller may be gone
                 settled.set_result(outcome)
 
-        ping_id = desk.services.queue.submit(ping, len(body), done, key=once)
-        waiters = desk.services.waiters
-        with waiters.expecting(ping_id) if submission.wait else contextlib.nullcontext():
-            return await self._answer(request, submission, ping_id, settled)
-
-    async def _answer(
-        self,
-        request: web.Request,
-        submission: Submission,
-        ping_id: str,
-        settled: asyncio.Future[Accepted | RhoPushError | None],
-    ) -> web.Response:
-        desk, outcome = self._desk, await settled or Accepted(ping_id)
+        ping_id = desk.services.queue.submit(submission.ping, len(body), done, key=once)
+        outcome = await settled or Accepted(ping_id)
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))
@@ -90,38 +76,16 @@ class PingRoutes:
         return submission, body + b"?" + query.encode() if query else body
 
     async def _tell(self, request: web.Request, submission: Submission, outcome: Accepted) -> Answer:
-        represent = prefers_representation(request)
-        if submission.wait:
-            return await self._wait(submission, outcome, represent)
         empty = answers.accepted(outcome.ping_id, submission.unknown)
-        if not represent:
+        if not prefers_representation(request):
             return empty
         report = await self._desk.services.receipts.report(outcome.ping_id)
         about = (report or {"ping_id": outcome.ping_id, "state": "queued"}) | {"repeated": outcome.repeated}
-        return answers.of_json(about, headers=_extras(empty.headers) + _APPLIED)
+        return answers.of_json(about, headers=own_headers(empty) + _APPLIED)
 
-    async def _wait(self, submission: Submission, outcome: Accepted, represent: bool) -> Answer:
-        services, ping_id = self._desk.services, outcome.ping_id
-        empty = answers.accepted(ping_id, submission.unknown)
-        headers = _extras(empty.headers)
-        most_s, first = services.settings.ping.wait_max_s, not outcome.repeated
-        report = await services.waiters.outcome(ping_id, most_s, expected=first)
-        if report is None:
-            return await self._still_open(ping_id, headers)
-        errors = joined_errors(report)
-        status = 500 if errors else 200
-        if represent:
-            return answers.of_json(report, status=status, headers=headers + _APPLIED)
-        if not errors:
-            return empty
-        return Answer(500, answers.RHOCONNECT_HEADERS + headers, errors.encode())
-
-    async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
-        """504: the ping goes on, only this caller's wait is over."""
-        report = await self._desk.services.receipts.report(ping_id)
-        about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
-        found: dict[str, Any] = {"error": about, "report": report}
-        return answers.of_json(found, status=504, headers=headers)
+    async def _wait(self, request: web.Request, ping: WaitedPing) -> web.Response:
+        represent = prefers_representation(request)
+        return answers.response(await ping.answer(_APPLIED, represent=represent))
 
 
 def prefers_representation(request: web.Request) -> bool:
@@ -132,8 +96,3 @@ def prefers_representation(request: web.Request) -> bool:
             if name.strip().lower() == "return":
                 return value.strip().strip('"').lower() == "representation"
     return False
-
-
-def _extras(headers: Headers) -> Headers:
-    """The headers that are ours: X-Ping-Id and X-Ping-Warning."""
-    return tuple(header for header in headers if header[0].startswith("X-Ping-"))

@@ -1,5 +1,6 @@
 """What the doors need of the rest of the gateway, handed in by whoever composes it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
@@ -43,13 +44,13 @@ class PingWaiters(Protocol):
     def channel(self) -> str:
         """What goes into `Ping.reply_to`."""
 
-    def expecting(self, ping_id: str) -> AbstractContextManager[None]:
+    def expecting(self, ping_id: str) -> AbstractContextManager[asyncio.Event]:
         """Around append and wait: the end of this ping is listened for from the start."""
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, *, expected: bool = False
+        self, ping_id: str, timeout_s: float, heard: asyncio.Event | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`."""
+        """The ping's report once it is finished; None: not within `timeout_s`. `heard`: of `expecting`."""
 
 
 @dataclass(kw_only=True)

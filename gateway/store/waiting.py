@@ -34,7 +34,7 @@ class Waiters:
         self.channel = keys.done_channel(secrets.token_hex(8))
         """What goes into `Ping.reply_to`."""
         self._receipts = receipts
-        self._doors: dict[str, asyncio.Event] = {}
+        self._doors: dict[str, list[asyncio.Event]] = {}
         self._link = Link(address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._up)
         self._prover: asyncio.Task[None] | None = None
 
@@ -52,38 +52,45 @@ class Waiters:
         await self._link.close()
 
     @contextlib.contextmanager
-    def expecting(self, ping_id: str) -> Iterator[None]:
-        """Around the append of a ping and the wait for its end, which then begins by listening."""
-        self._doors[ping_id] = asyncio.Event()
+    def expecting(self, ping_id: str) -> Iterator[asyncio.Event]:
+        """Listen for the end of a ping, best from before its append. The event is set when it is heard of."""
+        event = asyncio.Event()
+        doors = self._doors.setdefault(ping_id, [])
+        doors.append(event)
         try:
-            yield
+            yield event
         finally:
-            self._doors.pop(ping_id, None)
+            doors.remove(event)
+            if not doors:
+                self._doors.pop(ping_id, None)
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, *, expected: bool = False
+        self, ping_id: str, timeout_s: float, heard: asyncio.Event | None = None
     ) -> dict[str, Any] | None:
         """The ping's report once it is finished; None: not within `timeout_s`.
 
         Args:
-            expected: the caller has been `expecting` it since before its append. There is nothing to look at then
-                until it is heard of, and two round trips to Redis stay out of its way.
+            heard: of `expecting`, since before the append. There is nothing to look at until it is set, and two
+                round trips to Redis stay out of the ping's way.
         """
-        event = self._doors.setdefault(ping_id, asyncio.Event())
         try:
             async with asyncio.timeout(timeout_s):
-                if expected:
-                    await _heard(event)
-                while True:
-                    event.clear()  # before the look: what comes during it must not be missed
-                    report = await self._look(ping_id)
-                    if report is not None:
-                        return report
-                    await _heard(event)
+                if heard is None:
+                    with self.expecting(ping_id) as event:
+                        return await self._look(ping_id) or await self._listen(ping_id, event)
+                return await self._listen(ping_id, heard)
         except TimeoutError:
             return None
-        finally:
-            self._doors.pop(ping_id, None)
+
+    async def _listen(self, ping_id: str, event: asyncio.Event) -> dict[str, Any]:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):  # no task of its own, as `wait_for` makes one
+                    await event.wait()
+            event.clear()  # before the look: what comes during it must not be missed
+            report = await self._look(ping_id)
+            if report is not None:
+                return report
 
     async def _look(self, ping_id: str) -> dict[str, Any] | None:
         try:
@@ -97,17 +104,10 @@ class Waiters:
 
     def _pushed(self, message: Reply) -> None:
         if message[0] == b"message":
-            event = self._doors.get(message[2].decode())
-            if event is not None:
+            for event in self._doors.get(message[2].decode(), ()):
                 event.set()
 
     async def _prove(self) -> None:
         while True:
             await asyncio.sleep(_PROVE_S)
             self._link.post("PING")
-
-
-async def _heard(event: asyncio.Event) -> None:
-    """Wait for a message, or until it is time to look."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), LOOK_S)

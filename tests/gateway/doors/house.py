@@ -78,11 +78,11 @@ class Reports:
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         return self.known.get(ping_id)
 
-    def expecting(self, ping_id: str) -> AbstractContextManager[None]:
-        return nullcontext()
+    def expecting(self, ping_id: str) -> AbstractContextManager[asyncio.Event]:
+        return nullcontext(asyncio.Event())
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, *, expected: bool = False
+        self, ping_id: str, timeout_s: float, heard: asyncio.Event | None = None
     ) -> dict[str, Any] | None:
         self.waited_s.append(timeout_s)
         return None if self.finished is None else self.finished | {"ping_id": ping_id}

@@ -1,0 +1,85 @@
+"""Pings whose caller waits for the verdict of every device (`wait=true`), the same for both ways of answering."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from gateway.doors import answers
+from gateway.doors.answers import Answer, Headers
+from gateway.doors.services import Services
+from gateway.errors import RhoPushError
+from gateway.store.queue import Accepted, IdempotencyKey
+from gateway.store.receipts import joined_errors
+from protocols.ping.parse import Submission
+
+
+class WaitedPing:
+    """One of them, given to the queue at once.
+
+    Args:
+        services: what lies behind the doors.
+        submission: allowed to go into the queue.
+        size: of its body, in bytes.
+        key: its Idempotency-Key.
+    """
+
+    def __init__(
+        self, services: Services, submission: Submission, size: int, key: IdempotencyKey | None
+    ) -> None:
+        self._services = services
+        self._unknown = submission.unknown
+        loop = asyncio.get_running_loop()
+        self._settled: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
+        ping = msgspec.structs.replace(submission.ping, reply_to=services.waiters.channel)
+        self._ping_id = services.queue.submit(ping, size, self._settle, key=key)
+
+    def _settle(self, outcome: Accepted | RhoPushError | None) -> None:
+        if not self._settled.done():  # the caller may be gone
+            self._settled.set_result(outcome)
+
+    async def answer(self, extra: Headers = (), *, represent: bool = False) -> Answer:
+        """Wait, at most `ping.wait_max_s`, and say what became of it.
+
+        Args:
+            extra: headers of an answer that shows the report.
+            represent: show the report, whatever became of the ping.
+        """
+        metrics = self._services.metrics
+        with self._services.waiters.expecting(self._ping_id) as heard:
+            outcome = await self._settled or Accepted(self._ping_id)
+            if isinstance(outcome, RhoPushError):
+                metrics.pings_refused(outcome.label).inc()
+                return answers.of_error(outcome, self._ping_id)
+            metrics.pings_accepted("rest").inc()
+            most_s = self._services.settings.ping.wait_max_s
+            # A repeat is another ping, which may have ended long ago.
+            since = None if outcome.repeated else heard
+            report = await self._services.waiters.outcome(outcome.ping_id, most_s, since)
+        return await self._tell(outcome.ping_id, report, extra, represent=represent)
+
+    async def _tell(
+        self, ping_id: str, report: dict[str, Any] | None, extra: Headers, *, represent: bool
+    ) -> Answer:
+        empty = answers.accepted(ping_id, self._unknown)
+        headers = own_headers(empty)
+        if report is None:
+            return await self._still_open(ping_id, headers)
+        errors = joined_errors(report)
+        if represent:
+            return answers.of_json(report, status=500 if errors else 200, headers=headers + extra)
+        if not errors:
+            return empty
+        return Answer(500, answers.RHOCONNECT_HEADERS + headers, errors.encode())
+
+    async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
+        """504: the ping goes on, only this caller's wait is over."""
+        report = await self._services.receipts.report(ping_id)
+        about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
+        found: dict[str, Any] = {"error": about, "report": report}
+        return answers.of_json(found, status=504, headers=headers)
+
+
+def own_headers(answer: Answer) -> Headers:
+    """The headers that are ours: X-Ping-Id and X-Ping-Warning."""
+    return tuple(header for header in answer.headers if header[0].startswith("X-Ping-"))
