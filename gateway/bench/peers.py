@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.bench import golang, h2load
 from gateway.bench.child import Child
@@ -13,11 +13,11 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.nginx import nginx
 from gateway.bench.progress import Progress
 from gateway.bench.roles.load import LoadOrder, LoadResult
-from gateway.bench.roles.peer import AioapnsOrder, Apns2Order, PeerResult, PyfcmOrder
-from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
+from gateway.bench.roles.peer import AioapnsOrder, Apns2Order, GorushOrder, PeerResult, PyfcmOrder
+from gateway.bench.roles.provider import ProviderCounts, ProviderFacts, ProviderOrder
 from gateway.bench.scratch import scratch
 from gateway.bench.usage import cpu_s
-from gateway.bench.wire import ping_template
+from gateway.bench.wire import gorush_template, ping_template
 from protocols.apns.credentials import ProviderKey
 
 _CONNECTIONS: Final = (1, 4, 10)
@@ -26,6 +26,9 @@ _PROBE_S: Final = 0.4
 _ROUND_S: Final = 2.0
 _PYFCM_BATCHES: Final = (1, 100)
 _ONE_BY_ONE: Final = 5_000
+_GORUSH_REQUESTS: Final = 20_000
+_GORUSH_WORKERS: Final = 100
+_SILENT_S: Final = 10.0
 _TO_NGINX: Final = 100_000
 _NO_TOKEN: Final = "bearer " + "0" * 200
 """As long as a provider token: nginx reads none."""
@@ -64,12 +67,29 @@ class Peer(NamedTuple):
         return self.cpu_s / self.done * 1e6
 
 
+class Gorush(NamedTuple):
+    """What gorush did.
+
+    Attributes:
+        pushes: counted at the simulator; CPU of the whole process.
+        requests_s: requests answered a second.
+    """
+
+    pushes: Peer
+    requests_s: float
+
+
 class _Site(NamedTuple):
     """A simulator that a peer sends to."""
 
     folder: Path
     facts: ProviderFacts
-    pid: int
+    provider: Child
+
+    @property
+    def pid(self) -> int:
+        """The simulator's process."""
+        return self.provider.pid
 
 
 class Peers:
@@ -133,6 +153,42 @@ class Peers:
         return max(found, key=lambda peer: peer.per_cpu_s)
 
     @cached_property
+    def gorush(self) -> Gorush:
+        """gorush's HTTP server with one notification a request. It is answered when that is in its memory.
+
+        Raises:
+            CannotMeasure: it cannot be built here, or lost something.
+        """
+        return self._gorush(_GORUSH_REQUESTS, 1)
+
+    @cached_property
+    def gorush_hundreds(self) -> Gorush:
+        """The same with a hundred notifications a request, as many as it allows."""
+        return self._gorush(_GORUSH_REQUESTS // 20, 100)
+
+    def _gorush(self, requests: int, notifications: int) -> Gorush:
+        name = f"gorush, {notifications} a request"
+        self._progress.begin(f"peer {name}")
+        program, pushes = golang.build("gorush"), requests * notifications
+        with (
+            self._site() as site,
+            Child("gorush", site.folder, program=program) as server,
+            Child("load", site.folder) as load,
+        ):
+            port = server.ask(GorushOrder(site.facts, pushes, _GORUSH_WORKERS), int)
+            template = gorush_template(site.facts.topic, notifications)
+            order = LoadOrder(port, template, requests, 10_000, self._connections)
+            before, begun = cpu_s([server.pid]), time.perf_counter()
+            door = load.ask(order, LoadResult, self._progress.told)
+            delivered = _delivered(site.provider, pushes)
+            seconds, used = time.perf_counter() - begun, cpu_s([server.pid]) - before
+        if door.answered != requests or delivered != pushes:
+            raise CannotMeasure(
+                f"{name}: {door.answered} of {requests} requests, {delivered} of {pushes} pushes"
+            )
+        return Gorush(Peer(name, pushes, seconds, used), requests / door.seconds)
+
+    @cached_property
     def pyfcm(self) -> Peer:
         """pyfcm at its better of one message after the other and a hundred at once."""
         with self._site() as site, Child("pyfcm_peer", site.folder) as peer:
@@ -182,13 +238,12 @@ class Peers:
             server = cpu_s([site.pid]) - before
         return Peer("h2load", done.accepted, done.seconds, done.cpu_s, server)
 
-    def optional(self, name: str) -> Peer | None:
-        """A peer by name; None where it is not installed."""
+    def optional(self, name: str) -> Any:
+        """What a peer of this name did; None where it is not installed."""
         try:
-            peer: Peer = getattr(self, name)
+            return getattr(self, name)
         except CannotMeasure:
             return None
-        return peer
 
     def _order(self, port: int, requests: int) -> LoadOrder:
         return LoadOrder(port, ping_template(), requests, 10_000, self._connections)
@@ -199,4 +254,15 @@ class Peers:
             folder = stack.enter_context(scratch())
             provider = stack.enter_context(Child("provider", folder))
             facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
-            yield _Site(folder, facts, provider.pid)
+            yield _Site(folder, facts, provider)
+
+
+def _delivered(provider: Child, pushes: int) -> int:
+    """Wait until the simulator has answered so many, or nothing more comes; their number."""
+    found, heard = 0, time.monotonic()
+    while found < pushes and time.monotonic() - heard < _SILENT_S:
+        time.sleep(0.02)
+        now = provider.ask(None, ProviderCounts).apns
+        if now > found:
+            found, heard = now, time.monotonic()
+    return found

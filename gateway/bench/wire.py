@@ -12,6 +12,10 @@ _BODY: Final = (
     '{"api_token":"%s","user_id":["u%%07d"],"sources":"Product",'
     '"message":"Order %%07d is on its way","vibrate":2000,"sound":"hello.mp3"}'
 )
+_GORUSH: Final = (
+    '{"tokens":["%s"],"platform":1,"message":"Order %s is on its way","topic":"%s","sound":"hello.mp3"}'
+)
+_PIN_DIGITS: Final = 64
 _HEAD: Final = (
     "POST {path} HTTP/1.1\r\n"
     "Accept: */*\r\n"
@@ -34,6 +38,15 @@ def ping_template(token: str = CALLER_KEY, *, wait: bool = False) -> str:
     if wait:
         body = body[:-1] + ',"wait":true}'
     head = _HEAD.format(path=PATH, token=token, length=len(body % (0, 0)))
+    return head + body
+
+
+def gorush_template(topic: str, notifications: int) -> str:
+    """A whole request to gorush's `/api/push` with the same two places; the other notifications are always the same."""
+    first = _GORUSH % ("%07d".rjust(_PIN_DIGITS - 7 + 4, "0"), "%07d", topic)
+    others = (_GORUSH % (f"{place:0{_PIN_DIGITS}x}", "0000000", topic) for place in range(1, notifications))
+    body = '{"notifications":[' + ",".join((first, *others)) + "]}"
+    head = _HEAD.format(path="/api/push", token=CALLER_KEY, length=len(body % (0, 0)))
     return head + body
 
 

@@ -22,6 +22,14 @@ class Apns2Order(msgspec.Struct):
     seconds: float
 
 
+class GorushOrder(msgspec.Struct):
+    """gorush's server: how much its queue in memory holds, and its workers, each with one notification under way."""
+
+    facts: ProviderFacts
+    queue_size: int
+    in_flight: int
+
+
 class PyfcmOrder(msgspec.Struct):
     """pyfcm: messages one by one over TLS (`batch` 1), or so many at once by its asynchronous call."""
 

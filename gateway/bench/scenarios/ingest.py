@@ -23,30 +23,37 @@ _PARTS: Final = ("door", "redis", "gateway", "provider", "load")
 
 
 def run(bench: Bench) -> Result:
-    """Measure, beside an empty aiohttp handler."""
+    """Measure, beside an empty aiohttp handler and, where Go is, gorush."""
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, load = _measure(bench, stand, pings)
-    aiohttp = bench.peers.aiohttp
-    door = window.cpu_us("door", pings)
+    aiohttp, gorush = bench.peers.aiohttp, bench.peers.optional("gorush")
+    door, rate = window.cpu_us("door", pings), pings / load.seconds
     return Result(
         scenario="ingest",
         proves=proves(__doc__),
         figures=(
-            Figure("requests", pings / load.seconds, "requests/s"),
+            Figure("requests", rate, "requests/s"),
             Figure("door CPU a request", door, "µs"),
             Figure("Redis CPU a ping (append and consumption)", window.cpu_us("redis", pings), "µs"),
             Figure("consuming gateway's CPU a ping", window.cpu_us("gateway", pings), "µs"),
             Figure("load generator's CPU a request", window.cpu_us("load", pings), "µs"),
             Figure("aiohttp: requests", aiohttp.rate, "requests/s"),
             Figure("aiohttp: CPU a request", aiohttp.cpu_us, "µs"),
+            *([Figure("gorush, 1 a request: requests", gorush.requests_s, "requests/s")] if gorush else []),
             *answers(load),
         ),
         ratios=(
             Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / door, 3.0),
-            Ratio("requests/s, to aiohttp's", pings / load.seconds / aiohttp.rate),
+            Ratio("requests/s, to aiohttp's", rate / aiohttp.rate),
+            *([Ratio("requests/s, to gorush's", rate / gorush.requests_s, 1.5)] if gorush else []),
         ),
-        notes=("the consuming gateway, Redis and the load generator share the door's cores",),
+        notes=(
+            "the consuming gateway, Redis and the load generator share the door's cores",
+            "gorush answers when a notification is in its memory, and pushes meanwhile on the same cores"
+            if gorush
+            else "gorush is not among the peers: it needs Go and a checkout",
+        ),
         plots=(
             Plot(
                 "CPU a ping, by part",
