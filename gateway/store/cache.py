@@ -6,6 +6,7 @@ to know whose a client is, and an answer that was on its way while its user chan
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,14 +15,16 @@ from gateway.store.registration import Registration
 LIFE_S: Final = 60.0
 """Whatever happens, nothing is believed for longer."""
 USERS_MAX: Final = 100_000
-"""Users remembered: under 1 KB each with one device a user, and none for longer than two lives."""
+"""Users remembered: under 1 KB each with one device a user."""
+_DROPPED_MAX: Final = 4
+"""Entries that may go for one that comes: more than one, so that the cache shrinks again after a busy minute."""
 CHANGES_MAX: Final = 100_000
 """Names that changed within a life; after more, everything is read anew, which costs less than keeping them."""
 _NEVER: Final = float("-inf")
 
 
 class Cache:
-    """Registrations by user, in two generations: what is used moves to the younger, the older is dropped whole.
+    """Registrations by user, in the order in which they were read: the first is the first to end.
 
     Args:
         life_s: how long an entry is believed at most.
@@ -39,42 +42,41 @@ class Cache:
         self._life_s = life_s
         self._users_max = users_max
         self._clock = clock
-        self._young: dict[str, Registration] = {}
-        self._old: dict[str, Registration] = {}
-        self._turn_s = clock() + life_s
+        self._users: OrderedDict[str, Registration] = OrderedDict()
         self._changed: dict[str, float] = {}
         self._changed_before: dict[str, float] = {}
-        self._changes_turn_s = self._turn_s
+        self._changes_turn_s = clock() + life_s
         self._heard_s = _NEVER  # the newest change
         self._void_s = _NEVER  # all that was read until then is void
         self.trusted = False
         """Whether changes are being heard of; without that nothing is kept."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._users)
 
     def find(self, users: Iterable[str]) -> list[Registration | None]:
         """What may be believed of these users; None: to be read."""
         oldest = self._clock() - self._life_s
         sure = max(oldest, self._heard_s)
-        young = self._young.get
+        get = self._users.get
         found: list[Registration | None] = []
         for user in users:
-            known = young(user)
-            if known is None or known.read_s <= sure:
-                known = self._look_closer(user, oldest)
+            known = get(user)
+            if known is not None and known.read_s <= sure:
+                known = self._look_closer(user, known, oldest)
             found.append(known)
         return found
 
     def keep(self, user: str, registration: Registration) -> None:
         """Remember what was read; the question was sent at its `read_s`."""
-        now = self._clock()
-        if len(self._young) >= self._users_max // 2 or now >= self._turn_s:
-            self._old, self._young = self._young, {}
-            self._turn_s = now + self._life_s
-        self._old.pop(user, None)
+        users, oldest = self._users, self._clock() - self._life_s
+        users.pop(user, None)  # it goes to the end
+        for _ in range(_DROPPED_MAX):
+            if not users or (len(users) < self._users_max and next(iter(users.values())).read_s > oldest):
+                break
+            users.popitem(last=False)
         if self.trusted and self._users_max:
-            self._young[user] = registration
+            users[user] = registration
 
     def change(self, names: Iterable[str]) -> None:
         """These users or clients are not what they were."""
@@ -90,19 +92,13 @@ class Cache:
     def clear(self) -> None:
         """Believe nothing any more, nor what is being read."""
         self._void_s = self._heard_s = self._clock()
-        for names in (self._young, self._old, self._changed, self._changed_before):
+        for names in (self._users, self._changed, self._changed_before):
             names.clear()
 
-    def _look_closer(self, user: str, oldest: float) -> Registration | None:
-        known = self._young.get(user)
-        if known is None:
-            known = self._old.pop(user, None)
-            if known is None:
-                return None
-            self._young[user] = known
+    def _look_closer(self, user: str, known: Registration, oldest: float) -> Registration | None:
         if known.read_s > oldest and not self._has_changed(user, known):
             return known
-        del self._young[user]
+        del self._users[user]
         return None
 
     def _has_changed(self, user: str, known: Registration) -> bool:

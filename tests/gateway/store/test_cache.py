@@ -105,22 +105,28 @@ def test_nothing_is_kept_while_changes_are_not_heard(cache: Cache, clock: Clock)
     assert not knows(cache)
 
 
-def test_what_is_used_outlives_what_is_not(cache: Cache, clock: Clock) -> None:
-    for number in range(4):
-        cache.keep(f"u{number}", read(clock))
-    for number in range(4, 12):
-        assert knows(cache, "u1")
+def test_a_full_cache_holds_the_latest(cache: Cache, clock: Clock) -> None:
+    for number in range(20):
+        clock.now_s += 0.1
         cache.keep(f"u{number}", read(clock))
         assert len(cache) <= 8
-    assert (knows(cache, "u1"), knows(cache, "u0")) == (True, False)
+    assert [knows(cache, f"u{number}") for number in range(20)] == [number >= 12 for number in range(20)]
 
 
-def test_what_nobody_asks_for_goes_after_two_lives(cache: Cache, clock: Clock) -> None:
-    cache.keep("bob", read(clock))
-    for _ in range(2):
-        clock.now_s += LIFE_S
-        cache.keep("eve", read(clock))
-    assert len(cache) == 1
+def test_what_is_read_again_goes_last(cache: Cache, clock: Clock) -> None:
+    for name in ("bob", *(f"u{number}" for number in range(7)), "bob", "eve"):
+        clock.now_s += 0.1
+        cache.keep(name, read(clock))
+    assert (knows(cache, "bob"), knows(cache, "u0"), knows(cache, "u1")) == (True, False, True)
+
+
+def test_what_is_over_makes_room_as_others_come(cache: Cache, clock: Clock) -> None:
+    for number in range(8):
+        cache.keep(f"u{number}", read(clock))
+    clock.now_s += LIFE_S
+    for name in ("bob", "eve"):
+        cache.keep(name, read(clock))
+    assert (len(cache), knows(cache), knows(cache, "eve")) == (2, True, True)
 
 
 def test_a_cache_of_no_users_keeps_none(clock: Clock) -> None:
