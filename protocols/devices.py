@@ -33,7 +33,7 @@ REPEATED: Final = "repeated"  # the same phone and app, or the same token, was c
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
 
 
-class Device(msgspec.Struct, frozen=True, array_like=True):
+class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One registered client of a user (contract §7, keys `client:ID:*`). Absent and empty fields are both "".
 
     Attributes:

@@ -43,6 +43,10 @@ class Recipient:
         self.path = b""
 
 
+_NOTHING: Final[dict[str, int]] = {}
+"""Most users have nothing that is left out: they share this."""
+
+
 class _Memo(NamedTuple):
     """The recipients of a ping for one user alone, as the lanes stood."""
 
@@ -59,7 +63,8 @@ def recipients(
         return _choose(registrations, lanes)
     memo: _Memo | None = registrations[0].memo
     if memo is None or memo.lanes is not lanes.edition:
-        memo = registrations[0].memo = _Memo(lanes.edition, *_choose(registrations, lanes))
+        chosen, skipped = _choose(registrations, lanes)
+        memo = registrations[0].memo = _Memo(lanes.edition, tuple(chosen), skipped or _NOTHING)
     return memo.recipients, memo.skipped.copy() if memo.skipped else {}
 
 

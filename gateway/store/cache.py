@@ -15,7 +15,7 @@ from gateway.store.registration import Registration
 LIFE_S: Final = 60.0
 """Whatever happens, nothing is believed for longer."""
 USERS_MAX: Final = 100_000
-"""Users remembered: under 1 KB each with one device a user."""
+"""Users remembered: 1.1 KB each with one device a user, so 110 MB a worker that pings as many within a life."""
 _DROPPED_MAX: Final = 4
 """Entries that may go for one that comes: more than one, so that the cache shrinks again after a busy minute."""
 CHANGES_MAX: Final = 100_000
