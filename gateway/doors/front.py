@@ -341,8 +341,14 @@ class Connection(asyncio.Protocol):
         slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
 
     async def _wait(self, slot: Slot, ping: WaitedPing) -> None:
-        """Answer once every device has its verdict."""
-        slot.answer(await ping.answer())
+        """Answer once every device has its verdict. Whatever happens, there is an answer."""
+        answer = answers.of_failure()
+        try:
+            answer = await ping.answer()
+        except RhoPushError as error:
+            answer = answers.of_error(error)
+        finally:
+            slot.answer(answer)
 
     # -- answers ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -348,6 +349,34 @@ async def test_waiting_for_errors_answers_as_rhoconnect_does(both: House) -> Non
     assert answer.body == rb"apns: BadDeviceToken\nfcm: UNREGISTERED"
     seen = await call(both, {"user_id": "bob", "wait": True}, headers={"Prefer": 'return="representation"'})
     assert (seen.status, seen.json["devices"]) == (500, FAILED["devices"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(StoreDown("Redis is away"), 503), (ZeroDivisionError("a defect"), 500)]
+)
+async def test_a_wait_that_fails_is_answered_too(
+    both: House, monkeypatch: pytest.MonkeyPatch, failure: Exception, status: int
+) -> None:
+    async def failing(*_: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(both.reports, "outcome", failing)
+    answer = await call(both, {"user_id": "bob", "wait": True})
+    assert answer.status == status
+    assert "defect" not in answer.body.decode()
+
+
+async def test_waited_pings_of_one_connection_are_answered_in_order(doors: House) -> None:
+    """Each is queued as it comes: a wait holds no later ping of its connection up, only that ping's answer."""
+    doors.reports.finished = {"state": "done", "devices": []}
+    async with wire(doors.port) as client:
+        client.send(request({"user_id": "bob"}))
+        await client.answer()  # the token is known from now on
+        doors.queue.holding = True
+        client.send(request({"user_id": "bob", "wait": True}) + request({"user_id": "eve"}))
+        await doors.queue.has(3)
+        doors.queue.commit()
+        assert [(await client.answer()).headers["x-ping-id"][-1] for _ in range(2)] == ["1", "2"]
 
 
 async def test_waiting_too_long_is_504_with_what_is_known(both: House) -> None:
