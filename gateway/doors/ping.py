@@ -1,4 +1,4 @@
-"""RhoConnect's ping as an aiohttp route: all that the fast path leaves alone, and `wait=true`."""
+"""RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
 
 import asyncio
 from typing import Final
