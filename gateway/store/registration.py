@@ -130,7 +130,7 @@ def _text(value: bytes | None) -> str:
 
 
 def _word(value: bytes) -> str:
-    """A text that many devices share, kept once: it saves a fifth of what a user takes in memory."""
+    """A text that many devices share, kept in memory once."""
     if len(_words) >= _WORDS_MAX:
         _words.clear()
     return _words.setdefault(value, str(value, "utf-8", ODD_BYTES))

@@ -1,6 +1,8 @@
 import json
 
-from gateway.bench.wire import CALLER_KEY, USER, broadcast, ping_template
+import pytest
+
+from gateway.bench.wire import CALLER_KEY, USER, broadcast, gorush_template, ping_template
 from protocols.ping.parse import from_json
 
 
@@ -17,6 +19,17 @@ def test_every_request_of_the_template_is_whole_and_has_a_user_of_its_own() -> N
     assert submission.ping.users == (USER % 42,)
     assert submission.ping.message == "Order 9999999 is on its way"
     assert (submission.api_token, submission.unknown) == (CALLER_KEY, ())
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_every_notification_of_a_request_to_gorush_has_a_token_of_its_own(count: int) -> None:
+    headers, body = parts((gorush_template("com.example.app", count) % (42, 9_999_999)).encode())
+    assert headers["Content-Length"] == str(len(body))
+    notifications = json.loads(body)["notifications"]
+    tokens = [token for one in notifications for token in one["tokens"]]
+    assert len(set(tokens)) == len(notifications) == count
+    assert {len(token) for token in tokens} == {64}
+    assert notifications[0]["message"] == "Order 9999999 is on its way"
 
 
 def test_a_broadcast_names_every_user_once() -> None:

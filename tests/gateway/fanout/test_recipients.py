@@ -1,0 +1,69 @@
+"""What is worked out once for a device, and for how long it counts."""
+
+from typing import Any, cast
+
+import pytest
+
+from gateway.delivery.lanes import NO_CREDENTIAL, Lanes
+from gateway.fanout.recipients import recipients
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from gateway.store.registration import Registration
+from protocols.devices import REPEATED, Device
+
+PHONE = Device("ab", "Apple", "apple", "cd", "phone", "app")
+
+
+class StubLanes:
+    """Routes of one name, which a reload changes."""
+
+    def __init__(self) -> None:
+        self.edition: object = object()
+        self.name = NO_CREDENTIAL
+        self.asked = 0
+
+    def route(self, platform: str, app_id: str) -> str:
+        self.asked += 1
+        return f"{self.name} {platform} {app_id}"
+
+
+@pytest.fixture
+def stub() -> StubLanes:
+    return StubLanes()
+
+
+def routes(stub: StubLanes, *registrations: Registration) -> list[Any]:
+    found, _ = recipients(registrations, cast(Lanes, stub))
+    return [one.route for one in found]
+
+
+def test_a_user_alone_is_worked_out_once(stub: StubLanes) -> None:
+    bob = Registration((PHONE,))
+    assert routes(stub, bob) == routes(stub, bob) == [f"{NO_CREDENTIAL} apns app"]
+    assert stub.asked == 1
+
+
+def test_after_a_reload_it_is_worked_out_anew(stub: StubLanes) -> None:
+    bob = Registration((PHONE,))
+    routes(stub, bob)
+    stub.name, stub.edition = "other", object()
+    assert routes(stub, bob) == ["other apns app"]
+
+
+def test_what_was_skipped_is_the_callers_own_to_add_to(stub: StubLanes) -> None:
+    for bob in (Registration((PHONE,)), Registration((PHONE, PHONE))):
+        for _ in range(2):
+            _, skipped = recipients([bob], cast(Lanes, stub))
+            assert skipped == ({REPEATED: 1} if len(bob.devices) > 1 else {})
+            skipped["added"] = 1
+
+
+def test_users_of_one_ping_share_their_phones(stub: StubLanes) -> None:
+    assert len(routes(stub, Registration((PHONE,)), Registration((PHONE,)))) == 1
+
+
+def test_a_reload_is_another_edition() -> None:
+    lanes = Lanes(Settings(), Metrics(), lambda *_: None)
+    before = lanes.edition
+    lanes.renew(Settings())
+    assert lanes.edition is not before
