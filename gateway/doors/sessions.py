@@ -51,7 +51,7 @@ class Sessions:
 
     def read(self, value: str, now_s: float) -> Session | None:
         """What a cookie's value says; None: not ours, altered or over."""
-        text, _, mac = value.partition("--")
+        text, _, mac = value.rpartition("--")
         if len(value) > _VALUE_CHARACTERS or not value.isascii():
             return None
         if not hmac.compare_digest(self._mac(text.encode()), mac):
