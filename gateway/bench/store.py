@@ -105,11 +105,20 @@ class Store:
         return Counters(used, network, self._info("memory")["used_memory"], total, lasting)
 
     def pending(self) -> int:
-        """Pings that are accepted and not settled."""
-        return int(self.client.hget(keys.STATS, "pings") or 0)
+        """Pings that are accepted and not settled, and what is left of them: pieces, and sends that come later.
+
+        A broadcast counts as a ping until it is cut; its last pieces are settled after that.
+        """
+        with self.client.pipeline() as ask:
+            ask.hget(keys.STATS, "pings")
+            for stream in (keys.BROADCASTS, keys.PIECES, keys.RETRIES):
+                ask.xlen(stream)
+            ask.zcard(keys.LATER)
+            accepted, *rest = ask.execute()
+        return int(accepted or 0) + sum(map(int, rest))
 
     def emptied(self, silent_s: float = _SILENT_S) -> None:
-        """Wait until every ping is settled: the end of every measurement.
+        """Wait until every ping and all that was left of it is settled: the end of every measurement.
 
         Raises:
             CannotMeasure: for so long, none was.
@@ -122,7 +131,7 @@ class Store:
             if pending < least:
                 least, heard = pending, time.monotonic()
             elif time.monotonic() - heard > silent_s:
-                raise CannotMeasure(f"{pending} pings had no verdict within {silent_s:.0f} s")
+                raise CannotMeasure(f"{pending} pings or pieces had no verdict within {silent_s:.0f} s")
 
     def round_trip_s(self) -> float:
         """The median time of a PING by a blocking client."""

@@ -1,13 +1,16 @@
-"""Once a second, a worker sweeps its lanes, measures the queue and drops old receipts; and whether it is ready."""
+"""Once a second, a worker sweeps its lanes, measures the queue, drops old receipts and, when quiet, collects cycles;
+and whether it is ready."""
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Mapping
 from typing import Final
 
 import structlog
 
+from gateway.compose.collector import FullCollections
 from gateway.delivery.expiries import Expiries
 from gateway.delivery.lanes import Lanes
 from gateway.errors import StoreDown
@@ -43,6 +46,7 @@ class Upkeep:
         self._oldest_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._expiries = Expiries(settings, metrics)
+        self._collections = FullCollections(time.monotonic())
 
     def renew(self, settings: Settings) -> None:
         """Take over new settings."""
@@ -86,6 +90,9 @@ class Upkeep:
         for lane in tuple(self._lanes.all()):
             lane.sweep()
         self._expiries.tell(time.time())
+        quiet = not any(lane.in_flight or lane.backlog for lane in self._lanes.all())
+        if self._collections.due(time.monotonic(), quiet=quiet):
+            gc.collect()
         await self._measure()
 
     async def _measure(self) -> None:

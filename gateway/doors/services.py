@@ -1,6 +1,5 @@
 """What the doors need of the rest of the gateway, handed in by whoever composes it."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
 from gateway.store.queue import Accepted, IdempotencyKey
+from gateway.store.waiting import Heard
 from protocols.ping.model import Ping
 
 
@@ -44,11 +44,11 @@ class PingWaiters(Protocol):
     def channel(self) -> str:
         """What goes into `Ping.reply_to`."""
 
-    def expecting(self, ping_id: str) -> AbstractContextManager[asyncio.Event]:
+    def expecting(self, ping_id: str) -> AbstractContextManager[Heard]:
         """Around append and wait: the end of this ping is listened for from the start."""
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: asyncio.Event | None = None
+        self, ping_id: str, timeout_s: float, heard: Heard | None = None
     ) -> dict[str, Any] | None:
         """The ping's report once it is finished; None: not within `timeout_s`. `heard`: of `expecting`."""
 

@@ -246,7 +246,13 @@ def settlement(unit: Unit) -> Settlement:
         if change
     ]
     waiting = [
-        Waiting(ping.reply_to, ping.id, key, f"{unit.first_place + number}:open")
+        Waiting(
+            ping.reply_to,
+            ping.id,
+            key,
+            f"{unit.first_place + number}:open",
+            pack_delta(records[number]) if whole and not opened[number] else b"",
+        )
         for number, ping in enumerate(unit.pings)
         if ping.reply_to
     ]

@@ -13,6 +13,7 @@ from gateway.store import keys
 from gateway.store.link import Link
 from protocols.verdict import Kind
 
+PING_ID_LENGTH: Final = 32
 _VERDICTS: Final = {
     Kind.ACCEPTED: "accepted",
     Kind.REJECTED: "rejected",
@@ -57,13 +58,22 @@ def pack_base(records: Iterable[Record]) -> bytes:
 
 
 def pack_delta(record: Record) -> bytes:
-    """A `PLACE+NAME` field."""
+    """A `PLACE+NAME` field, or what a waiting door is told."""
     return _encoder.encode(record)
+
+
+def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
+    """The report (see `Receipts.report`) of a ping that one record says all of.
+
+    Raises:
+        DecodeError: that is no record.
+    """
+    return _report(ping_id, "done", [_delta.decode(packed)])
 
 
 def split(ping_id: str) -> tuple[str, int]:
     """A ping id as batch and place; ValueError where it cannot be one."""
-    if len(ping_id) != 32:
+    if len(ping_id) != PING_ID_LENGTH:
         raise ValueError("a ping id has 32 hex digits")
     int(ping_id, 16)
     return ping_id[:28], int(ping_id[28:], 16)

@@ -67,11 +67,15 @@ class Registry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        replies = await self._ask(users)
-        found: list[Registration] = []
+        asked: list[asyncio.Future[list[Reply]]] = []
         for part in slices(users):
             await self._turns.turn()
-            found += _registrations(part, replies[len(found) : len(found) + len(part)])
+            asked.append(self._ask(part))  # hundreds at once would hold Redis up for everybody
+        found: list[Registration] = []
+        for part, answer in zip(slices(users), asked, strict=True):
+            replies = await answer
+            await self._turns.turn()
+            found += _registrations(part, replies)
         return found
 
     async def devices(self, client_ids: Sequence[str]) -> list[Device | None]:

@@ -56,8 +56,8 @@ SETTLE: Final = Script("""
 -- KEYS: stream, stats, progress, later, later bodies, receipts, parked
 -- ARGV: group, entry, now ms, receipt life s, pings, bytes, then five lists, each begun by its length:
 --       receipt fields (receipt key, field, value, is a counter), pieces (name, due ms, body, lane or '',
---       sends), waiters (channel, ping, receipt key, counter field), lanes leaving LATER (lane, sends), keys
---       to drop
+--       sends), waiters (channel, ping, receipt key, counter field, record or ''), lanes leaving LATER (lane,
+--       sends), keys to drop
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 if ARGV[5] ~= '0' then
@@ -91,8 +91,8 @@ end
 at = at + 1
 for _ = 1, ARGV[at] do
     local open = tonumber(redis.call('HGET', ARGV[at + 3], ARGV[at + 4]) or '0')
-    if open <= 0 then redis.call('PUBLISH', ARGV[at + 1], ARGV[at + 2]) end
-    at = at + 4
+    if open <= 0 then redis.call('PUBLISH', ARGV[at + 1], ARGV[at + 2] .. ARGV[at + 5]) end
+    at = at + 5
 end
 at = at + 1
 for _ = 1, ARGV[at] do

@@ -112,12 +112,21 @@ class ReceiptField(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A door that waits for a ping of this unit."""
+    """A door that waits for a ping of this unit.
+
+    Attributes:
+        channel: where it listens.
+        ping_id: what it waits for.
+        key, field: of the receipt that counts the pieces of this ping that are still to come.
+        record: what became of the ping, packed (`receipts.pack_delta`), where this unit is all of it: told with
+            the id, so that the door need not ask Redis. b"": it has to.
+    """
 
     channel: str
     ping_id: str
     key: str
     field: str
+    record: bytes = b""
 
 
 class Settlement(NamedTuple):

@@ -1,8 +1,8 @@
 """Doors that wait for the end of a ping (`wait=true`), whichever process delivers it.
 
 The ping carries the channel of the process whose door waits; settling its last send publishes the ping's id
-there. One connection a process listens. A message can be missed (a lost connection), so whoever waits also
-looks for itself.
+there, and with it the whole record, if all sends were settled at once. One connection a process listens. A
+message can be missed (a lost connection), so whoever waits also looks for itself.
 """
 
 import asyncio
@@ -11,15 +11,32 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
+
 from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.link import Link, Reply
-from gateway.store.receipts import Receipts
+from gateway.store.receipts import PING_ID_LENGTH, Receipts, report_of
 
 LOOK_S: Final = 2.0
 """How often a waiting door looks for itself."""
 _PROVE_S: Final = 5.0
+
+
+class Heard:
+    """What one door has heard of its ping.
+
+    Attributes:
+        event: set when the end of the ping was heard of.
+        record: what became of it, packed; b"": that was not said.
+    """
+
+    __slots__ = ("event", "record")
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.record = b""
 
 
 class Waiters:
@@ -34,7 +51,7 @@ class Waiters:
         self.channel = keys.done_channel(secrets.token_hex(8))
         """What goes into `Ping.reply_to`."""
         self._receipts = receipts
-        self._doors: dict[str, list[asyncio.Event]] = {}
+        self._doors: dict[str, list[Heard]] = {}
         self._link = Link(address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._up)
         self._prover: asyncio.Task[None] | None = None
 
@@ -52,42 +69,45 @@ class Waiters:
         await self._link.close()
 
     @contextlib.contextmanager
-    def expecting(self, ping_id: str) -> Iterator[asyncio.Event]:
-        """Listen for the end of a ping, best from before its append. The event is set when it is heard of."""
-        event = asyncio.Event()
+    def expecting(self, ping_id: str) -> Iterator[Heard]:
+        """Listen for the end of a ping, best from before its append."""
+        heard = Heard()
         doors = self._doors.setdefault(ping_id, [])
-        doors.append(event)
+        doors.append(heard)
         try:
-            yield event
+            yield heard
         finally:
-            doors.remove(event)
+            doors.remove(heard)
             if not doors:
                 self._doors.pop(ping_id, None)
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: asyncio.Event | None = None
+        self, ping_id: str, timeout_s: float, heard: Heard | None = None
     ) -> dict[str, Any] | None:
         """The ping's report once it is finished; None: not within `timeout_s`.
 
         Args:
-            heard: of `expecting`, since before the append. There is nothing to look at until it is set, and two
-                round trips to Redis stay out of the ping's way.
+            heard: of `expecting`, since before the append. There is nothing to look at until something was
+                heard, and three round trips to Redis stay out of the ping's way.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 if heard is None:
-                    with self.expecting(ping_id) as event:
-                        return await self._look(ping_id) or await self._listen(ping_id, event)
+                    with self.expecting(ping_id) as late:
+                        return await self._look(ping_id) or await self._listen(ping_id, late)
                 return await self._listen(ping_id, heard)
         except TimeoutError:
             return None
 
-    async def _listen(self, ping_id: str, event: asyncio.Event) -> dict[str, Any]:
+    async def _listen(self, ping_id: str, heard: Heard) -> dict[str, Any]:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):  # no task of its own, as `wait_for` makes one
-                    await event.wait()
-            event.clear()  # before the look: what comes during it must not be missed
+                    await heard.event.wait()
+            with contextlib.suppress(msgspec.DecodeError):
+                if heard.record:
+                    return report_of(ping_id, heard.record)
+            heard.event.clear()  # before the look: what comes during it must not be missed
             report = await self._look(ping_id)
             if report is not None:
                 return report
@@ -104,8 +124,10 @@ class Waiters:
 
     def _pushed(self, message: Reply) -> None:
         if message[0] == b"message":
-            for event in self._doors.get(message[2].decode(), ()):
-                event.set()
+            ping_id, record = message[2][:PING_ID_LENGTH], message[2][PING_ID_LENGTH:]
+            for heard in self._doors.get(ping_id.decode("ascii", "replace"), ()):
+                heard.record = record
+                heard.event.set()
 
     async def _prove(self) -> None:
         while True:

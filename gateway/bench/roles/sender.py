@@ -16,7 +16,7 @@ import uvloop
 from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
 from gateway.bench.wire import USER
-from gateway.compose.process import spare_collector
+from gateway.compose import collector
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import RhoPushError
@@ -160,7 +160,7 @@ async def send(order: SenderOrder) -> SenderResult:
     if isinstance(route, str):
         raise RhoPushError(f"no lane: {route}")
     feeder = Feeder(order, route)
-    spare_collector()  # as a worker when it is ready; here it also takes the prepared sends out of the way
+    collector.spare()  # as a worker when it is ready; here it also takes the prepared sends out of the way
     before = _accepted(metrics)
     begun, cpu = time.perf_counter(), time.process_time()
     await feeder.run()

@@ -17,6 +17,7 @@ from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
 from gateway.store.queue import Accepted, IdempotencyKey
+from gateway.store.waiting import Heard
 from protocols.ping.model import Ping
 
 TOKEN = "sesame-0123456789"
@@ -78,11 +79,11 @@ class Reports:
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         return self.known.get(ping_id)
 
-    def expecting(self, ping_id: str) -> AbstractContextManager[asyncio.Event]:
-        return nullcontext(asyncio.Event())
+    def expecting(self, ping_id: str) -> AbstractContextManager[Heard]:
+        return nullcontext(Heard())
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: asyncio.Event | None = None
+        self, ping_id: str, timeout_s: float, heard: Heard | None = None
     ) -> dict[str, Any] | None:
         self.waited_s.append(timeout_s)
         return None if self.finished is None else self.finished | {"ping_id": ping_id}

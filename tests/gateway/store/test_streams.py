@@ -177,14 +177,15 @@ async def test_a_waiting_door_hears_of_the_end_alone(
     await redis_client.hset(RECEIPT, "0:open", still_open)
     async with redis_client.pubsub() as heard:
         await heard.subscribe("door", "marker")
-        await settled(streams, Settlement(lease, waiting=[Waiting("door", "ping", RECEIPT, "0:open")]))
+        door = Waiting("door", "ping", RECEIPT, "0:open", b"\xffrecord")
+        await settled(streams, Settlement(lease, waiting=[door, door._replace(record=b"")]))
         await redis_client.publish("marker", "end")
         found = []
         while not found or found[-1] != b"end":
             message = await heard.get_message(ignore_subscribe_messages=True, timeout=5)
             if message is not None:
                 found.append(message["data"])
-    assert found == [b"ping", b"end"] if told else [b"end"]
+    assert found == [b"ping\xffrecord", b"ping", b"end"] if told else [b"end"]
 
 
 # The schedule.

@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from gateway.store import keys, waiting
 from gateway.store.address import Address
 from gateway.store.link import Link
-from gateway.store.receipts import Receipts, Record, pack_base
+from gateway.store.receipts import Detail, Receipts, Record, pack_base, pack_delta
 from gateway.store.waiting import Waiters
+from protocols.verdict import Kind
 
 PING = "0" * 32
 
@@ -78,6 +79,37 @@ async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
     assert waiters._doors == {}
     stats = await redis_client.info("commandstats")
     assert stats["cmdstat_hgetall"]["calls"] == 1
+
+
+async def test_a_door_that_was_told_the_record_asks_redis_nothing(
+    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    await subscribed(redis_client, waiters.channel)
+    await redis_client.config_resetstat()
+    record = Record(
+        1, (("c1", "apns"),), (Detail("c2", "fcm", Kind.REJECTED, "UNREGISTERED"),), {"repeated": 2}
+    )
+    with waiters.expecting(PING) as heard:
+        await redis_client.publish(waiters.channel, PING.encode() + pack_delta(record))
+        told = await waiters.outcome(PING, 10, heard)
+    assert "cmdstat_hgetall" not in await redis_client.info("commandstats")
+    # The same as it would have found there.
+    await redis_client.hset(keys.receipt(PING[:28]), "base", pack_base([record]))
+    assert told == await waiters.outcome(PING, 10) is not None
+
+
+async def test_a_door_that_was_told_nonsense_looks_for_itself(
+    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    await subscribed(redis_client, waiters.channel)
+    with waiters.expecting(PING) as heard:
+        await finish(redis_client)
+        await redis_client.publish(waiters.channel, PING.encode() + b"\xff\xff")
+        report = await waiters.outcome(PING, 10, heard)
+    assert report is not None
+    assert report["counts"]["accepted"] == 1
 
 
 async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(

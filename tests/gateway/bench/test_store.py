@@ -1,0 +1,25 @@
+"""What a measurement waits for."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.bench.store import Store
+from gateway.store import keys
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "data").mkdir(mode=0o700)
+    return Store(tmp_path / "data", None)
+
+
+def test_pieces_and_what_comes_later_are_waited_for_as_pings_are(store: Store) -> None:
+    with store:
+        assert store.pending() == 0
+        store.client.hset(keys.STATS, "pings", 2)
+        assert store.pending() == 2
+        for stream in (keys.BROADCASTS, keys.PIECES, keys.RETRIES):
+            store.client.xadd(stream, {"e": b""})
+        store.client.zadd(keys.LATER, {"name": 1})
+        assert store.pending() == 6

@@ -1,0 +1,38 @@
+"""When the cycle collector works in full."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gateway.compose.collector import BUSY_S, QUIET_S, FullCollections
+
+
+@pytest.mark.parametrize(("quiet", "after_s"), [(True, QUIET_S), (False, BUSY_S)])
+def test_a_full_collection_is_due_after_its_time(quiet: bool, after_s: float) -> None:
+    collections = FullCollections(1000.0)
+    assert not collections.due(1000.0 + after_s - 0.1, quiet=quiet)
+    assert collections.due(1000.0 + after_s, quiet=quiet)
+    assert not collections.due(1000.0 + after_s + 0.1, quiet=quiet)
+    assert collections.due(1000.0 + 2 * after_s, quiet=quiet)
+
+
+def test_a_quiet_moment_after_a_busy_minute_is_used_at_once() -> None:
+    collections = FullCollections(0.0)
+    assert not collections.due(QUIET_S + 5, quiet=False)
+    assert collections.due(QUIET_S + 6, quiet=True)
+
+
+def test_a_spared_collector_never_collects_in_full_by_itself() -> None:
+    # In a process of its own, since it changes how this one collects.
+    script = """
+import gc
+from gateway.compose import collector
+collector.YOUNG_OBJECTS = 100
+collector.spare()
+begun = gc.get_stats()[2]["collections"]
+kept = [[] for _ in range(200_000)]
+assert gc.get_stats()[0]["collections"] and gc.get_stats()[1]["collections"]
+assert gc.get_stats()[2]["collections"] == begun, "Python chose a moment"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

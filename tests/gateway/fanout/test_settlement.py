@@ -1,0 +1,56 @@
+"""What settling a unit tells the doors that wait."""
+
+from gateway.delivery.send import Postponed, Unit
+from gateway.fanout.ledger import settlement
+from gateway.store import keys
+from gateway.store.receipts import Record, pack_delta, report_of
+from gateway.store.streams import Lease
+from protocols.ping.model import Ping
+from protocols.verdict import Kind, Verdict
+
+BATCH = "0" * 28
+
+
+def unit(stream: str) -> Unit:
+    """Two pings for two devices each, the first of which has both its verdicts."""
+    pings = [Ping(id=f"{BATCH}{place:04x}", reply_to="door") for place in range(2)]
+    found = Unit(Lease(stream, "1-0", b"", 2, 9, False), BATCH, pings, lambda _: None)
+    for number in range(2):
+        found.begin_ping({"repeated": number})
+        for device in "ab":
+            found.add_place(f"{device}{number}", "apns")
+    found.planned()
+    found.accept(0)
+    found.reject(1, "Unregistered")
+    found.accept(2)
+    return found
+
+
+def test_a_door_is_told_the_whole_record_of_a_ping_that_is_done() -> None:
+    one = unit(keys.PINGS)
+    one.postpone(3, Verdict(Kind.LATER, "busy"), Postponed(5_000, 1, ""))
+    done, open_still = settlement(one).waiting
+    assert report_of(done.ping_id, done.record) == {
+        "ping_id": f"{BATCH}0000",
+        "state": "done",
+        "counts": {"accepted": 1, "rejected": 1, "later": 0},
+        "skipped": {"repeated": 0},
+        "devices": [
+            {"client_id": "a0", "provider": "apns", "verdict": "accepted"},
+            {"client_id": "b0", "provider": "apns", "verdict": "rejected", "reason": "Unregistered"},
+        ],
+    }
+    assert open_still.record == b""
+
+
+def test_a_door_whose_sends_are_all_accepted_is_told_so() -> None:
+    one = unit(keys.PINGS)
+    one.accept(3)
+    told = settlement(one).waiting[1]
+    assert told.record == pack_delta(Record(2, (("a1", "apns"), ("b1", "apns")), (), {"repeated": 1}))
+
+
+def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None:
+    one = unit(keys.RETRIES)
+    one.accept(3)
+    assert [door.record for door in settlement(one).waiting] == [b"", b""]
