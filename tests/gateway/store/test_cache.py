@@ -105,19 +105,27 @@ def test_nothing_is_kept_while_changes_are_not_heard(cache: Cache, clock: Clock)
     assert not knows(cache)
 
 
-def test_a_full_cache_holds_the_latest(cache: Cache, clock: Clock) -> None:
+def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: Cache, clock: Clock) -> None:
     for number in range(20):
         clock.now_s += 0.1
         cache.keep(f"u{number}", read(clock))
-        assert len(cache) <= 8
-    assert [knows(cache, f"u{number}") for number in range(20)] == [number >= 12 for number in range(20)]
+    assert [knows(cache, f"u{number}") for number in range(20)] == [number < 8 for number in range(20)]
+    clock.now_s += LIFE_S - 1.55  # the first four are over: the fifth was read 1.5 s ago
+    for number in range(30, 40):
+        cache.keep(f"u{number}", read(clock))
+    assert [knows(cache, f"u{number}") for number in range(30, 40)] == [number < 34 for number in range(30, 40)]
+    assert [knows(cache, f"u{number}") for number in range(8)] == [number >= 4 for number in range(8)]
 
 
-def test_what_is_read_again_goes_last(cache: Cache, clock: Clock) -> None:
-    for name in ("bob", *(f"u{number}" for number in range(7)), "bob", "eve"):
+def test_what_is_read_again_lives_again(cache: Cache, clock: Clock) -> None:
+    cache.keep("bob", read(clock))
+    for number in range(7):
         clock.now_s += 0.1
-        cache.keep(name, read(clock))
-    assert (knows(cache, "bob"), knows(cache, "u0"), knows(cache, "u1")) == (True, False, True)
+        cache.keep(f"u{number}", read(clock))
+    cache.keep("bob", read(clock))  # though it is full: this takes nobody's place
+    clock.now_s += LIFE_S - 0.05
+    cache.keep("eve", read(clock))
+    assert (knows(cache), knows(cache, "eve"), knows(cache, "u5")) == (True, True, False)
 
 
 def test_what_is_over_makes_room_as_others_come(cache: Cache, clock: Clock) -> None:
