@@ -113,7 +113,9 @@ def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: Cache, c
     clock.now_s += LIFE_S - 1.55  # the first four are over: the fifth was read 1.5 s ago
     for number in range(30, 40):
         cache.keep(f"u{number}", read(clock))
-    assert [knows(cache, f"u{number}") for number in range(30, 40)] == [number < 34 for number in range(30, 40)]
+    assert [knows(cache, f"u{number}") for number in range(30, 40)] == [
+        number < 34 for number in range(30, 40)
+    ]
     assert [knows(cache, f"u{number}") for number in range(8)] == [number >= 4 for number in range(8)]
 
 
