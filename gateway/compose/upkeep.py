@@ -101,6 +101,6 @@ class Upkeep:
         self._metrics.queue_depth.set(depth)
         self._metrics.queue_oldest_seconds.set(max(0.0, now - self._oldest_at) if self._oldest_at else 0.0)
         self._lanes.heard_parked(await self._streams.parked())
+        self._measured_at = time.monotonic()
         receipts = self._settings.receipts
         await self._streams.trim_receipts(int((now - receipts.ttl_s) * 1000), receipts.max_bytes)
-        self._measured_at = time.monotonic()

@@ -168,9 +168,14 @@ class Lane(Outlet):
     @property
     def trouble(self) -> str | None:
         """Why this lane cannot send now; None when it can, or was never asked to."""
-        if self.halted or self._down_since is not None:
+        if self.halted or self._is_down:
             return self._error or "no connection"
         return None
+
+    @property
+    def _is_down(self) -> bool:
+        """Whether something wants a connection that cannot be had: an idle lane may lose its own."""
+        return self._wanted and self._down_since is not None
 
     @property
     def stuck_s(self) -> float:
@@ -197,7 +202,7 @@ class Lane(Outlet):
         """Why nothing can be sent at all; None: something can."""
         if self._halted_until > time.monotonic():
             return self._error or "credential_refused"
-        if self._down_since is not None:
+        if self._is_down:
             return self._error or "no_connection"
         if self.backlog and self.credential.authorization() is None:
             return "no_provider_token"

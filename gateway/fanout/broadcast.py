@@ -40,6 +40,8 @@ _log = structlog.get_logger("broadcast")
 
 AHEAD_PIECES: Final = 40
 """Pieces that may wait on their stream before cutting pauses: they are what Redis holds of a broadcast twice."""
+CUTTING_MAX: Final = 8
+"""Broadcasts that one worker cuts at once: a long one must not keep others back, and thousands may be queued."""
 _PAUSE_S: Final = 0.02
 LOST_PART: Final = "lost_part"
 """Reason under `skipped`: a part of the list of users (`keys.CHUNK_USERS`) that Redis no longer has."""
@@ -139,6 +141,11 @@ class Cutting:
         self._cutter = cutter
         self._ledger = ledger
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def room(self) -> None:
+        """Wait until another one may be begun: each holds a chunk of users and puts pieces on their stream."""
+        while len(self._tasks) >= CUTTING_MAX:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def begin(self, lease: Lease) -> None:
         """Cut a broadcast in the background."""

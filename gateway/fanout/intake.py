@@ -104,6 +104,7 @@ class Intake:
         )
 
     async def _read_broadcasts(self) -> None:
+        await self._cutting.room()
         for lease in await self._streams.read(self._readers.broadcasts, (keys.BROADCASTS,), 1, BLOCK_MS):
             self._cutting.begin(lease)
 
@@ -136,8 +137,10 @@ class Intake:
 
     async def _again(self, leases: Sequence[Lease]) -> None:
         if leases[0].stream == keys.BROADCASTS:
-            for lease in leases:
-                self._cutting.begin(lease)
+            for lease in self._ledger.claim(leases):
+                await self._cutting.room()
+                if self._ledger.holds(lease):
+                    self._cutting.begin(lease)
         else:
             await self._deliver(leases)
 
@@ -148,10 +151,14 @@ class Intake:
         for part in _parts(claimed):
             bulk = part[0].stream == keys.PIECES
             await self._ledger.room(bulk=bulk, sends=BULK_SENDS if bulk else SMALL_SENDS)
-            undone = await self._planner.deliver(part)
+            undone = await self._planner.deliver(self._held(part))
             while undone:
                 await asyncio.sleep(_AGAIN_S)
-                undone = await self._planner.deliver(undone)
+                undone = await self._planner.deliver(self._held(undone))
+
+    def _held(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Those that were not lost while something was waited for."""
+        return [lease for lease in leases if self._ledger.holds(lease)]
 
 
 def _parts(leases: Sequence[Lease]) -> Iterator[list[Lease]]:

@@ -20,6 +20,7 @@ from gateway.store import keys
 from gateway.store.link import Reply
 from gateway.store.receipts import Record, pack_base, pack_delta
 from gateway.store.streams import (
+    GONE,
     RENEW_S,
     TAKEN_OVER,
     Lease,
@@ -37,6 +38,8 @@ _log = structlog.get_logger("ledger")
 SAVE_S: Final = 0.04
 """Verdicts are in Redis within this and a round trip: under the 50 ms that bound repeats after a kill."""
 _AGAIN_S: Final = 0.2
+PINGS_HELD: Final = 40_000
+"""Pings in hand of each priority: some 3 KB each, so 130 MB where in each entry one send hangs."""
 _LISTED_MAX: Final = 200
 """Accepted devices listed one by one in a receipt; of more only the number is kept."""
 
@@ -77,9 +80,16 @@ class Ledger:
     # -- what is in hand -------------------------------------------------------------------------------------
 
     def hold(self, unit: Unit) -> None:
-        """This unit is being delivered from now on."""
-        self._units[unit.lease.stream, unit.lease.entry] = unit
-        self._others.pop((unit.lease.stream, unit.lease.entry), None)
+        """This unit, whose lease was claimed, is being delivered from now on; unless the lease was lost meanwhile."""
+        key = unit.lease.stream, unit.lease.entry
+        if self._others.pop(key, None) is None:
+            unit.lost = True
+        else:
+            self._units[key] = unit
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease that was claimed is still this worker's, and is no unit yet."""
+        return self._others.get((lease.stream, lease.entry)) is lease
 
     def claim(self, leases: Sequence[Lease]) -> list[Lease]:
         """Take entries in hand, though they are no units (yet): they are to be planned, or are broadcasts.
@@ -97,21 +107,32 @@ class Ledger:
 
     def let_go(self, lease: Lease) -> None:
         """This entry is no longer worked on."""
-        self._units.pop((lease.stream, lease.entry), None)
-        self._others.pop((lease.stream, lease.entry), None)
+        self._drop(lease.stream, lease.entry)
+
+    def _drop(self, stream: str, entry: str) -> None:
+        self._units.pop((stream, entry), None)
+        self._others.pop((stream, entry), None)
         self._room.set()
 
     def _lose(self, stream: str, entry: str) -> None:
         """Another consumer took this entry over, since this one was silent: what was not sent is its to send."""
-        unit = self._units.pop((stream, entry), None)
+        unit = self._units.get((stream, entry))
+        if unit is None and (stream, entry) not in self._others:
+            return  # this worker has settled it meanwhile
+        if unit is not None and not unit.open:
+            return  # or is doing so
+        self._drop(stream, entry)
         if unit is not None:
             unit.lost = True
-            self._room.set()
-            _log.warning("lease_lost", stream=stream, entry=entry, unsent=unit.open)
+        _log.warning("lease_lost", stream=stream, entry=entry, unsent=unit.open if unit else None)
 
     def sends(self, *, bulk: bool) -> int:
         """Sends without a verdict, of one priority."""
         return sum(unit.open for unit in self._units.values() if unit.bulk == bulk)
+
+    def pings(self, *, bulk: bool) -> int:
+        """Pings held by units of one priority, finished or not: what is settled together stays together."""
+        return sum(len(unit.pings) for unit in self._units.values() if unit.bulk == bulk)
 
     @property
     def empty(self) -> bool:
@@ -128,8 +149,11 @@ class Ledger:
         return self.empty
 
     async def room(self, *, bulk: bool, sends: int) -> None:
-        """Wait until fewer than `sends` of this priority are without a verdict."""
-        while self.sends(bulk=bulk) >= sends:
+        """Wait until fewer than `sends` of this priority are without a verdict, and few enough pings are held.
+
+        Looked at anew whenever verdicts are saved: a unit of which one send hangs has room for all others.
+        """
+        while self.sends(bulk=bulk) >= sends or self.pings(bulk=bulk) >= PINGS_HELD:
             self._room.clear()
             await self._room.wait()
 
@@ -183,6 +207,7 @@ class Ledger:
     async def _save(self) -> None:
         while True:
             await asyncio.sleep(SAVE_S)
+            self._room.set()
             try:
                 await self._save_dirty()
             except StoreDown:
@@ -202,7 +227,7 @@ class Ledger:
         for unit, reply in zip(dirty, replies, strict=True):
             if isinstance(reply, BaseException):
                 unit.dirty = True
-            elif reply == TAKEN_OVER:
+            elif reply in (TAKEN_OVER, GONE):
                 self._lose(unit.lease.stream, unit.lease.entry)
         failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
         if failed is not None:
@@ -262,7 +287,7 @@ def settlement(unit: Unit) -> Settlement:
 
 def _records(unit: Unit) -> list[Record]:
     """What became of each ping of the unit."""
-    if unit.bulk:
+    if unit.lease.stream == keys.PIECES:
         return [Record(unit.states.count(ACCEPTED), (), unit.details(0, len(unit.states)), unit.skipped[0])]
     if unit.rest:
         return [
@@ -298,6 +323,6 @@ def _retries(unit: Unit) -> Iterator[Retry]:
         clients = tuple(unit.chosen[place][0] for place in places)
         # What is only parked was not tried.
         first_ms = unit.first_ms or (0 if lane else now_ms)
-        piece = Piece(ping, (), clients, attempt, first_ms, lane)
+        piece = Piece(ping, (), clients, attempt, first_ms, lane, unit.bulk)
         name = f"{unit.lease.stream.rpartition(':')[2]}:{unit.lease.entry}.{order}"
         yield Retry(name, due_s * 1000, piece, lane)

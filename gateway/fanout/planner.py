@@ -33,7 +33,10 @@ _log = structlog.get_logger("planner")
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
 PIECE_FRESH_S: Final = 60.0
-"""Devices in a piece are believed for as long as the registry's cache would; then they are looked up again."""
+"""Devices in a piece are believed for as long as the registry's cache would, and not beyond a change that was heard
+of; then they are looked up again."""
+CLOCKS_S: Final = 2.0
+"""A piece is dated by Redis' clock; so far ours may be behind."""
 
 
 class _Plan:
@@ -153,7 +156,7 @@ class Planner:
             attempt=piece.attempt,
             first_ms=piece.first_ms,
             lane=piece.lane,
-            bulk=lease.stream == keys.PIECES,
+            bulk=piece.bulk or lease.stream == keys.PIECES,
         )
         return unit, piece
 
@@ -232,7 +235,7 @@ class Planner:
 
     async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
         """Plan pieces, with one look-up for all; the leases of those that could not be looked up."""
-        stale = [not _is_fresh(unit, piece) for unit, piece in pieces]  # asked once: time goes on
+        stale = [not self._is_fresh(unit, piece) for unit, piece in pieces]  # asked once: time goes on
         old = [
             client
             for (_, piece), is_old in zip(pieces, stale, strict=True)
@@ -249,6 +252,13 @@ class Planner:
                 unit, clients, [found[client] for client in clients] if is_old else piece.devices
             )
         return []
+
+    def _is_fresh(self, unit: Unit, piece: Piece) -> bool:
+        """Whether the devices that a piece was cut with may still be believed."""
+        age_s = time.time() - int(unit.lease.entry.partition("-")[0]) / 1000
+        if not piece.devices or age_s > PIECE_FRESH_S:
+            return False
+        return not self._registry.changed_within(age_s + CLOCKS_S, _clients(piece))
 
     async def _resumed(self, unit: Unit) -> bool:
         """Deliver the rest of a unit that was begun before; False: it was not."""
@@ -324,9 +334,3 @@ def _provider(device: Device | None) -> str:
 
 def _clients(piece: Piece) -> Sequence[str]:
     return piece.clients or [device.client_id for device in piece.devices]
-
-
-def _is_fresh(unit: Unit, piece: Piece) -> bool:
-    """Whether the devices that a piece was cut with may still be believed."""
-    cut_s = int(unit.lease.entry.partition("-")[0]) / 1000
-    return bool(piece.devices) and time.time() - cut_s < PIECE_FRESH_S

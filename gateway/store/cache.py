@@ -94,6 +94,23 @@ class Cache:
         if len(self._changed) > CHANGES_MAX:
             self.clear()
 
+    def changed_since(self, since_s: float, names: Iterable[str]) -> bool:
+        """Whether a change of one of these users or clients was heard of since then, or all is void.
+
+        Changes are remembered for `life_s` at least.
+        """
+        if since_s > self._heard_s:
+            return False
+        if since_s <= self._void_s:
+            return True
+        some = tuple(names)
+        for changes in (self._changed, self._changed_before):
+            if changes.keys().isdisjoint(some):
+                continue
+            if any(changes.get(name, _NEVER) >= since_s for name in some):
+                return True
+        return False
+
     def clear(self) -> None:
         """Believe nothing any more, nor what is being read."""
         self._void_s = self._heard_s = self._clock()
@@ -101,21 +118,7 @@ class Cache:
             names.clear()
 
     def _look_closer(self, user: str, known: Registration, oldest: float) -> Registration | None:
-        if known.read_s > oldest and not self._has_changed(user, known):
+        if known.read_s > oldest and not self.changed_since(known.read_s, (user, *known.clients())):
             return known
         del self._users[user]
         return None
-
-    def _has_changed(self, user: str, known: Registration) -> bool:
-        read_s = known.read_s
-        if read_s > self._heard_s:
-            return False
-        if read_s <= self._void_s:
-            return True
-        names = [user, *known.clients()]
-        for changes in (self._changed, self._changed_before):
-            if changes.keys().isdisjoint(names):
-                continue
-            if any(changes.get(name, _NEVER) >= read_s for name in names):
-                return True
-        return False

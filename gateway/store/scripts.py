@@ -129,10 +129,8 @@ RENEW: Final = Script("""
 local lost, kept = {}, {}
 for i = 3, #ARGV do
     local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
-    if #held > 0 then
-        local names = held[1][2] == ARGV[2] and kept or lost
-        names[#names + 1] = ARGV[i]
-    end
+    local names = #held > 0 and held[1][2] == ARGV[2] and kept or lost
+    names[#names + 1] = ARGV[i]
 end
 if #kept > 0 then
     kept[#kept + 1] = 'JUSTID'
@@ -140,7 +138,7 @@ if #kept > 0 then
 end
 return lost
 """)
-"""Keep the leases of these entries; those that another consumer has now."""
+"""Keep the leases of these entries; those that another consumer has now, or has settled."""
 
 CUT: Final = Script("""
 -- KEYS: broadcasts, progress, pieces, seen phones, receipt, receipts, stats
@@ -196,9 +194,12 @@ while dropped < tonumber(ARGV[3]) do
     local bytes = tonumber(redis.call('HGET', KEYS[2], 'receipt_bytes') or '0')
     if tonumber(oldest[2]) >= tonumber(ARGV[1]) and bytes <= tonumber(ARGV[2]) then break end
     local size = tonumber(redis.call('HGET', oldest[1], 'size') or '0')
+    if redis.call('EXISTS', oldest[1]) == 0 then  -- its size went with it: an average one
+        size = math.floor(bytes / redis.call('ZCARD', KEYS[1]))
+    end
     redis.call('ZREM', KEYS[1], oldest[1])
     redis.call('UNLINK', oldest[1])
-    redis.call('HINCRBY', KEYS[2], 'receipt_bytes', -size)
+    if size > 0 then redis.call('HINCRBY', KEYS[2], 'receipt_bytes', -size) end  -- Redis 7 takes no -0
     dropped = dropped + 1
 end
 return dropped

@@ -21,6 +21,7 @@ LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
 RENEW_S: Final = 5.0
 TAKEN_OVER: Final = -1
+GONE: Final = 0
 _RENEWED_TOGETHER: Final = 500
 """Redis does nothing else meanwhile: about a millisecond."""
 FIRST: Final = "0-0"
@@ -37,6 +38,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
         attempt: how often these sends were tried.
         first_ms: epoch ms of their first try; 0: never tried.
         lane: name of the lane in whose share of the backlog they waited; "".
+        bulk: they are a broadcast's, which small pings overtake.
     """
 
     ping: Ping
@@ -45,6 +47,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     attempt: int = 0
     first_ms: int = 0
     lane: str = ""
+    bulk: bool = False
 
     def __len__(self) -> int:
         return len(self.devices) or len(self.clients)
@@ -237,7 +240,8 @@ class Streams:
         """Keep the leases of these entries.
 
         Returns:
-            Those that another consumer took over, since this one was silent for too long.
+            Those that another consumer took over, since this one was silent for too long, and those that are
+            settled.
         """
         lost: list[bytes] = []
         for first in range(0, len(entries), _RENEWED_TOGETHER):
@@ -254,7 +258,7 @@ class Streams:
         """Keep the verdicts so far: after a kill, these sends are not repeated.
 
         Returns:
-            1; 0 where the entry is gone; `TAKEN_OVER` where another consumer has it now.
+            1; `GONE` where the entry is settled; `TAKEN_OVER` where another consumer has it now.
         """
         return self._link.eval(
             scripts.SAVE,
