@@ -1,5 +1,6 @@
 """A lane that is full, down, slow or shared by small pings and broadcasts."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,59 @@ async def test_small_pings_overtake_a_broadcast(
 
 async def _pieces(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(keys.PIECES) == count)
+
+
+async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    apns: ApnsSimulator,
+) -> None:
+    async with spine(redis_address, tmp_path, settings) as one:
+        await one.append(users[0])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert await one.ledger.emptied(10)
+        (lane,) = one.lanes.all()
+        for connection in list(apns.connections):
+            connection.transport.abort()
+        await until(lambda: lane._down_since is not None)
+        lane.sweep()
+        assert (lane.trouble, lane.stuck_s) == (None, 0.0)
+        ping_id = await one.append(users[1])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        lane.sweep()  # while it connects
+        assert (await one.done(ping_id))["counts"]["accepted"] == 1
+
+
+async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+) -> None:
+    async with spine(redis_address, tmp_path, settings) as one:
+        lane = one.lanes.route("apns", "").lane
+        lane._halted_until = float("inf")
+        big = await one.append(*users)
+        (lease,) = await one.read(keys.BROADCASTS)
+        await one.cutter.cut(lease)
+        await one.planner.deliver(await one.read(keys.PIECES))
+        lane.sweep()
+        await until(lambda: _parked(redis_client))
+        await one.streams.call_due(time.time_ns() // 1_000_000 + 600_000, 2_000)
+        await one.planner.deliver(await one.read(keys.RETRIES))
+        small = await one.append(users[0])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert [send.unit.pings[0].id for send in lane._small] == [small]
+        assert len(lane._bulk) == 700
+        lane._halted_until = 0.0
+        lane.wake()
+        report = await one.done(big)
+    assert report["counts"]["accepted"] == 700
+
+
+async def _parked(redis: Redis) -> bool:
+    return bool(await redis.zcard(keys.LATER) and await redis.xlen(keys.PIECES) == 0)

@@ -158,3 +158,52 @@ async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
         assert await one.ledger.emptied(10)
         report = await one.report(ping_id)
     assert (report["state"], report["counts"]) == ("done", {"accepted": USERS, "rejected": 0, "later": 0})
+
+
+async def test_a_phone_that_changed_after_it_was_cut_is_looked_up_again(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with opened() as one:
+        one.registry.cache.trusted = True  # as once Redis tells of changes
+        await one.append(*names())
+        await one.cutter.cut(await begin(one))
+        (_, fields), *_ = await redis_client.xrange(keys.PIECES)
+        first, second = decode_piece(fields[b"e"]).devices[:2]
+        await redis_client.set(keys.client(first.client_id, "device_pin"), "f" * 64)
+        await redis_client.delete(keys.client(second.client_id, "rho__id"))
+        one.registry.forget(
+            [keys.client(phone.client_id, "device_pin").encode() for phone in (first, second)]
+        )
+        await deliver_pieces(one)
+    sent = {record.token for record in apns.received}
+    assert "f" * 64 in sent
+    assert sent.isdisjoint({first.pin, second.pin})
+
+
+async def test_only_so_many_broadcasts_are_cut_at_once(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.fanout.broadcast.CUTTING_MAX", 2)
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    most = 0
+    async with opened() as one:
+        cut = one.cutter.cut
+
+        async def counted(lease: Lease) -> None:
+            nonlocal most
+            most = max(most, len(one.cutting._tasks))
+            await cut(lease)
+
+        monkeypatch.setattr(one.cutter, "cut", counted)
+        ping_ids = [await one.append(*names()) for _ in range(6)]
+        one.intake.start()
+        for ping_id in ping_ids:
+            await until(lambda ping_id=ping_id: _is_done(one, ping_id))
+        await one.intake.close()
+    assert most == 2
+
+
+async def _is_done(one: Spine, ping_id: str) -> bool:
+    report = await one.receipts.report(ping_id)
+    return report is not None and report["state"] == "done"

@@ -1,5 +1,6 @@
 """What a worker holds stays its own until it is settled, whatever it has to wait for."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,50 @@ def test_entries_are_planned_in_parts_of_bounded_size() -> None:
     leases = [Lease(keys.PINGS, f"{n}-0", payload, 1, 1, False) for n, payload in enumerate(payloads)]
     parts = [[int(lease.entry[:-2]) for lease in part] for part in intake_module._parts(leases)]
     assert parts == [[0, 1], [2], [3], [4]]
+
+
+async def test_a_send_that_hangs_keeps_no_room_from_those_that_are_over(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        apns.hold()
+        await one.append("bob")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        (unit,) = one.ledger._units.values()
+        unit.open += 1  # another send of the same entry
+        waiting = asyncio.create_task(one.ledger.room(bulk=False, sends=2))
+        one.ledger.start()
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        unit.open -= 1  # has its verdict, while the unit goes on
+        await asyncio.wait_for(waiting, 5)
+        apns.release()
+        await one.ledger.close()
+
+
+async def test_pings_that_are_over_and_held_by_one_that_hangs_are_bounded(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.fanout.ledger.PINGS_HELD", 2)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        apns.hold()
+        await asyncio.gather(one.append("bob"), one.append("nobody"), one.append("nobody"))
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert one.ledger.sends(bulk=False) == 1
+        assert one.ledger.pings(bulk=False) >= 2
+        waiting = asyncio.create_task(one.ledger.room(bulk=False, sends=100))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        apns.release()
+        await asyncio.wait_for(waiting, 5)

@@ -1,5 +1,6 @@
 """A worker that was silent for longer than a lease: what it did not send is another's now. And Redis away."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from redis.asyncio import Redis
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.store.link import LinkLost
+from gateway.store.streams import Lease
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import spine, until
+from tests.support.spine import Spine, spine, until
 
 
 @pytest.fixture
@@ -97,3 +99,87 @@ async def test_redis_is_asked_by_one_settlement_while_it_is_away(
         for ping_id in ids:
             assert (await one.done(ping_id))["counts"]["accepted"] == 1
     assert len(apns.received) == 50
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize(("notices", "planned"), [("renewing", True), ("renewing", False), ("saving", True)])
+async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_again(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    settled: bool,
+    notices: str,
+    planned: bool,
+) -> None:
+    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.0)
+    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.01 if notices == "renewing" else 60)
+    await lay_user(redis_client, "bob", [apple(_pin(n)) for n in range(5)])
+    async with (
+        spine(redis_address, tmp_path, settings, name="one:0") as one,
+        spine(redis_address, tmp_path, settings, name="two:0") as two,
+    ):
+        ping_id = await one.append("bob")
+        mine = await one.read(keys.PINGS)
+        lane = one.lanes.route("apns", "").lane
+        thawed = asyncio.Event()  # stands for the freeze, as an open breaker does
+        delivering = asyncio.create_task(_deliver_after(one, mine, thawed, monkeypatch))
+        await asyncio.sleep(0)
+        if planned:
+            lane._halted_until = float("inf")
+            thawed.set()
+            await delivering
+            (unit,) = one.ledger._units.values()
+            unit.dirty = True
+        theirs, _ = await two.streams.take_over(keys.PINGS, "0-0", 10)
+        await two.planner.deliver(theirs)
+        if settled:
+            await two.done(ping_id)
+        one.ledger.start()
+        await until(lambda: not one.ledger._units and not one.ledger._others)
+        lane._halted_until = 0.0
+        lane.wake()
+        thawed.set()
+        await delivering
+        assert (await two.done(ping_id))["counts"]["accepted"] == 5
+        await one.ledger.close()
+    assert max(Counter(record.token for record in apns.received).values()) == 1
+
+
+async def _deliver_after(
+    one: Spine, leases: list[Lease], event: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deliver as a worker does that must wait for room."""
+
+    async def room(**_: Any) -> None:
+        await event.wait()
+
+    monkeypatch.setattr(one.ledger, "room", room)
+    await one.intake._deliver(leases)
+
+
+async def test_a_lease_that_is_lost_while_its_users_are_looked_up_is_not_delivered(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await lay_user(redis_client, "bob", [apple(_pin(1))])
+    async with spine(redis_address, tmp_path, settings) as one:
+        await one.append("bob")
+        (lease,) = await one.read(keys.PINGS)
+        look_up = one.registry.devices_of
+
+        async def losing(users: Any) -> Any:
+            one.ledger._lose(lease.stream, lease.entry)
+            return await look_up(users)
+
+        monkeypatch.setattr(one.registry, "devices_of", losing)
+        await one.planner.deliver([lease])
+        assert not one.ledger._units
+        assert one.lanes.route("apns", "").lane.in_flight == 0
+    assert len(apns.received) == 0

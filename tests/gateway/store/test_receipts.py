@@ -135,6 +135,24 @@ async def test_the_oldest_end_when_all_are_too_large(
     assert int(await redis_client.hget(keys.STATS, "receipt_bytes") or 0) == 10 * left
 
 
+async def test_a_receipt_that_redis_ended_itself_is_dropped_like_any_other(
+    streams: Streams, redis_client: Redis
+) -> None:
+    names = [await settle(redis_client, streams, f"batch{n}", 10, 1000 + n) for n in range(4)]
+    await redis_client.delete(*names[:3])
+    assert await streams.trim_receipts(1003, 1_000_000) == 3
+    assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"10"
+
+
+async def test_a_receipt_without_a_size_is_dropped(streams: Streams, redis_client: Redis) -> None:
+    """The last piece of a broadcast was settled after its receipt had been trimmed for room."""
+    await settle(redis_client, streams, "batch", 10, 2000)
+    await redis_client.hset(keys.receipt("late"), "0:open", -1)
+    await redis_client.zadd(keys.RECEIPTS, {keys.receipt("late"): 1000})
+    assert await streams.trim_receipts(1500, 1_000_000) == 1
+    assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"10"
+
+
 async def test_redis_alone_ends_a_receipt_that_nobody_trims(streams: Streams, redis_client: Redis) -> None:
     name = await settle(redis_client, streams, "batch", 10, 1000)
     assert 3600 < await redis_client.ttl(name) <= 3600 + keys.RECEIPT_SLACK_S
