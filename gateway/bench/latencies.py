@@ -20,6 +20,16 @@ _DIGITS: Final = 3
 _CURVE: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999)
 
 
+def require() -> None:
+    """To be called before anything is measured.
+
+    Raises:
+        CannotMeasure: the package `hdrhistogram` is not installed.
+    """
+    if HdrHistogram is None:
+        raise CannotMeasure("hdrhistogram is not installed (pip install rhopush[bench])")
+
+
 class Latencies:
     """How long things took.
 
@@ -31,8 +41,7 @@ class Latencies:
     """
 
     def __init__(self, times_us: Iterable[int]) -> None:
-        if HdrHistogram is None:
-            raise CannotMeasure("hdrhistogram is not installed (pip install rhopush[bench])")
+        require()
         self._histogram = HdrHistogram(1, _LONGEST_US, _DIGITS)
         for time_us in times_us:
             self._histogram.record_value(max(time_us, 1))

@@ -36,7 +36,11 @@ class Answer(NamedTuple):
 
 
 def ping_request(parameters: Parameters, token: str, *, wait: bool) -> Request:
-    """The ping itself; with `wait` its answer comes with the verdicts."""
+    """The ping itself; with `wait` its answer comes with the verdicts.
+
+    Raises:
+        PingError: the token cannot be sent.
+    """
     said = {name: value for name, value in parameters.items() if value is not None}
     if wait:
         said["wait"] = True
@@ -101,4 +105,7 @@ def _json(answer: Answer) -> dict[str, Any]:
 
 
 def _token(token: str) -> dict[str, str]:
-    return {"X-RhoConnect-API-TOKEN": token} if token else {}
+    said = token.strip()
+    if not said.isascii() or not said.isprintable():
+        raise PingError(["the token holds a character that no HTTP header can carry"])
+    return {"X-RhoConnect-API-TOKEN": said} if said else {}

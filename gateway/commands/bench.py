@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.bench import latencies
 from gateway.bench.bench import Bench, Options, names
+from gateway.bench.errors import CannotMeasure
 from gateway.bench.progress import Progress
 from gateway.bench.report.document import new_report
 from gateway.bench.report.page import page
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CannotMeasure: something is missing or did not do as it was told.
     """
+    latencies.require()
+    for path in (args.json, args.html):
+        _must_be_writable(path)
     report = new_report(sys.argv[2:])
     progress = Progress()
     bench = Bench(_options(args), progress)
@@ -55,6 +60,20 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None:
         args.html.write_text(page(report))
     return 0
+
+
+def _must_be_writable(path: Path | None) -> None:
+    """Asked before anything is measured: minutes would be lost.
+
+    Raises:
+        CannotMeasure: it is not.
+    """
+    if path is None:
+        return
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise CannotMeasure(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _options(args: argparse.Namespace) -> Options:

@@ -467,10 +467,12 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def drain(self) -> None:
-        """Take no further request; close once every answer is written."""
+        """Take no further request than one whose head is there; close once every answer is written."""
         self._ended = True
         if self._slots:
             self._slots[-1].close = True
+        elif self._stage == _BODY:
+            self._ended = False  # the ping that is under way is taken; `_slot` ends the connection with it
         elif not self._handing:
             self._close()
 

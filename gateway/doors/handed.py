@@ -127,6 +127,11 @@ class Handed(web.RequestHandler):
         found.force_close()
         return found
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What aiohttp tells of a connection that it ends: broken bodies are the client's, and answered already."""
+        level = _log.debug if isinstance(kw.get("exc_info"), web.RequestPayloadError) else _log.error
+        level("connection failed", about=" ".join(map(str, args)), exc_info=kw.get("exc_info"))
+
     def _close_if_idle(self) -> None:
         if self._last and self.transport and (not self._in_work or (self._half_closed and self._in_body)):
             self.transport.close()

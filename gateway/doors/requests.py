@@ -43,7 +43,7 @@ async def read_body(request: web.Request, services: Services) -> bytes:
                 return await _read(request, limit)
     except TimeoutError as error:
         raise TooSlow(LATE) from error
-    except (web.RequestPayloadError, ClientError) as error:
+    except (web.RequestPayloadError, ClientError, ConnectionError) as error:
         raise MalformedBody("the body is cut off, or not encoded as its headers say") from error
 
 

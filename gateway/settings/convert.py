@@ -96,7 +96,11 @@ class Converter:
             return value
         if not isinstance(value, str):
             raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-        return self._folder / Path(value).expanduser() if kind is Path else Secret(value)
+        if kind is Path:
+            return self._folder / Path(value).expanduser()
+        return Secret(
+            value.rstrip("\r\n")
+        )  # a mounted secret's last line often ends so; no header could carry it
 
 
 def is_section(type_: Any) -> bool:

@@ -52,16 +52,17 @@ def read(path: Path) -> Document:
         text = path.read_bytes()
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
-    reader = _Reader(text)
     try:
-        root = reader.document()
+        reader = _Reader(text)  # decodes the first bytes
+        try:
+            root = reader.document()
+        finally:
+            reader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadSetting(f"{path}, line {line}: not valid YAML: {error.problem}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadSetting(f"{path}: not valid YAML: {error}") from error
-    finally:
-        reader.dispose()
+        raise BadSetting(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, dict):
         raise BadSetting(f"{path}: expected a mapping of settings, found {type(root).__name__}")
     return Document(path, root, reader.lines)
