@@ -150,3 +150,18 @@ def test_importing_it_brings_no_web_framework() -> None:
     program = "import sys, gateway.client; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert not {"aiohttp", "redis", "asyncio", "cryptography"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+async def test_a_token_may_end_with_a_line(running: Delivered, how: str) -> None:
+    PingJob.configure(server=running.gateway.url, token=running.gateway.token + "\n")
+    assert len(await perform(how, user_id="good", message="hello")) == 32
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+@pytest.mark.parametrize("token", ["se\ncret", "secr\u00e9t"])
+async def test_a_token_that_no_header_can_carry_is_refused_without_telling_it(how: str, token: str) -> None:
+    PingJob.configure(server="http://127.0.0.1:1", token=token)
+    with pytest.raises(PingError, match="no HTTP header can carry") as refused:
+        await perform(how, user_id="good")
+    assert token not in str(refused.value)

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import uvloop
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.doors import Times
 from gateway.errors import QueueFull
@@ -283,3 +285,47 @@ async def test_tokens_never_reach_the_log(doors: House, caplog: pytest.LogCaptur
         answer = await client.answer()
     assert answer.status == 400
     assert TOKEN not in caplog.text
+
+
+async def test_a_ping_that_is_under_way_is_taken_while_draining(doors: House) -> None:
+    async with wire(doors.port) as client:
+        client.send(BOB[:-5])
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(doors.doors.close(5.0))
+        await asyncio.sleep(0.05)
+        client.send(BOB[-5:])
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        await closing
+    assert len(doors.queue.pings) == 1
+
+
+FORM = b"POST /rc/v1/users/ping HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+JSON = FORM.replace(b"x-www-form-urlencoded", b"json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FORM + b"Content-Length: 50\r\n\r\nuse",
+        JSON + b"Content-Length: 300000\r\n\r\n{",
+        JSON + b"Content-Encoding: gzip\r\nContent-Length: 17\r\n\r\n" + b'{"user_id": "bob"}'[:17],
+    ],
+)
+@pytest.mark.parametrize("end", ["close", "half", "abort"])
+async def test_a_body_that_is_cut_off_or_broken_is_no_error_of_ours(
+    doors: House, caplog: pytest.LogCaptureFixture, data: bytes, end: str
+) -> None:
+    with capture_logs() as logs:
+        async with wire(doors.port) as client:
+            client.send(data)
+            await asyncio.sleep(0.05)
+            if end == "half":
+                client.writer.write_eof()
+            elif end == "abort":
+                client.writer.transport.abort()
+            else:
+                client.writer.close()
+            await asyncio.sleep(0.05)
+    assert [entry for entry in logs if entry["log_level"] in {"error", "critical"}] == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

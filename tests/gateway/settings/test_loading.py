@@ -347,3 +347,21 @@ def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     said = load(None, "test", {"RHOPUSH_APNS_BACKGROUND_MIN_INTERVAL_S": "1200"})
     assert quiet.warnings == ()
     assert said.warnings == ("apns.background_min_interval_s has no effect in this version",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"# caf\xe9\ndevelopment: {}\n", b"development: {}\n# \x01\n", b"\xff\xfe\x00"]
+)
+def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_bytes(content)
+    with pytest.raises(BadSetting) as refused:
+        load(file, "development", {})
+    assert str(file) in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+def test_the_line_end_of_a_mounted_secret_is_no_part_of_it(tmp_path: Path) -> None:
+    settings = load(None, None, {"API_TOKEN": "tok \r\n", "RHOPUSH_DATA_DIR": str(tmp_path)})
+    assert settings.api_token is not None
+    assert settings.api_token.reveal() == "tok "
