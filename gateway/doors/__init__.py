@@ -28,6 +28,7 @@ __all__ = [
 
 _BACKLOG = 1_024
 _LINGER_S = 2.0  # how long the rest of a refused body is read away, so that its sender sees the answer
+_FAREWELL_S = 1.0  # before the end, whoever waits for verdicts is told that they are still open
 _CLEANUP_S = 0.2  # aiohttp's part in the closing, once every connection is gone or dropped
 
 
@@ -57,13 +58,18 @@ class Doors:
     async def close(self, budget_s: float) -> None:
         """Take nothing new, answer what was taken, then close every connection.
 
+        A caller who waits for verdicts is told shortly before the end that they are still open.
+
         Args:
             budget_s: seconds after which connections are dropped all the same.
         """
         self._server.close()
         self._front.drain()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._front.empty.wait(), budget_s)
+            await asyncio.wait_for(self._front.empty.wait(), max(budget_s - _FAREWELL_S, 0.0))
+        self._services.waiters.hurry()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._front.empty.wait(), min(budget_s, _FAREWELL_S))
         self._front.stop()
         await self._runner.cleanup()
 

@@ -52,6 +52,9 @@ class PingWaiters(Protocol):
     ) -> dict[str, Any] | None:
         """The ping's report once it is finished; None: not within `timeout_s`. `heard`: of `expecting`."""
 
+    def hurry(self) -> None:
+        """End every wait now."""
+
 
 @dataclass(kw_only=True)
 class Times:

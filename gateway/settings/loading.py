@@ -56,16 +56,19 @@ def _settings(tree: dict[str, Any], convert: Converter, **ready: Any) -> Setting
     settings = convert.struct(Settings, tree, (), apps={}, **ready)
     one_credential(convert, App(settings.apns, settings.fcm), ())
     apps = {app_id: _app(app_id, listed[app_id], tree, convert) for app_id in listed}
-    ready["warnings"] = (*ready["warnings"], *_not_obeyed(settings.apns, apps))
+    ready["warnings"] = (*ready["warnings"], *_not_obeyed(settings, apps))
     return convert.struct(Settings, tree, (), apps=apps, **ready)
 
 
-def _not_obeyed(apns: ApnsSettings, apps: Mapping[str, App]) -> list[str]:
-    """What is understood and has no effect in this version: said at the start, never silently ignored."""
-    limited = apns.background_min_interval_s or any(
-        app.apns.background_min_interval_s for app in apps.values()
-    )
-    return ["apns.background_min_interval_s has no effect in this version"] if limited else []
+def _not_obeyed(settings: Settings, apps: Mapping[str, App]) -> list[str]:
+    """What is understood and has no effect: said at the start, never silently ignored."""
+    found = []
+    everywhere = (settings.apns, *(app.apns for app in apps.values()))
+    if any(apns.background_min_interval_s for apns in everywhere):
+        found.append("apns.background_min_interval_s has no effect in this version")
+    if settings.rps.mode == "client" and settings.push_server is None:
+        found.append("rps.mode: client posts to push_server, and none is set: legacy devices get no pushes")
+    return found
 
 
 def _app(app_id: str, said: Any, tree: Mapping[str, Any], convert: Converter) -> App:

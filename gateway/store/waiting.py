@@ -54,6 +54,7 @@ class Waiters:
         self._doors: dict[str, list[Heard]] = {}
         self._link = Link(address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._up)
         self._prover: asyncio.Task[None] | None = None
+        self._hurried = False
 
     async def open(self) -> None:
         """Begin to listen."""
@@ -84,7 +85,7 @@ class Waiters:
     async def outcome(
         self, ping_id: str, timeout_s: float, heard: Heard | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`.
+        """The ping's report once it is finished; None: not within `timeout_s`, or not before `hurry`.
 
         Args:
             heard: of `expecting`, since before the append. There is nothing to look at until something was
@@ -99,17 +100,26 @@ class Waiters:
         except TimeoutError:
             return None
 
-    async def _listen(self, ping_id: str, heard: Heard) -> dict[str, Any]:
+    def hurry(self) -> None:
+        """This process is about to end: whoever waits is told what there is now."""
+        self._hurried = True
+        for doors in self._doors.values():
+            for heard in doors:
+                heard.event.set()
+
+    async def _listen(self, ping_id: str, heard: Heard) -> dict[str, Any] | None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):  # no task of its own, as `wait_for` makes one
+                async with asyncio.timeout(
+                    0 if self._hurried else LOOK_S
+                ):  # no task of its own, as `wait_for` makes one
                     await heard.event.wait()
             with contextlib.suppress(msgspec.DecodeError):
                 if heard.record:
                     return report_of(ping_id, heard.record)
             heard.event.clear()  # before the look: what comes during it must not be missed
             report = await self._look(ping_id)
-            if report is not None:
+            if report is not None or self._hurried:
                 return report
 
     async def _look(self, ping_id: str) -> dict[str, Any] | None:

@@ -300,6 +300,23 @@ async def test_a_ping_that_is_under_way_is_taken_while_draining(doors: House) ->
     assert len(doors.queue.pings) == 1
 
 
+@pytest.mark.parametrize("kind", ["fast", "aiohttp"])
+async def test_who_waits_for_verdicts_is_answered_before_the_end(doors: House, kind: str) -> None:
+    doors.reports.ends = asyncio.Event()
+    waited = {"user_id": "bob", "wait": True}
+    async with wire(doors.port) as client:
+        client.send(
+            request(waited) if kind == "fast" else request(waited, headers={"Expect": "100-continue"})
+        )
+        await doors.queue.has(1)
+        await doors.doors.close(0.5)
+        answer = await client.answer()
+        if answer.status == 100:
+            answer = await client.answer()
+    assert (answer.status, answer.json["error"]["code"]) == (504, "still_open")
+    assert answer.headers["x-ping-id"]
+
+
 FORM = b"POST /rc/v1/users/ping HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 JSON = FORM.replace(b"x-www-form-urlencoded", b"json")
 

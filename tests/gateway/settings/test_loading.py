@@ -365,3 +365,13 @@ def test_the_line_end_of_a_mounted_secret_is_no_part_of_it(tmp_path: Path) -> No
     settings = load(None, None, {"API_TOKEN": "tok \r\n", "RHOPUSH_DATA_DIR": str(tmp_path)})
     assert settings.api_token is not None
     assert settings.api_token.reveal() == "tok "
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [({}, True), ({"RHOPUSH_PUSH_SERVER": "http://app@rps:8675/"}, False)]
+)
+def test_a_push_service_that_is_nowhere_is_warned_of(
+    tmp_path: Path, more: dict[str, str], told: bool
+) -> None:
+    settings = load(None, None, {"RHOPUSH_RPS_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more)
+    assert any("push_server" in warning for warning in settings.warnings) is told

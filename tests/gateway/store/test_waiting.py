@@ -131,6 +131,20 @@ async def test_an_open_ping_ends_the_wait_with_nothing(
     assert waiters._doors == {}
 
 
+@pytest.mark.parametrize("waiting_before", [True, False])
+async def test_a_process_that_ends_makes_nobody_wait(
+    waiters: Waiters, monkeypatch: pytest.MonkeyPatch, waiting_before: bool
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    if not waiting_before:
+        waiters.hurry()
+    with waiters.expecting(PING) as heard:
+        door = asyncio.create_task(waiters.outcome(PING, 1000, heard))
+        await asyncio.sleep(0.01)
+        waiters.hurry()
+        assert await asyncio.wait_for(door, 10) is None
+
+
 async def test_each_process_has_a_channel_of_its_own(redis_address: str, link: Link) -> None:
     made = [Waiters(Address.parse(redis_address), Receipts(link)) for _ in range(2)]
     assert len({one.channel for one in made}) == 2
