@@ -110,9 +110,8 @@ class Waiters:
     async def _listen(self, ping_id: str, heard: Heard) -> dict[str, Any] | None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    0 if self._hurried else LOOK_S
-                ):  # no task of its own, as `wait_for` makes one
+                # Not `wait_for`, which makes a task of its own.
+                async with asyncio.timeout(0 if self._hurried else LOOK_S):
                     await heard.event.wait()
             with contextlib.suppress(msgspec.DecodeError):
                 if heard.record:
