@@ -15,8 +15,7 @@ from gateway.store.registration import Registration
 LIFE_S: Final = 60.0
 """Whatever happens, nothing is believed for longer."""
 USERS_MAX: Final = 100_000
-"""Users remembered: 1.1 KB each with one device a user, so 110 MB a worker that pings as many within a life. With a
-million users pinged evenly, always remembering the latest cost more CPU a ping than remembering nobody."""
+"""Users remembered: 1.1 KB each with one device a user, so 110 MB a worker that pings as many within a life."""
 _DROPPED_MAX: Final = 4
 """Entries that may go for one that comes: more than one, so that the cache shrinks again after a busy minute."""
 CHANGES_MAX: Final = 100_000
@@ -72,7 +71,8 @@ class Cache:
         """Remember what was read, where there is room; the question was sent at its `read_s`.
 
         Nobody who may still be believed has to go for another. When many more users are pinged than there is room
-        for, hardly anybody comes again in time, and letting one go for each that comes costs more than it saves.
+        for, it makes no difference to the hits who is remembered, and letting one go for each that comes took 7.4
+        instead of 6.1 µs a user (reading, keeping and choosing in a loop, 100,000 remembered).
         """
         users, oldest = self._users, self._clock() - self._life_s
         users.pop(user, None)  # it goes to the end
