@@ -26,6 +26,8 @@ _log = structlog.get_logger("intake")
 SMALL_SENDS: Final = 12_000
 BULK_SENDS: Final = 4_000
 """Sends in hand of each priority; with what a lane holds, some 20 MB."""
+RETRIED_SENDS: Final = SMALL_SENDS
+"""Sends of broadcasts in hand with which no retries are read: above what the pieces alone may bring."""
 READ_ENTRIES: Final = 64
 """Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
 READ_PIECES: Final = 1
@@ -94,7 +96,9 @@ class Intake:
 
     async def _read_small(self) -> None:
         await self._ledger.room(bulk=False, sends=SMALL_SENDS)
-        streams = (keys.PINGS, keys.RETRIES)
+        # What comes back of broadcasts takes no small ping's room, so it is counted for itself.
+        calm = self._ledger.sends(bulk=True) < RETRIED_SENDS
+        streams = (keys.PINGS, keys.RETRIES) if calm else (keys.PINGS,)
         await self._deliver(await self._streams.read(self._readers.small, streams, READ_ENTRIES, BLOCK_MS))
 
     async def _read_bulk(self) -> None:

@@ -12,7 +12,8 @@ from gateway.fanout import intake as intake_module
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from gateway.store.registration import Registration
-from gateway.store.streams import Lease
+from gateway.store.streams import Lease, Piece, encode
+from protocols.ping.model import Ping
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.spine import spine, until
 
@@ -165,3 +166,32 @@ async def test_pings_that_are_over_and_held_by_one_that_hangs_are_bounded(
         assert not waiting.done()
         apns.release()
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_retries_are_left_where_they_are_while_many_sends_of_broadcasts_are_in_hand(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_module, "BLOCK_MS", 20)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        in_hand = intake_module.RETRIED_SENDS
+        monkeypatch.setattr(one.ledger, "sends", lambda *, bulk: in_hand if bulk else 0)
+        piece = Piece(Ping(id="0" * 32, message="again"), (), (PIN[:32],), 1, 1, "", True)
+        await redis_client.xadd(keys.RETRIES, {"e": encode(piece), "n": 0, "s": 0})
+        await one.append("bob")
+        await one.intake._read_small()
+        await one.intake._read_small()
+        assert (await redis_client.xpending(keys.RETRIES, keys.GROUP))["pending"] == 0
+        assert await redis_client.xlen(keys.RETRIES) == 1
+        in_hand -= 1
+        await one.intake._read_small()
+        await until(lambda: _none_left(redis_client))
+
+
+async def _none_left(redis: Redis) -> bool:
+    return await redis.xlen(keys.RETRIES) + await redis.xlen(keys.PINGS) == 0
