@@ -8,8 +8,9 @@ verdict, the unit is settled in Redis in one step.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from gateway.store.entries import Lease
 from gateway.store.receipts import Detail
-from gateway.store.streams import Lease, Progress
+from gateway.store.streams import Progress
 from protocols.devices import Device
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict

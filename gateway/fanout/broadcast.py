@@ -19,19 +19,11 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.recipients import choose
 from gateway.metrics import Metrics
 from gateway.store import keys
+from gateway.store.entries import Lease, Piece, decode_entry
 from gateway.store.receipts import Record, pack_delta
 from gateway.store.registration import UNKNOWN_USER, Registration
 from gateway.store.registry import Registry
-from gateway.store.streams import (
-    BroadcastStore,
-    Cut,
-    Lease,
-    Piece,
-    ReceiptField,
-    Settlement,
-    Waiting,
-    decode_entry,
-)
+from gateway.store.streams import BroadcastStore, Cut, ReceiptField, Settlement, Waiting
 from gateway.turns import Turns, slices
 from protocols.devices import REPEATED, Chosen, dedupe_key
 from protocols.ping.model import Ping

@@ -18,8 +18,9 @@ from gateway.fanout.broadcast import Cutting
 from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import Planner
 from gateway.store import keys
+from gateway.store.entries import Lease
 from gateway.store.link import Link
-from gateway.store.streams import FIRST, LEASE_S, Lease, Streams
+from gateway.store.streams import FIRST, LEASE_S, Streams
 
 _log = structlog.get_logger("intake")
 

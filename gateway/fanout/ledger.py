@@ -17,20 +17,10 @@ import structlog
 from gateway.delivery.send import ACCEPTED, Unit
 from gateway.errors import StoreDown
 from gateway.store import keys
+from gateway.store.entries import Lease, Piece
 from gateway.store.link import Reply
 from gateway.store.receipts import Record, pack_base, pack_delta
-from gateway.store.streams import (
-    GONE,
-    RENEW_S,
-    TAKEN_OVER,
-    Lease,
-    Piece,
-    ReceiptField,
-    Retry,
-    Settlement,
-    Streams,
-    Waiting,
-)
+from gateway.store.streams import GONE, RENEW_S, TAKEN_OVER, ReceiptField, Retry, Settlement, Streams, Waiting
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("ledger")

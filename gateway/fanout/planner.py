@@ -20,9 +20,10 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
 from gateway.metrics import Metrics
 from gateway.store import keys
+from gateway.store.entries import Lease, Piece, decode_entry, decode_piece
 from gateway.store.registration import UNKNOWN_USER
 from gateway.store.registry import Registry
-from gateway.store.streams import Lease, Piece, Progress, Streams, decode_entry, decode_piece
+from gateway.store.streams import Progress, Streams
 from gateway.turns import Turns, slices
 from protocols.devices import Device, platform_of
 from protocols.errors import InputError, NothingToSend

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.store import keys, scripts
+from gateway.store.entries import Entry
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
 from protocols.ping.model import Ping
 
@@ -45,16 +46,6 @@ Done: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
 """Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
 
 _PLACES: Final = tuple(f"{place:04x}" for place in range(keys.ENTRY_PINGS))
-
-
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """What a stream entry holds: the pings of one batch. A ping's id is the batch and its place, in hex."""
-
-    batch: str
-    accepted_ms: int
-    pings: tuple[Ping, ...]
-    chunks: int = 0
-    """Of a broadcast: how many chunks of users are kept beside."""
 
 
 class Limits(NamedTuple):

@@ -14,8 +14,9 @@ import msgspec
 
 from gateway.store import keys, resque_scripts
 from gateway.store.address import Address
+from gateway.store.entries import Entry
 from gateway.store.link import Link, Word
-from gateway.store.queue import Entry, IdempotencyKey, Limits, new_batch
+from gateway.store.queue import IdempotencyKey, Limits, new_batch
 from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
 

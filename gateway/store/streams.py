@@ -12,10 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gateway.store import keys, scripts
+from gateway.store.entries import Lease, Piece, encode, leases_of
 from gateway.store.link import Link, Reply, ReplyFault, Word
-from gateway.store.queue import Entry
-from protocols.devices import Device
-from protocols.ping.model import Ping
 
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
@@ -26,51 +24,6 @@ _RENEWED_TOGETHER: Final = 500
 """Redis does nothing else meanwhile: about a millisecond."""
 FIRST: Final = "0-0"
 """Before every entry of a stream."""
-
-
-class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """Sends of one ping that go out together: cut from a broadcast, or due again.
-
-    Attributes:
-        ping: with its id; `users` is empty.
-        devices: looked up when it was cut; of a retry only `clients` is kept, and looked up again.
-        clients: client ids.
-        attempt: how often these sends were tried.
-        first_ms: epoch ms of their first try; 0: never tried.
-        lane: name of the lane in whose share of the backlog they waited; "".
-        bulk: they are a broadcast's, which small pings overtake.
-    """
-
-    ping: Ping
-    devices: tuple[Device, ...] = ()
-    clients: tuple[str, ...] = ()
-    attempt: int = 0
-    first_ms: int = 0
-    lane: str = ""
-    bulk: bool = False
-
-    def __len__(self) -> int:
-        return len(self.devices) or len(self.clients)
-
-
-class Lease(NamedTuple):
-    """An entry that this consumer holds.
-
-    Attributes:
-        stream: whose entry it is.
-        entry: its id in the stream.
-        payload: an `Entry` (pings, broadcasts) or a `Piece`, packed.
-        pings: counted against the backlog.
-        size: bytes counted against the backlog.
-        again: it was read before, perhaps by another consumer: there may be progress.
-    """
-
-    stream: str
-    entry: str
-    payload: bytes
-    pings: int
-    size: int
-    again: bool
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -143,9 +96,6 @@ class Settlement(NamedTuple):
     drop: Sequence[str] = ()
 
 
-decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
-decode_piece: Final = msgspec.msgpack.Decoder(Piece).decode
-encode: Final = msgspec.msgpack.Encoder().encode
 _decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
 decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
 
@@ -201,7 +151,7 @@ class Streams:
         return [
             lease
             for stream, entries in reply or ()
-            for lease in _leases(stream.decode(), entries, again=False)
+            for lease in leases_of(stream.decode(), entries, again=False)
         ]
 
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
@@ -218,7 +168,7 @@ class Streams:
             after,
         ]
         reply = await self._link.call(*words)
-        return _leases(stream, reply[0][1], again=True) if reply else []
+        return leases_of(stream, reply[0][1], again=True) if reply else []
 
     async def take_over(self, stream: str, start: str, count: int) -> tuple[list[Lease], str]:
         """Entries whose consumer did not renew them for `LEASE_S`.
@@ -234,7 +184,7 @@ class Streams:
         reply = await self._link.call(
             "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, start, "COUNT", count
         )
-        return _leases(stream, reply[1], again=True), reply[0].decode()
+        return leases_of(stream, reply[1], again=True), reply[0].decode()
 
     async def renew(self, stream: str, entries: Sequence[str]) -> list[str]:
         """Keep the leases of these entries.
@@ -387,17 +337,3 @@ class BroadcastStore:
         words += [self._receipt_s + keys.RECEIPT_SLACK_S, cut.receipt, len(cut.phones), *cut.phones]
         words += [encode(piece) for piece in cut.pieces]
         return int(await self._link.eval(scripts.CUT, names, words))
-
-
-def _leases(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
-    """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
-    leases = []
-    for item in entries:
-        if item is None or not item[1]:
-            continue
-        entry, flat = item
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        # Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest.
-        pings, size = (int(text) if (text := fields.get(name, b"")).isdigit() else 0 for name in (b"n", b"s"))
-        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
-    return leases

@@ -20,11 +20,12 @@ from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
 from gateway.settings import load
 from gateway.store.address import Address
+from gateway.store.entries import Lease
 from gateway.store.link import Link
 from gateway.store.queue import Limits, Queue
 from gateway.store.receipts import Receipts
 from gateway.store.registry import Registry
-from gateway.store.streams import BroadcastStore, Lease, Streams
+from gateway.store.streams import BroadcastStore, Streams
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict

@@ -27,8 +27,8 @@ from gateway.rps import Gates, OpenService, Service, Times, open_service
 from gateway.settings import RetrySettings
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.entries import Lease
 from gateway.store.rps import RpsStore
-from gateway.store.streams import Lease
 from protocols.devices import RPS, Device
 from protocols.ping.model import Ping
 from protocols.rps.ids import Ids

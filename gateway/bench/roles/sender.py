@@ -24,7 +24,7 @@ from gateway.logs import structured
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, Settings
 from gateway.store import keys
-from gateway.store.streams import Lease
+from gateway.store.entries import Lease
 from protocols.devices import APNS, Device
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict

@@ -19,8 +19,8 @@ from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.entries import Lease
 from gateway.store.rps import RpsStore
-from gateway.store.streams import Lease
 from protocols.devices import RPS, Device
 from protocols.ping.model import Ping
 from protocols.rps.message import Target

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.delivery.send import Postponed, Unit
 from gateway.store import keys
-from gateway.store.streams import Lease
+from gateway.store.entries import Lease
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
 

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.entries import decode_entry
 from gateway.store.link import Link
-from gateway.store.streams import decode_entry
 from protocols.ping.model import Ping
 
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.streams import Lease, decode_piece
+from gateway.store.entries import Lease, decode_piece
 from tests.support.rhoconnect import Client, apple, lay_users
 from tests.support.spine import Spine, spine, until
 

@@ -11,8 +11,8 @@ from gateway.errors import StoreDown
 from gateway.fanout import intake as intake_module
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
+from gateway.store.entries import Lease, Piece, encode
 from gateway.store.registration import Registration
-from gateway.store.streams import Lease, Piece, encode
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.spine import spine, until

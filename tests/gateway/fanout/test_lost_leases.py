@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
+from gateway.store.entries import Lease
 from gateway.store.link import LinkLost
-from gateway.store.streams import Lease
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.spine import Spine, spine, until
 

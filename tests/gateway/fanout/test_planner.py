@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.streams import Lease
+from gateway.store.entries import Lease
 from tests.support.rhoconnect import android, apple, lay_user, lay_users
 from tests.support.spine import Spine, spine, until
 

@@ -3,8 +3,8 @@
 from gateway.delivery.send import Postponed, Unit
 from gateway.fanout.ledger import settlement
 from gateway.store import keys
+from gateway.store.entries import Lease
 from gateway.store.receipts import Record, pack_delta, report_of
-from gateway.store.streams import Lease
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
 

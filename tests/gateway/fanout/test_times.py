@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from gateway.delivery.send import Postponed
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
-from gateway.store.streams import decode_piece
+from gateway.store.entries import decode_piece
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
 from tests.support.rhoconnect import apple, lay_user

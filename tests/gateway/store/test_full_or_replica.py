@@ -10,10 +10,11 @@ from redis.asyncio import Redis
 from gateway.errors import QueueFull, StoreDown
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.entries import Lease, Piece
 from gateway.store.link import Link, Reply, ReplyFault
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
-from gateway.store.streams import Lease, Piece, Progress, ReceiptField, Retry, Settlement, Streams
+from gateway.store.streams import Progress, ReceiptField, Retry, Settlement, Streams
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 from tests.support.redis import KINDS, RedisServer

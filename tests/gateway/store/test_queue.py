@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.store import keys
+from gateway.store.entries import Entry
 from gateway.store.link import Link
-from gateway.store.queue import Accepted, Entry, IdempotencyKey, Limits, Queue, new_batch
+from gateway.store.queue import Accepted, IdempotencyKey, Limits, Queue, new_batch
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 from tests.support.proxy import Proxy

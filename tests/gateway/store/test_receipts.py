@@ -4,6 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.store import keys
+from gateway.store.entries import Lease
 from gateway.store.link import Link
 from gateway.store.receipts import (
     Detail,
@@ -14,7 +15,7 @@ from gateway.store.receipts import (
     pack_delta,
     split,
 )
-from gateway.store.streams import Lease, ReceiptField, Settlement, Streams
+from gateway.store.streams import ReceiptField, Settlement, Streams
 from protocols.verdict import Kind
 
 BATCH = "0" * 28

@@ -8,20 +8,18 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.store import keys
+from gateway.store.entries import Lease, Piece, decode_piece
 from gateway.store.link import Link
 from gateway.store.streams import (
     FIRST,
     BroadcastStore,
     Cut,
-    Lease,
-    Piece,
     Progress,
     ReceiptField,
     Retry,
     Settlement,
     Streams,
     Waiting,
-    decode_piece,
 )
 from protocols.devices import Device
 from protocols.ping.model import Ping

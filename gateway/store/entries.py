@@ -1,0 +1,83 @@
+"""What the entries of the queue's streams hold, and the lease under which a consumer has one."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from protocols.devices import Device
+from protocols.ping.model import Ping
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What a stream entry holds: the pings of one batch. A ping's id is the batch and its place, in hex."""
+
+    batch: str
+    accepted_ms: int
+    pings: tuple[Ping, ...]
+    chunks: int = 0
+    """Of a broadcast: how many chunks of users are kept beside."""
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """Sends of one ping that go out together: cut from a broadcast, or due again.
+
+    Attributes:
+        ping: with its id; `users` is empty.
+        devices: looked up when it was cut; of a retry only `clients` is kept, and looked up again.
+        clients: client ids.
+        attempt: how often these sends were tried.
+        first_ms: epoch ms of their first try; 0: never tried.
+        lane: name of the lane in whose share of the backlog they waited; "".
+        bulk: they are a broadcast's, which small pings overtake.
+    """
+
+    ping: Ping
+    devices: tuple[Device, ...] = ()
+    clients: tuple[str, ...] = ()
+    attempt: int = 0
+    first_ms: int = 0
+    lane: str = ""
+    bulk: bool = False
+
+    def __len__(self) -> int:
+        return len(self.devices) or len(self.clients)
+
+
+class Lease(NamedTuple):
+    """An entry that this consumer holds.
+
+    Attributes:
+        stream: whose entry it is.
+        entry: its id in the stream.
+        payload: an `Entry` (pings, broadcasts) or a `Piece`, packed.
+        pings: counted against the backlog.
+        size: bytes counted against the backlog.
+        again: it was read before, perhaps by another consumer: there may be progress.
+    """
+
+    stream: str
+    entry: str
+    payload: bytes
+    pings: int
+    size: int
+    again: bool
+
+
+decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
+decode_piece: Final = msgspec.msgpack.Decoder(Piece).decode
+encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
+    """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
+    leases = []
+    for item in entries:
+        if item is None or not item[1]:
+            continue
+        entry, flat = item
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        # Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest.
+        pings, size = (int(text) if (text := fields.get(name, b"")).isdigit() else 0 for name in (b"n", b"s"))
+        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
+    return leases
