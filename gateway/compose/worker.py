@@ -83,7 +83,7 @@ async def run(
     """
     metrics = Metrics(__version__)
     async with AsyncExitStack() as closing:
-        spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics))
+        spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
         services = _services(settings, spine, metrics, workers)
         closing.push_async_callback(services.redis.aclose)
         doors = await open_doors(services, sock)
@@ -101,6 +101,7 @@ async def run(
         await stop.wait()
         settings = renewing.settings
         until = time.monotonic() + settings.drain_s
+        spine.intake.take_no_more()
         await unasked.close()
         _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
         await asyncio.gather(*(door.close(settings.drain_s) for door in (doors, legacy) if door is not None))
@@ -172,7 +173,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 @asynccontextmanager
-async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterator[Spine]:
+async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Spine]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
     async with AsyncExitStack() as opened:
@@ -210,9 +211,10 @@ async def _spine(settings: Settings, name: str, metrics: Metrics) -> AsyncIterat
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         cutter = Cutter(broadcasts, registry, ledger, metrics, turns)
         cutting = Cutting(cutter, ledger)
-        intake = Intake(streams, readers, planner, cutting, ledger)
+        intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
         upkeep = Upkeep(settings, streams, lanes, metrics)
-        queue = Queue(appends, _limits(settings), replicas=int(settings.queue.durability == "replicas"))
+        replicas = int(settings.queue.durability == "replicas")
+        queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake)
         for part in (ledger, intake, upkeep):
             part.start()
             opened.push_async_callback(part.close)

@@ -2,8 +2,9 @@
 
 Three loops a worker, each with a blocking connection of its own: pings and retries; pieces of broadcasts;
 broadcasts to be cut. Each reads only while its share of sends in hand has room, so memory is bounded and a
-broadcast never takes a small ping's place. Beside them: entries held before a restart, entries of consumers
-that fell silent, and the schedule.
+broadcast never takes a small ping's place. What this worker's own doors append it leases in the same step, while
+it has room, so that the readers mostly find what others left. Beside them: entries held before a restart, entries
+of consumers that fell silent, and the schedule.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.fanout.broadcast import Cutting
+from gateway.fanout.effort import Effort
 from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import Planner
 from gateway.store import keys
@@ -29,6 +31,10 @@ BULK_SENDS: Final = 4_000
 """Sends in hand of each priority; with what a lane holds, some 20 MB."""
 RETRIED_SENDS: Final = SMALL_SENDS
 """Sends of broadcasts in hand with which no retries are read: above what the pieces alone may bring."""
+TAKEN_SENDS: Final = 3_000
+"""Sends in hand with which entries are left to other gateways: a tenth of a second's work is no reason to."""
+TAKEN_SHARE: Final = 0.5
+"""Of a worker that has siblings: busier than this, it leaves entries to whoever reads first."""
 READ_ENTRIES: Final = 64
 """Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
 READ_PIECES: Final = 1
@@ -60,21 +66,37 @@ class Intake:
         planner: delivers pings and pieces.
         cutting: takes broadcasts.
         ledger: knows what is in hand.
+        siblings: other workers read the same streams on this machine.
     """
 
     def __init__(
-        self, streams: Streams, readers: Readers, planner: Planner, cutting: Cutting, ledger: Ledger
+        self,
+        streams: Streams,
+        readers: Readers,
+        planner: Planner,
+        cutting: Cutting,
+        ledger: Ledger,
+        *,
+        siblings: bool = False,
     ) -> None:
         self._streams = streams
         self._readers = readers
         self._planner = planner
         self._cutting = cutting
         self._ledger = ledger
+        self._siblings = siblings
+        self._effort = Effort()
+        self._taken: list[Lease] = []
+        self._handed = asyncio.Event()
+        self._unknown = asyncio.Event()
+        self._unknown.set()
+        self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to read."""
         loops: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
+            ("taken", self._deliver_taken),
             ("small", self._read_small),
             ("bulk", self._read_bulk),
             ("broadcasts", self._read_broadcasts),
@@ -93,6 +115,35 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cutting.close()
 
+    # -- towards the queue (Taker) ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Whose leases these are."""
+        return self._streams.name
+
+    def has_room(self) -> bool:
+        """Whether this worker takes what its own doors append."""
+        waiting = sum(lease.pings for lease in self._taken)
+        if self._ending or self._ledger.sends(bulk=False) + waiting >= TAKEN_SENDS:
+            return False
+        return not self._siblings or self._effort.share() < TAKEN_SHARE
+
+    def take(self, lease: Lease) -> None:
+        """Deliver an entry that was leased when it was appended."""
+        self._taken += self._ledger.claim([lease])
+        self._handed.set()
+
+    def recover(self) -> None:
+        """Look for what is leased to this consumer without its knowing."""
+        self._unknown.set()
+
+    def take_no_more(self) -> None:
+        """From now on others shall read what the doors append: this worker is about to end."""
+        self._ending = True
+
+    # -- loops -----------------------------------------------------------------------------------------------
+
     # Each step is repeated for ever by `_steady`, which also waits while Redis is away, and `_for_ever`.
 
     async def _read_small(self) -> None:
@@ -101,6 +152,12 @@ class Intake:
         calm = self._ledger.sends(bulk=True) < RETRIED_SENDS
         streams = (keys.PINGS, keys.RETRIES) if calm else (keys.PINGS,)
         await self._deliver(await self._streams.read(self._readers.small, streams, READ_ENTRIES, BLOCK_MS))
+
+    async def _deliver_taken(self) -> None:
+        await self._handed.wait()
+        self._handed.clear()
+        leases, self._taken = self._taken, []
+        await self._deliver(leases)
 
     async def _read_bulk(self) -> None:
         await self._ledger.room(bulk=True, sends=BULK_SENDS)
@@ -114,14 +171,22 @@ class Intake:
             self._cutting.begin(lease)
 
     async def _resume(self) -> None:
-        """Once: what this consumer held when it ended."""
-        for stream in keys.STREAMS:
-            after = "0"
-            while leases := await self._streams.resume(stream, after):
-                after = leases[-1].entry
-                _log.info("resumed", stream=stream, entries=len(leases))
-                await self._again(leases)
-        await asyncio.Event().wait()
+        """What this consumer held when it ended, or was leased by a step whose reply was lost."""
+        await self._unknown.wait()
+        self._unknown.clear()
+        try:
+            for stream in keys.STREAMS:
+                await self._resume_stream(stream)
+        except BaseException:
+            self._unknown.set()
+            raise
+
+    async def _resume_stream(self, stream: str) -> None:
+        after = "0"
+        while leases := await self._streams.resume(stream, after):
+            after = leases[-1].entry
+            _log.info("resumed", stream=stream, entries=len(leases))
+            await self._again(leases)
 
     async def _take_over(self) -> None:
         """What consumers held that renew no more."""

@@ -164,9 +164,9 @@ class Planner:
     # -- pings -----------------------------------------------------------------------------------------------
 
     def _unit(self, lease: Lease) -> Unit:
-        entry = decode_entry(lease.payload)
+        entry = lease.held or decode_entry(lease.payload)
         for place, ping in enumerate(entry.pings):
-            # The pings were decoded a moment ago and are nobody else's yet.
+            # The pings were made or decoded a moment ago and are nobody else's.
             msgspec.structs.force_setattr(ping, "id", f"{entry.batch}{place:04x}")
             msgspec.structs.force_setattr(ping, "accepted_ms", entry.accepted_ms)
         return Unit(lease, entry.batch, entry.pings, self._ledger.settled)

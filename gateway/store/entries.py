@@ -54,6 +54,7 @@ class Lease(NamedTuple):
         pings: counted against the backlog.
         size: bytes counted against the backlog.
         again: it was read before, perhaps by another consumer: there may be progress.
+        held: what the payload says, where this process has just written it.
     """
 
     stream: str
@@ -62,6 +63,7 @@ class Lease(NamedTuple):
     pings: int
     size: int
     again: bool
+    held: Entry | None = None
 
 
 decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode

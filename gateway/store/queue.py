@@ -4,19 +4,22 @@ All pings that arrive while an append is under way go together into the next one
 one marker for up to `ENTRY_PINGS` pings. A door is told only when Redis has them. A lost reply is never
 answered by sending again: the marker is asked first (`_resolve`), and asking also forbids the append for ever
 if it has not happened yet.
+
+A worker that has room takes what it appends at once (`Taker`): the step that makes a batch durable leases it, too,
+and neither a second round trip nor a second decoding stands between the door and the fan-out.
 """
 
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.store import keys, scripts
-from gateway.store.entries import Entry
+from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
 from protocols.ping.model import Ping
 
@@ -53,6 +56,27 @@ class Limits(NamedTuple):
 
     pings: int
     bytes: int
+
+
+class Taker(Protocol):
+    """A consumer of the queue in this process. Plain calls from the event loop."""
+
+    @property
+    def name(self) -> str:
+        """Whose leases these are."""
+        ...
+
+    def has_room(self) -> bool:
+        """Whether it wants the next entry, rather than leave it to whoever reads first."""
+        ...
+
+    def take(self, lease: Lease) -> None:
+        """Deliver this entry, which was leased to it."""
+        ...
+
+    def recover(self) -> None:
+        """A reply was lost: an entry may be leased to it without its knowing."""
+        ...
 
 
 def new_batch(now_ms: int) -> str:
@@ -104,10 +128,12 @@ class Queue:
         link: connection to the queue's Redis; used by nothing that blocks.
         limits: the backlog allowed.
         replicas: how many replicas must have an append before it is answered (`queue.durability: replicas`).
+        taker: delivers what is appended here, while it has room; None: only readers of the stream do.
     """
 
-    def __init__(self, link: Link, limits: Limits, *, replicas: int = 0) -> None:
+    def __init__(self, link: Link, limits: Limits, *, replicas: int = 0, taker: Taker | None = None) -> None:
         self._link = link
+        self._taker = taker
         self.limits = limits
         """Those in force; changed settings swap them."""
         self._replicas = replicas
@@ -187,11 +213,15 @@ class Queue:
         batches, self._ready = self._ready, []
         self._waiting_bytes = 0
         for batch in batches:
-            self._send(batch, self._encode(Entry(batch.id, batch.accepted_ms, tuple(batch.pings))))
+            self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings)))
         if not self._committing:
             self._idle.set()
 
-    def _send(self, batch: _Batch, entry: bytes) -> None:
+    def _send(self, batch: _Batch, entry: Entry) -> None:
+        taker = self._taker
+        if taker is not None and (batch.stream != keys.PINGS or not taker.has_room()):
+            taker = None
+        payload = self._encode(entry)
         names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
         words: list[str | int | bytes] = [
             len(batch.pings),
@@ -199,7 +229,9 @@ class Queue:
             self.limits.pings,
             self.limits.bytes,
             keys.MARKER_S,
-            entry,
+            payload,
+            keys.GROUP,
+            taker.name if taker is not None else "",
         ]
         if batch.key is not None:
             names.append(keys.idempotency(batch.key.scope))
@@ -209,11 +241,13 @@ class Queue:
         def replied(reply: Reply) -> None:
             self._committing -= 1
             if isinstance(reply, LinkLost) and reply.sent:
-                self._spawn(self._resolve(batch, entry))
+                self._spawn(self._resolve(batch, entry, taker))
             elif self._replicas and not isinstance(reply, StoreDown):
                 self._spawn(self._replicate(batch, reply))
             else:
                 batch.tell(_outcome(batch, reply))
+            if taker is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
+                taker.take(_lease(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
                 if self._open is not None or self._ready:
@@ -221,7 +255,7 @@ class Queue:
 
         self._link.eval_then(scripts.APPEND, names, words, replied)
 
-    async def _resolve(self, batch: _Batch, entry: bytes) -> None:
+    async def _resolve(self, batch: _Batch, entry: Entry, taker: Taker | None) -> None:
         """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
         try:
             async with asyncio.timeout(RESOLVE_S):
@@ -236,6 +270,8 @@ class Queue:
             return
         if fate != keys.VOID:
             batch.tell(None)
+            if taker is not None:
+                taker.recover()
             return
         batch.attempt += 1
         self._send(batch, entry)
@@ -304,8 +340,7 @@ class Queue:
         except StoreDown as error:
             batch.tell(_plain(error))
             return
-        entry = self._encode(Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
-        self._send(batch, entry)
+        self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
 
 
 def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
@@ -315,7 +350,7 @@ def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
     """
     if isinstance(reply, StoreDown):
         return _plain(reply)
-    word, detail = reply
+    word, detail = reply[:2]
     if word == b"full":
         return QueueFull("the queue holds as many pings as limits.queue_pings and limits.queue_bytes allow")
     if word == b"conflict":
@@ -328,6 +363,14 @@ def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
     if word == b"void":
         return StoreDown("the append was given up")
     return None
+
+
+def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
+    """What the step that appended a batch has leased: the batch itself, or an older entry that nobody had read."""
+    _, number, oldest = reply
+    if oldest == b"own":
+        return Lease(batch.stream, number.decode(), payload, len(entry.pings), batch.size, False, entry)
+    return leases_of(batch.stream, [oldest], again=False)[0]
 
 
 def _plain(error: StoreDown) -> StoreDown:

@@ -14,7 +14,7 @@ from gateway.store.link import Script
 
 APPEND: Final = Script("""
 -- KEYS: stream, marker, stats, [idempotency]
--- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry,
+-- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, group, consumer or '',
 --       [body digest, ping id, idempotency life s]
 local known = redis.call('GET', KEYS[2])
 if known then
@@ -24,7 +24,7 @@ if KEYS[4] then
     local before = redis.call('GET', KEYS[4])
     if before then
         local digest, ping = string.match(before, '^(%x+):(%x+)$')
-        return {digest == ARGV[7] and 'repeated' or 'conflict', ping}
+        return {digest == ARGV[9] and 'repeated' or 'conflict', ping}
     end
 end
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
@@ -37,11 +37,22 @@ redis.call('HINCRBY', KEYS[3], 'pings', ARGV[1])
 redis.call('HINCRBY', KEYS[3], 'bytes', ARGV[2])
 redis.call('SET', KEYS[2], entry, 'EX', ARGV[5])
 if KEYS[4] then
-    redis.call('SET', KEYS[4], ARGV[7] .. ':' .. ARGV[8], 'EX', ARGV[9])
+    redis.call('SET', KEYS[4], ARGV[9] .. ':' .. ARGV[10], 'EX', ARGV[11])
+end
+if ARGV[8] ~= '' then
+    local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[7], ARGV[8], 'COUNT', 1, 'STREAMS', KEYS[1], '>')
+    if read and not read.err then  -- else the group is missing: whoever reads makes it
+        local oldest = read[1][2][1]
+        return {'done', entry, oldest[1] ~= entry and oldest or 'own'}
+    end
 end
 return {'done', entry}
 """)
-"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is full."""
+"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is full.
+
+A consumer that has room leases the oldest entry that nobody has read, in the same step: `own` where that is the new
+one.
+"""
 
 FENCE: Final = Script("""
 -- KEYS: marker; ARGV: marker life s

@@ -1,0 +1,39 @@
+"""How busy a worker is."""
+
+from gateway.fanout.effort import LOOK_S, Effort
+
+
+class Times:
+    """A clock and a count of CPU that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.used_s = 7.0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def used(self) -> float:
+        return self.used_s
+
+    def go(self, passed_s: float, used_s: float) -> None:
+        self.now_s += passed_s
+        self.used_s += used_s
+
+
+def test_the_share_is_of_the_time_since_the_last_look() -> None:
+    times = Times()
+    effort = Effort(times.clock, times.used)
+    times.go(2 * LOOK_S, LOOK_S)
+    assert abs(effort.share() - 0.5) < 1e-6
+    times.go(1.5 * LOOK_S, 0)
+    assert effort.share() == 0
+
+
+def test_it_is_not_looked_at_more_often_than_that() -> None:
+    times = Times()
+    effort = Effort(times.clock, times.used)
+    times.go(LOOK_S / 2, LOOK_S / 2)
+    assert effort.share() == 0
+    times.go(LOOK_S, 0)
+    assert abs(effort.share() - 1 / 3) < 1e-6

@@ -1,0 +1,124 @@
+"""A worker delivers what its own doors append, while it has room."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.fanout import intake as intake_module
+from gateway.fanout.intake import Intake
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
+from gateway.store.streams import FIRST
+from protocols.ping.model import Ping
+from tests.support.rhoconnect import apple, lay_user
+from tests.support.spine import Spine, spine, until
+
+PIN = "ab" * 32
+BOB = Ping(users=("bob",), message="hello")
+
+
+def door(one: Spine) -> Queue:
+    """The queue of a worker whose intake takes."""
+    return Queue(one.queue._link, Limits(1_000, 1_000_000), taker=one.intake)
+
+
+async def no_reader(*_: Any) -> list[Any]:
+    """Reads nothing, so that what is delivered can only have been taken."""
+    await until(lambda: False, 60)
+    return []
+
+
+async def test_what_is_appended_is_delivered_without_a_reader(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        monkeypatch.setattr(one.streams, "read", no_reader)
+        one.intake.start()
+        queue = door(one)
+        ids = [(await queue.append(BOB, 10)).ping_id for _ in range(3)]
+        await apns.received.wait(3)
+        assert [(await one.done(ping_id))["counts"]["accepted"] for ping_id in ids] == [1, 1, 1]
+        assert await redis_client.xlen(keys.PINGS) == 0
+        await one.intake.close()
+
+
+async def test_what_was_taken_and_not_delivered_is_there_after_a_kill(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        ping_id = (await door(one).append(BOB, 10)).ping_id  # its intake was never started
+        assert one.ledger._others
+    async with spine(redis_address, tmp_path, settings) as back:
+        back.intake.start()
+        await apns.received.wait(1)
+        assert (await back.done(ping_id))["counts"]["accepted"] == 1
+        await back.intake.close()
+    assert len(apns.received) == 1
+
+
+async def test_what_was_leased_by_a_lost_reply_is_found_and_delivered_once(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        one.intake.start()
+        queue = door(one)
+        known = (await queue.append(BOB, 10)).ping_id
+        await one.done(known)
+        lost = await one.append("bob")
+        link: Link = one.queue._link
+        await link.call(
+            "XREADGROUP", "GROUP", keys.GROUP, one.intake.name, "COUNT", 1, "STREAMS", keys.PINGS, ">"
+        )
+        one.intake.recover()
+        await until(lambda: len(apns.received) == 2)
+        assert (await one.done(lost))["counts"]["accepted"] == 1
+        one.intake.recover()
+        leases, _ = await one.streams.take_over(keys.PINGS, FIRST, 10)
+        assert leases == []
+        await one.intake.close()
+    assert len(apns.received) == 2
+
+
+async def test_there_is_room_for_so_many_sends(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_module, "TAKEN_SENDS", 2)
+    async with spine(redis_address, tmp_path, settings) as one:
+        queue = door(one)
+        rooms = []
+        for _ in range(3):
+            rooms.append(one.intake.has_room())
+            await queue.append(BOB, 10)
+        assert rooms == [True, True, False]
+        assert len(await one.read(keys.PINGS)) == 1  # the third was left
+        one.intake._taken.clear()
+        assert one.intake.has_room()
+        one.intake.take_no_more()
+        assert not one.intake.has_room()
+
+
+async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_none(
+    redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spine(redis_address, tmp_path, settings) as one:
+        intake = Intake(one.streams, one.intake._readers, one.planner, one.cutting, one.ledger, siblings=True)
+        for share, expected in ((0.49, True), (0.5, False), (0.0, True)):
+            monkeypatch.setattr(intake._effort, "share", lambda share=share: share)
+            monkeypatch.setattr(one.intake._effort, "share", lambda share=share: share)
+            assert (intake.has_room(), one.intake.has_room()) == (expected, True)

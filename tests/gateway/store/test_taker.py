@@ -1,0 +1,138 @@
+"""What this process appends it may lease in the same step (`queue.Taker`)."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store import keys
+from gateway.store.entries import Entry, Lease, decode_entry
+from gateway.store.link import Link
+from gateway.store.queue import Accepted, IdempotencyKey, Limits, Queue
+from gateway.store.streams import Streams
+from protocols.ping.model import Ping
+from tests.gateway.store.conftest import MakeLink
+from tests.support.proxy import Proxy
+from tests.support.redis import RedisServer
+
+ROOMY = Limits(1_000_000, 1_000_000_000)
+KEY = IdempotencyKey(b"scope", b"body")
+
+
+class Taking:
+    """A consumer that notes what it is given."""
+
+    name = "gateway:0"
+
+    def __init__(self) -> None:
+        self.leases: list[Lease] = []
+        self.room = True
+        self.recovering = asyncio.Event()
+
+    def has_room(self) -> bool:
+        return self.room
+
+    def take(self, lease: Lease) -> None:
+        self.leases.append(lease)
+
+    def recover(self) -> None:
+        self.recovering.set()
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [lease.held or decode_entry(lease.payload) for lease in self.leases]
+
+
+@pytest.fixture
+async def streams(link: Link) -> Streams:
+    made = Streams(link, Taking.name, 60)
+    await made.prepare()
+    return made
+
+
+def ping(user: str) -> Ping:
+    return Ping(users=(user,), message="hello")
+
+
+async def held_by(redis: Redis) -> dict[str, str]:
+    """Entry -> the consumer that has its lease."""
+    rows = await redis.xpending_range(keys.PINGS, keys.GROUP, "-", "+", 100)
+    return {row["message_id"].decode(): row["consumer"].decode() for row in rows}
+
+
+async def test_an_append_is_leased_in_the_same_step(
+    link: Link, streams: Streams, redis_client: Redis
+) -> None:
+    taking = Taking()
+    queue = Queue(link, ROOMY, taker=taking)
+    ids = [(await queue.append(ping(user), 10)).ping_id for user in ("bob", "ann")]
+    assert await held_by(redis_client) == {lease.entry: "gateway:0" for lease in taking.leases}
+    assert [entry.pings[0].users for entry in taking.entries] == [("bob",), ("ann",)]
+    assert [f"{entry.batch}0000" for entry in taking.entries] == ids
+    # What stands in the stream is what was taken, so that whoever takes it over does the same.
+    stored = [fields[b"e"] for _, fields in await redis_client.xrange(keys.PINGS)]
+    assert [lease.payload for lease in taking.leases] == stored
+    assert [(lease.pings, lease.size, lease.again) for lease in taking.leases] == [(1, 10, False)] * 2
+    assert await streams.read(link, (keys.PINGS,), 10, 1) == []
+
+
+async def test_who_has_no_room_leaves_it_to_the_readers(
+    link: Link, streams: Streams, redis_client: Redis
+) -> None:
+    taking = Taking()
+    taking.room = False
+    await Queue(link, ROOMY, taker=taking).append(ping("bob"), 10)
+    assert (taking.leases, await held_by(redis_client)) == ([], {})
+    (lease,) = await streams.read(link, (keys.PINGS,), 10, 1)
+    assert decode_entry(lease.payload).pings[0].users == ("bob",)
+
+
+async def test_what_waits_longer_is_taken_first(link: Link, streams: Streams) -> None:
+    await Queue(link, ROOMY).append(ping("first"), 10)
+    taking = Taking()
+    queue = Queue(link, ROOMY, taker=taking)
+    await queue.append(ping("second"), 10)
+    assert [(lease.held, lease.again) for lease in taking.leases] == [(None, False)]
+    assert [entry.pings[0].users for entry in taking.entries] == [("first",)]
+    (rest,) = await streams.read(link, (keys.PINGS,), 10, 1)
+    assert decode_entry(rest.payload).pings[0].users == ("second",)
+
+
+async def test_a_broadcast_and_a_repeat_are_not_taken(link: Link, streams: Streams) -> None:
+    taking = Taking()
+    queue = Queue(link, ROOMY, taker=taking)
+    crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
+    await queue.append(crowd, 10)
+    assert taking.leases == []
+    first = await queue.append(ping("bob"), 10, KEY)
+    assert await queue.append(ping("bob"), 10, KEY) == Accepted(first.ping_id, repeated=True)
+    assert len(taking.leases) == 1
+
+
+async def test_without_a_group_the_ping_is_durable_all_the_same(link: Link, redis_client: Redis) -> None:
+    """As after FLUSHDB: whoever reads makes the group, and finds the ping."""
+    taking = Taking()
+    await Queue(link, ROOMY, taker=taking).append(ping("bob"), 10)
+    assert taking.leases == []
+    streams = Streams(link, Taking.name, 60)
+    assert await streams.read(link, (keys.PINGS,), 10, 1) == []
+    assert len(await streams.read(link, (keys.PINGS,), 10, 1)) == 1
+    assert await redis_client.hget(keys.STATS, "pings") == b"1"
+
+
+async def test_after_a_lost_reply_the_consumer_looks_for_itself(
+    redis_server: RedisServer, make_link: MakeLink, streams: Streams, redis_client: Redis
+) -> None:
+    taking = Taking()
+    async with Proxy(redis_server.socket) as proxy:
+        queue = Queue(await make_link(address=proxy.address), ROOMY, taker=taking)
+        taking.room = False
+        await queue.append(ping("ann"), 10)  # Redis knows the script now
+        await streams.read(await make_link(), (keys.PINGS,), 1, 1)
+        taking.room = True
+        proxy.lose(b"{q}:append:", request_too=False)
+        await queue.append(ping("bob"), 10)
+        await asyncio.wait_for(taking.recovering.wait(), 5)
+    assert taking.leases == []
+    held = [decode_entry(lease.payload).pings[0].users for lease in await streams.resume(keys.PINGS)]
+    assert held == [("ann",), ("bob",)]
