@@ -38,6 +38,7 @@ def lay_users(client: Redis, users: int, told: Callable[[float], None] | None = 
                 login, device = USER % number, f"{number:032x}"
                 pipe.mset(_user(login) | _device(login, device, number))
                 pipe.sadd(keys.user(login, "clients"), device)
+            pipe.sadd(keys.APP_USERS, *(USER % number for number in numbers))
             pipe.execute()
         if told is not None:
             told((start - first) / (users - first))

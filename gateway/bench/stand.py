@@ -21,6 +21,9 @@ PARTS: Final = ("gateway", "redis", "provider", "load")
 """Whose CPU is told apart."""
 PROBE_CONNECTIONS: Final = 32
 """Of the generator of waited pings."""
+REFILL_S: Final = 60.0
+REFILL_RATE: Final = 1_000.0
+"""Users a second at the very least, after so many seconds, or something is wrong."""
 LIMIT_FACTOR: Final = 2.0
 """A provider that could not take so many times what the gateway sends is called the limit."""
 
@@ -46,6 +49,14 @@ class Window:
     def cpu_us(self, part: str, count: int) -> float:
         """Microseconds of a part's CPU for each of `count` things."""
         return self.cpu[part] / count * 1e6
+
+
+class Refilled(NamedTuple):
+    """What making the snapshots of all users took: wall clock, and CPU of the gateway since its start and of Redis."""
+
+    seconds: float
+    gateway_s: float
+    redis_s: float
 
 
 class Plan(NamedTuple):
@@ -100,6 +111,7 @@ class Stand:
             self.gateway = opening.enter_context(
                 Gateway(self.facts.settings, self.folder, self.plan.redis, self.plan.workers)
             )
+            self.refill = self._refilled()
             self._load = opening.enter_context(Child("load", self.folder))
             self._probe = opening.enter_context(Child("load", self.folder))
             self._open = opening.pop_all()
@@ -107,6 +119,16 @@ class Stand:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def _refilled(self) -> Refilled:
+        """Wait until the gateway has made its snapshots of all users, as it has some time after each start."""
+        begun, before = time.perf_counter(), self.store.counters().cpu_s
+        while (counters := self.store.counters()).keys - counters.lasting < self.plan.users:
+            if time.perf_counter() - begun > REFILL_S + self.plan.users / REFILL_RATE:
+                raise CannotMeasure("the registry's snapshots were not made")
+            time.sleep(0.1)
+        seconds = time.perf_counter() - begun
+        return Refilled(seconds, cpu_s(self.gateway.pids), counters.cpu_s - before)
 
     def delivered(self) -> int:
         """Requests that the provider has answered so far."""

@@ -33,13 +33,16 @@ from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, main_address, queue_address
 from gateway.store.durability import check_durability
+from gateway.store.journal import Journal
 from gateway.store.link import Link
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
 from gateway.store.redis import client
+from gateway.store.refill import Refill
 from gateway.store.registry import Registry
 from gateway.store.rps import RpsStore
+from gateway.store.snapshots import Snapshots
 from gateway.store.streams import BroadcastStore, Streams
 from gateway.store.tracking import Invalidations
 from gateway.store.waiting import Waiters
@@ -192,8 +195,13 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
         await streams.prepare()
         turns = Turns()
-        registry = Registry(look_ups, turns=turns)
-        invalidations = Invalidations(main, registry)
+        journal = Journal()
+        snapshots = Snapshots(look_ups, journal, wanted=settings.registry.snapshots)
+        registry = Registry(look_ups, snapshots=snapshots, turns=turns)
+        refill = Refill(look_ups, registry)
+        opened.push_async_callback(refill.close)
+        lapsed = refill.begin if settings.registry.snapshots else lambda: None
+        invalidations = Invalidations(main, registry, journal, name, lapsed)
         await invalidations.open()
         opened.push_async_callback(invalidations.close)
 

@@ -234,6 +234,16 @@ class ReceiptSettings(msgspec.Struct, frozen=True):
     max_bytes: PositiveInt = 268_435_456
 
 
+class RegistrySettings(msgspec.Struct, frozen=True):
+    """How devices are looked up.
+
+    Attributes:
+        snapshots: keep what was found of a user as one key beside RhoConnect's ten a device, some 220 bytes.
+    """
+
+    snapshots: bool = True
+
+
 class AuthSettings(msgspec.Struct, frozen=True):
     """Who may register devices: nobody here, users that exist (with their password), or anyone."""
 
@@ -279,6 +289,7 @@ class Settings(msgspec.Struct, frozen=True):
     ping: PingSettings = PingSettings()
     limits: LimitSettings = LimitSettings()
     receipts: ReceiptSettings = ReceiptSettings()
+    registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()
     drain_s: Seconds = 25.0
     documents: tuple[Secret, ...] = ()

@@ -118,7 +118,7 @@ class Cache:
             names.clear()
 
     def _look_closer(self, user: str, known: Registration, oldest: float) -> Registration | None:
-        if known.read_s > oldest and not self.changed_since(known.read_s, (user, *known.clients())):
+        if known.read_s > oldest and not self.changed_since(known.read_s, known.depends_on(user)):
             return known
         del self._users[user]
         return None

@@ -115,6 +115,19 @@ def registered(client_id: str) -> str:
     return f"rhopush:registered:{client_id}"
 
 
+def snapshot(login: str) -> str:
+    """STRING: what a look-up of this user found, and when by the journal (EX SNAPSHOT_S)."""
+    return f"rhopush:snapshot:{login}"
+
+
+SNAPSHOT_S: Final = 7 * 86_400
+"""Of a user whom nobody pings for so long there need be none."""
+JOURNAL: Final = "rhopush:journal"
+"""HASH: user or client that changed -> count of the journal when that was noted; beside them its count and void."""
+LISTENERS: Final = "rhopush:listeners"
+"""HASH: who listens for changes -> how often it has proved that."""
+
+
 DEAD_PREFIX: Final = "rhopush:dead:"
 DEAD_S: Final = 400 * 86_400
 """Longer than any provider keeps a token alive unseen (FCM: 270 days)."""

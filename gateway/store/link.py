@@ -27,7 +27,8 @@ Reply = Any
 Callback = Callable[[Reply], None]
 Word: TypeAlias = str | bytes | int | float
 
-_pack: Any = hiredis.pack_command  # its stub knows only commands of one word
+pack: Any = hiredis.pack_command  # its stub knows only commands of one word
+"""The bytes of a command, for `burst` and `post_packed`."""
 _log = structlog.get_logger("link")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
@@ -120,7 +121,7 @@ class Wire(asyncio.Protocol):
         """Send a command with all others of this turn of the loop; `callback` gets its reply."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(_pack(tuple(words)))
+        self._outgoing.append(pack(tuple(words)))
         self._waiting.append(callback)
 
     def burst(self, packed: Sequence[bytes], callback: Callback) -> None:
@@ -133,7 +134,7 @@ class Wire(asyncio.Protocol):
     def say(self, words: Sequence[Word]) -> None:
         """Send a command that has no reply of its own (SUBSCRIBE in RESP3 answers out of band)."""
         if self.transport is not None:
-            self.transport.write(_pack(tuple(words)))
+            self.transport.write(pack(tuple(words)))
 
     def _flush(self) -> None:
         if self.transport is not None and self._outgoing:
@@ -278,6 +279,11 @@ class Link:
     def post(self, *words: Word) -> None:
         """Send one command whose reply does not matter."""
         self.call_then(words, _ignore)
+
+    def post_packed(self, packed: Sequence[bytes]) -> None:
+        """Send many commands that the caller has packed and whose replies do not matter."""
+        if self._wire is not None:
+            self._wire.burst(packed, _ignore)
 
     def say(self, *words: Word) -> None:
         """Send a command that has no reply of its own; nothing happens without a connection."""

@@ -267,6 +267,8 @@ class Queue:
             lost = PerhapsAccepted("Redis was lost while this ping was appended; ask for its id later")
             lost.__cause__ = error
             batch.tell(lost)
+            if taker is not None:
+                taker.recover()
             return
         if fate != keys.VOID:
             batch.tell(None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from protocols.devices import Device
+from protocols.devices import Device, dedupe_key
 
 FIELDS: Final = (
     "rho__id",
@@ -16,6 +16,7 @@ FIELDS: Final = (
     "device_app_id",
     "last_sync",
 )
+SYNC: Final = FIELDS[-1]
 WIDTH: Final = len(FIELDS) + 1
 """Values of one client: its fields and the mark of a dead token."""
 ODD_BYTES: Final = "replace"
@@ -39,12 +40,13 @@ class Registration:
         dangling: client ids in the user's set whose client is gone.
         dead: devices whose token a provider has called dead.
         left_out: client ids of both.
+        by_sync: of two devices of one phone, the one that synced last is chosen: each sync may change that.
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
         memo: what the fan-out has worked out and wants to find again with this value.
     """
 
-    __slots__ = ("dangling", "dead", "devices", "left_out", "memo", "read_s", "unknown")
+    __slots__ = ("by_sync", "dangling", "dead", "devices", "left_out", "memo", "read_s", "unknown")
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Registration:
         self.dead = dead
         self.left_out = left_out
         self.unknown = unknown
+        self.by_sync = len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices)
         self.read_s = 0.0
         self.memo: Any = None
 
@@ -69,6 +72,20 @@ class Registration:
         for device in self.devices:
             yield device.client_id
 
+    @property
+    def heard(self) -> bool:
+        """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone."""
+        return all(map(_tracked, self.clients()))
+
+    def depends_on(self, user: str) -> Sequence[str]:
+        """The names whose change ends this, as `registry` gives them to whom it tells of changes."""
+        names = [user, *self.left_out]
+        for device in self.devices:
+            names.append(device.client_id)
+            if self.by_sync:
+                names.append(synced(device.client_id))
+        return names
+
     def add_left_out(self, skipped: dict[str, int]) -> None:
         """Count what could not even be considered, by reason."""
         if self.unknown:
@@ -77,6 +94,11 @@ class Registration:
             skipped[DANGLING] = skipped.get(DANGLING, 0) + self.dangling
         if self.dead:
             skipped[DEAD] = skipped.get(DEAD, 0) + self.dead
+
+
+def synced(client_id: str) -> str:
+    """The name under which a sync of this client is heard of: few registrations depend on it."""
+    return client_id + ":" + SYNC
 
 
 def nobody() -> Registration:
@@ -121,7 +143,7 @@ def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device
         token,
         str(phone_id, "utf-8", ODD_BYTES) if phone_id else "",
         (_words.get(app_id) or _word(app_id)) if app_id else "",
-        _synced_ms(last_sync) if last_sync else 0,
+        synced_ms(last_sync),
     )
 
 
@@ -136,9 +158,18 @@ def _word(value: bytes) -> str:
     return _words.setdefault(value, str(value, "utf-8", ODD_BYTES))
 
 
-def _synced_ms(value: bytes) -> int:
+def synced_ms(value: bytes | None) -> int:
     """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is no date."""
+    if not value:
+        return 0
     try:
         return int(datetime.fromisoformat(value.decode("ascii")).timestamp() * 1000)
     except (ValueError, OverflowError):
         return 0
+
+
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+def _tracked(client_id: str) -> bool:
+    return len(client_id) > 1 and client_id[0] in _HEX and client_id[1] in _HEX

@@ -1,29 +1,35 @@
 """Who has which devices: RhoConnect's keys, read in bulk, with a cache that Redis itself keeps true.
 
-A look-up of many users is one round trip (`_look_up`). What was read is kept until Redis says that one of its
-keys changed (client tracking, broadcast mode: see `tracking`), and for `cache.LIFE_S` at most.
+What was read is kept in this process until Redis says that one of its keys changed (client tracking, broadcast mode:
+see `tracking`), and for `cache.LIFE_S` at most; and in Redis as one value a user, which every process may use
+(`snapshots`). Only what is in neither is read out of RhoConnect's own keys, many users in one round trip (`_look_up`).
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from gateway.store import keys
 from gateway.store.cache import Cache
+from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, ReplyFault
 from gateway.store.registration import (
     FIELDS,
     ODD_BYTES,
+    SYNC,
     WIDTH,
     Registration,
     device,
     nobody,
     registration,
+    synced,
+    synced_ms,
     token_digest,
 )
+from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import Turns, slices
 from protocols.devices import Device
 
@@ -36,11 +42,19 @@ class Registry:
     Args:
         link: connection to the Redis that holds RhoConnect's users.
         cache: what is remembered between two look-ups; a new one unless given.
+        snapshots: what is remembered in Redis; None: nothing.
         turns: paces the reading of many; of its own unless given.
     """
 
-    def __init__(self, link: Link, cache: Cache | None = None, turns: Turns | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        cache: Cache | None = None,
+        snapshots: Snapshots | None = None,
+        turns: Turns | None = None,
+    ) -> None:
         self._link = link
+        self._snapshots = Snapshots(link, Journal()) if snapshots is None else snapshots
         self._turns = Turns() if turns is None else turns
         self.cache = Cache() if cache is None else cache
 
@@ -57,16 +71,28 @@ class Registry:
         read = dict(zip(missing, await self._read(missing), strict=True))
         if self.cache.trusted:
             for user, one in read.items():
-                if all(map(_tracked, one.clients())):
+                if one.heard:
                     self.cache.keep(user, one)
         return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
 
     async def devices_of_many(self, users: Sequence[str]) -> list[Registration]:
-        """The same for a part of a broadcast: read anew, and not kept, since each user comes only once.
+        """The same for a part of a broadcast: not remembered here, since each user comes only once.
 
         Raises:
             StoreDown: Redis did not answer.
         """
+        found: list[Registration | None] = []
+        if self._snapshots.usable:
+            kept = await self._snapshots.ask(users)
+            for part, packed in zip(slices(users), slices(kept), strict=True):
+                await self._turns.turn()
+                found += self._snapshots.believed(part, packed)
+        else:
+            found = [None] * len(users)
+        read = iter(await self._read_in_turns(list(_without(users, found))))
+        return [next(read) if known is None else known for known in found]
+
+    async def _read_in_turns(self, users: Sequence[str]) -> list[Registration]:
         asked: list[asyncio.Future[list[Reply]]] = []
         for part in slices(users):
             await self._turns.turn()
@@ -75,7 +101,7 @@ class Registry:
         for part, answer in zip(slices(users), asked, strict=True):
             replies = await answer
             await self._turns.turn()
-            found += _registrations(part, replies)
+            found += self._answered(part, replies)
         return found
 
     async def devices(self, client_ids: Sequence[str]) -> list[Device | None]:
@@ -102,19 +128,21 @@ class Registry:
             StoreDown: Redis did not answer.
         """
         if since_ms is not None:
-            registered = await self._link.call("GET", keys.registered(phone.client_id))
-            if max(int(registered or 0), phone.last_sync_ms) >= since_ms:
+            client_id = phone.client_id
+            # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
+            proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
+            if max(int(proofs[0] or 0), synced_ms(proofs[1])) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
         return True
 
-    def forget(self, changed: Iterable[bytes] | None) -> None:
-        """Believe nothing that these keys belong to; None: nothing at all (FLUSHDB, or a lost connection)."""
+    def forget(self, changed: Iterable[str] | None) -> None:
+        """Believe nothing that depends on these (see `changes`); None: nothing at all (FLUSHDB, a lost link)."""
         if changed is None:
             self.cache.clear()
         else:
-            self.cache.change(_owner(name.decode("utf-8", ODD_BYTES)) for name in changed)
+            self.cache.change(changed)
 
     def changed_within(self, age_s: float, clients: Iterable[str]) -> bool:
         """Whether one of these clients may have changed in so many seconds: a change was heard of, or none could be."""
@@ -122,26 +150,60 @@ class Registry:
 
     async def _read(self, users: Sequence[str]) -> list[Registration]:
         sent_s = time.monotonic()
-        found = _registrations(users, await self._ask(users))
-        for one in found:
+        found: list[Registration | None] = [None] * len(users)
+        if self._snapshots.usable:
+            found = self._snapshots.believed(users, await self._snapshots.ask(users))
+        missing = list(_without(users, found))
+        read = iter(self._answered(missing, await self._ask(missing)) if missing else ())
+        together = [next(read) if known is None else known for known in found]
+        for one in together:
             one.read_s = sent_s
-        return found
+        return together
 
     def _ask(self, users: Sequence[str]) -> asyncio.Future[list[Reply]]:
-        return self._link.burst([_look_up(user) for user in users])
+        return self._link.burst([COUNT_QUESTION, *map(_look_up, users)])
+
+    def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[Registration]:
+        count, *values = replies
+        found = _registrations(users, values)
+        if not isinstance(count, ReplyFault):
+            self._snapshots.keep(users, found, count)
+        return found
 
 
 def _without(users: Sequence[str], found: Sequence[Registration | None]) -> Iterator[str]:
     return (user for user, known in zip(users, found, strict=True) if known is None)
 
 
-def _owner(name: str) -> str:
-    """The user or the client whose key this is."""
-    if name.startswith(keys.USER_PREFIX):
-        return name[len(keys.USER_PREFIX) :].rpartition(":")[0]
-    if name.startswith(keys.CLIENT_PREFIX):
-        return name[len(keys.CLIENT_PREFIX) :].rpartition(":")[0]
-    return name[len(keys.DEAD_PREFIX) :]
+class Changes(NamedTuple):
+    """What changed keys mean for registrations.
+
+    Attributes:
+        names: users and clients that are not what they were.
+        syncs: clients that only synced, by `registration.synced`.
+    """
+
+    names: set[str]
+    syncs: set[str]
+
+
+def changes(changed: Iterable[bytes]) -> Changes:
+    """Tell what registrations depend on these keys: by far the most change none, or only when a device synced."""
+    found = Changes(set(), set())
+    for key in changed:
+        name = key.decode("utf-8", ODD_BYTES)
+        if name.startswith(keys.DEAD_PREFIX):
+            found.names.add(name[len(keys.DEAD_PREFIX) :])
+            continue
+        owner, _, field = name[name.index(":") + 1 :].rpartition(":")
+        if name.startswith(keys.USER_PREFIX):
+            if field == "clients":
+                found.names.add(owner)
+        elif field == SYNC:
+            found.syncs.add(synced(owner))
+        elif field in FIELDS:
+            found.names.add(owner)
+    return found
 
 
 def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list[Registration]:
@@ -201,11 +263,3 @@ def _field_names(client_ids: Iterable[str]) -> list[bytes]:
 
 
 _FIELD_BYTES: Final = tuple(field.encode() for field in FIELDS)
-
-
-_HEX: Final = frozenset("0123456789abcdef")
-
-
-def _tracked(client_id: str) -> bool:
-    """Whether invalidations reach this client: `tracking.PREFIXES` cover ids of hex digits alone."""
-    return len(client_id) > 1 and client_id[0] in _HEX and client_id[1] in _HEX

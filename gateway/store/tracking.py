@@ -1,11 +1,11 @@
 """Redis tells which keys of the registry changed (client-side caching, broadcast mode).
 
 One RESP3 connection asks for the invalidations and receives them itself, so that its loss is seen: it empties
-the cache, and nothing is kept until it stands again.
+the cache, and nothing is kept until it stands again. Over the same connection the journal of changes is kept
+(`journal`), whose beats also prove that it lives.
 """
 
-import asyncio
-import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -13,8 +13,9 @@ import structlog
 from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.journal import Journal, Scribe
 from gateway.store.link import Link, Reply
-from gateway.store.registry import Registry
+from gateway.store.registry import Registry, changes
 
 _log = structlog.get_logger("tracking")
 
@@ -26,31 +27,42 @@ PREFIXES: Final = (
 )
 """Client ids are hex; RhoConnect's documents are `client:application:...` and change at every sync: kept out,
 since no second hex digit is a `p`."""
-PING_S: Final = 5.0
-"""How often the connection proves that it lives; a cached entry can be this much and a reply's deadline too old."""
+REPLY_S: Final = 3.0
+"""A beat without an answer for so long ends the connection: a cached entry can be this much and a beat too old."""
 
 
 class Invalidations:
-    """Keeps a registry's cache true."""
+    """Keeps a registry's cache true, and the journal that snapshots are held against.
 
-    def __init__(self, address: Address, registry: Registry, *, name: str = "tracking") -> None:
+    Args:
+        address: of RhoConnect's Redis.
+        registry: whose cache it is.
+        journal: what this process knows of changes.
+        name: the listener's, no other's.
+        lapsed: called when it turned out that perhaps nobody listened for a while.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        registry: Registry,
+        journal: Journal,
+        name: str,
+        lapsed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._registry = registry
         self._link = Link(
-            address, name, reply_s=3.0, on_push=self._pushed, on_up=self._up, on_down=self._down
+            address, "tracking", reply_s=REPLY_S, on_push=self._pushed, on_up=self._up, on_down=self._down
         )
-        self._task: asyncio.Task[None] | None = None
+        self.scribe = Scribe(self._link, journal, name, lapsed)
 
     async def open(self) -> None:
         """Begin to listen. A Redis without client tracking means no cache, said in the log."""
         await self._link.open(10.0)
-        self._task = asyncio.create_task(self._prove(), name="tracking:prove")
 
     async def close(self) -> None:
         """Stop listening; the cache is emptied."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        self.scribe.end()
         await self._link.close()
 
     def _up(self) -> None:
@@ -66,16 +78,23 @@ class Invalidations:
         else:
             self._registry.forget(None)
             self._registry.cache.trusted = True
+            self.scribe.begin()
 
     def _down(self) -> None:
+        self.scribe.end()
         self._registry.cache.trusted = False
         self._registry.forget(None)
 
     def _pushed(self, message: Any) -> None:
         if message[0] == b"invalidate":
-            self._registry.forget(message[1])
+            self._changed(message[1])
 
-    async def _prove(self) -> None:
-        while True:
-            await asyncio.sleep(PING_S)
-            self._link.post("PING")
+    def _changed(self, keys_changed: list[bytes] | None) -> None:
+        if keys_changed is None:  # FLUSHDB: the journal went, too
+            self._registry.forget(None)
+            self.scribe.begin()
+            return
+        found = changes(keys_changed)
+        self._registry.forget(found.names | found.syncs)
+        if found.names:
+            self.scribe.heard(found.names)

@@ -172,9 +172,7 @@ async def test_a_phone_that_changed_after_it_was_cut_is_looked_up_again(
         first, second = decode_piece(fields[b"e"]).devices[:2]
         await redis_client.set(keys.client(first.client_id, "device_pin"), "f" * 64)
         await redis_client.delete(keys.client(second.client_id, "rho__id"))
-        one.registry.forget(
-            [keys.client(phone.client_id, "device_pin").encode() for phone in (first, second)]
-        )
+        one.registry.forget([first.client_id, second.client_id])
         await deliver_pieces(one)
     sent = {record.token for record in apns.received}
     assert "f" * 64 in sent

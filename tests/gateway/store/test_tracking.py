@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.cache import Cache
+from gateway.store.journal import Journal
 from gateway.store.link import Link
 from gateway.store.registry import Registry
 from gateway.store.tracking import PREFIXES, Invalidations
@@ -47,7 +48,7 @@ class Watched:
 async def watched(redis_server: RedisServer, redis_client: Redis, link: Link) -> AsyncIterator[Watched]:
     registry = Registry(link)
     async with Proxy(redis_server.socket) as proxy:
-        invalidations = Invalidations(Address.parse(proxy.address), registry)
+        invalidations = Invalidations(Address.parse(proxy.address), registry, Journal(), "tested:0")
         await invalidations.open()
         await until(lambda: registry.cache.trusted)
         yield Watched(registry, proxy, redis_client)
@@ -159,7 +160,7 @@ async def test_what_changed_while_it_was_read_is_not_kept(
 ) -> None:
     registry = Registry(link)
     registry.cache.trusted = True
-    changed = {"user": b"user:bob:clients", "client": f"client:{phone.client_id}:device_pin".encode()}
+    changed = {"user": "bob", "client": phone.client_id}
     reading = asyncio.create_task(registry.devices_of(["bob"]))
     await asyncio.sleep(0)  # the question is on its way
     registry.forget(None if what == "all" else [changed[what]])

@@ -1,0 +1,59 @@
+"""The journal's Lua: each script is one step that nobody comes between.
+
+Count, void and names lie in one hash, so that they live and end together: a journal that was deleted or evicted begins
+anew with the server's clock, far above every count that it gave before. The two begin with a NUL, as no login does.
+"""
+
+from typing import Final
+
+from gateway.store.link import Script
+
+COUNT: Final = "\0count"
+"""Field: goes up with each note."""
+VOID: Final = "\0void"
+"""Field: what was read before the journal stood here is not to be believed."""
+
+_BEGIN: Final = r"""
+-- KEYS: journal. Begins it anew; returns where it stands.
+local function begin()
+    local time = redis.call('TIME')
+    local before = tonumber(redis.call('HGET', KEYS[1], '\0count') or '0')
+    local count = string.format('%.0f', math.max(time[1] * 1000000 + time[2], before + 1))
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], '\0count', count, '\0void', count)
+    return count
+end
+"""
+
+BEAT: Final = Script(
+    _BEGIN
+    + r"""
+-- KEYS: journal, listeners; ARGV: name
+redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
+return redis.call('HEXISTS', KEYS[1], '\0count') == 1 and '0' or begin()
+"""
+)
+"""Prove that this listener still listens. Where the journal had to be made: the count from which on it holds."""
+
+LAPSE: Final = Script(
+    _BEGIN
+    + """
+-- KEYS: journal, listeners
+redis.call('DEL', KEYS[2])
+return begin()
+"""
+)
+"""Nobody may have listened for a while: everything before is void. The count from which on the journal holds."""
+
+WRITE: Final = Script(
+    _BEGIN
+    + r"""
+-- KEYS: journal; ARGV: names at most, then names that changed
+local size = redis.call('HLEN', KEYS[1])
+if size == 0 or size + #ARGV > tonumber(ARGV[1]) then return {begin(), 1} end
+local count = string.format('%.0f', redis.call('HINCRBY', KEYS[1], '\0count', 1))
+for i = 2, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], count) end
+return {count, 0}
+"""
+)
+"""Note that these changed: the count of it, and 1 where all before it became void: the journal was full, or missing."""

@@ -1,0 +1,66 @@
+"""After a lapse every snapshot is void: they are made anew in the background, before anybody needs them."""
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+import structlog
+
+from gateway.errors import StoreDown
+from gateway.store import keys
+from gateway.store.link import Link
+from gateway.store.registration import ODD_BYTES
+from gateway.store.registry import Registry
+
+_log = structlog.get_logger("refill")
+
+USERS: Final = 200
+"""Asked for together."""
+REST: Final = 4.0
+"""For each second of reading so many of rest, so that pings have four fifths of this worker and of Redis."""
+_AGAIN_S: Final = 1.0
+
+
+class Refill:
+    """Goes once through all users, at a fifth of the worker's time; a later lapse begins it anew.
+
+    Args:
+        link: connection to RhoConnect's Redis.
+        registry: reads them, and keeps what it read.
+    """
+
+    def __init__(self, link: Link, registry: Registry) -> None:
+        self._link = link
+        self._registry = registry
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """All snapshots are void."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task = asyncio.create_task(self._go_through(), name="refill")
+
+    async def close(self) -> None:
+        """Stop; what is missing is made when it is needed."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _go_through(self) -> None:
+        begun_s, users, cursor = time.monotonic(), 0, b"0"
+        while True:
+            since_s = time.monotonic()
+            try:
+                after, logins = await self._link.call("SSCAN", keys.APP_USERS, cursor, "COUNT", USERS)
+                await self._registry.devices_of_many([login.decode("utf-8", ODD_BYTES) for login in logins])
+            except StoreDown:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            cursor = after
+            users += len(logins)
+            if cursor == b"0":
+                break
+            await asyncio.sleep(REST * (time.monotonic() - since_s))
+        _log.info("snapshots_made", users=users, seconds=round(time.monotonic() - begun_s, 1))
