@@ -1,7 +1,8 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
 
 import asyncio
-from typing import Final
+from collections.abc import Generator
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -12,9 +13,13 @@ from gateway.doors.requests import API_HEADER, form_body, is_json, json_response
 from gateway.doors.waited import WaitedPing, own_headers
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
-from protocols.ping.parse import Submission, from_form, from_json_and_query
+from protocols.ping.parse import Submission, from_form, from_json_and_query, json_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
+
+
+STEPS_BYTES: Final = 65_536
+"""A longer body is read in steps: small pings must not wait for the names of a hundred thousand users."""
 
 
 class PingRoutes:
@@ -69,7 +74,10 @@ class PingRoutes:
         query = request.rel_url.raw_query_string
         if is_json(request):
             body = await read_body(request, services)
-            submission = from_json_and_query(body, query)
+            if query or len(body) < STEPS_BYTES:
+                submission = from_json_and_query(body, query)
+            else:
+                submission = await _driven(json_in_steps(body))
         else:
             body = await form_body(request, services)
             submission = from_form(body, query)
@@ -86,6 +94,16 @@ class PingRoutes:
     async def _wait(self, request: web.Request, ping: WaitedPing) -> web.Response:
         represent = prefers_representation(request)
         return answers.response(await ping.answer(_APPLIED, represent=represent))
+
+
+async def _driven(steps: Generator[None, None, Submission]) -> Submission:
+    """What the steps return in the end; others have their turn after each."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("Submission", end.value)
+        await asyncio.sleep(0)
 
 
 def prefers_representation(request: web.Request) -> bool:

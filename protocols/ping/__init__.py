@@ -2,7 +2,14 @@
 (`parse`)."""
 
 from protocols.ping.model import ALL_SOURCES, Ping
-from protocols.ping.parse import Submission, from_form, from_json, from_json_and_query, from_params
+from protocols.ping.parse import (
+    Submission,
+    from_form,
+    from_json,
+    from_json_and_query,
+    from_params,
+    json_in_steps,
+)
 
 __all__ = [
     "ALL_SOURCES",
@@ -12,4 +19,5 @@ __all__ = [
     "from_json",
     "from_json_and_query",
     "from_params",
+    "json_in_steps",
 ]

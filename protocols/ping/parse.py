@@ -7,7 +7,7 @@ decoded a second time, to name it.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -91,6 +91,20 @@ def from_json(body: bytes) -> Submission:
     return _submission(raw, ())
 
 
+def json_in_steps(body: bytes) -> Generator[None, None, Submission]:
+    """`from_json` of a large body, some milliseconds a step: the names of a hundred thousand users take 20.
+
+    Raises: as `from_json`.
+    """
+    try:
+        raw = _decode_raw(body)
+    except (ValueError, RecursionError):
+        return _from_other_json(body)
+    yield
+    users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
+    return _submission(raw, (), users)
+
+
 def from_json_and_query(body: bytes, query: str) -> Submission:
     """Read a JSON body beside a query string. A parameter of the body wins over the query's (contract §1.2).
 
@@ -131,9 +145,11 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
     return _submission(raw, tuple(unknown[:_WARNED_MAX]))
 
 
-def _submission(raw: _Raw, unknown: tuple[str, ...]) -> Submission:
-    """Read every parameter by its rule."""
-    users, understood = fields.users(raw.user_id)
+def _submission(
+    raw: _Raw, unknown: tuple[str, ...], known: tuple[tuple[str, ...], bool] | None = None
+) -> Submission:
+    """Read every parameter by its rule, but for the users if they are known."""
+    users, understood = known or fields.users(raw.user_id)
     if not understood:
         unknown = (*unknown, "user_id")
     sources, source_id = raw.sources, raw.source_id

@@ -230,3 +230,19 @@ def test_nesting_is_bounded_exactly() -> None:
 def test_a_refusal_names_the_kind_and_never_the_value() -> None:
     with pytest.raises(InvalidField, match=r"^sound must be a text, not an object$"):
         fields.text({"secret": "value"}, "sound")
+
+
+@pytest.mark.parametrize("size", [0, 1, fields.USERS_STEP - 1, fields.USERS_STEP, fields.USERS_STEP + 1])
+@pytest.mark.parametrize("odd", [[], ["", "user0"], [7, None], [["nested", ["deep"]], "user1"]])
+def test_a_long_list_is_read_in_steps_as_at_once(size: int, odd: list[Any]) -> None:
+    value = [f"user{n}" for n in range(size)] + odd
+    steps, found = 0, None
+    reading = fields.users_in_steps(value)
+    while found is None:
+        try:
+            next(reading)
+            steps += 1
+        except StopIteration as end:
+            found = end.value
+    assert found == fields.users(value)
+    assert steps == -(-len(value) // fields.USERS_STEP)

@@ -17,6 +17,7 @@ from protocols.ping import (
     from_json,
     from_json_and_query,
     from_params,
+    json_in_steps,
 )
 
 RUBY = (
@@ -322,3 +323,36 @@ def test_json_form_query_and_hash_make_the_same_submission(params: dict[str, Any
     assert from_form(b"", encoded(params).decode()) == expected
     assert from_json_and_query(b"", encoded(params).decode()) == expected
     assert from_params(params) == expected
+
+
+def _whole(body: bytes) -> Submission:
+    reading = json_in_steps(body)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            found: Submission = end.value
+            return found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"user_id": "bob", "message": "hi", "wait": "true", "api_token": "t"}',
+        b'{"user_id": ["bob", "ann", "bob", ["eve", 7]], "sources": "A,B"}',
+        b'{"user_id": [], "odd": 1}',
+        b'{"message": "nobody"}',
+        b"",
+    ],
+)
+def test_in_steps_a_body_says_the_same(body: bytes) -> None:
+    assert _whole(body) == from_json(body)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'{"user_id": ["bob"', b'{"user_id": ["bob"], "badge": []}'])
+def test_in_steps_a_body_is_refused_alike(body: bytes) -> None:
+    with pytest.raises(InputError) as at_once:
+        from_json(body)
+    with pytest.raises(type(at_once.value)) as stepped:
+        _whole(body)
+    assert (stepped.value.message, stepped.value.field) == (at_once.value.message, at_once.value.field)
