@@ -25,6 +25,7 @@ from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
 from gateway.doors import Doors, Services, open_doors
 from gateway.errors import BadSetting
+from gateway.fanout.audience import Audience
 from gateway.fanout.broadcast import Cutter, Cutting
 from gateway.fanout.intake import Intake, Readers
 from gateway.fanout.ledger import Ledger
@@ -215,10 +216,10 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         rps = await opened.enter_async_context(rps_store(settings))
         lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link))
         ledger = Ledger(streams)
-        planner = Planner(registry, lanes, streams, ledger, metrics, turns)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
-        cutter = Cutter(broadcasts, registry, ledger, metrics, turns)
-        cutting = Cutting(cutter, ledger)
+        audience = Audience(broadcasts, registry, turns)
+        planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
+        cutting = Cutting(Cutter(broadcasts, ledger), ledger)
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
         upkeep = Upkeep(settings, streams, lanes, metrics)
         replicas = int(settings.queue.durability == "replicas")

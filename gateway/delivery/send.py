@@ -98,6 +98,7 @@ class Unit:
         "batch",
         "bulk",
         "chosen",
+        "chunk",
         "dirty",
         "first_ms",
         "first_place",
@@ -138,6 +139,8 @@ class Unit:
         self.first_ms = first_ms
         self.lane = lane
         self.bulk = bulk
+        self.chunk = -1
+        """The part of a broadcast's users that they go to; -1: of no broadcast, or coming again."""
         self.since_ms = pings[0].accepted_ms if pings else 0
         """Epoch ms at which the pings came through the door; they came together."""
         # What the UUIDs of this unit's requests have in common (see `planner`).

@@ -20,7 +20,17 @@ from gateway.store import keys
 from gateway.store.entries import Lease, Piece
 from gateway.store.link import Reply
 from gateway.store.receipts import Record, pack_base, pack_delta
-from gateway.store.streams import GONE, RENEW_S, TAKEN_OVER, ReceiptField, Retry, Settlement, Streams, Waiting
+from gateway.store.streams import (
+    GONE,
+    RENEW_S,
+    TAKEN_OVER,
+    ReceiptField,
+    Retry,
+    Settlement,
+    Streams,
+    UsedChunk,
+    Waiting,
+)
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("ledger")
@@ -272,7 +282,8 @@ def settlement(unit: Unit) -> Settlement:
         if ping.reply_to
     ]
     unparked = [(unit.lane, len(unit.states))] if unit.lane else []
-    return Settlement(unit.lease, receipts, retries, waiting, unparked)
+    used = [UsedChunk.of(unit.pings[0].id, unit.chunk)] if unit.chunk >= 0 else []
+    return Settlement(unit.lease, receipts, retries, waiting, unparked, used)
 
 
 def _records(unit: Unit) -> list[Record]:
@@ -313,6 +324,6 @@ def _retries(unit: Unit) -> Iterator[Retry]:
         clients = tuple(unit.chosen[place][0] for place in places)
         # What is only parked was not tried.
         first_ms = unit.first_ms or (0 if lane else now_ms)
-        piece = Piece(ping, (), clients, attempt, first_ms, lane, unit.bulk)
+        piece = Piece(ping, -1, clients, attempt, first_ms, lane, unit.bulk)
         name = f"{unit.lease.stream.rpartition(':')[2]}:{unit.lease.entry}.{order}"
         yield Retry(name, due_s * 1000, piece, lane)

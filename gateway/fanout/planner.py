@@ -16,6 +16,7 @@ from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
+from gateway.fanout.audience import Audience
 from gateway.fanout.ledger import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
 from gateway.metrics import Metrics
@@ -33,11 +34,6 @@ _log = structlog.get_logger("planner")
 
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
-PIECE_FRESH_S: Final = 60.0
-"""Devices in a piece are believed for as long as the registry's cache would, and not beyond a change that was heard
-of; then they are looked up again."""
-CLOCKS_S: Final = 2.0
-"""A piece is dated by Redis' clock; so far ours may be behind."""
 
 
 class _Plan:
@@ -89,6 +85,7 @@ class Planner:
 
     Args:
         registry: who has which devices.
+        audience: whom a piece of a broadcast reaches.
         lanes: where sends go.
         streams: for the progress of entries that were begun before.
         ledger: told of every unit before its first send goes out.
@@ -99,6 +96,7 @@ class Planner:
     def __init__(
         self,
         registry: Registry,
+        audience: Audience,
         lanes: Lanes,
         streams: Streams,
         ledger: Ledger,
@@ -106,6 +104,7 @@ class Planner:
         turns: Turns,
     ) -> None:
         self._registry = registry
+        self._audience = audience
         self._lanes = lanes
         self._streams = streams
         self._ledger = ledger
@@ -159,6 +158,7 @@ class Planner:
             lane=piece.lane,
             bulk=piece.bulk or lease.stream == keys.PIECES,
         )
+        unit.chunk = piece.chunk
         return unit, piece
 
     # -- pings -----------------------------------------------------------------------------------------------
@@ -235,31 +235,41 @@ class Planner:
     # -- pieces and what was begun before --------------------------------------------------------------------
 
     async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
-        """Plan pieces, with one look-up for all; the leases of those that could not be looked up."""
-        stale = [not self._is_fresh(unit, piece) for unit, piece in pieces]  # asked once: time goes on
-        old = [
-            client
-            for (_, piece), is_old in zip(pieces, stale, strict=True)
-            if is_old
-            for client in _clients(piece)
-        ]
+        """Plan pieces; the leases of those that could not be looked up."""
+        undone: list[Lease] = []
+        again = [(unit, piece) for unit, piece in pieces if piece.chunk < 0]
         try:
-            found = dict(zip(old, await self._registry.devices(old), strict=True))
+            await self._deliver_again(again)
         except StoreDown:
-            return [unit.lease for unit, _ in pieces]
-        for (unit, piece), is_old in zip(pieces, stale, strict=True):
-            clients = _clients(piece)
-            await self._plan_known(
-                unit, clients, [found[client] for client in clients] if is_old else piece.devices
-            )
-        return []
+            undone += [unit.lease for unit, _ in again]
+        for unit, piece in pieces:
+            if piece.chunk >= 0:
+                try:
+                    await self._deliver_chunk(unit, piece)
+                except StoreDown:
+                    undone.append(unit.lease)
+        return undone
 
-    def _is_fresh(self, unit: Unit, piece: Piece) -> bool:
-        """Whether the devices that a piece was cut with may still be believed."""
-        age_s = time.time() - int(unit.lease.entry.partition("-")[0]) / 1000
-        if not piece.devices or age_s > PIECE_FRESH_S:
-            return False
-        return not self._registry.changed_within(age_s + CLOCKS_S, _clients(piece))
+    async def _deliver_chunk(self, unit: Unit, piece: Piece) -> None:
+        """Plan a piece of a broadcast."""
+        chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk)
+        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
+        plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
+        plan.begin(0, skipped)
+        for part in slices(chosen):
+            await self._turns.turn()
+            for device, platform in part:
+                self._plan_device(plan, recipient(device, platform, self._lanes), skipped)
+        self._count_skipped(skipped)
+        self._begin(unit)
+        _offer(by_lane, bulk=True)
+
+    async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> None:
+        """Plan what comes again, with one look-up for all: devices may have gone or changed since."""
+        clients = [client for _, piece in pieces for client in piece.clients]
+        found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        for unit, piece in pieces:
+            await self._plan_known(unit, piece.clients, [found[client] for client in piece.clients])
 
     async def _resumed(self, unit: Unit) -> bool:
         """Deliver the rest of a unit that was begun before; False: it was not."""
@@ -331,7 +341,3 @@ def _offer(by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:
 
 def _provider(device: Device | None) -> str:
     return "" if device is None else platform_of(device) or ""
-
-
-def _clients(piece: Piece) -> Sequence[str]:
-    return piece.clients or [device.client_id for device in piece.devices]

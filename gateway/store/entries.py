@@ -5,7 +5,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from protocols.devices import Device
 from protocols.ping.model import Ping
 
 
@@ -24,8 +23,8 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         ping: with its id; `users` is empty.
-        devices: looked up when it was cut; of a retry only `clients` is kept, and looked up again.
-        clients: client ids.
+        chunk: of a broadcast, the part of its list of users that this reaches; -1: it comes again.
+        clients: client ids, of what comes again.
         attempt: how often these sends were tried.
         first_ms: epoch ms of their first try; 0: never tried.
         lane: name of the lane in whose share of the backlog they waited; "".
@@ -33,15 +32,12 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     """
 
     ping: Ping
-    devices: tuple[Device, ...] = ()
+    chunk: int = -1
     clients: tuple[str, ...] = ()
     attempt: int = 0
     first_ms: int = 0
     lane: str = ""
     bulk: bool = False
-
-    def __len__(self) -> int:
-        return len(self.devices) or len(self.clients)
 
 
 class Lease(NamedTuple):

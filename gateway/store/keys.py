@@ -19,7 +19,7 @@ RETRIES: Final = "rhopush:{q}:retries"
 BROADCASTS: Final = "rhopush:{q}:broadcasts"
 """STREAM: pings for many users, which wait to be cut."""
 PIECES: Final = "rhopush:{q}:pieces"
-"""STREAM: pieces of broadcasts, at most `PIECE_SENDS` sends each."""
+"""STREAM: pieces of broadcasts, a chunk of users each."""
 STREAMS: Final = (PINGS, RETRIES, BROADCASTS, PIECES)
 
 LATER: Final = "rhopush:{q}:later"
@@ -51,11 +51,10 @@ ENTRY_PINGS: Final = 200
 ENTRY_BYTES: Final = 1_000_000
 ENTRY_USERS: Final = 2_000
 """Users of all pings of an entry: what is looked up and in hand together."""
-PIECE_SENDS: Final = 500
 BROADCAST_USERS: Final = 200
 """A ping for more users than this is kept beside the queue and cut into pieces."""
 CHUNK_USERS: Final = 400
-"""Users of a broadcast looked up together."""
+"""Users of a broadcast that are looked up, reached and settled together: a piece."""
 
 
 VOID: Final = b"void"
@@ -88,7 +87,7 @@ def broadcast_users(ping_id: str) -> str:
 
 
 def broadcast_seen(ping_id: str) -> str:
-    """SET: digests of the phones and pins that this broadcast already reaches."""
+    """HASH: digest of a phone or pin -> the chunk by which this broadcast reaches it."""
     return f"rhopush:{{q}}:phones:{ping_id}"
 
 

@@ -144,10 +144,6 @@ class Registry:
         else:
             self.cache.change(changed)
 
-    def changed_within(self, age_s: float, clients: Iterable[str]) -> bool:
-        """Whether one of these clients may have changed in so many seconds: a change was heard of, or none could be."""
-        return not self.cache.trusted or self.cache.changed_since(time.monotonic() - age_s, clients)
-
     async def _read(self, users: Sequence[str]) -> list[Registration]:
         sent_s = time.monotonic()
         found: list[Registration | None] = [None] * len(users)

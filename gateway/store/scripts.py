@@ -68,7 +68,7 @@ SETTLE: Final = Script("""
 -- ARGV: group, entry, now ms, receipt life s, pings, bytes, then five lists, each begun by its length:
 --       receipt fields (receipt key, field, value, is a counter), pieces (name, due ms, body, lane or '',
 --       sends), waiters (channel, ping, receipt key, counter field, record or ''), lanes leaving LATER (lane,
---       sends), keys to drop
+--       sends), chunks of users that were reached (key, chunk, key that goes with the last)
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 if ARGV[5] ~= '0' then
@@ -113,8 +113,9 @@ for _ = 1, ARGV[at] do
 end
 at = at + 1
 for _ = 1, ARGV[at] do
-    redis.call('UNLINK', ARGV[at + 1])
-    at = at + 1
+    redis.call('HDEL', ARGV[at + 1], ARGV[at + 2])
+    if redis.call('EXISTS', ARGV[at + 1]) == 0 then redis.call('UNLINK', ARGV[at + 3]) end
+    at = at + 3
 end
 return 1
 """)
@@ -152,31 +153,42 @@ return lost
 """Keep the leases of these entries; those that another consumer has now, or has settled."""
 
 CUT: Final = Script("""
--- KEYS: broadcasts, progress, pieces, seen phones, receipt, receipts, stats
--- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, receipt value,
---       digests, begun by their number, then pieces
+-- KEYS: broadcasts, progress, pieces, receipt, receipts
+-- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then pieces
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
 if (redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end
 redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
-local first = 9 + ARGV[8]
-for i = 9, first - 1, 1000 do
-    redis.call('SADD', KEYS[4], unpack(ARGV, i, math.min(i + 999, first - 1)))
-end
-redis.call('EXPIRE', KEYS[4], ARGV[4])
-redis.call('HSET', KEYS[5], '0+' .. ARGV[2], ARGV[7])
-redis.call('HINCRBY', KEYS[5], 'size', #ARGV[7])
-redis.call('HINCRBY', KEYS[7], 'receipt_bytes', #ARGV[7])
-redis.call('EXPIRE', KEYS[5], ARGV[6])
-redis.call('ZADD', KEYS[6], 'NX', ARGV[5], KEYS[5])
-if ARGV[2] == '0' then redis.call('HINCRBY', KEYS[5], '0:open', 1) end
-for i = first, #ARGV do
+-- One more than the pieces, until the cutting itself is settled.
+redis.call('HINCRBY', KEYS[4], '0:open', #ARGV - 6 + (ARGV[2] == '0' and 1 or 0))
+redis.call('EXPIRE', KEYS[4], ARGV[6])
+redis.call('ZADD', KEYS[5], 'NX', ARGV[5], KEYS[4])
+for i = 7, #ARGV do
     redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
-    redis.call('HINCRBY', KEYS[5], '0:open', 1)
 end
 return redis.call('XLEN', KEYS[3])
 """)
 """Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
+
+CLAIM: Final = Script("""
+-- KEYS: phones; ARGV: chunk, life s, then digests
+local mine = {}
+for first = 3, #ARGV, 1000 do
+    local last = math.min(first + 999, #ARGV)
+    local known, fresh = redis.call('HMGET', KEYS[1], unpack(ARGV, first, last)), {}
+    for i = 1, last - first + 1 do
+        mine[#mine + 1] = (not known[i] or known[i] == ARGV[1]) and 1 or 0
+        if not known[i] then
+            fresh[#fresh + 1] = ARGV[first + i - 1]
+            fresh[#fresh + 1] = ARGV[1]
+        end
+    end
+    if #fresh > 0 then redis.call('HSET', KEYS[1], unpack(fresh)) end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return mine
+""")
+"""Which phones of a broadcast this chunk reaches: those that no other does. Asked again, it says the same."""
 
 DUE: Final = Script("""
 -- KEYS: later, later bodies, retries; ARGV: now ms, at most on the stream

@@ -7,7 +7,7 @@ as it renews, and is taken over when it was silent for `LEASE_S`. A consumer's n
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -85,6 +85,24 @@ class Waiting(NamedTuple):
     record: bytes = b""
 
 
+class UsedChunk(NamedTuple):
+    """A chunk of a broadcast's users that was reached. With the last one all goes that was kept for them.
+
+    Attributes:
+        users, chunk: hash and field in which they are kept.
+        phones: which of their phones were reached.
+    """
+
+    users: str
+    chunk: int
+    phones: str
+
+    @classmethod
+    def of(cls, ping_id: str, chunk: int) -> "UsedChunk":
+        """A chunk by its number."""
+        return cls(keys.broadcast_users(ping_id), chunk, keys.broadcast_seen(ping_id))
+
+
 class Settlement(NamedTuple):
     """All that is written when a unit is finished."""
 
@@ -93,7 +111,7 @@ class Settlement(NamedTuple):
     retries: Sequence[Retry] = ()
     waiting: Sequence[Waiting] = ()
     unparked: Sequence[tuple[str, int]] = ()
-    drop: Sequence[str] = ()
+    used: Sequence[UsedChunk] = ()
 
 
 _decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
@@ -229,14 +247,22 @@ class Streams:
             words += [key, field, value, int(isinstance(value, int))]
         words.append(len(done.retries))
         for retry in done.retries:
-            words += [retry.name, retry.due_ms, encode(retry.piece), retry.parked_in, len(retry.piece)]
+            words += [
+                retry.name,
+                retry.due_ms,
+                encode(retry.piece),
+                retry.parked_in,
+                len(retry.piece.clients),
+            ]
         words.append(len(done.waiting))
         for door in done.waiting:
             words += door
         words.append(len(done.unparked))
         for lane, sends in done.unparked:
             words += [lane, sends]
-        words += [len(done.drop), *done.drop]
+        words.append(len(done.used))
+        for chunk in done.used:
+            words += chunk
         names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry)]
         names += [keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
         self._link.eval_then(scripts.SETTLE, names, words, told)
@@ -275,26 +301,8 @@ class Streams:
         return max(int(count or 0), 0), oldest
 
 
-class Cut(NamedTuple):
-    """The next part of a broadcast.
-
-    Attributes:
-        before: the cursor at which it begins, in chunks of users.
-        after: where the next one begins.
-        receipt: what is already known: users and devices left out.
-        phones: digests of the devices chosen here.
-        pieces: the sends.
-    """
-
-    before: int
-    after: int
-    receipt: bytes
-    phones: Sequence[bytes]
-    pieces: Sequence[Piece]
-
-
 class BroadcastStore:
-    """What the cutter of a broadcast reads and writes."""
+    """What the cutter of a broadcast, and whoever delivers its pieces, read and write."""
 
     def __init__(self, link: Link, receipt_s: int) -> None:
         self._link = link
@@ -304,36 +312,31 @@ class BroadcastStore:
         """The chunk at which cutting goes on."""
         return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
 
+    async def waiting_pieces(self) -> int:
+        """Pieces on their stream."""
+        return int(await self._link.call("XLEN", keys.PIECES))
+
+    async def cut(self, lease: Lease, batch: str, before: int, pieces: Sequence[Piece], now_ms: int) -> int:
+        """Put the pieces from chunk `before` on their stream and advance the cursor in one step.
+
+        Returns:
+            How many pieces wait; -1 where another worker has cut this part.
+        """
+        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.PIECES]
+        names += [keys.receipt(batch), keys.RECEIPTS]
+        words: list[Word] = [lease.entry, before, before + len(pieces), keys.BROADCAST_S, now_ms]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, *map(encode, pieces)]
+        return int(await self._link.eval(scripts.CUT, names, words))
+
     async def users(self, ping_id: str, chunk: int) -> list[str]:
         """One chunk of the broadcast's users."""
         value = await self._link.call("HGET", keys.broadcast_users(ping_id), chunk)
         return decode_users(value) if value is not None else []
 
-    async def seen(self, ping_id: str, phones: Sequence[bytes]) -> list[bool]:
-        """Which of these digests the broadcast already reaches."""
+    async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
+        """Which of these phones this chunk reaches; the others another chunk of the broadcast does."""
         if not phones:
             return []
-        reply: list[Any] = await self._link.call("SMISMEMBER", keys.broadcast_seen(ping_id), *phones)
-        return [bool(known) for known in reply]
-
-    async def waiting_pieces(self) -> int:
-        """Pieces on their stream."""
-        return int(await self._link.call("XLEN", keys.PIECES))
-
-    async def cut(self, lease: Lease, batch: str, ping_id: str, cut: Cut, now_ms: int) -> int:
-        """Put pieces on their stream and advance the cursor in one step.
-
-        Returns:
-            How many pieces wait; -1 where another worker has cut this part.
-        """
-        names = [
-            lease.stream,
-            keys.progress(lease.stream, lease.entry),
-            keys.PIECES,
-            keys.broadcast_seen(ping_id),
-        ]
-        names += [keys.receipt(batch), keys.RECEIPTS, keys.STATS]
-        words: list[Word] = [lease.entry, cut.before, cut.after, keys.BROADCAST_S, now_ms]
-        words += [self._receipt_s + keys.RECEIPT_SLACK_S, cut.receipt, len(cut.phones), *cut.phones]
-        words += [encode(piece) for piece in cut.pieces]
-        return int(await self._link.eval(scripts.CUT, names, words))
+        words: list[Word] = [chunk, keys.BROADCAST_S, *phones]
+        reply: list[int] = await self._link.eval(scripts.CLAIM, [keys.broadcast_seen(ping_id)], words)
+        return [bool(mine) for mine in reply]

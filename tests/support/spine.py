@@ -13,6 +13,7 @@ import yaml
 from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
 from gateway.delivery.send import Send
+from gateway.fanout.audience import Audience
 from gateway.fanout.broadcast import Cutter, Cutting
 from gateway.fanout.intake import Intake, Readers
 from gateway.fanout.ledger import Ledger
@@ -45,6 +46,7 @@ class Spine:
     receipts: Receipts
     lanes: Lanes
     ledger: Ledger
+    audience: Audience
     planner: Planner
     cutter: Cutter
     cutting: Cutting
@@ -109,8 +111,10 @@ async def spine(
         dead = DeadTokens(registry)
         stack.push_async_callback(dead.close)
         ledger = Ledger(streams)
-        planner = Planner(registry, lanes, streams, ledger, metrics, turns)
-        cutter = Cutter(BroadcastStore(main, RECEIPT_S), registry, ledger, metrics, turns)
+        broadcasts = BroadcastStore(main, RECEIPT_S)
+        audience = Audience(broadcasts, registry, turns)
+        planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
+        cutter = Cutter(broadcasts, ledger)
         cutting = Cutting(cutter, ledger)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
         intake = Intake(streams, readers, planner, cutting, ledger)
@@ -123,6 +127,7 @@ async def spine(
             receipts=Receipts(main),
             lanes=lanes,
             ledger=ledger,
+            audience=audience,
             planner=planner,
             cutter=cutter,
             cutting=cutting,

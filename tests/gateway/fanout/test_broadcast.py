@@ -55,8 +55,8 @@ async def test_every_phone_is_reached_and_every_piece_is_small(
         lease = await begin(one)
         await one.cutter.cut(lease)
         pieces = [decode_piece(fields[b"e"]) for _, fields in await redis_client.xrange(keys.PIECES)]
-        assert sum(map(len, pieces)) == USERS
-        assert all(0 < len(piece) <= keys.PIECE_SENDS and piece.ping.users == () for piece in pieces)
+        assert [piece.chunk for piece in pieces] == [0, 1, 2]
+        assert all(piece.ping.users == () for piece in pieces)
         await deliver_pieces(one)
         report = await one.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS)
@@ -85,6 +85,7 @@ async def test_a_killed_cutter_goes_on_where_it_stood(
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n // 2}"))
     monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_PIECES", 0)
+    monkeypatch.setattr("gateway.fanout.broadcast.CUT_PIECES", 2)
     async with opened() as one:
         ping_id = await one.append(*names())
         lease = await begin(one)
@@ -94,7 +95,7 @@ async def test_a_killed_cutter_goes_on_where_it_stood(
     monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_PIECES", 40)
     async with opened() as back:
         (again,) = await back.streams.resume(keys.BROADCASTS)
-        assert await redis_client.hget(keys.progress(again.stream, again.entry), "cursor") == b"1"
+        assert await redis_client.hget(keys.progress(again.stream, again.entry), "cursor") == b"2"
         await back.cutter.cut(again)
         await deliver_pieces(back)
         report = await back.report(ping_id)
@@ -160,23 +161,39 @@ async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
     assert (report["state"], report["counts"]) == ("done", {"accepted": USERS, "rejected": 0, "later": 0})
 
 
-async def test_a_phone_that_changed_after_it_was_cut_is_looked_up_again(
+async def test_who_takes_a_piece_over_reaches_the_same_phones(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    """Killed between its choice and its first saved verdict: the phones are this piece's, and no other's."""
+    await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n % 450}"))
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        await one.cutter.cut(await begin(one))
+        (first,) = await one.read(keys.PIECES, 1)
+        chosen, _ = await one.audience.of(ping_id, decode_piece(first.payload).chunk)
+        assert len(chosen) == keys.CHUNK_USERS
+    async with opened() as back:
+        await deliver_pieces(back)
+        assert len(apns.received) == 50
+        await back.planner.deliver(await back.streams.resume(keys.PIECES))
+        assert await back.ledger.emptied(10)
+        report = await back.report(ping_id)
+    assert (report["state"], report["counts"]["accepted"]) == ("done", 450)
+    assert len({record.token for record in apns.received}) == len(apns.received) == 450
+
+
+async def test_users_that_redis_lost_are_said_to_be(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     async with opened() as one:
-        one.registry.cache.trusted = True  # as once Redis tells of changes
-        await one.append(*names())
+        ping_id = await one.append(*names())
         await one.cutter.cut(await begin(one))
-        (_, fields), *_ = await redis_client.xrange(keys.PIECES)
-        first, second = decode_piece(fields[b"e"]).devices[:2]
-        await redis_client.set(keys.client(first.client_id, "device_pin"), "f" * 64)
-        await redis_client.delete(keys.client(second.client_id, "rho__id"))
-        one.registry.forget([first.client_id, second.client_id])
+        await redis_client.hdel(keys.broadcast_users(ping_id), "1")
         await deliver_pieces(one)
-    sent = {record.token for record in apns.received}
-    assert "f" * 64 in sent
-    assert sent.isdisjoint({first.pin, second.pin})
+        report = await one.report(ping_id)
+    assert report["skipped"] == {"lost_part": 1}
+    assert (report["state"], report["counts"]["accepted"]) == ("done", USERS - keys.CHUNK_USERS)
 
 
 async def test_only_so_many_broadcasts_are_cut_at_once(

@@ -181,7 +181,7 @@ async def test_retries_are_left_where_they_are_while_many_sends_of_broadcasts_ar
     async with spine(redis_address, tmp_path, settings) as one:
         in_hand = intake_module.RETRIED_SENDS
         monkeypatch.setattr(one.ledger, "sends", lambda *, bulk: in_hand if bulk else 0)
-        piece = Piece(Ping(id="0" * 32, message="again"), (), (PIN[:32],), 1, 1, "", True)
+        piece = Piece(Ping(id="0" * 32, message="again"), -1, (PIN[:32],), 1, 1, "", True)
         await redis_client.xadd(keys.RETRIES, {"e": encode(piece), "n": 0, "s": 0})
         await one.append("bob")
         await one.intake._read_small()

@@ -13,15 +13,14 @@ from gateway.store.link import Link
 from gateway.store.streams import (
     FIRST,
     BroadcastStore,
-    Cut,
     Progress,
     ReceiptField,
     Retry,
     Settlement,
     Streams,
+    UsedChunk,
     Waiting,
 )
-from protocols.devices import Device
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 
@@ -137,14 +136,12 @@ async def test_settling_writes_all_once(streams: Streams, reader: Link, redis_cl
     lease = await lease_one(streams, reader, redis_client)
     await redis_client.hset(keys.STATS, mapping={"pings": 5, "bytes": 100})
     await redis_client.hset(keys.PARKED, "lane", 7)
-    await redis_client.set("beside", "x")
-    piece = Piece(PING, (), ("c1", "c2"), 1, 4000, "lane")
+    piece = Piece(PING, -1, ("c1", "c2"), 1, 4000, "lane")
     done = Settlement(
         lease,
         receipts=[ReceiptField(RECEIPT, "base", b"abc"), ReceiptField(RECEIPT, "0:open", 1)],
         retries=[Retry("pings:1-0.0", 9000, piece, "lane")],
         unparked=[("lane", 3)],
-        drop=["beside"],
     )
     assert await settled(streams, done) == 1
     assert await settled(streams, done) == 0
@@ -155,7 +152,6 @@ async def test_settling_writes_all_once(streams: Streams, reader: Link, redis_cl
     assert await redis_client.hgetall(RECEIPT) == {b"base": b"abc", b"size": b"3", b"0:open": b"1"}
     assert await redis_client.zrange(keys.LATER, 0, -1, withscores=True) == [(b"pings:1-0.0", 9000.0)]
     assert await redis_client.hget(keys.PARKED, "lane") == b"6"
-    assert await redis_client.exists("beside") == 0
 
 
 async def test_a_lane_with_nothing_parked_is_forgotten(
@@ -194,7 +190,7 @@ async def test_a_piece_is_called_when_it_is_due(
     streams: Streams, reader: Link, redis_client: Redis, now_ms: int, due: int
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
-    piece = Piece(PING, (), ("c1",), 2, 4000)
+    piece = Piece(PING, -1, ("c1",), 2, 4000)
     await settled(streams, Settlement(lease, retries=[Retry("pings:1-0.0", 9000, piece)]))
     assert await streams.call_due(now_ms, 100) == due
     assert await streams.call_due(now_ms, 100) == 0
@@ -216,19 +212,46 @@ async def test_pieces_and_cursor_move_together(
 ) -> None:
     await add(redis_client, keys.BROADCASTS)
     (lease,) = await streams.read(reader, (keys.BROADCASTS,), 1, 1)
-    piece = Piece(PING, (Device("c1", "Apple", "apple", "ab"),))
-    cut = Cut(0, 1, b"delta", [b"phone"] * 2, [piece, piece])
-    assert await store.cut(lease, "0" * 28, PING.id, cut, 5000) == 2
-    assert await store.cursor(lease) == 1
+    first, then = [Piece(PING, 0), Piece(PING, 1)], [Piece(PING, 2)]
+    assert await store.cut(lease, "0" * 28, 0, first, 5000) == 2
+    assert await store.cursor(lease) == 2
     # A second worker, or the same after a lost reply: nothing happens twice.
-    assert await store.cut(lease, "0" * 28, PING.id, cut, 5000) == -1
+    assert await store.cut(lease, "0" * 28, 0, first, 5000) == -1
     assert await store.waiting_pieces() == 2
-    assert await store.seen(PING.id, [b"phone", b"other"]) == [True, False]
     assert await redis_client.hget(RECEIPT, "0:open") == b"3"  # two pieces, and the cutting itself
-    assert await store.cut(lease, "0" * 28, PING.id, cut._replace(before=1, after=2), 5000) == 4
-    assert await redis_client.hget(RECEIPT, "0:open") == b"5"
+    assert await store.cut(lease, "0" * 28, 2, then, 5000) == 3
+    assert await redis_client.hget(RECEIPT, "0:open") == b"4"
+    assert await store.cursor(lease) == 3
+    cut = await streams.read(reader, (keys.PIECES,), 10, 1)
+    assert [decode_piece(one.payload) for one in cut] == [*first, *then]
     await settled(streams, Settlement(lease))
-    assert await store.cut(lease, "0" * 28, PING.id, cut._replace(before=0), 5000) == -1
+    assert await store.cut(lease, "0" * 28, 3, then, 5000) == -1
+
+
+async def test_a_phone_is_one_chunks_and_stays_so(store: BroadcastStore, redis_client: Redis) -> None:
+    assert await store.claim(PING.id, 0, [b"one", b"two"]) == [True, True]
+    assert await store.claim(PING.id, 10, [b"two", b"three"]) == [False, True]
+    assert await store.claim(PING.id, 0, [b"two", b"three", b"one"]) == [True, False, True]
+    assert await store.claim(PING.id, 1, []) == []
+    many = [b"%d" % n for n in range(2_500)]  # more than Lua passes on at once
+    assert await store.claim(PING.id, 1, many) == [True] * 2_500
+    assert await store.claim(PING.id, 2, [*many, b"new"]) == [*[False] * 2_500, True]
+    assert 0 < await redis_client.ttl(keys.broadcast_seen(PING.id)) <= keys.BROADCAST_S
+
+
+async def test_what_is_kept_for_a_broadcast_goes_with_its_last_chunk(
+    streams: Streams, store: BroadcastStore, reader: Link, redis_client: Redis
+) -> None:
+    users, phones = keys.broadcast_users(PING.id), keys.broadcast_seen(PING.id)
+    await redis_client.hset(users, mapping={0: b"x", 1: b"x"})
+    await store.claim(PING.id, 0, [b"one"])
+    for left, chunk in ((1, 1), (0, 0)):
+        lease = await lease_one(streams, reader, redis_client)
+        done = Settlement(lease, used=[UsedChunk.of(PING.id, chunk)])
+        assert await settled(streams, done) == 1
+        assert await settled(streams, done) == 0
+        assert await redis_client.hlen(users) == left
+        assert await redis_client.exists(phones) == left
 
 
 async def test_the_backlog_tells_its_number_and_its_oldest(streams: Streams, redis_client: Redis) -> None:

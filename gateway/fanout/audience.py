@@ -1,0 +1,69 @@
+"""Whom a piece of a broadcast reaches: its users' devices, but for those that another piece reaches."""
+
+import hashlib
+from typing import Final, NamedTuple
+
+import structlog
+
+from gateway.fanout.recipients import choose
+from gateway.store.registry import Registry
+from gateway.store.streams import BroadcastStore
+from gateway.turns import Turns, slices
+from protocols.devices import REPEATED, Chosen, dedupe_key
+
+_log = structlog.get_logger("audience")
+
+LOST_PART: Final = "lost_part"
+"""Reason under `skipped`: a part of the list of users (`keys.CHUNK_USERS`) that Redis no longer has."""
+
+
+class Reached(NamedTuple):
+    """The devices of one chunk, and what was left out, by reason."""
+
+    chosen: list[Chosen]
+    skipped: dict[str, int]
+
+
+class Audience:
+    """Looks chunks up.
+
+    Args:
+        store: the users, and which phones are reached by which chunk.
+        registry: who has which devices.
+        turns: between whose slices small pings are served.
+    """
+
+    def __init__(self, store: BroadcastStore, registry: Registry, turns: Turns) -> None:
+        self._store = store
+        self._registry = registry
+        self._turns = turns
+
+    async def of(self, ping_id: str, chunk: int) -> Reached:
+        """The same devices however often it is asked for, as long as users and phones stay as they are.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        users = await self._store.users(ping_id, chunk)
+        if not users:  # evicted or deleted: no chunk is empty
+            _log.error("users_lost", ping_id=ping_id, chunk=chunk)
+            return Reached([], {LOST_PART: 1})
+        chosen: list[Chosen] = []
+        phones: list[bytes] = []
+        skipped: dict[str, int] = {}
+        together: set[str] = set()
+        for part in slices(await self._registry.devices_of_many(users)):
+            await self._turns.turn()
+            chosen += choose(part, together, skipped)
+            phones += map(_digest, chosen[len(phones) :])
+        mine = await self._store.claim(ping_id, chunk, phones)
+        fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
+        if len(fresh) < len(chosen):
+            skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
+        return Reached(fresh, skipped)
+
+
+def _digest(one: Chosen) -> bytes:
+    """12 bytes: two of a hundred million phones fall together with a chance of 10^-13."""
+    key = dedupe_key(one.device).encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(key, digest_size=12).digest()
