@@ -98,7 +98,9 @@ class Intake:
         loops: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
             ("taken", self._deliver_taken),
             ("small", self._read_small),
+            # Two, so that one's look-ups go on while the other's sends are planned.
             ("bulk", self._read_bulk),
+            ("bulk beside", self._read_bulk),
             ("broadcasts", self._read_broadcasts),
             ("resume", self._resume),
             ("due", self._call_due),

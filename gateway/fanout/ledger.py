@@ -31,6 +31,7 @@ from gateway.store.streams import (
     UsedChunk,
     Waiting,
 )
+from gateway.turns import Turns
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("ledger")
@@ -49,10 +50,12 @@ class Ledger:
 
     Args:
         streams: where units come from and are settled.
+        turns: is told of small pings, before which long work steps back; of its own unless given.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, turns: Turns | None = None) -> None:
         self._streams = streams
+        self._turns = Turns() if turns is None else turns
         self._units: dict[tuple[str, str], Unit] = {}
         self._others: dict[tuple[str, str], Lease] = {}
         self._writing = 0
@@ -101,6 +104,8 @@ class Ledger:
         for lease in leases:
             key = lease.stream, lease.entry
             if key not in self._units and self._others.get(key, lease) is lease:
+                if key not in self._others and lease.stream == keys.PINGS:
+                    self._turns.small_came()
                 self._others[key] = lease
                 claimed.append(lease)
         return claimed
@@ -110,8 +115,10 @@ class Ledger:
         self._drop(lease.stream, lease.entry)
 
     def _drop(self, stream: str, entry: str) -> None:
-        self._units.pop((stream, entry), None)
-        self._others.pop((stream, entry), None)
+        unit = self._units.pop((stream, entry), None)
+        other = self._others.pop((stream, entry), None)
+        if stream == keys.PINGS and (unit is not None or other is not None):
+            self._turns.small_went()
         self._room.set()
 
     def _lose(self, stream: str, entry: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.turns import SLICE, Turns, slices
+from gateway.turns import CALM_S, SLICE, URGENT_S, Turns, slices
 
 
 async def test_one_slice_a_turn_whoever_asks() -> None:
@@ -41,6 +41,40 @@ async def test_a_cancelled_worker_takes_no_turn() -> None:
     await asyncio.wait_for(stays, 5)
     assert done == ["stays"]
     await asyncio.wait_for(work("later"), 5)  # and there are turns again after all had theirs
+
+
+class Calls:
+    """How slices were scheduled."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self.calm = 0
+        later = loop.call_later
+
+        def counted(delay_s: float, *args: object) -> object:
+            self.calm += delay_s == CALM_S
+            return later(delay_s, *args)
+
+        monkeypatch.setattr(loop, "call_later", counted)
+
+
+@pytest.mark.parametrize(
+    ("came", "went", "age_s", "calm"),
+    [(0, 0, 0.0, 0), (1, 0, 0.0, 3), (2, 1, 0.0, 3), (2, 2, 0.0, 0), (1, 0, URGENT_S, 0)],
+    ids=["nothing small", "one", "one of two", "both over", "one hangs"],
+)
+async def test_while_a_small_ping_is_under_way_slices_keep_apart(
+    monkeypatch: pytest.MonkeyPatch, came: int, went: int, age_s: float, calm: int
+) -> None:
+    turns, calls = Turns(), Calls(monkeypatch)
+    for _ in range(came):
+        turns.small_came()
+    for _ in range(went):
+        turns.small_went()
+    turns._newest_s -= age_s
+    for _ in range(3):
+        await asyncio.wait_for(turns.turn(), 5)
+    assert calls.calm == calm
 
 
 @pytest.mark.parametrize("count", [0, 1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE])

@@ -195,3 +195,24 @@ async def test_retries_are_left_where_they_are_while_many_sends_of_broadcasts_ar
 
 async def _none_left(redis: Redis) -> bool:
     return await redis.xlen(keys.RETRIES) + await redis.xlen(keys.PINGS) == 0
+
+
+async def test_small_pings_are_under_way_until_they_are_settled(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        turns = one.ledger._turns
+        ids = [await one.append("bob") for _ in range(2)]
+        leases = one.ledger.claim(await one.read(keys.PINGS))
+        one.ledger.claim(leases)
+        assert turns._small == 2
+        await one.planner.deliver(leases)
+        for ping_id in ids:
+            await one.done(ping_id)
+        assert turns._small == 0
+        await one.append("bob")
+        (lost,) = one.ledger.claim(await one.read(keys.PINGS))
+        one.ledger.let_go(lost)
+        one.ledger.let_go(lost)
+        assert turns._small == 0

@@ -7,7 +7,7 @@ from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.link import Link
 from gateway.store.registration import token_digest
-from gateway.store.registry import Registry
+from gateway.store.registry import Registry, changes
 from protocols.devices import Device
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 
@@ -150,3 +150,31 @@ async def test_an_error_of_redis_is_no_unknown_user(
     finally:
         await redis_client.execute_command("ACL", "SETUSER", "default", "+sort")
     assert len((await look_up(["bob"]))[0].devices) == 1
+
+
+def test_what_changed_keys_mean() -> None:
+    found = changes(
+        [
+            b"user:a:b:clients",
+            b"user:bob:salt",
+            b"client:ab:device_pin",
+            b"client:ab:device_port",
+            b"client:cd:last_sync",
+            b"client:ef:rho__id",
+            keys.dead("01").encode(),
+        ]
+    )
+    assert found.names == {"a:b", "ab", "ef", "01"}
+    assert found.syncs == {"cd:last_sync"}
+
+
+async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_up(
+    registry: Registry, redis_client: Redis
+) -> None:
+    phone = apple("ab", last_sync="2026-11-24T10:00:00+0000")
+    await lay_user(redis_client, "bob", [phone])
+    (found,) = await registry.devices_of(["bob"])
+    await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-24T12:00:00+0000")
+    died_ms = SYNCED_MS + 3_600_000
+    assert not await registry.mark_dead(found.devices[0], "Unregistered", died_ms, died_ms)
+    assert await registry.mark_dead(found.devices[0], "Unregistered", died_ms + 3_600_001, died_ms)

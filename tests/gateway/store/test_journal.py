@@ -1,0 +1,256 @@
+"""What changed since: the journal, and those who keep it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store import journal as journal_module
+from gateway.store import journal_scripts, keys
+from gateway.store.address import Address
+from gateway.store.journal import Journal, Scribe
+from gateway.store.link import Link
+from gateway.store.registry import Registry
+from gateway.store.tracking import Invalidations
+from tests.gateway.store.conftest import MakeLink
+from tests.support.redis import RedisServer
+from tests.support.spine import until
+
+# Decisions, without Redis.
+
+
+def opened(void: int = 100, **counts: int) -> Journal:
+    journal = Journal()
+    journal.join(void, counts)
+    return journal
+
+
+@pytest.mark.parametrize(("at", "believed"), [(99, False), (100, True), (101, True)])
+def test_what_was_read_before_a_lapse_is_void(at: int, believed: bool) -> None:
+    assert opened(100).believes(at, ["bob"]) is believed
+
+
+@pytest.mark.parametrize(("at", "believed"), [(119, False), (120, True), (121, True)])
+def test_a_change_ends_what_was_read_before_it_was_noted(at: int, believed: bool) -> None:
+    journal = opened(100, bob=120, eve=130)
+    assert journal.believes(at, ["bob"]) is believed
+    assert journal.believes(at, ["ann"]) is True
+    assert journal.believes(at, ["ann", "eve"]) is False
+
+
+def test_a_change_counts_from_the_moment_it_is_heard() -> None:
+    journal = opened()
+    journal.heard(["bob"])
+    assert journal.believes(10**9, ["bob"]) is False
+    assert journal.to_note() == ("bob",)
+    assert journal.believes(10**9, ["bob"]) is False
+    journal.noted(120, anew=False)
+    assert [journal.believes(at, ["bob"]) for at in (119, 120)] == [False, True]
+
+
+def test_what_is_heard_while_another_is_noted_is_noted_next() -> None:
+    journal = opened()
+    journal.heard(["bob"])
+    journal.to_note()
+    journal.heard(["bob", "eve"])
+    assert journal.to_note() == ()
+    journal.noted(120, anew=False)
+    assert journal.believes(120, ["bob"]) is False
+    assert sorted(journal.to_note()) == ["bob", "eve"]
+    journal.noted(121, anew=False)
+    assert [journal.believes(at, ["bob"]) for at in (120, 121)] == [False, True]
+
+
+def test_a_full_journal_makes_all_before_it_void() -> None:
+    journal = opened(100, eve=110)
+    journal.heard(["bob"])
+    journal.to_note()
+    journal.noted(130, anew=True)
+    assert [journal.believes(at, ["ann"]) for at in (129, 130)] == [False, True]
+
+
+def test_a_newcomer_keeps_what_it_heard_itself() -> None:
+    journal = Journal()
+    journal.begin()
+    journal.heard(["bob"])
+    journal.to_note()
+    journal.noted(130, anew=False)
+    journal.heard(["eve"])
+    journal.join(100, {"bob": 120, "ann": 110})
+    assert [journal.believes(at, ["bob"]) for at in (129, 130)] == [False, True]
+    assert [journal.believes(at, ["ann"]) for at in (109, 110)] == [False, True]
+    assert journal.believes(140, ["eve"]) is False
+
+
+# With Redis.
+
+
+class Listener:
+    """One process that listens: its journal, and how often it found that something may have been missed."""
+
+    def __init__(self, address: Address, link: Link, name: str) -> None:
+        self.journal = Journal()
+        self.lapses = 0
+        self.invalidations = Invalidations(address, Registry(link), self.journal, name, self._lapsed)
+
+    def _lapsed(self) -> None:
+        self.lapses += 1
+
+    async def sure(self) -> None:
+        await until(lambda: self.journal.open)
+
+    @property
+    def scribe(self) -> Scribe:
+        return self.invalidations.scribe
+
+
+Listen = Callable[[str], Awaitable[Listener]]
+
+
+@pytest.fixture
+async def listen(
+    redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Listen]:
+    monkeypatch.setattr(journal_module, "BEAT_S", 0.02)
+    monkeypatch.setattr(journal_module, "JOIN_S", 0.4)
+    monkeypatch.setattr(journal_module, "_AGAIN_S", 0.02)
+    async with AsyncExitStack() as stack:
+
+        async def begin(name: str) -> Listener:
+            listener = Listener(Address.parse(redis_server.address), await make_link(), name)
+            await listener.invalidations.open()
+            stack.push_async_callback(listener.invalidations.close)
+            return listener
+
+        yield begin
+
+
+async def count_of(redis: Redis) -> int:
+    return int(await redis.hget(keys.JOURNAL, journal_scripts.COUNT) or 0)
+
+
+async def test_the_first_says_that_nobody_listened(listen: Listen, redis_client: Redis) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    count = await count_of(redis_client)
+    assert one.lapses == 1
+    assert [one.journal.believes(at, ["bob"]) for at in (count - 1, count)] == [False, True]
+
+
+async def test_a_change_is_noted_for_all(listen: Listen, redis_client: Redis) -> None:
+    one, two = await listen("one:0"), await listen("two:0")
+    await one.sure()
+    await two.sure()
+    count = await count_of(redis_client)
+    await redis_client.sadd("user:bob:clients", "ab")
+    await redis_client.set("client:cd:device_pin", "x")
+    await redis_client.set(keys.dead("ef"), "x")
+    for listener in (one, two):
+        for name in ("bob", "cd", "ef"):
+            await until(lambda listener=listener, name=name: not listener.journal.believes(count, [name]))
+    await until(lambda: redis_client.hexists(keys.JOURNAL, "ef"))
+    assert {b"bob", b"cd", b"ef"} <= set(await redis_client.hkeys(keys.JOURNAL))
+
+
+async def test_other_keys_and_syncs_are_no_changes(listen: Listen, redis_client: Redis) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    await redis_client.set("user:bob:email", "x")
+    await redis_client.set("client:ab:last_sync", "2026-11-24T10:00:00+0000")
+    await redis_client.set("client:ab:device_port", "1")
+    await redis_client.set("client:ab:device_pin", "x")
+    await until(lambda: redis_client.hexists(keys.JOURNAL, "ab"))
+    assert {name for name in await redis_client.hkeys(keys.JOURNAL) if b"\0" not in name} == {b"ab"}
+
+
+async def test_who_comes_beside_a_listener_knows_what_it_noted(listen: Listen, redis_client: Redis) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    await redis_client.set("client:ab:device_pin", "x")
+    await until(lambda: redis_client.hexists(keys.JOURNAL, "ab"))
+    count = await count_of(redis_client)
+    two = await listen("two:0")
+    await two.sure()
+    assert (one.lapses, two.lapses) == (1, 0)
+    assert [two.journal.believes(at, ["ab"]) for at in (count - 1, count)] == [False, True]
+    assert two.journal.believes(count - 1, ["bob"]) is True
+
+
+@pytest.mark.parametrize("how", ["closed", "frozen"])
+async def test_who_comes_after_the_last_has_gone_says_so(
+    listen: Listen, redis_client: Redis, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    count = await count_of(redis_client)
+    await until(lambda: redis_client.hexists(keys.LISTENERS, "one:0"))
+    if how == "closed":
+        await one.invalidations.close()
+    else:
+        one.scribe.end()
+        one.journal.join(0, {})  # it thinks that it listens, and beats no more
+    two = await listen("two:0")
+    await two.sure()
+    assert two.lapses == 1
+    assert two.journal.believes(count, ["bob"]) is False
+
+
+async def test_a_beat_alone_is_no_proof(listen: Listen, redis_client: Redis) -> None:
+    """Somebody's last two beats, on their way when it died: what it had heard it may not have noted."""
+    one = await listen("one:0")
+    await one.sure()
+    await one.invalidations.close()
+    await redis_client.delete(keys.LISTENERS)
+    await redis_client.hset(keys.LISTENERS, "gone:0", 7)
+    two = await listen("two:0")
+    await asyncio.sleep(0.05)
+    await redis_client.hincrby(keys.LISTENERS, "gone:0", 2)
+    await two.sure()
+    assert two.lapses == 1
+
+
+async def test_after_a_flush_the_journal_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    count = await count_of(redis_client)
+    await redis_client.flushall()
+    await until(lambda: one.lapses == 2 and one.journal.open)
+    assert await count_of(redis_client) > count
+    assert one.journal.believes(count, ["bob"]) is False
+
+
+async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    count = await count_of(redis_client)
+    await redis_client.delete(keys.JOURNAL)
+    await until(lambda: redis_client.exists(keys.JOURNAL))
+    assert await count_of(redis_client) > count
+    await until(lambda: not one.journal.believes(count, ["bob"]))
+
+
+async def test_a_journal_that_is_full_makes_everything_void(
+    listen: Listen, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "NAMES_MAX", 6)
+    one = await listen("one:0")
+    await one.sure()
+    count = await count_of(redis_client)
+    for number in range(10):
+        await redis_client.set(f"client:{number:02x}:device_pin", "x")
+        await until(lambda number=number: not one.journal.believes(count, [f"{number:02x}"]))
+    assert await redis_client.hlen(keys.JOURNAL) <= 6
+    assert one.journal.believes(count, ["bob"]) is False
+
+
+async def test_what_cannot_be_noted_makes_nobody_sure(listen: Listen, redis_client: Redis) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    await redis_client.set(keys.JOURNAL, "no hash")
+    await redis_client.set("client:ab:device_pin", "x")
+    await until(lambda: not one.journal.open)
+    await redis_client.delete(keys.JOURNAL)
+    await until(lambda: one.journal.open)
+    assert one.lapses == 2

@@ -1,0 +1,87 @@
+"""After a lapse the snapshots of all users are made, before anybody is pinged."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import StoreDown
+from gateway.store import keys
+from gateway.store import refill as refill_module
+from gateway.store.journal import Journal
+from gateway.store.link import Link
+from gateway.store.refill import Refill
+from gateway.store.registry import Registry
+from gateway.store.snapshots import Snapshots
+from tests.support.rhoconnect import apple, lay_users
+from tests.support.spine import until
+
+USERS = 700  # SSCAN gives them in several parts
+
+
+@pytest.fixture
+async def registry(link: Link, redis_client: Redis) -> Registry:
+    journal = Journal()
+    journal.join(1, {})
+    await redis_client.hset(keys.JOURNAL, mapping={"\0count": 1, "\0void": 1})
+    names = [f"user{n}" for n in range(USERS)]
+    await lay_users(redis_client, {name: [apple(name.encode().hex())] for name in names})
+    await redis_client.sadd(keys.APP_USERS, *names)
+    return Registry(link, None, Snapshots(link, journal))
+
+
+@pytest.fixture
+async def refill(link: Link, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Refill]:
+    monkeypatch.setattr(refill_module, "REST", 0.1)
+    monkeypatch.setattr(refill_module, "_AGAIN_S", 0.01)
+    made = Refill(link, registry)
+    yield made
+    await made.close()
+
+
+async def count(redis: Redis) -> int:
+    return len([name async for name in redis.scan_iter(keys.snapshot("*"), 1000)])
+
+
+async def all_made(redis: Redis) -> bool:
+    return await count(redis) == USERS
+
+
+async def test_all_users_are_gone_through(refill: Refill, redis_client: Redis) -> None:
+    refill.begin()
+    await until(lambda: all_made(redis_client))
+
+
+async def test_a_later_lapse_begins_it_anew(refill: Refill, redis_client: Redis) -> None:
+    refill.begin()
+    await until(lambda: count(redis_client))
+    await redis_client.unlink(*[keys.snapshot(f"user{n}") for n in range(USERS)])
+    refill.begin()
+    await until(lambda: all_made(redis_client))
+
+
+async def test_it_waits_for_a_store_that_is_away(
+    refill: Refill, registry: Registry, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, failures = registry.devices_of_many, 3
+
+    async def away(users: list[str]) -> object:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StoreDown("away")
+        return await read(users)
+
+    monkeypatch.setattr(registry, "devices_of_many", away)
+    refill.begin()
+    await until(lambda: all_made(redis_client))
+    assert failures == 0
+
+
+async def test_closing_stops_it(refill: Refill, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refill_module, "REST", 1e6)
+    refill.begin()
+    await until(lambda: count(redis_client))
+    await refill.close()
+    made = await count(redis_client)
+    assert 0 < made < USERS
