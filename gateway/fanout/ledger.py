@@ -58,6 +58,9 @@ class Ledger:
         self._turns = Turns() if turns is None else turns
         self._units: dict[tuple[str, str], Unit] = {}
         self._others: dict[tuple[str, str], Lease] = {}
+        self._over: set[tuple[str, str]] = set()
+        self._over_before: set[tuple[str, str]] = set()
+        """Settled within the last `RENEW_S` or two: an answer about what this consumer holds may be older."""
         self._writing = 0
         self._unwritten: deque[Settlement] = deque()
         self._again: asyncio.TimerHandle | None = None
@@ -97,12 +100,15 @@ class Ledger:
     def claim(self, leases: Sequence[Lease]) -> list[Lease]:
         """Take entries in hand, though they are no units (yet): they are to be planned, or are broadcasts.
 
-        Left out is what is in hand already: an entry can be read twice, by two loops or after a lost connection.
+        Left out is what is in hand already, or was until a moment ago: an entry can be read twice, by two loops or
+        after a lost connection.
         Whoever holds a lease may claim it again.
         """
         claimed = []
         for lease in leases:
             key = lease.stream, lease.entry
+            if key in self._over or key in self._over_before:
+                continue
             if key not in self._units and self._others.get(key, lease) is lease:
                 if key not in self._others and lease.stream == keys.PINGS:
                     self._turns.small_came()
@@ -190,6 +196,7 @@ class Ledger:
                 self._keep_unwritten(done, reply)
                 return
             self._writing -= 1
+            self._over.add((done.lease.stream, done.lease.entry))
             self.let_go(done.lease)
             if probe:
                 rest, self._unwritten = self._unwritten, deque()
@@ -243,6 +250,7 @@ class Ledger:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
+            self._over_before, self._over = self._over, set()
             entries: defaultdict[str, list[str]] = defaultdict(list)
             for stream, entry in (*self._units, *self._others):
                 entries[stream].append(entry)

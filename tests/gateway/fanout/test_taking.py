@@ -122,3 +122,22 @@ async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_no
             monkeypatch.setattr(intake._effort, "share", lambda share=share: share)
             monkeypatch.setattr(one.intake._effort, "share", lambda share=share: share)
             assert (intake.has_room(), one.intake.has_room()) == (expected, True)
+
+
+async def test_what_was_settled_a_moment_ago_is_not_taken_again(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    """An answer about what this consumer holds can be older than the settlement, and be looked at after it."""
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        one.intake.start()
+        ping_id = (await door(one).append(BOB, 10)).ping_id
+        (lease,) = one.ledger._others.values()
+        await one.done(ping_id)
+        one.intake.take(lease)
+        late = lease._replace(held=None, again=True)
+        assert one.ledger.claim([late]) == []
+        await one.intake._again([late])
+        await one.done((await door(one).append(BOB, 10)).ping_id)
+        await one.intake.close()
+    assert len(apns.received) == 2
