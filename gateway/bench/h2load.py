@@ -18,14 +18,17 @@ BODY: Final = (
 )
 _FINISHED: Final = re.compile(r"finished in ([\d.]+)(us|ms|s)\b")
 _STATUSES: Final = re.compile(r"status codes: (\d+) 2xx")
+_MEAN: Final = re.compile(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)\b")
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class H2loadResult(NamedTuple):
-    """Requests answered with 2xx, wall clock and CPU of its process, in seconds; the exact command."""
+    """Requests answered with 2xx; wall clock, mean time of an answer and CPU of its process, in seconds; the exact
+    command."""
 
     accepted: int
     seconds: float
+    mean_s: float
     cpu_s: float
     command: str
 
@@ -50,9 +53,17 @@ def write_paths(folder: Path, requests: int) -> Path:
 
 
 def run(
-    port: int, paths: Path, requests: int, authorization: str, topic: str, streams: int = STREAMS
+    port: int,
+    paths: Path,
+    requests: int,
+    authorization: str,
+    topic: str,
+    streams: int = STREAMS,
+    rate: float = 0.0,
 ) -> H2loadResult:
     """Send as many requests over one connection with the headers of a push, so many at once.
+
+    `rate`: requests a second; 0: as fast as answers come.
 
     Headers that differ in each push of the gateway (apns-id, apns-collapse-id) are the same in all of
     h2load's, which knows no others: it compresses them better, to its advantage.
@@ -72,6 +83,8 @@ def run(
         "apns-id": "00000000-0000-0000-0000-000000000000",
     }
     command = [find(), "-n", str(requests), "-c", "1", "-m", str(streams), "-t", "1", "-d", str(body)]
+    if rate:
+        command.append(f"--rps={rate:g}")
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     command += ["-i", str(paths), "-B", f"https://127.0.0.1:{port}"]
@@ -79,9 +92,14 @@ def run(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     after = os.times()
     finished, statuses = _FINISHED.search(done.stdout), _STATUSES.search(done.stdout)
-    if done.returncode or not finished or not statuses or int(statuses[1]) != requests:
+    mean = _MEAN.search(done.stdout)
+    if done.returncode or not finished or not mean or not statuses or int(statuses[1]) != requests:
         raise CannotMeasure(f"h2load: {(done.stderr or done.stdout).strip()[-300:]}")
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
     # The token is a secret of the simulator's; nobody needs it to repeat the run
     shown = " ".join(command).replace(authorization, "bearer …")
-    return H2loadResult(requests, float(finished[1]) * _UNITS[finished[2]], cpu_s, shown)
+    return H2loadResult(requests, _seconds(finished), _seconds(mean), cpu_s, shown)
+
+
+def _seconds(found: re.Match[str]) -> float:
+    return float(found[1]) * _UNITS[found[2]]

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from gateway.bench import golang, h2load
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.h2load import H2loadResult
 from gateway.bench.nginx import nginx
 from gateway.bench.progress import Progress
 from gateway.bench.roles.load import LoadOrder, LoadResult
@@ -26,6 +27,7 @@ _PROBE_S: Final = 0.4
 _ROUND_S: Final = 2.0
 _PYFCM_BATCHES: Final = (1, 100)
 _ONE_BY_ONE: Final = 5_000
+_PACED: Final = 400
 _GORUSH_REQUESTS: Final = 20_000
 _GORUSH_WORKERS: Final = 100
 _SILENT_S: Final = 10.0
@@ -228,15 +230,24 @@ class Peers:
         done = self._run_h2load(_ONE_BY_ONE, 1)
         return done.seconds / done.done
 
+    def provider_answer_at_s(self, rate: float) -> float:
+        """The same with so many a second: whoever rests in between has to be woken."""
+        self._progress.begin(f"the provider's answer, {rate:g} a second")
+        with self._site() as site:
+            return self._h2load_to(site, _PACED, 1, rate).mean_s
+
     def _run_h2load(self, requests: int, streams: int) -> Peer:
         with self._site() as site:
-            facts, paths = site.facts, h2load.write_paths(site.folder, requests)
-            key = ProviderKey(Path(facts.key_file).read_bytes(), facts.key_id, facts.team_id)
             before = cpu_s([site.pid])
-            authorization = f"bearer {key.token(time.time())}"
-            done = h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams)
+            done = self._h2load_to(site, requests, streams)
             server = cpu_s([site.pid]) - before
         return Peer("h2load", done.accepted, done.seconds, done.cpu_s, server)
+
+    def _h2load_to(self, site: _Site, requests: int, streams: int, rate: float = 0.0) -> H2loadResult:
+        facts, paths = site.facts, h2load.write_paths(site.folder, requests)
+        key = ProviderKey(Path(facts.key_file).read_bytes(), facts.key_id, facts.team_id)
+        authorization = f"bearer {key.token(time.time())}"
+        return h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams, rate)
 
     def optional(self, name: str) -> Any:
         """What a peer of this name did; None where it is not installed."""

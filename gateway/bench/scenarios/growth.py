@@ -2,9 +2,9 @@
 
 On: everything, as `rhopush serve` is shipped. Users are registered in RhoConnect's own layout, ten keys a
 device and five a user; pings are uniform over all of them. Cold: no user has been pinged since the start, so
-every ping reads the registry. Warm: every user has been pinged before, as often as there are workers. With one
-worker and with two; workers, Redis, provider and generator share the cores, so more workers show their cost
-here, not their speed.
+no worker remembers any, and each is read from its snapshot (see `fanout`). Warm: every user has been pinged
+before, as often as there are workers. With one worker and with two; workers, Redis, provider and generator
+share the cores, so more workers show their cost here, not their speed.
 """
 
 from collections.abc import Sequence
