@@ -5,7 +5,7 @@ device that never synced sorts last instead of failing the ping; an unsupported 
 phone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -102,6 +102,8 @@ def platform_of(device: Device) -> str | None:
     return PLATFORMS.get(name.lower(), UNSUPPORTED) if platform is None else platform
 
 
+# What `Chosen(...)` comes to, without the call of Python that a named tuple's constructor is.
+_tuple: Final = tuple.__new__
 _last_sync = attrgetter("last_sync_ms")
 
 
@@ -114,14 +116,18 @@ def select(devices: Iterable[Device], seen: set[str]) -> Selection:
             and tokens are told apart in it: of two devices with one token, one known by its phone, both are
             sent to.
     """
-    ordered = sorted(devices, key=_last_sync, reverse=True)
-    chosen: list[Chosen] = []
-    skipped: dict[str, int] = {}
-    for device in ordered:
+    selection = Selection([], {})
+    select_into(selection, tuple(devices), seen)
+    return selection
+
+
+def select_into(selection: Selection, devices: Sequence[Device], seen: set[str]) -> None:
+    """`select` for one of many users, added to what was chosen of those before."""
+    chosen, skipped = selection
+    for device in devices if len(devices) < 2 else sorted(devices, key=_last_sync, reverse=True):
         reason = _place(device, seen, chosen)
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
-    return Selection(chosen, skipped)
 
 
 def dedupe_key(device: Device) -> str:
@@ -144,5 +150,5 @@ def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
     if key in seen:
         return REPEATED
     seen.add(key)
-    chosen.append(Chosen(device, platform))
+    chosen.append(_tuple(Chosen, (device, platform)))
     return ""

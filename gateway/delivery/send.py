@@ -40,6 +40,7 @@ class Postponed(NamedTuple):
 OPEN: Final = 0
 ACCEPTED: Final = 1
 OTHER: Final = 2
+_DIGITS: Final = bytes(ord("1") if state == ACCEPTED else ord("0") for state in range(256))
 
 
 class Send:
@@ -94,6 +95,7 @@ class Unit:
     """
 
     __slots__ = (
+        "_plan",
         "attempt",
         "batch",
         "bulk",
@@ -159,6 +161,8 @@ class Unit:
         # being planned must not settle the unit.
         self.open = 1
         self.dirty = False
+        self._plan: tuple[tuple[str, ...], ...] | None = None
+        """Of `progress`: the places stay as they are once they are saved."""
         self.lost = False
         """Another consumer took the entry over: nothing more of it is sent or settled here."""
 
@@ -235,15 +239,18 @@ class Unit:
 
     def progress(self) -> Progress:
         """The verdicts so far. Postponed sends count as open: only settling puts them on the schedule."""
-        accepted = bytearray((len(self.states) + 7) // 8)
-        for place, state in enumerate(self.states):
-            if state == ACCEPTED:
-                accepted[place >> 3] |= 1 << (place & 7)
         rest = [
             (place, int(kind), why) for place, (kind, why) in self.rest.items() if place not in self.postponed
         ]
-        plan = tuple(tuple(client for client, _ in self.chosen[first:last]) for first, last in self.spans())
-        return Progress(plan, bytes(accepted), tuple(rest), tuple(self.skipped))
+        if self._plan is None:
+            clients = [client for client, _ in self.chosen]
+            self._plan = tuple(tuple(clients[first:last]) for first, last in self.spans())
+        return Progress(self._plan, self._accepted(), tuple(rest), tuple(self.skipped))
+
+    def _accepted(self) -> bytes:
+        """The bitmap of `Progress`, as a binary number whose last digit is the first place: all in C."""
+        digits = self.states.translate(_DIGITS)[::-1]
+        return int(digits or b"0", 2).to_bytes((len(self.states) + 7) // 8, "little")
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """First place and end of each ping."""

@@ -11,7 +11,7 @@ import structlog
 
 from gateway.delivery.lanes import Lanes, Route
 from gateway.store.registration import Registration
-from protocols.devices import Chosen, Device, select
+from protocols.devices import Chosen, Device, Selection, select_into
 from protocols.errors import RhoPushError
 
 _log = structlog.get_logger("recipients")
@@ -86,14 +86,12 @@ def choose(registrations: Sequence[Registration], seen: set[str], skipped: dict[
         seen: what the ping has chosen before, added to here (see `select`).
         skipped: what was left out, by reason, added to here.
     """
-    chosen: list[Chosen] = []
+    selection = Selection([], skipped)
     for registration in registrations:
-        selection = select(registration.devices, seen)
-        chosen += selection.chosen
-        for reason, number in selection.skipped.items():
-            skipped[reason] = skipped.get(reason, 0) + number
-        registration.add_left_out(skipped)
-    return chosen
+        select_into(selection, registration.devices, seen)
+        if registration.left_out or registration.unknown:
+            registration.add_left_out(skipped)
+    return selection.chosen
 
 
 def _choose(

@@ -89,6 +89,10 @@ class Journal:
         self._newest = max(self._newest, count)
         self._noting = set()
 
+    def quiet_since(self, at: int) -> bool:
+        """Whether nothing at all has changed since the journal stood at `at`: most often all there is to ask."""
+        return at >= self._newest and at >= self._void and not (self._heard or self._noting)
+
     def believes(self, at: int, names: Sequence[str]) -> bool:
         """Whether what was read after the journal had stood at `at` still holds."""
         if at < self._void:
@@ -96,9 +100,9 @@ class Journal:
         for unnoted in (self._heard, self._noting):
             if unnoted and not unnoted.isdisjoint(names):
                 return False
-        if at >= self._newest:
-            return True
         counts = self._counts
+        if at >= self._newest or counts.keys().isdisjoint(names):
+            return True
         return all(counts.get(name, 0) <= at for name in names)
 
 

@@ -72,6 +72,8 @@ class Snapshots:
 
     def believed(self, users: Sequence[str], found: Sequence[bytes | None]) -> list[Registration | None]:
         """The registrations that hold; None: to be read anew. To be called as soon as `ask` has answered."""
+        if not self.usable:  # since it was asked
+            return [None] * len(users)
         return [
             None if packed is None else self._open(user, packed)
             for user, packed in zip(users, found, strict=True)
@@ -83,7 +85,9 @@ class Snapshots:
         except (msgspec.DecodeError, ValueError):
             return None  # of another version: it is made anew
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
-        return found if self.usable and self._journal.believes(kept.at, found.depends_on(user)) else None
+        if self._journal.quiet_since(kept.at) or self._journal.believes(kept.at, found.depends_on(user)):
+            return found
+        return None
 
     def keep(self, users: Sequence[str], found: Sequence[Registration], count: Reply) -> None:
         """Keep what was read; `count` is the answer to `COUNT_QUESTION`, which was asked before."""

@@ -108,3 +108,19 @@ def test_a_replay_forgets_what_it_thought_of_a_phone_that_was_reached(settled: S
 def test_each_place_belongs_to_a_ping(settled: Settled, sizes: tuple[int, ...], owners: list[int]) -> None:
     unit = settled.unit(*sizes)
     assert [unit.ping_of(place) for place in range(sum(sizes))] == owners
+
+
+@pytest.mark.parametrize("places", [0, 1, 7, 8, 9, 400])
+def test_the_bitmap_has_a_bit_for_each_accepted_place(places: int) -> None:
+    unit = Unit(LEASE, "0" * 28, (Ping(),), lambda _: None)
+    unit.begin_ping({})
+    for place in range(places):
+        unit.add_place(f"client{place}", "apns")
+    accepted = set(range(0, places, 3))
+    for place in accepted:
+        unit.accept(place)
+    for place in range(1, places, 3):
+        unit.reject(place, "BadDeviceToken")
+    bits = unit.progress().accepted
+    assert len(bits) == (places + 7) // 8
+    assert {place for place in range(8 * len(bits)) if bits[place >> 3] >> (place & 7) & 1} == accepted
