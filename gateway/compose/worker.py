@@ -110,7 +110,7 @@ async def run(
         _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
         await asyncio.gather(*(door.close(settings.drain_s) for door in (doors, legacy) if door is not None))
         await spine.queue.close()
-        await spine.intake.close()
+        await spine.intake.close(max(0.0, until - time.monotonic()))
         await spine.ledger.emptied(until - time.monotonic())
         await spine.lanes.close(max(0.0, until - time.monotonic()))
         _log.info("drained", unfinished=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))

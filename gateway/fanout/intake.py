@@ -8,6 +8,7 @@ of consumers that fell silent, and the schedule.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
@@ -17,11 +18,11 @@ import structlog
 from gateway.errors import StoreDown
 from gateway.fanout.broadcast import Cutting
 from gateway.fanout.effort import Effort
-from gateway.fanout.ledger import Ledger
+from gateway.fanout.ledger import PINGS_HELD, Ledger
 from gateway.fanout.planner import Planner
 from gateway.store import keys
 from gateway.store.entries import Lease
-from gateway.store.link import Link
+from gateway.store.link import Link, LinkLost
 from gateway.store.streams import FIRST, LEASE_S, Streams
 
 _log = structlog.get_logger("intake")
@@ -88,6 +89,8 @@ class Intake:
         self._effort = Effort()
         self._taken: list[Lease] = []
         self._handed = asyncio.Event()
+        self._planned = asyncio.Event()
+        self._planned.set()
         self._unknown = asyncio.Event()
         self._unknown.set()
         self._ending = False
@@ -107,11 +110,16 @@ class Intake:
             ("take over", self._take_over),
         )
         self._tasks = [
-            asyncio.create_task(_for_ever(name, step), name=f"intake:{name}") for name, step in loops
+            asyncio.create_task(_for_ever(name, step, self.recover), name=f"intake:{name}")
+            for name, step in loops
         ]
 
-    async def close(self) -> None:
-        """Read nothing more."""
+    async def close(self, budget_s: float = 0.0) -> None:
+        """Read nothing more; what was taken goes on its way first, within the budget."""
+        self._ending = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(budget_s):
+                await self._planned.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -127,7 +135,8 @@ class Intake:
     def has_room(self) -> bool:
         """Whether this worker takes what its own doors append."""
         waiting = sum(lease.pings for lease in self._taken)
-        if self._ending or self._ledger.sends(bulk=False) + waiting >= TAKEN_SENDS:
+        sends, pings = self._ledger.sends(bulk=False), self._ledger.pings(bulk=False)
+        if self._ending or sends + waiting >= TAKEN_SENDS or pings + waiting >= PINGS_HELD:
             return False
         return not self._siblings or self._effort.share() < TAKEN_SHARE
 
@@ -135,6 +144,7 @@ class Intake:
         """Deliver an entry that was leased when it was appended."""
         self._taken += self._ledger.claim([lease])
         self._handed.set()
+        self._planned.clear()
 
     def recover(self) -> None:
         """Look for what is leased to this consumer without its knowing."""
@@ -160,6 +170,8 @@ class Intake:
         self._handed.clear()
         leases, self._taken = self._taken, []
         await self._deliver(leases)
+        if not self._taken:
+            self._planned.set()
 
     async def _read_bulk(self) -> None:
         await self._ledger.room(bulk=True, sends=BULK_SENDS)
@@ -247,19 +259,21 @@ def _parts(leases: Sequence[Lease]) -> Iterator[list[Lease]]:
         yield part
 
 
-async def _steady(name: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a step for ever; Redis being away is waited for."""
+async def _steady(name: str, step: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> None:
+    """Repeat a step for ever; Redis being away is waited for. `lost` hears that an answer will never come."""
     while True:
         try:
             await step()
         except StoreDown as error:
+            if isinstance(error, LinkLost) and error.sent:
+                lost()
             _log.debug("store_down", loop=name, error=error.message)
             await asyncio.sleep(_AGAIN_S)
 
 
-async def _for_ever(name: str, step: Callable[[], Awaitable[None]]) -> None:
+async def _for_ever(name: str, step: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> None:
     """Begin anew after a defect of ours: a worker that reads no more would look alive."""
     while True:
-        (error,) = await asyncio.gather(_steady(name, step), return_exceptions=True)
+        (error,) = await asyncio.gather(_steady(name, step, lost), return_exceptions=True)
         _log.error("loop_failed", loop=name, exc_info=error)
         await asyncio.sleep(_DEFECT_S)

@@ -248,6 +248,8 @@ class Planner:
                     await self._deliver_chunk(unit, piece)
                 except StoreDown:
                     undone.append(unit.lease)
+                except (msgspec.DecodeError, ValueError) as error:
+                    await self._ledger.put_aside(unit.lease, error)
         return undone
 
     async def _deliver_chunk(self, unit: Unit, piece: Piece) -> None:

@@ -9,9 +9,10 @@ What nobody heard is in no journal. So a listener that comes must know that othe
 it began itself, else it declares a lapse, which makes all snapshots void:
 
     a listener beats (`BEAT`) over the connection on which it hears and notes, one beat after the answer to the last;
-    who comes listens first, then waits until somebody has beaten three times more. The first of these beats came after
+    who comes listens first, then waits until somebody has beaten four times more. The first of these beats came after
     all that the newcomer did not hear; with its answer that was heard, with the second's its note was under way at
-    the latest, and the third came after the note.
+    the latest (another may have been before it), with the third's also where Redis did not know the script, and the
+    fourth came after the note.
 
 While a listener is not sure (`Journal.open` is false), it believes no snapshot and makes none, and reads everything.
 """
@@ -36,7 +37,7 @@ JOIN_S: Final = 3.0
 NAMES_MAX: Final = 50_000
 """Names in the journal, some 100 bytes each, in Redis and in every worker; with more, all snapshots are made anew."""
 _AGAIN_S: Final = 1.0
-_PROOF: Final = 3
+_PROOF: Final = 4
 
 
 class Journal:
@@ -82,7 +83,7 @@ class Journal:
 
     def noted(self, count: int, *, anew: bool) -> None:
         """What `to_note` gave is noted under this count; `anew`: all before it became void."""
-        if anew:
+        if anew or len(self._counts) > NAMES_MAX:  # another listener may have met the full journal
             self._counts.clear()
             self._void = max(self._void, count)
         self._counts.update(dict.fromkeys(self._noting, count))
@@ -192,7 +193,7 @@ class Scribe:
             if void is not None:
                 self._journal.join(void, noted)
                 return
-        void = int(await self._link.eval(journal_scripts.LAPSE, [keys.JOURNAL, keys.LISTENERS], []))
+        void = int(await self._link.eval(journal_scripts.LAPSE, [keys.JOURNAL, keys.LISTENERS], [self._name]))
         self._journal.join(void, {})
         _log.info("snapshots_void", reason="nobody listened for changes")
         self._lapsed()

@@ -38,7 +38,8 @@ return redis.call('HEXISTS', KEYS[1], '\0count') == 1 and '0' or begin()
 LAPSE: Final = Script(
     _BEGIN
     + """
--- KEYS: journal, listeners
+-- KEYS: journal, listeners; ARGV: name
+redis.call('HINCRBY', KEYS[2], ARGV[1], 1)  -- first: a Redis that is too full for beats must refuse this, too
 redis.call('DEL', KEYS[2])
 return begin()
 """

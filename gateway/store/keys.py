@@ -86,9 +86,9 @@ def broadcast_users(ping_id: str) -> str:
     return f"rhopush:{{q}}:users:{ping_id}"
 
 
-def broadcast_seen(ping_id: str) -> str:
+def broadcast_reached(ping_id: str) -> str:
     """HASH: digest of a phone or pin -> the chunk by which this broadcast reaches it."""
-    return f"rhopush:{{q}}:phones:{ping_id}"
+    return f"rhopush:{{q}}:reached:{ping_id}"
 
 
 def quota(lane: str) -> str:

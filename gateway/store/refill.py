@@ -9,7 +9,7 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.store import keys
-from gateway.store.link import Link
+from gateway.store.link import Link, ReplyFault
 from gateway.store.registration import ODD_BYTES
 from gateway.store.registry import Registry
 
@@ -55,6 +55,9 @@ class Refill:
             try:
                 after, logins = await self._link.call("SSCAN", keys.APP_USERS, cursor, "COUNT", USERS)
                 await self._registry.devices_of_many([login.decode("utf-8", ODD_BYTES) for login in logins])
+            except ReplyFault as error:
+                _log.warning("snapshots_not_made", error=error.message)
+                return
             except StoreDown:
                 await asyncio.sleep(_AGAIN_S)
                 continue

@@ -82,6 +82,8 @@ class Registry:
             StoreDown: Redis did not answer.
         """
         found: list[Registration | None] = []
+        if not users:
+            return []
         if self._snapshots.usable:
             kept = await self._snapshots.ask(users)
             for part, packed in zip(slices(users), slices(kept), strict=True):

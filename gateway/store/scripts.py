@@ -5,7 +5,7 @@ the same end however often it runs; what may not (append) leaves a marker by whi
 
 A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless one that takes none
 has written before it. So what adds to the queue (append, cut) begins with one that may, and what drains it
-(settle, save, due, trim) does not: a full Redis takes no new pings, and delivers those that it has.
+(claim, settle, save, due, trim) does not: a full Redis takes no new pings, and delivers those that it has.
 """
 
 from typing import Final
@@ -172,6 +172,7 @@ return redis.call('XLEN', KEYS[3])
 
 CLAIM: Final = Script("""
 -- KEYS: phones; ARGV: chunk, life s, then digests
+redis.call('EXPIRE', KEYS[1], ARGV[2])  -- first, so that a full Redis takes the rest (see the module's docstring)
 local mine = {}
 for first = 3, #ARGV, 1000 do
     local last = math.min(first + 999, #ARGV)

@@ -100,7 +100,7 @@ class UsedChunk(NamedTuple):
     @classmethod
     def of(cls, ping_id: str, chunk: int) -> "UsedChunk":
         """A chunk by its number."""
-        return cls(keys.broadcast_users(ping_id), chunk, keys.broadcast_seen(ping_id))
+        return cls(keys.broadcast_users(ping_id), chunk, keys.broadcast_reached(ping_id))
 
 
 class Settlement(NamedTuple):
@@ -338,5 +338,5 @@ class BroadcastStore:
         if not phones:
             return []
         words: list[Word] = [chunk, keys.BROADCAST_S, *phones]
-        reply: list[int] = await self._link.eval(scripts.CLAIM, [keys.broadcast_seen(ping_id)], words)
+        reply: list[int] = await self._link.eval(scripts.CLAIM, [keys.broadcast_reached(ping_id)], words)
         return [bool(mine) for mine in reply]

@@ -28,7 +28,7 @@ PREFIXES: Final = (
 """Client ids are hex; RhoConnect's documents are `client:application:...` and change at every sync: kept out,
 since no second hex digit is a `p`."""
 REPLY_S: Final = 3.0
-"""A beat without an answer for so long ends the connection: a cached entry can be this much and a beat too old."""
+"""A beat without an answer for this long, or twice this, ends the connection: so much too old can an entry be."""
 
 
 class Invalidations:

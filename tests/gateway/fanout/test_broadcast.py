@@ -62,7 +62,7 @@ async def test_every_phone_is_reached_and_every_piece_is_small(
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS)
     assert report["skipped"] == {"unknown_user": 2}
     assert sorted(record.token for record in apns.received) == [pin(n) for n in range(USERS)]
-    for name in (keys.broadcast_users(ping_id), keys.broadcast_seen(ping_id)):
+    for name in (keys.broadcast_users(ping_id), keys.broadcast_reached(ping_id)):
         assert await redis_client.exists(name) == 0
 
 
@@ -194,6 +194,20 @@ async def test_users_that_redis_lost_are_said_to_be(
         report = await one.report(ping_id)
     assert report["skipped"] == {"lost_part": 1}
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS - keys.CHUNK_USERS)
+
+
+async def test_a_chunk_that_cannot_be_read_is_put_aside(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        await one.cutter.cut(await begin(one))
+        await redis_client.hset(keys.broadcast_users(ping_id), "1", b"\xc1")
+        await deliver_pieces(one)
+        assert not one.ledger._others
+    assert await redis_client.llen(keys.UNREADABLE) == 1
+    assert len(apns.received) == USERS - keys.CHUNK_USERS
 
 
 async def test_only_so_many_broadcasts_are_cut_at_once(

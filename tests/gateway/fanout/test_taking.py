@@ -1,5 +1,6 @@
 """A worker delivers what its own doors append, while it has room."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from gateway.fanout import intake as intake_module
 from gateway.fanout.intake import Intake
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.link import Link
+from gateway.store.link import Link, LinkLost
 from gateway.store.queue import Limits, Queue
 from gateway.store.streams import FIRST
 from protocols.ping.model import Ping
@@ -141,3 +142,66 @@ async def test_what_was_settled_a_moment_ago_is_not_taken_again(
         await one.done((await door(one).append(BOB, 10)).ping_id)
         await one.intake.close()
     assert len(apns.received) == 2
+
+
+async def test_what_was_taken_goes_on_its_way_before_the_end(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        look_up = one.registry.devices_of
+
+        async def slowly(users: Any) -> Any:
+            await asyncio.sleep(0.05)
+            return await look_up(users)
+
+        monkeypatch.setattr(one.registry, "devices_of", slowly)
+        one.intake.start()
+        await door(one).append(BOB, 10)
+        one.intake.take_no_more()
+        await one.intake.close(10)
+        assert await one.ledger.emptied(10)
+    assert len(apns.received) == 1
+
+
+async def test_pings_that_wait_for_one_that_hangs_leave_no_room(
+    redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spine(redis_address, tmp_path, settings) as one:
+        for held, room in ((intake_module.PINGS_HELD - 1, True), (intake_module.PINGS_HELD, False)):
+            monkeypatch.setattr(one.ledger, "pings", lambda *, bulk, held=held: held)
+            assert one.intake.has_room() is room
+
+
+async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.fanout.intake._AGAIN_S", 0.01)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with spine(redis_address, tmp_path, settings) as one:
+        read, lost = one.streams.read, list[Any]()
+
+        async def losing(reader: Any, streams: Any, count: int, block_ms: int) -> Any:
+            leases = await read(reader, streams, count, block_ms)
+            if leases and not lost:
+                lost.append(leases)
+                raise LinkLost("lost", sent=True)
+            return leases
+
+        monkeypatch.setattr(one.streams, "read", losing)
+        one.intake.start()
+        await until(lambda: not one.intake._unknown.is_set())
+        await one.append("bob")
+        await apns.received.wait(1)
+        await one.intake.close()
+    assert lost

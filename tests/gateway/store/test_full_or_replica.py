@@ -11,10 +11,13 @@ from gateway.errors import QueueFull, StoreDown
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.entries import Lease, Piece
+from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, ReplyFault
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
-from gateway.store.streams import Progress, ReceiptField, Retry, Settlement, Streams
+from gateway.store.registry import Registry
+from gateway.store.streams import BroadcastStore, Progress, ReceiptField, Retry, Settlement, Streams
+from gateway.store.tracking import Invalidations
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 from tests.support.redis import KINDS, RedisServer
@@ -59,6 +62,35 @@ async def _open(stack: AsyncExitStack, server: RedisServer) -> Consumer:
     consumer = Consumer(*links)
     await consumer.streams.prepare()
     return consumer
+
+
+async def test_a_full_store_lets_broadcasts_go_on(own_server: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        assert await BroadcastStore(one.link, 60).claim("p", 0, [b"a", b"b"]) == [True, True]
+
+
+async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BEAT_S", "JOIN_S", "_AGAIN_S"):
+        monkeypatch.setattr(f"gateway.store.journal.{name}", 0.01)
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        journal, lapses = Journal(), list[int]()
+        tracking = Invalidations(
+            Address.parse(own_server.address), Registry(one.link), journal, "one:0", lambda: lapses.append(1)
+        )
+        await tracking.open()
+        stack.push_async_callback(tracking.close)
+        await until(lambda: journal.open)
+        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        await until(lambda: not journal.open)
+        await asyncio.sleep(0.3)
+        assert (len(lapses), journal.open) == (1, False)
+        await one.link.call("CONFIG", "SET", "maxmemory", "0")
+        await until(lambda: journal.open)
 
 
 async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisServer) -> None:

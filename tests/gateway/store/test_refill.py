@@ -1,5 +1,6 @@
 """After a lapse the snapshots of all users are made, before anybody is pinged."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -85,3 +86,14 @@ async def test_closing_stops_it(refill: Refill, redis_client: Redis, monkeypatch
     await refill.close()
     made = await count(redis_client)
     assert 0 < made < USERS
+
+
+@pytest.mark.parametrize("what", ["nobody", "no set"])
+async def test_where_there_are_no_users_it_ends(refill: Refill, redis_client: Redis, what: str) -> None:
+    await redis_client.delete(keys.APP_USERS)
+    if what == "no set":
+        await redis_client.set(keys.APP_USERS, "x")
+    refill.begin()
+    assert refill._task is not None
+    await asyncio.wait_for(refill._task, 5)
+    assert await count(redis_client) == 0

@@ -236,13 +236,13 @@ async def test_a_phone_is_one_chunks_and_stays_so(store: BroadcastStore, redis_c
     many = [b"%d" % n for n in range(2_500)]  # more than Lua passes on at once
     assert await store.claim(PING.id, 1, many) == [True] * 2_500
     assert await store.claim(PING.id, 2, [*many, b"new"]) == [*[False] * 2_500, True]
-    assert 0 < await redis_client.ttl(keys.broadcast_seen(PING.id)) <= keys.BROADCAST_S
+    assert 0 < await redis_client.ttl(keys.broadcast_reached(PING.id)) <= keys.BROADCAST_S
 
 
 async def test_what_is_kept_for_a_broadcast_goes_with_its_last_chunk(
     streams: Streams, store: BroadcastStore, reader: Link, redis_client: Redis
 ) -> None:
-    users, phones = keys.broadcast_users(PING.id), keys.broadcast_seen(PING.id)
+    users, phones = keys.broadcast_users(PING.id), keys.broadcast_reached(PING.id)
     await redis_client.hset(users, mapping={0: b"x", 1: b"x"})
     await store.claim(PING.id, 0, [b"one"])
     for left, chunk in ((1, 1), (0, 0)):
