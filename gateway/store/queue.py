@@ -250,9 +250,8 @@ class Queue:
                 taker.take(_lease(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
-                if (self._open is not None or self._ready) and not self._scheduled:
-                    self._scheduled = True  # after what else this turn of the loop reads
-                    self._loop.call_soon(self._commit)
+                if self._open is not None or self._ready:
+                    self._commit()
 
         self._link.eval_then(scripts.APPEND, names, words, replied)
 
