@@ -4,14 +4,17 @@ Reading a user's devices out of RhoConnect's layout costs Redis some 10 µs and 
 1.4 (100,000 users of one device each, 400 asked for together). It is believed only while the journal knows of no
 change since (`journal`), so it is never staler than a cached entry: by the time that an invalidation takes to arrive.
 
-Not kept: users with two devices of one phone, since the newer sync decides between those and every sync would be a
-change; users with clients whose changes are not heard; logins that nobody has.
+They take room in RhoConnect's Redis, which must not run full for that: none are made beyond `ROOM_SHARE` of its
+`maxmemory`. Not kept either: users with two devices of one phone, since the newer sync decides between those and every
+sync would be a change; users with clients whose changes are not heard; logins that nobody has.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from gateway.store import journal_scripts, keys
 from gateway.store.journal import Journal
@@ -19,6 +22,12 @@ from gateway.store.link import Link, Reply, pack
 from gateway.store.registration import Registration
 from protocols.devices import Device
 
+_log = structlog.get_logger("snapshots")
+
+ROOM_SHARE: Final = 0.75
+"""Of `maxmemory`: the rest is RhoConnect's to grow into."""
+LOOK_S: Final = 5.0
+"""Between two looks at it: a refill writes some 10 MB meanwhile."""
 COUNT_QUESTION: Final = pack(("HGET", keys.JOURNAL, journal_scripts.COUNT))
 """Asked before whatever a snapshot shall be made of."""
 
@@ -55,6 +64,8 @@ class Snapshots:
         self._link = link
         self._journal = journal
         self._wanted = wanted
+        self._roomy = True
+        self._looked_s = float("-inf")
 
     @property
     def usable(self) -> bool:
@@ -91,11 +102,28 @@ class Snapshots:
 
     def keep(self, users: Sequence[str], found: Sequence[Registration], count: Reply) -> None:
         """Keep what was read; `count` is the answer to `COUNT_QUESTION`, which was asked before."""
-        if count is None or not self.usable:
+        self._look_for_room()
+        if count is None or not self.usable or not self._roomy:
             return
         packed = list(_commands(users, found, int(count)))
         if packed:
             self._link.post_packed(packed)
+
+    def _look_for_room(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._link.call_then(("INFO", "memory"), self._told_room)
+
+    def _told_room(self, reply: Reply) -> None:
+        if not isinstance(reply, bytes):
+            return
+        facts = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
+        most, used = (int(facts.get(name, 0)) for name in (b"maxmemory", b"used_memory"))
+        roomy = not most or used < most * ROOM_SHARE
+        if self._roomy and not roomy:
+            _log.warning("no_room_for_snapshots", used_memory=used, maxmemory=most)
+        self._roomy = roomy
 
 
 def _commands(users: Sequence[str], found: Sequence[Registration], at: int) -> Iterator[bytes]:

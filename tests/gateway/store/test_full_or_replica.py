@@ -15,9 +15,12 @@ from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, ReplyFault
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
+from gateway.store.registration import Registration
 from gateway.store.registry import Registry
+from gateway.store.snapshots import Snapshots
 from gateway.store.streams import BroadcastStore, Progress, ReceiptField, Retry, Settlement, Streams
 from gateway.store.tracking import Invalidations
+from protocols.devices import Device
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 from tests.support.redis import KINDS, RedisServer
@@ -69,6 +72,25 @@ async def test_a_full_store_lets_broadcasts_go_on(own_server: RedisServer) -> No
         one = await _open(stack, own_server)
         await one.link.call("CONFIG", "SET", "maxmemory", "1")
         assert await BroadcastStore(one.link, 60).claim("p", 0, [b"a", b"b"]) == [True, True]
+
+
+async def test_snapshots_leave_room_to_others(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.snapshots.LOOK_S", 0.0)
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        journal = Journal()
+        journal.join(1, {})
+        snapshots = Snapshots(one.link, journal)
+        bob = [Registration((Device("ab", "Apple", "apple", "cd"),))]
+        used = int((await one.link.call("INFO", "memory")).split(b"used_memory:")[1].split()[0])
+        for most, kept in ((used * 10, True), (used + 1_000, False), (0, True)):
+            await one.link.call("CONFIG", "SET", "maxmemory", most)
+            snapshots.keep(["bob"], bob, b"5")  # looks
+            await one.link.call("DEL", keys.snapshot("bob"))
+            snapshots.keep(["bob"], bob, b"5")
+            assert await one.link.call("EXISTS", keys.snapshot("bob")) == kept
 
 
 async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
