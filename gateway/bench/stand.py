@@ -4,7 +4,10 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final, NamedTuple, Self
+
+import yaml
 
 from gateway.bench.child import Child, Progress
 from gateway.bench.errors import CannotMeasure
@@ -129,6 +132,15 @@ class Stand:
             time.sleep(0.1)
         seconds = time.perf_counter() - begun
         return Refilled(seconds, cpu_s(self.gateway.pids), counters.cpu_s - before)
+
+    def end_receipts(self) -> None:
+        """Lower `receipts.ttl_s` in the running gateway's settings file, and wait until all receipts are gone."""
+        file = Path(self.facts.settings)
+        settings = yaml.safe_load(file.read_text())
+        for environment in settings.values():
+            environment["gateway"]["receipts"] = {"ttl_s": 1}
+        file.write_text(yaml.safe_dump(settings))
+        self.store.without_receipts()
 
     def delivered(self) -> int:
         """Requests that the provider has answered so far."""

@@ -133,6 +133,21 @@ class Store:
             elif time.monotonic() - heard > silent_s:
                 raise CannotMeasure(f"{pending} pings or pieces had no verdict within {silent_s:.0f} s")
 
+    def without_receipts(self, silent_s: float = _SILENT_S) -> None:
+        """Wait until no receipt is left.
+
+        Raises:
+            CannotMeasure: for so long, none went.
+        """
+        least, heard = self.client.zcard(keys.RECEIPTS), time.monotonic()
+        while least:
+            time.sleep(_POLL_S)
+            left = self.client.zcard(keys.RECEIPTS)
+            if left < least:
+                least, heard = left, time.monotonic()
+            elif time.monotonic() - heard > silent_s:
+                raise CannotMeasure(f"{left} receipts are kept beyond their time")
+
     def round_trip_s(self, pause_s: float = 0.0) -> float:
         """The median time of a PING by a blocking client, with so much rest between two."""
         times = []
