@@ -429,5 +429,5 @@ async def test_closing_answers_what_is_owed(both: House) -> None:
 
 async def test_a_long_body_that_is_malformed_is_400_as_a_short_one(both: House) -> None:
     answer = await call(both, b'{"user_id": [' + b'"someone",' * 10_000)
-    assert (answer.status, answer.json()["error"]["code"]) == (400, "malformed_body")
-    assert "ends too early" in answer.json()["error"]["message"]
+    assert (answer.status, answer.json["error"]["code"]) == (400, "malformed_body")
+    assert "ends too early" in answer.json["error"]["message"]
