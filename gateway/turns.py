@@ -2,7 +2,7 @@
 
 A small ping takes some ten turns from its POST to its verdict. Whatever a broadcast does in one of them, that ping
 waits for, so all that is done for broadcasts together gets one slice a turn, and while a small ping is under way, one
-slice in `CALM_S`. That still plans some 15,000 sends a second, and a ping that hangs does not count.
+slice in `CALM_S`. That still leaves some thousand sends a second, and a ping that hangs does not count.
 """
 
 import asyncio

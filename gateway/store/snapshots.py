@@ -1,8 +1,8 @@
 """One key a user instead of ten a device: what a look-up found, kept in Redis beside RhoConnect's keys.
 
-Reading a user's devices out of RhoConnect's layout costs Redis some 10 µs and this process 6; a snapshot costs 1.1 and
-1.4 (100,000 users of one device each, 400 asked for together). It is believed only while the journal knows of no
-change since (`journal`), so it is never staler than a cached entry: by the time that an invalidation takes to arrive.
+What a push of a broadcast costs with them, and what making one costs, are figures of `rhopush bench fanout`. One is
+believed only while the journal knows of no change since (`journal`), so it is never staler than a cached entry: by the
+time that an invalidation takes to arrive.
 
 They take room in RhoConnect's Redis, which must not run full for that: none are made beyond `ROOM_SHARE` of its
 `maxmemory`. Not kept either: users with two devices of one phone, since the newer sync decides between those and every
@@ -27,7 +27,7 @@ _log = structlog.get_logger("snapshots")
 ROOM_SHARE: Final = 0.75
 """Of `maxmemory`: the rest is RhoConnect's to grow into."""
 LOOK_S: Final = 5.0
-"""Between two looks at it: a refill writes some 10 MB meanwhile."""
+"""Between two looks at it: a refill of a worker writes a few megabytes meanwhile."""
 COUNT_QUESTION: Final = pack(("HGET", keys.JOURNAL, journal_scripts.COUNT))
 """Asked before whatever a snapshot shall be made of."""
 
