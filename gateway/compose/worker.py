@@ -214,7 +214,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         dead = DeadTokens(registry)
         opened.push_async_callback(dead.close)
         rps = await opened.enter_async_context(rps_store(settings))
-        lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link))
+        lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link), turns)
         ledger = Ledger(streams, turns)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         audience = Audience(broadcasts, registry, turns)
@@ -223,7 +223,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
         upkeep = Upkeep(settings, streams, lanes, metrics)
         replicas = int(settings.queue.durability == "replicas")
-        queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake)
+        queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake, turns=turns)
         for part in (ledger, intake, upkeep):
             part.start()
             opened.push_async_callback(part.close)
@@ -255,6 +255,7 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) 
         readiness=spine.upkeep.readiness,
         metrics=metrics,
         workers=workers,
+        turns=spine.ledger.turns,
     )
 
 

@@ -21,8 +21,9 @@ from gateway.delivery.providers import Credential, Provider
 from gateway.delivery.send import Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
-from gateway.transport.feed import Endpoint
+from gateway.transport.feed import BATCH, Endpoint
 from gateway.transport.pool import Pool, Tuning
+from gateway.turns import SLICE, Turns
 from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
@@ -70,11 +71,12 @@ class Flow:
 
 
 class LanePolicy(NamedTuple):
-    """The settings that a lane obeys."""
+    """What a lane obeys: its settings, and whether small pings are under way in this worker."""
 
     connections_max: int
     deadline_s: float
     retry: RetrySettings
+    turns: Turns
 
 
 class Lane(Outlet):
@@ -119,6 +121,7 @@ class Lane(Outlet):
         self._flow = Flow()
         self._taken = 0
         self._deadline_s = policy.deadline_s
+        self._turns = policy.turns
         self._retired = False
         self._heir: Outlet | None = None
         self._pool = Pool(
@@ -251,6 +254,10 @@ class Lane(Outlet):
         if self._halted_until > time.monotonic():
             return 0
         return self.backlog or int(self._wanted and self._down_since is not None)
+
+    def together(self) -> int:
+        """A batch, or no more than a slice of a broadcast while a small ping is under way."""
+        return SLICE if self._bulk and not self._small and self._turns.calm else BATCH
 
     def take(self, n: int) -> Sequence[tuple[list[Header], bytes, object]]:
         """Hand over at most `n` requests, small pings first."""

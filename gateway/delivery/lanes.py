@@ -36,6 +36,7 @@ from gateway.store.quota import Quota
 from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
 from gateway.transport.tls import client_context
+from gateway.turns import Turns
 from protocols.apns.message import Target as ApnsTarget
 from protocols.devices import APNS, FCM, RPS
 from protocols.fcm.message import Target as FcmTarget
@@ -73,6 +74,7 @@ class Lanes:
         on_dead: hears of dead device tokens.
         rps_store: where messages for legacy devices go, where this gateway is their service.
         quota: keeps all processes together to what providers allow; None: nobody does.
+        turns: knows whether small pings are under way; a lane has its own unless given.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class Lanes:
         on_dead: Callable[[Send, Verdict], None],
         rps_store: RpsStore | None = None,
         quota: Quota | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._settings = settings
         self._rps_store = rps_store
         self._quota = quota
+        self._turns = turns
         self._metrics = metrics
         self._on_dead = on_dead
         self._routes: dict[tuple[str, str], Route | str] = {}
@@ -200,7 +204,7 @@ class Lanes:
         endpoint = Endpoint(
             settings.server, settings.port, context, _authority(settings.server, settings.port)
         )
-        policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
+        policy = self._policy(settings)
         if settings.server != self._settings.apns.server:
             name += f"@{settings.server}"  # the same credential elsewhere: Apple's sandbox
         made_of = (_said(settings, _APNS_TARGET), topic if settings.certificate_file else "")
@@ -220,7 +224,7 @@ class Lanes:
         context = client_context(ca_file=settings.ca_file)
         credential = FcmAccount(account, _plain_context(settings), lambda: self._wake(name))
         endpoint = Endpoint(host, port, context, _authority(host, port))
-        policy = LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry)
+        policy = self._policy(settings)
         quota = self._quota
         pace = Pace(quota, name, settings.per_minute, lambda: self._wake(name)) if quota is not None else None
         lane = self._lane(
@@ -256,6 +260,10 @@ class Lanes:
         if settings.rps.mode == "builtin" and self._rps_store is not None:
             return RpsLane(self._rps_store, settings.retry, self._metrics)
         return None
+
+    def _policy(self, settings: ApnsSettings | FcmSettings) -> LanePolicy:
+        turns = Turns() if self._turns is None else self._turns
+        return LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry, turns)
 
     def _lane(self, name: str, made_of: object, make: Callable[[], Lane]) -> Outlet:
         """Apps with the same credential share a lane, and so its connections and its limits."""

@@ -13,6 +13,7 @@ from gateway.doors.requests import API_HEADER, form_body, is_json, json_response
 from gateway.doors.waited import WaitedPing, own_headers
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
+from gateway.turns import Turns
 from protocols.ping.parse import Submission, from_form, from_json_and_query, json_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
@@ -77,7 +78,7 @@ class PingRoutes:
             if query or len(body) < STEPS_BYTES:
                 submission = from_json_and_query(body, query)
             else:
-                submission = await _driven(json_in_steps(body))
+                submission = await _driven(json_in_steps(body), services.turns)
         else:
             body = await form_body(request, services)
             submission = from_form(body, query)
@@ -96,14 +97,14 @@ class PingRoutes:
         return answers.response(await ping.answer(_APPLIED, represent=represent))
 
 
-async def _driven(steps: Generator[None, None, Submission]) -> Submission:
-    """What the steps return in the end; others have their turn after each."""
+async def _driven(steps: Generator[None, None, Submission], turns: Turns) -> Submission:
+    """What the steps return in the end; small pings are served between them."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
             return cast("Submission", end.value)
-        await asyncio.sleep(0)
+        await turns.turn()
 
 
 def prefers_representation(request: web.Request) -> bool:

@@ -13,6 +13,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
 from gateway.store.queue import Accepted, IdempotencyKey
 from gateway.store.waiting import Heard
+from gateway.turns import Turns
 from protocols.ping.model import Ping
 
 
@@ -95,6 +96,7 @@ class Services:
         now: wall clock, epoch seconds.
         fast_path: off: aiohttp answers everything (for tests and comparison).
         times: how long callers may take.
+        turns: between which a long list of users is read.
     """
 
     settings: Settings
@@ -110,3 +112,4 @@ class Services:
     now: Callable[[], float] = time.time
     fast_path: bool = True
     times: Times = field(default_factory=Times)
+    turns: Turns = field(default_factory=Turns)

@@ -55,7 +55,8 @@ class Ledger:
 
     def __init__(self, streams: Streams, turns: Turns | None = None) -> None:
         self._streams = streams
-        self._turns = Turns() if turns is None else turns
+        self.turns = Turns() if turns is None else turns
+        """Those that were given."""
         self._units: dict[tuple[str, str], Unit] = {}
         self._others: dict[tuple[str, str], Lease] = {}
         self._over: set[tuple[str, str]] = set()
@@ -111,7 +112,7 @@ class Ledger:
                 continue
             if key not in self._units and self._others.get(key, lease) is lease:
                 if key not in self._others and lease.stream == keys.PINGS:
-                    self._turns.small_came()
+                    self.turns.small_came()
                 self._others[key] = lease
                 claimed.append(lease)
         return claimed
@@ -124,7 +125,7 @@ class Ledger:
         unit = self._units.pop((stream, entry), None)
         other = self._others.pop((stream, entry), None)
         if stream == keys.PINGS and (unit is not None or other is not None):
-            self._turns.small_went()
+            self.turns.small_went()
         self._room.set()
 
     def _lose(self, stream: str, entry: str) -> None:

@@ -25,7 +25,7 @@ from gateway.store.entries import Lease, Piece, decode_entry, decode_piece
 from gateway.store.registration import UNKNOWN_USER
 from gateway.store.registry import Registry
 from gateway.store.streams import Progress, Streams
-from gateway.turns import Turns, slices
+from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device, platform_of
 from protocols.errors import InputError, NothingToSend
 from protocols.ping.model import Ping
@@ -258,13 +258,13 @@ class Planner:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
         plan.begin(0, skipped)
-        for part in slices(chosen):
+        for part in slices(chosen, LIGHT_SLICE):
             await self._turns.turn()
             for device, platform in part:
                 self._plan_device(plan, recipient(device, platform, self._lanes), skipped)
         self._count_skipped(skipped)
         self._begin(unit)
-        _offer(by_lane, bulk=True)
+        await self._offer_in_turns(by_lane)
 
     async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> None:
         """Plan what comes again, with one look-up for all: devices may have gone or changed since."""
@@ -303,13 +303,16 @@ class Planner:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
         plan.begin(0, {})
-        for part in slices(list(zip(clients, devices, strict=True))):
+        for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
             if unit.bulk:
                 await self._turns.turn()
             for client, device in part:
                 self._plan_client(plan, client, device)
         self._begin(unit)
-        _offer(by_lane, bulk=unit.bulk)
+        if unit.bulk:
+            await self._offer_in_turns(by_lane)
+        else:
+            _offer(by_lane, bulk=False)
 
     def _plan_client(self, plan: _Plan, client: str, device: Device | None) -> None:
         platform = platform_of(device) if device is not None else None
@@ -323,6 +326,15 @@ class Planner:
     def _begin(self, unit: Unit) -> None:
         self._ledger.hold(unit)
         unit.planned()
+
+    async def _offer_in_turns(self, by_lane: dict[Outlet, list[Send]]) -> None:
+        """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and
+        this loop have done with by the next turn."""
+        for lane, sends in by_lane.items():
+            for part in slices(sends):
+                if self._turns.calm:
+                    await self._turns.turn()
+                lane.offer(part, bulk=True)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
         self._metrics.deliveries(provider, "", "rejected", reason).inc()

@@ -21,6 +21,7 @@ from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoP
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
+from gateway.turns import Turns
 from protocols.ping.model import Ping
 
 RESOLVE_S: Final = 4.0
@@ -129,10 +130,20 @@ class Queue:
         limits: the backlog allowed.
         replicas: how many replicas must have an append before it is answered (`queue.durability: replicas`).
         taker: delivers what is appended here, while it has room; None: only readers of the stream do.
+        turns: is told of small pings on their way to Redis; of its own unless given.
     """
 
-    def __init__(self, link: Link, limits: Limits, *, replicas: int = 0, taker: Taker | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        limits: Limits,
+        *,
+        replicas: int = 0,
+        taker: Taker | None = None,
+        turns: Turns | None = None,
+    ) -> None:
         self._link = link
+        self._turns = Turns() if turns is None else turns
         self._taker = taker
         self.limits = limits
         """Those in force; changed settings swap them."""
@@ -165,10 +176,10 @@ class Queue:
         if key is None and ping.reply_to is None:
             batch = self._open
             if batch is None:
-                batch = self._open = _Batch(keys.PINGS)
+                batch = self._open = self._small_batch(None)
         else:
             # Alone: a key has its own fate, and whoever waits need not wait for its neighbours' slow phones.
-            batch = _Batch(keys.PINGS, key)
+            batch = self._small_batch(key)
             self._ready.append(batch)
         ping_id = batch.add(ping, size, done)
         self._waiting_bytes += size
@@ -202,6 +213,16 @@ class Queue:
         while self._committing or self._scheduled or self._tasks:
             self._idle.clear()
             await self._idle.wait()
+
+    def _small_batch(self, key: IdempotencyKey | None) -> _Batch:
+        self._turns.small_came()  # until `_tell`: broadcasts step back from here on
+        return _Batch(keys.PINGS, key)
+
+    def _tell(self, batch: _Batch, outcome: RhoPushError | None) -> None:
+        """The fate of a batch is known."""
+        if batch.stream == keys.PINGS:
+            self._turns.small_went()
+        batch.tell(outcome)
 
     # -- committing ------------------------------------------------------------------------------------------
 
@@ -245,7 +266,7 @@ class Queue:
             elif self._replicas and not isinstance(reply, StoreDown):
                 self._spawn(self._replicate(batch, reply))
             else:
-                batch.tell(_outcome(batch, reply))
+                self._tell(batch, _outcome(batch, reply))
             if taker is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
                 taker.take(_lease(batch, payload, entry, reply))
             if not self._committing:
@@ -266,12 +287,12 @@ class Queue:
         except (StoreDown, TimeoutError) as error:
             lost = PerhapsAccepted("Redis was lost while this ping was appended; ask for its id later")
             lost.__cause__ = error
-            batch.tell(lost)
+            self._tell(batch, lost)
             if taker is not None:
                 taker.recover()
             return
         if fate != keys.VOID:
-            batch.tell(None)
+            self._tell(batch, None)
             if taker is not None:
                 taker.recover()
             return
@@ -288,7 +309,7 @@ class Queue:
                 copies = 0
             if copies < self._replicas:
                 outcome = PerhapsAccepted("no replica has this ping yet; it is accepted if Redis lives on")
-        batch.tell(outcome)
+        self._tell(batch, outcome)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -306,7 +327,7 @@ class Queue:
             self._open = None
         self._waiting_bytes = 0
         for batch in batches:
-            batch.tell(error)
+            self._tell(batch, error)
 
     # -- broadcasts ------------------------------------------------------------------------------------------
 
@@ -340,7 +361,7 @@ class Queue:
                     self._link.post("EXPIRE", name, keys.BROADCAST_S)
                 await stored
         except StoreDown as error:
-            batch.tell(_plain(error))
+            self._tell(batch, _plain(error))
             return
         self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
 

@@ -30,7 +30,7 @@ from gateway.store.registration import (
     token_digest,
 )
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
-from gateway.turns import Turns, slices
+from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device
 
 _log = structlog.get_logger("registry")
@@ -86,7 +86,8 @@ class Registry:
             return []
         if self._snapshots.usable:
             kept = await self._snapshots.ask(users)
-            for part, packed in zip(slices(users), slices(kept), strict=True):
+            parts = zip(slices(users, LIGHT_SLICE), slices(kept, LIGHT_SLICE), strict=True)
+            for part, packed in parts:
                 await self._turns.turn()
                 found += self._snapshots.believed(part, packed)
         else:

@@ -17,10 +17,6 @@ from protocols.http2.client import ClientConnection, Outcome, State
 
 # A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each.
 WRITE_BUFFER: Final = 1 << 19
-# Requests of one write, and of one turn of the loop. The provider reads the first while we make the next: with all
-# thousand in one write each side would wait for the other (`rhopush bench push`, at its best: 118,000 a second
-# instead of 84,000). 64 cost 4 % more CPU a push than 96 or 128, and a small ping waits for less than a millisecond.
-BATCH: Final = 96
 # The deadline timer is coarse: so many looks within a deadline, but none more often than this.
 TICKS: Final = 10
 TICK_MIN_S: Final = 0.02
@@ -172,7 +168,8 @@ class Connection(asyncio.Protocol):
         machine = self.machine
         while True:
             room = 0 if self._paused else machine.capacity
-            sends = self._feed.take(min(room, BATCH)) if room else ()
+            together = self._feed.together()
+            sends = self._feed.take(min(room, together)) if room else ()
             if sends:
                 machine.submit_batch(sends, self._clock())
             output = machine.take_output()
@@ -183,7 +180,7 @@ class Connection(asyncio.Protocol):
                 self._settle(machine.take_outcomes())
             elif self._paused or not machine.capacity or (room and not sends):
                 return
-            elif len(sends) == BATCH:
+            elif len(sends) == together:
                 # Others of this loop come in between: a small ping's next step must not wait for a thousand sends.
                 self._again = self._again or asyncio.get_running_loop().call_soon(self._go_on)
                 return

@@ -9,7 +9,7 @@ from aiohappyeyeballs import start_connection
 
 from gateway.errors import LinkDown
 from gateway.transport.connection import Connection
-from gateway.transport.feed import Endpoint, Send
+from gateway.transport.feed import BATCH, Endpoint, Send
 from gateway.transport.trouble import describe
 from protocols.http2.client import ClientConnection, Outcome
 
@@ -92,6 +92,9 @@ class _Nobody:
 
     def waiting(self) -> int:
         return 0
+
+    def together(self) -> int:
+        return BATCH
 
     def take(self, n: int) -> Sequence[Send]:
         return ()

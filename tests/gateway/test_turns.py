@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.turns import CALM_S, SLICE, URGENT_S, Turns, slices
+from gateway.turns import CALM_S, LINGER_S, SLICE, URGENT_S, Turns, slices
 
 
 async def test_one_slice_a_turn_whoever_asks() -> None:
@@ -60,10 +60,17 @@ class Calls:
 
 @pytest.mark.parametrize(
     ("came", "went", "age_s", "calm"),
-    [(0, 0, 0.0, 0), (1, 0, 0.0, 3), (2, 1, 0.0, 3), (2, 2, 0.0, 0), (1, 0, URGENT_S, 0)],
-    ids=["nothing small", "one", "one of two", "both over", "one hangs"],
+    [
+        (0, 0, 0.0, 0),
+        (1, 0, 2 * LINGER_S, 3),
+        (2, 1, 2 * LINGER_S, 3),
+        (2, 2, 0.0, 3),
+        (2, 2, 2 * LINGER_S, 0),
+        (1, 0, URGENT_S, 0),
+    ],
+    ids=["nothing small", "one", "one of two", "both just over", "both over", "one hangs"],
 )
-async def test_while_a_small_ping_is_under_way_slices_keep_apart(
+async def test_while_a_small_ping_is_under_way_and_a_moment_longer_slices_keep_apart(
     monkeypatch: pytest.MonkeyPatch, came: int, went: int, age_s: float, calm: int
 ) -> None:
     turns, calls = Turns(), Calls(monkeypatch)

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 import trustme
 
-from gateway.transport.feed import Endpoint, Send
+from gateway.transport.feed import BATCH, Endpoint, Send
 from gateway.transport.tls import client_context
 from protocols.http2.client import Fate, Outcome
 from protocols.http2.server import Request, ServerConnection
@@ -176,6 +176,9 @@ class ListFeed(Watch):
 
     def waiting(self) -> int:
         return len(self.queue)
+
+    def together(self) -> int:
+        return BATCH
 
     def take(self, n: int) -> Sequence[Send]:
         taken = [self.queue.popleft() for _ in range(min(n, len(self.queue)))]

@@ -94,7 +94,8 @@ async def spine(
 
     async with AsyncExitStack() as stack:
         # Ended last, when Redis can no longer be told: what a killed worker knew is lost.
-        lanes = Lanes(said, metrics, on_dead)
+        turns = Turns()
+        lanes = Lanes(said, metrics, on_dead, turns=turns)
         stack.push_async_callback(lanes.close, 0)
 
         async def link(purpose: str) -> Link:
@@ -106,7 +107,6 @@ async def spine(
         main = await link("streams")
         streams = Streams(main, name, RECEIPT_S)
         await streams.prepare()
-        turns = Turns()
         registry = Registry(await link("registry"), turns=turns)
         dead = DeadTokens(registry)
         stack.push_async_callback(dead.close)
@@ -118,7 +118,8 @@ async def spine(
         cutting = Cutting(cutter, ledger)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
         intake = Intake(streams, readers, planner, cutting, ledger)
-        queue = Queue(await link("append"), Limits(said.limits.queue_pings, said.limits.queue_bytes))
+        limits = Limits(said.limits.queue_pings, said.limits.queue_bytes)
+        queue = Queue(await link("append"), limits, turns=turns)
         yield Spine(
             queue=queue,
             streams=streams,

@@ -12,6 +12,8 @@ from gateway.delivery import lane as lanes
 from gateway.delivery import outlet
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
+from gateway.transport.feed import BATCH
+from gateway.turns import SLICE
 from tests.support.ports import free_port
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.spine import spine, until
@@ -214,3 +216,52 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
 
 async def _parked(redis: Redis) -> bool:
     return bool(await redis.zcard(keys.LATER) and await redis.xlen(keys.PIECES) == 0)
+
+
+async def test_beside_small_pings_a_broadcast_leaves_in_slices(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.turns.URGENT_S", 60.0)
+    async with spine(redis_address, tmp_path, settings) as one:
+        lane = one.lanes.route("apns", "").lane
+        together: list[int] = []
+        take = lane.take
+        monkeypatch.setattr(lane, "take", lambda n: together.append(len(taken := take(n))) or taken)
+        for came, most in ((0, BATCH), (1, SLICE)):
+            for _ in range(came):
+                one.ledger.turns.small_came()
+            ping_id = await one.append(*users)
+            (lease,) = await one.read(keys.BROADCASTS)
+            await one.cutter.cut(lease)
+            await one.planner.deliver(await one.read(keys.PIECES))
+            assert (await one.done(ping_id))["counts"]["accepted"] == 700
+            assert max(together) == most
+            together.clear()
+
+
+async def test_small_pings_leave_together_whatever_waits_behind_them(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.turns.URGENT_S", 60.0)
+    async with spine(redis_address, tmp_path, settings) as one:
+        lane = one.lanes.route("apns", "").lane
+        lane._halted_until = float("inf")
+        one.ledger.turns.small_came()
+        await one.append(*users)
+        (lease,) = await one.read(keys.BROADCASTS)
+        await one.cutter.cut(lease)
+        await one.planner.deliver(await one.read(keys.PIECES))
+        assert (len(lane._bulk), lane.together()) == (700, SLICE)
+        await one.append(users[0])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert (len(lane._small), lane.together()) == (1, BATCH)

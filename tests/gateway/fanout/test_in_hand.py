@@ -202,8 +202,9 @@ async def test_small_pings_are_under_way_until_they_are_settled(
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings) as one:
-        turns = one.ledger._turns
+        turns = one.ledger.turns
         ids = [await one.append("bob") for _ in range(2)]
+        assert turns._small == 0  # durable, and nobody's yet
         leases = one.ledger.claim(await one.read(keys.PINGS))
         one.ledger.claim(leases)
         assert turns._small == 2

@@ -14,6 +14,7 @@ from gateway.store import keys
 from gateway.store.entries import Entry
 from gateway.store.link import Link
 from gateway.store.queue import Accepted, IdempotencyKey, Limits, Queue, new_batch
+from gateway.turns import Turns
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 from tests.support.proxy import Proxy
@@ -200,13 +201,15 @@ async def test_pings_of_a_lost_append_are_there_once(
     key: IdempotencyKey | None,
 ) -> None:
     async with Proxy(redis_server.socket) as proxy:
-        queue = Queue(await make_link(address=proxy.address), ROOMY)
+        turns = Turns()
+        queue = Queue(await make_link(address=proxy.address), ROOMY, turns=turns)
         told = Told()
         proxy.lose(b"{q}:append:", request_too=request_too)
         given = [told.submit(queue, BOB, 10, key=key) for _ in range(1 if key else 5)]
         await queue.close()
         assert told.ids == given
         assert proxy.struck.is_set()
+        assert turns._small == 0
     assert sum(len(entry.pings) for entry in await entries(redis_client)) == len(given)
 
 
@@ -215,13 +218,15 @@ async def test_what_cannot_be_found_out_is_perhaps_accepted(
 ) -> None:
     monkeypatch.setattr("gateway.store.queue.RESOLVE_S", 0.2)
     async with Proxy(redis_server.socket) as proxy:
-        queue = Queue(await make_link(address=proxy.address), ROOMY)
+        turns = Turns()
+        queue = Queue(await make_link(address=proxy.address), ROOMY, turns=turns)
         proxy.lose(b"{q}:append:", back=False)
         with pytest.raises(PerhapsAccepted):
             await queue.append(BOB, 10)
         with pytest.raises(StoreDown) as down:
             await queue.append(BOB, 10)
         assert type(down.value) is StoreDown
+        assert turns._small == 0
 
 
 async def test_an_append_that_redis_refuses_is_not_accepted(queue: Queue, redis_client: Redis) -> None:
@@ -241,6 +246,7 @@ async def test_more_than_memory_may_hold_is_refused_at_once(
     for _ in range(11):
         told.submit(queue, BOB, 10)
     assert told.kinds == [QueueFull] * 11
+    assert queue._turns._small == 0
     await queue.append(BOB, 10)
 
 
@@ -252,3 +258,20 @@ def test_ids_have_the_form_of_a_version_7_uuid_and_sort_by_time() -> None:
         found = uuid.UUID(batch + "0001")
         assert (found.version, found.variant) == (7, uuid.RFC_4122)
     assert new_batch(1) != new_batch(1)
+
+
+@pytest.mark.parametrize("limits", [ROOMY, Limits(0, 0)], ids=["accepted", "refused"])
+async def test_small_pings_are_under_way_from_the_door_until_their_fate_is_known(
+    link: Link, limits: Limits
+) -> None:
+    turns, told = Turns(), Told()
+    queue = Queue(link, limits, turns=turns)
+    told.submit(queue, BOB, 10)
+    told.submit(queue, BOB, 10)
+    told.submit(queue, BOB, 10, key=KEY)
+    assert turns._small == 2  # two batches
+    told.submit(queue, Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1))), 10)
+    assert turns._small == 2
+    await queue.close()
+    assert len(told.outcomes) == 4
+    assert turns._small == 0

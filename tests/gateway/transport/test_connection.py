@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.transport.connection import BATCH, Connection
+from gateway.transport.connection import Connection
 from gateway.transport.dial import dial
-from gateway.transport.feed import Endpoint
+from gateway.transport.feed import BATCH, Endpoint
 from gateway.transport.pool import Pool, Tuning
 from protocols.http2.client import ClientConnection, Fate, State
 from protocols.http2.server import Request
