@@ -21,7 +21,7 @@ from gateway.fanout.effort import Effort
 from gateway.fanout.ledger import PINGS_HELD, Ledger
 from gateway.fanout.planner import Planner
 from gateway.store import keys
-from gateway.store.entries import Lease
+from gateway.store.entries import Entry, Lease
 from gateway.store.link import Link, LinkLost
 from gateway.store.streams import FIRST, LEASE_S, Streams
 
@@ -139,6 +139,11 @@ class Intake:
         if self._ending or sends + waiting >= TAKEN_SENDS or pings + waiting >= PINGS_HELD:
             return False
         return not self._siblings or self._effort.share() < TAKEN_SHARE
+
+    def expect(self, entry: Entry) -> None:
+        """Look up whom the only ping of an entry is for; where many came together, no round trip more matters."""
+        if len(entry.pings) == 1:
+            self._planner.foresee(entry.pings[0])
 
     def take(self, lease: Lease) -> None:
         """Deliver an entry that was leased when it was appended."""

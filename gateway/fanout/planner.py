@@ -111,6 +111,10 @@ class Planner:
         self._metrics = metrics
         self._turns = turns
 
+    def foresee(self, ping: Ping) -> None:
+        """This ping will be delivered in a moment: what has to be looked up for it can be looked up now."""
+        self._registry.foresee(ping.users)
+
     async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
         """Plan entries of the pings, retries and pieces streams, and offer their sends.
 

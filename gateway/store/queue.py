@@ -71,6 +71,10 @@ class Taker(Protocol):
         """Whether it wants the next entry, rather than leave it to whoever reads first."""
         ...
 
+    def expect(self, entry: Entry) -> None:
+        """This entry is on its way to Redis, and will be its to deliver if nothing fails and nothing older waits."""
+        ...
+
     def take(self, lease: Lease) -> None:
         """Deliver this entry, which was leased to it."""
         ...
@@ -235,6 +239,7 @@ class Queue:
         self._waiting_bytes = 0
         for batch in batches:
             self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings)))
+        self._link.flush()
         if not self._committing:
             self._idle.set()
 
@@ -275,6 +280,8 @@ class Queue:
                     self._commit()
 
         self._link.eval_then(scripts.APPEND, names, words, replied)
+        if taker is not None:
+            taker.expect(entry)
 
     async def _resolve(self, batch: _Batch, entry: Entry, taker: Taker | None) -> None:
         """Ask what became of an append whose reply was lost; append again only if it can never have happened."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.cache import Cache
 from gateway.store.journal import Journal
@@ -57,6 +58,25 @@ class Registry:
         self._snapshots = Snapshots(link, Journal()) if snapshots is None else snapshots
         self._turns = Turns() if turns is None else turns
         self.cache = Cache() if cache is None else cache
+        self._foreseen: dict[str, asyncio.Task[None]] = {}
+
+    def foresee(self, users: Sequence[str]) -> None:
+        """Begin to look up whoever of these is not remembered: they will be asked for in a moment."""
+        if not self.cache.trusted:
+            return  # what is read now could not be kept until then
+        missing = [user for user in _without(users, self.cache.find(users)) if user not in self._foreseen]
+        if missing:
+            reading = asyncio.ensure_future(self._foresee(missing))
+            self._foreseen.update(dict.fromkeys(missing, reading))
+
+    async def _foresee(self, users: Sequence[str]) -> None:
+        try:
+            await self._learn(users)
+        except StoreDown as error:  # whoever asks for them will hear of it
+            _log.debug("not_foreseen", error=error.message)
+        finally:
+            for user in users:
+                del self._foreseen[user]
 
     async def devices_of(self, users: Sequence[str]) -> list[Registration]:
         """The registrations of these users, in their order.
@@ -68,12 +88,20 @@ class Registry:
         missing = list(dict.fromkeys(_without(users, found)))
         if not missing:
             return [known for known in found if known is not None]
-        read = dict(zip(missing, await self._read(missing), strict=True))
+        if coming := {self._foreseen[user] for user in missing if user in self._foreseen}:
+            await asyncio.wait(coming)
+            return await self.devices_of(users)
+        read = dict(zip(missing, await self._learn(missing), strict=True))
+        return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
+
+    async def _learn(self, users: Sequence[str]) -> list[Registration]:
+        """Read these users, and remember them."""
+        read = await self._read(users)
         if self.cache.trusted:
-            for user, one in read.items():
+            for user, one in zip(users, read, strict=True):
                 if one.heard:
                     self.cache.keep(user, one)
-        return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
+        return read
 
     async def devices_of_many(self, users: Sequence[str]) -> list[Registration]:
         """The same for a part of a broadcast: not remembered here, since each user comes only once.

@@ -205,3 +205,20 @@ async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
         await apns.received.wait(1)
         await one.intake.close()
     assert lost
+
+
+async def test_a_ping_that_comes_alone_is_looked_up_while_it_is_appended(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with spine(redis_address, tmp_path, settings) as one:
+        foreseen: list[tuple[str, ...]] = []
+        monkeypatch.setattr(one.registry, "foresee", foreseen.append)
+        queue = door(one)
+        await queue.append(BOB, 10)
+        assert foreseen == [("bob",)]
+        await asyncio.gather(*(queue.append(Ping(users=(name,)), 10) for name in ("ann", "eve")))
+        assert foreseen == [("bob",)]  # they came together

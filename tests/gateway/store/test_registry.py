@@ -1,5 +1,7 @@
 """Users' devices out of RhoConnect's keys."""
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
@@ -178,3 +180,57 @@ async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_
     died_ms = SYNCED_MS + 3_600_000
     assert not await registry.mark_dead(found.devices[0], "Unregistered", died_ms, died_ms)
     assert await registry.mark_dead(found.devices[0], "Unregistered", died_ms + 3_600_001, died_ms)
+
+
+# Foreseen.
+
+
+async def sorts(redis: Redis) -> int:
+    """How many users were read out of RhoConnect's keys."""
+    stats: dict[str, dict[str, int]] = await redis.info("commandstats")
+    return stats.get("cmdstat_sort", {}).get("calls", 0)
+
+
+async def test_who_is_foreseen_is_read_once(registry: Registry, redis_client: Redis) -> None:
+    phone = apple("ab")
+    await lay_user(redis_client, "bob", [phone])
+    registry.cache.trusted = True
+    before = await sorts(redis_client)
+    registry.foresee(["bob", "nobody"])
+    registry.foresee(["bob"])  # on its way
+    found = await registry.devices_of(["nobody", "bob", "bob"])
+    assert [[one.pin for one in each.devices] for each in found] == [[], ["ab"], ["ab"]]
+    registry.foresee(["bob"])  # remembered
+    await registry.devices_of(["bob"])
+    assert await sorts(redis_client) - before == 2
+    assert not registry._foreseen
+
+
+async def test_a_change_heard_while_somebody_is_foreseen_counts(
+    registry: Registry, redis_client: Redis
+) -> None:
+    await lay_user(redis_client, "bob", [apple("ab")])
+    registry.cache.trusted = True
+    registry.foresee(["bob"])
+    asked = asyncio.ensure_future(registry.devices_of(["bob"]))
+    await asyncio.sleep(0)
+    registry.forget({"bob"})
+    await redis_client.delete(keys.user("bob", "clients"))
+    assert [one.unknown or not one.devices for one in await asked] == [True]
+
+
+async def test_nobody_is_foreseen_while_changes_are_not_heard(registry: Registry) -> None:
+    registry.cache.trusted = False
+    registry.foresee(["bob"])
+    assert not registry._foreseen
+
+
+async def test_what_cannot_be_foreseen_is_said_to_whoever_asks(
+    registry: Registry, link: Link, redis_client: Redis
+) -> None:
+    registry.cache.trusted = True
+    await link.close()
+    registry.foresee(["bob"])
+    with pytest.raises(StoreDown):
+        await registry.devices_of(["bob"])
+    assert not registry._foreseen

@@ -26,11 +26,15 @@ class Taking:
 
     def __init__(self) -> None:
         self.leases: list[Lease] = []
+        self.expected: list[str] = []
         self.room = True
         self.recovering = asyncio.Event()
 
     def has_room(self) -> bool:
         return self.room
+
+    def expect(self, entry: Entry) -> None:
+        self.expected.append(entry.batch)
 
     def take(self, lease: Lease) -> None:
         self.leases.append(lease)
@@ -136,3 +140,13 @@ async def test_after_a_lost_reply_the_consumer_looks_for_itself(
     assert taking.leases == []
     held = [decode_entry(lease.payload).pings[0].users for lease in await streams.resume(keys.PINGS)]
     assert held == [("ann",), ("bob",)]
+
+
+@pytest.mark.parametrize("room", [True, False])
+async def test_what_will_be_taken_is_expected(link: Link, streams: Streams, room: bool) -> None:
+    taking = Taking()
+    taking.room = room
+    queue = Queue(link, ROOMY, taker=taking)
+    given = (await queue.append(ping("bob"), 10)).ping_id
+    assert taking.expected == ([given[:28]] if room else [])
+    assert [entry.batch for entry in taking.entries] == taking.expected
