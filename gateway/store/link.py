@@ -120,14 +120,14 @@ class Wire(asyncio.Protocol):
     def call(self, words: Sequence[Word], callback: Callback) -> None:
         """Send a command with all others of this turn of the loop; `callback` gets its reply."""
         if not self._outgoing:
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush)
         self._outgoing.append(pack(tuple(words)))
         self._waiting.append(callback)
 
     def burst(self, packed: Sequence[bytes], callback: Callback) -> None:
         """Send many packed commands at once; `callback` is called with each reply in turn."""
         if not self._outgoing:
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush)
         self._outgoing += packed
         self._waiting.extend([callback] * len(packed))
 
@@ -136,8 +136,7 @@ class Wire(asyncio.Protocol):
         if self.transport is not None:
             self.transport.write(pack(tuple(words)))
 
-    def flush(self) -> None:
-        """Send now what was called in this turn of the loop; it is sent at the end of the turn at the latest."""
+    def _flush(self) -> None:
         if self.transport is not None and self._outgoing:
             self.transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
@@ -276,11 +275,6 @@ class Link:
 
         self._wire.burst(packed, collect)
         return future
-
-    def flush(self) -> None:
-        """Send now what was called, instead of at the end of this turn of the loop."""
-        if self._wire is not None:
-            self._wire.flush()
 
     def post(self, *words: Word) -> None:
         """Send one command whose reply does not matter."""

@@ -239,7 +239,6 @@ class Queue:
         self._waiting_bytes = 0
         for batch in batches:
             self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings)))
-        self._link.flush()
         if not self._committing:
             self._idle.set()
 
