@@ -256,8 +256,10 @@ class Lane(Outlet):
         return self.backlog or int(self._wanted and self._down_since is not None)
 
     def together(self) -> int:
-        """A batch, or no more than a slice of a broadcast while a small ping is under way."""
-        return SLICE if self._bulk and not self._small and self._turns.calm else BATCH
+        """A batch; while small pings are under way those that wait, or with them a slice of a broadcast."""
+        if self._bulk and self._turns.calm:
+            return min(BATCH, max(SLICE, len(self._small)))
+        return BATCH
 
     def take(self, n: int) -> Sequence[tuple[list[Header], bytes, object]]:
         """Hand over at most `n` requests, small pings first."""

@@ -334,10 +334,16 @@ class Planner:
     async def _offer_in_turns(self, by_lane: dict[Outlet, list[Send]]) -> None:
         """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and
         this loop have done with by the next turn."""
-        for lane, sends in by_lane.items():
-            for part in slices(sends):
+        parts = [(lane, part) for lane, sends in by_lane.items() for part in slices(sends)]
+        parts.reverse()
+        try:
+            while parts:
                 if self._turns.calm:
                     await self._turns.turn()
+                lane, part = parts.pop()
+                lane.offer(part, bulk=True)
+        finally:  # a worker that ends reads no more, but waits for what was begun
+            for lane, part in reversed(parts):
                 lane.offer(part, bulk=True)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:

@@ -68,15 +68,17 @@ class Registry:
         if missing:
             reading = asyncio.ensure_future(self._foresee(missing))
             self._foreseen.update(dict.fromkeys(missing, reading))
+            reading.add_done_callback(lambda _: self._seen(missing))
 
     async def _foresee(self, users: Sequence[str]) -> None:
         try:
             await self._learn(users)
         except StoreDown as error:  # whoever asks for them will hear of it
             _log.debug("not_foreseen", error=error.message)
-        finally:
-            for user in users:
-                del self._foreseen[user]
+
+    def _seen(self, users: Sequence[str]) -> None:
+        for user in users:
+            del self._foreseen[user]
 
     async def devices_of(self, users: Sequence[str]) -> list[Registration]:
         """The registrations of these users, in their order.

@@ -262,6 +262,8 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
         await one.cutter.cut(lease)
         await one.planner.deliver(await one.read(keys.PIECES))
         assert (len(lane._bulk), lane.together()) == (700, SLICE)
-        await one.append(users[0])
-        await one.planner.deliver(await one.read(keys.PINGS))
-        assert (len(lane._small), lane.together()) == (1, BATCH)
+        for small, together in ((1, SLICE), (SLICE + 1, SLICE + 1), (BATCH + 1, BATCH)):
+            for _ in range(small - len(lane._small)):
+                await one.append(users[0])
+            await one.planner.deliver(await one.read(keys.PINGS))
+            assert (len(lane._small), lane.together()) == (small, together)

@@ -1,5 +1,6 @@
 """Broadcasts: cut into pieces, each phone once, whoever is killed when."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -236,3 +237,21 @@ async def test_only_so_many_broadcasts_are_cut_at_once(
 async def _is_done(one: Spine, ping_id: str) -> bool:
     report = await one.receipts.report(ping_id)
     return report is not None and report["state"] == "done"
+
+
+async def test_what_was_begun_is_sent_though_its_planning_is_ended(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that ends waits for its units, also for one that leaves in slices beside a small ping."""
+    monkeypatch.setattr("gateway.turns.URGENT_S", 60.0)
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with opened() as one:
+        await one.append(*names(keys.CHUNK_USERS))
+        await one.cutter.cut(await begin(one))
+        one.ledger.turns.small_came()
+        planning = asyncio.ensure_future(one.planner.deliver(await one.read(keys.PIECES)))
+        await until(lambda: one.ledger.sends(bulk=True))
+        assert not planning.done()
+        planning.cancel()
+        assert await one.ledger.emptied(15)
+    assert len(apns.received) == keys.CHUNK_USERS
