@@ -16,11 +16,20 @@ from gateway.transport.feed import BATCH
 from gateway.turns import SLICE
 from tests.support.ports import free_port
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.spine import spine, until
+from tests.support.spine import Spine, spine, until
 
 
 def pin(number: int) -> str:
     return f"{number:064x}"
+
+
+async def planned_broadcast(one: Spine, users: list[str]) -> str:
+    """One ping for many, cut and handed to its lane; its id."""
+    ping_id = await one.append(*users)
+    (lease,) = await one.read(keys.BROADCASTS)
+    await one.cutter.cut(lease)
+    await one.planner.deliver(await one.read(keys.PIECES))
+    return ping_id
 
 
 @pytest.fixture
@@ -196,10 +205,7 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
     async with spine(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         lane._halted_until = float("inf")
-        big = await one.append(*users)
-        (lease,) = await one.read(keys.BROADCASTS)
-        await one.cutter.cut(lease)
-        await one.planner.deliver(await one.read(keys.PIECES))
+        big = await planned_broadcast(one, users)
         lane.sweep()
         await until(lambda: _parked(redis_client))
         await one.streams.call_due(time.time_ns() // 1_000_000 + 600_000, 2_000)
@@ -235,10 +241,7 @@ async def test_beside_small_pings_a_broadcast_leaves_in_slices(
         for came, most in ((0, BATCH), (1, SLICE)):
             for _ in range(came):
                 one.ledger.turns.small_came()
-            ping_id = await one.append(*users)
-            (lease,) = await one.read(keys.BROADCASTS)
-            await one.cutter.cut(lease)
-            await one.planner.deliver(await one.read(keys.PIECES))
+            ping_id = await planned_broadcast(one, users)
             assert (await one.done(ping_id))["counts"]["accepted"] == 700
             assert max(together) == most
             together.clear()
@@ -257,10 +260,7 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
         lane = one.lanes.route("apns", "").lane
         lane._halted_until = float("inf")
         one.ledger.turns.small_came()
-        await one.append(*users)
-        (lease,) = await one.read(keys.BROADCASTS)
-        await one.cutter.cut(lease)
-        await one.planner.deliver(await one.read(keys.PIECES))
+        await planned_broadcast(one, users)
         assert (len(lane._bulk), lane.together()) == (700, SLICE)
         for small, together in ((1, SLICE), (SLICE + 1, SLICE + 1), (BATCH + 1, BATCH)):
             for _ in range(small - len(lane._small)):
