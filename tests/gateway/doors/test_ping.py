@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, StoreDown
 from gateway.store.address import Address
 from gateway.store.redis import client
+from protocols.ping.fields import USERS_STEP
 from protocols.ping.model import Ping
 from tests.gateway.doors.house import TOKEN, House, call, house, request, wire
 
@@ -431,3 +432,19 @@ async def test_a_long_body_that_is_malformed_is_400_as_a_short_one(both: House) 
     answer = await call(both, b'{"user_id": [' + b'"someone",' * 10_000)
     assert (answer.status, answer.json["error"]["code"]) == (400, "malformed_body")
     assert "ends too early" in answer.json["error"]["message"]
+
+
+async def test_a_long_list_of_users_is_read_in_the_turns_of_broadcasts(
+    both: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, turn, taken = both.services.turns, both.services.turns.turn, list[None]()
+
+    async def counted() -> None:
+        taken.append(None)
+        await turn()
+
+    monkeypatch.setattr(turns, "turn", counted)
+    names = [f"user{n}" for n in range(8 * USERS_STEP)]
+    assert (await call(both, {"user_id": names, "message": "hello"})).status == 200
+    assert both.queue.pings[0].users == tuple(names)
+    assert len(taken) == 9  # after decoding, and after each part
