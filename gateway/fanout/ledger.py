@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -45,16 +45,31 @@ _LISTED_MAX: Final = 200
 """Accepted devices listed one by one in a receipt; of more only the number is kept."""
 
 
+class Ear(Protocol):
+    """The doors of this process that wait for the end of a ping."""
+
+    @property
+    def channel(self) -> str:
+        """What their pings have in `reply_to`."""
+        ...
+
+    def hear(self, ping_id: str, record: bytes) -> None:
+        """A ping is over; all that became of it, packed (`receipts.pack_delta`)."""
+        ...
+
+
 class Ledger:
     """What this worker has in hand.
 
     Args:
         streams: where units come from and are settled.
         turns: is told of small pings, before which long work steps back; of its own unless given.
+        ear: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
     """
 
-    def __init__(self, streams: Streams, turns: Turns | None = None) -> None:
+    def __init__(self, streams: Streams, turns: Turns | None = None, ear: Ear | None = None) -> None:
         self._streams = streams
+        self._ear = ear
         self.turns = Turns() if turns is None else turns
         """Those that were given."""
         self._units: dict[tuple[str, str], Unit] = {}
@@ -176,7 +191,21 @@ class Ledger:
     def settled(self, unit: Unit) -> None:
         """Every send of the unit has a verdict: take it off its stream, unless it is another's now."""
         if not unit.lost:
-            self.settle(settlement(unit))
+            self.settle(self._tell_here(settlement(unit)))
+
+    def _tell_here(self, done: Settlement) -> Settlement:
+        """Doors of this process hear what became of their pings while that is written: the providers have said it,
+        and no failure of Redis takes it back. The others are left in the settlement, which tells them."""
+        ear = self._ear
+        if ear is None or not done.waiting:
+            return done
+        elsewhere = []
+        for door in done.waiting:
+            if door.channel == ear.channel and door.record:
+                ear.hear(door.ping_id, door.record)
+            else:
+                elsewhere.append(door)
+        return done._replace(waiting=elsewhere)
 
     def settle(self, done: Settlement) -> None:
         """Write a settlement, until Redis has it."""

@@ -1,7 +1,8 @@
 """Doors that wait for the end of a ping (`wait=true`), whichever process delivers it.
 
-The ping carries the channel of the process whose door waits; settling its last send publishes the ping's id
-there, and with it the whole record, if all sends were settled at once. One connection a process listens. A
+The ping carries the channel of the process whose door waits. Where that process delivers it, too, and all its sends
+are settled at once, the door hears so directly (`Waiters.hear`); otherwise settling its last send publishes the
+ping's id there, and with it the whole record, if one settlement has it. One connection a process listens. A
 message can be missed (a lost connection), so whoever waits also looks for itself.
 """
 
@@ -100,6 +101,12 @@ class Waiters:
         except TimeoutError:
             return None
 
+    def hear(self, ping_id: str, record: bytes) -> None:
+        """A ping is over; what became of it, packed, or b"": that was not said."""
+        for heard in self._doors.get(ping_id, ()):
+            heard.record = record
+            heard.event.set()
+
     def hurry(self) -> None:
         """This process is about to end: whoever waits is told what there is now."""
         self._hurried = True
@@ -134,9 +141,7 @@ class Waiters:
     def _pushed(self, message: Reply) -> None:
         if message[0] == b"message":
             ping_id, record = message[2][:PING_ID_LENGTH], message[2][PING_ID_LENGTH:]
-            for heard in self._doors.get(ping_id.decode("ascii", "replace"), ()):
-                heard.record = record
-                heard.event.set()
+            self.hear(ping_id.decode("ascii", "replace"), record)
 
     async def _prove(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
 from gateway.simulators import ApnsSimulator, FcmSimulator
-from gateway.store import keys
+from gateway.store import keys, waiting
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import android, apple, lay_user
 from tests.support.worker import Worker, working
@@ -66,6 +66,29 @@ async def test_a_door_waits_whoever_delivers(pair: Pair) -> None:
     answers = await asyncio.gather(*waits)
     assert {(answer.status, answer.body) for answer in answers} == {(200, b"")}
     assert len(pair.apns.received) == len(pair.fcm.received) == 20
+
+
+async def test_a_door_hears_from_its_own_worker_without_redis_in_between(
+    providers: tuple[ApnsSimulator, FcmSimulator],
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)  # it must hear, not look
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with (
+        working(tmp_path, redis_address, provider_settings(*providers)) as worker,
+        redis_client.pubsub(ignore_subscribe_messages=True) as told,
+    ):
+        await told.psubscribe(keys.done_channel("*"))
+        assert await told.get_message(timeout=5) is None  # it is subscribed
+        for _ in range(5):
+            answer = await worker.ping("bob", wait=True)
+            assert answer.status == 200
+            # What it was told is on its way to Redis before it can ask.
+            assert (await worker.report(answer.ping_id))["state"] == "done"
+        assert await told.get_message(timeout=0.1) is None
 
 
 async def test_a_waiting_door_tells_what_failed(pair: Pair) -> None:

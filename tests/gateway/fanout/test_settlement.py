@@ -1,10 +1,15 @@
 """What settling a unit tells the doors that wait."""
 
+from typing import Any, cast
+
+import pytest
+
 from gateway.delivery.send import Postponed, Unit
-from gateway.fanout.ledger import settlement
+from gateway.fanout.ledger import Ledger, settlement
 from gateway.store import keys
 from gateway.store.entries import Lease
 from gateway.store.receipts import Record, pack_delta, report_of
+from gateway.store.streams import Settlement, Streams
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
 
@@ -54,3 +59,45 @@ def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None
     one = unit(keys.RETRIES)
     one.accept(3)
     assert [door.record for door in settlement(one).waiting] == [b"", b""]
+
+
+class Doors:
+    """The doors of one process, and what they hear."""
+
+    channel = "door"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+
+    def hear(self, ping_id: str, record: bytes) -> None:
+        self.heard.append((ping_id, record))
+
+
+class Redis:
+    """Stands in for the streams: what is to be written."""
+
+    def __init__(self) -> None:
+        self.written: list[Settlement] = []
+
+    def settle(self, done: Settlement, *_: Any) -> None:
+        self.written.append(done)
+
+
+@pytest.mark.parametrize(
+    ("channel", "postponed", "here", "elsewhere"),
+    [("door", False, 2, 0), ("another", False, 0, 2), ("door", True, 1, 1)],
+    ids=["of this process", "of another", "one that is not over"],
+)
+async def test_doors_of_this_process_hear_at_once_and_others_through_redis(
+    channel: str, postponed: bool, here: int, elsewhere: int
+) -> None:
+    doors, redis, one = Doors(), Redis(), unit(keys.PINGS)
+    doors.channel = channel
+    one.settled = Ledger(cast(Streams, redis), ear=doors).settled
+    if postponed:
+        one.postpone(3, Verdict(Kind.LATER, "busy"), Postponed(5_000, 1, ""))
+    else:
+        one.accept(3)
+    (written,) = redis.written
+    assert (len(doors.heard), len(written.waiting)) == (here, elsewhere)
+    assert doors.heard == [(door.ping_id, door.record) for door in settlement(one).waiting][:here]
