@@ -41,20 +41,24 @@ def _warning(route: Route) -> Handler:
 def _errors_of(desk: Desk) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with answering(request):
-            try:
+        # No error is kept in a name of this frame: `gateway.doors.tokens.require_admin` says why.
+        try:
+            with answering(request):
                 return await handler(request)
-            except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-                error: RhoPushError = NotFound(f"there is no route {request.method} {request.path}")
-            except RhoPushError as refused:
-                desk.services.metrics.pings_refused(refused.label).inc()
-                error = refused
-            answer = answers.response(answers.of_error(error))
-            if error.status in (408, 413):  # the rest of the body is not read
-                answer.force_close()
-            return answer
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+            return _refused(NotFound(f"there is no route {request.method} {request.path}"))
+        except RhoPushError as error:
+            desk.services.metrics.pings_refused(error.label).inc()
+            return _refused(error)
 
     return errors
+
+
+def _refused(error: RhoPushError) -> web.Response:
+    answer = answers.response(answers.of_error(error))
+    if error.status in (408, 413):  # the rest of the body is not read
+        answer.force_close()
+    return answer
 
 
 async def _without_server(_: web.Request, answer: web.StreamResponse) -> None:

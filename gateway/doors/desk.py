@@ -10,7 +10,7 @@ from gateway.doors.intake import Intake
 from gateway.doors.requests import API_HEADER, text_of
 from gateway.doors.services import Services
 from gateway.doors.sessions import COOKIE, LIFETIME_S, Session, Sessions
-from gateway.doors.tokens import TokenBook, refusal
+from gateway.doors.tokens import TokenBook, require_admin
 from gateway.errors import ApiTokenRefused, NotAuthenticated
 from gateway.store.accounts import Accounts, Standing, User
 from gateway.store.clients import Clients
@@ -57,9 +57,7 @@ class Desk:
         Raises:
             ApiTokenRefused: in RhoConnect's words (contract §1.1).
         """
-        refused = refusal(await self.standing(request, found))
-        if refused is not None:
-            raise refused
+        require_admin(await self.standing(request, found))
 
     async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
         """Let an admin's API token or an admin's session through.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.doors.services import Services
-from gateway.doors.tokens import TokenBook, refusal
+from gateway.doors.tokens import TokenBook, require_admin
 from gateway.errors import TooManyRequests
 from gateway.store.accounts import Standing
 from gateway.store.queue import IdempotencyKey
@@ -67,9 +67,7 @@ class Intake:
             TooManyRequests: over `limits.requests_per_s`.
         """
         if standing is not Standing.ADMIN:
-            refused = refusal(standing)
-            if refused is not None:
-                raise refused
+            require_admin(standing)
         if len(submission.ping.users) > self._users_max:
             raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
         if self._limited and not self._rate.take():

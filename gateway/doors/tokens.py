@@ -94,8 +94,16 @@ class TokenBook:
         return standing
 
 
-def refusal(standing: Standing) -> ApiTokenRefused | None:
-    """RhoConnect's words for a caller that may not; None: may."""
-    if standing is Standing.ADMIN:
-        return None
-    return ApiTokenRefused(_NOTHING if standing is Standing.MISSING else _NOBODY)
+def require_admin(standing: Standing) -> None:
+    """Let an admin through.
+
+    The errors are raised where they are made: one that the frame of its own traceback names is a cycle, and keeps
+    the request's body until Python looks for cycles, which a worker seldom does.
+
+    Raises:
+        ApiTokenRefused: in RhoConnect's words.
+    """
+    if standing is Standing.MISSING:
+        raise ApiTokenRefused(_NOTHING)
+    if standing is not Standing.ADMIN:
+        raise ApiTokenRefused(_NOBODY)

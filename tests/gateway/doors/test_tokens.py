@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.doors.tokens import KEEP_S, TokenBook, refusal
-from gateway.errors import StoreDown
+from gateway.doors.tokens import KEEP_S, TokenBook, require_admin
+from gateway.errors import ApiTokenRefused, StoreDown
 from gateway.store.accounts import Standing
 
 WORTH = {"admin": Standing.ADMIN, "bob": Standing.OTHER}
@@ -111,7 +111,11 @@ async def test_forgetting() -> None:
     assert store.book.known("admin") is None
 
 
-def test_rhoconnects_words() -> None:
-    assert refusal(Standing.ADMIN) is None
-    assert str(refusal(Standing.MISSING)) == "No API token provided"
-    assert str(refusal(Standing.OTHER)) == "Invalid/missing API user"
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [(Standing.MISSING, "No API token provided"), (Standing.OTHER, "Invalid/missing API user")],
+)
+def test_rhoconnects_words(standing: Standing, words: str) -> None:
+    require_admin(Standing.ADMIN)
+    with pytest.raises(ApiTokenRefused, match=f"^{words}$"):
+        require_admin(standing)
