@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.errors import ApiTokenRefused
-from gateway.store.accounts import Standing
+from gateway.store.accounts import NAME_CHARACTERS, Standing
 
 KEEP_S: Final = 3.0  # a revoked token opens the door at most this much longer
 _ADMINS_MAX: Final = 256
@@ -42,7 +42,7 @@ class TokenBook:
         until = self._admins.get(token)
         if until is not None and now < until:
             return Standing.ADMIN
-        if not token:
+        if not token or len(token) > NAME_CHARACTERS:  # a body's may be as long as the body: not to be kept
             return Standing.MISSING
         other = self._others.get(token)
         return other[1] if other is not None and now < other[0] else None

@@ -27,7 +27,8 @@ USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "a
 FAILURES_A_LOGIN: Final = 10
 FAILURES_AN_ADDRESS: Final = 100  # many phones stand behind one address
 _LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
-_NAME_CHARACTERS: Final = 1_024
+NAME_CHARACTERS: Final = 1_024
+"""Of a login or an API token: a longer text is none."""
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _HASHES_AT_ONCE: Final = 2  # 32 MiB and a core each
 
@@ -289,4 +290,4 @@ def _digest(text: str) -> str:
 
 def _may_be_a_name(text: str) -> bool:
     """Whether this can be part of a key: not empty or endless, and UTF-8 (a header may be none)."""
-    return 0 < len(text) <= _NAME_CHARACTERS and not _SURROGATE.search(text)
+    return 0 < len(text) <= NAME_CHARACTERS and not _SURROGATE.search(text)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.doors.tokens import KEEP_S, TokenBook, require_admin
 from gateway.errors import ApiTokenRefused, StoreDown
-from gateway.store.accounts import Standing
+from gateway.store.accounts import NAME_CHARACTERS, Standing
 
 WORTH = {"admin": Standing.ADMIN, "bob": Standing.OTHER}
 
@@ -102,6 +102,17 @@ async def test_invented_tokens_do_not_push_out_good_ones() -> None:
         await store.book.standing(f"invented{number}")
     assert store.book.known("admin") is Standing.ADMIN
     assert len(store.book._others) <= 4_096
+
+
+async def test_a_text_too_long_for_a_token_is_neither_asked_about_nor_kept() -> None:
+    """A body's api_token may be as long as the body."""
+    store = Store()
+    endless = "x" * (NAME_CHARACTERS + 1)
+    assert store.book.judge("", endless) is Standing.MISSING
+    assert await store.book.ask(endless, endless) is Standing.MISSING
+    assert store.asked == []
+    await store.book.standing(endless[1:])
+    assert store.asked == [endless[1:]]
 
 
 async def test_forgetting() -> None:
