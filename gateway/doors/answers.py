@@ -133,7 +133,10 @@ def of_failure() -> Answer:
 
 def response(answer: Answer) -> web.Response:
     """An answer as aiohttp sends it."""
-    return web.Response(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
+    reason = _REASONS[answer.status]
+    return web.Response(
+        status=answer.status, reason=reason, headers=CIMultiDict(answer.headers), body=answer.body
+    )
 
 
 def wire(answer: Answer, date: str, *, close: bool) -> bytes:

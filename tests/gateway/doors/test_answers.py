@@ -44,6 +44,13 @@ def test_rhoconnects_words_stay_text() -> None:
     assert dict(answer.headers)["Content-Type"] == "text/plain; charset=utf-8"
 
 
+def test_both_ways_say_the_same_reason() -> None:
+    for status, reason in answers._REASONS.items():
+        answer = answers.Answer(status, ())
+        assert answers.response(answer).reason == reason
+        assert answers.wire(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
+
+
 def test_what_failed_inside_stays_inside() -> None:
     answer = answers.of_error(BadSetting("the key file /secret/place is unreadable"))
     assert answer.status == 500
