@@ -7,7 +7,6 @@ from aiohttp.typedefs import Middleware
 
 from gateway.doors import answers
 from gateway.doors.desk import Desk
-from gateway.doors.requests import answering
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
 
@@ -43,8 +42,7 @@ def _errors_of(desk: Desk) -> Middleware:
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # No error is kept in a name of this frame: `gateway.doors.tokens.require_admin` says why.
         try:
-            with answering(request):
-                return await handler(request)
+            return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _refused(NotFound(f"there is no route {request.method} {request.path}"))
         except RhoPushError as error:

@@ -18,8 +18,8 @@ from aiohttp import web
 from gateway.doors import answers
 from gateway.errors import InputError
 
-_GRACE_S: Final = 0.05
-"""After the end of the stream: what was sent whole is with the handler, and begun long before."""
+_LOOK_S: Final = 0.05
+"""How often a connection that shall end is looked at, whether something is still owed."""
 _log = structlog.get_logger("doors")
 
 
@@ -46,15 +46,12 @@ class Handed(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._gone = gone
         self._read_s = read_s
-        self._patience: asyncio.TimerHandle | None = None
-        self._in_work = 0
+        self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
         self._in_body = 0
         self._half_closed = False  # the client sends no more
-        self._last = False  # no request will be begun any more
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
-        self._last = False
         if self._patience is not None:
             self._patience.cancel()
         super().connection_lost(exc)
@@ -79,24 +76,12 @@ class Handed(web.RequestHandler):
 
     def drain(self) -> None:
         """Close the connection as soon as nothing is owed."""
-        self._last = True
-        asyncio.get_running_loop().call_later(_GRACE_S, self._close_if_idle)
+        asyncio.get_running_loop().call_later(_LOOK_S, self._close_if_resting)
 
     def abort(self) -> None:
         """Drop the connection."""
         if self.transport is not None:
             self.transport.abort()
-
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """Around the work for one request."""
-        self._in_work += 1
-        try:
-            yield
-        finally:
-            self._in_work -= 1
-            if self._last and not self._in_work:
-                asyncio.get_running_loop().call_later(_GRACE_S, self._close_if_idle)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -132,6 +117,16 @@ class Handed(web.RequestHandler):
         level = _log.debug if isinstance(kw.get("exc_info"), web.RequestPayloadError) else _log.error
         level("connection failed", about=" ".join(map(str, args)), exc_info=kw.get("exc_info"))
 
-    def _close_if_idle(self) -> None:
-        if self._last and self.transport and (not self._in_work or (self._half_closed and self._in_body)):
+    @property
+    def _resting(self) -> bool:
+        """Whether nothing is owed: aiohttp waits for a request, or was not asked anything yet."""
+        waiter = self._waiter
+        return not self._request_count or (waiter is not None and not waiter.done())
+
+    def _close_if_resting(self) -> None:
+        if self.transport is None:
+            return
+        if self._resting or (self._half_closed and self._in_body):
             self.transport.close()
+        else:
+            self.drain()

@@ -65,12 +65,6 @@ def _reading(request: web.Request) -> contextlib.AbstractContextManager[None]:
     return protocol.reading() if isinstance(protocol, Handed) else contextlib.nullcontext()
 
 
-def answering(request: web.Request) -> contextlib.AbstractContextManager[None]:
-    """Around the work for a request: a half-closed client waits for it."""
-    protocol = request.protocol
-    return protocol.answering() if isinstance(protocol, Handed) else contextlib.nullcontext()
-
-
 def is_json(request: web.Request) -> bool:
     """RhoConnect's rule: the Content-Type starts so, in these letters (contract §1.2)."""
     return request.headers.get("Content-Type", "").startswith("application/json")

@@ -241,6 +241,24 @@ async def test_a_head_that_drips_gains_no_time(redis_client: Redis) -> None:
         assert await reading == b""
 
 
+@LOOPS
+def test_a_busy_loop_forgets_no_half_closed_client(
+    run: Run, redis_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the handler begins: the connection is looked at in every turn of the loop."""
+    monkeypatch.setattr("gateway.doors.handed._LOOK_S", 0.0)
+
+    async def play() -> None:
+        async with Redis.from_url(redis_address) as redis, house(redis) as doors, wire(doors.port) as client:
+            client.send(HEALTH)
+            assert (await client.answer()).status == 200
+            client.send(request({"user_id": "bob"}, path="/api/ping") * 5)
+            client.writer.write_eof()
+            assert [answer.status for answer in await client.answers()] == [200] * 5
+
+    run(play())
+
+
 async def test_a_connection_that_waits_for_the_queue_is_not_slow(redis_client: Redis) -> None:
     async with (
         house(redis_client, times=Times(tick_s=0.02, idle_s=0.1, head_s=0.1)) as doors,
