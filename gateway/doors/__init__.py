@@ -97,6 +97,7 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
         aiohttp_server,
         access_log=None,  # it would hold query strings, and those may hold tokens
         keepalive_timeout=services.times.idle_s,
+        head_s=services.times.head_s,
         read_s=services.times.read_s,
         lingering_time=_LINGER_S,
     )

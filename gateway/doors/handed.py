@@ -2,6 +2,7 @@
 
 - A half-closed client is answered: aiohttp lets the transport close at the client's end of stream, with
   requests still unanswered. Here it stays open until what the client sent whole is answered.
+- A head must be whole in time: aiohttp gives it as long as an idle connection.
 - What is no HTTP is refused in our words, without an echo: aiohttp's answer and its log quote the bytes
 around
   the fault, and those may be a token.
@@ -36,26 +37,44 @@ class Handed(web.RequestHandler):
     Args:
         server: aiohttp's server, which counts its connections.
         gone: called once, when the connection is lost.
+        head_s: how long a head may take, from its first byte.
         read_s: how long a client may leave its answers unread.
         options: `web.RequestHandler`'s own.
     """
 
     def __init__(
-        self, server: web.Server, *, gone: Callable[["Handed"], None], read_s: float, **options: Any
+        self,
+        server: web.Server,
+        *,
+        gone: Callable[["Handed"], None],
+        head_s: float,
+        read_s: float,
+        **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._gone = gone
+        self._head_s = head_s
         self._read_s = read_s
         self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
+        self._head: asyncio.TimerHandle | None = None  # a head that is not whole
         self._in_body = 0
         self._half_closed = False  # the client sends no more
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
-        if self._patience is not None:
-            self._patience.cancel()
+        for timer in (self._patience, self._head):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         self._gone(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Let aiohttp read it, and begin the time of a head that is not whole after it."""
+        super().data_received(data)
+        if not self._resting:
+            self._end_head()
+        elif self._head is None and data.strip(b"\r\n"):  # empty lines begin no head (RFC 9112 §2.2)
+            self._head = asyncio.get_running_loop().call_later(self._head_s, self._late_head)
 
     def pause_writing(self) -> None:
         """The client does not read its answers: give it some time."""
@@ -122,6 +141,16 @@ class Handed(web.RequestHandler):
         """Whether nothing is owed: aiohttp waits for a request, or was not asked anything yet."""
         waiter = self._waiter
         return not self._request_count or (waiter is not None and not waiter.done())
+
+    def _end_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _late_head(self) -> None:
+        self._head = None
+        if self._resting:
+            self.force_close()
 
     def _close_if_resting(self) -> None:
         if self.transport is None:

@@ -207,9 +207,10 @@ async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
         (Times(tick_s=0.02, idle_s=0.1), BOB, [200]),
         (Times(tick_s=0.02, head_s=0.1), BOB[:40], []),
         (Times(tick_s=0.02, head_s=0.1), BOB + BOB[:40], [200]),
+        (Times(tick_s=0.02, head_s=0.1), HEALTH[:-2], []),
         (Times(tick_s=0.02, body_s=0.1), BOB[:-1], [408]),
     ],
-    ids=["idle", "idle after a ping", "head", "head after a ping", "body"],
+    ids=["idle", "idle after a ping", "head", "head after a ping", "other head", "body"],
 )
 async def test_whoever_is_too_slow_is_let_go(
     redis_client: Redis, times: Times, data: bytes, statuses: list[int]
@@ -229,8 +230,12 @@ async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> N
         assert (answer.status, answer.error["code"]) == (408, "too_slow")
 
 
-async def test_a_head_that_drips_gains_no_time(redis_client: Redis) -> None:
+@pytest.mark.parametrize("first", [b"", HEALTH], ids=["fast", "aiohttp"])
+async def test_a_head_that_drips_gains_no_time(redis_client: Redis, first: bytes) -> None:
     async with house(redis_client, times=Times(tick_s=0.02, head_s=0.1)) as doors, wire(doors.port) as client:
+        client.send(first)
+        for _ in range(first.count(HEALTH)):
+            await client.answer()
         reading = asyncio.ensure_future(client.rest())
         for byte in range(100):
             if reading.done():
@@ -239,6 +244,17 @@ async def test_a_head_that_drips_gains_no_time(redis_client: Redis) -> None:
             await asyncio.wait([reading], timeout=0.02)
         assert reading.done()
         assert await reading == b""
+
+
+async def test_empty_lines_after_a_request_are_no_late_head(redis_client: Redis) -> None:
+    """Some old clients send one after a body (RFC 9112 §2.2)."""
+    times = Times(tick_s=0.02, head_s=0.05)
+    async with house(redis_client, times=times) as doors, wire(doors.port) as client:
+        for _ in range(2):
+            client.send(HEALTH)
+            assert (await client.answer()).status == 200
+            client.send(b"\r\n")
+            await asyncio.sleep(0.2)
 
 
 @LOOPS
