@@ -7,6 +7,8 @@ from aiohttp.typedefs import Middleware
 
 from gateway.doors import answers
 from gateway.doors.desk import Desk
+from gateway.doors.handed import MalformedRequest
+from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
 
@@ -42,6 +44,7 @@ def _errors_of(desk: Desk) -> Middleware:
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # No error is kept in a name of this frame: `gateway.doors.tokens.require_admin` says why.
         try:
+            refuse_unclear(request)
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _refused(NotFound(f"there is no route {request.method} {request.path}"))
@@ -54,7 +57,8 @@ def _errors_of(desk: Desk) -> Middleware:
 
 def _refused(error: RhoPushError) -> web.Response:
     answer = answers.response(answers.of_error(error))
-    if error.status in (408, 413):  # the rest of the body is not read
+    # The rest of the body is not read, or it is not known where it ends.
+    if error.status in (408, 413) or isinstance(error, MalformedRequest):
         answer.force_close()
     return answer
 

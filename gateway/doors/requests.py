@@ -8,11 +8,11 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from aiohttp import ClientError, web
+from aiohttp import ClientError, HttpVersion11, hdrs, web
 
 from gateway.doors import answers
 from gateway.doors.answers import response
-from gateway.doors.handed import Handed
+from gateway.doors.handed import Handed, MalformedRequest
 from gateway.doors.intake import LATE
 from gateway.doors.services import Services
 from gateway.errors import TooSlow
@@ -23,6 +23,26 @@ API_HEADER: Final = "X-RhoConnect-API-TOKEN"
 _FORMS: Final = ("", "application/x-www-form-urlencoded")
 _MULTIPART: Final = "multipart/form-data"
 _decode: Final = msgspec.json.Decoder().decode
+
+
+def refuse_unclear(request: web.Request) -> None:
+    """Let no request through whose end another reader could see elsewhere (RFC 9112 §6.1, §11.2).
+
+    What the parser lets pass: an empty coding, which it overlooks; codings besides chunked; chunks from HTTP/1.0;
+    CONNECT, after whose head it begins the next request, whatever its length says.
+
+    Raises:
+        MalformedRequest: it is one of these. The connection must end with the answer.
+    """
+    headers = request.headers
+    coding = headers.get(hdrs.TRANSFER_ENCODING)
+    clear = coding is None or (
+        coding.strip().lower() == "chunked"
+        and hdrs.CONTENT_LENGTH not in headers
+        and request.version >= HttpVersion11
+    )
+    if not clear or request.method == hdrs.METH_CONNECT:
+        raise MalformedRequest("it is not clear where this request ends")
 
 
 async def read_body(request: web.Request, services: Services) -> bytes:

@@ -177,6 +177,9 @@ SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
         "Content-Length: 5\n",
         "X: a\rb\r\nContent-Length: 5\r\n",
         "X\x00Y: a\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding:\r\n",
+        "Transfer-Encoding:\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
     ],
 )
 async def test_whatever_could_be_read_in_two_ways_is_refused(doors: House, head: str) -> None:
@@ -190,6 +193,27 @@ async def test_whatever_could_be_read_in_two_ways_is_refused(doors: House, head:
         assert TOKEN.encode() not in answer.body
         assert await client.rest() == b""
     assert doors.queue.pings == []
+
+
+@pytest.mark.parametrize(
+    ("line", "framing"),
+    [
+        ("CONNECT gateway:80 HTTP/1.1", f"Content-Length: {len(SMUGGLED)}\r\n"),
+        ("CONNECT /healthz HTTP/1.1", f"Content-Length: {len(SMUGGLED)}\r\n"),
+        (
+            "POST /rc/v1/users/ping HTTP/1.0",
+            "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        ),
+    ],
+)
+async def test_what_no_body_may_follow_ends_the_connection(doors: House, line: str, framing: str) -> None:
+    """The parser reads no body after CONNECT, and another reader none in chunks from HTTP/1.0."""
+    async with wire(doors.port) as client:
+        client.send(f"{line}\r\nHost: a\r\n{framing}\r\n".encode() + SMUGGLED)
+        answer = await client.answer()
+        assert answer.status == 400
+        assert answer.error["code"] == "malformed_request"
+        assert await client.rest() == b""
 
 
 async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
