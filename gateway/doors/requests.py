@@ -64,7 +64,9 @@ async def read_body(request: web.Request, services: Services) -> bytes:
     except TimeoutError as error:
         raise TooSlow(LATE) from error
     except (web.RequestPayloadError, ClientError, ConnectionError) as error:
-        raise MalformedBody("the body is cut off, or not encoded as its headers say") from error
+        # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
+        cause = error.with_traceback(None)
+        raise MalformedBody("the body is cut off, or not encoded as its headers say") from cause
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

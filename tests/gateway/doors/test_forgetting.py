@@ -1,0 +1,61 @@
+"""What a request held is let go with its answer: a worker's collector of cycles seldom runs."""
+
+import asyncio
+import gc
+from types import FrameType
+
+import pytest
+
+from gateway.doors.heads import BODY_BYTES
+from gateway.doors.requests import _read
+from gateway.errors import RhoPushError
+from tests.gateway.doors.house import WAIT_S, House, request, wire
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request({"user_id": "bob"}, token=None),
+        request({"user_id": "bob"}, token="wrong"),
+        request({"user_id": "bob", "unknown": 1}, token=None),
+        request({"user_id": ["bob"] * 20_000}, token=None),
+        request(b"{"),
+        request({"badge": []}),
+        request({"user_id": "bob"}, headers={"Idempotency-Key": "two words"}),
+        request(method="GET", path="/rc/v1/users", token=None),
+        request(method="GET", path="/rc/v1/users/nobody"),
+        request(method="GET", path="/nowhere"),
+    ],
+)
+async def test_a_refused_request_is_forgotten_at_once(both: House, data: bytes) -> None:
+    """An error in a cycle would keep its request's whole body."""
+    before = {id(error) for error in gc.get_objects() if isinstance(error, RhoPushError)}
+    gc.disable()
+    try:
+        async with wire(both.port) as client:
+            client.send(data)
+            assert (await client.answer()).status >= 400
+        await asyncio.sleep(0)
+        errors = [error for error in gc.get_objects() if isinstance(error, RhoPushError)]
+    finally:
+        gc.enable()
+    assert [error for error in errors if id(error) not in before] == []
+
+
+async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
+    """It may be as long as `limits.body_bytes`, and its frame must not wait for the collector either."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with wire(both.port) as client:
+            client.send(request(b" " * BODY_BYTES * 2)[:-1])
+            await client.writer.drain()
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(WAIT_S):
+            while both.doors._front.connections:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        frames = [found for found in gc.get_objects() if isinstance(found, FrameType)]
+    finally:
+        gc.enable()
+    assert [frame for frame in frames if frame.f_code is _read.__code__] == []
