@@ -113,6 +113,7 @@ class Wire(asyncio.Protocol):
         """Tell every caller that is still waiting, then the owner."""
         lost = LinkLost(f"the connection to Redis was lost ({exc or 'closed'})", sent=True)
         waiting, self._waiting = self._waiting, deque()
+        self._outgoing.clear()  # uvloop raises where a closed transport is written to
         self._on_lost(self)
         for callback in waiting:
             callback(lost)

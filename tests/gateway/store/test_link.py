@@ -2,8 +2,10 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
@@ -68,6 +70,29 @@ async def test_a_lost_connection_tells_everyone_and_comes_back(
             assert error.value.sent
         await link.wait_up()
         assert await link.call("ECHO", "again") == b"again"
+
+
+def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_server: RedisServer) -> None:
+    """It is not written any more: uvloop raises where a closed transport is written to."""
+    broken: list[dict[str, Any]] = []
+
+    async def play() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+        link = Link(Address.parse(redis_server.address), "test")
+        await link.open(5.0)
+        wire = link._wire
+        assert wire is not None
+        wire.abort()
+        replies: list[Any] = []
+        while link.up:
+            link.call_then(("PING",), replies.append)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert isinstance(replies[-1], LinkLost)
+        await link.close()
+
+    uvloop.run(play())
+    assert broken == []
 
 
 async def test_without_a_connection_nothing_was_sent(redis_server: RedisServer, make_link: MakeLink) -> None:
