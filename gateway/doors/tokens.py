@@ -61,8 +61,11 @@ class TokenBook:
             asking = asyncio.ensure_future(self._learn(token))
             self._asking[token] = asking
             asking.add_done_callback(lambda _: self._asking.pop(token, None))
-        # Shielded: the first caller may go away while others wait for the same answer.
-        return await asyncio.shield(asking)
+        try:
+            # Shielded: the first caller may go away while others wait for the same answer.
+            return await asyncio.shield(asking)
+        finally:
+            del asking  # it holds its failure, whose traceback holds this frame and the caller's, with the body
 
     def judge(self, header: str, parameter: str) -> Standing | None:
         """The two tokens of a request: the header's decides if it exists, else the parameter's. None: ask."""

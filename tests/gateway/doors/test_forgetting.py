@@ -8,8 +8,10 @@ import pytest
 
 from gateway.doors.heads import BODY_BYTES
 from gateway.doors.requests import _read
-from gateway.errors import RhoPushError
-from tests.gateway.doors.house import WAIT_S, House, request, wire
+from gateway.errors import RhoPushError, StoreDown
+from gateway.store.address import Address
+from gateway.store.redis import client
+from tests.gateway.doors.house import WAIT_S, House, call, house, request, wire
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,17 @@ async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
     finally:
         gc.enable()
     assert [frame for frame in frames if frame.f_code is _read.__code__] == []
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_ping_that_no_redis_can_judge_is_forgotten_at_once(fast: bool) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with house(client(Address(unix_path="/nowhere")), fast_path=fast) as gone:
+            assert (await call(gone, {"user_id": "bob"})).status == 503
+            await asyncio.sleep(0)
+            errors = [error for error in gc.get_objects() if isinstance(error, StoreDown)]
+    finally:
+        gc.enable()
+    assert [error for error in errors if error.__traceback__ is not None] == []
