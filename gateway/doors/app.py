@@ -7,7 +7,7 @@ from aiohttp.typedefs import Middleware
 
 from gateway.doors import answers
 from gateway.doors.desk import Desk
-from gateway.doors.handed import MalformedRequest
+from gateway.doors.handed import Handed, MalformedRequest
 from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
@@ -16,7 +16,7 @@ from gateway.errors import NotFound, RhoPushError
 def make_app(desk: Desk) -> web.Application:
     """Make the application of all routes."""
     # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
-    app = web.Application(middlewares=[_errors_of(desk)], client_max_size=0)
+    app = web.Application(middlewares=[_ending, _errors_of(desk)], client_max_size=0)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
         path = unquote(route.path)  # the router compares decoded paths
@@ -36,6 +36,16 @@ def _warning(route: Route) -> Handler:
         found.headers["Warning"] = route.warning
         return found
 
+    return answer
+
+
+@web.middleware
+async def _ending(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """While the doors close, an answer is the last of its connection, whatever was sent behind its request."""
+    answer = await handler(request)
+    protocol = request.protocol
+    if isinstance(protocol, Handed) and protocol.draining:
+        answer.force_close()
     return answer
 
 

@@ -59,6 +59,8 @@ class Handed(web.RequestHandler):
         self._head: asyncio.TimerHandle | None = None  # a head that is not whole
         self._in_body = 0
         self._half_closed = False  # the client sends no more
+        self.draining = False
+        """The answer under way is the last: no request behind it is begun."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
@@ -90,12 +92,13 @@ class Handed(web.RequestHandler):
     def eof_received(self) -> Any:
         """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""
         self._half_closed = True
-        self.drain()
+        self._look_later()
         return True
 
     def drain(self) -> None:
-        """Close the connection as soon as nothing is owed."""
-        asyncio.get_running_loop().call_later(_LOOK_S, self._close_if_resting)
+        """Close the connection with the answer under way, or as soon as nothing is owed."""
+        self.draining = True
+        self._look_later()
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -152,10 +155,13 @@ class Handed(web.RequestHandler):
         if self._resting:
             self.force_close()
 
+    def _look_later(self) -> None:
+        asyncio.get_running_loop().call_later(_LOOK_S, self._close_if_resting)
+
     def _close_if_resting(self) -> None:
         if self.transport is None:
             return
         if self._resting or (self._half_closed and self._in_body):
             self.transport.close()
         else:
-            self.drain()
+            self._look_later()

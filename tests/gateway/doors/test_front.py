@@ -358,6 +358,22 @@ async def test_a_ping_that_is_under_way_is_taken_while_draining(doors: House) ->
     assert len(doors.queue.pings) == 1
 
 
+async def test_no_request_behind_the_one_under_way_is_begun_while_draining(both: House) -> None:
+    """A client that pipelines without end cannot keep the doors open."""
+    async with wire(both.port) as client:
+        both.queue.holding = True
+        client.send(request({"user_id": "bob"}, path="/api/ping") * 5)
+        await both.queue.has(1)
+        closing = asyncio.create_task(both.doors.close(WAIT_S))
+        await asyncio.sleep(0)
+        both.queue.holding = False
+        both.queue.commit()
+        (answer,) = await client.answers()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        await closing
+    assert len(both.queue.pings) == 1
+
+
 @pytest.mark.parametrize("kind", ["fast", "aiohttp"])
 async def test_who_waits_for_verdicts_is_answered_before_the_end(doors: House, kind: str) -> None:
     doors.reports.ends = asyncio.Event()
