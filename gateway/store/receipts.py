@@ -99,6 +99,13 @@ class Receipts:
             batch, place = split(ping_id)
         except ValueError:
             return None
+        known = await self._settled(ping_id, batch, place)
+        if known is None and await self._waits(batch):
+            return _report(ping_id, "queued", [])
+        # Asked again, since it may have been settled between the two questions.
+        return known or await self._settled(ping_id, batch, place)
+
+    async def _settled(self, ping_id: str, batch: str, place: int) -> dict[str, Any] | None:
         flat = await self._link.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
             name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)
@@ -106,10 +113,18 @@ class Receipts:
         records = _records(fields, place)
         is_open = int(fields.get(f"{place}:open", 0)) > 0
         if records is None and not is_open:
-            markers = await self._link.call("MGET", keys.marker(batch, 0), keys.marker(batch, 1))
-            queued = any(marker not in (None, keys.VOID) for marker in markers)
-            return _report(ping_id, "queued", []) if queued else None
+            return None
         return _report(ping_id, "open" if is_open else "done", records or [])
+
+    async def _waits(self, batch: str) -> bool:
+        """Whether its entry is still to be settled: a marker may outlive that, and the receipt too."""
+        for entry in await self._link.call("MGET", keys.marker(batch, 0), keys.marker(batch, 1)):
+            if entry in (None, keys.VOID):
+                continue
+            for stream in (keys.PINGS, keys.BROADCASTS):
+                if await self._link.call("XRANGE", stream, entry, entry):
+                    return True
+        return False
 
 
 def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:

@@ -45,13 +45,22 @@ def test_an_id_is_a_batch_and_a_place() -> None:
 
 
 @pytest.mark.parametrize("attempt", [0, 1])
+@pytest.mark.parametrize("stream", [keys.PINGS, keys.BROADCASTS])
 @pytest.mark.parametrize(("marker", "state"), [(b"17-0", "queued"), (keys.VOID, None)])
 async def test_before_its_first_verdict_a_ping_is_queued(
-    receipts: Receipts, redis_client: Redis, attempt: int, marker: bytes, state: str | None
+    receipts: Receipts, redis_client: Redis, stream: str, attempt: int, marker: bytes, state: str | None
 ) -> None:
+    await redis_client.xadd(stream, {"e": b""}, id="17-0")
     await redis_client.set(keys.marker(BATCH, attempt), marker)
     found = await receipts.report(FIRST)
     assert (found and found["state"]) == state
+
+
+async def test_a_ping_whose_receipt_is_over_its_age_is_unknown_and_not_queued_again(
+    receipts: Receipts, redis_client: Redis
+) -> None:
+    await redis_client.set(keys.marker(BATCH, 0), b"17-0")  # lives 10 minutes, whatever becomes of the ping
+    assert await receipts.report(FIRST) is None
 
 
 async def test_pings_of_a_batch_have_their_own_records(receipts: Receipts, redis_client: Redis) -> None:
