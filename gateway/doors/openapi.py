@@ -72,6 +72,26 @@ _ERROR: Final[dict[str, Any]] = {
         }
     },
 }
+_READINESS: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["ready", "missing"],
+    "properties": {
+        "ready": {"type": "boolean"},
+        "missing": {"type": "object", "additionalProperties": _TEXT},
+    },
+}
+_OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
+    "/readyz": {
+        "200": {"description": "Ready", "content": {"application/json": {"schema": _READINESS}}},
+        "503": {
+            "description": "Not ready: `missing` tells by part why.",
+            "content": {"application/json": {"schema": _READINESS}},
+        },
+    },
+    "/rc/v1/system/rps_login": {"204": {"description": "It may"}},
+    "/rc/v1/app/rps_login": {"204": {"description": "It may"}},
+}
+"""How a route answers that does not simply say 200."""
 _WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
     "anyone": [],
     "login": [],
@@ -133,7 +153,7 @@ def _operation(method: str, path: str, who: str, summary: str) -> dict[str, Any]
 def _responses(path: str, who: str) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     responses: dict[str, Any] = {
-        "200": {"description": "Done"},
+        **_OWN_RESPONSES.get(path, {"200": {"description": "Done"}}),
         "default": {"description": "Refused", "content": error},
     }
     refused = _REFUSED[who]
@@ -144,6 +164,13 @@ def _responses(path: str, who: str) -> dict[str, Any]:
         responses["200"] = {
             "description": "The ping is durable. The body is empty.",
             "headers": {"X-Ping-Id": header, "X-Ping-Warning": header},
+        }
+        responses["500"] = {
+            "description": "With `wait`: the devices' errors, joined as RhoConnect does (text)"
+        }
+        responses["504"] = {
+            "description": "With `wait`: not every device has its verdict yet. The ping goes on.",
+            "content": error,
         }
         responses["503"] = {
             "description": "Not accepted, or (with X-Ping-Id) perhaps accepted: ask for that id.",

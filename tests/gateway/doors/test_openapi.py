@@ -36,3 +36,27 @@ async def test_the_pings_parameters_are_described(doors: House, name: str) -> No
     description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
     body = description["paths"]["/rc/v1/users/ping"]["post"]["requestBody"]["content"]
     assert name in body["application/json"]["schema"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("get", "/readyz", {"200", "503"}),
+        ("get", "/rc/v1/system/rps_login", {"204", "401"}),
+        ("get", "/rc/v1/app/rps_login", {"204", "401"}),
+        ("post", "/rc/v1/users/ping", {"200", "422", "500", "503", "504"}),
+    ],
+)
+async def test_the_answers_of_a_route_are_those_that_it_gives(
+    doors: House, method: str, path: str, statuses: set[str]
+) -> None:
+    description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
+    assert set(description["paths"][path][method]["responses"]) == statuses | {"default"}
+
+
+async def test_readiness_is_described_as_it_is_told(doors: House) -> None:
+    doors.missing["redis"] = "does not answer"
+    description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
+    answer = await call(doors, method="GET", path="/readyz", token=None)
+    described = description["paths"]["/readyz"]["get"]["responses"][str(answer.status)]
+    assert described["content"]["application/json"]["schema"]["required"] == list(answer.json)
