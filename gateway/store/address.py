@@ -10,6 +10,7 @@ from gateway.settings import Secret, Settings
 
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
+_NO_PORT: Final = "the port is no number from 0 to 65535"
 _SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
@@ -118,7 +119,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
     port, db, password = (*rest, *[""] * (3 - len(rest)))
     return {
         "host": host,
-        "port": _number(port, "port") if port else _PORT,
+        "port": _port(port) if port else _PORT,
         "db": _number(db, "database") if db else 0,
         "password": Secret(password) if password else None,
     }
@@ -186,7 +187,14 @@ def _url_port(url: SplitResult, default: int) -> int:
     try:
         return default if url.port is None else url.port
     except ValueError as error:
-        raise ValueError("the port is no number from 0 to 65535") from error
+        raise ValueError(_NO_PORT) from error
+
+
+def _port(text: str) -> int:
+    """Checked here, since a socket takes any number and connects to its last 16 bits."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(_NO_PORT)
+    return int(text)
 
 
 def _number(text: str, what: str) -> int:

@@ -58,6 +58,8 @@ def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, addr
         ("", "expected host"),
         ("a b:6379", "expected host"),
         ("db:many", "the port is no number"),
+        ("db:99999", "the port is no number from 0 to 65535"),
+        ("db:-1", "the port is no number from 0 to 65535"),
         ("db:6379:x:hush", "the database is no number"),
         ("http://db", "unknown scheme 'http'"),
         ("redis://:hush@db:99999", "the port is no number"),
