@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from gateway.errors import BadSetting
+from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
 from gateway.settings.secret import Secret
 
 Place = tuple[str, ...]
@@ -17,6 +18,11 @@ Kind = TypeVar("Kind", bound=msgspec.Struct)
 _EXPECTED: Final = re.compile(
     r"^Expected `(?P<type>[^`]*)`(?P<bound> [<>]=? \S+)?(?:, got `(?P<found>[^`]*)`)?"
 )
+_FORM: Final = re.compile(r" matching regex '(?P<pattern>.*)'(?: - at |$)")
+_FORMS: Final = {
+    ORIGIN_PATTERN: "http:// or https:// with a host, perhaps a port, and no path",
+    URL_PATTERN: "an http:// or https:// address",
+}
 _WORDS: Final = {
     "str": "text",
     "int": "a whole number",
@@ -85,10 +91,10 @@ class Converter:
             if name not in known:
                 raise self.wrong((*place, name), "no such setting" + did_you_mean(name, known))
 
-    def wrong(self, place: Place, what: str) -> BadSetting:
-        """The error about one setting, naming it and where it was said."""
+    def wrong(self, place: Place, what: str, *, said_at: Place | None = None) -> BadSetting:
+        """The error about one setting, naming it and where it was said, or where another was that needs it."""
         name = ".".join(place)
-        return BadSetting(f"{name}: {what} ({self._witness(place)})", field=name)
+        return BadSetting(f"{name}: {what} ({self._witness(said_at or place)})", field=name)
 
     def _adopt(self, kind: type, value: Any) -> Any:
         """msgspec's hook for the two types it does not know. Relative paths start at the folder."""
@@ -121,6 +127,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _plain_words(complaint: str) -> str:
     """msgspec's message in an operator's words; the value itself is never part of it."""
+    form = _FORM.search(complaint)
+    if form is not None:
+        return f"expected {_FORMS[form['pattern']]}"
     match = _EXPECTED.match(complaint)
     if match is None:
         return complaint.split(" - at ", maxsplit=1)[0]

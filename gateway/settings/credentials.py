@@ -14,9 +14,10 @@ def one_credential(convert: Converter, app: App, place: Place) -> None:
     _only_one(convert, app.fcm, ("credentials", "credentials_file"), (*place, "fcm"))
     if app.apns.key is None and app.apns.key_file is None:
         return
+    key = (*place, "apns", "key_file" if app.apns.key is None else "key")
     for name in ("key_id", "team_id"):
         if not getattr(app.apns, name):
-            raise convert.wrong((*place, "apns", name), "a p8 key needs it")
+            raise convert.wrong((*place, "apns", name), "a p8 key needs it", said_at=key)
 
 
 def _only_one(

@@ -16,6 +16,8 @@ from gateway.settings.secret import Secret
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrAny = Annotated[int, Meta(ge=0, le=65535)]
 RPS_PORT = 8675
+ORIGIN_PATTERN = "^https?://[^/?#]+/?$"
+URL_PATTERN = "^https?://[^/?#]+"
 PositiveInt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
@@ -102,7 +104,7 @@ class FcmSettings(msgspec.Struct, frozen=True):
     credentials: Secret | None = None
     project_id: str | None = None
     package_name: str | None = None
-    endpoint: Annotated[str, Meta(pattern="^https?://[^/?#]+/?$")] = "https://fcm.googleapis.com"
+    endpoint: Annotated[str, Meta(pattern=ORIGIN_PATTERN)] = "https://fcm.googleapis.com"
     ca_file: Path | None = None
     deadline_s: PositiveSeconds = 15.0
     connections_max: PositiveInt = 8
@@ -151,8 +153,8 @@ class RpsSettings(msgspec.Struct, frozen=True):
     host: str | None = None
     port: PortOrAny = RPS_PORT
     redis: Secret | None = None
-    user_auth_url: str | None = None
-    app_auth_url: str | None = None
+    user_auth_url: Annotated[str, Meta(pattern=URL_PATTERN)] | None = None
+    app_auth_url: Annotated[str, Meta(pattern=URL_PATTERN)] | None = None
     auth_cache_s: Seconds = 60.0
     wait_s: Seconds = 90.0
     registration_s: PositiveInt = 2_592_000

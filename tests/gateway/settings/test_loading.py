@@ -230,7 +230,12 @@ def test_a_bare_off_is_taken_where_off_is_a_choice(tmp_path: Path, word: str) ->
         ("apps: {com.x: {apns: {port: 0}}}", "apps.com.x.apns.port: expected a whole number >= 1 ("),
         ("apns: {key: a, key_file: b}", "apns.key: give one credential, not key and key_file ("),
         ("apns: {key: a, team_id: b}", "apns.key_id: a p8 key needs it ("),
-        ("fcm: {endpoint: fcm.example.com}", "fcm.endpoint: "),
+        (
+            "fcm: {endpoint: fcm.example.com}",
+            "fcm.endpoint: expected http:// or https:// with a host, perhaps a port, and no path (",
+        ),
+        ("rps: {user_auth_url: host/x}", "rps.user_auth_url: expected an http:// or https:// address ("),
+        ("rps: {app_auth_url: 'http://'}", "rps.app_auth_url: expected an http:// or https:// address ("),
         ("warnings: []", "warnings: no such setting ("),
     ],
 )
@@ -258,6 +263,9 @@ def test_a_wrong_value_of_rhoconnects_keys_is_named_where_it_stands(tmp_path: Pa
     [
         ("RHOPUSH_APNS_PORT", "many", "apns.port: expected a whole number"),
         ("RHOPUSH_RESQUE_QUEUES", "ping", "resque.queues: expected JSON"),
+        ("RHOPUSH_FCM_ENDPOINT", "ftp://x", "fcm.endpoint: expected http:// or https:// with a host"),
+        ("RHOPUSH_APNS_KEY", "PEM", "apns.key_id: a p8 key needs it"),
+        ("RHOPUSH_APNS_KEY_FILE", "a.p8", "apns.key_id: a p8 key needs it"),
         ("RHOPUSH_RPS_MODE", "on", "rps.mode: expected one of builtin, client, off, found 'on'"),
         ("RHOPUSH_APPS", '{"x": {"fcm": {"style": "loud"}}}', "apps.x.fcm.style: expected one of"),
     ],
