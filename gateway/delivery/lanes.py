@@ -29,6 +29,7 @@ from gateway.delivery.providers import PROVIDERS, Credential
 from gateway.delivery.rps import RpsLane
 from gateway.delivery.rps_client import RpsClientLane
 from gateway.delivery.send import Send
+from gateway.delivery.unusable import topic_of_key, unusable
 from gateway.errors import BadSetting, CredentialError
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, FcmSettings, Settings
@@ -138,6 +139,14 @@ class Lanes:
             if isinstance(lane, Lane) and (lane not in used or self._lanes[name] is not lane):
                 self._retire(name, lane, heirs.get(lane))
 
+        self.tell_unusable()
+
+    def tell_unusable(self) -> None:
+        """Log every credential that cannot be used, before a ping needs it; of an open route that is said already."""
+        for found in unusable(self._settings):
+            if (found.provider, found.app) not in self._routes:
+                _log.error("bad_credential", provider=found.provider, app=found.app, error=found.error)
+
     def _retire(self, name: str, lane: Lane, heir: Outlet | None) -> None:
         """Let a lane end. Its heir serves the apps that it served; it may have another name."""
         heir = None if heir is lane else heir
@@ -193,11 +202,7 @@ class Lanes:
             )
             credential: Credential = NoHeaders()
         else:
-            if settings.topic is None:
-                raise CredentialError(
-                    "apns.topic: a p8 key serves many apps: name this one's bundle id", field="apns.topic"
-                )
-            topic = settings.topic
+            topic = topic_of_key(settings)
             name = f"apns:{settings.key_id}"
             context = client_context(ca_file=settings.ca_file)
             credential = ApnsKey(read_apns_key(settings))

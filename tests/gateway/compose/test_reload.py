@@ -124,3 +124,13 @@ async def test_a_credential_that_cannot_be_read_leaves_the_old_one_in_force(
         await logged(gateway, "credential_not_renewed")
         assert (await gateway.ping("bob", message="two", wait=True)).status == 200
         assert [record.status for record in apns.received] == [200, 200]
+
+
+async def test_a_credential_that_cannot_be_read_is_told_at_the_start_and_pings_are_taken(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    key = {"key_file": str(tmp_path / "gone.p8"), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}
+    gateway = await start_gateway({"apns": {**key, "topic": "com.example.app"}})
+    await logged(gateway, "bad_credential")
+    assert "gone.p8: No such file or directory" in gateway.log.read_text()
+    assert (await gateway.ping("bob")).status == 200

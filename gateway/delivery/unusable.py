@@ -1,0 +1,72 @@
+"""What settings name as a credential and nobody can send with, found without a connection and before the first ping.
+
+`serve` starts all the same: RhoConnect's own `settings.yml` names a certificate whether or not there is one, and one
+app's missing file must not keep the others' pushes back.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
+from gateway.delivery.rps_client import read_push_server
+from gateway.errors import BadSetting, CredentialError
+from gateway.settings import ApnsSettings, App, FcmSettings, Settings
+from gateway.transport.tls import client_context
+from protocols.devices import APNS, FCM, RPS
+
+
+class Unusable(NamedTuple):
+    """A provider's credential of an app ("": of all that name none of their own), and what is wrong with it."""
+
+    provider: str
+    app: str
+    error: str
+
+
+def unusable(settings: Settings) -> Iterator[Unusable]:
+    """Every credential that a ping could not be sent with."""
+    above = App(settings.apns, settings.fcm)
+    for name, app in {"": above, **settings.apps}.items():
+        if name == "" or app.apns != above.apns:
+            yield from _complaint(APNS, name, app.apns)
+        if name == "" or app.fcm != above.fcm:
+            yield from _complaint(FCM, name, app.fcm)
+    if settings.rps.mode == "client" and settings.push_server is not None:
+        try:
+            read_push_server(settings.push_server)
+        except BadSetting as error:
+            yield Unusable(RPS, "", error.message)
+
+
+def topic_of_key(settings: ApnsSettings) -> str:
+    """The topic of what is sent with a p8 key.
+
+    Raises:
+        CredentialError: none is set, and a key does not name one as a certificate does.
+    """
+    if settings.topic is None:
+        raise CredentialError(
+            "apns.topic: a p8 key serves many apps: name this one's bundle id", field="apns.topic"
+        )
+    return settings.topic
+
+
+def _complaint(provider: str, app: str, settings: ApnsSettings | FcmSettings) -> Iterator[Unusable]:
+    if not settings.configured:
+        return
+    try:
+        _read(settings)
+        if settings.ca_file is not None:
+            client_context(ca_file=settings.ca_file)
+    except CredentialError as error:
+        yield Unusable(provider, app, error.message)
+
+
+def _read(settings: ApnsSettings | FcmSettings) -> None:
+    if isinstance(settings, FcmSettings):
+        read_service_account(settings)
+    elif settings.certificate_file is not None:
+        read_certificate(settings)
+    else:
+        topic_of_key(settings)
+        read_apns_key(settings)

@@ -1,0 +1,89 @@
+"""What cannot be sent with is told at the start and on new settings, not by the first ping's receipt."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import structlog
+
+from gateway.delivery.lanes import Lanes
+from gateway.delivery.unusable import unusable
+from gateway.metrics import Metrics
+from gateway.settings import ApnsSettings, App, FcmSettings, RpsSettings, Secret, Settings
+from gateway.simulators.authority import Authority
+from protocols.devices import APNS
+
+AUTHORITY = Authority()
+KEY = ApnsSettings(key=Secret("hush"), key_id="ABC123DEFG", team_id="DEF123GHIJ", topic="com.example.app")
+GONE = ApnsSettings(certificate_file=Path("/gone.pem"))
+
+
+def certified(folder: Path, *, ca_file: Path | None = None) -> ApnsSettings:
+    file = folder / "apple.pem"
+    file.write_bytes(AUTHORITY.client_certificate(["com.example.app"]).pem)
+    return ApnsSettings(certificate_file=file, ca_file=ca_file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "provider", "app", "error"),
+    [
+        (Settings(apns=KEY), "apns", "", "apns.key: "),
+        (Settings(apns=ApnsSettings(key=Secret("hush"))), "apns", "", "apns.topic: "),
+        (Settings(apns=GONE), "apns", "", "apns.certificate_file: /gone.pem: No such file"),
+        (
+            Settings(fcm=FcmSettings(credentials_file=Path("/gone"))),
+            "fcm",
+            "",
+            "fcm.credentials_file: /gone: ",
+        ),
+        (Settings(fcm=FcmSettings(credentials=Secret('"hush"'))), "fcm", "", "fcm.credentials: "),
+        (Settings(apps={"com.x": App(GONE)}), "apns", "com.x", "apns.certificate_file: /gone.pem: "),
+        (
+            Settings(push_server=Secret("hush"), rps=RpsSettings(mode="client")),
+            "rps",
+            "",
+            "push_server: expected http://",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_without_the_secret(
+    settings: Settings, provider: str, app: str, error: str
+) -> None:
+    (found,) = unusable(settings)
+    assert (found.provider, found.app) == (provider, app)
+    assert found.error.startswith(error)
+    assert "hush" not in found.error
+
+
+def test_an_authority_that_is_not_there_keeps_a_good_certificate_from_being_used(tmp_path: Path) -> None:
+    (found,) = unusable(Settings(apns=certified(tmp_path, ca_file=tmp_path / "none.pem")))
+    assert found.error == f"{tmp_path / 'none.pem'}: no such file or directory"
+
+
+def test_what_is_not_set_or_can_be_used_is_not_named(tmp_path: Path) -> None:
+    assert list(unusable(Settings())) == []
+    good = certified(tmp_path)
+    assert list(unusable(Settings(apns=good, apps={"com.x": App(good)}))) == []
+
+
+def test_an_app_that_has_what_is_said_for_all_is_not_named_again() -> None:
+    assert [found.app for found in unusable(Settings(apns=GONE, apps={"com.x": App(GONE)}))] == [""]
+
+
+def told(lanes: Lanes, renewed: Settings | None = None) -> list[Mapping[str, object]]:
+    with structlog.testing.capture_logs() as logs:
+        if renewed is None:
+            lanes.tell_unusable()
+        else:
+            lanes.renew(renewed)
+    return [log for log in logs if log["event"] == "bad_credential"]
+
+
+async def test_lanes_tell_it_before_a_ping_and_once() -> None:
+    lanes = Lanes(Settings(apns=GONE), Metrics(), lambda *_: None)
+    (said,) = told(lanes)
+    assert (said["log_level"], said["provider"], said["app"]) == ("error", "apns", "")
+    (said,) = told(lanes, Settings(apns=GONE, fcm=FcmSettings(credentials=Secret("{"))))[1:]
+    assert said["provider"] == "fcm"
+    assert lanes.route(APNS, "") == "bad_credential"
+    assert len(told(lanes, Settings(apns=GONE))) == 1
