@@ -5,6 +5,7 @@ three users with a phone each. Every push that a phone receives is printed as on
 import argparse
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -29,6 +30,7 @@ from gateway.simulators.rps_device import LegacyDevice, Received
 _START_S: Final = 60.0
 _READY: Final = "ready "
 _LEGACY_APP: Final = "demo-app"
+_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 class DemoFailed(RhoPushError):
@@ -228,19 +230,18 @@ def _show_legacy(received: Received) -> None:
 
 
 def _ping_id(record: Record) -> str:
-    """The ping's id, which is the collapse id and the notification's tag where the caller gives none."""
+    """The ping's id, or what begins like it; the notification's tag is one unless the caller chose another."""
     if record.provider == "apns":
-        return record.headers.get("apns-collapse-id", "")
+        return record.headers.get("apns-id", "").replace("-", "")
     message = record.payload.get("message", {}) if isinstance(record.payload, dict) else {}
     return str(message.get("android", {}).get("notification", {}).get("tag", ""))
 
 
 def _latency(ping_id: str) -> str:
     """From the door to the phone: a ping's id begins with the instant at which it came, in milliseconds."""
-    try:
-        return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"
-    except ValueError:
+    if _ID.fullmatch(ping_id) is None:
         return ""
+    return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"
 
 
 def _say(text: str) -> None:

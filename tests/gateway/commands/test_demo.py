@@ -51,9 +51,10 @@ class Demo:
         return str(found)
 
     def close(self) -> None:
+        # The gateway has a session of its own: killing the demo would leave it.
         if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+            self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=START_S)
 
 
 @pytest.fixture
@@ -87,6 +88,10 @@ def test_its_own_curl_line_reaches_all_three_phones_and_ctrl_c_ends_it(demo: Dem
     assert re.match(r"apns \w{8}… 'hello world' sync=Product vibrate=2000 \d+ ms$", demo.line("apns "))
     assert re.match(r"fcm  .{8}… 'hello world' sync=Product vibrate=2000 \d+ ms$", demo.line("fcm "))
     assert "'hello world' vibrate=2000 do_sync=['Product']" in demo.line("rps ")
+    own = [word.replace('"hello world"', '"own", "collapse_id": "face"') for word in curl]
+    subprocess.run([*own, "--silent", "--max-time", "20"], capture_output=True, check=True)
+    assert re.search(r"'own' sync=Product vibrate=2000 \d{1,6} ms$", demo.line("apns .* 'own'"))
+    assert re.search(r"'own' sync=Product vibrate=2000$", demo.line("fcm .* 'own'"))
     assert _processes("rhopush-demo-")
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(40) == 0
