@@ -142,6 +142,7 @@ def _tls(rps: RpsSettings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(rps.certificate_file, rps.key_file)
     except (OSError, ssl.SSLError) as error:
-        why = error.strerror or "no certificate with its key"
-        raise BadSetting(f"{rps.certificate_file}: {why}", field="rps.certificate_file") from error
+        why = "no certificate with its key" if isinstance(error, ssl.SSLError) else error.strerror
+        files = f"{rps.certificate_file}" + (f" with rps.key_file {rps.key_file}" if rps.key_file else "")
+        raise BadSetting(f"rps.certificate_file: {files}: {why}", field="rps.certificate_file") from error
     return context

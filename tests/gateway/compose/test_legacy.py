@@ -108,7 +108,7 @@ async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
         assert store is not None
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            with pytest.raises(BadSetting, match=r"none\.pem"):
+            with pytest.raises(BadSetting, match=r"^rps\.certificate_file: .*none\.pem: No such file"):
                 async with legacy_service(said, store, sock, Metrics()):
                     pass
 
