@@ -95,7 +95,8 @@ class Metrics:
         queue_depth: pings accepted and not finished.
         queue_oldest_seconds: age of the oldest of them.
         lane_in_flight: sends given to a provider and not answered, by lane.
-        lane_breaker_open: 1 while a lane does not send, by lane.
+        lane_breaker_open: 1 while a lane does not send since its credential was refused, by lane.
+        lane_down: 1 while a lane has sends and no connection can be had, by lane.
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
         rps_connections: legacy devices that wait for a message.
         events_received: data changes, by kind.
@@ -137,7 +138,10 @@ class Metrics:
             _gauge(registry, "lane_in_flight", "Sends not answered yet", "livesum", "lane")
         )
         self.lane_breaker_open = Family(
-            _gauge(registry, "lane_breaker_open", "1 while a lane does not send", "livemax", "lane")
+            _gauge(registry, "lane_breaker_open", "1 while the credential is refused", "livemax", "lane")
+        )
+        self.lane_down = Family(
+            _gauge(registry, "lane_down", "1 while no connection can be had", "livemax", "lane")
         )
         self.credential_expiry_seconds = Family(
             _gauge(registry, "credential_expiry_seconds", "Time left for it", "livemin", "app", "provider")

@@ -189,6 +189,7 @@ class Lane(Outlet):
         """Once a second: park what waits for a lane that cannot send, and wake one that may try again."""
         self._metrics.lane_in_flight(self.name).set(self._pool.in_flight)
         self._metrics.lane_breaker_open(self.name).set(int(self.halted))
+        self._metrics.lane_down(self.name).set(int(self._is_down))
         why = self._why_stuck()
         if why is None:
             self._stuck_since = None

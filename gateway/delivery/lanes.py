@@ -154,6 +154,7 @@ class Lanes:
             del self._lanes[name], self._made_of[name]
             self._metrics.lane_in_flight(name).set(0)
             self._metrics.lane_breaker_open(name).set(0)
+            self._metrics.lane_down(name).set(0)
         task = asyncio.create_task(lane.retire(heir), name=f"retire:{name}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

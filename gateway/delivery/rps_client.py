@@ -110,6 +110,7 @@ class RpsClientLane(Outlet):
     def sweep(self) -> None:
         """Park what waits for a server that cannot be reached."""
         self._metrics.lane_in_flight(self.name).set(self._in_flight)
+        self._metrics.lane_down(self.name).set(int(self._down_since is not None))
         if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
             for waiting in (self._small, self._bulk):
                 while waiting:

@@ -65,7 +65,8 @@ class TokenBook:
             # Shielded: the first caller may go away while others wait for the same answer.
             return await asyncio.shield(asking)
         finally:
-            del asking  # it holds its failure, whose traceback holds this frame and the caller's, with the body
+            # It holds its failure, whose traceback holds this frame and the caller's, with the body.
+            del asking
 
     def judge(self, header: str, parameter: str) -> Standing | None:
         """The two tokens of a request: the header's decides if it exists, else the parameter's. None: ask."""

@@ -21,6 +21,7 @@ PUBLIC = {
     "rhopush_queue_oldest_seconds": set(),
     "rhopush_lane_in_flight": {"lane"},
     "rhopush_lane_breaker_open": {"lane"},
+    "rhopush_lane_down": {"lane"},
     "rhopush_credential_expiry_seconds": {"app", "provider"},
     "rhopush_rps_connections": set(),
     "rhopush_events_received_total": {"kind"},
@@ -50,6 +51,7 @@ def filled() -> Metrics:
     metrics.delivery_seconds("apns").observe_many([0.004, 0.2])
     metrics.lane_in_flight("apns").set(7)
     metrics.lane_breaker_open("apns").set(0)
+    metrics.lane_down("apns").set(0)
     metrics.credential_expiry_seconds("com.x", "apns").set(86_400)
     metrics.events_received("pubsub").inc()
     return metrics

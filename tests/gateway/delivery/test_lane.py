@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.delivery import lane as lanes
 from gateway.delivery import outlet
+from gateway.delivery.outlet import Outlet
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.transport.feed import BATCH
@@ -21,6 +22,11 @@ from tests.support.spine import Spine, spine, until
 
 def pin(number: int) -> str:
     return f"{number:064x}"
+
+
+def down_gauge(lane: Outlet) -> float | None:
+    """What Prometheus is told of a lane's connections."""
+    return lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name})
 
 
 async def planned_broadcast(one: Spine, users: list[str]) -> str:
@@ -93,6 +99,7 @@ async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
         await until(lambda: lane.trouble)
         lane.sweep()
         lane.sweep()
+        assert down_gauge(lane) == 1
         report = await down.done(ping_id)
         assert (report["state"], report["counts"]["later"]) == ("open", 3)
     assert await redis_client.zcard(keys.LATER) >= 1
@@ -102,6 +109,9 @@ async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
         await up.planner.deliver(await up.read(keys.RETRIES))
         report = await up.done(ping_id)
         assert (report["state"], report["counts"]) == ("done", {"accepted": 3, "rejected": 0, "later": 0})
+        (lane,) = up.lanes.all()
+        lane.sweep()
+        assert down_gauge(lane) == 0
         assert await up.streams.parked() == {}
     assert len(apns.received) == 3
 

@@ -253,6 +253,7 @@ async def test_a_server_that_cannot_be_reached_is_trouble_and_sends_are_parked()
             lane.sweep()
             await asyncio.sleep(0.05)
     assert lane.trouble is not None
+    assert lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name}) == 1
     assert {later.parked_in for later in batch.unit.postponed.values()} == {lane.name}
     await lane.close(1.0)
 
