@@ -29,7 +29,8 @@ RESOLVE_S: Final = 4.0
 REPLICATE_S: Final = 1.0
 """How long replicas may take; shorter than the append's own deadline, which runs meanwhile for the next one."""
 _WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Pings held in this process while Redis is slow; beyond it the door says 503 at once."""
+"""Pings held in this process while Redis is slow, and broadcasts beside them; beyond it the door says 503 at once."""
+_SLOW: Final = "Redis takes pings slower than they arrive"
 
 
 class Accepted(NamedTuple):
@@ -155,6 +156,7 @@ class Queue:
         self._open: _Batch | None = None
         self._ready: list[_Batch] = []
         self._waiting_bytes = 0
+        self._broadcast_bytes = 0
         self._committing = 0
         self._scheduled = False
         self._encode = msgspec.msgpack.Encoder().encode
@@ -191,7 +193,7 @@ class Queue:
             self._ready.append(batch)
             self._open = None
         if self._waiting_bytes > _WAITING_BYTES:
-            self._refuse_all(QueueFull("Redis takes pings slower than they arrive"))
+            self._refuse_all(QueueFull(_SLOW))
         elif not self._scheduled and not self._committing:
             self._scheduled = True
             self._loop.call_soon(self._commit)
@@ -340,8 +342,13 @@ class Queue:
     def _submit_broadcast(self, ping: Ping, size: int, done: Done, key: IdempotencyKey | None) -> str:
         batch = _Batch(keys.BROADCASTS, key)
         users = ping.users
+        if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
+            done(QueueFull(_SLOW))
+            return batch.add(ping, size, done)
+        self._broadcast_bytes += size
 
         def told(outcome: Accepted | RhoPushError | None) -> None:
+            self._broadcast_bytes -= size
             if outcome is not None and not isinstance(outcome, PerhapsAccepted):
                 self._link.post("UNLINK", keys.broadcast_users(ping_id))
             done(outcome)

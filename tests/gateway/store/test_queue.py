@@ -250,6 +250,22 @@ async def test_more_than_memory_may_hold_is_refused_at_once(
     await queue.append(BOB, 10)
 
 
+async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.queue._WAITING_BYTES", 100)
+    crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
+    told = Told()
+    for _ in range(3):
+        told.submit(queue, crowd, 40)
+    assert told.kinds == [QueueFull]
+    await queue.close()
+    assert told.kinds == [QueueFull, Accepted, Accepted]
+    # One that is alone is never too large, and nothing is kept of those that are over.
+    for size in (1_000, 40):
+        await queue.append(crowd, size)
+
+
 def test_ids_have_the_form_of_a_version_7_uuid_and_sort_by_time() -> None:
     made: Sequence[str] = [new_batch(now_ms) for now_ms in (1_700_000_000_000, 1_800_000_000_000)]
     assert made == sorted(made)
