@@ -5,8 +5,9 @@ retries send a blocking read or an append again, and a repeated append is a seco
 repeats anything.
 """
 
+import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,8 @@ __all__ = [
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
 """Longest wait for one answer of a client that does not block; longer than any command of ours takes."""
+SENTINEL_TIMEOUT_S: Final = 2.0
+"""Longest wait for one Sentinel, to connect and for its answer: shorter than a link takes to connect."""
 
 _PROTOCOL: Final = 2  # the same replies from Redis 6.2 as from any Valkey
 
@@ -54,7 +57,7 @@ def client(address: Address, *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> 
     if address.unix_path is not None:
         return Redis(unix_socket_path=address.unix_path, **options)
     if address.sentinels:
-        found: Redis = _sentinel(address).master_for(address.service, **options)
+        found: Redis = _sentinel(address, address.sentinels).master_for(address.service, **options)
         return found
     return Redis(host=address.host, port=address.port, **options)
 
@@ -67,28 +70,44 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
 async def locate(address: Address) -> tuple[str, int]:
     """Host and port of the server that takes writes now; with Sentinels, they are asked.
 
+    All at once, and the first that knows is believed: a master's machine often dies with a Sentinel on it, and
+    one that is silent must not use up the time in which another would have answered.
+
     Raises:
         StoreDown: no Sentinel answers, or none knows a master of that name.
     """
     if not address.sentinels:
         return address.host, address.port
-    watch = _sentinel(address)
+    asking = [asyncio.create_task(_ask(address, node)) for node in address.sentinels]
+    refused: list[str] = []
+    try:
+        for answer in asyncio.as_completed(asking):
+            try:
+                return await answer
+            except (RedisError, OSError) as error:
+                refused.append(str(error))
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    raise StoreDown(f"no Sentinel names a master of {address.service!r}: {'; '.join(refused)}")
+
+
+async def _ask(address: Address, node: tuple[str, int]) -> tuple[str, int]:
+    """Where the master is, as one Sentinel says."""
+    watch = _sentinel(address, (node,))
     try:
         host, port = await watch.discover_master(address.service)
-    except (RedisError, OSError) as error:
-        raise StoreDown(f"no Sentinel names a master of {address.service!r}: {error}") from error
     finally:
-        for node in watch.sentinels:
-            await node.aclose()
+        for asked in watch.sentinels:
+            await asked.aclose()
     return str(host), int(port)
 
 
-def _sentinel(address: Address) -> Sentinel:
+def _sentinel(address: Address, nodes: Sequence[tuple[str, int]]) -> Sentinel:
     make: Callable[..., Sentinel] = Sentinel  # redis-py left its constructor untyped
-    options = _transport(address, COMMAND_TIMEOUT_S)
-    return make(
-        address.sentinels, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)}
-    )
+    options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
+    return make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
 
 
 def _transport(address: Address, timeout_s: float | None) -> dict[str, Any]:

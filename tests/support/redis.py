@@ -37,13 +37,22 @@ class RedisServer:
         kind: "valkey" or "redis".
         persist: append-only file with fsync each second, kept over `kill` and `start`.
         options: further server options, e.g. `{"maxmemory": "10mb"}`.
+        sentinel: a file that says what to watch; the server is a Sentinel then.
     """
 
-    def __init__(self, kind: str, *, persist: bool = False, options: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        persist: bool = False,
+        options: dict[str, str] | None = None,
+        sentinel: Path | None = None,
+    ) -> None:
         self.kind = kind
         # Not under pytest's tmp_path: a unix socket's path may have at most 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix=f"{kind}-"))
         self.socket = self._folder / "s"
+        self._sentinel = sentinel
         self._options = {"appendonly": "yes" if persist else "no", **(options or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,7 +69,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers PING (with all data loaded)."""
-        command = [_program(self.kind), "--port", "0", "--unixsocket", str(self.socket)]
+        command = [_program(self.kind)]
+        command += [str(self._sentinel), "--sentinel"] if self._sentinel is not None else []
+        command += ["--port", "0", "--unixsocket", str(self.socket)]
         command += ["--unixsocketperm", "600", "--dir", str(self._folder), "--save", ""]
         for name, value in self._options.items():
             command += [f"--{name}", value]

@@ -1,0 +1,75 @@
+"""A real Sentinel, and one that accepts and says nothing: the master is found all the same."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreDown
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.redis import client, locate
+from tests.support.ports import free_port
+from tests.support.redis import KINDS, RedisServer
+
+
+@pytest.fixture(params=KINDS)
+def sentinel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """Ports of a master and of the Sentinel that watches it."""
+    master, port = free_port(), free_port()
+    file = tmp_path / "sentinel.conf"
+    file.write_text(f"sentinel monitor mymaster 127.0.0.1 {master} 1\n")
+    with (
+        RedisServer(request.param, options={"port": str(master)}),
+        RedisServer(request.param, options={"port": str(port)}, sentinel=file),
+    ):
+        yield master, port
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[int, int]]:
+    """Ports of two servers whose connections stand and never bring a word, as those of frozen ones."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        yield one.getsockname()[1], other.getsockname()[1]
+
+
+def watched(*ports: int) -> Address:
+    return Address(sentinels=tuple(("127.0.0.1", port) for port in ports), service="mymaster")
+
+
+async def test_a_sentinel_names_the_master(sentinel: tuple[int, int]) -> None:
+    master, port = sentinel
+    assert await locate(watched(port)) == ("127.0.0.1", master)
+
+
+async def test_a_silent_sentinel_keeps_no_link_from_the_master(
+    sentinel: tuple[int, int], silent: tuple[int, int]
+) -> None:
+    """The master's machine dies with the Sentinel on it, and that one is named first."""
+    _, port = sentinel
+    link = Link(watched(*silent, port), "test")
+    await link.open(5.0)
+    try:
+        assert await link.call("PING") == b"PONG"
+    finally:
+        await link.close()
+
+
+async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
+    sentinel: tuple[int, int], silent: tuple[int, int]
+) -> None:
+    _, port = sentinel
+    async with client(watched(silent[0], port)) as redis:
+        async with asyncio.timeout(5):
+            assert await redis.ping()
+        for asked in redis.connection_pool.sentinel_manager.sentinels:  # redis-py leaves them open
+            await asked.aclose()
+
+
+async def test_what_each_sentinel_said_is_told(sentinel: tuple[int, int]) -> None:
+    _, port = sentinel
+    unknown = Address(sentinels=(("127.0.0.1", port),), service="other")
+    with pytest.raises(StoreDown, match="no Sentinel names a master of 'other': No master found"):
+        await locate(unknown)
