@@ -8,6 +8,7 @@ see `tracking`), and for `cache.LIFE_S` at most; and in Redis as one value a use
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 import structlog
@@ -16,7 +17,7 @@ from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.cache import Cache
 from gateway.store.journal import Journal
-from gateway.store.link import Link, Reply, ReplyFault
+from gateway.store.link import Link, Reply, ReplyFault, pack
 from gateway.store.registration import (
     FIELDS,
     ODD_BYTES,
@@ -134,7 +135,7 @@ class Registry:
         for part, answer in zip(slices(users), asked, strict=True):
             replies = await answer
             await self._turns.turn()
-            found += self._answered(part, replies)
+            found += await self._answered(part, replies)
         return found
 
     async def devices(self, client_ids: Sequence[str]) -> list[Device | None]:
@@ -183,7 +184,7 @@ class Registry:
         if self._snapshots.usable:
             found = self._snapshots.believed(users, await self._snapshots.ask(users))
         missing = list(_without(users, found))
-        read = iter(self._answered(missing, await self._ask(missing)) if missing else ())
+        read = iter(await self._answered(missing, await self._ask(missing)) if missing else ())
         together = [next(read) if known is None else known for known in found]
         for one in together:
             one.read_s = sent_s
@@ -192,12 +193,33 @@ class Registry:
     def _ask(self, users: Sequence[str]) -> asyncio.Future[list[Reply]]:
         return self._link.burst([COUNT_QUESTION, *map(_look_up, users)])
 
-    def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[Registration]:
+    async def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[Registration]:
         count, *values = replies
-        found = _registrations(users, values)
+        try:
+            found = _registrations(users, values)
+        except ReplyFault as fault:
+            if not fault.message.startswith("OOM"):
+                raise
+            return _registrations(users, await self._piecemeal(users))
         if not isinstance(count, ReplyFault):
             self._snapshots.keep(users, found, count)
         return found
+
+    async def _piecemeal(self, users: Sequence[str]) -> list[Reply]:
+        """What `_look_up` finds, of a full Redis: it refuses SORT, which might store what it finds.
+
+        SORT_RO, which it would not refuse, came with Redis 7.
+        """
+        answers = await self._link.burst([pack(("SMEMBERS", keys.user(user, "clients"))) for user in users])
+        clients = [client for answer in answers if not isinstance(answer, ReplyFault) for client in answer]
+        names = _field_names(client.decode("utf-8", ODD_BYTES) for client in clients)
+        values = iter(await self._link.call("MGET", *names) if names else ())
+        return [
+            answer
+            if isinstance(answer, ReplyFault)
+            else [value for client in answer for value in (client, *islice(values, WIDTH))]
+            for answer in answers
+        ]
 
 
 def _without(users: Sequence[str], found: Sequence[Registration | None]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from protocols.devices import Device
 from protocols.ping.model import Ping
 from tests.gateway.store.conftest import MakeLink
 from tests.support.redis import KINDS, RedisServer
+from tests.support.rhoconnect import android, apple, lay_users
 from tests.support.spine import until
 
 BOB = Ping(users=("bob",), message="hello")
@@ -72,6 +73,21 @@ async def test_a_full_store_lets_broadcasts_go_on(own_server: RedisServer) -> No
         one = await _open(stack, own_server)
         await one.link.call("CONFIG", "SET", "maxmemory", "1")
         assert await BroadcastStore(one.link, 60).claim("p", 0, [b"a", b"b"]) == [True, True]
+
+
+async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisServer) -> None:
+    users = ["bob", "nobody", "eve", "odd", "bob"]
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
+        await lay_users(redis, {"bob": [apple("ab"), android("cd")], "eve": [apple("ef")]})
+        await redis.set(keys.user("odd", "clients"), "no set")
+        before = await Registry(one.link).devices_of(users)
+        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        registry = Registry(one.link)
+        for found in (await registry.devices_of(users), await registry.devices_of_many(users)):
+            assert [set(user.devices) for user in found] == [set(user.devices) for user in before]
+            assert [user.unknown for user in found] == [False, True, False, True, False]
 
 
 async def test_snapshots_leave_room_to_others(
