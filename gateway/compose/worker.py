@@ -35,7 +35,7 @@ from gateway.settings import Secret, Settings
 from gateway.store.address import Address, main_address, queue_address
 from gateway.store.durability import check_durability
 from gateway.store.journal import Journal
-from gateway.store.link import Link
+from gateway.store.link import Link, ReplyFault
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
@@ -52,6 +52,8 @@ from gateway.turns import Turns
 _log = structlog.get_logger("worker")
 
 _OPEN_S: Final = 15.0
+_REFUSED_FOR_NOW: Final = ("OOM", "MISCONF", "NOREPLICAS")
+"""How Redis begins its refusal of a write that it would take at another time."""
 _APPEND_REPLY_S: Final = 2.0
 """An append without a reply for so long is asked about by its marker; every other command may take longer."""
 
@@ -194,7 +196,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
-        await streams.prepare()
+        await _prepare(streams)
         turns = Turns()
         journal = Journal()
         snapshots = Snapshots(look_ups, journal, wanted=settings.registry.snapshots)
@@ -229,6 +231,20 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
             part.start()
             opened.push_async_callback(part.close)
         yield Spine(queue, receipts, waiters, ledger, intake, lanes, upkeep, rps)
+
+
+async def _prepare(streams: Streams) -> None:
+    """Make the consumer groups that are missing, or leave that to whoever reads when Redis takes writes again.
+
+    A full Redis does not even say whether they are there. They mostly are, and only a worker that starts
+    settles what is queued and so makes room.
+    """
+    try:
+        await streams.prepare()
+    except ReplyFault as error:
+        if not error.message.startswith(_REFUSED_FOR_NOW):
+            raise
+        _log.warning("groups_not_made", error=error.message)
 
 
 async def _check(settings: Settings, queued: Address) -> None:

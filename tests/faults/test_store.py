@@ -11,6 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
+from gateway.store.address import Address
+from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
+from gateway.store.streams import Streams
+from protocols.ping.model import Ping
 from tests.support.providers import provider_settings
 from tests.support.proxy import Proxy
 from tests.support.redis import KINDS, RedisServer
@@ -226,3 +231,48 @@ async def test_over_its_limit_the_queue_says_503_until_there_is_room(
 def size_of() -> Callable[[str], int]:
     """The length of the body that `Worker.ping` sends for a message."""
     return lambda message: len(json.dumps({"user_id": "bob", "message": message}))
+
+
+# A full Redis, and a worker that starts.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path: Path, kind: str) -> None:
+    """Otherwise a Redis that is full of pings would stay full: nobody else takes them out."""
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(RedisServer(kind))
+        apns = await stack.enter_async_context(ApnsSimulator())
+        fcm = await stack.enter_async_context(FcmSimulator())
+        redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
+        await lay_user(redis, "bob", [apple(PIN)])
+        link = Link(Address.parse(store.address), "test")
+        await link.open(5)
+        stack.push_async_callback(link.close)
+        await Streams(link, "tested:0", 3600).prepare()
+        waits = await Queue(link, Limits(10, 10_000)).append(Ping(users=("bob",), message="waits"), 10)
+        await redis.config_set("maxmemory", "1mb")
+        said = provider_settings(apns, fcm, drain_s=2)
+        worker = await stack.enter_async_context(working(tmp_path, store.address, said))
+        await worker.done(waits.ping_id)
+        assert apns.received.accepted[0].summary.alert == "waits"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_worker_that_starts_on_a_full_redis_without_groups_makes_them_when_there_is_room(
+    tmp_path: Path, kind: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(RedisServer(kind))
+        apns = await stack.enter_async_context(ApnsSimulator())
+        fcm = await stack.enter_async_context(FcmSimulator())
+        redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
+        await lay_user(redis, "bob", [apple(PIN)])
+        await redis.config_set("maxmemory", "1mb")
+        said = provider_settings(apns, fcm, drain_s=2)
+        worker = await stack.enter_async_context(working(tmp_path, store.address, said))
+        refused = await worker.ping("bob", message="refused")
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        assert "OOM" in refused.json()["error"]["message"]
+        await redis.config_set("maxmemory", "0")
+        await worker.done(await worker.accepted("bob", message="after"))
+        assert [record.summary.alert for record in apns.received.accepted] == ["after"]
