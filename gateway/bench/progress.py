@@ -1,11 +1,14 @@
 """A line on the terminal that tells how far the run is. Nothing where standard error is no terminal."""
 
+import os
 import sys
 import time
+from contextlib import suppress
 from typing import Final, TextIO
 
 _WIDTH: Final = 24
 _EVERY_S: Final = 0.1
+_COLUMNS: Final = 80
 
 
 class Progress:
@@ -44,5 +47,11 @@ class Progress:
             self._write("")
 
     def _write(self, text: str) -> None:
-        self._out.write(f"\r\x1b[2K{text}")
+        """A line wider than the terminal would be two, and only one of them is written over."""
+        self._out.write(f"\r\x1b[2K{text[: self._columns() - 1]}")
         self._out.flush()
+
+    def _columns(self) -> int:
+        with suppress(OSError):
+            return os.get_terminal_size(self._out.fileno()).columns or _COLUMNS
+        return _COLUMNS
