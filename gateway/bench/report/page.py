@@ -21,7 +21,8 @@ table { border-collapse: collapse; width: 100%; margin: .8rem 0; } td { padding:
 tr + tr td { border-top: 1px solid var(--rule); }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 code { overflow-wrap: anywhere; } .good { color: var(--good); } .bad { color: var(--bad); }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--soft); }
+.plot { overflow-x: auto; } .plot svg { width: 100%; min-width: 30rem; height: auto; }
+svg text { font-size: 12px; fill: var(--soft); }
 svg .label { fill: var(--ink); } svg .grid { stroke: var(--rule); }
 polyline { fill: none; stroke-width: 2; }
 .c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
@@ -66,7 +67,8 @@ def _result(result: Result) -> Iterator[str]:
     for note in result.notes:
         yield f"<p>Note: {escape(note)}.</p>"
     for plot in result.plots:
-        yield f"<h3>{escape(plot.title)} ({escape(plot.unit)})</h3>{_legend(plot)}{draw(plot)}"
+        yield f"<h3>{escape(plot.title)} ({escape(plot.unit)})</h3>{_legend(plot)}"
+        yield f'<div class="plot">{draw(plot)}</div>'
     yield "<table>" + "".join(map(_figure, result.figures)) + "</table>"
 
 

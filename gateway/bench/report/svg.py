@@ -10,7 +10,7 @@ from gateway.bench.result import Plot
 
 WIDTH: Final = 640
 _ROW: Final = 26
-_LABEL: Final = 230
+_LABEL: Final = 260
 _VALUE: Final = 90
 _HEIGHT: Final = 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 40

@@ -19,6 +19,14 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert "x & y" in [text.text for text in parsed(plot).iter("text")]
 
 
+def test_the_longest_name_of_a_peer_has_room_beside_its_bar() -> None:
+    name = "aioapns, 10 connections, 1000 in flight"
+    (label, _) = parsed(Plot("CPU", "bars", "µs", (Line("a", ((name, 1.0),)),))).iter("text")
+    assert (
+        float(label.attrib["x"]) > len(name) * 6.2
+    )  # of a sans-serif of 12 px, in which a letter takes so much
+
+
 def test_stacked_bars_follow_each_other() -> None:
     plot = Plot("CPU", "bars", "µs", (Line("a", (("x", 3.0),)), Line("b", (("x", 1.0),))))
     first, second = parsed(plot).iter("rect")
