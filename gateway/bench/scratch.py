@@ -6,11 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.bench.errors import CannotMeasure
+
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder with a path short enough for a unix socket, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="rhobench-"))
+    """A folder with a path short enough for a unix socket, removed afterwards.
+
+    Raises:
+        CannotMeasure: none can be made.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="rhobench-"))
+    except OSError as error:
+        raise CannotMeasure(f"no temporary folder: {error.strerror}") from error
     try:
         yield folder
     finally:
