@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.interrupts import uninterrupted
 from gateway.bench.usage import command_line, family
 from gateway.bench.wire import CALLER_KEY
 
@@ -48,16 +50,19 @@ class Gateway:
             environ["RHOPUSH_REDIS"] = redis
         command = [sys.executable, "-c", _RUN, "serve", "--settings", settings, "--env", "development"]
         command += ["--port", "0", "--workers", str(workers)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                process_group=0,
-            )
-        self.port = self._ready()
+        with ExitStack() as broken_off:  # whoever is interrupted here has nothing yet that could be closed
+            with uninterrupted(), self._log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    process_group=0,
+                )
+                broken_off.callback(self.close)
+            self.port = self._ready()
+            broken_off.pop_all()
 
     def _ready(self) -> int:
         for line in self._process.stdout or ():
@@ -76,16 +81,24 @@ class Gateway:
         return [pid for pid in family(self._process.pid) if "valkey-server" not in command_line(pid)]
 
     def close(self) -> None:
-        """SIGTERM, and SIGKILL for what does not end."""
+        """SIGTERM, and SIGKILL for what does not end, or when nobody wants to wait (a second Ctrl-C)."""
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            for pid in self.pids:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
+        finally:
+            self._kill()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+    def _kill(self) -> None:
+        """SIGKILL for all that is left, if the supervisor is."""
+        if self._process.poll() is not None:
+            return
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._process.wait()
 
     def __enter__(self) -> Self:
         return self

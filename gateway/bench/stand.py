@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 import yaml
@@ -120,8 +121,10 @@ class Stand:
             self._open = opening.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)  # the store tells what Redis refused
 
     def _refilled(self) -> Refilled:
         """Wait until the gateway has made its snapshots of all users, as it has some time after each start."""
@@ -233,12 +236,15 @@ class Stand:
         """Send one whole request on a connection of its own; seconds until its 200.
 
         Raises:
-            CannotMeasure: another answer.
+            CannotMeasure: another answer, or none.
         """
         begun = time.perf_counter()
-        with socket.create_connection(("127.0.0.1", self.gateway.port)) as link:
-            link.sendall(request)
-            answer = link.recv(65536)
+        try:
+            with socket.create_connection(("127.0.0.1", self.gateway.port)) as link:
+                link.sendall(request)
+                answer = link.recv(65536)
+        except OSError as error:
+            raise CannotMeasure(f"the gateway does not answer: {error.strerror}") from error
         if not answer.startswith(b"HTTP/1.1 200 "):
             raise CannotMeasure(f"the gateway answered {answer[:200].decode(errors='replace')!r}")
         return time.perf_counter() - begun

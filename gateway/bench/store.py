@@ -4,7 +4,7 @@ Its CPU and bytes stand beside every figure, so that work moved into it does not
 """
 
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -12,7 +12,10 @@ from typing import Any, Final, NamedTuple, Self
 import redis
 
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.interrupts import uninterrupted
+from gateway.errors import BadSetting
 from gateway.store import keys
+from gateway.store.address import Address
 from gateway.store.embedded import EmbeddedStore
 
 _POLL_S: Final = 0.01
@@ -47,6 +50,28 @@ class Counters(NamedTuple):
         )
 
 
+def given_address(text: str) -> Address:
+    """Which server a given address names, in any form that the settings take, but one: its counters are needed.
+
+    Raises:
+        BadSetting: it is no address, or Sentinels'.
+    """
+    address = Address.parse(text, setting="--redis")
+    if address.sentinels:
+        raise BadSetting("--redis: the server itself is needed, not its Sentinels", field="redis")
+    return address
+
+
+def _client(address: Address) -> redis.Redis:
+    options: dict[str, Any] = {"db": address.db, "username": address.username}
+    options["password"] = address.password.reveal() if address.password else None
+    if address.unix_path is not None:
+        return redis.Redis(unix_socket_path=address.unix_path, **options)
+    if address.tls:
+        options |= {"ssl": True, "ssl_ca_certs": address.ca_file}
+    return redis.Redis(host=address.host, port=address.port, **options)
+
+
 class Store:
     """A server: one of its own on a folder (as the gateway's embedded one), or a given one, which must be
     empty.
@@ -54,30 +79,44 @@ class Store:
     Args:
         folder: the gateway's data folder.
         address: of a given one; None: the embedded one.
+
+    Raises:
+        BadSetting: this is no address of one server.
     """
 
     def __init__(self, folder: Path, address: str | None) -> None:
-        self._given = address
+        self._given = None if address is None else given_address(address)
         self._embedded = EmbeddedStore(folder / "valkey")
+        self.address = address or f"unix://{self._embedded.address.unix_path}"
 
     def __enter__(self) -> Self:
-        if self._given is None:
-            self._embedded.start()
-            address = f"unix://{self._embedded.address.unix_path}"
-        else:
-            address = self._given
-        self.client = redis.Redis.from_url(address)
-        try:
-            if self.client.dbsize():
-                raise CannotMeasure("the given Redis is not empty: give one whose content may be deleted")
-        except redis.RedisError as error:
-            raise CannotMeasure(f"the given Redis cannot be used: {error}") from error
-        self.address = address
+        with ExitStack() as broken_off:
+            if self._given is None:
+                with uninterrupted():
+                    self._embedded.start()
+                    broken_off.callback(self._embedded.stop)
+            self.client = _client(self._given or self._embedded.address)
+            try:
+                if self.client.dbsize():
+                    raise CannotMeasure("the given Redis is not empty: give one whose content may be deleted")
+            except redis.RedisError as error:
+                raise CannotMeasure(f"the given Redis cannot be used: {error}") from error
+            broken_off.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Everybody uses the server while it is entered: what it refused them is told in this one place.
+
+        Raises:
+            CannotMeasure: the server failed whoever used it.
+        """
+        self._end()
+        if isinstance(error, redis.RedisError):
+            raise CannotMeasure(f"Redis failed: {error}") from error
+
+    def _end(self) -> None:
         if self._given is None:
             self.client.close()
             self._embedded.stop()

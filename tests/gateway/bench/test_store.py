@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bench.errors import CannotMeasure
 from gateway.bench.store import Store
 from gateway.store import keys
 
@@ -23,3 +24,9 @@ def test_pieces_and_what_comes_later_are_waited_for_as_pings_are(store: Store) -
             store.client.xadd(stream, {"e": b""})
         store.client.zadd(keys.LATER, {"name": 1})
         assert store.pending() == 6
+
+
+def test_what_the_server_refuses_its_users_is_told(store: Store) -> None:
+    with pytest.raises(CannotMeasure, match="Redis failed: WRONGTYPE"), store:
+        store.client.set("text", "a")
+        store.client.hget("text", "field")
