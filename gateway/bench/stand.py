@@ -150,6 +150,20 @@ class Stand:
         return self.provider.ask(None, ProviderCounts).apns
 
     @contextmanager
+    def all_delivered(self, pings: int) -> Iterator[None]:
+        """Leaving waits for the last verdict of the pings that are sent meanwhile, and counts their pushes.
+
+        Raises:
+            CannotMeasure: not as many came to the provider: one was lost or doubled.
+        """
+        before = self.delivered()
+        yield
+        self.store.emptied()
+        delivered = self.delivered() - before
+        if delivered != pings:
+            raise CannotMeasure(f"{pings} pings were accepted and {delivered} pushes came to the provider")
+
+    @contextmanager
     def window(self, **more: int) -> Iterator[Window]:
         """Open a measurement; it closes when the last verdict is recorded.
 

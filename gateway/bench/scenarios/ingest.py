@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
+from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.door import DoorOrder
 from gateway.bench.roles.load import LoadResult
@@ -81,4 +82,6 @@ def _measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult
         bench.progress.begin(f"ingest, {pings:,} pings")
         with stand.window(door=door.pid) as window:
             load = stand.load(pings, port=port, told=bench.progress.told)
+    if window.delivered != pings:
+        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
     return window, load

@@ -73,8 +73,7 @@ def run(bench: Bench) -> Result:
 
 def _at(bench: Bench, stand: Stand, rate: float, seconds: float) -> _Measured:
     bench.progress.begin(f"{rate:,.0f} pings/s")
-    probe = Probe(int(_PROBE_RATE * seconds), _PROBE_RATE)
-    with stand.probing(probe) as times:
-        load = stand.load(int(rate * seconds), rate=rate, told=bench.progress.told)
-    stand.store.emptied()
+    probe, pings = Probe(int(_PROBE_RATE * seconds), _PROBE_RATE), int(rate * seconds)
+    with stand.all_delivered(probe.pings + pings), stand.probing(probe) as times:
+        load = stand.load(pings, rate=rate, told=bench.progress.told)
     return _Measured(Latencies(load.latencies_us), Latencies(times))

@@ -36,12 +36,16 @@ def run(bench: Bench) -> Result:
         _idle(bench, stand, Probe(500, RATE))  # connections are open, code has run once
         idle = _idle(bench, stand, probe)
         bench.progress.begin("small pings during broadcasts")
+        before = stand.delivered()
         with _broadcasts(stand) as broadcasts, stand.probing(probe, bench.progress.told) as times:
             pass
-        busy = Latencies(times)
         stand.store.emptied()
+        wanted, delivered = probe.pings + broadcasts.posted, stand.delivered() - before
     if not broadcasts.delivered:
         raise CannotMeasure("no broadcast was under way")
+    if delivered != wanted:
+        raise CannotMeasure(f"{wanted} pushes were due and {delivered} came to the provider")
+    busy = Latencies(times)
     answer_s, paced_answer_s = bench.peers.provider_answer_s, bench.peers.provider_answer_at_s(RATE)
     floor_ms, paced_ms = (round_trip_s + answer_s) * 1000, (paced_s + paced_answer_s) * 1000
     return Result(
@@ -76,7 +80,7 @@ def run(bench: Bench) -> Result:
 
 def _idle(bench: Bench, stand: Stand, probe: Probe) -> Latencies:
     bench.progress.begin("small pings alone")
-    with stand.probing(probe, bench.progress.told) as times:
+    with stand.all_delivered(probe.pings), stand.probing(probe, bench.progress.told) as times:
         pass
     return Latencies(times)
 
@@ -90,6 +94,7 @@ class _Broadcasts(threading.Thread):
     """Posts one broadcast after the other until it is ended.
 
     Attributes:
+        posted: users that broadcasts named so far.
         delivered: pushes of broadcasts so far; a few small pings are among them.
     """
 
@@ -98,16 +103,17 @@ class _Broadcasts(threading.Thread):
         self._stand = stand
         self._end = threading.Event()
         self._error: CannotMeasure | None = None
-        self.delivered = 0
+        self.posted = self.delivered = 0
 
     def run(self) -> None:
         """Do it."""
-        posted, begun = 0, self._stand.delivered()
+        begun, number = self._stand.delivered(), 0
         try:
             while not self._end.is_set():
-                self._stand.post(broadcast(self._stand.plan.users, note=f"Closed on day {posted}"))
-                posted += self._stand.plan.users
-                while self.delivered < posted and not self._end.wait(_POLL_S):
+                self._stand.post(broadcast(self._stand.plan.users, note=f"Closed on day {number}"))
+                number += 1
+                self.posted += self._stand.plan.users
+                while self.delivered < self.posted and not self._end.wait(_POLL_S):
                     self.delivered = self._stand.delivered() - begun
         except CannotMeasure as error:
             self._error = error
