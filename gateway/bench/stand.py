@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -169,6 +169,9 @@ class Stand:
 
         Args:
             more: further processes by the name of their part.
+
+        Raises:
+            CannotMeasure: a ping had no verdict, or what is measured used too little CPU to be counted.
         """
         generators = [self._load.pid, self._probe.pid]
         parts = {"gateway": self.gateway.pids, "provider": [self.provider.pid], "load": generators}
@@ -182,6 +185,7 @@ class Stand:
             self.store.emptied()
             window.seconds = time.perf_counter() - begun
             window.cpu = {part: cpu_s(pids) - before[part] for part, pids in parts.items()}
+            counted({part: window.cpu[part] for part in ("gateway", *more)})
             window.redis = self.store.counters().since(redis)
             window.cpu["redis"] = window.redis.cpu_s
             window.delivered = self.delivered() - delivered
@@ -262,6 +266,20 @@ class Stand:
         if not answer.startswith(b"HTTP/1.1 200 "):
             raise CannotMeasure(f"the gateway answered {answer[:200].decode(errors='replace')!r}")
         return time.perf_counter() - begun
+
+
+def counted(cpu: Mapping[str, float]) -> None:
+    """What used less than one tick (10 ms) would look as if it cost nothing.
+
+    Args:
+        cpu: seconds, by what used them.
+
+    Raises:
+        CannotMeasure: some did.
+    """
+    for part, seconds in cpu.items():
+        if seconds <= 0:
+            raise CannotMeasure(f"too little was sent: {part} used less CPU than /proc counts (10 ms)")
 
 
 def limit_note(provider_cpu_s: float, count: int, seconds: float) -> str | None:

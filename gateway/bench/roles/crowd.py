@@ -100,7 +100,7 @@ def post_all(order: CrowdOrder) -> int:
     epoll = select.epoll()
     with contextlib.ExitStack() as stack:
         lines = {}
-        for _ in range(order.connections):
+        for _ in range(min(order.connections, order.count)):
             line = stack.enter_context(socket.create_connection(("127.0.0.1", order.port), _SILENT_S))
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             lines[line.fileno()] = line

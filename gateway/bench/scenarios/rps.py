@@ -23,6 +23,7 @@ from gateway.bench.result import Figure, Ratio, Result
 from gateway.bench.roles.crowd import CrowdOrder, CrowdResult
 from gateway.bench.roles.legacy import LegacyOrder, LegacyResult
 from gateway.bench.scratch import scratch
+from gateway.bench.stand import counted
 from gateway.bench.store import Store
 from gateway.bench.usage import cpu_s, pss_bytes
 from protocols.rps.ids import Ids
@@ -126,7 +127,10 @@ def _waiting(bench: Bench, name: str, service: Child, crowd: Child, where: tuple
     if answered != devices:
         raise CannotMeasure(f"{answered} of {devices} devices got a message")
     woken = cpu_s([service.pid]) - begun
+    counted({name: woken})
     after = pss_bytes([service.pid])
+    if after <= first:
+        raise CannotMeasure(f"too few devices: the memory of {name} did not grow with them")
     return _Waiting(
         (before - first) / devices, (after - first) / devices, (begun - idle) / _IDLE_S, woken / devices * 1e6
     )

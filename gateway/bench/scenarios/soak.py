@@ -34,8 +34,14 @@ class _Held(NamedTuple):
 
 
 def run(bench: Bench) -> Result:
-    """Send them, looking ten times."""
+    """Send them, looking ten times.
+
+    Raises:
+        CannotMeasure: there are too few, or not as many pushes came to the provider.
+    """
     part = bench.pings(PINGS_FULL if bench.options.full else PINGS) // PARTS
+    if not part:
+        raise CannotMeasure(f"soak looks {PARTS} times: it needs as many pings at least")
     with bench.stand(USERS) as stand:
         stand.warm()
         held = [_held(stand)]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.stand import Plan, Stand, limit_note
+from gateway.bench.stand import Plan, Stand, counted, limit_note
 
 
 class Counted(Stand):
@@ -33,6 +33,12 @@ def test_a_ping_that_was_lost_or_doubled_is_told(after: int) -> None:
         Counted(5, after).all_delivered(10),
     ):
         pass
+
+
+def test_what_is_too_little_to_be_counted_is_told() -> None:
+    counted({"gateway": 0.01})
+    with pytest.raises(CannotMeasure, match="too little was sent: door used less CPU"):
+        counted({"gateway": 0.01, "door": 0.0})
 
 
 def test_a_gateway_that_is_gone_is_told() -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from gateway.bench.bench import Bench, Options
+from gateway.bench.errors import CannotMeasure
 from gateway.bench.progress import Progress
 from gateway.bench.result import Result
 from gateway.bench.scenarios import run_scenario
@@ -14,8 +15,8 @@ from gateway.bench.scenarios import run_scenario
 USERS: Final = 50
 
 
-def small(scenario: str, pings: int) -> Result:
-    options = Options(pings=pings, users=USERS, connections=4)
+def small(scenario: str, pings: int, users: int = USERS) -> Result:
+    options = Options(pings=pings, users=users, connections=4)
     return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
 
 
@@ -45,7 +46,7 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
 
 
 def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
-    result = small("doors", 300)
+    result = small("doors", 1_000)
     told = figures(result)
     for door in ("REST", "Resque", "data changes"):
         assert told[f"{door}: pings"] > 0
@@ -54,3 +55,12 @@ def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
         "Resque: pings a CPU second, to REST's",
         "data changes: pings a CPU second, to REST's",
     ]
+
+
+def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
+    with pytest.raises(CannotMeasure, match="it needs as many pings at least"):
+        small("soak", 9)
+
+
+def test_fewer_messages_than_connections_are_posted_all_the_same() -> None:
+    assert figures(small("rps", 3, users=2_000))["waiting devices"] == 2_000
