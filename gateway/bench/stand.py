@@ -54,6 +54,10 @@ class Window:
         """Microseconds of a part's CPU for each of `count` things."""
         return self.cpu[part] / count * 1e6
 
+    def limit_note(self) -> str | None:
+        """The note that the provider was the limit, if so."""
+        return limit_note(self.cpu["provider"], self.delivered, self.seconds)
+
 
 class Refilled(NamedTuple):
     """What making the snapshots of all users took: wall clock, and CPU of the gateway since its start and of Redis."""

@@ -48,6 +48,7 @@ def run(bench: Bench) -> Result:
         ),
         notes=(
             "data changes wait in a window (events.window_ms) before they become pings: their rate includes it",
+            *(f"{door}: {note}" for door, window in windows.items() if (note := window.limit_note())),
         ),
         plots=(Plot("gateway CPU a ping, by door", "bars", "µs", (Line("CPU", tuple(cpu.items())),)),),
     )
@@ -58,6 +59,7 @@ def _figures(door: str, window: Window, pings: int) -> tuple[Figure, ...]:
         Figure(f"{door}: pings", pings / window.seconds, "pings/s"),
         Figure(f"{door}: gateway CPU a ping", window.cpu_us("gateway", pings), "µs"),
         Figure(f"{door}: Redis CPU a ping", window.cpu_us("redis", pings), "µs"),
+        Figure(f"{door}: Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.stand import Stand
+from gateway.bench.stand import Stand, Window
 
 SIZES: Final = (10_000, 100_000)
 SIZES_FULL: Final = (*SIZES, 1_000_000)
@@ -26,7 +26,7 @@ COLD_BAR: Final = 1.5
 
 
 class Point(NamedTuple):
-    """One size with one number of workers; CPU of gateway and of Redis a ping in µs, cold and warm."""
+    """One size with one number of workers: CPU of gateway and of Redis a ping in µs, Redis' traffic in bytes."""
 
     users: int
     workers: int
@@ -34,7 +34,10 @@ class Point(NamedTuple):
     warm_us: float
     cold_redis_us: float
     warm_redis_us: float
+    cold_bytes: float
+    warm_bytes: float
     rate: float
+    limit: str | None = None
 
 
 def run(bench: Bench) -> Result:
@@ -46,6 +49,7 @@ def run(bench: Bench) -> Result:
         proves=proves(__doc__),
         figures=tuple(figure for point in points for figure in _figures(point)),
         ratios=ratios(points),
+        notes=tuple(f"{_where(point)}: {point.limit}" for point in points if point.limit),
         plots=(
             Plot(
                 "Gateway CPU a ping, by registered users",
@@ -64,31 +68,52 @@ def _point(bench: Bench, users: int, workers: int) -> Point:
     with bench.stand(users, workers=workers, exact=True) as stand:
         stand.load(64 * workers)  # connections to the provider are open
         stand.store.emptied()
-        cold, cold_redis, _ = _cost(bench, stand, "cold", COLD)
+        cold = _cost(bench, stand, "cold", COLD)
         bench.progress.begin(f"warming up {users:,} users")
         for _ in range(workers):
             stand.warm()
-        warm, warm_redis, rate = _cost(bench, stand, "warm", pings)
-    return Point(users, workers, cold, warm, cold_redis, warm_redis, rate)
+        warm = _cost(bench, stand, "warm", pings)
+    return Point(
+        users=users,
+        workers=workers,
+        cold_us=cold.cpu_us("gateway", COLD),
+        warm_us=warm.cpu_us("gateway", pings),
+        cold_redis_us=cold.cpu_us("redis", COLD),
+        warm_redis_us=warm.cpu_us("redis", pings),
+        cold_bytes=cold.redis.network_bytes / COLD,
+        warm_bytes=warm.redis.network_bytes / pings,
+        rate=pings / warm.seconds,
+        limit=warm.limit_note(),
+    )
 
 
-def _cost(bench: Bench, stand: Stand, how: str, pings: int) -> tuple[float, float, float]:
-    """CPU a ping in µs, of gateway and Redis, and pings a second."""
+def _cost(bench: Bench, stand: Stand, how: str, pings: int) -> Window:
+    """Send so many pings to the users there are.
+
+    Raises:
+        CannotMeasure: not as many pushes came to the provider.
+    """
     bench.progress.begin(f"{stand.plan.users:,} users, {stand.plan.workers} workers, {how}")
     with stand.window() as window:
         stand.load(pings, first=100, told=bench.progress.told)
     if window.delivered != pings:
         raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
-    return window.cpu_us("gateway", pings), window.cpu_us("redis", pings), pings / window.seconds
+    return window
+
+
+def _where(point: Point) -> str:
+    return f"{point.users:,} users, {point.workers} worker{'s' * (point.workers > 1)}"
 
 
 def _figures(point: Point) -> tuple[Figure, ...]:
-    where = f"{point.users:,} users, {point.workers} worker{'s' * (point.workers > 1)}"
+    where = _where(point)
     return (
         Figure(f"{where}: gateway CPU a ping, cold", point.cold_us, "µs"),
         Figure(f"{where}: gateway CPU a ping, warm", point.warm_us, "µs"),
         Figure(f"{where}: Redis CPU a ping, cold", point.cold_redis_us, "µs"),
         Figure(f"{where}: Redis CPU a ping, warm", point.warm_redis_us, "µs"),
+        Figure(f"{where}: Redis traffic a ping, cold", point.cold_bytes, "bytes"),
+        Figure(f"{where}: Redis traffic a ping, warm", point.warm_bytes, "bytes"),
         Figure(f"{where}: pings, warm", point.rate, "pings/s"),
     )
 

@@ -37,6 +37,9 @@ def run(bench: Bench) -> Result:
             Figure("requests", rate, "requests/s"),
             Figure("door CPU a request", door, "µs"),
             Figure("Redis CPU a ping (append and consumption)", window.cpu_us("redis", pings), "µs"),
+            Figure(
+                "Redis traffic a ping (append and consumption)", window.redis.network_bytes / pings, "bytes"
+            ),
             Figure("consuming gateway's CPU a ping", window.cpu_us("gateway", pings), "µs"),
             Figure("load generator's CPU a request", window.cpu_us("load", pings), "µs"),
             Figure("aiohttp: requests", aiohttp.rate, "requests/s"),

@@ -36,6 +36,7 @@ def run(bench: Bench) -> Result:
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, _ = measure(bench, stand, pings)
+        limit = window.limit_note()
         most = pings / window.seconds
         at = {name: _at(bench, stand, most * part, seconds) for name, part in _PARTS.items()}
     half = at["half"]
@@ -44,6 +45,9 @@ def run(bench: Bench) -> Result:
         proves=proves(__doc__),
         figures=(
             Figure("maximum, closed loop", most, "pings/s"),
+            Figure("maximum: gateway CPU a ping", window.cpu_us("gateway", pings), "µs"),
+            Figure("maximum: Redis CPU a ping", window.cpu_us("redis", pings), "µs"),
+            Figure("maximum: Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
             *(
                 Figure(f"at {name}: {kind}, p{percentile:g}", getattr(measured, kind).ms(percentile), "ms")
                 for name, measured in at.items()
@@ -57,6 +61,7 @@ def run(bench: Bench) -> Result:
                 "verdict at half: p99, to p50", half.verdict.ms(99) / half.verdict.ms(50), 5.0, at_most=True
             ),
         ),
+        notes=(limit,) if limit else (),
         plots=tuple(
             Plot(
                 f"POST to {kind}, by percentile",

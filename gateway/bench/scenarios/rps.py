@@ -51,11 +51,12 @@ class _Waiting(NamedTuple):
 
 
 class _Posted(NamedTuple):
-    """What messages cost the service's process, in µs of CPU, and Redis."""
+    """What messages cost the service's process, in µs of CPU, and Redis, in µs and bytes of traffic."""
 
     http_us: float
     inside_us: float
     redis_us: float
+    redis_bytes: float
 
 
 def run(bench: Bench) -> Result:
@@ -94,6 +95,7 @@ def _result(devices: int, ours: _Waiting, theirs: _Waiting, posted: _Posted, not
             Figure("wake-up, CPU a device", ours.wake_us, "µs"),
             Figure("aiohttp: wake-up, CPU a device", theirs.wake_us, "µs"),
             Figure("Redis CPU a message from inside", posted.redis_us, "µs"),
+            Figure("Redis traffic a message from inside", posted.redis_bytes, "bytes"),
         ),
         ratios=(
             Ratio("memory a device, after a wake-up", ours.after_bytes, 3_072, True, "bytes"),
@@ -157,8 +159,10 @@ def _posted(
         done = service.ask(LegacyOrder("send", count=min(devices, messages)), LegacyResult)
         inside_s += done.cpu_s
         sent += min(devices, messages)
-    redis_s = store.counters().since(before).cpu_s
-    return _Posted(http_s / messages * 1e6, inside_s / sent * 1e6, redis_s / sent * 1e6)
+    redis = store.counters().since(before)
+    return _Posted(
+        http_s / messages * 1e6, inside_s / sent * 1e6, redis.cpu_s / sent * 1e6, redis.network_bytes / sent
+    )
 
 
 def _forget(client: redis.Redis) -> None:

@@ -4,7 +4,7 @@ from gateway.bench.scenarios.growth import Point, ratios
 
 
 def point(users: int, workers: int, cold_us: float, warm_us: float) -> Point:
-    return Point(users, workers, cold_us, warm_us, 0.0, 0.0, 1.0)
+    return Point(users, workers, cold_us, warm_us, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_the_most_users_are_held_against_the_fewest_warm() -> None:

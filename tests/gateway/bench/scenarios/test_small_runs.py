@@ -51,6 +51,7 @@ def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
     for door in ("REST", "Resque", "data changes"):
         assert told[f"{door}: pings"] > 0
         assert told[f"{door}: gateway CPU a ping"] > 0
+        assert told[f"{door}: Redis traffic a ping"] > 0
     assert [ratio.name for ratio in result.ratios] == [
         "Resque: pings a CPU second, to REST's",
         "data changes: pings a CPU second, to REST's",
@@ -63,4 +64,4 @@ def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
 
 
 def test_fewer_messages_than_connections_are_posted_all_the_same() -> None:
-    assert figures(small("rps", 3, users=2_000))["waiting devices"] == 2_000
+    assert figures(small("rps", 3, users=2_000))["Redis traffic a message from inside"] > 0
