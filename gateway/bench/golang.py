@@ -23,7 +23,7 @@ def build(name: str) -> Path:
     sources = _SOURCES / name
     go = shutil.which("go")
     if go is None or not sources.is_dir():
-        raise CannotMeasure(f"peer {name}: needs Go and a checkout with benchmarks/peers")
+        raise CannotMeasure(f"{name} needs Go and a checkout with benchmarks/peers")
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(sources.iterdir())))
     program = _cache() / f"{name}-{digest.hexdigest()[:_DIGEST]}"
     if not program.exists():
@@ -32,7 +32,7 @@ def build(name: str) -> Path:
         command = [go, "build", "-mod=readonly", "-trimpath", "-o", str(made), "."]
         done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise CannotMeasure(f"peer {name} does not build: {done.stderr.strip()[-300:]}")
+            raise CannotMeasure(f"{name} does not build: {done.stderr.strip()[-300:]}")
         made.rename(program)
     return program
 

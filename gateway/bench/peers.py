@@ -1,9 +1,10 @@
 """The peers, each measured once a run, when a scenario first needs it, on the simulator of the scenarios."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +35,22 @@ _SILENT_S: Final = 10.0
 _TO_NGINX: Final = 100_000
 _NO_TOKEN: Final = "bearer " + "0" * 200
 """As long as a provider token: nginx reads none."""
+
+
+def require(names: Sequence[str]) -> None:
+    """To be called before anything is measured: minutes would be lost.
+
+    Args:
+        names: peers without which a scenario cannot be: h2load, or packages.
+
+    Raises:
+        CannotMeasure: one of them is not installed.
+    """
+    for name in names:
+        if name == "h2load":
+            h2load.find()
+        elif find_spec(name) is None:
+            raise CannotMeasure(f"{name} is not installed (pip install rhopush[bench])")
 
 
 class Peer(NamedTuple):
@@ -106,6 +123,7 @@ class Peers:
         self._progress = progress
         self._connections = connections
         self._h2load: dict[int, Peer] = {}
+        self._missing: dict[str, str] = {}
 
     @cached_property
     def aiohttp(self) -> Peer:
@@ -250,11 +268,19 @@ class Peers:
         return h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams, rate)
 
     def optional(self, name: str) -> Any:
-        """What a peer of this name did; None where it is not installed."""
+        """What a peer of this name did; None where it cannot be measured, which is not tried twice."""
+        if name in self._missing:
+            return None
         try:
             return getattr(self, name)
-        except CannotMeasure:
+        except CannotMeasure as error:
+            self._missing[name] = error.message
             return None
+
+    def missing(self, *names: str) -> tuple[str, ...]:
+        """Why these optional peers were not measured, if so: notes for a reader, each once."""
+        reasons = (self._missing[name] for name in names if name in self._missing)
+        return tuple(f"a peer is missing: {reason}" for reason in dict.fromkeys(reasons))
 
     def _order(self, port: int, requests: int) -> LoadOrder:
         return LoadOrder(port, ping_template(), requests, 10_000, self._connections)

@@ -19,6 +19,13 @@ SCENARIOS: Final = {
     "rps": "legacy devices: long polls and their messages",
 }
 
+PEERS: Final = {
+    "push": ("h2load", "aioapns", "pyfcm"),
+    "fanout": ("h2load",),
+    "mixed": ("h2load",),
+}
+"""Without which a scenario cannot be; aiohttp is always there, and the others may be missing."""
+
 
 def run_scenario(name: str, bench: Bench) -> Result:
     """Run one of `SCENARIOS`.

@@ -15,7 +15,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
-from gateway.bench.stand import PARTS, Stand, Window, limit_note
+from gateway.bench.stand import PARTS, Stand, Window
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
@@ -31,7 +31,11 @@ def run(bench: Bench) -> Result:
     aiohttp, rate = bench.peers.aiohttp, pings / window.seconds
     one, hundred = bench.peers.optional("gorush"), bench.peers.optional("gorush_hundreds")
     rivals = [rival.pushes for rival in (one, hundred) if rival]
-    notes = (f"store: {redis}", limit_note(window.cpu["provider"], pings, window.seconds))
+    notes = (
+        f"store: {redis}",
+        window.limit_note(),
+        *bench.peers.missing("gorush", "gorush_hundreds"),
+    )
     return Result(
         scenario="endtoend",
         proves=proves(__doc__),

@@ -13,7 +13,7 @@ from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.scenarios.endtoend import figures
-from gateway.bench.stand import PARTS, limit_note
+from gateway.bench.stand import PARTS
 from gateway.bench.wire import broadcast
 
 USERS: Final = 100_000
@@ -34,7 +34,7 @@ def run(bench: Bench) -> Result:
         if window.delivered != users:
             raise CannotMeasure(f"{window.delivered} pushes came to the provider; {users} were asked for")
     peer = bench.peers.h2load(users)
-    notes = (limit_note(window.cpu["provider"], users, window.seconds),)
+    notes = (window.limit_note(),)
     memory = window.memory.samples
     return Result(
         scenario="fanout",

@@ -54,9 +54,13 @@ def run(bench: Bench) -> Result:
         ),
         notes=(
             "the consuming gateway, Redis and the load generator share the door's cores",
-            "gorush answers when a notification is in its memory, and pushes meanwhile on the same cores"
-            if gorush
-            else "gorush is not among the peers: it needs Go and a checkout",
+            *(
+                [
+                    "gorush answers when a notification is in its memory, and pushes meanwhile on the same cores"
+                ]
+                if gorush
+                else bench.peers.missing("gorush")
+            ),
         ),
         plots=(
             Plot(

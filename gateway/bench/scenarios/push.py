@@ -30,11 +30,10 @@ def run(bench: Bench) -> Result:
     h2load, aioapns, pyfcm = bench.peers.h2load(pushes), bench.peers.aioapns, bench.peers.pyfcm
     apns2, nginx = bench.peers.optional("apns2"), bench.peers.optional("h2load_nginx")
     everybody = (ours, h2load, aioapns, pyfcm, *(peer for peer in (apns2, nginx) if peer))
-    notes = [limit_note(ours.server_cpu_s, ours.done, ours.seconds)]
-    if apns2 is None:
-        notes.append("sideshow/apns2 is not among the peers: it needs Go and a checkout")
-    if nginx is None:
-        notes.append("h2load was not tried against nginx, which is not installed")
+    notes = (
+        limit_note(ours.server_cpu_s, ours.done, ours.seconds),
+        *bench.peers.missing("apns2", "h2load_nginx"),
+    )
     return Result(
         scenario="push",
         proves=proves(__doc__),
