@@ -5,20 +5,29 @@ Nothing of a running gateway is touched: each scenario puts up its own, with sim
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from gateway.bench import latencies
+from gateway.bench import latencies, peers
 from gateway.bench.bench import Bench, Options, names
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.interrupts import signals_interrupt
 from gateway.bench.progress import Progress
-from gateway.bench.report.document import new_report
+from gateway.bench.report.document import Report, new_report
 from gateway.bench.report.page import page
 from gateway.bench.report.table import table
-from gateway.bench.scenarios import SCENARIOS, run_scenario
+from gateway.bench.scenarios import PEERS, SCENARIOS, run_scenario
+from gateway.bench.store import Store, given_address
 from gateway.commands.options import count
+from gateway.errors import RhoPushError
+
+_FULL: Final = (
+    "the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
+    "each rate, rps with 100,000 devices"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,51 +38,117 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenarios", metavar="SCENARIO", nargs="+", choices=[*SCENARIOS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page with plots")
-    parser.add_argument("--pings", type=count, metavar="N", help="how many pings, in each scenario")
-    parser.add_argument("--users", type=count, metavar="N", help="how many registered users")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--connections", type=count, default=64, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--redis", metavar="ADDRESS", help="an empty Redis, instead of the embedded store")
-    parser.add_argument("--full", action="store_true", help="the long forms: a million users or pings")
+    parser.add_argument("--pings", type=count, metavar="N", help="how many pings a scenario sends")
+    parser.add_argument("--users", type=count, metavar="N", help="how many users are registered")
+    parser.add_argument(
+        "--workers", type=count, default=1, metavar="N", help="of the gateway (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--connections",
+        type=count,
+        default=64,
+        metavar="N",
+        help="of the load generator (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--redis",
+        metavar="ADDRESS",
+        help="an empty Redis instead of the embedded store, as settings write it; it is emptied afterwards",
+    )
+    parser.add_argument("--full", action="store_true", help=_FULL)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the scenarios, print each result as it comes, write the report.
+    """Run the scenarios, print each result as it comes, write the report: of those that were run, if one fails.
 
     Raises:
+        BadSetting: the given Redis has no address.
         CannotMeasure: something is missing or did not do as it was told.
     """
-    latencies.require()
-    for path in (args.json, args.html):
-        _must_be_writable(path)
-    report = new_report(sys.argv[2:])
-    progress = Progress()
-    bench = Bench(_options(args), progress)
-    for name in names(tuple(SCENARIOS), args.scenarios):
-        result = run_scenario(name, bench)
-        progress.clear()
-        sys.stdout.write(table(result) + "\n")
-        sys.stdout.flush()
-        report.results.append(result)
-    if args.json is not None:
-        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    if args.html is not None:
-        args.html.write_text(page(report))
+    scenarios = names(tuple(SCENARIOS), args.scenarios)
+    _must_be_possible(args, scenarios)
+    report, progress = new_report(_told(sys.argv[2:], args.redis)), Progress()
+    with signals_interrupt():
+        try:
+            _measure(scenarios, Bench(_options(args), progress), report)
+        except RhoPushError as error:
+            report.broken_off = error.message
+            raise
+        except KeyboardInterrupt:
+            report.broken_off = "interrupted"
+            raise
+        finally:
+            progress.clear()
+            _write(report, args)
     return 0
 
 
-def _must_be_writable(path: Path | None) -> None:
+def _measure(scenarios: Sequence[str], bench: Bench, report: Report) -> None:
+    for name in scenarios:
+        result = run_scenario(name, bench)
+        bench.progress.clear()
+        sys.stdout.write(table(result) + "\n")
+        sys.stdout.flush()
+        report.results.append(result)
+
+
+def _write(report: Report, args: argparse.Namespace) -> None:
+    """Nothing, where nothing was measured: a file of an earlier run stays as it is."""
+    if not report.results:
+        return
+    if args.json is not None:
+        _write_file(args.json, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    if args.html is not None:
+        _write_file(args.html, page(report).encode())
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    _on_disk(path, lambda: path.write_bytes(content))
+
+
+def _on_disk(path: Path, act: Callable[[], object]) -> None:
+    try:
+        act()
+    except OSError as error:
+        raise CannotMeasure(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _must_be_possible(args: argparse.Namespace, scenarios: Sequence[str]) -> None:
     """Asked before anything is measured: minutes would be lost.
+
+    Raises:
+        BadSetting: the given Redis has no address.
+        CannotMeasure: a package, a peer, a file or the given Redis is not as it must be.
+    """
+    latencies.require()
+    for name in scenarios:
+        peers.require(PEERS.get(name, ()))
+    for path in (args.json, args.html):
+        _must_be_writable(path)
+    if args.redis is not None:
+        with Store(Path(), args.redis):
+            pass
+
+
+def _must_be_writable(path: Path | None) -> None:
+    """It is left as it was.
 
     Raises:
         CannotMeasure: it is not.
     """
     if path is None:
         return
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise CannotMeasure(f"{path} cannot be written: {error.strerror}") from error
+    new = not path.exists()
+    _on_disk(path, lambda: path.open("ab").close())
+    if new:
+        path.unlink()
+
+
+def _told(arguments: Sequence[str], redis: str | None) -> list[str]:
+    """The arguments for the report, which is shown to others: without the password of a given Redis."""
+    if redis is None or not (address := given_address(redis)).password:
+        return list(arguments)
+    return [word.replace(redis, str(address)) for word in arguments]
 
 
 def _options(args: argparse.Namespace) -> Options:

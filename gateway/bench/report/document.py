@@ -30,7 +30,7 @@ _PACKAGES: Final = (
     "aioapns",
     "pyfcm",
 )
-_PROGRAMS: Final = (("h2load", "--version"), ("openssl", "version"), ("go", "version"))
+_PROGRAMS: Final = (("h2load", "--version"), ("nginx", "-v"), ("openssl", "version"), ("go", "version"))
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Machine(msgspec.Struct, frozen=True):
     load: float
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct):
     """One run.
 
     Attributes:
@@ -60,6 +60,7 @@ class Report(msgspec.Struct, frozen=True):
         machine: where.
         versions: of the packages and programs that took part.
         results: of the scenarios, in order.
+        broken_off: why there are fewer than the command asks for; "" if there are not.
     """
 
     command: str
@@ -67,6 +68,7 @@ class Report(msgspec.Struct, frozen=True):
     machine: Machine
     versions: dict[str, str]
     results: list[Result]
+    broken_off: str = ""
 
 
 def new_report(arguments: Sequence[str]) -> Report:
@@ -109,8 +111,9 @@ def _versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     for program, option in _PROGRAMS:
-        path = shutil.which(program)
+        path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
         if path is not None:
             done = subprocess.run([path, option], capture_output=True, text=True, check=False)
-            versions[program] = done.stdout.strip().partition("\n")[0]
+            said = (done.stdout or done.stderr).strip().partition("\n")[0]  # nginx says it on standard error
+            versions[program] = said.removeprefix(f"{program} ")
     return versions

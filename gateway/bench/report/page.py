@@ -54,6 +54,8 @@ def _facts(report: Report) -> Iterator[str]:
         "Machine": f"{where}; load average {machine.load:.2f} before the run",
         "Versions": ", ".join(f"{name} {version}" for name, version in report.versions.items()),
     }
+    if report.broken_off:
+        rows["Broken off"] = report.broken_off
     yield "<table>"
     for name, text in rows.items():
         yield f"<tr><td>{name}<td><code>{escape(text)}</code>"

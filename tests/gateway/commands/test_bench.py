@@ -1,22 +1,44 @@
-"""`rhopush bench` before it measures anything."""
+"""`rhopush bench` around what it measures: what it refuses beforehand, what it leaves when it ends early."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 from argparse import Namespace
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.bench import latencies
+from gateway.bench import h2load, latencies
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.report.document import Report
+from gateway.bench.result import Figure, Result
 from gateway.commands import bench
+from gateway.errors import BadSetting
+from tests.support.redis import RedisServer
+
+RESULT = Result("ingest", "", (Figure("requests", 1.0),))
+RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+KEY = "s3cret"
 
 
-def wanted(**more: Path | None) -> Namespace:
-    return Namespace(**({"scenarios": ["ingest"], "json": None, "html": None} | more))
+def wanted(*scenarios: str, **more: Any) -> Namespace:
+    options = {"json": None, "html": None, "redis": None, "pings": None, "users": None, "full": False}
+    return Namespace(scenarios=scenarios or ["ingest"], workers=1, connections=1, **(options | more))
+
+
+def measuring(monkeypatch: pytest.MonkeyPatch, does: Callable[[str], Result]) -> None:
+    monkeypatch.setattr(bench, "run_scenario", lambda name, _: does(name))
 
 
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "run_scenario", lambda *_: pytest.fail("it was measured"))
+    measuring(monkeypatch, lambda name: pytest.fail(f"{name} was measured"))
 
 
 @pytest.mark.parametrize("what", ["json", "html"])
@@ -30,3 +52,121 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latencies, "HdrHistogram", None)
     with pytest.raises(CannotMeasure, match=r"pip install rhopush\[bench\]"):
         bench.run(wanted())
+
+
+@pytest.mark.parametrize("name", ["aioapns", "pyfcm"])
+def test_a_peer_that_a_scenario_needs_is_missed_before_any_is_measured(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(h2load, "find", lambda: "")
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(CannotMeasure, match=rf"{name} is not installed"):
+        bench.run(wanted("ingest", "push"))
+
+
+@pytest.mark.parametrize("name", ["push", "fanout", "mixed"])
+def test_so_is_h2load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotMeasure, match="h2load is not installed"):
+        bench.run(wanted("ingest", name))
+
+
+def test_a_given_redis_with_content_keeps_it_and_ends_the_run(
+    redis_server: RedisServer, redis_address: str
+) -> None:
+    with redis_server.client() as client:
+        client.set("precious", 1)
+        with pytest.raises(CannotMeasure, match="is not empty"):
+            bench.run(wanted(redis=redis_address))
+        assert client.get("precious") == b"1"
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense://x", "localhost:port", f"redis+sentinel://:{KEY}@one,two/service"]
+)
+def test_what_is_no_address_of_a_server_is_a_bad_setting(address: str) -> None:
+    with pytest.raises(BadSetting, match="--redis: ") as refused:
+        bench.run(wanted(redis=address))
+    assert KEY not in refused.value.message
+
+
+@pytest.mark.parametrize("form", ["redis://:{key}@127.0.0.1:{port}", "127.0.0.1:{port}:0:{key}"])
+def test_a_report_does_not_show_the_password_of_a_redis(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
+) -> None:
+    address = form.format(port=6, key=KEY)
+    monkeypatch.setattr(bench, "Store", lambda *_: nullcontext())
+    monkeypatch.setattr(sys, "argv", ["rhopush", "bench", "ingest", f"--redis={address}"])
+    measuring(monkeypatch, lambda _: RESULT)
+    file, html = tmp_path / "json", tmp_path / "html"
+    bench.run(wanted(redis=address, json=file, html=html))
+    assert KEY not in file.read_text() + html.read_text()
+    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    assert report.command == "rhopush bench ingest --redis=redis://127.0.0.1:6/0"
+    assert report.broken_off == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(CannotMeasure("no wind"), "no wind"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_what_was_measured_before_a_run_broke_off_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, told: str
+) -> None:
+    def run(name: str) -> Result:
+        if name == "ingest":
+            return RESULT
+        raise error
+
+    measuring(monkeypatch, run)
+    file, html = tmp_path / "json", tmp_path / "html"
+    with pytest.raises(type(error)):
+        bench.run(wanted("ingest", "soak", json=file, html=html))
+    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    assert (report.results, report.broken_off) == ([RESULT], told)
+    assert told in html.read_text()
+
+
+def test_a_run_that_measured_nothing_leaves_files_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(_: str) -> Result:
+        raise CannotMeasure("no wind")
+
+    measuring(monkeypatch, run)
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("of yesterday")
+    with pytest.raises(CannotMeasure, match="no wind"):
+        bench.run(wanted(json=old, html=new))
+    assert old.read_text() == "of yesterday"
+    assert not new.exists()
+
+
+def test_a_report_for_which_there_is_no_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, lambda _: RESULT)
+    with pytest.raises(CannotMeasure, match="/dev/full cannot be written: No space left"):
+        bench.run(wanted(json=Path("/dev/full")))
+
+
+@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_process_and_no_folder(tmp_path: Path, word: signal.Signals) -> None:
+    """Gateway and store have the folder in their commands; the other roles end with their input."""
+    command = [sys.executable, "-c", RUN, "bench", "doors", "--pings", "2000"]
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, start_new_session=True) as process:
+        deadline = threading.Event()
+        while not any(tmp_path.glob("rhobench-*/gateway.log")) and process.poll() is None:
+            deadline.wait(0.01)
+        process.send_signal(word)  # while the gateway starts: nobody holds it yet
+        assert process.wait(60) == 1
+    assert list(tmp_path.glob("rhobench-*")) == []
+    assert [text for text in command_lines() if str(tmp_path) in text] == []
+
+
+def command_lines() -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return found

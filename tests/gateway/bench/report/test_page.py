@@ -33,6 +33,13 @@ def test_the_page_stands_alone_and_says_everything() -> None:
     assert text.count("<svg") == 3  # the plot, and a key for each of its two lines
 
 
+def test_a_run_that_broke_off_says_why() -> None:
+    made = report()
+    assert "Broken off" not in page(made)
+    made.broken_off = "no <wind>"
+    assert "<tr><td>Broken off<td><code>no &lt;wind&gt;</code>" in page(made)
+
+
 def test_the_report_is_json_that_comes_back() -> None:
     made = report()
     assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
