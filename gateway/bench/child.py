@@ -86,6 +86,15 @@ class Child:
                 progress(words.progress)
         raise self._ended()
 
+    def check(self) -> None:
+        """Whether it still works, asked by those who wait for what it does.
+
+        Raises:
+            CannotMeasure: it has ended.
+        """
+        if self._process.poll() is not None:
+            raise self._ended()
+
     def _ended(self) -> CannotMeasure:
         self._process.wait(_END_S)
         words = self._log.read_text(errors="replace").strip().splitlines()

@@ -71,6 +71,15 @@ class Gateway:
                 return int(url.rpartition(":")[2])
         raise CannotMeasure(f"the gateway did not start: {self._last_words()}")
 
+    def check(self) -> None:
+        """Whether it still works.
+
+        Raises:
+            CannotMeasure: it has ended.
+        """
+        if self._process.poll() is not None:
+            raise CannotMeasure(f"the gateway ended with {self._process.returncode}: {self._last_words()}")
+
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty"

@@ -119,6 +119,7 @@ class Stand:
             self.gateway = opening.enter_context(
                 Gateway(self.facts.settings, self.folder, self.plan.redis, self.plan.workers)
             )
+            self.store.needs += (self.provider.check, self.gateway.check)
             self.refill = self._refilled()
             self._load = opening.enter_context(Child("load", self.folder))
             self._probe = opening.enter_context(Child("load", self.folder))

@@ -4,6 +4,7 @@ Its CPU and bytes stand beside every figure, so that work moved into it does not
 """
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -80,12 +81,16 @@ class Store:
         folder: the gateway's data folder.
         address: of a given one; None: the embedded one.
 
+    Attributes:
+        needs: checks of those who settle pings: without them, no wait has an end.
+
     Raises:
         BadSetting: this is no address of one server.
     """
 
     def __init__(self, folder: Path, address: str | None) -> None:
         self._given = None if address is None else given_address(address)
+        self.needs: list[Callable[[], None]] = []
         self._embedded = EmbeddedStore(folder / "valkey")
         self.address = address or f"unix://{self._embedded.address.unix_path}"
 
@@ -160,12 +165,14 @@ class Store:
         """Wait until every ping and all that was left of it is settled: the end of every measurement.
 
         Raises:
-            CannotMeasure: for so long, none was.
+            CannotMeasure: for so long, none was, or somebody who is needed for it has ended.
         """
         least = self.pending()
         heard = time.monotonic()
         while least > 0:
             time.sleep(_POLL_S)
+            for check in self.needs:
+                check()
             pending = self.pending()
             if pending < least:
                 least, heard = pending, time.monotonic()

@@ -1,9 +1,12 @@
 """What a measurement waits for."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.store import Store
 from gateway.store import keys
@@ -30,3 +33,14 @@ def test_what_the_server_refuses_its_users_is_told(store: Store) -> None:
     with pytest.raises(CannotMeasure, match="Redis failed: WRONGTYPE"), store:
         store.client.set("text", "a")
         store.client.hget("text", "field")
+
+
+def test_without_whoever_settles_pings_their_verdicts_are_not_waited_for(
+    store: Store, tmp_path: Path
+) -> None:
+    with store, Child("provider", tmp_path) as provider:
+        store.needs.append(provider.check)
+        store.client.hset(keys.STATS, "pings", 1)
+        os.kill(provider.pid, signal.SIGKILL)
+        with pytest.raises(CannotMeasure, match="the provider process ended with -9"):
+            store.emptied(silent_s=5.0)
