@@ -4,6 +4,7 @@ Nothing of a running gateway is touched: each scenario puts up its own, with sim
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         BadSetting: the given Redis has no address.
         CannotMeasure: something is missing or did not do as it was told.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not have "≤"; minutes would be lost
     scenarios = names(tuple(SCENARIOS), args.scenarios)
     _must_be_possible(args, scenarios)
     report, progress = new_report(_told(sys.argv[2:], args.redis)), Progress()

@@ -1,5 +1,6 @@
 """`rhopush bench` around what it measures: what it refuses beforehand, what it leaves when it ends early."""
 
+import io
 import os
 import signal
 import subprocess
@@ -17,8 +18,8 @@ import pytest
 from gateway.bench import h2load, latencies
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.report.document import Report
-from gateway.bench.result import Figure, Result
-from gateway.commands import bench
+from gateway.bench.result import Figure, Ratio, Result
+from gateway.commands import bench, main
 from gateway.errors import BadSetting
 from tests.support.redis import RedisServer
 
@@ -170,3 +171,14 @@ def command_lines() -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_a_terminal_without_the_signs_of_the_table_gets_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="ascii"))
+    ratios = (Ratio("one to another", 2.0, 3.0, at_most=True),)
+    monkeypatch.setattr(bench, "run_scenario", lambda *_: Result("doors", "", (), ratios))
+    assert main(["bench", "doors"]) == 0
+    assert b"? 3: reached" in out.getvalue()
