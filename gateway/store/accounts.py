@@ -164,13 +164,15 @@ class Accounts:
         return user if user is not None and _same(user.fingerprint, fingerprint) else None
 
     async def session_secret(self) -> bytes:
-        """The key of the session cookies: made by whoever comes first, the same in all processes."""
-        with asked_of_redis():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(keys.SESSION_HMAC, secrets.token_hex(32), nx=True)
-                pipe.get(keys.SESSION_HMAC)
-                _, secret = await pipe.execute()
-        return bytes.fromhex(secret.decode())
+        """The key of the session cookies: made by whoever comes first, the same in all processes.
+
+        Looked for first: a full Redis refuses a write, also one that would change nothing.
+        """
+        kept = await self._ask("GET", keys.SESSION_HMAC)
+        if kept is None:
+            await self._ask("SET", keys.SESSION_HMAC, secrets.token_hex(32), "NX")
+            kept = await self._ask("GET", keys.SESSION_HMAC)
+        return bytes.fromhex(kept.decode())
 
     # -- users -----------------------------------------------------------------------------------------------
 

@@ -222,9 +222,15 @@ class RpsStore:
         return bool(await self._link.call("EXISTS", keys.RPS_REGISTRATIONS + instance))
 
     async def secret(self) -> bytes:
-        """The secret of this installation's ids: made by whoever comes first, the same in all processes."""
-        await self._link.call("SET", keys.RPS_ID_KEY, secrets.token_hex(32), "NX")
-        return bytes.fromhex((await self._link.call("GET", keys.RPS_ID_KEY)).decode())
+        """The secret of this installation's ids: made by whoever comes first, the same in all processes.
+
+        Looked for first: a full Redis refuses a write, also one that would change nothing.
+        """
+        kept = await self._link.call("GET", keys.RPS_ID_KEY)
+        if kept is None:
+            await self._link.call("SET", keys.RPS_ID_KEY, secrets.token_hex(32), "NX")
+            kept = await self._link.call("GET", keys.RPS_ID_KEY)
+        return bytes.fromhex(kept.decode())
 
     # -- the channel
     # -------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import QueueFull, StoreDown
+from gateway.settings import Secret
 from gateway.store import keys
+from gateway.store.accounts import Accounts
 from gateway.store.address import Address
 from gateway.store.entries import Lease, Piece
 from gateway.store.journal import Journal
@@ -17,6 +19,7 @@ from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.registration import Registration
 from gateway.store.registry import Registry
+from gateway.store.rps import RpsStore
 from gateway.store.snapshots import Snapshots
 from gateway.store.streams import BroadcastStore, Progress, ReceiptField, Retry, Settlement, Streams
 from gateway.store.tracking import Invalidations
@@ -159,6 +162,43 @@ async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisSe
             left = {key.decode() for key in client.scan_iter()}
         markers = {name for name in left if ":append:" in name}
         assert left - markers == {*keys.STREAMS, keys.STATS, keys.quota("fcm:project")}
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+async def test_a_full_store_tells_who_has_which_devices(own_server: RedisServer, many: bool) -> None:
+    async with (
+        AsyncExitStack() as stack,
+        Redis(unix_socket_path=str(own_server.socket)) as redis,
+    ):
+        one = await _open(stack, own_server)
+        ann = [apple("ab", client_id="aa"), apple("cd", client_id="ab")]
+        await lay_users(redis, {"ann": ann, "bob": [apple("ef", client_id="ac")], "cid": []})
+        await redis.set("user:dan:clients", "no set")
+        await redis.sadd("user:bob:clients", "ad")
+        registry = Registry(one.link)
+        look_up = registry.devices_of_many if many else registry.devices_of
+        users = ["ann", "nobody", "bob", "dan", "cid"]
+        before = [_facts(one) for one in await look_up(users)]
+        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        assert [_facts(one) for one in await look_up(users)] == before
+        assert [len(devices) for devices, *_ in before] == [2, 0, 1, 0, 0]
+
+
+def _facts(found: Registration) -> tuple[set[Device], int, tuple[str, ...], bool]:
+    return set(found.devices), found.dangling, found.left_out, found.unknown
+
+
+async def test_a_full_store_gives_the_secrets_that_it_has(own_server: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
+        accounts = Accounts(redis, api_token=Secret("token"), admin_password=None, owns_store=False)
+        rps = RpsStore(Address.parse(own_server.address))
+        await rps.open()
+        stack.push_async_callback(rps.close)
+        secrets = await accounts.session_secret(), await rps.secret()
+        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        assert (await accounts.session_secret(), await rps.secret()) == secrets
 
 
 async def test_a_server_that_became_a_replica_is_left(own_server: RedisServer) -> None:
