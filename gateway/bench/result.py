@@ -49,7 +49,7 @@ class Ratio(msgspec.Struct, frozen=True):
         if self.bar is None or self.reached:
             return "reached" if self.reached else ""
         missing = self.value / self.bar - 1 if self.at_most else 1 - self.value / self.bar
-        return f"missed by {missing:.0%}"
+        return f"missed by {missing:.0%}" if missing >= 0.005 else "missed by less than 1%"
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from gateway.bench.result import Ratio
     [
         (0.8, 0.8, False, True, "reached"),
         (0.79, 0.8, False, False, "missed by 1%"),
+        (39.9, 40.0, False, False, "missed by less than 1%"),
         (1.7, 1.7, True, True, "reached"),
         (3.4, 1.7, True, False, "missed by 100%"),
         (1.0, None, False, None, ""),
