@@ -374,8 +374,10 @@ class Link:
         address = self._address
         password = address.password.reveal() if address.password else ""
         greeting: list[tuple[Word, ...]] = []
-        if password:
-            greeting.append(("AUTH", address.username, password) if address.username else ("AUTH", password))
+        if address.username:  # one of `nopass` has an empty one
+            greeting.append(("AUTH", address.username, password))
+        elif password:
+            greeting.append(("AUTH", password))
         if self._on_push is not None:
             greeting.append(("HELLO", "3"))
         if address.db:

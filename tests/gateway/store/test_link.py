@@ -57,6 +57,16 @@ async def test_an_operator_sees_what_each_connection_is_for(make_link: MakeLink,
     assert "rhopush:append" in {one["name"] for one in await redis_client.client_list()}
 
 
+async def test_a_user_without_a_password_is_not_the_default_user() -> None:
+    with RedisServer("redis") as server:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "plain", "on", "nopass", "~*", "&*", "+@all")
+        link = Link(Address.parse(f"unix://plain@{server.socket}"), "one")
+        await link.open(5)
+        assert await link.call("ACL", "WHOAMI") == b"plain"
+        await link.close()
+
+
 async def test_a_lost_connection_tells_everyone_and_comes_back(
     redis_server: RedisServer, make_link: MakeLink
 ) -> None:
