@@ -28,6 +28,7 @@ RESOLVE_S: Final = 4.0
 """How long a door waits to learn what became of an append whose reply was lost."""
 REPLICATE_S: Final = 1.0
 """How long replicas may take; shorter than the append's own deadline, which runs meanwhile for the next one."""
+_NO_REPLICA: Final = "no replica has this ping yet; it is accepted if Redis lives on"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Pings held in this process while Redis is slow, and broadcasts beside them; beyond it the door says 503 at once."""
 _SLOW: Final = "Redis takes pings slower than they arrive"
@@ -300,7 +301,7 @@ class Queue:
                 taker.recover()
             return
         if fate != keys.VOID:
-            self._tell(batch, None)
+            self._tell(batch, None if await self._replicated() else PerhapsAccepted(_NO_REPLICA))
             if taker is not None:
                 taker.recover()
             return
@@ -308,16 +309,26 @@ class Queue:
         self._send(batch, entry)
 
     async def _replicate(self, batch: _Batch, reply: Reply) -> None:
-        """Answer only when enough replicas have the append (WAIT tells how many, also when its time is over)."""
-        outcome = _outcome(batch, reply)
-        if outcome is None:
-            try:
-                copies = await self._link.call("WAIT", self._replicas, int(REPLICATE_S * 1000))
-            except StoreDown:
-                copies = 0
-            if copies < self._replicas:
-                outcome = PerhapsAccepted("no replica has this ping yet; it is accepted if Redis lives on")
-        self._tell(batch, outcome)
+        """Answer only when enough replicas have the append, be it an earlier one of the same Idempotency-Key."""
+        word = reply[0]
+        if word not in (b"done", b"repeated") or await self._replicated():
+            self._tell(batch, _outcome(batch, reply))
+        elif word == b"done":
+            self._tell(batch, PerhapsAccepted(_NO_REPLICA))
+        else:  # not "perhaps": the id that this caller was given is no ping's
+            self._tell(
+                batch, StoreDown("no replica has this ping yet; ask again with the same Idempotency-Key")
+            )
+
+    async def _replicated(self) -> bool:
+        """Whether replicas have what this connection wrote last (WAIT tells how many, also when its time is over)."""
+        if not self._replicas:
+            return True
+        try:
+            copies = await self._link.call("WAIT", self._replicas, int(REPLICATE_S * 1000))
+        except StoreDown:
+            return False
+        return int(copies) >= self._replicas
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

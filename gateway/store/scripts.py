@@ -23,6 +23,7 @@ end
 if KEYS[4] then
     local before = redis.call('GET', KEYS[4])
     if before then
+        redis.call('PEXPIRE', KEYS[4], redis.call('PTTL', KEYS[4]))  -- a write: WAIT looks at this connection's last
         local digest, ping = string.match(before, '^(%x+):(%x+)$')
         return {digest == ARGV[9] and 'repeated' or 'conflict', ping}
     end
@@ -57,7 +58,10 @@ one.
 FENCE: Final = Script("""
 -- KEYS: marker; ARGV: marker life s
 local known = redis.call('GET', KEYS[1])
-if known then return known end
+if known then
+    redis.call('EXPIRE', KEYS[1], ARGV[1])  -- a write: WAIT looks at this connection's last
+    return known
+end
 redis.call('SET', KEYS[1], 'void', 'EX', ARGV[1])
 return 'void'
 """)
