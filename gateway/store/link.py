@@ -74,6 +74,7 @@ class Wire(asyncio.Protocol):
         self._waiting: deque[Callback] = deque()
         self._outgoing: list[bytes] = []
         self._loop = asyncio.get_running_loop()
+        self._why: str | None = None
         self.transport: asyncio.Transport | None = None
         self.answered = 0
 
@@ -99,10 +100,18 @@ class Wire(asyncio.Protocol):
                         self._distrust(reply.message)
                         return
                 else:
-                    self._distrust("a reply that nobody asked for")
+                    self._unasked(reply)
                     return
         except ReplyFault as error:
             self._distrust(error.message)
+
+    def _unasked(self, reply: Reply) -> None:
+        """A server that takes no more connections says so (`maxclients`) before it is asked anything."""
+        if isinstance(reply, ReplyFault):
+            self._why = reply.message
+            self.abort()
+        else:
+            self._distrust("a reply that nobody asked for")
 
     def _distrust(self, why: str) -> None:
         """End a connection that cannot be of use: out of step, or to a server that became a replica."""
@@ -111,7 +120,7 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every caller that is still waiting, then the owner."""
-        lost = LinkLost(f"the connection to Redis was lost ({exc or 'closed'})", sent=True)
+        lost = LinkLost(f"the connection to Redis was lost ({self._why or exc or 'closed'})", sent=True)
         waiting, self._waiting = self._waiting, deque()
         self._outgoing.clear()  # uvloop raises where a closed transport is written to
         self._on_lost(self)
@@ -138,9 +147,18 @@ class Wire(asyncio.Protocol):
             self.transport.write(pack(tuple(words)))
 
     def _flush(self) -> None:
-        if self.transport is not None and self._outgoing:
+        if self._outgoing and self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing goes through it any more."""
+        return self.transport is None or self.transport.is_closing()
+
+    def ended(self) -> LinkLost:
+        """Why a command was not sent."""
+        return LinkLost(f"the connection to Redis was lost ({self._why or 'closed'})", sent=False)
 
     @property
     def waiting(self) -> int:
@@ -360,8 +378,8 @@ class Link:
         except BaseException:
             wire.abort()
             raise
-        if wire.transport is None or wire.transport.is_closing():
-            raise LinkLost("the connection was lost while it opened", sent=False)
+        if wire.closing:
+            raise wire.ended()
         self._wire = wire
         self.error = None
         if self._on_up is not None:
@@ -384,6 +402,8 @@ class Link:
             greeting.append(("SELECT", address.db))
         greeting.append(("CLIENT", "SETNAME", keys.CONNECTION_NAME + self._name))
         for words in greeting:
+            if wire.closing:  # nobody would be told of its loss any more
+                raise wire.ended()
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             wire.call(words, _resolver(future))
             await future

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import uvloop
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.errors import StoreDown
 from gateway.store.address import Address
 from gateway.store.link import Link, LinkLost, ReplyFault, Script
 from tests.gateway.store.conftest import MakeLink
 from tests.support.proxy import Proxy
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 from tests.support.spine import until
 
 ECHO = Script("return ARGV[1]")
@@ -65,6 +66,28 @@ async def test_a_user_without_a_password_is_not_the_default_user() -> None:
         await link.open(5)
         assert await link.call("ACL", "WHOAMI") == b"plain"
         await link.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_takes_no_more_connections_is_believed(kind: str) -> None:
+    """On the workers' own loop, which is angry about writes to a connection that has ended."""
+    with RedisServer(kind) as server, server.client() as client:
+        client.config_set("maxclients", 1)
+        link = Link(Address.parse(server.address), "one")
+        troubles: list[object] = []
+
+        async def come() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, found: troubles.append(found))
+            with pytest.raises(StoreDown, match="max number of clients"):
+                await link.open(1.0)
+            client.config_set("maxclients", 100)
+            await link.open(5)
+            await link.close()
+
+        with capture_logs() as logged, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(come())
+        assert troubles == []
+        assert {line["event"] for line in logged} == {"redis_unreachable"}
 
 
 async def test_a_lost_connection_tells_everyone_and_comes_back(
