@@ -1,15 +1,21 @@
 """Whether Redis keeps what `queue.durability` promises, and what an operator should know before a 200 is trusted."""
 
+import asyncio
 from typing import Final, Literal
 
+import structlog
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
 from gateway.store.redis import Facts, facts
 
+_log = structlog.get_logger("durability")
+
 Durability = Literal["memory", "aof", "fsync", "replicas"]
 OLDEST: Final = (6, 2)
 """XAUTOCLAIM and SMISMEMBER came with Redis 6.2."""
+_LOOK_S: Final = 0.2
+"""Between two looks at a Redis that loads."""
 
 
 def judge(found: Facts, wanted: Durability) -> tuple[list[str], list[str]]:
@@ -38,7 +44,7 @@ def judge(found: Facts, wanted: Durability) -> tuple[list[str], list[str]]:
 
 
 async def check_durability(redis: Redis, wanted: Durability) -> list[str]:
-    """Look at the server.
+    """Look at the server; at one that loads its data as soon as it has.
 
     Returns:
         What an operator is warned of.
@@ -47,7 +53,13 @@ async def check_durability(redis: Redis, wanted: Durability) -> list[str]:
         BadSetting: it does not keep what is wanted.
         StoreDown: it does not answer.
     """
-    refused, warned = judge(await facts(redis), wanted)
+    found = await facts(redis)
+    if found.loading:
+        _log.warning("redis_loading", advice="the doors open when it has its data")
+    while found.loading:
+        await asyncio.sleep(_LOOK_S)
+        found = await facts(redis)
+    refused, warned = judge(found, wanted)
     if refused:
         raise BadSetting(f"queue.redis: {refused[0]}", field="queue.redis")
     return warned

@@ -128,13 +128,14 @@ class Facts(msgspec.Struct, frozen=True):
     Attributes:
         product: "redis" or "valkey".
         version: as it prints it.
-        append_only: whether it keeps an append-only file.
+        append_only: whether it keeps an append-only file. None also while it loads: it says no then, whatever is so.
         append_fsync: "always", "everysec" or "no".
         snapshots: whether it saves snapshots.
         eviction: its policy when memory is full; only `noeviction` never drops a ping.
         memory_max_bytes: 0: no limit.
         replicas: how many are connected.
         master: whether it takes writes.
+        loading: whether it is still reading its data.
     """
 
     product: str
@@ -146,6 +147,7 @@ class Facts(msgspec.Struct, frozen=True):
     memory_max_bytes: int
     replicas: int
     master: bool
+    loading: bool = False
 
     @property
     def number(self) -> tuple[int, int]:
@@ -165,7 +167,8 @@ async def facts(redis: Redis) -> Facts:
         config = await _config(redis)
     except (RedisError, OSError) as error:
         raise StoreDown(f"Redis does not answer: {type(error).__name__}: {error}") from error
-    appends = info.get("aof_enabled")
+    loading = bool(info.get("loading"))
+    appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
         version=str(info.get("valkey_version") or info.get("redis_version", "0.0")),
@@ -176,6 +179,7 @@ async def facts(redis: Redis) -> Facts:
         memory_max_bytes=int(info.get("maxmemory", 0)),
         replicas=int(info.get("connected_slaves", 0)),
         master=info.get("role") == "master",
+        loading=loading,
     )
 
 

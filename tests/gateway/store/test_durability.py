@@ -1,5 +1,6 @@
 """What a Redis must promise before a 200 is trusted."""
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -7,10 +8,10 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import BadSetting
+from gateway.errors import BadSetting, StoreDown
 from gateway.store.durability import Durability, check_durability, judge
 from gateway.store.redis import Facts, facts
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 
 
 @pytest.fixture
@@ -76,6 +77,33 @@ async def test_what_is_risky_is_warned_of(sound: Facts, changes: dict[str, Any],
 @pytest.mark.parametrize(("version", "taken"), [("6.2.0", True), ("6.1.9", False), ("7.0.0", True)])
 async def test_the_oldest_that_is_taken(sound: Facts, version: str, taken: bool) -> None:
     assert (judge(changed(sound, version=version), "memory")[0] == []) == taken
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> None:
+    """Meanwhile it says that its append-only file is off: a gateway would end for a wrong setting."""
+    with RedisServer(kind, persist=True, options={"key-load-delay": "200"}) as server:
+        with server.client() as client, client.pipeline(transaction=False) as pipe:
+            for number in range(5_000):  # it looks at its clients after each thousand
+                pipe.set(f"key{number}", "1")
+            pipe.execute()
+        server.stop()
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        async with Redis(unix_socket_path=str(server.socket)) as redis:
+            found = await _first_facts(redis)
+            assert (found.loading, found.append_only) == (True, None)
+            assert await check_durability(redis, "aof") == []
+            assert not (await facts(redis)).loading
+        await starting
+
+
+async def _first_facts(redis: Redis) -> Facts:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await facts(redis)
+            except StoreDown:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_real_server_is_asked(redis_server: RedisServer, redis_client: Redis) -> None:
