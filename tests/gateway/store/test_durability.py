@@ -84,7 +84,7 @@ async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> No
     """Meanwhile it says that its append-only file is off: a gateway would end for a wrong setting."""
     with RedisServer(kind, persist=True, options={"key-load-delay": "200"}) as server:
         with server.client() as client, client.pipeline(transaction=False) as pipe:
-            for number in range(5_000):  # it looks at its clients after each thousand
+            for number in range(12_000):  # it looks at its clients after each thousand
                 pipe.set(f"key{number}", "1")
             pipe.execute()
         server.stop()
