@@ -236,22 +236,29 @@ def size_of() -> Callable[[str], int]:
 # A full Redis, and a worker that starts.
 
 
+async def _apart(
+    stack: AsyncExitStack, kind: str
+) -> tuple[RedisServer, Redis, ApnsSimulator, dict[str, Any]]:
+    """A server of its own that knows bob, a simulator, and the settings of a worker that is still to start."""
+    store = stack.enter_context(RedisServer(kind))
+    redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
+    await lay_user(redis, "bob", [apple(PIN)])
+    apns = await stack.enter_async_context(ApnsSimulator())
+    fcm = await stack.enter_async_context(FcmSimulator())
+    return store, redis, apns, provider_settings(apns, fcm, drain_s=2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path: Path, kind: str) -> None:
     """Otherwise a Redis that is full of pings would stay full: nobody else takes them out."""
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(RedisServer(kind))
-        apns = await stack.enter_async_context(ApnsSimulator())
-        fcm = await stack.enter_async_context(FcmSimulator())
-        redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
-        await lay_user(redis, "bob", [apple(PIN)])
+        store, redis, apns, said = await _apart(stack, kind)
         link = Link(Address.parse(store.address), "test")
         await link.open(5)
         stack.push_async_callback(link.close)
         await Streams(link, "tested:0", 3600).prepare()
         waits = await Queue(link, Limits(10, 10_000)).append(Ping(users=("bob",), message="waits"), 10)
         await redis.config_set("maxmemory", "1mb")
-        said = provider_settings(apns, fcm, drain_s=2)
         worker = await stack.enter_async_context(working(tmp_path, store.address, said))
         await worker.done(waits.ping_id)
         assert apns.received.accepted[0].summary.alert == "waits"
@@ -262,13 +269,8 @@ async def test_a_worker_that_starts_on_a_full_redis_without_groups_makes_them_wh
     tmp_path: Path, kind: str
 ) -> None:
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(RedisServer(kind))
-        apns = await stack.enter_async_context(ApnsSimulator())
-        fcm = await stack.enter_async_context(FcmSimulator())
-        redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
-        await lay_user(redis, "bob", [apple(PIN)])
+        store, redis, apns, said = await _apart(stack, kind)
         await redis.config_set("maxmemory", "1mb")
-        said = provider_settings(apns, fcm, drain_s=2)
         worker = await stack.enter_async_context(working(tmp_path, store.address, said))
         refused = await worker.ping("bob", message="refused")
         assert (refused.status, refused.json()["error"]["code"]) == (503, "store_unavailable")

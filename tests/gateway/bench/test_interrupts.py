@@ -20,5 +20,6 @@ def test_what_is_ignored_stays_ignored() -> None:
     try:
         with signals_interrupt():
             signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

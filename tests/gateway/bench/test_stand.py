@@ -22,8 +22,10 @@ class Counted(Stand):
 
 
 def test_as_many_pushes_as_pings_are_all() -> None:
-    with Counted(5, 15).all_delivered(10):
+    stand = Counted(5, 15)
+    with stand.all_delivered(10):
         pass
+    assert list(stand._counts) == []  # it was asked before and after
 
 
 @pytest.mark.parametrize("after", [14, 16])
