@@ -130,6 +130,15 @@ def select_into(selection: Selection, devices: Sequence[Device], seen: set[str])
             skipped[reason] = skipped.get(reason, 0) + 1
 
 
+def fit(device: Device) -> tuple[str, str]:
+    """Who delivers to a device, and why nobody does: one of the two is empty."""
+    platform = platform_of(device)
+    # Without a token there is nowhere to send to, phone or not; RhoConnect sent to an empty address.
+    if platform is None or not device.pin:
+        return "", UNREGISTERED
+    return platform, UNSUPPORTED_PLATFORM if platform == UNSUPPORTED else ""
+
+
 def dedupe_key(device: Device) -> str:
     """What a ping reaches only once: a phone (with the app on it), or, where no phone is known, a token.
 
@@ -140,12 +149,9 @@ def dedupe_key(device: Device) -> str:
 
 def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
     """Add the device to the chosen ones, or name the reason why not."""
-    platform = platform_of(device)
-    # Without a token there is nowhere to send to, phone or not; RhoConnect sent to an empty address.
-    if platform is None or not device.pin:
-        return UNREGISTERED
-    if platform == UNSUPPORTED:
-        return UNSUPPORTED_PLATFORM
+    platform, reason = fit(device)
+    if reason:
+        return reason
     key = dedupe_key(device)
     if key in seen:
         return REPEATED

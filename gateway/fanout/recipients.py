@@ -11,7 +11,7 @@ import structlog
 
 from gateway.delivery.lanes import Lanes, Route
 from gateway.store.registration import Registration
-from protocols.devices import Chosen, Device, Selection, select_into
+from protocols.devices import Chosen, Device, Selection, fit, select_into
 from protocols.errors import RhoPushError
 
 _log = structlog.get_logger("recipients")
@@ -63,8 +63,7 @@ def recipients(
         return _choose(registrations, lanes)
     memo: _Memo | None = registrations[0].memo
     if memo is None or memo.lanes is not lanes.edition:
-        chosen, skipped = _choose(registrations, lanes)
-        memo = registrations[0].memo = _Memo(lanes.edition, tuple(chosen), skipped or _NOTHING)
+        memo = registrations[0].memo = _Memo(lanes.edition, *_choose_alone(registrations[0], lanes))
     return memo.recipients, memo.skipped.copy() if memo.skipped else {}
 
 
@@ -100,6 +99,16 @@ def _choose(
     skipped: dict[str, int] = {}
     chosen = choose(registrations, set(), skipped)
     return [recipient(device, platform, lanes) for device, platform in chosen], skipped
+
+
+def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Recipient], dict[str, int]]:
+    """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
+    if len(registration.devices) == 1 and not registration.left_out:
+        (device,) = registration.devices
+        platform, reason = fit(device)
+        return ((), {reason: 1}) if reason else ((recipient(device, platform, lanes),), _NOTHING)
+    chosen, skipped = _choose((registration,), lanes)
+    return tuple(chosen), skipped or _NOTHING
 
 
 def _number(client_id: str) -> int:

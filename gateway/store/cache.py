@@ -7,7 +7,7 @@ to know whose a client is, and an answer that was on its way while its user chan
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gateway.store.registration import Registration
@@ -67,21 +67,20 @@ class Cache:
             found.append(known)
         return found
 
-    def keep(self, user: str, registration: Registration) -> None:
-        """Remember what was read, where there is room; the question was sent at its `read_s`.
+    def keep(self, users: Sequence[str], read: Sequence[Registration]) -> None:
+        """Remember what was read of these users, where there is room; the question was sent at its `read_s`.
 
         Nobody who may still be believed has to go for another. When many more users are pinged than there is room
-        for, it makes no difference to the hits who is remembered, and letting one go for each that comes took 7.4
-        instead of 6.1 µs a user (reading, keeping and choosing in a loop, 100,000 remembered).
+        for, it makes no difference to the hits who is remembered, and letting one go for each that comes took 4.6
+        instead of 3.6 µs a user (reading, keeping and choosing in a loop, 100,000 remembered).
         """
-        users, oldest = self._users, self._clock() - self._life_s
-        users.pop(user, None)  # it goes to the end
-        for _ in range(_DROPPED_MAX):
-            if not users or next(iter(users.values())).read_s > oldest:
-                break
-            users.popitem(last=False)
-        if self.trusted and len(users) < self._users_max:
-            users[user] = registration
+        kept = self._users
+        self._drop(_DROPPED_MAX * len(users))
+        for user, registration in zip(users, read, strict=True):
+            if user in kept:
+                del kept[user]  # it goes to the end
+            if len(kept) < self._users_max and self.trusted and registration.heard:
+                kept[user] = registration
 
     def change(self, names: Iterable[str]) -> None:
         """These users or clients are not what they were."""
@@ -116,6 +115,14 @@ class Cache:
         self._void_s = self._heard_s = self._clock()
         for names in (self._users, self._changed, self._changed_before):
             names.clear()
+
+    def _drop(self, most: int) -> None:
+        """Let entries go that are over: the oldest, so many at most."""
+        users, oldest = self._users, self._clock() - self._life_s
+        for _ in range(most):
+            if not users or next(iter(users.values())).read_s > oldest:
+                break
+            users.popitem(last=False)
 
     def _look_closer(self, user: str, known: Registration, oldest: float) -> Registration | None:
         if known.read_s > oldest and not self.changed_since(known.read_s, known.depends_on(user)):

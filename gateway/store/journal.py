@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Final
 
 import structlog
@@ -90,9 +91,10 @@ class Journal:
         self._newest = max(self._newest, count)
         self._noting = set()
 
-    def quiet_since(self, at: int) -> bool:
-        """Whether nothing at all has changed since the journal stood at `at`: most often all there is to ask."""
-        return at >= self._newest and at >= self._void and not (self._heard or self._noting)
+    @property
+    def quiet_from(self) -> float:
+        """The count since which nothing at all has changed, so that whatever was read then holds; else infinity."""
+        return inf if self._heard or self._noting else max(self._newest, self._void)
 
     def believes(self, at: int, names: Sequence[str]) -> bool:
         """Whether what was read after the journal had stood at `at` still holds."""

@@ -91,7 +91,7 @@ class Registry:
         missing = list(dict.fromkeys(_without(users, found)))
         if not missing:
             return [known for known in found if known is not None]
-        if coming := {self._foreseen[user] for user in missing if user in self._foreseen}:
+        if coming := {self._foreseen[user] for user in self._foreseen.keys() & missing}:
             await asyncio.wait(coming)
             return await self.devices_of(users)
         read = dict(zip(missing, await self._learn(missing), strict=True))
@@ -100,10 +100,7 @@ class Registry:
     async def _learn(self, users: Sequence[str]) -> list[Registration]:
         """Read these users, and remember them."""
         read = await self._read(users)
-        if self.cache.trusted:
-            for user, one in zip(users, read, strict=True):
-                if one.heard:
-                    self.cache.keep(user, one)
+        self.cache.keep(users, read)
         return read
 
     async def devices_of_many(self, users: Sequence[str]) -> list[Registration]:

@@ -85,18 +85,19 @@ class Snapshots:
         """The registrations that hold; None: to be read anew. To be called as soon as `ask` has answered."""
         if not self.usable:  # since it was asked
             return [None] * len(users)
+        quiet = self._journal.quiet_from
         return [
-            None if packed is None else self._open(user, packed)
+            None if packed is None else self._open(user, packed, quiet)
             for user, packed in zip(users, found, strict=True)
         ]
 
-    def _open(self, user: str, packed: bytes) -> Registration | None:
+    def _open(self, user: str, packed: bytes, quiet: float) -> Registration | None:
         try:
             kept = _decode(packed)
         except (msgspec.DecodeError, ValueError):
             return None  # of another version: it is made anew
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
-        if self._journal.quiet_since(kept.at) or self._journal.believes(kept.at, found.depends_on(user)):
+        if kept.at >= quiet or self._journal.believes(kept.at, found.depends_on(user)):
             return found
         return None
 

@@ -62,6 +62,31 @@ def test_users_of_one_ping_share_their_phones(stub: StubLanes) -> None:
     assert len(routes(stub, Registration((PHONE,)), Registration((PHONE,)))) == 1
 
 
+@pytest.mark.parametrize(
+    "bob",
+    [
+        Registration((PHONE,)),
+        Registration((Device("ab", "Apple"),)),
+        Registration((Device("ab", "", "apple", "cd"),)),
+        Registration((Device("ab", "wp8", "", "cd"),)),
+        Registration((PHONE,), 1, 1, ("ef", "01")),
+        Registration((PHONE, PHONE)),
+        Registration(()),
+        Registration((), unknown=True),
+    ],
+    ids=["usual", "no token", "unregistered", "unsupported", "left out", "two", "none", "unknown"],
+)
+def test_a_user_alone_and_the_same_user_beside_others_come_to_the_same(
+    stub: StubLanes, bob: Registration
+) -> None:
+    alone, left_out = recipients([bob], cast(Lanes, stub))
+    beside, left_out_beside = recipients([bob, Registration(())], cast(Lanes, stub))
+    assert [(one.device, one.platform, one.route) for one in alone] == [
+        (one.device, one.platform, one.route) for one in beside
+    ]
+    assert left_out == left_out_beside
+
+
 def test_a_reload_is_another_edition() -> None:
     lanes = Lanes(Settings(), Metrics(), lambda *_: None)
     before = lanes.edition

@@ -37,12 +37,16 @@ def read(clock: Clock, client: str = "ab", *, gone: str = "") -> Registration:
     return found
 
 
+def keep(cache: Cache, user: str, found: Registration) -> None:
+    cache.keep([user], [found])
+
+
 def knows(cache: Cache, user: str = "bob") -> bool:
     return cache.find([user]) != [None]
 
 
 def test_an_entry_lives_as_long_as_is_said(cache: Cache, clock: Clock) -> None:
-    cache.keep("bob", read(clock))
+    keep(cache, "bob", read(clock))
     for after_s, believed in ((0, True), (LIFE_S - 0.1, True), (LIFE_S, False), (0, False)):
         clock.now_s = 1000.0 + after_s
         assert knows(cache) == believed, after_s
@@ -50,8 +54,8 @@ def test_an_entry_lives_as_long_as_is_said(cache: Cache, clock: Clock) -> None:
 
 @pytest.mark.parametrize("name", ["bob", "ab", "cd"])
 def test_a_change_of_user_or_client_ends_it(cache: Cache, clock: Clock, name: str) -> None:
-    cache.keep("bob", read(clock, gone="cd"))
-    cache.keep("eve", read(clock, "ef"))
+    keep(cache, "bob", read(clock, gone="cd"))
+    keep(cache, "eve", read(clock, "ef"))
     clock.now_s += 1
     cache.change([name])
     assert (knows(cache), knows(cache, "eve")) == (False, True)
@@ -66,7 +70,7 @@ def test_what_changed_after_the_question_was_sent_is_not_believed(
     clock.now_s += heard_after_s
     cache.change(["bob"])
     clock.now_s = 1002.0
-    cache.keep("bob", found)
+    keep(cache, "bob", found)
     assert knows(cache) == believed
 
 
@@ -78,7 +82,7 @@ def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(cache:
     for _ in range(3):
         clock.now_s += LIFE_S / 4
         cache.change(["other"])
-    cache.keep("bob", late)
+    keep(cache, "bob", late)
     assert not knows(cache)
 
 
@@ -86,33 +90,33 @@ def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(cache:
 def test_after_a_flush_nothing_is_believed_that_was_asked_before(
     cache: Cache, clock: Clock, how: str
 ) -> None:
-    cache.keep("bob", read(clock))
+    keep(cache, "bob", read(clock))
     on_its_way = read(clock, "cd")
     if how == "clear":
         cache.clear()
     else:
         cache.change(str(number) for number in range(CHANGES_MAX + 1))
-    cache.keep("eve", on_its_way)
+    keep(cache, "eve", on_its_way)
     assert (knows(cache), knows(cache, "eve")) == (False, False)
     clock.now_s += 1
-    cache.keep("eve", read(clock, "cd"))
+    keep(cache, "eve", read(clock, "cd"))
     assert knows(cache, "eve")
 
 
 def test_nothing_is_kept_while_changes_are_not_heard(cache: Cache, clock: Clock) -> None:
     cache.trusted = False
-    cache.keep("bob", read(clock))
+    keep(cache, "bob", read(clock))
     assert not knows(cache)
 
 
 def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: Cache, clock: Clock) -> None:
     for number in range(20):
         clock.now_s += 0.1
-        cache.keep(f"u{number}", read(clock))
+        keep(cache, f"u{number}", read(clock))
     assert [knows(cache, f"u{number}") for number in range(20)] == [number < 8 for number in range(20)]
     clock.now_s += LIFE_S - 1.55  # the first four are over: the fifth was read 1.5 s ago
     for number in range(30, 40):
-        cache.keep(f"u{number}", read(clock))
+        keep(cache, f"u{number}", read(clock))
     assert [knows(cache, f"u{number}") for number in range(30, 40)] == [
         number < 34 for number in range(30, 40)
     ]
@@ -120,27 +124,27 @@ def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: Cache, c
 
 
 def test_what_is_read_again_lives_again(cache: Cache, clock: Clock) -> None:
-    cache.keep("bob", read(clock))
+    keep(cache, "bob", read(clock))
     for number in range(7):
         clock.now_s += 0.1
-        cache.keep(f"u{number}", read(clock))
-    cache.keep("bob", read(clock))  # though it is full: this takes nobody's place
+        keep(cache, f"u{number}", read(clock))
+    keep(cache, "bob", read(clock))  # though it is full: this takes nobody's place
     clock.now_s += LIFE_S - 0.05
-    cache.keep("eve", read(clock))
+    keep(cache, "eve", read(clock))
     assert (knows(cache), knows(cache, "eve"), knows(cache, "u5")) == (True, True, False)
 
 
 def test_what_is_over_makes_room_as_others_come(cache: Cache, clock: Clock) -> None:
     for number in range(8):
-        cache.keep(f"u{number}", read(clock))
+        keep(cache, f"u{number}", read(clock))
     clock.now_s += LIFE_S
     for name in ("bob", "eve"):
-        cache.keep(name, read(clock))
+        keep(cache, name, read(clock))
     assert (len(cache), knows(cache), knows(cache, "eve")) == (2, True, True)
 
 
 def test_a_cache_of_no_users_keeps_none(clock: Clock) -> None:
     cache = Cache(users_max=0, clock=clock)
     cache.trusted = True
-    cache.keep("bob", read(clock))
+    keep(cache, "bob", read(clock))
     assert (len(cache), knows(cache)) == (0, False)
