@@ -121,6 +121,7 @@ class Stand:
             )
             self.store.needs += (self.provider.check, self.gateway.check)
             self.refill = self._refilled()
+            self.store.rewritten()
             self._load = opening.enter_context(Child("load", self.folder))
             self._probe = opening.enter_context(Child("load", self.folder))
             self._open = opening.pop_all()

@@ -21,6 +21,7 @@ from gateway.store.embedded import EmbeddedStore
 
 _POLL_S: Final = 0.01
 _SILENT_S: Final = 60.0
+_REWRITE_S: Final = 300.0
 
 
 class Counters(NamedTuple):
@@ -179,6 +180,25 @@ class Store:
             elif time.monotonic() - heard > silent_s:
                 raise CannotMeasure(f"{pending} pings or pieces had no verdict within {silent_s:.0f} s")
 
+    def rewritten(self, within_s: float = _REWRITE_S) -> None:
+        """Have the append-only file rewritten now, and wait for that; nothing without one.
+
+        What was laid before a measurement brings the file near to where the server rewrites it by itself, and that
+        took 0.8 s of its CPU in some windows over 100,000 users and none in others.
+
+        Raises:
+            CannotMeasure: it took longer.
+        """
+        if not self._info("persistence").get("aof_enabled"):
+            return
+        with suppress(redis.ResponseError):  # it does so already, or is none that may be told
+            self.client.bgrewriteaof()
+        until = time.monotonic() + within_s
+        while any(self._info("persistence").get(sign) for sign in _REWRITING):
+            if time.monotonic() > until:
+                raise CannotMeasure(f"Redis did not rewrite its append-only file within {within_s:.0f} s")
+            time.sleep(_POLL_S)
+
     def without_receipts(self, silent_s: float = _SILENT_S) -> None:
         """Wait until no receipt is left.
 
@@ -210,4 +230,5 @@ class Store:
         return facts
 
 
+_REWRITING: Final = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
 _CPU: Final = ("used_cpu_user", "used_cpu_sys", "used_cpu_user_children", "used_cpu_sys_children")

@@ -44,3 +44,25 @@ def test_without_whoever_settles_pings_their_verdicts_are_not_waited_for(
         os.kill(provider.pid, signal.SIGKILL)
         with pytest.raises(CannotMeasure, match="the provider process ended with -9"):
             store.emptied(silent_s=5.0)
+
+
+def test_no_rewriting_of_what_was_laid_before_falls_into_a_measurement(store: Store) -> None:
+    with store:
+        store.client.set("user", "bob")
+        before = store.client.info("persistence")["aof_rewrites"]
+        store.rewritten()
+        told = store.client.info("persistence")
+        assert (told["aof_rewrites"], told["aof_rewrite_in_progress"]) == (before + 1, 0)
+
+
+def test_a_rewriting_without_an_end_is_told(store: Store) -> None:
+    with store, pytest.raises(CannotMeasure, match="did not rewrite its append-only file within 0 s"):
+        store.rewritten(within_s=0.0)
+
+
+def test_a_server_without_an_append_only_file_has_nothing_to_rewrite(store: Store) -> None:
+    with store:
+        store.client.config_set("appendonly", "no")
+        before = store.client.info("persistence")["aof_rewrites"]
+        store.rewritten()
+        assert store.client.info("persistence")["aof_rewrites"] == before
