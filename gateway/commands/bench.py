@@ -5,6 +5,8 @@ Nothing of a running gateway is touched: each scenario puts up its own, with sim
 
 import argparse
 import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ from gateway.bench.store import Store, given_address
 from gateway.commands.options import count
 from gateway.errors import RhoPushError
 
+EXIT_NOBODY_READS: Final = 128 + signal.SIGPIPE
+"""What a shell says of a program that wrote into a pipe without a reader."""
 _FULL: Final = (
     "the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
     "each rate, rps with 100,000 devices"
@@ -62,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the scenarios, print each result as it comes, write the report: of those that were run, if one fails.
 
+    Nothing more is measured once nobody reads what is printed (`| head`).
+
     Raises:
         BadSetting: the given Redis has no address.
         CannotMeasure: something is missing or did not do as it was told.
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     report, progress = new_report(_told(sys.argv[2:], args.redis)), Progress()
     with signals_interrupt():
         try:
-            _measure(scenarios, Bench(_options(args), progress), report)
+            return _measure(scenarios, Bench(_options(args), progress), report)
         except RhoPushError as error:
             report.broken_off = error.message
             raise
@@ -83,16 +89,31 @@ def run(args: argparse.Namespace) -> int:
         finally:
             progress.clear()
             _write(report, args)
+
+
+def _measure(scenarios: Sequence[str], bench: Bench, report: Report) -> int:
+    for name in scenarios:
+        result = run_scenario(name, bench)
+        report.results.append(result)
+        bench.progress.clear()
+        if not _printed(table(result) + "\n"):
+            if len(report.results) < len(scenarios):
+                report.broken_off = "nobody reads its output"
+            return EXIT_NOBODY_READS
     return 0
 
 
-def _measure(scenarios: Sequence[str], bench: Bench, report: Report) -> None:
-    for name in scenarios:
-        result = run_scenario(name, bench)
-        bench.progress.clear()
-        sys.stdout.write(table(result) + "\n")
+def _printed(text: str) -> bool:
+    """Print it; whether somebody reads."""
+    try:
+        sys.stdout.write(text)
         sys.stdout.flush()
-        report.results.append(result)
+    except BrokenPipeError:
+        # What is left in the buffer is tried once more when Python ends, which would tell of it
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _write(report: Report, args: argparse.Namespace) -> None:

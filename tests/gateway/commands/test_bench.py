@@ -25,6 +25,13 @@ from tests.support.redis import RedisServer
 
 RESULT = Result("ingest", "", (Figure("requests", 1.0),))
 RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+WITHOUT_MEASURING = """
+import sys
+from gateway.bench.result import Result
+from gateway.commands import bench, main
+bench.run_scenario = lambda name, _: Result(name, "", ())
+sys.exit(main())
+"""
 KEY = "s3cret"
 
 
@@ -161,6 +168,22 @@ def test_a_signal_leaves_no_process_and_no_folder(tmp_path: Path, word: signal.S
         assert process.wait(60) == 1
     assert list(tmp_path.glob("rhobench-*")) == []
     assert [text for text in command_lines() if str(tmp_path) in text] == []
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "told"), [(["doors", "rps"], "nobody reads its output"), (["doors"], "")]
+)
+def test_who_reads_no_further_ends_the_run_quietly(tmp_path: Path, scenarios: list[str], told: str) -> None:
+    file = tmp_path / "json"
+    command = [sys.executable, "-c", WITHOUT_MEASURING, "bench", *scenarios, "--json", str(file)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    assert [result.scenario for result in report.results] == ["doors"]
+    assert report.broken_off == told
 
 
 def command_lines() -> list[str]:
