@@ -22,6 +22,7 @@ from gateway.bench.usage import cpu_s
 from gateway.bench.wire import gorush_template, ping_template
 from protocols.apns.credentials import ProviderKey
 
+_REQUESTS: Final = 40_000
 _CONNECTIONS: Final = (1, 4, 10)
 _IN_FLIGHT: Final = (100, 300, 1000)
 _PROBE_S: Final = 0.4
@@ -128,14 +129,24 @@ class Peers:
     @cached_property
     def aiohttp(self) -> Peer:
         """An empty aiohttp handler under the requests of the scenarios."""
-        self._progress.begin("peer aiohttp, an empty handler")
-        with scratch() as folder, Child("empty", folder) as server, Child("load", folder) as load:
+        return self._answering("empty", "aiohttp, empty handler")
+
+    @cached_property
+    def bare(self) -> Peer:
+        """The floor of every door in Python under the same requests: an answer to each read, nothing parsed."""
+        return self._answering("bare", "bare protocol")
+
+    def _answering(self, role: str, name: str) -> Peer:
+        self._progress.begin(f"peer {name}")
+        with scratch() as folder, Child(role, folder) as server, Child("load", folder) as load:
             port = server.hear(int)
             load.ask(self._order(port, 2_000), LoadResult)
-            requests, before = 40_000, cpu_s([server.pid])
-            done = load.ask(self._order(port, requests), LoadResult, self._progress.told)
+            before = cpu_s([server.pid])
+            done = load.ask(self._order(port, _REQUESTS), LoadResult, self._progress.told)
             used = cpu_s([server.pid]) - before
-        return Peer("aiohttp, empty handler", done.answered, done.seconds, used)
+        if done.answered != _REQUESTS:
+            raise CannotMeasure(f"{name}: {done.answered} of {_REQUESTS} requests")
+        return Peer(name, done.answered, done.seconds, used)
 
     @cached_property
     def aioapns(self) -> Peer:

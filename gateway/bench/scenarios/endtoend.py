@@ -22,13 +22,13 @@ USERS: Final = 10_000
 
 
 def run(bench: Bench) -> Result:
-    """Measure, beside an empty aiohttp handler and, where Go is, gorush."""
+    """Measure, beside an empty aiohttp handler, a bare protocol and, where Go is, gorush."""
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, load = measure(bench, stand, pings)
         redis = stand.store.name
     gateway, with_redis = window.cpu_us("gateway", pings), window.cpu_us("redis", pings)
-    aiohttp, rate = bench.peers.aiohttp, pings / window.seconds
+    aiohttp, bare, rate = bench.peers.aiohttp, bench.peers.bare, pings / window.seconds
     one, hundred = bench.peers.optional("gorush"), bench.peers.optional("gorush_hundreds")
     rivals = [rival.pushes for rival in (one, hundred) if rival]
     notes = (
@@ -42,6 +42,7 @@ def run(bench: Bench) -> Result:
         figures=(
             *figures(window, pings),
             *answers(load),
+            Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
             *(Figure(f"{rival.name}: pushes", rival.rate, "pushes/s") for rival in rivals),
             *(Figure(f"{rival.name}: CPU a push", rival.cpu_us, "µs") for rival in rivals),
         ),
@@ -49,6 +50,8 @@ def run(bench: Bench) -> Result:
             Ratio("gateway CPU a ping", gateway, 25.0, at_most=True, unit="µs"),
             Ratio("gateway and Redis CPU a ping", gateway + with_redis, 40.0, at_most=True, unit="µs"),
             Ratio("gateway CPU a ping, to aiohttp's a request", gateway / aiohttp.cpu_us, 0.4, at_most=True),
+            Ratio("gateway CPU a ping, to the bare protocol's a request", gateway / bare.cpu_us),
+            Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
             *(Ratio(f"pushes/s, to those of {rival.name}", rate / rival.rate, 2.0) for rival in rivals),
         ),
         notes=tuple(note for note in notes if note),

@@ -3,8 +3,9 @@
 On, in the measured process: the doors as a worker opens them (HTTP, authentication, parsing, validation,
 metrics) and the group commit into the durable queue (append-only file). Off there: everything behind the
 queue. A whole gateway beside it, in processes of its own that are told apart, consumes the pings to their
-last verdict. Over 64 keep-alive connections, one request at a time on each. The peer is an aiohttp handler
-that does nothing under the same requests.
+last verdict. Over 64 keep-alive connections, one request at a time on each. The peers are an aiohttp handler
+that does nothing under the same requests, and a bare protocol that answers them unread: what that costs is the
+kernel's and uvloop's part of any door in Python.
 """
 
 from typing import Final
@@ -24,11 +25,11 @@ _PARTS: Final = ("door", "redis", "gateway", "provider", "load")
 
 
 def run(bench: Bench) -> Result:
-    """Measure, beside an empty aiohttp handler and, where Go is, gorush."""
+    """Measure, beside an empty aiohttp handler, a bare protocol and, where Go is, gorush."""
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, load = _measure(bench, stand, pings)
-    aiohttp, gorush = bench.peers.aiohttp, bench.peers.optional("gorush")
+    aiohttp, bare, gorush = bench.peers.aiohttp, bench.peers.bare, bench.peers.optional("gorush")
     door, rate = window.cpu_us("door", pings), pings / load.seconds
     return Result(
         scenario="ingest",
@@ -44,12 +45,16 @@ def run(bench: Bench) -> Result:
             Figure("load generator's CPU a request", window.cpu_us("load", pings), "µs"),
             Figure("aiohttp: requests", aiohttp.rate, "requests/s"),
             Figure("aiohttp: CPU a request", aiohttp.cpu_us, "µs"),
+            Figure("bare protocol: requests", bare.rate, "requests/s"),
+            Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
             *([Figure("gorush, 1 a request: requests", gorush.requests_s, "requests/s")] if gorush else []),
             *answers(load),
         ),
         ratios=(
             Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / door, 3.0),
             Ratio("requests/s, to aiohttp's", rate / aiohttp.rate),
+            Ratio("door CPU a request, to the bare protocol's", door / bare.cpu_us),
+            Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
             *([Ratio("requests/s, to gorush's", rate / gorush.requests_s, 1.5)] if gorush else []),
         ),
         notes=(
@@ -72,7 +77,7 @@ def run(bench: Bench) -> Result:
                         "CPU",
                         (
                             *((part, window.cpu_us(part, pings)) for part in _PARTS),
-                            (aiohttp.name, aiohttp.cpu_us),
+                            *((peer.name, peer.cpu_us) for peer in (aiohttp, bare)),
                         ),
                     ),
                 ),

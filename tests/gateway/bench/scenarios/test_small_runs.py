@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from gateway.bench import golang
 from gateway.bench.bench import Bench, Options
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.progress import Progress
@@ -18,6 +19,14 @@ USERS: Final = 50
 def small(scenario: str, pings: int, users: int = USERS) -> Result:
     options = Options(pings=pings, users=users, connections=4)
     return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
+
+
+@pytest.fixture
+def without_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str) -> None:
+        raise CannotMeasure(f"{name} needs Go")
+
+    monkeypatch.setattr(golang, "build", build)
 
 
 def figures(result: Result) -> dict[str, float]:
@@ -56,6 +65,21 @@ def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
         "Resque: pings a CPU second, to REST's",
         "data changes: pings a CPU second, to REST's",
     ]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "part", "ratio"),
+    [
+        ("ingest", "door CPU a request", "door CPU a request, to the bare protocol's"),
+        ("endtoend", "gateway CPU a ping", "gateway CPU a ping, to the bare protocol's a request"),
+    ],
+)
+@pytest.mark.usefixtures("without_go")
+def test_a_request_is_held_against_one_that_is_answered_unread(scenario: str, part: str, ratio: str) -> None:
+    result = small(scenario, 2_000)
+    told, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
+    assert ratios[ratio].value == told[part] / told["bare protocol: CPU a request"]
+    assert ratios["aiohttp's CPU a request, to the bare protocol's"].bar is ratios[ratio].bar is None
 
 
 def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
