@@ -203,6 +203,7 @@ class Stand:
         rate: float = 0.0,
         stride: int = STRIDE,
         first: int = 0,
+        named: int = 1,
         port: int | None = None,
         told: Progress | None = None,
         keep_times: bool = False,
@@ -214,13 +215,14 @@ class Stand:
         """
         order = LoadOrder(
             port or self.gateway.port,
-            ping_template(),
+            ping_template(named=named),
             requests,
             self.plan.users,
             self.plan.connections,
             rate,
             stride,
             first,
+            named,
             keep_times=keep_times,
         )
         done = self._load.ask(order, LoadResult, told)

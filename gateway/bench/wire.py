@@ -1,4 +1,4 @@
-"""The request of every measurement: the ping of RhoConnect's Ruby example, each with a user of its own."""
+"""The request of every measurement: the ping of RhoConnect's Ruby example, each with users of its own."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ USER: Final = "u%07d"
 """Names of the registered users, by number: all of one length, so that every request has the same."""
 
 _BODY: Final = (
-    '{"api_token":"%s","user_id":["u%%07d"],"sources":"Product",'
+    '{"api_token":"%s","user_id":[%s],"sources":"Product",'
     '"message":"Order %%07d is on its way","vibrate":2000,"sound":"hello.mp3"}'
 )
 _GORUSH: Final = (
@@ -27,17 +27,18 @@ _HEAD: Final = (
 )
 
 
-def ping_template(token: str = CALLER_KEY, *, wait: bool = False) -> str:
-    """A whole request with two places, `%07d` each: the user's number and the ping's.
+def ping_template(token: str = CALLER_KEY, *, wait: bool = False, named: int = 1) -> str:
+    """A whole request with places, `%07d` each: for the numbers of its users, then for the ping's.
 
     Args:
         token: the caller's.
         wait: ask for the answer when the last verdict is recorded, not when the ping is durable.
+        named: how many users it names.
     """
-    body = _BODY % token
+    body = _BODY % (token, ",".join(['"u%07d"'] * named))
     if wait:
         body = body[:-1] + ',"wait":true}'
-    head = _HEAD.format(path=PATH, token=token, length=len(body % (0, 0)))
+    head = _HEAD.format(path=PATH, token=token, length=len(body % ((0,) * (named + 1))))
     return head + body
 
 

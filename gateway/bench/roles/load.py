@@ -33,7 +33,7 @@ class LoadOrder(msgspec.Struct):
 
     Attributes:
         port: on 127.0.0.1.
-        template: a whole request with two `%07d` places: user, number.
+        template: a whole request with `%07d` places: one for each user that it names, one for its own number.
         requests: how many.
         users: how many users there are.
         connections: how many of them are open.
@@ -41,7 +41,9 @@ class LoadOrder(msgspec.Struct):
         stride: how far a user is from the next one to be picked. 1: one after the other; the default leaps about
             so that no two of a few hundred thousand requests are for one user unless all were picked.
         first: number of the first request.
-        keep_times: give each request's user and instant of sending too.
+        named: users that each request names: each another, if there are as many. Request after request they go
+            through all users as if each were named alone.
+        keep_times: give each request's users and instant of sending too.
     """
 
     port: int
@@ -52,6 +54,7 @@ class LoadOrder(msgspec.Struct):
     rate: float = 0.0
     stride: int = STRIDE
     first: int = 0
+    named: int = 1
     keep_times: bool = False
 
 
@@ -119,6 +122,7 @@ class Load:
     def __init__(self, order: LoadOrder) -> None:
         self._order = order
         self._template = order.template.encode()
+        self._places = range(order.named)
         self._lines = [_Line(order.port) for _ in range(order.connections)]
         self._by_fd = {line.sock.fileno(): line for line in self._lines}
         self._free = deque(self._lines)
@@ -177,11 +181,12 @@ class Load:
             line = self._free.popleft()
             line.due = self._due.popleft()
             number = order.first + self._given
-            user = number * order.stride % order.users
+            before = number * order.named
+            users = [(before + place) * order.stride % order.users for place in self._places]
             self._given += 1
             if order.keep_times:
-                self._sent[user] = line.due
-            line.sock.sendall(template % (user, number))
+                self._sent.update(dict.fromkeys(users, line.due))
+            line.sock.sendall(template % (*users, number))
 
     def _wait(self, now: float, begun: float) -> bool:
         """Read what has come, or wait until something comes or is due; whether something came."""

@@ -6,19 +6,51 @@ Ruby example for a user picked at random among 10,000, each with one Apple devic
 connections, one request at a time on each. Every user was pinged once before: connections are open and the
 registry's cache is warm. Load generator, Redis and the provider, which accepts everything unread, are
 processes beside it on the same cores.
+
+Then the same requests with 100 users in each, 200,000 pushes in all: like for like with gorush, which takes as many
+notifications in a request.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
+from gateway.bench.peers import Gorush
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.stand import PARTS, Stand, Window
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
+NAMED: Final = 100
+"""Users in a request that names many: as many notifications as gorush allows."""
+PUSHES: Final = 200_000
+"""Of all those requests."""
+
+
+class _Many(NamedTuple):
+    """Requests that name many users each.
+
+    Attributes:
+        named: users in a request.
+        pushes: of all requests, counted at the provider.
+        window: what happened meanwhile.
+    """
+
+    named: int
+    pushes: int
+    window: Window
+
+    @property
+    def name(self) -> str:
+        """What they are, with the number that was."""
+        return f"{self.named} users a request"
+
+    @property
+    def rate(self) -> float:
+        """Pushes a second."""
+        return self.pushes / self.window.seconds
 
 
 def run(bench: Bench) -> Result:
@@ -26,14 +58,17 @@ def run(bench: Bench) -> Result:
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, load = measure(bench, stand, pings)
+        many = _measure_many(bench, stand)
         redis = stand.store.name
     gateway, with_redis = window.cpu_us("gateway", pings), window.cpu_us("redis", pings)
     aiohttp, bare, rate = bench.peers.aiohttp, bench.peers.bare, pings / window.seconds
     one, hundred = bench.peers.optional("gorush"), bench.peers.optional("gorush_hundreds")
     rivals = [rival.pushes for rival in (one, hundred) if rival]
+    many_limit = many.window.limit_note()
     notes = (
         f"store: {redis}",
         window.limit_note(),
+        many_limit and f"{many.name}: {many_limit}",
         *bench.peers.missing("gorush", "gorush_hundreds"),
     )
     return Result(
@@ -42,6 +77,7 @@ def run(bench: Bench) -> Result:
         figures=(
             *figures(window, pings),
             *answers(load),
+            *_figures_of_many(many),
             Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
             *(Figure(f"{rival.name}: pushes", rival.rate, "pushes/s") for rival in rivals),
             *(Figure(f"{rival.name}: CPU a push", rival.cpu_us, "µs") for rival in rivals),
@@ -53,6 +89,7 @@ def run(bench: Bench) -> Result:
             Ratio("gateway CPU a ping, to the bare protocol's a request", gateway / bare.cpu_us),
             Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
             *(Ratio(f"pushes/s, to those of {rival.name}", rate / rival.rate, 2.0) for rival in rivals),
+            *_ratios_of_many(many, hundred),
         ),
         notes=tuple(note for note in notes if note),
         plots=(
@@ -80,6 +117,40 @@ def measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]
     if window.delivered != pings:
         raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
     return window, load
+
+
+def _measure_many(bench: Bench, stand: Stand) -> _Many:
+    """Send requests that name many users each, one at least on every connection.
+
+    Raises:
+        CannotMeasure: not as many pushes came to the provider.
+    """
+    named = min(NAMED, stand.plan.users)
+    requests = max(bench.pings(PUSHES) // named, stand.plan.connections)
+    pushes = requests * named
+    bench.progress.begin(f"{requests:,} pings to {named} users each")
+    with stand.window() as window:
+        stand.load(requests, named=named, told=bench.progress.told)
+    if window.delivered != pushes:
+        raise CannotMeasure(f"{pushes} pushes were asked for and {window.delivered} came to the provider")
+    return _Many(named, pushes, window)
+
+
+def _figures_of_many(many: _Many) -> tuple[Figure, ...]:
+    window, name = many.window, many.name
+    return (
+        Figure(f"{name}: pushes", many.rate, "pushes/s"),
+        Figure(f"{name}: gateway CPU a push", window.cpu_us("gateway", many.pushes), "µs"),
+        Figure(f"{name}: Redis CPU a push", window.cpu_us("redis", many.pushes), "µs"),
+        Figure(f"{name}: Redis traffic a push", window.redis.network_bytes / many.pushes, "bytes"),
+    )
+
+
+def _ratios_of_many(many: _Many, gorush: Gorush | None) -> tuple[Ratio, ...]:
+    if gorush is None:
+        return ()
+    what = f"pushes/s with {many.name}, to those of {gorush.pushes.name}"
+    return (Ratio(what, many.rate / gorush.pushes.rate, 2.0),)
 
 
 def figures(window: Window, pings: int) -> tuple[Figure, ...]:

@@ -21,6 +21,14 @@ def test_every_request_of_the_template_is_whole_and_has_a_user_of_its_own() -> N
     assert (submission.api_token, submission.unknown) == (CALLER_KEY, ())
 
 
+def test_a_request_may_name_many_users_and_is_the_same_but_for_them() -> None:
+    headers, body = parts((ping_template(named=100) % (*range(100), 7)).encode())
+    assert headers["Content-Length"] == str(len(body))
+    assert json.loads(body).pop("user_id") == [USER % number for number in range(100)]
+    one = json.loads(parts((ping_template() % (0, 7)).encode())[1])
+    assert json.loads(body) | {"user_id": [USER % 0]} == one
+
+
 @pytest.mark.parametrize("count", [1, 100])
 def test_every_notification_of_a_request_to_gorush_has_a_token_of_its_own(count: int) -> None:
     headers, body = parts((gorush_template("com.example.app", count) % (42, 9_999_999)).encode())

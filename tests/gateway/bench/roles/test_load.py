@@ -1,9 +1,13 @@
 """The generator against a server that the test holds in its hands."""
 
+import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
 
 from gateway.bench.roles.load import Load, LoadOrder
 from gateway.bench.wire import PATH, ping_template
@@ -50,9 +54,9 @@ def serving() -> Iterator[Server]:
         server.server_close()
 
 
-def order(server: Server, requests: int, **more: object) -> LoadOrder:
+def order(server: Server, requests: int, named: int = 1, **more: object) -> LoadOrder:
     port = server.server_address[1]
-    return LoadOrder(port, ping_template(), requests, 50, 4, **more)
+    return LoadOrder(port, ping_template(named=named), requests, 50, 4, named=named, **more)
 
 
 def test_each_request_is_answered_once_and_counted_by_status() -> None:
@@ -69,6 +73,15 @@ def test_the_default_leaps_pick_every_user_once_before_any_twice() -> None:
     with serving() as server:
         Load(order(server, 50)).run()
     assert len({body.partition(b'"user_id":["u')[2][:7] for body in server.bodies}) == 50
+
+
+@pytest.mark.parametrize(("named", "first"), [(50, 0), (20, 0), (20, 3)])
+def test_users_of_a_request_are_distinct_and_all_are_named_alike(named: int, first: int) -> None:
+    with serving() as server:
+        Load(order(server, 10, named, first=first)).run()
+    requests = [json.loads(body)["user_id"] for body in server.bodies]
+    assert {(len(users), len(set(users))) for users in requests} == {(named, named)}
+    assert set(Counter(user for users in requests for user in users).values()) == {10 * named // 50}
 
 
 def test_in_an_open_loop_a_wait_for_a_free_connection_counts() -> None:

@@ -9,6 +9,7 @@ import pytest
 from gateway.bench import golang
 from gateway.bench.bench import Bench, Options
 from gateway.bench.errors import CannotMeasure
+from gateway.bench.peers import Gorush, Peer, Peers
 from gateway.bench.progress import Progress
 from gateway.bench.result import Result
 from gateway.bench.scenarios import run_scenario
@@ -80,6 +81,17 @@ def test_a_request_is_held_against_one_that_is_answered_unread(scenario: str, pa
     told, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
     assert ratios[ratio].value == told[part] / told["bare protocol: CPU a request"]
     assert ratios["aiohttp's CPU a request, to the bare protocol's"].bar is ratios[ratio].bar is None
+
+
+def test_many_users_a_request_are_held_against_as_many_notifications(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = Peer("gorush, 100 a request", 3_000, 1.0, 1.0)
+    monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
+    result = small("endtoend", 2_000)
+    ratios = {ratio.name: ratio for ratio in result.ratios}
+    ours = ratios[f"pushes/s with {USERS} users a request, to those of gorush, 100 a request"]
+    assert ours.value == figures(result)[f"{USERS} users a request: pushes"] / theirs.rate
+    assert ours.bar == 2.0
+    assert "pushes/s, to those of gorush, 100 a request" in ratios
 
 
 def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
