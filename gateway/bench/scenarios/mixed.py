@@ -8,6 +8,8 @@ has left. All on the same cores, so that what is seen is the gateway's and the m
 The floor is one Redis round trip of a blocking client (median) and one answer of the simulator to h2load
 (mean), neither of which knows of durability, TLS records of others or receipts. Both are asked at the pace of the
 small pings, since whoever rests between two of them has to be woken first; back to back they stand beside it.
+Redis' CPU and traffic are all that was asked of it meanwhile, over all pushes. Idle, each ping is appended and recorded
+alone, where at full load hundreds share a step.
 """
 
 import threading
@@ -34,13 +36,16 @@ def run(bench: Bench) -> Result:
     with bench.stand(USERS) as stand:
         round_trip_s, paced_s = stand.store.round_trip_s(), stand.store.round_trip_s(1 / RATE)
         _idle(bench, stand, Probe(500, RATE))  # connections are open, code has run once
+        before = stand.store.counters()
         idle = _idle(bench, stand, probe)
+        used_idle = stand.store.counters().since(before)
         bench.progress.begin("small pings during broadcasts")
-        before = stand.delivered()
+        before, delivered = stand.store.counters(), stand.delivered()
         with _broadcasts(stand) as broadcasts, stand.probing(probe, bench.progress.told) as times:
             pass
         stand.store.emptied()
-        wanted, delivered = probe.pings + broadcasts.posted, stand.delivered() - before
+        used = stand.store.counters().since(before)
+        wanted, delivered = probe.pings + broadcasts.posted, stand.delivered() - delivered
     if not broadcasts.delivered:
         raise CannotMeasure("no broadcast was under way")
     if delivered != wanted:
@@ -55,6 +60,10 @@ def run(bench: Bench) -> Result:
             *_figures("idle", idle),
             *_figures("during broadcasts", busy),
             Figure("broadcast pushes meanwhile", broadcasts.delivered, "pushes"),
+            Figure("idle: Redis CPU a ping", used_idle.cpu_s / probe.pings * 1e6, "µs"),
+            Figure("idle: Redis traffic a ping", used_idle.network_bytes / probe.pings, "bytes"),
+            Figure("during broadcasts: Redis CPU a push", used.cpu_s / wanted * 1e6, "µs"),
+            Figure("during broadcasts: Redis traffic a push", used.network_bytes / wanted, "bytes"),
             Figure("Redis round trip at the same pace, median", paced_s * 1000, "ms"),
             Figure("provider's answer at the same pace, mean", paced_answer_s * 1000, "ms"),
             Figure("Redis round trip back to back, median", round_trip_s * 1000, "ms"),

@@ -45,12 +45,13 @@ def run(bench: Bench) -> Result:
     with bench.stand(USERS) as stand:
         stand.warm()
         held = [_held(stand)]
-        delivered = stand.delivered()
+        before, delivered = stand.store.counters(), stand.delivered()
         for number in range(PARTS):
             bench.progress.begin(f"soak, part {number + 1} of {PARTS}")
             stand.load(part, first=number * part, told=bench.progress.told)
             stand.store.emptied()
             held.append(_held(stand))
+        used = stand.store.counters().since(before)
         bench.progress.begin("receipts end")
         stand.end_receipts()
         after = _held(stand)
@@ -63,6 +64,8 @@ def run(bench: Bench) -> Result:
         proves=proves(__doc__),
         figures=(
             Figure("pings", part * PARTS),
+            Figure("Redis CPU a ping", used.cpu_s / (part * PARTS) * 1e6, "µs"),
+            Figure("Redis traffic a ping", used.network_bytes / (part * PARTS), "bytes"),
             Figure(
                 "Redis memory kept a ping", (end.redis_mb - start.redis_mb) * 1e6 / (part * PARTS), "bytes"
             ),

@@ -38,6 +38,8 @@ def test_soak_sends_all_and_leaves_no_lasting_key() -> None:
     result = small("soak", 1_000)
     told = figures(result)
     assert told["pings"] == 1_000
+    assert told["Redis CPU a ping"] > 0
+    assert told["Redis traffic a ping"] > 0
     assert told["gateway memory (PSS), at the end"] > 10
     lasting = "Redis keys without a lifetime"
     # 15 keys a user; streams, consumer groups and what workers say of themselves are few
@@ -51,6 +53,9 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
         pytest.skip("h2load is not installed")
     told = figures(small("mixed", 100))
     assert told["broadcast pushes meanwhile"] >= USERS
+    for when in ("idle: Redis {} a ping", "during broadcasts: Redis {} a push"):
+        assert told[when.format("CPU")] > 0
+        assert told[when.format("traffic")] > 0
     assert 0 < told["idle, p50"] <= told["idle, p99"]
     assert 0 < told["during broadcasts, p50"] <= told["during broadcasts, p99"]
 
