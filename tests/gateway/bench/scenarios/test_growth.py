@@ -1,6 +1,9 @@
 """What `growth` holds against what."""
 
+from gateway.bench.bench import proves
+from gateway.bench.scenarios import growth
 from gateway.bench.scenarios.growth import Point, ratios
+from gateway.store.cache import LIFE_S, USERS_MAX
 
 
 def point(users: int, workers: int, cold_us: float, warm_us: float) -> Point:
@@ -23,3 +26,8 @@ def test_the_most_users_are_held_against_the_fewest_warm() -> None:
     assert found[f"{one}, cold to warm"].reached is False
     assert found[f"{one}, cold to cold"].value == 1.5
     assert found["CPU a ping with 1,000 users, to 10, 2 workers, warm"].value == 1.0
+
+
+def test_a_report_says_whom_a_warm_worker_remembers() -> None:
+    told = f"A worker remembers {USERS_MAX:,} users, each for {LIFE_S:g} seconds at most"
+    assert told in proves(growth.__doc__)
