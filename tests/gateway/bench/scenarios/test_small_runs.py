@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -12,7 +12,9 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Gorush, Peer, Peers
 from gateway.bench.progress import Progress
 from gateway.bench.result import Result
+from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios import run_scenario
+from gateway.bench.stand import Stand
 
 USERS: Final = 50
 
@@ -97,6 +99,17 @@ def test_many_users_a_request_are_held_against_as_many_notifications(monkeypatch
     assert ours.value == figures(result)[f"{USERS} users a request: pushes"] / theirs.rate
     assert ours.bar == 2.0
     assert "pushes/s, to those of gorush, 100 a request" in ratios
+
+
+def test_a_push_too_many_to_many_users_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Stand.load
+
+    def once_too_often(stand: Stand, requests: int, **more: Any) -> LoadResult:
+        return load(stand, requests + (more.get("named", 1) > 1), **more)
+
+    monkeypatch.setattr(Stand, "load", once_too_often)
+    with pytest.raises(CannotMeasure, match="2000 pushes were asked for and 2050 came to the provider"):
+        small("endtoend", 2_000)
 
 
 def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
