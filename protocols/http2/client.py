@@ -349,7 +349,8 @@ class ClientConnection:
             late.append(stream_id)
         for stream_id in late:
             self._late.add(stream_id)
-            self._outcomes.append(Outcome(self._contexts.pop(stream_id), Fate.UNKNOWN, reason="deadline"))
+            self._outcomes.append(self._unclosed(stream_id, Fate.UNKNOWN, "deadline"))
+            del self._contexts[stream_id]
         if late and len(self._late) >= min(STRIKES_MAX, max(1, self.limit // 2)):
             self.failed = True
             self._step(Step.RETIRE, "late answers")
@@ -394,8 +395,18 @@ class ClientConnection:
         self._step(Step.LOST, reason)
         queued = self._engine.queued_body_size
         some_queued = queued()
-        for stream_id, context in self._contexts.items():
-            unsent = some_queued and queued(stream_id)
+        for stream_id in self._contexts:
+            unsent = some_queued and stream_id not in self._answers and queued(stream_id)
             fate = Fate.UNTRIED if unsent else Fate.UNKNOWN
-            self._outcomes.append(Outcome(context, fate, reason=reason))
+            self._outcomes.append(self._unclosed(stream_id, fate, reason))
         self._contexts.clear()
+
+    def _unclosed(self, stream_id: int, fate: Fate, reason: str) -> Outcome:
+        """The outcome of a stream that will not close in time: the answer that it has, if that counts."""
+        context, headers = self._contexts[stream_id], self._answers.get(stream_id, ())
+        if headers:
+            ended, status = stream_id not in self._unended, int(headers[0][1])
+            answered, status, _ = decide(status, ended, stream_id in self._cut, _CANCEL, None)
+            if answered is _ANSWERED:
+                return Outcome(context, answered, status, headers, self._bodies.get(stream_id, b""))
+        return Outcome(context, fate, reason=reason)

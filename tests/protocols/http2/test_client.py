@@ -319,6 +319,33 @@ def test_a_broken_answer_counts_only_if_it_began_as_a_success(code: int, fate: F
     assert pair.outcomes[0][1:3] == (fate, code if fate is Fate.ANSWERED else 0)
 
 
+def without_resets(output: bytes) -> bytes:
+    """What a server that does not reset a request which it has answered early would have written."""
+    kept = b""
+    while output:
+        size = 9 + int.from_bytes(output[:3])
+        kept += b"" if output[3] == 3 else output[:size]
+        output = output[size:]
+    return kept
+
+
+@pytest.mark.parametrize("deadline", [True, False], ids=["deadline", "lost"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "body broken"])
+@pytest.mark.parametrize("code", [200, 413])
+def test_an_answer_counts_though_its_stream_never_closes(code: int, whole: bool, deadline: bool) -> None:
+    """As when a stream closes: a whole answer is one, and a success is one from its head on."""
+    pair = Pair(ClientConnection(deadline_s=9), ServerConnection(window=0, eager=True)).pump()
+    pair.submit(body=b"x" * 1000).pump()
+    respond = pair.server.respond if whole else pair.server.respond_part
+    respond(pair.streams[0], status(code), b"{}")
+    assert pair.client.receive(without_resets(pair.server.take_output()), 1.0) == []
+    (one,) = pair.client.expire(10.0) if deadline else pair.client.lost()
+    if whole or code == 200:
+        assert one == (0, Fate.ANSWERED, code, ((b":status", str(code).encode()),), b"{}", "")
+    else:
+        assert one.fate is Fate.UNKNOWN
+
+
 def test_a_refused_stream_is_untried() -> None:
     pair = open_pair().submit(2).pump()
     pair.server.refuse(pair.streams[0])
