@@ -11,7 +11,7 @@ Strategy:
 - A late stream is not reset: a burst of resets makes servers close, and late answers to reset streams count
   as abuse on our own side. It keeps its slot until it closes; a connection with many of them is retired.
 - A peer that says nothing at all is asked by PING; silence after that ends the connection before the
-  deadlines would.
+  deadlines would. One that answers but leaves no room for a stream is left after a deadline.
 """
 
 from collections import deque
@@ -130,6 +130,7 @@ class ClientConnection:
         self._limits = limits
         self._heard_s = now_s
         self._pinged_s: float | None = None
+        self._shut_s: float | None = None  # since when no stream may be opened though none is in use
         self._strikes = 0
         self._blocked = False  # bodies were left over when output was last taken: the peer's window is closed
         self._contexts: dict[int, Any] = {}  # open and not yet decided, ids ascending
@@ -236,6 +237,7 @@ class ClientConnection:
         """
         if self.state is not State.CLOSED:
             self._expire_streams(now_s)
+            self._check_room(now_s)
             self._check_silence(now_s)
             self._close_if_done()
         return self.take_outcomes()
@@ -354,6 +356,17 @@ class ClientConnection:
         if late and len(self._late) >= min(STRIKES_MAX, max(1, self.limit // 2)):
             self.failed = True
             self._step(Step.RETIRE, "late answers")
+
+    def _check_room(self, now_s: float) -> None:
+        # A limit of no stream at all, or a window that stays shut. Requests that wait for such a peer have no
+        # deadline, and another connection may be better off.
+        if self.capacity or self._contexts or self.state is not State.OPEN:
+            self._shut_s = None
+        elif self._shut_s is None:
+            self._shut_s = now_s
+        elif now_s - self._shut_s >= self._deadline_s:
+            self.failed = True
+            self._step(Step.RETIRE, "no room")
 
     def _check_silence(self, now_s: float) -> None:
         # A third of the deadline to become suspicious, a third for the PING's answer.

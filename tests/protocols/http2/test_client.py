@@ -449,6 +449,39 @@ def test_an_idle_connection_is_asked_after_its_idle_time_only() -> None:
     assert (pair.client.state, pair.client.reason) == (State.CLOSED, "silent peer")
 
 
+def test_a_peer_that_leaves_no_room_for_a_stream_is_left_after_a_deadline() -> None:
+    pair = open_pair()
+    pair.server.limit_streams(0)
+    pair.pump()
+    for second in (1.0, 9.9):
+        pair.expire(second)
+        pair.pump()
+    assert (pair.client.capacity, pair.client.state) == (0, State.OPEN)
+    pair.expire(10.0)
+    assert (pair.client.state, pair.client.reason, pair.client.failed) == (State.CLOSED, "no room", True)
+
+
+def test_a_peer_that_makes_room_in_time_is_kept() -> None:
+    pair = open_pair()
+    for limit in (0, 1, 0):
+        pair.server.limit_streams(limit)
+        for _ in range(8):
+            pair.expire(pair.now_s + 1)
+            pair.pump()
+    assert pair.client.state is State.OPEN
+
+
+def test_a_peer_whose_window_stays_shut_is_left_after_its_requests() -> None:
+    pair = Pair(server=ServerConnection(window=0)).pump()
+    pair.submit(1).pump()
+    assert pair.client.capacity == 0
+    for _ in range(30):
+        pair.expire(pair.now_s + 1)
+        pair.pump()
+    assert pair.fates() == {0: ("UNKNOWN", 0)}
+    assert (pair.client.state, pair.client.reason, pair.client.failed) == (State.CLOSED, "no room", True)
+
+
 # Garbage
 
 
