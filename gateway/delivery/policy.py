@@ -2,7 +2,8 @@
 
 The first delays are settings; each further one doubles (providers.md A7: Apple, 15 minutes with back-off
 after a 5xx; B3: Google, exponential with jitter, 60 s after a 429 without Retry-After). A Retry-After always
-wins. Nothing is scheduled beyond the ping's time to live or `retry.give_up_s`: it gets its final verdict now.
+wins, unless it asks for no delay. Nothing is scheduled beyond the ping's time to live or `retry.give_up_s`: it
+gets its final verdict now.
 """
 
 from typing import Final, NamedTuple
@@ -67,7 +68,7 @@ class Timing(NamedTuple):
 def again(provider: str, verdict: Verdict, status: int, timing: Timing, retry: RetrySettings) -> Decision:
     """Decide about a `later` or `unknown` verdict."""
     delay_s = verdict.delay_s
-    if delay_s is None:
+    if not delay_s:  # none, or no time at all, which is no delay and would come round at once for ever
         delay_s = first_delay_s(provider, verdict, status, retry) * 2 ** min(timing.attempt, _DOUBLINGS_MAX)
     # Only ever longer: a provider that asked for a delay must not be asked earlier.
     delay_s *= 1 + retry.jitter * timing.noise

@@ -48,6 +48,13 @@ def test_what_a_provider_asks_for_does_not_grow() -> None:
     assert found.due_ms == 1_007_000
 
 
+@pytest.mark.parametrize(("attempt", "delay_s"), [(0, 10), (3, 80)])
+def test_a_provider_that_asks_for_no_delay_leaves_it_to_us(attempt: int, delay_s: int) -> None:
+    """A Retry-After of 0, or of a date that has passed."""
+    found = again("fcm", Verdict(Kind.LATER, "x", delay_s=0.0), 503, timing(attempt=attempt), RETRY)
+    assert found.due_ms == 1_000_000 + delay_s * 1000
+
+
 @pytest.mark.parametrize(("noise", "delay_ms"), [(0.0, 10_000), (0.5, 11_000), (1.0, 12_000)])
 def test_jitter_only_makes_it_longer(noise: float, delay_ms: int) -> None:
     assert again("fcm", LATER, 503, timing(noise=noise), RETRY).due_ms == 1_000_000 + delay_ms
