@@ -7,7 +7,8 @@ from typing import Any, Final
 
 Header = tuple[bytes, bytes]
 
-RETRY_AFTER_MAX_S: Final = 86_400.0  # a day: more is a mistake, and longer than most pings live
+# A day. More is a mistake: kept to, it would end every ping at once, as most live no longer.
+RETRY_AFTER_MAX_S: Final = 86_400.0
 _REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what may become a metric's label
 _SECONDS: Final = re.compile(rb"\d{1,10}")
 
@@ -21,7 +22,8 @@ def retry_after_s(headers: Sequence[Header], now_s: float | None) -> float | Non
     """Read Retry-After, seconds or a date (RFC 9110 §10.2.3), as seconds from now, from 0 to one day.
 
     Returns:
-        None where there is none, or none that can be understood (a date without `now_s`).
+        None where there is none, or none that can be understood (a date without `now_s`) or believed (of more
+        than a day).
     """
     for name, value in headers:
         if name == b"retry-after":
@@ -31,11 +33,12 @@ def retry_after_s(headers: Sequence[Header], now_s: float | None) -> float | Non
 
 def _delay_s(value: bytes, now_s: float | None) -> float | None:
     if _SECONDS.fullmatch(value):
-        return min(float(value), RETRY_AFTER_MAX_S)
-    if now_s is None:
+        delay_s = float(value)
+    elif now_s is None:
         return None
-    try:
-        moment = parsedate_to_datetime(value.decode("ascii"))
-    except ValueError:
-        return None
-    return min(max(moment.timestamp() - now_s, 0.0), RETRY_AFTER_MAX_S)
+    else:
+        try:
+            delay_s = parsedate_to_datetime(value.decode("ascii")).timestamp() - now_s
+        except ValueError:
+            return None
+    return max(delay_s, 0.0) if delay_s <= RETRY_AFTER_MAX_S else None
