@@ -355,7 +355,7 @@ class Lane(Outlet):
         if verdict.remedy is Remedy.RENEW:
             self.credential.renew()
         elif verdict.remedy is Remedy.RECONNECT:
-            self._pool.renew()
+            self._pool.reconnect(verdict.reason)
         elif verdict.remedy is Remedy.HALT:
             if not self.halted:
                 _log.error(

@@ -44,7 +44,8 @@ class Connection(asyncio.Protocol):
         successes: requests accepted so far (2xx); no longer counted when there are PROVEN.
         opened_s: when the transport was made.
         fault: why it must not be used at all, if the handshake ended in something else than HTTP/2.
-        retired: we ended its use ourselves, through `retire`.
+        retired: we ended its use ourselves, through `retire`, and not because it was of no use.
+        settling: its outcomes are being given to the feed at this moment.
         ended: done when the transport is gone and every outcome has been given.
     """
 
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         self.opened_s = 0.0
         self.fault: LinkDown | None = None
         self.retired = False
+        self.settling = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._feed = feed
         self._clock = clock
@@ -153,9 +155,14 @@ class Connection(asyncio.Protocol):
         if self._feed.waiting() and self.facts.full:
             self._owner.connection_full(self)
 
-    def retire(self, reason: str) -> None:
-        """Take no more requests; close when the open ones have ended."""
-        self.retired = True
+    def retire(self, reason: str, *, useless: bool = False) -> None:
+        """Take no more requests; close when the open ones have ended.
+
+        Args:
+            reason: why, fit for a log.
+            useless: the peer said that it does not serve this connection.
+        """
+        self.retired = not useless
         self.machine.retire(reason)
         self.pump()
 
@@ -194,7 +201,9 @@ class Connection(asyncio.Protocol):
         if self.successes < PROVEN:
             self.successes += sum(200 <= outcome.status < 300 for outcome in outcomes)
         if outcomes:
+            self.settling = True
             self._feed.settle(outcomes)
+            self.settling = False
 
     def _close_if_done(self, transport: asyncio.Transport) -> None:
         if self.machine.state is State.CLOSED:

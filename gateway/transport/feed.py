@@ -54,7 +54,7 @@ class Feed(Protocol):
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Take outcomes. UNTRIED ones should count as waiting again at once.
 
-        The pool may be woken or renewed from here.
+        The pool may be woken, renewed or told to reconnect from here.
         """
         ...
 

@@ -107,6 +107,20 @@ class Pool:
             connection.retire("renewed")
         self.wake()
 
+    def reconnect(self, reason: str) -> None:
+        """Leave the connection whose outcomes are being given: the provider serves it no longer.
+
+        Where it never accepted anything that is a failure like any other, so that a provider that says so on
+        each connection is not asked ever faster.
+
+        Args:
+            reason: the provider's, fit for a log.
+        """
+        for connection in tuple(self._all):
+            if connection.settling:
+                connection.retire(reason, useless=True)
+        self.wake()
+
     async def close(self, budget_s: float) -> None:
         """Send nothing more, wait for what is open, and end every connection.
 
@@ -147,7 +161,8 @@ class Pool:
             if connection.successes or not connection.retired:
                 self._backoff.ended(connection.successes, now_s - connection.opened_s, now_s)
             machine = connection.machine
-            self._feed.link_changed(self.connected, machine.reason if machine.failed else None)
+            failed = machine.failed or not (connection.successes or connection.retired)
+            self._feed.link_changed(self.connected, machine.reason if failed else None)
             self.wake()
 
     def connection_gone(self, connection: Connection) -> None:

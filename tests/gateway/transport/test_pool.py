@@ -9,7 +9,7 @@ from gateway.transport.feed import Endpoint, Send
 from gateway.transport.pool import Pool, Tuning
 from protocols.http2.client import Fate, Outcome
 from protocols.http2.server import Request
-from tests.support.http2 import OK, request
+from tests.support.http2 import OK, request, status
 from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, deaf_port, hold
 
 MakePool = Callable[..., Pool]
@@ -228,6 +228,71 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
         pool = make_pool(provider, feed)
         await feed.all_settled()
         assert feed.statuses == [431, 200, 200, 200]
+
+
+class Leaving(ListFeed):
+    """A lane that leaves a connection when it is told so, and sends again what was not accepted."""
+
+    pool: Pool
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.status == 503:
+                self.pool.reconnect("Shutdown")
+                self.queue.appendleft(self.sends[outcome.context])
+        super().settle([outcome for outcome in outcomes if outcome.status != 503])
+
+
+def shut_down(peer: Peer, one: Request) -> None:
+    peer.machine.respond(one.stream_id, status(503))
+
+
+async def test_a_provider_that_serves_no_connection_is_not_asked_ever_faster(make_pool: MakePool) -> None:
+    async with Provider(shut_down, limit=1) as provider:
+        feed = Leaving(50)
+        tuning = Tuning(backoff_first_s=1000, backoff_most_s=1000)
+        feed.pool = make_pool(provider, feed, connections_max=1, tuning=tuning)
+        await feed.until(lambda: bool(feed.errors))
+        await provider.until(lambda: provider.alive == [])
+        for _ in range(20):
+            feed.pool.wake()
+            await asyncio.sleep(0)
+        assert (len(provider.peers), feed.links) == (1, [(1, None), (0, "Shutdown")])
+        assert feed.pool._retry is not None
+
+
+async def test_a_connection_that_served_is_replaced_at_once_when_it_no_longer_does(
+    make_pool: MakePool,
+) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if peer is provider.peers[0] and len(peer.requests) > 5:
+            shut_down(peer, one)
+        else:
+            answer(peer, one)
+
+    async with Provider(script, limit=1) as provider:
+        feed = Leaving(20)
+        tuning = Tuning(backoff_first_s=1000, backoff_most_s=1000)
+        feed.pool = make_pool(provider, feed, connections_max=1, tuning=tuning)
+        await feed.all_settled()
+        assert (feed.statuses, feed.errors, len(provider.peers)) == ([200] * 20, [], 2)
+
+
+async def test_what_an_old_connection_says_late_leaves_the_new_one_alone(make_pool: MakePool) -> None:
+    def script(peer: Peer, one: Request) -> None:
+        if peer is not provider.peers[0]:
+            answer(peer, one)
+
+    async with Provider(script) as provider:
+        feed = Leaving(20)
+        feed.pool = make_pool(provider, feed, connections_max=1)
+        await provider.until(lambda: len(provider.requests) == 20)
+        old = provider.peers[0]
+        for sent, one in enumerate(tuple(provider.requests), 1):
+            shut_down(old, one)
+            old.flush()
+            await feed.until(lambda sent=sent: len(feed.outcomes) == sent)  # sent again elsewhere
+        assert (feed.statuses, len(provider.peers)) == ([200] * 20, 2)
 
 
 async def test_a_feed_that_holds_its_requests_back_is_asked_again_when_it_wakes(make_pool: MakePool) -> None:
