@@ -316,9 +316,7 @@ class Lane(Outlet):
             else:
                 self._judge(send, outcome)
         if accepted:
-            self._trial = False
-            seconds = [(now_ms - send.unit.since_ms) / 1000 for send in accepted]
-            self._count_accepted(Counter(map(_APP, accepted)), seconds)
+            self._accept(accepted, now_ms)
 
     def link_changed(self, connected: int, error: str | None) -> None:
         """The number of usable connections changed."""
@@ -335,8 +333,17 @@ class Lane(Outlet):
 
     # -- verdicts --------------------------------------------------------------------------------------------
 
+    def _accept(self, accepted: Sequence[Send], now_ms: int) -> None:
+        self._trial = False
+        seconds = [(now_ms - send.unit.since_ms) / 1000 for send in accepted]
+        self._count_accepted(Counter(map(_APP, accepted)), seconds)
+
     def _judge(self, send: Send, outcome: Outcome) -> None:
         verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body, time.time())
+        if verdict.kind == Kind.ACCEPTED:
+            self._accept([send], time.time_ns() // 1_000_000)
+            send.unit.accept(send.place)
+            return
         self._apply(verdict)
         if verdict.kind == Kind.LATER:
             if verdict.once and not send.renewed:

@@ -15,7 +15,10 @@ from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.transport.feed import BATCH
 from gateway.turns import SLICE
+from protocols.http2.server import Request
+from tests.support.http2 import status
 from tests.support.ports import free_port
+from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.spine import Spine, spine, until
 
@@ -277,3 +280,26 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
                 await one.append(users[0])
             await one.planner.deliver(await one.read(keys.PINGS))
             assert (len(lane._small), lane.together()) == (small, together)
+
+
+async def test_any_success_is_one(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], users: list[str]
+) -> None:
+    def script(peer: Peer, request: Request) -> None:
+        peer.machine.respond(request.stream_id, status(202))
+
+    async with Provider(script) as provider:
+        ca_file = tmp_path / "ca.pem"
+        provider.ca.cert_pem.write_to_path(str(ca_file))
+        settings["apns"] |= {"ca_file": str(ca_file), "port": provider.port}
+        async with spine(redis_address, tmp_path, settings) as one:
+            ping_id = await one.append(users[0])
+            await one.planner.deliver(await one.read(keys.PINGS))
+            assert (await one.done(ping_id))["counts"] == {"accepted": 1, "rejected": 0, "later": 0}
+            (lane,) = one.lanes.all()
+            assert {"accepted"} == {
+                sample.labels["verdict"]
+                for family in lane._metrics.registry.collect()
+                for sample in family.samples
+                if sample.name == "rhopush_deliveries_total"
+            }
