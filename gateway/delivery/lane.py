@@ -344,6 +344,8 @@ class Lane(Outlet):
             self._accept([send], time.time_ns() // 1_000_000)
             send.unit.accept(send.place)
             return
+        if verdict.remedy is Remedy.RENEW and send.renewed:
+            verdict = verdict._replace(remedy=Remedy.HALT)  # the new token is refused like the old one
         self._apply(verdict)
         if verdict.kind == Kind.LATER:
             if verdict.once and not send.renewed:

@@ -194,6 +194,22 @@ async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> 
     assert reason.encode() in ready.body
 
 
+async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage: Stage) -> None:
+    """A wrong clock, for one: another token is no remedy, and thousands of refusals would cost the connection."""
+    await stage.user()
+    stage.provider.faults.add("expired")
+    ping_id = await stage.worker.accepted("bob")
+    (found,) = (await stage.worker.until(ping_id, state="open"))["devices"]
+    assert found["verdict"] == "later"
+    refused = await stage.statuses()
+    assert len(refused) == 2
+    second = await stage.worker.accepted("bob")
+    assert (await stage.worker.until(second, state="open"))["devices"][0]["verdict"] == "later"
+    assert await stage.statuses() == refused
+    ready = await stage.worker.request("GET", "/readyz")
+    assert (ready.status, found["reason"].encode() in ready.body) == (503, True)
+
+
 # Dead tokens.
 
 
