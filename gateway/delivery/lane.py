@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.outlet import BUSY, GRACE_S, WAITING_MAX, Outlet
+from gateway.delivery.outlet import BUSY, GRACE_S, Outlet
 from gateway.delivery.pace import Pace
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import Credential, Provider
@@ -56,6 +56,10 @@ class Flow:
         self._rates: deque[int] = deque(maxlen=PATIENCE_SWEEPS)
         self._busy = 0
 
+    def soon(self, taken: int) -> int:
+        """How many sends that wait will have gone in `KEEP_S`; `taken` were handed out since the last `room`."""
+        return int(max(taken, *self._rates, 0) * KEEP_S)
+
     def room(self, taken: int, waiting: int) -> int:
         """Once a second: how many sends may go on waiting.
 
@@ -67,7 +71,7 @@ class Flow:
         self._busy = self._busy + 1 if waiting else 0
         if self._busy < PATIENCE_SWEEPS:
             return waiting
-        return max(KEEP_MIN, int(max(self._rates) * KEEP_S))
+        return max(KEEP_MIN, self.soon(taken))
 
 
 class LanePolicy(NamedTuple):
@@ -108,8 +112,6 @@ class Lane(Outlet):
         self.credential = credential
         self._on_dead = on_dead
         self._pace = pace
-        self._small: deque[Send] = deque()
-        self._bulk: deque[Send] = deque()
         authority = endpoint.authority.encode()
         self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
         self._wanted = False
@@ -139,13 +141,7 @@ class Lane(Outlet):
         if self._retired:
             self._leave(sends, bulk=bulk)
             return
-        waiting = self._bulk if bulk else self._small
-        room = WAITING_MAX - len(waiting)
-        if len(sends) > room:
-            for send in sends[max(room, 0) :]:
-                self._park(send, BUSY)
-            sends = sends[: max(room, 0)]
-        waiting.extend(sends)
+        self._await(sends, bulk=bulk)
         self._wanted = True
         self._pool.wake()
 
@@ -157,11 +153,6 @@ class Lane(Outlet):
     def in_flight(self) -> int:
         """Sends given to a connection and not answered."""
         return self._pool.in_flight
-
-    @property
-    def backlog(self) -> int:
-        """Sends waiting in memory."""
-        return len(self._small) + len(self._bulk)
 
     @property
     def halted(self) -> bool:
@@ -212,11 +203,8 @@ class Lane(Outlet):
             return "no_provider_token"
         return None
 
-    def _park_beyond(self, room: int, verdict: Verdict) -> None:
-        """Park the newest of what waits, broadcasts first, until only `room` sends are left in memory."""
-        for waiting in (self._bulk, self._small):
-            while waiting and self.backlog > room:
-                self._park(waiting.pop(), verdict)
+    def _share(self) -> int:
+        return max(super()._share(), self._flow.soon(self._taken))
 
     async def retire(self, heir: Outlet | None) -> None:
         """Stop for good: give what waits to a successor, or to the schedule, and finish what is in flight.
@@ -242,8 +230,7 @@ class Lane(Outlet):
 
     async def close(self, budget_s: float) -> None:
         """Finish what is in flight, within the budget; what waits stays in its units, which stay in Redis."""
-        self._small.clear()
-        self._bulk.clear()
+        self._abandon()
         self._wanted = False
         await self._pool.close(budget_s)
         await self.credential.close()
@@ -386,5 +373,5 @@ class Lane(Outlet):
         if self._retired:
             self._leave([send], bulk=send.unit.bulk)
             return
-        (self._bulk if send.unit.bulk else self._small).appendleft(send)
+        self._return(send)
         self._wanted = True

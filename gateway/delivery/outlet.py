@@ -1,4 +1,5 @@
-"""What every lane has, whatever it sends over: a name, a provider, and how sends leave it without an answer.
+"""What every lane has, whatever it sends over: a name, a provider, a waiting room, and how sends leave it without an
+answer.
 
 A lane hands each send's fate to its unit: accepted, ended with a reason, on the schedule, or parked in the
 lane's share of the backlog in Redis.
@@ -7,6 +8,7 @@ lane's share of the backlog in Redis.
 import random
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,8 +22,8 @@ from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from protocols.verdict import Kind, Verdict
 
-WAITING_MAX: Final = 8_000
-"""Sends waiting in memory for a lane, of each priority; more are parked. About 1 KB each."""
+SHARE: Final = 8_000
+"""Sends that may wait in memory for a lane, about 1 KB each, once other lanes need the worker's room."""
 SHARE_MAX: Final = 1_000_000
 """Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
 AT_ONCE_MS: Final = 10_000
@@ -55,6 +57,8 @@ class Outlet(ABC):
         self.retry = retry
         """When sends come again; changed settings swap it."""
         self._metrics = metrics
+        self._small: deque[Send] = deque()
+        self._bulk: deque[Send] = deque()
         self._brake = Brake()
         self._brake_on = False
 
@@ -80,9 +84,9 @@ class Outlet(ABC):
         """Sends given away and not answered."""
 
     @property
-    @abstractmethod
     def backlog(self) -> int:
         """Sends waiting in memory."""
+        return len(self._small) + len(self._bulk)
 
     @property
     @abstractmethod
@@ -98,6 +102,35 @@ class Outlet(ABC):
     def halted(self) -> bool:
         """Whether the breaker is open: the credential was refused."""
         return False
+
+    def ease(self) -> None:
+        """Other lanes need the worker's room: park what this one has no share for."""
+        self._park_beyond(self._share(), BUSY)
+
+    def _share(self) -> int:
+        """How many sends may wait here while other lanes need room."""
+        return SHARE
+
+    # -- the waiting room ------------------------------------------------------------------------------------
+
+    def _await(self, sends: Sequence[Send], *, bulk: bool) -> None:
+        """Let sends wait. How many a worker takes in hand is bounded (`fanout.intake`), so this is."""
+        (self._bulk if bulk else self._small).extend(sends)
+
+    def _return(self, send: Send) -> None:
+        """It waits again, before the others."""
+        (self._bulk if send.unit.bulk else self._small).appendleft(send)
+
+    def _park_beyond(self, room: int, verdict: Verdict) -> None:
+        """Park the newest of what waits, broadcasts first, until only `room` sends are left in memory."""
+        for waiting in (self._bulk, self._small):
+            while waiting and self.backlog > room:
+                self._park(waiting.pop(), verdict)
+
+    def _abandon(self) -> None:
+        """Nothing waits any more; it stays in its units, which stay in Redis."""
+        self._small.clear()
+        self._bulk.clear()
 
     # -- fates -----------------------------------------------------------------------------------------------
 

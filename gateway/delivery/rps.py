@@ -10,14 +10,13 @@ nothing twice.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
-from gateway.delivery.outlet import BUSY, GRACE_S, WAITING_MAX, Outlet
+from gateway.delivery.outlet import GRACE_S, Outlet
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import PROVIDERS
 from gateway.delivery.send import Send
@@ -50,8 +49,6 @@ class RpsLane(Outlet):
     def __init__(self, store: RpsStore, retry: RetrySettings, metrics: Metrics) -> None:
         super().__init__("rps", PROVIDERS[RPS], retry, metrics)
         self._store = store
-        self._small: deque[Send] = deque()
-        self._bulk: deque[Send] = deque()
         self._in_flight = 0
         self._down_since: float | None = None
         self._accepted: list[Send] = []
@@ -61,11 +58,7 @@ class RpsLane(Outlet):
 
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
-        waiting = self._bulk if bulk else self._small
-        room = max(WAITING_MAX - len(waiting), 0)
-        for send in sends[room:]:
-            self._park(send, BUSY)
-        waiting.extend(sends[:room])
+        self._await(sends, bulk=bulk)
         self.wake()
 
     def wake(self) -> None:
@@ -88,11 +81,6 @@ class RpsLane(Outlet):
         return self._in_flight
 
     @property
-    def backlog(self) -> int:
-        """Sends waiting in memory."""
-        return len(self._small) + len(self._bulk)
-
-    @property
     def trouble(self) -> str | None:
         """Why this lane cannot send now."""
         return None if self._down_since is None else "Redis does not answer"
@@ -101,15 +89,12 @@ class RpsLane(Outlet):
         """Park what waits while Redis is gone; go on once it is back."""
         self._metrics.lane_in_flight(self.name).set(self._in_flight)
         if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
-            for waiting in (self._small, self._bulk):
-                while waiting:
-                    self._park(waiting.popleft(), _DOWN)
+            self._park_beyond(0, _DOWN)
         self.wake()
 
     async def close(self, budget_s: float) -> None:
         """Wait for what is in flight, within the budget; what waits stays in its units."""
-        self._small.clear()
-        self._bulk.clear()
+        self._abandon()
         try:
             await asyncio.wait_for(self._idle.wait(), budget_s)
         except TimeoutError:
@@ -129,7 +114,7 @@ class RpsLane(Outlet):
         if not self._in_flight:
             self._idle.set()
         if isinstance(reply, LinkLost):
-            (self._bulk if send.unit.bulk else self._small).appendleft(send)
+            self._return(send)
             self._went_down()
         elif isinstance(reply, StoreDown):
             self._later(send, Verdict(Kind.UNKNOWN, reply.label), 0)

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from gateway.delivery.outlet import BUSY, GRACE_S, WAITING_MAX, Outlet
+from gateway.delivery.outlet import GRACE_S, Outlet
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import PROVIDERS
 from gateway.delivery.send import Send
@@ -61,8 +60,6 @@ class RpsClientLane(Outlet):
         self._headers = {"Content-Type": "application/json", "Authorization": authorization}
         super().__init__(f"rps:{self._origin.partition('://')[2]}", PROVIDERS[RPS], retry, metrics)
         self._on_dead = on_dead
-        self._small: deque[Send] = deque()
-        self._bulk: deque[Send] = deque()
         self._more = asyncio.Event()
         self._in_flight = 0
         self._down_since: float | None = None
@@ -72,11 +69,7 @@ class RpsClientLane(Outlet):
 
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit."""
-        waiting = self._bulk if bulk else self._small
-        room = max(WAITING_MAX - len(waiting), 0)
-        for send in sends[room:]:
-            self._park(send, BUSY)
-        waiting.extend(sends[:room])
+        self._await(sends, bulk=bulk)
         self.wake()
 
     def wake(self) -> None:
@@ -98,11 +91,6 @@ class RpsClientLane(Outlet):
         return self._in_flight
 
     @property
-    def backlog(self) -> int:
-        """Sends waiting in memory."""
-        return len(self._small) + len(self._bulk)
-
-    @property
     def trouble(self) -> str | None:
         """Why this lane cannot send now."""
         return None if self._down_since is None else self._error
@@ -112,14 +100,11 @@ class RpsClientLane(Outlet):
         self._metrics.lane_in_flight(self.name).set(self._in_flight)
         self._metrics.lane_down(self.name).set(int(self._down_since is not None))
         if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
-            for waiting in (self._small, self._bulk):
-                while waiting:
-                    self._park(waiting.popleft(), _DOWN)
+            self._park_beyond(0, _DOWN)
 
     async def close(self, budget_s: float) -> None:
         """Wait for what is in flight, within the budget; what waits stays in its units."""
-        self._small.clear()
-        self._bulk.clear()
+        self._abandon()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(budget_s):
                 while self._in_flight:
@@ -183,7 +168,7 @@ class RpsClientLane(Outlet):
 
     async def _unreachable(self, send: Send, error: OSError) -> None:
         """Nothing was sent: it waits on, or is parked by the next sweep."""
-        (self._bulk if send.unit.bulk else self._small).appendleft(send)
+        self._return(send)
         self._error = error.strerror or type(error).__name__
         if self._down_since is None:
             self._down_since = time.monotonic()

@@ -29,7 +29,9 @@ _log = structlog.get_logger("intake")
 
 SMALL_SENDS: Final = 12_000
 BULK_SENDS: Final = 4_000
-"""Sends in hand of each priority; with what a lane holds, some 20 MB."""
+"""Sends in hand of each priority, and one plan more: some 20 MB."""
+EASE_S: Final = 0.25
+"""How long room for small pings is waited for before lanes that hold more than their share of it are asked for it."""
 RETRIED_SENDS: Final = SMALL_SENDS
 """Sends of broadcasts in hand with which no retries are read: above what the pieces alone may bring."""
 TAKEN_SENDS: Final = 3_000
@@ -39,8 +41,9 @@ TAKEN_SHARE: Final = 0.5
 READ_ENTRIES: Final = 64
 """Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
 READ_PIECES: Final = 1
-PLAN_BYTES: Final = 256 * 1024
-"""Planned and looked up at once: some thousand pings, or as many users of fewer. More would hold up the loop."""
+PLAN_BYTES: Final = 16 * 1024
+"""Planned and looked up at once: a hundred pings, or a thousand users of fewer, in some 5 ms. More would hold up the
+loop."""
 BLOCK_MS: Final = 1_000
 DUE_S: Final = 0.2
 DUE_PIECES: Final = 2_000
@@ -134,9 +137,9 @@ class Intake:
 
     def has_room(self) -> bool:
         """Whether this worker takes what its own doors append."""
-        waiting = sum(lease.pings for lease in self._taken)
-        sends, pings = self._ledger.sends(bulk=False), self._ledger.pings(bulk=False)
-        if self._ending or sends + waiting >= TAKEN_SENDS or pings + waiting >= PINGS_HELD:
+        sends = self._ledger.sends(bulk=False) + sum(lease.users for lease in self._taken)
+        pings = self._ledger.pings(bulk=False) + sum(lease.pings for lease in self._taken)
+        if self._ending or sends >= TAKEN_SENDS or pings >= PINGS_HELD:
             return False
         return not self._siblings or self._effort.share() < TAKEN_SHARE
 
@@ -164,7 +167,7 @@ class Intake:
     # Each step is repeated for ever by `_steady`, which also waits while Redis is away, and `_for_ever`.
 
     async def _read_small(self) -> None:
-        await self._ledger.room(bulk=False, sends=SMALL_SENDS)
+        await self._room(bulk=False)
         # What comes back of broadcasts takes no small ping's room, so it is counted for itself.
         calm = self._ledger.sends(bulk=True) < RETRIED_SENDS
         streams = (keys.PINGS, keys.RETRIES) if calm else (keys.PINGS,)
@@ -179,7 +182,7 @@ class Intake:
             self._planned.set()
 
     async def _read_bulk(self) -> None:
-        await self._ledger.room(bulk=True, sends=BULK_SENDS)
+        await self._room(bulk=True)
         await self._deliver(
             await self._streams.read(self._readers.bulk, (keys.PIECES,), READ_PIECES, BLOCK_MS)
         )
@@ -238,12 +241,23 @@ class Intake:
         # Claimed before anything is waited for: what is settled meanwhile must not be delivered once more.
         claimed = self._ledger.claim(leases)
         for part in _parts(claimed):
-            bulk = part[0].stream == keys.PIECES
-            await self._ledger.room(bulk=bulk, sends=BULK_SENDS if bulk else SMALL_SENDS)
+            await self._room(bulk=part[0].stream == keys.PIECES)
             undone = await self._planner.deliver(self._held(part))
             while undone:
                 await asyncio.sleep(_AGAIN_S)
                 undone = await self._planner.deliver(self._held(undone))
+            await asyncio.sleep(0)  # planning took some ms: now the loop sends, and serves the doors
+
+    async def _room(self, *, bulk: bool) -> None:
+        """Wait for room. Small pings wait for no lane that would keep more than its share of theirs."""
+        most = BULK_SENDS if bulk else SMALL_SENDS
+        if not bulk and not self._ledger.has_room(bulk=False, sends=most):
+            try:
+                async with asyncio.timeout(EASE_S):
+                    await self._ledger.room(bulk=False, sends=most)
+            except TimeoutError:
+                self._planner.ease()
+        await self._ledger.room(bulk=bulk, sends=most)
 
     def _held(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that were not lost while something was waited for."""

@@ -178,13 +178,17 @@ class Ledger:
         return self.empty
 
     async def room(self, *, bulk: bool, sends: int) -> None:
-        """Wait until fewer than `sends` of this priority are without a verdict, and few enough pings are held.
+        """Wait until there is room.
 
         Looked at anew whenever verdicts are saved: a unit of which one send hangs has room for all others.
         """
-        while self.sends(bulk=bulk) >= sends or self.pings(bulk=bulk) >= PINGS_HELD:
+        while not self.has_room(bulk=bulk, sends=sends):
             self._room.clear()
             await self._room.wait()
+
+    def has_room(self, *, bulk: bool, sends: int) -> bool:
+        """Whether fewer than `sends` of this priority are without a verdict, and few enough pings are held."""
+        return self.sends(bulk=bulk) < sends and self.pings(bulk=bulk) < PINGS_HELD
 
     # -- settling --------------------------------------------------------------------------------------------
 

@@ -115,6 +115,11 @@ class Planner:
         """This ping will be delivered in a moment: what has to be looked up for it can be looked up now."""
         self._registry.foresee(ping.users)
 
+    def ease(self) -> None:
+        """This worker's room for small pings is used up: no lane shall hold it all."""
+        for lane in self._lanes.all():
+            lane.ease()
+
     async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
         """Plan entries of the pings, retries and pieces streams, and offer their sends.
 

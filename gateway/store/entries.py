@@ -61,6 +61,11 @@ class Lease(NamedTuple):
     again: bool
     held: Entry | None = None
 
+    @property
+    def users(self) -> int:
+        """How many users the pings name; as many as pings where this process has not written them."""
+        return self.pings if self.held is None else sum(len(ping.users) for ping in self.held.pings)
+
 
 decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
 decode_piece: Final = msgspec.msgpack.Decoder(Piece).decode

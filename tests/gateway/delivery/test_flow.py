@@ -26,6 +26,13 @@ def test_the_best_of_the_last_seconds_counts() -> None:
     assert flow.room(0, 9_000) == KEEP_MIN
 
 
+def test_what_is_being_sent_now_counts_before_the_second_is_over() -> None:
+    flow = Flow()
+    assert flow.soon(0) == 0
+    flow.room(2_000, 9_000)
+    assert (flow.soon(0), flow.soon(3_000)) == (int(2_000 * KEEP_S), int(3_000 * KEEP_S))
+
+
 def test_a_lane_that_was_empty_in_between_begins_anew() -> None:
     flow = Flow()
     for _ in range(PATIENCE_SWEEPS):

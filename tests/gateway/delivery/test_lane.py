@@ -59,7 +59,7 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
     rejected: int,
 ) -> None:
     """Two may wait in memory and three in Redis; some are parked already."""
-    monkeypatch.setattr(lanes, "WAITING_MAX", 2)
+    monkeypatch.setattr(outlet, "SHARE", 2)
     monkeypatch.setattr(outlet, "SHARE_MAX", 3)
     settings["apns"]["port"] = free_port()  # where nobody answers
     async with spine(redis_address, tmp_path, settings) as one:
@@ -69,6 +69,7 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
         lane.parked_total = parked
         second = await one.append(*users[1:4])
         await one.planner.deliver(await one.read(keys.PINGS))
+        one.planner.ease()
         await until(lambda: lane.trouble)
         monkeypatch.setattr(outlet, "SHARE_MAX", 1000)
         monkeypatch.setattr(lanes, "GRACE_S", -1.0)

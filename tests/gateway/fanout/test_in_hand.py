@@ -14,7 +14,8 @@ from gateway.store import keys
 from gateway.store.entries import Lease, Piece, encode
 from gateway.store.registration import Registration
 from protocols.ping.model import Ping
-from tests.support.rhoconnect import apple, lay_user
+from tests.support.ports import free_port
+from tests.support.rhoconnect import apple, lay_user, lay_users
 from tests.support.spine import spine, until
 
 PIN = "ab" * 32
@@ -119,6 +120,67 @@ def test_entries_are_planned_in_parts_of_bounded_size() -> None:
     leases = [Lease(keys.PINGS, f"{n}-0", payload, 1, 1, False) for n, payload in enumerate(payloads)]
     parts = [[int(lease.entry[:-2]) for lease in part] for part in intake_module._parts(leases)]
     assert parts == [[0, 1], [2], [3], [4]]
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for eight sends, of which a lane's share is two; each entry is planned for itself."""
+    monkeypatch.setattr(intake_module, "SMALL_SENDS", 8)
+    monkeypatch.setattr(intake_module, "PLAN_BYTES", 1)
+    monkeypatch.setattr("gateway.delivery.outlet.SHARE", 2)
+
+
+@pytest.mark.usefixtures("narrow")
+async def test_a_burst_waits_for_a_lane_that_sends(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of it goes on the schedule, from which it would come back seconds later."""
+    monkeypatch.setattr(intake_module, "EASE_S", 60)
+    names = [f"user{number}" for number in range(7)]
+    await lay_users(redis_client, {name: [apple(f"{name[4:]:0>64}")] for name in names})
+    async with spine(redis_address, tmp_path, settings) as one:
+        one.ledger.start()
+        ids = [await one.append(*names, message=str(number)) for number in range(6)]
+        await one.intake._deliver(await one.read(keys.PINGS))
+        assert [(await one.done(ping_id))["counts"]["accepted"] for ping_id in ids] == [7] * 6
+        assert await redis_client.zcard(keys.LATER) == 0
+        await one.ledger.close()
+    assert len(apns.received) == 42
+
+
+@pytest.mark.usefixtures("narrow")
+async def test_a_lane_that_cannot_send_keeps_no_more_than_its_share_from_others(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_module, "EASE_S", 0.01)
+    settings["apps"] = {
+        "odd": {"apns": {"key_id": "ABCDE12345", "port": free_port()}}
+    }  # where nobody answers
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    await lay_user(redis_client, "eve", [apple("cd" * 32, device_app_id="odd")])
+    async with spine(redis_address, tmp_path, settings) as one:
+        one.ledger.start()
+        for _ in range(20):
+            await one.append("eve")
+        good = await one.append("bob")
+        await one.intake._deliver(await one.read(keys.PINGS))
+        await apns.received.wait(1)
+        odd = one.lanes.route("apns", "odd").lane
+        assert odd.backlog <= 8
+        assert await redis_client.zcard(keys.LATER) >= 12
+        await until(lambda: one.ledger.sends(bulk=False) == odd.backlog)
+        assert (await one.report(good))["counts"]["accepted"] == 1
+        await one.ledger.close()
 
 
 async def test_a_send_that_hangs_keeps_no_room_from_those_that_are_over(

@@ -114,6 +114,15 @@ async def test_there_is_room_for_so_many_sends(
         assert not one.intake.has_room()
 
 
+async def test_room_is_counted_in_users(
+    redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "TAKEN_SENDS", 2)
+    async with spine(redis_address, tmp_path, settings) as one:
+        await door(one).append(Ping(users=("bob", "eve"), message="hello"), 10)
+        assert not one.intake.has_room()
+
+
 async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_none(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
