@@ -2,10 +2,9 @@
 and whether it is ready."""
 
 import asyncio
-import contextlib
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -16,13 +15,12 @@ from gateway.delivery.lanes import Lanes
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.store.health import Health
 from gateway.store.streams import Streams
 
 _log = structlog.get_logger("upkeep")
 
 _EVERY_S: Final = 1.0
-_STALE_S: Final = 5.0
-"""Without a measurement of the queue for so long, Redis counts as gone."""
 _OLDEST_S: Final = 120.0
 """A ping that was not even looked at for so long: the gateway is not keeping up, and says so by readiness."""
 
@@ -35,16 +33,27 @@ class Upkeep:
         streams: what is measured and trimmed.
         lanes: what is swept.
         metrics: where it is told.
+        stores: every Redis that pings need.
+        refused: what Redis says instead of giving the queue's entries; None: it gives them.
     """
 
-    def __init__(self, settings: Settings, streams: Streams, lanes: Lanes, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        streams: Streams,
+        lanes: Lanes,
+        metrics: Metrics,
+        stores: Sequence[Health],
+        refused: Callable[[], str | None],
+    ) -> None:
         self._settings = settings
         self._streams = streams
         self._lanes = lanes
         self._metrics = metrics
-        self._measured_at = time.monotonic()
+        self._stores = stores
+        self._refused = refused
         self._oldest_at = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._expiries = Expiries(settings, metrics)
         self._collections = FullCollections(time.monotonic())
 
@@ -55,45 +64,39 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name="upkeep")
+        # Apart, so that a Redis that does not answer holds up no lane.
+        self._tasks = [
+            asyncio.create_task(_every_second(step, self._metrics), name=f"upkeep:{step.__name__}")
+            for step in (self._look, self._measure)
+        ]
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def readiness(self) -> Mapping[str, str]:
         """What keeps this gateway from working, by part; empty: ready."""
-        troubles: dict[str, str] = {}
-        if time.monotonic() - self._measured_at > _STALE_S:
-            troubles["redis"] = "does not answer"
-        if self._oldest_at and time.time() - self._oldest_at > _OLDEST_S:
+        troubles = {store.name: store.trouble for store in self._stores if store.trouble is not None}
+        if not troubles and (refused := self._refused()) is not None:
+            troubles["queue"] = f"cannot be made or read: {refused}"
+        elif self._oldest_at and time.time() - self._oldest_at > _OLDEST_S:
             troubles["queue"] = f"the oldest ping waits for {int(time.time() - self._oldest_at)} s"
         for lane in self._lanes.all():
             if lane.trouble is not None:
                 troubles[f"lane {lane.name}"] = lane.trouble
         return troubles
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY_S)
-            (failed,) = await asyncio.gather(self._step(), return_exceptions=True)
-            if isinstance(failed, StoreDown):
-                self._metrics.store_errors("upkeep").inc()
-                _log.debug("store_down", error=failed.message)
-            elif failed is not None:  # a defect: without sweeping, lanes would stand still unseen
-                _log.error("upkeep_failed", exc_info=failed)
-
-    async def _step(self) -> None:
+    async def _look(self) -> None:
+        for store in self._stores:
+            store.look()
         for lane in tuple(self._lanes.all()):
             lane.sweep()
         self._expiries.tell(time.time())
         quiet = not any(lane.in_flight or lane.backlog for lane in self._lanes.all())
         if self._collections.due(time.monotonic(), quiet=quiet):
             gc.collect()
-        await self._measure()
 
     async def _measure(self) -> None:
         now = time.time()
@@ -101,6 +104,16 @@ class Upkeep:
         self._metrics.queue_depth.set(depth)
         self._metrics.queue_oldest_seconds.set(max(0.0, now - self._oldest_at) if self._oldest_at else 0.0)
         self._lanes.heard_parked(await self._streams.parked())
-        self._measured_at = time.monotonic()
         receipts = self._settings.receipts
         await self._streams.trim_receipts(int((now - receipts.ttl_s) * 1000), receipts.max_bytes)
+
+
+async def _every_second(step: Callable[[], Awaitable[None]], metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(_EVERY_S)
+        (failed,) = await asyncio.gather(step(), return_exceptions=True)
+        if isinstance(failed, StoreDown):
+            metrics.store_errors("upkeep").inc()
+            _log.debug("store_down", error=failed.message)
+        elif failed is not None:  # a defect: without sweeping, lanes would stand still unseen
+            _log.error("upkeep_failed", exc_info=failed)

@@ -34,6 +34,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, main_address, queue_address
 from gateway.store.durability import check_durability
+from gateway.store.health import healths
 from gateway.store.journal import Journal
 from gateway.store.link import Link, ReplyFault
 from gateway.store.queue import Limits, Queue
@@ -224,7 +225,8 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
         cutting = Cutting(Cutter(broadcasts, ledger), ledger)
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
-        upkeep = Upkeep(settings, streams, lanes, metrics)
+        stores = healths(main, look_ups, queued, stream_link)
+        upkeep = Upkeep(settings, streams, lanes, metrics, stores, lambda: intake.refused)
         replicas = int(settings.queue.durability == "replicas")
         queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake, turns=turns)
         for part in (ledger, intake, upkeep):

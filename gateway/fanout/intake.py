@@ -50,6 +50,8 @@ DUE_PIECES: Final = 2_000
 """Pieces on the retries stream beyond which no more are called: workers take some ten thousand a second."""
 _AGAIN_S: Final = 0.5
 _DEFECT_S: Final = 1.0
+_REFUSED_S: Final = 2.0
+"""What was refused is tried again sooner: an older refusal is over."""
 
 
 class Readers:
@@ -97,6 +99,8 @@ class Intake:
         self._unknown = asyncio.Event()
         self._unknown.set()
         self._ending = False
+        self._refused = ""
+        self._refused_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -113,7 +117,7 @@ class Intake:
             ("take over", self._take_over),
         )
         self._tasks = [
-            asyncio.create_task(_for_ever(name, step, self.recover), name=f"intake:{name}")
+            asyncio.create_task(_for_ever(name, step, self._failed), name=f"intake:{name}")
             for name, step in loops
         ]
 
@@ -127,6 +131,17 @@ class Intake:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cutting.close()
+
+    @property
+    def refused(self) -> str | None:
+        """What Redis says instead of giving entries, in its words; None: it gives them."""
+        return self._refused if time.monotonic() - self._refused_at < _REFUSED_S else None
+
+    def _failed(self, error: StoreDown) -> None:
+        if not isinstance(error, LinkLost):
+            self._refused, self._refused_at = error.message, time.monotonic()
+        elif error.sent:
+            self.recover()  # an answer will never come
 
     # -- towards the queue (Taker) ---------------------------------------------------------------------------
 
@@ -278,21 +293,24 @@ def _parts(leases: Sequence[Lease]) -> Iterator[list[Lease]]:
         yield part
 
 
-async def _steady(name: str, step: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> None:
-    """Repeat a step for ever; Redis being away is waited for. `lost` hears that an answer will never come."""
+async def _steady(
+    name: str, step: Callable[[], Awaitable[None]], failed: Callable[[StoreDown], None]
+) -> None:
+    """Repeat a step for ever; Redis being away is waited for, and `failed` hears of it."""
     while True:
         try:
             await step()
         except StoreDown as error:
-            if isinstance(error, LinkLost) and error.sent:
-                lost()
+            failed(error)
             _log.debug("store_down", loop=name, error=error.message)
             await asyncio.sleep(_AGAIN_S)
 
 
-async def _for_ever(name: str, step: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> None:
+async def _for_ever(
+    name: str, step: Callable[[], Awaitable[None]], failed: Callable[[StoreDown], None]
+) -> None:
     """Begin anew after a defect of ours: a worker that reads no more would look alive."""
     while True:
-        (error,) = await asyncio.gather(_steady(name, step, lost), return_exceptions=True)
+        (error,) = await asyncio.gather(_steady(name, step, failed), return_exceptions=True)
         _log.error("loop_failed", loop=name, exc_info=error)
         await asyncio.sleep(_DEFECT_S)

@@ -33,6 +33,8 @@ PARKED: Final = "rhopush:{q}:parked"
 RECEIPTS: Final = "rhopush:{q}:receipts"
 """ZSET: receipt key -> epoch ms of its first verdict; oldest dropped first."""
 
+PROBE: Final = "rhopush:{q}:probe"
+"""Never there: who writes it only where it is learns whether Redis takes writes."""
 UNREADABLE: Final = "rhopush:{q}:unreadable"
 """LIST: entries that no worker could read, newest last, at most `UNREADABLE_MAX`."""
 UNREADABLE_MAX: Final = 1_000

@@ -74,7 +74,8 @@ class Wire(asyncio.Protocol):
         self._waiting: deque[Callback] = deque()
         self._outgoing: list[bytes] = []
         self._loop = asyncio.get_running_loop()
-        self._why: str | None = None
+        self.why: str | None = None
+        """Redis' words before the end, where it was they that ended the connection."""
         self.transport: asyncio.Transport | None = None
         self.answered = 0
 
@@ -108,7 +109,7 @@ class Wire(asyncio.Protocol):
     def _unasked(self, reply: Reply) -> None:
         """A server that takes no more connections says so (`maxclients`) before it is asked anything."""
         if isinstance(reply, ReplyFault):
-            self._why = reply.message
+            self.why = reply.message
             self.abort()
         else:
             self._distrust("a reply that nobody asked for")
@@ -116,11 +117,12 @@ class Wire(asyncio.Protocol):
     def _distrust(self, why: str) -> None:
         """End a connection that cannot be of use: out of step, or to a server that became a replica."""
         _log.error("connection_given_up", error=why)
+        self.why = why
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every caller that is still waiting, then the owner."""
-        lost = LinkLost(f"the connection to Redis was lost ({self._why or exc or 'closed'})", sent=True)
+        lost = LinkLost(f"the connection to Redis was lost ({self.why or exc or 'closed'})", sent=True)
         waiting, self._waiting = self._waiting, deque()
         self._outgoing.clear()  # uvloop raises where a closed transport is written to
         self._on_lost(self)
@@ -158,7 +160,7 @@ class Wire(asyncio.Protocol):
 
     def ended(self) -> LinkLost:
         """Why a command was not sent."""
-        return LinkLost(f"the connection to Redis was lost ({self._why or 'closed'})", sent=False)
+        return LinkLost(f"the connection to Redis was lost ({self.why or 'closed'})", sent=False)
 
     @property
     def waiting(self) -> int:
@@ -413,7 +415,7 @@ class Link:
             self._wire = None
             self._up.clear()
             self._down.set()
-            self.error = "connection lost"
+            self.error = wire.why or "connection lost"
             if self._on_down is not None:
                 self._on_down()
 

@@ -35,7 +35,7 @@ async def test_a_defect_is_not_the_end(
         raise KeyError("a defect")
 
     monkeypatch.setattr(lanes, "all", failing)
-    upkeep = Upkeep(settings, Streams(link, "one:0", 60), lanes, metrics)
+    upkeep = Upkeep(settings, Streams(link, "one:0", 60), lanes, metrics, (), lambda: None)
     upkeep.start()
     async with asyncio.timeout(5):
         await failed_often.wait()

@@ -1,0 +1,136 @@
+"""What /readyz says of a Redis that takes no pings: which one it is and why, and nothing once it is well again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.compose import upkeep as upkeep_module
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from gateway.store import health, keys
+from tests.support.providers import provider_settings
+from tests.support.redis import KINDS, RedisServer
+from tests.support.worker import Worker, working
+
+
+class Apart(NamedTuple):
+    """A worker whose queue and registry are on servers of their own."""
+
+    worker: Worker
+    queue: RedisServer
+    registry: RedisServer
+    redis: Redis
+    """A client of the queue's."""
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is looked at often, so that no test waits for it."""
+    monkeypatch.setattr(upkeep_module, "_EVERY_S", 0.05)
+
+
+@pytest.fixture(params=KINDS)
+async def apart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Apart]:
+    async with AsyncExitStack() as stack:
+        queue, registry = (stack.enter_context(RedisServer(request.param)) for _ in range(2))
+        redis = await stack.enter_async_context(Redis(unix_socket_path=str(queue.socket)))
+        apns = await stack.enter_async_context(ApnsSimulator())
+        fcm = await stack.enter_async_context(FcmSimulator())
+        said = provider_settings(apns, fcm, drain_s=1, queue={"redis": queue.address})
+        worker = await stack.enter_async_context(working(tmp_path, registry.address, said))
+        yield Apart(worker, queue, registry, redis)
+
+
+async def says(worker: Worker, wanted: Mapping[str, str]) -> None:
+    """Wait until /readyz names exactly these parts, with these words among others."""
+    found: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(20):
+            while not _fits(found := await _readiness(worker), wanted):
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"/readyz never said {wanted}: {found}") from None
+
+
+async def _readiness(worker: Worker) -> dict[str, Any]:
+    answer = await worker.request("GET", "/readyz")
+    found: dict[str, Any] = answer.json()
+    assert (answer.status, found["ready"]) == ((503, False) if found["missing"] else (200, True))
+    return found
+
+
+def _fits(found: dict[str, Any], wanted: Mapping[str, str]) -> bool:
+    missing = found["missing"]
+    return missing.keys() == wanted.keys() and all(words in missing[part] for part, words in wanted.items())
+
+
+async def test_a_full_queue_redis_is_named(apart: Apart) -> None:
+    await says(apart.worker, {})
+    await apart.redis.config_set("maxmemory", "1")
+    await says(apart.worker, {"queue.redis": "is full"})
+    assert (await apart.worker.ping("bob")).status == 503  # what readiness is about
+    await apart.redis.config_set("maxmemory", "0")
+    await says(apart.worker, {})
+
+
+async def test_a_queue_redis_that_became_a_replica_is_named_all_the_while(apart: Apart) -> None:
+    await apart.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await says(apart.worker, {"queue.redis": "read-only replica"})
+    for _ in range(50):  # also while connections to it are given up and made again
+        found = await _readiness(apart.worker)
+        assert _fits(found, {"queue.redis": "read-only replica"}), found
+        await asyncio.sleep(0.02)
+    await apart.redis.execute_command("REPLICAOF", "NO", "ONE")
+    await says(apart.worker, {})
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["killed", "frozen"])
+async def test_a_registry_redis_that_is_away_is_named(
+    apart: Apart, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_STALE_S", 0.5)
+    await says(apart.worker, {})
+    if frozen:
+        apart.registry.freeze()
+    else:
+        apart.registry.kill()
+    await says(apart.worker, {"redis": "does not answer"})
+    if frozen:
+        apart.registry.thaw()
+    else:
+        apart.registry.start()
+    await says(apart.worker, {})
+
+
+async def test_a_frozen_queue_redis_is_named_and_not_the_registrys(
+    apart: Apart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_STALE_S", 0.5)
+    apart.queue.freeze()
+    await says(apart.worker, {"queue.redis": "does not answer"})
+    for _ in range(50):
+        found = await _readiness(apart.worker)
+        assert _fits(found, {"queue.redis": "does not answer"}), found
+        await asyncio.sleep(0.02)
+    apart.queue.thaw()
+    await says(apart.worker, {})
+
+
+async def test_a_queue_that_cannot_be_made_is_named_with_redis_own_words(apart: Apart) -> None:
+    await apart.redis.delete(keys.RETRIES)
+    await apart.redis.set(keys.RETRIES, "another's")
+    await says(apart.worker, {"queue": "cannot be made or read: WRONGTYPE"})
+    await apart.redis.delete(keys.RETRIES)
+    await says(apart.worker, {})
+
+
+async def test_a_redis_that_shuts_us_out_is_told_from_one_that_is_away(apart: Apart) -> None:
+    await apart.redis.config_set("maxclients", "1")
+    await apart.redis.client_kill_filter(_type="normal", skipme=True)
+    await says(apart.worker, {"queue.redis": "takes no more connections"})
+    await apart.redis.config_set("maxclients", "100")
+    await says(apart.worker, {})
