@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from gateway.commands.options import add_settings_arguments, load_settings
-from gateway.compose.checks import check_credentials, check_provider, check_store, providers
+from gateway.compose.checks import check_credentials, check_provider, check_store, check_trust, providers
 from gateway.compose.findings import Finding, Level
 from gateway.compose.takeover import check_takeover
 from gateway.settings import Settings
@@ -41,7 +41,10 @@ def run(args: argparse.Namespace) -> int:
 
 async def _look(settings: Settings) -> list[Finding]:
     """All at once: a silent host costs its time-out only once."""
-    looks: list[Awaitable[Sequence[Finding]]] = [check_store(settings), check_takeover(settings)]
+    looks: list[Awaitable[Sequence[Finding]]] = []
+    untrusted = check_trust(settings)
+    if not untrusted:
+        looks += [check_store(settings), check_takeover(settings)]
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
-    return check_credentials(settings) + [finding for group in found for finding in group]
+    return check_credentials(settings) + untrusted + [finding for group in found for finding in group]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from gateway.settings import Settings, load
-from gateway.store.address import Address
+from gateway.store.address import all_addresses
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,21 +23,9 @@ def load_settings(args: argparse.Namespace) -> Settings:
         BadSetting: one is unknown or wrong.
     """
     settings = load(args.settings, args.env, os.environ)
-    _check_addresses(settings)
+    for _ in all_addresses(settings):  # so that a wrong one is told before anything starts
+        pass
     return settings
-
-
-def _check_addresses(settings: Settings) -> None:
-    """Read every Redis address once, so that a wrong one is told before anything starts."""
-    addresses = {
-        "redis": settings.redis,
-        "queue.redis": settings.queue.redis,
-        "rps.redis": settings.rps.redis,
-        "resque.redis": settings.resque.redis,
-    }
-    for name, address in addresses.items():
-        if address is not None:
-            Address.parse(address, setting=name)
 
 
 def count(text: str) -> int:

@@ -17,7 +17,7 @@ from gateway.errors import CredentialError, RhoPushError, StoreDown
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address
 from gateway.store.durability import judge
-from gateway.store.redis import client, facts
+from gateway.store.redis import client, facts, untrusted
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
 
@@ -104,6 +104,11 @@ def _fcm(subject: str, settings: FcmSettings) -> Finding:
 
 
 # Redis.
+
+
+def check_trust(settings: Settings) -> list[Finding]:
+    """Every file of authorities in the address of a Redis that cannot be used."""
+    return [Finding(Level.BAD, error.field or "redis", error.message) for error in untrusted(settings)]
 
 
 async def check_store(settings: Settings) -> list[Finding]:

@@ -13,6 +13,7 @@ from gateway.compose.news import NewsFeed
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.store.redis import check_trust
 
 _log = structlog.get_logger("worker")
 
@@ -42,8 +43,9 @@ async def run(
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: this is not the service (`rps.mode`), or its certificate cannot be used.
+        BadSetting: this is not the service (`rps.mode`), or a certificate cannot be used.
     """
+    check_trust(settings)
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(rps_store(settings))
         if store is None:

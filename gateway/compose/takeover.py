@@ -16,7 +16,7 @@ from gateway.compose.census import Census, take_census
 from gateway.compose.findings import Finding, Level
 from gateway.errors import StoreDown
 from gateway.settings import Settings
-from gateway.store.address import Address, document_addresses, main_address
+from gateway.store.address import document_addresses, main_address, resque_address
 from gateway.store.redis import client, facts
 from protocols.devices import APNS, FCM, RPS
 
@@ -33,7 +33,7 @@ async def check_takeover(settings: Settings) -> list[Finding]:
     try:
         async with (
             client(main, timeout_s=_TIMEOUT_S) as redis,
-            client(main if own is None else Address.parse(own), timeout_s=_TIMEOUT_S) as resque,
+            client(main if own is None else resque_address(own)[0], timeout_s=_TIMEOUT_S) as resque,
         ):
             census = await take_census(redis, resque, settings)
     except StoreDown as error:

@@ -40,7 +40,7 @@ from gateway.store.link import Link, ReplyFault
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
-from gateway.store.redis import client
+from gateway.store.redis import check_trust, client
 from gateway.store.refill import Refill
 from gateway.store.registry import Registry
 from gateway.store.rps import RpsStore
@@ -86,8 +86,9 @@ async def run(
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: Redis does not promise what `queue.durability` demands.
+        BadSetting: Redis does not promise what `queue.durability` demands, or whom to trust cannot be read.
     """
+    check_trust(settings)
     metrics = Metrics(__version__)
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))

@@ -1,5 +1,6 @@
 """The address of a Redis, as settings write it. Needs no Redis library: the supervisor reads it too."""
 
+from collections.abc import Iterator
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -55,7 +56,7 @@ class Address(msgspec.Struct, frozen=True):
             setting: which setting it is, for the message.
 
         Raises:
-            BadSetting: no address; the message shows no password.
+            BadSetting: no address, or an option that is not known; the message shows no password.
         """
         plain = (text.reveal() if isinstance(text, Secret) else text).strip()
         try:
@@ -107,6 +108,37 @@ def rps_address(settings: Settings) -> Address:
     return main_address(settings) if own is None else Address.parse(own)
 
 
+def resque_address(text: Secret | str) -> tuple[Address, str]:
+    """The Redis and the namespace ("": none is named) in `resque.redis`: any form of an address, and Resque's
+    `host:port[:db]/namespace`; a URL names the namespace as `?namespace=`.
+
+    Raises:
+        BadSetting: no address.
+    """
+    plain = text.reveal() if isinstance(text, Secret) else text
+    if "://" not in plain:
+        server, _, namespace = plain.partition("/")
+    else:
+        server, _, namespace = plain.partition("namespace=")
+        namespace, _, rest = namespace.partition("&")
+        server = (server + rest).rstrip("?&")
+    return Address.parse(server, setting="resque.redis"), namespace
+
+
+def all_addresses(settings: Settings) -> Iterator[tuple[str, Address]]:
+    """Every Redis that the settings name, with the name of its setting.
+
+    Raises:
+        BadSetting: one is no address.
+    """
+    if settings.resque.redis is not None:
+        yield "resque.redis", resque_address(settings.resque.redis)[0]
+    named = {"redis": settings.redis, "queue.redis": settings.queue.redis, "rps.redis": settings.rps.redis}
+    for setting, text in (*named.items(), *(("redis", text) for text in settings.documents)):
+        if text is not None:
+            yield setting, Address.parse(text, setting=setting)
+
+
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -131,7 +163,7 @@ def _from_url(text: str) -> dict[str, Any]:
         raise ValueError(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
     if scheme.endswith("+sentinel"):
         return _from_sentinels(scheme, rest)
-    url = urlsplit(text)
+    url = _split(text, scheme)
     if scheme == "unix":
         return {**_login(url), "unix_path": unquote(url.path), "db": _database(url, "")}
     return {
@@ -147,7 +179,7 @@ def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
     """Many hosts are no URL: each is read as one, and the first carries the login."""
     hosts, _, path = rest.partition("/")
     login, at, listed = hosts.rpartition("@")
-    head = urlsplit(f"redis://{login}{at}h/{path}")
+    head = _split(f"redis://{login}{at}h/{path}", scheme)
     service, _, db = head.path.strip("/").partition("/")
     if not service:
         raise ValueError("a Sentinel address needs the service's name: redis+sentinel://host,host/service")
@@ -161,6 +193,20 @@ def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
         "sentinel_password": Secret(password) if password else None,
         **_tls(scheme, head),
     }
+
+
+def _split(text: str, scheme: str) -> SplitResult:
+    """The parts of a URL whose options are all known. What could be a part of a password is not shown."""
+    url = urlsplit(text)
+    known = ["db"]
+    known += ["ssl_ca_certs"] if scheme.startswith("rediss") else []
+    known += ["sentinel_password"] if scheme.endswith("+sentinel") else []
+    unknown = [name for name in parse_qs(url.query, keep_blank_values=True) if name not in known]
+    if url.fragment or (unknown and "@" in url.query):
+        raise ValueError("in a name or password, # is written %23 and ? is written %3F")
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]!r}; {scheme}:// knows {', '.join(known)}")
+    return url
 
 
 def _tls(scheme: str, url: SplitResult) -> dict[str, Any]:

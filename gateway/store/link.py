@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 import hiredis
 import structlog
 
-from gateway.errors import StoreDown
+from gateway.errors import RhoPushError, StoreDown
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.redis import locate, tls_context
@@ -337,7 +337,7 @@ class Link:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the end of its work.
                 async with asyncio.timeout(_CONNECT_S):
                     wire = await self._connect()
-            except (OSError, StoreDown, TimeoutError) as error:
+            except (OSError, RhoPushError, TimeoutError) as error:
                 self.error = str(error) or type(error).__name__
                 if failures in (0, 10, 100):
                     _log.warning("redis_unreachable", link=self._name, error=self.error)

@@ -7,7 +7,7 @@ repeats anything.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,19 +16,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from gateway.errors import StoreDown
-from gateway.settings import Secret
-from gateway.store.address import Address, main_address, queue_address
+from gateway.errors import BadSetting, StoreDown
+from gateway.settings import Secret, Settings
+from gateway.store.address import Address, all_addresses, main_address, queue_address
 
 __all__ = [
     "Address",
     "Facts",
+    "check_trust",
     "client",
     "facts",
     "locate",
     "main_address",
     "queue_address",
     "tls_context",
+    "untrusted",
 ]
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -63,8 +65,35 @@ def client(address: Address, *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> 
 
 
 def tls_context(address: Address) -> ssl.SSLContext | None:
-    """A client context that checks the server's certificate; None without TLS."""
-    return ssl.create_default_context(cafile=address.ca_file) if address.tls else None
+    """A client context that checks the server's certificate; None without TLS.
+
+    Raises:
+        BadSetting: the authorities to trust cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=address.ca_file) if address.tls else None
+    except OSError as error:  # OpenSSL's errors are of this kind, too
+        why = "not usable as PEM" if isinstance(error, ssl.SSLError) else str(error.strerror).lower()
+        raise BadSetting(f"ssl_ca_certs={address.ca_file}: {why}", field="ssl_ca_certs") from error
+
+
+def untrusted(settings: Settings) -> Iterator[BadSetting]:
+    """What is wrong with the authorities to trust, of every Redis that the settings name."""
+    for setting, address in all_addresses(settings):
+        try:
+            tls_context(address)
+        except BadSetting as error:
+            yield BadSetting(f"{setting}: {error.message}", field=setting)
+
+
+def check_trust(settings: Settings) -> None:
+    """Look at the authorities to trust once: later, a file that cannot be read is a Redis that cannot be reached.
+
+    Raises:
+        BadSetting: of some Redis they cannot be read.
+    """
+    for error in untrusted(settings):
+        raise error
 
 
 async def locate(address: Address) -> tuple[str, int]:

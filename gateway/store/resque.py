@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.store import keys, resque_scripts
-from gateway.store.address import Address
+from gateway.store.address import Address, resque_address
 from gateway.store.entries import Entry
 from gateway.store.link import Link, Word
 from gateway.store.queue import IdempotencyKey, Limits, new_batch
@@ -39,19 +39,12 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """Read `resque.redis`: any form of an address, and Resque's `host:port[:db]/namespace`; a URL names
-        the namespace as `?namespace=`.
+        """Read `resque.redis`.
 
         Raises:
             BadSetting: no address.
         """
-        if "://" not in text:
-            server, _, namespace = text.partition("/")
-        else:
-            server, _, namespace = text.partition("namespace=")
-            namespace, _, rest = namespace.partition("&")
-            server = (server + rest).rstrip("?&")
-        address = Address.parse(server, setting="resque.redis")
+        address, namespace = resque_address(text)
         return cls(address, keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys())
 
 

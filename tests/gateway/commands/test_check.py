@@ -110,6 +110,49 @@ def test_redis_is_held_against_the_durability(
     assert (found, words in out) == (status, True)
 
 
+def test_authorities_that_cannot_be_read_are_a_line_for_each_redis_and_nothing_else_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    said = {"queue": {"redis": f"rediss://127.0.0.1:1?ssl_ca_certs={tmp_path}/ca.pem"}}
+    status, out = check(tmp_path, said, capsys, redis=f"rediss://127.0.0.1:1?ssl_ca_certs={tmp_path}/none")
+    assert status == 1
+    failed = [line.split(maxsplit=2) for line in out.splitlines() if line.startswith("FAIL")]
+    assert failed == [
+        ["FAIL", "redis", f"redis: ssl_ca_certs={tmp_path}/none: no such file or directory"],
+        ["FAIL", "queue.redis", f"queue.redis: ssl_ca_certs={tmp_path}/ca.pem: not usable as PEM"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("app", "gateway", "words"),
+    [
+        ({"redis": "redis://db?timeout=3"}, {}, "redis: no Redis address: unknown option 'timeout'"),
+        ({"redis": ["db", "redis://db?x=1"]}, {}, "redis: no Redis address: unknown option 'x'"),
+        ({}, {"resque": {"redis": "db:x/shop"}}, "resque.redis: no Redis address: the port"),
+    ],
+)
+def test_a_wrong_address_is_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    app: dict[str, Any],
+    gateway: dict[str, Any],
+    words: str,
+) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text(yaml.safe_dump({"development": {"gateway": gateway, **app}}))
+    assert main(["check", "--settings", str(file), "--env", "development"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rhopush check: {words}")
+
+
+def test_resques_own_form_of_an_address_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RedisServer("valkey") as server:
+        said = {"resque": {"redis": f"{server.address}&namespace=shop"}}
+        assert check(tmp_path, said, capsys, redis=server.address)[0] == 0
+        assert check(tmp_path, {"resque": {"redis": "127.0.0.1:1/shop"}}, capsys)[0] == 0
+
+
 DAY_S = datetime.timedelta(days=1).total_seconds()
 
 

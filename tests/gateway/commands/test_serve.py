@@ -63,19 +63,41 @@ async def test_a_store_that_was_killed_is_revived_and_pings_go_on(start_gateway:
     assert await gateway.stop() == 0
 
 
+async def refused(folder: Path, *options: str, **environ: str) -> tuple[int | None, list[str]]:
+    """The exit status of a gateway that does not get ready, and what it wrote to stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "serve", *options),
+        cwd=folder,
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert out == b""
+    return process.returncode, err.decode().splitlines()
+
+
 async def test_a_port_that_is_taken_is_one_line_and_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", RUN, "serve", "--port", str(port)),
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-    assert (process.returncode, out) == (1, b"")
-    last = err.decode().splitlines()[-1]
-    assert last == f"rhopush serve: cannot listen on 127.0.0.1:{port}: Address already in use"
+        status, lines = await refused(tmp_path, "--port", str(port))
+    assert status == 1
+    assert lines[-1] == f"rhopush serve: cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+async def test_authorities_of_a_redis_that_are_not_there_are_one_line_and_2(tmp_path: Path) -> None:
+    address = "rediss://127.0.0.1:1?ssl_ca_certs=none.pem"
+    status, lines = await refused(tmp_path, "--port", "0", REDIS=address)
+    assert status == 2
+    said = [line for line in lines if line.startswith("rhopush")]
+    assert said == ["rhopush serve: redis: ssl_ca_certs=none.pem: no such file or directory"]
+
+
+async def test_an_unknown_option_of_an_address_is_one_line_and_2(tmp_path: Path) -> None:
+    assert await refused(tmp_path, REDIS="redis://127.0.0.1:1?foo=1") == (
+        2,
+        ["rhopush serve: redis: no Redis address: unknown option 'foo'; redis:// knows db"],
+    )
 
 
 async def test_the_token_is_made_for_a_gateway_that_was_given_none(tmp_path: Path) -> None:

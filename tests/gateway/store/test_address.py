@@ -66,6 +66,21 @@ def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, addr
         ("redis://:hush@db/name", "the database is no number"),
         ("redis+sentinel://:hush@s1,s2", "needs the service's name"),
         ("redis://:hush@[::1", "Invalid IPv6 URL"),
+        ("redis://:hush@db?db=1&foo=hush", "unknown option 'foo'; redis:// knows db$"),
+        ("redis://:hush@db?foo", "unknown option 'foo'; redis:// knows db$"),
+        ("unix:///s?DB=1", "unknown option 'DB'; unix:// knows db$"),
+        ("redis://db?ssl_ca_certs=/ca", "unknown option 'ssl_ca_certs'; redis:// knows db$"),
+        ("rediss://db?ssl_cert_reqs=none", "'ssl_cert_reqs'; rediss:// knows db, ssl_ca_certs$"),
+        ("redis+sentinel://a,b/m?x=", r"'x'; redis\+sentinel:// knows db, sentinel_password$"),
+        (
+            "rediss+sentinel://a/m/2?sentinel=hush",
+            r"'sentinel'; rediss\+sentinel:// knows db, ssl_ca_certs, sentinel_password$",
+        ),
+        ("redis://:hu?hush@db", "is written %3F"),
+        ("redis://:hu?hush=1@db", "is written %3F"),
+        ("redis://:hu#hush@db", "is written %23"),
+        ("redis+sentinel://:hu#hush@a,b/m", "is written %23"),
+        ("redis+sentinel://:hu?hush@a,b/m", "is written %3F"),
     ],
 )
 def test_what_is_no_address_is_told_without_its_password(text: str, reason: str) -> None:

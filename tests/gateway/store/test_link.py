@@ -157,6 +157,17 @@ async def test_no_server_is_said_so() -> None:
     assert not link.up
 
 
+async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, unused_tcp_port: int) -> None:
+    """As while somebody puts new ones in their place."""
+    address = Address.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
+    link = Link(address, "one")
+    link.start()
+    await until(lambda: "ca.pem: no such file" in str(link.error))
+    (tmp_path / "ca.pem").write_text("half a fi")
+    await until(lambda: "not usable as PEM" in str(link.error))
+    await link.close()
+
+
 async def test_messages_out_of_band_go_their_own_way(make_link: MakeLink, redis_client: Redis) -> None:
     heard: list[object] = []
     link = await make_link("listens", on_push=heard.append)
