@@ -1,5 +1,7 @@
 """The legacy push service of one worker, put together: who judges, what makes ids, and its socket."""
 
+import asyncio
+import contextlib
 import hashlib
 import re
 import socket
@@ -13,12 +15,13 @@ import structlog
 
 from gateway.doors.rps_login import app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
-from gateway.errors import BadSetting
+from gateway.errors import BadSetting, StoreDown
 from gateway.metrics import Metrics
 from gateway.rps import USER_S, Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.settings import RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
+from gateway.store.link import ReplyFault
 from gateway.store.redis import client
 from gateway.store.rps import Keeping, RpsStore
 from protocols.rps.ids import Ids
@@ -26,6 +29,8 @@ from protocols.rps.wire import basic
 
 _log = structlog.get_logger("rps")
 
+_AGAIN_S: Final = 1.0
+"""Between two tries to keep the secret."""
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
 
 
@@ -94,11 +99,14 @@ async def legacy_service(
 ) -> AsyncIterator[OpenService]:
     """The service on its bound socket. Whoever uses it closes it; here ends what it needs.
 
+    Where Redis takes no writes for now and has no secret yet, devices and apps are answered with 503 until it does.
+
     Raises:
         StoreDown: Redis does not answer.
         BadSetting: the certificate cannot be used.
     """
     rps = settings.rps
+    secret: asyncio.Task[None] | None = None
     house = HouseGate(settings, None)
     redis = None
     if rps.user_auth_url is None and settings.redis is not None:
@@ -118,10 +126,14 @@ async def legacy_service(
             app_s=rps.auth_cache_s,
             user_s=min(rps.auth_cache_s, USER_S),
         )
-        ids = Ids(await _secret(rps, store), weak=rps.old_ids)
-        service = Service(store, ids, gates, Times(wait_s=rps.wait_s), metrics)
+        service = Service(store, await _ids(rps, store), gates, Times(wait_s=rps.wait_s), metrics)
+        if service.ids is None:
+            secret = asyncio.create_task(_wait_for_ids(service, rps, store), name="rps ids")
         yield await open_service(service, sock, _tls(rps))
     finally:
+        if secret is not None:
+            secret.cancel()
+            await asyncio.gather(secret, return_exceptions=True)
         for gate in (users, apps):
             if gate is not None:
                 await gate.close()
@@ -129,10 +141,25 @@ async def legacy_service(
             await redis.aclose()
 
 
-async def _secret(rps: RpsSettings, store: RpsStore) -> bytes:
+async def _ids(rps: RpsSettings, store: RpsStore) -> Ids | None:
+    """None: their secret cannot be kept for now."""
     if rps.secret is not None:
-        return hashlib.sha256(rps.secret.reveal().encode()).digest()
-    return await store.secret()
+        return Ids(hashlib.sha256(rps.secret.reveal().encode()).digest(), weak=rps.old_ids)
+    try:
+        return Ids(await store.secret(), weak=rps.old_ids)
+    except ReplyFault as error:
+        if not error.for_now:
+            raise
+        _log.warning("no_legacy_devices_yet", error=error.message)
+        return None
+
+
+async def _wait_for_ids(service: Service, rps: RpsSettings, store: RpsStore) -> None:
+    while service.ids is None:
+        await asyncio.sleep(_AGAIN_S)
+        with contextlib.suppress(StoreDown):
+            service.ids = Ids(await store.secret(), weak=rps.old_ids)
+    _log.info("legacy_devices_served")
 
 
 def _tls(rps: RpsSettings) -> ssl.SSLContext | None:

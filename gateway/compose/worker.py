@@ -53,8 +53,6 @@ from gateway.turns import Turns
 _log = structlog.get_logger("worker")
 
 _OPEN_S: Final = 15.0
-_REFUSED_FOR_NOW: Final = ("OOM", "MISCONF", "NOREPLICAS")
-"""How Redis begins its refusal of a write that it would take at another time."""
 _APPEND_REPLY_S: Final = 2.0
 """An append without a reply for so long is asked about by its marker; every other command may take longer."""
 
@@ -245,7 +243,7 @@ async def _prepare(streams: Streams) -> None:
     try:
         await streams.prepare()
     except ReplyFault as error:
-        if not error.message.startswith(_REFUSED_FOR_NOW):
+        if not error.for_now:
             raise
         _log.warning("groups_not_made", error=error.message)
 

@@ -64,7 +64,7 @@ class Service:
 
     Args:
         store: registrations and queues.
-        ids: makes and recognises ids.
+        ids: makes and recognises ids; None: `ids` is set later, and until then everything is answered with 503.
         gates: judge users and apps.
         times: how long things may take.
         metrics: where waiting devices are counted.
@@ -74,14 +74,14 @@ class Service:
     def __init__(
         self,
         store: RpsStore,
-        ids: Ids,
+        ids: Ids | None,
         gates: Gates,
         times: Times,
         metrics: Metrics,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._ids = ids
+        self.ids = ids
         self._gates = gates
         self._metrics = metrics
         self._now = now
@@ -179,12 +179,20 @@ class Service:
         call = read_line(request.method, request.target)
         if call is None:
             connection.answer(403)
+        elif self.ids is None:
+            connection.answer(503)
         elif call.act is Act.POLL:
             self._poll(connection, call, request)
         elif call.act is Act.POST:
             self._post(connection, call, request)
         else:
             self._spawn(connection, self._device(connection, call, request))
+
+    @property
+    def _ids(self) -> Ids:
+        if self.ids is None:
+            raise StoreDown("there is no secret yet to make ids with")
+        return self.ids
 
     def _poll(self, connection: Connection, call: Call, request: Reading) -> None:
         if not self._ids.belongs(COOKIE, instance_cookie(request.cookies), call.name):

@@ -54,6 +54,11 @@ class ReplyFault(StoreDown):
 
     label = "reply_fault"
 
+    @property
+    def for_now(self) -> bool:
+        """Whether a write was refused that Redis would take at another time."""
+        return self.message.startswith(("OOM", "MISCONF", "NOREPLICAS"))
+
 
 class Script:
     """A Lua script, called by its digest and sent whole only to a server that does not know it yet."""

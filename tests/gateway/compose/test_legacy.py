@@ -5,10 +5,13 @@ import socket
 import time
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
+from gateway.compose import legacy
 from gateway.compose.legacy import HouseGate, legacy_service, rps_store
 from gateway.doors.sessions import COOKIE, Session, Sessions
 from gateway.errors import BadSetting
@@ -16,6 +19,8 @@ from gateway.metrics import Metrics
 from gateway.settings import AuthSettings, RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from tests.support import rhoconnect
+from tests.support.redis import KINDS, RedisServer
+from tests.support.spine import until
 
 DAY_S = 86_400
 
@@ -111,6 +116,34 @@ async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
             with pytest.raises(BadSetting, match=r"^rps\.certificate_file: .*none\.pem: No such file"):
                 async with legacy_service(said, store, sock, Metrics()):
                     pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_first_start_on_a_full_redis_waits_for_room(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legacy, "_AGAIN_S", 0.01)
+    with RedisServer(kind) as server, socket.create_server(("127.0.0.1", 0)) as sock:
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}/instanceId"
+        said = Settings(redis=Secret(server.address), auth=AuthSettings(devices="open"))
+        async with (
+            Redis(unix_socket_path=str(server.socket)) as redis,
+            rps_store(said) as store,
+            aiohttp.ClientSession(headers={"Authorization": basic("bob:pw")}) as phone,
+        ):
+            assert store is not None
+            await redis.config_set("maxmemory", "1")
+            with capture_logs() as logs:
+                async with legacy_service(said, store, sock, Metrics()) as service:
+                    async with phone.post(url) as answer:
+                        assert answer.status == 503
+                    await redis.config_set("maxmemory", "0")
+                    await until(lambda: service.service.ids)
+                    async with phone.post(url) as answer:
+                        assert answer.status == 200
+                    await service.close(1)
+            (log,) = (line for line in logs if line["event"] == "no_legacy_devices_yet")
+            assert log["error"].startswith("OOM")
 
 
 def test_nothing_here_shows_a_password() -> None:
