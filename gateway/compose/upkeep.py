@@ -64,6 +64,8 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin."""
+        for store in self._stores:  # answered before the doors open
+            store.look()
         # Apart, so that a Redis that does not answer holds up no lane.
         self._tasks = [
             asyncio.create_task(_every_second(step, self._metrics), name=f"upkeep:{step.__name__}")

@@ -77,6 +77,17 @@ async def test_a_full_queue_redis_is_named(apart: Apart) -> None:
     await says(apart.worker, {})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_redis_that_is_full_at_the_start_is_named_at_once(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "_EVERY_S", 1000.0)
+    with RedisServer(kind, options={"maxmemory": "1"}) as server:
+        async with working(tmp_path, server.address, {"rps": {"mode": "off"}}) as worker:
+            found = await _readiness(worker)
+            assert _fits(found, {"redis": "is full"}), found
+
+
 async def test_a_queue_redis_that_became_a_replica_is_named_all_the_while(apart: Apart) -> None:
     await apart.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     await says(apart.worker, {"queue.redis": "read-only replica"})
