@@ -14,11 +14,15 @@ it began itself, else it declares a lapse, which makes all snapshots void:
     the latest (another may have been before it), with the third's also where Redis did not know the script, and the
     fourth came after the note.
 
+SWAPDB puts another database in the place of this one, and tells nobody of a change. There, or after the return, the
+word of a listener's last beat is not the one that it left: all that it knows is void.
+
 While a listener is not sure (`Journal.open` is false), it believes no snapshot and makes none, and reads everything.
 """
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
@@ -117,15 +121,22 @@ class Scribe:
         journal: what this process knows.
         name: this listener's, no other's: the consumer's.
         lapsed: called when this listener has declared a lapse.
+        moved: called when what was read before may be of another database.
     """
 
     def __init__(
-        self, link: Link, journal: Journal, name: str, lapsed: Callable[[], None] = lambda: None
+        self,
+        link: Link,
+        journal: Journal,
+        name: str,
+        lapsed: Callable[[], None] = lambda: None,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
         self._journal = journal
         self._name = name
         self._lapsed = lapsed
+        self._moved = moved
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -171,15 +182,34 @@ class Scribe:
         while True:
             with contextlib.suppress(StoreDown):
                 await self._join()
-                while True:
-                    made = await self._link.eval(
-                        journal_scripts.BEAT, [keys.JOURNAL, keys.LISTENERS], [self._name]
-                    )
-                    if int(made):  # it was deleted or evicted
-                        self._journal.join(int(made), {})
-                    await asyncio.sleep(BEAT_S)
+                await self._stay()
+                _log.warning("another_database", reason="SWAPDB, or the list of listeners was deleted")
+                self._moved()
+                self.begin()
+                return
             self._journal.open = False
             await asyncio.sleep(_AGAIN_S)
+
+    async def _stay(self) -> None:
+        """Beat as long as this is the same database. Which it is tells the first beat, so that is where it begins.
+
+        Raises:
+            StoreDown: Redis did not answer, or refused.
+        """
+        last = None
+        while True:
+            word = secrets.token_hex(8).encode()
+            made, before = await self._link.eval(
+                journal_scripts.BEAT, [keys.JOURNAL, keys.LISTENERS], [self._name, word]
+            )
+            if last is None:
+                self._moved()
+            elif before != last:
+                return
+            last = word
+            if int(made):  # it was deleted or evicted
+                self._journal.join(int(made), {})
+            await asyncio.sleep(BEAT_S)
 
     async def _join(self) -> None:
         """Become sure that nothing was missed, or say that something may have been.
@@ -213,7 +243,8 @@ class Scribe:
 
     async def _beats(self) -> dict[str, int]:
         flat = await self._link.call("HGETALL", keys.LISTENERS)
-        return {name.decode(): int(beats) for name, beats in _pairs(flat) if name.decode() != self._name}
+        others = (pair for pair in _pairs(flat) if pair[0][:1] != b"\0" and pair[0].decode() != self._name)
+        return {name.decode(): int(beats) for name, beats in others}
 
 
 def _pairs(flat: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

@@ -28,12 +28,15 @@ end
 BEAT: Final = Script(
     _BEGIN
     + r"""
--- KEYS: journal, listeners; ARGV: name
+-- KEYS: journal, listeners; ARGV: name, a word that never comes again
 redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
-return redis.call('HEXISTS', KEYS[1], '\0count') == 1 and '0' or begin()
+local before = redis.call('HGET', KEYS[2], '\0' .. ARGV[1])
+redis.call('HSET', KEYS[2], '\0' .. ARGV[1], ARGV[2])
+return {redis.call('HEXISTS', KEYS[1], '\0count') == 1 and '0' or begin(), before}
 """
 )
-"""Prove that this listener still listens. Where the journal had to be made: the count from which on it holds."""
+"""Prove that this listener still listens. Where the journal had to be made: the count from which on it holds, else 0;
+and the word of this listener's last beat here."""
 
 LAPSE: Final = Script(
     _BEGIN

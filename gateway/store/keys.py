@@ -126,7 +126,7 @@ SNAPSHOT_S: Final = 7 * 86_400
 JOURNAL: Final = "rhopush:journal"
 """HASH: user or client that changed -> count of the journal when that was noted; beside them its count and void."""
 LISTENERS: Final = "rhopush:listeners"
-"""HASH: who listens for changes -> how often it has proved that."""
+"""HASH: who listens for changes -> how often it has proved that; NUL and who -> the word of its last beat."""
 
 
 DEAD_PREFIX: Final = "rhopush:dead:"

@@ -54,7 +54,7 @@ class Invalidations:
         self._link = Link(
             address, "tracking", reply_s=REPLY_S, on_push=self._pushed, on_up=self._up, on_down=self._down
         )
-        self.scribe = Scribe(self._link, journal, name, lapsed)
+        self.scribe = Scribe(self._link, journal, name, lapsed, lambda: registry.forget(None))
 
     async def open(self) -> None:
         """Begin to listen. A Redis without client tracking means no cache, said in the log."""

@@ -221,6 +221,50 @@ async def test_after_a_flush_the_journal_begins_anew_and_higher(listen: Listen, 
     assert one.journal.believes(count, ["bob"]) is False
 
 
+@pytest.mark.parametrize("copied", [False, True], ids=["other", "copied"])
+async def test_what_was_read_in_another_database_is_void(
+    listen: Listen, redis_client: Redis, copied: bool
+) -> None:
+    one = await listen("one:0")
+    await one.sure()
+    await until(lambda: redis_client.hexists(keys.LISTENERS, "one:0"))
+    count = await count_of(redis_client)
+    if copied:  # a data set that somebody prepared: the names in it are those of the original
+        for name in (keys.JOURNAL, keys.LISTENERS):
+            assert await redis_client.copy(name, name, destination_db=1)
+        beats = int(await redis_client.hget(keys.LISTENERS, "one:0"))
+        await until(lambda: _beyond(redis_client, beats))
+    await redis_client.swapdb(0, 1)
+    await until(lambda: one.lapses == 2 and one.journal.open)
+    assert await count_of(redis_client) > count
+    assert one.journal.believes(count, ["bob"]) is False
+    await redis_client.swapdb(0, 1)
+    await until(lambda: one.lapses == 3 and one.journal.open)
+    assert one.journal.believes(await count_of(redis_client), ["bob"]) is True
+
+
+async def _beyond(redis: Redis, beats: int) -> bool:
+    return int(await redis.hget(keys.LISTENERS, "one:0")) > beats
+
+
+async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(
+    listen: Listen, redis_client: Redis
+) -> None:
+    listeners = [await listen(name) for name in ("one:0", "two:0", "three:0")]
+    for listener in listeners:
+        await listener.sure()
+    for _ in range(3):
+        lapses = sum(listener.lapses for listener in listeners)
+        await redis_client.swapdb(0, 1)
+        await until(lambda lapses=lapses: sum(listener.lapses for listener in listeners) > lapses)
+        for listener in listeners:
+            await listener.sure()
+        count = await count_of(redis_client)
+        await redis_client.set("client:ab:device_pin", "x")
+        for listener in listeners:
+            await until(lambda listener=listener, count=count: not listener.journal.believes(count, ["ab"]))
+
+
 async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from gateway.store import journal as journal_module
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.cache import Cache
@@ -50,7 +51,7 @@ async def watched(redis_server: RedisServer, redis_client: Redis, link: Link) ->
     async with Proxy(redis_server.socket) as proxy:
         invalidations = Invalidations(Address.parse(proxy.address), registry, Journal(), "tested:0")
         await invalidations.open()
-        await until(lambda: registry.cache.trusted)
+        await until(lambda: redis_client.hexists(keys.LISTENERS, "tested:0"))
         yield Watched(registry, proxy, redis_client)
         await invalidations.close()
     await until(lambda: not registry.cache.trusted)
@@ -114,6 +115,23 @@ async def test_a_flush_is_seen(watched: Watched, phone: Client, redis_client: Re
     await watched.becomes(["aa"])
     await redis_client.flushall()
     await watched.becomes([])
+
+
+async def test_another_database_in_the_same_place_is_seen(
+    watched: Watched, phone: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "BEAT_S", 0.01)
+    await watched.becomes(["aa"])
+
+    async def beaten(before: bytes | None) -> bool:
+        return await redis_client.hget(keys.LISTENERS, "\0tested:0") not in (None, before)
+
+    for pins in ([], ["aa"], [], ["aa"]):
+        await redis_client.swapdb(0, 1)
+        await watched.becomes(pins)
+        # Who swaps and swaps back between two beats is not seen.
+        word = await redis_client.hget(keys.LISTENERS, "\0tested:0")
+        await until(lambda word=word: beaten(word))
 
 
 async def test_without_the_connection_nothing_is_believed(
