@@ -34,6 +34,8 @@ _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
 _SETTLED_S: Final = 1.0
 """A connection that ended sooner is not followed by the next one at once."""
+_SAY_S: Final = 60.0
+"""Between two lines about connections that Redis' words ended: a replica ends several a second as long as it is one."""
 _READ_ONLY: Final = "READONLY"
 """In the error of a server that became a replica: the master is looked for anew. Redis 6.2 does not begin a
 script's error with it."""
@@ -121,7 +123,6 @@ class Wire(asyncio.Protocol):
 
     def _distrust(self, why: str) -> None:
         """End a connection that cannot be of use: out of step, or to a server that became a replica."""
-        _log.error("connection_given_up", error=why)
         self.why = why
         self.abort()
 
@@ -215,6 +216,7 @@ class Link:
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._said_s = float("-inf")
         self.error: str | None = None
 
     @property
@@ -421,6 +423,9 @@ class Link:
             self._up.clear()
             self._down.set()
             self.error = wire.why or "connection lost"
+            if wire.why is not None and time.monotonic() - self._said_s > _SAY_S:
+                self._said_s = time.monotonic()
+                _log.error("connection_given_up", link=self._name, error=wire.why)
             if self._on_down is not None:
                 self._on_down()
 

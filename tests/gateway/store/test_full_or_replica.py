@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.errors import QueueFull, StoreDown
 from gateway.settings import Secret
 from gateway.store import keys
+from gateway.store import link as link_module
 from gateway.store.accounts import Accounts
 from gateway.store.address import Address
 from gateway.store.entries import Lease, Piece
@@ -213,6 +215,31 @@ async def test_a_server_that_became_a_replica_is_left(own_server: RedisServer) -
         await one.link.call("REPLICAOF", "NO", "ONE")
         await one.queue.append(BOB, 10)
         assert len(await one.read(keys.PINGS)) == 1
+
+
+async def test_a_server_that_stays_a_replica_is_told_of_now_and_then(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        one = await _open(stack, own_server)
+        await one.link.call("REPLICAOF", "127.0.0.1", "1")
+        with capture_logs() as logged:
+            for _ in range(5):
+                await _refused(one.link)
+        assert [(line["event"], line["link"]) for line in logged] == [("connection_given_up", "one")]
+        assert logged[0]["error"].startswith("READONLY")
+        monkeypatch.setattr(link_module, "_SAY_S", -1.0)
+        with capture_logs() as logged:
+            await _refused(one.link)
+        assert [line["event"] for line in logged] == ["connection_given_up"]
+
+
+async def _refused(link: Link) -> None:
+    """Write until that ends the connection."""
+    await link.wait_up()
+    with pytest.raises(ReplyFault, match="READONLY"):
+        await link.call("SET", "key", "value")
+    await until(lambda: not link.up)
 
 
 async def _another_than(before: int, link: Link) -> bool:
