@@ -22,7 +22,7 @@ from gateway.settings import RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
 from gateway.store.link import ReplyFault
-from gateway.store.redis import client
+from gateway.store.redis import DOOR_TIMEOUT_S, client
 from gateway.store.rps import Keeping, RpsStore
 from protocols.rps.ids import Ids
 from protocols.rps.wire import basic
@@ -110,7 +110,7 @@ async def legacy_service(
     house = HouseGate(settings, None)
     redis = None
     if rps.user_auth_url is None and settings.redis is not None:
-        redis = client(main_address(settings))
+        redis = client(main_address(settings), timeout_s=DOOR_TIMEOUT_S)
         accounts = Accounts(redis, api_token=Secret(""), admin_password=None, owns_store=False)
         house = HouseGate(settings, accounts)
     if rps.user_auth_url is None and settings.auth.devices == "off":

@@ -40,7 +40,7 @@ from gateway.store.link import Link, ReplyFault
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
-from gateway.store.redis import check_trust, client
+from gateway.store.redis import DOOR_TIMEOUT_S, check_trust, client
 from gateway.store.refill import Refill
 from gateway.store.registry import Registry
 from gateway.store.rps import RpsStore
@@ -269,7 +269,7 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) 
         queue=spine.queue,
         receipts=spine.receipts,
         waiters=spine.waiters,
-        redis=client(main),
+        redis=client(main, timeout_s=DOOR_TIMEOUT_S),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
         workers=workers,

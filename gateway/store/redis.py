@@ -36,6 +36,9 @@ __all__ = [
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
 """Longest wait for one answer of a client that does not block; longer than any command of ours takes."""
+DOOR_TIMEOUT_S: Final = 5.0
+"""The same where a caller waits at a door: no longer than for an append (its reply, then its marker), which a Redis so
+silent would not make durable either."""
 SENTINEL_TIMEOUT_S: Final = 2.0
 """Longest wait for one Sentinel, to connect and for its answer: shorter than a link takes to connect."""
 

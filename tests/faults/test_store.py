@@ -14,6 +14,7 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store.address import Address
 from gateway.store.link import Link
 from gateway.store.queue import Limits, Queue
+from gateway.store.redis import COMMAND_TIMEOUT_S
 from gateway.store.streams import Streams
 from protocols.ping.model import Ping
 from tests.support.providers import provider_settings
@@ -165,6 +166,20 @@ async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None
     await ready(stage.worker, status=200)
     await stage.worker.done(await accepted_again(stage, "after"))
     assert alerts(stage) == ["after"]
+
+
+async def test_a_silent_redis_does_not_hold_a_caller_as_long_as_any_command_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.compose.worker.DOOR_TIMEOUT_S", 0.2)
+    async with staged(tmp_path, "valkey") as stage:
+        await stage.worker.done(await stage.worker.accepted("bob", message="before"))
+        stage.store.freeze()
+        async with asyncio.timeout(COMMAND_TIMEOUT_S / 2):
+            refused = await stage.worker.request("GET", "/rc/v1/users")
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "store_unavailable")
+        stage.store.thaw()
+        await stage.worker.done(await accepted_again(stage, "after"))
 
 
 async def test_verdicts_that_come_while_redis_is_away_are_written_when_it_is_back(stage: Stage) -> None:
