@@ -183,7 +183,7 @@ class Scribe:
             with contextlib.suppress(StoreDown):
                 await self._join()
                 await self._stay()
-                _log.warning("another_database", reason="SWAPDB, or the list of listeners was deleted")
+                _log.warning("another_database", reason="SWAPDB: this listener's last beat is not here")
                 self._moved()
                 self.begin()
                 return
@@ -200,7 +200,9 @@ class Scribe:
         while True:
             word = secrets.token_hex(8).encode()
             made, before = await self._link.eval(
-                journal_scripts.BEAT, [keys.JOURNAL, keys.LISTENERS], [self._name, word]
+                journal_scripts.BEAT,
+                [keys.JOURNAL, keys.LISTENERS, keys.beat(self._name)],
+                [self._name, word, keys.BEAT_KEPT_S],
             )
             if last is None:
                 self._moved()
@@ -243,8 +245,7 @@ class Scribe:
 
     async def _beats(self) -> dict[str, int]:
         flat = await self._link.call("HGETALL", keys.LISTENERS)
-        others = (pair for pair in _pairs(flat) if pair[0][:1] != b"\0" and pair[0].decode() != self._name)
-        return {name.decode(): int(beats) for name, beats in others}
+        return {name.decode(): int(beats) for name, beats in _pairs(flat) if name.decode() != self._name}
 
 
 def _pairs(flat: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

@@ -28,10 +28,10 @@ end
 BEAT: Final = Script(
     _BEGIN
     + r"""
--- KEYS: journal, listeners; ARGV: name, a word that never comes again
+-- KEYS: journal, listeners, this one's last word; ARGV: name, a word that never comes again, its seconds
 redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
-local before = redis.call('HGET', KEYS[2], '\0' .. ARGV[1])
-redis.call('HSET', KEYS[2], '\0' .. ARGV[1], ARGV[2])
+local before = redis.call('GET', KEYS[3])
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 return {redis.call('HEXISTS', KEYS[1], '\0count') == 1 and '0' or begin(), before}
 """
 )

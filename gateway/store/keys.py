@@ -126,7 +126,16 @@ SNAPSHOT_S: Final = 7 * 86_400
 JOURNAL: Final = "rhopush:journal"
 """HASH: user or client that changed -> count of the journal when that was noted; beside them its count and void."""
 LISTENERS: Final = "rhopush:listeners"
-"""HASH: who listens for changes -> how often it has proved that; NUL and who -> the word of its last beat."""
+"""HASH: who listens for changes -> how often it has proved that."""
+
+
+def beat(listener: str) -> str:
+    """STRING: the word of this listener's last beat in this database (EX BEAT_KEPT_S)."""
+    return f"rhopush:beat:{listener}"
+
+
+BEAT_KEPT_S: Final = 3_600
+"""Of a listener that has gone nothing stays."""
 
 
 DEAD_PREFIX: Final = "rhopush:dead:"

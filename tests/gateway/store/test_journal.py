@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.store import journal as journal_module
 from gateway.store import journal_scripts, keys
@@ -230,7 +231,7 @@ async def test_what_was_read_in_another_database_is_void(
     await until(lambda: redis_client.hexists(keys.LISTENERS, "one:0"))
     count = await count_of(redis_client)
     if copied:  # a data set that somebody prepared: the names in it are those of the original
-        for name in (keys.JOURNAL, keys.LISTENERS):
+        for name in (keys.JOURNAL, keys.LISTENERS, keys.beat("one:0")):
             assert await redis_client.copy(name, name, destination_db=1)
         beats = int(await redis_client.hget(keys.LISTENERS, "one:0"))
         await until(lambda: _beyond(redis_client, beats))
@@ -244,7 +245,19 @@ async def test_what_was_read_in_another_database_is_void(
 
 
 async def _beyond(redis: Redis, beats: int) -> bool:
-    return int(await redis.hget(keys.LISTENERS, "one:0")) > beats
+    return int(await redis.hget(keys.LISTENERS, "one:0") or 0) > beats
+
+
+async def test_who_lapses_does_not_unsettle_others(listen: Listen, redis_client: Redis) -> None:
+    """As when several begin together, after all that listened before have gone."""
+    one = await listen("one:0")
+    await one.sure()
+    with capture_logs() as logged:
+        await redis_client.eval(journal_scripts.LAPSE.text, 2, keys.JOURNAL, keys.LISTENERS, "two:0")
+        beats = int(await redis_client.hget(keys.LISTENERS, "one:0") or 0)
+        await until(lambda: _beyond(redis_client, beats + 3))
+    assert (one.lapses, one.journal.open) == (1, True)
+    assert logged == []
 
 
 async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(

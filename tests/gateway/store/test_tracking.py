@@ -124,13 +124,13 @@ async def test_another_database_in_the_same_place_is_seen(
     await watched.becomes(["aa"])
 
     async def beaten(before: bytes | None) -> bool:
-        return await redis_client.hget(keys.LISTENERS, "\0tested:0") not in (None, before)
+        return await redis_client.get(keys.beat("tested:0")) not in (None, before)
 
     for pins in ([], ["aa"], [], ["aa"]):
         await redis_client.swapdb(0, 1)
         await watched.becomes(pins)
         # Who swaps and swaps back between two beats is not seen.
-        word = await redis_client.hget(keys.LISTENERS, "\0tested:0")
+        word = await redis_client.get(keys.beat("tested:0"))
         await until(lambda word=word: beaten(word))
 
 
