@@ -181,8 +181,10 @@ class Scribe:
     async def _listen(self) -> None:
         while True:
             with contextlib.suppress(StoreDown):
+                word = await self._leave_word()
+                self._moved()
                 await self._join()
-                await self._stay()
+                await self._stay(word)
                 _log.warning("another_database", reason="SWAPDB: this listener's last beat is not here")
                 self._moved()
                 self.begin()
@@ -190,25 +192,31 @@ class Scribe:
             self._journal.open = False
             await asyncio.sleep(_AGAIN_S)
 
-    async def _stay(self) -> None:
-        """Beat as long as this is the same database. Which it is tells the first beat, so that is where it begins.
+    async def _leave_word(self) -> bytes:
+        """By which this database is known again.
 
         Raises:
             StoreDown: Redis did not answer, or refused.
         """
-        last = None
+        word = _new_word()
+        await self._link.call("SET", keys.beat(self._name), word, "EX", keys.BEAT_KEPT_S)
+        return word
+
+    async def _stay(self, word: bytes) -> None:
+        """Beat as long as this is the database in which the word was left.
+
+        Raises:
+            StoreDown: Redis did not answer, or refused.
+        """
         while True:
-            word = secrets.token_hex(8).encode()
+            last, word = word, _new_word()
             made, before = await self._link.eval(
                 journal_scripts.BEAT,
                 [keys.JOURNAL, keys.LISTENERS, keys.beat(self._name)],
                 [self._name, word, keys.BEAT_KEPT_S],
             )
-            if last is None:
-                self._moved()
-            elif before != last:
+            if before != last:
                 return
-            last = word
             if int(made):  # it was deleted or evicted
                 self._journal.join(int(made), {})
             await asyncio.sleep(BEAT_S)
@@ -246,6 +254,10 @@ class Scribe:
     async def _beats(self) -> dict[str, int]:
         flat = await self._link.call("HGETALL", keys.LISTENERS)
         return {name.decode(): int(beats) for name, beats in _pairs(flat) if name.decode() != self._name}
+
+
+def _new_word() -> bytes:
+    return secrets.token_hex(8).encode()
 
 
 def _pairs(flat: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:

@@ -130,7 +130,7 @@ LISTENERS: Final = "rhopush:listeners"
 
 
 def beat(listener: str) -> str:
-    """STRING: the word of this listener's last beat in this database (EX BEAT_KEPT_S)."""
+    """STRING: the word that this listener left last, when it began or beat (EX BEAT_KEPT_S)."""
     return f"rhopush:beat:{listener}"
 
 

@@ -263,12 +263,16 @@ async def test_who_lapses_does_not_unsettle_others(listen: Listen, redis_client:
 async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(
     listen: Listen, redis_client: Redis
 ) -> None:
-    listeners = [await listen(name) for name in ("one:0", "two:0", "three:0")]
+    names = ("one:0", "two:0", "three:0")
+    listeners = [await listen(name) for name in names]
     for listener in listeners:
         await listener.sure()
     for _ in range(3):
         lapses = sum(listener.lapses for listener in listeners)
         await redis_client.swapdb(0, 1)
+        for name in names:  # each is to notice before the next swap
+            word = await redis_client.get(keys.beat(name))
+            await until(lambda name=name, word=word: _beaten(redis_client, name, word))
         await until(lambda lapses=lapses: sum(listener.lapses for listener in listeners) > lapses)
         for listener in listeners:
             await listener.sure()
@@ -276,6 +280,10 @@ async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(
         await redis_client.set("client:ab:device_pin", "x")
         for listener in listeners:
             await until(lambda listener=listener, count=count: not listener.journal.believes(count, ["ab"]))
+
+
+async def _beaten(redis: Redis, name: str, before: bytes | None) -> bool:
+    return bool(await redis.get(keys.beat(name)) != before)
 
 
 async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
