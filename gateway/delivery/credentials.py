@@ -18,7 +18,7 @@ import structlog
 from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings, FcmSettings, Secret
 from protocols.apns.credentials import Certificate, ProviderKey
-from protocols.errors import InputError
+from protocols.errors import InputError, NoAccessToken
 from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_answer
 from protocols.http2.client import Header
 
@@ -28,6 +28,9 @@ _EARLY_S: Final = 300.0
 """An access token is renewed so long before it ends (providers.md B1: a few minutes early)."""
 _RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FETCH_S: Final = 15.0
+_ANSWER_MAX: Final = 65_536
+"""Bytes of an answer with a token, which has some 1,200."""
+_ERROR_MAX: Final = 200
 
 
 class NoHeaders:
@@ -109,10 +112,10 @@ class FcmAccount:
     async def _keep(self) -> None:
         failures = 0
         while True:
-            try:
-                token = await self._fetch()
-            except (CredentialError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                self.error = str(error) or type(error).__name__
+            # Whatever went wrong: without this task the lane would never send again.
+            (found,) = await asyncio.gather(self._fetch(), return_exceptions=True)
+            if not isinstance(found, AccessToken):
+                self.error = (str(found) or type(found).__name__)[:_ERROR_MAX]
                 _log.warning("no_access_token", error=self.error)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
@@ -120,11 +123,11 @@ class FcmAccount:
             failures = 0
             self.error = None
             self._fetched_at = time.monotonic()
-            self._headers = ((b"authorization", b"Bearer " + token.value.encode()),)
+            self._headers = ((b"authorization", b"Bearer " + found.value.encode()),)
             self._wanted.clear()
             self._on_token()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), max(token.expires_s - _EARLY_S, 30.0))
+                await asyncio.wait_for(self._wanted.wait(), max(found.expires_s - _EARLY_S, 30.0))
 
     async def _fetch(self) -> AccessToken:
         url, form = self._account.token_request(time.time())
@@ -132,13 +135,15 @@ class FcmAccount:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, data=form, headers=headers, ssl=self._tls) as answer,
+            # The form is signed for this server; another that it names must not have it.
+            session.post(url, data=form, headers=headers, ssl=self._tls, allow_redirects=False) as answer,
         ):
-            body = await answer.read()
-            try:
-                return parse_token_answer(answer.status, body)
-            except InputError as error:
-                raise CredentialError(error.message) from error
+            body = b""
+            async for part in answer.content.iter_any():
+                body += part
+                if len(body) > _ANSWER_MAX:
+                    raise NoAccessToken("the token server's answer is too long")
+            return parse_token_answer(answer.status, body)
 
 
 def read_apns_key(settings: ApnsSettings) -> ProviderKey:

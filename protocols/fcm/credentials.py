@@ -18,6 +18,8 @@ SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
 GOOGLE_URI: Final = "https://oauth2.googleapis.com/token"
 ASSERTION_S: Final = 3600  # the longest that Google takes
 RSA_BITS: Final = 2048
+TOKEN_MAX: Final = 8_192  # Google's have at most 2,048 bytes, and a header of 64 KiB cannot be sent
+LIFE_MAX_S: Final = 86_400  # Google's live an hour, or twelve where it is asked to; for ever is a mistake
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -168,8 +170,10 @@ def parse_token_answer(status: int, body: bytes, now_s: float = 0.0) -> AccessTo
     answer = _read(body)
     if status == 200 and type(answer.access_token) is str and _is_header_text(answer.access_token):
         life_s = answer.expires_in
-        seconds = float(life_s) if type(life_s) in (int, float) and life_s > 0 else float(ASSERTION_S)
-        return AccessToken(answer.access_token, now_s + seconds)
+        known = type(life_s) in (int, float) and life_s > 0
+        return AccessToken(
+            answer.access_token, now_s + float(min(life_s, LIFE_MAX_S) if known else ASSERTION_S)
+        )
     error = answer.error if type(answer.error) is str and answer.error.replace("_", "").isalnum() else ""
     if error[:64] in _REFUSALS or status in (401, 403):
         raise CredentialRefused(f"the token server refuses the service account: {error or f'HTTP {status}'}")
@@ -177,8 +181,8 @@ def parse_token_answer(status: int, body: bytes, now_s: float = 0.0) -> AccessTo
 
 
 def _is_header_text(value: str) -> bool:
-    """Whether a text can stand in a header: visible ASCII."""
-    return value.isascii() and value.isprintable() and value != "" and " " not in value
+    """Whether a text can stand in a header: visible ASCII, and not endless."""
+    return value.isascii() and value.isprintable() and " " not in value and 0 < len(value) <= TOKEN_MAX
 
 
 def _read(body: bytes) -> _Answer:

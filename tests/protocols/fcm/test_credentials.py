@@ -131,6 +131,12 @@ def test_a_life_that_is_not_said_is_an_hour(expires_in: Any) -> None:
     assert parse_token_answer(200, body).expires_s == 3600.0
 
 
+@pytest.mark.parametrize("expires_in", ["86401", "1e308", "9" * 400])
+def test_no_life_is_longer_than_a_day(expires_in: str) -> None:
+    body = f'{{"access_token": "t", "expires_in": {expires_in}}}'.encode()
+    assert parse_token_answer(200, body).expires_s == 86_400.0
+
+
 @pytest.mark.parametrize(
     ("status", "body", "says"),
     [
@@ -160,6 +166,7 @@ def test_an_account_that_is_refused(status: int, body: bytes, says: str) -> None
         (200, b'{"access_token":"a\\r\\nb"}', "HTTP 200"),
         (200, b'{"access_token":"a b"}', "HTTP 200"),
         (200, '{"access_token":"ä"}'.encode(), "HTTP 200"),
+        (200, b'{"access_token":"' + b"a" * 8193 + b'"}', "HTTP 200"),
         (500, b'{"error":"<script>"}', "HTTP 500"),
     ],
 )
