@@ -96,7 +96,7 @@ class Metrics:
         queue_oldest_seconds: age of the oldest of them.
         lane_in_flight: sends given to a provider and not answered, by lane.
         lane_breaker_open: 1 while a lane does not send since its credential was refused, by lane.
-        lane_down: 1 while a lane has sends and no connection can be had, by lane.
+        lane_down: 1 while a lane has sends and no connection, or no access token, can be had, by lane.
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
         rps_connections: legacy devices that wait for a message.
         events_received: data changes, by kind.
@@ -141,7 +141,9 @@ class Metrics:
             _gauge(registry, "lane_breaker_open", "1 while the credential is refused", "livemax", "lane")
         )
         self.lane_down = Family(
-            _gauge(registry, "lane_down", "1 while no connection can be had", "livemax", "lane")
+            _gauge(
+                registry, "lane_down", "1 while no connection or access token can be had", "livemax", "lane"
+            )
         )
         self.credential_expiry_seconds = Family(
             _gauge(registry, "credential_expiry_seconds", "Time left for it", "livemin", "app", "provider")

@@ -31,6 +31,7 @@ _APP: Final = attrgetter("app")
 _ANSWERED: Final = Fate.ANSWERED  # an enum's member costs three look-ups
 _log = structlog.get_logger("lane")
 
+UNAUTHORIZED: Final = "no_provider_token"
 HALT_S: Final = 30.0
 """How long the breaker stays open before one send may try whether the credential works again."""
 RECONNECT_S: Final = 10.0
@@ -120,6 +121,7 @@ class Lane(Outlet):
         self._halted_until = 0.0
         self._trial = False
         self._stuck_since: float | None = None
+        self._why: str | None = None
         self._flow = Flow()
         self._taken = 0
         self._deadline_s = policy.deadline_s
@@ -164,7 +166,7 @@ class Lane(Outlet):
         """Why this lane cannot send now; None when it can, or was never asked to."""
         if self.halted or self._is_down:
             return self._error or "no connection"
-        return None
+        return self._why if self.stuck_s > GRACE_S else None
 
     @property
     def _is_down(self) -> bool:
@@ -180,8 +182,7 @@ class Lane(Outlet):
         """Once a second: park what waits for a lane that cannot send, and wake one that may try again."""
         self._metrics.lane_in_flight(self.name).set(self._pool.in_flight)
         self._metrics.lane_breaker_open(self.name).set(int(self.halted))
-        self._metrics.lane_down(self.name).set(int(self._is_down))
-        why = self._why_stuck()
+        why = self._why = self._why_stuck()
         if why is None:
             self._stuck_since = None
             self._park_beyond(self._flow.room(self._taken, self.backlog), BUSY)
@@ -189,6 +190,7 @@ class Lane(Outlet):
             self._stuck_since = self._stuck_since or time.monotonic()
             if self._halted_until > time.monotonic() or self.stuck_s > GRACE_S:
                 self._park_beyond(0, Verdict(Kind.LATER, why))
+        self._metrics.lane_down(self.name).set(int(self._is_down or self.trouble == UNAUTHORIZED))
         self._taken = 0
         if self._wanted:
             self._pool.wake()
@@ -199,8 +201,8 @@ class Lane(Outlet):
             return self._error or "credential_refused"
         if self._is_down:
             return self._error or "no_connection"
-        if self.backlog and self.credential.authorization() is None:
-            return "no_provider_token"
+        if self._wanted and self.credential.authorization() is None:  # for what is parked, too
+            return UNAUTHORIZED
         return None
 
     def _share(self) -> int:

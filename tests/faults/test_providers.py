@@ -210,6 +210,23 @@ async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage
     assert (ready.status, found["reason"].encode() in ready.body) == (503, True)
 
 
+@pytest.mark.parametrize("stage", ["fcm"], indirect=True)  # Apple has no token server
+async def test_a_token_server_that_gives_none_is_told_as_such(stage: Stage) -> None:
+    assert isinstance(stage.provider, FcmSimulator)
+    audiences, stage.provider.rules.tokens.audiences = stage.provider.rules.tokens.audiences, set()
+    await stage.user()
+    ping_id = await stage.worker.accepted("bob")
+    (found,) = (await stage.worker.until(ping_id, state="open"))["devices"]
+    assert (found["verdict"], found["reason"]) == ("later", "no_provider_token")
+    ready = await stage.worker.request("GET", "/readyz")
+    assert (ready.status, b"no_provider_token" in ready.body) == (503, True)
+    shown = await stage.worker.request("GET", "/metrics")
+    assert b'rhopush_lane_down{lane="fcm:demo-project"} 1.0' in shown.body
+    stage.provider.rules.tokens.audiences = audiences
+    await stage.worker.done(ping_id)
+    assert (await stage.worker.request("GET", "/readyz")).status == 200
+
+
 # Dead tokens.
 
 
