@@ -1,11 +1,12 @@
 """Opening one connection: name look-up, TCP, TLS, ALPN, within one time limit."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from aiohappyeyeballs import start_connection
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from gateway.errors import LinkDown
 from gateway.transport.connection import Connection
@@ -17,6 +18,8 @@ from protocols.http2.client import ClientConnection, Outcome
 SSL_SHUTDOWN_S: Final = 1.0
 # Try the next address of a name after this (RFC 8305 §5 advises 250 ms).
 HAPPY_EYEBALLS_S: Final = 0.25
+
+_shuffle: Final = random.SystemRandom().shuffle
 
 
 async def dial(endpoint: Endpoint, make: Callable[[], Connection], timeout_s: float) -> Connection:
@@ -57,11 +60,17 @@ async def dial(endpoint: Endpoint, make: Callable[[], Connection], timeout_s: fl
 
 
 async def _connect(endpoint: Endpoint) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    addresses = list(await _look_up(endpoint))
+    # One that takes the connection and then freezes in TLS must not be the first of every attempt.
+    _shuffle(addresses)
     # The loop's own connect tries one address after the other: a black hole in front would use up the time
     # limit.
     return await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S)
+
+
+async def _look_up(endpoint: Endpoint) -> Sequence[AddrInfoType]:
+    loop = asyncio.get_running_loop()
+    return await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
 
 
 async def probe(endpoint: Endpoint, timeout_s: float) -> None:

@@ -1,7 +1,9 @@
 """The pool against a scripted provider on real TLS sockets."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -170,6 +172,28 @@ async def test_a_provider_that_comes_back_is_found_again(make_pool: MakePool) ->
         assert feed.statuses == [200] * 3
         assert feed.links[-1] == (1, None)
         await pool.close(1)
+
+
+async def test_an_address_that_answers_nothing_does_not_hide_the_others_of_its_name(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Provider() as provider:
+        with deaf_port() as deaf:
+            addresses = [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+                for port in (deaf, provider.port)
+            ]
+
+            async def look_up(endpoint: Endpoint) -> list[Any]:
+                return list(addresses)
+
+            monkeypatch.setattr("gateway.transport.dial._look_up", look_up)
+            feed = ListFeed(1)
+            quick = Tuning(connect_timeout_s=0.2, backoff_first_s=0.01, backoff_most_s=0.01)
+            make_pool(provider, feed, tuning=quick)
+            async with asyncio.timeout(30):
+                await feed.all_settled()
+            assert feed.statuses == [200]
 
 
 async def test_the_back_off_is_kept_however_often_the_feed_wakes(make_pool: MakePool) -> None:
