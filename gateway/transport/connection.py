@@ -179,7 +179,8 @@ class Connection(asyncio.Protocol):
             sends = self._feed.take(min(room, together)) if room else ()
             if sends:
                 machine.submit_batch(sends, self._clock())
-            output = machine.take_output()
+            # A peer that reads nothing gets no answers to its PINGs either: the engine ends it when they are too many.
+            output = b"" if self._paused else machine.take_output()
             if output:
                 transport.write(output)
             if machine.has_outcomes:

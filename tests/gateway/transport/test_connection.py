@@ -156,6 +156,24 @@ async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
 
 
 @pytest.mark.usefixtures("no_ticks")
+async def test_a_peer_that_asks_and_asks_and_reads_no_answer_is_left(make_pool: MakePool) -> None:
+    ping = b"\0\0\x08\x06\0\0\0\0\0rho push"
+    async with Provider() as provider:
+        feed = ListFeed(1)
+        pool = make_pool(provider, feed, deadline_s=10_000)
+        await feed.all_settled()
+        peer, (connection,) = provider.peers[0], pool._all
+        peer.transport.pause_reading()
+        for _ in range(3000):  # 25 MB, the most of which no socket's buffer takes
+            if connection.machine.state is State.CLOSED:
+                break
+            peer.transport.write(ping * 500)  # fewer than are taken for a flood, when they come together
+            for _ in range(4):
+                await asyncio.sleep(0)
+        assert (connection.machine.state, connection.machine.failed) == (State.CLOSED, True)
+
+
+@pytest.mark.usefixtures("no_ticks")
 async def test_room_that_a_window_gives_back_is_used_at_once(make_pool: MakePool) -> None:
     async with Provider(hold) as provider:
         feed = ListFeed(1, body=b"x" * 65_635)  # a hundred bytes more than the window
