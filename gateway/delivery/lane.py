@@ -118,6 +118,7 @@ class Lane(Outlet):
         self._wanted = False
         self._down_since: float | None = None
         self._error: str | None = None
+        self._refused = ""
         self._halted_until = 0.0
         self._trial = False
         self._stuck_since: float | None = None
@@ -164,7 +165,9 @@ class Lane(Outlet):
     @property
     def trouble(self) -> str | None:
         """Why this lane cannot send now; None when it can, or was never asked to."""
-        if self.halted or self._is_down:
+        if self.halted:
+            return self._refused
+        if self._is_down:
             return self._error or "no connection"
         return self._why if self.stuck_s > GRACE_S else None
 
@@ -198,7 +201,7 @@ class Lane(Outlet):
     def _why_stuck(self) -> str | None:
         """Why nothing can be sent at all; None: something can."""
         if self._halted_until > time.monotonic():
-            return self._error or "credential_refused"
+            return self._refused
         if self._is_down:
             return self._error or "no_connection"
         if self._wanted and self.credential.authorization() is None:  # for what is parked, too
@@ -361,7 +364,7 @@ class Lane(Outlet):
                 )
             self._halted_until = time.monotonic() + HALT_S
             self._trial = True
-            self._error = verdict.reason
+            self._refused = verdict.reason
             self.credential.renew()
 
     def _untried(self, send: Send) -> None:

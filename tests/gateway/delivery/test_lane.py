@@ -304,3 +304,37 @@ async def test_any_success_is_one(
                 for sample in family.samples
                 if sample.name == "rhopush_deliveries_total"
             }
+
+
+async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_it(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    apns: ApnsSimulator,
+) -> None:
+    """Apple closes the connections of those who send it many errors."""
+    async with spine(redis_address, tmp_path, settings) as one:
+        lane = one.lanes.route("apns", "").lane
+        apns.faults.add("InvalidProviderToken")
+        await one.append(users[0])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: lane.halted)
+        for connection in list(apns.connections):
+            connection.transport.abort()
+        await until(lambda: lane._down_since is not None)
+        assert lane.trouble == "InvalidProviderToken"
+        second = await one.append(users[1])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        lane.sweep()
+        (device,) = (await one.done(second))["devices"]
+        assert (device["verdict"], device["reason"]) == ("later", "InvalidProviderToken")
+        lane._halted_until = 0.0  # the time is over: one may try, over a new connection
+        apns.faults.clear()
+        lane.link_changed(1, None)
+        assert lane.trouble == "InvalidProviderToken"
+        third = await one.append(users[2])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert (await one.done(third))["counts"]["accepted"] == 1
+        assert (lane.trouble, lane.halted) == (None, False)
