@@ -34,6 +34,8 @@ PARK_S: Final = 4.0
 PARK_MAX_S: Final = 60.0
 """When parked sends are tried again: soon at first, and later the longer their lane has been unable to send, so
 that a large backlog does not go round and round. A random part is added, so that they do not come all at once."""
+LAST_LOOK_S: Final = 2.0
+"""At the latest they are tried so long before their time to live ends, or twice that: their lane may be up again."""
 _log = structlog.get_logger("lane")
 BUSY: Final = Verdict(Kind.LATER, "lane_busy")
 _noise = random.SystemRandom().random
@@ -172,9 +174,10 @@ class Outlet(ABC):
     def _park(self, send: Send, verdict: Verdict) -> None:
         """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
         now_ms = time.time_ns() // 1_000_000
-        delay_s = min(PARK_MAX_S, max(PARK_S, self.stuck_s / 2))
-        due_ms = now_ms + int(delay_s * 1000 * (1 + _noise()))
-        if due_ms >= send.message.expires_ms:
+        delay_s, noise = min(PARK_MAX_S, max(PARK_S, self.stuck_s / 2)), _noise()
+        due_ms = now_ms + int(delay_s * 1000 * (1 + noise))
+        due_ms = min(due_ms, send.message.expires_ms - int(LAST_LOOK_S * 1000 * (1 + noise)))
+        if due_ms <= now_ms:
             self._end(send, EXPIRED)
         elif self.parked_total >= SHARE_MAX:
             self._end(send, LANE_FULL)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.delivery import lane as lanes
 from gateway.delivery import outlet
+from gateway.delivery.lane import Lane
 from gateway.delivery.outlet import Outlet
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
@@ -20,7 +21,7 @@ from tests.support.http2 import status
 from tests.support.ports import free_port
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.spine import Spine, spine, until
+from tests.support.spine import Spine, now_ms, spine, until
 
 
 def pin(number: int) -> str:
@@ -338,3 +339,25 @@ async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_
         await one.planner.deliver(await one.read(keys.PINGS))
         assert (await one.done(third))["counts"]["accepted"] == 1
         assert (lane.trouble, lane.halted) == (None, False)
+
+
+async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    users: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lane may be up again by then; only what is over is over."""
+    monkeypatch.setattr(Lane, "stuck_s", property(lambda lane: 1000.0))
+    async with spine(redis_address, tmp_path, settings) as one:
+        lane = one.lanes.route("apns", "").lane
+        lane._halted_until = float("inf")
+        before_ms = now_ms()
+        ping_id = await one.append(users[0], ttl_s=20)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        lane.sweep()
+        assert (await one.done(ping_id))["counts"]["later"] == 1
+        ((_, due_ms),) = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
+        assert before_ms + 15_000 < due_ms < now_ms() + 20_000
