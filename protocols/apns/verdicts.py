@@ -62,7 +62,13 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
 _KNOWN: Final = {key: verdict._replace(reason=key[1]) for key, verdict in REASONS.items()}
 
 # An unknown reason, or none: by status, else by its class.
-_BY_STATUS: Final[dict[int, Verdict]] = {403: _HALTED, 410: _DEAD, 429: _LATER, 408: _LATER}
+_BY_STATUS: Final[dict[int, Verdict]] = {
+    403: _HALTED,
+    408: _LATER,
+    410: _DEAD,
+    421: _MOVED,  # RFC 9110 §15.5.20: not over this connection
+    429: _LATER,
+}
 _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
 
 

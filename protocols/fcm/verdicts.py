@@ -18,6 +18,7 @@ _REJECTED: Final = Verdict(Kind.REJECTED)
 _LATER: Final = Verdict(Kind.LATER)
 _DEAD: Final = Verdict(Kind.REJECTED, dead=True)
 _HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
+_MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
 _RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
 
 # errorCode of FcmError -> what to do, whatever the status.
@@ -39,6 +40,7 @@ BY_STATUS: Final[dict[int, Verdict]] = {
     403: _HALTED,  # the API is not enabled, or the account may not use it
     404: _HALTED,  # the project does not exist, or the address is wrong
     408: _LATER,
+    421: _MOVED,  # RFC 9110 §15.5.20: not over this connection
     429: Verdict(Kind.LATER, delay_s=QUOTA_DELAY_S),
 }
 _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}

@@ -124,6 +124,12 @@ def test_an_unknown_reason_goes_by_its_status(status: int, kind: Kind, dead: boo
         assert judge(status, (), said) == Verdict(kind, reason, dead=dead, remedy=remedy)
 
 
+def test_a_misdirected_request_goes_out_again_over_another_connection() -> None:
+    """RFC 9110 §15.5.20."""
+    moved = Verdict(Kind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, once=True)
+    assert judge(421, (), b"") == moved
+
+
 def test_a_known_reason_with_another_status_goes_by_the_status() -> None:
     assert judge(503, (), body("Unregistered")) == Verdict(Kind.LATER, "Unregistered")
 

@@ -60,6 +60,7 @@ def violation(*fields: str) -> dict[str, Any]:
         (404, b"<html>not found</html>", Verdict(Kind.LATER, "HTTP 404", remedy=Remedy.HALT)),
         (405, b"", Verdict(Kind.REJECTED, "HTTP 405")),
         (408, b"", Verdict(Kind.LATER, "HTTP 408")),
+        (421, b"", Verdict(Kind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, once=True)),
         (502, b"", Verdict(Kind.LATER, "HTTP 502")),
         (302, b"", Verdict(Kind.LATER, "HTTP 302")),
         (500, body("NEW", "BRAND_NEW"), Verdict(Kind.LATER, "BRAND_NEW")),
