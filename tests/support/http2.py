@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from protocols.http2.client import ClientConnection, Header, Outcome
+from protocols.http2.client import ClientConnection, Header, Limits, Outcome, State
 from protocols.http2.server import Request, ServerConnection
 
 OK: list[Header] = [(b":status", b"200")]
@@ -93,3 +93,11 @@ class Pair:
     def fates(self) -> dict[int, tuple[str, int]]:
         """Context -> (fate, status)."""
         return {one.context: (one.fate.name, one.status) for one in self.outcomes}
+
+
+def open_pair(limit: int | None = 100, chunk: int | None = None, **limits: Any) -> Pair:
+    """Both ends, the server's SETTINGS arrived; `limits` as of `Limits`."""
+    client = ClientConnection(deadline_s=9, limits=Limits(**limits))
+    pair = Pair(client, ServerConnection(streams_limit=limit), chunk).pump()
+    assert client.state is State.OPEN
+    return pair
