@@ -194,7 +194,7 @@ class ResqueSettings(msgspec.Struct, frozen=True):
 
 
 class RetrySettings(msgspec.Struct, frozen=True):
-    """First delays of a send that must go out again; each further one doubles. A Retry-After always wins.
+    """First delays of a send that must go out again; each further one doubles. A Retry-After wins.
 
     Attributes:
         apns_5xx_s: Apple asks for a quarter of an hour after a 500 or 503 before more is sent.
