@@ -312,7 +312,7 @@ def settlement(unit: Unit) -> Settlement:
     if whole:
         receipts.append(ReceiptField(key, "base", pack_base(records)))
     else:
-        receipts.append(ReceiptField(key, f"{unit.first_place}+{unit.lease.entry}", pack_delta(records[0])))
+        receipts.append(ReceiptField(key, _field(unit), pack_delta(records[0])))
         opened[0] -= 1
     receipts += [
         ReceiptField(key, f"{unit.first_place + number}:open", change)
@@ -333,6 +333,13 @@ def settlement(unit: Unit) -> Settlement:
     unparked = [(unit.lane, len(unit.states))] if unit.lane else []
     used = [UsedChunk.of(unit.pings[0].id, unit.chunk)] if unit.chunk >= 0 else []
     return Settlement(unit.lease, receipts, retries, waiting, unparked, used)
+
+
+def _field(unit: Unit) -> str:
+    """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
+    though both streams give an id of the same millisecond."""
+    piece = "0-" if unit.lease.stream == keys.PIECES else ""
+    return f"{unit.first_place}+{piece}{unit.lease.entry}"
 
 
 def _records(unit: Unit) -> list[Record]:

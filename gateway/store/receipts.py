@@ -1,7 +1,8 @@
 """What became of a ping: written in bulk when units settle, read when somebody asks.
 
 A batch's receipts are one hash (`keys.receipt`): `base` holds one record a ping, packed together; what pieces
-of a ping add later stands in fields `PLACE+NAME`, and `PLACE:open` counts the pieces that are still to come.
+of a ping add later stands in fields `PLACE+NAME`, in the order of the numbers in NAME, and `PLACE:open` counts the
+pieces that are still to come.
 """
 
 from collections.abc import Iterable

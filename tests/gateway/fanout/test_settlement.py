@@ -1,8 +1,11 @@
 """What settling a unit tells the doors that wait."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis as AsyncRedis
 
 from gateway.delivery.send import Postponed, Unit
 from gateway.fanout.ledger import Ledger, settlement
@@ -12,6 +15,7 @@ from gateway.store.receipts import Record, pack_delta, report_of
 from gateway.store.streams import Settlement, Streams
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
+from tests.support.spine import spine
 
 BATCH = "0" * 28
 
@@ -59,6 +63,47 @@ def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None
     one = unit(keys.RETRIES)
     one.accept(3)
     assert [door.record for door in settlement(one).waiting] == [b"", b""]
+
+
+def broadcast_part(stream: str, entry: str, device: str) -> Unit:
+    """A part of one broadcast, for one device whose send is accepted."""
+    found = Unit(
+        Lease(stream, entry, b"", 0, 0, False), BATCH, [Ping(id=f"{BATCH}0000")], lambda _: None, bulk=True
+    )
+    found.begin_ping({})
+    found.add_place(device, "apns")
+    found.accept(0)
+    return found
+
+
+async def counts(redis_address: str, redis: AsyncRedis, folder: Path, units: Sequence[Unit]) -> Any:
+    """What the report says once these are settled."""
+    for unit in units:
+        for receipt in settlement(unit).receipts:
+            if isinstance(receipt.value, bytes):
+                await redis.hset(receipt.key, receipt.field, receipt.value)
+    async with spine(redis_address, folder) as one:
+        return (await one.report(f"{BATCH}0000"))["counts"]
+
+
+async def test_a_piece_and_a_retry_of_one_millisecond_have_a_record_each(
+    redis_address: str, redis_client: AsyncRedis, tmp_path: Path
+) -> None:
+    """Each stream numbers its own entries: the script that cuts and the one that calls retries may give one id."""
+    units = [broadcast_part(keys.PIECES, "5-0", "a"), broadcast_part(keys.RETRIES, "5-0", "b")]
+    assert (await counts(redis_address, redis_client, tmp_path, units))["accepted"] == 2
+
+
+async def test_a_retry_has_the_last_word_though_the_clock_of_redis_went_back(
+    redis_address: str, redis_client: AsyncRedis, tmp_path: Path
+) -> None:
+    piece = broadcast_part(keys.PIECES, "9-0", "a")
+    piece.add_place("b", "apns")
+    piece.postpone(1, Verdict(Kind.LATER, "busy"), Postponed(5_000, 1, ""))
+    found = await counts(
+        redis_address, redis_client, tmp_path, [piece, broadcast_part(keys.RETRIES, "5-0", "b")]
+    )
+    assert found == {"accepted": 2, "rejected": 0, "later": 0}
 
 
 class Doors:
