@@ -10,7 +10,7 @@ from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
 from gateway.doors.desk import Desk
 from gateway.doors.requests import API_HEADER, form_body, is_json, json_response, parameters, read_body
-from gateway.doors.waited import WaitedPing, own_headers
+from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
 from gateway.turns import Turns
@@ -88,7 +88,7 @@ class PingRoutes:
         empty = answers.accepted(outcome.ping_id, submission.unknown)
         if not prefers_representation(request):
             return empty
-        report = await self._desk.services.receipts.report(outcome.ping_id)
+        report = await known_of(self._desk.services, outcome.ping_id)
         about = (report or {"ping_id": outcome.ping_id, "state": "queued"}) | {"repeated": outcome.repeated}
         return answers.of_json(about, headers=own_headers(empty) + _APPLIED)
 

@@ -8,7 +8,7 @@ import msgspec
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
 from gateway.doors.services import Services
-from gateway.errors import RhoPushError
+from gateway.errors import RhoPushError, StoreDown
 from gateway.store.queue import Accepted, IdempotencyKey
 from gateway.store.receipts import joined_errors
 from protocols.ping.parse import Submission
@@ -74,10 +74,19 @@ class WaitedPing:
 
     async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
         """504: the ping goes on, only this caller's wait is over."""
-        report = await self._services.receipts.report(ping_id)
+        report = await known_of(self._services, ping_id)
         about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
         found: dict[str, Any] = {"error": about, "report": report}
         return answers.of_json(found, status=504, headers=headers)
+
+
+async def known_of(services: Services, ping_id: str) -> dict[str, Any] | None:
+    """The report of a ping that is accepted; None where Redis does not tell it now. The ping is no less accepted
+    for that: answered with 503, it would be sent once more."""
+    try:
+        return await services.receipts.report(ping_id)
+    except StoreDown:
+        return None
 
 
 def own_headers(answer: Answer) -> Headers:

@@ -389,6 +389,33 @@ async def test_waiting_too_long_is_504_with_what_is_known(both: House) -> None:
     assert answer.headers["x-ping-id"] == "0" * 32
 
 
+@pytest.mark.parametrize(
+    ("asked", "headers", "status", "told"),
+    [
+        ({"wait": True}, {}, 504, {"report": None}),
+        ({}, {"Prefer": "return=representation"}, 200, {"state": "queued"}),
+    ],
+    ids=["still open", "representation"],
+)
+async def test_an_accepted_ping_is_said_to_be_though_its_report_cannot_be_read(
+    both: House,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    headers: dict[str, str],
+    status: int,
+    told: dict[str, Any],
+) -> None:
+    """A 503 would have its caller send it once more."""
+
+    async def away(_: str) -> None:
+        raise StoreDown("Redis is away")
+
+    monkeypatch.setattr(both.reports, "report", away)
+    answer = await call(both, {"user_id": "bob", **asked}, headers=headers)
+    assert (answer.status, answer.headers["x-ping-id"]) == (status, "0" * 32)
+    assert told.items() <= answer.json.items()
+
+
 async def test_a_report_by_token_only(both: House) -> None:
     both.reports.known["f" * 32] = {"state": "done"}
     path = "/rc/v1/pings/" + "f" * 32
