@@ -73,14 +73,19 @@ class Cutting:
         self._cutter = cutter
         self._ledger = ledger
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(CUTTING_MAX)
 
     async def room(self) -> None:
-        """Wait until another one may be begun: each holds a chunk of users and puts pieces on their stream."""
+        """Wait until another one may be read: each puts pieces on their stream."""
         while len(self._tasks) >= CUTTING_MAX:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def begin(self, lease: Lease) -> None:
-        """Cut a broadcast in the background."""
+        """Cut a broadcast in the background, when its turn comes.
+
+        Whoever takes broadcasts over must not wait for that turn: those that are being cut may wait for pieces
+        that are still to be taken over.
+        """
         if not self._ledger.claim([lease]):
             return
         task = asyncio.create_task(self._run(lease), name=f"cut:{lease.entry}")
@@ -94,14 +99,15 @@ class Cutting:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, lease: Lease) -> None:
-        while True:
-            try:
-                return await self._cutter.cut(lease)
-            except StoreDown as error:
-                _log.warning("cutting_again", entry=lease.entry, error=error.message)
-            except (msgspec.DecodeError, IndexError, ValueError) as error:
-                return await self._ledger.put_aside(lease, error)
-            await asyncio.sleep(1.0)
+        async with self._turns:
+            while self._ledger.holds(lease):
+                try:
+                    return await self._cutter.cut(lease)
+                except StoreDown as error:
+                    _log.warning("cutting_again", entry=lease.entry, error=error.message)
+                except (msgspec.DecodeError, IndexError, ValueError) as error:
+                    return await self._ledger.put_aside(lease, error)
+                await asyncio.sleep(1.0)
 
 
 def _of_batch(ping: Ping, batch: str, accepted_ms: int) -> Ping:

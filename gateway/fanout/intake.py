@@ -244,10 +244,8 @@ class Intake:
 
     async def _again(self, leases: Sequence[Lease]) -> None:
         if leases[0].stream == keys.BROADCASTS:
-            for lease in self._ledger.claim(leases):
-                await self._cutting.room()
-                if self._ledger.holds(lease):
-                    self._cutting.begin(lease)
+            for lease in leases:
+                self._cutting.begin(lease)
         else:
             await self._deliver(leases)
 

@@ -234,6 +234,35 @@ async def test_only_so_many_broadcasts_are_cut_at_once(
     assert most == 2
 
 
+async def test_broadcasts_that_are_taken_over_keep_no_piece_from_being_taken_over(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is being cut waits for the pieces on the stream; some of these were held by a worker that is gone."""
+    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.05)
+    for name, most in (("CUTTING_MAX", 1), ("AHEAD_PIECES", 0), ("CUT_PIECES", 1)):
+        monkeypatch.setattr(f"gateway.fanout.broadcast.{name}", most)
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with spine(redis_address, tmp_path, settings, name="gone:0") as gone:
+        held = await gone.append(*names())
+        gone.cutting.begin(await begin(gone))
+        await until(lambda: gone.read(keys.PIECES))
+        await gone.cutting.close()
+    async with spine(redis_address, tmp_path, settings, name="heir:0") as heir:
+        own = await heir.append(*names())
+        heir.ledger.start()
+        heir.intake.start()
+        for ping_id in (held, own):
+            await until(lambda ping_id=ping_id: _is_done(heir, ping_id))
+        await heir.intake.close()
+        await heir.ledger.close()
+
+
 async def _is_done(one: Spine, ping_id: str) -> bool:
     report = await one.receipts.report(ping_id)
     return report is not None and report["state"] == "done"
