@@ -102,11 +102,13 @@ class Cutting:
         async with self._turns:
             while self._ledger.holds(lease):
                 try:
-                    return await self._cutter.cut(lease)
+                    await self._cutter.cut(lease)
+                    return
                 except StoreDown as error:
                     _log.warning("cutting_again", entry=lease.entry, error=error.message)
                 except (msgspec.DecodeError, IndexError, ValueError) as error:
-                    return await self._ledger.put_aside(lease, error)
+                    await self._ledger.put_aside(lease, error)
+                    return
                 await asyncio.sleep(1.0)
 
 

@@ -226,8 +226,13 @@ class Intake:
             await self._again(leases)
 
     async def _take_over(self) -> None:
-        """What consumers held that renew no more."""
+        """What consumers held that renew no more.
+
+        While Redis itself was silent none of them could: only who has reached it for a whole lease may judge.
+        """
         await asyncio.sleep(LEASE_S / 2)
+        if self._streams.reached_s < LEASE_S:
+            return
         for stream in keys.STREAMS:
             start = FIRST
             while True:

@@ -217,7 +217,13 @@ class Link:
         self._down = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._said_s = float("-inf")
+        self._since_s = 0.0
         self.error: str | None = None
+
+    @property
+    def up_s(self) -> float:
+        """For how many seconds the connection has stood, be it that Redis is silent since a moment; 0: it does not."""
+        return 0.0 if self._wire is None else time.monotonic() - self._since_s
 
     @property
     def up(self) -> bool:
@@ -390,6 +396,7 @@ class Link:
         if wire.closing:
             raise wire.ended()
         self._wire = wire
+        self._since_s = time.monotonic()
         self.error = None
         if self._on_up is not None:
             self._on_up()

@@ -132,6 +132,11 @@ class Streams:
         self.name = name
         self._receipt_s = receipt_s
 
+    @property
+    def reached_s(self) -> float:
+        """For how many seconds Redis has been in reach."""
+        return self._link.up_s
+
     async def prepare(self) -> None:
         """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
         for stream in keys.STREAMS:

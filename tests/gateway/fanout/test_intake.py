@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
+from gateway.store.streams import Streams
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.spine import spine, until
 
@@ -63,6 +64,40 @@ async def test_what_a_silent_consumer_held_is_taken_over_whole(
             await heir.intake.close()
         await alive.ledger.close()
     assert len(apns.received) == 60
+
+
+async def test_who_has_only_just_reached_redis_takes_nothing_over(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a silence of Redis all leases look forgotten, though their owners live."""
+    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.02)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    looks: list[float] = []
+    async with (
+        spine(redis_address, tmp_path, settings, name="owner:0") as owner,
+        spine(redis_address, tmp_path, settings, name="other:0") as other,
+    ):
+        await owner.append("bob")
+        (lease,) = await owner.read(keys.PINGS)
+        await redis_client.xclaim(keys.PINGS, keys.GROUP, "owner:0", 0, [lease.entry], idle=3_600_000)
+        reached_s = 0.0
+
+        def reached(_: Streams) -> float:
+            looks.append(reached_s)
+            return reached_s
+
+        monkeypatch.setattr(Streams, "reached_s", property(reached))
+        other.intake.start()
+        await until(lambda: len(looks) > 3)
+        assert len(apns.received) == 0
+        reached_s = 1.0
+        await apns.received.wait(1)
+        await other.intake.close()
 
 
 async def test_a_broken_or_foreign_entry_hides_no_other(
