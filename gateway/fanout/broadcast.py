@@ -100,16 +100,19 @@ class Cutting:
 
     async def _run(self, lease: Lease) -> None:
         async with self._turns:
-            while self._ledger.holds(lease):
-                try:
-                    await self._cutter.cut(lease)
-                    return
-                except StoreDown as error:
-                    _log.warning("cutting_again", entry=lease.entry, error=error.message)
-                except (msgspec.DecodeError, IndexError, ValueError) as error:
-                    await self._ledger.put_aside(lease, error)
-                    return
+            while self._ledger.holds(lease) and not await self._cut(lease):
                 await asyncio.sleep(1.0)
+
+    async def _cut(self, lease: Lease) -> bool:
+        """Whether it is over: cut to its end, or put aside. Else Redis did not answer."""
+        try:
+            await self._cutter.cut(lease)
+        except StoreDown as error:
+            _log.warning("cutting_again", entry=lease.entry, error=error.message)
+            return False
+        except (msgspec.DecodeError, IndexError, ValueError) as error:
+            await self._ledger.put_aside(lease, error)
+        return True
 
 
 def _of_batch(ping: Ping, batch: str, accepted_ms: int) -> Ping:
