@@ -11,10 +11,16 @@ from typing import Any, Final
 import msgspec
 
 from gateway.store import keys
+from gateway.store.entries import leases_of
 from gateway.store.link import Link
 from protocols.verdict import Kind
 
 PING_ID_LENGTH: Final = 32
+_ATTEMPTS: Final = 4
+"""Appends of one batch whose markers are looked at: a further one follows only a reply and a request that were lost."""
+_APART_MS: Final = 60_000
+"""How far the clocks of a gateway and of Redis may be apart, and how long an append may take."""
+_LOOK_AT: Final = 1_000
 _VERDICTS: Final = {
     Kind.ACCEPTED: "accepted",
     Kind.REJECTED: "rejected",
@@ -101,7 +107,7 @@ class Receipts:
         except ValueError:
             return None
         known = await self._settled(ping_id, batch, place)
-        if known is None and await self._waits(batch):
+        if known is None and (await self._waits(batch) or await self._waits_long(ping_id, batch)):
             return _report(ping_id, "queued", [])
         # Asked again, since it may have been settled between the two questions.
         return known or await self._settled(ping_id, batch, place)
@@ -119,13 +125,29 @@ class Receipts:
 
     async def _waits(self, batch: str) -> bool:
         """Whether its entry is still to be settled: a marker may outlive that, and the receipt too."""
-        for entry in await self._link.call("MGET", keys.marker(batch, 0), keys.marker(batch, 1)):
+        markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
+        for entry in await self._link.call("MGET", *markers):
             if entry in (None, keys.VOID):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
                 if await self._link.call("XRANGE", stream, entry, entry):
                     return True
         return False
+
+    async def _waits_long(self, ping_id: str, batch: str) -> bool:
+        """Whether it is a broadcast that waits for others to be cut, by now for longer than its marker lives.
+
+        Its users are kept for it, but those of an append that failed may be, too: the stream has the last word. An
+        entry's id is Redis' time, the batch's begins with the gateway's.
+        """
+        if not await self._link.call("EXISTS", keys.broadcast_users(ping_id)):
+            return False
+        at_ms = int(batch[:12], 16)
+        first, last = max(0, at_ms - _APART_MS), at_ms + _APART_MS
+        entries = await self._link.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        return any(
+            batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, again=True)
+        )
 
 
 def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 from gateway.store import keys
 from gateway.store.entries import Lease
 from gateway.store.link import Link
+from gateway.store.queue import Limits, Queue
 from gateway.store.receipts import (
     Detail,
     Receipts,
@@ -16,6 +17,7 @@ from gateway.store.receipts import (
     split,
 )
 from gateway.store.streams import ReceiptField, Settlement, Streams
+from protocols.ping.model import Ping
 from protocols.verdict import Kind
 
 BATCH = "0" * 28
@@ -44,7 +46,7 @@ def test_an_id_is_a_batch_and_a_place() -> None:
     assert split(f"{BATCH}00c7") == (BATCH, 199)
 
 
-@pytest.mark.parametrize("attempt", [0, 1])
+@pytest.mark.parametrize("attempt", [0, 1, 3])
 @pytest.mark.parametrize("stream", [keys.PINGS, keys.BROADCASTS])
 @pytest.mark.parametrize(("marker", "state"), [(b"17-0", "queued"), (keys.VOID, None)])
 async def test_before_its_first_verdict_a_ping_is_queued(
@@ -61,6 +63,21 @@ async def test_a_ping_whose_receipt_is_over_its_age_is_unknown_and_not_queued_ag
 ) -> None:
     await redis_client.set(keys.marker(BATCH, 0), b"17-0")  # lives 10 minutes, whatever becomes of the ping
     assert await receipts.report(FIRST) is None
+
+
+@pytest.mark.parametrize(("appended", "state"), [(True, "queued"), (False, None)])
+async def test_a_broadcast_that_waits_longer_than_its_marker_lives_is_queued(
+    receipts: Receipts, redis_client: Redis, link: Link, appended: bool, state: str | None
+) -> None:
+    """Thousands may wait to be cut. Users may be kept for one whose append failed, too."""
+    queue = Queue(link, Limits(100, 1_000_000))
+    ids = [(await queue.append(Ping(users=("bob",) * 201), 100)).ping_id for _ in range(2)]
+    await redis_client.delete(*[keys.marker(ping_id[:28], 0) for ping_id in ids])
+    if not appended:
+        oldest = (await redis_client.xrange(keys.BROADCASTS, count=1))[0][0]
+        await redis_client.xdel(keys.BROADCASTS, oldest)
+    found = await receipts.report(ids[0])
+    assert (found and found["state"]) == state
 
 
 async def test_pings_of_a_batch_have_their_own_records(receipts: Receipts, redis_client: Redis) -> None:
