@@ -100,7 +100,9 @@ class Cutting:
 
     async def _run(self, lease: Lease) -> None:
         async with self._turns:
-            while self._ledger.holds(lease) and not await self._cut(lease):
+            while self._ledger.holds(lease):
+                if await self._cut(lease):
+                    return
                 await asyncio.sleep(1.0)
 
     async def _cut(self, lease: Lease) -> bool:
