@@ -62,6 +62,11 @@ class Readers:
         self.bulk = bulk
         self.broadcasts = broadcasts
 
+    async def close(self) -> None:
+        """End them: an entry that came for a reader that listens no more would wait for its lease to end."""
+        for link in (self.small, self.bulk, self.broadcasts):
+            await link.close()
+
 
 class Intake:
     """Feeds a worker from the streams.
@@ -130,6 +135,7 @@ class Intake:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._readers.close()
         await self._cutting.close()
 
     @property

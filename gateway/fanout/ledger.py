@@ -89,7 +89,7 @@ class Ledger:
         self._tasks = [asyncio.create_task(self._save()), asyncio.create_task(self._renew())]
 
     async def close(self) -> None:
-        """Stop; what is unfinished has its verdicts saved and stays in Redis."""
+        """Stop; what is unfinished has its verdicts saved and stays in Redis, for others at once."""
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -98,6 +98,7 @@ class Ledger:
             self._again.cancel()
         with contextlib.suppress(StoreDown):
             await self._save_dirty()
+            await self._streams.release()
 
     # -- what is in hand -------------------------------------------------------------------------------------
 

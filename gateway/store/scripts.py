@@ -156,6 +156,20 @@ return lost
 """)
 """Keep the leases of these entries; those that another consumer has now, or has settled."""
 
+RELEASE: Final = Script("""
+-- KEYS: stream; ARGV: group, consumer, idle ms
+local held = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])
+if #held == 0 then return 0 end
+local claim = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
+for _, one in ipairs(held) do claim[#claim + 1] = one[1] end
+claim[#claim + 1] = 'IDLE'
+claim[#claim + 1] = ARGV[3]
+claim[#claim + 1] = 'JUSTID'
+redis.call(unpack(claim))
+return #held
+""")
+"""Let a consumer's leases, the oldest thousand, look as if it had been silent for so long; their number."""
+
 CUT: Final = Script("""
 -- KEYS: broadcasts, progress, pieces, receipt, receipts
 -- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then pieces

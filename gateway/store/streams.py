@@ -222,6 +222,11 @@ class Streams:
             lost += await self._link.eval(scripts.RENEW, [stream], [keys.GROUP, self.name, *part])
         return [entry.decode() for entry in lost]
 
+    async def release(self) -> None:
+        """Leave the leases that this consumer still has to whoever looks next; its own, if it is back before."""
+        for stream in keys.STREAMS:
+            await self._link.eval(scripts.RELEASE, [stream], [keys.GROUP, self.name, int(LEASE_S * 1000)])
+
     async def progress(self, lease: Lease) -> Progress | None:
         """The verdicts that an entry had when its last consumer ended."""
         value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.streams import Streams
+from gateway.store.streams import FIRST, Streams
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.spine import spine, until
 
@@ -64,6 +64,53 @@ async def test_what_a_silent_consumer_held_is_taken_over_whole(
             await heir.intake.close()
         await alive.ledger.close()
     assert len(apns.received) == 60
+
+
+async def test_a_worker_that_ends_leaves_its_leases_to_whoever_looks_next(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+) -> None:
+    """A new pod has another name, and would wait until a lease is over."""
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    apns.faults.add("silence:next=1")
+    async with (
+        spine(redis_address, tmp_path, settings, name="ends:0") as ends,
+        spine(redis_address, tmp_path, settings, name="goes-on:0") as goes_on,
+    ):
+        ping_id = await ends.append("bob")
+        await ends.planner.deliver(await ends.read(keys.PINGS))
+        await ends.append("bob")
+        assert len(await ends.read(keys.PINGS)) == 1  # leased, and not begun
+        assert (await goes_on.streams.take_over(keys.PINGS, FIRST, 10))[0] == []
+        await ends.ledger.close()
+        leases, _ = await goes_on.streams.take_over(keys.PINGS, FIRST, 10)
+        assert len(leases) == 2
+        await goes_on.planner.deliver(leases)
+        assert (await goes_on.done(ping_id))["counts"]["accepted"] == 1
+
+
+async def test_nothing_is_leased_to_a_worker_that_reads_no_more(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """It drains for many seconds yet; its reads were waiting in Redis when it stopped to listen."""
+    async with (
+        spine(redis_address, tmp_path, settings, name="ends:0") as ends,
+        spine(redis_address, tmp_path, settings, name="goes-on:0") as goes_on,
+    ):
+        ends.intake.start()
+        await until(lambda: _blocked(redis_client, 3))
+        await ends.intake.close()
+        await until(lambda: _readers(redis_client, 3))  # the other's
+        await goes_on.append(*(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
+        assert len(await goes_on.read(keys.BROADCASTS)) == 1
+
+
+async def _blocked(redis: Redis, count: int) -> bool:
+    return bool((await redis.info("clients"))["blocked_clients"] == count)
+
+
+async def _readers(redis: Redis, count: int) -> bool:
+    names = [one["name"] for one in await redis.client_list()]
+    return sum(names.count(f"rhopush:{what}") for what in ("small", "bulk", "broadcasts")) == count
 
 
 async def test_who_has_only_just_reached_redis_takes_nothing_over(
