@@ -158,6 +158,7 @@ class Queue:
         self._ready: list[_Batch] = []
         self._waiting_bytes = 0
         self._broadcast_bytes = 0
+        self._unkept: list[str] = []
         self._committing = 0
         self._scheduled = False
         self._encode = msgspec.msgpack.Encoder().encode
@@ -357,16 +358,31 @@ class Queue:
             done(QueueFull(_SLOW))
             return batch.add(ping, size, done)
         self._broadcast_bytes += size
+        self._drop_unkept()
 
         def told(outcome: Accepted | RhoPushError | None) -> None:
             self._broadcast_bytes -= size
             if outcome is not None and not isinstance(outcome, PerhapsAccepted):
-                self._link.post("UNLINK", keys.broadcast_users(ping_id))
+                self._unkept.append(keys.broadcast_users(ping_id))
+                self._drop_unkept()
             done(outcome)
 
         ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, told)
         self._spawn(self._append_broadcast(batch, ping_id, users))
         return ping_id
+
+    def _drop_unkept(self) -> None:
+        """Drop the users of broadcasts that were refused, or keep them in mind while Redis is away."""
+        if not self._link.up:
+            return
+        names, self._unkept = self._unkept, []
+        for name in names:
+
+            def told(reply: Reply, name: str = name) -> None:
+                if isinstance(reply, StoreDown):
+                    self._unkept.append(name)
+
+            self._link.call_then(("UNLINK", name), told)
 
     async def _append_broadcast(self, batch: _Batch, ping_id: str, users: tuple[str, ...]) -> None:
         """Keep the users beside the queue first (repeatable, since each chunk has its number), then append."""

@@ -250,6 +250,25 @@ async def test_more_than_memory_may_hold_is_refused_at_once(
     await queue.append(BOB, 10)
 
 
+async def test_the_users_of_a_broadcast_that_was_refused_are_dropped_once_redis_is_back(
+    make_link: MakeLink, redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """A caller who tries again and again while Redis comes and goes must not fill it."""
+    crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
+    async with Proxy(redis_server.socket) as proxy:
+        link = await make_link(address=proxy.address)
+        queue = Queue(link, ROOMY)
+        proxy.lose(b"{q}:users:", back=False)
+        with pytest.raises(StoreDown):
+            await queue.append(crowd, 10)
+        assert await redis_client.keys("rhopush:{q}:users:*")
+        await proxy.restore()
+        await link.wait_up()
+        accepted = await queue.append(crowd, 10)
+        (left,) = await redis_client.keys("rhopush:{q}:users:*")
+        assert left.decode() == keys.broadcast_users(accepted.ping_id)
+
+
 async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
