@@ -326,9 +326,14 @@ class Lane(Outlet):
     # -- verdicts --------------------------------------------------------------------------------------------
 
     def _accept(self, accepted: Sequence[Send], now_ms: int) -> None:
-        self._trial = False
+        self._prove()
         seconds = [(now_ms - send.unit.since_ms) / 1000 for send in accepted]
         self._count_accepted(Counter(map(_APP, accepted)), seconds)
+
+    def _prove(self) -> None:
+        """The credential was taken, unless this answers what was sent before it was refused."""
+        if self._trial and self._halted_until <= time.monotonic():
+            self._trial = False
 
     def _judge(self, send: Send, outcome: Outcome) -> None:
         verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body, time.time())
@@ -347,7 +352,7 @@ class Lane(Outlet):
                 self._later(send, verdict, outcome.status)
             return
         if verdict.remedy is not Remedy.HALT:
-            self._trial = False
+            self._prove()
         if verdict.dead and self._believes(verdict):
             self._on_dead(send, verdict)
         self._end(send, verdict.reason)

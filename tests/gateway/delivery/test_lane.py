@@ -361,3 +361,30 @@ async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
         assert (await one.done(ping_id))["counts"]["later"] == 1
         ((_, due_ms),) = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
         assert before_ms + 15_000 < due_ms < now_ms() + 20_000
+
+
+async def test_answers_to_what_was_sent_before_a_refusal_do_not_close_the_breaker(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], users: list[str]
+) -> None:
+    """A key that is revoked in the middle of a broadcast: the first look at it must be one send, not a thousand."""
+
+    def script(peer: Peer, request: Request) -> None:
+        if len(peer.requests) == 3:
+            for one, code in zip(peer.requests, (200, 403, 200), strict=True):
+                peer.machine.respond(one.stream_id, status(code))
+
+    async with Provider(script) as provider:
+        ca_file = tmp_path / "ca.pem"
+        provider.ca.cert_pem.write_to_path(str(ca_file))
+        settings["apns"] |= {"ca_file": str(ca_file), "port": provider.port, "connections_max": 1}
+        async with spine(redis_address, tmp_path, settings) as one:
+            await one.append(*users[:3])
+            await one.planner.deliver(await one.read(keys.PINGS))
+            (lane,) = one.lanes.all()
+            await until(lambda: lane.halted and not lane.in_flight)
+            await one.append(*users[3:9])
+            await one.planner.deliver(await one.read(keys.PINGS))
+            lane._halted_until = 0.0  # the time is over
+            lane.wake()
+            await until(lambda: lane.in_flight)
+            assert (lane.in_flight, lane.halted) == (1, True)
