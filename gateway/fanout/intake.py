@@ -234,7 +234,7 @@ class Intake:
     async def _take_over(self) -> None:
         """What consumers held that renew no more.
 
-        While Redis itself was silent none of them could: only who has reached it for a whole lease may judge.
+        While Redis itself was silent none of them could: who has lost it judges nobody before a whole lease is over.
         """
         await asyncio.sleep(LEASE_S / 2)
         if self._streams.reached_s < LEASE_S:

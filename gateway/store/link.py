@@ -217,12 +217,12 @@ class Link:
         self._down = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._said_s = float("-inf")
-        self._since_s = 0.0
+        self._since_s = float("-inf")
         self.error: str | None = None
 
     @property
     def up_s(self) -> float:
-        """For how many seconds the connection has stood, be it that Redis is silent since a moment; 0: it does not."""
+        """For how many seconds the connection has stood since it was lost; infinite: it never was; 0: it does not stand."""
         return 0.0 if self._wire is None else time.monotonic() - self._since_s
 
     @property
@@ -396,7 +396,8 @@ class Link:
         if wire.closing:
             raise wire.ended()
         self._wire = wire
-        self._since_s = time.monotonic()
+        if self._since_s > float("-inf"):
+            self._since_s = time.monotonic()
         self.error = None
         if self._on_up is not None:
             self._on_up()
@@ -427,6 +428,7 @@ class Link:
     def _lost(self, wire: Wire) -> None:
         if self._wire is wire:
             self._wire = None
+            self._since_s = time.monotonic()
             self._up.clear()
             self._down.set()
             self.error = wire.why or "connection lost"

@@ -134,7 +134,7 @@ class Streams:
 
     @property
     def reached_s(self) -> float:
-        """For how many seconds Redis has been in reach."""
+        """For how many seconds Redis has been in reach since it was not; infinite: it always was."""
         return self._link.up_s
 
     async def prepare(self) -> None:

@@ -113,7 +113,7 @@ async def _readers(redis: Redis, count: int) -> bool:
     return sum(names.count(f"rhopush:{what}") for what in ("small", "bulk", "broadcasts")) == count
 
 
-async def test_who_has_only_just_reached_redis_takes_nothing_over(
+async def test_who_has_only_just_reached_redis_again_takes_nothing_over(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,

@@ -105,6 +105,20 @@ async def test_a_lost_connection_tells_everyone_and_comes_back(
         assert await link.call("ECHO", "again") == b"again"
 
 
+async def test_how_long_it_stands_is_counted_from_its_last_loss(
+    redis_server: RedisServer, make_link: MakeLink
+) -> None:
+    async with Proxy(redis_server.socket) as proxy:
+        link = await make_link(address=proxy.address)
+        assert link.up_s == float("inf")
+        proxy.vanish()
+        await until(lambda: not link.up)
+        assert link.up_s == 0.0
+        await proxy.restore()
+        await link.wait_up()
+        assert link.up_s < float("inf")
+
+
 def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_server: RedisServer) -> None:
     """It is not written any more: uvloop raises where a closed transport is written to."""
     broken: list[dict[str, Any]] = []
