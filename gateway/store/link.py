@@ -222,7 +222,7 @@ class Link:
 
     @property
     def up_s(self) -> float:
-        """For how many seconds the connection has stood since it was lost; infinite: it never was; 0: it does not stand."""
+        """For how many seconds the connection has stood since it was lost; infinite: it never was; 0: it does not."""
         return 0.0 if self._wire is None else time.monotonic() - self._since_s
 
     @property
