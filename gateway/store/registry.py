@@ -129,8 +129,7 @@ class Registry:
             await self._turns.turn()
             asked.append(self._ask(part))  # hundreds at once would hold Redis up for everybody
         found: list[Registration] = []
-        for part, answer in zip(slices(users), asked, strict=True):
-            replies = await answer
+        for part, replies in zip(slices(users), await asyncio.gather(*asked), strict=True):
             await self._turns.turn()
             found += await self._answered(part, replies)
         return found

@@ -1,6 +1,7 @@
 """Users' devices out of RhoConnect's keys."""
 
 import asyncio
+import gc
 
 import pytest
 from redis.asyncio import Redis
@@ -152,6 +153,19 @@ async def test_an_error_of_redis_is_no_unknown_user(
     finally:
         await redis_client.execute_command("ACL", "SETUSER", "default", "+sort")
     assert len((await look_up(["bob"]))[0].devices) == 1
+
+
+async def test_a_lost_redis_is_told_once_however_many_parts_were_asked_for(
+    registry: Registry, link: Link
+) -> None:
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+    await link.close()
+    with pytest.raises(StoreDown):
+        await registry.devices_of_many([f"user{number}" for number in range(100)])
+    await asyncio.sleep(0)
+    gc.collect()
+    assert said == []
 
 
 def test_what_changed_keys_mean() -> None:
