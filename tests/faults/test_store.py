@@ -116,8 +116,9 @@ async def test_while_a_lost_append_is_found_out_each_answer_is_true(stage: Stage
 
 @pytest.mark.parametrize(("request_too", "times"), [(False, 1), (True, 0)], ids=["reply", "request"])
 async def test_what_cannot_be_found_out_is_503_with_its_id(
-    stage: Stage, request_too: bool, times: int
+    stage: Stage, request_too: bool, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.store.queue.RESOLVE_S", 0.3)
     stage.proxy.lose(APPEND, request_too=request_too, back=False)
     answer = await stage.worker.ping("bob", message="perhaps")
     assert (answer.status, answer.json()["error"]["code"]) == (503, "perhaps_accepted")
