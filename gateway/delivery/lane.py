@@ -144,7 +144,7 @@ class Lane(Outlet):
         if self._retired:
             self._leave(sends, bulk=bulk)
             return
-        self._await(sends, bulk=bulk)
+        self._let_wait(sends, bulk=bulk)
         self._wanted = True
         self._pool.wake()
 
@@ -383,5 +383,5 @@ class Lane(Outlet):
         if self._retired:
             self._leave([send], bulk=send.unit.bulk)
             return
-        self._return(send)
+        self._wait_again(send)
         self._wanted = True

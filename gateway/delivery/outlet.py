@@ -22,7 +22,7 @@ from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from protocols.verdict import Kind, Verdict
 
-SHARE: Final = 8_000
+WAITING_SHARE: Final = 8_000
 """Sends that may wait in memory for a lane, about 1 KB each, once other lanes need the worker's room."""
 SHARE_MAX: Final = 1_000_000
 """Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
@@ -111,15 +111,15 @@ class Outlet(ABC):
 
     def _share(self) -> int:
         """How many sends may wait here while other lanes need room."""
-        return SHARE
+        return WAITING_SHARE
 
     # -- the waiting room ------------------------------------------------------------------------------------
 
-    def _await(self, sends: Sequence[Send], *, bulk: bool) -> None:
+    def _let_wait(self, sends: Sequence[Send], *, bulk: bool) -> None:
         """Let sends wait. How many a worker takes in hand is bounded (`fanout.intake`), so this is."""
         (self._bulk if bulk else self._small).extend(sends)
 
-    def _return(self, send: Send) -> None:
+    def _wait_again(self, send: Send) -> None:
         """It waits again, before the others."""
         (self._bulk if send.unit.bulk else self._small).appendleft(send)
 

@@ -58,7 +58,7 @@ class RpsLane(Outlet):
 
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
-        self._await(sends, bulk=bulk)
+        self._let_wait(sends, bulk=bulk)
         self.wake()
 
     def wake(self) -> None:
@@ -114,7 +114,7 @@ class RpsLane(Outlet):
         if not self._in_flight:
             self._idle.set()
         if isinstance(reply, LinkLost):
-            self._return(send)
+            self._wait_again(send)
             self._went_down()
         elif isinstance(reply, StoreDown):
             self._later(send, Verdict(Kind.UNKNOWN, reply.label), 0)

@@ -69,7 +69,7 @@ class RpsClientLane(Outlet):
 
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit."""
-        self._await(sends, bulk=bulk)
+        self._let_wait(sends, bulk=bulk)
         self.wake()
 
     def wake(self) -> None:
@@ -168,7 +168,7 @@ class RpsClientLane(Outlet):
 
     async def _unreachable(self, send: Send, error: OSError) -> None:
         """Nothing was sent: it waits on, or is parked by the next sweep."""
-        self._return(send)
+        self._wait_again(send)
         self._error = error.strerror or type(error).__name__
         if self._down_since is None:
             self._down_since = time.monotonic()

@@ -60,7 +60,7 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
     rejected: int,
 ) -> None:
     """Two may wait in memory and three in Redis; some are parked already."""
-    monkeypatch.setattr(outlet, "SHARE", 2)
+    monkeypatch.setattr(outlet, "WAITING_SHARE", 2)
     monkeypatch.setattr(outlet, "SHARE_MAX", 3)
     settings["apns"]["port"] = free_port()  # where nobody answers
     async with spine(redis_address, tmp_path, settings) as one:

@@ -127,7 +127,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for eight sends, of which a lane's share is two; each entry is planned for itself."""
     monkeypatch.setattr(intake_module, "SMALL_SENDS", 8)
     monkeypatch.setattr(intake_module, "PLAN_BYTES", 1)
-    monkeypatch.setattr("gateway.delivery.outlet.SHARE", 2)
+    monkeypatch.setattr("gateway.delivery.outlet.WAITING_SHARE", 2)
 
 
 @pytest.mark.usefixtures("narrow")
