@@ -220,13 +220,48 @@ class PingSettings(msgspec.Struct, frozen=True):
 
 
 class LimitSettings(msgspec.Struct, frozen=True):
-    """Where the doors say no: 413, 413, 503, 503 and 429 (`requests_per_s`; None: no limit)."""
+    """Limits of the HTTP API.
+
+    Attributes:
+        body_bytes: longest body of a request whose header has a valid API token (else 413).
+        unauthenticated_body_bytes: longest body of any other request (else 413 that names the header).
+        bodies_bytes: bytes of request bodies that one process holds at a time (else 503).
+        users_per_ping: most users that a ping may name (else 413).
+        queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
+        requests_per_s: most pings per second and gateway (else 429); None: no limit.
+        connections: most HTTP connections of one process; None: derived from RLIMIT_NOFILE.
+        devices_per_user: most devices that one user may have (else 422).
+    """
 
     body_bytes: PositiveInt = 33_554_432
+    unauthenticated_body_bytes: PositiveInt = 65_536
+    bodies_bytes: PositiveInt = 268_435_456
     users_per_ping: PositiveInt = 1_000_000
     queue_pings: PositiveInt = 1_000_000
     queue_bytes: PositiveInt = 2_147_483_648
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
+    connections: PositiveInt | None = None
+    devices_per_user: PositiveInt = 1_000
+
+
+class HttpSettings(msgspec.Struct, frozen=True):
+    """The HTTP API behind a reverse proxy.
+
+    Attributes:
+        trusted_proxies: addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    """
+
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class MetricsSettings(msgspec.Struct, frozen=True):
+    """Where Prometheus reads the metrics.
+
+    Attributes:
+        port: port of a listener that serves `/metrics` alone; None: the main port serves it.
+    """
+
+    port: PortOrAny | None = None
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True):
@@ -290,6 +325,8 @@ class Settings(msgspec.Struct, frozen=True):
     retry: RetrySettings = RetrySettings()
     ping: PingSettings = PingSettings()
     limits: LimitSettings = LimitSettings()
+    http: HttpSettings = HttpSettings()
+    metrics: MetricsSettings = MetricsSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()
