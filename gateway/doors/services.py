@@ -90,6 +90,7 @@ class Services:
         owns_store: the gateway's own embedded store: no RhoConnect reads it.
         queue, receipts, waiters: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
+        reserved_redis: another client of it, for API tokens that were valid lately; None: `redis`.
         readiness: what keeps this gateway from working, by part; empty: ready.
         metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
         workers: how many processes share the configured rate limit.
@@ -108,6 +109,7 @@ class Services:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    reserved_redis: Redis | None = None
     workers: int = 1
     now: Callable[[], float] = time.time
     fast_path: bool = True

@@ -1,6 +1,7 @@
 """What is remembered of API tokens, and for how long."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,12 +17,13 @@ class Store:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.batches: list[list[str]] = []
         self.worth = dict(WORTH)
         self.down = False
         self.now = 100.0
         self.answering = asyncio.Event()
         self.answering.set()
-        self.book = TokenBook(self.ask, lambda: self.now)
+        self.book = TokenBook(self.ask, self.ask_many, clock=lambda: self.now)
 
     async def ask(self, token: str) -> Standing:
         self.asked.append(token)
@@ -29,6 +31,10 @@ class Store:
         if self.down:
             raise StoreDown("gone")
         return self.worth.get(token, Standing.MISSING)
+
+    async def ask_many(self, tokens: Sequence[str]) -> list[Standing]:
+        self.batches.append(list(tokens))
+        return [await self.ask(token) for token in tokens]
 
 
 @pytest.mark.parametrize("token", ["admin", "bob", "unknown"])
