@@ -52,13 +52,17 @@ class _Lanes:
         """Add a job; returns the one that has no place."""
         return (self._failing if failing else self._clean).put(job.client, job)
 
-    def take(self) -> _Job:
-        """The next job. There must be one."""
-        self._turn = (self._turn + 1) % _FAILING_TURN
-        first, second = self._clean, self._failing
-        if self._turn == 0:
-            first, second = second, first
-        return (first or second).take()
+    def take(self, *, failing: bool = True) -> _Job | None:
+        """The next job; None: there is none.
+
+        Args:
+            failing: whether it may be of a client with failures.
+        """
+        lanes = [self._clean]
+        if failing:
+            self._turn = (self._turn + 1) % _FAILING_TURN
+            lanes.insert(0 if self._turn == 0 else 1, self._failing)
+        return next((lane.take() for lane in lanes if lane), None)
 
     def demote(self, client: str) -> list[_Job]:
         """The client has a failure now; returns the jobs that have no place."""
@@ -85,7 +89,7 @@ class FairWork:
     """Runs work of clients.
 
     Args:
-        at_once: pieces of work that run at a time.
+        at_once: pieces of work that run at a time; one of them, if there are more, is of a client without failures.
         refusal: asked before a piece of work begins, with its client and subject: why it must not begin; None: it may.
         clock: monotonic seconds.
     """
@@ -100,13 +104,14 @@ class FairWork:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._at_once = at_once
+        self._failing_at_once = max(1, at_once - 1)
         self._refusal = refusal
         self._patience_s = patience_s
         self._clock = clock
         self._lanes = _Lanes(waiting_max)
         self._held: dict[str, _Held] = {}
         self._failing: dict[str, float] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], bool] = {}  # whether its client had failures
         self._woken = False
 
     async def run(self, work: Callable[[], Awaitable[Result]], *, client: str, subject: str = "") -> Result:
@@ -163,8 +168,7 @@ class FairWork:
         if held is None:
             return
         held.timer = held.released = None
-        while held.lanes:
-            job = held.lanes.take()
+        while (job := held.lanes.take()) is not None:
             if not job.outcome.done():
                 held.released = job
                 self._refuse(self._lanes.put(job, failing=self.is_failing(job.client)))
@@ -187,9 +191,11 @@ class FairWork:
         """Begin as many jobs as may run; those that are refused or held make room at once."""
         self._woken = False
         for _ in range(_SLICE):
-            if not self._lanes or len(self._running) >= self._at_once:
+            if len(self._running) >= self._at_once:
                 return
-            job = self._lanes.take()
+            job = self._lanes.take(failing=sum(self._running.values()) < self._failing_at_once)
+            if job is None:
+                return
             if job.outcome.done():
                 self._over(job)
             elif not self._is_put_aside(job):
@@ -210,11 +216,11 @@ class FairWork:
 
     def _begin(self, job: _Job) -> None:
         task = asyncio.get_running_loop().create_task(self._do(job), name="credential check")
-        self._running.add(task)
+        self._running[task] = self.is_failing(job.client)
         task.add_done_callback(partial(self._ended, job))
 
     def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._over(job)
         if task.cancelled():
             job.outcome.cancel()

@@ -14,8 +14,8 @@ Arguments = ParamSpec("Arguments")
 
 HASHES_AT_ONCE: Final = 2
 """One scrypt hash takes 32 MiB, and a core for a fifth of a second."""
-_NICE: Final = 5
-"""The event loops of all workers go before, but a hash is not held up for long by a busy machine."""
+_NICE: Final = 2
+"""The event loops go before, but a busy machine does not hold up a login for long."""
 
 
 def _step_back() -> None:
