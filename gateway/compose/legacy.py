@@ -72,6 +72,11 @@ class HouseGate:
             return False
         return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
 
+    async def close(self) -> None:
+        """End look-ups of sessions that are under way."""
+        if self._accounts is not None:
+            await self._accounts.close()
+
     async def app(self, authorization: str, _client: str = "") -> bool:
         """Whether these are the credentials in `:push_server:`."""
         given = basic(authorization)
@@ -145,7 +150,8 @@ async def legacy_service(
         )
     users = None if rps.user_auth_url is None else RhoConnectGate(rps.user_auth_url)
     apps = None if rps.app_auth_url is None else RhoConnectGate(rps.app_auth_url)
-    counted = CountedApps(house.app if apps is None else apps.app, Logins(LoginLimits(redis), _APPS_AT_ONCE))
+    logins = Logins(LoginLimits(redis), _APPS_AT_ONCE)
+    counted = CountedApps(house.app if apps is None else apps.app, logins)
     clients = ClientAddresses(settings.http.trusted_proxies)
     try:
         gates = Gates(
@@ -166,6 +172,8 @@ async def legacy_service(
         for gate in (users, apps):
             if gate is not None:
                 await gate.close()
+        await logins.close()
+        await house.close()
         await redis.aclose()
 
 

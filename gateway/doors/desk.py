@@ -44,6 +44,11 @@ class Desk:
         self.intake = Intake(services, self.tokens)
         self._sessions: Sessions | None = None
 
+    async def close(self) -> None:
+        """End look-ups and logins that nobody waits for any more."""
+        await self.tokens.close()
+        await self.accounts.close()
+
     async def sessions(self) -> Sessions:
         """The cookies' maker. Its secret is asked for once, when the first session is needed."""
         if self._sessions is None:

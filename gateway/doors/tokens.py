@@ -110,6 +110,14 @@ class TokenBook:
         self._admins = {token: min(until, now) for token, until in self._admins.items()}
         self._others.clear()
 
+    async def close(self) -> None:
+        """End the look-ups; their callers are cancelled."""
+        await self._look_up.close()
+        asking = tuple(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
     def _was_valid(self, token: str) -> bool:
         until = self._admins.get(token)
         return until is not None and self._clock() < until - KEEP_S + VALID_S

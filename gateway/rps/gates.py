@@ -143,6 +143,7 @@ class RhoConnectGate:
 
     async def close(self) -> None:
         """End its connections."""
+        await self._turns.close()
         if self._session is not None:
             await self._session.close()
 

@@ -100,6 +100,11 @@ class Accounts:
         self._logins = Logins(LoginLimits(redis), hashes_at_once if owns_store else _CHECKS_AT_ONCE)
         self._users = Lookups(self.users)
 
+    async def close(self) -> None:
+        """End what is under way, before the client of Redis is closed."""
+        await self._logins.close()
+        await self._users.close()
+
     # -- API tokens ------------------------------------------------------------------------------------------
 
     async def standing(self, token: str) -> Standing:

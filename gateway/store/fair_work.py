@@ -162,6 +162,21 @@ class FairWork:
         held.released = None
         held.timer = asyncio.get_running_loop().call_later(delay_s, self._release, subject)
 
+    async def close(self) -> None:
+        """End the work that runs, and refuse what waits."""
+        for held in self._held.values():
+            if held.timer is not None:
+                held.timer.cancel()
+        waiting = (self._lanes, *(held.lanes for held in self._held.values()))
+        self._held = {}
+        for lanes in waiting:
+            while (job := lanes.take()) is not None:
+                self._refuse(job)
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
     def _release(self, subject: str) -> None:
         """Put the next job of a held subject in line with all other work; without one, hold the subject no more."""
         held = self._held.get(subject)

@@ -64,6 +64,10 @@ class Logins:
         """Do work that is as costly as an attempt and is none, in the client's turn. Raises as `attempt`."""
         return await self._work.run(work, client=client)
 
+    async def close(self) -> None:
+        """End the attempts that are under way."""
+        await self._work.close()
+
     async def _counted(
         self, account: str, client: str, check: Callable[[], Awaitable[Found | None]]
     ) -> Found | None:

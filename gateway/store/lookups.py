@@ -74,6 +74,12 @@ class Lookups(Generic[Found]):
             raise outcome.kind(outcome.message) from outcome.cause
         return outcome
 
+    async def close(self) -> None:
+        """End the look-ups; their callers are cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
     def _begin(self, name: str, caller: str) -> asyncio.Future[Found | _Failure]:
         future: asyncio.Future[Found | _Failure] = asyncio.get_running_loop().create_future()
         self._under_way[name] = future

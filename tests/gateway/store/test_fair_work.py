@@ -178,3 +178,16 @@ async def test_a_failure_of_the_work_is_its_callers(error: Exception) -> None:
         await fair.run(work, client="a")
     after: Callable[[], Awaitable[str]] = fine
     assert await fair.run(after, client="a") == "fine"
+
+
+async def test_at_its_end_nothing_runs_on_and_nobody_waits() -> None:
+    stage = Stage()
+    running, waiting = stage.start("a1"), stage.start("b1")
+    await stage.has_begun("a1")
+    stage.work.hold("account", 60.0)
+    held = stage.start("c1", subject="account")
+    await asyncio.sleep(0)
+    await stage.work.close()
+    found = await passed([running, waiting, held])
+    assert [type(one) for one in found] == [asyncio.CancelledError, AuthenticationBusy, AuthenticationBusy]
+    assert stage.work._running == {}

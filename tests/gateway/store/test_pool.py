@@ -94,12 +94,12 @@ async def test_a_connection_that_cannot_be_made_is_given_back() -> None:
 
 
 async def test_a_full_pool_of_redis_pys_own_is_no_redis_that_is_away(redis_server: RedisServer) -> None:
-    async with Redis(unix_socket_path=str(redis_server.socket), max_connections=1) as redis:
-        async with redis.pipeline() as pipe:
-            await pipe.watch("key")
-            with pytest.raises(StoreBusy) as caught, asked_of_redis():
-                await redis.get("key")
-            assert isinstance(caught.value.__cause__, MaxConnectionsError)
-            accounts = Accounts(redis, api_token=Secret("t"), admin_password=None, owns_store=False)
-            with pytest.raises(StoreBusy):
-                await accounts.standing("token")
+    full = Redis(unix_socket_path=str(redis_server.socket), max_connections=1)
+    async with full as redis, redis.pipeline() as pipe:
+        await pipe.watch("key")
+        with pytest.raises(StoreBusy) as caught, asked_of_redis():
+            await redis.get("key")
+        assert isinstance(caught.value.__cause__, MaxConnectionsError)
+        accounts = Accounts(redis, api_token=Secret("t"), admin_password=None, owns_store=False)
+        with pytest.raises(StoreBusy):
+            await accounts.standing("token")
