@@ -6,31 +6,33 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 
 CALLERS_IN_ORDER: Final = 16
-"""With more callers than this, the newest is served first (see `FairQueue`)."""
+"""With more callers than this, the newest and the next in order are served by turns (see `FairQueue`)."""
 
 
 class FairQueue(Generic[Item]):
     """Items of callers: one item of each caller in turn, and of one caller in the order in which they came.
 
     - At the bound, the caller with the most items gives up its newest one for the item of a caller with fewer.
-    - While many callers wait, the newest caller is served first, and at the bound the oldest one gives up its place: a
-      crowd that came at once then does not hold up those that come later. Most of the crowd would wait for longer than
-      it is willing to in any order.
+    - While many callers wait, the newest of those who had no turn yet and the next one in order are served by turns,
+      and at the bound the next in order gives up an item: a crowd that came at once then holds up neither those that
+      come later nor those that came before it. Most of the crowd would wait for too long in any order.
 
     Each operation takes constant time.
 
     Args:
         items_max: how many items may wait.
-        in_order: with more callers than this the newest is first.
+        in_order: more callers than this are a crowd.
     """
 
     def __init__(self, items_max: int, in_order: int = CALLERS_IN_ORDER) -> None:
         self._items_max = items_max
         self._in_order = in_order
-        self._callers: OrderedDict[str, deque[Item]] = OrderedDict()
+        self._callers: OrderedDict[str, deque[Item]] = OrderedDict()  # the next one first
+        self._unserved: OrderedDict[str, None] = OrderedDict()  # callers who had no turn yet, the newest last
         self._by_length: dict[int, dict[str, None]] = {}  # length -> the callers with so many items
         self._longest = 0
         self._length = 0
+        self._newest_next = False
 
     def __len__(self) -> int:
         return self._length
@@ -47,6 +49,7 @@ class FairQueue(Generic[Item]):
             refused = self._give_up(loser)
         if items is None:
             items = self._callers[caller] = deque()
+            self._unserved[caller] = None
         items.append(item)
         self._length += 1
         self._resized(caller, length, length + 1)
@@ -54,13 +57,14 @@ class FairQueue(Generic[Item]):
 
     def take(self) -> Item:
         """The next item. The queue must not be empty."""
-        newest = self._newest_first
-        caller = next(reversed(self._callers)) if newest else next(iter(self._callers))
+        self._newest_next = self._is_crowded and not self._newest_next
+        crowd = self._unserved if self._newest_next else None
+        caller = next(reversed(crowd)) if crowd else next(iter(self._callers))
         items = self._callers[caller]
         item = items.popleft()
+        self._unserved.pop(caller, None)
+        self._callers.move_to_end(caller)
         self._shortened(caller, len(items))
-        if items:
-            self._callers.move_to_end(caller, last=not newest)
         return item
 
     def take_all(self, caller: str) -> list[Item]:
@@ -68,19 +72,20 @@ class FairQueue(Generic[Item]):
         items = self._callers.pop(caller, None)
         if items is None:
             return []
+        self._unserved.pop(caller, None)
         self._length -= len(items)
         self._resized(caller, len(items), 0)
         return list(items)
 
     @property
-    def _newest_first(self) -> bool:
+    def _is_crowded(self) -> bool:
         return len(self._callers) > self._in_order
 
     def _loser(self, length: int) -> str | None:
         """The caller who gives up an item for one of a caller with `length` items; None: nobody."""
         if length + 1 < self._longest:
             return next(iter(self._by_length[self._longest]))
-        if length == 0 and self._newest_first:
+        if length == 0 and self._is_crowded:
             return next(iter(self._callers))
         return None
 
@@ -95,6 +100,7 @@ class FairQueue(Generic[Item]):
         self._resized(caller, length + 1, length)
         if not length:
             del self._callers[caller]
+            self._unserved.pop(caller, None)
 
     def _resized(self, caller: str, before: int, after: int) -> None:
         if before:

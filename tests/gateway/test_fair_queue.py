@@ -28,15 +28,28 @@ def test_at_the_bound_the_longest_gives_way_to_a_caller_with_fewer() -> None:
     assert drained(queue) == ["a1", "b1", "a2"]
 
 
-def test_among_a_crowd_the_newest_caller_comes_first() -> None:
+def test_a_crowd_holds_up_neither_who_came_before_nor_who_comes_after() -> None:
     queue: FairQueue[str] = FairQueue(100)
     crowd = [f"crowd{number}" for number in range(CALLERS_IN_ORDER + 1)]
     for caller in crowd:
         queue.put(caller, caller)
     queue.put("late", "late")
-    assert queue.take() == "late"
-    assert queue.take() == crowd[-1]
-    assert drained(queue) == crowd[:-1], "the rest is no crowd, and comes in order"
+    assert [queue.take(), queue.take()] == ["late", crowd[0]]
+    assert drained(queue) == crowd[1:], "the rest is no crowd, and comes in order"
+
+
+def test_in_a_crowd_a_caller_with_many_items_has_one_turn_a_round() -> None:
+    queue: FairQueue[str] = FairQueue(1_000)
+    for number in range(200):
+        queue.put("many", f"many{number}")
+    for number in range(40):
+        queue.put(f"crowd{number}", f"crowd{number}")
+    for number in range(20):
+        assert [queue.take()[0] for _ in range(2)].count("c") >= 1
+        queue.put(f"later{number}", f"later{number}")
+    taken = drained(queue)
+    assert [name[0] for name in taken].index("c") < 5
+    assert len(taken) == 240 - 40 + 20
 
 
 def test_a_crowd_that_fills_the_queue_gives_way_to_the_newest_caller() -> None:
