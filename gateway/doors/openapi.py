@@ -145,7 +145,7 @@ def _operation(method: str, path: str, who: str, summary: str) -> dict[str, Any]
         header = {"in": "header", "schema": _TEXT}
         operation["parameters"] += [
             header | {"name": "Idempotency-Key", "description": "Honoured for 24 hours."},
-            header | {"name": "Prefer", "description": "`return=representation`: a JSON report."},
+            header | {"name": "Prefer", "description": "`return=representation`: a JSON report; `wait=SECONDS`: at most so long."},
         ]
     return operation
 
