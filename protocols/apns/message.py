@@ -11,8 +11,9 @@ What the ping holds, and what is sent:
 
 RhoConnect's keys stay as its apps know them (contract §4): `aps.alert`, `aps.badge`, `aps.sound`,
 `aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` also stands
-beside it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and message. A background notification may hold neither alert, badge nor sound, and priority 10 is an error
-there ("Sending notification requests to APNs", here SEND).
+beside it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and
+message. A background notification may hold neither alert, badge nor sound, and priority 10 is an error there
+("Sending notification requests to APNs", here SEND).
 """
 
 import functools

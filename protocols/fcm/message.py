@@ -16,10 +16,10 @@ What the ping holds, and what is sent:
 
 The data are RhoConnect's (contract §4): `do_sync` is names joined by commas, "" for none, `vibrate` a text.
 They stand at the message's top level, where iOS apps that registered with FCM get them too; those also get an
-`apns` block. `phone_id` is the device's own, where RhoConnect has one. A priority of the ping's own always counts. The
-setting `fcm.sync_priority` decides for data without a notification: RhoConnect sent all with high priority, and Android 8
-and later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high priority and
-show nothing (Google, "Set and manage Android message priority").
+`apns` block. `phone_id` is the device's own, where RhoConnect has one. A priority of the ping's own always counts.
+The setting `fcm.sync_priority` decides for data without a notification: RhoConnect sent all with high priority, and
+Android 8 and later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high
+priority and show nothing (Google, "Set and manage Android message priority").
 """
 
 import hashlib
