@@ -10,10 +10,10 @@ import sys
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
+from gateway.check.checks import check_credentials, check_provider, check_store, check_trust, providers
+from gateway.check.findings import Finding, Level
+from gateway.check.takeover import check_takeover
 from gateway.commands.options import add_settings_arguments, load_settings
-from gateway.compose.checks import check_credentials, check_provider, check_store, check_trust, providers
-from gateway.compose.findings import Finding, Level
-from gateway.compose.takeover import check_takeover
 from gateway.settings import Settings
 
 _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}

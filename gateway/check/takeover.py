@@ -12,8 +12,8 @@
 
 from collections.abc import Iterator
 
-from gateway.compose.census import Census, take_census
-from gateway.compose.findings import Finding, Level
+from gateway.check.census import Census, take_census
+from gateway.check.findings import Finding, Level
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store.address import document_addresses, main_address, resque_address

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.compose.findings import Finding, Level
+from gateway.check.findings import Finding, Level
 from gateway.compose.folder import DataFolder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
 from gateway.errors import CredentialError, RhoPushError, StoreDown
