@@ -123,7 +123,7 @@ class LoginLimits:
         """
         names = tuple(
             keys.login_attempts(_digest(scope))
-            for scope in (f"pair:{client}\n{account}", f"client:{client}", f"account:{account}")
+            for scope in (f"pair:{client}\n{account}", f"address:{client}", f"account:{account}")
         )
         for _ in range(_LOOKS):
             answer, wait_ms, tried, local = await self._asked(names)
