@@ -140,6 +140,14 @@ class LoginRefused(NotAuthenticated):
     label = "login_refused"
 
 
+class TooManyDevices(InputError):
+    """A user has as many devices as `limits.devices_per_user` allows."""
+
+    status = 422
+    code = "too_many_devices"
+    label = "too_many_devices"
+
+
 class RecordRefused(InputError):
     """A user that cannot be created, with RhoConnect's status and words (contract §2: 500)."""
 

@@ -32,7 +32,12 @@ class Desk:
             admin_password=settings.admin_password,
             owns_store=services.owns_store,
         )
-        self.clients = Clients(services.redis, services.now)
+        self.clients = Clients(
+            services.redis,
+            services.now,
+            most=lambda: services.settings.limits.devices_per_user,
+            mailbox=services.mailbox,
+        )
         self.tokens = TokenBook(self.accounts.standing)
         self.intake = Intake(services, self.tokens)
         self._sessions: Sessions | None = None
