@@ -36,7 +36,7 @@ REGISTER: Final = Script(
 local looking, login, client, now = ARGV[1] == 'look', ARGV[2], ARGV[3], ARGV[4]
 local function field(id, name) return '{keys.CLIENT_PREFIX}' .. id .. ':' .. name end
 local function clients_of(user) return '{keys.USER_PREFIX}' .. user .. ':clients' end
-local function holders(token) return '{keys.TOKEN_CLIENTS}' .. redis.sha1hex(token) end
+local function holders(token) return '{keys.HOLDERS}' .. redis.sha1hex(token) end
 local function text(id, name)
     local found = redis.pcall('GET', field(id, name))
     return type(found) == 'string' and found or ''
@@ -105,7 +105,7 @@ end
 if before ~= '' and token and before ~= token then redis.pcall('SREM', holders(before), client) end
 if token and token ~= '' then
     redis.call('SADD', holders(token), client)
-    if redis.call('SCARD', holders(token)) > {keys.TOKEN_CLIENTS_MAX} then redis.call('SPOP', holders(token)) end
+    if redis.call('SCARD', holders(token)) > {keys.HOLDERS_MAX} then redis.call('SPOP', holders(token)) end
     redis.call('EXPIRE', holders(token), {keys.DEAD_S})
 end
 return {{'registered', ended, dropped}}

@@ -120,9 +120,9 @@ OWNED_SINCE: Final = "rhopush:owned_since:"
 """+ client. STRING: epoch ms at which its present owner got it (EX OWNED_SINCE_S); absent: it never changed hands."""
 OWNED_SINCE_S: Final = 30 * 86_400
 """Longer than a ping can wait for its next try (FCM keeps a message for 28 days)."""
-TOKEN_CLIENTS: Final = "rhopush:token:"
+HOLDERS: Final = "rhopush:holders:"
 """+ SHA-1 of a push token. SET: clients that registered it through this gateway (EX DEAD_S)."""
-TOKEN_CLIENTS_MAX: Final = 100
+HOLDERS_MAX: Final = 100
 """One device makes a new client at each installation; of more any one is forgotten."""
 
 

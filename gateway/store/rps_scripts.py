@@ -247,8 +247,9 @@ return token
 """Register an app: its token, the old one where it is registered; nil where the instance has too many.
 
 Where another user registered the app before, that registration ends with its waiting messages, and the token is a new
-one: a message for the earlier user must not reach the device of the present one. A token says who registered it (`ids.Ids.token`); one that does not, as rhoconnect-push's,
-is held to be that of the user for whom the instance was made.
+one: a message for the earlier user must not reach the device of the present one. A token says who registered it
+(`ids.Ids.token`); a token that does not say so, such as one of rhoconnect-push, counts as registered by the user for
+whom the instance was made.
 """
 
 LOOK_UP: Final = Script(
@@ -262,7 +263,7 @@ prolong(ARGV[2], tonumber(ARGV[1]))
 return token
 """
 )
-"""The token of a registered app, with its life prolonged; nil where there is none, or where another user registered it."""
+"""The token of a registered app, with its life prolonged; nil where there is none or another user registered it."""
 
 UNREGISTER: Final = Script(
     _COMMON

@@ -111,6 +111,66 @@ async def test_a_client_moves_to_the_user_who_registers_it(doors: House, redis_c
     assert await redis_client.get("client:count") == b"1"
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        ("POST", "/rc/v1/clients/{}/register"),
+        ("POST", "/application/clientregister?client_id={}"),
+        ("POST", "/api/application/clientregister?client_id={}"),
+    ],
+)
+@pytest.mark.parametrize("admin", [False, True])
+async def test_a_client_that_moves_keeps_nothing_by_any_route(
+    doors: House, redis_client: Redis, route: tuple[str, str], admin: bool
+) -> None:
+    await add(doors, "bob")
+    await add(doors, "eve")
+    client_id = await new_client(doors, await log_in(doors, "bob"), PHONE)
+    method, path = route
+    headers = {} if admin else await log_in(doors, "eve")
+    body = {"device_type": "ANDROID"} | ({"user_id": "eve"} if admin else {})
+    moved = await call(
+        doors,
+        body,
+        method=method,
+        path=path.format(client_id),
+        token=TOKEN if admin else None,
+        headers=headers,
+    )
+    assert moved.status == 200
+    assert await keys_of(redis_client, client_id) == {
+        "rho__id": client_id,
+        "user_id": "eve",
+        "app_id": "application",
+        "device_type": "ANDROID",
+    }
+
+
+@pytest.mark.parametrize("admin", [False, True])
+async def test_a_user_has_no_more_devices_than_the_setting_allows(
+    doors: House, redis_client: Redis, admin: bool
+) -> None:
+    await add(doors, "bob")
+    session = await log_in(doors, "bob")
+    doors.set(limits={"devices_per_user": 2})
+    for _ in range(2):
+        await new_client(doors, session)
+    body = {"user_id": "bob"} if admin else {}
+    who: dict[str, Any] = {"token": TOKEN if admin else None, "headers": {} if admin else session}
+    refused = [
+        await call(doors, body, path="/rc/v1/clients", **who),
+        await call(doors, body, path="/rc/v1/clients/abc/register", **who),
+    ]
+    if not admin:
+        refused.append(await call(doors, method="GET", path="/application/clientcreate", **who))
+    for answer in refused:
+        assert (answer.status, answer.error["code"]) == (422, "too_many_devices")
+        assert "limits.devices_per_user" in answer.error["message"]
+    assert await redis_client.scard("user:bob:clients") == 2
+    assert await redis_client.get("client:count") == b"2"
+    assert 'reason="too_many_devices"' in doors.metrics
+
+
 async def test_an_unknown_client_is_created_with_its_id(doors: House, redis_client: Redis) -> None:
     await add(doors, "bob")
     session = await log_in(doors, "bob")
