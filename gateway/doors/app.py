@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from gateway.doors import answers
+from gateway.doors.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.doors.desk import Desk
 from gateway.doors.handed import Handed, MalformedRequest
 from gateway.doors.requests import refuse_unclear
@@ -17,6 +18,7 @@ def make_app(desk: Desk) -> web.Application:
     """Make the application of all routes."""
     # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
     app = web.Application(middlewares=[_ending, _errors_of(desk)], client_max_size=0)
+    app[CLIENT_ADDRESSES] = ClientAddresses(desk.services.settings.http.trusted_proxies)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
         path = unquote(route.path)  # the router compares decoded paths
