@@ -12,6 +12,7 @@ from gateway.doors.handed import Handed, MalformedRequest
 from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
+from protocols.response_headers import SAFETY_HEADERS
 
 
 def make_app(desk: Desk) -> web.Application:
@@ -26,7 +27,7 @@ def make_app(desk: Desk) -> web.Application:
             app.router.add_get(path, handler)
         else:
             app.router.add_route(route.method, path, handler)
-    app.on_response_prepare.append(_without_server)
+    app.on_response_prepare.append(_complete)
     return app
 
 
@@ -75,6 +76,8 @@ def _refused(error: RhoPushError) -> web.Response:
     return answer
 
 
-async def _without_server(_: web.Request, answer: web.StreamResponse) -> None:
-    """Do not tell which software and version this is."""
+async def _complete(_: web.Request, answer: web.StreamResponse) -> None:
+    """Name no software and version, and let no answer go without `SAFETY_HEADERS`: aiohttp makes some itself."""
     answer.headers.pop(hdrs.SERVER, None)
+    for name, value in SAFETY_HEADERS:
+        answer.headers.setdefault(name, value)

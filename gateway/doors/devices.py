@@ -38,7 +38,7 @@ class DeviceRoutes:
         user = await self._enter(request)
         answer = text_response("")
         value = await self._desk.begin_session(answer, user, admin=False)
-        answer.body = answers.encode({COOKIE: quote(f"{COOKIE}={value}", safe="")})
+        answer.body = answers.html_safe_json({COOKIE: quote(f"{COOKIE}={value}", safe="")})
         return answer
 
     async def create(self, request: web.Request) -> web.Response:

@@ -146,5 +146,4 @@ def _instant(text: str) -> str:
 
 
 def _array(value: list[Any]) -> web.Response:
-    """JSON in RhoConnect's manner: called HTML (contract §2)."""
-    return answers.response(answers.Answer(200, answers.RHOCONNECT_HEADERS, answers.encode(value)))
+    return answers.response(answers.of_html_json(value))

@@ -26,6 +26,7 @@ from gateway.rps.watch import Watch
 from gateway.store.link import Reply
 from gateway.store.rps import Posting, RpsStore
 from protocols.errors import InputError
+from protocols.response_headers import SAFETY_HEADERS
 from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
 from protocols.rps.wire import (
     Act,
@@ -137,6 +138,7 @@ class Service:
         if head is None:
             connection = "close" if closing else "keep-alive"
             lines = [f"HTTP/1.1 {status} {_REASONS[status]}", f"Date: {formatdate(self._now(), usegmt=True)}"]
+            lines += [f"{name}: {value}" for name, value in SAFETY_HEADERS]
             head = "\r\n".join([*lines, f"Connection: {connection}", ""]).encode()
             self._heads[status, closing] = head
         if length:

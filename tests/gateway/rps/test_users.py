@@ -50,3 +50,21 @@ async def test_the_user_is_nowhere_in_the_token(service: House) -> None:
     registrant = service.ids.registrant(USER)
     assert phone.token.partition(":")[0].endswith(f"-{registrant}")
     assert registrant != service.ids.registrant(EVE)
+
+
+async def test_every_answer_of_the_service_has_the_safety_headers(service: House) -> None:
+    phone = await service.new_phone()
+    answers = [
+        await service.register(phone),
+        await service.register(phone, method="GET", user=EVE),
+        await service.post(phone.token, {"data": {}}),
+        await service.post(phone.token, b"no JSON"),
+        await service.call("GET", phone.poll, Cookie=f"instance={phone.cookie}"),
+        await service.call("GET", phone.poll),
+        await service.call("GET", "/"),
+        await service.call("no method", "/"),
+    ]
+    assert [answer.status for answer in answers] == [201, 404, 204, 400, 200, 401, 403, 400]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
