@@ -15,6 +15,7 @@ import structlog
 
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
+from gateway.delivery.reasons import reason_label
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
 from gateway.fanout.audience import Audience
@@ -357,7 +358,7 @@ class Planner:
                 lane.offer(part, bulk=True)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
-        self._metrics.deliveries(provider, "", "rejected", reason).inc()
+        self._metrics.deliveries(provider, "", "rejected", reason_label(reason)).inc()
         unit.reject(place, reason)
 
     def _count_skipped(self, skipped: dict[str, int]) -> None:
