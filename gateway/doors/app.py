@@ -24,7 +24,8 @@ def make_app(desk: Desk) -> web.Application:
         handler = _warning(route) if route.deprecated else route.handler
         path = unquote(route.path)  # the router compares decoded paths
         if route.method == hdrs.METH_GET:
-            app.router.add_get(path, handler)
+            # HEAD comes with a GET, unless that changes something: nobody expects it of a HEAD.
+            app.router.add_get(path, handler, allow_head=not route.changes_state)
         else:
             app.router.add_route(route.method, path, handler)
     app.on_response_prepare.append(_complete)

@@ -33,7 +33,7 @@ class PeopleRoutes:
         if not user.admin:
             raise ApiTokenRefused("Invalid/missing API user")
         answer = text_response(await desk.accounts.admin_token(user))
-        await desk.begin_session(answer, user, admin=True)
+        await desk.begin_session(request, answer, user, admin=True)
         return answer
 
     async def users(self, request: web.Request) -> web.Response:

@@ -6,7 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.doors.sessions import COOKIE
-from gateway.settings import AuthSettings, Settings
+from gateway.settings import AuthSettings, Secret, Settings
+from gateway.settings.model import HttpSettings
 from gateway.store import keys
 from tests.gateway.doors.house import TOKEN, Answer, House, call, house
 
@@ -233,6 +234,42 @@ async def test_a_session_ends_with_its_user_and_with_its_password(doors: House) 
         answer = await call(doors, PHONE, path="/rc/v1/clients", token=None, headers=session)
         assert (answer.status, answer.body) == (401, b"Not authenticated")
         await call(doors, method="DELETE", path="/rc/v1/users/bob")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "secure"),
+    [
+        ((), {}, False),
+        ((), {"X-Forwarded-Proto": "https"}, False),  # anybody can say so
+        (("127.0.0.1",), {}, False),
+        (("127.0.0.1",), {"X-Forwarded-Proto": "http"}, False),
+        (("127.0.0.1",), {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}, True),
+        (("127.0.0.0/8",), {"X-Forwarded-Proto": "https"}, True),
+        (("192.0.2.1",), {"X-Forwarded-Proto": "https"}, False),
+    ],
+)
+async def test_a_cookie_is_secure_where_the_client_used_tls(
+    redis_client: Redis, proxies: tuple[str, ...], forwarded: dict[str, str], secure: bool
+) -> None:
+    settings = Settings(
+        http=HttpSettings(trusted_proxies=proxies), admin_password=Secret("of the admin"), auth=AuthSettings()
+    )
+    async with house(redis_client, settings=settings) as doors:
+        await add(doors, "bob")
+        body = {"login": "bob", "password": "secret"}
+        admin = {"login": "rhoadmin", "password": "of the admin"}
+        logins = {
+            "/rc/v1/app/login": body,
+            "/application/clientlogin": body,
+            "/api/application/clientlogin": body,
+            "/rc/v1/system/login": admin,
+            "/login": admin,
+        }
+        for path, credentials in logins.items():
+            answer = await call(doors, credentials, path=path, token=None, headers=forwarded)
+            attributes = answer.headers["set-cookie"].split("; ")
+            assert (answer.status, "Secure" in attributes) == (200, secure), path
+            assert "HttpOnly" in attributes
 
 
 async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> None:
