@@ -27,6 +27,13 @@ class BadSetting(RhoPushError):
     label = "bad_setting"
 
 
+class UnsafeFile(RhoPushError):
+    """Another user of this machine could have made or exchanged a file or folder that holds secrets."""
+
+    code = "unsafe_file"
+    label = "unsafe_file"
+
+
 class CredentialError(RhoPushError):
     """A provider's key, certificate or account cannot be read or used."""
 

@@ -11,7 +11,14 @@ from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from gateway.commands.options import add_settings_arguments, load_settings
-from gateway.compose.checks import check_credentials, check_provider, check_store, check_trust, providers
+from gateway.compose.checks import (
+    check_credentials,
+    check_files,
+    check_provider,
+    check_store,
+    check_trust,
+    providers,
+)
 from gateway.compose.findings import Finding, Level
 from gateway.compose.takeover import check_takeover
 from gateway.settings import Settings
@@ -33,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args)
     findings = [Finding(Level.GOOD, "settings", f"read, {len(settings.apps)} apps of their own")]
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
+    findings += check_files(settings)
     findings += asyncio.run(_look(settings))
     for finding in findings:
         sys.stdout.write(f"{_MARKS[finding.level]:<5} {finding.subject:<32} {finding.text}\n")

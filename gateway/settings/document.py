@@ -15,7 +15,15 @@ import yaml
 from gateway.errors import BadSetting
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
+FILE_BYTES: Final = 524_288
+"""Of a settings file: one with a thousand apps has a fifth of it."""
+VALUES_MAX: Final = 50_000
+"""Values of a file once its aliases and merges are written out: ten aliases of ten aliases, nine deep, are 10^9."""
+NUMBER_CHARACTERS: Final = 128
+"""Of a number or date: YAML 1.1 has numbers of base 60, whose parts PyYAML multiplies one by one."""
 _STANDARD: Final = "tag:yaml.org,2002:"
+_TEXT: Final = _STANDARD + "str"
+_MERGE: Final = _STANDARD + "merge"
 
 Place = tuple[str, ...]
 
@@ -49,9 +57,12 @@ def read(path: Path) -> Document:
         BadSetting: it cannot be read, is no YAML, or is no mapping; the message names file and line.
     """
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:  # perhaps a pipe, whose length nothing tells
+            text = file.read(FILE_BYTES + 1)
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
+    if len(text) > FILE_BYTES:
+        raise BadSetting(f"{path}: longer than {FILE_BYTES} bytes, the most that a settings file may have")
     try:
         reader = _Reader(text)  # decodes the first bytes
         try:
@@ -61,7 +72,9 @@ def read(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadSetting(f"{path}, line {line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise BadSetting(f"{path}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise BadSetting(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, dict):
         raise BadSetting(f"{path}: expected a mapping of settings, found {type(root).__name__}")
@@ -74,6 +87,7 @@ class _Reader(yaml.SafeLoader):
     def __init__(self, text: bytes) -> None:
         super().__init__(text)
         self.lines: dict[Place, int] = {}
+        self._left = VALUES_MAX
 
     def document(self) -> Any:
         node = self.get_single_node()
@@ -99,7 +113,24 @@ class _Reader(yaml.SafeLoader):
         after = self.peek(1)
         return (after.isalpha() or after == "_") and self.buffer[self.pointer - 1] in " \t\r\n,[{"
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Write merges (`<<`) out, as many as a file may have."""
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else (value,):
+                    if isinstance(merged, yaml.MappingNode):
+                        self.flatten_mapping(merged)
+                        self._spend(len(merged.value), node)
+        super().flatten_mapping(node)
+
+    def _spend(self, values: int, node: yaml.Node) -> None:
+        self._left -= values
+        if self._left < 0:
+            problem = f"more than {VALUES_MAX} values once its aliases are written out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
     def _value(self, node: yaml.Node, place: Place) -> Any:
+        self._spend(1, node)
         if len(place) > _DEPTH_MAX:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
         if isinstance(node, yaml.CollectionNode) and not node.tag.startswith(_STANDARD):
@@ -108,12 +139,20 @@ class _Reader(yaml.SafeLoader):
             return dict(self._pairs(node, place))
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=node.start_mark)
+        if node.tag != _TEXT and len(node.value) > NUMBER_CHARACTERS:
+            problem = f"a number or date of more than {NUMBER_CHARACTERS} characters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return self.construct_object(node)
 
     def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
         self.flatten_mapping(node)
         for key_node, value_node in node.value:
-            key = key_name(self.construct_object(key_node))
+            key = key_name(self._scalar(key_node))
             self.lines[(*place, key)] = key_node.start_mark.line + 1
             yield key, self._value(value_node, (*place, key))
 
