@@ -1,8 +1,8 @@
 """Files and folders that other users of this machine must not exchange or read: opened without following a link, and
-looked at before they are believed.
+checked before use.
 
-A symbolic link in the place of a secret lets whoever made it choose the file that is read or overwritten. A folder that
-others may write lets them put such a link there. Both are refused by name. What others may only read is told.
+A symbolic link in the place of a secret lets the user who made it choose the file that is read or overwritten. A folder that others may
+write lets them put such a link there. Both are refused by name. What others may only read is reported.
 """
 
 import os
@@ -32,10 +32,13 @@ def refuse_link(path: Path) -> None:
 def check_folder(path: Path) -> None:
     """Look at a folder that holds secrets. One that cannot be looked at is passed over: using it fails by itself.
 
+    A symbolic link to it counts if root made it, as systemd does for `DynamicUser` and `StateDirectory`, or this user.
+
     Raises:
-        UnsafeFile: it is a symbolic link, or other users may write into it.
+        UnsafeFile: it is another user's symbolic link, or other users may write into it.
     """
-    refuse_link(path)
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.getuid()):
+        raise UnsafeFile(f"{path} is a symbolic link that another user made")
     try:
         found = path.stat()
     except OSError:
@@ -47,12 +50,14 @@ def check_folder(path: Path) -> None:
 def folder_warnings(path: Path) -> list[str]:
     """What lets other users look into a folder, or exchange it; empty also where there is no folder."""
     warnings = []
+    if path.is_symlink() and path.lstat().st_uid == os.getuid():  # root's own links are the administrator's
+        warnings.append(f"{path} is a symbolic link to {path.resolve()}: name the folder itself")
     try:
         found = path.stat()
         mode = found.st_mode
         above = path.absolute().parent.stat().st_mode
     except OSError:
-        return []
+        return warnings
     if mode & stat.S_IWGRP:
         warnings.append(f"{path} may be written by its group")
     if mode & _OTHERS_READ:

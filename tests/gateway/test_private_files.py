@@ -32,13 +32,42 @@ def use(path: Path) -> None:
         folder.release()
 
 
-def test_a_data_folder_that_is_a_link_is_refused(tmp_path: Path, path: Path) -> None:
+def test_a_data_folder_that_is_anothers_link_is_refused(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = tmp_path / "link"
     link.symlink_to(path)
+    maker = link.lstat().st_uid
+    if maker == 0:
+        os.chown(link, 4_321, -1, follow_symlinks=False)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: maker + 1)
     for look in (use, check_data_folder):
-        with pytest.raises(UnsafeFile, match=r"/link is a symbolic link"):
+        with pytest.raises(UnsafeFile, match=r"/link is a symbolic link that another user made"):
             look(link)
     assert list(path.iterdir()) == []
+
+
+def test_a_data_folder_that_is_ones_own_link_is_warned_about(tmp_path: Path, path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    use(link)
+    assert [warning.partition(": ")[0] for warning in folder_warnings(link)] == [
+        f"{link} is a symbolic link to {path}"
+    ]
+
+
+def test_a_link_of_roots_to_the_data_folder_is_the_administrators(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd makes it, where the gateway runs as a user of its own."""
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    if link.lstat().st_uid == 0:
+        os.chown(path, 4_321, -1)
+        monkeypatch.setattr(os, "getuid", lambda: 4_321)
+        use(link)
+        assert folder_warnings(link) == []
 
 
 @pytest.mark.parametrize("there", [False, True])
