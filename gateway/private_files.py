@@ -1,8 +1,8 @@
 """Files and folders that other users of this machine must not exchange or read: opened without following a link, and
 checked before use.
 
-A symbolic link in the place of a secret lets the user who made it choose the file that is read or overwritten. A folder that others may
-write lets them put such a link there. Both are refused by name. What others may only read is reported.
+A symbolic link in the place of a secret lets the user who made it choose the file that is read or overwritten. A folder
+that others may write lets them put such a link there. Both are refused by name. What others may only read is reported.
 """
 
 import os

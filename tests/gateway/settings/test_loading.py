@@ -394,3 +394,25 @@ def test_a_trusted_proxy_that_is_no_network_is_refused_by_name(tmp_path: Path, e
     assert "RHOPUSH_HTTP_TRUSTED_PROXIES" in complaint(tmp_path, "{}", environ)
     settings = loaded(tmp_path, "http: {trusted_proxies: [10.0.0.0/8, '::1']}")
     assert settings.http.trusted_proxies == ("10.0.0.0/8", "::1")
+
+
+@pytest.mark.parametrize(
+    ("written_as", "text"),
+    [
+        ("2026-11-30", "2026-11-30"),
+        ("20261130", "20261130"),
+        ("1_000", "1000"),
+        ("0123", "83"),
+        ("yes", "true"),
+        (":secret", "secret"),
+        ("1.50", "1.5"),
+    ],
+)
+def test_rhoconnects_own_texts_are_what_ruby_makes_of_them(
+    tmp_path: Path, written_as: str, text: str
+) -> None:
+    settings = load(
+        written(tmp_path, f":production:\n  :api_token: {written_as}\t# ours\n"), "production", {}
+    )
+    assert settings.api_token is not None
+    assert settings.api_token.reveal() == text
