@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.check.findings import Finding, Level
 from gateway.compose.exposure import exposed
-from gateway.compose.findings import Finding, Level
 from gateway.compose.folder import DataFolder, check_data_folder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
 from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
@@ -169,6 +169,13 @@ def providers(settings: Settings) -> list[Provider]:
     for _, app in _apps(settings):
         for provider in _servers(app):
             found.setdefault((provider.host, provider.port), provider)
+    if settings.rps.mode == "client" and settings.push_server is not None:
+        url = urlsplit(settings.push_server.reveal())
+        tls = url.scheme == "https"
+        port = url.port or (443 if tls else 80)
+        found.setdefault(
+            (url.hostname or "", port), Provider("push_server", url.hostname or "", port, None, tls)
+        )
     return list(found.values())
 
 
