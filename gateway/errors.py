@@ -27,6 +27,13 @@ class BadSetting(RhoPushError):
     label = "bad_setting"
 
 
+class UnsafeFile(RhoPushError):
+    """Another user of this machine could have made or exchanged a file or folder that holds secrets."""
+
+    code = "unsafe_file"
+    label = "unsafe_file"
+
+
 class CredentialError(RhoPushError):
     """A provider's key, certificate or account cannot be read or used."""
 
@@ -138,6 +145,14 @@ class LoginRefused(NotAuthenticated):
 
     code = "login_refused"
     label = "login_refused"
+
+
+class TooManyDevices(InputError):
+    """A user has as many devices as `limits.devices_per_user` allows."""
+
+    status = 422
+    code = "too_many_devices"
+    label = "too_many_devices"
 
 
 class RecordRefused(InputError):

@@ -32,7 +32,7 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
-from gateway.store.address import Address, main_address, queue_address
+from gateway.store.address import Address, main_address, queue_address, rps_address
 from gateway.store.durability import check_durability
 from gateway.store.health import healths
 from gateway.store.journal import Journal
@@ -272,6 +272,7 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) 
         redis=client(main, timeout_s=DOOR_TIMEOUT_S),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
+        mailbox=spine.rps if rps_address(settings) != main else None,
         workers=workers,
         turns=spine.ledger.turns,
     )

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from gateway.doors.client_address import came_by_tls
 from gateway.doors.intake import Intake
 from gateway.doors.requests import API_HEADER, text_of
 from gateway.doors.services import Services
@@ -32,7 +33,12 @@ class Desk:
             admin_password=settings.admin_password,
             owns_store=services.owns_store,
         )
-        self.clients = Clients(services.redis, services.now)
+        self.clients = Clients(
+            services.redis,
+            services.now,
+            most=lambda: services.settings.limits.devices_per_user,
+            mailbox=services.mailbox,
+        )
         self.tokens = TokenBook(self.accounts.standing)
         self.intake = Intake(services, self.tokens)
         self._sessions: Sessions | None = None
@@ -98,11 +104,13 @@ class Desk:
 
     # -- sessions --------------------------------------------------------------------------------------------
 
-    async def begin_session(self, response: web.Response, user: User, *, admin: bool) -> str:
+    async def begin_session(
+        self, request: web.Request, response: web.Response, user: User, *, admin: bool
+    ) -> str:
         """Give the caller a session cookie; returns its value.
 
         An admin's goes with no request that another site makes; a device's may, since RhoConnect takes those
-        too.
+        too. The cookie is Secure where the client used TLS, so that it never goes over a connection without.
         """
         until_s = int(self.services.now()) + LIFETIME_S
         session = Session(user.login, user.fingerprint, until_s, admin)
@@ -112,6 +120,7 @@ class Desk:
             value,
             path="/",
             max_age=LIFETIME_S,
+            secure=came_by_tls(request),
             httponly=True,
             samesite="Strict" if admin else "Lax",
         )

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
+from gateway.store.clients import Mailbox
 from gateway.store.queue import Accepted, IdempotencyKey
 from gateway.store.waiting import Heard
 from gateway.turns import Turns
@@ -92,6 +93,7 @@ class Services:
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
         readiness: what keeps this gateway from working, by part; empty: ready.
         metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
+        mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: how many processes share the configured rate limit.
         now: wall clock, epoch seconds.
         fast_path: off: aiohttp answers everything (for tests and comparison).
@@ -108,6 +110,7 @@ class Services:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    mailbox: Mailbox | None = None
     workers: int = 1
     now: Callable[[], float] = time.time
     fast_path: bool = True
