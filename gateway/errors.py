@@ -7,6 +7,7 @@ turned into these where they enter, with the cause kept.
 from protocols.errors import InputError, RhoPushError
 
 __all__ = [
+    "AuthenticationBusy",
     "BadSetting",
     "CredentialError",
     "IdempotencyConflict",
@@ -15,6 +16,7 @@ __all__ = [
     "PerhapsAccepted",
     "QueueFull",
     "RhoPushError",
+    "StoreBusy",
     "StoreDown",
     "TooManyRequests",
 ]
@@ -56,6 +58,25 @@ class StoreDown(RhoPushError):
     status = 503
     code = "store_unavailable"
     label = "store_down"
+    retryable = True
+
+
+class StoreBusy(StoreDown):
+    """Redis works, but all connections of this process to it are in use. Nothing was accepted."""
+
+    code = "store_busy"
+    label = "store_busy"
+
+
+class AuthenticationBusy(RhoPushError):
+    """More API tokens, sessions or passwords wait to be checked than this process checks in time.
+
+    It says nothing about the credentials of the request: they were not looked at.
+    """
+
+    status = 503
+    code = "authentication_busy"
+    label = "authentication_busy"
     retryable = True
 
 

@@ -53,6 +53,8 @@ from gateway.turns import Turns
 _log = structlog.get_logger("worker")
 
 _OPEN_S: Final = 15.0
+_RESERVED_CONNECTIONS: Final = 2
+"""For API tokens that were valid lately."""
 _APPEND_REPLY_S: Final = 2.0
 """An append without a reply for so long is asked about by its marker; every other command may take longer."""
 
@@ -91,7 +93,9 @@ async def run(
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
         services = _services(settings, spine, metrics, workers)
-        closing.push_async_callback(services.redis.aclose)
+        for redis in (services.redis, services.reserved_redis):
+            if redis is not None:
+                closing.push_async_callback(redis.aclose)
         doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
@@ -270,6 +274,7 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) 
         receipts=spine.receipts,
         waiters=spine.waiters,
         redis=client(main, timeout_s=DOOR_TIMEOUT_S),
+        reserved_redis=client(main, timeout_s=DOOR_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
         mailbox=spine.rps if rps_address(settings) != main else None,

@@ -91,6 +91,7 @@ class Services:
         owns_store: the gateway's own embedded store: no RhoConnect reads it.
         queue, receipts, waiters: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
+        reserved_redis: another client of it, for API tokens that were valid lately; None: `redis`.
         readiness: what keeps this gateway from working, by part; empty: ready.
         metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
@@ -111,6 +112,7 @@ class Services:
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
     mailbox: Mailbox | None = None
+    reserved_redis: Redis | None = None
     workers: int = 1
     now: Callable[[], float] = time.time
     fast_path: bool = True

@@ -87,6 +87,8 @@ class Service:
         self._gates = gates
         self._metrics = metrics
         self._now = now
+        self.client_of: Callable[[str, str], str] = lambda peer, _forwarded_for: peer
+        """The client by which questions are shared out, of a peer's address and X-Forwarded-For."""
         self._loop = asyncio.get_running_loop()
         self.polls = Polls(store, round(times.wait_s / _TICK_S))
         self._reading: Watch[Connection] = Watch(max(1, round(times.request_s / _TICK_S)))
@@ -205,6 +207,9 @@ class Service:
         else:
             self.polls.begin(connection, call.name, call.last, self._ticks)
 
+    def _client(self, connection: Connection, request: Reading) -> str:
+        return self.client_of(connection.peer, request.list_of(b"x-forwarded-for"))
+
     # -- messages of app servers
     # ---------------------------------------------------------------------------------------
 
@@ -223,12 +228,13 @@ class Service:
         elif self._gates.app_known(authorization):
             self._queue(connection, call.name, app.name, posted)
         else:
-            self._spawn(connection, self._ask_and_queue(connection, call.name, authorization, posted))
+            client = self._client(connection, request)
+            self._spawn(connection, self._ask_and_queue(connection, call.name, authorization, posted, client))
 
     async def _ask_and_queue(
-        self, connection: Connection, token: str, authorization: str, posted: Posted
+        self, connection: Connection, token: str, authorization: str, posted: Posted, client: str
     ) -> None:
-        if await self._gates.app(authorization):
+        if await self._gates.app(authorization, client):
             self._queue(connection, token, basic(authorization).name, posted)
         else:
             connection.answer(401)
@@ -255,7 +261,7 @@ class Service:
         user = basic(authorization)
         registration = call.act in _REGISTRATIONS
         good = not registration or self._ids.belongs(COOKIE, instance_cookie(cookies), call.name)
-        good = good and await self._gates.user(cookies, authorization)
+        good = good and await self._gates.user(cookies, authorization, self._client(connection, request))
         if good and (not registration or same_user(call.user, user)):
             await self._serve(connection, call, user)
         else:

@@ -193,15 +193,15 @@ def api_token(token: str, field: str) -> str:
 SESSION_HMAC: Final = "rhopush:session_secret"
 """STRING: key of the session cookies' HMAC, made once and shared by all processes."""
 LOGIN_WINDOW_S: Final = 60
-"""Failed logins are counted over this time."""
+"""Attempts to log in are counted over this time."""
 APP_USERS: Final = "app:application:users"
 """SET: every login but rhoadmin (contract §7)."""
 ADMIN_LOGIN: Final = "rhoadmin"
 
 
-def login_failures(scope: str) -> str:
-    """STRING: failed logins of a login or an address in this window (EX LOGIN_WINDOW_S)."""
-    return f"rhopush:logins:{scope}"
+def login_attempts(scope: str) -> str:
+    """HASH: `tried` and `failed` attempts of an account, a client or both in this window (EX LOGIN_WINDOW_S)."""
+    return f"rhopush:attempts:{scope}"
 
 
 def app(field: str) -> str:
