@@ -6,6 +6,7 @@ supervisor's `kill -9`, a successor waits until the last worker of the old one i
 one name would share one consumer.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -54,15 +55,20 @@ class DataFolder:
         except OSError as error:
             raise FolderInUse(f"{self.path} cannot be used: {error.strerror}") from error
         if not _locked(self._supervisor_fd):
-            pid = os.pread(self._supervisor_fd, 32, 0).decode().strip()
+            pid = os.pread(self._supervisor_fd, 32, 0).decode("utf-8", "replace").strip() or "unknown"
             raise FolderInUse(f"another gateway runs on {self.path} (process {pid})")
-        os.ftruncate(self._supervisor_fd, 0)
-        os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
+        self._write_pid()
         deadline_s = time.monotonic() + _WORKERS_BUDGET_S
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
                 raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
             time.sleep(_POLL_S)
+
+    def _write_pid(self) -> None:
+        """Say who holds the lock. A full disk takes no number, and the lock holds without one."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._supervisor_fd, 0)
+            os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
 
     def probe(self) -> None:
         """Whether the folder could be used, by this user, now or once it is made.
@@ -93,26 +99,30 @@ class DataFolder:
         return self._kept("api_token", lambda: secrets.token_hex(32))
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
+        """The content of a file; made where the file is missing or empty.
+
+        Raises:
+            FolderInUse: the file cannot be read or written, or is no text.
+        """
         file = self.path / name
         try:
-            kept = file.read_text().strip()
-        except FileNotFoundError:
-            kept = ""
-        if kept:
-            return kept
-        made, draft = make(), self.path / f".{name}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as writer:
-            writer.write(made + "\n")
-        draft.replace(file)  # whole or not at all
+            kept = file.read_text().strip() if file.exists() else ""
+            if kept:
+                return kept
+            made, draft = make(), self.path / f".{name}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as writer:
+                writer.write(made + "\n")
+            draft.replace(file)  # whole or not at all
+        except OSError as error:
+            raise FolderInUse(f"{file} cannot be used: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise FolderInUse(f"{file} cannot be used: it is no text") from error
         return made
 
-    def fresh_metrics(self) -> Path:
-        """An empty folder for the workers' counts: those of an earlier run are not this one's."""
-        folder = self.path / "metrics"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+    def clear_old(self) -> None:
+        """Remove the metrics folder of earlier versions, if that can be done. Nothing depends on it."""
+        shutil.rmtree(self.path / "metrics", ignore_errors=True)
 
 
 def _locked(descriptor: int) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -18,8 +18,8 @@ import structlog
 from gateway import __version__
 from gateway.compose.background import Background, background
 from gateway.compose.legacy import legacy_service, rps_store
-from gateway.compose.news import NewsFeed
 from gateway.compose.order import News
+from gateway.compose.supervision import Supervision
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
@@ -67,7 +67,7 @@ async def run(
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
     workers: int = 1,
-    news: NewsFeed | None = None,
+    supervision: Supervision | None = None,
 ) -> None:
     """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
 
@@ -80,7 +80,7 @@ async def run(
         ready: called when every door is open.
         rps_sock: the bound listening socket of the legacy push service; None: this gateway has none.
         workers: how many processes share what is limited a gateway.
-        news: where settings come from that were read anew.
+        supervision: where changed settings come from, and where metrics go; None: this process is alone.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -88,9 +88,12 @@ async def run(
     """
     check_trust(settings)
     metrics = Metrics(__version__)
+    if supervision is not None:
+        supervision.reporting.begin(metrics)
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
-        services = _services(settings, spine, metrics, workers)
+        scrape = metrics.scrape if supervision is None else supervision.reporting.scrape
+        services = _services(settings, spine, metrics, scrape, workers)
         closing.push_async_callback(services.redis.aclose)
         doors = await open_doors(services, sock)
         legacy = None
@@ -100,8 +103,8 @@ async def run(
             background(settings, gateway_id, slot, spine.queue, metrics)
         )
         renewing = Renewing(settings, doors, spine, unasked, metrics)
-        if news is not None:
-            news.listen(renewing.hear)
+        if supervision is not None:
+            supervision.news.listen(renewing.hear)
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)
         await stop.wait()
@@ -258,7 +261,9 @@ async def _check(settings: Settings, queued: Address) -> None:
         _log.warning("durability", text=warning)
 
 
-def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) -> Services:
+def _services(
+    settings: Settings, spine: Spine, metrics: Metrics, scrape: Callable[[], Awaitable[bytes]], workers: int
+) -> Services:
     if settings.api_token is None:
         raise BadSetting("api_token: none was set or made", field="api_token")
     main = main_address(settings)
@@ -272,6 +277,7 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) 
         redis=client(main, timeout_s=DOOR_TIMEOUT_S),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
+        scrape=scrape,
         workers=workers,
         turns=spine.ledger.turns,
     )

@@ -31,8 +31,9 @@ class OperationRoutes:
         return json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """What Prometheus scrapes."""
-        text = await self._desk.services.metrics.scrape()
+        """What Prometheus scrapes. The supervisor renders it; this worker only hands it on."""
+        services = self._desk.services
+        text = await (services.scrape or services.metrics.scrape)()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(self, _: web.Request) -> web.Response:

@@ -91,7 +91,9 @@ class Services:
         queue, receipts, waiters: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
         readiness: what keeps this gateway from working, by part; empty: ready.
-        metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
+        metrics: counts what the doors accept and refuse.
+        scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` alone. Raises
+            MetricsUnavailable.
         workers: how many processes share the configured rate limit.
         now: wall clock, epoch seconds.
         fast_path: off: aiohttp answers everything (for tests and comparison).
@@ -108,6 +110,7 @@ class Services:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    scrape: Callable[[], Awaitable[bytes]] | None = None
     workers: int = 1
     now: Callable[[], float] = time.time
     fast_path: bool = True

@@ -66,10 +66,7 @@ def run(bench: Bench) -> Result:
 
 def _measure(bench: Bench, pushes: int) -> Peer:
     with scratch() as folder:
-        metrics = folder / "metrics"
-        metrics.mkdir()
-        environ = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}  # as the supervisor sets it for workers
-        with Child("provider", folder) as provider, Child("sender", folder, environ) as sender:
+        with Child("provider", folder) as provider, Child("sender", folder) as sender:
             facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
             sender.ask(_order(facts, min(WARM, pushes)), SenderResult)
             bench.progress.begin(f"push, {pushes:,} pushes")
