@@ -7,6 +7,7 @@ A scrape begins a round: every worker is asked for a report, and after the last 
 rendered once for all who asked meanwhile. A worker that asks reports first, so its own counts are always the newest.
 """
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -155,6 +156,7 @@ class MetricsThread(threading.Thread):
                 self._round = None
                 self._log.error("metrics_failed", exception=traceback.format_exc())
                 time.sleep(_TICK_S)
+        self._close()
 
     def scrape(self, deliver: Deliver) -> None:
         """Have `deliver` called with the rendered sum."""
@@ -184,14 +186,25 @@ class MetricsThread(threading.Thread):
             self._round.waiting.discard(channel)
 
     def _step(self) -> None:
-        for key, events in self._selector.select(self._timeout_s()):
-            if key.data is None:
-                self._welcome()
-            elif not getattr(key.data, "closed", False):  # another event of this step may have closed it
-                key.data.ready(events)
-        self._turn_round()
+        self._serve(self._timeout_s())
+        self._finish_round()
+        if self._round is None and self._next:
+            self._begin_round()
+            self._finish_round()  # there may be nobody to ask
         if self._listening is not None:
             self._listening.sweep()
+
+    def _close(self) -> None:
+        """Close every socket but the listener, which is the supervisor's."""
+        for key in tuple(self._selector.get_map().values()):
+            if isinstance(key.data, Peer):
+                key.data.close()
+        self._welcome()  # channels that came last
+        for channel in tuple(self._channels):
+            channel.close()
+        self._selector.close()
+        self._wakeup.close()
+        self._woken.close()
 
     def _timeout_s(self) -> float:
         if self._round is None:
@@ -199,25 +212,33 @@ class MetricsThread(threading.Thread):
         return max(0.0, min(_TICK_S, self._round.until_s - time.monotonic()))
 
     def _welcome(self) -> None:
-        self._woken.recv(4096)
+        with contextlib.suppress(BlockingIOError):
+            self._woken.recv(4096)
         while self._new:
             self._sources += 1
             self._channels.add(WorkerChannel(self._new.popleft(), self._selector, self._sources, self))
 
-    def _turn_round(self) -> None:
-        """End the round that is complete or late, and begin the next one if it is wanted."""
-        self._finish_round()
-        if self._round is None and self._next:
-            self._rounds += 1
-            asked = {one for one in self._channels if one.reports and not one.unsent}
-            deliver, self._next = self._next, []
-            self._round = Round(self._rounds, asked, deliver)
-            request = encode(Request(self._rounds))
-            for channel in tuple(asked):
-                channel.send(request)
-            self._finish_round()  # there may be nobody to ask
+    def _serve(self, timeout_s: float) -> None:
+        for key, events in self._selector.select(timeout_s):
+            if key.data is None:
+                self._welcome()
+            elif not getattr(key.data, "closed", False):  # another event of this pass may have closed it
+                key.data.ready(events)
+
+    def _begin_round(self) -> None:
+        """Ask every worker that has reported at all: one that starts is not waited for."""
+        self._welcome()
+        self._serve(0.0)  # the first report of a new worker may lie there
+        self._rounds += 1
+        asked = {one for one in self._channels if one.reports and not one.unsent}
+        deliver, self._next = self._next, []
+        self._round = Round(self._rounds, asked, deliver)
+        request = encode(Request(self._rounds))
+        for channel in tuple(asked):
+            channel.send(request)
 
     def _finish_round(self) -> None:
+        """Render for those who asked, if every report is there or too late."""
         current = self._round
         if current is not None and (not current.waiting or time.monotonic() >= current.until_s):
             self._round = None

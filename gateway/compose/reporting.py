@@ -7,6 +7,7 @@ its last report, which is at most `REPORT_S`.
 
 import asyncio
 import contextlib
+import math
 import socket
 import time
 from typing import Final
@@ -50,7 +51,7 @@ class Reporting:
         self._frames = frames_from_supervisor()
         self._unsent = b""
         self._metrics: Metrics | None = None
-        self._reported_at_s = 0.0
+        self._reported_at_s = -math.inf
         self._scrapes: dict[int, asyncio.Future[bytes]] = {}
         self._scrape_number = 0
         self._timer: asyncio.TimerHandle | None = None
