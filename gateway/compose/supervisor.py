@@ -110,6 +110,7 @@ class Supervisor:
         self._out = sys.stdout if out is None else out
         self._slots = [Slot(number, frozen_after_s=plan.frozen_after_s) for number in range(plan.workers)]
         self._workers: dict[int, Worker] = {}
+        self._store_trouble = ""
         self._made_token: str | None = None
         self._folder = DataFolder(settings.data_dir)
         self._store: EmbeddedStore | None = None
@@ -166,7 +167,11 @@ class Supervisor:
             if self._store is not None and self._store.revive():
                 self._log.error("store_revived")
         except (StoreDown, OSError) as error:
-            self._log.error("store_not_revived", error=str(error))
+            if str(error) != self._store_trouble:  # once, and not twice a second as long as it lasts
+                self._log.error("store_not_revived", error=str(error))
+            self._store_trouble = str(error)
+        else:
+            self._store_trouble = ""
 
     def _stop_store(self) -> None:
         if self._store is not None:
