@@ -4,7 +4,6 @@ Each process counts in its own memory (`gateway.telemetry`); the supervisor adds
 Children are bound once and counts come in batches: a worker makes thousands a second.
 """
 
-import asyncio
 import importlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
@@ -143,10 +142,6 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus reads, of this process alone. Takes milliseconds: not on the loop."""
         return render(self._alone)
-
-    async def scrape(self) -> bytes:
-        """`exposition`, made in a thread: for a process without a supervisor."""
-        return await asyncio.to_thread(self.exposition)
 
     def _alone(self) -> Iterable[Merged]:
         totals = Totals(self.values.definitions)

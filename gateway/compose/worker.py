@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -24,6 +24,7 @@ from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
 from gateway.doors import Doors, Services, open_doors
+from gateway.doors.services import Scrape
 from gateway.errors import BadSetting
 from gateway.fanout.audience import Audience
 from gateway.fanout.broadcast import Cutter, Cutting
@@ -92,7 +93,7 @@ async def run(
         supervision.reporting.begin(metrics)
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
-        scrape = metrics.scrape if supervision is None else supervision.reporting.scrape
+        scrape = None if supervision is None else supervision.reporting.scrape
         services = _services(settings, spine, metrics, scrape, workers)
         closing.push_async_callback(services.redis.aclose)
         doors = await open_doors(services, sock)
@@ -262,7 +263,7 @@ async def _check(settings: Settings, queued: Address) -> None:
 
 
 def _services(
-    settings: Settings, spine: Spine, metrics: Metrics, scrape: Callable[[], Awaitable[bytes]], workers: int
+    settings: Settings, spine: Spine, metrics: Metrics, scrape: Scrape | None, workers: int
 ) -> Services:
     if settings.api_token is None:
         raise BadSetting("api_token: none was set or made", field="api_token")

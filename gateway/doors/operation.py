@@ -1,5 +1,6 @@
 """Routes for operators: is it alive, is it ready, what does it count, what is its interface."""
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -33,7 +34,10 @@ class OperationRoutes:
     async def metrics(self, _: web.Request) -> web.Response:
         """What Prometheus scrapes. The supervisor renders it; this worker only hands it on."""
         services = self._desk.services
-        text = await (services.scrape or services.metrics.scrape)()
+        if services.scrape is None:  # no supervisor: rendering takes milliseconds, which the loop has not
+            text = await asyncio.to_thread(services.metrics.exposition)
+        else:
+            text = await services.scrape()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(self, _: web.Request) -> web.Response:

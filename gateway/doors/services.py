@@ -16,6 +16,9 @@ from gateway.store.waiting import Heard
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 
+Scrape = Callable[[], Awaitable[bytes]]
+"""Gives what Prometheus reads. Raises MetricsUnavailable."""
+
 
 class PingQueue(Protocol):
     """Where accepted pings go (`gateway.store.queue.Queue`)."""
@@ -92,8 +95,7 @@ class Services:
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
         readiness: what keeps this gateway from working, by part; empty: ready.
         metrics: counts what the doors accept and refuse.
-        scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` alone. Raises
-            MetricsUnavailable.
+        scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` are all.
         workers: how many processes share the configured rate limit.
         now: wall clock, epoch seconds.
         fast_path: off: aiohttp answers everything (for tests and comparison).
@@ -110,7 +112,7 @@ class Services:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
-    scrape: Callable[[], Awaitable[bytes]] | None = None
+    scrape: Scrape | None = None
     workers: int = 1
     now: Callable[[], float] = time.time
     fast_path: bool = True

@@ -23,6 +23,7 @@ import yaml
 
 from tests.support.gateway import Gateway
 from tests.support.need import missing
+from tests.support.redis import KINDS, RedisServer
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 BUDGET_S = 60.0
@@ -97,6 +98,13 @@ class FullPipe:
 
 
 @pytest.fixture
+def store() -> Iterator[RedisServer]:
+    """A store outside the data folder. One kind is enough: nothing here depends on it."""
+    with RedisServer(KINDS[0]) as server:
+        yield server
+
+
+@pytest.fixture
 def full_pipe() -> Iterator[FullPipe]:
     made = FullPipe()
     yield made
@@ -104,9 +112,9 @@ def full_pipe() -> Iterator[FullPipe]:
 
 
 async def test_a_reader_of_the_log_that_stands_still_holds_nothing(
-    start_gateway: StartGateway, redis_address: str, full_pipe: FullPipe
+    start_gateway: StartGateway, full_pipe: FullPipe
 ) -> None:
-    gateway = await start_gateway(app={"redis": redis_address}, workers=2, stderr=full_pipe.writer)
+    gateway = await start_gateway(workers=2, stderr=full_pipe.writer)
     await serves(gateway)
     os.kill(gateway.supervisor, signal.SIGHUP)
     await replaced(gateway)
@@ -121,18 +129,16 @@ async def test_a_reader_of_the_log_that_stands_still_holds_nothing(
 
 
 async def test_a_gateway_ends_although_nobody_reads_its_log(
-    start_gateway: StartGateway, redis_address: str, full_pipe: FullPipe
+    start_gateway: StartGateway, full_pipe: FullPipe
 ) -> None:
-    gateway = await start_gateway(app={"redis": redis_address}, stderr=full_pipe.writer)
+    gateway = await start_gateway(stderr=full_pipe.writer)
     await serves(gateway)
     assert await gateway.stop() == 0
 
 
-async def test_lines_without_a_reader_are_counted(
-    start_gateway: StartGateway, redis_address: str, full_pipe: FullPipe
-) -> None:
+async def test_lines_without_a_reader_are_counted(start_gateway: StartGateway, full_pipe: FullPipe) -> None:
     os.close(full_pipe.reader)
-    gateway = await start_gateway(app={"redis": redis_address}, workers=2, stderr=full_pipe.writer)
+    gateway = await start_gateway(workers=2, stderr=full_pipe.writer)
     await serves(gateway)
     before = (await scraped(gateway))[DROPPED]
     assert before > 4  # "ready" of each worker, and what the supervisor says of them
@@ -146,11 +152,9 @@ async def test_lines_without_a_reader_are_counted(
     assert await gateway.stop() == 0
 
 
-async def test_a_full_disk_under_log_and_data_folder_holds_nothing(
-    start_gateway: StartGateway, redis_address: str
-) -> None:
+async def test_a_full_disk_under_log_and_data_folder_holds_nothing(start_gateway: StartGateway) -> None:
     """No process of the gateway can add a byte to any file: RLIMIT_FSIZE stands for the full disk."""
-    gateway = await start_gateway(app={"redis": redis_address}, workers=2)
+    gateway = await start_gateway(workers=2)
     await serves(gateway)
     before = (await scraped(gateway))[ACCEPTED]
     for pid in gateway.pids:
@@ -194,9 +198,9 @@ def folders_for_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("harm", [gone, a_file, empty_files, folders_for_files])
 async def test_a_running_gateway_needs_nothing_of_its_data_folder(
-    tmp_path: Path, redis_address: str, harm: Callable[[Path], None]
+    tmp_path: Path, store: RedisServer, harm: Callable[[Path], None]
 ) -> None:
-    gateway = Gateway(tmp_path, app={"redis": redis_address}, workers=2)
+    gateway = Gateway(tmp_path, app={"redis": store.address}, workers=2)
     no_token(gateway)
     async with gateway:
         gateway.token = (gateway.data_dir / "api_token").read_text().strip()
@@ -281,9 +285,9 @@ def fill(file: Path) -> None:
             assert error.errno == errno.ENOSPC
 
 
-async def test_a_read_only_disk_holds_nothing(small_disk: Path, tmp_path: Path, redis_address: str) -> None:
+async def test_a_read_only_disk_holds_nothing(small_disk: Path, tmp_path: Path, store: RedisServer) -> None:
     gateway = Gateway(
-        tmp_path, {"data_dir": str(small_disk / "data")}, app={"redis": redis_address}, workers=2
+        tmp_path, {"data_dir": str(small_disk / "data")}, app={"redis": store.address}, workers=2
     )
     async with gateway:
         await serves(gateway)
@@ -295,8 +299,8 @@ async def test_a_read_only_disk_holds_nothing(small_disk: Path, tmp_path: Path, 
         assert await gateway.stop() == 0
 
 
-async def test_counts_of_both_workers_survive_a_kill(start_gateway: StartGateway, redis_address: str) -> None:
-    gateway = await start_gateway(app={"redis": redis_address}, workers=2)
+async def test_counts_of_both_workers_survive_a_kill(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=2)
     for number in range(1, 21):
         assert (await gateway.ping("bob", message="hello")).status == 200
         assert (await scraped(gateway))[ACCEPTED] == number  # the newest count, whichever worker is asked
@@ -312,10 +316,8 @@ async def serves_one(gateway: Gateway) -> None:
     assert (await gateway.ping("bob", message="hello")).status == 200
 
 
-async def test_a_supervisor_that_stands_still_holds_no_worker(
-    start_gateway: StartGateway, redis_address: str
-) -> None:
-    gateway = await start_gateway(app={"redis": redis_address})
+async def test_a_supervisor_that_stands_still_holds_no_worker(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway()
     os.kill(gateway.supervisor, signal.SIGSTOP)
     try:
         async with asyncio.timeout(BUDGET_S):
@@ -327,19 +329,23 @@ async def test_a_supervisor_that_stands_still_holds_no_worker(
     assert (await scraped(gateway))[ACCEPTED] == 10
 
 
-async def test_a_port_of_its_own_serves_metrics_although_no_worker_turns(
-    start_gateway: StartGateway, redis_address: str
-) -> None:
-    gateway = await start_gateway({"metrics": {"port": 0}}, app={"redis": redis_address})
+async def test_a_port_of_its_own_serves_metrics_although_no_worker_turns(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway({"metrics": {"port": 0}})
     await serves(gateway)
     assert (await gateway.request("GET", "/metrics")).status == 404
     assert "/metrics" not in (await gateway.request("GET", "/openapi.json")).json()["paths"]
     (line,) = [line for line in gateway.log.read_text().splitlines() if '"metrics_listening"' in line]
     (worker,) = gateway.workers
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        async with aiohttp.ClientSession() as session, session.get(json.loads(line)["url"]) as answer:
-            assert answer.status == 200
-            assert ACCEPTED in samples(await answer.text())
-    finally:
-        os.kill(worker, signal.SIGCONT)
+    async with aiohttp.ClientSession() as session:
+
+        async def accepted() -> float:
+            async with session.get(json.loads(line)["url"]) as answer:
+                assert answer.status == 200
+                return samples(await answer.text())[ACCEPTED]
+
+        assert await accepted() == 10
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            assert await accepted() == 10
+        finally:
+            os.kill(worker, signal.SIGCONT)

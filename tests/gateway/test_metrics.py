@@ -1,6 +1,5 @@
 """The metrics' names, which are public, and their text by prometheus-client's own reader."""
 
-import asyncio
 import re
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -68,20 +67,3 @@ def test_counts_come_in_batches_and_children_are_bound_once() -> None:
     assert metrics.pings_accepted("rest") is metrics.pings_accepted("rest")
     metrics.pings_accepted("rest").inc(4)
     assert samples(metrics.exposition().decode())['rhopush_pings_accepted_total{door="rest"}'] == 7.0
-
-
-async def test_a_scrape_leaves_the_loop_free() -> None:
-    metrics = filled()
-    turns = 0
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    turning = asyncio.create_task(turn())
-    text = await metrics.scrape()
-    turning.cancel()
-    assert samples(text.decode()) == samples(metrics.exposition().decode())
-    assert turns > 1
