@@ -1,8 +1,8 @@
 """A worker's side of the metrics: it reports what has changed, and asks the supervisor for the rendered text.
 
 Nothing here waits for the supervisor: a report that finds the channel full is not made, and the next one holds what it
-would have held, since a report carries states and not differences. A worker that is killed loses what it counted since
-its last report, which is at most `REPORT_S`.
+would have held, since a report carries states and not differences. Nor does a report hold the loop for long. A worker
+that is killed loses what it counted since its last report, which is at most `REPORT_S`.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ import contextlib
 import math
 import socket
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -27,11 +29,15 @@ from gateway.telemetry.frames import (
     encode,
     frames_from_supervisor,
 )
+from gateway.telemetry.values import Change
 
 REPORT_S: Final = 1.0
 """Longest time between two reports of a worker whose loop turns."""
 ANSWER_S: Final = 3.0
 """Longest wait of a scrape for the supervisor, whose first rendering takes a tenth of a second."""
+TURN_S: Final = 0.0005
+"""How long a report may hold the loop at a time: a worker with many apps has thousands of counts."""
+_STRETCH: Final = 32
 _READ_BYTES: Final = 262_144
 
 _log = structlog.get_logger("metrics")
@@ -55,6 +61,9 @@ class Reporting:
         self._scrapes: dict[int, asyncio.Future[bytes]] = {}
         self._scrape_number = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._walk: Iterator[Change | None] | None = None
+        self._walk_ends: list[FromWorker] = []
+        self._ends: list[FromWorker] = []  # of the next walk
         self._open = True
         channel.setblocking(False)
 
@@ -76,8 +85,7 @@ class Reporting:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._scrapes[number] = answer
         try:
-            self._report()
-            self._send(Scrape(number))
+            self._report(Scrape(number))
             async with asyncio.timeout(ANSWER_S):
                 return await answer
         except TimeoutError as error:
@@ -87,7 +95,8 @@ class Reporting:
 
     def close(self) -> None:
         """Report for the last time, as far as the channel takes it at once, and close the channel."""
-        self._report()
+        if self._metrics is not None and not self._unsent:
+            self._send(Report(tuple(filter(None, self._metrics.values.changes()))))
         self._stop()
 
     def _tick(self) -> None:
@@ -97,15 +106,46 @@ class Reporting:
         if due:
             self._report()
 
-    def _report(self, number: int = 0) -> None:
-        """Send what has changed; an answer to a request is sent also if nothing has."""
-        if self._metrics is None or not self._open or self._unsent:
+    def _report(self, end: FromWorker | None = None) -> None:
+        """Send what has changed, and `end` behind it. What is changing is walked through in turns of `TURN_S`."""
+        if end is not None:
+            self._ends.append(end)
+        if self._walk is None:
+            self._begin_walk()
+
+    def _begin_walk(self) -> None:
+        if self._metrics is None or not self._open:
             return
         self._reported_at_s = time.monotonic()
         self._metrics.log_lines_dropped.advance(writer.lines_dropped())
-        changes = self._metrics.values.changes()
-        if changes or number:
-            self._send(Report(tuple(changes), number))
+        # A full channel takes no report now: the next one holds what this one would have held.
+        self._walk = iter(()) if self._unsent else self._metrics.values.changes()
+        self._walk_ends, self._ends = self._ends, []
+        self._turn()
+
+    def _turn(self) -> None:
+        """Walk for `TURN_S`, and send what was found; behind the last of it, the ends."""
+        walk = self._walk
+        if walk is None or not self._open:
+            return
+        until_s = time.perf_counter() + TURN_S
+        found: list[Change] = []
+        stretch = tuple(islice(walk, _STRETCH))
+        while stretch:
+            found += filter(None, stretch)
+            if time.perf_counter() > until_s:
+                break
+            stretch = tuple(islice(walk, _STRETCH))
+        if found:
+            self._send(Report(tuple(found)))
+        if stretch:
+            self._loop.call_soon(self._turn)
+            return
+        for end in self._walk_ends:
+            self._send(end)
+        self._walk, self._walk_ends = None, []
+        if self._ends:
+            self._loop.call_soon(self._report)
 
     def _send(self, frame: FromWorker) -> None:
         if self._open:
@@ -144,7 +184,7 @@ class Reporting:
 
     def _take(self, frame: FromSupervisor) -> None:
         if isinstance(frame, Request):
-            self._report(frame.number)
+            self._report(Report((), frame.number))
         elif isinstance(frame, Exposition):
             answer = self._scrapes.get(frame.number)
             if answer is not None and not answer.done():

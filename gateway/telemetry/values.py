@@ -8,7 +8,7 @@ import enum
 import time
 from bisect import bisect_left
 from collections import Counter as Multiset
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, Self
 
 Labels = tuple[str, ...]
@@ -190,15 +190,18 @@ class Registry:
         for metric, labels, child in self._walk():
             yield metric.definition.name, labels, child.numbers()
 
-    def changes(self) -> Sequence[Change]:
-        """The state of what has changed since the last call, in full: a repeated state does no harm."""
-        found = []
+    def changes(self) -> Iterator[Change | None]:
+        """The state of what has changed since it was given last, in full: a repeated state does no harm.
+
+        None for what has not changed, so that whoever walks through thousands can stop after a while.
+        """
         for metric, labels, child in self._walk():
             numbers = child.numbers()
-            if numbers != child.reported:
+            if numbers == child.reported:
+                yield None
+            else:
                 child.reported = numbers
-                found.append((metric.definition.name, labels, numbers))
-        return found
+                yield metric.definition.name, labels, numbers
 
     def _walk(self) -> Iterator[tuple[Value, Labels, Value]]:
         for metric in self._metrics:

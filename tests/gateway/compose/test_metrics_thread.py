@@ -152,13 +152,33 @@ async def test_a_supervisor_that_does_not_answer_is_told_in_time(monkeypatch: py
     ours.close()
 
 
+async def reported(made: Reporting) -> int:
+    """Have a report made; the turns of the loop that it took."""
+    made._report()
+    turns = 0
+    while made._walk is not None:
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+async def test_a_long_report_is_made_in_turns_of_the_loop(house: House) -> None:
+    metrics, asked = house.worker()
+    for number in range(20_000):
+        metrics.pings_accepted(f"door {number}").inc()
+    assert await reported(asked) > 1
+    found = samples((await asked.scrape()).decode())
+    assert sum(name.startswith("rhopush_pings_accepted_total") for name in found) == 20_000
+
+
 async def test_a_supervisor_that_reads_nothing_holds_no_worker() -> None:
     ours, theirs = socket.socketpair()
     metrics, made = Metrics("1"), Reporting(theirs, report_s=3600)
     made.begin(metrics)
     for number in range(3000):  # many times what a channel holds
-        metrics.pings_accepted(f"door {number} {'x' * 100}").inc()
-        made._report()
+        metrics.pings_accepted(f"door {number} {'x' * 300}").inc()
+        if number % 100 == 0:
+            await reported(made)
     assert 0 < len(made._unsent) < 1_000_000
     thread = MetricsThread(PlainLog("metrics", io.StringIO()))
     thread.add(ours)
