@@ -9,10 +9,12 @@ from protocols.errors import InputError, RhoPushError
 __all__ = [
     "AuthenticationBusy",
     "BadSetting",
+    "ChannelBroken",
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
     "LinkDown",
+    "MetricsUnavailable",
     "PerhapsAccepted",
     "QueueFull",
     "RhoPushError",
@@ -96,6 +98,22 @@ class QueueFull(RhoPushError):
     status = 503
     code = "queue_full"
     label = "queue_full"
+    retryable = True
+
+
+class ChannelBroken(RhoPushError):
+    """The supervisor and a worker no longer understand each other on a channel. Nothing but that channel ends."""
+
+    code = "channel_broken"
+    label = "channel_broken"
+
+
+class MetricsUnavailable(RhoPushError):
+    """The supervisor did not give the metrics in time. Pings are not concerned."""
+
+    status = 503
+    code = "metrics_unavailable"
+    label = "metrics_unavailable"
     retryable = True
 
 

@@ -61,10 +61,9 @@ class DataFolder:
         except OSError as error:
             raise FolderInUse(f"{self.path} cannot be used: {error.strerror}") from error
         if not _locked(self._supervisor_fd):
-            pid = os.pread(self._supervisor_fd, 32, 0).decode().strip()
+            pid = os.pread(self._supervisor_fd, 32, 0).decode("utf-8", "replace").strip() or "unknown"
             raise FolderInUse(f"another gateway runs on {self.path} (process {pid})")
-        os.ftruncate(self._supervisor_fd, 0)
-        os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
+        self._write_pid()
         deadline_s = time.monotonic() + _WORKERS_BUDGET_S
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
@@ -81,6 +80,12 @@ class DataFolder:
             return not _locked(descriptor)
         finally:
             os.close(descriptor)
+
+    def _write_pid(self) -> None:
+        """Say who holds the lock. A full disk takes no number, and the lock holds without one."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._supervisor_fd, 0)
+            os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
 
     def probe(self) -> None:
         """Whether the folder could be used, by this user, now or once it is made.
@@ -132,12 +137,9 @@ class DataFolder:
             raise FolderInUse(f"{file} cannot be used: it is no text") from error
         return made
 
-    def fresh_metrics(self) -> Path:
-        """An empty folder for the workers' counts: those of an earlier run are not this one's."""
-        folder = self.path / "metrics"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+    def clear_old(self) -> None:
+        """Remove the metrics folder of earlier versions, if that can be done. Nothing depends on it."""
+        shutil.rmtree(self.path / "metrics", ignore_errors=True)
 
 
 def check_data_folder(path: Path) -> None:

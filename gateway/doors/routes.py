@@ -55,13 +55,14 @@ def routes(desk: Desk) -> list[Route]:
         *_devices(DeviceRoutes(desk)),
         *_rps_logins(RpsLoginRoutes(desk)),
     ]
-    operation = _operation(OperationRoutes(desk, {}))
+    own_listener = desk.services.settings.metrics.port is not None  # then /metrics is not on this port
+    operation = _operation(OperationRoutes(desk, {}), metrics=not own_listener)
     description = describe(
         (route.method, route.path, route.who, route.summary)
         for route in (*table, *operation)
         if not route.deprecated
     )
-    return table + _operation(OperationRoutes(desk, description))
+    return table + _operation(OperationRoutes(desk, description), metrics=not own_listener)
 
 
 _PING: Final = "Ping users' devices"
@@ -137,10 +138,11 @@ def _rps_logins(on: RpsLoginRoutes) -> list[Route]:
     ]
 
 
-def _operation(on: OperationRoutes) -> list[Route]:
+def _operation(on: OperationRoutes, *, metrics: bool) -> list[Route]:
+    scraped = Route("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics)
     return [
         Route("GET", "/healthz", "anyone", "Whether the process lives", on.healthz),
         Route("GET", "/readyz", "anyone", "Whether pings can be taken and sent", on.readyz),
-        Route("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics),
+        *([scraped] if metrics else []),
         Route("GET", "/openapi.json", "anyone", "This description", on.openapi),
     ]

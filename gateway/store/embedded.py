@@ -87,9 +87,12 @@ class EmbeddedStore:
         self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted one may have had another
 
     def revive(self) -> bool:
-        """Start a server if none lives on the folder, without waiting for it. False: one lives."""
-        if self._process is not None:
-            self._process.poll()  # collects it if it has ended
+        """Start a server if none lives on the folder, without waiting for it. False: one lives.
+
+        A server of our own is looked at and not its folder, which may be gone while it serves.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return False
         lock = self._open_lock()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,6 +113,8 @@ class EmbeddedStore:
     def stop(self) -> None:
         """End the server, adopted or not, once it has written what it must."""
         self._ask("SHUTDOWN")
+        if self._process is not None:
+            self._process.terminate()  # asks for the same, also where the socket is gone
         deadline_s = time.monotonic() + _STOP_BUDGET_S
         while self._lives() and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
@@ -151,11 +156,13 @@ class EmbeddedStore:
     def _lives(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        with (self._folder / "lock").open("rb") as lock:
-            try:
+        try:
+            with (self._folder / "lock").open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except BlockingIOError:
+            return True
+        except OSError:  # the folder is gone: nothing tells, and nobody can be asked
+            return False
         return False
 
     def _ask(self, command: str) -> bytes:
