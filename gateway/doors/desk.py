@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from gateway.doors.client_address import address_group, client_address
+from gateway.doors.client_address import address_group, came_by_tls, client_address
 from gateway.doors.intake import Intake
 from gateway.doors.requests import API_HEADER, text_of
 from gateway.doors.services import Services
@@ -37,7 +37,12 @@ class Desk:
             reserved=services.reserved_redis,
             hashes_at_once=_hashes_at_once(services.workers),
         )
-        self.clients = Clients(services.redis, services.now)
+        self.clients = Clients(
+            services.redis,
+            services.now,
+            most=lambda: services.settings.limits.devices_per_user,
+            mailbox=services.mailbox,
+        )
         self.tokens = TokenBook(
             self.accounts.standing, self.accounts.standings, favoured=self.accounts.is_configured
         )
@@ -112,11 +117,13 @@ class Desk:
 
     # -- sessions --------------------------------------------------------------------------------------------
 
-    async def begin_session(self, response: web.Response, user: User, *, admin: bool) -> str:
+    async def begin_session(
+        self, request: web.Request, response: web.Response, user: User, *, admin: bool
+    ) -> str:
         """Give the caller a session cookie; returns its value.
 
         An admin's goes with no request that another site makes; a device's may, since RhoConnect takes those
-        too.
+        too. The cookie is Secure where the client used TLS, so that it never goes over a connection without.
         """
         until_s = int(self.services.now()) + LIFETIME_S
         session = Session(user.login, user.fingerprint, until_s, admin)
@@ -126,6 +133,7 @@ class Desk:
             value,
             path="/",
             max_age=LIFETIME_S,
+            secure=came_by_tls(request),
             httponly=True,
             samesite="Strict" if admin else "Lax",
         )

@@ -30,15 +30,15 @@ class DeviceRoutes:
         """A user's login on a device: a session cookie."""
         user = await self._enter(request)
         answer = text_response("")
-        await self._desk.begin_session(answer, user, admin=False)
+        await self._desk.begin_session(request, answer, user, admin=False)
         return answer
 
     async def login_with_body(self, request: web.Request) -> web.Response:
         """The same on RhoConnect's older route, which also puts the cookie into the body."""
         user = await self._enter(request)
         answer = text_response("")
-        value = await self._desk.begin_session(answer, user, admin=False)
-        answer.body = answers.encode({COOKIE: quote(f"{COOKIE}={value}", safe="")})
+        value = await self._desk.begin_session(request, answer, user, admin=False)
+        answer.body = answers.html_safe_json({COOKIE: quote(f"{COOKIE}={value}", safe="")})
         return answer
 
     async def create(self, request: web.Request) -> web.Response:

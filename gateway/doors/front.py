@@ -56,7 +56,7 @@ class Slot:
             self._answer = answers.of_error(outcome, self.ping_id)
             front.services.metrics.pings_refused(outcome.label).inc()
         else:
-            front.intake.accepted += 1
+            front.intake.accepted.inc()
             if outcome is not None:
                 self.ping_id = outcome.ping_id
             if self.unknown:
@@ -120,7 +120,6 @@ class Front:
         empty = answers.wire(answers.accepted(""), self.date, close=False)
         # The ping's id must come last: move its header behind the others.
         self.accepted_head = empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
-        self._count()
         for connection in tuple(self.connections):
             if isinstance(connection, Connection):  # aiohttp watches the others
                 connection.watch(self.ticks, self.services.times)
@@ -156,12 +155,6 @@ class Front:
             task.cancel()
         for connection in tuple(self.connections):
             connection.abort()
-        self._count()
-
-    def _count(self) -> None:
-        count, self.intake.accepted = self.intake.accepted, 0
-        if count:
-            self.services.metrics.pings_accepted("rest").inc(count)
 
 
 class Connection(asyncio.Protocol):

@@ -57,7 +57,7 @@ class PingRoutes:
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))
-        desk.intake.accepted += 1
+        desk.intake.accepted.inc()
         return answers.response(await self._tell(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:

@@ -18,7 +18,7 @@ from gateway.errors import NotFound, RecordRefused
 from gateway.settings import Secret
 from gateway.store import keys, passwords
 from gateway.store.asking import Asker, asked_of_redis
-from gateway.store.clients import CLIENT_FIELDS
+from gateway.store.clients import delete_client
 from gateway.store.hashing import HASHES_AT_ONCE, off_the_loop
 from gateway.store.login_limits import LoginLimits, account_of
 from gateway.store.logins import Logins
@@ -330,7 +330,7 @@ class Accounts:
                 pipe.srem(keys.APP_USERS, login)
                 pipe.delete(*(keys.user(login, field) for field in (*USER_FIELDS, "clients")))
                 for client_id in clients:
-                    pipe.delete(*(keys.client(client_id, field) for field in CLIENT_FIELDS))
+                    delete_client(pipe, client_id)
                 if user.token:
                     pipe.delete(
                         *(keys.api_token(user.token, name) for name in ("rho__id", "value", "user_id"))

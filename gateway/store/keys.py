@@ -117,7 +117,22 @@ def dead(client_id: str) -> str:
 
 def registered(client_id: str) -> str:
     """STRING: epoch ms of the last registration through this gateway, against which a 410 is held."""
-    return f"rhopush:registered:{client_id}"
+    return REGISTERED_PREFIX + client_id
+
+
+OWNED_SINCE: Final = "rhopush:owned_since:"
+"""+ client. STRING: epoch ms at which its present owner got it (EX OWNED_SINCE_S); absent: it never changed hands."""
+OWNED_SINCE_S: Final = 30 * 86_400
+"""Longer than a ping can wait for its next try (FCM keeps a message for 28 days)."""
+HOLDERS: Final = "rhopush:holders:"
+"""+ SHA-1 of a push token. SET: clients that registered it through this gateway (EX DEAD_S)."""
+HOLDERS_MAX: Final = 100
+"""One device makes a new client at each installation; of more any one is forgotten."""
+
+
+def owned_since(client_id: str) -> str:
+    """STRING: see `OWNED_SINCE`."""
+    return OWNED_SINCE + client_id
 
 
 def snapshot(login: str) -> str:
@@ -143,6 +158,7 @@ BEAT_KEPT_S: Final = 3_600
 
 
 DEAD_PREFIX: Final = "rhopush:dead:"
+REGISTERED_PREFIX: Final = "rhopush:registered:"
 DEAD_S: Final = 400 * 86_400
 """Longer than any provider keeps a token alive unseen (FCM: 270 days)."""
 
