@@ -71,6 +71,8 @@ class Metrics:
         lane_in_flight: sends given to a provider and not answered, by lane.
         lane_breaker_open: 1 while a lane does not send since its credential was refused, by lane.
         lane_down: 1 while a lane has sends and no connection, or no access token, can be had, by lane.
+        tokens_refused: 1 while APNs has called every device token bad since credential, host or topic changed, by
+            lane and topic.
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
         rps_connections: legacy devices that wait for a message.
         events_received: data changes, by kind.
@@ -115,6 +117,16 @@ class Metrics:
         self.lane_down = Family(
             _gauge(
                 registry, "lane_down", "1 while no connection or access token can be had", Merge.MAX, "lane"
+            )
+        )
+        self.tokens_refused = Family(
+            _gauge(
+                registry,
+                "tokens_refused",
+                "1 while APNs answers BadDeviceToken and accepts nothing: see apns.environment",
+                Merge.MAX,
+                "lane",
+                "topic",
             )
         )
         self.credential_expiry_seconds = Family(

@@ -131,10 +131,7 @@ class RpsLane(Outlet):
     def _count(self) -> None:
         now_ms = time.time_ns() // 1_000_000
         sends, self._accepted = self._accepted, []
-        accepted: dict[str, int] = {}
-        for send in sends:
-            accepted[send.app] = accepted.get(send.app, 0) + 1
-        self._count_accepted(accepted, [(now_ms - send.unit.since_ms) / 1000 for send in sends])
+        self._count_accepted(sends, now_ms)
 
     def _went_down(self) -> None:
         if self._down_since is None:

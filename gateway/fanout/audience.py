@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from gateway.delivery.lanes import Lanes
 from gateway.fanout.recipients import choose
 from gateway.store.registry import Registry
 from gateway.store.streams import BroadcastStore
@@ -31,12 +32,14 @@ class Audience:
     Args:
         store: the users, and which phones are reached by which chunk.
         registry: who has which devices.
+        lanes: where the devices' pings would go.
         turns: between whose slices small pings are served.
     """
 
-    def __init__(self, store: BroadcastStore, registry: Registry, turns: Turns) -> None:
+    def __init__(self, store: BroadcastStore, registry: Registry, lanes: Lanes, turns: Turns) -> None:
         self._store = store
         self._registry = registry
+        self._lanes = lanes
         self._turns = turns
 
     async def of(self, ping_id: str, chunk: int) -> Reached:
@@ -55,7 +58,7 @@ class Audience:
         together: set[str] = set()
         for part in slices(await self._registry.devices_of_many(users), LIGHT_SLICE):
             await self._turns.turn()
-            chosen += choose(part, together, skipped)
+            chosen += choose(part, self._lanes, together, skipped)
             phones += map(_digest, chosen[len(phones) :])
         mine = await self._claim(ping_id, chunk, phones)
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]

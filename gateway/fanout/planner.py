@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.lanes import Lanes
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.reasons import reason_label
+from gateway.delivery.route import Route
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
 from gateway.fanout.audience import Audience
@@ -24,7 +25,7 @@ from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, rec
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece, decode_entry, decode_piece
-from gateway.store.registration import UNKNOWN_USER
+from gateway.store.registration import DEAD, UNKNOWN_USER
 from gateway.store.registry import Registry
 from gateway.store.streams import Progress, Streams
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -241,7 +242,7 @@ class Planner:
         to.path = path
         lane = route.lane
         request_id = plan.request_id(to.number) if lane.provider.names_requests else b""
-        plan.by_lane[lane].append(Send(unit, place, device, route.app, message, path, request_id))
+        plan.by_lane[lane].append(Send(unit, place, device, route, message, path, request_id))
 
     # -- pieces and what was begun before --------------------------------------------------------------------
 
@@ -334,7 +335,11 @@ class Planner:
         if device is None or not platform:
             self._refuse(plan.unit, plan.unit.add_place(client, platform or ""), "", GONE)
         else:
-            self._plan_device(plan, recipient(device, platform, self._lanes), None)
+            to = recipient(device, platform, self._lanes)
+            if to.route == DEAD:  # marked since the ping was planned
+                self._refuse(plan.unit, plan.unit.add_place(client, platform), platform, GONE)
+            else:
+                self._plan_device(plan, to, None)
 
     # -- handing over ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.store import keys
+from gateway.store import keys, marks
 from gateway.store.cache import Cache
 from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, ReplyFault, pack
@@ -28,8 +28,6 @@ from gateway.store.registration import (
     nobody,
     registration,
     synced,
-    synced_ms,
-    token_digest,
 )
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -160,10 +158,13 @@ class Registry:
             found.append(one if isinstance(one, Device) and not moved else None)
         return found
 
-    async def mark_dead(self, phone: Device, reason: str, since_ms: int | None, now_ms: int) -> bool:
-        """Skip this device from now on, as long as its token stays the same.
+    async def mark_dead(
+        self, phone: Device, reason: str, since_ms: int | None, now_ms: int, places: tuple[str, ...] = ()
+    ) -> bool:
+        """Skip this device from now on, as long as its token stays the same and it does not sync.
 
         Args:
+            places: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
                 sync after that instant proves the token alive, and nothing is marked (providers.md A7,
                 timestamp rule).
@@ -171,15 +172,29 @@ class Registry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        if since_ms is not None:
-            client_id = phone.client_id
-            # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
-            proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            if max(int(proofs[0] or 0), synced_ms(proofs[1])) >= since_ms:
-                return False
-        mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
-        await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
+        client_id = phone.client_id
+        # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
+        registered, last_sync = await self._link.call(
+            "MGET", keys.registered(client_id), keys.client(client_id, SYNC)
+        )
+        sync_ms = marks.synced_ms(last_sync)
+        if since_ms is not None and max(int(registered or 0), sync_ms) >= since_ms:
+            return False
+        if places:
+            mark, life_s = marks.bad(phone.pin, reason, sync_ms, now_ms, places), keys.BAD_TOKEN_S
+        else:
+            mark, life_s = marks.gone(phone.pin, reason, sync_ms, now_ms), keys.DEAD_S
+        await self._link.call("SET", keys.dead(client_id), mark, "EX", life_s)
         return True
+
+    async def mark_host(self, phone: Device, place: str, now_ms: int) -> None:
+        """Remember that this token is bad at a place and was accepted at the provider's other environment.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        mark = marks.host(phone.pin, now_ms, place)
+        await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
 
     def forget(self, changed: Iterable[str] | None) -> None:
         """Believe nothing that depends on these (see `changes`); None: nothing at all (FLUSHDB, a lost link)."""
@@ -242,15 +257,17 @@ class Changes(NamedTuple):
     Attributes:
         names: users and clients that are not what they were.
         syncs: clients that only synced, by `registration.synced`.
+        written: those of `names` that are clients whose own keys were written: that ends their marks.
     """
 
     names: set[str]
     syncs: set[str]
+    written: set[str]
 
 
 def changes(changed: Iterable[bytes]) -> Changes:
     """Tell what registrations depend on these keys: by far the most change none, or only when a device synced."""
-    found = Changes(set(), set())
+    found = Changes(set(), set(), set())
     for key in changed:
         name = key.decode("utf-8", ODD_BYTES)
         if name.startswith(keys.DEAD_PREFIX):
@@ -264,6 +281,7 @@ def changes(changed: Iterable[bytes]) -> Changes:
             found.syncs.add(synced(owner))
         elif field in FIELDS:
             found.names.add(owner)
+            found.written.add(owner)
     return found
 
 

@@ -17,7 +17,7 @@ from gateway.store.cache import Cache
 from gateway.store.clients import Clients
 from gateway.store.journal import Journal
 from gateway.store.link import Link
-from gateway.store.registration import token_digest
+from gateway.store.marks import token_digest
 from gateway.store.registry import Registry
 from gateway.store.rps import Posting, RpsStore
 from gateway.store.snapshots import Snapshots
