@@ -1,6 +1,6 @@
 """What Redis remembers of a provider's answers about one device token: the value of `keys.dead`.
 
-    <token digest>:<epoch ms>:<kind>:<last sync, epoch ms>:<places>:<reason>
+    <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<places>:<reason>
 
 A mark belongs to one token: with another token it has no effect. Of the kinds, `gone` (Unregistered) holds everywhere
 and `bad` (BadDeviceToken) at the named places alone, which are digests of host and topic, separated by blanks; both end
@@ -17,6 +17,7 @@ import hashlib
 from datetime import datetime
 from typing import Final
 
+from gateway.store.link import Script
 from protocols.devices import ELSEWHERE
 
 GONE: Final = "gone"
@@ -29,6 +30,7 @@ LEARNED_LUA: Final = "^%x+:%d+:host:"
 """Pattern of Lua: marks of the kind `host`, which outlive a registration with the same token."""
 
 _PLACES_MAX: Final = 8
+_SYNC_DIGITS: Final = 8
 _DIGEST: Final = 8
 _WITHOUT_PLACE: Final = b"BadDeviceToken"
 _EPOCH_DIGITS: Final = 15
@@ -44,19 +46,31 @@ def token_digest(pin: str) -> str:
     return hashlib.blake2b(pin.encode(), digest_size=_DIGEST).hexdigest()
 
 
-def gone(pin: str, reason: str, sync_ms: int, now_ms: int) -> str:
-    """The mark of a token that is dead everywhere."""
-    return f"{token_digest(pin)}:{now_ms}:{GONE}:{sync_ms}::{reason}"
+MARK: Final = Script(
+    f"""
+-- KEYS: mark, last sync; ARGV: what stands before and after the digest of the last sync, lifetime in seconds
+local sync = redis.pcall('GET', KEYS[2])
+local word = string.sub(redis.sha1hex(type(sync) == 'string' and sync or ''), 1, {_SYNC_DIGITS})
+redis.call('SET', KEYS[1], ARGV[1] .. word .. ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+)
+"""Write a mark of the kind `gone` or `bad`."""
 
 
-def bad(pin: str, reason: str, sync_ms: int, now_ms: int, places: tuple[str, ...]) -> str:
-    """The mark of a token that is bad at these places, the newest last."""
-    return f"{token_digest(pin)}:{now_ms}:{BAD}:{sync_ms}:{' '.join(places[-_PLACES_MAX:])}:{reason}"
+def around(pin: str, reason: str, now_ms: int, places: tuple[str, ...]) -> tuple[str, str]:
+    """What `MARK` puts around the digest of the last sync; places: where the token is bad, empty: it is gone."""
+    kind = BAD if places else GONE
+    return f"{token_digest(pin)}:{now_ms}:{kind}:", f":{' '.join(places[-_PLACES_MAX:])}:{reason}"
 
 
 def host(pin: str, now_ms: int, place: str) -> str:
     """The mark of a token that was bad at this place and accepted at the provider's other environment."""
-    return f"{token_digest(pin)}:{now_ms}:{HOST}:0:{place}:BadDeviceToken"
+    return f"{token_digest(pin)}:{now_ms}:{HOST}::{place}:BadDeviceToken"
+
+
+def _sync_word(last_sync: bytes | None) -> str:
+    return hashlib.sha1(last_sync or b"", usedforsecurity=False).hexdigest()[:_SYNC_DIGITS]
 
 
 def standing(mark: bytes, pin: str, last_sync: bytes | None) -> str:
@@ -71,10 +85,10 @@ def standing(mark: bytes, pin: str, last_sync: bytes | None) -> str:
     words = rest.split(b":", 4)
     if len(words) < 5:
         return _of_earlier_version(words, last_sync)
-    _, kind, sync_ms, places, _ = (word.decode("ascii", "replace") for word in words)
+    _, kind, sync, places, _ = (word.decode("ascii", "replace") for word in words)
     if kind == HOST:
         return ELSEWHERE + places
-    if sync_ms != str(synced_ms(last_sync)):
+    if sync != _sync_word(last_sync):
         return ""
     return DEAD_EVERYWHERE if kind == GONE else places
 

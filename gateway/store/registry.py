@@ -173,18 +173,18 @@ class Registry:
             StoreDown: Redis did not answer.
         """
         client_id = phone.client_id
-        # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
-        registered, last_sync = await self._link.call(
-            "MGET", keys.registered(client_id), keys.client(client_id, SYNC)
+        last_sync = keys.client(client_id, SYNC)
+        if since_ms is not None:
+            # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
+            proofs = await self._link.call("MGET", keys.registered(client_id), last_sync)
+            if max(int(proofs[0] or 0), marks.synced_ms(proofs[1])) >= since_ms:
+                return False
+        before, after = marks.around(phone.pin, reason, now_ms, places)
+        life_s = keys.BAD_TOKEN_S if places else keys.DEAD_S
+        # Whole, and not by its digest: it is seldom needed, and the next ping should meet the mark.
+        await self._link.call(
+            "EVAL", marks.MARK.text, 2, keys.dead(client_id), last_sync, before, after, life_s
         )
-        sync_ms = marks.synced_ms(last_sync)
-        if since_ms is not None and max(int(registered or 0), sync_ms) >= since_ms:
-            return False
-        if places:
-            mark, life_s = marks.bad(phone.pin, reason, sync_ms, now_ms, places), keys.BAD_TOKEN_S
-        else:
-            mark, life_s = marks.gone(phone.pin, reason, sync_ms, now_ms), keys.DEAD_S
-        await self._link.call("SET", keys.dead(client_id), mark, "EX", life_s)
         return True
 
     async def mark_host(self, phone: Device, place: str, now_ms: int) -> None:
