@@ -311,11 +311,11 @@ async def write_again(redis: Redis, phone: Client) -> None:
 async def test_a_sync_and_a_registration_with_the_same_token_end_a_mark(
     stage: Stage, apns: ApnsSimulator, act: Callable[[Redis, Client], Awaitable[None]], reason: str
 ) -> None:
-    phone = await lay(stage.redis)
-    if reason == "Unregistered":
+    phone = apple(BAD, last_sync=SYNCED if reason == "BadDeviceToken" else None)
+    await lay_user(stage.redis, "bob", [phone])
+    if reason == "Unregistered":  # since an instant before everything that proves the token alive
         apns.faults.clear()
         apns.faults.add(f"410=1:token={BAD}")
-        await stage.redis.delete(keys.client(phone.client_id, "last_sync"))
     one = await stage.worker()
     await stage.mark(one, phone)
     await act(stage.redis, phone)
