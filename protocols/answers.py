@@ -39,6 +39,6 @@ def _delay_s(value: bytes, now_s: float | None) -> float | None:
     else:
         try:
             delay_s = parsedate_to_datetime(value.decode("ascii")).timestamp() - now_s
-        except ValueError:
+        except (ValueError, OverflowError, TypeError, IndexError):  # of a date far off, or of none
             return None
     return max(delay_s, 0.0) if delay_s <= RETRY_AFTER_MAX_S else None

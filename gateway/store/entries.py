@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from protocols.numbers import whole
 from protocols.ping.model import Ping
 
 
@@ -81,6 +82,6 @@ def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease
         entry, flat = item
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         # Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest.
-        pings, size = (int(text) if (text := fields.get(name, b"")).isdigit() else 0 for name in (b"n", b"s"))
+        pings, size = (whole(fields.get(name, b"")) or 0 for name in (b"n", b"s"))
         leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
     return leases
