@@ -79,6 +79,12 @@ class _Reader(yaml.SafeLoader):
         node = self.get_single_node()
         return {} if node is None else self._value(node, ())
 
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Begin a list or mapping in brackets. PyYAML's scanner looks at all open ones for each further character."""
+        if self.flow_level >= _DEPTH_MAX:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
+
     def check_value(self) -> bool:
         """Whether a colon here parts a key from its value."""
         return bool(super().check_value()) and not self._at_symbol()
