@@ -5,14 +5,14 @@ of a ping add later stands in fields `PLACE+NAME`, in the order of the numbers i
 pieces that are still to come.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
 
 from gateway.store import keys
-from gateway.store.entries import leases_of
+from gateway.store.entries import decoder, leases_of
 from gateway.store.link import Link
 from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import Kind
@@ -62,8 +62,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_base = msgspec.msgpack.Decoder(tuple[Record, ...])
-_delta = msgspec.msgpack.Decoder(Record)
+_base: Final = decoder(tuple[Record, ...])
+_delta: Final = decoder(Record)
 
 
 def pack_base(records: Iterable[Record]) -> bytes:
@@ -82,7 +82,7 @@ def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
     Raises:
         DecodeError: that is no record.
     """
-    return _report(ping_id, "done", [_delta.decode(packed)])
+    return _report(ping_id, "done", [_delta(packed)])
 
 
 def split(ping_id: str) -> tuple[str, int]:
@@ -174,10 +174,10 @@ def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
     return records or None
 
 
-def _read(decoder: msgspec.msgpack.Decoder[Packed], fields: dict[str, bytes], name: str) -> Packed | None:
+def _read(unpack: Callable[[bytes], Packed], fields: dict[str, bytes], name: str) -> Packed | None:
     try:
-        return decoder.decode(fields[name])
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        return unpack(fields[name])
+    except msgspec.DecodeError as error:
         _log.warning("receipt_unreadable", field=name[:_NAME_SHOWN], error=str(error))
         return None
 

@@ -95,7 +95,7 @@ class Snapshots:
     def _open(self, user: str, packed: bytes, quiet: float) -> Registration | None:
         try:
             kept = _decode(packed)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None  # of another version: it is made anew
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
         if kept.at >= quiet or self._journal.believes(kept.at, found.depends_on(user)):

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.store import keys, scripts
-from gateway.store.entries import Lease, Piece, encode, leases_of
+from gateway.store.entries import Lease, Piece, decoder, encode, leases_of
 from gateway.store.link import Link, Reply, ReplyFault, Word
 from protocols.numbers import stored
 
@@ -115,8 +115,8 @@ class Settlement(NamedTuple):
     used: Sequence[UsedChunk] = ()
 
 
-_decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
-decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
+_decode_progress: Final = decoder(Progress)
+decode_users: Final = decoder(list[str])
 
 
 class Streams:

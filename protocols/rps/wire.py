@@ -80,7 +80,7 @@ _REGISTRATIONS: Final = {"PUT": Act.REGISTER, "GET": Act.LOOK_UP, "DELETE": Act.
 _COOKIE: Final = re.compile(r"instance=([a-z|0-9:-]+)", re.IGNORECASE)
 _COMMA_JOINED: Final = re.compile(r"(instance=[a-z|0-9:-]+),\s*", re.IGNORECASE)
 _OWN_COOKIE: Final = re.compile(r"instance=[a-z|0-9:-]*;?\s*", re.IGNORECASE)
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMBER_TEXT_MAX: Final = 400
 """No device writes longer numbers; JavaScript's own have at most 309 digits before the point."""
 _HEX_DIGITS_MAX: Final = 15
@@ -124,7 +124,11 @@ def last_message(query: str) -> int:
     values = parse_qs(query, keep_blank_values=True).get("lastMessage", ())
     if len(values) != 1:
         return 0
-    text = values[0].strip()
+    return _whole_number(values[0].strip())
+
+
+def _whole_number(text: str) -> int:
+    """What JavaScript's Number makes of a text, without its fraction, from 0 to `_BEYOND_ALL`."""
     if _HEX.fullmatch(text):
         digits = text[2:].lstrip("0")
         return int(digits or "0", 16) if len(digits) <= _HEX_DIGITS_MAX else _BEYOND_ALL
@@ -132,8 +136,10 @@ def last_message(query: str) -> int:
         return _BEYOND_ALL
     if not _NUMBER.fullmatch(text):
         return 0
+    if text.startswith("-"):
+        return 0
     number = float(text) if len(text) <= _NUMBER_TEXT_MAX else math.inf
-    return max(0, int(number)) if number < _BEYOND_ALL else _BEYOND_ALL
+    return int(number) if number < _BEYOND_ALL else _BEYOND_ALL
 
 
 def instance_cookie(cookies: str) -> str:
@@ -214,7 +220,11 @@ def read_message(content_type: str, body: bytes) -> Posted:
     collapse = message.get("collapseId", 0)
     if isinstance(collapse, bool) or not isinstance(collapse, int | float):
         raise InvalidField("collapseId must be a number", field="collapseId")
-    return Posted(orjson.dumps(data or {}), _number_text(collapse) if "collapseId" in message else None)
+    try:
+        packed = orjson.dumps(data or {})
+    except orjson.JSONEncodeError as error:  # it reads 1,024 levels and writes 254
+        raise MalformedBody("data is nested too deeply") from error
+    return Posted(packed, _number_text(collapse) if "collapseId" in message else None)
 
 
 def _with_name(act: Act | None, target: str) -> Call | None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import itertools
 import os
 import sys
 import time
@@ -93,7 +94,7 @@ class Judge:
                 self._timed(data)
             gc.collect()
             counts.append(sys.getallocatedblocks())
-        grown = [after - before for before, after in zip(counts[1:], counts[2:], strict=False)]
+        grown = [after - before for before, after in itertools.pairwise(counts)]
         if min(grown) > len(inputs) * _LEAK_SHARE:
             about = f"{grown} memory blocks more after each repetition of {len(inputs)} inputs"
             return Failure("leak", about, inputs[0])

@@ -1,6 +1,7 @@
 """Starts the children, and says of each target what became of it."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -106,10 +107,8 @@ async def _watch(asked: asyncio.Task[tuple[bytes, bytes]], board: Board, plan: P
 
 def _end_rest(group: int) -> None:
     """A child that crashed leaves its Redis behind."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _ended(name: str, board: Board, hung: bool, status: int) -> Outcome:

@@ -35,14 +35,9 @@ FILE: Final = b"""\
         apns: {key_id: KEY0000001, team_id: TEAM000001, topic: com.example.app}
     rps: {mode: server, port: 0}
 """
-_WORDS: Final = tuple(".".join(place).encode() for place, _ in places()) + (
-    b": ",
-    b"- ",
-    b"&a ",
-    b"*a",
-    b"<<",
-    b"!!",
-    b"|",
+_WORDS: Final = (
+    *(".".join(place).encode() for place, _ in places()),
+    *(b": ", b"- ", b"&a ", b"*a", b"<<", b"!!", b"|"),
 )
 _ENVIRON: Final = (
     b"RHOPUSH_LIMITS_BODY_BYTES=5\nRHOPUSH_REDIS=redis://localhost:6379/1\nRHOPUSH_DATA_DIR=/tmp/x\nREDIS=a:1"

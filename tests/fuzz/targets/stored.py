@@ -1,13 +1,14 @@
 """What stands in Redis: queue entries, receipts, registrations, counters. Others may write there, too."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 
-from gateway.fanout.recipients import _number
+from gateway.fanout.recipients import DEFECTS, _number
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.entries import Entry, Piece, decode_entry, decode_piece, leases_of
@@ -37,10 +38,11 @@ def _entry(data: bytes) -> None:
     for decode in (decode_entry, decode_piece, decode_users):
         try:
             found: Any = decode(data)
-        except (msgspec.DecodeError, ValueError):  # as the planner does: they are put aside
+        except msgspec.DecodeError:  # as the planner does: they are put aside
             continue
         for ping in getattr(found, "pings", ()):
-            compose(ping)
+            with contextlib.suppress(*DEFECTS):  # as the planner does: such a ping is refused
+                compose(ping)
 
 
 def _registration(data: bytes) -> None:
