@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     seed = random.SystemRandom().randrange(1 << 32) if said.seed is None else said.seed
     data = None if said.repeat is None else said.repeat.read_bytes()
-    seconds = max(0.5, said.seconds * said.jobs / len(names))
+    seconds = max(0.5, said.seconds * said.jobs / sum(known[name].weight for name in names))
     plan = Plan(said.table, seed=seed, inputs=said.inputs, seconds=seconds, jobs=said.jobs, data=data)
     print(f"seed {seed}, {len(names)} targets, {seconds:.1f} s each, {said.jobs} at a time")
     return report(fuzz(names, plan), seed, said.failures)

@@ -103,7 +103,7 @@ def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
         runs = Judge(target, step)
         half_bytes, data = 0, b""
         begun = time.monotonic()
-        while len(failures) < FAILURES_MAX and not _over(order, runs.inputs, begun, 1.0):
+        while len(failures) < FAILURES_MAX and not _over(order, runs.inputs, begun, target.weight):
             if os.getppid() == _NOBODY:
                 sys.exit("the parent ended")
             seeds = target.seeds
@@ -115,7 +115,7 @@ def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
                 failures.setdefault(f"{failure.kind} {failure.where}", failure)
             elif runs.inputs % _KEPT_EVERY == 0 and len(kept) < judge.LEAK_INPUTS and len(data) < 4_096:
                 kept.append(data)
-            if not half_bytes and _over(order, runs.inputs, begun, 0.5):
+            if not half_bytes and _over(order, runs.inputs, begun, target.weight / 2):
                 half_bytes = judge.resident_bytes()
         end_bytes = judge.resident_bytes()
         board.begin(place, runs.inputs, kept[0] if kept else b"")
@@ -128,7 +128,7 @@ def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
 
 
 def _over(order: Order, inputs: int, begun: float, share: float) -> bool:
-    if order.inputs and inputs >= order.inputs * share:
+    if order.inputs and inputs >= order.inputs * min(share, 1.0):
         return True
     return time.monotonic() - begun >= order.seconds * share
 

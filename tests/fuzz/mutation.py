@@ -60,6 +60,7 @@ class Mutator:
     def __init__(self, target: Target, rng: random.Random) -> None:
         self._target = target
         self._rng = rng
+        self._repeats = True
         self._trees = [tree for seed in target.seeds for tree in _decoded(seed, target.tree)]
         self._changes: tuple[Callable[[bytes], bytes], ...] = (
             *(self._flip, self._insert, self._cut, self._double, self._splice, self._number, self._number),
@@ -70,6 +71,7 @@ class Mutator:
         """The next input."""
         rng = self._rng
         if self._trees and rng.random() < 0.5:
+            self._repeats = True
             data = _encoded(self._tree(rng.choice(self._trees), 0), self._target.tree, rng)
             steps = rng.choice((0, 0, 0, 1))
         else:
@@ -96,10 +98,15 @@ class Mutator:
             items = [self._tree(item, depth + 1) for item in value if rng.random() > 0.05]
             if rng.random() < 0.1:
                 items.insert(rng.randint(0, len(items)), self._value())
-            if items and rng.random() < 0.02:
-                items *= rng.choice((2, 50, 1_000))
-            return items
+            return self._longer(items)
         return value
+
+    def _longer(self, items: list[Any]) -> list[Any]:
+        """Repeat its items, at one place of a document: lists in lists would fill the memory."""
+        if not self._repeats or not items or self._rng.random() > 0.05:
+            return items
+        self._repeats = False
+        return items * self._rng.choice((2, 50, 1_000))
 
     def _mapping(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
         rng = self._rng

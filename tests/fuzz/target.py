@@ -26,6 +26,7 @@ class Target(NamedTuple):
         largest: longest input, in bytes.
         base_s: CPU seconds of any step.
         byte_s: CPU seconds for each byte.
+        weight: share of the time, compared with other targets: slow steps need more of it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Target(NamedTuple):
     largest: int = 65_536
     base_s: float = BASE_S
     byte_s: float = BYTE_S
+    weight: float = 1.0
 
 
 def plain(step: Step) -> Open:

@@ -252,6 +252,6 @@ PUSH_SEEDS: Final = (
 _SOCKET_S: Final = 0.5
 """Two ends of a connection, a server's log and Redis' replies are in one thread here."""
 TARGETS: Final = (
-    Target("http-server", _served(_doors), DOOR_SEEDS, DOOR_WORDS, base_s=_SOCKET_S, byte_s=1e-5),
-    Target("rps-server", _served(_push), PUSH_SEEDS, HTTP_WORDS, base_s=_SOCKET_S, byte_s=1e-5),
+    Target("http-server", _served(_doors), DOOR_SEEDS, DOOR_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=6.0),
+    Target("rps-server", _served(_push), PUSH_SEEDS, HTTP_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=3.0),
 )
