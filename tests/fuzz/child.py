@@ -1,5 +1,6 @@
 """Targets in a process of their own: its parent sees a crash or a hang, and by the board at which input."""
 
+import gc
 import mmap
 import os
 import random
@@ -101,6 +102,8 @@ def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
     kept: list[bytes] = []
     with target.open() as step:
         runs = Judge(target, step)
+        gc.collect()
+        gc.freeze()  # what stands so far is not looked at by each further collection
         half_bytes, data = 0, b""
         begun = time.monotonic()
         while len(failures) < FAILURES_MAX and not _over(order, runs.inputs, begun, target.weight):
