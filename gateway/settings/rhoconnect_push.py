@@ -61,7 +61,7 @@ LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
     "ansServerPort": "8675",
     "authCredentialCacheEnabled": "y",
 }
-_NUMBER: Final = re.compile(r"\d{1,13}(?:\.\d{1,9})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?\d{1,13}(?:\.\d{1,9})?", re.ASCII)
 _SHOWN: Final = 40
 """Characters of a wrong value in its error."""
 _UNUSED: Final = frozenset(

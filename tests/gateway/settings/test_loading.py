@@ -383,3 +383,14 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
 ) -> None:
     settings = load(None, None, {"RHOPUSH_RPS_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more)
     assert any("push_server" in warning for warning in settings.warnings) is told
+
+
+def test_bytes_of_the_environment_that_are_not_utf_8_are_told(tmp_path: Path) -> None:
+    said = complaint(tmp_path, "{}", {"RHOPUSH_LIMITS_BODY_BYTES": "5\udcff"})
+    assert said.startswith("limits.body_bytes: ")
+
+
+@pytest.mark.parametrize("text", ["[" * 16_000, "{a: " * 16_000, "a: " + "[" * 100])
+def test_a_file_that_is_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadSetting, match="nested too deeply"):
+        load(written(tmp_path, text), "development", {})

@@ -242,3 +242,25 @@ def test_any_request_line_is_a_call_or_none(method: str, target: str) -> None:
 def test_any_header_has_credentials_or_none(header: str) -> None:
     assert basic(header).given
     assert isinstance(instance_cookie(proper_cookies(header)), str)
+
+
+@pytest.mark.parametrize("text", ["9" * 8_000 + "x", "9" * 8_000 + ".x", "." + "9" * 8_000 + "e"])
+def test_a_long_text_that_is_no_number_is_none(text: str) -> None:
+    assert last_message(f"a=b&lastMessage={text}") == 0
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("levels", [300, 1_000, 20_000])
+def test_data_that_cannot_be_written_again_is_malformed(opening: bytes, closing: bytes, levels: int) -> None:
+    body = b'{"data":{"a":' + opening * levels + b"1" + closing * levels + b"}}"
+    with pytest.raises(MalformedBody):
+        read_message("application/json", body)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [("5.0", "5"), ("1e20", "100000000000000000000"), ("1e21", "1e+21"), ("-1e300", "-1e+300")],
+)
+def test_a_collapse_id_is_written_as_javascript_does(number: str, text: str) -> None:
+    body = f'{{"data":{{}},"collapseId":{number}}}'.encode()
+    assert read_message("application/json", body).collapse == text
