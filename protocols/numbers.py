@@ -42,7 +42,7 @@ def whole(text: str | bytes, lowest: int = 0, highest: int = INT64_MAX) -> int |
     return number if lowest <= number <= highest else None
 
 
-def stored(value: bytes | int | None, otherwise: int = 0) -> int:
+def stored(value: bytes | str | int | None, otherwise: int = 0) -> int:
     """Read a counter or an instant that Redis keeps; `otherwise` where it is missing or no 64-bit integer.
 
     Redis' own replies of integers pass unchanged. A foreign or damaged value must not end the work of its reader.
