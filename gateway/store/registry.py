@@ -34,6 +34,7 @@ from gateway.store.registration import (
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device
+from protocols.numbers import stored
 
 _log = structlog.get_logger("registry")
 
@@ -175,7 +176,7 @@ class Registry:
             client_id = phone.client_id
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            if max(int(proofs[0] or 0), synced_ms(proofs[1])) >= since_ms:
+            if max(stored(proofs[0]), synced_ms(proofs[1])) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
