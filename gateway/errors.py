@@ -7,6 +7,7 @@ turned into these where they enter, with the cause kept.
 from protocols.errors import InputError, RhoPushError
 
 __all__ = [
+    "AuthenticationBusy",
     "BadSetting",
     "ChannelBroken",
     "CredentialError",
@@ -17,6 +18,7 @@ __all__ = [
     "PerhapsAccepted",
     "QueueFull",
     "RhoPushError",
+    "StoreBusy",
     "StoreDown",
     "TooManyRequests",
 ]
@@ -27,6 +29,13 @@ class BadSetting(RhoPushError):
 
     code = "bad_setting"
     label = "bad_setting"
+
+
+class UnsafeFile(RhoPushError):
+    """Another user of this machine could have made or exchanged a file or folder that holds secrets."""
+
+    code = "unsafe_file"
+    label = "unsafe_file"
 
 
 class CredentialError(RhoPushError):
@@ -51,6 +60,25 @@ class StoreDown(RhoPushError):
     status = 503
     code = "store_unavailable"
     label = "store_down"
+    retryable = True
+
+
+class StoreBusy(StoreDown):
+    """Redis works, but all connections of this process to it are in use. Nothing was accepted."""
+
+    code = "store_busy"
+    label = "store_busy"
+
+
+class AuthenticationBusy(RhoPushError):
+    """More API tokens, sessions or passwords wait to be checked than this process checks in time.
+
+    It says nothing about the credentials of the request: they were not looked at.
+    """
+
+    status = 503
+    code = "authentication_busy"
+    label = "authentication_busy"
     retryable = True
 
 
@@ -156,6 +184,14 @@ class LoginRefused(NotAuthenticated):
 
     code = "login_refused"
     label = "login_refused"
+
+
+class TooManyDevices(InputError):
+    """A user has as many devices as `limits.devices_per_user` allows."""
+
+    status = 422
+    code = "too_many_devices"
+    label = "too_many_devices"
 
 
 class RecordRefused(InputError):

@@ -33,7 +33,7 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
-from gateway.store.address import Address, main_address, queue_address
+from gateway.store.address import Address, main_address, queue_address, rps_address
 from gateway.store.durability import check_durability
 from gateway.store.health import healths
 from gateway.store.journal import Journal
@@ -54,6 +54,8 @@ from gateway.turns import Turns
 _log = structlog.get_logger("worker")
 
 _OPEN_S: Final = 15.0
+_RESERVED_CONNECTIONS: Final = 2
+"""For API tokens that were valid lately."""
 _APPEND_REPLY_S: Final = 2.0
 """An append without a reply for so long is asked about by its marker; every other command may take longer."""
 
@@ -95,7 +97,9 @@ async def run(
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
         scrape = None if supervision is None else supervision.reporting.scrape
         services = _services(settings, spine, metrics, scrape, workers)
-        closing.push_async_callback(services.redis.aclose)
+        for redis in (services.redis, services.reserved_redis):
+            if redis is not None:
+                closing.push_async_callback(redis.aclose)
         doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
@@ -276,8 +280,10 @@ def _services(
         receipts=spine.receipts,
         waiters=spine.waiters,
         redis=client(main, timeout_s=DOOR_TIMEOUT_S),
+        reserved_redis=client(main, timeout_s=DOOR_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
+        mailbox=spine.rps if rps_address(settings) != main else None,
         scrape=scrape,
         workers=workers,
         turns=spine.ledger.turns,

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer
+from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
@@ -90,6 +91,7 @@ class Front:
         self.services = services
         self.intake = intake
         self.queue = services.queue
+        self.clients = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection | Handed] = set()
@@ -311,10 +313,16 @@ class Connection(asyncio.Protocol):
     async def _ask(self, slot: Slot, head: Head, submission: Submission, body: bytes) -> None:
         """Ask Redis what the caller's tokens are worth, then go on."""
         try:
-            standing = await self.front.intake.tokens.ask(head.token, submission.api_token or "")
+            tokens, client = self.front.intake.tokens, self._client(head)
+            standing = await tokens.ask(head.token, submission.api_token or "", client)
             self._submit(slot, head, submission, body, standing)
         except RhoPushError as error:
             slot(error)
+
+    def _client(self, head: Head) -> str:
+        """See `gateway.doors.desk.client_of`. Only for a token that must be looked up."""
+        peer = self._transport.get_extra_info("peername") or ("",)
+        return address_group(self.front.clients.client(peer[0], (head.forwarded_for,)).address)
 
     def _submit(
         self, slot: Slot, head: Head, submission: Submission, body: bytes, standing: Standing

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from gateway.errors import StoreDown
+from gateway.errors import StoreDown, UnsafeFile
+from gateway.private_files import open_lock, refuse_link
 from gateway.store.address import Address
 
 START_BUDGET_S: Final = 30.0
@@ -92,7 +93,7 @@ class EmbeddedStore:
         """
         if self._process is not None and self._process.poll() is None:
             return False
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = self._open_lock()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -102,6 +103,12 @@ class EmbeddedStore:
             return True
         finally:
             os.close(lock)
+
+    def _open_lock(self) -> int:
+        try:
+            return open_lock(self._folder / "lock")
+        except UnsafeFile as error:
+            raise StoreDown(error.message) from error
 
     def stop(self) -> None:
         """End the server, adopted or not, once it has written what it must."""
@@ -200,6 +207,7 @@ def _socket_path(folder: Path) -> Path:
 
 def _private_folder(folder: Path) -> None:
     """Make a folder that only this user may enter."""
+    refuse_link(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
