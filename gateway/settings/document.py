@@ -5,6 +5,7 @@ that `:redis:` and `redis:` are the same key. The file is plain YAML; Ruby objec
 §8).
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,15 @@ import msgspec
 import yaml
 
 from gateway.errors import BadSetting
+from gateway.settings.expectations import found_kind
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
 _STANDARD: Final = "tag:yaml.org,2002:"
+_NEWLINE: Final = b"\n"
+_RESERVED: Final = ("@", "`", "%")
+"""No plain text may begin with them (YAML 1.1 §5.3)."""
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 Place = tuple[str, ...]
 
@@ -59,13 +66,64 @@ def read(path: Path) -> Document:
         finally:
             reader.dispose()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadSetting(f"{path}, line {line}: not valid YAML: {error.problem}") from error
+        raise BadSetting(f"{path}, {_explained(text, error)}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadSetting(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise BadSetting(f"{path}: not valid YAML: {_unreadable(text, error)}") from error
     if not isinstance(root, dict):
-        raise BadSetting(f"{path}: expected a mapping of settings, found {type(root).__name__}")
+        raise BadSetting(f"{path}: expected a mapping of settings, found {found_kind(root)}")
     return Document(path, root, reader.lines)
+
+
+class _NotPlain(yaml.MarkedYAMLError):
+    """A part of the file is YAML, and nothing that settings are made of.
+
+    Attributes:
+        why: in words of our own.
+    """
+
+    def __init__(self, node: yaml.Node, why: str) -> None:
+        super().__init__(problem_mark=node.start_mark)
+        self.why = why
+
+
+def _explained(text: bytes, error: yaml.MarkedYAMLError) -> str:
+    """The line and what is wrong there. PyYAML words its problems differently from version to version."""
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    if isinstance(error, _NotPlain):
+        why = error.why
+    elif isinstance(error, yaml.composer.ComposerError):
+        why = "an alias without its anchor, or an anchor that is there twice"
+    else:
+        lines = text.decode("utf-8", "replace").splitlines()
+        here = lines[line] if line < len(lines) else ""
+        why = _at_fault(here, column, ended=not any(map(str.strip, (here[column:], *lines[line + 1 :]))))
+    return f"line {line + 1}: not valid YAML: {why}"
+
+
+def _at_fault(here: str, column: int, *, ended: bool) -> str:
+    """What keeps a line from being read on at a column. Never the text itself: it may be a secret."""
+    if ended:
+        return "the file ends inside of a list, a mapping or a text"
+    if "\t" in here[: len(here) - len(here.lstrip())] or here[column : column + 1] == "\t":
+        return "a tab in the indentation; use spaces"
+    if here[column : column + 1] in _RESERVED:
+        return f"a value that begins with {here[column]} (put it in quotes)"
+    return f"it cannot be read on at column {column + 1} (look at indentation, quotes, colons and brackets)"
+
+
+def _unreadable(text: bytes, error: Exception) -> str:
+    """What is wrong with a file that cannot be read at all."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    try:
+        text.decode("utf-16" if text.startswith(_UTF16) else "utf-8")
+    except UnicodeDecodeError as undecodable:
+        return f"not UTF-8 (byte {undecodable.start}, line {text.count(_NEWLINE, 0, undecodable.start) + 1})"
+    control = _CONTROL.search(text)
+    if control is not None:
+        return f"a control character (byte {control.start()}, line {text.count(_NEWLINE, 0, control.start()) + 1})"
+    return "it holds characters or values that YAML does not have"
 
 
 class _Reader(yaml.SafeLoader):
@@ -101,14 +159,17 @@ class _Reader(yaml.SafeLoader):
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         if len(place) > _DEPTH_MAX:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
+            raise _NotPlain(node, "nested too deeply")
         if isinstance(node, yaml.CollectionNode) and not node.tag.startswith(_STANDARD):
-            raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag}", problem_mark=node.start_mark)
+            raise _NotPlain(node, f"unknown tag {node.tag}")
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, place))
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
-        return self.construct_object(node)
+        try:
+            return self.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            raise _NotPlain(node, f"a value that is no {node.tag.rpartition(':')[2]}") from error
 
     def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
         self.flatten_mapping(node)
