@@ -22,9 +22,10 @@ from gateway.bench.result import Figure, Ratio, Result
 from gateway.commands import bench, main
 from gateway.errors import BadSetting
 from tests.support.redis import RedisServer
+from tests.support.signals import AS_FROM_A_TERMINAL
 
 RESULT = Result("ingest", "", (Figure("requests", 1.0),))
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = AS_FROM_A_TERMINAL + "import sys; from gateway.commands import main; sys.exit(main())"
 WITHOUT_MEASURING = """
 import sys
 from gateway.bench.result import Result
