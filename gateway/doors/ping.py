@@ -1,6 +1,7 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
 
 import asyncio
+import re
 from collections.abc import Generator
 from typing import Final, cast
 
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
-from gateway.doors.desk import Desk
+from gateway.doors.desk import Desk, client_of
 from gateway.doors.requests import API_HEADER, form_body, is_json, json_response, parameters, read_body
 from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
@@ -17,7 +18,8 @@ from gateway.turns import Turns
 from protocols.ping.parse import Submission, from_form, from_json_and_query, json_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
-
+_DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
+"""RFC 7240 §4.3: delta-seconds. A value of more digits is ignored, as each preference that is not understood."""
 
 STEPS_BYTES: Final = 65_536
 """A longer body is read in steps: small pings must not wait for the names of a hundred thousand users."""
@@ -38,7 +40,7 @@ class PingRoutes:
         desk = self._desk
         submission, body = await self._read(request)
         header = request.headers.get(API_HEADER, "")
-        standing = await desk.tokens.ask(header, submission.api_token or "")
+        standing = await desk.tokens.ask(header, submission.api_token or "", client_of(request))
         desk.intake.admit(submission, standing)
         key = request.headers.get("Idempotency-Key")
         once = None if key is None else desk.intake.once(key, header, submission, body)
@@ -55,7 +57,7 @@ class PingRoutes:
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))
-        desk.intake.accepted += 1
+        desk.intake.accepted.inc()
         return answers.response(await self._tell(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:
@@ -94,7 +96,8 @@ class PingRoutes:
 
     async def _wait(self, request: web.Request, ping: WaitedPing) -> web.Response:
         represent = prefers_representation(request)
-        return answers.response(await ping.answer(_APPLIED, represent=represent))
+        wait_s = preferred_wait_s(request)
+        return answers.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
 
 
 async def _driven(steps: Generator[None, None, Submission], turns: Turns) -> Submission:
@@ -107,11 +110,22 @@ async def _driven(steps: Generator[None, None, Submission], turns: Turns) -> Sub
         await turns.turn()
 
 
-def prefers_representation(request: web.Request) -> bool:
-    """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
+def preferences(request: web.Request) -> dict[str, str]:
+    """The preferences of the `Prefer` headers by name; of a repeated one the first counts (RFC 7240 §2)."""
+    found: dict[str, str] = {}
     for line in request.headers.getall("Prefer", []):
         for preference in line.split(","):
             name, _, value = preference.partition(";")[0].partition("=")
-            if name.strip().lower() == "return":
-                return value.strip().strip('"').lower() == "representation"
-    return False
+            found.setdefault(name.strip().lower(), value.strip().strip('"').lower())
+    return found
+
+
+def prefers_representation(request: web.Request) -> bool:
+    """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
+    return preferences(request).get("return") == "representation"
+
+
+def preferred_wait_s(request: web.Request) -> float | None:
+    """How long the caller wants to wait: `Prefer: wait=SECONDS` (RFC 7240 §4.3); None: no limit of its own."""
+    value = preferences(request).get("wait", "")
+    return float(value) if _DELTA_SECONDS.fullmatch(value) else None

@@ -1,12 +1,13 @@
 """A `settings.yml` as plain values that remember the line each was written on.
 
-RhoConnect's keys are Ruby symbols, which YAML reads as text with a leading colon: the colon is dropped, so
-that `:redis:` and `redis:` are the same key. The file is plain YAML; Ruby objects in it are refused (contract
-§8).
+A file that RhoConnect reads means the same here. The parser is libyaml, which Ruby uses too; plain scalars follow
+Ruby's rules (`gateway.settings.ruby_scalars`), and so does `<<`. RhoConnect's keys are Ruby symbols: their leading
+colon is dropped, so that `:redis:` and `redis:` are the same key. Ruby objects are refused (contract §8).
 """
 
+import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +16,26 @@ import yaml
 
 from gateway.errors import BadSetting
 from gateway.settings.expectations import found_kind
+from gateway.settings.ruby_scalars import scalar, text_of
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
-_STANDARD: Final = "tag:yaml.org,2002:"
-_NEWLINE: Final = b"\n"
-_RESERVED: Final = ("@", "`", "%")
+FILE_BYTES: Final = 524_288
+"""Of a settings file: one with a thousand apps has a fifth of it."""
+VALUES_MAX: Final = 50_000
+"""Values of a file once its aliases and merges are written out: ten aliases of ten aliases, nine deep, are 10^9."""
+_NEWLINE: Final = "\n"
+_RESERVED: Final = "@`%"
 """No plain text may begin with them (YAML 1.1 §5.3)."""
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_STANDARD: Final = "tag:yaml.org,2002:"
+_SYMBOLS: Final = ("!ruby/symbol", "!ruby/sym")
+_TEXT: Final = f"{_STANDARD}str"
+_SCALARS: Final = frozenset(
+    f"{_STANDARD}{name}" for name in ("str", "null", "bool", "int", "float", "timestamp", "value", "merge")
+)
+_COLLECTIONS: Final = (f"{_STANDARD}map", f"{_STANDARD}seq")
+_FLOW_SYMBOL: Final = re.compile(r":([A-Za-z_]\w*)")
+_FLOW_SYMBOLS_MAX: Final = 256
 
 Place = tuple[str, ...]
 
@@ -56,131 +69,201 @@ def read(path: Path) -> Document:
         BadSetting: it cannot be read, is no YAML, or is no mapping; the message names file and line.
     """
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:  # perhaps a pipe, whose length nothing tells
+            content = file.read(FILE_BYTES + 1)
+        if len(content) > FILE_BYTES:
+            raise BadSetting(
+                f"{path}: longer than {FILE_BYTES} bytes, the most that a settings file may have"
+            )
+        text = _decoded(content)
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        encoding = "UTF-16" if "16" in error.encoding else "UTF-8"
+        raise BadSetting(f"{path}: not valid YAML: byte {error.start} is no {encoding}") from error
     try:
-        reader = _Reader(text)  # decodes the first bytes
-        try:
-            root = reader.document()
-        finally:
-            reader.dispose()
+        root, lines = _parsed(text)
     except yaml.MarkedYAMLError as error:
-        raise BadSetting(f"{path}, {_explained(text, error)}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadSetting(f"{path}: not valid YAML: {_unreadable(text, error)}") from error
+        raise BadSetting(f"{path}, line {_line(error, text)}: not valid YAML: {_why(error, text)}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{path}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadSetting(f"{path}: not valid YAML: {_unreadable(text)}") from error
     if not isinstance(root, dict):
         raise BadSetting(f"{path}: expected a mapping of settings, found {found_kind(root)}")
-    return Document(path, root, reader.lines)
+    return Document(path, root, lines)
 
 
-class _NotPlain(yaml.MarkedYAMLError):
+class _NotSettings(yaml.MarkedYAMLError):
     """A part of the file is YAML, and nothing that settings are made of.
 
     Attributes:
         why: in words of our own.
     """
 
-    def __init__(self, node: yaml.Node, why: str) -> None:
-        super().__init__(problem_mark=node.start_mark)
+    def __init__(self, why: str, mark: yaml.Mark | None) -> None:
+        super().__init__(problem=why, problem_mark=mark)
         self.why = why
 
 
-def _explained(text: bytes, error: yaml.MarkedYAMLError) -> str:
-    """The line and what is wrong there. PyYAML words its problems differently from version to version."""
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    if isinstance(error, _NotPlain):
-        why = error.why
-    elif isinstance(error, yaml.composer.ComposerError):
-        why = "an alias without its anchor, or an anchor that is there twice"
-    else:
-        lines = text.decode("utf-8", "replace").splitlines()
-        here = lines[line] if line < len(lines) else ""
-        why = _at_fault(here, column, ended=not any(map(str.strip, (here[column:], *lines[line + 1 :]))))
-    return f"line {line + 1}: not valid YAML: {why}"
-
-
-def _at_fault(here: str, column: int, *, ended: bool) -> str:
-    """What keeps a line from being read on at a column. Never the text itself: it may be a secret."""
-    if ended:
+def _why(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What is wrong at the place of a fault. The parser's own words differ from version to version."""
+    if isinstance(error, _NotSettings):
+        return error.why
+    if isinstance(error, yaml.composer.ComposerError):
+        return "an alias without its anchor, or an anchor that is there twice"
+    mark = error.problem_mark
+    if mark is None:
+        return _unreadable(text)
+    if not text[mark.index :].strip():
         return "the file ends inside of a list, a mapping or a text"
-    if "\t" in here[: len(here) - len(here.lstrip())] or here[column : column + 1] == "\t":
-        return "a tab in the indentation; use spaces"
-    if here[column : column + 1] in _RESERVED:
-        return f"a value that begins with {here[column]} (put it in quotes)"
-    return f"it cannot be read on at column {column + 1} (look at indentation, quotes, colons and brackets)"
+    return _at_fault(text, mark)
 
 
-def _unreadable(text: bytes, error: Exception) -> str:
-    """What is wrong with a file that cannot be read at all."""
-    if isinstance(error, RecursionError):
+def _at_fault(text: str, mark: yaml.Mark) -> str:
+    """What keeps a line from being read on.
+
+    Never the text itself, which may be a secret.
+    """
+    here = text.splitlines()[mark.line]
+    if _open_before(text[: mark.index], here[: mark.column]) > _DEPTH_MAX:
         return "nested too deeply"
-    try:
-        text.decode("utf-16" if text.startswith(_UTF16) else "utf-8")
-    except UnicodeDecodeError as undecodable:
-        return f"not UTF-8 (byte {undecodable.start}, line {text.count(_NEWLINE, 0, undecodable.start) + 1})"
+    found = here[mark.column : mark.column + 1]
+    if "\t" in here[: len(here) - len(here.lstrip())] or found == "\t":
+        return "a tab in the indentation; use spaces"
+    if found and found in _RESERVED:
+        return f"a value that begins with {found} (put it in quotes)"
+    return (
+        f"it cannot be read on at column {mark.column + 1} (look at indentation, quotes, colons and brackets)"
+    )
+
+
+def _open_before(text: str, here: str) -> int:
+    """How many lists and mappings are open behind a text with the last line `here`, indentation aside."""
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}") + here.count("- ")
+
+
+def _unreadable(text: str) -> str:
+    """What is wrong with a file of which the parser tells no place."""
     control = _CONTROL.search(text)
-    if control is not None:
-        return f"a control character (byte {control.start()}, line {text.count(_NEWLINE, 0, control.start()) + 1})"
-    return "it holds characters or values that YAML does not have"
+    if control is None:
+        return "it holds characters that YAML does not have"
+    at = control.start()
+    return f"a control character (line {text.count(_NEWLINE, 0, at) + 1})"
 
 
-class _Reader(yaml.SafeLoader):
-    """PyYAML's safe loader, walked by hand because its own result forgets the lines."""
+def _line(error: yaml.MarkedYAMLError, text: str) -> int:
+    """The line of a fault; at the end of the file, for example of an open bracket, the last line with a text."""
+    mark = error.problem_mark
+    if mark is None:
+        return 1
+    if text[mark.index :].strip():
+        return mark.line + 1
+    return text[: mark.index].rstrip().count("\n") + 1
 
-    def __init__(self, text: bytes) -> None:
+
+def _decoded(content: bytes) -> str:
+    """The text of a file: UTF-8, or UTF-16 with a byte order mark (YAML 1.1 §5.2)."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def _parsed(text: str) -> tuple[Any, dict[Place, int]]:
+    """The document and its lines.
+
+    Old versions of libyaml, and so of Ruby, read `{:push_notify: 'true'}`, which newer ones refuse. Such a symbol is
+    given its tag where the parser meets it, and the text is read again.
+    """
+    for _ in range(_FLOW_SYMBOLS_MAX):
+        reader = _Reader(text)
+        try:
+            return reader.document(), reader.lines
+        except yaml.MarkedYAMLError as error:
+            symbol = _symbol_at(text, error.problem_mark)
+            if symbol is None:
+                raise
+            text = f'{text[: symbol.start()]}!ruby/symbol "{symbol[1]}"{text[symbol.end() :]}'
+        finally:
+            reader.dispose()
+    raise _NotSettings(f"more than {_FLOW_SYMBOLS_MAX} symbols within braces or brackets", None)
+
+
+def _symbol_at(text: str, mark: yaml.Mark | None) -> re.Match[str] | None:
+    return None if mark is None else _FLOW_SYMBOL.match(text, mark.index)
+
+
+class _Reader(yaml.CSafeLoader):
+    """PyYAML's loader on libyaml. The nodes are walked here, since PyYAML's own result has no lines."""
+
+    def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lines: dict[Place, int] = {}
+        self._left = VALUES_MAX
 
     def document(self) -> Any:
-        node = self.get_single_node()
+        """The first document of the file: Ruby reads no further."""
+        node = self.get_node() if self.check_node() else None
         return {} if node is None else self._value(node, ())
 
-    def check_value(self) -> bool:
-        """Whether a colon here parts a key from its value."""
-        return bool(super().check_value()) and not self._at_symbol()
-
-    def check_plain(self) -> bool:
-        """Whether a plain scalar begins here."""
-        return bool(super().check_plain()) or self._at_symbol()
-
-    def _at_symbol(self) -> bool:
-        """Whether a Ruby symbol begins here inside `{...}` or `[...]`, where YAML has no word with a colon
-        first.
-
-        `{:push_notify: 'true'}` is how RhoConnect's users write it; `{"a":b}` goes on to be a key and a
-        value.
-        """
-        if not self.flow_level or self.peek() != ":" or not self.pointer:
-            return False
-        after = self.peek(1)
-        return (after.isalpha() or after == "_") and self.buffer[self.pointer - 1] in " \t\r\n,[{"
+    def _spend(self, node: yaml.Node) -> None:
+        """Count one value or merge: an alias of a few bytes can stand for any number of them."""
+        self._left -= 1
+        if self._left < 0:
+            problem = f"more than {VALUES_MAX} values once its aliases are written out"
+            raise _NotSettings(problem, node.start_mark)
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
+        self._spend(node)
         if len(place) > _DEPTH_MAX:
-            raise _NotPlain(node, "nested too deeply")
-        if isinstance(node, yaml.CollectionNode) and not node.tag.startswith(_STANDARD):
-            raise _NotPlain(node, f"unknown tag {node.tag}")
+            raise _NotSettings("nested too deeply", node.start_mark)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if node.tag not in _COLLECTIONS:
+            raise _NotSettings(f"unknown tag {node.tag}", node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, place))
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
-        try:
-            return self.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            raise _NotPlain(node, f"a value that is no {node.tag.rpartition(':')[2]}") from error
+        return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
 
     def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
-        self.flatten_mapping(node)
+        """Keys and values in their order, where a later one counts: Ruby merges what `<<` names at its place."""
         for key_node, value_node in node.value:
-            key = key_name(self.construct_object(key_node))
+            merged = self._merged(key_node, value_node)
+            if merged is not None:
+                for mapping in merged:
+                    self._spend(mapping)
+                    yield from self._pairs(mapping, place)
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _NotSettings("a key must be a text", key_node.start_mark)
+            key = key_name(self._scalar(key_node))
             self.lines[(*place, key)] = key_node.start_mark.line + 1
             yield key, self._value(value_node, (*place, key))
+
+    def _merged(self, key: yaml.Node, value: yaml.Node) -> list[yaml.MappingNode] | None:
+        """The mappings that `<<` names, the weakest first; None: it is no merge."""
+        if not isinstance(key, yaml.ScalarNode) or key.value != "<<":
+            return None
+        listed = [value] if isinstance(value, yaml.MappingNode) else value.value
+        if not isinstance(listed, list) or not all(isinstance(item, yaml.MappingNode) for item in listed):
+            return None
+        return listed[::-1]
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        """A scalar's value: quoted ones and blocks are texts, plain ones what Ruby sees in them."""
+        tag, text = node.tag, str(node.value)
+        if tag in _SYMBOLS:
+            return text
+        if tag not in _SCALARS:
+            raise _NotSettings(f"unknown tag {tag}", node.start_mark)
+        if tag != _TEXT:  # plain, or said to be a number
+            return scalar(text)
+        resolve: Callable[..., str] = self.resolve  # left untyped
+        explicit = resolve(yaml.ScalarNode, text, (True, False)) != _TEXT
+        return text if node.style or explicit else scalar(text)
 
 
 def key_name(key: Any) -> str:
     """A key as text, without the colon of a Ruby symbol. YAML reads a bare `off` or `no` as false."""
     if key is False:
         return "off"
-    return str(key).removeprefix(":")
+    return "" if key is None else str(text_of(key)).removeprefix(":")
