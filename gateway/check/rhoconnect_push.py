@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
@@ -86,7 +86,7 @@ async def _databases_with_registrations(redis: Redis, own: int) -> list[int]:
 async def _has_registrations(redis: Redis, number: int) -> bool:
     # A connection of its own: SELECT would change the database under other commands.
     options = redis.connection_pool.connection_kwargs | {"db": number}
-    pool = type(redis.connection_pool)(connection_class=redis.connection_pool.connection_class, **options)
+    pool = ConnectionPool(connection_class=redis.connection_pool.connection_class, **options)
     async with Redis.from_pool(pool) as other:
         cursor, seen = 0, 0
         while seen < _LOOK_AT:
