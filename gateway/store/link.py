@@ -18,6 +18,7 @@ import hiredis
 import structlog
 
 from gateway.errors import RhoPushError, StoreDown
+from gateway.network_errors import describe
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.packing import Unsendable, Word, pack
@@ -358,7 +359,7 @@ class Link:
                 async with asyncio.timeout(_CONNECT_S):
                     wire = await self._connect()
             except (OSError, RhoPushError, TimeoutError) as error:
-                self.error = str(error) or type(error).__name__
+                self.error = error.message if isinstance(error, RhoPushError) else describe(error)
                 if failures in (0, 10, 100):
                     _log.warning("redis_unreachable", link=self._name, error=self.error)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])

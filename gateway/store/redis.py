@@ -20,6 +20,7 @@ from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
 from gateway.store.packing import CheckedEncoder
+from gateway.store.plain_words import trouble
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
 from protocols.numbers import whole
 
@@ -138,7 +139,7 @@ async def locate(address: Address) -> tuple[str, int]:
             try:
                 return await answer
             except (RedisError, OSError) as error:
-                refused.append(str(error))
+                refused.append(f"one {trouble(error)}")
     finally:
         for task in asking:
             task.cancel()
@@ -219,7 +220,7 @@ async def facts(redis: Redis) -> Facts:
         info: dict[str, Any] = await redis.info()
         config = await _config(redis)
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {type(error).__name__}: {error}") from error
+        raise StoreDown(f"Redis does not answer: it {trouble(error)}") from error
     loading = bool(info.get("loading"))
     appends = None if loading else info.get("aof_enabled")
     return Facts(
