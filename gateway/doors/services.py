@@ -1,6 +1,5 @@
 """What the doors need of the rest of the gateway, handed in by whoever composes it."""
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
@@ -93,7 +93,7 @@ class Services:
         readiness: what keeps this gateway from working, by part; empty: ready.
         metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
         workers: how many processes share the configured rate limit.
-        now: wall clock, epoch seconds.
+        now: epoch seconds by the clock that all gateways share.
         fast_path: off: aiohttp answers everything (for tests and comparison).
         times: how long callers may take.
         turns: between which a long list of users is read.
@@ -109,7 +109,7 @@ class Services:
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
     workers: int = 1
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = SHARED.now_s
     fast_path: bool = True
     times: Times = field(default_factory=Times)
     turns: Turns = field(default_factory=Turns)

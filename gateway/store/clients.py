@@ -6,13 +6,13 @@ A registration also clears what we hold against the device: its token may be new
 import contextlib
 import re
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from gateway.clock import SHARED
 from gateway.errors import NotFound, StoreDown
 from gateway.store import keys
 from gateway.store.asking import Asker, asked_of_redis
@@ -59,7 +59,7 @@ class Clients:
         now: epoch seconds.
     """
 
-    def __init__(self, redis: Redis, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, redis: Redis, now: Callable[[], float] = SHARED.now_s) -> None:
         self._redis = redis
         self._ask = Asker(redis)
         self._now = now
