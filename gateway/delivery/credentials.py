@@ -90,7 +90,7 @@ class ApnsKey:
 
     def corrected(self) -> bool:
         """Whether the clock gives another token than after the last refusal."""
-        return self._key.token(self._clock.now_s()) != self._renewed
+        return self._renewed not in ("", self._key.token(self._clock.now_s()))
 
     async def close(self) -> None:
         """Nothing is under way."""

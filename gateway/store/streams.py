@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED, SharedClock
 from gateway.store import keys, scripts
 from gateway.store.entries import Lease, Piece, encode, leases_of
 from gateway.store.link import Link, Reply, ReplyFault, Word
@@ -130,17 +130,19 @@ class Streams:
         link: for everything that does not block.
         name: the consumer's name, the same after a restart.
         receipt_s: how long receipts are kept.
+        clock: gets each reading of Redis' clock.
     """
 
-    def __init__(self, link: Link, name: str, receipt_s: int) -> None:
+    def __init__(self, link: Link, name: str, receipt_s: int, clock: SharedClock = SHARED) -> None:
         self._link = link
         self.name = name
         self._receipt_s = receipt_s
+        self._clock = clock
 
     @property
     def reached_s(self) -> float:
         """For how many seconds Redis has been in reach and its clock was not set; infinite: always."""
-        return min(self._link.up_s, SHARED.settled_s)
+        return min(self._link.up_s, self._clock.settled_s)
 
     async def prepare(self) -> None:
         """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
@@ -299,9 +301,9 @@ class Streams:
 
     async def read_clock(self) -> None:
         """Take a reading of Redis' clock for the shared clock."""
-        asked_ms = SHARED.steady_ms()
+        asked_ms = self._clock.steady_ms()
         seconds, micros = await self._link.call("TIME")
-        SHARED.note(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
+        self._clock.note(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
 
     async def call_due(self, most: int) -> int:
         """Put pieces whose time has come on the retries stream, until it holds `most`; their number.
@@ -309,10 +311,10 @@ class Streams:
         The answer is also a reading of Redis' clock.
         """
         names = [keys.LATER, keys.LATER_BODY, keys.RETRIES, keys.STATS]
-        asked_ms = SHARED.steady_ms()
-        words: list[Word] = [most, SHARED.now_ms(), keys.CLOCK_DRIFT_MS]
+        asked_ms = self._clock.steady_ms()
+        words: list[Word] = [most, self._clock.now_ms(), keys.CLOCK_DRIFT_MS]
         called, now_ms = await self._link.eval(scripts.DUE, names, words)
-        SHARED.note(asked_ms, now_ms)
+        self._clock.note(asked_ms, now_ms)
         return int(called)
 
     async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
