@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | `time.monotonic` | durations within the process: deadlines, back-off, leases in hand, caches | has no effect |
 | `SHARED` | every instant that is stored in Redis or compared with a stored one | has no effect |
-| `ProviderClock` | `iat` of provider tokens | has no effect, or ends with the first refusal |
+| `ProviderClock` | `iat` of provider tokens | has no effect |
 
 The shared clock is Redis' `TIME`, carried on between two readings by the monotonic clock. Gateways on different hosts
 therefore agree, whatever their own clocks say. Only a jump of Redis' own clock moves it. Such a jump is noticed with
@@ -147,9 +147,9 @@ SHARED: Final = SharedClock()
 class ProviderClock:
     """The time by which the tokens of one credential are made.
 
-    It is the shared clock until the provider refuses a token. If the refusal has a `Date` header that contradicts
-    the clock, the time goes on from that date by the monotonic clock. Without such a header the local clock takes
-    turns with the shared one, as long as the two are apart.
+    It begins as the shared clock and goes on by the monotonic clock, so that no jump changes a token that the provider
+    takes. Once the provider refuses a token, the time follows whichever clock contradicts it: the `Date` of the
+    refusal, else the shared clock, else the local one.
 
     Args:
         name: whose tokens, for the log ("apns", "fcm").
@@ -163,32 +163,55 @@ class ProviderClock:
         self._name = name
         self._shared = shared
         self._wall = wall
-        self.now_s: Callable[[], float] = shared.now_s
+        self._ahead_s: float | None = None
+        """Of the monotonic clock."""
+        self._refused_by: tuple[float, float] | None = None
+
+    def now_s(self) -> float:
         """Epoch seconds."""
+        if self._ahead_s is None:
+            self._ahead_s, _ = self._clocks()
+        return self._shared.steady_ms() / 1000 + self._ahead_s
 
     def refused(self, date_s: float | None) -> bool:
-        """A token was refused: choose the clock for the next one.
+        """A token was refused: find the clock for the next one.
 
         Args:
             date_s: the provider's clock, epoch seconds; None: its answer had no `Date`.
 
         Returns:
-            Whether another clock counts from now on.
+            Whether some clock contradicts the one that was used, and counts from now on.
         """
-        used_s, local_s, shared_s = self.now_s(), self._wall(), self._shared.now_s()
-        if date_s is not None:
-            if abs(date_s - used_s) <= SUSPECT_S:
-                return False
-            ahead_s = date_s - self._shared.steady_ms() / 1000
-            self.now_s = lambda: self._shared.steady_ms() / 1000 + ahead_s
-        elif abs(local_s - shared_s) <= SUSPECT_S and abs(shared_s - used_s) <= SUSPECT_S:
+        used_s = self.now_s() - self._shared.steady_ms() / 1000
+        shared_s, local_s = self._refused_by = self._clocks()
+        known = self._refused_by if date_s is None else (date_s - self._shared.steady_ms() / 1000,)
+        other_s = next((one for one in known if abs(one - used_s) > SUSPECT_S), None)
+        if other_s is None:
             return False
-        else:
-            self.now_s = self._wall if abs(shared_s - used_s) <= SUSPECT_S else self._shared.now_s
+        self._ahead_s = other_s
         _log.warning(
             "clock_skew_suspected",
             provider=self._name,
+            refused_ahead_s=round(used_s - other_s, 1),
             local_ahead_of_redis_s=round(local_s - shared_s, 1),
-            used_ahead_of_provider_s=None if date_s is None else round(used_s - date_s, 1),
         )
         return True
+
+    def corrected(self) -> bool:
+        """Whether the shared or the local clock was set since the last refusal; if so, it counts from now on."""
+        if self._refused_by is None:
+            return False
+        clocks = self._clocks()
+        changed = (
+            now for now, then in zip(clocks, self._refused_by, strict=True) if abs(now - then) > SUSPECT_S
+        )
+        set_s = next(changed, None)
+        if set_s is None:
+            return False
+        self._ahead_s, self._refused_by = set_s, clocks
+        return True
+
+    def _clocks(self) -> tuple[float, float]:
+        """By how much the shared and the local clock are ahead of the monotonic one."""
+        steady_s = self._shared.steady_ms() / 1000
+        return self._shared.now_s() - steady_s, self._wall() - steady_s

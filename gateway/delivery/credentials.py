@@ -63,7 +63,6 @@ class ApnsKey:
         self._key = key
         self._clock = ProviderClock("apns") if clock is None else clock
         self._token = ""
-        self._renewed = ""
         self._renewed_s = float("-inf")
         self._headers: tuple[Header, ...] = ()
 
@@ -82,15 +81,14 @@ class ApnsKey:
         refused = self._token
         if self._key.token(self._clock.now_s()) == refused and not self._clock.refused(date_s):
             self._key.hasten(self._clock.now_s())
-        self._renewed = self._key.token(self._clock.now_s())
-        if self._renewed == refused:
+        if self._key.token(self._clock.now_s()) == refused:
             return False
         self._renewed_s = time.monotonic()
         return True
 
     def corrected(self) -> bool:
-        """Whether the clock gives another token than after the last refusal."""
-        return self._renewed not in ("", self._key.token(self._clock.now_s()))
+        """Whether a clock was set since the last refusal, so that there is another token."""
+        return self._clock.corrected() and self._key.token(self._clock.now_s()) != self._token
 
     async def close(self) -> None:
         """Nothing is under way."""

@@ -61,10 +61,7 @@ class Credential(Protocol):
         """
 
     def corrected(self) -> bool:
-        """Whether the token that would be sent now is another one than when the last refusal came.
-
-        So it is when a wrong clock was corrected meanwhile.
-        """
+        """Whether there is another token than the refused one, since a wrong clock was corrected meanwhile."""
 
     async def close(self) -> None:
         """End what is under way."""

@@ -228,14 +228,14 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 local expected, drift = tonumber(ARGV[2]), tonumber(ARGV[3])
 local last = tonumber(redis.call('HGET', KEYS[4], 'clock') or now)
-local jump = 0
+local jump, upto = 0, '+inf'
 if now < last - drift then
     jump = now - last
 elseif now > math.max(last, expected) + drift then
-    jump = now - math.max(last, expected)
+    jump, upto = now - math.max(last, expected), now - drift
 end
 if jump ~= 0 then
-    local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+    local all = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', upto, 'WITHSCORES')
     for at = 1, #all, 2 do
         redis.call('ZREM', KEYS[1], all[at])  -- first, so that a full Redis takes the rest
         redis.call('ZADD', KEYS[1], all[at + 1] + jump, all[at])
@@ -258,9 +258,10 @@ return {#names, now}
 """)
 """Put what is due back on its stream, as far as workers keep up with what is there: how many, and TIME in ms.
 
-Where Redis' clock was set back or forward since the last call, the whole schedule moves with it, so that each piece
-still waits as long as it was meant to. Forward, only a caller that has seen the time before can tell a jump from a
-time without gateways: by what it expects.
+Where Redis' clock was set back since the last call, the schedule moves back with it, so that no piece waits longer
+than it was meant to. Where the clock was set forward, what would be due at once moves forward with it. Only a caller
+that has seen the time before can tell that from a time without gateways: by what it expects. A piece that was scheduled
+between the jump and this call never waits longer either; after a jump back it may come at once.
 """
 
 TRIM: Final = Script("""

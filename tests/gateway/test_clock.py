@@ -144,10 +144,38 @@ def test_the_date_of_a_refusal_is_believed(clocks: Clocks, jump_s: float) -> Non
         assert tokens.refused(right_s)
     assert tokens.now_s() == pytest.approx(right_s, abs=0.1)
     assert logs[0]["event"] == "clock_skew_suspected"
-    assert logs[0]["used_ahead_of_provider_s"] == pytest.approx(jump_s, abs=0.1)
+    assert logs[0]["refused_ahead_s"] == pytest.approx(jump_s, abs=0.1)
     clocks.steady_s += 100
     clocks.local_ahead_s = clocks.redis_ahead_s = 0.0
     assert tokens.now_s() == pytest.approx(right_s + 100, abs=0.1)
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+def test_no_jump_changes_the_time_of_tokens(clocks: Clocks, jump_s: float) -> None:
+    clocks.read()
+    tokens = provider_clock(clocks)
+    before_s = tokens.now_s()
+    clocks.local_ahead_s = clocks.redis_ahead_s = jump_s
+    clocks.read()
+    assert tokens.now_s() == pytest.approx(before_s, abs=0.1)
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+@pytest.mark.parametrize("both", [True, False])
+def test_a_clock_that_was_corrected_after_a_refusal_counts(clocks: Clocks, jump_s: float, both: bool) -> None:
+    clocks.redis_ahead_s = jump_s
+    clocks.local_ahead_s = jump_s if both else 7_200
+    clocks.read()
+    tokens = provider_clock(clocks)
+    assert not tokens.corrected()
+    assert tokens.refused(None) != both
+    assert tokens.refused(None) != both
+    assert not tokens.corrected()
+    clocks.redis_ahead_s = 0.0
+    clocks.read()
+    assert tokens.corrected()
+    assert tokens.now_s() == pytest.approx(clocks.redis_s(), abs=0.1)
+    assert not tokens.corrected()
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
@@ -157,8 +185,6 @@ def test_without_a_date_local_and_shared_clock_take_turns(clocks: Clocks, jump_s
     tokens = provider_clock(clocks)
     assert tokens.now_s() == pytest.approx(clocks.redis_s(), abs=0.1)
     assert tokens.refused(None)
-    assert tokens.now_s() == clocks.local_s()
-    clocks.local_ahead_s, clocks.redis_ahead_s = jump_s, 0.0
-    clocks.read()
+    assert tokens.now_s() == pytest.approx(clocks.local_s(), abs=0.1)
     assert tokens.refused(None)
     assert tokens.now_s() == pytest.approx(clocks.redis_s(), abs=0.1)

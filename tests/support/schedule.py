@@ -7,6 +7,5 @@ from gateway.store import keys
 
 async def make_all_due(redis: Redis) -> None:
     """Let everything on the schedule be due now."""
-    names: list[bytes] = await redis.zrange(keys.LATER, 0, -1)
-    for name in names:
+    async for name, _ in redis.zscan_iter(keys.LATER):
         await redis.zadd(keys.LATER, {name: 0})
