@@ -11,6 +11,7 @@ therefore agree, whatever their own clocks say. Only a jump of Redis' own clock 
 the next reading, within a fraction of a second, and `corrected` translates the instants that were taken before it.
 """
 
+import select
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -23,8 +24,16 @@ APART_S: Final = 5.0
 """From this difference between the local clock and Redis' on, an operator is warned: NTP keeps hosts within 0.1 s."""
 JUMP_MS: Final = 1_000
 """A change of Redis' clock against the monotonic one by less than this is drift, and is followed silently."""
+UNNOTICED_MS: Final = 5_000
+"""For so long at most another process may go on by Redis' clock as it was before a jump."""
 SUSPECT_S: Final = 30.0
 """By less than this no clock is blamed for a refused token: providers allow some minutes."""
+
+
+def pause(seconds: float) -> None:
+    """Block the thread for a moment. `time.sleep` fails where a test or a user sets the clock by libfaketime 0.9.10,
+    which refuses to wait until an instant of the monotonic clock."""
+    select.select((), (), (), seconds)
 
 
 class SharedClock:
@@ -109,7 +118,7 @@ class SharedClock:
         before it and leaves such an instant as it is.
         """
         if 0 < instant_ms <= self._until_ms:
-            return instant_ms + self._jump_ms
+            instant_ms += self._jump_ms
         return min(instant_ms, self.now_ms())
 
     def seconds_since(self, instants_ms: Sequence[int]) -> list[float]:
@@ -134,8 +143,9 @@ class SharedClock:
 
     def _jumped(self, moved_ms: int) -> None:
         now_ms = self.now_ms()
-        # What was taken before a jump back and lies in the future now is corrected by that alone.
-        self._jump_ms, self._until_ms = (moved_ms, now_ms - moved_ms) if moved_ms > 0 else (0, 0)
+        self._jump_ms = self._until_ms = 0  # what was taken before a jump back lies in the future now
+        if moved_ms > UNNOTICED_MS:
+            self._jump_ms, self._until_ms = moved_ms, now_ms - moved_ms + UNNOTICED_MS
         self._jumped_at_ms = self.steady_ms()
         _log.warning("redis_clock_jumped", seconds=round(moved_ms / 1000, 1))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gateway.clock import pause
 from gateway.errors import RhoPushError
 
 _WORKERS_BUDGET_S: Final = 15.0
@@ -62,7 +63,7 @@ class DataFolder:
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
                 raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
 
     def probe(self) -> None:
         """Whether the folder could be used, by this user, now or once it is made.

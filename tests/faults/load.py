@@ -12,7 +12,7 @@ import aiohttp
 from gateway.simulators import Record
 from tests.support.gateway import TOKEN, Gateway
 
-_PATIENCE_S = 15.0
+_PATIENCE_S = 60.0
 
 
 class Delivery(NamedTuple):

@@ -6,7 +6,7 @@ a push that is refused for a while comes again, and a receipt says so; in the en
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -100,37 +100,33 @@ async def standing(
             async with Redis(unix_socket_path=str(socket)) as redis:
                 await lay_users(redis, {"bob": (apple(PIN), android(REGISTRATION))})
                 yield Stand(gateway, redis, deliveries, apns)
-        except AssertionError:
-            print(gateway.log_tail(6000))
-            async with Redis(unix_socket_path=str(socket)) as redis:
-                print(await redis.zrange(keys.LATER,0,-1,withscores=True), await redis.time(), await redis.hgetall(keys.STATS), await redis.xinfo_stream(keys.RETRIES), await redis.xpending(keys.RETRIES, keys.GROUP))
-            raise
         finally:
             await gateway.close()
 
 
-def jumps(*offsets_s: int) -> Iterable[tuple[int, str]]:
+def jumps(*offsets_s: int) -> list[tuple[int, str]]:
     return [(offset_s, f"{number}: {offset_s:+d} s") for number, offset_s in enumerate(offsets_s)]
 
 
-@pytest.mark.parametrize("start_s", [-DAY_S, -HOUR_S, HOUR_S, DAY_S])
+@pytest.mark.parametrize("start_s", [-DAY_S, HOUR_S])
 async def test_the_gateways_clock(short_path: Path, start_s: int) -> None:
     """Nothing follows it, not even a token."""
     clock = FakeTime(short_path)
     clock.set(start_s)
     with RedisServer("valkey") as store:
         async with standing(short_path, store, clock.environ) as stand:
-            for offset_s, alert in jumps(start_s, 0, -start_s):
+            steps = jumps(start_s, 0, -start_s)
+            for offset_s, alert in steps:
                 clock.set(offset_s)
                 await stand.pings_arrive(alert)
             await stand.all_told()
             await stand.logs("clock_skew")
-            assert stand.deliveries.refused == 3
+            assert stand.deliveries.refused == len(steps)
 
 
-@pytest.mark.parametrize("start_s", [-DAY_S, -HOUR_S, HOUR_S, DAY_S])
+@pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
 async def test_redis_clock(short_path: Path, start_s: int) -> None:
-    """A token of its time is refused once, and then the gateway's own clock counts."""
+    """Only a token of its time is refused, once in each worker, and then the gateway's own clock counts."""
     clock = FakeTime(short_path)
     clock.set(start_s)
     with RedisServer("valkey", environ=clock.environ) as store:
@@ -142,3 +138,23 @@ async def test_redis_clock(short_path: Path, start_s: int) -> None:
             assert len(stand.logged("clock_skew_suspected")) <= 4
             await stand.logs("redis_clock_jumped")
             assert not stand.logged("taken_over")
+
+
+@pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
+async def test_the_clock_of_a_host_with_both(short_path: Path, start_s: int) -> None:
+    """Google says what time it is. Apple does not: what waits for it arrives once the clock is right, and no later jump
+    changes a token that is good."""
+    clock = FakeTime(short_path)
+    clock.set(start_s)
+    async with standing(short_path, None, clock.environ) as stand:
+        await stand.ping("wrong")
+        await stand.deliveries.has([Delivery("wrong", REGISTRATION)])
+        await stand.logs("credential_refused")
+        clock.set(0)
+        await stand.arrived("wrong")
+        await stand.all_told()
+        for offset_s, alert in jumps(-start_s, 0, start_s):
+            clock.set(offset_s)
+            await stand.pings_arrive(alert)
+            await stand.all_told()
+        assert len(stand.logged("credential_refused")) == 1
