@@ -7,6 +7,7 @@ repeats anything.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -168,6 +169,7 @@ class Facts(msgspec.Struct, frozen=True):
         replicas: how many are connected.
         master: whether it takes writes.
         loading: whether it is still reading its data.
+        clock_behind_s: by how much its clock is behind the local one.
     """
 
     product: str
@@ -180,6 +182,7 @@ class Facts(msgspec.Struct, frozen=True):
     replicas: int
     master: bool
     loading: bool = False
+    clock_behind_s: float | None = None
 
     @property
     def number(self) -> tuple[int, int]:
@@ -200,6 +203,7 @@ async def facts(redis: Redis) -> Facts:
     except (RedisError, OSError) as error:
         raise StoreDown(f"Redis does not answer: {type(error).__name__}: {error}") from error
     loading = bool(info.get("loading"))
+    clock_us = info.get("server_time_usec")
     appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
@@ -212,6 +216,7 @@ async def facts(redis: Redis) -> Facts:
         replicas=int(info.get("connected_slaves", 0)),
         master=info.get("role") == "master",
         loading=loading,
+        clock_behind_s=None if clock_us is None else time.time() - clock_us / 1e6,
     )
 
 

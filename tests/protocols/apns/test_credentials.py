@@ -251,3 +251,11 @@ def test_the_certificates_key_is_not_shown() -> None:
     shown = repr(Certificate.load(as_pem(certificate()) + pem(PRIVATE)))
     assert "BEGIN" not in shown
     assert "com.example.app" in shown
+
+
+@pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
+def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
+    """The clock was wrong when it was made: it is made anew once the clock is right."""
+    one, right_s = key(), START_S + 1000
+    one.token(right_s + jump_s)
+    assert one.token(right_s) == key().token(right_s)
