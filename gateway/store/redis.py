@@ -7,6 +7,7 @@ repeats anything.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -190,6 +191,7 @@ class Facts(msgspec.Struct, frozen=True):
         replicas: how many are connected.
         master: whether it takes writes.
         loading: whether it is still reading its data.
+        clock_behind_s: by how much its clock is behind the local one.
     """
 
     product: str
@@ -202,6 +204,7 @@ class Facts(msgspec.Struct, frozen=True):
     replicas: int
     master: bool
     loading: bool = False
+    clock_behind_s: float | None = None
 
     @property
     def number(self) -> tuple[int, int]:
@@ -222,6 +225,7 @@ async def facts(redis: Redis) -> Facts:
     except (RedisError, OSError) as error:
         raise StoreDown(f"Redis does not answer: it {trouble(error)}") from error
     loading = bool(info.get("loading"))
+    clock_us = info.get("server_time_usec")
     appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
@@ -234,6 +238,7 @@ async def facts(redis: Redis) -> Facts:
         replicas=_number(info.get("connected_slaves")),
         master=info.get("role") == "master",
         loading=loading,
+        clock_behind_s=None if clock_us is None else time.time() - clock_us / 1e6,
     )
 
 
