@@ -8,6 +8,7 @@ from protocols.errors import InputError, RhoPushError
 
 __all__ = [
     "BadSetting",
+    "BodiesFull",
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
@@ -17,6 +18,7 @@ __all__ = [
     "RhoPushError",
     "StoreDown",
     "TooManyRequests",
+    "UnsupportedCoding",
 ]
 
 
@@ -71,6 +73,15 @@ class QueueFull(RhoPushError):
     retryable = True
 
 
+class BodiesFull(RhoPushError):
+    """This process holds as many bytes of request bodies as `limits.bodies_bytes` allows."""
+
+    status = 503
+    code = "bodies_full"
+    label = "bodies_full"
+    retryable = True
+
+
 class TooManyRequests(RhoPushError):
     """A caller is over a rate limit. `retry_after_s` tells when it is worth another try."""
 
@@ -99,6 +110,14 @@ class TooSlow(InputError):
     code = "too_slow"
     label = "too_slow"
     retryable = True
+
+
+class UnsupportedCoding(InputError):
+    """The Content-Encoding of a request body is none that the gateway can decode (RFC 9110 §15.5.16)."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+    label = "unsupported_content_encoding"
 
 
 class NotFound(InputError):
