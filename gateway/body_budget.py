@@ -71,10 +71,17 @@ class Holding:
         Raises:
             BodiesFull: they do not fit.
         """
-        if total > SMALL_BYTES and total > self._count:
-            if not self._budget.take(total - self._count, judged=self.judged):
-                raise BodiesFull("too many bytes of request bodies are held: limits.bodies_bytes")
-            self._count = total
+        if not self.fits(total):
+            raise BodiesFull("too many bytes of request bodies are held: limits.bodies_bytes")
+
+    def fits(self, total: int) -> bool:
+        """`grow`, with an answer instead of an error."""
+        if total <= max(SMALL_BYTES, self._count):
+            return True
+        if not self._budget.take(total - self._count, judged=self.judged):
+            return False
+        self._count = total
+        return True
 
     def promote(self) -> None:
         """The caller's token was found to be valid. What is held already counts as before: it may not fit anew."""

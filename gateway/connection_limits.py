@@ -42,12 +42,12 @@ class ConnectionLimits:
         self._reading: set[Refusal] = set()
 
     def main_full(self) -> bool:
-        """Whether the main port has more connections than it may."""
-        return self.main > self._ceiling(self.push)
+        """Whether the main port has as many connections as it may."""
+        return self.main >= self._ceiling(self.push)
 
     def push_full(self) -> bool:
         """Whether the RhoConnect Push port has."""
-        return self.push > self._ceiling(self.main)
+        return self.push >= self._ceiling(self.main)
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 on a new connection and end it."""
@@ -91,7 +91,8 @@ class Refusal(asyncio.Protocol):
             self._transport.close()
             return
         self._staying.add(self)
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # TLS cannot
+            self._transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(_REFUSED_S, self._transport.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

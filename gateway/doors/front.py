@@ -20,14 +20,14 @@ import structlog
 from gateway.body_budget import Holding
 from gateway.doors import answers
 from gateway.doors.bodies import Admission
+from gateway.doors.ceiling import Connections
 from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
-from gateway.doors.idle import IdleConnections
 from gateway.doors.intake import LATE, Intake
 from gateway.doors.services import Services, Times
 from gateway.doors.slot import Slot
 from gateway.doors.waited import WaitedPing
-from gateway.errors import BodiesFull, RhoPushError, TooSlow
+from gateway.errors import RhoPushError, TooSlow
 from gateway.store.accounts import Standing
 from protocols.ping.parse import Submission, from_json
 
@@ -55,9 +55,7 @@ class Front:
         self.queue = services.queue
         self.handler = handler
         self.loop = asyncio.get_running_loop()
-        self.connections: dict[Connection | Handed, None] = {}
-        self.order = 0  # grows with each use of a connection
-        self._idle = IdleConnections(self.connections)
+        self.connections = Connections(services.connections)
         self._admission = Admission(services, intake.tokens)
         self.empty = asyncio.Event()  # set once all have gone, after `drain`
         self.fast = services.fast_path
@@ -93,24 +91,6 @@ class Front:
                 connection.watch(self.ticks, self.services.times)
         self._timer = self.loop.call_later(self.services.times.tick_s, self.tick)
 
-    def next_order(self) -> int:
-        """A connection is used: its place in the order of use."""
-        self.order += 1
-        return self.order
-
-    def enter(self, connection: "Connection") -> bool:
-        """A new connection; the oldest idle one makes room for it. False: there is no room."""
-        limits = self.services.connections
-        if limits.main_full():
-            oldest = self._idle.oldest(self.loop.time())
-            if oldest is None:
-                return False
-            self.forget(oldest)
-            oldest.close_idle()
-        self.connections[connection] = None
-        limits.main = len(self.connections)
-        return True
-
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what must wait (a token that nobody asked about yet) beside the protocol."""
         task = self.loop.create_task(work)
@@ -126,8 +106,7 @@ class Front:
 
     def forget(self, connection: "Connection | Handed") -> None:
         """A connection is gone."""
-        self.connections.pop(connection, None)
-        self.services.connections.main = len(self.connections)
+        self.connections.leave(connection)
         self._look_if_empty()
 
     def _look_if_empty(self) -> None:
@@ -202,8 +181,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
-        self._order = self.front.next_order()
-        if not self.front.enter(self):
+        self._order = self.front.connections.next_use()
+        if not self.front.connections.enter(self):
             self._gone = True
             self.front.services.connections.refuse(self._transport)
 
@@ -280,11 +259,7 @@ class Connection(asyncio.Protocol):
     def _hold(self, head: Head) -> bool:
         """Count a body that is not whole yet; False: it does not fit now."""
         self._holding = Holding(self.front.services.bodies, judged=self._is_admin(head))
-        try:
-            self._holding.grow(head.length)
-        except BodiesFull:
-            return False
-        return True
+        return self._holding.fits(head.length)
 
     def _release(self) -> None:
         if self._holding is not None:
@@ -415,7 +390,7 @@ class Connection(asyncio.Protocol):
             return
         if self._stage == _IDLE:
             self._since = self.front.ticks
-            self._order = self.front.next_order()
+            self._order = self.front.connections.next_use()
         if self._paused:
             self._resume()
         if (self._ended or self._eof) and not self._slots and not self._handing:
@@ -449,7 +424,7 @@ class Connection(asyncio.Protocol):
         transport, data = self._transport, bytes(self._rest or b"")
         self._gone = True
         self._rest = None
-        handed = self.front.handler(self.front.forget, self.front.next_order)
+        handed = self.front.handler(self.front.forget, self.front.connections.next_use)
         self.front.connections[handed] = None
         self.front.connections.pop(self, None)
         transport.set_protocol(handed)
