@@ -15,6 +15,7 @@ from protocols.ping.limits import NAME_CHARACTERS, PAIRS_MAX, VALUE_CHARACTERS, 
 DEPTH_MAX: Final = 32  # brackets of one name; Rack 3's limit
 PARAMETERS_MAX: Final = 1_100_000  # a list of a million users fits; more is no ping
 STEP_BYTES: Final = 8_192  # read in one step: at most some 4,000 pairs, a few milliseconds
+_LONG: Final = ["user_id", ""]  # the only list that may be long
 _ENCODED: Final = 12  # a character is up to four bytes, each up to three as %41
 
 
@@ -73,7 +74,7 @@ def of_pairs(pairs: Iterable[tuple[str, bytes]], where: str) -> dict[str, Any]:
 
 
 def _put_pair(result: dict[str, Any], pair: bytes, where: str) -> bool:
-    """Store one encoded pair; whether it was something else than an item of a plain list."""
+    """Store one encoded pair; whether it was something else than a user of a list."""
     name, equals, value = pair.partition(b"=")
     if len(name) > NAME_CHARACTERS * _ENCODED:
         raise MalformedBody(f"a name in the {where} has more than {NAME_CHARACTERS} characters")
@@ -81,7 +82,7 @@ def _put_pair(result: dict[str, Any], pair: bytes, where: str) -> bool:
     if len(value) > VALUE_CHARACTERS * _ENCODED:
         raise too_long(keys[0][:NAME_CHARACTERS], VALUE_CHARACTERS)
     _put(result, keys, _decoded(value, where) if equals else None, where)
-    return len(keys) != 2 or keys[1] != ""
+    return keys != _LONG
 
 
 def _too_many(where: str, most: int) -> MalformedBody:

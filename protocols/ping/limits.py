@@ -31,7 +31,7 @@ NAMES_MAX: Final = 1_024
 DEPTH_MAX: Final = 64
 """Levels of lists and objects in a JSON body: far from the limits of any decoder or encoder (orjson: 254)."""
 PAIRS_MAX: Final = 10_000
-"""Pairs of a form that are no item of a plain list (`user_id[]=bob`)."""
+"""Pairs of a form, besides those of the list of users (`user_id[]=bob`)."""
 
 
 def too_long(field: str, most: int, unit: str = "characters") -> InvalidField:

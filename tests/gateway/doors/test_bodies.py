@@ -30,10 +30,14 @@ ROUTES = [
 ]
 
 
-def head(length: int, *, token: str | None = None, method: str = "POST", path: str = PING, **more: str) -> bytes:
+def head(
+    length: int, *, token: str | None = None, method: str = "POST", path: str = PING, **more: str
+) -> bytes:
     """A request's head, with a body announced that does not come."""
     headers = {name.replace("_", "-"): text for name, text in more.items()}
-    return request(b"", method=method, path=path, token=token, headers={"Content-Length": str(length), **headers})
+    return request(
+        b"", method=method, path=path, token=token, headers={"Content-Length": str(length), **headers}
+    )
 
 
 def long_ping(size: int) -> bytes:
@@ -343,11 +347,16 @@ async def test_a_large_json_body_of_another_route_is_bounded(both: House) -> Non
 async def test_many_users_in_each_form(both: House, kind: str) -> None:
     users = [f'us"er\u00e9 {number}' for number in range(3_000 if kind == "multipart" else 50_000)]
     if kind == "json":
-        sent = {"headers": {"Content-Type": "application/json"}, "body": json.dumps({"user_id": users}).encode()}
+        sent = {
+            "headers": {"Content-Type": "application/json"},
+            "body": json.dumps({"user_id": users}).encode(),
+        }
     elif kind == "form":
         sent = form("&".join(f"user_id[]={user}" for user in users).encode())
     else:
-        parts = [f'--b\r\nContent-Disposition: form-data; name="user_id[]"\r\n\r\n{user}\r\n' for user in users]
+        parts = [
+            f'--b\r\nContent-Disposition: form-data; name="user_id[]"\r\n\r\n{user}\r\n' for user in users
+        ]
         sent = {"headers": {"Content-Type": "multipart/form-data; boundary=b"}}
         sent["body"] = ("".join(parts) + "--b--\r\n").encode()
     answer = await call(both, sent.pop("body"), **sent)

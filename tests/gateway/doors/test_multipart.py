@@ -53,7 +53,10 @@ async def test_values_are_read_as_of_a_form(both: House) -> None:
         (BOB,),
         (BOB.replace(b"--edge", b"--other"),),
         (part("x", "Content-Type: multipart/mixed; boundary=inner"), END),
-        (part(b"--inner\r\n\r\nx\r\n--inner--\r\n", "Content-Type: multipart/form-data; boundary=inner"), END),
+        (
+            part(b"--inner\r\n\r\nx\r\n--inner--\r\n", "Content-Type: multipart/form-data; boundary=inner"),
+            END,
+        ),
         (part("x", "Content-Type: multipart/mixed"), END),
         (part("x", NAMED % "title", "Content-Transfer-Encoding: base64"), END),
         (part("x", NAMED % "title", "Content-Transfer-Encoding: other"), END),

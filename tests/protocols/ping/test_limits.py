@@ -81,7 +81,9 @@ def test_each_parameter_has_a_longest_value(
         ("priority", "x" * 1_000_000),
     ],
 )
-def test_so_have_lists_and_objects(read: Callable[[dict[str, Any]], Submission], field: str, value: Any) -> None:
+def test_so_have_lists_and_objects(
+    read: Callable[[dict[str, Any]], Submission], field: str, value: Any
+) -> None:
     with pytest.raises(InvalidField) as refused:
         read({field: value})
     assert refused.value.field == field
@@ -111,7 +113,9 @@ def test_unknown_parameters_have_a_number(read: Callable[[dict[str, Any]], Submi
             read({f"k{number}": 1 for number in range(count)})
 
 
-@pytest.mark.parametrize("encoded", ["&".join(["a"] * 20_000), "&".join(f"a[][b{n}]=" for n in range(20_000))])
+@pytest.mark.parametrize(
+    "encoded", ["&".join(["a"] * 20_000), "&".join(f"a[][b{n}]=" for n in range(20_000))]
+)
 def test_a_form_has_a_number_of_pairs(encoded: str) -> None:
     with pytest.raises(MalformedBody, match="the body has more than 10000 parameters"):
         form.parameters(encoded, "body")
@@ -133,7 +137,11 @@ def test_a_name_and_a_value_of_a_form_have_a_length(encoded: str, word: str) -> 
 # -- large bodies --------------------------------------------------------------------------------------------
 
 VALUES = st.one_of(
-    st.text(max_size=8), st.none(), st.booleans(), st.integers(-5, 5), st.lists(st.text(max_size=3), max_size=2)
+    st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.lists(st.text(max_size=3), max_size=2),
 )
 
 
@@ -142,7 +150,9 @@ VALUES = st.one_of(
     st.dictionaries(st.sampled_from(["sources", "message", "odd", "title"]), st.text(max_size=5)),
     st.booleans(),
 )
-def test_a_large_body_says_what_a_small_one_says(users: list[Any], more: dict[str, Any], ascii_only: bool) -> None:
+def test_a_large_body_says_what_a_small_one_says(
+    users: list[Any], more: dict[str, Any], ascii_only: bool
+) -> None:
     parameters = {"user_id": users, **more}
     for indent in (None, 1):
         body = json.dumps(parameters, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
