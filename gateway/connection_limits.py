@@ -10,6 +10,8 @@ import asyncio
 import resource
 from typing import Final, cast
 
+from protocols.response_headers import SAFETY_HEADERS
+
 RESERVED_FILES: Final = 256
 _UNLIMITED_FILES: Final = 1_048_576  # Linux' own ceiling, fs.nr_open
 _READING_MAX: Final = 64  # refused connections that may stay until their clients have read the answer
@@ -18,10 +20,20 @@ _BODY: Final = (
     b'{"error":{"code":"connections_full",'
     b'"message":"too many HTTP connections (limits.connections)","field":null}}'
 )
-_ANSWER: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nRetry-After: 2\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(_BODY)
-) + _BODY
+_HEADERS: Final = (
+    ("Content-Type", "application/json; charset=utf-8"),
+    ("Retry-After", "2"),
+    ("Connection", "close"),
+    ("Content-Length", str(len(_BODY))),
+    *SAFETY_HEADERS,
+)
+_LINES: Final = [
+    "HTTP/1.1 503 Service Unavailable",
+    *(f"{name}: {value}" for name, value in _HEADERS),
+    "",
+    "",
+]
+_ANSWER: Final = "\r\n".join(_LINES).encode() + _BODY
 
 
 class ConnectionLimits:

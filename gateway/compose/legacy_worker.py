@@ -10,8 +10,8 @@ import structlog
 from gateway import __version__
 from gateway.body_budget import BodyBudget
 from gateway.compose.legacy import legacy_service, rps_store
-from gateway.compose.news import NewsFeed
 from gateway.compose.order import News
+from gateway.compose.supervision import Supervision
 from gateway.connection_limits import ConnectionLimits
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
@@ -30,7 +30,7 @@ async def run(
     stop: asyncio.Event,
     ready: Callable[[], None],
     workers: int = 1,
-    news: NewsFeed | None = None,
+    supervision: Supervision | None = None,
 ) -> None:
     """Work until `stop` is set, then answer all polls within `settings.drain_s`.
 
@@ -42,7 +42,7 @@ async def run(
         stop: set to drain.
         ready: called when it serves.
         workers: how many processes serve; nothing here is shared out among them.
-        news: where settings come from that were read anew; `limits` alone can change while it runs.
+        supervision: where metrics go, and settings come from that were read anew; of those, `limits` can change.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -62,8 +62,9 @@ async def run(
                 bodies.limit = said.settings.limits.bodies_bytes
                 connections.setting = said.settings.limits.connections
 
-        if news is not None:
-            news.listen(hear)
+        if supervision is not None:
+            supervision.reporting.begin(metrics)
+            supervision.news.listen(hear)
         service = await opened.enter_async_context(
             legacy_service(settings, store, sock, metrics, bodies, connections)
         )

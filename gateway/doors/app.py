@@ -8,28 +8,32 @@ from aiohttp.typedefs import Middleware
 from gateway.body_budget import Holding
 from gateway.doors import answers
 from gateway.doors.bodies import ADMISSION, HOLDING, Admission
+from gateway.doors.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.doors.desk import Desk
 from gateway.doors.handed import Handed, MalformedRequest
 from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
+from protocols.response_headers import SAFETY_HEADERS
 
 
 def make_app(desk: Desk) -> web.Application:
     """Make the application of all routes."""
     # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
     app = web.Application(middlewares=[_ending, _errors_of(desk)], client_max_size=0)
+    app[CLIENT_ADDRESSES] = ClientAddresses(desk.services.settings.http.trusted_proxies)
     app[ADMISSION] = Admission(desk.services, desk.tokens)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
-        path = unquote(route.path)  # the router compares decoded paths
-        methods = (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,)
-        resource = app.router.add_resource(path)
+        resource = app.router.add_resource(unquote(route.path))  # the router compares decoded paths
+        methods = [route.method]
+        if route.method == hdrs.METH_GET and not route.changes_state:
+            methods.append(hdrs.METH_HEAD)  # where a GET changes something nobody expects it of a HEAD
         for method in methods:
             resource.add_route(method, handler, expect_handler=_continue_later)
     everything = app.router.add_resource("/{path:.*}")
     everything.add_route(hdrs.METH_ANY, _no_route, expect_handler=_continue_later)
-    app.on_response_prepare.append(_without_server)
+    app.on_response_prepare.append(_complete)
     return app
 
 
@@ -95,6 +99,8 @@ def _refused(request: web.Request, error: RhoPushError) -> web.Response:
     return answer
 
 
-async def _without_server(_: web.Request, answer: web.StreamResponse) -> None:
-    """Do not tell which software and version this is."""
+async def _complete(_: web.Request, answer: web.StreamResponse) -> None:
+    """Name no software and version, and let no answer go without `SAFETY_HEADERS`: aiohttp makes some itself."""
     answer.headers.pop(hdrs.SERVER, None)
+    for name, value in SAFETY_HEADERS:
+        answer.headers.setdefault(name, value)

@@ -17,6 +17,7 @@ from typing import Final
 from aiohttp import ClientError, HttpVersion11, hdrs, web
 
 from gateway.body_budget import BodyBudget, Holding
+from gateway.doors.client_address import address_group, client_address
 from gateway.doors.coding import decoder_of
 from gateway.doors.handed import Handed
 from gateway.doors.intake import LATE
@@ -76,7 +77,8 @@ class Admission:
     async def judge(self, request: web.Request, length: int) -> None:
         """Let a body of so many bytes through, by the token in the request's header. Raises as `admit`."""
         header = request.headers.get(API_HEADER, "")
-        if await self._tokens.ask(header, "") is not Standing.ADMIN:
+        client = address_group(client_address(request))
+        if await self._tokens.ask(header, "", client) is not Standing.ADMIN:
             raise BodyTooLarge(
                 f"without a valid API token in the header {API_HEADER} a body may have at most {self.small} bytes"
             )

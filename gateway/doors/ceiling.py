@@ -25,20 +25,25 @@ class Connections(dict["Member", None]):
 
     Args:
         limits: how many there may be.
+
+    Attributes:
+        uses: grows with each use of a connection: the order of use.
     """
+
+    __slots__ = ("_again_s", "_limits", "_loop", "_order", "uses")
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._uses = 0
+        self.uses = 0
         self._order: deque[tuple[int, Member]] = deque()
         self._again_s = 0.0
 
     def next_use(self) -> int:
         """A connection is used: its place in the order of use."""
-        self._uses += 1
-        return self._uses
+        self.uses += 1
+        return self.uses
 
     def enter(self, connection: "Member") -> bool:
         """Add a new connection. False: there is no room, and no idle connection to close."""

@@ -21,6 +21,7 @@ from gateway.body_budget import Holding
 from gateway.doors import answers
 from gateway.doors.bodies import Admission
 from gateway.doors.ceiling import Connections
+from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
@@ -53,6 +54,7 @@ class Front:
         self.services = services
         self.intake = intake
         self.queue = services.queue
+        self.clients = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()
         self.connections = Connections(services.connections)
@@ -83,7 +85,6 @@ class Front:
         empty = answers.wire(answers.accepted(""), self.date, close=False)
         # The ping's id must come last: move its header behind the others.
         self.accepted_head = empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
-        self._count()
         if refused := self.services.connections.take_refused():
             _log.warning("http_connections_refused", count=refused)
         for connection in tuple(self.connections):
@@ -121,12 +122,6 @@ class Front:
             task.cancel()
         for connection in tuple(self.connections):
             connection.abort()
-        self._count()
-
-    def _count(self) -> None:
-        count, self.intake.accepted = self.intake.accepted, 0
-        if count:
-            self.services.metrics.pings_accepted("rest").inc(count)
 
 
 class Connection(asyncio.Protocol):
@@ -312,12 +307,18 @@ class Connection(asyncio.Protocol):
         holding = Holding(self.front.services.bodies)
         try:
             holding.grow(len(body))
-            standing = await self.front.intake.tokens.ask(head.token, submission.api_token or "")
+            tokens, client = self.front.intake.tokens, self._client(head)
+            standing = await tokens.ask(head.token, submission.api_token or "", client)
             self._submit(slot, head, submission, body, standing)
         except RhoPushError as error:
             slot(error)
         finally:
             holding.release()
+
+    def _client(self, head: Head) -> str:
+        """See `gateway.doors.desk.client_of`. Only for a token that must be looked up."""
+        peer = self._transport.get_extra_info("peername") or ("",)
+        return address_group(self.front.clients.client(peer[0], (head.forwarded_for,)).address)
 
     def _submit(
         self, slot: Slot, head: Head, submission: Submission, body: bytes, standing: Standing
@@ -390,7 +391,8 @@ class Connection(asyncio.Protocol):
             return
         if self._stage == _IDLE:
             self._since = self.front.ticks
-            self._order = self.front.connections.next_use()
+            connections = self.front.connections
+            self._order = connections.uses = connections.uses + 1
         if self._paused:
             self._resume()
         if (self._ended or self._eof) and not self._slots and not self._handing:

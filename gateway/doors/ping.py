@@ -1,6 +1,7 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
 
 import asyncio
+import re
 from typing import Final
 
 from aiohttp import web
@@ -8,7 +9,7 @@ from aiohttp import web
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
 from gateway.doors.bodies import API_HEADER, read_body
-from gateway.doors.desk import Desk
+from gateway.doors.desk import Desk, client_of
 from gateway.doors.requests import driven, form_parameters, is_json, json_response, parameters
 from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
@@ -18,6 +19,8 @@ from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
+_DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
+"""RFC 7240 §4.3: delta-seconds. A value of more digits is ignored, as each preference that is not understood."""
 
 
 class PingRoutes:
@@ -35,7 +38,7 @@ class PingRoutes:
         desk = self._desk
         submission, body = await self._read(request)
         header = request.headers.get(API_HEADER, "")
-        standing = await desk.tokens.ask(header, submission.api_token or "")
+        standing = await desk.tokens.ask(header, submission.api_token or "", client_of(request))
         desk.intake.admit(submission, standing)
         key = request.headers.get("Idempotency-Key")
         once = None if key is None else desk.intake.once(key, header, submission, body)
@@ -52,7 +55,7 @@ class PingRoutes:
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))
-        desk.intake.accepted += 1
+        desk.intake.accepted.inc()
         return answers.response(await self._tell(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:
@@ -97,14 +100,26 @@ class PingRoutes:
 
     async def _wait(self, request: web.Request, ping: WaitedPing) -> web.Response:
         represent = prefers_representation(request)
-        return answers.response(await ping.answer(_APPLIED, represent=represent))
+        wait_s = preferred_wait_s(request)
+        return answers.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
+
+
+def preferences(request: web.Request) -> dict[str, str]:
+    """The preferences of the `Prefer` headers by name; of a repeated one the first counts (RFC 7240 §2)."""
+    found: dict[str, str] = {}
+    for line in request.headers.getall("Prefer", []):
+        for preference in line.split(","):
+            name, _, value = preference.partition(";")[0].partition("=")
+            found.setdefault(name.strip().lower(), value.strip().strip('"').lower())
+    return found
 
 
 def prefers_representation(request: web.Request) -> bool:
     """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
-    for line in request.headers.getall("Prefer", []):
-        for preference in line.split(","):
-            name, _, value = preference.partition(";")[0].partition("=")
-            if name.strip().lower() == "return":
-                return value.strip().strip('"').lower() == "representation"
-    return False
+    return preferences(request).get("return") == "representation"
+
+
+def preferred_wait_s(request: web.Request) -> float | None:
+    """How long the caller wants to wait: `Prefer: wait=SECONDS` (RFC 7240 §4.3); None: no limit of its own."""
+    value = preferences(request).get("wait", "")
+    return float(value) if _DELTA_SECONDS.fullmatch(value) else None

@@ -7,6 +7,7 @@ ping for all devices of an app. The rules are PingJob's (contract §3) and in `p
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ import structlog
 
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
+from gateway.delivery.reasons import reason_label
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import StoreDown
 from gateway.fanout.audience import Audience
@@ -278,9 +280,10 @@ class Planner:
     async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> None:
         """Plan what comes again, with one look-up for all: devices may have gone or changed since."""
         clients = [client for _, piece in pieces for client in piece.clients]
-        found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        accepted = [piece.ping.accepted_ms for _, piece in pieces for _ in piece.clients]
+        found = iter(await self._registry.devices(clients, accepted))
         for unit, piece in pieces:
-            await self._plan_known(unit, piece.clients, [found[client] for client in piece.clients])
+            await self._plan_known(unit, piece.clients, list(islice(found, len(piece.clients))))
 
     async def _resumed(self, unit: Unit) -> bool:
         """Deliver the rest of a unit that was begun before; False: it was not."""
@@ -292,7 +295,9 @@ class Planner:
     async def _resume(self, unit: Unit, progress: Progress) -> None:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
         clients = [client for ping_clients in progress.plan for client in ping_clients]
-        found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        pings = zip(unit.pings, progress.plan, strict=False)  # as many, unless what is stored is damaged
+        accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
+        found = iter(await self._registry.devices(clients, accepted))
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         ended = progress.ended()
@@ -300,10 +305,11 @@ class Planner:
         for number, ping_clients in enumerate(progress.plan):
             plan.begin(number, progress.skipped[number] if progress.skipped else {})
             for client in ping_clients:
+                device = next(found)
                 if len(unit.states) in ended:
-                    unit.add_place(client, _provider(found[client]))
+                    unit.add_place(client, _provider(device))
                 else:
-                    self._plan_client(plan, client, found[client])
+                    self._plan_client(plan, client, device)
         unit.recall(progress)
         self._begin(unit)
         _offer(by_lane, bulk=unit.bulk)
@@ -352,7 +358,7 @@ class Planner:
                 lane.offer(part, bulk=True)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
-        self._metrics.deliveries(provider, "", "rejected", reason).inc()
+        self._metrics.deliveries(provider, "", "rejected", reason_label(reason)).inc()
         unit.reject(place, reason)
 
     def _count_skipped(self, skipped: dict[str, int]) -> None:

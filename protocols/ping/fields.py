@@ -99,12 +99,14 @@ def flat(value: list[Any], field: str) -> list[Any]:
 def users(value: Any) -> tuple[tuple[str, ...], bool]:
     """Read `user_id`: the logins in order without repeats, and whether everything in it was understood."""
     if type(value) is str:
-        bounded(value, "user_id", NAME_CHARACTERS)
+        if len(value) > NAME_CHARACTERS:
+            raise too_long("user_id", NAME_CHARACTERS)
         return ((value,) if value else ()), True
     if type(value) is not list:
         return (), value is None
     if len(value) == 1 and type(value[0]) is str:  # the common case
-        bounded(value[0], "user_id", NAME_CHARACTERS)
+        if len(value[0]) > NAME_CHARACTERS:
+            raise too_long("user_id", NAME_CHARACTERS)
         return ((value[0],) if value[0] else ()), True
     logins: dict[str, None] = {}
     understood = _add_users(logins, value)
@@ -168,7 +170,9 @@ def number(value: Any, field: str) -> int:
     if kind is int:
         found: int = value
     elif kind is str:
-        match = _TO_I.match(bounded(value, field, WORD_CHARACTERS))
+        if len(value) > WORD_CHARACTERS:
+            raise too_long(field, WORD_CHARACTERS)
+        match = _TO_I.match(value)
         # int() refuses very long texts, and 20 digits are out of range anyway.
         found = int(match[1].replace("_", "")[:20]) if match else 0
     elif kind is float and math.isfinite(value):
@@ -200,14 +204,18 @@ def seconds(value: Any, field: str) -> int:
 def text(value: Any, field: str) -> str | None:
     """Read `sound` or `title`: a text; an empty one is none."""
     if type(value) is str:
-        return bounded(value, field, TEXTS[field]) or None
+        if len(value) > TEXTS[field]:
+            raise too_long(field, TEXTS[field])
+        return value or None
     raise refused(field, "a text", value)
 
 
 def message(value: Any, field: str) -> Any:
     """Read `message`: any JSON that a queue and every provider's encoder can carry; an empty text is none."""
     if type(value) is str:
-        return bounded(value, field, MESSAGE_CHARACTERS) or None
+        if len(value) > MESSAGE_CHARACTERS:
+            raise too_long(field, MESSAGE_CHARACTERS)
+        return value or None
     return carried(value, field)
 
 

@@ -141,9 +141,7 @@ async def test_a_worker_without_open_files_left_goes_on(start_gateway: StartGate
     used = len(list(Path(f"/proc/{worker}/fd").iterdir()))
     hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)[1]
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 10, hard))
-    opened = []
-    for _ in range(40):
-        opened.append(await asyncio.open_connection(gateway.host, gateway.port))
+    opened = [await asyncio.open_connection(gateway.host, gateway.port) for _ in range(40)]
     before = cpu_ticks(worker)
     await asyncio.sleep(1.0)
     assert cpu_ticks(worker) - before < 50  # of a hundred in a second

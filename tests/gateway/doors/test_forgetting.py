@@ -6,8 +6,8 @@ from types import FrameType
 
 import pytest
 
-from gateway.doors.heads import BODY_BYTES
 from gateway.doors.bodies import read_body
+from gateway.doors.heads import BODY_BYTES
 from gateway.errors import RhoPushError
 from gateway.store.address import Address
 from gateway.store.redis import client

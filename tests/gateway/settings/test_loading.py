@@ -383,3 +383,36 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
 ) -> None:
     settings = load(None, None, {"RHOPUSH_RPS_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more)
     assert any("push_server" in warning for warning in settings.warnings) is told
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/33", "proxy.example", "10.0.0.1/8"])
+def test_a_trusted_proxy_that_is_no_network_is_refused_by_name(tmp_path: Path, entry: str) -> None:
+    said = complaint(tmp_path, f"http: {{trusted_proxies: [10.0.0.1, {entry!r}]}}")
+    assert said.startswith(f"http.trusted_proxies: {entry!r} ")
+    assert "settings.yml, line 4" in said
+    environ = {"RHOPUSH_HTTP_TRUSTED_PROXIES": f'["{entry}"]'}
+    assert "RHOPUSH_HTTP_TRUSTED_PROXIES" in complaint(tmp_path, "{}", environ)
+    settings = loaded(tmp_path, "http: {trusted_proxies: [10.0.0.0/8, '::1']}")
+    assert settings.http.trusted_proxies == ("10.0.0.0/8", "::1")
+
+
+@pytest.mark.parametrize(
+    ("written_as", "text"),
+    [
+        ("2026-11-30", "2026-11-30"),
+        ("20261130", "20261130"),
+        ("1_000", "1000"),
+        ("0123", "83"),
+        ("yes", "true"),
+        (":secret", "secret"),
+        ("1.50", "1.5"),
+    ],
+)
+def test_rhoconnects_own_texts_are_what_ruby_makes_of_them(
+    tmp_path: Path, written_as: str, text: str
+) -> None:
+    settings = load(
+        written(tmp_path, f":production:\n  :api_token: {written_as}\t# ours\n"), "production", {}
+    )
+    assert settings.api_token is not None
+    assert settings.api_token.reveal() == text

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.compose.findings import Finding, Level
-from gateway.compose.folder import DataFolder
+from gateway.check.findings import Finding, Level
+from gateway.compose.exposure import exposed
+from gateway.compose.folder import DataFolder, check_data_folder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
-from gateway.errors import CredentialError, RhoPushError, StoreDown
+from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address
 from gateway.store.durability import judge
@@ -103,6 +104,19 @@ def _fcm(subject: str, settings: FcmSettings) -> Finding:
     return Finding(Level.GOOD, subject, f"service account {account.client_email}, project {project}")
 
 
+# Files.
+
+
+def check_files(settings: Settings) -> list[Finding]:
+    """What a gateway would refuse of its data folder, and all that other users of this machine may read or change."""
+    findings = [Finding(Level.WARNING, "files", warning) for warning in exposed(settings)]
+    try:
+        check_data_folder(settings.data_dir)
+    except UnsafeFile as error:
+        findings.append(Finding(Level.BAD, "data_dir", error.message))
+    return findings
+
+
 # Redis.
 
 
@@ -155,6 +169,13 @@ def providers(settings: Settings) -> list[Provider]:
     for _, app in _apps(settings):
         for provider in _servers(app):
             found.setdefault((provider.host, provider.port), provider)
+    if settings.rps.mode == "client" and settings.push_server is not None:
+        url = urlsplit(settings.push_server.reveal())
+        tls = url.scheme == "https"
+        port = url.port or (443 if tls else 80)
+        found.setdefault(
+            (url.hostname or "", port), Provider("push_server", url.hostname or "", port, None, tls)
+        )
     return list(found.values())
 
 
