@@ -46,6 +46,7 @@ NUMBER_MAX: Final = 2**31 - 1  # FCM's notification_count is an int32
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1  # what msgpack can carry
 
+_FEW_NAMES: Final = 60  # which cannot be too long together
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
 _PRIORITIES: Final = frozenset({"high", "normal"})
 _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
@@ -149,18 +150,18 @@ def sources(value: Any, field: str) -> tuple[str, ...]:
     else:
         raise refused(field, "a name, names with commas, or a list of names", value)
     names: dict[str, None] = {}
-    left = SOURCES_CHARACTERS
     for item in items:
         if type(item) is not str:
             raise refused(field, "a list of names", item)
-        name = bounded(item, field, NAME_CHARACTERS).strip()
-        left -= len(item) + 1
-        if left < 0:
-            raise too_long(field, SOURCES_CHARACTERS)
+        if len(item) > NAME_CHARACTERS:
+            raise too_long(field, NAME_CHARACTERS)
+        name = item.strip()
         if name.lower() == ALL_SOURCES:
             return (ALL_SOURCES,)
         if name:
             names[name] = None
+    if len(items) > _FEW_NAMES and sum(map(len, items)) + len(items) > SOURCES_CHARACTERS:
+        raise too_long(field, SOURCES_CHARACTERS)
     return tuple(names)
 
 
