@@ -9,6 +9,7 @@ from protocols.errors import InputError, RhoPushError
 __all__ = [
     "AuthenticationBusy",
     "BadSetting",
+    "BodiesFull",
     "ChannelBroken",
     "CredentialError",
     "IdempotencyConflict",
@@ -21,6 +22,7 @@ __all__ = [
     "StoreBusy",
     "StoreDown",
     "TooManyRequests",
+    "UnsupportedCoding",
 ]
 
 
@@ -101,6 +103,15 @@ class QueueFull(RhoPushError):
     retryable = True
 
 
+class BodiesFull(RhoPushError):
+    """This process holds as many bytes of request bodies as `limits.bodies_bytes` allows."""
+
+    status = 503
+    code = "bodies_full"
+    label = "bodies_full"
+    retryable = True
+
+
 class ChannelBroken(RhoPushError):
     """The supervisor and a worker no longer understand each other on a channel. Nothing but that channel ends."""
 
@@ -145,6 +156,14 @@ class TooSlow(InputError):
     code = "too_slow"
     label = "too_slow"
     retryable = True
+
+
+class UnsupportedCoding(InputError):
+    """The Content-Encoding of a request body is none that the gateway can decode (RFC 9110 §15.5.16)."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+    label = "unsupported_content_encoding"
 
 
 class NotFound(InputError):

@@ -234,7 +234,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
         users_per_ping: most users that a ping may name (else 413).
         queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
-        connections: most HTTP connections of one process; None: derived from RLIMIT_NOFILE.
+        connections: most HTTP connections of one process on each of its ports; None: derived from RLIMIT_NOFILE.
         devices_per_user: most devices that one user may have (else 422).
     """
 
