@@ -17,6 +17,8 @@ STATUS_REASONS: Final = frozenset(
 )
 """What `reason_or_status` gives for the statuses that providers and the proxies in front of them use (RFC 9110 §15, RFC
 6585)."""
+_DATE_CHARACTERS_MAX: Final = 64
+"""Of a date: RFC 9110's longest form has 33."""
 _SECONDS: Final = re.compile(rb"\d{1,10}")
 
 
@@ -54,11 +56,13 @@ def answered_s(headers: Sequence[Header]) -> float | None:
 
 def date_s(value: str) -> float | None:
     """Read a date of HTTP (RFC 9110 §5.6.7) as epoch seconds; None where it is no date."""
+    if len(value) > _DATE_CHARACTERS_MAX:
+        return None
     try:
         date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()  # asctime's form names no zone
+    except (ValueError, OverflowError, TypeError, IndexError):  # a date far off, or no date at all
         return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()  # asctime's form names no zone
 
 
 def _delay_s(value: bytes, now_s: float | None) -> float | None:

@@ -307,7 +307,7 @@ class Settings(msgspec.Struct, frozen=True):
         api_token: opens the admin routes; None: the one in `data_dir/api_token`, made at the first start.
         admin_password: of `rhoadmin` where it does not exist yet (`PSWRD`).
         push_server: URL of the legacy service with the app's credentials in it.
-        data_dir: folder of the embedded store, the lock, the token and the metrics.
+        data_dir: folder of the embedded store, the locks and the token.
         documents: every Redis over which RhoConnect spreads its documents, the first being `redis`; empty:
             that one alone.
         apps: by `device_app_id`, resolved: use `app`.

@@ -34,6 +34,7 @@ from gateway.store.registration import (
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device
+from protocols.numbers import stored
 
 _log = structlog.get_logger("registry")
 
@@ -175,7 +176,7 @@ class Registry:
             client_id, latest_ms = phone.client_id, now_ms + keys.CLOCK_DRIFT_MS
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            alive_ms = [at_ms for at_ms in (int(proofs[0] or 0), synced_ms(proofs[1])) if at_ms <= latest_ms]
+            alive_ms = [at_ms for at_ms in (stored(proofs[0]), synced_ms(proofs[1])) if at_ms <= latest_ms]
             if max(alive_ms, default=0) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"

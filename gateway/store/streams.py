@@ -13,8 +13,9 @@ import msgspec
 
 from gateway.clock import SHARED, SharedClock
 from gateway.store import keys, scripts
-from gateway.store.entries import Lease, Piece, encode, leases_of
+from gateway.store.entries import Lease, Piece, decoder, encode, leases_of
 from gateway.store.link import Link, Reply, ReplyFault, Word
+from protocols.numbers import stored
 
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
@@ -119,8 +120,8 @@ class Settlement(NamedTuple):
     used: Sequence[UsedChunk] = ()
 
 
-_decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
-decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
+_decode_progress: Final = decoder(Progress)
+decode_users: Final = decoder(list[str])
 
 
 class Streams:
@@ -325,7 +326,8 @@ class Streams:
     async def parked(self) -> dict[str, int]:
         """How many sends each lane has parked."""
         flat = await self._link.call("HGETALL", keys.PARKED)
-        return {lane.decode(): int(sends) for lane, sends in zip(flat[::2], flat[1::2], strict=True)}
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {lane.decode("utf-8", "replace"): stored(sends) for lane, sends in pairs}
 
     async def backlog(self) -> tuple[int, int]:
         """Pings that are accepted and not settled, and the epoch ms of the oldest entry (0: none)."""
@@ -333,9 +335,9 @@ class Streams:
         for stream in (keys.PINGS, keys.BROADCASTS):
             first = await self._link.call("XRANGE", stream, "-", "+", "COUNT", 1)
             if first:
-                at = int(first[0][0].partition(b"-")[0])
+                at = stored(first[0][0].partition(b"-")[0])
                 oldest = min(oldest or at, at)
-        return max(int(count or 0), 0), oldest
+        return max(stored(count), 0), oldest
 
 
 class BroadcastStore:
@@ -347,7 +349,7 @@ class BroadcastStore:
 
     async def cursor(self, lease: Lease) -> int:
         """The chunk at which cutting goes on."""
-        return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
+        return stored(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor"))
 
     async def waiting_pieces(self) -> int:
         """Pieces on their stream."""
