@@ -11,7 +11,6 @@ therefore agree, whatever their own clocks say. Only a jump of Redis' own clock 
 the next reading, within a fraction of a second, and `corrected` translates the instants that were taken before it.
 """
 
-import select
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -28,12 +27,6 @@ UNNOTICED_MS: Final = 5_000
 """For so long at most another process may go on by Redis' clock as it was before a jump."""
 SUSPECT_S: Final = 30.0
 """By less than this no clock is blamed for a refused token: providers allow some minutes."""
-
-
-def pause(seconds: float) -> None:
-    """Block the thread for a moment. `time.sleep` fails where a test or a user sets the clock by libfaketime 0.9.10,
-    which refuses to wait until an instant of the monotonic clock."""
-    select.select((), (), (), seconds)
 
 
 class SharedClock:

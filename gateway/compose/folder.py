@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gateway.clock import pause
 from gateway.errors import RhoPushError
+from gateway.pause import pause
 from gateway.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
 
 _WORKERS_BUDGET_S: Final = 15.0

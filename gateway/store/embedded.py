@@ -23,8 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from gateway.clock import pause
 from gateway.errors import StoreDown, UnsafeFile
+from gateway.pause import pause
 from gateway.private_files import open_lock, refuse_link
 from gateway.store.address import Address
 
