@@ -4,9 +4,12 @@ The root, and the errors about inputs, are in `protocols.errors`. Foreign except
 turned into these where they enter, with the cause kept.
 """
 
+from typing import Final
+
 from protocols.errors import InputError, RhoPushError
 
 __all__ = [
+    "BAD_DATA",
     "BadSetting",
     "CredentialError",
     "IdempotencyConflict",
@@ -17,6 +20,7 @@ __all__ = [
     "RhoPushError",
     "StoreDown",
     "TooManyRequests",
+    "UnreadableEntry",
 ]
 
 
@@ -50,6 +54,28 @@ class StoreDown(RhoPushError):
     code = "store_unavailable"
     label = "store_down"
     retryable = True
+
+
+class UnreadableEntry(RhoPushError):
+    """A stored entry is not what this version of the gateway writes. It is put aside, and a record of it kept."""
+
+    code = "unreadable"
+    label = "unreadable"
+
+
+BAD_DATA: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # among them RecursionError
+    TypeError,
+    ValueError,  # among them msgspec's errors and UnicodeError
+    InputError,
+    UnreadableEntry,
+)
+"""What code raises that meets data which it cannot use. A loop over records that others wrote catches these for each
+record, so that one of them stops no other."""
 
 
 class PerhapsAccepted(StoreDown):

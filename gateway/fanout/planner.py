@@ -15,14 +15,15 @@ import structlog
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.send import Message, Send, Unit
-from gateway.errors import StoreDown
+from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.audience import Audience
 from gateway.fanout.ledger import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
 from gateway.metrics import Metrics
 from gateway.store import keys
-from gateway.store.entries import Lease, Piece, decode_entry, decode_piece
-from gateway.store.registration import UNKNOWN_USER
+from gateway.store.entries import Lease, Piece, read_entry, read_piece
+from gateway.store.link import ReplyFault
+from gateway.store.registration import UNKNOWN_USER, Registration
 from gateway.store.registry import Registry
 from gateway.store.streams import Progress, Streams
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -135,9 +136,9 @@ class Planner:
                 unit, piece = self._open(lease)
                 if lease.again and await self._resumed(unit):
                     continue
-            except StoreDown:
-                undone.append(lease)
-            except (msgspec.DecodeError, ValueError) as error:
+            except StoreDown as error:
+                await self._postpone(lease, error, undone)
+            except BAD_DATA as error:
                 await self._ledger.put_aside(lease, error)
             else:
                 if piece is None:
@@ -147,15 +148,22 @@ class Planner:
         undone += await self._deliver_fresh(fresh)
         return undone + await self._deliver_pieces(pieces)
 
+    async def _postpone(self, lease: Lease, error: StoreDown, undone: list[Lease]) -> None:
+        """Hand a lease back to be delivered again; but put it aside where a key of its own is in the way."""
+        if isinstance(error, ReplyFault) and error.of_data:
+            await self._ledger.put_aside(lease, error)
+        else:
+            undone.append(lease)
+
     def _open(self, lease: Lease) -> tuple[Unit, Piece | None]:
         """The unit that an entry holds, and its piece, if it is one.
 
         Raises:
-            DecodeError, ValueError: it cannot be read.
+            UnreadableEntry: it cannot be read.
         """
         if lease.stream == keys.PINGS:
             return self._unit(lease), None
-        piece = decode_piece(lease.payload)
+        piece = read_piece(lease.payload)
         unit = Unit(
             lease,
             piece.ping.id[:28],
@@ -173,7 +181,7 @@ class Planner:
     # -- pings -----------------------------------------------------------------------------------------------
 
     def _unit(self, lease: Lease) -> Unit:
-        entry = lease.held or decode_entry(lease.payload)
+        entry = lease.held or read_entry(lease.payload)
         for place, ping in enumerate(entry.pings):
             # The pings were made or decoded a moment ago and are nobody else's.
             msgspec.structs.force_setattr(ping, "id", f"{entry.batch}{place:04x}")
@@ -187,22 +195,45 @@ class Planner:
             known = await self._registry.devices_of(users)
         except StoreDown:
             return [unit.lease for unit in units]
+        except BAD_DATA as error:
+            return await self._deliver_apart(units, error)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         place = 0
         for unit in units:
-            plan = _Plan(unit, now_ms, by_lane)
-            for number, ping in enumerate(unit.pings):
-                first, place = place, place + len(ping.users)
-                chosen, skipped = recipients(known[first:place], self._lanes)
-                plan.begin(number, skipped)
-                for to in chosen:
-                    self._plan_device(plan, to, skipped)
-                if skipped:
-                    self._count_skipped(skipped)
-            self._begin(unit)
-        _offer(by_lane, bulk=False)
+            first, place = place, place + sum(len(ping.users) for ping in unit.pings)
+            try:
+                self._plan_fresh(_Plan(unit, now_ms, by_lane), known[first:place])
+                self._begin(unit)
+            except BAD_DATA as error:
+                await self._give_up(unit, by_lane, error)
+        self._offer(by_lane)
         return []
+
+    def _plan_fresh(self, plan: _Plan, known: Sequence[Registration]) -> None:
+        """Plan the pings of a unit; `known`: the registrations of their users, one after the other."""
+        place = 0
+        for number, ping in enumerate(plan.unit.pings):
+            first, place = place, place + len(ping.users)
+            chosen, skipped = recipients(known[first:place], self._lanes)
+            plan.begin(number, skipped)
+            for to in chosen:
+                self._plan_device(plan, to, skipped)
+            if skipped:
+                self._count_skipped(skipped)
+
+    async def _deliver_apart(self, units: list[Unit], error: Exception) -> list[Lease]:
+        """One of these cannot be looked up: find out which, so that the others are delivered."""
+        if len(units) == 1:
+            await self._ledger.put_aside(units[0].lease, error)
+            return []
+        return [lease for unit in units for lease in await self._deliver_fresh([unit])]
+
+    async def _give_up(self, unit: Unit, by_lane: dict[Outlet, list[Send]], error: Exception) -> None:
+        """Put a unit aside that cannot be planned to its end; nothing of it has been sent."""
+        for lane, sends in by_lane.items():
+            by_lane[lane] = [send for send in sends if send.unit is not unit]
+        await self._ledger.put_aside(unit.lease, error)
 
     def _plan_device(self, plan: _Plan, to: Recipient, skipped: dict[str, int] | None) -> None:
         """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
@@ -245,19 +276,14 @@ class Planner:
 
     async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
         """Plan pieces; the leases of those that could not be looked up."""
-        undone: list[Lease] = []
-        again = [(unit, piece) for unit, piece in pieces if piece.chunk < 0]
-        try:
-            await self._deliver_again(again)
-        except StoreDown:
-            undone += [unit.lease for unit, _ in again]
+        undone = await self._deliver_again([(unit, piece) for unit, piece in pieces if piece.chunk < 0])
         for unit, piece in pieces:
             if piece.chunk >= 0:
                 try:
                     await self._deliver_chunk(unit, piece)
-                except StoreDown:
-                    undone.append(unit.lease)
-                except (msgspec.DecodeError, ValueError) as error:
+                except StoreDown as error:
+                    await self._postpone(unit.lease, error, undone)
+                except BAD_DATA as error:
                     await self._ledger.put_aside(unit.lease, error)
         return undone
 
@@ -275,19 +301,40 @@ class Planner:
         self._begin(unit)
         await self._offer_in_turns(by_lane)
 
-    async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> None:
-        """Plan what comes again, with one look-up for all: devices may have gone or changed since."""
+    async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
+        """Plan what comes again, with one look-up for all: devices may have gone or changed since.
+
+        Returns:
+            The leases of those that could not be looked up.
+        """
         clients = [client for _, piece in pieces for client in piece.clients]
-        found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        try:
+            found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        except StoreDown:
+            return [unit.lease for unit, _ in pieces]
+        except BAD_DATA as error:
+            if len(pieces) > 1:
+                return [lease for one in pieces for lease in await self._deliver_again([one])]
+            await self._ledger.put_aside(pieces[0][0].lease, error)
+            return []
         for unit, piece in pieces:
-            await self._plan_known(unit, piece.clients, [found[client] for client in piece.clients])
+            try:
+                await self._plan_known(unit, piece.clients, [found[client] for client in piece.clients])
+            except BAD_DATA as error:
+                await self._ledger.put_aside(unit.lease, error)
+        return []
 
     async def _resumed(self, unit: Unit) -> bool:
         """Deliver the rest of a unit that was begun before; False: it was not."""
         progress = await self._streams.progress(unit.lease)
-        if progress is not None:
-            await self._resume(unit, progress)
-        return progress is not None
+        if progress is None:
+            return False
+        if not progress.fits(len(unit.pings)):
+            # Some of its sends are repeated, rather than none delivered.
+            _log.error("unreadable_progress", stream=unit.lease.stream, entry=unit.lease.entry)
+            return False
+        await self._resume(unit, progress)
+        return True
 
     async def _resume(self, unit: Unit, progress: Progress) -> None:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
@@ -306,7 +353,7 @@ class Planner:
                     self._plan_client(plan, client, found[client])
         unit.recall(progress)
         self._begin(unit)
-        _offer(by_lane, bulk=unit.bulk)
+        self._offer(by_lane, bulk=unit.bulk)
 
     async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
@@ -321,7 +368,7 @@ class Planner:
         if unit.bulk:
             await self._offer_in_turns(by_lane)
         else:
-            _offer(by_lane, bulk=False)
+            self._offer(by_lane)
 
     def _plan_client(self, plan: _Plan, client: str, device: Device | None) -> None:
         platform = platform_of(device) if device is not None else None
@@ -346,10 +393,23 @@ class Planner:
                 if self._turns.calm:
                     await self._turns.turn()
                 lane, part = parts.pop()
-                lane.offer(part, bulk=True)
+                self._hand_over(lane, part, bulk=True)
         finally:  # a worker that ends reads no more, but waits for what was begun
             for lane, part in reversed(parts):
-                lane.offer(part, bulk=True)
+                self._hand_over(lane, part, bulk=True)
+
+    def _offer(self, by_lane: dict[Outlet, list[Send]], *, bulk: bool = False) -> None:
+        for lane, sends in by_lane.items():
+            self._hand_over(lane, sends, bulk=bulk)
+
+    def _hand_over(self, lane: Outlet, sends: Sequence[Send], *, bulk: bool) -> None:
+        """Offer sends; a lane that fails at one must leave none without a verdict, and stop no other lane."""
+        try:
+            lane.offer(sends, bulk=bulk)
+        except DEFECTS:
+            _log.exception("cannot_send", lane=lane.name)
+            for send in sends:
+                send.unit.reject(send.place, DEFECT)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
         self._metrics.deliveries(provider, "", "rejected", reason).inc()
@@ -361,11 +421,6 @@ class Planner:
                 self._metrics.users_unknown.inc(number)
             else:
                 self._metrics.devices_skipped(reason).inc(number)
-
-
-def _offer(by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:
-    for lane, sends in by_lane.items():
-        lane.offer(sends, bulk=bulk)
 
 
 def _provider(device: Device | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.errors import BAD_DATA, UnreadableEntry
 from gateway.store import keys
 from gateway.store.entries import leases_of
 from gateway.store.link import Link
@@ -21,6 +22,8 @@ _ATTEMPTS: Final = 4
 _APART_MS: Final = 60_000
 """How far the clocks of a gateway and of Redis may be apart, and how long an append may take."""
 _LOOK_AT: Final = 1_000
+_ORDER_DIGITS: Final = 20
+"""Of the numbers in an entry's id (Redis Streams: 64 bits each)."""
 _VERDICTS: Final = {
     Kind.ACCEPTED: "accepted",
     Kind.REJECTED: "rejected",
@@ -69,6 +72,12 @@ def pack_delta(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
+def field_of(place: int, stream: str, entry: str) -> str:
+    """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
+    though both streams give an id of the same millisecond."""
+    return f"{place}+{'0-' if stream == keys.PIECES else ''}{entry}"
+
+
 def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
     """The report (see `Receipts.report`) of a ping that one record says all of.
 
@@ -115,10 +124,11 @@ class Receipts:
     async def _settled(self, ping_id: str, batch: str, place: int) -> dict[str, Any] | None:
         flat = await self._link.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
-            name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)
+            name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
         records = _records(fields, place)
-        is_open = int(fields.get(f"{place}:open", 0)) > 0
+        still = fields.get(f"{place}:open", b"0")
+        is_open = still.isdigit() and still.strip(b"0") != b""
         if records is None and not is_open:
             return None
         return _report(ping_id, "open" if is_open else "done", records or [])
@@ -154,18 +164,31 @@ def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
     """The base record and what came after it, oldest first; None where the ping is not settled at all."""
     records = []
     if "base" in fields:
-        base = _base.decode(fields["base"])
-        if place >= len(base):
+        base = _readable(_base, fields["base"])
+        if base is not None and place >= len(base):
             return None
-        records.append(base[place])
+        records.append(_LOST if base is None else base[place])
     prefix = f"{place}+"
     later = sorted((name for name in fields if name.startswith(prefix)), key=_order)
-    records += [_delta.decode(fields[name]) for name in later]
+    records += [_readable(_delta, fields[name]) or _LOST for name in later]
     return records or None
 
 
+_LOST: Final = Record(skipped={UnreadableEntry.label: 1})
+"""A record that was damaged: the rest of the receipt is told all the same."""
+
+
+def _readable(decoder: msgspec.msgpack.Decoder[Any], packed: bytes) -> Any:
+    """What was packed; None: it cannot be read."""
+    try:
+        return decoder.decode(packed)
+    except BAD_DATA:
+        return None
+
+
 def _order(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.partition("+")[2].split("-"))
+    parts = name.partition("+")[2].split("-")
+    return tuple(int(part) if part.isdecimal() and len(part) <= _ORDER_DIGITS else 0 for part in parts)
 
 
 def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:

@@ -10,10 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
+from gateway.errors import BAD_DATA, UnreadableEntry
 from gateway.store import keys, scripts
-from gateway.store.entries import Lease, Piece, encode, leases_of
+from gateway.store.entries import Lease, Outline, Piece, encode, leases_of, outline
 from gateway.store.link import Link, Reply, ReplyFault, Word
+from gateway.store.receipts import Detail, Record, field_of, pack_base, pack_delta
+from protocols.verdict import Kind
 
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
@@ -40,6 +44,16 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     accepted: bytes
     rest: tuple[tuple[int, int, str], ...]
     skipped: tuple[dict[str, int], ...] = ()
+
+    def fits(self, pings: int) -> bool:
+        """Whether this can be the progress of a unit of so many pings."""
+        places = sum(map(len, self.plan))
+        return (
+            len(self.plan) == pings
+            and 8 * len(self.accepted) >= places
+            and len(self.skipped) in (0, pings)
+            and all(0 <= place < places and kind in _KINDS for place, kind, _ in self.rest)
+        )
 
     def ended(self) -> set[int]:
         """The places that have a final verdict."""
@@ -114,6 +128,13 @@ class Settlement(NamedTuple):
     used: Sequence[UsedChunk] = ()
 
 
+_COUNT_DIGITS: Final = 16
+_KINDS: Final = frozenset(map(int, Kind))
+_RECORD_BYTES: Final = 200
+"""What a record of an unreadable entry takes beside the entry."""
+UNREADABLE: Final = UnreadableEntry.label
+"""Verdict of pings and deliveries of an entry that was put aside."""
+_log = structlog.get_logger("streams")
 _decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
 decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
 
@@ -178,20 +199,16 @@ class Streams:
         ]
 
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
-        """Entries that this consumer already held when it ended, from `after` on, a hundred at a time."""
-        words: list[Word] = [
-            "XREADGROUP",
-            "GROUP",
-            keys.GROUP,
-            self.name,
-            "COUNT",
-            100,
-            "STREAMS",
-            stream,
-            after,
-        ]
-        reply = await self._link.call(*words)
-        return leases_of(stream, reply[0][1], again=True) if reply else []
+        """Entries that this consumer already held when it ended, from `after` on, a hundred at a time; none: no
+        more."""
+        words: list[Word] = ["XREADGROUP", "GROUP", keys.GROUP, self.name, "COUNT", 100, "STREAMS", stream]
+        while True:
+            reply = await self._link.call(*words, after)
+            entries = reply[0][1] if reply else ()
+            leases = leases_of(stream, entries, again=True)
+            if leases or not entries:
+                return leases
+            after = entries[-1][0].decode()  # all of these were deleted: the ones behind them are still held
 
     async def take_over(self, stream: str, start: str, count: int) -> tuple[list[Lease], str]:
         """Entries whose consumer did not renew them for `LEASE_S`.
@@ -228,9 +245,23 @@ class Streams:
             await self._link.eval(scripts.RELEASE, [stream], [keys.GROUP, self.name, int(LEASE_S * 1000)])
 
     async def progress(self, lease: Lease) -> Progress | None:
-        """The verdicts that an entry had when its last consumer ended."""
-        value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
-        return _decode_progress(value) if value is not None else None
+        """The verdicts that an entry had when its last consumer ended; None: none, or none that can be read.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        try:
+            value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
+            return _decode_progress(value) if value is not None else None
+        except ReplyFault as error:
+            if not error.of_data:
+                raise
+            unreadable: str = error.message
+        except BAD_DATA as error:
+            unreadable = str(error)
+        # Some of its sends are repeated; it must not wait for verdicts that nobody can read any more.
+        _log.error("unreadable_progress", stream=lease.stream, entry=lease.entry, error=unreadable)
+        return None
 
     def save(self, lease: Lease, progress: Progress) -> asyncio.Future[int]:
         """Keep the verdicts so far: after a kill, these sends are not repeated.
@@ -277,10 +308,36 @@ class Streams:
         names += [keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
         self._link.eval_then(scripts.SETTLE, names, words, told)
 
-    async def put_aside(self, lease: Lease) -> None:
-        """Keep an entry that cannot be read where an operator finds it."""
-        await self._link.call("RPUSH", keys.UNREADABLE, lease.payload)
-        await self._link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)
+    async def put_aside(self, lease: Lease, reason: str, now_ms: int) -> bool:
+        """Take an entry that cannot be delivered off its stream, and keep a record of it (`keys.UNREADABLE`).
+
+        Its pings get the verdict `unreadable`, as far as their ids can be read. May be repeated after a lost reply.
+
+        Args:
+            reason: why it cannot, for an operator.
+            now_ms: epoch ms.
+
+        Returns:
+            False where it was off its stream already.
+
+        Raises:
+            StoreDown: it is perhaps put aside.
+        """
+        found = await self._link.call("XRANGE", lease.stream, lease.entry, lease.entry)
+        fields: list[bytes] = found[0][1] if found else []
+        record: list[Word] = ["stream", lease.stream, "entry", lease.entry, "reason", reason, "at_ms", now_ms]
+        size = sum(map(len, fields))
+        if size <= keys.UNREADABLE_ENTRY_BYTES:
+            record += ["fields", encode(fields)]
+        else:
+            size = 0
+        told = outline(lease.stream, lease.payload)
+        names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry), keys.UNREADABLE]
+        names += [keys.receipt(told.batch if told else ""), keys.RECEIPTS]
+        words: list[Word] = [keys.GROUP, lease.entry, lease.pings, lease.size]
+        words += [keys.UNREADABLE_MAX, keys.UNREADABLE_BYTES, size + _RECORD_BYTES]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, now_ms, *_verdicts(lease, told), *record]
+        return bool(await self._link.eval(scripts.PUT_ASIDE, names, words))
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 
@@ -298,7 +355,8 @@ class Streams:
     async def parked(self) -> dict[str, int]:
         """How many sends each lane has parked."""
         flat = await self._link.call("HGETALL", keys.PARKED)
-        return {lane.decode(): int(sends) for lane, sends in zip(flat[::2], flat[1::2], strict=True)}
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {lane.decode("utf-8", "replace"): _whole(sends) for lane, sends in pairs}
 
     async def backlog(self) -> tuple[int, float]:
         """Pings that are accepted and not settled, and the epoch seconds of the oldest entry (0: none)."""
@@ -308,7 +366,32 @@ class Streams:
             if first:
                 at = int(first[0][0].partition(b"-")[0]) / 1000
                 oldest = min(oldest or at, at)
-        return max(int(count or 0), 0), oldest
+        return _whole(count), oldest
+
+
+def _verdicts(lease: Lease, told: Outline | None) -> list[Word]:
+    """The receipt fields and the waiting requests of an entry that is put aside, as `PUT_ASIDE` takes them."""
+    if told is None:
+        return [0, 0]
+    fields: list[Word]
+    if lease.stream == keys.PINGS:
+        unreadable = Record(skipped={UNREADABLE: 1})
+        fields = [1, "base", pack_base([unreadable] * len(told.pings)), 0]
+    else:
+        place = told.pings[0][0]
+        details = tuple(Detail(client, "", Kind.REJECTED, UNREADABLE) for client in told.clients)
+        delta = Record(rest=details, skipped={} if details else {UNREADABLE: 1})
+        fields = [2, field_of(place, lease.stream, lease.entry), pack_delta(delta), 0, f"{place}:open", -1, 1]
+    waiting: list[Word] = []
+    for place, channel in told.pings:
+        if channel:
+            waiting += [channel, f"{told.batch}{place:04x}"]
+    return [*fields, len(waiting) // 2, *waiting]
+
+
+def _whole(value: bytes | None) -> int:
+    """A stored count; one that was damaged counts as 0."""
+    return int(value) if value and value.isdigit() and len(value) <= _COUNT_DIGITS else 0
 
 
 class BroadcastStore:
@@ -321,6 +404,10 @@ class BroadcastStore:
     async def cursor(self, lease: Lease) -> int:
         """The chunk at which cutting goes on."""
         return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
+
+    async def chunks(self, ping_id: str) -> int:
+        """How many chunks of users are kept for a broadcast."""
+        return int(await self._link.call("HLEN", keys.broadcast_users(ping_id)))
 
     async def waiting_pieces(self) -> int:
         """Pieces on their stream."""

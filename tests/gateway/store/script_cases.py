@@ -110,7 +110,9 @@ def _windows(store: redis.Redis) -> None:
 
 
 def _events(store: redis.Redis) -> None:
-    store.hset(keys.EVENTS, mapping={"holder": "one", "until": 5, "heard": 4, "mark": "one#1", "since": 10**15})
+    store.hset(
+        keys.EVENTS, mapping={"holder": "one", "until": 5, "heard": 4, "mark": "one#1", "since": 10**15}
+    )
 
 
 def _resque(store: redis.Redis) -> None:
