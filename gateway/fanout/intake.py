@@ -137,6 +137,7 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._readers.close()
         await self._cutting.close()
+        await self._planner.close()
 
     @property
     def refused(self) -> str | None:

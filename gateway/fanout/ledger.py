@@ -356,6 +356,8 @@ def settlement(unit: Unit) -> Settlement:
     opened = [0] * len(records)
     for retry in retries:
         opened[int(retry.piece.ping.id[28:], 16) - unit.first_place] += 1
+    for number in unit.split:
+        opened[number] -= 1
     receipts = []
     if whole:
         receipts.append(ReceiptField(key, "base", pack_base(records)))
@@ -384,6 +386,9 @@ def settlement(unit: Unit) -> Settlement:
     ]
     unparked = [(unit.lane, len(unit.states))] if unit.lane else []
     used = [UsedChunk.of(unit.pings[0].id, unit.chunk)] if unit.chunk >= 0 else []
+    used += [
+        UsedChunk.of(unit.pings[number].id, 0) for number in unit.split
+    ]  # what they reached is not needed again
     return Settlement(unit.lease, receipts, retries, waiting, unparked, used)
 
 

@@ -4,6 +4,7 @@ Whole batches at a time: one look-up for all users of all entries that were read
 ping for all devices of an app. The rules are PingJob's (contract §3) and in `protocols.devices`.
 """
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.audience import Audience
 from gateway.fanout.ledger import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
+from gateway.fanout.splitting import Part, Splitting, is_large
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece, read_entry, read_piece
@@ -33,6 +35,8 @@ from protocols.ping.model import Ping
 
 _log = structlog.get_logger("planner")
 
+STEP_DEVICES: Final = 500
+"""Planned in one step of the loop, and one ping's more."""
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
 
@@ -111,6 +115,11 @@ class Planner:
         self._ledger = ledger
         self._metrics = metrics
         self._turns = turns
+        self._splitting = Splitting(registry, audience, ledger, turns, self._count_skipped)
+
+    async def close(self) -> None:
+        """Stop what is done in the background; it goes on from where it is, wherever its leases go."""
+        await self._splitting.close()
 
     def foresee(self, ping: Ping) -> None:
         """This ping will be delivered in a moment: what has to be looked up for it can be looked up now."""
@@ -203,24 +212,43 @@ class Planner:
         for unit in units:
             first, place = place, place + sum(len(ping.users) for ping in unit.pings)
             try:
-                self._plan_fresh(_Plan(unit, now_ms, by_lane), known[first:place])
-                self._begin(unit)
+                parts = await self._plan_fresh(_Plan(unit, now_ms, by_lane), known[first:place])
+                self._begin(unit, parts)
             except BAD_DATA as error:
                 await self._give_up(unit, by_lane, error)
         self._offer(by_lane)
         return []
 
-    def _plan_fresh(self, plan: _Plan, known: Sequence[Registration]) -> None:
-        """Plan the pings of a unit; `known`: the registrations of their users, one after the other."""
-        place = 0
+    async def _plan_fresh(self, plan: _Plan, known: Sequence[Registration]) -> list[Part]:
+        """Plan the pings of a unit, but for those that go to very many devices.
+
+        Args:
+            plan: of the unit.
+            known: the registrations of the pings' users, one after the other.
+
+        Returns:
+            What is to be split.
+        """
+        parts: list[Part] = []
+        place = planned = 0
         for number, ping in enumerate(plan.unit.pings):
             first, place = place, place + len(ping.users)
-            chosen, skipped = recipients(known[first:place], self._lanes)
+            told = known[first:place]
+            if is_large(told):
+                plan.begin(number, {})
+                plan.unit.split.append(number)
+                parts.append(Part(number, ping.users, {}))
+                continue
+            chosen, skipped = recipients(told, self._lanes)
             plan.begin(number, skipped)
             for to in chosen:
                 self._plan_device(plan, to, skipped)
             if skipped:
                 self._count_skipped(skipped)
+            if len(plan.unit.states) - planned > STEP_DEVICES:
+                planned = len(plan.unit.states)
+                await asyncio.sleep(0)
+        return parts
 
     async def _deliver_apart(self, units: list[Unit], error: Exception) -> list[Lease]:
         """One of these cannot be looked up: find out which, so that the others are delivered."""
@@ -289,7 +317,7 @@ class Planner:
 
     async def _deliver_chunk(self, unit: Unit, piece: Piece) -> None:
         """Plan a piece of a broadcast."""
-        chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk)
+        chosen, skipped, large = await self._audience.of(piece.ping.id, piece.chunk)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
         plan.begin(0, skipped)
@@ -298,7 +326,7 @@ class Planner:
             for device, platform in part:
                 self._plan_device(plan, recipient(device, platform, self._lanes), skipped)
         self._count_skipped(skipped)
-        self._begin(unit)
+        self._begin(unit, [Part(0, large, {}, piece.chunk)] if large else ())
         await self._offer_in_turns(by_lane)
 
     async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
@@ -346,14 +374,28 @@ class Planner:
         plan = _Plan(unit, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
             plan.begin(number, progress.skipped[number] if progress.skipped else {})
-            for client in ping_clients:
-                if len(unit.states) in ended:
-                    unit.add_place(client, _provider(found[client]))
-                else:
-                    self._plan_client(plan, client, found[client])
+            for part in slices(ping_clients, LIGHT_SLICE):
+                await self._turns.turn()
+                for client in part:
+                    if len(unit.states) in ended:
+                        unit.add_place(client, _provider(found[client]))
+                    else:
+                        self._plan_client(plan, client, found[client])
         unit.recall(progress)
-        self._begin(unit)
+        self._begin(unit, await self._parts_again(unit, progress))
         self._offer(by_lane, bulk=unit.bulk)
+
+    async def _parts_again(self, unit: Unit, progress: Progress) -> list[Part]:
+        """What of a unit that was begun before is split: its plan has no places of that."""
+        if unit.chunk >= 0:
+            large = (await self._audience.of(unit.pings[0].id, unit.chunk)).large
+            return [Part(0, large, {}, unit.chunk)] if large else []
+        parts = []
+        for number, (ping, clients) in enumerate(zip(unit.pings, progress.plan, strict=True)):
+            if not clients and ping.users and is_large(await self._registry.devices_of(ping.users)):
+                unit.split.append(number)
+                parts.append(Part(number, ping.users, {}))
+        return parts
 
     async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
@@ -379,9 +421,12 @@ class Planner:
 
     # -- handing over ----------------------------------------------------------------------------------------
 
-    def _begin(self, unit: Unit) -> None:
+    def _begin(self, unit: Unit, parts: Sequence[Part] = ()) -> None:
         self._ledger.hold(unit)
-        unit.planned()
+        if parts:
+            self._splitting.begin(unit, parts)
+        else:
+            unit.planned()
 
     async def _offer_in_turns(self, by_lane: dict[Outlet, list[Send]]) -> None:
         """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and

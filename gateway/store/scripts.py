@@ -5,7 +5,8 @@ the same end however often it runs; what may not (append) leaves a marker by whi
 
 A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless one that takes none
 has written before it. So what adds to the queue (append, cut) begins with one that may, and what drains it
-(claim, settle, save, due, trim, put aside) does not: a full Redis takes no new pings, and delivers those that it has.
+(claim, settle, save, split, due, trim, put aside) does not: a full Redis takes no new pings, and delivers those that
+it has.
 
 Each script checks what it was given and what the keys hold before its first write (see `lua`).
 """
@@ -204,7 +205,8 @@ if not ARGV[5] then missing('the verdicts') end
 local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #held == 0 then return 0 end
 if held[1][2] ~= ARGV[2] then return -1 end
-redis.call('DEL', KEYS[2])  -- first, so that a full Redis takes the rest (see the module's docstring)
+if not fits(KEYS[2], 'hash') then redis.call('DEL', KEYS[2]) end
+redis.call('HDEL', KEYS[2], 'verdicts')  -- first, so that a full Redis takes the rest (see the module's docstring)
 redis.call('HSET', KEYS[2], 'verdicts', ARGV[5])
 redis.call('EXPIRE', KEYS[2], life)
 return 1
@@ -276,6 +278,33 @@ return redis.call('XLEN', KEYS[3])
 """
 )
 """Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
+
+SPLIT: Final = Script(
+    CHECKS
+    + """
+-- KEYS: stream, progress, pieces, receipt, receipts
+-- ARGV: entry, cursor before or '', cursor after, life s, now ms, receipt life s, field of the pieces to come,
+--       how many more than these pieces, then pieces
+whole(ARGV[5])
+local life, receipt_life, more = seconds(ARGV[4]), seconds(ARGV[6]), natural(ARGV[8])
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
+if (redis.call('HGET', KEYS[2], 'cursor') or '') ~= ARGV[2] then return -1 end
+redis.call('XLEN', KEYS[3])
+redis.call('HLEN', KEYS[4])
+redis.call('ZCARD', KEYS[5])
+redis.call('PERSIST', KEYS[3])  -- first, so that a full Redis takes the rest (see the module's docstring)
+for i = 9, #ARGV do
+    redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
+end
+redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
+redis.call('EXPIRE', KEYS[2], life)
+add(KEYS[4], ARGV[7], #ARGV - 8 + more)
+redis.call('EXPIRE', KEYS[4], receipt_life)
+redis.call('ZADD', KEYS[5], 'NX', ARGV[5], KEYS[4])
+return redis.call('XLEN', KEYS[3])
+"""
+)
+"""Put some of a ping's devices on the stream of pieces and advance the cursor; -1 where another worker has."""
 
 CLAIM: Final = Script(
     CHECKS

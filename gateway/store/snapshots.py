@@ -19,7 +19,7 @@ import structlog
 from gateway.store import journal_scripts, keys
 from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, pack
-from gateway.store.registration import Registration
+from gateway.store.registration import LARGE_DEVICES, Registration
 from protocols.devices import Device
 
 _log = structlog.get_logger("snapshots")
@@ -96,6 +96,8 @@ class Snapshots:
             kept = _decode(packed)
         except (msgspec.DecodeError, ValueError):
             return None  # of another version: it is made anew
+        if len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
+            return None  # of another version
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
         if kept.at >= quiet or self._journal.believes(kept.at, found.depends_on(user)):
             return found

@@ -394,6 +394,26 @@ def _whole(value: bytes | None) -> int:
     return int(value) if value and value.isdigit() and len(value) <= _COUNT_DIGITS else 0
 
 
+class SplitStep(NamedTuple):
+    """One step of splitting a ping for many devices.
+
+    Attributes:
+        lease: the entry that holds the ping.
+        batch, place: which ping it is.
+        before, after: the cursor.
+        pieces: what goes on the stream of pieces.
+        more: counted as still to come beside these pieces: 1 until the ping itself is settled.
+    """
+
+    lease: Lease
+    batch: str
+    place: int
+    before: str
+    after: str
+    pieces: Sequence[Piece] = ()
+    more: int = 0
+
+
 class BroadcastStore:
     """What the cutter of a broadcast, and whoever delivers its pieces, read and write."""
 
@@ -424,6 +444,24 @@ class BroadcastStore:
         words: list[Word] = [lease.entry, before, before + len(pieces), keys.BROADCAST_S, now_ms]
         words += [self._receipt_s + keys.RECEIPT_SLACK_S, *map(encode, pieces)]
         return int(await self._link.eval(scripts.CUT, names, words))
+
+    async def split_cursor(self, lease: Lease) -> str:
+        """Where splitting an entry's pings goes on; "": it has not begun."""
+        value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
+        return value.decode("utf-8", "replace") if value else ""
+
+    async def split(self, step: SplitStep, now_ms: int) -> int:
+        """Put pieces on their stream and advance the cursor in one step.
+
+        Returns:
+            How many pieces wait; -1 where another worker has done this step, or the entry is settled.
+        """
+        lease = step.lease
+        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.PIECES]
+        names += [keys.receipt(step.batch), keys.RECEIPTS]
+        words: list[Word] = [lease.entry, step.before, step.after, keys.BROADCAST_S, now_ms]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, f"{step.place}:open", step.more]
+        return int(await self._link.eval(scripts.SPLIT, names, [*words, *map(encode, step.pieces)]))
 
     async def users(self, ping_id: str, chunk: int) -> list[str]:
         """One chunk of the broadcast's users."""

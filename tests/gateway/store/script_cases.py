@@ -81,6 +81,12 @@ def _cut(store: redis.Redis) -> None:
     store.zadd(keys.RECEIPTS, {RECEIPT: 900})
 
 
+def _split(store: redis.Redis) -> None:
+    _settle(store)
+    store.hset(PROGRESS, "cursor", "0:0:a")
+    store.xadd(keys.PIECES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
+
+
 def _due(store: redis.Redis) -> None:
     store.zadd(keys.LATER, {"one": 900, "lost": 950, "two": 999_999})
     store.hset(keys.LATER_BODY, mapping={"one": "body", "two": "body"})
@@ -206,6 +212,12 @@ CASES: dict[str, Case] = {
         _cut,
         [keys.BROADCASTS, PROGRESS, keys.PIECES, RECEIPT, keys.RECEIPTS],
         ["1-0", 16, 18, 3600, 1000, 3600, b"one", b"two"],
+    ),
+    "split": Case(
+        scripts.SPLIT,
+        _split,
+        [keys.PINGS, PROGRESS, keys.PIECES, RECEIPT, keys.RECEIPTS],
+        ["1-0", "0:0:a", "0:0:b", 3600, 1000, 3600, "0:open", 1, b"one", b"two"],
     ),
     "claim": Case(scripts.CLAIM, _settle, [REACHED], [1, 3600, "digest", "fresh"]),
     "due": Case(scripts.DUE, _due, [keys.LATER, keys.LATER_BODY, keys.RETRIES], [1000, 100]),
