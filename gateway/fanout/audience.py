@@ -19,11 +19,10 @@ LOST_PART: Final = "lost_part"
 
 
 class Reached(NamedTuple):
-    """The devices of one chunk, what was left out, by reason, and users who have so many that they are split off."""
+    """The devices of one chunk, and what was left out, by reason."""
 
     chosen: list[Chosen]
     skipped: dict[str, int]
-    large: tuple[str, ...] = ()
 
 
 class Audience:
@@ -41,8 +40,13 @@ class Audience:
         self._registry = registry
         self._turns = turns
 
-    async def of(self, ping_id: str, chunk: int) -> Reached:
+    async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> Reached:
         """The same devices however often it is asked for, as long as users and phones stay as they are.
+
+        Args:
+            ping_id: the broadcast.
+            chunk: which of its chunks.
+            large: users with very many devices, who are split off and left out here, are added to it.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -56,9 +60,9 @@ class Audience:
         skipped: dict[str, int] = {}
         together: set[str] = set()
         known = await self._registry.devices_of_many(users)
-        large = tuple(user for user, one in zip(users, known, strict=True) if one.large)
-        if large:
-            known = [one for one in known if not one.large]
+        if large is not None:
+            large += [user for user, one in zip(users, known, strict=True) if one.large]
+        known = [one for one in known if not one.large]
         for part in slices(known, LIGHT_SLICE):
             await self._turns.turn()
             chosen += choose(part, together, skipped)
@@ -67,7 +71,7 @@ class Audience:
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
         if len(fresh) < len(chosen):
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
-        return Reached(fresh, skipped, large)
+        return Reached(fresh, skipped)
 
     async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
         """Which of these phones this chunk reaches. Raises StoreDown."""

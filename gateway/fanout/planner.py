@@ -317,7 +317,8 @@ class Planner:
 
     async def _deliver_chunk(self, unit: Unit, piece: Piece) -> None:
         """Plan a piece of a broadcast."""
-        chosen, skipped, large = await self._audience.of(piece.ping.id, piece.chunk)
+        large: list[str] = []
+        chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk, large)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
         plan.begin(0, skipped)
@@ -388,7 +389,8 @@ class Planner:
     async def _parts_again(self, unit: Unit, progress: Progress) -> list[Part]:
         """What of a unit that was begun before is split: its plan has no places of that."""
         if unit.chunk >= 0:
-            large = (await self._audience.of(unit.pings[0].id, unit.chunk)).large
+            large: list[str] = []
+            await self._audience.of(unit.pings[0].id, unit.chunk, large)
             return [Part(0, large, {}, unit.chunk)] if large else []
         parts = []
         for number, (ping, clients) in enumerate(zip(unit.pings, progress.plan, strict=True)):
