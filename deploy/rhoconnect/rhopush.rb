@@ -1,16 +1,32 @@
 # Sends RhoConnect's pings through the Rho Push Gateway.
 #
-# Copy this file beside your application.rb and require it there, after RhoConnect itself:
+# RhoConnect 4 and later: copy this file to controllers/ruby/rhopush.rb of the app. RhoConnect loads every file of
+# that folder when it boots, in the web server and in the Resque workers alike; no other line is needed.
+# Older apps: copy it beside application.rb and require it there, after RhoConnect itself (the Rakefile of such an
+# app requires application.rb in `resque:setup`, so its Resque workers load it too):
 #
 #   require_relative 'rhopush'
 #
-# From then on Rhoconnect::PingJob.perform, which a source adapter calls, and which RhoConnect itself calls for a
-# source with push_notify, is a call of the gateway: it waits until every device has its verdict, and raises what
-# went wrong, as before. Whether RhoConnect pings at all stays RhoConnect's own decision.
+# From then on Rhoconnect::PingJob.perform is a call of the gateway. Source adapters and Resque workers call that
+# method, and RhoConnect itself does for a source with push_notify. Whether RhoConnect pings at all stays
+# RhoConnect's own decision.
 #
-# RHOPUSH_SERVER is the gateway's address (http://127.0.0.1:9292 without it), API_TOKEN its API token. Or:
+# RHOPUSH_SERVER is the gateway's address (default http://127.0.0.1:9292), API_TOKEN its API token. Or:
 #
 #   Rhopush.configure(server: 'https://push.example.com', token: 'secret')
+#
+# A call waits for the verdicts of the devices, at most 10 s in all, whatever the gateway does. What goes wrong is
+# logged, and raised where `raise_on` names it:
+#
+#   :refused      the gateway refused the ping (a wrong API token, an invalid parameter)
+#   :unreachable  the gateway did not answer: the ping may be lost
+#   :devices      a provider rejected the push to a device, for example because the app was removed
+#
+#   Rhopush.configure(raise_on: [:refused, :unreachable, :devices])
+#
+# The default is [:refused, :unreachable]. RhoConnect answers a write with 500 when a ping raises, after it has stored
+# the data, and it never read Apple's answer: so a device that is gone is logged only. Missing Apple settings at the
+# gateway are logged and never raised, as in RhoConnect.
 #
 # Plain Ruby from 2.3 on, and nothing but its standard library.
 
@@ -18,27 +34,49 @@ require 'json'
 require 'net/http'
 require 'openssl'
 require 'securerandom'
+require 'timeout'
 require 'uri'
 
 module Rhopush
-  # The gateway refused the ping, could not be reached, or could not reach a device.
-  class Error < StandardError; end
+  # A ping that went wrong. `kind` is :refused, :unreachable or :devices.
+  class Error < StandardError
+    attr_reader :kind
+
+    def initialize(message, kind = :refused)
+      super(message)
+      @kind = kind
+    end
+  end
 
   PATH = '/rc/v1/users/ping'.freeze
-  OPEN_SECONDS = 5
-  # The gateway answers after ping.wait_max_s (30) at the latest.
-  READ_SECONDS = 60
+  KINDS = [:refused, :unreachable, :devices].freeze
+  # One call takes at most so long, all attempts together: a write of RhoConnect waits for it.
+  BUDGET_SECONDS = 10
+  OPEN_SECONDS = 3
+  # The gateway is asked to answer this long before the budget ends, if devices have no verdict by then.
+  MARGIN_SECONDS = 2
   ATTEMPTS = 3
+  NO_APPLE_SETTINGS = 'apns: no_credential'.freeze
   BROKEN = [
-    EOFError, IOError, SystemCallError, SocketError, Net::OpenTimeout, Net::ReadTimeout, OpenSSL::SSL::SSLError
+    EOFError, IOError, SystemCallError, SocketError, Timeout::Error, Net::HTTPBadResponse, OpenSSL::SSL::SSLError
   ].freeze
 
   class << self
     attr_writer :server, :token
+    attr_reader :raise_on
 
-    def configure(server: nil, token: nil)
+    def configure(server: nil, token: nil, raise_on: nil)
       self.server = server if server
       self.token = token if token
+      self.raise_on = raise_on if raise_on
+    end
+
+    # Kinds of errors that `ping` raises instead of only logging them. [] raises nothing.
+    def raise_on=(kinds)
+      kinds = Array(kinds).map(&:to_sym)
+      unknown = kinds - KINDS
+      raise ArgumentError, "raise_on: #{unknown.inspect} is none of #{KINDS.inspect}" unless unknown.empty?
+      @raise_on = kinds.freeze
     end
 
     def server
@@ -53,17 +91,30 @@ module Rhopush
     #
     # params - a Hash as RhoConnect's own: user_id, sources, message, badge, sound, vibrate.
     #
-    # Raises Rhopush::Error with the devices' errors, joined as RhoConnect joins them.
+    # Returns true once the gateway has the ping, even if the verdicts of some devices take longer; false if it failed
+    # in a way that `raise_on` does not name.
+    #
+    # Raises Rhopush::Error for the kinds of failures that `raise_on` names.
     def ping(params)
-      answer = post(JSON.generate(stringified(params).merge('wait' => true)))
-      case answer.code
-      when '200' then true
-      when '504' then true # accepted; some devices take longer than a caller should wait
-      else raise Error, reason(answer)
-      end
+      deliver(params)
+      true
+    rescue Error => error
+      raise if raise_on.include?(error.kind)
+      log(error.message)
+      false
     end
 
     private
+
+    def deliver(params)
+      answer = post(JSON.generate(stringified(params).merge('wait' => true)))
+      return if answer.code == '200' || answer.code == '504' # 504: accepted; some verdicts come later
+      report = report_of(answer)
+      raise failure(answer) unless report
+      reasons = rejections(report)
+      log('Invalid APNS settings: ping is ignored.') if reasons.delete(NO_APPLE_SETTINGS)
+      raise Error.new(reasons.join('\n'), :devices) unless reasons.empty?
+    end
 
     def stringified(params)
       params.each_with_object({}) { |(name, value), copy| copy[name.to_s] = value }
@@ -72,36 +123,72 @@ module Rhopush
     # A request whose answer got lost is repeated under the same key: the gateway pings once.
     def post(body)
       key = SecureRandom.uuid
+      ends = now + BUDGET_SECONDS
       attempt = 0
       begin
         attempt += 1
-        request(body, key)
+        left = [ends - now, 0.1].max
+        # The limits of Net::HTTP hold for each read: a server that sends slowly needs one around them all.
+        Timeout.timeout(left) { request(body, key, left) }
       rescue *BROKEN => error
-        retry if attempt < ATTEMPTS
-        raise Error, "Rhopush: #{address} does not answer: #{error.message}"
+        retry if attempt < ATTEMPTS && now < ends
+        raise Error.new("Rhopush: #{address} does not answer: #{error.message}", :unreachable)
       end
     end
 
-    def request(body, key)
+    def now
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+
+    def request(body, key, left)
       uri = URI.parse(server)
       http = Net::HTTP.new(uri.host, uri.port)
       http.use_ssl = uri.scheme == 'https'
-      http.open_timeout = OPEN_SECONDS
-      http.read_timeout = READ_SECONDS
+      http.open_timeout = [OPEN_SECONDS, left].min
+      http.read_timeout = left
       http.max_retries = 0 if http.respond_to?(:max_retries=)
-      http.start { |connection| connection.post(uri.path.chomp('/') + PATH, body, headers(key)) }
+      http.start { |connection| connection.post(uri.path.chomp('/') + PATH, body, headers(key, left)) }
     end
 
-    def headers(key)
-      { 'Content-Type' => 'application/json', 'X-RhoConnect-API-TOKEN' => token, 'Idempotency-Key' => key }
+    # `Prefer` (RFC 7240): a report with each device's verdict, and an answer before the budget ends.
+    def headers(key, left)
+      {
+        'Content-Type' => 'application/json', 'X-RhoConnect-API-TOKEN' => token, 'Idempotency-Key' => key,
+        'Prefer' => "return=representation, wait=#{[(left - MARGIN_SECONDS).floor, 0].max}"
+      }
     end
 
-    def reason(answer)
-      text = answer.body.to_s
-      return text unless answer['Content-Type'].to_s.start_with?('application/json')
-      JSON.parse(text).fetch('error').fetch('message')
-    rescue JSON::ParserError, KeyError
-      "#{answer.code} #{answer.message}"
+    # The report on the ping's devices; nil where the answer holds none.
+    def report_of(answer)
+      found = json_of(answer)
+      found = found['report'] if found.key?('report')
+      found.is_a?(Hash) && found.key?('devices') ? found : nil
+    end
+
+    def json_of(answer)
+      return {} unless answer['Content-Type'].to_s.start_with?('application/json')
+      found = JSON.parse(answer.body.to_s)
+      found.is_a?(Hash) ? found : {}
+    rescue JSON::ParserError
+      {}
+    end
+
+    # "PROVIDER: REASON" of each device that its provider rejected, as RhoConnect joins them.
+    def rejections(report)
+      failed = report['devices'].select { |device| device.key?('reason') }
+      failed.map { |device| "#{device['provider']}: #{device['reason']}" }
+    end
+
+    def failure(answer)
+      error = json_of(answer)['error']
+      text = error.is_a?(Hash) ? error['message'] : answer.body
+      text = "#{answer.code} #{answer.message}" if text.to_s.empty?
+      # 503 and 429: the gateway cannot take the ping now.
+      Error.new(text.to_s, %w[429 503].include?(answer.code) ? :unreachable : :refused)
+    end
+
+    def log(text)
+      Rhoconnect.respond_to?(:log) ? Rhoconnect.log(text) : warn(text)
     end
 
     # The address without any user and password in it.
@@ -110,6 +197,8 @@ module Rhopush
       "#{uri.scheme}://#{uri.host}:#{uri.port}"
     end
   end
+
+  self.raise_on = [:refused, :unreachable]
 
   # Takes the place of RhoConnect's own method.
   module Perform

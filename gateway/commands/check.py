@@ -2,6 +2,9 @@
 and nothing is written.
 
 Exit status 0 if a gateway can run so, 1 if something must be mended, 2 for a wrong setting.
+
+With --clean: list what gateways have left in every Redis of the settings, ask, and remove it. Exit status 0 if nothing
+is left, 1 if something is.
 """
 
 import argparse
@@ -10,10 +13,13 @@ import sys
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
+from gateway.check import cleanup
+from gateway.check.checks import check_credentials, check_provider, check_store, check_trust, providers
+from gateway.check.findings import Finding, Level
+from gateway.check.keyspace_events import check_keyspace_events
+from gateway.check.rhoconnect_push import check_push_port
+from gateway.check.takeover import check_takeover
 from gateway.commands.options import add_settings_arguments, load_settings
-from gateway.compose.checks import check_credentials, check_provider, check_store, check_trust, providers
-from gateway.compose.findings import Finding, Level
-from gateway.compose.takeover import check_takeover
 from gateway.settings import Settings
 
 _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}
@@ -22,15 +28,22 @@ _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush check`."""
     add_settings_arguments(parser)
+    parser.add_argument(
+        "--clean", action="store_true", help="list the gateway's own keys in Redis, ask, and remove them"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --clean: remove without asking")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and print.
+    """Check and print, or clean.
 
     Raises:
         BadSetting: one is unknown or wrong.
+        StoreDown: with --clean: a Redis does not answer, or refuses.
     """
     settings = load_settings(args)
+    if args.clean:
+        return _clean(settings, ask=not args.yes)
     findings = [Finding(Level.GOOD, "settings", f"read, {len(settings.apps)} apps of their own")]
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
     findings += asyncio.run(_look(settings))
@@ -44,7 +57,38 @@ async def _look(settings: Settings) -> list[Finding]:
     looks: list[Awaitable[Sequence[Finding]]] = []
     untrusted = check_trust(settings)
     if not untrusted:
-        looks += [check_store(settings), check_takeover(settings)]
+        looks += [check_store(settings), check_takeover(settings), check_keyspace_events(settings)]
+    looks.append(check_push_port(settings))
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
     return check_credentials(settings) + untrusted + [finding for group in found for finding in group]
+
+
+def _clean(settings: Settings, *, ask: bool) -> int:
+    if settings.redis is None:
+        folder = settings.data_dir / "valkey"
+        sys.stdout.write(
+            f"The embedded Valkey keeps its data in {folder}: remove that folder to remove them.\n"
+        )
+    found = [one for one in asyncio.run(cleanup.find(settings)) if not one.empty]
+    for one in found:
+        sys.stdout.writelines(f"{line}\n" for line in one.lines())
+    if not found:
+        sys.stdout.write("Nothing of the gateway is in Redis.\n")
+        return 0
+    if any(one.gateways for one in found):
+        sys.stderr.write("rhopush check: nothing was removed: a gateway is connected\n")
+        return 1
+    if ask and not _agreed():
+        sys.stdout.write("Nothing was removed.\n")
+        return 1
+    for one in found:
+        count = asyncio.run(cleanup.remove(one, settings))
+        sys.stdout.write(f"{one.address}: {count} keys removed\n")
+    return 0
+
+
+def _agreed() -> bool:
+    sys.stdout.write("Remove all of this? RhoConnect's own keys stay. [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -64,6 +64,17 @@ class DataFolder:
                 raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
             time.sleep(_POLL_S)
 
+    def in_use(self) -> bool:
+        """Whether a gateway runs on this folder now."""
+        try:
+            descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not _locked(descriptor)
+        finally:
+            os.close(descriptor)
+
     def probe(self) -> None:
         """Whether the folder could be used, by this user, now or once it is made.
 

@@ -272,7 +272,7 @@ class Lane(Outlet):
             headers = [*self._head, (b":path", send.path), *authorization, *message.headers]
             if send.request_id:
                 headers.append(never_indexed(b"apns-id", send.request_id))
-            requests.append((headers, message.body(send.device.pin), send))
+            requests.append((headers, message.body(send.device.pin, send.device.phone_id), send))
         self._taken += len(requests)
         if self._pace is not None:
             self._pace.spend(len(requests))

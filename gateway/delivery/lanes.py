@@ -50,8 +50,8 @@ NO_CREDENTIAL: Final = "no_credential"
 """Nothing is set for this provider and app: RhoConnect logs and ignores such a ping, so do we (contract §4)."""
 NOT_SERVED: Final = "platform_not_served"
 _REFUSED: Final = (BadSetting.label, CredentialError.label)
-_APNS_TARGET: Final = ("topic", "background_min_interval_s")
-_FCM_TARGET: Final = ("package_name", "style")
+_APNS_TARGET: Final = ("topic", "background_min_interval_s", "alert")
+_FCM_TARGET: Final = ("package_name", "style", "sync_priority")
 """Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
 
 
@@ -219,7 +219,7 @@ class Lanes:
             made_of,
             lambda: Lane(name, PROVIDERS[APNS], credential, endpoint, policy, self._metrics, self._on_dead),
         )
-        return Route(lane, ApnsTarget(topic, times.ttl_s, times.sync_ttl_s), app)
+        return Route(lane, ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert), app)
 
     def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
         account = read_service_account(settings)
@@ -242,7 +242,12 @@ class Lanes:
         )
         times = self._settings.ping
         target = FcmTarget(
-            project, settings.package_name or "", settings.style, times.ttl_s, times.sync_ttl_s
+            project,
+            settings.package_name or "",
+            settings.style,
+            times.ttl_s,
+            times.sync_ttl_s,
+            settings.sync_priority,
         )
         return Route(lane, target, app)
 

@@ -25,7 +25,7 @@ class Message(Protocol):
     def path(self, pin: str) -> bytes:
         """The request's path for one device; InvalidToken where the token cannot be one."""
 
-    def body(self, pin: str) -> bytes:
+    def body(self, pin: str, phone_id: str = "") -> bytes:
         """The request's body for one device."""
 
 

@@ -107,6 +107,8 @@ _REFUSED: Final = {
     "device": ("401", "No session (text)"),
 }
 
+_PREFER: Final = "`return=representation`: a JSON report; `wait=SECONDS`: a shorter limit of `wait`."
+
 
 def describe(routes: Iterable[tuple[str, str, str, str]]) -> dict[str, Any]:
     """Make the OpenAPI document of routes: method, path, who may call it, summary."""
@@ -145,7 +147,7 @@ def _operation(method: str, path: str, who: str, summary: str) -> dict[str, Any]
         header = {"in": "header", "schema": _TEXT}
         operation["parameters"] += [
             header | {"name": "Idempotency-Key", "description": "Honoured for 24 hours."},
-            header | {"name": "Prefer", "description": "`return=representation`: a JSON report."},
+            header | {"name": "Prefer", "description": _PREFER},
         ]
     return operation
 

@@ -1,6 +1,7 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
 
 import asyncio
+import re
 from collections.abc import Generator
 from typing import Final, cast
 
@@ -17,7 +18,8 @@ from gateway.turns import Turns
 from protocols.ping.parse import Submission, from_form, from_json_and_query, json_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
-
+_DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
+"""RFC 7240 §4.3: delta-seconds. A value of more digits is ignored, as each preference that is not understood."""
 
 STEPS_BYTES: Final = 65_536
 """A longer body is read in steps: small pings must not wait for the names of a hundred thousand users."""
@@ -94,7 +96,8 @@ class PingRoutes:
 
     async def _wait(self, request: web.Request, ping: WaitedPing) -> web.Response:
         represent = prefers_representation(request)
-        return answers.response(await ping.answer(_APPLIED, represent=represent))
+        wait_s = preferred_wait_s(request)
+        return answers.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
 
 
 async def _driven(steps: Generator[None, None, Submission], turns: Turns) -> Submission:
@@ -107,11 +110,22 @@ async def _driven(steps: Generator[None, None, Submission], turns: Turns) -> Sub
         await turns.turn()
 
 
-def prefers_representation(request: web.Request) -> bool:
-    """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
+def preferences(request: web.Request) -> dict[str, str]:
+    """The preferences of the `Prefer` headers by name; of a repeated one the first counts (RFC 7240 §2)."""
+    found: dict[str, str] = {}
     for line in request.headers.getall("Prefer", []):
         for preference in line.split(","):
             name, _, value = preference.partition(";")[0].partition("=")
-            if name.strip().lower() == "return":
-                return value.strip().strip('"').lower() == "representation"
-    return False
+            found.setdefault(name.strip().lower(), value.strip().strip('"').lower())
+    return found
+
+
+def prefers_representation(request: web.Request) -> bool:
+    """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
+    return preferences(request).get("return") == "representation"
+
+
+def preferred_wait_s(request: web.Request) -> float | None:
+    """How long the caller wants to wait: `Prefer: wait=SECONDS` (RFC 7240 §4.3); None: no limit of its own."""
+    value = preferences(request).get("wait", "")
+    return float(value) if _DELTA_SECONDS.fullmatch(value) else None

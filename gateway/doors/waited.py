@@ -38,12 +38,15 @@ class WaitedPing:
         if not self._settled.done():  # the caller may be gone
             self._settled.set_result(outcome)
 
-    async def answer(self, extra: Headers = (), *, represent: bool = False) -> Answer:
+    async def answer(
+        self, extra: Headers = (), *, represent: bool = False, wait_s: float | None = None
+    ) -> Answer:
         """Wait, at most `ping.wait_max_s`, and say what became of it.
 
         Args:
             extra: headers of an answer that shows the report.
             represent: show the report, whatever became of the ping.
+            wait_s: the caller's own limit of the wait; `ping.wait_max_s` holds beside it.
         """
         metrics = self._services.metrics
         with self._services.waiters.expecting(self._ping_id) as heard:
@@ -53,6 +56,8 @@ class WaitedPing:
                 return answers.of_error(outcome, self._ping_id)
             metrics.pings_accepted("rest").inc()
             most_s = self._services.settings.ping.wait_max_s
+            if wait_s is not None:
+                most_s = min(most_s, wait_s)
             # A repeat is another ping, which may have ended long ago.
             since = None if outcome.repeated else heard
             report = await self._services.waiters.outcome(outcome.ping_id, most_s, since)

@@ -1,11 +1,13 @@
 """A `settings.yml` as plain values that remember the line each was written on.
 
-RhoConnect's keys are Ruby symbols, which YAML reads as text with a leading colon: the colon is dropped, so
-that `:redis:` and `redis:` are the same key. The file is plain YAML; Ruby objects in it are refused (contract
-§8).
+A file that RhoConnect reads means the same here. The parser is libyaml, which Ruby uses too; plain scalars follow
+Ruby's rules (`gateway.settings.ruby_scalars`), and so does `<<`. RhoConnect's keys are Ruby symbols: their leading
+colon is dropped, so that `:redis:` and `redis:` are the same key. Ruby objects are refused (contract §8).
 """
 
-from collections.abc import Iterator
+import codecs
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +15,18 @@ import msgspec
 import yaml
 
 from gateway.errors import BadSetting
+from gateway.settings.ruby_scalars import scalar, text_of
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
 _STANDARD: Final = "tag:yaml.org,2002:"
+_SYMBOLS: Final = ("!ruby/symbol", "!ruby/sym")
+_TEXT: Final = f"{_STANDARD}str"
+_SCALARS: Final = frozenset(
+    f"{_STANDARD}{name}" for name in ("str", "null", "bool", "int", "float", "timestamp", "value", "merge")
+)
+_COLLECTIONS: Final = (f"{_STANDARD}map", f"{_STANDARD}seq")
+_FLOW_SYMBOL: Final = re.compile(r":([A-Za-z_]\w*)")
+_FLOW_SYMBOLS_MAX: Final = 256
 
 Place = tuple[str, ...]
 
@@ -49,77 +60,124 @@ def read(path: Path) -> Document:
         BadSetting: it cannot be read, is no YAML, or is no mapping; the message names file and line.
     """
     try:
-        text = path.read_bytes()
+        text = _decoded(path.read_bytes())
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadSetting(f"{path}: not valid YAML: byte {error.start} is no {error.encoding}") from error
     try:
-        reader = _Reader(text)  # decodes the first bytes
-        try:
-            root = reader.document()
-        finally:
-            reader.dispose()
+        root, lines = _parsed(text)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadSetting(f"{path}, line {line}: not valid YAML: {error.problem}") from error
+        raise BadSetting(f"{path}, line {_line(error, text)}: not valid YAML: {error.problem}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise BadSetting(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, dict):
         raise BadSetting(f"{path}: expected a mapping of settings, found {type(root).__name__}")
-    return Document(path, root, reader.lines)
+    return Document(path, root, lines)
 
 
-class _Reader(yaml.SafeLoader):
-    """PyYAML's safe loader, walked by hand because its own result forgets the lines."""
+def _line(error: yaml.MarkedYAMLError, text: str) -> int:
+    """The line of a fault; at the end of the file, for example of an open bracket, the last line with a text."""
+    mark = error.problem_mark
+    if mark is None:
+        return 1
+    if text[mark.index :].strip():
+        return mark.line + 1
+    return text[: mark.index].rstrip().count("\n") + 1
 
-    def __init__(self, text: bytes) -> None:
+
+def _decoded(content: bytes) -> str:
+    """The text of a file: UTF-8, or UTF-16 with a byte order mark (YAML 1.1 §5.2)."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def _parsed(text: str) -> tuple[Any, dict[Place, int]]:
+    """The document and its lines.
+
+    Old versions of libyaml, and so of Ruby, read `{:push_notify: 'true'}`, which newer ones refuse. Such a symbol is
+    given its tag where the parser meets it, and the text is read again.
+    """
+    for _ in range(_FLOW_SYMBOLS_MAX):
+        reader = _Reader(text)
+        try:
+            return reader.document(), reader.lines
+        except yaml.MarkedYAMLError as error:
+            symbol = _symbol_at(text, error.problem_mark)
+            if symbol is None:
+                raise
+            text = f'{text[: symbol.start()]}!ruby/symbol "{symbol[1]}"{text[symbol.end() :]}'
+        finally:
+            reader.dispose()
+    raise ValueError(f"more than {_FLOW_SYMBOLS_MAX} symbols within braces or brackets")
+
+
+def _symbol_at(text: str, mark: yaml.Mark | None) -> re.Match[str] | None:
+    return None if mark is None else _FLOW_SYMBOL.match(text, mark.index)
+
+
+class _Reader(yaml.CSafeLoader):
+    """PyYAML's loader on libyaml. The nodes are walked here, since PyYAML's own result has no lines."""
+
+    def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lines: dict[Place, int] = {}
 
     def document(self) -> Any:
-        node = self.get_single_node()
+        """The first document of the file: Ruby reads no further."""
+        node = self.get_node() if self.check_node() else None
         return {} if node is None else self._value(node, ())
-
-    def check_value(self) -> bool:
-        """Whether a colon here parts a key from its value."""
-        return bool(super().check_value()) and not self._at_symbol()
-
-    def check_plain(self) -> bool:
-        """Whether a plain scalar begins here."""
-        return bool(super().check_plain()) or self._at_symbol()
-
-    def _at_symbol(self) -> bool:
-        """Whether a Ruby symbol begins here inside `{...}` or `[...]`, where YAML has no word with a colon
-        first.
-
-        `{:push_notify: 'true'}` is how RhoConnect's users write it; `{"a":b}` goes on to be a key and a
-        value.
-        """
-        if not self.flow_level or self.peek() != ":" or not self.pointer:
-            return False
-        after = self.peek(1)
-        return (after.isalpha() or after == "_") and self.buffer[self.pointer - 1] in " \t\r\n,[{"
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         if len(place) > _DEPTH_MAX:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
-        if isinstance(node, yaml.CollectionNode) and not node.tag.startswith(_STANDARD):
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if node.tag not in _COLLECTIONS:
             raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag}", problem_mark=node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, place))
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
-        return self.construct_object(node)
+        return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
 
     def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
-        self.flatten_mapping(node)
+        """Keys and values in their order, where a later one counts: Ruby merges what `<<` names at its place."""
         for key_node, value_node in node.value:
-            key = key_name(self.construct_object(key_node))
+            merged = self._merged(key_node, value_node)
+            if merged is not None:
+                for mapping in merged:
+                    yield from self._pairs(mapping, place)
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key_node.start_mark)
+            key = key_name(self._scalar(key_node))
             self.lines[(*place, key)] = key_node.start_mark.line + 1
             yield key, self._value(value_node, (*place, key))
+
+    def _merged(self, key: yaml.Node, value: yaml.Node) -> list[yaml.MappingNode] | None:
+        """The mappings that `<<` names, the weakest first; None: it is no merge."""
+        if not isinstance(key, yaml.ScalarNode) or key.value != "<<":
+            return None
+        listed = [value] if isinstance(value, yaml.MappingNode) else value.value
+        if not isinstance(listed, list) or not all(isinstance(item, yaml.MappingNode) for item in listed):
+            return None
+        return listed[::-1]
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        """A scalar's value: quoted ones and blocks are texts, plain ones what Ruby sees in them."""
+        tag, text = node.tag, str(node.value)
+        if tag in _SYMBOLS:
+            return text
+        if tag not in _SCALARS:
+            raise yaml.MarkedYAMLError(problem=f"unknown tag {tag}", problem_mark=node.start_mark)
+        if tag != _TEXT:  # plain, or said to be a number
+            return scalar(text)
+        resolve: Callable[..., str] = self.resolve  # left untyped
+        explicit = resolve(yaml.ScalarNode, text, (True, False)) != _TEXT
+        return text if node.style or explicit else scalar(text)
 
 
 def key_name(key: Any) -> str:
     """A key as text, without the colon of a Ruby symbol. YAML reads a bare `off` or `no` as false."""
     if key is False:
         return "off"
-    return str(key).removeprefix(":")
+    return "" if key is None else str(text_of(key)).removeprefix(":")

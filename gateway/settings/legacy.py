@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.errors import BadSetting
+from gateway.settings.ruby_scalars import text_of
 
 _APPLE_HOSTS: Final = {
     # retired binary host -> the HTTP/2 one (Apple: "Establishing a connection to APNs")
@@ -50,12 +51,12 @@ def translate(section: Mapping[str, Any]) -> dict[str, Any]:
     """
     apns = _certificate(section) | _server(section)
     fcm = {
-        name: _text(section[key])
+        name: text_of(section[key])
         for name, key in (("project_id", "fcm_project_id"), ("package_name", "package_name"))
         if _said(section, key)
     }
     plain: dict[str, Any] = {
-        name: _text(section[name]) for name in ("api_token", "push_server") if _said(section, name)
+        name: text_of(section[name]) for name in ("api_token", "push_server") if _said(section, name)
     }
     if _said(section, "redis"):
         plain |= _addresses(section["redis"])
@@ -66,11 +67,6 @@ def translate(section: Mapping[str, Any]) -> dict[str, Any]:
 def _said(section: Mapping[str, Any], key: str) -> bool:
     value = section.get(key)
     return value is not None and value != ""
-
-
-def _text(value: Any) -> Any:
-    """Numbers as text, as Ruby takes them; anything else is judged with the other settings."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _addresses(value: Any) -> dict[str, Any]:
@@ -87,7 +83,7 @@ def _certificate(section: Mapping[str, Any]) -> dict[str, Any]:
     if _said(section, "iphonecertfile"):
         entry["certificate_file"] = section["iphonecertfile"]
         if _said(section, "iphonepassphrase"):
-            entry["certificate_passphrase"] = _text(section["iphonepassphrase"])
+            entry["certificate_passphrase"] = text_of(section["iphonepassphrase"])
     return entry
 
 

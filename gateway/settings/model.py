@@ -54,6 +54,8 @@ class ApnsSettings(msgspec.Struct, frozen=True):
         connections_max: at most so many connections a credential and worker. Apple asks for few, long-lived
             ones.
         background_min_interval_s: shortest time between two background pushes to one device; 0: no limit.
+        alert: `auto`: `aps.alert` is a text, or Apple's object where there is a title; `text`: always a text, title and
+            message joined (Rhodes up to 3.x reads no object).
     """
 
     key_file: Path | None = None
@@ -70,6 +72,7 @@ class ApnsSettings(msgspec.Struct, frozen=True):
     deadline_s: PositiveSeconds = 15.0
     connections_max: PositiveInt = 4
     background_min_interval_s: Seconds = 0.0
+    alert: Literal["auto", "text"] = "auto"
 
     @property
     def server(self) -> str:
@@ -98,6 +101,7 @@ class FcmSettings(msgspec.Struct, frozen=True):
         connections_max: at most so many connections a credential and worker.
         per_minute: the project's quota of messages, over all gateways (600,000 is Google's default).
         style: `notification` adds the notification block to a message; `data` leaves showing it to the app.
+        sync_priority: Android's priority of messages that show nothing, unless the ping has one of its own.
     """
 
     credentials_file: Path | None = None
@@ -110,6 +114,7 @@ class FcmSettings(msgspec.Struct, frozen=True):
     connections_max: PositiveInt = 8
     per_minute: PositiveInt = 600_000
     style: Literal["notification", "data"] = "notification"
+    sync_priority: Literal["high", "normal"] = "high"
 
     @property
     def configured(self) -> bool:

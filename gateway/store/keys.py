@@ -7,6 +7,10 @@ registration.
 
 from typing import Final, NamedTuple
 
+PREFIX: Final = "rhopush:"
+"""The gateway's own keys begin so, and no others."""
+HASH_TAG: Final = "{q}"
+
 # -- the queue -----------------------------------------------------------------------------------------------
 
 GROUP: Final = "gateway"
@@ -284,6 +288,8 @@ class ResqueKeys(NamedTuple):
         return self.of(f"stat:{name}:{worker_id}" if worker_id else f"stat:{name}")
 
 
+RESQUE_HOST_PREFIX: Final = "rhopush-"
+"""The host part of the gateway's own Resque workers begins so."""
 RESQUE_TAKEN: Final = "rhopush:{q}:resque:taken:"
 """+ gateway. HASH: recovery id -> `queue NUL job` of what was taken off a queue and is not durable yet."""
 RESQUE_TAKERS: Final = "rhopush:{q}:resque:takers"

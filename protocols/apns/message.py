@@ -5,14 +5,15 @@ What the ping holds, and what is sent:
 - a message or title: push type alert, priority 10 (5 if the ping says normal); `aps` has alert, badge, sound
   and vibrate as given, and with sources content-available 1, so that the app syncs without a tap.
 - a badge or sound without a message: the same, without an alert.
-- sources alone, or with vibrate: push type background, priority 5; `aps` has only content-available 1.
+- sources alone, or with vibrate: push type background, priority 5; `aps` has content-available 1, and vibrate.
 - vibrate alone: the same; there is nothing to show, only something for the app.
 - nothing: not sent.
 
 RhoConnect's keys stay as its apps know them (contract §4): `aps.alert`, `aps.badge`, `aps.sound`,
 `aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` also stands
-beside it. A background notification may hold neither alert, badge nor sound, and priority 10 is an error
-there ("Sending notification requests to APNs", here SEND).
+beside it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and
+message. A background notification may hold neither alert, badge nor sound, and priority 10 is an error there
+("Sending notification requests to APNs", here SEND).
 """
 
 import functools
@@ -28,6 +29,8 @@ from protocols.ping.model import Ping
 
 PAYLOAD_BYTES: Final = 4096  # SEND
 VOIP_PAYLOAD_BYTES: Final = 5120
+AUTO: Final = "auto"  # apns.alert: a text, or Apple's object where there is a title
+TEXT: Final = "text"  # apns.alert: always a text; title and message are joined
 VOIP_SUFFIX: Final = ".voip"  # a topic with this ending takes VoIP pushes only
 
 Header = tuple[bytes, bytes]
@@ -53,11 +56,13 @@ class Target(NamedTuple):
         topic: the app's bundle id.
         ttl_s: time to live of a ping that shows something.
         sync_ttl_s: time to live of any other.
+        alert: `AUTO` or `TEXT`.
     """
 
     topic: str
     ttl_s: int = 86_400
     sync_ttl_s: int = 3_600
+    alert: str = AUTO
 
 
 class Message:
@@ -96,7 +101,7 @@ class Message:
             pin = "".join(pin.split())
         return b"/3/device/" + pin.encode("ascii")
 
-    def body(self, pin: str) -> bytes:
+    def body(self, pin: str, phone_id: str = "") -> bytes:
         """Give the payload: the same for every device."""
         return self._body
 
@@ -134,7 +139,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         PayloadTooLarge: over 4,096 bytes (VoIP 5,120).
         InvalidField: the app's topic cannot be one.
     """
-    payload, shown = _payload(ping)
+    payload, shown = _payload(ping, target.alert)
     if not (shown or ping.sources or payload.vibrate or ping.apns):
         return None
     topic, voip = _topic(target.topic)
@@ -181,14 +186,14 @@ def _topic(topic: str) -> tuple[Header, bool]:
     return (b"apns-topic", topic.encode()), topic.endswith(VOIP_SUFFIX)
 
 
-def _payload(ping: Ping) -> tuple[_Payload, bool]:
-    """Build the payload, and tell whether a person sees or hears something of it."""
+def _payload(ping: Ping, style: str) -> tuple[_Payload, bool]:
+    """Build the payload, and decide whether the device shows or plays something of it."""
     message, badge, sound = ping.message, ping.badge, ping.sound
     plain = type(message) is str and message and not ping.title  # the common case
-    alert = message if plain else _alert(ping)
+    alert = message if plain else _alert(ping, style)
     shown = alert is not None or badge is not None or sound is not None
     vibrate = None if ping.vibrate is None else str(ping.vibrate)
-    aps = _Aps(alert, badge, sound, vibrate if shown else None, 1 if ping.sources else 0)
+    aps = _Aps(alert, badge, sound, vibrate, 1 if ping.sources else 0)
     return _Payload(aps, ping.sources, vibrate), shown
 
 
@@ -202,11 +207,16 @@ def _with_additions(payload: _Payload, additions: dict[str, Any], voip: bool) ->
     return _encode(whole), background
 
 
-def _alert(ping: Ping) -> str | dict[str, Any] | None:
-    """Give `aps.alert`: text, or Apple's object where there is a title or the caller sent such an object."""
+def _alert(ping: Ping, style: str) -> str | dict[str, Any] | None:
+    """Give `aps.alert`: text, or Apple's object where there is a title or the caller sent such an object.
+
+    With `TEXT` only an object without any text of its own (keys of localised texts) stays an object.
+    """
+    alert = alert_of(ping)
+    if style == TEXT and alert is not None:
+        return "\n".join(text for text in alert if text)
     if is_alert_object(ping.message):
         return {"title": ping.title, **ping.message} if ping.title else ping.message
-    alert = alert_of(ping)
     if alert is None:
         return None
     if alert.title is None:

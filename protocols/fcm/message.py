@@ -6,17 +6,20 @@ What the ping holds, and what is sent:
 - a message or title: data (do_sync, alert, title, badge, vibrate, sound) and a notification with title and
   body, for Android with sound, vibration, count and tag; priority high. With style "data" there is no
   notification block.
-- a badge or sound without a message: data only, priority normal.
+- an object with Apple's keys of localised texts (`loc-key` ...): the same; Android looks the keys up among the app's
+  string resources, iOS among its own.
+- a badge or sound without a message: data only.
 - sources alone, or with vibrate: the same, and the sources' own collapse key: one of them is enough for an
   absent phone.
-- vibrate alone: data only, priority normal.
+- vibrate alone: data only.
 - nothing: not sent.
 
 The data are RhoConnect's (contract §4): `do_sync` is names joined by commas, "" for none, `vibrate` a text.
 They stand at the message's top level, where iOS apps that registered with FCM get them too; those also get an
-`apns` block. A priority of the ping's own always counts. Data without a notification go out as normal: FCM
-holds back the apps that use high priority and show nothing (Google, "Set and manage Android message
-priority").
+`apns` block. `phone_id` is the device's own, where RhoConnect has one. A priority of the ping's own always counts.
+The setting `fcm.sync_priority` decides for data without a notification: RhoConnect sent all with high priority, and
+Android 8 and later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high
+priority and show nothing (Google, "Set and manage Android message priority").
 """
 
 import hashlib
@@ -28,18 +31,40 @@ from urllib.parse import quote
 import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
-from protocols.ping.content import Alert, alert_of, expires_ms, has_message, merged, shows, text_of
+from protocols.ping.content import (
+    Alert,
+    alert_of,
+    expires_ms,
+    has_message,
+    is_alert_object,
+    merged,
+    shows,
+    text_of,
+)
 from protocols.ping.model import Ping
 
 PAYLOAD_BYTES: Final = 4096  # "About FCM messages"
 COLLAPSE_KEY_BYTES: Final = 64
 NOTIFICATION: Final = "notification"  # fcm.style: FCM shows the message
 DATA: Final = "data"  # fcm.style: the app gets it and shows it itself
+HIGH: Final = "high"  # fcm.sync_priority
 
 Header = tuple[bytes, bytes]
 
+PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
 _HEAD: Final = b'{"message":{"token":'
+_DATA_HEAD: Final = b',"data":{'
+_LOCALIZED: Final = {
+    # Apple's key ("Generating a remote notification") -> Android's (REST reference, AndroidNotification)
+    "subtitle-loc-key": "body_loc_key",
+    "subtitle-loc-args": "body_loc_args",
+    "loc-key": "body_loc_key",
+    "loc-args": "body_loc_args",
+    "title-loc-key": "title_loc_key",
+    "title-loc-args": "title_loc_args",
+}
+"""A body's own keys come after the subtitle's: Android has no subtitle, and shows it where there is no body."""
 
 
 class Target(NamedTuple):
@@ -49,6 +74,7 @@ class Target(NamedTuple):
         project_id: the Firebase project.
         package_name: Android's package that may get them; "" for any.
         style: "notification" or "data", see `NOTIFICATION` and `DATA`.
+        sync_priority: "high" or "normal", of messages without a notification.
         ttl_s: time to live of a ping that shows something.
         sync_ttl_s: time to live of any other.
     """
@@ -58,10 +84,11 @@ class Target(NamedTuple):
     style: str = NOTIFICATION
     ttl_s: int = 86_400
     sync_ttl_s: int = 3_600
+    sync_priority: str = HIGH
 
 
 class Message:
-    """One message, encoded once for all devices of an app; only the token is put in for each.
+    """One message, encoded once for all devices of an app; only token and phone id are put in for each.
 
     Attributes:
         headers: the regular headers, without authorization.
@@ -69,14 +96,17 @@ class Message:
         expires_ms: epoch milliseconds after which it is of no use.
     """
 
-    __slots__ = ("_path", "_tail", "background", "expires_ms", "headers")
+    __slots__ = ("_path", "_tail", "_takes_phone_id", "background", "expires_ms", "headers")
 
-    def __init__(self, path: bytes, tail: bytes, background: bool, expires_ms: int) -> None:
+    def __init__(
+        self, path: bytes, tail: bytes, background: bool, expires_ms: int, *, takes_phone_id: bool
+    ) -> None:
         self.headers: list[Header] = [(b"content-type", b"application/json")]
         self.background = background
         self.expires_ms = expires_ms
         self._path = path
         self._tail = tail
+        self._takes_phone_id = takes_phone_id
 
     def __repr__(self) -> str:
         return f"<FCM message, {'data' if self.background else 'notification'}, {len(self._tail)} bytes>"
@@ -85,8 +115,12 @@ class Message:
         """Give the `:path`: the same for every device."""
         return self._path
 
-    def body(self, pin: str) -> bytes:
+    def body(self, pin: str, phone_id: str = "") -> bytes:
         """Give the body for a device.
+
+        Args:
+            pin: the device's token.
+            phone_id: goes into the data, as RhoConnect sends it (contract §4); "": the device has none.
 
         Raises:
             InvalidToken: the pin is empty, longer than any token, or no text that JSON can carry.
@@ -99,6 +133,8 @@ class Message:
             raise InvalidToken(
                 f"the device's pin is no FCM token: it must have 1 to {TOKEN_CHARACTERS} characters"
             )
+        if phone_id and self._takes_phone_id:
+            return b"%b%b%b%b" % (_HEAD, token, _data_with(phone_id), self._tail[len(_DATA_HEAD) :])
         return b"%b%b%b" % (_HEAD, token, self._tail)
 
 
@@ -120,13 +156,16 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         return None
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
     alert = alert_of(ping)
-    message: dict[str, Any] = {"data": _data(ping, alert)}
+    localized = _localized(ping.message)
+    message: dict[str, Any] = {"data": _data(ping, alert)}  # first: `Message.body` adds to it
     if alert and target.style == NOTIFICATION:
         message["notification"] = _notification(alert)
-    notified = "notification" in message or (ping.fcm is not None and "notification" in ping.fcm)
-    message["android"] = _android(ping, target, alert is not None or notified, max(0, ends_ms - now_ms))
+    own = ping.fcm is not None and "notification" in ping.fcm
+    notified = own or (target.style == NOTIFICATION and (alert is not None or bool(localized)))
+    urgent = notified or alert is not None or bool(localized)
+    message["android"] = _android(ping, target, urgent, max(0, ends_ms - now_ms))
     if notified:
-        message["android"]["notification"] = _android_notification(ping)
+        message["android"]["notification"] = _android_notification(ping) | localized
     message["apns"] = _apns(ping, notified, ends_ms)
     if ping.fcm:
         message = merged(message, ping.fcm)
@@ -134,7 +173,19 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     tail = b"," + orjson.dumps(message)[1:] + b"}"
     if len(tail) > PAYLOAD_BYTES:
         _check_size(message)
-    return Message(_path(target.project_id), tail, not notified, ends_ms)
+    fits = len(tail) <= PAYLOAD_BYTES - PHONE_ID_BYTES
+    takes_phone_id = fits and tail.startswith(_DATA_HEAD) and "phone_id" not in message["data"]
+    return Message(_path(target.project_id), tail, not notified, ends_ms, takes_phone_id=takes_phone_id)
+
+
+@lru_cache(maxsize=1024)
+def _data_with(phone_id: str) -> bytes:
+    """The beginning of the data with a device's phone id; without one that JSON cannot carry, or that is too long."""
+    try:
+        text = orjson.dumps(phone_id)
+    except TypeError:
+        return _DATA_HEAD
+    return b'%b"phone_id":%b,' % (_DATA_HEAD, text) if len(text) <= PHONE_ID_BYTES else _DATA_HEAD
 
 
 @lru_cache(maxsize=1024)
@@ -146,6 +197,20 @@ def _notification(alert: Alert) -> dict[str, Any]:
     if alert.title is None:
         return {"body": alert.body}
     return {"title": alert.title} if alert.body is None else {"title": alert.title, "body": alert.body}
+
+
+def _localized(message: Any) -> dict[str, Any]:
+    """Android's keys for the localised texts of an alert in Apple's shape; {}: it has none."""
+    if not is_alert_object(message):
+        return {}
+    found: dict[str, Any] = {}
+    for theirs, ours in _LOCALIZED.items():
+        value = message.get(theirs)
+        if theirs.endswith("args") and isinstance(value, list):
+            found[ours] = [text_of(arg) for arg in value]
+        elif theirs.endswith("key") and isinstance(value, str):
+            found[ours] = value
+    return found
 
 
 def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
@@ -168,7 +233,7 @@ def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
 
 def _android(ping: Ping, target: Target, urgent: bool, left_ms: int) -> dict[str, Any]:
     android: dict[str, Any] = {
-        "priority": ping.priority or ("high" if urgent else "normal"),
+        "priority": ping.priority or (HIGH if urgent else target.sync_priority),
         "ttl": f"{-(-left_ms // 1000)}s",  # rounded up: 0 would mean now or never
     }
     if target.package_name:
@@ -211,6 +276,8 @@ def _sync_key(sources: Sequence[str]) -> str:
 def _apns(ping: Ping, notified: bool, ends_ms: int) -> dict[str, Any]:
     """Give the block for iOS devices that registered with FCM, by the rules of `protocols.apns.message`."""
     aps: dict[str, Any] = {}
+    if is_alert_object(ping.message):  # FCM's own notification has no more than title and body
+        aps["alert"] = {"title": ping.title, **ping.message} if ping.title else ping.message
     if ping.badge is not None:
         aps["badge"] = ping.badge
     if ping.sound is not None:

@@ -54,7 +54,7 @@ def alert_of(ping: Ping) -> Alert | None:
         return Alert(title, None) if title else None
     if not is_alert_object(message):
         return Alert(title, text_of(message))
-    own_title, body = message.get("title", title), message.get("body")
+    own_title, body = message.get("title", title), message.get("body", message.get("subtitle"))
     if own_title is None and body is None:
         return None
     return Alert(*(None if text is None else text_of(text) for text in (own_title, body)))

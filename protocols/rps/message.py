@@ -85,7 +85,7 @@ class Message:
             f"the device's pin is no RPS token: it must have 1 to {_PIN_CHARACTERS} characters"
         )
 
-    def body(self, pin: str) -> bytes:
+    def body(self, pin: str, phone_id: str = "") -> bytes:
         """Give the body: the same for every device."""
         return self._body
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,10 +112,25 @@ async def test_rhoconnects_rules_about_sources_hold(stage: Stage) -> None:
     assert pushes[0].payload["do_sync"] == ["Product", "News"]
 
 
-async def test_what_went_wrong_is_raised_after_all_others_were_sent(stage: Stage) -> None:
-    said = await stage.act("directly", "eve")
+async def test_a_write_does_not_fail_because_a_device_is_gone(stage: Stage) -> None:
+    assert await stage.act("directly", "eve") == "log: apns: invalid_device_token\ndone"
+    assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
+
+
+async def test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent(stage: Stage) -> None:
+    said = await stage.act("directly", "eve", RAISE_ON="devices")
     assert said == "Rhopush::Error: apns: invalid_device_token"
     assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
+
+
+async def test_missing_apple_settings_are_logged_as_rhoconnect_does_and_never_raised(
+    redis_client: Redis, redis_address: str, start_gateway: StartGateway
+) -> None:
+    await lay_user(redis_client, "bob", [apple(GOOD_PIN)])
+    gateway = await start_gateway(app={"redis": redis_address})
+    said = {"RHOPUSH_SERVER": gateway.url, "API_TOKEN": TOKEN, "RAISE_ON": "refused,unreachable,devices"}
+    out = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", **said)
+    assert out == "log: Invalid APNS settings: ping is ignored.\ndone"
 
 
 async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) -> None:
@@ -124,6 +140,67 @@ async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) 
     assert "hush" not in said
 
 
+@pytest.mark.parametrize("trickle", [False, True])
+async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle: bool) -> None:
+    """In all: over every attempt, and also where a byte comes now and then."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        if trickle:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while trickle:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            await reader.read()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    environ = {"RHOPUSH_SERVER": f"http://127.0.0.1:{port}", "API_TOKEN": TOKEN, "BUDGET": "1"}
+    try:
+        raised = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", **environ)
+        logged = await ruby(
+            str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", RAISE_ON="", **environ
+        )
+    finally:
+        server.close()
+    text = f"Rhopush: http://127.0.0.1:{port} does not answer: execution expired"
+    assert raised == f"Rhopush::Error: {text}"
+    assert logged == f"log: {text}\ndone"
+    assert len(heads) == 2, "an attempt that used up the budget is not repeated"
+
+
+async def test_the_gateway_answers_before_the_budget_of_a_write_ends(stage: Stage) -> None:
+    """A gateway that is well, and a provider that is slow: the ping is accepted, and nothing is raised."""
+    stage.apns.hold()
+    assert await stage.act("announce", "bob", BUDGET="2.5", RAISE_ON="refused,unreachable,devices") == "done"
+
+
+async def test_an_unknown_kind_of_error_is_refused_by_name(stage: Stage) -> None:
+    said = await stage.act("announce", "bob", RAISE_ON="everything")
+    assert said == "raise_on: [:everything] is none of [:refused, :unreachable, :devices]"
+
+
 async def test_it_says_so_where_it_is_required_too_early() -> None:
     said = await ruby("-e", f"begin; require '{ADAPTER}'; rescue LoadError => e; puts e.message; end")
     assert said == "rhopush: require it after RhoConnect: Rhoconnect::PingJob is not there yet"
+
+
+async def test_rhoconnect_4_loads_it_from_its_controllers(tmp_path: Path) -> None:
+    """As RhoConnect's `start_app` does, in the web server and in Resque workers alike."""
+    controllers = tmp_path / "controllers" / "ruby"
+    controllers.mkdir(parents=True)
+    shutil.copy(ADAPTER, controllers)
+    said = await ruby(
+        "-r",
+        str(HERE / "ruby" / "rhoconnect_stand_in.rb"),
+        "-e",
+        f"Dir['{controllers}/*.rb'].each {{ |file| require file }}; puts Rhoconnect::PingJob.method(:perform).owner",
+    )
+    assert said == "Rhopush::Perform"

@@ -1,10 +1,16 @@
 # A RhoConnect app with the gateway's adapter.   ruby adapter.rb ADAPTER ACT USER
+# RAISE_ON: a comma-separated list for `raise_on`. BUDGET: seconds instead of the adapter's own budget.
 require_relative 'rhoconnect_stand_in'
 
 adapter, act, user = ARGV
 require adapter
+if ENV['BUDGET']
+  Rhopush.send(:remove_const, :BUDGET_SECONDS)
+  Rhopush.const_set(:BUDGET_SECONDS, ENV['BUDGET'].to_f)
+end
 
 begin
+  Rhopush.configure(raise_on: ENV['RAISE_ON'].split(',')) if ENV['RAISE_ON']
   case act
   when 'announce'
     Rhoconnect::Source.new('Product', :user, 'true').announce_changes(user)
@@ -17,4 +23,6 @@ begin
   puts 'done'
 rescue Rhopush::Error => error
   puts "#{error.class}: #{error.message}"
+rescue ArgumentError => error
+  puts error.message
 end

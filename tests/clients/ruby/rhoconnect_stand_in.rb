@@ -1,5 +1,9 @@
 # The part of RhoConnect that pings, in its shape: a job with `perform`, and sources that announce their changes.
 module Rhoconnect
+  def self.log(*texts)
+    puts "log: #{texts.join}"
+  end
+
   module PingJob
     @queue = :ping
 

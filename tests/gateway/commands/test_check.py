@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.check.checks import EXPIRY_WARNING_S, expiry
+from gateway.check.findings import Level
 from gateway.commands import main
-from gateway.compose.checks import EXPIRY_WARNING_S, expiry
-from gateway.compose.findings import Level
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer

@@ -138,6 +138,17 @@ async def test_a_new_pin_counts_for_every_worker_at_the_next_ping(pair: Pair, re
     assert {record.token for record in pair.apns.received} == {"ef" * 32}
 
 
+async def test_a_device_is_sent_its_own_phone_id(pair: Pair, redis_client: Redis) -> None:
+    phones = [android(f"{name}:" + "x" * 140, phone_id=name) for name in ("one", "two", "")]
+    await lay_user(redis_client, "eve", phones)
+    assert (await pair.one.ping("eve", message="hello", wait=True)).status == 200
+    sent = {
+        push.token: push.payload["message"]["data"].get("phone_id")
+        for push in await pair.fcm.received.wait(3)
+    }
+    assert sent == {phone.pin: phone.phone_id or None for phone in phones}
+
+
 async def test_draining_finishes_what_was_begun(
     providers: tuple[ApnsSimulator, FcmSimulator], redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:

@@ -390,6 +390,24 @@ async def test_waiting_too_long_is_504_with_what_is_known(both: House) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prefer", "waited_s"),
+    [
+        ("wait=8", 8.0),
+        ('return=minimal, WAIT = "0"; of=patience', 0.0),
+        ("wait=8, wait=9", 8.0),  # RFC 7240 §2: the first counts
+        ("wait=3600", 30.0),  # never longer than ping.wait_max_s
+        *((value, 30.0) for value in ("wait=-1", "wait=9999999", "wait=0.5", "wait=", "wait=1_0", "wait")),
+    ],
+)
+async def test_a_caller_may_wait_for_less_than_the_setting_allows(
+    both: House, prefer: str, waited_s: float
+) -> None:
+    answer = await call(both, {"user_id": "bob", "wait": True}, headers={"Prefer": prefer})
+    assert answer.status == 504
+    assert both.reports.waited_s == [waited_s]
+
+
+@pytest.mark.parametrize(
     ("asked", "headers", "status", "told"),
     [
         ({"wait": True}, {}, 504, {"report": None}),

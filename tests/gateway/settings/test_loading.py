@@ -383,3 +383,25 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
 ) -> None:
     settings = load(None, None, {"RHOPUSH_RPS_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more)
     assert any("push_server" in warning for warning in settings.warnings) is told
+
+
+@pytest.mark.parametrize(
+    ("written_as", "text"),
+    [
+        ("2026-11-30", "2026-11-30"),
+        ("20261130", "20261130"),
+        ("1_000", "1000"),
+        ("0123", "83"),
+        ("yes", "true"),
+        (":secret", "secret"),
+        ("1.50", "1.5"),
+    ],
+)
+def test_rhoconnects_own_texts_are_what_ruby_makes_of_them(
+    tmp_path: Path, written_as: str, text: str
+) -> None:
+    settings = load(
+        written(tmp_path, f":production:\n  :api_token: {written_as}\t# ours\n"), "production", {}
+    )
+    assert settings.api_token is not None
+    assert settings.api_token.reveal() == text

@@ -80,9 +80,9 @@ ROWS: list[tuple[Ping, bytes, bytes, dict[str, Any]]] = [
         Ping(sources=("A",), vibrate=5, priority="high"),
         b"background",
         b"5",
-        {"aps": {"content-available": 1}, "do_sync": ["A"], "vibrate": "5"},
+        {"aps": {"content-available": 1, "vibrate": "5"}, "do_sync": ["A"], "vibrate": "5"},
     ),
-    (Ping(vibrate=5), b"background", b"5", {"aps": {"content-available": 1}, "vibrate": "5"}),
+    (Ping(vibrate=5), b"background", b"5", {"aps": {"content-available": 1, "vibrate": "5"}, "vibrate": "5"}),
     (
         Ping(message="hello", apns={"aps": {"category": "c", "alert": {"body": "own"}}, "own": {"k": 1}}),
         b"alert",
@@ -97,6 +97,23 @@ ROWS: list[tuple[Ping, bytes, bytes, dict[str, Any]]] = [
     ),
     (Ping(apns={"own": 1}), b"background", b"5", {"aps": {"content-available": 1}, "own": 1}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("ping", "alert"),
+    [
+        (Ping(message="hello"), "hello"),
+        (Ping(message="hello", title="T"), "T\nhello"),
+        (Ping(title="T"), "T"),
+        (Ping(message={"title": "T", "body": "b"}), "T\nb"),
+        (Ping(message={"body": "b", "loc-key": "K"}), "b"),
+        (Ping(message={"subtitle": "s"}, title="T"), "T\ns"),
+        (Ping(message={"own": 1}, title="T"), 'T\n{"own":1}'),
+        (Ping(message={"loc-key": "K"}), {"loc-key": "K"}),  # it has no text of its own
+    ],
+)
+def test_an_app_that_reads_no_object_gets_a_text(ping: Ping, alert: Any) -> None:
+    assert told(ping, TARGET._replace(alert="text"))[1]["aps"]["alert"] == alert
 
 
 @pytest.mark.parametrize(("ping", "push_type", "priority", "payload"), ROWS)

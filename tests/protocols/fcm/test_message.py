@@ -61,19 +61,26 @@ ROWS: list[tuple[Ping, dict[str, Any] | None, dict[str, str], str, str | None]] 
         "high",
         None,
     ),
-    # Apple's catalogue keys say nothing to Android: the app gets them
-    (Ping(message={"loc-key": "K"}), None, {"do_sync": "", "alert": '{"loc-key":"K"}'}, "normal", None),
+    # Android's own notification has the keys of localised texts: see below
+    (Ping(message={"loc-key": "K"}), None, {"do_sync": "", "alert": '{"loc-key":"K"}'}, "high", None),
+    (
+        Ping(message={"subtitle": "s"}),
+        {"body": "s"},
+        {"do_sync": "", "alert": "s"},
+        "high",
+        None,
+    ),
     (Ping(message=5), {"body": "5"}, {"do_sync": "", "alert": "5"}, "high", None),
     (Ping(message="x", priority="normal"), {"body": "x"}, {"do_sync": "", "alert": "x"}, "normal", None),
     (Ping(message="x", collapse_id="k"), {"body": "x"}, {"do_sync": "", "alert": "x"}, "high", "k"),
-    (Ping(badge=0), None, {"do_sync": "", "badge": "0"}, "normal", None),
-    (Ping(sound="s.mp3"), None, {"do_sync": "", "sound": "s.mp3"}, "normal", None),
-    (Ping(badge=1, sources=("A",)), None, {"do_sync": "A", "badge": "1"}, "normal", None),
-    (Ping(sources=("A",)), None, {"do_sync": "A"}, "normal", "sync:A"),
-    (Ping(sources=("all",)), None, {"do_sync": "all"}, "normal", "sync:all"),
-    (Ping(sources=("A", "B"), vibrate=5), None, {"do_sync": "A,B", "vibrate": "5"}, "normal", "sync:A,B"),
-    (Ping(sources=("A",), collapse_id="k", priority="high"), None, {"do_sync": "A"}, "high", "k"),
-    (Ping(vibrate=5), None, {"do_sync": "", "vibrate": "5"}, "normal", None),
+    (Ping(badge=0), None, {"do_sync": "", "badge": "0"}, "high", None),
+    (Ping(sound="s.mp3"), None, {"do_sync": "", "sound": "s.mp3"}, "high", None),
+    (Ping(badge=1, sources=("A",)), None, {"do_sync": "A", "badge": "1"}, "high", None),
+    (Ping(sources=("A",)), None, {"do_sync": "A"}, "high", "sync:A"),
+    (Ping(sources=("all",)), None, {"do_sync": "all"}, "high", "sync:all"),
+    (Ping(sources=("A", "B"), vibrate=5), None, {"do_sync": "A,B", "vibrate": "5"}, "high", "sync:A,B"),
+    (Ping(sources=("A",), collapse_id="k", priority="normal"), None, {"do_sync": "A"}, "normal", "k"),
+    (Ping(vibrate=5), None, {"do_sync": "", "vibrate": "5"}, "high", None),
     (
         Ping(sources=("A",), fcm=additions({"notification": {"title": "own"}}, "fcm")),
         {"title": "own"},
@@ -148,6 +155,76 @@ def test_style_data_leaves_the_showing_to_the_app() -> None:
     assert "notification" not in sent and "notification" not in sent["android"]
     assert sent["data"] == {"do_sync": "", "alert": "x", "title": "T", "badge": "1"}
     assert sent["android"]["priority"] == "high"
+
+
+@pytest.mark.parametrize(
+    "ping",
+    [Ping(sources=("A",)), Ping(badge=1), Ping(sound="s"), Ping(vibrate=5), Ping(sources=("A",), badge=1)],
+)
+def test_what_shows_nothing_has_the_priority_of_the_setting(ping: Ping) -> None:
+    assert told(ping)["android"]["priority"] == "high"  # as RhoConnect's
+    sparing = TARGET._replace(sync_priority="normal")
+    assert told(ping, sparing)["android"]["priority"] == "normal"
+    assert told(Ping(message="x"), sparing)["android"]["priority"] == "high"
+
+
+@pytest.mark.parametrize(
+    ("alert", "android"),
+    [
+        (
+            {"loc-key": "GAME", "loc-args": ["Ann", 5], "title-loc-key": "TITLE", "title-loc-args": ["x"]},
+            {
+                "body_loc_key": "GAME",
+                "body_loc_args": ["Ann", "5"],
+                "title_loc_key": "TITLE",
+                "title_loc_args": ["x"],
+            },
+        ),
+        (
+            {"subtitle-loc-key": "SUB", "subtitle-loc-args": ["x"]},
+            {"body_loc_key": "SUB", "body_loc_args": ["x"]},
+        ),
+        ({"subtitle-loc-key": "SUB", "loc-key": "BODY"}, {"body_loc_key": "BODY"}),
+        ({"loc-key": 5, "loc-args": "x"}, {}),
+    ],
+)
+def test_localised_texts_are_shown_on_devices_reached_through_fcm(
+    alert: dict[str, Any], android: dict[str, Any]
+) -> None:
+    sent = told(Ping(message=alert))
+    assert sent["android"].get("notification", {}) == android
+    assert sent["apns"]["payload"]["aps"]["alert"] == alert
+    assert "apns-push-type" not in sent["apns"]["headers"]
+    assert sent["android"]["priority"] == ("high" if android else TARGET.sync_priority)
+
+
+@pytest.mark.parametrize(
+    "ping", [Ping(message="x"), Ping(sources=("A",)), Ping(fcm={"data": {"k": "v"}}, badge=1)]
+)
+def test_the_data_hold_the_phone_id_of_the_device(ping: Ping) -> None:
+    message = compose(ping, TARGET, NOW_MS)
+    assert message is not None
+    without = json.loads(message.body(PIN))
+    with_id = json.loads(message.body(PIN, 'a "phone"'))
+    assert with_id["message"]["data"].pop("phone_id") == 'a "phone"'
+    assert with_id == without
+    assert json.loads(message.body(PIN, "")) == without
+    assert json.loads(message.body(PIN, "\ud800")) == without
+    assert json.loads(message.body(PIN, "x" * 300)) == without
+
+
+def test_a_phone_id_of_the_ping_itself_counts() -> None:
+    message = compose(Ping(message="x", fcm={"data": {"phone_id": "own"}}), TARGET, NOW_MS)
+    assert message is not None
+    assert json.loads(message.body(PIN, "device"))["message"]["data"]["phone_id"] == "own"
+    assert message.body(PIN, "device").count(b"phone_id") == 1
+
+
+def test_a_phone_id_does_not_exceed_the_limit() -> None:
+    around = len(b'{"do_sync":"","alert":""}')
+    message = compose(Ping(message="x" * (4096 - around)), TARGET._replace(style="data"), NOW_MS)
+    assert message is not None
+    assert b"phone_id" not in message.body(PIN, "device")
 
 
 def test_any_package_where_none_is_set() -> None:

@@ -12,8 +12,9 @@
 
 from collections.abc import Iterator
 
-from gateway.compose.census import Census, take_census
-from gateway.compose.findings import Finding, Level
+from gateway.check.census import Census, take_census
+from gateway.check.findings import Finding, Level
+from gateway.check.rhoconnect_push import check_registrations
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store.address import document_addresses, main_address, resque_address
@@ -39,7 +40,7 @@ async def check_takeover(settings: Settings) -> list[Finding]:
     except StoreDown as error:
         return [Finding(Level.BAD, "rhoconnect", error.message)]
     found = [*judge(census, settings)] if census.users or census.admin_token is not None else []
-    return found + await _shards(settings)
+    return found + await check_registrations(census.legacy_pins, settings) + await _shards(settings)
 
 
 def judge(census: Census, settings: Settings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.compose.findings import Finding, Level
+from gateway.check.findings import Finding, Level
 from gateway.compose.folder import DataFolder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
 from gateway.errors import CredentialError, RhoPushError, StoreDown
@@ -155,6 +155,13 @@ def providers(settings: Settings) -> list[Provider]:
     for _, app in _apps(settings):
         for provider in _servers(app):
             found.setdefault((provider.host, provider.port), provider)
+    if settings.rps.mode == "client" and settings.push_server is not None:
+        url = urlsplit(settings.push_server.reveal())
+        tls = url.scheme == "https"
+        port = url.port or (443 if tls else 80)
+        found.setdefault(
+            (url.hostname or "", port), Provider("push_server", url.hostname or "", port, None, tls)
+        )
     return list(found.values())
 
 

@@ -14,14 +14,14 @@ from redis.exceptions import RedisError
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
-from protocols.devices import Device, platform_of
+from protocols.devices import RPS, Device, platform_of
 
 USERS_MAX: Final = 50_000
 """More users are not looked at one by one: a check takes seconds."""
 _AT_ONCE: Final = 200
 _FIELDS: Final = ("rho__id", "device_type", "device_push_type", "device_pin", "device_app_id")
-_OURS: Final = "rhopush-"
-"""The host part of a gateway's own Resque worker begins so."""
+LEGACY_PINS_MAX: Final = 1_000
+"""Of so many legacy devices the registrations are looked for."""
 
 
 class Census(NamedTuple):
@@ -39,6 +39,7 @@ class Census(NamedTuple):
         admin_token: the admin's API token in Redis; None: there is no admin.
         jobs: jobs that wait in the Resque queues of the settings.
         workers: Resque workers of others that take from these queues.
+        legacy_pins: RhoConnect Push tokens of devices, at most `LEGACY_PINS_MAX`.
     """
 
     users: int
@@ -53,6 +54,7 @@ class Census(NamedTuple):
     admin_token: str | None
     jobs: int
     workers: tuple[str, ...]
+    legacy_pins: tuple[str, ...] = ()
 
 
 class _Tally:
@@ -63,6 +65,7 @@ class _Tally:
         self.apps: Counter[tuple[str, str]] = Counter()
         self.unsupported: Counter[str] = Counter()
         self.gcm = self.unregistered = self.no_pin = self.dangling = 0
+        self.legacy_pins: list[str] = []
 
     def add(self, fields: list[str]) -> None:
         """Count one client by its fields; absent ones are ""."""
@@ -80,6 +83,8 @@ class _Tally:
             self.devices[platform] += 1
             self.apps[platform, app_id] += 1
             self.gcm += (push_type or kind).lower() == "gcm"
+            if platform == RPS and len(self.legacy_pins) < LEGACY_PINS_MAX:
+                self.legacy_pins.append(pin)
 
 
 async def take_census(redis: Redis, resque: Redis, settings: Settings) -> Census:
@@ -112,6 +117,7 @@ async def take_census(redis: Redis, resque: Redis, settings: Settings) -> Census
             admin_token=await _admin_token(redis),
             jobs=jobs,
             workers=workers,
+            legacy_pins=tuple(tally.legacy_pins),
         )
     except (RedisError, OSError) as error:
         raise StoreDown(f"Redis does not answer: {error}") from error
@@ -152,7 +158,7 @@ async def _resque(resque: Redis, settings: Settings) -> tuple[int, tuple[str, ..
     names, wanted = keys.ResqueKeys(), set(settings.resque.queues)
     jobs = sum([await resque.llen(names.queue(queue)) for queue in settings.resque.queues if queue != "*"])
     workers = [_text(worker) for worker in await resque.smembers(names.workers)]
-    others = [one for one in workers if not one.startswith(_OURS) and _takes(one, wanted)]
+    others = [one for one in workers if not one.startswith(keys.RESQUE_HOST_PREFIX) and _takes(one, wanted)]
     return jobs, tuple(sorted(others))
 
 

@@ -1,0 +1,1 @@
+"""What `rhopush check` looks at, and what it finds."""

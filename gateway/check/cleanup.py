@@ -1,0 +1,210 @@
+"""`rhopush check --clean`: lists what gateways have left in Redis, and removes it.
+
+The gateway's own keys begin with `rhopush:`. Two things of its are kept in keys of others: its consumer group on the
+streams of `events.streams`, and the registrations of its Resque workers. RhoConnect's and rhoconnect-push's keys are
+never touched.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.errors import StoreDown
+from gateway.settings import Settings
+from gateway.store import keys
+from gateway.store.address import Address, all_addresses, main_address, resque_address
+from gateway.store.redis import client
+
+_TIMEOUT_S: Final = 10.0
+_AT_ONCE: Final = 1_000
+
+
+class Leftovers(NamedTuple):
+    """What gateways have left in one Redis.
+
+    Attributes:
+        address: the Redis.
+        kinds: how many keys, by their common beginning, which ends with `*`.
+        pings: accepted pings that are not finished; removing the keys loses them.
+        jobs: jobs taken from Resque that are not queued yet; removing the keys loses them.
+        streams: streams of `events.streams` that have the gateway's consumer group.
+        workers: registrations of the gateway's Resque workers.
+        gateways: names of connected gateways; None: Redis does not say.
+    """
+
+    address: Address
+    kinds: Counter[str]
+    pings: int
+    jobs: int
+    streams: tuple[str, ...]
+    workers: tuple[str, ...]
+    gateways: tuple[str, ...] | None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to remove."""
+        return not (self.kinds or self.streams or self.workers)
+
+    def lines(self) -> Iterator[str]:
+        """The list for the operator."""
+        for kind, count in sorted(self.kinds.items()):
+            yield f"{self.address}: {count} keys {kind}"
+        for stream in self.streams:
+            yield f"{self.address}: consumer group {keys.EVENT_GROUP} of stream {stream}"
+        for worker in self.workers:
+            yield f"{self.address}: Resque worker {worker}"
+        if self.pings:
+            yield f"{self.address}: {self.pings} accepted pings are not finished: they will be lost"
+        if self.jobs:
+            yield f"{self.address}: {self.jobs} jobs taken from Resque are not queued yet: they will be lost"
+        for name in self.gateways or ():
+            yield f"{self.address}: a gateway is connected ({name}): stop it first"
+        if self.gateways is None:
+            yield f"{self.address}: Redis does not list its clients: make sure that no gateway uses it"
+
+
+def addresses(settings: Settings) -> tuple[Address, ...]:
+    """Every Redis that the settings name, each once."""
+    found = {str(address): address for _, address in all_addresses(settings)}
+    return tuple(found.values())
+
+
+async def find(settings: Settings) -> list[Leftovers]:
+    """Look into every Redis that the settings name. Writes nothing.
+
+    Raises:
+        StoreDown: one of them does not answer, or refuses.
+    """
+    return [await _leftovers(address, settings) for address in addresses(settings)]
+
+
+async def remove(found: Leftovers, settings: Settings) -> int:
+    """Remove what `find` found, and what was added since.
+
+    Returns:
+        How many keys were removed.
+
+    Raises:
+        StoreDown: Redis does not answer, or refuses.
+    """
+    async with _asking(found.address) as redis:
+        for stream in found.streams:
+            await redis.xgroup_destroy(stream, keys.EVENT_GROUP)
+        if found.workers:
+            await _unregister(redis, found.workers, _resque_keys(settings))
+        count = 0
+        async for names in _own_keys(redis):
+            count += await redis.unlink(*names)
+        return count
+
+
+@asynccontextmanager
+async def _asking(address: Address) -> AsyncIterator[Redis]:
+    try:
+        async with client(address, timeout_s=_TIMEOUT_S) as redis:
+            yield redis
+    except (RedisError, OSError) as error:
+        raise StoreDown(f"{address}: {type(error).__name__}: {error}") from error
+
+
+async def _leftovers(address: Address, settings: Settings) -> Leftovers:
+    async with _asking(address) as redis:
+        kinds: Counter[str] = Counter()
+        async for names in _own_keys(redis):
+            kinds.update(_kind(name) for name in names)
+        streams: tuple[str, ...] = ()
+        workers: tuple[str, ...] = ()
+        if settings.redis is not None and str(address) == str(main_address(settings)):
+            streams = await _grouped(redis, settings)
+        if _is_resque(address, settings):
+            workers = await _workers(redis, _resque_keys(settings))
+        return Leftovers(
+            address,
+            kinds,
+            pings=int(await redis.hget(keys.STATS, "pings") or 0),
+            jobs=await _taken(redis),
+            streams=streams,
+            workers=workers,
+            gateways=await _gateways(redis),
+        )
+
+
+async def _own_keys(redis: Redis) -> AsyncIterator[list[bytes]]:
+    """The gateway's own keys, some at a time; each at least once."""
+    cursor = 0
+    while True:
+        cursor, names = await redis.scan(cursor, match=f"{keys.PREFIX}*", count=_AT_ONCE)
+        if names:
+            yield [name for name in names if isinstance(name, bytes)]
+        if not cursor:
+            return
+
+
+def _kind(name: bytes) -> str:
+    """The beginning that a key shares with its like: `rhopush:dead:*`; a key without an id is its own kind."""
+    parts = name.decode("utf-8", "replace").split(":")
+    length = 3 if parts[1:2] == [keys.HASH_TAG] else 2
+    return ":".join(parts[:length]) + (":*" if len(parts) > length else "")
+
+
+async def _taken(redis: Redis) -> int:
+    """Jobs that gateways have taken off Resque's lists and not queued yet."""
+    takers: Any = await redis.zrange(keys.RESQUE_TAKERS, 0, -1)
+    return sum([int(await redis.hlen(keys.RESQUE_TAKEN + _text(name))) for name in takers])
+
+
+async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:
+    found = []
+    for stream in settings.events.streams:
+        try:
+            groups = await redis.xinfo_groups(stream)
+        except ResponseError:  # there is no such stream
+            continue
+        if any(_text(group["name"]) == keys.EVENT_GROUP for group in groups):
+            found.append(stream)
+    return tuple(found)
+
+
+def _is_resque(address: Address, settings: Settings) -> bool:
+    own = settings.resque.redis
+    if own is not None:
+        return str(resque_address(own)[0]) == str(address)
+    return settings.redis is not None and str(main_address(settings)) == str(address)
+
+
+def _resque_keys(settings: Settings) -> keys.ResqueKeys:
+    namespace = "" if settings.resque.redis is None else resque_address(settings.resque.redis)[1]
+    return keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys()
+
+
+async def _workers(redis: Redis, names: keys.ResqueKeys) -> tuple[str, ...]:
+    listed = [_text(worker) for worker in await redis.smembers(names.workers)]
+    return tuple(sorted(worker for worker in listed if worker.startswith(keys.RESQUE_HOST_PREFIX)))
+
+
+async def _unregister(redis: Redis, workers: tuple[str, ...], names: keys.ResqueKeys) -> None:
+    async with redis.pipeline(transaction=True) as pipe:
+        for worker in workers:
+            pipe.srem(names.workers, worker)
+            pipe.hdel(names.heartbeats, worker)
+            stats = (names.stat(kind, worker) for kind in ("processed", "failed"))
+            pipe.delete(names.worker(worker), names.started(worker), *stats)
+        await pipe.execute()
+
+
+async def _gateways(redis: Redis) -> tuple[str, ...] | None:
+    """Names of connections that only a running gateway has."""
+    try:
+        clients = await redis.client_list()
+    except ResponseError:
+        return None
+    named = {_text(one.get("name", "")) for one in clients}
+    return tuple(sorted(name for name in named if name.startswith(keys.CONNECTION_NAME)))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,49 @@
+"""Whether Redis sends the keyspace notifications that `events.keyspace` needs."""
+
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from gateway.check.findings import Finding, Level
+from gateway.settings import Settings
+from gateway.store.address import Address, document_addresses
+from gateway.store.redis import client
+from protocols.events import missing_flags
+
+_TIMEOUT_S: Final = 5.0
+_OPTION: Final = "notify-keyspace-events"
+_SUBJECT: Final = "events.keyspace"
+
+
+async def check_keyspace_events(settings: Settings) -> list[Finding]:
+    """One finding for each Redis that holds documents. The embedded one is configured by the gateway."""
+    if settings.events.keyspace == "off" or settings.redis is None:
+        return []
+    return [await _look(address, settings) for address in document_addresses(settings)]
+
+
+async def _look(address: Address, settings: Settings) -> Finding:
+    configures = settings.events.keyspace == "configure"
+    try:
+        async with client(address, timeout_s=_TIMEOUT_S) as redis:
+            found = await redis.config_get(_OPTION)
+    except (RedisError, OSError) as error:
+        level = Level.BAD if configures else Level.WARNING
+        text = (
+            f"{address}: CONFIG GET {_OPTION} is refused, so it is not certain that Redis sends them: {error}"
+        )
+        return Finding(level, _SUBJECT, text)
+    value = next((_text(value or "") for value in found.values()), "")
+    missing = missing_flags(value)
+    if not missing:
+        return Finding(Level.GOOD, _SUBJECT, f"{address} sends keyspace notifications ({_OPTION} {value})")
+    if configures:
+        return Finding(Level.GOOD, _SUBJECT, f"{address}: serve adds {missing} to {_OPTION}")
+    text = (
+        f"{address} does not send them: set {_OPTION} to {value + missing}, or events.keyspace to configure"
+    )
+    return Finding(Level.BAD, _SUBJECT, text)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,98 @@
+"""The RhoConnect Push service: whether its port is free, and whether it finds the devices' registrations."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.check.findings import Finding, Level
+from gateway.compose.folder import DataFolder
+from gateway.settings import RPS_PORT, Settings
+from gateway.store import keys
+from gateway.store.address import rps_address
+from gateway.store.redis import client
+
+_TIMEOUT_S: Final = 5.0
+_SUBJECT: Final = "rhoconnect_push"
+_PROBE: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_DATABASE: Final = re.compile(r"db([0-9]{1,5})")
+_LOOK_AT: Final = 10_000
+"""Keys of another database that are looked at for a registration."""
+
+
+async def check_push_port(settings: Settings) -> list[Finding]:
+    """Whether another program has the port of the built-in service. A gateway that runs on the data folder may."""
+    rps = settings.rps
+    if rps.mode != "builtin" or rps.port == 0 or DataFolder(settings.data_dir).in_use():
+        return []
+    host = rps.host or "127.0.0.1"
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, rps.port)
+            try:
+                writer.write(_PROBE)
+                answer = await reader.read(64)
+            finally:
+                writer.transport.abort()
+    except ConnectionRefusedError:
+        return []
+    except (OSError, TimeoutError):
+        answer = b""
+    # rhoconnect-push answers 403 to every path that it does not serve (contract §9).
+    who = "a rhoconnect-push" if answer.startswith(b"HTTP/1.1 403") else "another program"
+    text = f"{who} listens on {host}:{rps.port}: stop it first"
+    if rps.port == RPS_PORT:
+        text += ", or serve runs without RhoConnect Push devices"
+        return [Finding(Level.WARNING, _SUBJECT, text)]
+    return [Finding(Level.BAD, _SUBJECT, text)]
+
+
+async def check_registrations(pins: Sequence[str], settings: Settings) -> list[Finding]:
+    """Whether the built-in service's Redis holds the registrations of RhoConnect's devices.
+
+    Args:
+        pins: RhoConnect Push tokens that RhoConnect's devices have.
+    """
+    if not pins or settings.rps.mode != "builtin":
+        return []
+    address = rps_address(settings)
+    try:
+        async with client(address, timeout_s=_TIMEOUT_S) as redis:
+            values = await redis.mget([keys.RPS_INSTANCE_OF + pin for pin in pins])
+            elsewhere = [] if any(values) else await _databases_with_registrations(redis, address.db)
+    except (RedisError, OSError) as error:
+        return [Finding(Level.BAD, _SUBJECT, f"{address}: {error}")]
+    known = sum(value is not None for value in values)
+    of_them = f"{known} of {len(pins)} devices of RhoConnect Push have their registration in {address}"
+    if known:
+        return [Finding(Level.GOOD if known == len(pins) else Level.WARNING, _SUBJECT, of_them)]
+    hint = "set rps.redis to the Redis of rhoconnect-push (its option redisToGoUrl)"
+    if elsewhere:
+        hint += f"; there are registrations in database {', '.join(map(str, elsewhere))} of this server"
+    return [Finding(Level.BAD, _SUBJECT, f"{of_them}: {hint}")]
+
+
+async def _databases_with_registrations(redis: Redis, own: int) -> list[int]:
+    """Other databases of the same server that hold registrations. Databases of which nobody may read are left out."""
+    named = (_DATABASE.fullmatch(str(name)) for name in await redis.info("keyspace"))
+    others = sorted(int(name[1]) for name in named if name is not None and int(name[1]) != own)
+    return [number for number in others if await _has_registrations(redis, number)]
+
+
+async def _has_registrations(redis: Redis, number: int) -> bool:
+    # A connection of its own: SELECT would change the database under other commands.
+    options = redis.connection_pool.connection_kwargs | {"db": number}
+    pool = type(redis.connection_pool)(connection_class=redis.connection_pool.connection_class, **options)
+    async with Redis.from_pool(pool) as other:
+        cursor, seen = 0, 0
+        while seen < _LOOK_AT:
+            cursor, names = await other.scan(cursor, match=f"{keys.RPS_REGISTRATIONS}*", count=1_000)
+            if names:
+                return True
+            seen += 1_000
+            if not cursor:
+                break
+    return False

@@ -1,0 +1,163 @@
+"""`rhopush check --clean`: whatever a gateway left goes, and nothing else."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis.asyncio import Redis
+
+from gateway.commands import main
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.conftest import StartGateway
+from tests.support.gateway import TOKEN
+from tests.support.providers import provider_settings
+from tests.support.rhoconnect import apple, lay_admin, lay_user, legacy
+
+ODD = 'Ann O\'Hara "the" \\ blank'
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS", "REDIS_URL", "API_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def dump(redis: Redis) -> dict[bytes, bytes | None]:
+    return {key: await redis.dump(key) async for key in redis.scan_iter()}
+
+
+async def clean(folder: Path, redis: str, *options: str, **gateway: Any) -> int:
+    file = folder / "clean.yml"
+    file.write_text(yaml.safe_dump({"production": {"redis": redis, "gateway": gateway}}))
+    arguments = ["check", "--settings", str(file), "--env", "production", "--clean", *options]
+    return await asyncio.to_thread(main, arguments)
+
+
+async def lay_leftovers(redis: Redis) -> None:
+    await redis.set(f"rhopush:snapshot:{ODD}", "x")
+    await redis.set("rhopush:dead:one", "x")
+    await redis.set("rhopush:dead:two\nlines", "x")
+    await redis.hset("rhopush:{q}:stats", "pings", "3")
+    await redis.zadd("rhopush:{q}:resque:takers", {"gateway-a": 1})
+    await redis.hset("rhopush:{q}:resque:taken:gateway-a", mapping={"1": "ping\0{}", "2": "ping\0{}"})
+
+
+async def lay_others(redis: Redis) -> None:
+    await lay_admin(redis, TOKEN)
+    await lay_user(redis, ODD, [apple("aa" * 32), legacy("pin")])
+    await redis.set("rhopushed:not-ours", "x")
+    await redis.set("tok:pin", "instance")
+    await redis.sadd("reg:instance", '{"token":"pin","appname":"app"}')
+    await redis.sadd("resque:workers", "app1:77:*")
+
+
+async def test_what_a_gateway_left_goes_and_nothing_else(
+    redis_client: Redis, redis_address: str, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """A gateway that served every way in, on two databases."""
+    queue_address = redis_address.replace("db=0", "db=1")
+    await lay_others(redis_client)
+    await redis_client.xadd("rhoconnect:changes", {"event": '{"source": "Product", "user_id": "nobody"}'})
+    before = await dump(redis_client)
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        gateway = await start_gateway(
+            provider_settings(apns, fcm, queue={"redis": queue_address}), app={"redis": redis_address}
+        )
+        assert (await gateway.ping(ODD, message="hello", wait=True)).status == 200
+        assert (await gateway.ping([f"user {n}" for n in range(300)], message="hello")).status == 200
+        await gateway.stop()
+    mine = {key for key in await dump(redis_client) if key not in before}
+    assert {key for key in mine if key.startswith(b"rhopush:")}, "the gateway leaves something to clean"
+    assert await clean(tmp_path, redis_address, "--yes", queue={"redis": queue_address}) == 0
+    left = await dump(redis_client)
+    # The mailbox of the device is rhoconnect-push's own layout: its messages stay.
+    mailbox = {key for key in left if key.split(b":")[0] in (b"cnt", b"que", b"col")}
+    assert left.keys() - mailbox == before.keys()
+    assert await redis_client.xinfo_groups("rhoconnect:changes") == []
+    second = redis_client.connection_pool.connection_kwargs | {"db": 1}
+    async with Redis(unix_socket_path=second["path"], db=1) as queue:
+        assert await queue.keys("*") == []
+
+
+@pytest.mark.parametrize("answer", ["", "n\n", "remove\n"])
+async def test_it_lists_and_asks_first(
+    redis_client: Redis,
+    redis_address: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+) -> None:
+    await lay_others(redis_client)
+    await lay_leftovers(redis_client)
+    await redis_client.sadd("resque:workers", "rhopush-ours-1234:1:ping")
+    await redis_client.xgroup_create("rhoconnect:changes", "rhopush", mkstream=True)
+    before = await dump(redis_client)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert await clean(tmp_path, redis_address) == 1
+    assert await dump(redis_client) == before
+    lines = capsys.readouterr().out.replace(redis_address.replace("?db=0", ""), "REDIS").splitlines()
+    assert [line.split(": ", 1)[1] for line in lines[:-1]] == [
+        "2 keys rhopush:dead:*",
+        "1 keys rhopush:snapshot:*",
+        "2 keys rhopush:{q}:resque:*",
+        "1 keys rhopush:{q}:stats",
+        "consumer group rhopush of stream rhoconnect:changes",
+        "Resque worker rhopush-ours-1234:1:ping",
+        "3 accepted pings are not finished: they will be lost",
+        "2 jobs taken from Resque are not queued yet: they will be lost",
+    ]
+    assert lines[-1].endswith("[y/N] Nothing was removed.")
+
+
+async def test_an_agreement_removes(
+    redis_client: Redis,
+    redis_address: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await lay_others(redis_client)
+    before = await dump(redis_client)
+    await lay_leftovers(redis_client)
+    worker = "rhopush-ours-1234:1:ping"
+    await redis_client.sadd("resque:workers", worker)
+    await redis_client.hset("resque:workers:heartbeat", worker, "now")
+    await redis_client.set(f"resque:worker:{worker}:started", "now")
+    await redis_client.set(f"resque:stat:processed:{worker}", "5")
+    monkeypatch.setattr("sys.stdin", io.StringIO("Yes\n"))
+    assert await clean(tmp_path, redis_address) == 0
+    assert await dump(redis_client) == before
+    assert capsys.readouterr().out.endswith(": 6 keys removed\n")
+    assert await clean(tmp_path, redis_address) == 0
+    assert capsys.readouterr().out == "Nothing of the gateway is in Redis.\n"
+
+
+async def test_nothing_is_removed_below_a_running_gateway(
+    redis_client: Redis,
+    redis_address: str,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway = await start_gateway(app={"redis": redis_address})
+    assert await clean(tmp_path, redis_address, "--yes") == 1
+    said = capsys.readouterr()
+    assert "a gateway is connected (rhopush:" in said.out
+    assert said.err == "rhopush check: nothing was removed: a gateway is connected\n"
+    assert (await gateway.ping("bob", message="hello")).status == 200
+
+
+async def test_a_redis_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await clean(tmp_path, f"unix://{tmp_path}/none", "--yes") == 1
+    assert f"unix://{tmp_path}/none" in capsys.readouterr().err
+
+
+async def test_the_embedded_store_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text("{}")
+    assert await asyncio.to_thread(main, ["check", "--settings", str(file), "--clean", "--yes"]) == 0
+    assert str(tmp_path / "data" / "valkey") in capsys.readouterr().out

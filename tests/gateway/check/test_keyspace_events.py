@@ -1,0 +1,59 @@
+"""`rhopush check` says where Redis does not send what `events.keyspace` listens for."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.check.findings import Level
+from gateway.check.keyspace_events import check_keyspace_events
+from gateway.settings import EventSettings, Secret, Settings
+
+OPTION = "notify-keyspace-events"
+
+
+@pytest.fixture
+async def quiet(redis_client: Redis) -> AsyncIterator[Redis]:
+    before = (await redis_client.config_get(OPTION))[OPTION]
+    await redis_client.config_set(OPTION, "")
+    yield redis_client
+    await redis_client.config_set(OPTION, before)
+
+
+def listening(address: str, keyspace: Any = "listen") -> Settings:
+    return Settings(redis=Secret(address), events=EventSettings(keyspace=keyspace))
+
+
+async def test_a_redis_that_sends_nothing_is_named_with_the_cure(quiet: Redis, redis_address: str) -> None:
+    (found,) = await check_keyspace_events(listening(redis_address))
+    assert found.level is Level.BAD
+    assert f"does not send them: set {OPTION} to " in found.text
+    value = found.text.partition(f"{OPTION} to ")[2].partition(",")[0]
+    await quiet.config_set(OPTION, value)
+    (found,) = await check_keyspace_events(listening(redis_address))
+    assert found.level is Level.GOOD
+
+
+async def test_what_serve_configures_by_itself_is_good(quiet: Redis, redis_address: str) -> None:
+    (found,) = await check_keyspace_events(listening(redis_address, "configure"))
+    assert (found.level, found.text.partition(": ")[2]) == (Level.GOOD, f"serve adds Kg$sh to {OPTION}")
+
+
+@pytest.mark.parametrize(("keyspace", "level"), [("listen", Level.WARNING), ("configure", Level.BAD)])
+async def test_a_redis_that_hides_its_configuration(
+    quiet: Redis, redis_address: str, keyspace: str, level: Level
+) -> None:
+    await quiet.acl_setuser("blind", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
+    try:
+        address = redis_address.replace("unix://", "unix://blind:x@")
+        (found,) = await check_keyspace_events(listening(address, keyspace))
+    finally:
+        await quiet.acl_deluser("blind")
+    assert found.level is level
+    assert "CONFIG GET notify-keyspace-events is refused" in found.text
+
+
+async def test_nothing_is_said_where_nothing_is_listened_for(redis_address: str) -> None:
+    assert await check_keyspace_events(listening(redis_address, "off")) == []
+    assert await check_keyspace_events(Settings(events=EventSettings(keyspace="listen"))) == []

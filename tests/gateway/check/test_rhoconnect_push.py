@@ -1,0 +1,88 @@
+"""`rhopush check` and the RhoConnect Push service: its port, its server, its registrations."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.check.checks import check_provider, providers
+from gateway.check.findings import Finding, Level
+from gateway.check.rhoconnect_push import check_push_port, check_registrations
+from gateway.settings import RpsSettings, Secret, Settings
+
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@asynccontextmanager
+async def listener(answer: bytes) -> AsyncIterator[int]:
+    """A program on a free port that answers whatever it is asked."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "who"),
+    [
+        (REFUSAL, "a rhoconnect-push"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "another program"),
+        (b"", "another program"),
+    ],
+)
+async def test_who_has_the_port_is_named(answer: bytes, who: str) -> None:
+    async with listener(answer) as port:
+        found = await check_push_port(Settings(rps=RpsSettings(port=port)))
+    text = f"{who} listens on 127.0.0.1:{port}: stop it first"
+    assert found == [Finding(Level.BAD, "rhoconnect_push", text)]
+
+
+async def test_a_free_port_is_not_worth_a_line(unused_tcp_port: int) -> None:
+    assert await check_push_port(Settings(rps=RpsSettings(port=unused_tcp_port))) == []
+    assert await check_push_port(Settings(rps=RpsSettings(mode="off"))) == []
+
+
+async def test_a_push_server_that_is_down_is_named_in_client_mode(unused_tcp_port: int) -> None:
+    secret = Secret(f"http://app:hush@127.0.0.1:{unused_tcp_port}/")
+    settings = Settings(push_server=secret, rps=RpsSettings(mode="client"))
+    (provider,) = providers(settings)
+    (found,) = await check_provider(provider)
+    assert (found.level, found.subject) == (Level.BAD, f"push_server 127.0.0.1:{unused_tcp_port}")
+    assert "hush" not in found.text
+    assert providers(Settings(push_server=secret)) == []
+
+
+async def test_registrations_in_the_right_redis_are_good(redis_client: Redis, redis_address: str) -> None:
+    await redis_client.set("tok:one", "instance")
+    settings = Settings(redis=Secret(redis_address))
+    (found,) = await check_registrations(["one"], settings)
+    assert found.level is Level.GOOD
+    (found,) = await check_registrations(["one", "gone"], settings)
+    assert found.level is Level.WARNING
+    assert found.text.startswith("1 of 2 devices of RhoConnect Push have their registration in unix://")
+
+
+async def test_registrations_in_another_database_are_found(redis_client: Redis, redis_address: str) -> None:
+    path = redis_client.connection_pool.connection_kwargs["path"]
+    async with Redis(unix_socket_path=path, db=3) as other, Redis(unix_socket_path=path, db=4) as unrelated:
+        await other.sadd("reg:instance", "{}")
+        await other.set("tok:one", "instance")
+        await unrelated.set("key", "value")
+        (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
+    assert found.level is Level.BAD
+    assert "0 of 1 devices" in found.text
+    assert "set rps.redis to the Redis of rhoconnect-push" in found.text
+    assert found.text.endswith("there are registrations in database 3 of this server")
+
+
+async def test_only_the_built_in_service_needs_the_registrations(redis_address: str) -> None:
+    settings = Settings(redis=Secret(redis_address), rps=RpsSettings(mode="client"))
+    assert await check_registrations(["one"], settings) == []
+    assert await check_registrations([], Settings(redis=Secret(redis_address))) == []
