@@ -213,7 +213,8 @@ class Registry:
             client_id = phone.client_id
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            if max(int(proofs[0] or 0), synced_ms(proofs[1])) >= since_ms:
+            registered_ms = int(proofs[0]) if proofs[0] and proofs[0].isdigit() and len(proofs[0]) < 17 else 0
+            if max(registered_ms, synced_ms(proofs[1])) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)

@@ -15,13 +15,13 @@ TAKE: Final = Script(
 -- KEYS: pause, taken, takers, then the lists of the queues
 -- ARGV: gateway, now ms, prefix of recovery ids, most jobs, most bytes, how deep to look,
 --       number of our classes, classes, then the names of the queues
-whole(ARGV[2])
+local now = whole(ARGV[2])
 local most, room, depth = natural(ARGV[4]), natural(ARGV[5]), natural(ARGV[6])
 local classes, names = {}, 7 + natural(ARGV[7])
 if #ARGV ~= names + #KEYS - 3 then missing('the name of a queue') end
 if redis.call('GET', KEYS[1]) == 'true' then return {} end
 redis.call('HLEN', KEYS[2])
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[3], now, ARGV[1])
 for at = 8, names do classes[ARGV[at]] = true end
 
 -- Ours, or readable by nobody: then it is ours to say so.
@@ -89,7 +89,7 @@ end
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
 local pings, bytes = stored(held[1]) + more, stored(held[2]) + size
 if pings > most_pings or bytes > most_bytes then return {'full', ''} end
-local entry = redis.call('XADD', KEYS[2], '*', 'e', ARGV[5], 'n', ARGV[1], 's', ARGV[2])
+local entry = redis.call('XADD', KEYS[2], '*', 'e', ARGV[5], 'n', more, 's', size)
 redis.call('HSET', KEYS[3], 'pings', count(pings), 'bytes', count(bytes))
 redis.call('HDEL', KEYS[1], unpack(ARGV, 6))
 counted(KEYS[4], #ARGV - 5)
@@ -127,13 +127,12 @@ INHERIT: Final = Script(
     CHECKS
     + """
 -- KEYS: takers, then the own recovery list; ARGV: gateway, now ms, silent before ms, prefix of the lists
-whole(ARGV[2])
-whole(ARGV[3])
+local now, silent_before = whole(ARGV[2]), whole(ARGV[3])
 if not ARGV[4] then missing('the prefix') end
 redis.call('HLEN', KEYS[2])
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
 local moved = 0
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])) do
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', silent_before)) do
     if other ~= ARGV[1] and fits(ARGV[4] .. other, 'hash') then
         local jobs = redis.call('HGETALL', ARGV[4] .. other)
         for at = 1, #jobs, 2 do

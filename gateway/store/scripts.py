@@ -45,7 +45,7 @@ local pings, bytes = stored(held[1]) + more, stored(held[2]) + size
 if pings > most_pings or bytes > most_bytes then
     return {'full', held[1] or '0'}
 end
-local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[6], 'n', ARGV[1], 's', ARGV[2])
+local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[6], 'n', more, 's', size)
 redis.call('HSET', KEYS[3], 'pings', count(pings), 'bytes', count(bytes))
 redis.call('SET', KEYS[2], entry, 'EX', life)
 if KEYS[4] then
@@ -91,7 +91,7 @@ SETTLE: Final = Script(
 --       receipt fields (receipt key, field, value, is a counter), pieces (name, due ms, body, lane or '',
 --       sends), waiters (channel, ping, receipt key, counter field, record or ''), lanes leaving LATER (lane,
 --       sends), chunks of users that were reached (key, chunk, key that goes with the last)
-whole(ARGV[3])
+local now = whole(ARGV[3])
 local life, pings, bytes = seconds(ARGV[4]), natural(ARGV[5]), natural(ARGV[6])
 local held = redis.call('HMGET', KEYS[2], 'pings', 'bytes', 'receipt_bytes')
 
@@ -160,12 +160,12 @@ for _ = 1, ARGV[at] do
         redis.call('HSET', key, field, value, 'size', count(sizes[key]))
     end
     redis.call('EXPIRE', key, life)
-    redis.call('ZADD', KEYS[6], 'NX', ARGV[3], key)
+    redis.call('ZADD', KEYS[6], 'NX', now, key)
     at = at + 4
 end
 at = at + 1
 for _ = 1, ARGV[at] do
-    redis.call('ZADD', KEYS[4], ARGV[at + 2], ARGV[at + 1])
+    redis.call('ZADD', KEYS[4], whole(ARGV[at + 2]), ARGV[at + 1])
     redis.call('HSET', KEYS[5], ARGV[at + 1], ARGV[at + 3])
     if ARGV[at + 4] ~= '' then add(KEYS[7], ARGV[at + 4], ARGV[at + 5]) end
     at = at + 5
@@ -258,8 +258,7 @@ CUT: Final = Script(
 -- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then pieces
 natural(ARGV[2])
 natural(ARGV[3])
-whole(ARGV[5])
-local life, receipt_life = seconds(ARGV[4]), seconds(ARGV[6])
+local now, life, receipt_life = whole(ARGV[5]), seconds(ARGV[4]), seconds(ARGV[6])
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
 if (redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end
 redis.call('XLEN', KEYS[3])
@@ -273,7 +272,7 @@ redis.call('EXPIRE', KEYS[2], life)
 -- One more than the pieces, until the cutting itself is settled.
 add(KEYS[4], '0:open', #ARGV - 6 + (ARGV[2] == '0' and 1 or 0))
 redis.call('EXPIRE', KEYS[4], receipt_life)
-redis.call('ZADD', KEYS[5], 'NX', ARGV[5], KEYS[4])
+redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
 return redis.call('XLEN', KEYS[3])
 """
 )
@@ -285,7 +284,7 @@ SPLIT: Final = Script(
 -- KEYS: stream, progress, pieces, receipt, receipts
 -- ARGV: entry, cursor before or '', cursor after, life s, now ms, receipt life s, field of the pieces to come,
 --       how many more than these pieces, then pieces
-whole(ARGV[5])
+local now = whole(ARGV[5])
 local life, receipt_life, more = seconds(ARGV[4]), seconds(ARGV[6]), natural(ARGV[8])
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
 if (redis.call('HGET', KEYS[2], 'cursor') or '') ~= ARGV[2] then return -1 end
@@ -300,7 +299,7 @@ redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
 redis.call('EXPIRE', KEYS[2], life)
 add(KEYS[4], ARGV[7], #ARGV - 8 + more)
 redis.call('EXPIRE', KEYS[4], receipt_life)
-redis.call('ZADD', KEYS[5], 'NX', ARGV[5], KEYS[4])
+redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
 return redis.call('XLEN', KEYS[3])
 """
 )
@@ -336,11 +335,11 @@ DUE: Final = Script(
     CHECKS
     + """
 -- KEYS: later, later bodies, retries; ARGV: now ms, at most on the stream
-whole(ARGV[1])
+local now = whole(ARGV[1])
 local room = natural(ARGV[2]) - redis.call('XLEN', KEYS[3])
 redis.call('HLEN', KEYS[2])
 if room <= 0 then return 0 end
-local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, room)
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, room)
 if #names == 0 then return 0 end
 redis.call('PERSIST', KEYS[1])  -- first, so that a full Redis takes the rest (see the module's docstring)
 for _, name in ipairs(names) do
@@ -394,7 +393,7 @@ PUT_ASIDE: Final = Script(
 --       number of waiters, waiters (channel, what it is told), then the record's fields and values
 local pings, bytes, most = natural(ARGV[3]), natural(ARGV[4]), natural(ARGV[5])
 local most_bytes, size, life = natural(ARGV[6]), natural(ARGV[7]), seconds(ARGV[8])
-whole(ARGV[9])
+local now = whole(ARGV[9])
 local fields = natural(ARGV[10])
 for i = 1, fields do
     if ARGV[10 + 3 * i] == '1' then whole(ARGV[9 + 3 * i]) end
@@ -409,7 +408,7 @@ local sound = fields > 0 and fits(KEYS[5], 'hash') and fits(KEYS[6], 'zset')
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 redis.call('DEL', KEYS[3])
-redis.call('XADD', KEYS[4], '*', 'size', ARGV[7], unpack(ARGV, record))
+redis.call('XADD', KEYS[4], '*', 'size', size, unpack(ARGV, record))
 local held_bytes = (kept > 0 and stored(held[4]) or 0) + size
 kept = kept + 1
 while kept > 1 and (kept > most or held_bytes > most_bytes) do
@@ -431,7 +430,7 @@ if sound then
     end
     add(KEYS[5], 'size', written)
     redis.call('EXPIRE', KEYS[5], life)
-    redis.call('ZADD', KEYS[6], 'NX', ARGV[9], KEYS[5])
+    redis.call('ZADD', KEYS[6], 'NX', now, KEYS[5])
 end
 redis.call(
     'HSET', KEYS[2],

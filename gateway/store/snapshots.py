@@ -106,7 +106,7 @@ class Snapshots:
     def keep(self, users: Sequence[str], found: Sequence[Registration], count: Reply) -> None:
         """Keep what was read; `count` is the answer to `COUNT_QUESTION`, which was asked before."""
         self._look_for_room()
-        if count is None or not self.usable or not self._roomy:
+        if count is None or not count.isdigit() or not self.usable or not self._roomy:
             return
         packed = list(_commands(users, found, int(count)))
         if packed:
