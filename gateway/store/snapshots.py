@@ -26,6 +26,7 @@ _log = structlog.get_logger("snapshots")
 
 ROOM_SHARE: Final = 0.75
 """Of `maxmemory`: the rest is RhoConnect's to grow into."""
+_COUNT_DIGITS: Final = 18
 LOOK_S: Final = 5.0
 """Between two looks at it: a refill of a worker writes a few megabytes meanwhile."""
 COUNT_QUESTION: Final = pack(("HGET", keys.JOURNAL, journal_scripts.COUNT))
@@ -106,7 +107,9 @@ class Snapshots:
     def keep(self, users: Sequence[str], found: Sequence[Registration], count: Reply) -> None:
         """Keep what was read; `count` is the answer to `COUNT_QUESTION`, which was asked before."""
         self._look_for_room()
-        if count is None or not count.isdigit() or not self.usable or not self._roomy:
+        if count is None or not self.usable or not self._roomy:
+            return
+        if not count.isdigit() or len(count) > _COUNT_DIGITS:  # damaged; the next note begins the journal anew
             return
         packed = list(_commands(users, found, int(count)))
         if packed:
