@@ -109,7 +109,9 @@ class Snapshots:
         self._look_for_room()
         if count is None or not self.usable or not self._roomy:
             return
-        if not count.isdigit() or len(count) > _COUNT_DIGITS:  # damaged; the next note begins the journal anew
+        if (
+            not count.isdigit() or len(count) > _COUNT_DIGITS
+        ):  # damaged; the next note begins the journal anew
             return
         packed = list(_commands(users, found, int(count)))
         if packed:
