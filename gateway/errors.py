@@ -10,14 +10,18 @@ from protocols.errors import InputError, RhoPushError
 
 __all__ = [
     "BAD_DATA",
+    "AuthenticationBusy",
     "BadSetting",
+    "ChannelBroken",
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
     "LinkDown",
+    "MetricsUnavailable",
     "PerhapsAccepted",
     "QueueFull",
     "RhoPushError",
+    "StoreBusy",
     "StoreDown",
     "TooManyRequests",
     "UnreadableEntry",
@@ -29,6 +33,13 @@ class BadSetting(RhoPushError):
 
     code = "bad_setting"
     label = "bad_setting"
+
+
+class UnsafeFile(RhoPushError):
+    """Another user of this machine could have made or exchanged a file or folder that holds secrets."""
+
+    code = "unsafe_file"
+    label = "unsafe_file"
 
 
 class CredentialError(RhoPushError):
@@ -53,6 +64,25 @@ class StoreDown(RhoPushError):
     status = 503
     code = "store_unavailable"
     label = "store_down"
+    retryable = True
+
+
+class StoreBusy(StoreDown):
+    """Redis works, but all connections of this process to it are in use. Nothing was accepted."""
+
+    code = "store_busy"
+    label = "store_busy"
+
+
+class AuthenticationBusy(RhoPushError):
+    """More API tokens, sessions or passwords wait to be checked than this process checks in time.
+
+    It says nothing about the credentials of the request: they were not looked at.
+    """
+
+    status = 503
+    code = "authentication_busy"
+    label = "authentication_busy"
     retryable = True
 
 
@@ -94,6 +124,22 @@ class QueueFull(RhoPushError):
     status = 503
     code = "queue_full"
     label = "queue_full"
+    retryable = True
+
+
+class ChannelBroken(RhoPushError):
+    """The supervisor and a worker no longer understand each other on a channel. Nothing but that channel ends."""
+
+    code = "channel_broken"
+    label = "channel_broken"
+
+
+class MetricsUnavailable(RhoPushError):
+    """The supervisor did not give the metrics in time. Pings are not concerned."""
+
+    status = 503
+    code = "metrics_unavailable"
+    label = "metrics_unavailable"
     retryable = True
 
 
@@ -164,6 +210,14 @@ class LoginRefused(NotAuthenticated):
 
     code = "login_refused"
     label = "login_refused"
+
+
+class TooManyDevices(InputError):
+    """A user has as many devices as `limits.devices_per_user` allows."""
+
+    status = 422
+    code = "too_many_devices"
+    label = "too_many_devices"
 
 
 class RecordRefused(InputError):

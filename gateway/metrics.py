@@ -1,25 +1,18 @@
 """What Prometheus may ask of the gateway. The names are part of the public interface.
 
-Several workers are one gateway: with `PROMETHEUS_MULTIPROC_DIR` set (the supervisor sets it before a worker
-starts), each keeps its numbers in files there and any of them answers for all. Children are bound once and
-counts come in batches: an unbound `labels().inc()` costs 1.8 µs, a bound one 0.5 µs, and a worker makes
-thousands a second.
+Each process counts in its own memory (`gateway.telemetry`); the supervisor adds the workers up and renders the sum.
+Children are bound once and counts come in batches: a worker makes thousands a second.
 """
 
-import asyncio
-import os
-from bisect import bisect_left
-from collections import Counter as Counted
+import importlib
 from collections.abc import Callable, Iterable
-from typing import Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from gateway.telemetry.totals import Merged, Totals
+from gateway.telemetry.values import Counter, Definition, Gauge, Histogram, Merge, Registry
 
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus-client reads it when it is imported, so it must be set before this module is."""
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Of the rendered text (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 DELIVERY_BUCKETS_S: Final = (
     0.005,
@@ -40,28 +33,9 @@ DELIVERY_BUCKETS_S: Final = (
 )
 """Door to verdict: milliseconds when all is well, up to an hour when a provider asks to come back later."""
 
-
-class Durations(Histogram):
-    """A histogram that takes many observations at once: one update a bucket instead of one an observation."""
-
-    def observe_many(self, seconds: Iterable[float]) -> None:
-        """Count each of `seconds`."""
-        counts = [0] * len(self._upper_bounds)
-        total = 0.0
-        # Those that came together waited together: of a thousand durations a few are different.
-        for value, number in Counted(seconds).items():
-            counts[bisect_left(self._upper_bounds, value)] += number
-            total += value * number
-        self._sum.inc(total)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
-
-
 _PREFIX: Final = "rhopush_"
 
-Across = Literal["livesum", "livemax", "livemin", "livemostrecent"]
-Kind = TypeVar("Kind", Counter, Gauge, Durations)
+Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 
 
 class Family(Generic[Kind]):
@@ -106,10 +80,12 @@ class Metrics:
         entries_unreadable: queue entries that could not be read or planned and were put aside, by stream.
         settings_refused: 1 while the settings on disk are wrong and older ones are in force.
         store_errors: failed calls to Redis, by operation.
+        log_lines_dropped: log lines that were not written, because the reader of stderr or its disk took no more.
+        values: all of them, as they are reported.
     """
 
     def __init__(self, version: str = "") -> None:
-        self.registry = registry = CollectorRegistry()
+        self.values = registry = Registry()
         self.pings_accepted = Family(_counter(registry, "pings_accepted", "Pings made durable", "door"))
         self.pings_refused = Family(_counter(registry, "pings_refused", "Requests refused", "reason"))
         self.users_unknown = _counter(registry, "users_unknown", "Users of pings that nobody knows")
@@ -121,38 +97,34 @@ class Metrics:
             _counter(registry, "retries", "Sends put on the schedule", "provider", "reason")
         )
         self.delivery_seconds = Family(
-            Durations(
-                f"{_PREFIX}delivery_seconds",
-                "From the door to the verdict",
-                ["provider"],
-                buckets=DELIVERY_BUCKETS_S,
-                registry=registry,
+            _histogram(
+                registry, "delivery_seconds", "From the door to the verdict", DELIVERY_BUCKETS_S, "provider"
             )
         )
         # One worker measures the queue for all, so the newest value is the true one; lanes are in every
         # worker.
-        self.queue_depth = _gauge(registry, "queue_depth", "Pings not finished", "livemostrecent")
+        self.queue_depth = _gauge(registry, "queue_depth", "Pings not finished", Merge.MOST_RECENT)
         self.queue_oldest_seconds = _gauge(
-            registry, "queue_oldest_seconds", "Age of the oldest", "livemostrecent"
+            registry, "queue_oldest_seconds", "Age of the oldest", Merge.MOST_RECENT
         )
         self.lane_in_flight = Family(
-            _gauge(registry, "lane_in_flight", "Sends not answered yet", "livesum", "lane")
+            _gauge(registry, "lane_in_flight", "Sends not answered yet", Merge.SUM, "lane")
         )
         self.lane_breaker_open = Family(
-            _gauge(registry, "lane_breaker_open", "1 while the credential is refused", "livemax", "lane")
+            _gauge(registry, "lane_breaker_open", "1 while the credential is refused", Merge.MAX, "lane")
         )
         self.lane_down = Family(
             _gauge(
-                registry, "lane_down", "1 while no connection or access token can be had", "livemax", "lane"
+                registry, "lane_down", "1 while no connection or access token can be had", Merge.MAX, "lane"
             )
         )
         self.credential_expiry_seconds = Family(
-            _gauge(registry, "credential_expiry_seconds", "Time left for it", "livemin", "app", "provider")
+            _gauge(registry, "credential_expiry_seconds", "Time left for it", Merge.MIN, "app", "provider")
         )
-        self.rps_connections = _gauge(registry, "rps_connections", "Legacy devices that wait", "livesum")
+        self.rps_connections = _gauge(registry, "rps_connections", "Legacy devices that wait", Merge.SUM)
         self.events_received = Family(_counter(registry, "events_received", "Data changes", "kind"))
         self.settings_refused = _gauge(
-            registry, "settings_refused", "1 while changed settings are wrong", "livemax"
+            registry, "settings_refused", "1 while changed settings are wrong", Merge.MAX
         )
         self.events_refused = Family(_counter(registry, "events_refused", "Changes without push", "reason"))
         self.events_deaf_seconds = _counter(registry, "events_deaf_seconds", "Nobody listened for changes")
@@ -166,35 +138,51 @@ class Metrics:
             )
         )
         self.store_errors = Family(_counter(registry, "store_errors", "Failed calls to Redis", "operation"))
-        _gauge(registry, "build_info", "Always 1", "livemax", "version").labels(version).set(1)
+        self.log_lines_dropped = _counter(
+            registry, "log_lines_dropped", "Lines of the log that were lost because they could not be written"
+        )
+        _gauge(registry, "build_info", "Always 1", Merge.MAX, "version").labels(version).set(1)
+
+    @property
+    def registry(self) -> Any:
+        """A registry of prometheus-client with this process' metrics alone."""
+        return _exposition().registry(self._alone)
 
     def exposition(self) -> bytes:
-        """The text that Prometheus reads, of all workers together. Takes some 10 ms: not on the loop."""
-        folder = os.environ.get(DIRECTORY_VARIABLE)
-        if folder is None:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        make: Callable[..., MultiProcessCollector] = MultiProcessCollector  # left untyped
-        make(together, path=folder)
-        return generate_latest(together)
+        """The text that Prometheus reads, of this process alone. Takes milliseconds: not on the loop."""
+        return render(self._alone)
 
-    async def scrape(self) -> bytes:
-        """`exposition`, made in a thread."""
-        return await asyncio.to_thread(self.exposition)
+    def _alone(self) -> Iterable[Merged]:
+        totals = Totals(self.values.definitions)
+        totals.take(0, self.values.states())
+        return totals.merged()
 
 
-def bury(pids: Iterable[int]) -> None:
-    """Forget the gauges of workers that have ended; their counts stay."""
-    forget: Callable[[int], None] = mark_process_dead  # left untyped
-    if DIRECTORY_VARIABLE in os.environ:
-        for pid in pids:
-            forget(pid)
+def render(merged: Callable[[], Iterable[Merged]]) -> bytes:
+    """The text that Prometheus reads. The first call imports prometheus-client."""
+    text: bytes = _exposition().render(merged)
+    return text
 
 
-def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
-    return Counter(_PREFIX + name, text, labels, registry=registry)
+def _exposition() -> Any:
+    return importlib.import_module("gateway.telemetry.exposition")
 
 
-def _gauge(registry: CollectorRegistry, name: str, text: str, across: Across, *labels: str) -> Gauge:
-    """A gauge; `across` says what the values of several workers amount to."""
-    return Gauge(_PREFIX + name, text, labels, registry=registry, multiprocess_mode=across)
+def _counter(registry: Registry, name: str, text: str, *labels: str) -> Counter:
+    return _added(registry, Counter(Definition(_PREFIX + name, "counter", text, labels)))
+
+
+def _gauge(registry: Registry, name: str, text: str, merge: Merge, *labels: str) -> Gauge:
+    """A gauge; `merge` says what the values of several workers amount to."""
+    return _added(registry, Gauge(Definition(_PREFIX + name, "gauge", text, labels, merge)))
+
+
+def _histogram(
+    registry: Registry, name: str, text: str, buckets: tuple[float, ...], *labels: str
+) -> Histogram:
+    return _added(registry, Histogram(Definition(_PREFIX + name, "histogram", text, labels, buckets=buckets)))
+
+
+def _added(registry: Registry, metric: Kind) -> Kind:
+    registry.add(metric)
+    return metric

@@ -9,7 +9,13 @@ Header = tuple[bytes, bytes]
 
 # A day. More is a mistake: kept to, it would end every ping at once, as most live no longer.
 RETRY_AFTER_MAX_S: Final = 86_400.0
-_REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what may become a metric's label
+_REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what a receipt shows of it
+STATUS_REASONS: Final = frozenset(
+    f"HTTP {status}"
+    for status in (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 421, 429, 431, 500, 501, 502, 503, 504)
+)
+"""What `reason_or_status` gives for the statuses that providers and the proxies in front of them use (RFC 9110 §15, RFC
+6585)."""
 _SECONDS: Final = re.compile(rb"\d{1,10}")
 
 

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.check.findings import Finding, Level
-from gateway.compose.folder import DataFolder
+from gateway.compose.exposure import exposed
+from gateway.compose.folder import DataFolder, check_data_folder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
-from gateway.errors import CredentialError, RhoPushError, StoreDown
+from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address
 from gateway.store.durability import judge
@@ -101,6 +102,19 @@ def _fcm(subject: str, settings: FcmSettings) -> Finding:
     if not project:
         return Finding(Level.BAD, subject, "neither fcm.project_id nor the service account names a project")
     return Finding(Level.GOOD, subject, f"service account {account.client_email}, project {project}")
+
+
+# Files.
+
+
+def check_files(settings: Settings) -> list[Finding]:
+    """What a gateway would refuse of its data folder, and all that other users of this machine may read or change."""
+    findings = [Finding(Level.WARNING, "files", warning) for warning in exposed(settings)]
+    try:
+        check_data_folder(settings.data_dir)
+    except UnsafeFile as error:
+        findings.append(Finding(Level.BAD, "data_dir", error.message))
+    return findings
 
 
 # Redis.

@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway import __version__
 from gateway.errors import BadSetting, RhoPushError
+from gateway.logs import plain, writer
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -25,6 +26,9 @@ _COMMANDS: Final = {
     "bench": "measure this machine",
 }
 
+_DETACHED: Final = frozenset({"demo", "serve", "rps", "simulate"})
+"""Commands that serve: a reader of their stdout or stderr that stands still, or is gone, must not stop them."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. 2: wrong usage or a wrong setting, said in one line."""
@@ -33,8 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"gateway.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
+    args = parser.parse_args(words[1:])
+    if name in _DETACHED:
+        writer.detach(
+            plain.dropped_notice(), stdout=lambda number: f"({number} lines dropped: nothing read them)"
+        )
     try:
-        status: int = module.run(parser.parse_args(words[1:]))
+        status: int = module.run(args)
     except RhoPushError as error:
         sys.stderr.write(f"rhopush {name}: {error.message}\n")
         return EXIT_USAGE if isinstance(error, BadSetting) else EXIT_FAILED

@@ -14,7 +14,14 @@ from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from gateway.check import cleanup
-from gateway.check.checks import check_credentials, check_provider, check_store, check_trust, providers
+from gateway.check.checks import (
+    check_credentials,
+    check_files,
+    check_provider,
+    check_store,
+    check_trust,
+    providers,
+)
 from gateway.check.findings import Finding, Level
 from gateway.check.keyspace_events import check_keyspace_events
 from gateway.check.rhoconnect_push import check_push_port
@@ -46,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return _clean(settings, ask=not args.yes)
     findings = [Finding(Level.GOOD, "settings", f"read, {len(settings.apps)} apps of their own")]
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
+    findings += check_files(settings)
     findings += asyncio.run(_look(settings))
     for finding in findings:
         sys.stdout.write(f"{_MARKS[finding.level]:<5} {finding.subject:<32} {finding.text}\n")

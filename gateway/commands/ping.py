@@ -11,6 +11,7 @@ from gateway.client.exchange import failures
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
 from gateway.commands.options import add_settings_arguments, load_settings
 from gateway.errors import BadSetting
+from gateway.private_files import read_secret
 
 _NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout"})
 
@@ -55,11 +56,16 @@ def _own_token(args: argparse.Namespace) -> str:
         return settings.api_token.reveal()
     file: Path = settings.data_dir / "api_token"
     try:
-        return file.read_text().strip()
+        kept = read_secret(file)
     except OSError as error:
-        raise BadSetting(
-            f"no API token: give --token or API_TOKEN, or run where {file} is", field="api_token"
-        ) from error
+        raise _no_token(file) from error
+    if kept is None:
+        raise _no_token(file)
+    return kept.decode("utf-8", "replace").strip()
+
+
+def _no_token(file: Path) -> BadSetting:
+    return BadSetting(f"no API token: give --token or API_TOKEN, or run where {file} is", field="api_token")
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import argparse
 import os
 from pathlib import Path
 
-from gateway.commands.options import count
+from gateway.commands.options import count, port
 from gateway.compose.supervisor import Plan, Supervisor
 from gateway.logs.plain import PlainLog
 from gateway.settings.rhoconnect_push import LINE_DEFAULTS, read_config, translate
@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("data/rps"),
         metavar="DIR",
         help="folder of the locks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=port,
+        metavar="N",
+        help="serve Prometheus metrics at /metrics on this port (default: RHOPUSH_METRICS_PORT, else not at all)",
     )
     group = parser.add_argument_group("rhoconnect-push's own options")
     group.add_argument("-p", "--port", dest="ansServerPort", metavar="N", help="(default: 8675)")
@@ -56,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
     """
     said = _said(args) if args.config is None else read_config(args.config)
-    translated = translate(said, os.environ, args.data_dir)
+    translated = translate(said, os.environ, args.data_dir, args.metrics_port)
     log = PlainLog("settings")
     for warning in translated.warnings:
         log.warning(warning)

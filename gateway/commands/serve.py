@@ -6,6 +6,7 @@ Prints `ready http://HOST:PORT` alone on a line once every door is open; logs go
 import argparse
 
 from gateway.commands.options import add_settings_arguments, count, load_settings, port
+from gateway.compose.exposure import exposed
 from gateway.compose.rereading import Reading
 from gateway.compose.supervisor import Plan, Supervisor
 from gateway.logs.plain import PlainLog
@@ -29,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args)
     reading = Reading(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
     log = PlainLog("settings")
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *exposed(settings)):
         log.warning(warning)
     return Supervisor(settings, Plan(host=args.host, port=args.port, workers=args.workers), reading).run()

@@ -6,6 +6,7 @@ supervisor's `kill -9`, a successor waits until the last worker of the old one i
 one name would share one consumer.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import RhoPushError
+from gateway.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
 
 _WORKERS_BUDGET_S: Final = 15.0
+_NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", "valkey")
+"""What the gateway keeps in the folder."""
 _POLL_S: Final = 0.05
 
 
@@ -46,18 +50,20 @@ class DataFolder:
 
         Raises:
             FolderInUse: another one is, its workers do not end, or the folder cannot be written.
+            UnsafeFile: other users may write into it, or a symbolic link stands in its place or in it.
         """
+        check_folder(self.path)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_folder(self.path)
             self._supervisor_fd = self._open("supervisor.lock")
             self.workers_fd = self._open("workers.lock")
         except OSError as error:
             raise FolderInUse(f"{self.path} cannot be used: {error.strerror}") from error
         if not _locked(self._supervisor_fd):
-            pid = os.pread(self._supervisor_fd, 32, 0).decode().strip()
+            pid = os.pread(self._supervisor_fd, 32, 0).decode("utf-8", "replace").strip() or "unknown"
             raise FolderInUse(f"another gateway runs on {self.path} (process {pid})")
-        os.ftruncate(self._supervisor_fd, 0)
-        os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
+        self._write_pid()
         deadline_s = time.monotonic() + _WORKERS_BUDGET_S
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
@@ -67,7 +73,7 @@ class DataFolder:
     def in_use(self) -> bool:
         """Whether a gateway runs on this folder now."""
         try:
-            descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             return False
         try:
@@ -75,18 +81,26 @@ class DataFolder:
         finally:
             os.close(descriptor)
 
+    def _write_pid(self) -> None:
+        """Say who holds the lock. A full disk takes no number, and the lock holds without one."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._supervisor_fd, 0)
+            os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
+
     def probe(self) -> None:
         """Whether the folder could be used, by this user, now or once it is made.
 
         Raises:
             FolderInUse: it cannot be written.
+            UnsafeFile: as `lock`.
         """
+        check_data_folder(self.path)
         nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise FolderInUse(f"{self.path} cannot be used: {nearest} cannot be written")
 
     def _open(self, name: str) -> int:
-        return os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return open_lock(self.path / name)
 
     def release(self) -> None:
         """Give the folder up."""
@@ -104,26 +118,41 @@ class DataFolder:
         return self._kept("api_token", lambda: secrets.token_hex(32))
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
+        """The content of a file; made where it is missing or empty.
+
+        Raises:
+            FolderInUse: the file cannot be read or written, or is no text.
+            UnsafeFile: a symbolic link stands in its place, or others may write it.
+        """
         file = self.path / name
         try:
-            kept = file.read_text().strip()
-        except FileNotFoundError:
-            kept = ""
-        if kept:
-            return kept
-        made, draft = make(), self.path / f".{name}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as writer:
-            writer.write(made + "\n")
-        draft.replace(file)  # whole or not at all
+            kept = (read_secret(file) or b"").decode().strip()
+            if kept:
+                return kept
+            made = make()
+            write_secret(file, made.encode() + b"\n")
+        except OSError as error:
+            raise FolderInUse(f"{file} cannot be used: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise FolderInUse(f"{file} cannot be used: it is no text") from error
         return made
 
-    def fresh_metrics(self) -> Path:
-        """An empty folder for the workers' counts: those of an earlier run are not this one's."""
-        folder = self.path / "metrics"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+    def clear_old(self) -> None:
+        """Remove the metrics folder of earlier versions, if that can be done. Nothing depends on it."""
+        shutil.rmtree(self.path / "metrics", ignore_errors=True)
+
+
+def check_data_folder(path: Path) -> None:
+    """Look at a data folder and at what the gateway keeps in it, without changing anything.
+
+    Raises:
+        UnsafeFile: other users may write into it, or a symbolic link stands in its place or in it; the first such.
+    """
+    check_folder(path)
+    for name in _NAMES:
+        refuse_link(path / name)
+    with contextlib.suppress(OSError):  # told when it is needed
+        read_secret(path / "api_token")
 
 
 def _locked(descriptor: int) -> bool:

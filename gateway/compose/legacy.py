@@ -13,15 +13,18 @@ from typing import Final
 
 import structlog
 
-from gateway.doors.rps_login import app_credentials, same_app
+from gateway.doors.client_address import ClientAddresses, address_group
+from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
 from gateway.errors import BadSetting, StoreDown
 from gateway.metrics import Metrics
-from gateway.rps import USER_S, Gates, OpenService, RhoConnectGate, Service, Times, open_service
+from gateway.rps import USER_S, AppGate, Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.settings import RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
 from gateway.store.link import ReplyFault
+from gateway.store.login_limits import LoginLimits
+from gateway.store.logins import Logins
 from gateway.store.redis import DOOR_TIMEOUT_S, client
 from gateway.store.rps import Keeping, RpsStore
 from protocols.rps.ids import Ids
@@ -29,6 +32,8 @@ from protocols.rps.wire import basic
 
 _log = structlog.get_logger("rps")
 
+_APPS_AT_ONCE: Final = 8
+"""Credentials of apps that are judged at a time."""
 _AGAIN_S: Final = 1.0
 """Between two tries to keep the secret."""
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
@@ -51,8 +56,8 @@ class HouseGate:
         self._accounts = accounts
         self._sessions: Sessions | None = None
 
-    async def user(self, cookies: str, authorization: str | None) -> bool:
-        """Whether this is a user of the gateway. Raises StoreDown."""
+    async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
+        """Whether this is a user of the gateway. Raises StoreDown, AuthenticationBusy."""
         if self._mode == "off" or self._accounts is None or not basic(authorization).encoded:
             return False
         if self._mode == "open":
@@ -65,12 +70,38 @@ class HouseGate:
         session = self._sessions.read(found[1], time.time())
         if session is None:
             return False
-        return await self._accounts.session_user(session.login, session.fingerprint) is not None
+        return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
 
-    async def app(self, authorization: str) -> bool:
+    async def close(self) -> None:
+        """End look-ups of sessions that are under way."""
+        if self._accounts is not None:
+            await self._accounts.close()
+
+    async def app(self, authorization: str, _client: str = "") -> bool:
         """Whether these are the credentials in `:push_server:`."""
         given = basic(authorization)
         return self._app is not None and bool(given.encoded) and same_app(given, self._app)
+
+
+class CountedApps:
+    """Judges apps by another gate, within the bounds of logins: an app's password can be guessed like a user's.
+
+    Args:
+        gate: the other one.
+        logins: counts the attempts.
+    """
+
+    def __init__(self, gate: AppGate, logins: Logins) -> None:
+        self._gate = gate
+        self._logins = logins
+
+    async def app(self, authorization: str, client: str) -> bool:
+        """Whether this is an app. Raises as the other gate and as `Logins.attempt`."""
+
+        async def check() -> bool | None:
+            return await self._gate(authorization, client) or None
+
+        return bool(await self._logins.attempt(f"secret:{PUSH_SERVER}", client, check))
 
 
 @asynccontextmanager
@@ -108,9 +139,9 @@ async def legacy_service(
     rps = settings.rps
     secret: asyncio.Task[None] | None = None
     house = HouseGate(settings, None)
-    redis = None
+    address = rps_address(settings) if settings.redis is None else main_address(settings)
+    redis = client(address, timeout_s=DOOR_TIMEOUT_S)
     if rps.user_auth_url is None and settings.redis is not None:
-        redis = client(main_address(settings), timeout_s=DOOR_TIMEOUT_S)
         accounts = Accounts(redis, api_token=Secret(""), admin_password=None, owns_store=False)
         house = HouseGate(settings, accounts)
     if rps.user_auth_url is None and settings.auth.devices == "off":
@@ -119,14 +150,18 @@ async def legacy_service(
         )
     users = None if rps.user_auth_url is None else RhoConnectGate(rps.user_auth_url)
     apps = None if rps.app_auth_url is None else RhoConnectGate(rps.app_auth_url)
+    logins = Logins(LoginLimits(redis), _APPS_AT_ONCE)
+    counted = CountedApps(house.app if apps is None else apps.app, logins)
+    clients = ClientAddresses(settings.http.trusted_proxies)
     try:
         gates = Gates(
             house.user if users is None else users.user,
-            house.app if apps is None else apps.app,
+            counted.app,
             app_s=rps.auth_cache_s,
             user_s=min(rps.auth_cache_s, USER_S),
         )
         service = Service(store, await _ids(rps, store), gates, Times(wait_s=rps.wait_s), metrics)
+        service.client_of = lambda peer, forwarded: address_group(clients.client(peer, (forwarded,)).address)
         if service.ids is None:
             secret = asyncio.create_task(_wait_for_ids(service, rps, store), name="rps ids")
         yield await open_service(service, sock, _tls(rps))
@@ -137,8 +172,9 @@ async def legacy_service(
         for gate in (users, apps):
             if gate is not None:
                 await gate.close()
-        if redis is not None:
-            await redis.aclose()
+        await logins.close()
+        await house.close()
+        await redis.aclose()
 
 
 async def _ids(rps: RpsSettings, store: RpsStore) -> Ids | None:

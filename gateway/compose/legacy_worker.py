@@ -9,7 +9,7 @@ import structlog
 
 from gateway import __version__
 from gateway.compose.legacy import legacy_service, rps_store
-from gateway.compose.news import NewsFeed
+from gateway.compose.supervision import Supervision
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -27,7 +27,7 @@ async def run(
     stop: asyncio.Event,
     ready: Callable[[], None],
     workers: int = 1,
-    news: NewsFeed | None = None,
+    supervision: Supervision | None = None,
 ) -> None:
     """Work until `stop` is set, then answer all polls within `settings.drain_s`.
 
@@ -39,7 +39,7 @@ async def run(
         stop: set to drain.
         ready: called when it serves.
         workers: how many processes serve; nothing here is shared out among them.
-        news: not listened to: nothing of the service can change while it runs.
+        supervision: where metrics go. Its news are not listened to: nothing of the service can change while it runs.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -51,6 +51,8 @@ async def run(
         if store is None:
             raise BadSetting("rps.mode: the legacy push service is not built in", field="rps.mode")
         metrics = Metrics(__version__)
+        if supervision is not None:
+            supervision.reporting.begin(metrics)
         service = await opened.enter_async_context(legacy_service(settings, store, sock, metrics))
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)

@@ -3,6 +3,7 @@
 Down, on the worker's standard input: one line with the order, one with the settings, then one of news whenever
 the settings were read anew, until the supervisor ends, which the worker sees as the end of the file. Up, on a
 pipe of the worker's own: one byte when all doors are open, then one a second as long as its event loop turns.
+Metrics have a channel beside these (`gateway.telemetry.frames`), so that they can delay neither.
 """
 
 from typing import Final
@@ -30,9 +31,9 @@ class Order(msgspec.Struct, frozen=True):
         module: where its `run` is.
         socket_fd: descriptor of the listening socket.
         status_fd: descriptor of the pipe for READY and BEAT.
+        metrics_fd: descriptor of the channel for `gateway.telemetry.frames`.
         rps_fd: descriptor of the legacy push service's listening socket; None: there is none.
         workers: how many there are: they share what is limited a gateway.
-        fallen: process ids of earlier workers of this run, whose gauges are to be forgotten.
     """
 
     slot: int
@@ -40,14 +41,15 @@ class Order(msgspec.Struct, frozen=True):
     module: str
     socket_fd: int
     status_fd: int
+    metrics_fd: int
     rps_fd: int | None = None
     workers: int = 1
-    fallen: tuple[int, ...] = ()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What the worker inherits."""
-        return tuple(number for number in (self.socket_fd, self.status_fd, self.rps_fd) if number is not None)
+        numbers = (self.socket_fd, self.status_fd, self.rps_fd, self.metrics_fd)
+        return tuple(number for number in numbers if number is not None)
 
 
 def pack(order: Order, settings: Settings) -> bytes:

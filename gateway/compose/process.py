@@ -14,17 +14,18 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import structlog
 import uvloop
 
-from gateway import metrics
 from gateway.compose import collector
 from gateway.compose.news import NewsFeed, read_lines
 from gateway.compose.order import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
+from gateway.compose.reporting import Reporting
+from gateway.compose.supervision import Supervision
 from gateway.errors import BadSetting, CredentialError, RhoPushError
-from gateway.logs import structured
+from gateway.logs import plain, structured, writer
 from gateway.settings import Settings
 
 Run = Callable[..., Awaitable[None]]
@@ -33,6 +34,7 @@ _log = structlog.get_logger("worker")
 _STDIN: Final = 0
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_ORPHANED: Final = 70
+_LAST_WORDS_S: Final = 0.2
 
 
 def main() -> int:
@@ -44,10 +46,10 @@ def main() -> int:
     if not lines[1].endswith(b"\n"):
         return _EXIT_ORPHANED  # the supervisor ended while it was speaking
     order, settings = unpack(*lines)
+    writer.detach(plain.dropped_notice(worker=order.slot))
     structured.configure(worker=order.slot)
     news = NewsFeed()
     threading.Thread(target=_end_with_supervisor, args=(news,), daemon=True).start()
-    metrics.bury(order.fallen)
     run: Run = importlib.import_module(order.module).run
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -79,7 +81,7 @@ def _end_with_supervisor(news: NewsFeed) -> None:
     """
     for line in read_lines(_STDIN):
         news.tell(line)
-    os._exit(_EXIT_ORPHANED)
+    _end_at_once()
 
 
 async def _work(run: Run, order: Order, settings: Settings, news: NewsFeed) -> None:
@@ -102,9 +104,11 @@ async def _work(run: Run, order: Order, settings: Settings, news: NewsFeed) -> N
     beat()
     with contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(socket.socket(fileno=order.socket_fd))
-        more = {}
+        more: dict[str, Any] = {}
         if order.rps_fd is not None:
             more["rps_sock"] = sockets.enter_context(socket.socket(fileno=order.rps_fd))
+        reporting = Reporting(socket.socket(fileno=order.metrics_fd))
+        sockets.callback(reporting.close)
         await run(
             settings,
             slot=order.slot,
@@ -113,7 +117,7 @@ async def _work(run: Run, order: Order, settings: Settings, news: NewsFeed) -> N
             stop=stop,
             ready=ready,
             workers=order.workers,
-            news=news,
+            supervision=Supervision(news, reporting),
             **more,
         )
 
@@ -124,7 +128,13 @@ def _tell(status_fd: int, word: bytes) -> None:
     except BlockingIOError:
         return  # the supervisor is slow; there are enough beats in the pipe
     except BrokenPipeError:
-        os._exit(_EXIT_ORPHANED)
+        _end_at_once()
+
+
+def _end_at_once() -> NoReturn:
+    """The supervisor is gone. What was logged may say why, so it is given a moment to be written."""
+    writer.flush(_LAST_WORDS_S)
+    os._exit(_EXIT_ORPHANED)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ reads top to bottom in `run`:
 
 1. lock the data folder, so that one gateway uses it;
 2. start or adopt the embedded store, if the settings name no Redis;
-3. bind the listening socket, once for all workers;
+3. bind the listening socket, once for all workers; start the thread that adds up their metrics;
 4. start the workers; print `ready URL` when every door is open;
 5. watch: start fallen workers again, kill frozen ones, revive the store, read changed settings anew;
 6. on SIGTERM or SIGINT: let the workers drain within `drain_s`, then stop the store. A second signal forces.
@@ -26,6 +26,7 @@ import msgspec
 
 from gateway.compose.folder import DataFolder
 from gateway.compose.listener import CannotListen, listen, url_of
+from gateway.compose.metrics_thread import MetricsThread
 from gateway.compose.order import EXIT_SETTINGS, READY, News, Order, pack, pack_news
 from gateway.compose.rereading import Reading
 from gateway.compose.slots import FROZEN_AFTER_S, Slot
@@ -36,7 +37,7 @@ from gateway.store.embedded import EmbeddedStore, Fsync
 
 _TICK_S: Final = 0.5
 _GRACE_S: Final = 5.0  # beyond `drain_s`, for a worker that drains to its last moment
-_METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's name for it
+_STDERR: Final = 2
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -99,16 +100,18 @@ class Supervisor:
         settings: what holds for it; the embedded store's address is filled in where no Redis is named.
         plan: how it is to run.
         reading: reads the settings anew; None: they hold as long as it runs.
-        out: where the `ready` line goes.
+        out: where the `ready` line goes; None: stdout.
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, reading: Reading | None = None, *, out: TextIO = sys.stdout
+        self, settings: Settings, plan: Plan, reading: Reading | None = None, *, out: TextIO | None = None
     ) -> None:
-        self._settings, self._plan, self._reading, self._out = settings, plan, reading, out
+        self._settings, self._plan, self._reading = settings, plan, reading
+        self._out = sys.stdout if out is None else out
         self._slots = [Slot(number, frozen_after_s=plan.frozen_after_s) for number in range(plan.workers)]
         self._workers: dict[int, Worker] = {}
-        self._fallen: list[int] = []
+        self._store_trouble = ""
+        self._made_token: str | None = None
         self._folder = DataFolder(settings.data_dir)
         self._store: EmbeddedStore | None = None
         self._rps: socket.socket | None = None
@@ -128,10 +131,11 @@ class Supervisor:
         with self._signals_caught():
             try:
                 self._start_store()
-                with listen(self._plan.host, self._plan.port) as listener, self._legacy_door():
-                    self._start_all(listener)
-                    self._watch(listener)
-                self._drain()
+                with self._metrics_served():
+                    with listen(self._plan.host, self._plan.port) as listener, self._legacy_door():
+                        self._start_all(listener)
+                        self._watch(listener)
+                    self._drain()
             finally:
                 self._kill_all()
                 self._stop_store()
@@ -150,7 +154,9 @@ class Supervisor:
     def _filled(self, settings: Settings) -> Settings:
         """Settings with what the gateway made itself: its token, its store's address."""
         if settings.api_token is None:
-            settings = msgspec.structs.replace(settings, api_token=Secret(self._folder.api_token()))
+            if self._made_token is None:  # read once: the folder need not be there when settings change
+                self._made_token = self._folder.api_token()
+            settings = msgspec.structs.replace(settings, api_token=Secret(self._made_token))
         if settings.redis is None and self._store is not None:
             settings = msgspec.structs.replace(settings, redis=Secret(str(self._store.address)))
         return settings
@@ -161,7 +167,11 @@ class Supervisor:
             if self._store is not None and self._store.revive():
                 self._log.error("store_revived")
         except (StoreDown, OSError) as error:
-            self._log.error("store_not_revived", error=str(error))
+            if str(error) != self._store_trouble:  # once, and not twice a second as long as it lasts
+                self._log.error("store_not_revived", error=str(error))
+            self._store_trouble = str(error)
+        else:
+            self._store_trouble = ""
 
     def _stop_store(self) -> None:
         if self._store is not None:
@@ -188,10 +198,26 @@ class Supervisor:
         with self._rps:
             yield
 
+    # Metrics.
+
+    @contextlib.contextmanager
+    def _metrics_served(self) -> Iterator[None]:
+        """While the gateway serves and drains, its workers' counts are added up, and served on `metrics.port`."""
+        port = self._settings.metrics.port
+        with contextlib.ExitStack() as closing:
+            listener = None
+            if port is not None:
+                listener = closing.enter_context(listen(self._plan.host, port))
+                self._log.info("metrics_listening", url=f"{url_of(listener)}/metrics")
+            self._metrics = MetricsThread(PlainLog("metrics"), listener)
+            closing.callback(self._metrics.stop)
+            self._metrics.start()
+            yield
+
     # Workers.
 
     def _start_all(self, listener: socket.socket) -> None:
-        self._environment = {**os.environ, _METRICS_VARIABLE: str(self._folder.fresh_metrics())}
+        self._folder.clear_old()
         self._gateway_id = self._folder.gateway_id()
         for slot in self._slots:
             self._start(slot, listener)
@@ -211,6 +237,7 @@ class Supervisor:
 
     def _spawn(self, slot: Slot, listener: socket.socket) -> Worker:
         up, status = os.pipe()
+        ours, theirs = socket.socketpair()
         order = Order(
             slot=slot.number,
             gateway_id=self._gateway_id,
@@ -219,22 +246,24 @@ class Supervisor:
             status_fd=status,
             rps_fd=None if self._rps is None else self._rps.fileno(),
             workers=self._plan.workers,
-            fallen=tuple(self._fallen),
+            metrics_fd=theirs.fileno(),
         )
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gateway.compose.process"],
                 stdin=subprocess.PIPE,
-                stdout=sys.stderr.fileno(),  # stdout is for the ready line alone
-                env=self._environment,
+                stdout=_STDERR,  # stdout is for the ready line alone
                 pass_fds=(*order.descriptors, self._folder.workers_fd),
                 process_group=0,  # Ctrl-C is for the supervisor
             )
         except OSError:
             os.close(up)
+            ours.close()
             raise
         finally:
             os.close(status)
+            theirs.close()
+        self._metrics.add(ours)
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it fell at once: seen when it is collected
                 process.stdin.write(pack(order, self._settings))
@@ -294,7 +323,6 @@ class Supervisor:
 
     def _forget(self, slot: Slot, worker: Worker) -> None:
         del self._workers[slot.number]
-        self._fallen.append(worker.process.pid)
         with contextlib.suppress(KeyError):
             self._selector.unregister(worker.status_fd)
         worker.close()

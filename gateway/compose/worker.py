@@ -18,12 +18,13 @@ import structlog
 from gateway import __version__
 from gateway.compose.background import Background, background
 from gateway.compose.legacy import legacy_service, rps_store
-from gateway.compose.news import NewsFeed
 from gateway.compose.order import News
+from gateway.compose.supervision import Supervision
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
 from gateway.delivery.lanes import Lanes
 from gateway.doors import Doors, Services, open_doors
+from gateway.doors.services import Scrape
 from gateway.errors import BadSetting
 from gateway.fanout.audience import Audience
 from gateway.fanout.broadcast import Cutter, Cutting
@@ -32,7 +33,7 @@ from gateway.fanout.ledger import Ledger
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
-from gateway.store.address import Address, main_address, queue_address
+from gateway.store.address import Address, main_address, queue_address, rps_address
 from gateway.store.durability import check_durability
 from gateway.store.health import healths
 from gateway.store.journal import Journal
@@ -53,6 +54,8 @@ from gateway.turns import Turns
 _log = structlog.get_logger("worker")
 
 _OPEN_S: Final = 15.0
+_RESERVED_CONNECTIONS: Final = 2
+"""For API tokens that were valid lately."""
 _APPEND_REPLY_S: Final = 2.0
 """An append without a reply for so long is asked about by its marker; every other command may take longer."""
 
@@ -67,7 +70,7 @@ async def run(
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
     workers: int = 1,
-    news: NewsFeed | None = None,
+    supervision: Supervision | None = None,
 ) -> None:
     """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
 
@@ -80,7 +83,7 @@ async def run(
         ready: called when every door is open.
         rps_sock: the bound listening socket of the legacy push service; None: this gateway has none.
         workers: how many processes share what is limited a gateway.
-        news: where settings come from that were read anew.
+        supervision: where changed settings come from, and where metrics go; None: this process is alone.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -88,10 +91,15 @@ async def run(
     """
     check_trust(settings)
     metrics = Metrics(__version__)
+    if supervision is not None:
+        supervision.reporting.begin(metrics)
     async with AsyncExitStack() as closing:
         spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
-        services = _services(settings, spine, metrics, workers)
-        closing.push_async_callback(services.redis.aclose)
+        scrape = None if supervision is None else supervision.reporting.scrape
+        services = _services(settings, spine, metrics, scrape, workers)
+        for redis in (services.redis, services.reserved_redis):
+            if redis is not None:
+                closing.push_async_callback(redis.aclose)
         doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
@@ -100,8 +108,8 @@ async def run(
             background(settings, gateway_id, slot, spine.queue, metrics)
         )
         renewing = Renewing(settings, doors, spine, unasked, metrics)
-        if news is not None:
-            news.listen(renewing.hear)
+        if supervision is not None:
+            supervision.news.listen(renewing.hear)
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)
         await stop.wait()
@@ -258,7 +266,9 @@ async def _check(settings: Settings, queued: Address) -> None:
         _log.warning("durability", text=warning)
 
 
-def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) -> Services:
+def _services(
+    settings: Settings, spine: Spine, metrics: Metrics, scrape: Scrape | None, workers: int
+) -> Services:
     if settings.api_token is None:
         raise BadSetting("api_token: none was set or made", field="api_token")
     main = main_address(settings)
@@ -270,8 +280,11 @@ def _services(settings: Settings, spine: Spine, metrics: Metrics, workers: int) 
         receipts=spine.receipts,
         waiters=spine.waiters,
         redis=client(main, timeout_s=DOOR_TIMEOUT_S),
+        reserved_redis=client(main, timeout_s=DOOR_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
         readiness=spine.upkeep.readiness,
         metrics=metrics,
+        mailbox=spine.rps if rps_address(settings) != main else None,
+        scrape=scrape,
         workers=workers,
         turns=spine.ledger.turns,
     )

@@ -17,6 +17,7 @@ import structlog
 from gateway.delivery.dead import BRAKE_S, Brake
 from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
 from gateway.delivery.providers import Provider
+from gateway.delivery.reasons import reason_label
 from gateway.delivery.send import Postponed, Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
@@ -36,6 +37,7 @@ PARK_MAX_S: Final = 60.0
 that a large backlog does not go round and round. A random part is added, so that they do not come all at once."""
 LAST_LOOK_S: Final = 2.0
 """At the latest they are tried so long before their time to live ends, or twice that: their lane may be up again."""
+_REASON_LOG_S: Final = 60.0
 _log = structlog.get_logger("lane")
 BUSY: Final = Verdict(Kind.LATER, "lane_busy")
 _noise = random.SystemRandom().random
@@ -63,6 +65,7 @@ class Outlet(ABC):
         self._bulk: deque[Send] = deque()
         self._brake = Brake()
         self._brake_on = False
+        self._reason_logged_s = float("-inf")
 
     @abstractmethod
     def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
@@ -160,7 +163,7 @@ class Outlet(ABC):
         if decision.due_ms is None:
             self._end(send, decision.reason)
             return
-        self._metrics.retries(self.provider.name, verdict.reason).inc()
+        self._metrics.retries(self.provider.name, self._label(verdict.reason)).inc()
         unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
 
     def _is_over(self, send: Send, now_ms: int) -> bool:
@@ -187,5 +190,15 @@ class Outlet(ABC):
 
     def _end(self, send: Send, reason: str) -> None:
         """Give a send its final verdict."""
-        self._metrics.deliveries(self.provider.name, send.app, "rejected", reason).inc()
+        self._metrics.deliveries(self.provider.name, send.app, "rejected", self._label(reason)).inc()
         send.unit.reject(send.place, reason)
+
+    def _label(self, reason: str) -> str:
+        """The metric label of a reason; one that no table holds is logged in full, once a minute at most."""
+        label = reason_label(reason)
+        if label != reason:
+            now_s = time.monotonic()
+            if now_s - self._reason_logged_s >= _REASON_LOG_S:
+                self._reason_logged_s = now_s
+                _log.warning("unknown_reason", lane=self.name, reason=reason, label=label)
+        return label

@@ -36,16 +36,15 @@ class Doors:
     """The open doors of one process.
 
     Args:
-        services: what lies behind them.
+        desk: what their routes share.
         runner: aiohttp's side.
         front: the listening protocol.
         server: the listener.
     """
 
-    def __init__(
-        self, services: Services, runner: web.AppRunner, front: Front, server: asyncio.Server
-    ) -> None:
-        self._services = services
+    def __init__(self, desk: Desk, runner: web.AppRunner, front: Front, server: asyncio.Server) -> None:
+        self._desk = desk
+        self._services = desk.services
         self._runner = runner
         self._front = front
         self._server = server
@@ -72,6 +71,7 @@ class Doors:
             await asyncio.wait_for(self._front.empty.wait(), min(budget_s, _FAREWELL_S))
         self._front.stop()
         await self._runner.cleanup()
+        await self._desk.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,4 +104,4 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
     front = Front(services, desk.intake, handler)
     sock.setblocking(False)
     server = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=_BACKLOG)
-    return Doors(services, runner, front, server)
+    return Doors(desk, runner, front, server)

@@ -25,6 +25,7 @@ from gateway.errors import (
     RhoPushError,
     TooManyRequests,
 )
+from protocols.response_headers import SAFETY_HEADERS
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -33,22 +34,23 @@ RHOCONNECT_HEADERS: Final[Headers] = (
     ("Cache-Control", "no-cache"),
     ("pragma", "no-cache"),
     ("X-XSS-Protection", "1; mode=block"),
-    ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "SAMEORIGIN"),
+    *SAFETY_HEADERS,
 )
-"""What RhoConnect sends with every answer of its own (contract §1.3)."""
+"""What RhoConnect sends with every answer of its own (contract §1.3), and `SAFETY_HEADERS`."""
 
 JSON_HEADERS: Final[Headers] = (
     ("Content-Type", "application/json; charset=utf-8"),
     ("Cache-Control", "no-cache"),
-    ("X-Content-Type-Options", "nosniff"),
+    *SAFETY_HEADERS,
 )
 TEXT_HEADERS: Final[Headers] = (
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Cache-Control", "no-cache"),
-    ("X-Content-Type-Options", "nosniff"),
+    *SAFETY_HEADERS,
 )
 
+_MARKUP: Final = ((b"<", rb"\u003c"), (b">", rb"\u003e"), (b"&", rb"\u0026"))
 _IN_WORDS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
 _RETRY_AFTER_S: Final = 2  # a store that comes back, or a backlog that shrinks, needs about this long
 _NAMES_MAX: Final = 20  # names in one warning: a caller with more has another problem
@@ -99,9 +101,20 @@ def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> Answe
     return Answer(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
 
 
-def encode(value: object) -> bytes:
-    """JSON text."""
-    return orjson.dumps(value)
+def html_safe_json(value: object) -> bytes:
+    r"""JSON text that holds no markup: `<`, `>` and `&` are written as \u003c, \u003e and \u0026.
+
+    They stand only inside of JSON's strings, where the escapes mean the same.
+    """
+    text = orjson.dumps(value)
+    for character, escape in _MARKUP:
+        text = text.replace(character, escape)
+    return text
+
+
+def of_html_json(value: object) -> Answer:
+    """JSON in RhoConnect's manner: called HTML (contract §2)."""
+    return Answer(200, RHOCONNECT_HEADERS, html_safe_json(value))
 
 
 def of_text(text: str, *, status: int = 200) -> Answer:

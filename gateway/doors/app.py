@@ -6,25 +6,29 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from gateway.doors import answers
+from gateway.doors.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.doors.desk import Desk
 from gateway.doors.handed import Handed, MalformedRequest
 from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import NotFound, RhoPushError
+from protocols.response_headers import SAFETY_HEADERS
 
 
 def make_app(desk: Desk) -> web.Application:
     """Make the application of all routes."""
     # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
     app = web.Application(middlewares=[_ending, _errors_of(desk)], client_max_size=0)
+    app[CLIENT_ADDRESSES] = ClientAddresses(desk.services.settings.http.trusted_proxies)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
         path = unquote(route.path)  # the router compares decoded paths
         if route.method == hdrs.METH_GET:
-            app.router.add_get(path, handler)
+            # HEAD comes with a GET, unless that changes something: nobody expects it of a HEAD.
+            app.router.add_get(path, handler, allow_head=not route.changes_state)
         else:
             app.router.add_route(route.method, path, handler)
-    app.on_response_prepare.append(_without_server)
+    app.on_response_prepare.append(_complete)
     return app
 
 
@@ -73,6 +77,8 @@ def _refused(error: RhoPushError) -> web.Response:
     return answer
 
 
-async def _without_server(_: web.Request, answer: web.StreamResponse) -> None:
-    """Do not tell which software and version this is."""
+async def _complete(_: web.Request, answer: web.StreamResponse) -> None:
+    """Name no software and version, and let no answer go without `SAFETY_HEADERS`: aiohttp makes some itself."""
     answer.headers.pop(hdrs.SERVER, None)
+    for name, value in SAFETY_HEADERS:
+        answer.headers.setdefault(name, value)

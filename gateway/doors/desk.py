@@ -1,11 +1,13 @@
 """What the aiohttp routes share: the stores behind them, and who the caller is."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from gateway.doors.client_address import address_group, came_by_tls, client_address
 from gateway.doors.intake import Intake
 from gateway.doors.requests import API_HEADER, text_of
 from gateway.doors.services import Services
@@ -14,6 +16,7 @@ from gateway.doors.tokens import TokenBook, require_admin
 from gateway.errors import ApiTokenRefused, NotAuthenticated
 from gateway.store.accounts import Accounts, Standing, User
 from gateway.store.clients import Clients
+from gateway.store.hashing import HASHES_AT_ONCE
 
 
 class Desk:
@@ -31,11 +34,25 @@ class Desk:
             api_token=services.api_token,
             admin_password=settings.admin_password,
             owns_store=services.owns_store,
+            reserved=services.reserved_redis,
+            hashes_at_once=_hashes_at_once(services.workers),
         )
-        self.clients = Clients(services.redis, services.now)
-        self.tokens = TokenBook(self.accounts.standing)
+        self.clients = Clients(
+            services.redis,
+            services.now,
+            most=lambda: services.settings.limits.devices_per_user,
+            mailbox=services.mailbox,
+        )
+        self.tokens = TokenBook(
+            self.accounts.standing, self.accounts.standings, favoured=self.accounts.is_configured
+        )
         self.intake = Intake(services, self.tokens)
         self._sessions: Sessions | None = None
+
+    async def close(self) -> None:
+        """End look-ups and logins that nobody waits for any more."""
+        await self.tokens.close()
+        await self.accounts.close()
 
     async def sessions(self) -> Sessions:
         """The cookies' maker. Its secret is asked for once, when the first session is needed."""
@@ -49,7 +66,9 @@ class Desk:
         """What the caller's API tokens are worth."""
         parameter = found.get("api_token")
         header = request.headers.get(API_HEADER, "")
-        return await self.tokens.ask(header, parameter if isinstance(parameter, str) else "")
+        return await self.tokens.ask(
+            header, parameter if isinstance(parameter, str) else "", client_of(request)
+        )
 
     async def require_admin(self, request: web.Request, found: Mapping[str, Any]) -> None:
         """Let an admin's API token through.
@@ -69,7 +88,7 @@ class Desk:
             await self.require_admin(request, found)
         except ApiTokenRefused:
             session = await self._session(request)
-            user = None if session is None or not session.admin else await self._user_of(session)
+            user = None if session is None or not session.admin else await self._user_of(session, request)
             if user is None or not user.admin:
                 raise
 
@@ -80,13 +99,13 @@ class Desk:
             NotAuthenticated: no session, or one that is over (contract §2.1).
         """
         session = await self._session(request)
-        user = None if session is None else await self._user_of(session)
+        user = None if session is None else await self._user_of(session, request)
         if user is None:
             raise NotAuthenticated("Not authenticated")
         return user
 
-    async def _user_of(self, session: Session) -> User | None:
-        return await self.accounts.session_user(session.login, session.fingerprint)
+    async def _user_of(self, session: Session, request: web.Request) -> User | None:
+        return await self.accounts.session_user(session.login, session.fingerprint, client_of(request))
 
     async def _session(self, request: web.Request) -> Session | None:
         value = request.cookies.get(COOKIE, "")
@@ -98,11 +117,13 @@ class Desk:
 
     # -- sessions --------------------------------------------------------------------------------------------
 
-    async def begin_session(self, response: web.Response, user: User, *, admin: bool) -> str:
+    async def begin_session(
+        self, request: web.Request, response: web.Response, user: User, *, admin: bool
+    ) -> str:
         """Give the caller a session cookie; returns its value.
 
         An admin's goes with no request that another site makes; a device's may, since RhoConnect takes those
-        too.
+        too. The cookie is Secure where the client used TLS, so that it never goes over a connection without.
         """
         until_s = int(self.services.now()) + LIFETIME_S
         session = Session(user.login, user.fingerprint, until_s, admin)
@@ -112,6 +133,7 @@ class Desk:
             value,
             path="/",
             max_age=LIFETIME_S,
+            secure=came_by_tls(request),
             httponly=True,
             samesite="Strict" if admin else "Lax",
         )
@@ -122,6 +144,17 @@ class Desk:
 
         Raises:
             TooManyRequests: too many failures lately.
+            AuthenticationBusy: too many clients log in.
         """
         login = text_of(found, "login")
-        return login, await self.accounts.login(login, text_of(found, "password"), request.remote or "")
+        return login, await self.accounts.login(login, text_of(found, "password"), client_of(request))
+
+
+def client_of(request: web.Request) -> str:
+    """The client whom a request is counted for: its address, or its /64 of IPv6."""
+    return address_group(client_address(request))
+
+
+def _hashes_at_once(workers: int) -> int:
+    """Passwords that one of so many processes hashes at a time: all of them together leave no core without a turn."""
+    return max(1, min(HASHES_AT_ONCE, (os.cpu_count() or 1) // workers))

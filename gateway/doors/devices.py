@@ -9,7 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.doors import answers
-from gateway.doors.desk import Desk
+from gateway.doors.desk import Desk, client_of
 from gateway.doors.requests import API_HEADER, json_response, parameters, text_of, text_response
 from gateway.doors.sessions import COOKIE
 from gateway.errors import LoginRefused, NotAllowed, NotFound
@@ -30,15 +30,15 @@ class DeviceRoutes:
         """A user's login on a device: a session cookie."""
         user = await self._enter(request)
         answer = text_response("")
-        await self._desk.begin_session(answer, user, admin=False)
+        await self._desk.begin_session(request, answer, user, admin=False)
         return answer
 
     async def login_with_body(self, request: web.Request) -> web.Response:
         """The same on RhoConnect's older route, which also puts the cookie into the body."""
         user = await self._enter(request)
         answer = text_response("")
-        value = await self._desk.begin_session(answer, user, admin=False)
-        answer.body = answers.encode({COOKIE: quote(f"{COOKIE}={value}", safe="")})
+        value = await self._desk.begin_session(request, answer, user, admin=False)
+        answer.body = answers.html_safe_json({COOKIE: quote(f"{COOKIE}={value}", safe="")})
         return answer
 
     async def create(self, request: web.Request) -> web.Response:
@@ -71,7 +71,9 @@ class DeviceRoutes:
         if not login:
             raise LoginRefused(f"Unable to authenticate '{login}'")
         known = await desk.accounts.user(login)
-        return known or await desk.accounts.create(login, text_of(found, "password"))
+        if known is not None:
+            return known
+        return await desk.accounts.create_in_turn(login, text_of(found, "password"), client_of(request))
 
     async def _login(self, request: web.Request, found: dict[str, Any], client_id: str) -> str:
         """Whose device this is: the session's user, or the one whom an admin's token names.

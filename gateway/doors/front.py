@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer
+from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
@@ -55,7 +56,7 @@ class Slot:
             self._answer = answers.of_error(outcome, self.ping_id)
             front.services.metrics.pings_refused(outcome.label).inc()
         else:
-            front.intake.accepted += 1
+            front.intake.accepted.inc()
             if outcome is not None:
                 self.ping_id = outcome.ping_id
             if self.unknown:
@@ -90,6 +91,7 @@ class Front:
         self.services = services
         self.intake = intake
         self.queue = services.queue
+        self.clients = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection | Handed] = set()
@@ -118,7 +120,6 @@ class Front:
         empty = answers.wire(answers.accepted(""), self.date, close=False)
         # The ping's id must come last: move its header behind the others.
         self.accepted_head = empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
-        self._count()
         for connection in tuple(self.connections):
             if isinstance(connection, Connection):  # aiohttp watches the others
                 connection.watch(self.ticks, self.services.times)
@@ -154,12 +155,6 @@ class Front:
             task.cancel()
         for connection in tuple(self.connections):
             connection.abort()
-        self._count()
-
-    def _count(self) -> None:
-        count, self.intake.accepted = self.intake.accepted, 0
-        if count:
-            self.services.metrics.pings_accepted("rest").inc(count)
 
 
 class Connection(asyncio.Protocol):
@@ -318,10 +313,16 @@ class Connection(asyncio.Protocol):
     async def _ask(self, slot: Slot, head: Head, submission: Submission, body: bytes) -> None:
         """Ask Redis what the caller's tokens are worth, then go on."""
         try:
-            standing = await self.front.intake.tokens.ask(head.token, submission.api_token or "")
+            tokens, client = self.front.intake.tokens, self._client(head)
+            standing = await tokens.ask(head.token, submission.api_token or "", client)
             self._submit(slot, head, submission, body, standing)
         except RhoPushError as error:
             slot(error)
+
+    def _client(self, head: Head) -> str:
+        """See `gateway.doors.desk.client_of`. Only for a token that must be looked up."""
+        peer = self._transport.get_extra_info("peername") or ("",)
+        return address_group(self.front.clients.client(peer[0], (head.forwarded_for,)).address)
 
     def _submit(
         self, slot: Slot, head: Head, submission: Submission, body: bytes, standing: Standing

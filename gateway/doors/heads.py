@@ -42,16 +42,20 @@ class Head:
         length: bytes of the body that follows.
         token: X-RhoConnect-API-TOKEN; "" where it is missing.
         key: Idempotency-Key; None where it is missing.
+        forwarded_for: X-Forwarded-For; "" where it is missing.
         close: the client wants the connection closed after the answer.
     """
 
-    __slots__ = ("close", "key", "length", "token")
+    __slots__ = ("close", "forwarded_for", "key", "length", "token")
 
-    def __init__(self, length: int, token: str, key: str | None, close: bool) -> None:
+    def __init__(
+        self, length: int, token: str, key: str | None, close: bool, forwarded_for: str = ""
+    ) -> None:
         self.length = length
         self.token = token
         self.key = key
         self.close = close
+        self.forwarded_for = forwarded_for
 
 
 class _Fields:
@@ -127,4 +131,5 @@ def _judge(found: dict[bytes, bytes], body_bytes: int) -> Head | None:
         token=found.get(b"x-rhoconnect-api-token", b"").decode("ascii"),
         key=None if key is None else key.decode("ascii"),
         close=connection == b"close",
+        forwarded_for=found.get(b"x-forwarded-for", b"").decode("ascii"),
     )

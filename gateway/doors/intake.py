@@ -47,7 +47,7 @@ class Intake:
     def __init__(self, services: Services, tokens: TokenBook) -> None:
         self._services = services
         self.tokens = tokens
-        self.accepted = 0  # since the last count
+        self.accepted = services.metrics.pings_accepted("rest")
         self.renew()
 
     def renew(self) -> None:

@@ -1,5 +1,6 @@
 """Routes for operators: is it alive, is it ready, what does it count, what is its interface."""
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -31,8 +32,12 @@ class OperationRoutes:
         return json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """What Prometheus scrapes."""
-        text = await self._desk.services.metrics.scrape()
+        """What Prometheus scrapes. The supervisor renders it; this worker only hands it on."""
+        services = self._desk.services
+        if services.scrape is None:  # no supervisor: rendering takes milliseconds, which the loop has not
+            text = await asyncio.to_thread(services.metrics.exposition)
+        else:
+            text = await services.scrape()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(self, _: web.Request) -> web.Response:

@@ -33,7 +33,7 @@ class PeopleRoutes:
         if not user.admin:
             raise ApiTokenRefused("Invalid/missing API user")
         answer = text_response(await desk.accounts.admin_token(user))
-        await desk.begin_session(answer, user, admin=True)
+        await desk.begin_session(request, answer, user, admin=True)
         return answer
 
     async def users(self, request: web.Request) -> web.Response:
@@ -146,5 +146,4 @@ def _instant(text: str) -> str:
 
 
 def _array(value: list[Any]) -> web.Response:
-    """JSON in RhoConnect's manner: called HTML (contract §2)."""
-    return answers.response(answers.Answer(200, answers.RHOCONNECT_HEADERS, answers.encode(value)))
+    return answers.response(answers.of_html_json(value))

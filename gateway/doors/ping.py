@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
-from gateway.doors.desk import Desk
+from gateway.doors.desk import Desk, client_of
 from gateway.doors.requests import API_HEADER, form_body, is_json, json_response, parameters, read_body
 from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
@@ -40,7 +40,7 @@ class PingRoutes:
         desk = self._desk
         submission, body = await self._read(request)
         header = request.headers.get(API_HEADER, "")
-        standing = await desk.tokens.ask(header, submission.api_token or "")
+        standing = await desk.tokens.ask(header, submission.api_token or "", client_of(request))
         desk.intake.admit(submission, standing)
         key = request.headers.get("Idempotency-Key")
         once = None if key is None else desk.intake.once(key, header, submission, body)
@@ -57,7 +57,7 @@ class PingRoutes:
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
             return answers.response(answers.of_error(outcome, ping_id))
-        desk.intake.accepted += 1
+        desk.intake.accepted.inc()
         return answers.response(await self._tell(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:

@@ -29,6 +29,8 @@ class Route(NamedTuple):
         summary: one line for the description.
         handler: answers it.
         deprecated: an older name.
+        changes_state: what a GET must not do (RFC 9110 §9.2.1). RhoConnect has such routes, and devices in the field
+            call them; no other GET may change anything.
     """
 
     method: str
@@ -37,6 +39,7 @@ class Route(NamedTuple):
     summary: str
     handler: Handler
     deprecated: bool = False
+    changes_state: bool = False
 
     @property
     def warning(self) -> str:
@@ -52,13 +55,14 @@ def routes(desk: Desk) -> list[Route]:
         *_devices(DeviceRoutes(desk)),
         *_rps_logins(RpsLoginRoutes(desk)),
     ]
-    operation = _operation(OperationRoutes(desk, {}))
+    own_listener = desk.services.settings.metrics.port is not None  # then /metrics is not on this port
+    operation = _operation(OperationRoutes(desk, {}), metrics=not own_listener)
     description = describe(
         (route.method, route.path, route.who, route.summary)
         for route in (*table, *operation)
         if not route.deprecated
     )
-    return table + _operation(OperationRoutes(desk, description))
+    return table + _operation(OperationRoutes(desk, description), metrics=not own_listener)
 
 
 _PING: Final = "Ping users' devices"
@@ -110,13 +114,14 @@ def _people(on: PeopleRoutes) -> list[Route]:
 
 def _devices(on: DeviceRoutes) -> list[Route]:
     login, create, register = "Log in on a device", "Create a client", "Register a client for push"
+    old = {"deprecated": True, "changes_state": True}
     return [
         Route("POST", "/rc/v1/app/login", "login", login, on.login),
         Route("POST", "/application/clientlogin", "login", login, on.login, deprecated=True),
         Route("POST", "/api/application/clientlogin", "login", login, on.login_with_body, deprecated=True),
         Route("POST", "/rc/v1/clients", "device", create, on.create),
-        Route("GET", "/application/clientcreate", "device", create, on.create, deprecated=True),
-        Route("GET", "/api/application/clientcreate", "device", create, on.create, deprecated=True),
+        Route("GET", "/application/clientcreate", "device", create, on.create, **old),
+        Route("GET", "/api/application/clientcreate", "device", create, on.create, **old),
         Route("POST", "/rc/v1/clients/{client_id}/register", "device", register, on.register),
         Route("POST", "/application/clientregister", "device", register, on.register, deprecated=True),
         Route("POST", "/api/application/clientregister", "device", register, on.register, deprecated=True),
@@ -133,10 +138,11 @@ def _rps_logins(on: RpsLoginRoutes) -> list[Route]:
     ]
 
 
-def _operation(on: OperationRoutes) -> list[Route]:
+def _operation(on: OperationRoutes, *, metrics: bool) -> list[Route]:
+    scraped = Route("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics)
     return [
         Route("GET", "/healthz", "anyone", "Whether the process lives", on.healthz),
         Route("GET", "/readyz", "anyone", "Whether pings can be taken and sent", on.readyz),
-        Route("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics),
+        *([scraped] if metrics else []),
         Route("GET", "/openapi.json", "anyone", "This description", on.openapi),
     ]

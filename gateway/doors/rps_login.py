@@ -7,10 +7,12 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import hdrs, web
 
 from gateway.doors import answers
-from gateway.doors.desk import Desk
+from gateway.doors.desk import Desk, client_of
 from gateway.settings import Secret
 from protocols.rps.wire import Basic, basic
 
+PUSH_SERVER: Final = "push_server"
+"""What attempts to guess the app's credentials are counted for."""
 _GOOD: Final = answers.Answer(204, ())
 _NO_BASIC: Final = answers.of_text("Invalid Basic Authorization header", status=401)
 _NO_SETTING: Final = answers.of_text("Invalid RhoConnect Push settings", status=500)
@@ -36,7 +38,9 @@ class RpsLoginRoutes:
             return answers.response(_NO_BASIC)
         if wanted is None:
             return answers.response(_NO_SETTING)
-        return answers.response(_GOOD if same_app(given, wanted) else _OTHER_APP)
+        accounts = self._desk.accounts
+        good = await accounts.check_secret(PUSH_SERVER, same_app(given, wanted), client_of(request))
+        return answers.response(_GOOD if good else _OTHER_APP)
 
     async def user(self, request: web.Request) -> web.Response:
         """Whether a device's cookie is a session; its Basic name need not be the session's user."""

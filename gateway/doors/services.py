@@ -11,10 +11,14 @@ from redis.asyncio import Redis
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
+from gateway.store.clients import Mailbox
 from gateway.store.queue import Accepted, IdempotencyKey
 from gateway.store.waiting import Heard
 from gateway.turns import Turns
 from protocols.ping.model import Ping
+
+Scrape = Callable[[], Awaitable[bytes]]
+"""Gives what Prometheus reads. Raises MetricsUnavailable."""
 
 
 class PingQueue(Protocol):
@@ -90,8 +94,11 @@ class Services:
         owns_store: the gateway's own embedded store: no RhoConnect reads it.
         queue, receipts, waiters: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
+        reserved_redis: another client of it, for API tokens that were valid lately; None: `redis`.
         readiness: what keeps this gateway from working, by part; empty: ready.
-        metrics: counts what the doors accept and refuse, and is what Prometheus scrapes.
+        metrics: counts what the doors accept and refuse.
+        scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` are all.
+        mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: how many processes share the configured rate limit.
         now: wall clock, epoch seconds.
         fast_path: off: aiohttp answers everything (for tests and comparison).
@@ -108,6 +115,9 @@ class Services:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    mailbox: Mailbox | None = None
+    reserved_redis: Redis | None = None
+    scrape: Scrape | None = None
     workers: int = 1
     now: Callable[[], float] = time.time
     fast_path: bool = True

@@ -1,6 +1,7 @@
 """Pings whose caller waits for the verdict of every device (`wait=true`), the same for both ways of answering."""
 
 import asyncio
+from html import escape
 from typing import Any
 
 import msgspec
@@ -75,7 +76,8 @@ class WaitedPing:
             return answers.of_json(report, status=500 if errors else 200, headers=headers + extra)
         if not errors:
             return empty
-        return Answer(500, answers.RHOCONNECT_HEADERS + headers, errors.encode())
+        # RhoConnect calls this text HTML, and a reason is whatever the provider wrote.
+        return Answer(500, answers.RHOCONNECT_HEADERS + headers, escape(errors, quote=False).encode())
 
     async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
         """504: the ping goes on, only this caller's wait is over."""

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ import structlog
 
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
+from gateway.delivery.reasons import reason_label
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.audience import Audience
@@ -337,8 +339,9 @@ class Planner:
             The leases of those that could not be looked up.
         """
         clients = [client for _, piece in pieces for client in piece.clients]
+        accepted = [piece.ping.accepted_ms for _, piece in pieces for _ in piece.clients]
         try:
-            found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+            found = iter(await self._registry.devices(clients, accepted))
         except StoreDown:
             return [unit.lease for unit, _ in pieces]
         except BAD_DATA as error:
@@ -347,8 +350,9 @@ class Planner:
             await self._ledger.put_aside(pieces[0][0].lease, error)
             return []
         for unit, piece in pieces:
+            devices = list(islice(found, len(piece.clients)))
             try:
-                await self._plan_known(unit, piece.clients, [found[client] for client in piece.clients])
+                await self._plan_known(unit, piece.clients, devices)
             except BAD_DATA as error:
                 await self._ledger.put_aside(unit.lease, error)
         return []
@@ -368,7 +372,9 @@ class Planner:
     async def _resume(self, unit: Unit, progress: Progress) -> None:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
         clients = [client for ping_clients in progress.plan for client in ping_clients]
-        found = dict(zip(clients, await self._registry.devices(clients), strict=True))
+        pings = zip(unit.pings, progress.plan, strict=False)  # as many, unless what is stored is damaged
+        accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
+        found = iter(await self._registry.devices(clients, accepted))
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = time.time_ns() // 1_000_000
         ended = progress.ended()
@@ -378,10 +384,11 @@ class Planner:
             for part in slices(ping_clients, LIGHT_SLICE):
                 await self._turns.turn()
                 for client in part:
+                    device = next(found)
                     if len(unit.states) in ended:
-                        unit.add_place(client, _provider(found[client]))
+                        unit.add_place(client, _provider(device))
                     else:
-                        self._plan_client(plan, client, found[client])
+                        self._plan_client(plan, client, device)
         unit.recall(progress)
         self._begin(unit, await self._parts_again(unit, progress))
         self._offer(by_lane, bulk=unit.bulk)
@@ -459,7 +466,7 @@ class Planner:
                 send.unit.reject(send.place, DEFECT)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
-        self._metrics.deliveries(provider, "", "rejected", reason).inc()
+        self._metrics.deliveries(provider, "", "rejected", reason_label(reason)).inc()
         unit.reject(place, reason)
 
     def _count_skipped(self, skipped: dict[str, int]) -> None:

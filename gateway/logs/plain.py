@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from gateway.logs.redaction import redact
+from gateway.logs.writer import Notice
 
 
 class PlainLog:
@@ -32,18 +33,27 @@ class PlainLog:
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        safe = redact({"event": event, **fields})
-        if self._stream.isatty():
-            rest = " ".join(f"{name}={value}" for name, value in safe.items() if name != "event")
-            line = f"{timestamp} [{level:<8}] {safe['event']:<30} [{self._logger}] {rest}".rstrip()
-        else:
-            head = {
-                "event": safe.pop("event"),
-                "logger": self._logger,
-                "level": level,
-                "timestamp": timestamp,
-            }
-            line = json.dumps({**safe, **head}, ensure_ascii=False, default=str)
-        self._stream.write(line + "\n")
+        self._stream.write(line(self._logger, level, event, fields, terminal=self._stream.isatty()) + "\n")
         self._stream.flush()
+
+
+def line(logger: str, level: str, event: str, fields: dict[str, Any], *, terminal: bool) -> str:
+    """One line of the log, without its end."""
+    timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    safe = redact({"event": event, **fields})
+    if terminal:
+        rest = " ".join(f"{name}={value}" for name, value in safe.items() if name != "event")
+        return f"{timestamp} [{level:<8}] {safe['event']:<30} [{logger}] {rest}".rstrip()
+    head = {"event": safe.pop("event"), "logger": logger, "level": level, "timestamp": timestamp}
+    return json.dumps({**safe, **head}, ensure_ascii=False, default=str)
+
+
+def dropped_notice(**bound: Any) -> Notice:
+    """Makes the line about lines that were dropped; `bound`: fields of every line of this process."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def notice(number: int) -> str:
+        fields = {"lines": number, **bound}
+        return line("logs", "warning", "log_lines_dropped", fields, terminal=terminal)
+
+    return notice

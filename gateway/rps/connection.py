@@ -100,6 +100,12 @@ class Connection(asyncio.Protocol):
         self._reading = None
         self._service.lost(self)
 
+    @property
+    def peer(self) -> str:
+        """Address of the other end; "" once the connection is gone."""
+        peer = None if self._transport is None else self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
     # -- answers
     # -----------------------------------------------------------------------------------------------------
 

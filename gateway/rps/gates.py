@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 
 from gateway.errors import RhoPushError
+from gateway.store.fair_work import FairWork
 from protocols.rps.wire import proper_cookies, without_instance
 
 APP_S: Final = 60.0
@@ -21,10 +22,10 @@ USER_S: Final = 10.0
 _REMEMBERED_MAX: Final = 10_000
 _ANSWER_S: Final = 10.0
 
-UserGate = Callable[[str, str | None], Awaitable[bool]]
-"""Judges a device's user by its Cookie header and its Authorization header."""
-AppGate = Callable[[str], Awaitable[bool]]
-"""Judges an app by its Authorization header."""
+UserGate = Callable[[str, str | None, str], Awaitable[bool]]
+"""Judges a device's user by its Cookie header and its Authorization header; in the turn of its client."""
+AppGate = Callable[[str, str], Awaitable[bool]]
+"""Judges an app by its Authorization header; in the turn of its client."""
 
 
 class AuthorityDown(RhoPushError):
@@ -83,17 +84,23 @@ class Gates:
         self._apps = Remembered(app_s, clock)
         self._users = Remembered(user_s, clock)
 
-    async def user(self, cookies: str, authorization: str | None) -> bool:
+    async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
         """Whether this is a user.
+
+        Args:
+            cookies: the request's.
+            authorization: the request's.
+            client: the client that sent it, as questions are shared out among clients.
 
         Raises:
             AuthorityDown: nobody could be asked.
+            AuthenticationBusy: too many clients wait for an answer.
         """
         cookies = proper_cookies(cookies)
         question = f"{without_instance(cookies)}\n{authorization}"
         if self._users.knows(question):
             return True
-        good = await self._user(cookies, authorization)
+        good = await self._user(cookies, authorization, client)
         if good:
             self._users.note(question)
         return good
@@ -102,11 +109,11 @@ class Gates:
         """Whether this app was found good a short time ago."""
         return self._apps.knows(authorization)
 
-    async def app(self, authorization: str) -> bool:
-        """Whether this is an app. Raises as `user`."""
+    async def app(self, authorization: str, client: str = "") -> bool:
+        """Whether this is an app. Raises as `user`; TooManyRequests: too many wrong credentials of this client."""
         if self.app_known(authorization):
             return True
-        good = await self._app(authorization)
+        good = await self._app(authorization, client)
         if good:
             self._apps.note(authorization)
         return good
@@ -123,20 +130,33 @@ class RhoConnectGate:
     def __init__(self, url: str, connections_max: int = 20) -> None:
         self._url = url
         self._connections_max = connections_max
+        self._turns = FairWork(connections_max)
         self._session: aiohttp.ClientSession | None = None
 
-    async def user(self, cookies: str, authorization: str | None) -> bool:
+    async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
         """Judge a user: the client's own Cookie and Authorization headers, or empty ones."""
-        return await self._ask({"Cookie": cookies, "Authorization": authorization or ""})
+        return await self._in_turn({"Cookie": cookies, "Authorization": authorization or ""}, client)
 
-    async def app(self, authorization: str) -> bool:
+    async def app(self, authorization: str, client: str = "") -> bool:
         """Judge an app."""
-        return await self._ask({"Authorization": authorization})
+        return await self._in_turn({"Authorization": authorization}, client)
 
     async def close(self) -> None:
         """End its connections."""
+        await self._turns.close()
         if self._session is not None:
             await self._session.close()
+
+    async def _in_turn(self, headers: dict[str, str], client: str) -> bool:
+        """Ask once a connection is free: many who wait for one are no RhoConnect that does not answer."""
+
+        async def ask() -> bool:
+            return await self._ask(headers)
+
+        good = await self._turns.run(ask, client=client)
+        if not good:
+            self._turns.demote(client, "")
+        return good
 
     async def _ask(self, headers: dict[str, str]) -> bool:
         if any(character in text for text in headers.values() for character in "\r\n\0"):

@@ -103,6 +103,10 @@ class Reading:
                 return value.decode("utf-8", "replace")
         return None
 
+    def list_of(self, name: bytes) -> str:
+        """All headers of this name (lower case), whose values are lists, as one (RFC 9110 §5.3)."""
+        return ", ".join(value.decode("utf-8", "replace") for known, value in self._headers if known == name)
+
     @property
     def cookies(self) -> str:
         """All Cookie headers as one: Android devices send two."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 import orjson
 import structlog
@@ -25,6 +26,7 @@ from gateway.rps.watch import Watch
 from gateway.store.link import Reply
 from gateway.store.rps import Posting, RpsStore
 from protocols.errors import InputError
+from protocols.response_headers import SAFETY_HEADERS
 from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
 from protocols.rps.wire import (
     Act,
@@ -85,6 +87,8 @@ class Service:
         self._gates = gates
         self._metrics = metrics
         self._now = now
+        self.client_of: Callable[[str, str], str] = lambda peer, _forwarded_for: peer
+        """The client by which questions are shared out, of a peer's address and X-Forwarded-For."""
         self._loop = asyncio.get_running_loop()
         self.polls = Polls(store, round(times.wait_s / _TICK_S))
         self._reading: Watch[Connection] = Watch(max(1, round(times.request_s / _TICK_S)))
@@ -136,6 +140,7 @@ class Service:
         if head is None:
             connection = "close" if closing else "keep-alive"
             lines = [f"HTTP/1.1 {status} {_REASONS[status]}", f"Date: {formatdate(self._now(), usegmt=True)}"]
+            lines += [f"{name}: {value}" for name, value in SAFETY_HEADERS]
             head = "\r\n".join([*lines, f"Connection: {connection}", ""]).encode()
             self._heads[status, closing] = head
         if length:
@@ -202,6 +207,9 @@ class Service:
         else:
             self.polls.begin(connection, call.name, call.last, self._ticks)
 
+    def _client(self, connection: Connection, request: Reading) -> str:
+        return self.client_of(connection.peer, request.list_of(b"x-forwarded-for"))
+
     # -- messages of app servers
     # ---------------------------------------------------------------------------------------
 
@@ -220,12 +228,13 @@ class Service:
         elif self._gates.app_known(authorization):
             self._queue(connection, call.name, app.name, posted)
         else:
-            self._spawn(connection, self._ask_and_queue(connection, call.name, authorization, posted))
+            client = self._client(connection, request)
+            self._spawn(connection, self._ask_and_queue(connection, call.name, authorization, posted, client))
 
     async def _ask_and_queue(
-        self, connection: Connection, token: str, authorization: str, posted: Posted
+        self, connection: Connection, token: str, authorization: str, posted: Posted, client: str
     ) -> None:
-        if await self._gates.app(authorization):
+        if await self._gates.app(authorization, client):
             self._queue(connection, token, basic(authorization).name, posted)
         else:
             connection.answer(401)
@@ -252,7 +261,7 @@ class Service:
         user = basic(authorization)
         registration = call.act in _REGISTRATIONS
         good = not registration or self._ids.belongs(COOKIE, instance_cookie(cookies), call.name)
-        good = good and await self._gates.user(cookies, authorization)
+        good = good and await self._gates.user(cookies, authorization, self._client(connection, request))
         if good and (not registration or same_user(call.user, user)):
             await self._serve(connection, call, user)
         else:
@@ -267,9 +276,11 @@ class Service:
         elif call.act is Act.FORGET:
             connection.answer(204 if await self._store.forget(call.name) else 404)
         elif call.act is Act.REGISTER:
-            await self._register(connection, call)
+            await self._register(connection, call, user)
         elif call.act is Act.LOOK_UP:
-            _answer_token(connection, 200, await self._store.token_of(call.name, call.app), 404)
+            registrant = self._ids.registrant(_registrant(call, user))
+            found = await self._store.token_of(call.name, call.app, registrant)
+            _answer_token(connection, 200, found, 404)
         else:
             connection.answer(204 if await self._store.unregister(call.name, call.app) else 404)
 
@@ -284,12 +295,17 @@ class Service:
             204, headers=f"Set-Cookie: instance={cookie}\r\nSecure: true\r\nHttpOnly: true\r\n".encode()
         )
 
-    async def _register(self, connection: Connection, call: Call) -> None:
+    async def _register(self, connection: Connection, call: Call, user: Basic) -> None:
         if await self._is_lapsed(call.name):
             connection.answer(401)
             return
-        token = self._ids.make(TOKEN, call.app, str(uuid.uuid4()))
-        _answer_token(connection, 201, await self._store.register(call.name, call.app, token), 403)
+        ids, name = self._ids, _registrant(call, user)
+        token = ids.token(call.app, str(uuid.uuid4()), name)
+        made_for_user = ids.belongs(INSTANCE, call.name, user.name)
+        held = await self._store.register(
+            call.name, call.app, token, ids.registrant(name), made_for_user=made_for_user
+        )
+        _answer_token(connection, 201, held, 403)
 
     async def _is_lapsed(self, instance: str) -> bool:
         """Whether this is an instance of rhoconnect-push's that is no longer registered."""
@@ -310,6 +326,11 @@ class Service:
                 _answer_error(connection, error)
 
         task.add_done_callback(done)
+
+
+def _registrant(call: Call, user: Basic) -> str:
+    """The user who registers an app: that of the credentials; without any, the one whom the path names."""
+    return user.name or unquote(call.user)
 
 
 def _answer_token(connection: Connection, status: int, token: str | None, otherwise: int) -> None:

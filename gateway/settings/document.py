@@ -18,6 +18,10 @@ from gateway.errors import BadSetting
 from gateway.settings.ruby_scalars import scalar, text_of
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
+FILE_BYTES: Final = 524_288
+"""Of a settings file: one with a thousand apps has a fifth of it."""
+VALUES_MAX: Final = 50_000
+"""Values of a file once its aliases and merges are written out: ten aliases of ten aliases, nine deep, are 10^9."""
 _STANDARD: Final = "tag:yaml.org,2002:"
 _SYMBOLS: Final = ("!ruby/symbol", "!ruby/sym")
 _TEXT: Final = f"{_STANDARD}str"
@@ -60,7 +64,13 @@ def read(path: Path) -> Document:
         BadSetting: it cannot be read, is no YAML, or is no mapping; the message names file and line.
     """
     try:
-        text = _decoded(path.read_bytes())
+        with path.open("rb") as file:  # perhaps a pipe, whose length nothing tells
+            content = file.read(FILE_BYTES + 1)
+        if len(content) > FILE_BYTES:
+            raise BadSetting(
+                f"{path}: longer than {FILE_BYTES} bytes, the most that a settings file may have"
+            )
+        text = _decoded(content)
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -69,7 +79,9 @@ def read(path: Path) -> Document:
         root, lines = _parsed(text)
     except yaml.MarkedYAMLError as error:
         raise BadSetting(f"{path}, line {_line(error, text)}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise BadSetting(f"{path}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise BadSetting(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, dict):
         raise BadSetting(f"{path}: expected a mapping of settings, found {type(root).__name__}")
@@ -122,13 +134,22 @@ class _Reader(yaml.CSafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lines: dict[Place, int] = {}
+        self._left = VALUES_MAX
 
     def document(self) -> Any:
         """The first document of the file: Ruby reads no further."""
         node = self.get_node() if self.check_node() else None
         return {} if node is None else self._value(node, ())
 
+    def _spend(self, node: yaml.Node) -> None:
+        """Count one value or merge: an alias of a few bytes can stand for any number of them."""
+        self._left -= 1
+        if self._left < 0:
+            problem = f"more than {VALUES_MAX} values once its aliases are written out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
     def _value(self, node: yaml.Node, place: Place) -> Any:
+        self._spend(node)
         if len(place) > _DEPTH_MAX:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
         if isinstance(node, yaml.ScalarNode):
@@ -145,6 +166,7 @@ class _Reader(yaml.CSafeLoader):
             merged = self._merged(key_node, value_node)
             if merged is not None:
                 for mapping in merged:
+                    self._spend(mapping)
                     yield from self._pairs(mapping, place)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):

@@ -15,6 +15,7 @@ from gateway.settings.convert import Converter, Place
 from gateway.settings.credentials import one_credential
 from gateway.settings.layers import overlay
 from gateway.settings.model import ApnsSettings, App, FcmSettings, Settings
+from gateway.settings.networks import NotANetwork, networks
 
 DEFAULT_PATH: Final = Path("settings/settings.yml")
 
@@ -55,9 +56,17 @@ def _settings(tree: dict[str, Any], convert: Converter, **ready: Any) -> Setting
     listed = convert.mapping(tree.pop("apps", None), ("apps",))
     settings = convert.struct(Settings, tree, (), apps={}, **ready)
     one_credential(convert, App(settings.apns, settings.fcm), ())
+    _check_proxies(convert, settings)
     apps = {app_id: _app(app_id, listed[app_id], tree, convert) for app_id in listed}
     ready["warnings"] = (*ready["warnings"], *_not_obeyed(settings, apps))
     return convert.struct(Settings, tree, (), apps=apps, **ready)
+
+
+def _check_proxies(convert: Converter, settings: Settings) -> None:
+    try:
+        networks(settings.http.trusted_proxies)
+    except NotANetwork as error:
+        raise convert.wrong(("http", "trusted_proxies"), str(error)) from error
 
 
 def _not_obeyed(settings: Settings, apps: Mapping[str, App]) -> list[str]:

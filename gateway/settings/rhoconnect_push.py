@@ -25,9 +25,10 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from gateway.errors import BadSetting
-from gateway.settings.model import RpsSettings, Settings
+from gateway.settings.model import MetricsSettings, RpsSettings, Settings
 from gateway.settings.secret import Secret
 
+_METRICS_PORT: Final = "RHOPUSH_METRICS_PORT"
 WAIT_MAX_S: Final = 90.0
 """Windows devices give up after 100 s, Android devices after 120 s (contract §9.1)."""
 
@@ -99,13 +100,16 @@ def read_config(path: Path) -> dict[str, str]:
     return _FILE_DEFAULTS | {name: _text(path, name, value) for name, value in found.items()}
 
 
-def translate(said: Mapping[str, str], environ: Mapping[str, str], data_dir: Path) -> Translated:
+def translate(
+    said: Mapping[str, str], environ: Mapping[str, str], data_dir: Path, metrics_port: int | None = None
+) -> Translated:
     """The gateway's settings for what rhoconnect-push was told.
 
     Args:
         said: by rhoconnect-push's names, complete.
-        environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`.
+        environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`, `RHOPUSH_METRICS_PORT`.
         data_dir: folder of the locks.
+        metrics_port: port of a listener for metrics; None: as the environment says, or none.
 
     Raises:
         BadSetting: a value is no number, or no address.
@@ -125,9 +129,23 @@ def translate(said: Mapping[str, str], environ: Mapping[str, str], data_dir: Pat
         key_file=Path(said["keyFile"]) if secure else None,
     )
     redis = said.get("redisToGoUrl") or environ.get("REDISTOGO_URL") or environ.get("REDIS")
-    settings = Settings(redis=Secret(_redis(redis or "redis://localhost:6379")), rps=rps, data_dir=data_dir)
+    settings = Settings(
+        redis=Secret(_redis(redis or "redis://localhost:6379")),
+        rps=rps,
+        data_dir=data_dir,
+        metrics=_metrics(metrics_port, environ),
+    )
     port = environ.get("PORT") or said["ansServerPort"]
     return Translated(settings, int(_number("PORT", port)), tuple(_warnings(said, wait_s)))
+
+
+def _metrics(port: int | None, environ: Mapping[str, str]) -> MetricsSettings:
+    text = environ.get(_METRICS_PORT, "")
+    if port is None and text:
+        if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65_535):
+            raise BadSetting(f"{_METRICS_PORT}: expected a port, found {text!r}", field="metrics.port")
+        port = int(text)
+    return MetricsSettings(port)
 
 
 def _warnings(said: Mapping[str, str], wait_s: float) -> list[str]:

@@ -4,33 +4,35 @@ Where Redis holds an admin and its token, that is the truth; the configured toke
 does not. Nothing here makes an admin, and an empty password opens nothing.
 """
 
-import asyncio
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from gateway.errors import NotFound, RecordRefused, TooManyRequests
+from gateway.errors import NotFound, RecordRefused
 from gateway.settings import Secret
 from gateway.store import keys, passwords
 from gateway.store.asking import Asker, asked_of_redis
-from gateway.store.clients import CLIENT_FIELDS
-from gateway.store.passwords import Kept
+from gateway.store.clients import delete_client
+from gateway.store.hashing import HASHES_AT_ONCE, off_the_loop
+from gateway.store.login_limits import LoginLimits, account_of
+from gateway.store.logins import Logins
+from gateway.store.lookups import Lookups
+from gateway.store.passwords import NOBODY, Kept
 from protocols.errors import InvalidField
 
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")
-FAILURES_A_LOGIN: Final = 10
-FAILURES_AN_ADDRESS: Final = 100  # many phones stand behind one address
 _LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 NAME_CHARACTERS: Final = 1_024
 """Of a login or an API token: a longer text is none."""
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
-_HASHES_AT_ONCE: Final = 2  # 32 MiB and a core each
+_CHECKS_AT_ONCE: Final = 8
+"""Logins where the hash is RhoConnect's, which costs next to nothing: they wait for Redis."""
 
 
 class Standing(Enum):
@@ -75,38 +77,80 @@ class Accounts:
         api_token: the configured API token.
         admin_password: of `rhoadmin`, where Redis holds none; None or empty: no login.
         owns_store: no RhoConnect reads this Redis, so passwords may be kept better than it can.
+        reserved: a client of the same Redis with connections that nothing but `standing` uses; None: `redis`.
+        hashes_at_once: passwords that this process hashes at a time.
     """
 
     def __init__(
-        self, redis: Redis, *, api_token: Secret, admin_password: Secret | None, owns_store: bool
+        self,
+        redis: Redis,
+        *,
+        api_token: Secret,
+        admin_password: Secret | None,
+        owns_store: bool,
+        reserved: Redis | None = None,
+        hashes_at_once: int = HASHES_AT_ONCE,
     ) -> None:
         self._redis = redis
         self._ask = Asker(redis)
+        self._ask_first = Asker(reserved or redis)
         self._api_token = api_token
         self._admin_password = admin_password
         self._owns_store = owns_store
-        self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
+        self._logins = Logins(LoginLimits(redis), hashes_at_once if owns_store else _CHECKS_AT_ONCE)
+        self._users = Lookups(self.users)
+
+    async def close(self) -> None:
+        """End what is under way, before the client of Redis is closed."""
+        await self._logins.close()
+        await self._users.close()
 
     # -- API tokens ------------------------------------------------------------------------------------------
 
     async def standing(self, token: str) -> Standing:
-        """What this API token is worth (contract §1.1).
+        """What this API token is worth (contract §1.1), asked on the reserved connection.
 
         Raises:
             StoreDown: Redis does not answer.
         """
-        if not _may_be_a_name(token):
-            return Standing.MISSING
-        exists, login, ours = await self._get(
-            keys.api_token(token, "rho__id"),
-            keys.api_token(token, "user_id"),
-            keys.user(keys.ADMIN_LOGIN, "token_id"),
+        return (await self._standings([token], self._ask_first))[0]
+
+    async def standings(self, tokens: Sequence[str]) -> list[Standing]:
+        """The same of many tokens: one round trip, and two more where some of them exist.
+
+        Raises:
+            StoreDown: Redis does not answer.
+        """
+        return await self._standings(tokens, self._ask)
+
+    def is_configured(self, token: str) -> bool:
+        """Whether this is the configured API token."""
+        return bool(token) and _same(token, self._api_token.reveal())
+
+    async def _standings(self, tokens: Sequence[str], ask: Asker) -> list[Standing]:
+        found = dict.fromkeys(tokens, Standing.MISSING)
+        names = [token for token in found if _may_be_a_name(token)]
+        if not names:
+            return [found[token] for token in tokens]
+        ours = keys.user(keys.ADMIN_LOGIN, "token_id")
+        admins_token, *exist = await ask.texts(
+            "MGET", ours, *(keys.api_token(one, "rho__id") for one in names)
         )
-        if exists is None:
-            configured = not ours and _same(token, self._api_token.reveal())
-            return Standing.ADMIN if configured else Standing.MISSING
-        user = await self.user(login or "")
-        return Standing.ADMIN if user is not None and user.admin else Standing.OTHER
+        existing = [token for token, exists in zip(names, exist, strict=True) if exists is not None]
+        if not admins_token:  # a token that exists is judged by its own user, below
+            found |= {token: Standing.ADMIN for token in names if self.is_configured(token)}
+        if existing:
+            found |= await self._standings_of_users(existing, ask)
+        return [found[token] for token in tokens]
+
+    async def _standings_of_users(self, tokens: Sequence[str], ask: Asker) -> dict[str, Standing]:
+        logins = await ask.texts("MGET", *(keys.api_token(token, "user_id") for token in tokens))
+        users = await _read_users([login or "" for login in logins], ask)
+        admins = [user is not None and user.admin for user in users]
+        return {
+            token: Standing.ADMIN if admin else Standing.OTHER
+            for token, admin in zip(tokens, admins, strict=True)
+        }
 
     async def admin_token(self, user: User) -> str:
         """The API token that an admin gets at its login: its own, else the configured one."""
@@ -114,41 +158,57 @@ class Accounts:
 
     # -- logins ----------------------------------------------------------------------------------------------
 
-    async def login(self, login: str, password: str, address: str) -> User | None:
-        """Check a password. None: no such user, or not its password.
+    async def login(self, login: str, password: str, client: str) -> User | None:
+        """Check a password. None: no such user, or not its password; both cost the same.
+
+        Args:
+            login: the user's name.
+            password: what is to be checked.
+            client: address or network (IPv6: /64) of who logs in.
 
         Raises:
-            TooManyRequests: too many failures lately, of this login or this address.
+            TooManyRequests: too many failures of this client lately.
+            AuthenticationBusy: too many clients log in.
             StoreDown: Redis does not answer.
         """
-        scopes = (f"login:{login}", f"address:{address}")
-        names = [keys.login_failures(_digest(scope)[:32]) for scope in scopes]
-        counts = [int(count or 0) for count in await self._get(*names)]
-        if counts[0] >= FAILURES_A_LOGIN or counts[1] >= FAILURES_AN_ADDRESS:
-            raise TooManyRequests("too many failed logins", retry_after_s=keys.LOGIN_WINDOW_S)
-        user = await self._checked(login, password)
-        if user is None:
-            with asked_of_redis():
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    for name in names:
-                        pipe.incr(name)
-                        pipe.expire(name, keys.LOGIN_WINDOW_S)
-                    await pipe.execute()
-        return user
+
+        async def check() -> User | None:
+            return await self._checked(login, password)
+
+        return await self._logins.attempt(f"login:{account_of(login)}", client, check)
+
+    async def check_secret(self, account: str, good: bool, client: str) -> bool:
+        """Count an attempt to guess a secret that is no password of a user, within the same bounds.
+
+        Args:
+            account: what the secret opens.
+            good: whether it was the right one. The answer may not be given before it is counted.
+            client: see `login`.
+
+        Raises: as `login`.
+        """
+
+        async def check() -> bool | None:
+            return good or None
+
+        return bool(await self._logins.attempt(f"secret:{account}", client, check))
 
     async def _checked(self, login: str, password: str) -> User | None:
         user = await self.user(login) if _may_be_a_name(login) else None
-        if user is None:
-            return self._configured_admin(login, password)
-        async with self._hashing:
-            good = await asyncio.to_thread(passwords.matches, password, user.kept)
-        if not good:
-            return None
-        if self._owns_store and user.kept.weak:
+        configured = self._configured_admin(login, password) if user is None else None
+        if not await self._matches(password, NOBODY if user is None else user.kept):
+            return configured
+        if user is not None and self._owns_store and user.kept.weak:
             kept = await self._keep(password)
             await self._write({"salt": kept.salt, "hashed_password": kept.hashed}, login)
             user = user._replace(kept=kept)
         return user
+
+    async def _matches(self, password: str, kept: Kept) -> bool:
+        """See `passwords.matches`. RhoConnect's hash takes a microsecond, ours a fifth of a second."""
+        if kept.weak and not self._owns_store:
+            return passwords.matches(password, kept)
+        return await off_the_loop(passwords.matches, password, kept, strong=self._owns_store)
 
     def _configured_admin(self, login: str, password: str) -> User | None:
         wanted = self._admin_password.reveal() if self._admin_password is not None else ""
@@ -156,9 +216,14 @@ class Accounts:
             return User(login, None, True, "", Kept("", _digest(wanted)))
         return None
 
-    async def session_user(self, login: str, fingerprint: str) -> User | None:
-        """The user of a session, if it still exists and has the password that it had at its login."""
-        user = await self.user(login)
+    async def session_user(self, login: str, fingerprint: str, client: str = "") -> User | None:
+        """The user of a session, if it still exists and has the password that it had at its login.
+
+        Raises:
+            AuthenticationBusy: too many sessions wait to be looked up.
+            StoreDown: Redis does not answer.
+        """
+        user = await self._users(login, client)
         if user is None and login == keys.ADMIN_LOGIN and self._admin_password:
             user = self._configured_admin(login, self._admin_password.reveal())
         return user if user is not None and _same(user.fingerprint, fingerprint) else None
@@ -183,11 +248,19 @@ class Accounts:
 
     async def user(self, login: str) -> User | None:
         """One user; None: there is none."""
-        names = [keys.user(login, field) for field in USER_FIELDS]
-        exists, _, email, salt, hashed, admin, token = await self._get(*names)
-        if exists is None:
-            return None
-        return User(login, email, admin == "1", token or "", Kept(salt or "", hashed or ""))
+        return (await self.users([login]))[0]
+
+    async def users(self, logins: Sequence[str]) -> list[User | None]:
+        """Many users, in one round trip."""
+        return await _read_users(logins, self._ask)
+
+    async def create_in_turn(self, login: str, password: str, client: str) -> User:
+        """`create` for a caller who may be anybody: within the bounds of logins. Raises as both."""
+
+        async def create() -> User:
+            return await self.create(login, password)
+
+        return await self._logins.in_turn(client, create)
 
     async def create(self, login: str, password: str) -> User:
         """Create a user.
@@ -251,7 +324,7 @@ class Accounts:
                 pipe.srem(keys.APP_USERS, login)
                 pipe.delete(*(keys.user(login, field) for field in (*USER_FIELDS, "clients")))
                 for client_id in clients:
-                    pipe.delete(*(keys.client(client_id, field) for field in CLIENT_FIELDS))
+                    delete_client(pipe, client_id)
                 if user.token:
                     pipe.delete(
                         *(keys.api_token(user.token, name) for name in ("rho__id", "value", "user_id"))
@@ -269,8 +342,7 @@ class Accounts:
     async def _keep(self, password: str) -> Kept:
         if not self._owns_store:
             return passwords.keep_for_rhoconnect(password)
-        async with self._hashing:
-            return await asyncio.to_thread(passwords.keep_strong, password)
+        return await off_the_loop(passwords.keep_strong, password)
 
     async def _write(self, fields: Mapping[str, str], login: str) -> None:
         with asked_of_redis():
@@ -278,8 +350,18 @@ class Accounts:
                 pipe.mset({keys.user(login, name): text for name, text in fields.items()})
                 await pipe.execute()
 
-    async def _get(self, *names: str) -> list[str | None]:
-        return await self._ask.texts("MGET", *names)
+
+async def _read_users(logins: Sequence[str], ask: Asker) -> list[User | None]:
+    size = len(USER_FIELDS)
+    found = await ask.texts("MGET", *(keys.user(login, field) for login in logins for field in USER_FIELDS))
+    return [_user_of(login, found[at * size : (at + 1) * size]) for at, login in enumerate(logins)]
+
+
+def _user_of(login: str, fields: Sequence[str | None]) -> User | None:
+    exists, _, email, salt, hashed, admin, token = fields
+    if exists is None:
+        return None
+    return User(login, email, admin == "1", token or "", Kept(salt or "", hashed or ""))
 
 
 def _same(left: str, right: str) -> bool:

@@ -5,16 +5,21 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import MaxConnectionsError, RedisError
 
-from gateway.errors import StoreDown
+from gateway.errors import StoreBusy, StoreDown
 
 
 @contextlib.contextmanager
 def asked_of_redis() -> Iterator[None]:
-    """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses."""
+    """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses.
+
+    Where the client has no free connection, that is StoreBusy: Redis itself was not asked.
+    """
     try:
         yield
+    except MaxConnectionsError as error:
+        raise StoreBusy("all connections to Redis are in use") from error
     except (RedisError, OSError, TimeoutError) as error:
         raise StoreDown("Redis cannot be reached") from error
 

@@ -1,33 +1,26 @@
 """Devices, registered as RhoConnect registers them: exactly its keys (contract §2.1, §7).
 
-A registration also clears what we hold against the device: its token may be new.
+A registration also clears what we hold against the device: its token may be new. Where it changes the owner of a
+client, or brings a push token that another user's client registered, nothing that belongs to the earlier user stays on
+the device (`client_scripts.REGISTER`).
 """
 
-import contextlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import WatchError
+from redis.exceptions import NoScriptError
 
-from gateway.errors import NotFound, StoreDown
-from gateway.store import keys
+from gateway.errors import NotFound, TooManyDevices
+from gateway.settings import LimitSettings
+from gateway.store import client_scripts, keys
 from gateway.store.asking import Asker, asked_of_redis
+from gateway.store.client_scripts import DEVICE_FIELDS
+from gateway.store.link import Script
 from protocols.errors import InvalidField
-
-DEVICE_FIELDS: Final = (
-    "device_type",
-    "device_push_type",
-    "device_pin",
-    "device_port",
-    "phone_id",
-    "device_app_id",
-    "device_app_version",
-)
-"""What a device says about itself. Present and not null: written, an empty text too (that is a logout)."""
 
 SHOWN_FIELDS: Final = (
     "rho__id",
@@ -48,7 +41,21 @@ CLIENT_FIELDS: Final = SHOWN_FIELDS
 FIELD_CHARACTERS: Final = 4_096  # FCM tokens have some 160 characters today and no documented limit
 # RhoConnect's documents live under `client:ID:...`: an id with a colon could name one of them.
 _CLIENT_ID: Final = re.compile(r"[0-9A-Za-z_.-]{1,128}")
-_TRIES: Final = 5
+_LIMIT: Final = LimitSettings().devices_per_user
+
+
+class Mailbox(Protocol):
+    """RhoConnect Push registrations that are kept in another Redis than the users."""
+
+    async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
+        """End the registrations of `ended`, and drop the messages that wait for `dropped`. Raises StoreDown."""
+
+
+class _Moved(NamedTuple):
+    """What a registration does to RhoConnect Push registrations: tokens, as `client_scripts.REGISTER` returns them."""
+
+    ended: tuple[str, ...]
+    dropped: tuple[str, ...]
 
 
 class Clients:
@@ -57,59 +64,89 @@ class Clients:
     Args:
         redis: a client of RhoConnect's Redis or the embedded one (replies as bytes).
         now: epoch seconds.
+        most: how many devices a user may have (`limits.devices_per_user`), asked at each registration.
+        mailbox: RhoConnect Push registrations outside of this Redis; None: they are in it, or there are none.
     """
 
-    def __init__(self, redis: Redis, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        now: Callable[[], float] = time.time,
+        *,
+        most: Callable[[], int] = lambda: _LIMIT,
+        mailbox: Mailbox | None = None,
+    ) -> None:
         self._redis = redis
         self._ask = Asker(redis)
         self._now = now
+        self._most = most
+        self._mailbox = mailbox
+        self._command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
 
     async def create(self, login: str, parameters: Mapping[str, Any]) -> str:
         """Create a client of a user and return its id: 32 hex digits.
 
         Raises:
             InvalidField: a device field is no text or number, or too long.
+            TooManyDevices: the user has `limits.devices_per_user` already.
             StoreDown: Redis does not answer.
         """
         client_id = secrets.token_hex(16)
-        await self.register(login, client_id, parameters)
+        await self._register(login, client_id, parameters, is_new=True)
         return client_id
 
     async def register(self, login: str, client_id: str, parameters: Mapping[str, Any]) -> None:
         """Write what a device says about itself. An unknown id is created, another user's client moves here.
 
+        Of a client that moves, the device's fields that are not brought are deleted, as are its dead-token mark and
+        the RhoConnect Push registration of its old token, with the messages that wait. A token that another user's
+        client registered is taken from that client.
+
         Raises:
             InvalidField: a device field is no text or number, or too long; an id with other characters than
                 letters, digits, `_`, `.` and `-`.
-            StoreDown: Redis does not answer, or others registered this client all the time.
+            TooManyDevices: the client would be one more than `limits.devices_per_user` of this user.
+            StoreDown: Redis does not answer.
         """
+        await self._register(login, client_id, parameters, is_new=False)
+
+    async def _register(
+        self, login: str, client_id: str, parameters: Mapping[str, Any], *, is_new: bool
+    ) -> None:
         _check_id(client_id)
         fields = device_fields(parameters)
         fields |= {"rho__id": client_id, "user_id": login, "app_id": "application"}
-        owner_key = keys.client(client_id, "user_id")
-        with asked_of_redis():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for _ in range(_TRIES):
-                    await pipe.watch(owner_key)
-                    owner = cast("bytes | None", await pipe.execute_command("GET", owner_key))
-                    with contextlib.suppress(WatchError):  # another registration came between: look again
-                        await self._write(pipe, login, client_id, fields, owner)
-                        return
-        raise StoreDown("this client is registered by several callers at once")
+        now_ms, may_exist = str(int(self._now() * 1000)), "0" if is_new else "1"
+        words = [login, client_id, now_ms, str(self._most()), keys.RPS_WAKE, may_exist]
+        for name, text in fields.items():
+            words += (name, text)
+        if self._mailbox is None:
+            await self._script("write", words)
+            return
+        # The other Redis first: a registration that fails half-way leaves a device without pushes and never with
+        # somebody else's. What changed in between is ended behind.
+        planned = await self._script("look", words)
+        await self._mailbox.end_tokens(*planned)
+        done = await self._script("write", words)
+        if done != planned:
+            await self._mailbox.end_tokens(*done)
 
-    async def _write(
-        self, pipe: Any, login: str, client_id: str, fields: Mapping[str, str], owner: bytes | None
-    ) -> None:
-        pipe.multi()
-        pipe.mset({keys.client(client_id, name): text for name, text in fields.items()})
-        if owner is None:
-            pipe.incr(keys.count("client"))
-        elif owner.decode("utf-8", "replace") != login:
-            pipe.srem(keys.user(owner.decode("utf-8", "replace"), "clients"), client_id)
-        pipe.sadd(keys.user(login, "clients"), client_id)
-        pipe.delete(keys.dead(client_id))
-        pipe.set(keys.registered(client_id), int(self._now() * 1000), ex=keys.DEAD_S)
-        await pipe.execute()
+    async def _script(self, kind: str, words: Sequence[str]) -> _Moved:
+        with asked_of_redis():
+            outcome, ended, dropped = await self._eval(client_scripts.REGISTER, kind, *words)
+        if outcome == client_scripts.FULL:
+            raise TooManyDevices(
+                f"this user has {self._most()} devices, the most that limits.devices_per_user allows: "
+                "delete one first",
+                field="client_id",
+            )
+        return _Moved(tuple(map(_text, ended)), tuple(map(_text, dropped)))
+
+    async def _eval(self, script: Script, *words: str) -> Any:
+        try:
+            return await self._command("EVALSHA", script.sha, "0", *words)
+        except NoScriptError:
+            return await self._command("EVAL", script.text, "0", *words)
 
     async def of_user(self, login: str) -> list[str]:
         """The client ids of a user."""
@@ -138,10 +175,19 @@ class Clients:
         with asked_of_redis():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.user(login, "clients"), client_id)
-                pipe.delete(*(keys.client(client_id, name) for name in CLIENT_FIELDS))
-                pipe.delete(keys.dead(client_id), keys.registered(client_id))
+                delete_client(pipe, client_id)
                 pipe.decrby(keys.count("client"), 1)
-                await pipe.execute()
+                token = _text((await pipe.execute())[1])
+        if token and self._mailbox is not None:
+            await self._mailbox.end_tokens((), (token,))
+
+
+def delete_client(pipe: Any, client_id: str) -> None:
+    """Add to a transaction that a client's fields, marks and waiting RhoConnect Push messages are deleted.
+
+    Its reply is the client's push token, or b"".
+    """
+    pipe.eval(client_scripts.DELETE.text, 0, client_id, *CLIENT_FIELDS)
 
 
 def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -162,6 +208,10 @@ def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:
             raise InvalidField(f"{name} may have at most {FIELD_CHARACTERS} characters", field=name)
         fields[name] = text
     return fields
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
 
 
 def _check_id(client_id: str) -> None:

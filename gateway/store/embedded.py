@@ -23,7 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from gateway.errors import StoreDown
+from gateway.errors import StoreDown, UnsafeFile
+from gateway.private_files import open_lock, refuse_link
 from gateway.store.address import Address
 
 START_BUDGET_S: Final = 30.0
@@ -86,10 +87,13 @@ class EmbeddedStore:
         self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted one may have had another
 
     def revive(self) -> bool:
-        """Start a server if none lives on the folder, without waiting for it. False: one lives."""
-        if self._process is not None:
-            self._process.poll()  # collects it if it has ended
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        """Start a server if none lives on the folder, without waiting for it. False: one lives.
+
+        A server of our own is looked at and not its folder, which may be gone while it serves.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return False
+        lock = self._open_lock()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -100,9 +104,17 @@ class EmbeddedStore:
         finally:
             os.close(lock)
 
+    def _open_lock(self) -> int:
+        try:
+            return open_lock(self._folder / "lock")
+        except UnsafeFile as error:
+            raise StoreDown(error.message) from error
+
     def stop(self) -> None:
         """End the server, adopted or not, once it has written what it must."""
         self._ask("SHUTDOWN")
+        if self._process is not None:
+            self._process.terminate()  # asks for the same, also where the socket is gone
         deadline_s = time.monotonic() + _STOP_BUDGET_S
         while self._lives() and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
@@ -144,11 +156,13 @@ class EmbeddedStore:
     def _lives(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        with (self._folder / "lock").open("rb") as lock:
-            try:
+        try:
+            with (self._folder / "lock").open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except BlockingIOError:
+            return True
+        except OSError:  # the folder is gone: nothing tells, and nobody can be asked
+            return False
         return False
 
     def _ask(self, command: str) -> bytes:
@@ -193,6 +207,7 @@ def _socket_path(folder: Path) -> Path:
 
 def _private_folder(folder: Path) -> None:
     """Make a folder that only this user may enter."""
+    refuse_link(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid != os.getuid():

@@ -124,7 +124,22 @@ def dead(client_id: str) -> str:
 
 def registered(client_id: str) -> str:
     """STRING: epoch ms of the last registration through this gateway, against which a 410 is held."""
-    return f"rhopush:registered:{client_id}"
+    return REGISTERED_PREFIX + client_id
+
+
+OWNED_SINCE: Final = "rhopush:owned_since:"
+"""+ client. STRING: epoch ms at which its present owner got it (EX OWNED_SINCE_S); absent: it never changed hands."""
+OWNED_SINCE_S: Final = 30 * 86_400
+"""Longer than a ping can wait for its next try (FCM keeps a message for 28 days)."""
+HOLDERS: Final = "rhopush:holders:"
+"""+ SHA-1 of a push token. SET: clients that registered it through this gateway (EX DEAD_S)."""
+HOLDERS_MAX: Final = 100
+"""One device makes a new client at each installation; of more any one is forgotten."""
+
+
+def owned_since(client_id: str) -> str:
+    """STRING: see `OWNED_SINCE`."""
+    return OWNED_SINCE + client_id
 
 
 def snapshot(login: str) -> str:
@@ -150,6 +165,7 @@ BEAT_KEPT_S: Final = 3_600
 
 
 DEAD_PREFIX: Final = "rhopush:dead:"
+REGISTERED_PREFIX: Final = "rhopush:registered:"
 DEAD_S: Final = 400 * 86_400
 """Longer than any provider keeps a token alive unseen (FCM: 270 days)."""
 
@@ -184,15 +200,15 @@ def api_token(token: str, field: str) -> str:
 SESSION_HMAC: Final = "rhopush:session_secret"
 """STRING: key of the session cookies' HMAC, made once and shared by all processes."""
 LOGIN_WINDOW_S: Final = 60
-"""Failed logins are counted over this time."""
+"""Attempts to log in are counted over this time."""
 APP_USERS: Final = "app:application:users"
 """SET: every login but rhoadmin (contract §7)."""
 ADMIN_LOGIN: Final = "rhoadmin"
 
 
-def login_failures(scope: str) -> str:
-    """STRING: failed logins of a login or an address in this window (EX LOGIN_WINDOW_S)."""
-    return f"rhopush:logins:{scope}"
+def login_attempts(scope: str) -> str:
+    """HASH: `tried` and `failed` attempts of an account, a client or both in this window (EX LOGIN_WINDOW_S)."""
+    return f"rhopush:attempts:{scope}"
 
 
 def app(field: str) -> str:

@@ -30,6 +30,11 @@ class Kept(NamedTuple):
         return "Kept(***)"
 
 
+NOBODY: Final = Kept("", "")
+"""Of an account that does not exist, or has no password: nothing opens it."""
+_NOTHING: Final = "-" * 40
+
+
 def keep_for_rhoconnect(password: str) -> Kept:
     """Hash as RhoConnect does: the SHA-1, in hex, of password and salt (contract §7)."""
     salt = "".join(secrets.choice(_ALPHABET) for _ in range(_SALT_CHARACTERS))
@@ -42,12 +47,21 @@ def keep_strong(password: str) -> Kept:
     return Kept(salt, _SCRYPT + _scrypt(password, salt))
 
 
-def matches(password: str, kept: Kept) -> bool:
-    """Whether this is the password. Never true for an empty one: RhoConnect's default must open nothing."""
-    if not password or not kept.hashed:
-        return False
-    hashed = _sha1(password, kept.salt) if kept.weak else _SCRYPT + _scrypt(password, kept.salt)
-    return hmac.compare_digest(hashed.encode(), kept.hashed.encode())
+def matches(password: str, kept: Kept, *, strong: bool = False) -> bool:
+    """Whether this is the password. Never true for an empty one: RhoConnect's default must open nothing.
+
+    It takes as long for a wrong password, for none and for `NOBODY`, so that the time tells nothing about an account.
+
+    Args:
+        password: what was given.
+        kept: the account's, or `NOBODY`.
+        strong: take as long as for one of our hashes, also where this one is RhoConnect's.
+    """
+    hashed = _SCRYPT + _scrypt(password, kept.salt) if strong or not kept.weak else ""
+    if kept.weak:
+        hashed = _sha1(password, kept.salt)
+    same = hmac.compare_digest(hashed.encode(), (kept.hashed or _NOTHING).encode())
+    return same and bool(password and kept.hashed)
 
 
 def _sha1(password: str, salt: str) -> str:

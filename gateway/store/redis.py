@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
+from gateway.store.pool import CONNECTIONS_MAX, with_waiting
 
 __all__ = [
     "Address",
@@ -45,14 +46,25 @@ SENTINEL_TIMEOUT_S: Final = 2.0
 _PROTOCOL: Final = 2  # the same replies from Redis 6.2 as from any Valkey
 
 
-def client(address: Address, *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> Redis:
+def client(
+    address: Address,
+    *,
+    timeout_s: float | None = COMMAND_TIMEOUT_S,
+    connections_max: int = CONNECTIONS_MAX,
+) -> Redis:
     """A redis-py client that never repeats a command by itself and gives replies as bytes.
 
     Args:
         address: the server, or the Sentinels that know it.
         timeout_s: longest wait for one answer; None for a client of blocking commands, whose own time-out
             counts.
+        connections_max: connections that are in use at a time; further commands wait for one, see
+            `gateway.store.pool`.
     """
+    return with_waiting(_client(address, timeout_s), connections_max)
+
+
+def _client(address: Address, timeout_s: float | None) -> Redis:
     options = _transport(address, timeout_s) | {
         "db": address.db,
         "username": address.username,

@@ -152,8 +152,14 @@ class Registry:
             found += await self._answered(part, replies)
         return found
 
-    async def devices(self, client_ids: Sequence[str]) -> list[Device | None]:
-        """These clients as they are now, whoever's they are; None: gone, or its token is dead.
+    async def devices(
+        self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
+    ) -> list[Device | None]:
+        """These clients as they are now; None: gone, its token is dead, or it has another owner by now.
+
+        Args:
+            accepted_ms: for each client, the epoch ms at which its ping was accepted. A client that changed hands
+                after that is another person's device: the ping is not for it. Empty: that is not asked.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -162,12 +168,24 @@ class Registry:
         for part in slices(client_ids, LIGHT_SLICE):
             if found:  # behind the first: small retries wait for no turn
                 await self._turns.turn()
-            found += [one if isinstance(one, Device) else None for one in await self._clients(part)]
+            asked = accepted_ms[len(found) : len(found) + len(part)]
+            found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
         return found
 
-    async def _clients(self, client_ids: Sequence[str]) -> list[Device | str]:
-        values = await self._link.call("MGET", *_field_names(client_ids))
-        return [device(client_id, values, place * WIDTH) for place, client_id in enumerate(client_ids)]
+    async def _clients(
+        self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
+    ) -> list[Device | str]:
+        """Each client, or why there is none (see `registration.device`): one that changed hands is gone."""
+        fields = len(client_ids) * WIDTH
+        names = _field_names(client_ids)
+        if accepted_ms:
+            names += [_encoded(keys.owned_since(client_id)) for client_id in client_ids]
+        values = await self._link.call("MGET", *names)
+        found: list[Device | str] = []
+        for place, client_id in enumerate(client_ids):
+            moved = bool(accepted_ms) and _epoch_ms(values[fields + place]) >= accepted_ms[place]
+            found.append("gone" if moved else device(client_id, values, place * WIDTH))
+        return found
 
     async def all_devices(self, user: str) -> AllDevices:
         """All devices of one user, however many, read in slices between which small pings are served.
@@ -375,6 +393,11 @@ def _look_up(user: str) -> bytes:
     return b"%b$%d\r\n%b\r\n%b" % (_LOOK_UP_HEAD, len(name), name, _LOOK_UP_TAIL)
 
 
+def _epoch_ms(value: bytes | None) -> int:
+    """An instant that the gateway wrote; -1 where there is none, or what stands there is no number of its length."""
+    return int(value) if value is not None and value.isdigit() and len(value) <= _EPOCH_DIGITS else -1
+
+
 def _encoded(name: str) -> bytes:
     return name.encode()
 
@@ -388,4 +411,5 @@ def _field_names(client_ids: Iterable[str]) -> list[bytes]:
     return names
 
 
+_EPOCH_DIGITS: Final = 15
 _FIELD_BYTES: Final = tuple(field.encode() for field in FIELDS)

@@ -196,19 +196,43 @@ class RpsStore:
     # -- registrations
     # -----------------------------------------------------------------------------------------------
 
-    async def register(self, instance: str, app: str, token: str) -> str | None:
+    async def register(
+        self, instance: str, app: str, token: str, registrant: str = "", *, made_for_user: bool = True
+    ) -> str | None:
         """Register an app; the token that holds (an old one stays). None: the instance has too many.
+
+        An app that another user registered gets the new token, and what waits for the old one is dropped.
+
+        Args:
+            registrant: who registers, as `ids.Ids.registrant` names a user; "": not said, and then an old token stays
+                whoever registered it.
+            made_for_user: whether the instance was made for this user. It decides where the old token does not say
+                who registered it.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         member = orjson.dumps({"token": token, "appname": app})
-        words = (self.keeping.life_s, APPS_MAX, self._first(), instance, app, token, member)
+        words: tuple[Word, ...] = (self.keeping.life_s, APPS_MAX, self._first(), instance, app, token, member)
+        words = (*words, registrant, int(made_for_user))
         return _text(await self._link.eval(rps_scripts.REGISTER, (), words))
 
-    async def token_of(self, instance: str, app: str) -> str | None:
-        """The token of a registered app, with its life prolonged. Raises as `register`."""
-        return _text(await self._link.eval(rps_scripts.LOOK_UP, (), (self.keeping.life_s, instance, app)))
+    async def token_of(self, instance: str, app: str, registrant: str = "") -> str | None:
+        """The token of a registered app, with its life prolonged; None: not registered, or by another user.
+
+        Raises as `register`.
+        """
+        words = (self.keeping.life_s, instance, app, registrant)
+        return _text(await self._link.eval(rps_scripts.LOOK_UP, (), words))
+
+    async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
+        """End the registrations of the tokens `ended`, and drop the messages that wait for `dropped`.
+
+        Raises as `register`.
+        """
+        if ended or dropped:
+            words: tuple[Word, ...] = (keys.RPS_WAKE, len(ended), *ended, *dropped)
+            await self._link.eval(rps_scripts.END_TOKENS, (), words)
 
     async def unregister(self, instance: str, app: str) -> bool:
         """End an app's registration; False: there is none. Raises as `register`."""

@@ -59,12 +59,68 @@ local function find(instance, app)
     return nil, nil, #members
 end
 
+local function is_of_another(token, registrant, presumed)
+    if registrant == '' then return false end
+    local registered_by = string.match(token, '^%x+%-%x+%-8%x+%-%x+%-(%x+):')
+    if registered_by then return registered_by ~= registrant end
+    return not presumed
+end
+
 local function top(instance)
     local highest = redis.call('ZREVRANGE', QUE .. instance, 0, 0, 'WITHSCORES')
     return tonumber(highest[2]) or 0
 end
 """
 )
+
+ENDING: Final = f"""
+local function check_registration(token)
+    local instance = redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
+    if not instance then return end
+    redis.call('SCARD', '{keys.RPS_REGISTRATIONS}' .. instance)
+    redis.call('ZCARD', '{keys.RPS_QUEUE}' .. instance)
+    redis.call('ZCARD', '{keys.RPS_COLLAPSE}' .. instance)
+end
+
+local function drop_messages(token, instance)
+    instance = instance or redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
+    if not instance then return end
+    local que, col = '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance
+    local own = '"token":"' .. token .. '"'
+    for _, message in ipairs(redis.call('ZRANGE', que, 0, -1)) do
+        if string.find(string.sub(message, 1, 200), own, 1, true) then
+            local id = redis.call('ZSCORE', que, message)
+            redis.call('ZREM', que, message)
+            redis.call('ZREMRANGEBYSCORE', col, id, id)
+        end
+    end
+end
+
+local function end_registration(token, channel, instance)
+    instance = instance or redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
+    if not instance then return end
+    local reg, rest = '{keys.RPS_REGISTRATIONS}' .. instance, 0
+    local own = {{}}
+    for _, member in ipairs(redis.call('SMEMBERS', reg)) do
+        local fine, entry = pcall(cjson.decode, member)
+        if fine and type(entry) == 'table' and entry.token == token then own[#own + 1] = member else rest = rest + 1 end
+    end
+    drop_messages(token, instance)
+    redis.call('DEL', '{keys.RPS_INSTANCE_OF}' .. token)
+    if rest > 0 then
+        for _, member in ipairs(own) do redis.call('SREM', reg, member) end
+        return
+    end
+    redis.call('DEL', reg, '{keys.RPS_COUNTER}' .. instance)
+    redis.call('DEL', '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance)
+    redis.pcall('PUBLISH', channel, 'g\\n' .. instance)
+end
+"""
+"""Functions for scripts: drop the messages that wait for a token, end the registration that a token stands for, and,
+before the first write, fail where a key of the two has another type.
+
+A token that is not registered is passed over. The last registration of an instance takes everything with it, and a poll
+that waits is told."""
 
 ENQUEUE: Final = Script(
     _COMMON
@@ -193,12 +249,20 @@ another counter. Other processes hear who waits now, and answer an older poll of
 
 REGISTER: Final = Script(
     _COMMON
+    + ENDING
     + """
--- ARGV: life s, most apps of an instance, first id, instance, app, new token, new member
+-- ARGV: life s, most apps of an instance, first id, instance, app, new token, new member, registrant or '',
+--       1 where the instance was made for this user
 local life, most, first, instance = seconds(ARGV[1]), natural(ARGV[2]), natural(ARGV[3]), ARGV[4]
-if not ARGV[7] then missing('the member') end
+if not ARGV[9] then missing('whose the instance is') end
 if not sound(instance) then error('WRONGTYPE a key of this instance is of another type') end
-local token, _, apps = find(instance, ARGV[5])
+local token, member, apps = find(instance, ARGV[5])
+if token and is_of_another(token, ARGV[8], ARGV[9] == '1') then
+    drop_messages(token, instance)
+    redis.call('DEL', TOK .. token)
+    redis.call('SREM', REG .. instance, member)
+    token, apps = nil, apps - 1
+end
 if not token then
     if apps >= most then return false end
     token = ARGV[6]
@@ -211,49 +275,58 @@ prolong(instance, life)
 return token
 """
 )
-"""Register an app: its token, the old one where it is registered; nil where the instance has too many."""
+"""Register an app: its token, the old one where it is registered; nil where the instance has too many.
+
+Where another user registered the app before, that registration ends with its waiting messages, and the token is a new
+one: a message for the earlier user must not reach the device of the present one. A token says who registered it
+(`ids.Ids.token`); a token that does not say so, such as one of rhoconnect-push, counts as registered by the user for
+whom the instance was made.
+"""
 
 LOOK_UP: Final = Script(
     _COMMON
     + """
--- ARGV: life s, instance, app
+-- ARGV: life s, instance, app, registrant or ''
 local life = seconds(ARGV[1])
+if not ARGV[4] then missing('the registrant') end
 local token = find(ARGV[2], ARGV[3])
-if not token then return false end
+if not token or is_of_another(token, ARGV[4], true) then return false end
 redis.call('SET', TOK .. token, ARGV[2])
 prolong(ARGV[2], life)
 return token
 """
 )
-"""The token of a registered app, with its life prolonged; nil where there is none."""
+"""The token of a registered app, with its life prolonged; nil where there is none or another user registered it."""
 
 UNREGISTER: Final = Script(
     _COMMON
+    + ENDING
     + """
 -- ARGV: channel, instance, app
 local instance = ARGV[2]
 if not sound(instance) then error('WRONGTYPE a key of this instance is of another type') end
-local token, member, apps = find(instance, ARGV[3])
+local token = find(instance, ARGV[3])
 if not token then return 0 end
-redis.call('DEL', TOK .. token)
-if apps == 1 then
-    redis.call('DEL', REG .. instance, CNT .. instance, QUE .. instance, COL .. instance)
-    redis.pcall('PUBLISH', ARGV[1], 'g\\n' .. instance)
-    return 1
-end
-redis.call('SREM', REG .. instance, member)
-local own = '"token":"' .. token .. '"'
-for _, message in ipairs(redis.call('ZRANGE', QUE .. instance, 0, -1)) do
-    if string.find(string.sub(message, 1, 200), own, 1, true) then
-        local id = redis.call('ZSCORE', QUE .. instance, message)
-        redis.call('ZREM', QUE .. instance, message)
-        redis.call('ZREMRANGEBYSCORE', COL .. instance, id, id)
-    end
-end
+end_registration(token, ARGV[1], instance)
 return 1
 """
 )
 """End an app's registration: 0 where there is none. The last one takes everything with it."""
+
+END_TOKENS: Final = Script(
+    CHECKS
+    + ENDING
+    + """
+-- ARGV: channel, count of tokens whose registrations end, those, tokens whose waiting messages are dropped
+local ending = natural(ARGV[2])
+for at = 3, #ARGV do check_registration(ARGV[at]) end
+for at = 3, #ARGV do
+    if at < 3 + ending then end_registration(ARGV[at], ARGV[1]) else drop_messages(ARGV[at]) end
+end
+return #ARGV - 2
+"""
+)
+"""What becomes of registrations and messages when a client's owner changes (`client_scripts.REGISTER`)."""
 
 FORGET: Final = Script(
     _COMMON

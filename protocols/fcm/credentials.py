@@ -3,6 +3,7 @@
 Google, "Using OAuth 2.0 for server to server applications"; the grant is RFC 7523 §2.1.
 """
 
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -93,8 +94,7 @@ class ServiceAccount:
         for name in ("client_email", "private_key", "private_key_id"):
             if not getattr(file, name):
                 raise InvalidCredential(f"the FCM credentials have no {name}", field=f"credentials.{name}")
-        if urlsplit(file.token_uri).scheme not in ("https", "http"):
-            raise InvalidCredential("the FCM credentials' token_uri is no URL", field="credentials.token_uri")
+        _check_token_uri(file.token_uri)
         return cls(file, _rsa(file.private_key))
 
     def assertion(self, now_s: float) -> str:
@@ -117,6 +117,37 @@ class ServiceAccount:
         """Give the URL and the form (application/x-www-form-urlencoded) that ask for an access token."""
         form = {"grant_type": _GRANT, "assertion": self.assertion(now_s)}
         return self.token_uri, urlencode(form).encode("ascii")
+
+
+def _check_token_uri(uri: str) -> None:
+    """The signed claim, which is worth an access token, goes there: in clear only over this machine's loopback.
+
+    Raises:
+        InvalidCredential: it is no URL, or would carry the claim in clear.
+    """
+    field = "credentials.token_uri"
+    try:
+        url = urlsplit(uri)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        host = ""
+    if not host or url.scheme not in ("https", "http"):
+        raise InvalidCredential("the FCM credentials' token_uri is no URL", field=field)
+    if url.scheme == "http" and not is_loopback(host):
+        raise InvalidCredential(
+            f"the FCM credentials' token_uri must be https: http carries the account's signature to {host} in clear",
+            field=field,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this machine by its very name (RFC 6761 §6.3, RFC 1122 §3.2.1.3, RFC 4291 §2.5.3)."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _rsa(pem: str) -> RSAPrivateKey:

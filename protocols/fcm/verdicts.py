@@ -33,6 +33,28 @@ REASONS: Final[dict[str, Verdict]] = {
 }
 _KNOWN: Final = {reason: verdict._replace(reason=reason) for reason, verdict in REASONS.items()}
 
+RPC_CODES: Final = frozenset(
+    {
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+    }
+)
+"""`google.rpc.Code`: the names of an error without an FcmError, of the API in front of FCM."""
+
 # UNSPECIFIED_ERROR, an unknown code, or no FcmError at all: by HTTP status, else by its class.
 BY_STATUS: Final[dict[int, Verdict]] = {
     400: _REJECTED,

@@ -68,6 +68,22 @@ class Ids:
         """
         return f"{uuid}:{self._proof(kind, owner, uuid)}"
 
+    def token(self, app: str, uuid: str, user: str) -> str:
+        """A new token, which says who registered the app: its uuid is of version 8 (RFC 9562 §5.8) and ends with
+        `registrant(user)`.
+
+        Args:
+            app: whose messages it takes.
+            uuid: a fresh random UUID in its usual form.
+            user: who registers.
+        """
+        return self.make(TOKEN, app, f"{uuid[:14]}8{uuid[15:24]}{self.registrant(user)}")
+
+    def registrant(self, user: str) -> str:
+        """A user's name as tokens hold it: 12 hex digits that nobody without the secret can tell a name by."""
+        text = "registrant\0" + user
+        return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()[:12]
+
     def belongs(self, kind: Kind, made: str, owner: str) -> bool:
         """Whether an id was made for this owner, by a scheme that may be used for it."""
         if _FORM.fullmatch(made) is None:

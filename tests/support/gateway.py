@@ -48,6 +48,7 @@ class Gateway:
         sources: the `:sources:` part.
         workers: how many worker processes.
         environ: further environment variables.
+        stderr: a descriptor for its log; None: the file `log`.
     """
 
     def __init__(  # all of them are what a test may want to say
@@ -59,6 +60,7 @@ class Gateway:
         sources: Mapping[str, Any] | None = None,
         workers: int = 1,
         environ: Mapping[str, str] | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "log"
@@ -66,6 +68,7 @@ class Gateway:
         self.token = TOKEN
         self.url = ""
         self._workers = workers
+        self._stderr = stderr
         self._environ = dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
         settings = dict(settings or {})
@@ -85,7 +88,7 @@ class Gateway:
                 env={**_clean_environ(), **self._environ},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=log,
+                stderr=log if self._stderr is None else self._stderr,
                 start_new_session=True,
             )
         self.url = await self._ready()

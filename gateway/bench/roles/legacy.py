@@ -79,11 +79,11 @@ class _House:
         self.round = 0
 
 
-async def _anybody(cookies: str, authorization: str | None) -> bool:
+async def _anybody(cookies: str, authorization: str | None, client: str) -> bool:
     return True
 
 
-async def _any_app(authorization: str) -> bool:
+async def _any_app(authorization: str, client: str) -> bool:
     return True
 
 

@@ -1,7 +1,7 @@
 """The delivery engine alone: a lane of the gateway, fed from memory.
 
 What runs is `gateway.delivery` and `gateway.transport` as a worker runs them: lane, pool, connections,
-deadlines, verdicts, metrics in shared files. Tokens, request ids and pings are distinct. The sends are made
+deadlines, verdicts, metrics. Tokens, request ids and pings are distinct. The sends are made
 before the clock starts, since making them is the fan-out's part.
 """
 
@@ -171,9 +171,7 @@ async def send(order: SenderOrder) -> SenderResult:
 
 
 def _accepted(metrics: Metrics) -> int:
-    metrics.deliveries(APNS, "", "accepted", "")  # bound, so that it knows the count of earlier runs
-    labels = {"provider": APNS, "app": "", "verdict": "accepted", "reason": ""}
-    return int(metrics.registry.get_sample_value("rhopush_deliveries_total", labels) or 0)
+    return int(metrics.deliveries(APNS, "", "accepted", "").value)
 
 
 def _dead(send: Send, verdict: Verdict) -> None:

@@ -65,17 +65,13 @@ def run(bench: Bench) -> Result:
 
 
 def _measure(bench: Bench, pushes: int) -> Peer:
-    with scratch() as folder:
-        metrics = folder / "metrics"
-        metrics.mkdir()
-        environ = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}  # as the supervisor sets it for workers
-        with Child("provider", folder) as provider, Child("sender", folder, environ) as sender:
-            facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
-            sender.ask(_order(facts, min(WARM, pushes)), SenderResult)
-            bench.progress.begin(f"push, {pushes:,} pushes")
-            before = cpu_s([provider.pid])
-            done = sender.ask(_order(facts, pushes), SenderResult, bench.progress.told)
-            used = cpu_s([provider.pid]) - before
+    with scratch() as folder, Child("provider", folder) as provider, Child("sender", folder) as sender:
+        facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
+        sender.ask(_order(facts, min(WARM, pushes)), SenderResult)
+        bench.progress.begin(f"push, {pushes:,} pushes")
+        before = cpu_s([provider.pid])
+        done = sender.ask(_order(facts, pushes), SenderResult, bench.progress.told)
+        used = cpu_s([provider.pid]) - before
     if done.accepted != pushes:
         raise CannotMeasure(f"{done.accepted} of {pushes} pushes were accepted")
     return Peer("gateway", pushes, done.seconds, done.cpu_s, used)

@@ -43,6 +43,54 @@ def test_nothing_configured_is_warned_about(tmp_path: Path, capsys: pytest.Captu
     assert f"embedded Valkey in {tmp_path}/data" in out
 
 
+def test_files_that_others_may_read_are_told_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    (tmp_path / "data").chmod(0o755)
+    files = {name: tmp_path / name for name in ("key.p8", "account.json", "app.pem", "rps.pem")}
+    for file in (*files.values(), tmp_path / "data" / "api_token"):
+        file.write_text("secret")
+        file.chmod(0o644)
+    said = {
+        "data_dir": str(tmp_path / "data"),
+        "apns": {"key_file": str(files["key.p8"]), "key_id": "A", "team_id": "B", "topic": "t"},
+        "fcm": {"credentials_file": str(files["account.json"])},
+        "apps": {"com.x": {"apns": {"certificate_file": str(files["app.pem"])}}},
+        "rps": {"certificate_file": str(files["rps.pem"])},
+    }
+    _, out = check(tmp_path, said, capsys)
+    told = [line for line in out.splitlines() if line.split()[:2] == ["warn", "files"]]
+    places = [
+        f"{tmp_path}/data may be read",
+        f"api_token: {tmp_path}/data/api_token may be read",
+        f"apns.key_file: {files['key.p8']} may be read",
+        f"fcm.credentials_file: {files['account.json']} may be read",
+        f"apps.com.x.apns.certificate_file: {files['app.pem']} may be read",
+        f"rps.certificate_file: {files['rps.pem']} may be read",
+    ]
+    assert len(told) == len(places)
+    for line, place in zip(told, places, strict=True):
+        assert place in line
+    for file in (*files.values(), tmp_path / "data" / "api_token"):
+        file.chmod(0o600)
+    (tmp_path / "data").chmod(0o700)
+    _, out = check(tmp_path, said, capsys)
+    assert "may be" not in out
+
+
+@pytest.mark.parametrize("redis", [False, True])
+def test_a_data_folder_that_would_be_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], redis: bool
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o777)
+    said = {"data_dir": str(tmp_path / "data")} | ({"redis": "127.0.0.1:1"} if redis else {})
+    status, out = check(tmp_path, said, capsys)
+    assert status == 1
+    assert f"{tmp_path}/data may be written by every user of this machine" in out
+
+
 async def test_a_whole_set_up_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:

@@ -1,5 +1,7 @@
 """The demo as a newcomer meets it: one command, its own curl line, a line a push, and Ctrl-C."""
 
+import fcntl
+import json
 import re
 import shlex
 import signal
@@ -7,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +33,8 @@ class Demo:
             start_new_session=True,
         )
         self.lines: list[str] = []
+        self.reading = threading.Event()  # cleared: nobody reads
+        self.reading.set()
         self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -37,6 +42,7 @@ class Demo:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            self.reading.wait()
             with self._more:
                 self.lines.append(line.rstrip("\n"))
                 self._more.notify_all()
@@ -96,6 +102,26 @@ def test_its_own_curl_line_reaches_all_three_phones_and_ctrl_c_ends_it(demo: Dem
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(40) == 0
     assert not _processes("rhopush-demo-")
+
+
+def test_a_reader_that_stands_still_holds_nobody(demo: Demo) -> None:
+    url = demo.line(r"ready http").removeprefix("ready ")
+    token = demo.line("API token ").removeprefix("API token ")
+    demo.line("curl ")
+    assert demo.process.stdout is not None
+    fcntl.fcntl(demo.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    demo.reading.clear()
+    for number in range(200):  # a line each, and the pipe holds some 50
+        body = json.dumps({"user_id": "alice", "message": f"number {number}", "wait": True})
+        request = urllib.request.Request(f"{url}/rc/v1/users/ping", body.encode())
+        request.add_header("Content-Type", "application/json")
+        request.add_header("X-RhoConnect-API-TOKEN", token)
+        with urllib.request.urlopen(request, timeout=START_S) as answer:  # its phone has it
+            assert answer.status == 200
+    demo.reading.set()
+    demo.line("apns .* 'number 199'")
+    shown = [line for line in demo.lines if "'number " in line]
+    assert len(shown) == 200
 
 
 def test_a_busy_port_is_said_in_one_line() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -81,6 +82,36 @@ async def test_it_serves_what_rhoconnect_push_left(
             answer = await session.get(f"/nextMessage/{instance}?lastMessage=7", headers=headers)
             assert await answer.json() == {"id": 8, "token": token, "data": {"alert": "new"}}
         assert judge.asked[0][0] == "/rc/v1/system/rps_login"
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+async def test_its_metrics_have_a_listener_of_their_own(
+    tmp_path: Path, redis_address: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["-p", "0", "-r", redis_address]
+    if how == "option":
+        options += ["--metrics-port", "0"]
+    else:
+        monkeypatch.setenv("RHOPUSH_METRICS_PORT", "0")
+    async with rps(tmp_path, *options), aiohttp.ClientSession() as session:
+        (line,) = [
+            line for line in (tmp_path / "log").read_text().splitlines() if "metrics_listening" in line
+        ]
+        async with session.get(json.loads(line)["url"]) as answer:
+            assert "rhopush_rps_connections 0.0" in (await answer.text()).splitlines()
+
+
+async def test_a_wrong_metrics_port_ends_with_2(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "rps", "--data-dir", str(tmp_path)),
+        cwd=ROOT,
+        env={**os.environ, "RHOPUSH_METRICS_PORT": "70000"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(BUDGET_S):
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    assert said.decode() == "rhopush rps: RHOPUSH_METRICS_PORT: expected a port, found '70000'\n"
 
 
 async def test_a_wrong_config_ends_with_2_and_one_line(tmp_path: Path) -> None:

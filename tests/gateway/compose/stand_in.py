@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from gateway.compose.news import NewsFeed
+from gateway.compose.supervision import Supervision
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Settings
 
@@ -25,7 +25,7 @@ async def run(
     ready: Callable[[], None],
     rps_sock: socket.socket | None = None,
     workers: int = 1,
-    news: NewsFeed | None = None,
+    supervision: Supervision | None = None,
 ) -> None:
     if settings.apns.topic == "bad-setting":
         raise BadSetting("apns.topic: a worker found it bad")

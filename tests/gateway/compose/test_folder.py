@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,53 @@ def test_an_empty_file_is_no_id(path: Path) -> None:
     folder.release()
 
 
-def test_counts_of_an_earlier_run_are_gone(path: Path) -> None:
+def test_the_metrics_folder_of_earlier_versions_goes(path: Path) -> None:
     folder = DataFolder(path)
     folder.lock()
-    (folder.fresh_metrics() / "counter_1.db").write_text("old")
-    assert list(folder.fresh_metrics().iterdir()) == []
+    folder.clear_old()
+    (path / "metrics").mkdir()
+    (path / "metrics" / "counter_1.db").write_text("old")
+    folder.clear_old()
+    assert not (path / "metrics").exists()
+    (path / "metrics").write_text("a file in its place is left")
+    folder.clear_old()
     folder.release()
+
+
+@pytest.mark.parametrize("name", ["gateway_id", "api_token"])
+@pytest.mark.parametrize("what", ["a folder", "no text"])
+def test_a_file_that_cannot_be_read_is_told_by_name(path: Path, name: str, what: str) -> None:
+    folder = DataFolder(path)
+    folder.lock()
+    if what == "a folder":
+        (path / name).mkdir()
+    else:
+        (path / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(FolderInUse, match=f"{name} cannot be used"):
+        getattr(folder, name)()
+    folder.release()
+
+
+@pytest.mark.parametrize("name", ["gateway_id", "api_token"])
+def test_a_file_that_cannot_be_written_is_told_by_name(path: Path, name: str) -> None:
+    folder = DataFolder(path)
+    folder.lock()
+    (path / f".{name}").symlink_to("/dev/full")
+    with pytest.raises(FolderInUse, match=f"{name} cannot be used: No space left"):
+        getattr(folder, name)()
+    folder.release()
+
+
+def test_a_lock_file_without_room_for_a_number_still_locks(path: Path) -> None:
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from gateway.compose.folder import DataFolder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+DataFolder(Path(sys.argv[1])).lock()
+"""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Who is a user and who an app, where the gateway itself judges."""
 
+import asyncio
 import base64
 import socket
 import time
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
@@ -16,7 +18,7 @@ from gateway.compose.legacy import HouseGate, legacy_service, rps_store
 from gateway.doors.sessions import COOKIE, Session, Sessions
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
-from gateway.settings import AuthSettings, RpsSettings, Secret, Settings
+from gateway.settings import AuthSettings, HttpSettings, RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from tests.support import rhoconnect
 from tests.support.redis import KINDS, RedisServer
@@ -149,3 +151,41 @@ async def test_the_first_start_on_a_full_redis_waits_for_room(
 def test_nothing_here_shows_a_password() -> None:
     gate = HouseGate(settings(push_server="http://a:hunter2@h/"), None)
     assert "hunter2" not in repr(vars(gate))
+
+
+async def post(url: str, password: str, client: str) -> int:
+    headers = {"Authorization": basic(f"app:{password}"), "X-Forwarded-For": client}
+    async with (
+        aiohttp.ClientSession(headers=headers) as app,
+        app.post(f"{url}/messageQueue/token", json={"collapseId": 1, "data": {}}) as answer,
+    ):
+        return answer.status
+
+
+async def test_an_apps_credentials_are_guessed_within_the_bounds_of_logins(redis_address: str) -> None:
+    said = Settings(
+        redis=Secret(redis_address),
+        push_server=Secret("http://app:good@localhost:8675/"),
+        http=HttpSettings(trusted_proxies=("127.0.0.1",)),
+    )
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        async with rps_store(said) as store:
+            assert store is not None
+            async with legacy_service(said, store, sock, Metrics()) as service:
+                guesses = (post(url, f"guess{number}", "198.51.100.1") for number in range(100))
+                assert Counter(await asyncio.gather(*guesses)) == {401: 10, 429: 90}
+                assert await post(url, "good", "198.51.100.1") == 429
+                right = await post(url, "good", "192.0.2.1")
+                assert right == 401, "let in, and the token is none of an app's"
+                assert await post(url, "good", "198.51.100.1") == 401, "remembered, so nobody guesses"
+                await service.close(1.0)
+
+
+async def test_a_devices_session_is_looked_up_in_its_clients_turn(redis_client: Redis) -> None:
+    accounts = await accounts_of(redis_client)
+    good = await cookie(accounts, until_s=time.time() + DAY_S)
+    gate = HouseGate(settings(), accounts)
+    found = await asyncio.gather(*(gate.user(good, basic("bob:pw"), f"client{n}") for n in range(50)))
+    assert found == [True] * 50
+    await gate.close()

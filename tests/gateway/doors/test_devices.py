@@ -6,7 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.doors.sessions import COOKIE
-from gateway.settings import AuthSettings, Settings
+from gateway.settings import AuthSettings, Secret, Settings
+from gateway.settings.model import HttpSettings
 from gateway.store import keys
 from tests.gateway.doors.house import TOKEN, Answer, House, call, house
 
@@ -111,6 +112,66 @@ async def test_a_client_moves_to_the_user_who_registers_it(doors: House, redis_c
     assert await redis_client.get("client:count") == b"1"
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        ("POST", "/rc/v1/clients/{}/register"),
+        ("POST", "/application/clientregister?client_id={}"),
+        ("POST", "/api/application/clientregister?client_id={}"),
+    ],
+)
+@pytest.mark.parametrize("admin", [False, True])
+async def test_a_client_that_moves_keeps_nothing_by_any_route(
+    doors: House, redis_client: Redis, route: tuple[str, str], admin: bool
+) -> None:
+    await add(doors, "bob")
+    await add(doors, "eve")
+    client_id = await new_client(doors, await log_in(doors, "bob"), PHONE)
+    method, path = route
+    headers = {} if admin else await log_in(doors, "eve")
+    body = {"device_type": "ANDROID"} | ({"user_id": "eve"} if admin else {})
+    moved = await call(
+        doors,
+        body,
+        method=method,
+        path=path.format(client_id),
+        token=TOKEN if admin else None,
+        headers=headers,
+    )
+    assert moved.status == 200
+    assert await keys_of(redis_client, client_id) == {
+        "rho__id": client_id,
+        "user_id": "eve",
+        "app_id": "application",
+        "device_type": "ANDROID",
+    }
+
+
+@pytest.mark.parametrize("admin", [False, True])
+async def test_a_user_has_no_more_devices_than_the_setting_allows(
+    doors: House, redis_client: Redis, admin: bool
+) -> None:
+    await add(doors, "bob")
+    session = await log_in(doors, "bob")
+    doors.set(limits={"devices_per_user": 2})
+    for _ in range(2):
+        await new_client(doors, session)
+    body = {"user_id": "bob"} if admin else {}
+    who: dict[str, Any] = {"token": TOKEN if admin else None, "headers": {} if admin else session}
+    refused = [
+        await call(doors, body, path="/rc/v1/clients", **who),
+        await call(doors, body, path="/rc/v1/clients/abc/register", **who),
+    ]
+    if not admin:
+        refused.append(await call(doors, method="GET", path="/application/clientcreate", **who))
+    for answer in refused:
+        assert (answer.status, answer.error["code"]) == (422, "too_many_devices")
+        assert "limits.devices_per_user" in answer.error["message"]
+    assert await redis_client.scard("user:bob:clients") == 2
+    assert await redis_client.get("client:count") == b"2"
+    assert 'reason="too_many_devices"' in doors.metrics
+
+
 async def test_an_unknown_client_is_created_with_its_id(doors: House, redis_client: Redis) -> None:
     await add(doors, "bob")
     session = await log_in(doors, "bob")
@@ -173,6 +234,42 @@ async def test_a_session_ends_with_its_user_and_with_its_password(doors: House) 
         answer = await call(doors, PHONE, path="/rc/v1/clients", token=None, headers=session)
         assert (answer.status, answer.body) == (401, b"Not authenticated")
         await call(doors, method="DELETE", path="/rc/v1/users/bob")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "secure"),
+    [
+        ((), {}, False),
+        ((), {"X-Forwarded-Proto": "https"}, False),  # anybody can say so
+        (("127.0.0.1",), {}, False),
+        (("127.0.0.1",), {"X-Forwarded-Proto": "http"}, False),
+        (("127.0.0.1",), {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}, True),
+        (("127.0.0.0/8",), {"X-Forwarded-Proto": "https"}, True),
+        (("192.0.2.1",), {"X-Forwarded-Proto": "https"}, False),
+    ],
+)
+async def test_a_cookie_is_secure_where_the_client_used_tls(
+    redis_client: Redis, proxies: tuple[str, ...], forwarded: dict[str, str], secure: bool
+) -> None:
+    settings = Settings(
+        http=HttpSettings(trusted_proxies=proxies), admin_password=Secret("of the admin"), auth=AuthSettings()
+    )
+    async with house(redis_client, settings=settings) as doors:
+        await add(doors, "bob")
+        body = {"login": "bob", "password": "secret"}
+        admin = {"login": "rhoadmin", "password": "of the admin"}
+        logins = {
+            "/rc/v1/app/login": body,
+            "/application/clientlogin": body,
+            "/api/application/clientlogin": body,
+            "/rc/v1/system/login": admin,
+            "/login": admin,
+        }
+        for path, credentials in logins.items():
+            answer = await call(doors, credentials, path=path, token=None, headers=forwarded)
+            attributes = answer.headers["set-cookie"].split("; ")
+            assert (answer.status, "Secure" in attributes) == (200, secure), path
+            assert "HttpOnly" in attributes
 
 
 async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> None:

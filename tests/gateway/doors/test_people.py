@@ -208,5 +208,6 @@ async def test_logins_are_limited(doors: House) -> None:
     for _ in range(10):
         assert (await call(doors, bad, path="/rc/v1/app/login")).status == 401
     answer = await call(doors, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login")
-    assert (answer.status, answer.headers["retry-after"]) == (429, "60")
+    assert answer.status == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 60
     assert (await call(doors, {"login": "eve", "password": "x"}, path="/rc/v1/app/login")).status == 401

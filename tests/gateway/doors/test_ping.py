@@ -37,6 +37,7 @@ async def test_a_ping_gets_rhoconnects_empty_200_and_an_id(both: House) -> None:
         "x-xss-protection": "1; mode=block",
         "x-content-type-options": "nosniff",
         "x-frame-options": "SAMEORIGIN",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
         "x-ping-id": "0" * 32,
     }
     assert both.queue.pings == [

@@ -1,11 +1,12 @@
 """What is remembered of API tokens, and for how long."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from gateway.doors.tokens import KEEP_S, TokenBook, require_admin
-from gateway.errors import ApiTokenRefused, StoreDown
+from gateway.doors.tokens import KEEP_S, VALID_S, TokenBook, require_admin
+from gateway.errors import ApiTokenRefused, AuthenticationBusy, StoreDown
 from gateway.store.accounts import NAME_CHARACTERS, Standing
 
 WORTH = {"admin": Standing.ADMIN, "bob": Standing.OTHER}
@@ -16,12 +17,15 @@ class Store:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.batches: list[list[str]] = []
+        self.blocked = asyncio.Event()
+        self.blocked.set()
         self.worth = dict(WORTH)
         self.down = False
         self.now = 100.0
         self.answering = asyncio.Event()
         self.answering.set()
-        self.book = TokenBook(self.ask, lambda: self.now)
+        self.book = TokenBook(self.ask, self.ask_many, clock=lambda: self.now)
 
     async def ask(self, token: str) -> Standing:
         self.asked.append(token)
@@ -29,6 +33,11 @@ class Store:
         if self.down:
             raise StoreDown("gone")
         return self.worth.get(token, Standing.MISSING)
+
+    async def ask_many(self, tokens: Sequence[str]) -> list[Standing]:
+        self.batches.append(list(tokens))
+        await self.blocked.wait()
+        return [await self.ask(token) for token in tokens]
 
 
 @pytest.mark.parametrize("token", ["admin", "bob", "unknown"])
@@ -130,3 +139,66 @@ def test_rhoconnects_words(standing: Standing, words: str) -> None:
     require_admin(Standing.ADMIN)
     with pytest.raises(ApiTokenRefused, match=f"^{words}$"):
         require_admin(standing)
+
+
+async def test_a_token_that_was_valid_is_asked_about_alone_and_others_in_batches() -> None:
+    store = Store()
+    await store.book.standing("admin")
+    assert store.batches == [["admin"]]
+    store.now += KEEP_S
+    assert await store.book.standing("admin") is Standing.ADMIN
+    store.now += VALID_S - KEEP_S - 1
+    assert await store.book.standing("admin") is Standing.ADMIN
+    assert store.batches == [["admin"]]
+    store.now += VALID_S
+    assert await store.book.standing("admin") is Standing.ADMIN
+    assert store.batches == [["admin"]] * 2
+
+
+async def test_the_configured_token_is_asked_about_alone_from_the_start() -> None:
+    store = Store()
+    book = TokenBook(store.ask, store.ask_many, favoured=lambda token: token == "admin")
+    assert await book.standing("admin") is Standing.ADMIN
+    assert store.batches == []
+
+
+async def test_a_good_token_does_not_wait_for_invented_ones() -> None:
+    store = Store()
+    await store.book.standing("admin")
+    store.now += KEEP_S
+    store.blocked.clear()
+    flood = [asyncio.ensure_future(store.book.standing(f"invented{n}", "flood")) for n in range(10_000)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert await store.book.standing("admin", "flood") is Standing.ADMIN
+    store.blocked.set()
+    found = await asyncio.gather(*flood, return_exceptions=True)
+    busy = sum(isinstance(one, AuthenticationBusy) for one in found)
+    assert busy > 5_000, "what waits is bounded"
+    assert found.count(Standing.MISSING) == 10_000 - busy
+
+
+async def test_a_revoked_token_is_noticed_in_time_and_asked_about_first_no_more() -> None:
+    store = Store()
+    await store.book.standing("admin")
+    del store.worth["admin"]
+    store.now += KEEP_S
+    assert await store.book.standing("admin") is Standing.MISSING
+    store.now += KEEP_S
+    await store.book.standing("admin")
+    assert store.batches == [["admin"]] * 2
+
+
+async def test_what_is_remembered_is_bounded() -> None:
+    store = Store()
+    for number in range(5_000):
+        await store.book.standing(f"invented{number}")
+    assert len(store.book._others) == 4_096
+    assert store.book.known("invented4999") is Standing.MISSING, "the oldest make room"
+    await store.book.standing("x" * 200)
+    assert store.book.known("x" * 200) is None, "a long one is not kept"
+    for number in range(5_000):
+        store.worth[f"good{number}"] = Standing.ADMIN
+        await store.book.standing(f"good{number}")
+    assert len(store.book._admins) == 4_096
+    assert store.book.known("good4999") is Standing.ADMIN

@@ -12,10 +12,13 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.entries import Lease
+from gateway.store.clients import Clients
+from gateway.store.entries import Lease, Piece, encode
+from protocols.ping.model import Ping
 from tests.support.rhoconnect import android, apple, lay_user, lay_users
-from tests.support.spine import Spine, spine, until
+from tests.support.spine import Spine, now_ms, spine, until
 
+APPLE = {"device_type": "APPLE", "device_push_type": "apple"}
 Open = Callable[[], AbstractAsyncContextManager[Spine]]
 
 
@@ -113,6 +116,37 @@ async def test_a_replay_says_of_a_phone_that_is_gone_what_became_of_it(
         phones[2].client_id: ("rejected", "device_gone"),
     }
     assert report["counts"] == {"accepted": 2, "rejected": 1, "later": 0}
+
+
+async def test_what_is_tried_again_does_not_reach_the_next_owner_of_a_device(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    """Begun before a kill, and due again by the schedule."""
+    phones = [apple(pin(n), last_sync=f"2026-11-24T10:00:{59 - n}+0000") for n in range(2)]
+    await lay_user(redis_client, "bob", phones)
+    apns.faults.add(f"silence:token={pin(1)}")
+    async with opened() as one:
+        one.ledger.start()
+        begun = await one.append("bob", message="for bob")
+        (lease,) = await one.read(keys.PINGS)
+        await one.planner.deliver([lease])
+        await apns.received.wait(2)
+        await until(lambda: _saved(redis_client, keys.progress(lease.stream, lease.entry), 1))
+    before = len(apns.received)
+    await Clients(redis_client).register("eve", phones[1].client_id, {"device_pin": pin(7)} | APPLE)
+    async with opened() as back:
+        await back.planner.deliver(await back.streams.resume(keys.PINGS))
+        report = await back.done(begun)
+        earlier = Ping("0" * 31 + "1", now_ms() - 60_000, message="for bob")
+        later = Ping("0" * 31 + "2", now_ms() + 60_000, message="for eve")
+        for ping in (earlier, later):
+            piece = Piece(ping, clients=(phones[1].client_id,), attempt=1, first_ms=ping.accepted_ms)
+            await redis_client.xadd(keys.RETRIES, {"e": encode(piece), "n": 0, "s": 0})
+        await back.planner.deliver(await back.read(keys.RETRIES))
+        await until(lambda: len(apns.received) > before)
+    found = {one["client_id"]: one.get("reason") for one in report["devices"]}
+    assert found == {phones[0].client_id: None, phones[1].client_id: "device_gone"}
+    assert [(one.token, one.summary.alert) for one in list(apns.received)[before:]] == [(pin(7), "for eve")]
 
 
 async def test_each_reason_for_not_sending_is_reported(opened: Open, redis_client: Redis) -> None:

@@ -172,10 +172,10 @@ class House:
         phone.token = (await self.register(phone, app)).json["token"]
         return phone
 
-    async def register(self, phone: Phone, app: str = APP, method: str = "PUT") -> Answer:
-        target = f"/registrations/{phone.instance}/{USER}/{app}"
+    async def register(self, phone: Phone, app: str = APP, method: str = "PUT", user: str = USER) -> Answer:
+        target = f"/registrations/{phone.instance}/{user}/{app}"
         cookies = f"instance={phone.cookie}\n{SESSION}"
-        return await self.call(method, target, Cookie=cookies, Authorization=basic(USER))
+        return await self.call(method, target, Cookie=cookies, Authorization=basic(user))
 
     async def post(self, token: str, message: Any, app: str = APP) -> Answer:
         body = message if isinstance(message, bytes) else json.dumps(message).encode()

@@ -15,11 +15,11 @@ class Judge:
         self.good = True
         self.now_s = 0.0
 
-    async def user(self, cookies: str, authorization: str | None) -> bool:
+    async def user(self, cookies: str, authorization: str | None, client: str) -> bool:
         self.asked.append((cookies, authorization))
         return self.good
 
-    async def app(self, authorization: str) -> bool:
+    async def app(self, authorization: str, client: str) -> bool:
         self.asked.append(authorization)
         return self.good
 

@@ -385,6 +385,17 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
     assert any("push_server" in warning for warning in settings.warnings) is told
 
 
+@pytest.mark.parametrize("entry", ["10.0.0.0/33", "proxy.example", "10.0.0.1/8"])
+def test_a_trusted_proxy_that_is_no_network_is_refused_by_name(tmp_path: Path, entry: str) -> None:
+    said = complaint(tmp_path, f"http: {{trusted_proxies: [10.0.0.1, {entry!r}]}}")
+    assert said.startswith(f"http.trusted_proxies: {entry!r} ")
+    assert "settings.yml, line 4" in said
+    environ = {"RHOPUSH_HTTP_TRUSTED_PROXIES": f'["{entry}"]'}
+    assert "RHOPUSH_HTTP_TRUSTED_PROXIES" in complaint(tmp_path, "{}", environ)
+    settings = loaded(tmp_path, "http: {trusted_proxies: [10.0.0.0/8, '::1']}")
+    assert settings.http.trusted_proxies == ("10.0.0.0/8", "::1")
+
+
 @pytest.mark.parametrize(
     ("written_as", "text"),
     [

@@ -3,12 +3,23 @@
 The keys and arguments are those of production; `test_scripts` damages them one by one.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import redis
 
-from gateway.store import event_scripts, journal_scripts, keys, quota, resque_scripts, rps_scripts, scripts
+from gateway.store import (
+    client_scripts,
+    event_scripts,
+    journal_scripts,
+    keys,
+    login_limits,
+    quota,
+    resque_scripts,
+    rps_scripts,
+    scripts,
+)
 from gateway.store.link import Script
 
 Word = str | bytes | int | float
@@ -149,6 +160,26 @@ def _put_aside(store: redis.Redis) -> None:
     store.hset(keys.STATS, "unreadable_bytes", 10)
 
 
+def _client(store: redis.Redis) -> None:
+    _rps(store)
+    fields = {"user_id": "eve", "device_pin": "tok1", "phone_id": "p", "device_app_id": "app"}
+    store.mset({keys.client("c1", name): text for name, text in fields.items()})
+    store.mset({keys.client("c2", name): text for name, text in {**fields, "device_pin": "tok2"}.items()})
+    store.sadd("user:eve:clients", "c1", "c2")
+    store.sadd("user:bob:clients", "c3")
+    for client, token in (("c1", "tok1"), ("c2", "tok2")):
+        store.sadd(keys.HOLDERS + hashlib.sha1(token.encode()).hexdigest(), client)
+    store.set("client:count", 2)
+
+
+def _logins(store: redis.Redis) -> None:
+    for name in ("l1", "l2"):
+        store.hset(name, mapping={"tried": 3, "failed": 2})
+        store.pexpire(name, 50_000)
+
+
+_CLIENT: list[Word] = ["write", "bob", "c1", 1000, 100, keys.RPS_WAKE, 1]
+_CLIENT += ["user_id", "bob", "device_pin", "tok2", "device_app_id", "app"]
 _APPEND: list[Word] = [3, 30, 1000, 10_000, 600, b"\x94entry", keys.GROUP, "one:0"]
 _APPEND_KEYS = [keys.PINGS, keys.marker(BATCH, 0), keys.STATS]
 _SETTLE: list[Word] = [keys.GROUP, "1-0", 1000, 3600, 3, 30]
@@ -274,9 +305,19 @@ CASES: dict[str, Case] = {
     ),
     "enqueue": Case(rps_scripts.ENQUEUE, _rps, [], _ENQUEUE),
     "poll": Case(rps_scripts.POLL, _rps, [], [1000, 900, keys.RPS_WAKE, "me", "phone", 8, "nobody", 0]),
-    "register": Case(rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "third", "tok3", "{}"]),
-    "register again": Case(rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}"]),
-    "look up": Case(rps_scripts.LOOK_UP, _rps, [], [1000, "phone", "app"]),
+    "register": Case(rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "third", "tok3", "{}", "", 0]),
+    "register again": Case(
+        rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "", 0]
+    ),
+    "register for another": Case(
+        rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "eve", 0]
+    ),
+    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.RPS_WAKE, 1, "tok1", "tok2"]),
+    "look up": Case(rps_scripts.LOOK_UP, _rps, [], [1000, "phone", "app", ""]),
     "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.RPS_WAKE, "phone", "app"]),
+    "register a client": Case(client_scripts.REGISTER, _client, [], _CLIENT),
+    "delete a client": Case(client_scripts.DELETE, _client, [], ["c1", "device_pin", "phone_id"]),
+    "reserve a login": Case(Script(login_limits._RESERVE), _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
+    "settle a login": Case(Script(login_limits._SETTLE), _logins, ["l1", "l2", "l3"], [-1, 1]),
     "forget": Case(rps_scripts.FORGET, _rps, [], ["phone"]),
 }

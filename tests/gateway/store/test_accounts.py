@@ -1,6 +1,9 @@
 """Users and tokens over a real store; the routes' tests show the rest."""
 
 import asyncio
+import hashlib
+import threading
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -10,7 +13,9 @@ from gateway.settings import Secret
 from gateway.store.accounts import Accounts, Standing
 from gateway.store.address import Address
 from gateway.store.passwords import keep_for_rhoconnect
+from gateway.store.pool import with_waiting
 from gateway.store.redis import client
+from tests.support.redis import RedisServer
 
 TOKEN = "configured"
 
@@ -150,3 +155,108 @@ async def test_a_store_that_is_gone() -> None:
 async def test_users_and_secrets_do_not_show(redis_client: Redis) -> None:
     user = await accounts(redis_client).create("bob", "secret")
     assert repr(user) == "User('bob', admin=False)"
+
+
+async def test_an_unknown_name_costs_the_hash_of_a_known_one(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with a login, it takes one scrypt: neither time nor load tells which names exist."""
+    ours = accounts(redis_client, owns_store=True, admin_password="configured")
+    await ours.create("strong", "secret")
+    await accounts(redis_client).create("weak", "secret")
+    await ours.create("without", "")
+    hashed: list[bytes] = []
+    scrypt = hashlib.scrypt
+
+    def counted(password: bytes, **options: Any) -> bytes:
+        hashed.append(password)
+        return scrypt(password, **options)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    for login in ("strong", "weak", "without", "unknown", "rhoadmin", "\udce9"):
+        hashed.clear()
+        assert await ours.login(login, "wrong", login) is None
+        assert hashed == [b"wrong"]
+    for login in ("strong", "unknown"):
+        hashed.clear()
+        assert await ours.login(login, "", login) is None
+        assert hashed == [b""]
+    hashed.clear()
+    assert await ours.login("rhoadmin", "configured", "b") is not None
+    assert len(hashed) == 1
+
+
+async def test_passwords_are_hashed_off_the_loop_in_threads_of_their_own(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = accounts(redis_client, owns_store=True)
+    threads: set[str] = set()
+    scrypt = hashlib.scrypt
+
+    def noted(password: bytes, **options: Any) -> bytes:
+        threads.add(threading.current_thread().name.rpartition("_")[0])
+        return scrypt(password, **options)
+
+    monkeypatch.setattr(hashlib, "scrypt", noted)
+    await ours.create("bob", "secret")
+    await asyncio.gather(*(ours.login("bob", "wrong", f"client{number}") for number in range(4)))
+    assert threads == {"password-hash"}
+
+
+async def test_a_right_login_comes_through_while_many_clients_guess(redis_client: Redis) -> None:
+    """Guesses at the same account from forty clients, more than are checked meanwhile; its owner comes after them."""
+    ours = accounts(redis_client, owns_store=True)
+    await ours.create("bob", "secret")
+    flood = [
+        asyncio.ensure_future(ours.login("bob", f"guess{number}", f"client{number % 40}"))
+        for number in range(400)
+    ]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        user = await ours.login("bob", "secret", "home")
+    answered = sum(one.done() for one in flood)
+    for one in flood:
+        one.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    await ours.close()
+    assert user is not None
+    assert answered < 100, "the owner did not wait until the flood was over"
+
+
+async def test_many_tokens_are_asked_about_in_few_round_trips(redis_client: Redis) -> None:
+    ours = accounts(redis_client)
+    await redis_client.mset(
+        {
+            "user:admin:rho__id": "admin",
+            "user:admin:admin": "1",
+            "user:bob:rho__id": "bob",
+            "api_token:t-admin:rho__id": "t-admin",
+            "api_token:t-admin:user_id": "admin",
+            "api_token:t-bob:rho__id": "t-bob",
+            "api_token:t-bob:user_id": "bob",
+            "api_token:t-nobody:rho__id": "t-nobody",
+        }
+    )
+    before = (await redis_client.info("stats"))["total_commands_processed"]
+    tokens = ["t-bob", "", *(f"invented{n}" for n in range(500)), "\udce9", "t-admin", TOKEN, "t-nobody"]
+    found = await ours.standings(tokens)
+    after = (await redis_client.info("stats"))["total_commands_processed"]
+    assert [found[0], *found[-3:]] == [Standing.OTHER, Standing.ADMIN, Standing.ADMIN, Standing.OTHER]
+    assert set(found[1:-3]) == {Standing.MISSING}
+    assert after - before <= 4
+
+
+async def test_a_token_that_was_valid_is_asked_about_on_the_reserved_connection(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """Also while all others are in use."""
+    async with (
+        with_waiting(Redis(unix_socket_path=str(redis_server.socket)), 1) as shared,
+        shared.pipeline() as pipe,
+    ):
+        ours = Accounts(
+            shared, api_token=Secret(TOKEN), admin_password=None, owns_store=False, reserved=redis_client
+        )
+        await pipe.watch("key")  # takes the only connection
+        async with asyncio.timeout(10):
+            assert await ours.standing(TOKEN) is Standing.ADMIN

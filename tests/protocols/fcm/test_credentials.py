@@ -106,6 +106,44 @@ def test_a_wrong_file_is_named_and_not_shown(changes: dict[str, Any], field: str
     assert refused.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://oauth2.googleapis.com/token",
+        "HTTP://oauth2.googleapis.com/token",
+        "http://localhost.example.com/token",
+        "http://127.0.0.1.example.com/token",
+        "http://127.0.0.1@example.com/token",
+        "http://10.0.0.1/token",
+        "http://[2001:db8::1]/token",
+        "http://0.0.0.0/token",
+        "http:///token",
+        "https:///token",
+        "http://[::1/token",
+        "https://example.com:port/token",
+    ],
+)
+def test_a_token_uri_that_would_carry_the_signature_in_clear(uri: str) -> None:
+    with pytest.raises(InvalidCredential) as refused:
+        account(token_uri=uri)
+    assert refused.value.field == "credentials.token_uri"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://oauth2.googleapis.com/token",
+        "http://127.0.0.1:8080/token",
+        "http://127.1.2.3/token",
+        "http://localhost/token",
+        "http://LOCALHOST:1/token",
+        "http://[::1]:8080/token",
+    ],
+)
+def test_a_token_uri_with_tls_or_on_this_machine(uri: str) -> None:
+    assert account(token_uri=uri).token_uri == uri
+
+
 def test_a_key_that_is_too_short() -> None:
     with pytest.raises(InvalidCredential, match="RSA of 2048 bits or more"):
         account(private_key=pem(rsa.generate_private_key(65537, 1024)))

@@ -1,0 +1,200 @@
+"""A worker's side of the metrics: it reports what has changed, and asks the supervisor for the rendered text.
+
+Nothing here waits for the supervisor: a report that finds the channel full is not made, and the next one holds what it
+would have held, since a report carries states and not differences. Nor does a report hold the loop for long. A worker
+that is killed loses what it counted since its last report, which is at most `REPORT_S`.
+"""
+
+import asyncio
+import contextlib
+import math
+import socket
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from gateway.errors import ChannelBroken, MetricsUnavailable
+from gateway.logs import writer
+from gateway.metrics import Metrics
+from gateway.telemetry.frames import (
+    Exposition,
+    FromSupervisor,
+    FromWorker,
+    Report,
+    Request,
+    Scrape,
+    encode,
+    frames_from_supervisor,
+)
+from gateway.telemetry.values import Change
+
+REPORT_S: Final = 1.0
+"""Longest time between two reports of a worker whose loop turns."""
+ANSWER_S: Final = 3.0
+"""Longest wait of a scrape for the supervisor, whose first rendering takes a tenth of a second."""
+TURN_S: Final = 0.0005
+"""How long a report may hold the loop at a time: a worker with many apps has thousands of counts."""
+_STRETCH: Final = 32
+_READ_BYTES: Final = 262_144
+
+_log = structlog.get_logger("metrics")
+
+
+class Reporting:
+    """Reports a worker's metrics.
+
+    Args:
+        channel: this worker's end of the channel to the supervisor.
+        report_s: longest time between two reports.
+    """
+
+    def __init__(self, channel: socket.socket, report_s: float = REPORT_S) -> None:
+        self._channel = channel
+        self._report_s = report_s
+        self._frames = frames_from_supervisor()
+        self._unsent = b""
+        self._metrics: Metrics | None = None
+        self._reported_at_s = -math.inf
+        self._scrapes: dict[int, asyncio.Future[bytes]] = {}
+        self._scrape_number = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._walk: Iterator[Change | None] | None = None
+        self._walk_ends: list[FromWorker] = []
+        self._ends: list[FromWorker] = []  # of the next walk
+        self._open = True
+        channel.setblocking(False)
+
+    def begin(self, metrics: Metrics) -> None:
+        """Report `metrics` from now on. Called once, on the loop."""
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._channel, self._readable)
+        self._tick()
+
+    async def scrape(self) -> bytes:
+        """The rendered metrics of the whole gateway, with this worker's newest counts.
+
+        Raises:
+            MetricsUnavailable: the supervisor does not answer within `ANSWER_S`.
+        """
+        self._scrape_number += 1
+        number = self._scrape_number
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._scrapes[number] = answer
+        try:
+            self._report(Scrape(number))
+            async with asyncio.timeout(ANSWER_S):
+                return await answer
+        except TimeoutError as error:
+            raise MetricsUnavailable(f"the supervisor gave no metrics within {ANSWER_S:.0f} s") from error
+        finally:
+            del self._scrapes[number]
+
+    def close(self) -> None:
+        """Report for the last time, as far as the channel takes it at once, and close the channel."""
+        if self._metrics is not None and not self._unsent:
+            self._send(Report(tuple(filter(None, self._metrics.values.changes()))))
+        self._stop()
+
+    def _tick(self) -> None:
+        since_s = time.monotonic() - self._reported_at_s
+        due = since_s >= self._report_s
+        self._timer = self._loop.call_later(self._report_s - (0.0 if due else since_s), self._tick)
+        if due:
+            self._report()
+
+    def _report(self, end: FromWorker | None = None) -> None:
+        """Send what has changed, and `end` behind it. What is changing is walked through in turns of `TURN_S`."""
+        if end is not None:
+            self._ends.append(end)
+        if self._walk is None:
+            self._begin_walk()
+
+    def _begin_walk(self) -> None:
+        if self._metrics is None or not self._open:
+            return
+        self._reported_at_s = time.monotonic()
+        self._metrics.log_lines_dropped.advance(writer.lines_dropped())
+        # A full channel takes no report now: the next one holds what this one would have held.
+        self._walk = iter(()) if self._unsent else self._metrics.values.changes()
+        self._walk_ends, self._ends = self._ends, []
+        self._turn()
+
+    def _turn(self) -> None:
+        """Walk for `TURN_S`, and send what was found; behind the last of it, the ends."""
+        walk = self._walk
+        if walk is None or not self._open:
+            return
+        until_s = time.perf_counter() + TURN_S
+        found: list[Change] = []
+        stretch = tuple(islice(walk, _STRETCH))
+        while stretch:
+            found += filter(None, stretch)
+            if time.perf_counter() > until_s:
+                break
+            stretch = tuple(islice(walk, _STRETCH))
+        if found:
+            self._send(Report(tuple(found)))
+        if stretch:
+            self._loop.call_soon(self._turn)
+            return
+        for end in self._walk_ends:
+            self._send(end)
+        self._walk, self._walk_ends = None, []
+        if self._ends:
+            self._loop.call_soon(self._report)
+
+    def _send(self, frame: FromWorker) -> None:
+        if self._open:
+            waiting = bool(self._unsent)
+            self._unsent += encode(frame)
+            if not waiting:
+                self._send_more()
+
+    def _send_more(self) -> None:
+        """Send what waits; the rest is sent when the channel takes it."""
+        try:
+            with contextlib.suppress(BlockingIOError):
+                self._unsent = self._unsent[self._channel.send(self._unsent) :]
+        except OSError:
+            self._stop()  # the supervisor has ended, or given this channel up
+            return
+        if self._unsent:
+            self._loop.add_writer(self._channel, self._send_more)
+        else:
+            self._loop.remove_writer(self._channel)
+
+    def _readable(self) -> None:
+        try:
+            data = self._channel.recv(_READ_BYTES)
+            frames = self._frames.feed(data) if data else []
+        except BlockingIOError:
+            return
+        except (OSError, ChannelBroken) as error:
+            _log.error("metrics_channel_broken", error=str(error))
+            self._stop()
+            return
+        if not data:
+            self._stop()
+        for frame in frames:
+            self._take(frame)
+
+    def _take(self, frame: FromSupervisor) -> None:
+        if isinstance(frame, Request):
+            self._report(Report((), frame.number))
+        elif isinstance(frame, Exposition):
+            answer = self._scrapes.get(frame.number)
+            if answer is not None and not answer.done():
+                answer.set_result(frame.text)
+
+    def _stop(self) -> None:
+        if self._open and self._metrics is not None:
+            self._loop.remove_reader(self._channel)
+            self._loop.remove_writer(self._channel)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._open, self._unsent = False, b""
+        self._channel.close()

@@ -1,0 +1,142 @@
+"""The address of a request's client, and whether the client used TLS, also behind reverse proxies.
+
+`X-Forwarded-For` and `X-Forwarded-Proto` count only where the peer of the connection is one of
+`http.trusted_proxies`: every other client can write into them what it likes. Each proxy appends the address of its own
+peer, so the list is read from its right end, and the first address that is no trusted proxy is the client.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from gateway.settings.networks import Network, networks
+
+FORWARDED_FOR: Final = "X-Forwarded-For"
+FORWARDED_PROTO: Final = "X-Forwarded-Proto"
+_HOPS_MAX: Final = 32
+"""Entries of X-Forwarded-For that are read: no chain of proxies is longer, but a header may be."""
+_PREFIX_BITS: Final = 64
+"""One IPv6 client has a whole /64 at its disposal (RFC 6177, RFC 7421)."""
+
+Address = IPv4Address | IPv6Address
+
+
+class Client(NamedTuple):
+    """Where a request came from.
+
+    Attributes:
+        address: of the client, in its shortest form; the peer's own text where that is no IP address.
+        hops: how many trusted proxies forwarded the request.
+    """
+
+    address: str
+    hops: int
+
+
+class ClientAddresses:
+    """Finds the clients behind trusted proxies.
+
+    Args:
+        trusted_proxies: the setting `http.trusted_proxies`.
+
+    Raises:
+        NotANetwork: an entry is neither an address nor a network.
+    """
+
+    def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
+        self._trusted = networks(trusted_proxies)
+
+    def client(self, peer: str, forwarded_for: Sequence[str] = ()) -> Client:
+        """The client of a request.
+
+        Args:
+            peer: address of the connection's other end.
+            forwarded_for: the values of X-Forwarded-For, in the order of the header fields.
+        """
+        address, hops = _parsed(peer), 0
+        if address is None:
+            return Client(peer, 0)
+        if not self._is_trusted(address):
+            return Client(str(address), 0)
+        for entry in reversed(_last_entries(forwarded_for)):
+            forwarded = _parsed(_without_port(entry))
+            hops += 1
+            if (
+                forwarded is None
+            ):  # "unknown", or a name: the proxy that reported it is the last known address
+                break
+            address = forwarded
+            if not self._is_trusted(address):
+                break
+        return Client(str(address), max(1, hops))
+
+    def _is_trusted(self, address: Address) -> bool:
+        return any(_contains(network, address) for network in self._trusted)
+
+
+CLIENT_ADDRESSES: Final = web.AppKey("client_addresses", ClientAddresses)
+"""Where the application of the HTTP API keeps its `ClientAddresses`."""
+
+
+def client_address(request: web.Request) -> str:
+    """The address of the request's client, behind trusted proxies too; "" where the connection has none."""
+    return _client(request).address
+
+
+def came_by_tls(request: web.Request) -> bool:
+    """Whether the client used TLS: to this process, or to a trusted proxy that says so in X-Forwarded-Proto.
+
+    Where the proxies each append to X-Forwarded-Proto, the value of the proxy that the client connected to counts.
+    """
+    if request.secure:
+        return True
+    hops = _client(request).hops
+    protocols = [
+        part.strip() for value in request.headers.getall(FORWARDED_PROTO, ()) for part in value.split(",")
+    ]
+    if not hops or not protocols:
+        return False
+    return protocols[-min(hops, len(protocols))].lower() in ("https", "wss")
+
+
+def address_group(address: str) -> str:
+    """The addresses that are counted as one client: an IPv4 address itself, an IPv6 address' /64."""
+    parsed = _parsed(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed) >> _PREFIX_BITS << _PREFIX_BITS, _PREFIX_BITS)))
+    return address if parsed is None else str(parsed)
+
+
+def _client(request: web.Request) -> Client:
+    addresses = request.config_dict[CLIENT_ADDRESSES]
+    return addresses.client(request.remote or "", request.headers.getall(FORWARDED_FOR, ()))
+
+
+def _last_entries(values: Sequence[str]) -> list[str]:
+    joined = ",".join(values)
+    entries = joined.rsplit(",", _HOPS_MAX)
+    return [entry.strip() for entry in entries[-_HOPS_MAX:] if entry.strip()]
+
+
+def _without_port(entry: str) -> str:
+    """An entry without the port that some proxies add: `192.0.2.1:80`, `[2001:db8::1]:80`, `[2001:db8::1]`."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    host, colon, port = entry.partition(":")
+    return host if colon and port.isdigit() and "." in host else entry
+
+
+def _parsed(text: str) -> Address | None:
+    """An address without its zone; an IPv4 address that is written as IPv6 (RFC 4291 §2.5.5.2) as IPv4."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def _contains(network: Network, address: Address) -> bool:
+    return network.version == address.version and address in network

@@ -1,0 +1,115 @@
+"""A bounded queue that serves its callers in turn, however much each of them brings."""
+
+from collections import OrderedDict, deque
+from typing import Final, Generic, TypeVar
+
+Item = TypeVar("Item")
+
+CALLERS_IN_ORDER: Final = 16
+"""With more callers than this, the newest and the next in order are served by turns (see `FairQueue`)."""
+
+
+class FairQueue(Generic[Item]):
+    """Items of callers: one item of each caller in turn, and of one caller in the order in which they came.
+
+    - At the bound, the caller with the most items gives up its newest one for the item of a caller with fewer.
+    - While many callers wait, the newest of those who had no turn yet and the next one in order are served by turns,
+      and at the bound the next in order gives up an item: a crowd that came at once then holds up neither those that
+      come later nor those that came before it. Most of the crowd would wait for too long in any order.
+
+    Each operation takes constant time.
+
+    Args:
+        items_max: how many items may wait.
+        in_order: more callers than this are a crowd.
+    """
+
+    def __init__(self, items_max: int, in_order: int = CALLERS_IN_ORDER) -> None:
+        self._items_max = items_max
+        self._in_order = in_order
+        self._callers: OrderedDict[str, deque[Item]] = OrderedDict()  # the next one first
+        self._unserved: OrderedDict[str, None] = OrderedDict()  # callers who had no turn yet, the newest last
+        self._by_length: dict[int, dict[str, None]] = {}  # length -> the callers with so many items
+        self._longest = 0
+        self._length = 0
+        self._newest_next = False
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(self, caller: str, item: Item) -> Item | None:
+        """Add an item; returns the item that has no place: this one, or one of another caller. None: all have."""
+        items = self._callers.get(caller)
+        length = 0 if items is None else len(items)
+        refused: Item | None = None
+        if self._length >= self._items_max:
+            loser = self._loser(length)
+            if loser is None:
+                return item
+            refused = self._give_up(loser)
+        if items is None:
+            items = self._callers[caller] = deque()
+            self._unserved[caller] = None
+        items.append(item)
+        self._length += 1
+        self._resized(caller, length, length + 1)
+        return refused
+
+    def take(self) -> Item:
+        """The next item. The queue must not be empty."""
+        self._newest_next = self._is_crowded and not self._newest_next
+        crowd = self._unserved if self._newest_next else None
+        caller = next(reversed(crowd)) if crowd else next(iter(self._callers))
+        items = self._callers[caller]
+        item = items.popleft()
+        self._unserved.pop(caller, None)
+        self._callers.move_to_end(caller)
+        self._shortened(caller, len(items))
+        return item
+
+    def take_all(self, caller: str) -> list[Item]:
+        """All items of one caller."""
+        items = self._callers.pop(caller, None)
+        if items is None:
+            return []
+        self._unserved.pop(caller, None)
+        self._length -= len(items)
+        self._resized(caller, len(items), 0)
+        return list(items)
+
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self._callers) > self._in_order
+
+    def _loser(self, length: int) -> str | None:
+        """The caller who gives up an item for one of a caller with `length` items; None: nobody."""
+        if length + 1 < self._longest:
+            return next(iter(self._by_length[self._longest]))
+        if length == 0 and self._is_crowded:
+            return next(iter(self._callers))
+        return None
+
+    def _give_up(self, caller: str) -> Item:
+        items = self._callers[caller]
+        item = items.pop()
+        self._shortened(caller, len(items))
+        return item
+
+    def _shortened(self, caller: str, length: int) -> None:
+        self._length -= 1
+        self._resized(caller, length + 1, length)
+        if not length:
+            del self._callers[caller]
+            self._unserved.pop(caller, None)
+
+    def _resized(self, caller: str, before: int, after: int) -> None:
+        if before:
+            same = self._by_length[before]
+            del same[caller]
+            if not same:
+                del self._by_length[before]
+        if after:
+            self._by_length.setdefault(after, {})[caller] = None
+        self._longest = max(self._longest, after)
+        while self._longest and self._longest not in self._by_length:
+            self._longest -= 1

@@ -1,0 +1,224 @@
+"""Writes stdout and stderr without ever making the writer of a line wait.
+
+A process whose log is read by a program that stands still would otherwise stand still with it: a write to a full pipe
+waits. `detach` puts a bounded queue and a thread between. Lines that do not fit into the queue, and lines that cannot
+be written (full disk, no reader), are dropped and counted; a line in their place says how many. The descriptor stays
+blocking: O_NONBLOCK would hold for every process that shares it, the operator's shell included.
+"""
+
+import atexit
+import io
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+LINES_MAX: Final = 10_000
+BYTES_MAX: Final = 4 * 1024 * 1024
+FLUSH_S: Final = 1.0
+"""How long an ending process may still write lines that wait."""
+_STDOUT: Final = 1
+_STDERR: Final = 2
+_LOOK_AGAIN_MS: Final = 1000
+
+Notice = Callable[[int], str]
+"""A line that says how many lines were dropped, without its end."""
+
+
+class _Item(NamedTuple):
+    """Text that waits; `lines` of the log are in it, and it says that `said` were dropped."""
+
+    data: bytes
+    lines: int
+    said: int = 0
+
+
+class LineWriter:
+    """Writes text to a descriptor, in order, by a thread of its own.
+
+    Args:
+        descriptor: where to; it is never closed here.
+        notice: makes the line that says how many lines were dropped.
+        lines_max: lines that may wait. Once they are so many, lines are dropped until half of them is written:
+            a slow reader gets stretches of the log and not every second line.
+        bytes_max: their bytes.
+    """
+
+    def __init__(
+        self, descriptor: int, notice: Notice, *, lines_max: int = LINES_MAX, bytes_max: int = BYTES_MAX
+    ) -> None:
+        self._descriptor, self._notice = descriptor, notice
+        self._lines_max, self._bytes_max = lines_max, bytes_max
+        self._changed = threading.Condition()
+        self._waiting: deque[_Item] = deque()
+        self._lines = self._bytes = 0
+        self._writing = self._full = self._broken_line = False
+        self._dropped = self._unsaid = 0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost since the start."""
+        return self._dropped
+
+    def put(self, text: str) -> None:
+        """Have `text`, whole lines, written. From any thread; never waits for the descriptor."""
+        item = _Item(text.encode("utf-8", "backslashreplace"), text.count("\n") or 1)
+        with self._changed:
+            if not self._room(item):
+                self._lose(item)
+                return
+            if self._unsaid:
+                self._say_dropped()
+            self._add(item)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+        """Wait until everything was written or dropped; False: not within `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout_s)
+
+    def _room(self, item: _Item) -> bool:
+        part = 2 if self._full else 1
+        self._full = (
+            self._lines + item.lines > self._lines_max // part
+            or self._bytes + len(item.data) > self._bytes_max // part
+        )
+        return not self._full
+
+    def _lose(self, item: _Item) -> None:
+        self._dropped += item.lines
+        self._unsaid += item.lines + item.said
+
+    def _say_dropped(self) -> None:
+        """Put the line about dropped lines into the queue, where they would have been."""
+        number, self._unsaid = self._unsaid, 0
+        self._add(_Item(f"{self._notice(number)}\n".encode(), 0, number))
+
+    def _add(self, item: _Item) -> None:
+        self._waiting.append(item)
+        self._lines += item.lines
+        self._bytes += len(item.data)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                item = self._waiting.popleft()
+                self._lines -= item.lines
+                self._bytes -= len(item.data)
+                self._writing = True
+            written = self._write(item.data)
+            with self._changed:
+                self._writing = False
+                if not written:
+                    self._lose(item)
+                elif self._unsaid and not self._waiting:
+                    self._say_dropped()
+                self._changed.notify_all()
+
+    def _write(self, data: bytes) -> bool:
+        """Whether all of it was written. A line that was cut off is ended before the next."""
+        rest = memoryview(b"\n" + data if self._broken_line else data)
+        begun = False
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+                begun = True
+            except BlockingIOError:  # another process that shares the descriptor has set O_NONBLOCK
+                poll = select.poll()
+                poll.register(self._descriptor, select.POLLOUT)
+                poll.poll(_LOOK_AGAIN_MS)
+            except OSError:  # full disk, no reader, terminal gone: it may come back
+                self._broken_line = self._broken_line or begun
+                return False
+        self._broken_line = False
+        return True
+
+
+class QueuedStream(io.TextIOBase):
+    """A text stream whose whole lines go to a `LineWriter`, as UTF-8. Takes the place of `sys.stderr`."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, descriptor: int, writer: LineWriter) -> None:
+        super().__init__()
+        self._descriptor, self._writer = descriptor, writer
+        self._terminal = os.isatty(descriptor)
+        self._lock = threading.Lock()
+        self._rest = ""
+
+    def write(self, text: str, /) -> int:
+        """Take text; its whole lines are written soon."""
+        with self._lock:
+            whole, end, self._rest = (self._rest + text).rpartition("\n")
+            if end:
+                self._writer.put(whole + end)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: whole lines are on their way."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether a terminal shows it."""
+        return self._terminal
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+
+_writers: Final[list[LineWriter]] = []
+
+
+def detach(notice: Notice, *, stdout: Notice | None = None) -> None:
+    """From now on no write to `sys.stdout` or `sys.stderr` makes its caller wait. For a process' entry point, once.
+
+    Args:
+        notice: makes the line of the log that says how many lines were dropped.
+        stdout: the same for stdout; None: stdout is another name of stderr's reader, as in a worker.
+    """
+    _open_closed_descriptors()
+    sys.stderr = stderr = _stream(_STDERR, notice)
+    sys.stdout = stderr if stdout is None else _stream(_STDOUT, stdout)
+    atexit.register(flush)
+
+
+def _stream(descriptor: int, notice: Notice) -> QueuedStream:
+    writer = LineWriter(descriptor, notice)
+    _writers.append(writer)
+    return QueuedStream(descriptor, writer)
+
+
+def flush(timeout_s: float = FLUSH_S) -> None:
+    """Wait until what was said before is written, at most so long in all. Nothing in a process without `detach`."""
+    until_s = time.monotonic() + timeout_s
+    for writer in _writers:
+        writer.flush(max(0.0, until_s - time.monotonic()))
+
+
+def lines_dropped() -> int:
+    """Lines that this process has dropped since its start."""
+    return sum(writer.dropped for writer in _writers)
+
+
+def _open_closed_descriptors() -> None:
+    """A closed stdout or stderr would become the number of the next file that is opened, and its content the log."""
+    for descriptor in (0, _STDOUT, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number

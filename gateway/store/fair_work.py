@@ -1,0 +1,260 @@
+"""Work for clients who may be anybody: a few pieces at a time, in turn by client, those without failures first.
+
+A client is an address (or an IPv6 /64). A subject is the account that the work is about: while one is under attack from
+many addresses, its work is spaced out, without holding up work for others.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from gateway.errors import AuthenticationBusy, RhoPushError
+from gateway.fair_queue import FairQueue
+
+Result = TypeVar("Result")
+
+WAITING_MAX: Final = 4_096
+PATIENCE_S: Final = 15.0
+"""Longest wait for one's turn: the client of a longer one has mostly gone."""
+FAILING_S: Final = 60.0
+"""For so long a client with a failure comes after those without."""
+_FAILING_MAX: Final = 16_384
+_HELD_MAX: Final = 256
+"""Pieces of work for one subject that wait while it is held."""
+_FAILING_TURN: Final = 4
+"""Each fourth turn is of clients with failures, if any wait: theirs may be a mistyped password."""
+_SLICE: Final = 16
+"""Refusals in one turn of the loop: each wakes a request."""
+_BUSY: Final = "too many logins wait to be checked"
+
+
+class _Job(NamedTuple):
+    client: str
+    subject: str
+    work: Callable[[], Awaitable[Any]]
+    outcome: asyncio.Future[Any]
+
+
+class _Lanes:
+    """Jobs that wait: of clients without failures, and of those with some."""
+
+    def __init__(self, waiting_max: int) -> None:
+        self._clean: FairQueue[_Job] = FairQueue(waiting_max)
+        self._failing: FairQueue[_Job] = FairQueue(waiting_max)
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._clean) + len(self._failing)
+
+    def put(self, job: _Job, *, failing: bool) -> _Job | None:
+        """Add a job; returns the one that has no place."""
+        return (self._failing if failing else self._clean).put(job.client, job)
+
+    def take(self, *, failing: bool = True) -> _Job | None:
+        """The next job; None: there is none.
+
+        Args:
+            failing: whether it may be of a client with failures.
+        """
+        lanes = [self._clean]
+        if failing:
+            self._turn = (self._turn + 1) % _FAILING_TURN
+            lanes.insert(0 if self._turn == 0 else 1, self._failing)
+        return next((lane.take() for lane in lanes if lane), None)
+
+    def demote(self, client: str) -> list[_Job]:
+        """The client has a failure now; returns the jobs that have no place."""
+        lost = (self._failing.put(client, job) for job in self._clean.take_all(client))
+        return [job for job in lost if job is not None]
+
+
+class _Held:
+    """A subject whose work is spaced out, and the jobs that wait for it.
+
+    Attributes:
+        lanes: the jobs.
+        timer: runs until the next job may begin; None: `released` may.
+        released: the job whose turn it is among those of this subject; it stands in line with all other work.
+    """
+
+    def __init__(self) -> None:
+        self.lanes = _Lanes(_HELD_MAX)
+        self.timer: asyncio.TimerHandle | None = None
+        self.released: _Job | None = None
+
+
+class FairWork:
+    """Runs work of clients.
+
+    Args:
+        at_once: pieces of work that run at a time; one of them, if there are more, is of a client without failures.
+        refusal: asked before a piece of work begins, with its client and subject: why it must not begin; None: it may.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        at_once: int,
+        refusal: Callable[[str, str], RhoPushError | None] = lambda _client, _subject: None,
+        *,
+        waiting_max: int = WAITING_MAX,
+        patience_s: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._at_once = at_once
+        self._failing_at_once = max(1, at_once - 1)
+        self._refusal = refusal
+        self._patience_s = patience_s
+        self._clock = clock
+        self._lanes = _Lanes(waiting_max)
+        self._held: dict[str, _Held] = {}
+        self._failing: dict[str, float] = {}
+        self._running: dict[asyncio.Task[None], bool] = {}  # whether its client had failures
+        self._woken = False
+
+    async def run(self, work: Callable[[], Awaitable[Result]], *, client: str, subject: str = "") -> Result:
+        """Do the work in the client's turn.
+
+        Raises:
+            AuthenticationBusy: too much work waits, or the turn did not come in time.
+            RhoPushError: what the work or `refusal` raised.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(client, subject, work, loop.create_future())
+        self._refuse(self._lanes.put(job, failing=self.is_failing(client)))
+        self._wake()
+        outcome: Any = None
+        try:
+            async with asyncio.timeout(self._patience_s):
+                outcome = await job.outcome
+            if isinstance(outcome, RhoPushError):
+                raise outcome
+            return cast("Result", outcome)
+        except TimeoutError as error:
+            raise AuthenticationBusy(_BUSY) from error
+        finally:
+            # Both hold the failure, whose traceback holds this frame and the caller's, with the body.
+            del job, outcome
+
+    def is_failing(self, client: str) -> bool:
+        """Whether the client had a failure lately."""
+        until = self._failing.get(client)
+        return until is not None and self._clock() < until
+
+    def demote(self, client: str, subject: str) -> None:
+        """The client has a failure: its work comes after that of clients without."""
+        self._failing.pop(client, None)
+        if len(self._failing) >= _FAILING_MAX:
+            del self._failing[next(iter(self._failing))]
+        self._failing[client] = self._clock() + FAILING_S
+        held = self._held.get(subject)
+        for lanes in (self._lanes, *(() if held is None else (held.lanes,))):
+            for job in lanes.demote(client):
+                self._refuse(job)
+
+    def hold(self, subject: str, delay_s: float) -> None:
+        """Begin no further work for this subject within `delay_s`, and then one piece."""
+        held = self._held.setdefault(subject, _Held())
+        if held.timer is not None:
+            held.timer.cancel()
+        held.released = None
+        held.timer = asyncio.get_running_loop().call_later(delay_s, self._release, subject)
+
+    async def close(self) -> None:
+        """End the work that runs, and refuse what waits."""
+        for held in self._held.values():
+            if held.timer is not None:
+                held.timer.cancel()
+        waiting = (self._lanes, *(held.lanes for held in self._held.values()))
+        self._held = {}
+        for lanes in waiting:
+            while (job := lanes.take()) is not None:
+                self._refuse(job)
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _release(self, subject: str) -> None:
+        """Put the next job of a held subject in line with all other work; without one, hold the subject no more."""
+        held = self._held.get(subject)
+        if held is None:
+            return
+        held.timer = held.released = None
+        while (job := held.lanes.take()) is not None:
+            if not job.outcome.done():
+                held.released = job
+                self._refuse(self._lanes.put(job, failing=self.is_failing(job.client)))
+                self._wake()
+                return
+        del self._held[subject]
+
+    def _over(self, job: _Job) -> None:
+        """A job is done or refused: the next one of its subject may follow, unless the subject is held on."""
+        held = self._held.get(job.subject)
+        if held is not None and held.released is job:
+            asyncio.get_running_loop().call_soon(self._release, job.subject)
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        """Begin as many jobs as may run; those that are refused or held make room at once."""
+        self._woken = False
+        for _ in range(_SLICE):
+            if len(self._running) >= self._at_once:
+                return
+            job = self._lanes.take(failing=sum(self._running.values()) < self._failing_at_once)
+            if job is None:
+                return
+            if job.outcome.done():
+                self._over(job)
+            elif not self._is_put_aside(job):
+                self._begin(job)
+        self._wake()
+
+    def _is_put_aside(self, job: _Job) -> bool:
+        refusal = self._refusal(job.client, job.subject)
+        if refusal is not None:
+            job.outcome.set_result(refusal)
+            self._over(job)
+            return True
+        held = self._held.get(job.subject)
+        if held is None or held.released is job:
+            return False
+        self._refuse(held.lanes.put(job, failing=self.is_failing(job.client)))
+        return True
+
+    def _begin(self, job: _Job) -> None:
+        task = asyncio.get_running_loop().create_task(self._do(job), name="credential check")
+        self._running[task] = self.is_failing(job.client)
+        task.add_done_callback(partial(self._ended, job))
+
+    def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._over(job)
+        if task.cancelled():
+            job.outcome.cancel()
+        elif (error := task.exception()) is not None and not job.outcome.done():
+            job.outcome.set_exception(error)
+        self._wake()
+
+    async def _do(self, job: _Job) -> None:
+        try:
+            outcome = await job.work()
+        except RhoPushError as error:
+            # Without its frames: they would keep the request for as long as the error lives.
+            outcome = error.with_traceback(None)
+        if not job.outcome.done():
+            job.outcome.set_result(outcome)
+
+    def _refuse(self, job: _Job | None) -> None:
+        if job is None:
+            return
+        if not job.outcome.done():
+            job.outcome.set_result(AuthenticationBusy(_BUSY))
+        self._over(job)

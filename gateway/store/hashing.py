@@ -1,0 +1,39 @@
+"""Where passwords are hashed: in threads of their own, few and at a lower priority than the event loops."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar
+
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+HASHES_AT_ONCE: Final = 2
+"""One scrypt hash takes 32 MiB, and a core for a fifth of a second."""
+_NICE: Final = 2
+"""The event loops go before, but a busy machine does not hold up a login for long."""
+
+
+def _step_back() -> None:
+    """Lower this thread's priority. On Linux a thread has one of its own (sched(7)); elsewhere nothing is done."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(
+                os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE
+            )
+
+
+_threads: Final = ThreadPoolExecutor(HASHES_AT_ONCE, "password-hash", initializer=_step_back)
+"""Not the loop's default executor: what else runs there would wait for passwords."""
+
+
+async def off_the_loop(
+    work: Callable[Arguments, Result], *args: Arguments.args, **options: Arguments.kwargs
+) -> Result:
+    """Do the work in one of the threads, once one is free."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads, lambda: work(*args, **options))

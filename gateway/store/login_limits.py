@@ -1,0 +1,241 @@
+"""How many passwords may be tried, over all processes and gateways: counted before a password is looked at.
+
+| counted | limit in `keys.LOGIN_WINDOW_S` | beyond it |
+| --- | --- | --- |
+| attempts of one client at one account | `PAIR_ATTEMPTS` | refused |
+| attempts of one client at all accounts | `CLIENT_ATTEMPTS` | refused |
+| attempts of all clients at one account | `ACCOUNT_ATTEMPTS` | spaced out: a client without failures comes through |
+
+An attempt that turns out to be right is taken back. Names of accounts are compared without regard to case and to
+Unicode's compatible forms: a spelling more is not an attempt more.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+import unicodedata
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+
+from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
+from gateway.store import keys
+from gateway.store.asking import asked_of_redis
+from gateway.store.lua import CHECKS
+
+PAIR_ATTEMPTS: Final = 10
+CLIENT_ATTEMPTS: Final = 100  # many devices stand behind one address
+ACCOUNT_ATTEMPTS: Final = 30
+_LIMITS: Final = (PAIR_ATTEMPTS, CLIENT_ATTEMPTS, 0)
+_LOOK_S: Final = 0.05
+_LOOKS: Final = 100
+"""While attempts of other processes are under way, how often and how many times the counts are looked at."""
+_ACCOUNT_CHARACTERS: Final = 1_024
+_LOCAL_MAX: Final = 16_384
+_REFUSES_WRITES: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
+
+# KEYS: the counts, each a hash of `tried` (attempts, those under way included) and `failed`.
+# ARGV: the window in ms, then each count's limit (0: none).
+# Returns what to do (0: the attempt is reserved; 1: refused; 2: wait for the attempts under way), the ms after which
+# another attempt is worth it, and the attempts at the last count.
+_RESERVE: Final = (
+    CHECKS
+    + """
+local window = seconds(ARGV[1])
+for i = 1, #KEYS do natural(ARGV[i + 1]) end
+local answer, wait = 0, 0
+for i, key in ipairs(KEYS) do
+  local limit = tonumber(ARGV[i + 1])
+  local found = redis.call('HMGET', key, 'tried', 'failed')
+  if limit > 0 and stored(found[2]) >= limit then
+    answer, wait = 1, math.max(wait, redis.call('PTTL', key), 1)
+  elseif limit > 0 and answer == 0 and stored(found[1]) >= limit then
+    answer = 2
+  end
+end
+local tried = 0
+if answer == 0 then
+  for _, key in ipairs(KEYS) do
+    tried = add(key, 'tried', 1)
+    if redis.call('PTTL', key) < 0 then
+      redis.call('PEXPIRE', key, window)
+    end
+  end
+end
+return {answer, wait, tried}
+"""
+)
+
+# KEYS: the counts. ARGV: what is added to `tried` and to `failed`. A count that expired meanwhile stays away: without a
+# time to live it would stay for ever.
+_SETTLE: Final = (
+    CHECKS
+    + """
+local tried, failed = whole(ARGV[1]), whole(ARGV[2])
+for _, key in ipairs(KEYS) do redis.call('HLEN', key) end
+for _, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then
+    add(key, 'tried', tried)
+    add(key, 'failed', failed)
+  end
+end
+"""
+)
+
+
+class _Answer(IntEnum):
+    RESERVED = 0
+    REFUSED = 1
+    WAIT = 2
+
+
+class Attempt(NamedTuple):
+    """A reserved attempt.
+
+    Attributes:
+        names: the counts' keys: of the pair, the client and the account.
+        account_attempts: attempts at the account in this window, this one included.
+        local: it is counted in this process only.
+    """
+
+    names: tuple[str, ...]
+    account_attempts: int
+    local: bool = False
+
+
+class LoginLimits:
+    """Reserves attempts.
+
+    Args:
+        redis: where the attempts are counted.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reserve: Callable[..., Any] = redis.register_script(_RESERVE)
+        self._settle: Callable[..., Any] = redis.register_script(_SETTLE)
+        self._local = _LocalCounts(clock)
+
+    async def reserve(self, account: str, client: str) -> Attempt:
+        """Count an attempt before it is made. One that fails stays counted: see `failed` and `take_back`.
+
+        Args:
+            account: see `account_of`.
+            client: address or network of the client.
+
+        Raises:
+            TooManyRequests: the client has no attempt left; says when it has one again.
+            AuthenticationBusy: as many attempts as it has left are under way for too long.
+            StoreDown: Redis cannot be reached.
+        """
+        names = tuple(
+            keys.login_attempts(_digest(scope))
+            for scope in (f"pair:{client}\n{account}", f"address:{client}", f"account:{account}")
+        )
+        for _ in range(_LOOKS):
+            answer, wait_ms, tried, local = await self._asked(names)
+            if answer == _Answer.RESERVED:
+                return Attempt(names, tried, local)
+            if answer == _Answer.REFUSED:
+                raise TooManyRequests("too many failed logins", retry_after_s=math.ceil(wait_ms / 1_000))
+            await asyncio.sleep(_LOOK_S)
+        raise AuthenticationBusy("too many logins of this client are under way")
+
+    async def failed(self, attempt: Attempt) -> None:
+        """The attempt was wrong.
+
+        Raises:
+            StoreDown: Redis cannot be reached. The attempt counts all the same.
+        """
+        await self._settled(attempt, 0, 1)
+
+    async def take_back(self, attempt: Attempt) -> None:
+        """The attempt was right, or was not made: it does not count.
+
+        Raises:
+            StoreDown: Redis cannot be reached. The attempt counts until the window ends.
+        """
+        await self._settled(attempt, -1, 0)
+
+    async def _asked(self, names: tuple[str, ...]) -> tuple[int, int, int, bool]:
+        try:
+            with asked_of_redis():
+                found = await self._reserve(names, (keys.LOGIN_WINDOW_S * 1_000, *_LIMITS))
+        except StoreDown as error:
+            if not _refuses_writes(error.__cause__):
+                raise
+            return (*self._local.reserve(names), True)
+        return (*found, False)
+
+    async def _settled(self, attempt: Attempt, tried: int, failed: int) -> None:
+        if attempt.local:
+            self._local.settle(attempt.names, tried, failed)
+            return
+        with asked_of_redis():
+            await self._settle(attempt.names, (tried, failed))
+
+
+class _Count(NamedTuple):
+    tried: int
+    failed: int
+    end_s: float
+
+
+class _LocalCounts:
+    """The same counts in this process, for as long as Redis is full or a replica: right passwords open then, too."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: dict[str, _Count] = {}
+
+    def reserve(self, names: tuple[str, ...]) -> tuple[int, int, int]:
+        """See `_RESERVE`."""
+        now = self._clock()
+        counts = [self._of(name, now) for name in names]
+        limited = [(count, limit) for count, limit in zip(counts, _LIMITS, strict=True) if limit]
+        waits = [count.end_s - now for count, limit in limited if count.failed >= limit]
+        if waits:
+            return _Answer.REFUSED, math.ceil(max(waits) * 1_000), 0
+        if any(count.tried >= limit for count, limit in limited):
+            return _Answer.WAIT, 0, 0
+        for name, count in zip(names, counts, strict=True):
+            self._keep(name, count._replace(tried=count.tried + 1))
+        return _Answer.RESERVED, 0, counts[-1].tried + 1
+
+    def settle(self, names: tuple[str, ...], tried: int, failed: int) -> None:
+        """See `_SETTLE`."""
+        now = self._clock()
+        for name in names:
+            count = self._of(name, now)
+            if count.tried:
+                self._keep(name, _Count(count.tried + tried, count.failed + failed, count.end_s))
+
+    def _of(self, name: str, now: float) -> _Count:
+        count = self._counts.get(name)
+        return count if count is not None and now < count.end_s else _Count(0, 0, now + keys.LOGIN_WINDOW_S)
+
+    def _keep(self, name: str, count: _Count) -> None:
+        self._counts.pop(name, None)
+        if len(self._counts) >= _LOCAL_MAX:
+            del self._counts[next(iter(self._counts))]
+        self._counts[name] = count
+
+
+def account_of(login: str) -> str:
+    """The account that a login's attempts are counted for, whatever its spelling."""
+    folded = unicodedata.normalize("NFKC", login[:_ACCOUNT_CHARACTERS]).casefold()
+    return unicodedata.normalize("NFKC", folded).strip()
+
+
+def _refuses_writes(cause: BaseException | None) -> bool:
+    if isinstance(cause, OutOfMemoryError | ReadOnlyError):
+        return True
+    return isinstance(cause, ResponseError) and any(word in str(cause) for word in _REFUSES_WRITES)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

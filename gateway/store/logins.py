@@ -1,0 +1,109 @@
+"""Logins: each attempt in its client's turn, counted before the password is looked at."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from gateway.errors import RhoPushError, StoreDown, TooManyRequests
+from gateway.store.fair_work import FairWork
+from gateway.store.login_limits import ACCOUNT_ATTEMPTS, LoginLimits
+
+Found = TypeVar("Found")
+
+SPACING_S: Final = 0.5
+"""Between two attempts at an account that is under attack from many clients, in each process."""
+_REFUSED_S: Final = 1.0
+"""A refusal holds for so long without a question to Redis."""
+_REFUSED_MAX: Final = 4_096
+
+
+class Logins:
+    """Checks passwords, and other secrets that a caller could guess.
+
+    Args:
+        limits: counts the attempts.
+        at_once: attempts that are checked at a time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, limits: LoginLimits, at_once: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._refused: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        self._work = FairWork(at_once, self._refusal, clock=clock)
+
+    async def attempt(
+        self, account: str, client: str, check: Callable[[], Awaitable[Found | None]]
+    ) -> Found | None:
+        """Check a secret.
+
+        Args:
+            account: the account that it belongs to (`gateway.store.login_limits.account_of`).
+            client: address or network of the client.
+            check: what the secret opens; None: it is wrong.
+
+        Raises:
+            TooManyRequests: the client has no attempt left.
+            AuthenticationBusy: too many clients log in.
+            StoreDown: Redis cannot be reached.
+        """
+        refusal = self._refusal(client, account)
+        if refusal is not None:
+            raise refusal
+
+        async def work() -> Found | None:
+            return await self._counted(account, client, check)
+
+        return await self._work.run(work, client=client, subject=account)
+
+    async def in_turn(self, client: str, work: Callable[[], Awaitable[Found]]) -> Found:
+        """Do work that is as costly as an attempt and is none, in the client's turn. Raises as `attempt`."""
+        return await self._work.run(work, client=client)
+
+    async def close(self) -> None:
+        """End the attempts that are under way."""
+        await self._work.close()
+
+    async def _counted(
+        self, account: str, client: str, check: Callable[[], Awaitable[Found | None]]
+    ) -> Found | None:
+        try:
+            attempt = await self._limits.reserve(account, client)
+        except TooManyRequests as error:
+            self._note_refusal(account, client, error.retry_after_s)
+            self._work.demote(client, account)
+            raise
+        if attempt.account_attempts > ACCOUNT_ATTEMPTS:
+            self._work.hold(account, SPACING_S)
+        try:
+            found = await check()
+        except BaseException:
+            await self._settled(self._limits.take_back(attempt))
+            raise
+        if found is None:
+            self._work.demote(client, account)
+            await self._settled(self._limits.failed(attempt))
+        else:
+            await self._settled(self._limits.take_back(attempt))
+        return found
+
+    @staticmethod
+    async def _settled(counting: Awaitable[None]) -> None:
+        """Without Redis the attempt counts until its window ends; the answer to it is the same."""
+        with suppress(StoreDown):
+            await counting
+
+    def _note_refusal(self, account: str, client: str, retry_after_s: int) -> None:
+        if len(self._refused) >= _REFUSED_MAX:
+            self._refused.popitem(last=False)
+        self._refused[client, account] = (self._clock() + min(_REFUSED_S, retry_after_s), retry_after_s)
+
+    def _refusal(self, client: str, account: str) -> RhoPushError | None:
+        until_s, retry_after_s = self._refused.get((client, account), (0.0, 0))
+        if self._clock() >= until_s:
+            return None
+        return TooManyRequests("too many failed logins", retry_after_s=retry_after_s)

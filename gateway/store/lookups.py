@@ -1,0 +1,129 @@
+"""Look-ups by callers who may be anybody: in batches, one round trip for hundreds, and fairly by caller."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from gateway.errors import AuthenticationBusy, RhoPushError
+from gateway.fair_queue import FairQueue
+
+Found = TypeVar("Found")
+
+BATCH_MAX: Final = 512
+WAITING_MAX: Final = 4_096
+_SLICE: Final = 32
+"""Answers in one turn of the loop: each wakes a request, and pings shall not wait for all of them."""
+_BUSY: Final = "too many credentials wait to be checked"
+
+
+class _Failure(NamedTuple):
+    """Why a look-up failed. Each waiting caller raises an error of its own.
+
+    One error that all of them raise would collect the frames of all of them in its traceback.
+    """
+
+    kind: type[RhoPushError]
+    message: str
+    cause: BaseException | None = None
+
+
+class _Waiting(NamedTuple, Generic[Found]):
+    name: str
+    outcome: asyncio.Future[Found | _Failure]
+
+
+class Lookups(Generic[Found]):
+    """Looks names up in batches, of which one is under way at a time.
+
+    Args:
+        ask: looks up many names; the answers stand in the same order.
+        waiting_max: names that may wait for their batch.
+        batch_max: names of one batch.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Sequence[str]], Awaitable[Sequence[Found]]],
+        *,
+        waiting_max: int = WAITING_MAX,
+        batch_max: int = BATCH_MAX,
+    ) -> None:
+        self._ask = ask
+        self._batch_max = batch_max
+        self._queue: FairQueue[_Waiting[Found]] = FairQueue(waiting_max)
+        self._under_way: dict[str, asyncio.Future[Found | _Failure]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __call__(self, name: str, caller: str) -> Found:
+        """Look a name up. Callers who ask for the same name share one look-up.
+
+        Args:
+            name: what is looked up.
+            caller: in whose turn; the callers take turns.
+
+        Raises:
+            AuthenticationBusy: too many names wait.
+            StoreDown: Redis does not answer.
+        """
+        under_way = self._under_way.get(name)
+        if under_way is None:
+            under_way = self._begin(name, caller)
+        # Shielded: the first caller may go away while others wait for the same answer.
+        outcome = await asyncio.shield(under_way)
+        if isinstance(outcome, _Failure):
+            raise outcome.kind(outcome.message) from outcome.cause
+        return outcome
+
+    async def close(self) -> None:
+        """End the look-ups; their callers are cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _begin(self, name: str, caller: str) -> asyncio.Future[Found | _Failure]:
+        future: asyncio.Future[Found | _Failure] = asyncio.get_running_loop().create_future()
+        self._under_way[name] = future
+        refused = self._queue.put(caller, _Waiting(name, future))
+        if refused is not None:
+            self._settle(refused, _Failure(AuthenticationBusy, _BUSY))
+        if self._task is None and self._queue:
+            self._task = asyncio.create_task(self._work(), name="credential look-ups")
+        return future
+
+    async def _work(self) -> None:
+        batch: list[_Waiting[Found]] = []
+        try:
+            while self._queue:
+                batch = [self._queue.take() for _ in range(min(len(self._queue), self._batch_max))]
+                await self._look_up(batch)
+        finally:  # also where the loop ends with look-ups under way: nobody may wait for ever
+            self._task = None
+            for waiting in (*batch, *self._drained()):
+                waiting.outcome.cancel()
+                self._forget(waiting)
+
+    async def _look_up(self, batch: Sequence[_Waiting[Found]]) -> None:
+        try:
+            found = await self._ask([waiting.name for waiting in batch])
+        except RhoPushError as error:
+            failure = _Failure(type(error), error.message, error.__cause__)
+            # The same holds for those that still wait: they must not each wait out a Redis that is silent.
+            for waiting in (*batch, *self._drained()):
+                self._settle(waiting, failure)
+            return
+        for at, (waiting, one) in enumerate(zip(batch, found, strict=True), 1):
+            self._settle(waiting, one)
+            if at % _SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _drained(self) -> list[_Waiting[Found]]:
+        return [self._queue.take() for _ in range(len(self._queue))]
+
+    def _settle(self, waiting: _Waiting[Found], outcome: Found | _Failure) -> None:
+        self._forget(waiting)
+        if not waiting.outcome.done():
+            waiting.outcome.set_result(outcome)
+
+    def _forget(self, waiting: _Waiting[Found]) -> None:
+        if self._under_way.get(waiting.name) is waiting.outcome:
+            del self._under_way[waiting.name]

@@ -1,0 +1,105 @@
+"""Reasons as metric labels: a provider cannot make time series."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from gateway.delivery.reasons import OTHER, OWN, reason_label
+from gateway.store import keys
+from protocols.apns import verdicts as apns
+from protocols.errors import InvalidToken, PayloadTooLarge, RhoPushError
+from protocols.fcm import verdicts as fcm
+from protocols.http2.server import Request
+from protocols.rps import verdicts as rps
+from tests.support.http2 import status
+from tests.support.provider import Peer, Provider
+from tests.support.rhoconnect import apple, lay_users
+from tests.support.spine import spine
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        *sorted(OWN),
+        *(reason for _, reason in apns.REASONS),
+        *fcm.REASONS,
+        *(verdict.reason for verdict in rps.STATUSES.values()),
+        "PERMISSION_DENIED",
+        "HTTP 503",
+        InvalidToken.label,
+        PayloadTooLarge.label,
+        RhoPushError.label,
+        "store_down",
+        "gave_up:InternalServerError",
+        "gave_up:deadline",
+    ],
+)
+def test_what_a_table_holds_is_a_label(known: str) -> None:
+    assert reason_label(known) == known
+
+
+@pytest.mark.parametrize("unknown", ["BrandNew", "HTTP 599", "unregistered2", "x" * 64, "gave_up ", "é"])
+def test_everything_else_is_one_label(unknown: str) -> None:
+    assert reason_label(unknown) == OTHER
+    assert reason_label(f"gave_up:{unknown}") == "gave_up"
+
+
+@pytest.mark.parametrize("code", [400, 500])
+async def test_a_new_reason_is_other_to_prometheus_and_whole_in_receipt_and_log(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], code: int
+) -> None:
+    """400 is final; 500 is retried, and given up at once."""
+
+    def script(peer: Peer, request: Request) -> None:
+        new = b'{"reason": "BrandNew%d"}' % request.stream_id
+        peer.machine.respond(request.stream_id, status(code), new)
+
+    users = [f"user{number}" for number in range(5)]
+    await lay_users(redis_client, {user: [apple(f"{place:064x}")] for place, user in enumerate(users)})
+    async with Provider(script) as provider:
+        ca_file = tmp_path / "ca.pem"
+        provider.ca.cert_pem.write_to_path(str(ca_file))
+        settings["apns"] |= {"ca_file": str(ca_file), "port": provider.port}
+        settings["retry"] = {"give_up_s": 1}
+        async with spine(redis_address, tmp_path, settings) as one:
+            with capture_logs() as logs:
+                ping_id = await one.append(*users)
+                await one.planner.deliver(await one.read(keys.PINGS))
+                report = await one.done(ping_id)
+            (lane,) = one.lanes.all()
+            labels = {
+                sample.labels["reason"]
+                for family in lane._metrics.registry.collect()
+                for sample in family.samples
+                if sample.name in ("rhopush_deliveries_total", "rhopush_retries_total")
+            }
+    said = {device["reason"].removeprefix("gave_up:") for device in report["devices"]}
+    assert len(said) == len(users)
+    assert all(reason.startswith("BrandNew") for reason in said)
+    assert labels == {OTHER if code == 400 else "gave_up"}
+    told = [entry for entry in logs if entry["event"] == "unknown_reason"]
+    assert len(told) == 1
+    assert told[0]["reason"].removeprefix("gave_up:") in said
+
+
+async def test_an_app_that_no_setting_names_is_no_label(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """A device says what its app is."""
+    users = [f"user{number}" for number in range(5)]
+    phones = {user: [apple(f"{place:064x}", device_app_id=f"app{place}")] for place, user in enumerate(users)}
+    await lay_users(redis_client, phones)
+    async with spine(redis_address, tmp_path, settings) as one:
+        ping_id = await one.append(*users)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert (await one.done(ping_id))["counts"]["accepted"] == len(users)
+        (lane,) = one.lanes.all()
+        assert {""} == {
+            sample.labels["app"]
+            for family in lane._metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "rhopush_deliveries_total"
+        }

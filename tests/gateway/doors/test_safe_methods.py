@@ -1,0 +1,62 @@
+"""GET and HEAD change nothing (RFC 9110 §9.2.1), but for RhoConnect's routes that the documentation lists."""
+
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.doors.desk import Desk
+from gateway.doors.routes import Route, routes
+from tests.gateway.doors.house import TOKEN, House, request, wire
+from tests.gateway.doors.test_devices import PHONE, add, log_in, new_client
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "http-api.md"
+RHOCONNECTS = {("GET", "/application/clientcreate"), ("GET", "/api/application/clientcreate")}
+
+
+async def everything(redis: Redis) -> dict[bytes, bytes]:
+    return {key: await redis.dump(key) async for key in redis.scan_iter("*")}
+
+
+def filled(route: Route, client_id: str) -> str:
+    """The path of a route with what is there."""
+    names = {"user_id": "bob", "client_id": client_id, "ping_id": "0" * 32, "kind": "all"}
+    return route.path.format(**names) + f"?user_id=bob&client_id={client_id}"
+
+
+async def status_of(doors: House, method: str, path: str, token: str | None, headers: dict[str, str]) -> int:
+    """The status of an answer; one to HEAD has the length of a body that does not come."""
+    async with wire(doors.port) as connection:
+        connection.send(
+            request(method=method, path=path, token=token, headers=headers | {"Connection": "close"})
+        )
+        return int((await connection.rest()).split()[1])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_no_other_get_changes_anything(doors: House, redis_client: Redis, method: str) -> None:
+    await add(doors, "bob")
+    session = await log_in(doors, "bob")
+    client_id = await new_client(doors, session, PHONE)
+    doors.reports.known["0" * 32] = {"ping_id": "0" * 32}
+    changing, answered = set(), 0
+    for route in routes(Desk(doors.services)):
+        if route.method != "GET":
+            continue
+        for token, headers in ((TOKEN, {}), (None, session), (TOKEN, {"Authorization": "Basic eDp5"})):
+            before = await everything(redis_client)
+            path = filled(route, client_id)
+            status = await status_of(doors, method, path, token, session | headers)
+            answered += status < 300
+            if await everything(redis_client) != before:
+                changing.add((route.method, route.path))
+    assert answered > 15
+    assert changing == (RHOCONNECTS if method == "GET" else set())
+
+
+async def test_the_table_and_the_documentation_name_them(doors: House) -> None:
+    table = routes(Desk(doors.services))
+    assert {(route.method, route.path) for route in table if route.changes_state} == RHOCONNECTS
+    text = DOCUMENT.read_text()
+    for method, path in RHOCONNECTS:
+        assert f"`{method} {path}`" in text

@@ -1,0 +1,160 @@
+"""Attempts are counted before they are made, over all processes, and in this one where Redis takes no writes."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
+from gateway.store import keys, login_limits
+from gateway.store.address import Address
+from gateway.store.login_limits import (
+    CLIENT_ATTEMPTS,
+    PAIR_ATTEMPTS,
+    Attempt,
+    LoginLimits,
+    account_of,
+)
+from gateway.store.redis import client
+from tests.support.redis import KINDS, RedisServer
+
+
+@pytest.fixture(params=KINDS)
+def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A store whose configuration may be changed."""
+    with RedisServer(request.param) as server:
+        yield server
+
+
+async def fail(limits: LoginLimits, account: str, who: str) -> Attempt:
+    attempt = await limits.reserve(account, who)
+    await limits.failed(attempt)
+    return attempt
+
+
+async def test_a_client_has_so_many_attempts_at_an_account_and_others_have_theirs(
+    redis_client: Redis,
+) -> None:
+    limits = LoginLimits(redis_client)
+    for number in range(PAIR_ATTEMPTS):
+        assert (await fail(limits, "bob", "a")).account_attempts == number + 1
+    with pytest.raises(TooManyRequests) as caught:
+        await limits.reserve("bob", "a")
+    assert 0 < caught.value.retry_after_s <= keys.LOGIN_WINDOW_S
+    assert (await limits.reserve("bob", "b")).account_attempts == PAIR_ATTEMPTS + 1
+    await limits.reserve("eve", "a")
+
+
+async def test_a_client_has_so_many_attempts_at_all_accounts(redis_client: Redis) -> None:
+    limits = LoginLimits(redis_client)
+    for number in range(CLIENT_ATTEMPTS):
+        await fail(limits, f"user{number}", "a")
+    with pytest.raises(TooManyRequests):
+        await limits.reserve("another", "a")
+    await limits.reserve("user0", "b")
+
+
+async def test_attempts_under_way_are_waited_for(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many right passwords as there are attempts may be checked at once, and one more is not refused."""
+    limits = LoginLimits(redis_client)
+    under_way = [await limits.reserve("bob", "a") for _ in range(PAIR_ATTEMPTS)]
+    another = asyncio.ensure_future(limits.reserve("bob", "a"))
+    await limits.take_back(under_way[0])
+    async with asyncio.timeout(10):
+        await another
+    monkeypatch.setattr(login_limits, "_LOOKS", 1)
+    with pytest.raises(AuthenticationBusy):
+        await limits.reserve("bob", "a")
+
+
+async def test_a_right_attempt_does_not_count(redis_client: Redis) -> None:
+    limits = LoginLimits(redis_client)
+    for _ in range(3 * PAIR_ATTEMPTS):
+        attempt = await limits.reserve("bob", "a")
+        await limits.take_back(attempt)
+    assert attempt.account_attempts == 1
+
+
+async def test_counts_end_by_themselves(redis_client: Redis) -> None:
+    limits = LoginLimits(redis_client)
+    attempt = await limits.reserve("bob", "a")
+    found = [name async for name in redis_client.scan_iter("*")]
+    assert len(found) == 3
+    for name in found:
+        assert 0 < await redis_client.pttl(name) <= keys.LOGIN_WINDOW_S * 1_000
+    await redis_client.flushdb()
+    await limits.take_back(attempt)  # what ended meanwhile stays away
+    await limits.failed(attempt)
+    assert await redis_client.dbsize() == 0
+
+
+async def test_the_names_of_the_counts_are_short(redis_client: Redis) -> None:
+    attempt = await LoginLimits(redis_client).reserve("x" * 1_000_000, "y" * 1_000_000)
+    assert max(map(len, attempt.names)) < 64
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Bob", "bOB"),
+        ("bob", " bob "),
+        ("strasse", "STRA\N{LATIN SMALL LETTER SHARP S}E"),
+        ("caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"),
+        ("bob", "\N{FULLWIDTH LATIN SMALL LETTER B}ob"),
+    ],
+)
+def test_spellings_of_an_account_are_counted_together(one: str, other: str) -> None:
+    assert account_of(one) == account_of(other)
+    assert account_of(one) != account_of(one + "2")
+
+
+async def test_a_full_store_still_counts_here(own_server: RedisServer) -> None:
+    async with Redis(unix_socket_path=str(own_server.socket)) as redis:
+        await redis.config_set("maxmemory", "1")
+        now = 100.0
+        limits = LoginLimits(redis, lambda: now)
+        attempt = await limits.reserve("bob", "a")
+        assert attempt.local
+        await limits.take_back(attempt)
+        for _ in range(PAIR_ATTEMPTS):
+            await fail(limits, "bob", "a")
+        with pytest.raises(TooManyRequests) as caught:
+            await limits.reserve("bob", "a")
+        assert caught.value.retry_after_s == keys.LOGIN_WINDOW_S
+        await limits.reserve("bob", "b")
+        now += keys.LOGIN_WINDOW_S
+        await limits.reserve("bob", "a")
+
+
+async def test_what_is_under_way_is_waited_for_here_too(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_limits, "_LOOKS", 1)
+    async with Redis(unix_socket_path=str(own_server.socket)) as redis:
+        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        limits = LoginLimits(redis)
+        for _ in range(PAIR_ATTEMPTS):
+            await limits.reserve("bob", "a")
+        with pytest.raises(AuthenticationBusy):
+            await limits.reserve("bob", "a")
+
+
+async def test_the_counts_of_this_process_are_bounded(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_limits, "_LOCAL_MAX", 10)
+    async with Redis(unix_socket_path=str(own_server.socket)) as redis:
+        await redis.config_set("maxmemory", "1")
+        limits = LoginLimits(redis)
+        for number in range(20):
+            await fail(limits, f"user{number}", f"client{number}")
+        assert len(limits._local._counts) == 10
+
+
+async def test_a_store_that_is_gone_is_told() -> None:
+    limits = LoginLimits(client(Address(unix_path="/nowhere")))
+    with pytest.raises(StoreDown):
+        await limits.reserve("bob", "a")
