@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SCENARIOS ?= push endtoend
+SECONDS ?= 120
 # Not $(BIN)/pip: the virtual environment may have been made without one (see below).
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check fuzz format bench clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ check: $(VENV)/installed-dev ## Lint, format, types, import walls, house rules
 	$(BIN)/lint-imports
 	$(BIN)/python tools/house_rules.py
 
+fuzz: $(VENV)/installed-dev ## Every parser that reads bytes from outside, with inputs made at random (SECONDS=120 ARGS="--target http-heads")
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 format: $(VENV)/installed-dev ## Put the code in the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -36,7 +40,7 @@ bench: $(VENV)/installed-dev ## The benchmark report (SCENARIOS="push endtoend")
 	@$(BIN)/rhopush bench $(SCENARIOS) $(ARGS)
 
 clean: ## Remove the virtual environment and all caches
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) fuzz-failures build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find gateway protocols tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The installation is editable: it follows the source, and is made again only when pyproject.toml changes.

@@ -66,6 +66,11 @@ class StoreDown(RhoPushError):
     label = "store_down"
     retryable = True
 
+    @property
+    def of_data(self) -> bool:
+        """Whether a key or value is what stands in the way: the same command fails until that is mended."""
+        return False
+
 
 class StoreBusy(StoreDown):
     """Redis works, but all connections of this process to it are in use. Nothing was accepted."""

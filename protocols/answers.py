@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ STATUS_REASONS: Final = frozenset(
 )
 """What `reason_or_status` gives for the statuses that providers and the proxies in front of them use (RFC 9110 §15, RFC
 6585)."""
+_DATE_BYTES_MAX: Final = 64
+"""Of a date: RFC 9110's longest form has 33."""
 _SECONDS: Final = re.compile(rb"\d{1,10}")
 
 
@@ -40,11 +43,13 @@ def retry_after_s(headers: Sequence[Header], now_s: float | None) -> float | Non
 def _delay_s(value: bytes, now_s: float | None) -> float | None:
     if _SECONDS.fullmatch(value):
         delay_s = float(value)
-    elif now_s is None:
+    elif now_s is None or len(value) > _DATE_BYTES_MAX:
         return None
     else:
         try:
-            delay_s = parsedate_to_datetime(value.decode("ascii")).timestamp() - now_s
-        except ValueError:
+            at = parsedate_to_datetime(value.decode("ascii"))
+            # Without a zone it is UTC, as every HTTP date, not this machine's time.
+            delay_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now_s
+        except (ValueError, OverflowError, TypeError, IndexError):  # of a date far off, or of none
             return None
     return max(delay_s, 0.0) if delay_s <= RETRY_AFTER_MAX_S else None

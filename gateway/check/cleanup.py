@@ -18,6 +18,7 @@ from gateway.settings import Settings
 from gateway.store import keys
 from gateway.store.address import Address, all_addresses, main_address, resque_address
 from gateway.store.redis import client
+from protocols.numbers import stored
 
 _TIMEOUT_S: Final = 10.0
 _AT_ONCE: Final = 1_000
@@ -125,7 +126,7 @@ async def _leftovers(address: Address, settings: Settings) -> Leftovers:
         return Leftovers(
             address,
             kinds,
-            pings=int(await redis.hget(keys.STATS, "pings") or 0),
+            pings=stored(await redis.hget(keys.STATS, "pings")),
             jobs=await _taken(redis),
             streams=streams,
             workers=workers,

@@ -28,10 +28,12 @@ from gateway.events.refusals import Refusals
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.store.link import Reply
+from gateway.store.packing import Unsendable
 from gateway.store.queue import Limits
 from gateway.store.windows import Heard, Windows
 from protocols.errors import InputError
 from protocols.events import Change, SourceRules, change_of, parse
+from protocols.numbers import whole
 
 BEAT_S: Final = 0.5
 ABSTAIN_S: Final = 1.5
@@ -167,8 +169,9 @@ class Listening:
     def marked(self, ear: Ear, mark: str) -> None:
         """A mark came: whose, tells what it is good for."""
         name, _, number = mark.rpartition("#")
-        if name == self._voice and number.isdecimal():
-            ear.seen = int(number)
+        seen = whole(number) if name == self._voice else None
+        if seen is not None:
+            ear.seen = seen
             self._something.set()
         if not self.leading.is_set():
             ear.shelf.mark(mark)
@@ -259,7 +262,7 @@ class Listening:
         """Write changes down together, and one by one where that fails: what fails alone is counted and dropped."""
         try:
             await self.write(heard)
-        except BAD_DATA as error:
+        except (Unsendable, *BAD_DATA) as error:
             if len(heard) == 1:
                 self._refusals.note(UNREADABLE, heard[0].change.source, error=str(error))
                 return

@@ -18,7 +18,6 @@ from gateway.fanout.audience import LOST_PART
 from gateway.fanout.ledger import Ledger
 from gateway.store import keys
 from gateway.store.entries import Entry, Lease, Piece, read_broadcast
-from gateway.store.link import ReplyFault
 from gateway.store.receipts import Record, field_of, pack_delta
 from gateway.store.streams import BroadcastStore, ReceiptField, Settlement, Waiting
 from protocols.ping.model import Ping
@@ -133,7 +132,7 @@ class Cutting:
         try:
             await self._cutter.cut(lease)
         except StoreDown as error:
-            if not isinstance(error, ReplyFault) or not error.of_data:
+            if not error.of_data:
                 _log.warning("cutting_again", entry=lease.entry, error=error.message)
                 return False
             await self._ledger.put_aside(lease, error)

@@ -20,7 +20,7 @@ from gateway.fanout.unreadable import UnreadableEntries
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece
-from gateway.store.link import Reply, ReplyFault
+from gateway.store.link import Reply
 from gateway.store.receipts import Record, field_of, pack_base, pack_delta
 from gateway.store.streams import (
     GONE,
@@ -264,7 +264,7 @@ class Ledger:
         """Write a settlement; `whole` is given where this one is without what Redis refused of it."""
 
         def told(reply: Reply) -> None:
-            if isinstance(reply, ReplyFault) and reply.of_data and whole is None and _has_own_keys(done):
+            if isinstance(reply, StoreDown) and reply.of_data and whole is None and _has_own_keys(done):
                 # A key of this entry alone may be of another type: retries must not be lost with its receipt.
                 self._write(done._replace(receipts=(), waiting=(), used=()), probe=probe, whole=done)
                 return

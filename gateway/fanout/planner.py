@@ -26,7 +26,6 @@ from gateway.fanout.splitting import Part, Splitting, is_large
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece, read_entry, read_piece
-from gateway.store.link import ReplyFault
 from gateway.store.registration import UNKNOWN_USER, Registration
 from gateway.store.registry import Registry
 from gateway.store.streams import Progress, Streams
@@ -161,7 +160,7 @@ class Planner:
 
     async def _postpone(self, lease: Lease, error: StoreDown, undone: list[Lease]) -> None:
         """Hand a lease back to be delivered again; but put it aside where a key of its own is in the way."""
-        if isinstance(error, ReplyFault) and error.of_data:
+        if error.of_data:
             await self._ledger.put_aside(lease, error)
         else:
             undone.append(lease)
@@ -204,7 +203,9 @@ class Planner:
         users = [user for unit in units for ping in unit.pings for user in ping.users]
         try:
             known = await self._registry.devices_of(users)
-        except StoreDown:
+        except StoreDown as error:
+            if error.of_data:
+                return await self._deliver_apart(units, error)
             return [unit.lease for unit in units]
         except BAD_DATA as error:
             return await self._deliver_apart(units, error)
@@ -342,9 +343,9 @@ class Planner:
         accepted = [piece.ping.accepted_ms for _, piece in pieces for _ in piece.clients]
         try:
             found = iter(await self._registry.devices(clients, accepted))
-        except StoreDown:
-            return [unit.lease for unit, _ in pieces]
-        except BAD_DATA as error:
+        except (StoreDown, *BAD_DATA) as error:
+            if isinstance(error, StoreDown) and not error.of_data:
+                return [unit.lease for unit, _ in pieces]
             if len(pieces) > 1:
                 return [lease for one in pieces for lease in await self._deliver_again([one])]
             await self._ledger.put_aside(pieces[0][0].lease, error)

@@ -22,7 +22,6 @@ from gateway.fanout.audience import Audience, digest
 from gateway.fanout.ledger import Ledger
 from gateway.store import keys
 from gateway.store.entries import CHUNKS_MAX, Piece
-from gateway.store.link import ReplyFault
 from gateway.store.registration import DANGLING, DEAD, UNKNOWN_USER, Registration
 from gateway.store.registry import AllDevices, Registry
 from gateway.store.streams import SplitStep
@@ -154,7 +153,7 @@ class Splitting:
         try:
             await self._split(unit, parts)
         except StoreDown as error:
-            if not isinstance(error, ReplyFault) or not error.of_data:
+            if not error.of_data:
                 _log.warning("splitting_again", entry=unit.lease.entry, error=error.message)
                 return False
             await self._ledger.put_aside(unit.lease, error)

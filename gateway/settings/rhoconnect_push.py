@@ -17,6 +17,7 @@
 A config.json stands alone: what it does not say has rhoconnect-push's default, not the command line's.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -61,6 +62,9 @@ LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
     "ansServerPort": "8675",
     "authCredentialCacheEnabled": "y",
 }
+_NUMBER: Final = re.compile(r"-?\d{1,13}(?:\.\d{1,9})?", re.ASCII)
+_SHOWN: Final = 40
+"""Characters of a wrong value in its error."""
 _UNUSED: Final = frozenset(
     {
         *("devAuthHost", "devAuthPort", "devAuthUrl", "socketPoolSize", "authCredentialCacheSize"),
@@ -93,7 +97,7 @@ def read_config(path: Path) -> dict[str, str]:
         found = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise BadSetting(f"{path}: {error.strerror}", field="config") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetting(f"{path}: no JSON: {error}", field="config") from error
     if not isinstance(found, dict):
         raise BadSetting(f"{path}: expected a JSON object", field="config")
@@ -175,10 +179,9 @@ def _numbers(said: Mapping[str, str]) -> Any:
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise BadSetting(f"{name}: expected a number, found {text!r}", field=name) from error
+    if not _NUMBER.fullmatch(text):
+        raise BadSetting(f"{name}: expected a number, found {text[:_SHOWN]!r}", field=name)
+    number = float(text)
     if not 0 <= number <= 1e12:
         raise BadSetting(f"{name}: out of range", field=name)
     return number

@@ -1,14 +1,17 @@
 """What the entries of the queue's streams hold, and the lease under which a consumer has one."""
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from gateway.errors import BAD_DATA, UnreadableEntry
 from gateway.store import keys
+from protocols.numbers import whole
 from protocols.ping.model import Ping
+
+Kind = TypeVar("Kind")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -70,8 +73,25 @@ class Lease(NamedTuple):
         return self.pings if self.held is None else sum(len(ping.users) for ping in self.held.pings)
 
 
-decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
-decode_piece: Final = msgspec.msgpack.Decoder(Piece).decode
+def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
+    """A function that unpacks a value of this type, and raises nothing but msgspec.DecodeError.
+
+    A value that is nested without end raises RecursionError, and a text that is not UTF-8 UnicodeDecodeError: neither
+    is an error of msgspec's own.
+    """
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def unpack(packed: bytes) -> Kind:
+        try:
+            return decode(packed)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(f"cannot be read: {type(error).__name__}") from error
+
+    return unpack
+
+
+decode_entry: Final = decoder(Entry)
+decode_piece: Final = decoder(Piece)
 encode: Final = msgspec.msgpack.Encoder().encode
 
 CHUNKS_MAX: Final = 1_000_000
@@ -81,7 +101,7 @@ _MS_MAX: Final = 253_402_300_800_000
 """The end of the year 9999 in epoch ms: what lies behind it is no instant."""
 _BATCH: Final = re.compile(r"[0-9a-f]{28}")
 _PING_ID: Final = re.compile(r"[0-9a-f]{32}")
-_COUNT_DIGITS: Final = 12
+_COUNT_MAX: Final = 10**12
 
 
 def read_entry(payload: bytes) -> Entry:
@@ -211,4 +231,4 @@ def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease
 
 def _count(text: bytes) -> int:
     """Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest."""
-    return int(text) if text.isdigit() and len(text) <= _COUNT_DIGITS else 0
+    return whole(text, highest=_COUNT_MAX) or 0

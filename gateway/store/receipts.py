@@ -5,25 +5,30 @@ of a ping add later stands in fields `PLACE+NAME`, in the order of the numbers i
 pieces that are still to come.
 """
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
-from gateway.errors import BAD_DATA, UnreadableEntry
+from gateway.errors import UnreadableEntry
 from gateway.store import keys
-from gateway.store.entries import leases_of
+from gateway.store.entries import decoder, leases_of
 from gateway.store.link import Link
+from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import Kind
 
+_log = structlog.get_logger("receipts")
+Packed = TypeVar("Packed")
+
 PING_ID_LENGTH: Final = 32
+_NAME_SHOWN: Final = 64
+"""Characters of a field's name in the log."""
 _ATTEMPTS: Final = 4
 """Appends of one batch whose markers are looked at: a further one follows only a reply and a request that were lost."""
 _APART_MS: Final = 60_000
 """How far the clocks of a gateway and of Redis may be apart, and how long an append may take."""
 _LOOK_AT: Final = 1_000
-_ORDER_DIGITS: Final = 20
-"""Of the numbers in an entry's id (Redis Streams: 64 bits each)."""
 _VERDICTS: Final = {
     Kind.ACCEPTED: "accepted",
     Kind.REJECTED: "rejected",
@@ -58,8 +63,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_base = msgspec.msgpack.Decoder(tuple[Record, ...])
-_delta = msgspec.msgpack.Decoder(Record)
+_base: Final = decoder(tuple[Record, ...])
+_delta: Final = decoder(Record)
 
 
 def pack_base(records: Iterable[Record]) -> bytes:
@@ -84,14 +89,13 @@ def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
     Raises:
         DecodeError: that is no record.
     """
-    return _report(ping_id, "done", [_delta.decode(packed)])
+    return _report(ping_id, "done", [_delta(packed)])
 
 
 def split(ping_id: str) -> tuple[str, int]:
     """A ping id as batch and place; ValueError where it cannot be one."""
-    if len(ping_id) != PING_ID_LENGTH:
+    if hexadecimal(ping_id, PING_ID_LENGTH) is None:
         raise ValueError("a ping id has 32 hex digits")
-    int(ping_id, 16)
     return ping_id[:28], int(ping_id[28:], 16)
 
 
@@ -127,8 +131,7 @@ class Receipts:
             name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
         records = _records(fields, place)
-        still = fields.get(f"{place}:open", b"0")
-        is_open = still.isdigit() and still.strip(b"0") != b""
+        is_open = stored(fields.get(f"{place}:open")) > 0
         if records is None and not is_open:
             return None
         return _report(ping_id, "open" if is_open else "done", records or [])
@@ -161,16 +164,19 @@ class Receipts:
 
 
 def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
-    """The base record and what came after it, oldest first; None where the ping is not settled at all."""
+    """The base record and what came after it, oldest first; None where the ping is not settled at all.
+
+    A field that cannot be read counts as `unreadable`, with a line in the log: the rest of the report is still true.
+    """
     records = []
     if "base" in fields:
-        base = _readable(_base, fields["base"])
+        base = _read(_base, fields, "base")
         if base is not None and place >= len(base):
             return None
         records.append(_LOST if base is None else base[place])
     prefix = f"{place}+"
     later = sorted((name for name in fields if name.startswith(prefix)), key=_order)
-    records += [_readable(_delta, fields[name]) or _LOST for name in later]
+    records += [_read(_delta, fields, name) or _LOST for name in later]
     return records or None
 
 
@@ -178,17 +184,16 @@ _LOST: Final = Record(skipped={UnreadableEntry.label: 1})
 """A record that was damaged: the rest of the receipt is told all the same."""
 
 
-def _readable(decoder: msgspec.msgpack.Decoder[Any], packed: bytes) -> Any:
-    """What was packed; None: it cannot be read."""
+def _read(unpack: Callable[[bytes], Packed], fields: dict[str, bytes], name: str) -> Packed | None:
     try:
-        return decoder.decode(packed)
-    except BAD_DATA:
+        return unpack(fields[name])
+    except msgspec.DecodeError as error:
+        _log.warning("receipt_unreadable", field=name[:_NAME_SHOWN], error=str(error))
         return None
 
 
 def _order(name: str) -> tuple[int, ...]:
-    parts = name.partition("+")[2].split("-")
-    return tuple(int(part) if part.isdecimal() and len(part) <= _ORDER_DIGITS else 0 for part in parts)
+    return tuple(whole(part) or 0 for part in name.partition("+")[2].split("-"))
 
 
 def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
+from gateway.store.packing import CheckedEncoder
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
+from protocols.numbers import whole
 
 __all__ = [
     "Address",
@@ -71,6 +73,13 @@ def _client(address: Address, timeout_s: float | None) -> Redis:
         "password": _revealed(address.password),
         "client_name": "rhopush",
     }
+    made = _made(address, options)
+    # An option of its connections only; the client's own constructor does not take it.
+    made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
+    return made
+
+
+def _made(address: Address, options: dict[str, Any]) -> Redis:
     if address.unix_path is not None:
         return Redis(unix_socket_path=address.unix_path, **options)
     if address.sentinels:
@@ -196,8 +205,8 @@ class Facts(msgspec.Struct, frozen=True):
     @property
     def number(self) -> tuple[int, int]:
         """Major and minor version, for comparing. Valkey 7.2 and later stand above Redis 6.2."""
-        major, minor, *_ = self.version.split(".")
-        return int(major), int(minor)
+        major, minor, *_ = (*self.version.split("."), "0", "0")
+        return whole(major) or 0, whole(minor) or 0
 
 
 async def facts(redis: Redis) -> Facts:
@@ -220,8 +229,8 @@ async def facts(redis: Redis) -> Facts:
         append_fsync=config.get("appendfsync"),
         snapshots=bool(config["save"]) if "save" in config else None,
         eviction=config.get("maxmemory-policy") or info.get("maxmemory_policy"),
-        memory_max_bytes=int(info.get("maxmemory", 0)),
-        replicas=int(info.get("connected_slaves", 0)),
+        memory_max_bytes=_number(info.get("maxmemory")),
+        replicas=_number(info.get("connected_slaves")),
         master=info.get("role") == "master",
         loading=loading,
     )
@@ -237,6 +246,11 @@ async def _config(redis: Redis) -> dict[str, str]:
             return found
         found |= {_text(key): _text(value) for key, value in answer.items()}
     return found
+
+
+def _number(value: Any) -> int:
+    """A count of INFO, which redis-py gives as a number where it looks like one."""
+    return value if isinstance(value, int) else 0
 
 
 def _text(value: Any) -> str:

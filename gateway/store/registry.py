@@ -35,6 +35,7 @@ from gateway.store.registration import (
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device
+from protocols.numbers import stored
 
 _SCAN_CLIENTS: Final = 500
 """Ids of one SSCAN: Redis does nothing else for some 0.1 ms."""
@@ -231,8 +232,7 @@ class Registry:
             client_id = phone.client_id
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            registered_ms = int(proofs[0]) if proofs[0] and proofs[0].isdigit() and len(proofs[0]) < 17 else 0
-            if max(registered_ms, synced_ms(proofs[1])) >= since_ms:
+            if max(stored(proofs[0]), synced_ms(proofs[1])) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)

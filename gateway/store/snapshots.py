@@ -21,12 +21,12 @@ from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, pack
 from gateway.store.registration import LARGE_DEVICES, Registration
 from protocols.devices import Device
+from protocols.numbers import stored
 
 _log = structlog.get_logger("snapshots")
 
 ROOM_SHARE: Final = 0.75
 """Of `maxmemory`: the rest is RhoConnect's to grow into."""
-_COUNT_DIGITS: Final = 18
 LOOK_S: Final = 5.0
 """Between two looks at it: a refill of a worker writes a few megabytes meanwhile."""
 COUNT_QUESTION: Final = pack(("HGET", keys.JOURNAL, journal_scripts.COUNT))
@@ -95,7 +95,7 @@ class Snapshots:
     def _open(self, user: str, packed: bytes, quiet: float) -> Registration | None:
         try:
             kept = _decode(packed)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None  # of another version: it is made anew
         if len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
             return None  # of another version
@@ -109,11 +109,10 @@ class Snapshots:
         self._look_for_room()
         if count is None or not self.usable or not self._roomy:
             return
-        if (
-            not count.isdigit() or len(count) > _COUNT_DIGITS
-        ):  # damaged; the next note begins the journal anew
+        at = stored(count)
+        if not at:  # damaged; the next note begins the journal anew
             return
-        packed = list(_commands(users, found, int(count)))
+        packed = list(_commands(users, found, at))
         if packed:
             self._link.post_packed(packed)
 
@@ -127,7 +126,7 @@ class Snapshots:
         if not isinstance(reply, bytes):
             return
         facts = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
-        most, used = (int(facts.get(name, 0)) for name in (b"maxmemory", b"used_memory"))
+        most, used = (stored(facts.get(name)) for name in (b"maxmemory", b"used_memory"))
         roomy = not most or used < most * ROOM_SHARE
         if self._roomy and not roomy:
             _log.warning("no_room_for_snapshots", used_memory=used, maxmemory=most)

@@ -14,9 +14,10 @@ import structlog
 
 from gateway.errors import BAD_DATA, UnreadableEntry
 from gateway.store import keys, scripts
-from gateway.store.entries import Lease, Outline, Piece, encode, leases_of, outline
+from gateway.store.entries import Lease, Outline, Piece, decoder, encode, leases_of, outline
 from gateway.store.link import Link, Reply, ReplyFault, Word
 from gateway.store.receipts import Detail, Record, field_of, pack_base, pack_delta
+from protocols.numbers import stored, whole
 from protocols.verdict import Kind
 
 LEASE_S: Final = 20.0
@@ -128,15 +129,14 @@ class Settlement(NamedTuple):
     used: Sequence[UsedChunk] = ()
 
 
-_COUNT_DIGITS: Final = 16
 _KINDS: Final = frozenset(map(int, Kind))
 _RECORD_BYTES: Final = 200
 """What a record of an unreadable entry takes beside the entry."""
 UNREADABLE: Final = UnreadableEntry.label
 """Verdict of pings and deliveries of an entry that was put aside."""
 _log = structlog.get_logger("streams")
-_decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
-decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
+_decode_progress: Final = decoder(Progress)
+decode_users: Final = decoder(list[str])
 
 
 class Streams:
@@ -356,7 +356,7 @@ class Streams:
         """How many sends each lane has parked."""
         flat = await self._link.call("HGETALL", keys.PARKED)
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        return {lane.decode("utf-8", "replace"): _whole(sends) for lane, sends in pairs}
+        return {lane.decode("utf-8", "replace"): stored(sends) for lane, sends in pairs}
 
     async def backlog(self) -> tuple[int, float]:
         """Pings that are accepted and not settled, and the epoch seconds of the oldest entry (0: none)."""
@@ -364,9 +364,9 @@ class Streams:
         for stream in (keys.PINGS, keys.BROADCASTS):
             first = await self._link.call("XRANGE", stream, "-", "+", "COUNT", 1)
             if first:
-                at = int(first[0][0].partition(b"-")[0]) / 1000
+                at = stored(first[0][0].partition(b"-")[0]) / 1000
                 oldest = min(oldest or at, at)
-        return _whole(count), oldest
+        return max(stored(count), 0), oldest
 
 
 def _verdicts(lease: Lease, told: Outline | None) -> list[Word]:
@@ -387,11 +387,6 @@ def _verdicts(lease: Lease, told: Outline | None) -> list[Word]:
         if channel:
             waiting += [channel, f"{told.batch}{place:04x}"]
     return [*fields, len(waiting) // 2, *waiting]
-
-
-def _whole(value: bytes | None) -> int:
-    """A stored count; one that was damaged counts as 0."""
-    return int(value) if value and value.isdigit() and len(value) <= _COUNT_DIGITS else 0
 
 
 class SplitStep(NamedTuple):
@@ -422,8 +417,16 @@ class BroadcastStore:
         self._receipt_s = receipt_s
 
     async def cursor(self, lease: Lease) -> int:
-        """The chunk at which cutting goes on."""
-        return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
+        """The chunk at which cutting goes on.
+
+        Raises:
+            UnreadableEntry: what is kept is no number of a chunk; cutting cannot go on from there.
+        """
+        kept = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
+        cursor = whole(kept) if kept is not None else 0
+        if cursor is None:
+            raise UnreadableEntry("its cursor is no number")
+        return cursor
 
     async def chunks(self, ping_id: str) -> int:
         """How many chunks of users are kept for a broadcast."""

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
@@ -117,9 +117,8 @@ _ENVIRONMENTS: Final = {
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
 }
-_KEY_BLOCK: Final = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL
-)
+_KEY_BEGIN: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEY_END: Final = re.compile(rb"-----END [A-Z ]*PRIVATE KEY-----")
 _SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
 
 
@@ -166,10 +165,20 @@ class Certificate:
             raise InvalidCredential(
                 "the APNs certificate's file holds no certificate", field="certificate_file"
             )
-        spki = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        if key.public_key().public_bytes(*spki) != chain[0].public_key().public_bytes(*spki):
-            raise InvalidCredential("the APNs certificate and its key do not match", field="certificate_file")
-        return cls(key, chain)
+        try:
+            if _spki(key.public_key()) == _spki(chain[0].public_key()):
+                return cls(key, chain)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            # Parts of a certificate are parsed only when they are asked for.
+            raise InvalidCredential(
+                "the APNs certificate cannot be read: it is damaged, or of a kind that is not supported",
+                field="certificate_file",
+            ) from None
+        raise InvalidCredential("the APNs certificate and its key do not match", field="certificate_file")
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _from_pem(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
@@ -186,10 +195,12 @@ def _from_pem(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[
 
 def _pem_key(data: bytes, secret: bytes | None) -> PrivateKeyTypes:
     """Read the key; a passphrase that is not needed does no harm, as in RhoConnect."""
-    block = _KEY_BLOCK.search(data)
-    if block is None:
+    begin = _KEY_BEGIN.search(data)
+    end = _KEY_END.search(data, begin.end()) if begin else None
+    if begin is None or end is None:
         raise ValueError("no private key")
-    return serialization.load_pem_private_key(block[0], secret if b"ENCRYPTED" in block[0] else None)
+    block = data[begin.start() : end.end()]
+    return serialization.load_pem_private_key(block, secret if b"ENCRYPTED" in block else None)
 
 
 def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:

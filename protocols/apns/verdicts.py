@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.answers import Header, reason_or_status, retry_after_s
+from protocols.numbers import INT64_MAX
 from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
 
 _REJECTED: Final = Verdict(Kind.REJECTED)
@@ -103,7 +104,7 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
         verdict = _BY_STATUS.get(status, by_class)._replace(reason=reason)
     if verdict.kind is Kind.LATER and not verdict.once:
         return verdict._replace(delay_s=retry_after_s(headers, now_s))
-    if status == 410 and type(said.timestamp) is int and said.timestamp > 0:
+    if status == 410 and type(said.timestamp) is int and 0 < said.timestamp <= INT64_MAX:
         return verdict._replace(dead_since_ms=said.timestamp)
     return verdict
 

@@ -183,3 +183,32 @@ async def test_a_receipt_without_a_size_is_dropped(streams: Streams, redis_clien
 async def test_redis_alone_ends_a_receipt_that_nobody_trims(streams: Streams, redis_client: Redis) -> None:
     name = await settle(redis_client, streams, "batch", 10, 1000)
     assert 3600 < await redis_client.ttl(name) <= 3600 + keys.RECEIPT_SLACK_S
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\xc1", b"\x91" * 100_000, b"\x93\xff", b"1" * 5_000], ids=range(5)
+)
+async def test_a_field_that_cannot_be_read_leaves_the_rest_of_a_report(
+    receipts: Receipts, redis_client: Redis, damaged: bytes
+) -> None:
+    batch = "0" * 28
+    kept = {
+        "base": pack_base([Record(2)]),
+        "0+1-0": damaged,
+        "0+x-y": pack_delta(Record(1)),
+        "0:open": damaged,
+    }
+    await redis_client.hset(keys.receipt(batch), mapping=kept)
+    report = await receipts.report(batch + "0000")
+    assert report is not None
+    assert (report["state"], report["counts"]["accepted"]) == ("done", 3)
+    await redis_client.hset(keys.receipt(batch), "base", damaged)
+    report = await receipts.report(batch + "0000")
+    assert report is not None
+    assert report["counts"]["accepted"] == 1
+
+
+@pytest.mark.parametrize("name", ["0x" + "0" * 30, "+" + "0" * 31, "0_" * 16, "\uff10" * 32, " " * 31 + "0"])
+def test_only_hexadecimal_digits_are_an_id(name: str) -> None:
+    with pytest.raises(ValueError, match="32 hex digits"):
+        split(name)
