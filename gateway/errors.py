@@ -4,9 +4,12 @@ The root, and the errors about inputs, are in `protocols.errors`. Foreign except
 turned into these where they enter, with the cause kept.
 """
 
+from typing import Final
+
 from protocols.errors import InputError, RhoPushError
 
 __all__ = [
+    "BAD_DATA",
     "AuthenticationBusy",
     "BadSetting",
     "BodiesFull",
@@ -22,6 +25,7 @@ __all__ = [
     "StoreBusy",
     "StoreDown",
     "TooManyRequests",
+    "UnreadableEntry",
     "UnsupportedCoding",
 ]
 
@@ -64,6 +68,11 @@ class StoreDown(RhoPushError):
     label = "store_down"
     retryable = True
 
+    @property
+    def of_data(self) -> bool:
+        """Whether a key or value is what stands in the way: the same command fails until that is mended."""
+        return False
+
 
 class StoreBusy(StoreDown):
     """Redis works, but all connections of this process to it are in use. Nothing was accepted."""
@@ -82,6 +91,28 @@ class AuthenticationBusy(RhoPushError):
     code = "authentication_busy"
     label = "authentication_busy"
     retryable = True
+
+
+class UnreadableEntry(RhoPushError):
+    """A stored entry is not what this version of the gateway writes. It is put aside, and a record of it kept."""
+
+    code = "unreadable"
+    label = "unreadable"
+
+
+BAD_DATA: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # among them RecursionError
+    TypeError,
+    ValueError,  # among them msgspec's errors and UnicodeError
+    InputError,
+    UnreadableEntry,
+)
+"""What code raises that meets data which it cannot use. A loop over records that others wrote catches these for each
+record, so that one of them stops no other."""
 
 
 class PerhapsAccepted(StoreDown):

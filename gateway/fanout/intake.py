@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import StoreDown
+from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.broadcast import Cutting
 from gateway.fanout.effort import Effort
 from gateway.fanout.ledger import PINGS_HELD, Ledger
@@ -139,6 +139,7 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._readers.close()
         await self._cutting.close()
+        await self._planner.close()
 
     @property
     def refused(self) -> str | None:
@@ -274,11 +275,24 @@ class Intake:
         claimed = self._ledger.claim(leases)
         for part in _parts(claimed):
             await self._room(bulk=part[0].stream == keys.PIECES)
-            undone = await self._planner.deliver(self._held(part))
+            undone = await self._plan(self._held(part))
             while undone:
                 await asyncio.sleep(_AGAIN_S)
-                undone = await self._planner.deliver(self._held(undone))
+                undone = await self._plan(self._held(undone))
             await asyncio.sleep(0)  # planning took some ms: now the loop sends, and serves the doors
+
+    async def _plan(self, leases: list[Lease]) -> list[Lease]:
+        """Plan entries together, and one by one where that fails: what fails alone is put aside."""
+        try:
+            return await self._planner.deliver(leases)
+        except BAD_DATA as error:
+            _log.exception("planning_failed", entries=len(leases))
+            left = self._held(leases)
+            if len(leases) == 1:
+                for lease in left:
+                    await self._ledger.put_aside(lease, error)
+                return []
+        return [undone for lease in left for undone in await self._plan([lease])]
 
     async def _room(self, *, bulk: bool) -> None:
         """Wait for room. Small pings wait for no lane that would keep more than its share of theirs."""

@@ -17,10 +17,11 @@ from typing import Any, Final, cast
 import hiredis
 import structlog
 
-from gateway.errors import RhoPushError, StoreDown
+from gateway.errors import BAD_DATA, RhoPushError, StoreDown
 from gateway.network_errors import describe
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.lua import BAD_VALUE
 from gateway.store.packing import Unsendable, Word, pack
 from gateway.store.redis import locate, tls_context
 
@@ -61,6 +62,11 @@ class ReplyFault(StoreDown):
         """Whether a write was refused that Redis would take at another time."""
         return self.message.startswith(("OOM", "MISCONF", "NOREPLICAS"))
 
+    @property
+    def of_data(self) -> bool:
+        """Whether Redis named a key or value that it cannot use, not its own state."""
+        return any(words in self.message for words in ("WRONGTYPE", "not an integer", BAD_VALUE))
+
 
 class Script:
     """A Lua script, called by its digest and sent whole only to a server that does not know it yet."""
@@ -100,10 +106,10 @@ class Wire(asyncio.Protocol):
                 if reply is False:
                     return
                 if self._on_push is not None and isinstance(reply, hiredis.PushNotification):
-                    self._on_push(reply)
+                    _hand_over(self._on_push, reply)
                 elif waiting:
                     self.answered += 1
-                    waiting.popleft()(reply)
+                    _hand_over(waiting.popleft(), reply)
                     if isinstance(reply, ReplyFault) and _READ_ONLY in reply.message:
                         self._distrust(reply.message)
                         return
@@ -185,6 +191,14 @@ class Wire(asyncio.Protocol):
         """End the connection at once."""
         if self.transport is not None:
             self.transport.abort()
+
+
+def _hand_over(callback: Callback, reply: Reply) -> None:
+    """Call back; a callback that cannot use its reply must not cost all others theirs."""
+    try:
+        callback(reply)
+    except BAD_DATA:
+        _log.exception("reply_not_used")
 
 
 def _ignore(_: Reply) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
 from gateway.clock import SHARED
 from gateway.store import keys, resque_scripts
@@ -28,6 +29,7 @@ TAKE_BYTES: Final = 1_000_000
 DEPTH: Final = 200
 """So many jobs of other classes may stand before one of ours. Each look costs Redis some 2 µs."""
 
+_log = structlog.get_logger("resque")
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -110,7 +112,12 @@ class ResqueStore:
     async def in_hand(self) -> list[Taken]:
         """Every job on this gateway's recovery list, oldest first. Raises StoreDown."""
         flat = await self._link.call("HGETALL", self._taken)
-        return sorted(_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True))
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))
+        # An id that is no ASCII is none that a gateway gave; a job under it could never be taken off the list.
+        readable = [pair for pair in pairs if pair[0].isascii()]
+        if len(readable) < len(pairs):
+            _log.error("recovery_list_unreadable", key=self._taken, entries=len(pairs) - len(readable))
+        return sorted(_taken(*pair) for pair in readable)
 
     async def inherit(self) -> int:
         """Give a sign of life, and take over the jobs of gateways that gave none; their number. Raises

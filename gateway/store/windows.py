@@ -37,10 +37,17 @@ class Heard(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What came of writing changes down. `next_ms`: until the next window is over; None: none is open."""
+    """What came of writing changes down.
+
+    Attributes:
+        known: changes that were known by their id.
+        next_ms: until the next window is over; None: none is open.
+        refused: users whose keys in Redis hold something else, so that their changes were not written down.
+    """
 
     known: int
     next_ms: int | None
+    refused: int = 0
 
 
 class Closed(NamedTuple):
@@ -100,7 +107,8 @@ class Windows:
                 [keys.WINDOWS],
                 [self._window_ms, self._interval_ms, keys.CHANGE_ID_S, *words],
             )
-            written = Written(written.known + reply[0], _next(reply[1]))
+            known, refused = written.known + reply[0], written.refused + reply[2]
+            written = Written(known, _next(reply[1]), refused)
         return written
 
     async def close(self) -> Closed:

@@ -209,7 +209,7 @@ async def test_a_chunk_that_cannot_be_read_is_put_aside(
         await redis_client.hset(keys.broadcast_users(ping_id), "1", b"\xc1")
         await deliver_pieces(one)
         assert not one.ledger._others
-    assert await redis_client.llen(keys.UNREADABLE) == 1
+    assert await redis_client.xlen(keys.UNREADABLE) == 1
     assert len(apns.received) == USERS - keys.CHUNK_USERS
 
 

@@ -114,6 +114,19 @@ async def test_snapshots_leave_room_to_others(
             assert await one.link.call("EXISTS", keys.snapshot("bob")) == kept
 
 
+async def test_a_damaged_count_of_the_journal_costs_a_snapshot_and_no_ping(
+    make_link: MakeLink, redis_client: Redis
+) -> None:
+    link = await make_link()
+    await lay_users(redis_client, {"bob": [apple("ab")]})
+    await redis_client.hset(keys.JOURNAL, "\0count", "x")
+    journal = Journal()
+    journal.join(1, {})
+    (found,) = await Registry(link, snapshots=Snapshots(link, journal)).devices_of(["bob"])
+    assert len(found.devices) == 1
+    assert not await redis_client.exists(keys.snapshot("bob"))
+
+
 async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

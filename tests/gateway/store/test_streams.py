@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -311,5 +312,40 @@ async def test_only_so_many_unreadable_entries_are_kept(
 ) -> None:
     monkeypatch.setattr(keys, "UNREADABLE_MAX", 2)
     for n in range(3):
-        await streams.put_aside(Lease(keys.PINGS, "1-0", b"%d" % n, 0, 0, False))
-    assert await redis_client.lrange(keys.UNREADABLE, 0, -1) == [b"1", b"2"]
+        assert await _put_aside(streams, redis_client, b"%d" % n)
+    records = [record for _, record in await redis_client.xrange(keys.UNREADABLE)]
+    assert [msgspec.msgpack.decode(record[b"fields"])[1] for record in records] == [b"1", b"2"]
+    assert [(record[b"stream"], record[b"reason"], record[b"at_ms"]) for record in records] == [
+        (keys.PINGS.encode(), b"damaged", b"1000")
+    ] * 2
+
+
+async def _put_aside(streams: Streams, redis: Redis, payload: bytes) -> bool:
+    entry = await redis.xadd(keys.PINGS, {"e": payload, "n": 0, "s": 0})
+    return await streams.put_aside(Lease(keys.PINGS, entry.decode(), payload, 0, 0, False), "damaged", 1_000)
+
+
+async def test_only_so_many_bytes_of_unreadable_entries_are_kept(
+    streams: Streams, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "UNREADABLE_BYTES", 5_000)
+    monkeypatch.setattr(keys, "UNREADABLE_ENTRY_BYTES", 4_000)
+    for size in (3_000, 3_000, 100):
+        await _put_aside(streams, redis_client, b"x" * size)
+    assert await redis_client.xlen(keys.UNREADABLE) == 2
+    await _put_aside(streams, redis_client, b"x" * 10_000)
+    *_, (_, newest) = await redis_client.xrange(keys.UNREADABLE)
+    assert b"fields" not in newest
+    held = int(await redis_client.hget(keys.STATS, "unreadable_bytes"))
+    assert held == sum(int(record[b"size"]) for _, record in await redis_client.xrange(keys.UNREADABLE))
+
+
+async def test_an_entry_is_put_aside_once(streams: Streams, redis_client: Redis) -> None:
+    """The reply may have been lost: asked again, nothing changes."""
+    entry = (await redis_client.xadd(keys.PINGS, {"e": b"odd", "n": 1, "s": 5})).decode()
+    await redis_client.hset(keys.STATS, mapping={"pings": 3, "bytes": 30})
+    lease = Lease(keys.PINGS, entry, b"odd", 1, 5, False)
+    assert await streams.put_aside(lease, "damaged", 1)
+    assert not await streams.put_aside(lease, "damaged", 2)
+    assert await redis_client.xlen(keys.UNREADABLE) == 1
+    assert await redis_client.hmget(keys.STATS, "pings", "bytes") == [b"2", b"25"]
