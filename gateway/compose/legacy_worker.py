@@ -53,7 +53,7 @@ async def run(
         metrics = Metrics(__version__)
         if supervision is not None:
             supervision.reporting.begin(metrics)
-        service = await opened.enter_async_context(legacy_service(settings, store, sock, metrics))
+        service = await opened.enter_async_context(legacy_service(settings, store, sock, metrics, slot=slot))
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)
         await stop.wait()

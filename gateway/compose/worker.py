@@ -103,7 +103,9 @@ async def run(
         doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
-            legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))
+            legacy = await closing.enter_async_context(
+                legacy_service(settings, spine.rps, rps_sock, metrics, slot=slot)
+            )
         unasked = await closing.enter_async_context(
             background(settings, gateway_id, slot, spine.queue, metrics)
         )

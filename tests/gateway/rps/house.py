@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -206,9 +207,10 @@ async def house(
     times: Times | None = None,
     keeping: Keeping | None = None,
     weak: bool = True,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[House]:
     """Open the service on a free port."""
-    store = RpsStore(Address.parse(address), keeping)
+    store = RpsStore(Address.parse(address), keeping, clock)
     await store.open()
     async with rhoconnect() as judge:
         users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")
