@@ -5,13 +5,13 @@ import hashlib
 import re
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.compose.id_secret import IdSecret
 from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
@@ -64,7 +64,7 @@ class HouseGate:
             return False
         if self._sessions is None:
             self._sessions = Sessions(await self._accounts.session_secret())
-        session = self._sessions.read(found[1], time.time())
+        session = self._sessions.read(found[1], SHARED.now_s())
         if session is None:
             return False
         return await self._accounts.session_user(session.login, session.fingerprint, client) is not None

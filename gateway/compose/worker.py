@@ -206,6 +206,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
+        await streams.read_clock()
         await _prepare(streams)
         turns = Turns()
         journal = Journal()

@@ -30,7 +30,7 @@ class Message(Protocol):
 
 
 class Postponed(NamedTuple):
-    """A send that leaves its unit and comes again."""
+    """A send that leaves its unit and comes again. `due_ms` is by the process's steady clock."""
 
     due_ms: int
     attempt: int

@@ -70,10 +70,7 @@ class DeviceRoutes:
         login = text_of(found, "login")
         if not login:
             raise LoginRefused(f"Unable to authenticate '{login}'")
-        known = await desk.accounts.user(login)
-        if known is not None:
-            return known
-        return await desk.accounts.create_in_turn(login, text_of(found, "password"), client_of(request))
+        return await desk.accounts.user_or_new(login, text_of(found, "password"), client_of(request))
 
     async def _login(self, request: web.Request, found: dict[str, Any], client_id: str) -> str:
         """Whose device this is: the session's user, or the one whom an admin's token names.

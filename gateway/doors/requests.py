@@ -17,6 +17,7 @@ from gateway.doors.intake import LATE
 from gateway.doors.services import Services
 from gateway.errors import TooSlow
 from protocols.errors import BodyTooLarge, InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
 from protocols.ping import form
 
 API_HEADER: Final = "X-RhoConnect-API-TOKEN"
@@ -140,7 +141,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = _decode(body)
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"the body is malformed: {error}") from error
+        raise MalformedBody(f"the body is malformed: {find_fault(body).text}") from error
     if not isinstance(value, dict):
         raise MalformedBody("the body must be a JSON object")
     return value

@@ -1,6 +1,5 @@
 """What the doors need of the rest of the gateway, handed in by whoever composes it."""
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
@@ -100,7 +100,7 @@ class Services:
         scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` are all.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: how many processes share the configured rate limit.
-        now: wall clock, epoch seconds.
+        now: epoch seconds by the clock that all gateways share.
         fast_path: off: aiohttp answers everything (for tests and comparison).
         times: how long callers may take.
         turns: between which a long list of users is read.
@@ -119,7 +119,7 @@ class Services:
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None
     workers: int = 1
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = SHARED.now_s
     fast_path: bool = True
     times: Times = field(default_factory=Times)
     turns: Turns = field(default_factory=Turns)

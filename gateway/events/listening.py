@@ -32,6 +32,7 @@ from gateway.store.queue import Limits
 from gateway.store.windows import Heard, Windows
 from protocols.errors import InputError
 from protocols.events import Change, SourceRules, change_of, parse
+from protocols.numbers import whole
 
 BEAT_S: Final = 0.5
 ABSTAIN_S: Final = 1.5
@@ -162,8 +163,9 @@ class Listening:
     def marked(self, ear: Ear, mark: str) -> None:
         """A mark came: whose, tells what it is good for."""
         name, _, number = mark.rpartition("#")
-        if name == self._voice and number.isdecimal():
-            ear.seen = int(number)
+        seen = whole(number) if name == self._voice else None
+        if seen is not None:
+            ear.seen = seen
             self._something.set()
         if not self.leading.is_set():
             ear.shelf.mark(mark)

@@ -7,12 +7,12 @@ here is ever as large as the ping is.
 """
 
 import asyncio
-import time
 from typing import Final
 
 import msgspec
 import structlog
 
+from gateway.clock import SHARED
 from gateway.errors import StoreDown
 from gateway.fanout.ledger import Ledger
 from gateway.store import keys
@@ -50,11 +50,11 @@ class Cutter:
             StoreDown: Redis did not answer; the broadcast stays leased and goes on from its cursor.
         """
         entry = decode_entry(lease.payload)
-        ping = _of_batch(entry.pings[0], entry.batch, entry.accepted_ms)
+        ping = _of_batch(entry.pings[0], entry.batch, SHARED.corrected(entry.accepted_ms))
         cursor = await self._store.cursor(lease)
         while cursor < entry.chunks:
             pieces = [Piece(ping, chunk) for chunk in range(cursor, min(cursor + CUT_PIECES, entry.chunks))]
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = SHARED.now_ms()
             waiting = await self._store.cut(lease, entry.batch, cursor, pieces, now_ms)
             if waiting < 0:
                 self._ledger.let_go(lease)

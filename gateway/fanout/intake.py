@@ -106,6 +106,8 @@ class Intake:
         self._ending = False
         self._refused = ""
         self._refused_at = float("-inf")
+        self._touched = False
+        """Whether no lease was renewed in the future of Redis' clock."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -235,11 +237,16 @@ class Intake:
         """What consumers held that renew no more.
 
         While Redis itself was silent none of them could: who has lost it judges nobody before a whole lease is over.
+        The same holds after Redis' clock was set, since it measures silence by that clock.
         """
         await asyncio.sleep(LEASE_S / 2)
+        await self._streams.read_clock()
         if self._streams.reached_s < LEASE_S:
+            self._touched = False
             return
         for stream in keys.STREAMS:
+            if not self._touched:
+                await self._streams.touch(stream)
             start = FIRST
             while True:
                 leases, start = await self._streams.take_over(stream, start, READ_ENTRIES)
@@ -248,10 +255,11 @@ class Intake:
                     await self._again(leases)
                 if start == FIRST:
                     break
+        self._touched = True
 
     async def _call_due(self) -> None:
         await asyncio.sleep(DUE_S)
-        await self._streams.call_due(time.time_ns() // 1_000_000, DUE_PIECES)
+        await self._streams.call_due(DUE_PIECES)
 
     async def _again(self, leases: Sequence[Lease]) -> None:
         if leases[0].stream == keys.BROADCASTS:

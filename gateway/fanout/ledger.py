@@ -7,13 +7,13 @@ a kill. Writing is repeated until Redis answers: settling and saving twice is th
 
 import asyncio
 import contextlib
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.send import ACCEPTED, Unit
 from gateway.errors import StoreDown
 from gateway.store import keys
@@ -238,7 +238,7 @@ class Ledger:
                 for one in rest:
                     self._write(one)
 
-        self._streams.settle(done, time.time_ns() // 1_000_000, told)
+        self._streams.settle(done, SHARED.steady_ms(), told)
 
     def _keep_unwritten(self, done: Settlement, error: StoreDown) -> None:
         """Thousands may wait while Redis is away: one of them finds out whether it is back, in turn."""
@@ -375,12 +375,12 @@ def _retries(unit: Unit) -> Iterator[Retry]:
     for place, later in unit.postponed.items():
         # By the second: a broadcast's refused sends come back as few pieces, and none before its time.
         groups[unit.ping_of(place), -(-later.due_ms // 1000), later.attempt, later.parked_in].append(place)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = SHARED.now_ms()
     for order, ((number, due_s, attempt, lane), places) in enumerate(groups.items()):
         ping: Ping = unit.pings[number]
         clients = tuple(unit.chosen[place][0] for place in places)
         # What is only parked was not tried.
-        first_ms = unit.first_ms or (0 if lane else now_ms)
+        first_ms = SHARED.corrected(unit.first_ms) or (0 if lane else now_ms)
         piece = Piece(ping, -1, clients, attempt, first_ms, lane, unit.bulk)
         name = f"{unit.lease.stream.rpartition(':')[2]}:{unit.lease.entry}.{order}"
         yield Retry(name, due_s * 1000, piece, lane)

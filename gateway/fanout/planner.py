@@ -4,7 +4,6 @@ Whole batches at a time: one look-up for all users of all entries that were read
 ping for all devices of an app. The rules are PingJob's (contract §3) and in `protocols.devices`.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.reasons import reason_label
@@ -158,6 +158,7 @@ class Planner:
         if lease.stream == keys.PINGS:
             return self._unit(lease), None
         piece = decode_piece(lease.payload)
+        msgspec.structs.force_setattr(piece.ping, "accepted_ms", SHARED.corrected(piece.ping.accepted_ms))
         unit = Unit(
             lease,
             piece.ping.id[:28],
@@ -165,7 +166,7 @@ class Planner:
             self._ledger.settled,
             first_place=int(piece.ping.id[28:], 16),
             attempt=piece.attempt,
-            first_ms=piece.first_ms,
+            first_ms=SHARED.corrected(piece.first_ms),
             lane=piece.lane,
             bulk=piece.bulk or lease.stream == keys.PIECES,
         )
@@ -176,10 +177,11 @@ class Planner:
 
     def _unit(self, lease: Lease) -> Unit:
         entry = lease.held or decode_entry(lease.payload)
+        accepted_ms = SHARED.corrected(entry.accepted_ms)
         for place, ping in enumerate(entry.pings):
             # The pings were made or decoded a moment ago and are nobody else's.
             msgspec.structs.force_setattr(ping, "id", f"{entry.batch}{place:04x}")
-            msgspec.structs.force_setattr(ping, "accepted_ms", entry.accepted_ms)
+            msgspec.structs.force_setattr(ping, "accepted_ms", accepted_ms)
         return Unit(lease, entry.batch, entry.pings, self._ledger.settled)
 
     async def _deliver_fresh(self, units: list[Unit]) -> list[Lease]:
@@ -190,7 +192,7 @@ class Planner:
         except StoreDown:
             return [unit.lease for unit in units]
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         place = 0
         for unit in units:
             plan = _Plan(unit, now_ms, by_lane)
@@ -267,7 +269,7 @@ class Planner:
         """Plan a piece of a broadcast."""
         chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
+        plan = _Plan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, skipped)
         for part in slices(chosen, LIGHT_SLICE):
             await self._turns.turn()
@@ -299,7 +301,7 @@ class Planner:
         accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
         found = iter(await self._registry.devices(clients, accepted))
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         ended = progress.ended()
         plan = _Plan(unit, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
@@ -316,7 +318,7 @@ class Planner:
 
     async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
+        plan = _Plan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, {})
         for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
             if unit.bulk:

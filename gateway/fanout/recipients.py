@@ -13,6 +13,7 @@ from gateway.delivery.lanes import Lanes, Route
 from gateway.store.registration import Registration
 from protocols.devices import Chosen, Device, Selection, fit, select_into
 from protocols.errors import RhoPushError
+from protocols.numbers import hexadecimal
 
 _log = structlog.get_logger("recipients")
 
@@ -112,7 +113,5 @@ def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Re
 
 
 def _number(client_id: str) -> int:
-    try:
-        return int(client_id[:12], 16)
-    except ValueError:
-        return int.from_bytes(client_id.encode()[-6:])
+    number = hexadecimal(client_id[:12], 12)
+    return int.from_bytes(client_id.encode("utf-8", "replace")[-6:]) if number is None else number

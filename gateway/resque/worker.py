@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.errors import QueueFull, StoreDown
 from gateway.metrics import Metrics
 from gateway.store import keys
@@ -156,7 +157,7 @@ class ResqueWorker:
             jobs = await self._store.take(self._names)
         if not jobs:
             return False
-        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), time.time()))
+        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), SHARED.now_s()))
         try:
             await self._bring(jobs)
         finally:
@@ -193,7 +194,7 @@ class ResqueWorker:
             reason(error),
             self._store.worker_id,
             job.queue,
-            time.time(),
+            SHARED.now_s(),
         )
         if await self._store.finish(job, record):
             self._metrics.resque_jobs("failed").inc()

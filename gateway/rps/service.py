@@ -6,7 +6,6 @@ its life) may wait for RhoConnect and Redis in one.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
+from gateway.clock import SHARED
 from gateway.errors import RhoPushError, StoreDown
 from gateway.metrics import Metrics
 from gateway.rps.connection import Connection
@@ -83,7 +83,7 @@ class Service:
         gates: Gates,
         times: Times,
         metrics: Metrics,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = SHARED.now_s,
     ) -> None:
         self._store = store
         self.ids = ids

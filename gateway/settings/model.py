@@ -147,9 +147,9 @@ class RpsSettings(msgspec.Struct, frozen=True):
         registration_s: a registration ends so long after the last call of its device or app
             (rhoconnect-push's registrationTimeout).
         queue_max: messages that wait for one device; of more the oldest go.
-        old_ids: whether the ids that rhoconnect-push made are valid, as long as they are registered.
+        old_ids: whether polls and messages accept ids without a signature, as rhoconnect-push makes them.
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
-        secret: what new ids are made with; None: one that is made once and kept in Redis.
+        secret: what new ids are made with; None: one that is made once, and kept in Redis and in `data_dir`.
         certificate_file: PEM with the service's certificate chain, for devices that use TLS; None: no TLS.
         key_file: PEM of its key; None: in `certificate_file`.
     """
@@ -307,7 +307,7 @@ class Settings(msgspec.Struct, frozen=True):
         api_token: opens the admin routes; None: the one in `data_dir/api_token`, made at the first start.
         admin_password: of `rhoadmin` where it does not exist yet (`PSWRD`).
         push_server: URL of the legacy service with the app's credentials in it.
-        data_dir: folder of the embedded store, the lock, the token and the metrics.
+        data_dir: folder of the embedded store, the locks and the token.
         documents: every Redis over which RhoConnect spreads its documents, the first being `redis`; empty:
             that one alone.
         apps: by `device_app_id`, resolved: use `app`.

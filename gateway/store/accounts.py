@@ -254,8 +254,14 @@ class Accounts:
         """Many users, in one round trip."""
         return await _read_users(logins, self._ask)
 
-    async def create_in_turn(self, login: str, password: str, client: str) -> User:
-        """`create` for a caller who may be anybody: within the bounds of logins. Raises as both."""
+    async def user_or_new(self, login: str, password: str, client: str) -> User:
+        """A user, created if there is none, for a caller who may be anybody: within the bounds of logins.
+
+        Raises: as `create` and `login`.
+        """
+        known = await self._users(login, client) if _may_be_a_name(login) else None
+        if known is not None:
+            return known
 
         async def create() -> User:
             return await self.create(login, password)
@@ -271,7 +277,7 @@ class Accounts:
         """
         if not login:
             raise RecordRefused("Empty login", field="login")
-        if _LOGIN.fullmatch(login) is None:
+        if _LOGIN.fullmatch(login) is None or not _may_be_a_name(login):
             raise InvalidField("a login has 1 to 255 characters and no control characters", field="login")
         kept = await self._keep(password) if password else Kept("", "")
         fields = {"login": login, "salt": kept.salt, "hashed_password": kept.hashed}

@@ -1,11 +1,14 @@
 """What the entries of the queue's streams hold, and the lease under which a consumer has one."""
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from protocols.numbers import whole
 from protocols.ping.model import Ping
+
+Kind = TypeVar("Kind")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -67,8 +70,25 @@ class Lease(NamedTuple):
         return self.pings if self.held is None else sum(len(ping.users) for ping in self.held.pings)
 
 
-decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
-decode_piece: Final = msgspec.msgpack.Decoder(Piece).decode
+def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
+    """A function that unpacks a value of this type, and raises nothing but msgspec.DecodeError.
+
+    A value that is nested without end raises RecursionError, and a text that is not UTF-8 UnicodeDecodeError: neither
+    is an error of msgspec's own.
+    """
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def unpack(packed: bytes) -> Kind:
+        try:
+            return decode(packed)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(f"cannot be read: {type(error).__name__}") from error
+
+    return unpack
+
+
+decode_entry: Final = decoder(Entry)
+decode_piece: Final = decoder(Piece)
 encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -81,6 +101,6 @@ def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease
         entry, flat = item
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         # Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest.
-        pings, size = (int(text) if (text := fields.get(name, b"")).isdigit() else 0 for name in (b"n", b"s"))
+        pings, size = (whole(fields.get(name, b"")) or 0 for name in (b"n", b"s"))
         leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
     return leases

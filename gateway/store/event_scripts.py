@@ -34,7 +34,9 @@ end
 -- in it.
 local function bounded(user, source)
     local pushed = redis.call('HMGET', PUSHED .. user, '=' .. source, 'before')
-    return math.max(soon(user), (tonumber(pushed[1]) or 0) + interval, (tonumber(pushed[2]) or 0) + interval)
+    local last, before = tonumber(pushed[1]) or 0, tonumber(pushed[2]) or 0
+    -- A push of the future is of before Redis' clock was set back: it counts as one of now.
+    return math.max(soon(user), math.min(now, last) + interval, math.min(now, before) + interval)
 end
 
 local at, known = 4, 0
@@ -68,7 +70,15 @@ CLOSE: Final = Script(
     + """
 -- KEYS: windows, stream, stats
 -- ARGV: head of the entry, what stands before the users of a ping, between users and sources, and behind,
---       bytes that a ping counts, most pings, limit of pings, limit of bytes, life of what was pushed ms
+--       bytes that a ping counts, most pings, limit of pings, limit of bytes, life of what was pushed ms,
+--       longest window ms
+-- What is due later than it can be is of before Redis' clock was set back: it is due now.
+local latest = text(now + ARGV[10])
+for _, user in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. latest, '+inf', 'LIMIT', 0, ARGV[6])) do
+    redis.call('ZREM', KEYS[1], user)
+    redis.call('ZADD', KEYS[1], text(now), user)
+end
+
 local function upto(most)
     local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, most)
     local users = {}
@@ -96,6 +106,10 @@ for _, user in ipairs(users) do
     local window = WINDOW .. user
     local sources = redis.call('ZRANGEBYSCORE', window, '-inf', text(now))
     redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now))
+    for _, source in ipairs(redis.call('ZRANGEBYSCORE', window, '(' .. latest, '+inf')) do
+        sources[#sources + 1] = source
+    end
+    redis.call('ZREMRANGEBYSCORE', window, '(' .. latest, '+inf')
     local rest = redis.call('ZRANGE', window, 0, 0, 'WITHSCORES')
     if rest[2] then redis.call('ZADD', KEYS[1], rest[2], user) else redis.call('ZREM', KEYS[1], user) end
     if #sources > 0 then
@@ -126,6 +140,10 @@ BEAT: Final = Script(
     + """
 -- KEYS: events; ARGV: name, lease ms, mark or '', for how long it has listened ms, grace ms
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'heard', 'mark')
+if held[2] and tonumber(held[2]) > now + ARGV[2] then  -- of before Redis' clock was set back
+    held[2] = text(now + ARGV[2])
+    redis.call('HSET', KEYS[1], 'until', held[2])
+end
 local silent = held[3] and math.max(0, now - held[3])
 
 local function may()

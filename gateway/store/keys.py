@@ -13,6 +13,8 @@ HASH_TAG: Final = "{q}"
 
 # -- the queue -----------------------------------------------------------------------------------------------
 
+CLOCK_DRIFT_MS: Final = 5_000
+"""An instant in Redis that lies further in the future than it can was taken before Redis' clock was set back."""
 GROUP: Final = "gateway"
 """Consumer group of every stream."""
 
@@ -31,7 +33,8 @@ LATER: Final = "rhopush:{q}:later"
 LATER_BODY: Final = "rhopush:{q}:later_body"
 """HASH: piece name -> the piece."""
 STATS: Final = "rhopush:{q}:stats"
-"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`."""
+"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`; `clock`: Redis' TIME in ms when the schedule was
+last looked at, by which it finds that the clock was set."""
 PARKED: Final = "rhopush:{q}:parked"
 """HASH: lane -> sends of it that wait in LATER because the lane cannot send."""
 RECEIPTS: Final = "rhopush:{q}:receipts"

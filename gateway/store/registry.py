@@ -34,6 +34,7 @@ from gateway.store.registration import (
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device
+from protocols.numbers import stored
 
 _log = structlog.get_logger("registry")
 
@@ -166,16 +167,17 @@ class Registry:
         Args:
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
                 sync after that instant proves the token alive, and nothing is marked (providers.md A7,
-                timestamp rule).
+                timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         if since_ms is not None:
-            client_id = phone.client_id
+            client_id, latest_ms = phone.client_id, now_ms + keys.CLOCK_DRIFT_MS
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            if max(int(proofs[0] or 0), synced_ms(proofs[1])) >= since_ms:
+            alive_ms = [at_ms for at_ms in (stored(proofs[0]), synced_ms(proofs[1])) if at_ms <= latest_ms]
+            if max(alive_ms, default=0) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)

@@ -10,13 +10,14 @@ from gateway.store.link import Script
 
 TAKE: Final = Script("""
 -- KEYS: pause, taken, takers, then the lists of the queues
--- ARGV: gateway, now ms, prefix of recovery ids, most jobs, most bytes, how deep to look,
+-- ARGV: gateway, prefix of recovery ids, most jobs, most bytes, how deep to look,
 --       number of our classes, classes, then the names of the queues
 if redis.call('GET', KEYS[1]) == 'true' then return {} end
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
-local most, room, depth = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local classes, names = {}, 7 + ARGV[7]
-for at = 8, names do classes[ARGV[at]] = true end
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+local most, room, depth = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local classes, names = {}, 6 + ARGV[6]
+for at = 7, names do classes[ARGV[at]] = true end
 
 -- Ours, or readable by nobody: then it is ours to say so.
 local function ours(item)
@@ -38,7 +39,7 @@ local function from(list, name)
         if ours(item) then
             -- Equal items are the same job: whichever of them goes, the order of the rest stays.
             if place == 0 then redis.call('LPOP', list) else redis.call('LREM', list, 1, item) end
-            local id = string.format('%s%04x', ARGV[3], #taken / 2)
+            local id = string.format('%s%04x', ARGV[2], #taken / 2)
             redis.call('HSET', KEYS[2], id, name .. string.char(0) .. item)
             taken[#taken + 1] = id
             taken[#taken + 1] = name .. string.char(0) .. item
@@ -94,17 +95,23 @@ return 1
 """A job is done, or has failed with a record: it leaves the recovery list and is counted, in one step."""
 
 INHERIT: Final = Script("""
--- KEYS: takers, then the own recovery list; ARGV: gateway, now ms, silent before ms, prefix of the lists
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+-- KEYS: takers, then the own recovery list
+-- ARGV: gateway, how long a gateway may be silent ms, prefix of the lists, how far clocks may drift ms
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. (now + ARGV[4]), '+inf')) do
+    redis.call('ZADD', KEYS[1], now, other)  -- its sign is of before Redis' clock was set back
+end
 local moved = 0
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])) do
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])) do
     if other ~= ARGV[1] then
-        local jobs = redis.call('HGETALL', ARGV[4] .. other)
+        local jobs = redis.call('HGETALL', ARGV[3] .. other)
         for at = 1, #jobs, 2 do
             redis.call('HSET', KEYS[2], jobs[at], jobs[at + 1])
             moved = moved + 1
         end
-        redis.call('DEL', ARGV[4] .. other)
+        redis.call('DEL', ARGV[3] .. other)
         redis.call('ZREM', KEYS[1], other)
     end
 end

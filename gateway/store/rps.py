@@ -9,13 +9,13 @@ no reply, what the channel says about its instance is therefore nothing new.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import orjson
 import structlog
 
+from gateway.clock import SHARED
 from gateway.errors import StoreDown
 from gateway.store import keys, rps_scripts
 from gateway.store.address import Address
@@ -139,7 +139,7 @@ class RpsStore:
     """
 
     def __init__(
-        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = time.time
+        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = SHARED.now_s
     ) -> None:
         self.keeping = keeping or Keeping()
         self._clock = clock

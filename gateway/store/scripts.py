@@ -6,6 +6,9 @@ the same end however often it runs; what may not (append) leaves a marker by whi
 A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless one that takes none
 has written before it. So what adds to the queue (append, cut) begins with one that may, and what drains it
 (claim, settle, save, due, trim) does not: a full Redis takes no new pings, and delivers those that it has.
+
+Schedules run by Redis' own clock (TIME), so that no gateway's clock moves them. Where that clock itself is set back
+or forward, the scripts bound the effect: each says how.
 """
 
 from typing import Final
@@ -69,10 +72,13 @@ return 'void'
 
 SETTLE: Final = Script("""
 -- KEYS: stream, stats, progress, later, later bodies, receipts, parked
--- ARGV: group, entry, now ms, receipt life s, pings, bytes, then five lists, each begun by its length:
---       receipt fields (receipt key, field, value, is a counter), pieces (name, due ms, body, lane or '',
+-- ARGV: group, entry, the caller's steady ms, receipt life s, pings, bytes, then five lists, each begun by its
+--       length: receipt fields (receipt key, field, value, is a counter), pieces (name, due by the caller's
+--       steady ms, body, lane or '',
 --       sends), waiters (channel, ping, receipt key, counter field, record or ''), lanes leaving LATER (lane,
 --       sends), chunks of users that were reached (key, chunk, key that goes with the last)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 if ARGV[5] ~= '0' then
@@ -92,13 +98,14 @@ for _ = 1, ARGV[at] do
         size = size + #value
     end
     redis.call('EXPIRE', key, ARGV[4])
-    redis.call('ZADD', KEYS[6], 'NX', ARGV[3], key)
+    redis.call('ZADD', KEYS[6], 'NX', now, key)
     at = at + 4
 end
 at = at + 1
 if size > 0 then redis.call('HINCRBY', KEYS[2], 'receipt_bytes', size) end
+if ARGV[at] ~= '0' then redis.call('HSETNX', KEYS[2], 'clock', now) end
 for _ = 1, ARGV[at] do
-    redis.call('ZADD', KEYS[4], ARGV[at + 2], ARGV[at + 1])
+    redis.call('ZADD', KEYS[4], now + ARGV[at + 2] - ARGV[3], ARGV[at + 1])
     redis.call('HSET', KEYS[5], ARGV[at + 1], ARGV[at + 3])
     if ARGV[at + 4] ~= '' then redis.call('HINCRBY', KEYS[7], ARGV[at + 4], ARGV[at + 5]) end
     at = at + 5
@@ -125,7 +132,8 @@ return 1
 """)
 """Take a finished unit off its stream: its receipts, its sends that come later and its waiters, in one step.
 
-Whoever comes second (a lease that was taken over) changes nothing and gets 0.
+Whoever comes second (a lease that was taken over) changes nothing and gets 0. A piece is due after the delay between
+the caller's two steady instants, so that it is scheduled by Redis' clock alone.
 """
 
 SAVE: Final = Script("""
@@ -210,22 +218,61 @@ return mine
 """Which phones of a broadcast this chunk reaches: those that no other does. Asked again, it says the same."""
 
 DUE: Final = Script("""
--- KEYS: later, later bodies, retries; ARGV: now ms, at most on the stream
-local room = ARGV[2] - redis.call('XLEN', KEYS[3])
-if room <= 0 then return 0 end
-local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, room)
+-- KEYS: later, later bodies, retries, stats; ARGV: at most on the stream, TIME ms as the caller expects it, how far
+--       clocks may drift ms
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    if redis.call('HEXISTS', KEYS[4], 'clock') == 1 then redis.call('HDEL', KEYS[4], 'clock') end
+    return {0, now}
+end
+local expected, drift = tonumber(ARGV[2]), tonumber(ARGV[3])
+local last = tonumber(redis.call('HGET', KEYS[4], 'clock') or now)
+local jump, upto = 0, '+inf'
+if now < last - drift then
+    jump = now - last
+elseif now > math.max(last, expected) + drift then
+    jump, upto = now - math.max(last, expected), now - drift
+end
+if jump ~= 0 then
+    local all = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', upto, 'WITHSCORES')
+    for at = 1, #all, 2 do
+        redis.call('ZREM', KEYS[1], all[at])  -- first, so that a full Redis takes the rest
+        redis.call('ZADD', KEYS[1], all[at + 1] + jump, all[at])
+    end
+end
+if jump ~= 0 or now - last >= drift / 2 or last == now then
+    redis.call('HDEL', KEYS[4], 'clock')  -- first, so that a full Redis takes the rest
+    redis.call('HSET', KEYS[4], 'clock', now)
+end
+local room = ARGV[1] - redis.call('XLEN', KEYS[3])
+if room <= 0 then return {0, now} end
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, room)
 for _, name in ipairs(names) do
     redis.call('ZREM', KEYS[1], name)
     local body = redis.call('HGET', KEYS[2], name)
     if body then redis.call('XADD', KEYS[3], '*', 'e', body, 'n', 0, 's', 0) end
     redis.call('HDEL', KEYS[2], name)
 end
-return #names
+return {#names, now}
 """)
-"""Put what is due back on its stream, as far as workers keep up with what is there."""
+"""Put what is due back on its stream, as far as workers keep up with what is there: how many, and TIME in ms.
+
+Where Redis' clock was set back since the last call, the schedule moves back with it, so that no piece waits longer
+than it was meant to. Where the clock was set forward, what would be due at once moves forward with it. Only a caller
+that has seen the time before can tell that from a time without gateways: by what it expects. A piece that was scheduled
+between the jump and this call never waits longer either; after a jump back it may come at once.
+"""
 
 TRIM: Final = Script("""
--- KEYS: receipts, stats; ARGV: oldest ms to keep, bytes to keep, at most
+-- KEYS: receipts, stats; ARGV: age to keep ms, bytes to keep, at most, how far clocks may drift ms
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ahead = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. (now + ARGV[4]), '+inf', 'LIMIT', 0, ARGV[3])
+for _, key in ipairs(ahead) do  -- written before Redis' clock was set back
+    redis.call('ZREM', KEYS[1], key)
+    redis.call('ZADD', KEYS[1], now, key)
+end
 local dropped = 0
 while dropped < tonumber(ARGV[3]) do
     local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
@@ -234,7 +281,7 @@ while dropped < tonumber(ARGV[3]) do
         break
     end
     local bytes = tonumber(redis.call('HGET', KEYS[2], 'receipt_bytes') or '0')
-    if tonumber(oldest[2]) >= tonumber(ARGV[1]) and bytes <= tonumber(ARGV[2]) then break end
+    if tonumber(oldest[2]) >= now - ARGV[1] and bytes <= tonumber(ARGV[2]) then break end
     local size = tonumber(redis.call('HGET', oldest[1], 'size') or '0')
     if redis.call('EXISTS', oldest[1]) == 0 then  -- its size went with it: an average one
         size = math.floor(bytes / redis.call('ZCARD', KEYS[1]))
@@ -246,4 +293,19 @@ while dropped < tonumber(ARGV[3]) do
 end
 return dropped
 """)
-"""Drop receipts that are too old, and the oldest where all together are too large."""
+"""Drop receipts that are too old, and the oldest where all together are too large. One of the future counts as
+written now."""
+
+TOUCH: Final = Script("""
+-- KEYS: stream; ARGV: group, from, at most
+local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], '+', ARGV[3])
+for _, one in ipairs(held) do
+    if one[3] <= 0 then redis.call('XCLAIM', KEYS[1], ARGV[1], one[2], 0, one[1], 'IDLE', 0, 'JUSTID') end
+end
+return #held < tonumber(ARGV[3]) and '' or '(' .. held[#held][1]
+""")
+"""Let leases that were last renewed in the future, since Redis' clock was set back, look as if they had been renewed
+now. Each stays with its consumer. Gives where to go on; '': that was all.
+
+Without this, the leases of a consumer that has gone would wait for the clock to reach that future.
+"""

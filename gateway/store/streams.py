@@ -11,9 +11,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.clock import SHARED, SharedClock
 from gateway.store import keys, scripts
-from gateway.store.entries import Lease, Piece, encode, leases_of
+from gateway.store.entries import Lease, Piece, decoder, encode, leases_of
 from gateway.store.link import Link, Reply, ReplyFault, Word
+from protocols.numbers import stored
 
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
@@ -50,13 +52,17 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Retry(NamedTuple):
-    """A piece that goes on the schedule when its unit is settled."""
+    """A piece that goes on the schedule when its unit is settled.
+
+    Attributes:
+        due_ms: by the process's steady clock (`clock.SharedClock.steady_ms`).
+        parked_in: the lane in whose share it is counted; "" for a retry that a provider asked for.
+    """
 
     name: str
     due_ms: int
     piece: Piece
     parked_in: str = ""
-    """The lane in whose share it is counted; "" for a retry that a provider asked for."""
 
 
 class ReceiptField(NamedTuple):
@@ -114,8 +120,8 @@ class Settlement(NamedTuple):
     used: Sequence[UsedChunk] = ()
 
 
-_decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
-decode_users: Final = msgspec.msgpack.Decoder(list[str]).decode
+_decode_progress: Final = decoder(Progress)
+decode_users: Final = decoder(list[str])
 
 
 class Streams:
@@ -125,17 +131,19 @@ class Streams:
         link: for everything that does not block.
         name: the consumer's name, the same after a restart.
         receipt_s: how long receipts are kept.
+        clock: gets each reading of Redis' clock.
     """
 
-    def __init__(self, link: Link, name: str, receipt_s: int) -> None:
+    def __init__(self, link: Link, name: str, receipt_s: int, clock: SharedClock = SHARED) -> None:
         self._link = link
         self.name = name
         self._receipt_s = receipt_s
+        self._clock = clock
 
     @property
     def reached_s(self) -> float:
-        """For how many seconds Redis has been in reach since it was not; infinite: it always was."""
-        return self._link.up_s
+        """For how many seconds Redis has been in reach and its clock was not set; infinite: always."""
+        return min(self._link.up_s, self._clock.settled_s)
 
     async def prepare(self) -> None:
         """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
@@ -209,6 +217,13 @@ class Streams:
         )
         return leases_of(stream, reply[1], again=True), reply[0].decode()
 
+    async def touch(self, stream: str) -> None:
+        """Let leases that were renewed in the future, since Redis' clock was set back, end like all others."""
+        start = "-"
+        while start:
+            reply = await self._link.eval(scripts.TOUCH, [stream], [keys.GROUP, start, _RENEWED_TOGETHER])
+            start = reply.decode()
+
     async def renew(self, stream: str, entries: Sequence[str]) -> list[str]:
         """Keep the leases of these entries.
 
@@ -244,14 +259,15 @@ class Streams:
             [keys.GROUP, self.name, lease.entry, keys.BROADCAST_S, encode(progress)],
         )
 
-    def settle(self, done: Settlement, now_ms: int, told: Callable[[Reply], None]) -> None:
+    def settle(self, done: Settlement, steady_ms: int, told: Callable[[Reply], None]) -> None:
         """Take a finished unit off its stream. May be repeated after a lost reply.
 
         Args:
+            steady_ms: now, by the clock of `Retry.due_ms`.
             told: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
         """
         lease = done.lease
-        words: list[Word] = [keys.GROUP, lease.entry, now_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
+        words: list[Word] = [keys.GROUP, lease.entry, steady_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
         words += [lease.pings, lease.size, len(done.receipts)]
         for key, field, value in done.receipts:
             words += [key, field, value, int(isinstance(value, int))]
@@ -284,31 +300,44 @@ class Streams:
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 
-    async def call_due(self, now_ms: int, most: int) -> int:
-        """Put pieces whose time has come on the retries stream, until it holds `most`; their number."""
-        names = [keys.LATER, keys.LATER_BODY, keys.RETRIES]
-        return int(await self._link.eval(scripts.DUE, names, [now_ms, most]))
+    async def read_clock(self) -> None:
+        """Take a reading of Redis' clock for the shared clock."""
+        asked_ms = self._clock.steady_ms()
+        seconds, micros = await self._link.call("TIME")
+        self._clock.note(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
 
-    async def trim_receipts(self, oldest_ms: int, most_bytes: int) -> int:
-        """Drop receipts over their age or their room; their number."""
-        return int(
-            await self._link.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], [oldest_ms, most_bytes, 500])
-        )
+    async def call_due(self, most: int) -> int:
+        """Put pieces whose time has come on the retries stream, until it holds `most`; their number.
+
+        The answer is also a reading of Redis' clock.
+        """
+        names = [keys.LATER, keys.LATER_BODY, keys.RETRIES, keys.STATS]
+        asked_ms = self._clock.steady_ms()
+        words: list[Word] = [most, self._clock.now_ms(), keys.CLOCK_DRIFT_MS]
+        called, now_ms = await self._link.eval(scripts.DUE, names, words)
+        self._clock.note(asked_ms, now_ms)
+        return int(called)
+
+    async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
+        """Drop receipts that are older than `age_ms`, and the oldest beyond `most_bytes`; their number."""
+        words: list[Word] = [age_ms, most_bytes, 500, keys.CLOCK_DRIFT_MS]
+        return int(await self._link.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], words))
 
     async def parked(self) -> dict[str, int]:
         """How many sends each lane has parked."""
         flat = await self._link.call("HGETALL", keys.PARKED)
-        return {lane.decode(): int(sends) for lane, sends in zip(flat[::2], flat[1::2], strict=True)}
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {lane.decode("utf-8", "replace"): stored(sends) for lane, sends in pairs}
 
-    async def backlog(self) -> tuple[int, float]:
-        """Pings that are accepted and not settled, and the epoch seconds of the oldest entry (0: none)."""
-        count, oldest = await self._link.call("HGET", keys.STATS, "pings"), 0.0
+    async def backlog(self) -> tuple[int, int]:
+        """Pings that are accepted and not settled, and the epoch ms of the oldest entry (0: none)."""
+        count, oldest = await self._link.call("HGET", keys.STATS, "pings"), 0
         for stream in (keys.PINGS, keys.BROADCASTS):
             first = await self._link.call("XRANGE", stream, "-", "+", "COUNT", 1)
             if first:
-                at = int(first[0][0].partition(b"-")[0]) / 1000
+                at = stored(first[0][0].partition(b"-")[0])
                 oldest = min(oldest or at, at)
-        return max(int(count or 0), 0), oldest
+        return max(stored(count), 0), oldest
 
 
 class BroadcastStore:
@@ -320,7 +349,7 @@ class BroadcastStore:
 
     async def cursor(self, lease: Lease) -> int:
         """The chunk at which cutting goes on."""
-        return int(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor") or 0)
+        return stored(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor"))
 
     async def waiting_pieces(self) -> int:
         """Pieces on their stream."""

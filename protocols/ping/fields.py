@@ -26,18 +26,19 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from protocols.errors import InvalidField
+from protocols.numbers import INT64_MIN, UINT64_MAX
 from protocols.ping.model import ALL_SOURCES
 
 COLLAPSE_ID_BYTES: Final = 64  # of apns-collapse-id (Apple, "Sending notification requests to APNs")
 TTL_MAX_S: Final = 2_419_200  # four weeks: FCM's longest; Apple stores for 30 days
 NUMBER_MAX: Final = 2**31 - 1  # FCM's notification_count is an int32
 DEPTH_MAX: Final = 64  # far from any encoder's own limit (orjson: 254)
-_INT_MIN: Final = -(2**63)
-_INT_MAX: Final = 2**64 - 1  # what msgpack can carry
 
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
 _PRIORITIES: Final = frozenset({"high", "normal"})
 _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
+_NUMBER_TEXT_MAX: Final = 64
+"""So much of a text is read as a number: Ruby's to_i looks at the beginning, too."""
 _DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _JSON_NAMES: Final[dict[type, str]] = {
@@ -143,9 +144,10 @@ def number(value: Any, field: str) -> int:
     if kind is int:
         found: int = value
     elif kind is str:
-        match = _TO_I.match(value)
-        # int() refuses very long texts, and 20 digits are out of range anyway.
-        found = int(match[1].replace("_", "")[:20]) if match else 0
+        match = _TO_I.match(value[:_NUMBER_TEXT_MAX])
+        found = int(match[1].replace("_", "")) if match else 0
+        if match and match.end() == _NUMBER_TEXT_MAX < len(value):
+            found = NUMBER_MAX + 1  # it may go on, and no number in range is so long
     elif kind is float and math.isfinite(value):
         found = int(value)
     else:
@@ -227,7 +229,7 @@ def carried(value: Any, field: str) -> Any:
                 below.extend(item.values())
             elif kind is list:
                 below.extend(item)
-            elif kind is int and not _INT_MIN <= item <= _INT_MAX:
+            elif kind is int and not INT64_MIN <= item <= UINT64_MAX:
                 raise InvalidField(f"{field} holds an integer beyond 64 bits", field=field)
             elif kind is float and not math.isfinite(item):
                 raise InvalidField(f"{field} holds a number that is not finite", field=field)

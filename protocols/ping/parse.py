@@ -5,14 +5,13 @@ One reading for all: whatever the form, the parameters are put into `_Raw` and r
 decoded a second time, to name it.
 """
 
-import json
-import re
 from collections.abc import Generator, Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 from protocols.errors import InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
 from protocols.ping import additions, fields, form
 from protocols.ping.model import Ping
 
@@ -70,10 +69,6 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-_BYTE: Final = re.compile(r" \(byte (\d+)\)")
-# A pair, or one that is alone (in the group).
-_SURROGATES: Final = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
-_BOM: Final = b"\xef\xbb\xbf"
 _WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
 
 
@@ -211,42 +206,8 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _explain(body: bytes, error: ValueError) -> NoReturn:
-    """Raise MalformedBody with what is wrong and where."""
-    text = str(error)
-    if body.startswith(_BOM):
-        what, at = "begins with a byte order mark, which JSON over HTTP must not have (RFC 8259 §8.1)", 0
-    elif isinstance(error, UnicodeDecodeError):
-        what, at = "is not UTF-8", _undecodable(body)
-    elif match := _BYTE.search(text):
-        what, at = _BYTE.sub("", text).removeprefix("JSON is malformed: "), int(match[1])
-    elif isinstance(error, msgspec.ValidationError):
-        raise InvalidField(f"a number in the body is out of range: {text}") from error
-    else:
-        what, at = _cut_or_surrogate(body)
-    raise MalformedBody(f"the body is malformed: {what} ({_place(body, at)})") from error
-
-
-def _undecodable(body: bytes) -> int:
-    at = 0
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        at = error.start
-    return at
-
-
-def _cut_or_surrogate(body: bytes) -> tuple[str, int]:
-    """Tell apart what msgspec reports alike: a body that ends early, and half a surrogate pair."""
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return "it ends too early", len(body)
-    alone = next((match.start() for match in _SURROGATES.finditer(body) if match[1]), 0)
-    return "an escaped surrogate (\\ud800 to \\udfff) without its other half", alone
-
-
-def _place(body: bytes, at: int) -> str:
-    before = body[:at]
-    line = before.count(b"\n") + 1
-    column = at - before.rfind(b"\n")
-    return f"byte {at}, line {line}, column {column}"
+    """Raise the error with what is wrong and where, in words of our own."""
+    fault = find_fault(body)
+    if fault.out_of_range:
+        raise InvalidField(f"in the body {fault.text}") from error
+    raise MalformedBody(f"the body is malformed: {fault.text}") from error

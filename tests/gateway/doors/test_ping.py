@@ -136,6 +136,7 @@ async def test_an_admins_token_in_redis_is_the_truth(both: House, redis_client: 
     [
         (b'{"user_id": ', "malformed_body", "byte 12"),
         (b'{"user_id": "bob",}', "malformed_body", "byte"),
+        (b'{"user_id": "\xff"}', "malformed_body", "is not UTF-8 (byte 13, line 1, column 14)"),
         (b"[1]", "malformed_body", "not a list"),
         (b"null", "malformed_body", "not null"),
         (b'"text"', "malformed_body", "not a text"),

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED
 from gateway.metrics import Metrics
 from gateway.rps import Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.store.address import Address
@@ -207,7 +207,7 @@ async def house(
     times: Times | None = None,
     keeping: Keeping | None = None,
     weak: bool = True,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = SHARED.now_s,
 ) -> AsyncIterator[House]:
     """Open the service on a free port."""
     store = RpsStore(Address.parse(address), keeping, clock)

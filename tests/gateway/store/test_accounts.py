@@ -15,6 +15,7 @@ from gateway.store.address import Address
 from gateway.store.passwords import keep_for_rhoconnect
 from gateway.store.pool import with_waiting
 from gateway.store.redis import client
+from protocols.errors import InvalidField
 from tests.support.redis import RedisServer
 
 TOKEN = "configured"
@@ -150,6 +151,14 @@ async def test_a_store_that_is_gone() -> None:
         with pytest.raises(StoreDown) as caught:
             await ask
         assert caught.value.__cause__ is not None
+
+
+async def test_a_user_whom_anybody_may_create(redis_client: Redis) -> None:
+    ours = accounts(redis_client)
+    made = await asyncio.gather(*(ours.user_or_new(f"user{n}", "x", f"client{n}") for n in range(20)))
+    assert await asyncio.gather(*(ours.user_or_new(f"user{n}", "y", "a") for n in range(20))) == made
+    with pytest.raises(InvalidField):
+        await ours.user_or_new("\udce9", "x", "a")
 
 
 async def test_users_and_secrets_do_not_show(redis_client: Redis) -> None:
