@@ -115,8 +115,11 @@ class Ids:
             nonce: `TOKEN_NONCE_BITS` fresh random bits.
             user: who registers.
         """
-        value = nonce << _REGISTRANT_BITS | int(self.registrant(user), 16)
-        return _with_proof(TOKEN, self._token_uuid(app, value), app)
+        registrant = int(self.registrant(user), 16)
+        mac = self._token_mac(nonce, registrant, app)
+        return _with_proof(
+            TOKEN, _uuid((nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant), app
+        )
 
     def registrant(self, user: str) -> str:
         """A user's name as tokens hold it: 12 hex digits that nobody without the secret can tell a name by."""
@@ -135,9 +138,9 @@ class Ids:
 
     def of_cookie(self, cookie: str, instance: str) -> Standing:
         """What a device's instance and cookie are worth together."""
-        if _FORM.fullmatch(cookie) is None or _FORM.fullmatch(instance) is None:
+        if _FORM.fullmatch(instance) is None or _FORM.fullmatch(cookie) is None:
             return Standing.WRONG
-        if _SIGNED.fullmatch(cookie) is not None and hmac.compare_digest(cookie, self.cookie(instance)):
+        if cookie[14:15] == "8" and hmac.compare_digest(cookie, self.cookie(instance)):
             return Standing.GOOD
         signed = _signed_value(instance)
         if signed is not None and not self._is_own(signed):
@@ -153,21 +156,17 @@ class Ids:
         signed = _signed_value(token)
         if signed is None:
             return Standing.GOOD if self._weak else Standing.FORGEABLE
-        nonce = signed >> _TOKEN_MAC_BITS + _REGISTRANT_BITS
-        value = nonce << _REGISTRANT_BITS | signed & (1 << _REGISTRANT_BITS) - 1
-        good = hmac.compare_digest(token.partition(":")[0], self._token_uuid(app, value))
-        return Standing.GOOD if good else Standing.UNKNOWN
+        rest, registrant = divmod(signed, 1 << _REGISTRANT_BITS)
+        nonce, mac = divmod(rest, 1 << _TOKEN_MAC_BITS)
+        return Standing.GOOD if mac == self._token_mac(nonce, registrant, app) else Standing.UNKNOWN
 
     def _is_own(self, instance: int) -> bool:
         """Whether the secret made the uuid of this instance, whoever its user is."""
         nonce, mac = divmod(instance, 1 << _INSTANCE_MAC_BITS)
         return mac == self._mac(INSTANCE.name, str(nonce), bits=_INSTANCE_MAC_BITS)
 
-    def _token_uuid(self, app: str, value: int) -> str:
-        """A token's uuid, of its nonce and its registrant."""
-        nonce, registrant = divmod(value, 1 << _REGISTRANT_BITS)
-        mac = self._mac(TOKEN.name, str(nonce), str(registrant), app, bits=_TOKEN_MAC_BITS)
-        return _uuid((nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant)
+    def _token_mac(self, nonce: int, registrant: int, app: str) -> int:
+        return self._mac(TOKEN.name, str(nonce), str(registrant), app, bits=_TOKEN_MAC_BITS)
 
     def _mac(self, *parts: str, bits: int) -> int:
         # Only the last part may hold NUL, so that two lists of parts never make one text.
