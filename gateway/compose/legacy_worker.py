@@ -66,7 +66,7 @@ async def run(
             supervision.reporting.begin(metrics)
             supervision.news.listen(hear)
         service = await opened.enter_async_context(
-            legacy_service(settings, store, sock, metrics, bodies, connections)
+            legacy_service(settings, store, sock, metrics, bodies, connections, slot=slot)
         )
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)

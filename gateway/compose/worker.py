@@ -104,7 +104,9 @@ async def run(
         legacy = None
         if spine.rps is not None and rps_sock is not None:
             legacy = await closing.enter_async_context(
-                legacy_service(settings, spine.rps, rps_sock, metrics, services.bodies, services.connections)
+                legacy_service(
+                    settings, spine.rps, rps_sock, metrics, services.bodies, services.connections, slot=slot
+                )
             )
         unasked = await closing.enter_async_context(
             background(settings, gateway_id, slot, spine.queue, metrics)

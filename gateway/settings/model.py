@@ -147,9 +147,9 @@ class RpsSettings(msgspec.Struct, frozen=True):
         registration_s: a registration ends so long after the last call of its device or app
             (rhoconnect-push's registrationTimeout).
         queue_max: messages that wait for one device; of more the oldest go.
-        old_ids: whether the ids that rhoconnect-push made are valid, as long as they are registered.
+        old_ids: whether polls and messages accept ids without a signature, as rhoconnect-push makes them.
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
-        secret: what new ids are made with; None: one that is made once and kept in Redis.
+        secret: what new ids are made with; None: one that is made once, and kept in Redis and in `data_dir`.
         certificate_file: PEM with the service's certificate chain, for devices that use TLS; None: no TLS.
         key_file: PEM of its key; None: in `certificate_file`.
     """

@@ -242,20 +242,30 @@ class RpsStore:
         """End all registrations of an instance; False: there are none. Raises as `register`."""
         return bool(await self._link.eval(rps_scripts.FORGET, (), (instance,)))
 
-    async def registered(self, instance: str) -> bool:
-        """Whether an instance has a registration. Raises as `register`."""
-        return bool(await self._link.call("EXISTS", keys.RPS_REGISTRATIONS + instance))
-
-    async def secret(self) -> bytes:
+    async def secret(self, kept: bytes | None = None) -> bytes:
         """The secret of this installation's ids: made by whoever comes first, the same in all processes.
 
-        Looked for first: a full Redis refuses a write, also one that would change nothing.
+        Looked for first: a full Redis refuses a write, also one that would change nothing. A value that is no secret
+        is replaced.
+
+        Args:
+            kept: written where Redis has none; None: a new one is.
+
+        Raises:
+            StoreDown: Redis did not answer, or took no write.
         """
-        kept = await self._link.call("GET", keys.RPS_ID_KEY)
-        if kept is None:
-            await self._link.call("SET", keys.RPS_ID_KEY, secrets.token_hex(32), "NX")
-            kept = await self._link.call("GET", keys.RPS_ID_KEY)
-        return bytes.fromhex(kept.decode())
+        found = await self._link.call("GET", keys.RPS_ID_KEY)
+        secret = None if found is None else read_id_secret(found)
+        if secret is not None:
+            return secret
+        made = kept or secrets.token_bytes(32)
+        condition = () if found is not None else ("NX",)
+        written = await self._link.call("SET", keys.RPS_ID_KEY, made.hex(), *condition)
+        if written is None:  # another process was first
+            return await self.secret(kept)
+        if kept is not None:
+            _log.warning("id_secret_written_back", why="Redis had lost it")
+        return made
 
     # -- the channel
     # -------------------------------------------------------------------------------------------------
@@ -297,3 +307,12 @@ class RpsStore:
 
 def _text(reply: Reply) -> str | None:
     return None if reply is None else reply.decode()
+
+
+def read_id_secret(text: bytes) -> bytes | None:
+    """A secret of ids as it is kept, 32 hex digits or more; None: this is none."""
+    try:
+        secret = bytes.fromhex(text.decode())
+    except ValueError:
+        return None
+    return secret if len(secret) >= 16 else None
