@@ -14,6 +14,9 @@ PING = "tests/protocols/ping/test_parse.py"
 SPECS = "tests/protocols/test_rhoconnect_specs.py"
 DEVICES = "tests/protocols/test_devices.py"
 DOORS = "tests/gateway/doors"
+OWNERS = "tests/gateway/store/test_ownership.py"
+REGISTRY = "tests/gateway/store/test_registry.py"
+RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
     "A ping is answered after": f"{DOORS}/test_ping.py::test_waiting_for_errors_answers_as_rhoconnect_does",
@@ -32,18 +35,20 @@ TESTS = {
     "Logins are not limited": f"{DOORS}/test_logins.py::test_logins_at_once_get_no_more_guesses",
     "A device's login creates": f"{DOORS}/test_devices.py::test_a_wrong_password",
     "A session is a signed Ruby object": f"{DOORS}/test_sessions.py::test_garbage_is_nobody",
-    "A registration that moves": "tests/gateway/store/test_ownership.py::test_a_client_that_moves_keeps_nothing_of_its_device",
-    "Two users may hold": "tests/gateway/store/test_ownership.py::test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
+    "A registration that moves": f"{OWNERS}::test_a_client_that_moves_keeps_nothing_of_its_device",
+    "Two users may hold": f"{OWNERS}::"
+    "test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
     "A user may have any number": f"{DOORS}/test_devices.py::test_a_user_has_no_more_devices_than_the_setting_allows",
     "Markup in JSON": f"{DOORS}/test_browsers.py::test_stored_markup_is_no_markup",
     "`HEAD` of a GET route": f"{DOORS}/test_safe_methods.py::test_no_other_get_changes_anything",
     '`device_push_type: ""`': f"{DEVICES}::test_who_delivers",
-    "A device of an unknown platform": f"{DEVICES}::test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",
-    "An id of a client that is gone": "tests/gateway/store/test_registry.py::test_a_client_that_is_gone_is_counted",
+    "A device of an unknown platform": f"{DEVICES}::"
+    "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",
+    "An id of a client that is gone": f"{REGISTRY}::test_a_client_that_is_gone_is_counted",
     "A client that never synced": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
     "`gcm` devices": f"{DEVICES}::test_who_delivers",
-    "An error of one user's device": "tests/clients/test_rhoconnect_clients.py::test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
-    "A device whose token": "tests/gateway/store/test_registry.py::test_a_dead_token_is_left_out_until_it_is_another",
+    "An error of one user's device": f"{RUBY}::test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
+    "A device whose token": f"{REGISTRY}::test_a_dead_token_is_left_out_until_it_is_another",
     "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
     "APNs' binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
