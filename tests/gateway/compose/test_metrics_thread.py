@@ -226,6 +226,8 @@ async def test_the_listener_answers_one_request_a_connection(
     assert head.startswith(b"HTTP/1.1 " + status + b"\r\n")
     assert (body == b"") == request_.startswith(b"HEAD")
     assert (b"Allow: GET, HEAD" in head) == (b"405" in status)
+    for name, value in SAFETY_HEADERS:
+        assert f"\r\n{name}: {value}\r\n".encode() in head
 
 
 async def test_a_head_may_come_byte_by_byte(house: House) -> None:
