@@ -18,6 +18,7 @@ from gateway.errors import MetricsUnavailable
 from gateway.logs.plain import PlainLog
 from gateway.metrics import Metrics
 from gateway.telemetry.frames import Report, frames_from_worker
+from protocols.response_headers import SAFETY_HEADERS
 
 ACCEPTED = 'rhopush_pings_accepted_total{door="rest"}'
 IN_FLIGHT = 'rhopush_lane_in_flight{lane="apns"}'
