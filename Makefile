@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SCENARIOS ?= push endtoend
+SECONDS ?= 120
 # Not $(BIN)/pip: the virtual environment may have been made without one (see below).
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock test-newest clean
+.PHONY: help demo test check fuzz format bench lock test-newest clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ check: $(VENV)/installed-dev ## Lock files, lint, format, types, import walls, h
 	$(BIN)/lint-imports
 	$(BIN)/python tools/house_rules.py
 
+fuzz: $(VENV)/installed-dev ## Every parser that reads bytes from outside, with inputs made at random (SECONDS=120 ARGS="--target http-heads")
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 format: $(VENV)/installed-dev ## Put the code in the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -44,7 +48,7 @@ test-newest: ## The tests of what uses libraries, on the newest versions within 
 	@tools/test-newest $(PYTHON) $(VENV)-newest $(ARGS)
 
 clean: ## Remove the virtual environment and all caches
-	rm -rf $(VENV) $(VENV)-newest build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-newest fuzz-failures build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find gateway protocols tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The installation is editable: it follows the source. Packages come from the lock files, with their hashes, and are

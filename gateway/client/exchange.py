@@ -106,7 +106,7 @@ def _refusal(answer: Answer) -> PingError:
 def _json(answer: Answer) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import RhoPushError
+from gateway.pause import pause
 from gateway.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
 
 _WORKERS_BUDGET_S: Final = 15.0
@@ -68,7 +69,7 @@ class DataFolder:
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
                 raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
 
     def in_use(self) -> bool:
         """Whether a gateway runs on this folder now."""

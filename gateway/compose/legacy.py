@@ -6,13 +6,15 @@ import hashlib
 import re
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
+from gateway.body_budget import BodyBudget
+from gateway.clock import SHARED
+from gateway.connection_limits import ConnectionLimits
 from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
@@ -67,7 +69,7 @@ class HouseGate:
             return False
         if self._sessions is None:
             self._sessions = Sessions(await self._accounts.session_secret())
-        session = self._sessions.read(found[1], time.time())
+        session = self._sessions.read(found[1], SHARED.now_s())
         if session is None:
             return False
         return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
@@ -126,7 +128,12 @@ async def rps_store(settings: Settings) -> AsyncIterator[RpsStore | None]:
 
 @asynccontextmanager
 async def legacy_service(
-    settings: Settings, store: RpsStore, sock: socket.socket, metrics: Metrics
+    settings: Settings,
+    store: RpsStore,
+    sock: socket.socket,
+    metrics: Metrics,
+    bodies: BodyBudget | None = None,
+    connections: ConnectionLimits | None = None,
 ) -> AsyncIterator[OpenService]:
     """The service on its bound socket. Whoever uses it closes it; here ends what it needs.
 
@@ -160,7 +167,11 @@ async def legacy_service(
             app_s=rps.auth_cache_s,
             user_s=min(rps.auth_cache_s, USER_S),
         )
-        service = Service(store, await _ids(rps, store), gates, Times(wait_s=rps.wait_s), metrics)
+        ids = await _ids(rps, store)
+        times = Times(wait_s=rps.wait_s)
+        bodies = bodies or BodyBudget(settings.limits.bodies_bytes)
+        connections = connections or ConnectionLimits(settings.limits.connections)
+        service = Service(store, ids, gates, times, metrics, bodies=bodies, limits=connections)
         service.client_of = lambda peer, forwarded: address_group(clients.client(peer, (forwarded,)).address)
         if service.ids is None:
             secret = asyncio.create_task(_wait_for_ids(service, rps, store), name="rps ids")

@@ -10,15 +10,17 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.delivery.lanes import Lanes, Route
+from gateway.errors import BAD_DATA
 from gateway.store.registration import Registration
 from protocols.devices import Chosen, Device, Selection, fit, select_into
 from protocols.errors import RhoPushError
+from protocols.numbers import hexadecimal
 
 _log = structlog.get_logger("recipients")
 
 DEFECT: Final = RhoPushError.label
 """Reason of a send that a fault of ours stopped."""
-DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+DEFECTS: Final = (OSError, *BAD_DATA)
 """A ping, a device or a setting that we cannot cope with must not stop those that were read with it."""
 
 
@@ -112,7 +114,5 @@ def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Re
 
 
 def _number(client_id: str) -> int:
-    try:
-        return int(client_id[:12], 16)
-    except ValueError:
-        return int.from_bytes(client_id.encode()[-6:])
+    number = hexadecimal(client_id[:12], 12)
+    return int.from_bytes(client_id.encode("utf-8", "replace")[-6:]) if number is None else number

@@ -5,7 +5,6 @@ its life) may wait for RhoConnect and Redis in one.
 """
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
@@ -16,6 +15,9 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
+from gateway.body_budget import BodyBudget
+from gateway.clock import SHARED
+from gateway.connection_limits import ConnectionLimits
 from gateway.errors import RhoPushError, StoreDown
 from gateway.metrics import Metrics
 from gateway.rps.connection import Connection
@@ -43,6 +45,8 @@ from protocols.rps.wire import (
 _log = structlog.get_logger("rps")
 
 _TICK_S: Final = 1.0
+BODIES_BYTES: Final = 67_108_864
+"""Bytes of bodies where no budget is given."""
 _REGISTRATIONS: Final = frozenset({Act.REGISTER, Act.LOOK_UP, Act.UNREGISTER})
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -71,6 +75,8 @@ class Service:
         times: how long things may take.
         metrics: where waiting devices are counted.
         now: epoch seconds.
+        bodies: counts long bodies; None: nothing but this service holds any.
+        limits: how many connections there may be; None: by RLIMIT_NOFILE, for this service alone.
     """
 
     def __init__(
@@ -80,20 +86,24 @@ class Service:
         gates: Gates,
         times: Times,
         metrics: Metrics,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = SHARED.now_s,
+        bodies: BodyBudget | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._store = store
         self.ids = ids
         self._gates = gates
         self._metrics = metrics
         self._now = now
+        self.bodies = bodies or BodyBudget(BODIES_BYTES)
+        self._limits = limits or ConnectionLimits()
         self.client_of: Callable[[str, str], str] = lambda peer, _forwarded_for: peer
         """The client by which questions are shared out, of a peer's address and X-Forwarded-For."""
         self._loop = asyncio.get_running_loop()
         self.polls = Polls(store, round(times.wait_s / _TICK_S))
         self._reading: Watch[Connection] = Watch(max(1, round(times.request_s / _TICK_S)))
         self._idle: Watch[Connection] = Watch(max(1, round(times.idle_s / _TICK_S)))
-        self._connections = 0
+        self._members: set[Connection] = set()
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticks = 0
@@ -110,10 +120,22 @@ class Service:
     # -- connections
     # -------------------------------------------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> None:
-        """A connection came."""
-        self._connections += 1
+    def opened(self, connection: Connection) -> bool:
+        """A connection came. False: there is no room, and no idle one to close; a poll that waits is not idle."""
+        if self._limits.push_full():
+            oldest = self._idle.oldest()
+            if oldest is None:
+                return False
+            self.lost(oldest)
+            oldest.expire()
+        self._members.add(connection)
+        self._limits.push = len(self._members)
         self._idle.begin(connection, self._ticks)
+        return True
+
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """End a connection for which there is no room."""
+        self._limits.refuse(transport)
 
     def began(self, connection: Connection) -> None:
         """A request began on it."""
@@ -127,11 +149,12 @@ class Service:
 
     def lost(self, connection: Connection) -> None:
         """It is gone."""
-        self._connections -= 1
+        self._members.discard(connection)
+        self._limits.push = len(self._members)
         self._reading.end(connection)
         self._idle.end(connection)
         self.polls.end(connection)
-        if self.draining and not self._connections:
+        if self.draining and not self._members:
             self._empty.set()
 
     def head(self, status: int, length: int, closing: bool) -> bytes:
@@ -154,11 +177,11 @@ class Service:
         for watch in (self._idle, self._reading):
             for connection in watch.expired(self._ticks + 1_000_000_000):
                 connection.finish()
-        if self._connections:
+        if self._members:
             try:
                 await asyncio.wait_for(self._empty.wait(), budget_s)
             except TimeoutError:
-                _log.warning("rps_connections_dropped", connections=self._connections)
+                _log.warning("rps_connections_dropped", connections=len(self._members))
         if self._timer is not None:
             self._timer.cancel()
         for task in tuple(self._tasks):
@@ -173,6 +196,8 @@ class Service:
             for connection in watch.expired(self._ticks):
                 connection.expire()
         self._metrics.rps_connections.set(len(self.polls))
+        if refused := self._limits.take_refused():
+            _log.warning("http_connections_refused", count=refused)
         self._timer = self._loop.call_later(_TICK_S, self._tick)
 
     # -- requests

@@ -57,6 +57,9 @@ class Converter:
             return msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
         except msgspec.ValidationError as error:
             raise self.wrong(place, complaint(type_, value, strict=self._strict)) from error
+        except (UnicodeError, OverflowError, RecursionError) as error:
+            # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end.
+            raise self.wrong(place, "the value cannot be read") from error
 
     def mapping(self, value: Any, place: Place) -> Mapping[str, Any]:
         """A mapping; an absent one is empty."""

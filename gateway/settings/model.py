@@ -234,7 +234,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
         users_per_ping: most users that a ping may name (else 413).
         queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
-        connections: most HTTP connections of one process; None: derived from RLIMIT_NOFILE.
+        connections: most HTTP connections of one process on each of its ports; None: derived from RLIMIT_NOFILE.
         devices_per_user: most devices that one user may have (else 422).
     """
 
@@ -307,7 +307,7 @@ class Settings(msgspec.Struct, frozen=True):
         api_token: opens the admin routes; None: the one in `data_dir/api_token`, made at the first start.
         admin_password: of `rhoadmin` where it does not exist yet (`PSWRD`).
         push_server: URL of the legacy service with the app's credentials in it.
-        data_dir: folder of the embedded store, the lock, the token and the metrics.
+        data_dir: folder of the embedded store, the locks and the token.
         documents: every Redis over which RhoConnect spreads its documents, the first being `redis`; empty:
             that one alone.
         apps: by `device_app_id`, resolved: use `app`.

@@ -17,6 +17,7 @@
 A config.json stands alone: what it does not say has rhoconnect-push's default, not the command line's.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -62,6 +63,9 @@ LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
     "ansServerPort": "8675",
     "authCredentialCacheEnabled": "y",
 }
+_NUMBER: Final = re.compile(r"-?\d{1,13}(?:\.\d{1,9})?", re.ASCII)
+_SHOWN: Final = 40
+"""Characters of a wrong value in its error."""
 _UNUSED: Final = frozenset(
     {
         *("devAuthHost", "devAuthPort", "devAuthUrl", "socketPoolSize", "authCredentialCacheSize"),
@@ -178,10 +182,9 @@ def _numbers(said: Mapping[str, str]) -> Any:
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise BadSetting(f"{name}: expected a number, found {text!r}", field=name) from error
+    if not _NUMBER.fullmatch(text):
+        raise BadSetting(f"{name}: expected a number, found {text[:_SHOWN]!r}", field=name)
+    number = float(text)
     if not 0 <= number <= 1e12:
         raise BadSetting(f"{name}: out of range", field=name)
     return number

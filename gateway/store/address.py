@@ -8,10 +8,11 @@ import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings import Secret, Settings
+from protocols.numbers import whole
 
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
-_DIGITS_MAX: Final = 9  # of a number of a database
+_NUMBER_MAX: Final = 2**31 - 1
 _NO_PORT: Final = "the port is no number from 0 to 65535"
 _SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
@@ -249,12 +250,14 @@ def _url_port(url: SplitResult, default: int) -> int:
 
 def _port(text: str) -> int:
     """Checked here, since a socket takes any number and connects to its last 16 bits."""
-    if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+    port = whole(text, highest=65_535)
+    if port is None:
         raise _NoAddress(_NO_PORT)
-    return int(text)
+    return port
 
 
 def _number(text: str, what: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > _DIGITS_MAX:
+    number = whole(text, highest=_NUMBER_MAX)
+    if number is None:
         raise _NoAddress(f"the {what} is no number")
-    return int(text)
+    return number

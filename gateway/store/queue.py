@@ -11,12 +11,12 @@ and neither a second round trip nor a second decoding stands between the door an
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from gateway.clock import SHARED
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
@@ -99,7 +99,7 @@ class _Batch:
     __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream", "users")
 
     def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
-        self.accepted_ms = time.time_ns() // 1_000_000
+        self.accepted_ms = SHARED.now_ms()
         self.id = new_batch(self.accepted_ms)
         self.stream = stream
         self.key = key

@@ -9,17 +9,17 @@ no reply, what the channel says about its instance is therefore nothing new.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import orjson
 import structlog
 
+from gateway.clock import SHARED
 from gateway.errors import StoreDown
 from gateway.store import keys, rps_scripts
 from gateway.store.address import Address
-from gateway.store.link import Link, Reply, Script, Word
+from gateway.store.link import Link, Reply, ReplyFault, Script, Word
 
 _log = structlog.get_logger("rps")
 
@@ -31,6 +31,7 @@ QUEUE_MAX: Final = 100
 """Messages that wait for one instance; the oldest go first."""
 _PROVE_S: Final = 5.0
 
+_UNSOUND: Final = ReplyFault("WRONGTYPE a key of this instance is of another type")
 Done = Callable[[Reply], None]
 """Gets what a script found for one entry, or a `StoreDown`."""
 
@@ -124,7 +125,7 @@ class Batch:
             if isinstance(reply, StoreDown):
                 reply = [reply] * len(waiting)
             for done, found in zip(waiting, reply, strict=True):
-                done(found)
+                done(_UNSOUND if found == rps_scripts.UNSOUND else found)
 
         self._link.eval_then(self._script, (), (*self._head(), *entries), spread)
 
@@ -139,7 +140,7 @@ class RpsStore:
     """
 
     def __init__(
-        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = time.time
+        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = SHARED.now_s
     ) -> None:
         self.keeping = keeping or Keeping()
         self._clock = clock
@@ -271,10 +272,10 @@ class RpsStore:
         if kind == b"m":
             for at in range(0, len(entries) - 1, 2):
                 self._listener.message(entries[at], entries[at + 1])
-        elif kind == b"t" and entries[0] != self._name.encode():
+        elif kind == b"t" and entries[:1] != [self._name.encode()]:
             for instance in entries[1:]:
                 self._listener.taken(instance)
-        elif kind == b"g":
+        elif kind == b"g" and entries:
             self._listener.gone(entries[0])
 
     def _prove(self) -> None:

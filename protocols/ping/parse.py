@@ -13,6 +13,8 @@ import msgspec
 from protocols.errors import InvalidField, MalformedBody
 from protocols.json_syntax import find_fault
 from protocols.ping import additions, fields, form
+from protocols.ping.large import LARGE_BYTES, Reader
+from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
 
 
@@ -69,6 +71,8 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
+_large: Final = Reader(_KNOWN)
+_EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
 _WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
 
 
@@ -79,6 +83,8 @@ def from_json(body: bytes) -> Submission:
         MalformedBody: it is no JSON, or no JSON object; the message names the byte, line and column.
         InvalidField: a parameter has a wrong type or value; `field` is its path.
     """
+    if len(body) > LARGE_BYTES:
+        return driven(json_in_steps(body))
     try:
         raw = _decode_raw(body)
     except (ValueError, RecursionError):
@@ -86,18 +92,31 @@ def from_json(body: bytes) -> Submission:
     return _submission(raw, ())
 
 
-def json_in_steps(body: bytes) -> Generator[None, None, Submission]:
-    """`from_json` of a large body, some milliseconds a step: the names of a hundred thousand users take 20.
+def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submission]:
+    """`from_json_and_query` of a large body, some milliseconds a step: whoever drives it serves others in between.
 
-    Raises: as `from_json`.
+    Raises: as `from_json` and `from_form`.
     """
+    parameters = form.parameters(query, "query") if query else {}
     try:
-        raw = _decode_raw(body)
-    except (ValueError, RecursionError):
-        return _from_other_json(body)
-    yield
-    users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
-    return _submission(raw, (), users)
+        parameters |= yield from _large.parameters(body)
+    except RecursionError as error:
+        raise MalformedBody("the body is nested too deeply") from error
+    except ValueError as error:
+        if len(body) > _EXPLAINED_BYTES:
+            raise MalformedBody("the body is malformed: it is no complete JSON object") from error
+        parameters |= _json_object(body)
+    return (yield from params_in_steps(parameters))
+
+
+def driven(steps: Generator[None, None, Submission]) -> Submission:
+    """What the steps return in the end, without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            submission: Submission = end.value
+            return submission
 
 
 def from_json_and_query(body: bytes, query: str) -> Submission:
@@ -129,6 +148,13 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
     Raises:
         InvalidField: as `from_json`.
     """
+    return _submission(*_raw_of(parameters))
+
+
+def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, tuple[str, ...]]:
+    """Tell known parameters from unknown ones; the names of some of those."""
+    if len(parameters) > NAMES_MAX:
+        raise MalformedBody(f"a ping may have at most {NAMES_MAX} parameters")
     raw = _Raw()
     unknown: list[str] = []
     for name, value in parameters.items():
@@ -137,7 +163,19 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
             unknown.append(name)
         else:
             setattr(raw, inside, value)
-    return _submission(raw, tuple(unknown[:_WARNED_MAX]))
+    if is_deeper([parameters[name] for name in unknown]):
+        raise MalformedBody("the body is nested too deeply")
+    return raw, tuple(unknown[:_WARNED_MAX])
+
+
+def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Submission]:
+    """`from_params` of a long list of users, about a millisecond a step.
+
+    Raises: as `from_params`.
+    """
+    raw, unknown = _raw_of(parameters)
+    users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
+    return _submission(raw, unknown, users)
 
 
 def _submission(

@@ -98,7 +98,7 @@ def _compared(peers: Peers, door: float, rate: float) -> Comparison:
 
 
 def _measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]:
-    with Child("door", stand.folder, {"PROMETHEUS_MULTIPROC_DIR": str(stand.folder)}) as door:
+    with Child("door", stand.folder) as door:
         port = door.ask(DoorOrder(stand.facts.settings, stand.store.address), int)
         stand.load(2_000, port=port)
         stand.store.emptied()

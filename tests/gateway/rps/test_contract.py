@@ -388,3 +388,31 @@ async def test_what_is_no_number_acknowledges_nothing(service: House, last: str)
     await service.post(phone.token, {"data": {"alert": "a"}})
     answer = await service.call("GET", f"{phone.poll}?lastMessage={last}", Cookie=f"instance={phone.cookie}")
     assert answer.json["data"] == {"alert": "a"}
+
+
+# -- polls of instances that are not registered ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["0x" + "f" * 3_600, "9" * 3_600, "1e308", "-1e308", "1e99999", "%2b" + "1" * 3_600, "7", "%D9%A3"],
+    ids=range(8),
+)
+async def test_a_poll_of_an_unknown_instance_is_looked_up_and_nothing_else(service: House, last: str) -> None:
+    """Its cookie is of the old scheme, which anybody can make."""
+    instance = old_id("instance", "nobody")
+    before = await calls(service)
+    target = f"/nextMessage/{instance}?lastMessage={last}"
+    answer = await service.call("GET", target, Cookie=f"instance={old_id('cookie', instance)}")
+    assert (answer.status, answer.body) == (404, b"")
+    made = {name: number - before.get(name, 0) for name, number in (await calls(service)).items()}
+    made = {name: number for name, number in made.items() if number and name not in ("info", "ping")}
+    assert made.pop("eval", 0) + made.pop("evalsha", 0) <= 2  # the script, and once whole where it is new
+    assert made == {"exists": 1}
+    assert await service.redis.keys("*") == []
+    assert len(service.service.polls) == 0
+
+
+async def calls(service: House) -> dict[str, int]:
+    stats = await service.redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): int(facts["calls"]) for name, facts in stats.items()}

@@ -390,6 +390,17 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
     assert any("push_server" in warning for warning in settings.warnings) is told
 
 
+def test_bytes_of_the_environment_that_are_not_utf_8_are_told(tmp_path: Path) -> None:
+    said = complaint(tmp_path, "{}", {"RHOPUSH_LIMITS_BODY_BYTES": "5\udcff"})
+    assert said.startswith("limits.body_bytes: ")
+
+
+@pytest.mark.parametrize("text", ["[" * 16_000, "{a: " * 16_000, "a: " + "[" * 100])
+def test_a_file_that_is_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadSetting, match=r"settings\.yml, line 1: not valid YAML"):
+        load(written(tmp_path, text), "development", {})
+
+
 @pytest.mark.parametrize("entry", ["10.0.0.0/33", "proxy.example", "10.0.0.1/8"])
 def test_a_trusted_proxy_that_is_no_network_is_refused_by_name(tmp_path: Path, entry: str) -> None:
     said = complaint(tmp_path, f"http: {{trusted_proxies: [10.0.0.1, {entry!r}]}}")
