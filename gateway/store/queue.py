@@ -21,7 +21,7 @@ from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoP
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
-from gateway.store.plain_words import refusal
+from gateway.store.plain_words import refused
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 
@@ -439,9 +439,7 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
-        wrapped = StoreDown(
-            f"Redis refused the append: it {refusal(error.message) or 'gave no known reason'}"
-        )
+        wrapped = StoreDown(f"Redis refused the append: {refused(error.message)}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error
