@@ -17,7 +17,9 @@ from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
 from gateway.store.address import Address, all_addresses, main_address, resque_address
+from gateway.store.plain_words import trouble
 from gateway.store.redis import client
+from protocols.numbers import stored
 
 _TIMEOUT_S: Final = 10.0
 _AT_ONCE: Final = 1_000
@@ -108,7 +110,7 @@ async def _asking(address: Address) -> AsyncIterator[Redis]:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
             yield redis
     except (RedisError, OSError) as error:
-        raise StoreDown(f"{address}: {type(error).__name__}: {error}") from error
+        raise StoreDown(f"{address} {trouble(error)}") from error
 
 
 async def _leftovers(address: Address, settings: Settings) -> Leftovers:
@@ -125,7 +127,7 @@ async def _leftovers(address: Address, settings: Settings) -> Leftovers:
         return Leftovers(
             address,
             kinds,
-            pings=int(await redis.hget(keys.STATS, "pings") or 0),
+            pings=stored(await redis.hget(keys.STATS, "pings")),
             jobs=await _taken(redis),
             streams=streams,
             workers=workers,

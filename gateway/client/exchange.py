@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.client.errors import PingError
+from gateway.network_errors import describe
 
 PING_PATH: Final = "/rc/v1/users/ping"
 ASK_AGAIN_S: Final = 1.0
@@ -89,6 +90,12 @@ def failures(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def failure(error: Exception) -> str:
+    """Why no answer came, in words of our own."""
+    words = describe(error)
+    return "the connection was closed before the answer" if words == type(error).__name__ else words
+
+
 def _refusal(answer: Answer) -> PingError:
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
@@ -99,7 +106,7 @@ def _refusal(answer: Answer) -> PingError:
 def _json(answer: Answer) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

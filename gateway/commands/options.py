@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.settings import Settings, load
 from gateway.store.address import all_addresses
+from protocols.numbers import whole
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +31,15 @@ def load_settings(args: argparse.Namespace) -> Settings:
 
 def count(text: str) -> int:
     """An argparse type: a whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    number = whole(text, 1)
+    if number is None:
+        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
     return number
 
 
 def port(text: str) -> int:
     """An argparse type: a TCP port, 0 for any free one."""
-    number = int(text)
-    if not 0 <= number <= 65535:
+    number = whole(text, highest=65_535)
+    if number is None:
         raise argparse.ArgumentTypeError("must be a port number")
     return number

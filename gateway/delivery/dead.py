@@ -7,13 +7,13 @@ nothing is marked any more until that has passed.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.gate import Gate
 from gateway.delivery.route import Place
 from gateway.delivery.send import Send
@@ -151,7 +151,7 @@ class DeadTokens(Tokens):
             _log.warning("dead_token_not_marked", client=send.device.client_id, error=error.message)
 
     async def _mark(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...]) -> None:
-        device, now_ms = send.device, time.time_ns() // 1_000_000
+        device, now_ms = send.device, SHARED.now_ms()
         if not await self._gate.admits(place, bad=verdict.here_only):
             _log.info(
                 "dead_token_not_believed",
@@ -166,5 +166,5 @@ class DeadTokens(Tokens):
         _log.info("dead_token", client=device.client_id, reason=verdict.reason, marked=marked)
 
     async def _remember(self, send: Send, key: str) -> None:
-        await self._registry.mark_host(send.device, key, time.time_ns() // 1_000_000)
+        await self._registry.mark_host(send.device, key, SHARED.now_ms())
         _log.info("device_environment_learned", client=send.device.client_id)

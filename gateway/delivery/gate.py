@@ -7,12 +7,12 @@ BadDeviceToken before that raise an alarm.
 """
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.route import Place
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
@@ -117,7 +117,7 @@ class Gate:
         """Write an acceptance until Redis has taken it: no other worker may mark anything before."""
         while True:
             try:
-                await self._proofs.accepted(identity, time.time_ns() // 1_000_000)
+                await self._proofs.accepted(identity, SHARED.now_ms())
             except StoreDown as error:
                 _log.warning("acceptance_not_written", error=error.message)
                 await asyncio.sleep(LOOK_S)

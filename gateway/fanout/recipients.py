@@ -11,15 +11,17 @@ import structlog
 
 from gateway.delivery.lanes import Lanes
 from gateway.delivery.route import Route
+from gateway.errors import BAD_DATA
 from gateway.store.registration import DEAD, Registration
 from protocols.devices import Chosen, Device, Selection, fit, select_into
 from protocols.errors import RhoPushError
+from protocols.numbers import hexadecimal
 
 _log = structlog.get_logger("recipients")
 
 DEFECT: Final = RhoPushError.label
 """Reason of a send that a fault of ours stopped."""
-DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+DEFECTS: Final = (OSError, *BAD_DATA)
 """A ping, a device or a setting that we cannot cope with must not stop those that were read with it."""
 
 
@@ -95,7 +97,7 @@ def choose(
     for registration in registrations:
         devices = registration.devices
         if registration.marked:
-            devices = tuple(device for device in devices if not _is_bad(device, lanes))
+            devices = tuple(device for device in devices if not is_bad(device, lanes))
             if len(devices) < len(registration.devices):
                 skipped[DEAD] = skipped.get(DEAD, 0) + len(registration.devices) - len(devices)
         select_into(selection, devices, seen)
@@ -122,14 +124,12 @@ def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Re
     return tuple(chosen), skipped or _NOTHING
 
 
-def _is_bad(device: Device, lanes: Lanes) -> bool:
+def is_bad(device: Device, lanes: Lanes) -> bool:
     """Whether the provider refuses this device's token at every place that its app's settings name."""
     platform, _ = fit(device)
     return bool(device.bad_at and platform) and recipient(device, platform, lanes).route == DEAD
 
 
 def _number(client_id: str) -> int:
-    try:
-        return int(client_id[:12], 16)
-    except ValueError:
-        return int.from_bytes(client_id.encode()[-6:])
+    number = hexadecimal(client_id[:12], 12)
+    return int.from_bytes(client_id.encode("utf-8", "replace")[-6:]) if number is None else number

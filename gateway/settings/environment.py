@@ -98,7 +98,7 @@ def _value(name: str, place: Place, type_: Any, text: str) -> Any:
         return converter.value(type_, text, place)
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise converter.wrong(place, "expected JSON") from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.errors import BadSetting
 from gateway.settings.ruby_scalars import text_of
+from protocols.numbers import whole
 
 _APPLE_HOSTS: Final = {
     # retired binary host -> the HTTP/2 one (Apple: "Establishing a connection to APNs")
@@ -111,4 +112,5 @@ def _server(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    number = whole(value) if isinstance(value, str) else None
+    return value if number is None else number

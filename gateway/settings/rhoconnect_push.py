@@ -17,6 +17,7 @@
 A config.json stands alone: what it does not say has rhoconnect-push's default, not the command line's.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,6 +28,7 @@ import msgspec
 from gateway.errors import BadSetting
 from gateway.settings.model import MetricsSettings, RpsSettings, Settings
 from gateway.settings.secret import Secret
+from protocols.json_syntax import find_fault
 
 _METRICS_PORT: Final = "RHOPUSH_METRICS_PORT"
 WAIT_MAX_S: Final = 90.0
@@ -61,6 +63,9 @@ LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
     "ansServerPort": "8675",
     "authCredentialCacheEnabled": "y",
 }
+_NUMBER: Final = re.compile(r"-?\d{1,13}(?:\.\d{1,9})?", re.ASCII)
+_SHOWN: Final = 40
+"""Characters of a wrong value in its error."""
 _UNUSED: Final = frozenset(
     {
         *("devAuthHost", "devAuthPort", "devAuthUrl", "socketPoolSize", "authCredentialCacheSize"),
@@ -90,11 +95,13 @@ def read_config(path: Path) -> dict[str, str]:
         BadSetting: it cannot be read, or is no JSON object.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise BadSetting(f"{path}: {error.strerror}", field="config") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path}: no JSON: {error}", field="config") from error
+    try:
+        found = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise BadSetting(f"{path}: no JSON: {find_fault(text).text}", field="config") from error
     if not isinstance(found, dict):
         raise BadSetting(f"{path}: expected a JSON object", field="config")
     return _FILE_DEFAULTS | {name: _text(path, name, value) for name, value in found.items()}
@@ -175,10 +182,9 @@ def _numbers(said: Mapping[str, str]) -> Any:
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise BadSetting(f"{name}: expected a number, found {text!r}", field=name) from error
+    if not _NUMBER.fullmatch(text):
+        raise BadSetting(f"{name}: expected a number, found {text[:_SHOWN]!r}", field=name)
+    number = float(text)
     if not 0 <= number <= 1e12:
         raise BadSetting(f"{name}: out of range", field=name)
     return number

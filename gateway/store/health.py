@@ -7,23 +7,12 @@ from typing import Final
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault, Word
+from gateway.store.plain_words import refusal
 
 _STALE_S: Final = 5.0
 """Without an answer for so long, it counts as gone."""
 _PROBE: Final[Sequence[Word]] = ("SET", keys.PROBE, "", "XX")
 """Changes nothing, since there is no such key, and is refused where the append of a ping would be."""
-_REFUSALS: Final = {
-    "OOM": "is full: it refuses writes until it has room (maxmemory)",
-    "READONLY": "is a read-only replica: it refuses writes",
-    "MISCONF": "refuses writes: it cannot save its data to disk",
-    "NOREPLICAS": "refuses writes: too few replicas follow it (min-replicas-to-write)",
-    "LOADING": "is still loading its data",
-    "MASTERDOWN": "is a replica without its master",
-    "NOAUTH": "wants a password",
-    "WRONGPASS": "refuses the user or password",
-    "max number of clients": "takes no more connections (maxclients)",
-}
-"""What Redis' errors say (its error codes), in plain words."""
 
 
 class Health:
@@ -71,7 +60,7 @@ def healths(main: Address, registry: Link, queued: Address, queue: Link) -> tupl
 
 def _plain(error: ReplyFault | LinkLost) -> str | None:
     """Why it refuses; None: the connection was lost, and why is not known."""
-    for words, plain in _REFUSALS.items():
-        if words in error.message:
-            return plain
+    plain = refusal(error.message)
+    if plain is not None:
+        return plain
     return None if isinstance(error, LinkLost) else f"refuses: {error.message}"

@@ -33,6 +33,7 @@ import structlog
 from gateway.errors import StoreDown
 from gateway.store import journal_scripts, keys
 from gateway.store.link import Link, Reply
+from protocols.numbers import stored
 
 _log = structlog.get_logger("journal")
 
@@ -181,7 +182,7 @@ class Scribe:
                 self.begin()
                 return
             count, anew = reply
-            self._journal.noted(int(count), anew=bool(anew))
+            self._journal.noted(stored(count), anew=bool(anew))
             self._note()
 
         self._link.eval_then(journal_scripts.WRITE, [keys.JOURNAL, *marked], [NAMES_MAX, *names], told)
@@ -227,8 +228,8 @@ class Scribe:
             )
             if before != last:
                 return
-            if int(made):  # it was deleted or evicted
-                self._journal.join(int(made), {})
+            if stored(made):  # it was deleted or evicted
+                self._journal.join(stored(made), {})
             await asyncio.sleep(BEAT_S)
 
     async def _join(self) -> None:
@@ -239,7 +240,7 @@ class Scribe:
         """
         if await self._overlaps():
             flat = await self._link.call("HGETALL", keys.JOURNAL)
-            noted = {name.decode("utf-8", "replace"): int(count) for name, count in _pairs(flat)}
+            noted = {name.decode("utf-8", "replace"): stored(count) for name, count in _pairs(flat)}
             void = noted.pop(journal_scripts.VOID, None)
             noted.pop(journal_scripts.COUNT, None)
             if void is not None:
@@ -263,7 +264,11 @@ class Scribe:
 
     async def _beats(self) -> dict[str, int]:
         flat = await self._link.call("HGETALL", keys.LISTENERS)
-        return {name.decode(): int(beats) for name, beats in _pairs(flat) if name.decode() != self._name}
+        return {
+            name.decode("utf-8", "replace"): stored(beats)
+            for name, beats in _pairs(flat)
+            if name != self._name.encode()
+        }
 
 
 def _new_word() -> bytes:

@@ -12,23 +12,24 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import hiredis
 import structlog
 
-from gateway.errors import RhoPushError, StoreDown
+from gateway.errors import BAD_DATA, RhoPushError, StoreDown
+from gateway.network_errors import describe
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.lua import BAD_VALUE
+from gateway.store.packing import Unsendable, Word, pack
 from gateway.store.redis import locate, tls_context
+
+__all__ = ["Callback", "Link", "LinkLost", "Reply", "ReplyFault", "Script", "Wire", "Word", "pack"]
 
 Reply = Any
 """What hiredis parses: bytes, int, None, list; `ReplyFault` for an error; `LinkLost` where no reply came."""
 Callback = Callable[[Reply], None]
-Word: TypeAlias = str | bytes | int | float
-
-pack: Any = hiredis.pack_command  # its stub knows only commands of one word
-"""The bytes of a command, for `burst` and `post_packed`."""
 _log = structlog.get_logger("link")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
@@ -60,6 +61,11 @@ class ReplyFault(StoreDown):
     def for_now(self) -> bool:
         """Whether a write was refused that Redis would take at another time."""
         return self.message.startswith(("OOM", "MISCONF", "NOREPLICAS"))
+
+    @property
+    def of_data(self) -> bool:
+        """Whether Redis named a key or value that it cannot use, not its own state."""
+        return any(words in self.message for words in ("WRONGTYPE", "not an integer", BAD_VALUE))
 
 
 class Script:
@@ -100,10 +106,10 @@ class Wire(asyncio.Protocol):
                 if reply is False:
                     return
                 if self._on_push is not None and isinstance(reply, hiredis.PushNotification):
-                    self._on_push(reply)
+                    _hand_over(self._on_push, reply)
                 elif waiting:
                     self.answered += 1
-                    waiting.popleft()(reply)
+                    _hand_over(waiting.popleft(), reply)
                     if isinstance(reply, ReplyFault) and _READ_ONLY in reply.message:
                         self._distrust(reply.message)
                         return
@@ -136,10 +142,18 @@ class Wire(asyncio.Protocol):
             callback(lost)
 
     def call(self, words: Sequence[Word], callback: Callback) -> None:
-        """Send a command with all others of this turn of the loop; `callback` gets its reply."""
+        """Send a command with all others of this turn of the loop; `callback` gets its reply.
+
+        A command that holds something that Redis cannot carry is not sent: `callback` gets `Unsendable` at once.
+        """
+        try:
+            packed = pack(words)
+        except Unsendable as error:
+            callback(error)
+            return
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(pack(tuple(words)))
+        self._outgoing.append(packed)
         self._waiting.append(callback)
 
     def burst(self, packed: Sequence[bytes], callback: Callback) -> None:
@@ -152,7 +166,7 @@ class Wire(asyncio.Protocol):
     def say(self, words: Sequence[Word]) -> None:
         """Send a command that has no reply of its own (SUBSCRIBE in RESP3 answers out of band)."""
         if self.transport is not None:
-            self.transport.write(pack(tuple(words)))
+            self.transport.write(pack(words))
 
     def _flush(self) -> None:
         if self._outgoing and self.transport is not None and not self.transport.is_closing():
@@ -177,6 +191,14 @@ class Wire(asyncio.Protocol):
         """End the connection at once."""
         if self.transport is not None:
             self.transport.abort()
+
+
+def _hand_over(callback: Callback, reply: Reply) -> None:
+    """Call back; a callback that cannot use its reply must not cost all others theirs."""
+    try:
+        callback(reply)
+    except BAD_DATA:
+        _log.exception("reply_not_used")
 
 
 def _ignore(_: Reply) -> None:
@@ -351,7 +373,7 @@ class Link:
                 async with asyncio.timeout(_CONNECT_S):
                     wire = await self._connect()
             except (OSError, RhoPushError, TimeoutError) as error:
-                self.error = str(error) or type(error).__name__
+                self.error = error.message if isinstance(error, RhoPushError) else describe(error)
                 if failures in (0, 10, 100):
                     _log.warning("redis_unreachable", link=self._name, error=self.error)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])

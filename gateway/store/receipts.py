@@ -5,17 +5,25 @@ of a ping add later stands in fields `PLACE+NAME`, in the order of the numbers i
 pieces that are still to come.
 """
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
+from gateway.errors import UnreadableEntry
 from gateway.store import keys
-from gateway.store.entries import leases_of
+from gateway.store.entries import decoder, leases_of
 from gateway.store.link import Link
+from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import Kind
 
+_log = structlog.get_logger("receipts")
+Packed = TypeVar("Packed")
+
 PING_ID_LENGTH: Final = 32
+_NAME_SHOWN: Final = 64
+"""Characters of a field's name in the log."""
 _ATTEMPTS: Final = 4
 """Appends of one batch whose markers are looked at: a further one follows only a reply and a request that were lost."""
 _APART_MS: Final = 60_000
@@ -55,8 +63,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_base = msgspec.msgpack.Decoder(tuple[Record, ...])
-_delta = msgspec.msgpack.Decoder(Record)
+_base: Final = decoder(tuple[Record, ...])
+_delta: Final = decoder(Record)
 
 
 def pack_base(records: Iterable[Record]) -> bytes:
@@ -69,20 +77,25 @@ def pack_delta(record: Record) -> bytes:
     return _encoder.encode(record)
 
 
+def field_of(place: int, stream: str, entry: str) -> str:
+    """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
+    though both streams give an id of the same millisecond."""
+    return f"{place}+{'0-' if stream == keys.PIECES else ''}{entry}"
+
+
 def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
     """The report (see `Receipts.report`) of a ping that one record says all of.
 
     Raises:
         DecodeError: that is no record.
     """
-    return _report(ping_id, "done", [_delta.decode(packed)])
+    return _report(ping_id, "done", [_delta(packed)])
 
 
 def split(ping_id: str) -> tuple[str, int]:
     """A ping id as batch and place; ValueError where it cannot be one."""
-    if len(ping_id) != PING_ID_LENGTH:
+    if hexadecimal(ping_id, PING_ID_LENGTH) is None:
         raise ValueError("a ping id has 32 hex digits")
-    int(ping_id, 16)
     return ping_id[:28], int(ping_id[28:], 16)
 
 
@@ -115,10 +128,10 @@ class Receipts:
     async def _settled(self, ping_id: str, batch: str, place: int) -> dict[str, Any] | None:
         flat = await self._link.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
-            name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)
+            name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
         records = _records(fields, place)
-        is_open = int(fields.get(f"{place}:open", 0)) > 0
+        is_open = stored(fields.get(f"{place}:open")) > 0
         if records is None and not is_open:
             return None
         return _report(ping_id, "open" if is_open else "done", records or [])
@@ -145,27 +158,44 @@ class Receipts:
         at_ms = int(batch[:12], 16)
         first, last = max(0, at_ms - _APART_MS), at_ms + _APART_MS
         entries = await self._link.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        # While Redis' clock is behind an earlier reading, new entries follow that reading.
+        entries += await self._link.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
             batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, again=True)
         )
 
 
 def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
-    """The base record and what came after it, oldest first; None where the ping is not settled at all."""
+    """The base record and what came after it, oldest first; None where the ping is not settled at all.
+
+    A field that cannot be read counts as `unreadable`, with a line in the log: the rest of the report is still true.
+    """
     records = []
     if "base" in fields:
-        base = _base.decode(fields["base"])
-        if place >= len(base):
+        base = _read(_base, fields, "base")
+        if base is not None and place >= len(base):
             return None
-        records.append(base[place])
+        records.append(_LOST if base is None else base[place])
     prefix = f"{place}+"
     later = sorted((name for name in fields if name.startswith(prefix)), key=_order)
-    records += [_delta.decode(fields[name]) for name in later]
+    records += [_read(_delta, fields, name) or _LOST for name in later]
     return records or None
 
 
+_LOST: Final = Record(skipped={UnreadableEntry.label: 1})
+"""A record that was damaged: the rest of the receipt is told all the same."""
+
+
+def _read(unpack: Callable[[bytes], Packed], fields: dict[str, bytes], name: str) -> Packed | None:
+    try:
+        return unpack(fields[name])
+    except msgspec.DecodeError as error:
+        _log.warning("receipt_unreadable", field=name[:_NAME_SHOWN], error=str(error))
+        return None
+
+
 def _order(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.partition("+")[2].split("-"))
+    return tuple(whole(part) or 0 for part in name.partition("+")[2].split("-"))
 
 
 def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ repeats anything.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -19,7 +20,10 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
+from gateway.store.packing import CheckedEncoder
+from gateway.store.plain_words import trouble
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
+from protocols.numbers import whole
 
 __all__ = [
     "Address",
@@ -71,6 +75,13 @@ def _client(address: Address, timeout_s: float | None) -> Redis:
         "password": _revealed(address.password),
         "client_name": "rhopush",
     }
+    made = _made(address, options)
+    # An option of its connections only; the client's own constructor does not take it.
+    made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
+    return made
+
+
+def _made(address: Address, options: dict[str, Any]) -> Redis:
     if address.unix_path is not None:
         return Redis(unix_socket_path=address.unix_path, **options)
     if address.sentinels:
@@ -129,7 +140,7 @@ async def locate(address: Address) -> tuple[str, int]:
             try:
                 return await answer
             except (RedisError, OSError) as error:
-                refused.append(str(error))
+                refused.append(f"one {trouble(error)}")
     finally:
         for task in asking:
             task.cancel()
@@ -180,6 +191,7 @@ class Facts(msgspec.Struct, frozen=True):
         replicas: how many are connected.
         master: whether it takes writes.
         loading: whether it is still reading its data.
+        clock_behind_s: by how much its clock is behind the local one.
     """
 
     product: str
@@ -192,12 +204,13 @@ class Facts(msgspec.Struct, frozen=True):
     replicas: int
     master: bool
     loading: bool = False
+    clock_behind_s: float | None = None
 
     @property
     def number(self) -> tuple[int, int]:
         """Major and minor version, for comparing. Valkey 7.2 and later stand above Redis 6.2."""
-        major, minor, *_ = self.version.split(".")
-        return int(major), int(minor)
+        major, minor, *_ = (*self.version.split("."), "0", "0")
+        return whole(major) or 0, whole(minor) or 0
 
 
 async def facts(redis: Redis) -> Facts:
@@ -210,8 +223,9 @@ async def facts(redis: Redis) -> Facts:
         info: dict[str, Any] = await redis.info()
         config = await _config(redis)
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {type(error).__name__}: {error}") from error
+        raise StoreDown(f"Redis does not answer: it {trouble(error)}") from error
     loading = bool(info.get("loading"))
+    clock_us = info.get("server_time_usec")
     appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
@@ -220,10 +234,11 @@ async def facts(redis: Redis) -> Facts:
         append_fsync=config.get("appendfsync"),
         snapshots=bool(config["save"]) if "save" in config else None,
         eviction=config.get("maxmemory-policy") or info.get("maxmemory_policy"),
-        memory_max_bytes=int(info.get("maxmemory", 0)),
-        replicas=int(info.get("connected_slaves", 0)),
+        memory_max_bytes=_number(info.get("maxmemory")),
+        replicas=_number(info.get("connected_slaves")),
         master=info.get("role") == "master",
         loading=loading,
+        clock_behind_s=None if clock_us is None else time.time() - clock_us / 1e6,
     )
 
 
@@ -237,6 +252,11 @@ async def _config(redis: Redis) -> dict[str, str]:
             return found
         found |= {_text(key): _text(value) for key, value in answer.items()}
     return found
+
+
+def _number(value: Any) -> int:
+    """A count of INFO, which redis-py gives as a number where it looks like one."""
+    return value if isinstance(value, int) else 0
 
 
 def _text(value: Any) -> str:

@@ -27,6 +27,8 @@ DANGLING: Final = "dangling_client"
 DEAD: Final = "dead_token"
 UNKNOWN_USER: Final = "unknown_user"  # a login that nobody has, or one without clients
 
+LARGE_DEVICES: Final = 64
+"""A user with more clients is read in slices, and a ping to them is split like a broadcast."""
 _WORDS_MAX: Final = 1_000
 _words: dict[bytes, str] = {}
 
@@ -43,6 +45,7 @@ class Registration:
             ends the mark of a dead or bad token.
         marked: the provider called a device's token bad somewhere.
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
+        large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
         memo: what the fan-out has worked out and wants to find again with this value.
     """
@@ -52,6 +55,7 @@ class Registration:
         "dangling",
         "dead",
         "devices",
+        "large",
         "left_out",
         "marked",
         "memo",
@@ -68,12 +72,14 @@ class Registration:
         *,
         unknown: bool = False,
         marked: bool = False,
+        large: bool = False,
     ) -> None:
         self.devices = devices
         self.dangling = dangling
         self.dead = dead
         self.left_out = left_out
         self.unknown = unknown
+        self.large = large
         self.marked = marked
         alone = len(devices) < 2 or len(set(map(dedupe_key, devices))) == len(devices)
         self.by_sync = not alone or marked or dead > 0
@@ -82,7 +88,12 @@ class Registration:
 
     @property
     def heard(self) -> bool:
-        """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone."""
+        """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone.
+
+        Of a large one only some clients are held, so it is never kept.
+        """
+        if self.large:
+            return False
         for device in self.devices:  # no generator: asked of everybody who is read
             if device.client_id[:2] not in _TRACKED:
                 return False
@@ -134,7 +145,10 @@ def registration(values: Sequence[bytes | None]) -> Registration:
         else:
             left_out.append(client_id)
             dead += found == DEAD_EVERYWHERE
-    return Registration(tuple(devices), len(left_out) - dead, dead, tuple(left_out), marked=marked)
+    large = len(devices) + len(left_out) > LARGE_DEVICES
+    return Registration(
+        tuple(devices), len(left_out) - dead, dead, tuple(left_out), large=large, marked=marked
+    )
 
 
 def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:

@@ -20,8 +20,9 @@ import structlog
 from gateway.store import journal_scripts, keys
 from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, pack
-from gateway.store.registration import Registration
+from gateway.store.registration import LARGE_DEVICES, Registration
 from protocols.devices import Device
+from protocols.numbers import stored
 
 _log = structlog.get_logger("snapshots")
 
@@ -99,10 +100,10 @@ class Snapshots:
     def _open(self, user: str, packed: bytes, quiet: float) -> Registration | None:
         try:
             kept = _decode(packed)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None  # of another version: it is made anew
-        if kept.layout != _LAYOUT:
-            return None
+        if kept.layout != _LAYOUT or len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
+            return None  # of another version
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
         if kept.at >= quiet or self._journal.believes(kept.at, found.depends_on(user)):
             return found
@@ -113,7 +114,10 @@ class Snapshots:
         self._look_for_room()
         if count is None or not self.usable or not self._roomy:
             return
-        packed = list(_commands(users, found, int(count)))
+        at = stored(count)
+        if not at:  # damaged; the next note begins the journal anew
+            return
+        packed = list(_commands(users, found, at))
         if packed:
             self._link.post_packed(packed)
 
@@ -127,7 +131,7 @@ class Snapshots:
         if not isinstance(reply, bytes):
             return
         facts = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
-        most, used = (int(facts.get(name, 0)) for name in (b"maxmemory", b"used_memory"))
+        most, used = (stored(facts.get(name)) for name in (b"maxmemory", b"used_memory"))
         roomy = not most or used < most * ROOM_SHARE
         if self._roomy and not roomy:
             _log.warning("no_room_for_snapshots", used_memory=used, maxmemory=most)

@@ -2,8 +2,8 @@
 
 Apple: "Establishing a token-based connection to APNs", "Establishing a certificate-based connection to APNs".
 
-A provider token is made anew every 50 minutes, at the same instants everywhere and, by deterministic ECDSA
-(RFC 6979), with the same bytes: every connection, worker and gateway on one key sends one token without
+A provider token counts for 50 minutes. The next one is made at the same instants everywhere and, by deterministic
+ECDSA (RFC 6979), with the same bytes: every connection, worker and gateway on one key sends one token without
 sharing anything. Apple wants at least 20 minutes between two tokens, and none older than an hour.
 """
 
@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
@@ -26,6 +26,7 @@ from jwt.algorithms import ECAlgorithm
 from protocols.errors import InvalidCredential
 
 BUCKET_S: Final = 3000  # 50 minutes: Apple takes 20 to 60
+CHANGE_S: Final = 1200  # Apple wants at least so much between two tokens
 LAG_S: Final = 60  # a bucket's token is used a minute late: a clock that is fast makes none of the future
 
 _P256_BYTES: Final = 32
@@ -60,7 +61,7 @@ class ProviderKey:
         InvalidCredential: it is no such key, or an id cannot be one.
     """
 
-    __slots__ = ("_key", "_token", "_until_s", "key_id", "team_id")
+    __slots__ = ("_from_s", "_key", "_phase_s", "_token", "_until_s", "key_id", "team_id")
 
     def __init__(self, key_pem: bytes | str, key_id: str, team_id: str) -> None:
         for field, value in (("key_id", key_id), ("team_id", team_id)):
@@ -70,7 +71,8 @@ class ProviderKey:
         self.team_id = team_id
         self._key = _p256(key_pem)
         self._token = ""
-        self._until_s = float("-inf")
+        self._phase_s = 0
+        self._from_s = self._until_s = 0.0
 
     def __repr__(self) -> str:
         return f"ProviderKey(key_id={self.key_id!r}, team_id={self.team_id!r}, key=***)"
@@ -79,15 +81,34 @@ class ProviderKey:
         """Give the provider token of this instant, for `authorization: bearer ...`.
 
         Args:
-            now_s: epoch seconds. An instant before the last one given may get the later token.
+            now_s: epoch seconds. The token depends on it alone, until `hasten`.
         """
-        if now_s < self._until_s:
+        if self._from_s <= now_s < self._until_s:
             return self._token
-        issued_s = int(now_s - LAG_S) // BUCKET_S * BUCKET_S
+        issued_s = self._issued_s(now_s)
         claims = orjson.dumps({"iss": self.team_id, "iat": issued_s})
         self._token = _jws.encode(claims, self._key, algorithm="ES256", headers={"kid": self.key_id})
-        self._until_s = issued_s + BUCKET_S + LAG_S
+        self._from_s, self._until_s = issued_s + LAG_S, issued_s + BUCKET_S + LAG_S
         return self._token
+
+    def hasten(self, now_s: float) -> bool:
+        """The provider calls the token of this instant too old: let tokens change earlier in each 50 minutes.
+
+        A provider whose clock is ahead of ours sees each token as older than it is.
+
+        Returns:
+            Whether there is another token now. There is none where the present one is younger than Apple wants.
+        """
+        if now_s - self._issued_s(now_s) < CHANGE_S + 2 * LAG_S:
+            return False
+        # By the minute, so that gateways that are refused together change together.
+        self._phase_s = int(now_s - LAG_S) // 60 * 60 % BUCKET_S
+        self._until_s = 0.0
+        return True
+
+    def _issued_s(self, now_s: float) -> int:
+        """When the token of this instant is issued: what is used is always a minute old at least."""
+        return int(now_s - LAG_S - self._phase_s) // BUCKET_S * BUCKET_S + self._phase_s
 
 
 def _p256(key_pem: bytes | str) -> ec.EllipticCurvePrivateKey:
@@ -117,9 +138,8 @@ _ENVIRONMENTS: Final = {
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
 }
-_KEY_BLOCK: Final = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL
-)
+_KEY_BEGIN: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEY_END: Final = re.compile(rb"-----END [A-Z ]*PRIVATE KEY-----")
 _SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
 
 
@@ -166,10 +186,20 @@ class Certificate:
             raise InvalidCredential(
                 "the APNs certificate's file holds no certificate", field="certificate_file"
             )
-        spki = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        if key.public_key().public_bytes(*spki) != chain[0].public_key().public_bytes(*spki):
-            raise InvalidCredential("the APNs certificate and its key do not match", field="certificate_file")
-        return cls(key, chain)
+        try:
+            if _spki(key.public_key()) == _spki(chain[0].public_key()):
+                return cls(key, chain)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            # Parts of a certificate are parsed only when they are asked for.
+            raise InvalidCredential(
+                "the APNs certificate cannot be read: it is damaged, or of a kind that is not supported",
+                field="certificate_file",
+            ) from None
+        raise InvalidCredential("the APNs certificate and its key do not match", field="certificate_file")
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _from_pem(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
@@ -186,10 +216,12 @@ def _from_pem(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[
 
 def _pem_key(data: bytes, secret: bytes | None) -> PrivateKeyTypes:
     """Read the key; a passphrase that is not needed does no harm, as in RhoConnect."""
-    block = _KEY_BLOCK.search(data)
-    if block is None:
+    begin = _KEY_BEGIN.search(data)
+    end = _KEY_END.search(data, begin.end()) if begin else None
+    if begin is None or end is None:
         raise ValueError("no private key")
-    return serialization.load_pem_private_key(block[0], secret if b"ENCRYPTED" in block[0] else None)
+    block = data[begin.start() : end.end()]
+    return serialization.load_pem_private_key(block, secret if b"ENCRYPTED" in block else None)
 
 
 def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:

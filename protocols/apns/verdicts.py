@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.answers import Header, reason_or_status, retry_after_s
+from protocols.numbers import INT64_MAX
 from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
 
 _REJECTED: Final = Verdict(Kind.REJECTED)
@@ -23,6 +24,8 @@ _BAD_HERE: Final = Verdict(Kind.REJECTED, dead=True, here_only=True)
 _HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
 # A key or certificate of the other environment: the same, but the other host may take it.
 _HALTED_HERE: Final = Verdict(Kind.LATER, remedy=Remedy.HALT, here_only=True)
+# Another provider token may be taken: once more at once; else as `_HALTED`.
+_RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
 # The connection is at fault, not the notification: once more at once, on a new one.
 _MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
 
@@ -46,9 +49,9 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (403, "BadCertificateEnvironment"): _HALTED_HERE,
     (403, "BadEnvironmentKeyIdInToken"): _HALTED_HERE,
     (403, "BadEnvironmentKeyInToken"): _HALTED_HERE,  # the same, as it is seen on the wire
-    (403, "ExpiredProviderToken"): Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True),
+    (403, "ExpiredProviderToken"): _RENEWED,
     (403, "Forbidden"): _REJECTED,
-    (403, "InvalidProviderToken"): _HALTED,
+    (403, "InvalidProviderToken"): _RENEWED,  # also a token of the future: the clock was wrong
     (403, "MissingProviderToken"): _HALTED,
     (403, "UnrelatedKeyIdInToken"): _MOVED,
     (404, "BadPath"): _REJECTED,
@@ -107,7 +110,7 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
         verdict = _BY_STATUS.get(status, by_class)._replace(reason=reason)
     if verdict.kind is Kind.LATER and not verdict.once:
         return verdict._replace(delay_s=retry_after_s(headers, now_s))
-    if status == 410 and type(said.timestamp) is int and said.timestamp > 0:
+    if status == 410 and type(said.timestamp) is int and 0 < said.timestamp <= INT64_MAX:
         return verdict._replace(dead_since_ms=said.timestamp)
     return verdict
 

@@ -14,6 +14,7 @@ import orjson
 
 from protocols.fcm.simulated_schema import TARGETS, Violation, plain, violations
 from protocols.fcm.simulated_token import AccessTokens, Account
+from protocols.numbers import whole
 from protocols.simulation.faults import Act, Fault, FaultTable
 from protocols.simulation.record import Answer, Header, Record, Summary, readable, source_names
 
@@ -356,8 +357,9 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _badge(*candidates: Any) -> int | None:
     for value in candidates:
-        if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-            return int(value)
+        number = whole(value) if isinstance(value, str) else value
+        if isinstance(number, int):
+            return number
     return None
 
 

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, unquote
 import orjson
 
 from protocols.errors import InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
 
 
 class Act(Enum):
@@ -80,7 +81,14 @@ _REGISTRATIONS: Final = {"PUT": Act.REGISTER, "GET": Act.LOOK_UP, "DELETE": Act.
 _COOKIE: Final = re.compile(r"instance=([a-z|0-9:-]+)", re.IGNORECASE)
 _COMMA_JOINED: Final = re.compile(r"(instance=[a-z|0-9:-]+),\s*", re.IGNORECASE)
 _OWN_COOKIE: Final = re.compile(r"instance=[a-z|0-9:-]*;?\s*", re.IGNORECASE)
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER_TEXT_MAX: Final = 400
+"""No device writes longer numbers; JavaScript's own have at most 309 digits before the point."""
+_HEX_DIGITS_MAX: Final = 15
+_BEYOND_ALL: Final = 1 << 62
+"""Above every id: it acknowledges nothing, as Infinity does."""
+_INTEGER_TEXT_BELOW: Final = 1e21
+"""From here on JavaScript writes an integer with an exponent (ECMA-262, Number::toString)."""
 _HEX: Final = re.compile(r"0[xX][0-9a-fA-F]+")
 
 
@@ -108,22 +116,31 @@ def read_line(method: str, target: str) -> Call | None:
 def last_message(query: str) -> int:
     """The highest id that a device says it has, as JavaScript's Number reads it: 0 for what is none.
 
-    A repeated parameter is no number either. Fractions are cut off: ids are whole.
+    A repeated parameter is no number either. Fractions are cut off: ids are whole. Numbers above every id, and texts
+    that are longer than any number of a device, are `_BEYOND_ALL`.
     """
     if query.startswith("lastMessage=") and (digits := query[12:]).isdecimal() and digits.isascii():
-        return int(digits[:18])  # what devices send; a longer number is above every counter either way
+        # What devices send; a longer number is above every counter either way.
+        return int(digits.lstrip("0")[:18] or "0")
     values = parse_qs(query, keep_blank_values=True).get("lastMessage", ())
     if len(values) != 1:
         return 0
-    text = values[0].strip()
+    return _whole_number(values[0].strip())
+
+
+def _whole_number(text: str) -> int:
+    """What JavaScript's Number makes of a text, without its fraction, from 0 to `_BEYOND_ALL`."""
     if _HEX.fullmatch(text):
-        return int(text, 16)
+        digits = text[2:].lstrip("0")
+        return int(digits or "0", 16) if len(digits) <= _HEX_DIGITS_MAX else _BEYOND_ALL
     if text == "Infinity":
-        return 1 << 62
+        return _BEYOND_ALL
     if not _NUMBER.fullmatch(text):
         return 0
-    number = float(text)
-    return max(0, int(number)) if math.isfinite(number) else 1 << 62
+    if text.startswith("-"):
+        return 0
+    number = float(text) if len(text) <= _NUMBER_TEXT_MAX else math.inf
+    return int(number) if number < _BEYOND_ALL else _BEYOND_ALL
 
 
 def instance_cookie(cookies: str) -> str:
@@ -195,7 +212,7 @@ def read_message(content_type: str, body: bytes) -> Posted:
     try:
         message: Any = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"no JSON: {error}") from error
+        raise MalformedBody(f"the body is no JSON: {find_fault(body).text}") from error
     if not isinstance(message, dict):
         raise MalformedBody("the body must be a JSON object")
     data = message.get("data", ())
@@ -204,7 +221,11 @@ def read_message(content_type: str, body: bytes) -> Posted:
     collapse = message.get("collapseId", 0)
     if isinstance(collapse, bool) or not isinstance(collapse, int | float):
         raise InvalidField("collapseId must be a number", field="collapseId")
-    return Posted(orjson.dumps(data or {}), _number_text(collapse) if "collapseId" in message else None)
+    try:
+        packed = orjson.dumps(data or {})
+    except orjson.JSONEncodeError as error:  # it reads 1,024 levels and writes 254
+        raise MalformedBody("data is nested too deeply") from error
+    return Posted(packed, _number_text(collapse) if "collapseId" in message else None)
 
 
 def _with_name(act: Act | None, target: str) -> Call | None:
@@ -225,4 +246,5 @@ def _parts(target: str) -> list[str]:
 
 def _number_text(number: float) -> str:
     """A number as JavaScript writes it into a text: 5.0 is "5"."""
-    return str(int(number)) if math.isfinite(number) and number == int(number) else str(number)
+    whole = abs(number) < _INTEGER_TEXT_BELOW and number == int(number)
+    return str(int(number)) if whole else str(float(number))

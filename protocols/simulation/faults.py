@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from protocols.errors import InvalidField
+from protocols.numbers import whole
 
 
 class Act(Enum):
@@ -150,7 +151,7 @@ def _parse_selectors(text: str, who: str) -> dict[str, str]:
 
 
 def _whole(text: str, value: str) -> str:
-    if not (value.isascii() and value.isdigit()):
+    if whole(value) is None:
         raise InvalidField(f"fault {text!r}: {value!r} is no whole number", field="fault")
     return value
 

@@ -107,7 +107,7 @@ async def spine(
         dead = DeadTokens(registry, Gate(Proofs(look_ups), metrics))
         stack.push_async_callback(dead.close)
         lanes = Lanes(said, metrics, dead, turns=turns)
-        ledger = Ledger(streams, turns)
+        ledger = Ledger(streams, turns, metrics=metrics)
         broadcasts = BroadcastStore(main, RECEIPT_S)
         audience = Audience(broadcasts, registry, lanes, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)

@@ -314,8 +314,13 @@ def test_a_variable_that_is_no_setting_is_warned_about(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (":production: {a: [", "line 1: not valid YAML"),
-        ("- a\n", "expected a mapping of settings, found list"),
+        (":production: {a: [", "line 1: not valid YAML: the file ends inside of a list, a mapping or a text"),
+        (":production:\n\tgateway: {}\n", "line 2: not valid YAML: a tab in the indentation; use spaces"),
+        (":production:\n  a: @b\n", "line 2: not valid YAML: a value that begins with @ (put it in quotes)"),
+        (":production:\n  a: b: c\n", "line 2: not valid YAML: it cannot be read on at column 7 (look at"),
+        (":production: *a\n", "line 1: not valid YAML: an alias without its anchor"),
+        (":production: \x01\n", "not valid YAML: a control character (line 1)"),
+        ("- a\n", "expected a mapping of settings, found a list"),
         (":production: !ruby/object:Foo {}\n", "line 1: not valid YAML"),
         (":production: &a {gateway: *a}\n", "not valid YAML"),
         (":production: 3\n", "production: expected a mapping"),
@@ -412,6 +417,17 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
 ) -> None:
     settings = load(None, None, {"RHOPUSH_RPS_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more)
     assert any("push_server" in warning for warning in settings.warnings) is told
+
+
+def test_bytes_of_the_environment_that_are_not_utf_8_are_told(tmp_path: Path) -> None:
+    said = complaint(tmp_path, "{}", {"RHOPUSH_LIMITS_BODY_BYTES": "5\udcff"})
+    assert said.startswith("limits.body_bytes: ")
+
+
+@pytest.mark.parametrize("text", ["[" * 16_000, "{a: " * 16_000, "a: " + "[" * 100])
+def test_a_file_that_is_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadSetting, match=r"settings\.yml, line 1: not valid YAML"):
+        load(written(tmp_path, text), "development", {})
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.0/33", "proxy.example", "10.0.0.1/8"])

@@ -123,7 +123,8 @@ def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
     ("config", "message"),
     [
         ("[]", "expected a JSON object"),
-        ("{", "no JSON"),
+        ("{", r"no JSON: it ends too early \(byte 1, line 1, column 2\)$"),
+        ("[" * 100_000, "no JSON: it "),
         ('{"ansServerPort": []}', "ansServerPort: expected a text or a number"),
         ('{"ansResponseTimeout": "long"}', "ansResponseTimeout: expected a number, found 'long'"),
         ('{"registrationTimeout": "-1"}', "registrationTimeout: out of range"),
@@ -133,10 +134,24 @@ def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, config: str, message: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(config)
-    with pytest.raises(BadSetting, match=message.replace("[", r"\[")):
+    with pytest.raises(BadSetting, match=message.replace("[]", r"\[\]")):
         translate(read_config(path), {}, tmp_path)
 
 
 def test_a_config_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="No such file"):
         read_config(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("text", ["1_0", " 5", "\u0665", "nan", "inf", "1e3", "--1", "+1", "9" * 5_000, ""])
+def test_a_number_is_ascii_digits(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadSetting, match="expected a number") as caught:
+        translated(tmp_path, {"registrationTimeout": text})
+    assert len(str(caught.value)) < 200
+
+
+def test_a_config_that_is_nested_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(b'{"a":' * 50_000)
+    with pytest.raises(BadSetting, match="no JSON"):
+        read_config(path)

@@ -28,7 +28,7 @@ REMEDIES = {
     "BadEnvironmentKeyIdInToken": Remedy.HALT,
     "BadEnvironmentKeyInToken": Remedy.HALT,
     "ExpiredProviderToken": Remedy.RENEW,
-    "InvalidProviderToken": Remedy.HALT,
+    "InvalidProviderToken": Remedy.RENEW,
     "MissingProviderToken": Remedy.HALT,
     "UnrelatedKeyIdInToken": Remedy.RECONNECT,
     "TooManyProviderTokenUpdates": Remedy.RECONNECT,
@@ -40,7 +40,7 @@ HERE_ONLY = {
     "BadEnvironmentKeyIdInToken",
     "BadEnvironmentKeyInToken",
 }
-AT_ONCE = {"IdleTimeout", "ExpiredProviderToken", "UnrelatedKeyIdInToken"}
+AT_ONCE = {"IdleTimeout", "ExpiredProviderToken", "InvalidProviderToken", "UnrelatedKeyIdInToken"}
 
 
 def rows(table: str) -> list[tuple[int, str]]:
@@ -155,3 +155,8 @@ def test_no_answer_makes_it_raise(status: int, said: bytes) -> None:
 
 def test_an_answer_nested_without_end() -> None:
     assert judge(400, (), b'{"reason":' + b"[" * 100_000).reason == "HTTP 400"
+
+
+@pytest.mark.parametrize("timestamp", [0, -1, 2**63, 10**300, 1.5, "1", True])
+def test_a_timestamp_that_is_no_instant_counts_as_none(timestamp: object) -> None:
+    assert judge(410, (), body("Unregistered", timestamp=timestamp)).dead_since_ms is None

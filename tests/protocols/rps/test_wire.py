@@ -67,6 +67,24 @@ def test_the_request_line(method: str, target: str, call: Call | None) -> None:
         ("lastMessage=7.9", 7),
         ("lastMessage=1e3", 1000),
         ("lastMessage=0x10", 16),
+        ("lastMessage=0x000000000000000000000000000010", 16),
+        ("lastMessage=0x" + "f" * 3_600, 1 << 62),
+        ("lastMessage=0xfffffffffffffff", 2**60 - 1),
+        ("lastMessage=0x1000000000000000", 1 << 62),
+        ("lastMessage=" + "9" * 5_000, 10**18 - 1),
+        ("lastMessage=" + "0" * 5_000 + "7", 7),
+        ("lastMessage=%2b" + "9" * 5_000, 1 << 62),
+        ("lastMessage=1e18", 10**18),
+        ("lastMessage=1e19", 1 << 62),
+        ("lastMessage=1e300", 1 << 62),
+        ("lastMessage=1e99999", 1 << 62),
+        ("lastMessage=-1e300", 0),
+        ("lastMessage=-1e99999", 0),
+        ("lastMessage=\u0663", 0),
+        ("lastMessage=1_0", 0),
+        ("lastMessage=0x1_0", 0),
+        ("lastMessage=nan", 0),
+        ("lastMessage=inf", 0),
         ("lastMessage=-7", 0),
         ("lastMessage=NaN", 0),
         ("lastMessage=undefined", 0),
@@ -200,6 +218,25 @@ def test_what_is_no_message(content_type: str, body: bytes, error: type[InputErr
         read_message(content_type, body)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"data":"\xff"}', r"^the body is no JSON: is not UTF-8 \(byte 9, line 1, column 10\)$"),
+        (
+            b'{"data":{},}',
+            r"^the body is no JSON: trailing comma in an object \(byte 11, line 1, column 12\)$",
+        ),
+        (
+            b'{"data":"\\ud800"}',
+            r"^the body is no JSON: an escaped surrogate .* \(byte 9, line 1, column 10\)$",
+        ),
+    ],
+)
+def test_what_is_no_json_names_the_place_in_our_own_words(body: bytes, words: str) -> None:
+    with pytest.raises(MalformedBody, match=words):
+        read_message("application/json", body)
+
+
 VALUES = st.none() | st.integers() | st.text() | st.dictionaries(st.text(), st.text())
 OBJECTS = st.dictionaries(st.sampled_from(("data", "collapseId", "more")), VALUES)
 
@@ -224,3 +261,25 @@ def test_any_request_line_is_a_call_or_none(method: str, target: str) -> None:
 def test_any_header_has_credentials_or_none(header: str) -> None:
     assert basic(header).given
     assert isinstance(instance_cookie(proper_cookies(header)), str)
+
+
+@pytest.mark.parametrize("text", ["9" * 8_000 + "x", "9" * 8_000 + ".x", "." + "9" * 8_000 + "e"])
+def test_a_long_text_that_is_no_number_is_none(text: str) -> None:
+    assert last_message(f"a=b&lastMessage={text}") == 0
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("levels", [300, 1_000, 20_000])
+def test_data_that_cannot_be_written_again_is_malformed(opening: bytes, closing: bytes, levels: int) -> None:
+    body = b'{"data":{"a":' + opening * levels + b"1" + closing * levels + b"}}"
+    with pytest.raises(MalformedBody):
+        read_message("application/json", body)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [("5.0", "5"), ("1e20", "100000000000000000000"), ("1e21", "1e+21"), ("-1e300", "-1e+300")],
+)
+def test_a_collapse_id_is_written_as_javascript_does(number: str, text: str) -> None:
+    body = f'{{"data":{{}},"collapseId":{number}}}'.encode()
+    assert read_message("application/json", body).collapse == text

@@ -1,0 +1,133 @@
+"""Files that operators bring, and cookies that this gateway signed."""
+
+import datetime
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+
+from gateway.doors.sessions import Session, Sessions
+from protocols.apns.credentials import Certificate, ProviderKey
+from protocols.fcm.credentials import ServiceAccount
+from tests.fuzz.target import Open, Step, Target, plain
+from tests.fuzz.targets.pings import NOW_S
+
+_PEM: Final = serialization.Encoding.PEM
+_PKCS8: Final = serialization.PrivateFormat.PKCS8
+_WORDS: Final = (
+    b"-----BEGIN ",
+    b"PRIVATE KEY-----",
+    b"-----END ",
+    b"CERTIFICATE-----",
+    b"ENCRYPTED",
+    b"\n",
+    b"=",
+)
+_KEY_S: Final = 1.0
+"""An altered key may be one of many rounds or of many bits."""
+
+
+@cache
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(0xC0FFEE, ec.SECP256R1())
+
+
+def _pem(secret: bytes | None = None) -> bytes:
+    how = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
+    return _key().private_bytes(_PEM, _PKCS8, how)
+
+
+@cache
+def _certificate() -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.USER_ID, "com.example.app")])
+    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    topics = bytes.fromhex("30120c0f636f6d2e6578616d706c652e617070")
+    return (
+        x509.CertificateBuilder(name, name, _key().public_key(), 1, at, at + datetime.timedelta(days=365))
+        .add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.840.113635.100.6.3.6"), topics), False
+        )
+        .sign(_key(), hashes.SHA256())
+    )
+
+
+def _bundle() -> bytes:
+    how = serialization.NoEncryption()
+    return pkcs12.serialize_key_and_certificates(b"push", _key(), _certificate(), None, how)
+
+
+def _account() -> bytes:
+    key = rsa.generate_private_key(65537, 2048)
+    return json.dumps(
+        {
+            "type": "service_account",
+            "project_id": "project",
+            "private_key_id": "1",
+            "private_key": key.private_bytes(_PEM, _PKCS8, serialization.NoEncryption()).decode(),
+            "client_email": "push@project.iam.gserviceaccount.com",
+            "token_uri": "https://oauth2.googleapis.com/token",
+        }
+    ).encode()
+
+
+def _p8(data: bytes) -> None:
+    key = ProviderKey(data, "KEY0000001", "TEAM000001")
+    key.token(NOW_S)
+
+
+def _load(data: bytes) -> None:
+    repr(Certificate.load(data, "a passphrase"))
+
+
+def _service_account(data: bytes) -> None:
+    repr(ServiceAccount.from_json(data))
+
+
+def _cookie(value: str) -> None:
+    Sessions(b"k" * 32).read(value, NOW_S)
+
+
+def _signed(text: bytes) -> None:
+    """A cookie whose proof is right, whatever it says: the secret may be that of another version."""
+    sessions = Sessions(b"k" * 32)
+    sessions.read(f"{text.decode('latin-1')}--{sessions._mac(text)}", NOW_S)
+
+
+@contextmanager
+def _sessions() -> Iterator[Step]:
+    def step(data: bytes) -> None:
+        _cookie(data.decode("utf-8", "surrogateescape"))
+        _signed(data)
+
+    yield step
+
+
+def _cookies() -> tuple[bytes, ...]:
+    sessions = Sessions(b"k" * 32)
+    issued = sessions.issue(Session("bob", "f" * 16, NOW_S + 10_000))
+    return issued.encode(), issued.partition("--")[0].encode(), b"--", b"BAh7--" + b"0" * 40
+
+
+def _slow(name: str, opened: Open, *seeds: bytes) -> Target:
+    return Target(name, opened, seeds, _WORDS, base_s=_KEY_S)
+
+
+TARGETS: Final = (
+    _slow("apns-keys", plain(_p8), _pem(), b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"),
+    _slow(
+        "apns-certificates",
+        plain(_load),
+        _pem() + _certificate().public_bytes(_PEM),
+        _certificate().public_bytes(_PEM) + _pem(b"a passphrase"),
+        _bundle(),
+    ),
+    _slow("fcm-accounts", plain(_service_account), _account())._replace(tree="json"),
+    Target("session-cookies", _sessions, _cookies(), (b"--", b"=", b"bnVsbA", b"W10")),
+)

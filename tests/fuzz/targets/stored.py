@@ -1,0 +1,146 @@
+"""What stands in Redis: queue entries, receipts, registrations, counters. Others may write there, too."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from gateway.fanout.recipients import DEFECTS, _number
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.entries import Entry, Piece, decode_entry, decode_piece, leases_of
+from gateway.store.link import Link
+from gateway.store.packing import pack
+from gateway.store.receipts import Detail, Receipts, Record, joined_errors, pack_base, pack_delta
+from gateway.store.registration import WIDTH, registration
+from gateway.store.streams import Streams, decode_users
+from protocols.devices import Device, fit, select
+from protocols.ping.model import Ping
+from protocols.verdict import Kind
+from tests.fuzz.target import Open, Step, Target, plain
+from tests.fuzz.targets.pings import NOW_S, compose
+from tests.support.redis import RedisServer
+
+BATCH: Final = f"{NOW_S * 1000:012x}" + "0" * 16
+_PING: Final = Ping(id=BATCH + "0000", accepted_ms=NOW_S * 1000, users=("bob",), message="hello", badge=5)
+_RECORD: Final = Record(
+    2, (("c1", "apns"),), (Detail("c2", "fcm", Kind.REJECTED, "Unregistered"),), {"dead": 1}
+)
+
+
+def _entry(data: bytes) -> None:
+    """What the queue's consumers decode. Their planning is in the target `queue-planning`."""
+    (lease,) = leases_of(keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], again=False)
+    pack(("SETTLE", lease.pings, lease.size))
+    for decode in (decode_entry, decode_piece, decode_users):
+        try:
+            found: Any = decode(data)
+        except msgspec.DecodeError:  # as the planner does: they are put aside
+            continue
+        for ping in getattr(found, "pings", ()):
+            with contextlib.suppress(*DEFECTS):  # as the planner does: such a ping is refused
+                compose(ping)
+
+
+def _registration(data: bytes) -> None:
+    values: list[bytes | None] = [value or None for value in data.split(b"|")]
+    width = WIDTH + 1
+    values = (values + [None] * width)[: max(1, len(values) // width) * width]
+    found = registration(values)
+    for device in found.devices:
+        fit(device)
+        _number(device.client_id)
+        pack((keys.dead(device.client_id), device.pin, device.phone_id))
+        msgspec.msgpack.decode(msgspec.msgpack.encode(device), type=Device)
+    if found.devices:
+        select(found.devices, set())
+
+
+def _with_redis(make: Callable[[Link], Callable[[bytes], Coroutine[Any, Any, None]]]) -> Open:
+    """A step that asks a real store, over the gateway's own connection."""
+
+    @contextmanager
+    def opened() -> Iterator[Step]:
+        with RedisServer("valkey") as server, asyncio.Runner() as runner:
+            link = runner.run(_linked(server.address))
+            ask = make(link)
+            try:
+                yield lambda data: runner.run(ask(data))
+            finally:
+                runner.run(link.close())
+
+    return opened
+
+
+async def _linked(address: str) -> Link:
+    link = Link(Address.parse(address), "fuzz")
+    await link.open(10)
+    return link
+
+
+def _receipts(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+    receipts = Receipts(link)
+
+    async def step(data: bytes) -> None:
+        parts = data.split(b"|")
+        names = [b"base", b"0+1-0", b"0:open", b"0+" + parts[-1][:40], parts[0][:40]]
+        await link.call("DEL", keys.receipt(BATCH))
+        for name, value in zip(names, [*parts, b"", b"", b"", b""], strict=False):
+            await link.call("HSET", keys.receipt(BATCH), name, value)
+        report = await receipts.report(BATCH + "0000")
+        if report is not None:
+            joined_errors(report)
+            msgspec.json.encode(report)
+        await receipts.report(data[:40].decode("utf-8", "surrogateescape"))
+
+    return step
+
+
+def _counters(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+    streams = Streams(link, "fuzz:0", 3_600)
+
+    async def step(data: bytes) -> None:
+        await link.call("HSET", keys.STATS, "pings", data)
+        await link.call("HSET", keys.PARKED, data[:20], data)
+        await streams.backlog()
+        assert all(-(2**63) <= sends < 2**63 for sends in (await streams.parked()).values())
+        await link.call("DEL", keys.PARKED)
+
+    return step
+
+
+_CLIENT: Final = b"c1|bob|APPLE|fcm|token|phone|com.example.app|2026-11-24T10:00:00+0000|mark"
+_NUMBERS: Final = (b"0", b"7", b"-7", b"1764540000000", b"x")
+TARGETS: Final = (
+    Target(
+        "queue-entries",
+        plain(_entry),
+        tuple(
+            msgspec.msgpack.encode(value)
+            for value in (
+                Entry(BATCH, NOW_S * 1000, (_PING, _PING)),
+                Piece(_PING, 3, ("c1",), 2, NOW_S, "lane", True),
+                ["bob", "ann"],
+            )
+        ),
+        (b"\xdf", b"\xdd", b"\xc1", b"\xcf"),
+        tree="msgpack",
+    ),
+    Target(
+        "registrations",
+        plain(_registration),
+        (_CLIENT, _CLIENT + b"|" + _CLIENT),
+        (b"|", b"T", b"+0000", b"Z"),
+    ),
+    Target(
+        "receipts",
+        _with_redis(_receipts),
+        (b"|".join((pack_base([_RECORD, _RECORD]), pack_delta(_RECORD), b"2", pack_delta(_RECORD))), b"|||"),
+        (b"|", b"0+", b":open", b"base", b"-"),
+        largest=8_192,
+    ),
+    Target("redis-counters", _with_redis(_counters), _NUMBERS, largest=8_192),
+)

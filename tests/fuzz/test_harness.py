@@ -1,0 +1,77 @@
+"""The harness sees each kind of fault, says which input it was, and repeats it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fuzz.__main__ import main
+from tests.fuzz.child import Outcome, table
+from tests.fuzz.judge import RSS_SLACK_BYTES, memory
+from tests.fuzz.runner import Plan, fuzz
+
+PLAN = Plan("tests.fuzz.faulty", seed=1, inputs=30, seconds=60.0, hang_s=4.0)
+KINDS = {
+    "crash": "crash",
+    "hang": "hang",
+    "leak": "leak",
+    "foreign": "exception",
+    "square": "slow",
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, Outcome]:
+    return {outcome.name: outcome for outcome in fuzz(list(table(PLAN.table)), PLAN)}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_a_fault_is_seen_with_its_input(outcomes: dict[str, Outcome], name: str, kind: str) -> None:
+    (found,) = outcomes[name].failures
+    assert found.kind == kind
+    if name in ("crash", "hang", "foreign"):
+        assert b"!" in bytes.fromhex(found.data)
+    if name == "crash":
+        assert "SIGSEGV" in found.about
+
+
+def test_a_sound_target_stays_green_and_its_errors_are_counted(outcomes: dict[str, Outcome]) -> None:
+    sound = outcomes["sound"]
+    assert (sound.failures, sound.inputs) == ([], PLAN.inputs)
+    assert 0 < sound.refused < sound.inputs
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_a_kept_input_fails_again(outcomes: dict[str, Outcome], name: str) -> None:
+    data = bytes.fromhex(outcomes[name].failures[0].data)
+    (again,) = fuzz([name], PLAN._replace(data=data))
+    assert [found.kind for found in again.failures] == [KINDS[name]]
+
+
+def test_memory_that_grows_is_seen() -> None:
+    assert memory(100 << 20, (100 << 20) + RSS_SLACK_BYTES, b"") is None
+    found = memory(100 << 20, (100 << 20) + RSS_SLACK_BYTES + 1, b"x")
+    assert found is not None
+    assert found.kind == "memory"
+    assert memory(0, 1 << 40, b"") is None, "where it cannot be read, nothing is said"
+
+
+def test_the_command_prints_how_to_repeat_and_ends_with_1(tmp_path: Path, capsys: Any) -> None:
+    words = ["--table", PLAN.table, "--inputs", "10", "--failures", str(tmp_path), "--jobs", "1"]
+    assert main([*words, "--target", "foreign", "--seed", "5"]) == 1
+    said = capsys.readouterr().out
+    (kept,) = tmp_path.iterdir()
+    assert "FAILED foreign: exception: KeyError at faulty.py" in said
+    assert f"--target foreign --repeat {kept}" in said
+    assert "--seed 5" in said
+    assert main([*words, "--target", "foreign", "--repeat", str(kept)]) == 1
+    assert main([*words, "--target", "sound", "--repeat", str(kept)]) == 0
+    assert main([*words, "--target", "nonsense"]) == 2
+
+
+def test_the_same_seed_gives_the_same_inputs() -> None:
+    plan = PLAN._replace(inputs=200)
+    first, second = (fuzz(["sound"], plan._replace(seed=9)) for _ in range(2))
+    other = fuzz(["sound"], plan._replace(seed=10))
+    assert first[0].refused == second[0].refused
+    assert first[0].refused != other[0].refused
