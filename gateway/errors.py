@@ -20,6 +20,7 @@ __all__ = [
     "RhoPushError",
     "StoreBusy",
     "StoreDown",
+    "StoreRefused",
     "TooManyRequests",
 ]
 
@@ -61,6 +62,17 @@ class StoreDown(RhoPushError):
     code = "store_unavailable"
     label = "store_down"
     retryable = True
+
+
+class StoreRefused(StoreDown):
+    """Redis answers and refuses, for a reason that lasts until an operator removes it. Nothing was accepted.
+
+    Examples: a user without a permission, a wrong password, a renamed command, a Redis in cluster mode. The message
+    holds the error of Redis.
+    """
+
+    code = "store_refused"
+    label = "store_refused"
 
 
 class StoreBusy(StoreDown):

@@ -84,7 +84,7 @@ class StreamReading:
             try:
                 await self._link.call("XGROUP", "CREATE", stream, keys.EVENT_GROUP, "0", "MKSTREAM")
             except ReplyFault as error:
-                if not error.message.startswith("BUSYGROUP"):
+                if not error.words.startswith("BUSYGROUP"):
                     raise
             self._alone[stream] = len(await self._link.call("XINFO", "GROUPS", stream)) == 1
 

@@ -17,7 +17,14 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.errors import (
+    IdempotencyConflict,
+    PerhapsAccepted,
+    QueueFull,
+    RhoPushError,
+    StoreDown,
+    StoreRefused,
+)
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
@@ -438,7 +445,8 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
-        wrapped = StoreDown(f"Redis refused the append: {error.message}")
+        kind = StoreRefused if isinstance(error, StoreRefused) else StoreDown
+        wrapped = kind(f"Redis refuses the append: {error.words}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error

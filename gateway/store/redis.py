@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
+from gateway.store.connections import tolerant
 from gateway.store.packing import CheckedEncoder
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
 from protocols.numbers import whole
@@ -76,7 +77,7 @@ def _client(address: Address, timeout_s: float | None) -> Redis:
     made = _made(address, options)
     # An option of its connections only; the client's own constructor does not take it.
     made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
-    return made
+    return tolerant(made, address)
 
 
 def _made(address: Address, options: dict[str, Any]) -> Redis:
@@ -160,7 +161,10 @@ async def _ask(address: Address, node: tuple[str, int]) -> tuple[str, int]:
 def _sentinel(address: Address, nodes: Sequence[tuple[str, int]]) -> Sentinel:
     make: Callable[..., Sentinel] = Sentinel  # redis-py left its constructor untyped
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
-    return make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
+    made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
+    for asked in made.sentinels:
+        tolerant(asked, address)
+    return made
 
 
 def _transport(address: Address, timeout_s: float | None) -> dict[str, Any]:

@@ -93,7 +93,7 @@ local function end_registration(token, channel, instance)
     end
     redis.call('DEL', reg, '{keys.RPS_COUNTER}' .. instance)
     redis.call('DEL', '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance)
-    redis.call('PUBLISH', channel, 'g\\n' .. instance)
+    redis.pcall('PUBLISH', channel, 'g\\n' .. instance)
 end
 """
 """Functions for scripts: drop the messages that wait for a token, end the registration that a token stands for, and,
@@ -169,7 +169,7 @@ for at = 6, #ARGV, 5 do
         ids[#ids + 1] = 0
     end
 end
-if #wake > 1 then redis.call('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
+if #wake > 1 then redis.pcall('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
 return ids
 """
 )
@@ -208,7 +208,7 @@ for at = 5, #ARGV, 2 do
         if not lowest[1] then taken[#taken + 1] = instance end
     end
 end
-if #taken > 2 then redis.call('PUBLISH', ARGV[3], table.concat(taken, '\\n')) end
+if #taken > 2 then redis.pcall('PUBLISH', ARGV[3], table.concat(taken, '\\n')) end
 return found
 """
 )

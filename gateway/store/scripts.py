@@ -106,7 +106,7 @@ end
 at = at + 1
 for _ = 1, ARGV[at] do
     local open = tonumber(redis.call('HGET', ARGV[at + 3], ARGV[at + 4]) or '0')
-    if open <= 0 then redis.call('PUBLISH', ARGV[at + 1], ARGV[at + 2] .. ARGV[at + 5]) end
+    if open <= 0 then redis.pcall('PUBLISH', ARGV[at + 1], ARGV[at + 2] .. ARGV[at + 5]) end
     at = at + 5
 end
 at = at + 1
