@@ -22,7 +22,7 @@ from gateway.rps import USER_S, AppGate, Gates, OpenService, RhoConnectGate, Ser
 from gateway.settings import RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
-from gateway.store.link import ReplyFault
+from gateway.store.link import ReplyFault, ReplyRefused
 from gateway.store.login_limits import LoginLimits
 from gateway.store.logins import Logins
 from gateway.store.redis import DOOR_TIMEOUT_S, client
@@ -184,7 +184,7 @@ async def _ids(rps: RpsSettings, store: RpsStore) -> Ids | None:
     try:
         return Ids(await store.secret(), weak=rps.old_ids)
     except ReplyFault as error:
-        if not error.for_now:
+        if not error.for_now and not isinstance(error, ReplyRefused):
             raise
         _log.warning("no_legacy_devices_yet", error=error.message)
         return None

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from redis.asyncio import Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import RedisError
 
 from gateway.store.address import Address
 from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
-from gateway.store.refusals import words_of
+from gateway.store.refusals import origin, words_of
 
 _ADDRESS: Final = "rhopush_address"
 """The option of a connection by which its address reaches the warning."""
@@ -24,30 +24,30 @@ class _Tolerant:
         self._address: Address | None = options.pop(_ADDRESS, None)
         super().__init__(**options)
 
-    async def on_connect_check_health(self, check_health: bool = True) -> None:
-        """What redis-py does on a new connection: AUTH, CLIENT SETNAME, SELECT."""
+    async def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        """Connect as redis-py does, and once more where it helps to leave something out: redis-py ends a connection
+        whose first commands fail."""
         mine: Any = self
         base: Any = super()
-        refused: AuthenticationError | None = None
         user = mine.username
         while True:
             try:
-                await base.on_connect_check_health(check_health=check_health)
-            except AuthenticationError as error:
-                if not self._give_in(mine, words_of(error)):
-                    raise refused or error from error
-                refused = refused or error
-            except NoPermissionError:
-                if not mine.client_name:
+                await base.connect_check_health(check_health, retry_socket_connect)
+            except RedisError as error:
+                if not self._give_in(mine, words_of(origin(error))):
                     raise
-                mine.client_name = None  # the name only helps operators
             else:
                 break
-        if refused is not None and mine.password is not None and user:
+        if user and mine.username is None and mine.password is not None:
             warn_user_ignored(self._address, user)
 
     def _give_in(self, mine: Any, words: str) -> bool:
-        """Leave out the user or the password; False: neither helps."""
+        """Leave out the name, the user or the password; False: none of them helps."""
+        if "NOPERM" in words and mine.client_name:
+            mine.client_name = None  # the name only helps operators
+            return True
         if mine.username and mine.password and password_alone(words):
             mine.username = None
             return True

@@ -7,7 +7,7 @@ repeats anything.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from gateway.store.address import Address, all_addresses, main_address, queue_ad
 from gateway.store.connections import tolerant
 from gateway.store.packing import CheckedEncoder
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
+from gateway.store.refusals import lasts, translated, words_of
 from protocols.numbers import whole
 
 __all__ = [
@@ -46,6 +47,8 @@ silent would not make durable either."""
 SENTINEL_TIMEOUT_S: Final = 2.0
 """Longest wait for one Sentinel, to connect and for its answer: shorter than a link takes to connect."""
 
+UNKNOWN: Final = "unknown"
+"""The version of a server that does not tell it."""
 _PROTOCOL: Final = 2  # the same replies from Redis 6.2 as from any Valkey
 
 
@@ -193,6 +196,7 @@ class Facts(msgspec.Struct, frozen=True):
         replicas: how many are connected.
         master: whether it takes writes.
         loading: whether it is still reading its data.
+        cluster: whether it runs in cluster mode.
     """
 
     product: str
@@ -205,6 +209,7 @@ class Facts(msgspec.Struct, frozen=True):
     replicas: int
     master: bool
     loading: bool = False
+    cluster: bool = False
 
     @property
     def number(self) -> tuple[int, int]:
@@ -217,18 +222,19 @@ async def facts(redis: Redis) -> Facts:
     """Ask a server about itself.
 
     Raises:
-        StoreDown: it does not answer, or refuses.
+        StoreDown: it does not answer, or refuses for now.
+        StoreRefused: it refuses the connection.
     """
     try:
-        info: dict[str, Any] = await redis.info()
+        info = await _info(redis)
         config = await _config(redis)
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {type(error).__name__}: {error}") from error
+        raise translated(error, f"Redis does not answer: {type(error).__name__}: {error}") from error
     loading = bool(info.get("loading"))
     appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
-        version=str(info.get("valkey_version") or info.get("redis_version", "0.0")),
+        version=str(info.get("valkey_version") or info.get("redis_version", UNKNOWN)),
         append_only=None if appends is None else bool(appends),
         append_fsync=config.get("appendfsync"),
         snapshots=bool(config["save"]) if "save" in config else None,
@@ -237,7 +243,32 @@ async def facts(redis: Redis) -> Facts:
         replicas=_number(info.get("connected_slaves")),
         master=info.get("role") == "master",
         loading=loading,
+        cluster=bool(info.get("cluster_enabled")),
     )
+
+
+async def _info(redis: Redis) -> dict[str, Any]:
+    """What INFO says, or as much of it as HELLO does where the user may not use INFO (`-@dangerous`)."""
+    try:
+        found: dict[str, Any] = await redis.info()
+    except ResponseError as error:
+        if not lasts(words_of(error)):
+            raise
+    else:
+        return found
+    command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
+    try:
+        said = await command("HELLO")
+    except ResponseError:
+        return {"role": "master"}
+    pairs = said.items() if isinstance(said, dict) else zip(said[::2], said[1::2], strict=True)
+    hello = {_text(name): value for name, value in pairs}
+    product, version = _text(hello.get("server", "")), _text(hello.get("version", UNKNOWN))
+    return {
+        "valkey_version" if product == "valkey" else "redis_version": version,
+        "role": _text(hello.get("role", "master")),
+        "cluster_enabled": _text(hello.get("mode", "")) == "cluster",
+    }
 
 
 async def _config(redis: Redis) -> dict[str, str]:

@@ -16,6 +16,7 @@ from gateway.errors import StoreDown, StoreRefused
 
 _log = structlog.get_logger("store")
 
+_CLUSTER: Final = "Redis runs in cluster mode"
 LASTING: Final = {
     "NOPERM": "a permission is missing (ACL SETUSER)",
     "The user executing the script can't": "a permission is missing (ACL SETUSER)",
@@ -30,10 +31,10 @@ LASTING: Final = {
     "Unknown command": "the command does not exist or is renamed",
     "unknown subcommand": "the subcommand does not exist",
     "not allowed from script": "the command is not allowed in scripts",
-    "CROSSSLOT": "Redis runs in cluster mode",
-    "MOVED": "Redis runs in cluster mode",
-    "CLUSTERDOWN": "Redis runs in cluster mode",
-    "not allowed in cluster mode": "Redis runs in cluster mode",
+    "CROSSSLOT": _CLUSTER,
+    "MOVED": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
+    "not allowed in cluster mode": _CLUSTER,
     "DB index is out of range": "the database does not exist",
 }
 """A part of the error of Redis -> the cause. The errors are those of Redis 6.2 to 7.2 and Valkey."""
@@ -59,14 +60,19 @@ def quotable(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_WORDS_MAX]
 
 
+def cause_of(words: str) -> str | None:
+    """Why Redis gives an error that lasts; None: it does not last."""
+    return next((cause for part, cause in LASTING.items() if part in words), None)
+
+
 def lasts(words: str) -> bool:
     """Whether Redis gives this error until an operator changes something."""
-    return any(part in words for part in LASTING)
+    return cause_of(words) is not None
 
 
 def in_cluster_mode(words: str) -> bool:
     """Whether only a Redis in cluster mode gives this error."""
-    return any(part in words and "cluster mode" in cause for part, cause in LASTING.items())
+    return cause_of(words) == _CLUSTER
 
 
 def words_of(error: RedisError) -> str:
@@ -84,10 +90,16 @@ def translated(
         error: the failure.
         unreachable: the message where Redis gave no answer.
     """
-    if not isinstance(error, RedisError) or not replied(error):
+    if not isinstance(error, RedisError) or not replied(error := origin(error)):
         return StoreDown(unreachable)
     words = words_of(error)
     return (StoreRefused if lasts(words) else StoreDown)(f"Redis refuses: {words}")
+
+
+def origin(error: RedisError) -> RedisError:
+    """The error of Redis, where redis-py wrapped it: it does so with the first commands of a connection."""
+    cause = error.__cause__
+    return cause if isinstance(cause, RedisError) and replied(cause) else error
 
 
 def replied(error: RedisError) -> bool:
@@ -113,7 +125,7 @@ class RefusalLog:
             words: the error, as `quotable` gives it.
             connection: the purpose of the connection.
         """
-        cause = next((cause for part, cause in LASTING.items() if part in words), None)
+        cause = cause_of(words)
         if cause is None:
             return
         kind, now = _VARIABLE.sub("", words), self._clock()

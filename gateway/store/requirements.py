@@ -17,7 +17,17 @@ from typing import Final, Literal, NamedTuple
 from gateway.store import keys
 
 Role = Literal[
-    "queue", "replicas", "registry", "devices", "users", "rps", "events", "documents", "streams", "resque", "check"
+    "queue",
+    "replicas",
+    "registry",
+    "devices",
+    "users",
+    "rps",
+    "events",
+    "documents",
+    "streams",
+    "resque",
+    "check",
 ]
 """The part of the gateway that uses a Redis; the settings give the address of each."""
 
@@ -67,7 +77,14 @@ PURPOSES: Final = (
                 keys.PROBE,
                 *_WRITES,
                 *("EXISTS KEY", "GET KEY", "MGET KEY", "PEXPIRE KEY 1", "PTTL KEY", "UNLINK KEY"),
-                *("HDEL KEY f", "HGET KEY f", "HGETALL KEY", "HINCRBY KEY f 1", "HMGET KEY f", "HSET KEY f v"),
+                *(
+                    "HDEL KEY f",
+                    "HGET KEY f",
+                    "HGETALL KEY",
+                    "HINCRBY KEY f 1",
+                    "HMGET KEY f",
+                    "HSET KEY f v",
+                ),
                 *("LTRIM KEY 0 0", "RPUSH KEY v"),
                 *("XACK KEY g 0-1", "XADD KEY * f v", "XAUTOCLAIM KEY g c 0 0", "XCLAIM KEY g c 0 0-1"),
                 *("XDEL KEY 0-1", "XGROUP CREATE KEY g 0 MKSTREAM", "XLEN KEY", "XPENDING KEY g"),
@@ -87,7 +104,7 @@ PURPOSES: Final = (
         "queue",
         "facts about the server and names of connections",
         "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
-        ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n", "CLIENT SETINFO LIB-NAME n"),
+        ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
     ),
     # -- users, devices and API tokens: always read
     Purpose(
@@ -105,7 +122,7 @@ PURPOSES: Final = (
         "registry",
         "one look-up for all devices of a user",
         "each look-up of a user's devices costs two more round trips",
-        (f"SORT {_CLIENTS} BY nosort",),
+        (f"SORT {_CLIENTS} BY nosort GET {keys.client('*', 'device_pin')}",),
     ),
     Purpose(
         "registry",
@@ -265,7 +282,10 @@ PURPOSES: Final = (
         ),
     ),
 )
-"""Redis' own documentation says what each command does; sources of the keys: `gateway.store.keys`."""
+"""The names of the keys: `gateway.store.keys`."""
+
+EXECUTED: Final = ("SORT",)
+"""Reads that are executed after the transaction: Redis checks the right to use BY and GET of SORT only then."""
 
 OUTSIDE: Final = {
     "AUTH": "the login itself: its error is the first that a connection meets",
