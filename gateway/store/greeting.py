@@ -7,7 +7,7 @@ from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
 from gateway.store.packing import Word
-from gateway.store.replies import ReplyFault
+from gateway.store.replies import ReplyFault, ReplyRefused
 
 Ask = Callable[[tuple[Word, ...]], Awaitable[object]]
 """Sends one command. Raises `ReplyFault` and `LinkLost`."""
@@ -25,7 +25,7 @@ async def greet(ask: Ask, address: Address, name: str, *, resp3: bool) -> None:
         await ask(("HELLO", "3"))
     if address.db:
         await ask(("SELECT", address.db))
-    with contextlib.suppress(ReplyFault):  # the name only helps operators
+    with contextlib.suppress(ReplyRefused):  # the name only helps operators
         await ask(("CLIENT", "SETNAME", keys.CONNECTION_NAME + name))
 
 

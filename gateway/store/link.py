@@ -249,6 +249,8 @@ class Link:
 
     def start(self) -> None:
         """Connect as soon as may be, and keep connected until `close`."""
+        self._tried.clear()
+        self._refusal = None
         self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
 
     async def open(self, timeout_s: float | None = None) -> None:

@@ -446,7 +446,7 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
         kind = StoreRefused if isinstance(error, StoreRefused) else StoreDown
-        wrapped = kind(f"Redis refuses the append: {error.words}")
+        wrapped = kind(f"Redis refused the append: {error.words}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error
