@@ -83,6 +83,22 @@ def test_the_manifests_settings_load(tmp_path: Path) -> None:
     assert settings.fcm.configured
 
 
+def test_the_manifests_metrics_are_scraped_where_they_are_served() -> None:
+    template = manifests()["Deployment"]["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    environ = {
+        entry["name"]: entry.get("value", "") for entry in container["env"] if "METRICS" in entry["name"]
+    }
+    port = load(None, "production", environ).metrics.port
+    assert port is not None
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(port)
+    assert {"name": "metrics", "containerPort": port} in container["ports"]
+    assert port not in [entry["port"] for entry in manifests()["Service"]["spec"]["ports"]]
+    compose = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["rhopush"]
+    at = compose["environment"]["RHOPUSH_METRICS_PORT"]
+    assert f"127.0.0.1:{at}:{at}" in compose["ports"]
+
+
 def test_a_gateway_gets_more_time_to_end_than_it_takes() -> None:
     pod = manifests()["Deployment"]["spec"]["template"]["spec"]
     grace = [pod["terminationGracePeriodSeconds"] - 5]  # the wait before it is told
@@ -96,4 +112,4 @@ def test_a_gateway_gets_more_time_to_end_than_it_takes() -> None:
 def test_the_image_is_made_of_what_the_distribution_is() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     names = {name for line in copied for name in line.split()}
-    assert names == {"pyproject.toml", "README.md", "LICENSE", "gateway", "protocols"}
+    assert names == {"pyproject.toml", "README.md", "LICENSE", "requirements", "gateway", "protocols"}

@@ -1,9 +1,8 @@
 """A role as seen from the orchestrator: a process that takes orders and gives results."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -30,7 +29,6 @@ class Child:
     Args:
         role: its module in `gateway.bench.roles`.
         folder: where its standard error is kept.
-        environ: what it has in its environment beside ours.
         program: what to run for it instead of its module.
 
     Attributes:
@@ -41,7 +39,6 @@ class Child:
         self,
         role: str,
         folder: Path,
-        environ: Mapping[str, str] | None = None,
         program: Path | None = None,
     ) -> None:
         self._role = role
@@ -52,7 +49,6 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **(environ or {})},
                 process_group=0,  # Ctrl-C is for the orchestrator
             )
         self.pid = self._process.pid

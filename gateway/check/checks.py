@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.check.findings import Finding, Level
+from gateway.clock import APART_S
 from gateway.compose.exposure import exposed
 from gateway.compose.folder import DataFolder, check_data_folder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
@@ -19,7 +20,7 @@ from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address, queue_address
 from gateway.store.durability import CLUSTER, judge
 from gateway.store.probing import by_address, refused_by, uses
-from gateway.store.redis import client, facts, untrusted
+from gateway.store.redis import Facts, client, facts, untrusted
 from gateway.store.refusals import in_cluster_mode
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
@@ -185,7 +186,18 @@ async def _redis(subject: str, address: Address, settings: Settings, *, queue: b
         refused, warned = judge(found, settings.queue.durability)
         findings += [Finding(Level.BAD, subject, words) for words in refused]
         findings += [Finding(Level.WARNING, subject, words) for words in warned]
+        findings += _clock(subject, found)
     return findings
+
+
+def _clock(subject: str, found: Facts) -> list[Finding]:
+    """Whether Redis and this host agree on the time."""
+    behind_s = found.clock_behind_s
+    if behind_s is None or abs(behind_s) < APART_S:
+        return []
+    way = "behind" if behind_s > 0 else "ahead of"
+    text = f"its clock is {abs(behind_s):.0f} s {way} this host's: one of them is wrong, and providers refuse tokens"
+    return [Finding(Level.WARNING, subject, f"{text} made by a wrong clock")]
 
 
 # Providers.

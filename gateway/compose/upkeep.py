@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.compose.collector import FullCollections
 from gateway.compose.permissions import EVERY_S as PERMISSIONS_S
 from gateway.compose.permissions import Permissions
@@ -57,7 +58,7 @@ class Upkeep:
         self._stores = stores
         self._permissions = permissions
         self._refused = refused
-        self._oldest_at = 0.0
+        self._oldest_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._expiries = Expiries(settings, metrics)
         self._collections = FullCollections(time.monotonic())
@@ -94,8 +95,8 @@ class Upkeep:
         troubles |= {name: text for name, text in self._permissions.troubles.items() if name not in troubles}
         if not troubles and (refused := self._refused()) is not None:
             troubles["queue"] = f"cannot be made or read: {refused}"
-        elif self._oldest_at and time.time() - self._oldest_at > _OLDEST_S:
-            troubles["queue"] = f"the oldest ping waits for {int(time.time() - self._oldest_at)} s"
+        elif self._oldest_s > _OLDEST_S:
+            troubles["queue"] = f"the oldest ping waits for {int(self._oldest_s)} s"
         for lane in self._lanes.all():
             if lane.trouble is not None:
                 troubles[f"lane {lane.name}"] = lane.trouble
@@ -106,19 +107,20 @@ class Upkeep:
             store.look()
         for lane in tuple(self._lanes.all()):
             lane.sweep()
-        self._expiries.tell(time.time())
+        self._expiries.tell(SHARED.now_s())
+        SHARED.warn_of_skew()
         quiet = not any(lane.in_flight or lane.backlog for lane in self._lanes.all())
         if self._collections.due(time.monotonic(), quiet=quiet):
             gc.collect()
 
     async def _measure(self) -> None:
-        now = time.time()
-        depth, self._oldest_at = await self._streams.backlog()
+        depth, oldest_ms = await self._streams.backlog()
+        self._oldest_s = SHARED.seconds_since([oldest_ms])[0] if oldest_ms else 0.0
         self._metrics.queue_depth.set(depth)
-        self._metrics.queue_oldest_seconds.set(max(0.0, now - self._oldest_at) if self._oldest_at else 0.0)
+        self._metrics.queue_oldest_seconds.set(self._oldest_s)
         self._lanes.heard_parked(await self._streams.parked())
         receipts = self._settings.receipts
-        await self._streams.trim_receipts(int((now - receipts.ttl_s) * 1000), receipts.max_bytes)
+        await self._streams.trim_receipts(receipts.ttl_s * 1000, receipts.max_bytes)
 
 
 async def _repeat(step: Callable[[], Awaitable[None]], every_s: float, metrics: Metrics) -> None:

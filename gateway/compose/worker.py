@@ -106,7 +106,11 @@ async def run(
         doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
-            legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))
+            legacy = await closing.enter_async_context(
+                legacy_service(
+                    settings, spine.rps, rps_sock, metrics, services.bodies, services.connections, slot=slot
+                )
+            )
         unasked = await closing.enter_async_context(
             background(settings, gateway_id, slot, spine.queue, metrics)
         )
@@ -209,6 +213,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
+        await streams.read_clock()
         await _prepare(streams)
         turns = Turns()
         journal = Journal()
@@ -231,7 +236,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         rps = await opened.enter_async_context(rps_store(settings))
         lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link), turns)
         lanes.tell_unusable()
-        ledger = Ledger(streams, turns, waiters)
+        ledger = Ledger(streams, turns, waiters, metrics)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         audience = Audience(broadcasts, registry, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)

@@ -1,37 +1,18 @@
 """From plain values to typed structs; every complaint names the setting, its place and what is possible."""
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from gateway.errors import BadSetting
-from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
+from gateway.settings.expectations import complaint
 from gateway.settings.secret import Secret
 
 Place = tuple[str, ...]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
-
-_EXPECTED: Final = re.compile(
-    r"^Expected `(?P<type>[^`]*)`(?P<bound> [<>]=? \S+)?(?:, got `(?P<found>[^`]*)`)?"
-)
-_FORM: Final = re.compile(r" matching regex '(?P<pattern>.*)'(?: - at |$)")
-_FORMS: Final = {
-    ORIGIN_PATTERN: "http:// or https:// with a host, perhaps a port, and no path",
-    URL_PATTERN: "an http:// or https:// address",
-}
-_WORDS: Final = {
-    "str": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a mapping",
-    "null": "nothing",
-}
 
 
 class Converter:
@@ -75,7 +56,7 @@ class Converter:
         try:
             return msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
         except msgspec.ValidationError as error:
-            raise self.wrong(place, _plain_words(str(error))) from error
+            raise self.wrong(place, complaint(type_, value, strict=self._strict)) from error
         except (UnicodeError, OverflowError, RecursionError) as error:
             # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end.
             raise self.wrong(place, "the value cannot be read") from error
@@ -104,7 +85,7 @@ class Converter:
         if isinstance(value, kind):
             return value
         if not isinstance(value, str):
-            raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+            raise TypeError("a text is expected")
         if kind is Path:
             return self._folder / Path(value).expanduser()
         return Secret(
@@ -126,18 +107,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _plain_words(complaint: str) -> str:
-    """msgspec's message in an operator's words; the value itself is never part of it."""
-    form = _FORM.search(complaint)
-    if form is not None:
-        return f"expected {_FORMS[form['pattern']]}"
-    match = _EXPECTED.match(complaint)
-    if match is None:
-        return complaint.split(" - at ", maxsplit=1)[0]
-    kinds = [kind for kind in match["type"].split(" | ") if kind != "null"]
-    wanted = " or ".join(_WORDS.get(kind, kind) for kind in kinds) + (match["bound"] or "")
-    found = match["found"]
-    hint = " (put it in quotes)" if kinds == ["str"] and found in {"int", "float", "bool"} else ""
-    return f"expected {wanted}" + (f", found {_WORDS.get(found, found)}" if found else "") + hint

@@ -8,6 +8,7 @@ from typing import Final
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault, ReplyRefused, Word
+from gateway.store.plain_words import refusal
 from gateway.store.refusals import cause_of
 from gateway.store.requirements import PROBE_NAME
 
@@ -17,16 +18,6 @@ _PROBE: Final[Sequence[Word]] = ("SET", keys.PROBE, "", "XX")
 """Changes nothing, since there is no such key, and is refused where the append of a ping would be."""
 _READ: Final[Sequence[Word]] = ("MGET", keys.PROBE, keys.user(PROBE_NAME, "clients"))
 """No such keys either; they lie in several slots, so that a Redis in cluster mode refuses it."""
-_REFUSALS: Final = {
-    "OOM": "is full: it refuses writes until it has room (maxmemory)",
-    "READONLY": "is a read-only replica: it refuses writes",
-    "MISCONF": "refuses writes: it cannot save its data to disk",
-    "NOREPLICAS": "refuses writes: too few replicas follow it (min-replicas-to-write)",
-    "LOADING": "is still loading its data",
-    "MASTERDOWN": "is a replica without its master",
-    "max number of clients": "takes no more connections (maxclients)",
-}
-"""What Redis' errors say (its error codes), in plain words."""
 
 
 class Health:
@@ -76,7 +67,7 @@ def _plain(error: ReplyFault | LinkLost) -> str | None:
     """Why it refuses; None: the connection was lost, and why is not known."""
     if isinstance(error, ReplyRefused):
         return f"refuses: {error.words} ({cause_of(error.words)})"
-    for words, plain in _REFUSALS.items():
-        if words in error.message:
-            return plain
-    return None if isinstance(error, LinkLost) else f"refuses: {error.words}"
+    plain = refusal(error.message)
+    if plain is not None:
+        return plain
+    return f"refuses: {error.words}" if isinstance(error, ReplyFault) else None

@@ -17,7 +17,8 @@ from typing import Any, Final, cast
 import hiredis
 import structlog
 
-from gateway.errors import RhoPushError, StoreDown, StoreRefused
+from gateway.errors import BAD_DATA, RhoPushError, StoreDown, StoreRefused
+from gateway.network_errors import describe
 from gateway.store.address import Address
 from gateway.store.greeting import greet
 from gateway.store.packing import Unsendable, Word, pack
@@ -97,10 +98,10 @@ class Wire(asyncio.Protocol):
                     if reply[0] in _SUBSCRIBED:
                         self._subscribed()
                     else:
-                        self._on_push(reply)
+                        _hand_over(self._on_push, reply)
                 elif waiting:
                     self.answered += 1
-                    waiting.popleft()(reply)
+                    _hand_over(waiting.popleft(), reply)
                     if isinstance(reply, ReplyFault) and _READ_ONLY in reply.words:
                         self._distrust(reply.words)
                         return
@@ -190,6 +191,14 @@ class Wire(asyncio.Protocol):
         """End the connection at once."""
         if self.transport is not None:
             self.transport.abort()
+
+
+def _hand_over(callback: Callback, reply: Reply) -> None:
+    """Call back; a callback that cannot use its reply must not cost all others theirs."""
+    try:
+        callback(reply)
+    except BAD_DATA:
+        _log.exception("reply_not_used")
 
 
 def _ignore(_: Reply) -> None:
@@ -395,7 +404,7 @@ class Link:
 
     def _failed(self, error: Exception, failures: int) -> None:
         """A connection could not be made."""
-        self.error = str(error) or type(error).__name__
+        self.error = error.message if isinstance(error, RhoPushError) else describe(error)
         self._refusal = error.words if isinstance(error, ReplyRefused) else None
         if self._refusal is not None:
             REFUSAL_LOG.note(self._refusal, self._name)

@@ -11,12 +11,12 @@ and neither a second round trip nor a second decoding stands between the door an
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from gateway.clock import SHARED
 from gateway.errors import (
     IdempotencyConflict,
     PerhapsAccepted,
@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
+from gateway.store.plain_words import refusal
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 
@@ -105,7 +106,7 @@ class _Batch:
     __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream", "users")
 
     def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
-        self.accepted_ms = time.time_ns() // 1_000_000
+        self.accepted_ms = SHARED.now_ms()
         self.id = new_batch(self.accepted_ms)
         self.stream = stream
         self.key = key
@@ -445,8 +446,11 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
-        kind = StoreRefused if isinstance(error, StoreRefused) else StoreDown
-        wrapped = kind(f"Redis refused the append: {error.words}")
+        if isinstance(error, StoreRefused):
+            wrapped: StoreDown = StoreRefused(f"Redis refused the append: {error.words}")
+        else:
+            why = refusal(error.message) or "gave no known reason"
+            wrapped = StoreDown(f"Redis refused the append: it {why}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error

@@ -7,6 +7,7 @@ repeats anything.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
 from gateway.store.connections import tolerant
 from gateway.store.packing import CheckedEncoder
+from gateway.store.plain_words import trouble
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
 from gateway.store.refusals import lasts, translated, words_of
 from protocols.numbers import whole
@@ -142,7 +144,7 @@ async def locate(address: Address) -> tuple[str, int]:
             try:
                 return await answer
             except (RedisError, OSError) as error:
-                refused.append(str(error))
+                refused.append(f"one {trouble(error)}")
     finally:
         for task in asking:
             task.cancel()
@@ -197,6 +199,7 @@ class Facts(msgspec.Struct, frozen=True):
         master: whether it takes writes.
         loading: whether it is still reading its data.
         cluster: whether it runs in cluster mode.
+        clock_behind_s: by how much its clock is behind the local one.
     """
 
     product: str
@@ -210,6 +213,7 @@ class Facts(msgspec.Struct, frozen=True):
     master: bool
     loading: bool = False
     cluster: bool = False
+    clock_behind_s: float | None = None
 
     @property
     def number(self) -> tuple[int, int]:
@@ -229,8 +233,9 @@ async def facts(redis: Redis) -> Facts:
         info = await _info(redis)
         config = await _config(redis)
     except (RedisError, OSError) as error:
-        raise translated(error, f"Redis does not answer: {type(error).__name__}: {error}") from error
+        raise translated(error, f"Redis does not answer: it {trouble(error)}") from error
     loading = bool(info.get("loading"))
+    clock_us = info.get("server_time_usec")
     appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
@@ -244,6 +249,7 @@ async def facts(redis: Redis) -> Facts:
         master=info.get("role") == "master",
         loading=loading,
         cluster=bool(info.get("cluster_enabled")),
+        clock_behind_s=None if clock_us is None else time.time() - clock_us / 1e6,
     )
 
 

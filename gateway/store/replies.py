@@ -1,6 +1,7 @@
 """The replies of Redis on a `Link` that are errors, and the loss of a reply."""
 
 from gateway.errors import StoreDown, StoreRefused
+from gateway.store.lua import BAD_VALUE
 from gateway.store.refusals import lasts, quotable
 
 
@@ -31,6 +32,11 @@ class ReplyFault(StoreDown):
     def for_now(self) -> bool:
         """Whether a write was refused that Redis would take at another time."""
         return self.words.startswith(("OOM", "MISCONF", "NOREPLICAS"))
+
+    @property
+    def of_data(self) -> bool:
+        """Whether Redis named a key or value that it cannot use, not its own state."""
+        return any(words in self.words for words in ("WRONGTYPE", "not an integer", BAD_VALUE))
 
 
 class ReplyRefused(ReplyFault, StoreRefused):

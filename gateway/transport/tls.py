@@ -1,5 +1,6 @@
 """TLS contexts for connections to providers."""
 
+import os
 import ssl
 import tempfile
 from pathlib import Path
@@ -11,6 +12,9 @@ from protocols.errors import InputError
 
 _DER_SEQUENCE: Final = b"\x30"
 """What a PKCS#12 file begins with (RFC 7292 §4, ITU-T X.690 §8.9)."""
+
+_MISMATCH: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+"""OpenSSL's reasons (x509err.h)."""
 
 
 def client_context(
@@ -62,7 +66,7 @@ def _load(context: ssl.SSLContext, file: Path, passphrase: str | None) -> None:
 
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"not usable as PEM ({error.reason or 'no certificate found'})"
+        return "certificate and key do not match" if error.reason in _MISMATCH else "not usable as PEM"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return os.strerror(error.errno).lower() if error.errno else error.strerror.lower()
     return "the passphrase cannot be used"

@@ -12,6 +12,7 @@ from gateway.check.checks import EXPIRY_WARNING_S, expiry
 from gateway.check.findings import Level
 from gateway.commands import main
 from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.support.faketime import FakeTime
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 
@@ -219,3 +220,17 @@ def test_a_certificate_is_judged_by_the_time_left(left_s: float, level: Level) -
     assert finding.level is level
     if left_s > DAY_S:
         assert f"valid for {int(left_s / DAY_S)} more days" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "words"), [(0, ""), (3_600, "3600 s ahead of"), (-86_400, "86400 s behind")]
+)
+def test_a_clock_that_differs_from_redis_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ahead_s: int, words: str
+) -> None:
+    clock = FakeTime(tmp_path)
+    clock.set(ahead_s)
+    with RedisServer("valkey", persist=True, environ=clock.environ) as server:
+        status, out = check(tmp_path, {}, capsys, redis=server.address)
+    assert (status, "its clock is" in out) == (0, bool(words))
+    assert words in out.replace("86401", "86400").replace("3599", "3600")

@@ -198,7 +198,10 @@ async def test_an_entry_that_cannot_be_read_is_put_aside(
         await redis_client.xadd(stream, {"e": payload, "n": 0, "s": 0})
         await one.planner.deliver(await one.read(stream))
         await one.ledger.emptied(5)
-        assert await redis_client.lrange(keys.UNREADABLE, 0, -1) == [payload]
+        ((_, record),) = await redis_client.xrange(keys.UNREADABLE)
+        assert msgspec.msgpack.decode(record[b"fields"]) == [b"e", payload, b"n", b"0", b"s", b"0"]
+        assert record[b"stream"] == stream.encode()
+        assert record[b"reason"]
         assert await redis_client.xlen(stream) == 0
 
 

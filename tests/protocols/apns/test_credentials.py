@@ -267,3 +267,11 @@ def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
 def test_many_beginnings_of_a_key_are_none(data: bytes) -> None:
     with pytest.raises(InvalidCredential):
         Certificate.load(data)
+
+
+@pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
+def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
+    """The clock was wrong when it was made: it is made anew once the clock is right."""
+    one, right_s = key(), START_S + 1000
+    one.token(right_s + jump_s)
+    assert one.token(right_s) == key().token(right_s)
