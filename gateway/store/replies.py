@@ -26,7 +26,7 @@ class ReplyFault(StoreDown):
 
     def __init__(self, words: str) -> None:
         self.words = quotable(words)
-        super().__init__(f"Redis refuses: {self.words}")
+        super().__init__(self.words)
 
     @property
     def for_now(self) -> bool:
