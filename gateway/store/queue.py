@@ -28,7 +28,7 @@ from gateway.errors import (
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
-from gateway.store.plain_words import refusal
+from gateway.store.plain_words import refused
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 
@@ -446,11 +446,9 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
-        if isinstance(error, StoreRefused):
-            wrapped: StoreDown = StoreRefused(f"Redis refused the append: {error.words}")
-        else:
-            why = refusal(error.message) or "gave no known reason"
-            wrapped = StoreDown(f"Redis refused the append: it {why}")
+        lasting = isinstance(error, StoreRefused)
+        why = error.words if lasting else refused(error.message)
+        wrapped = (StoreRefused if lasting else StoreDown)(f"Redis refused the append: {why}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error

@@ -13,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreDown, StoreRefused
+from gateway.store.plain_words import refused
 
 _log = structlog.get_logger("store")
 
@@ -93,7 +94,9 @@ def translated(
     if not isinstance(error, RedisError) or not replied(error := origin(error)):
         return StoreDown(unreachable)
     words = words_of(error)
-    return (StoreRefused if lasts(words) else StoreDown)(f"Redis refuses: {words}")
+    if lasts(words):
+        return StoreRefused(f"Redis refuses: {words}")
+    return StoreDown(f"Redis refuses: {refused(words)}")
 
 
 def origin(error: RedisError) -> RedisError:
