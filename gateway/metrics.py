@@ -122,12 +122,7 @@ class Metrics:
         )
         self.tokens_refused = Family(
             _gauge(
-                registry,
-                "tokens_refused",
-                "1 while APNs answers BadDeviceToken and accepts nothing: see apns.environment",
-                Merge.MAX,
-                "lane",
-                "topic",
+                registry, "tokens_refused", "1 while every device token is bad", Merge.MAX, "lane", "topic"
             )
         )
         self.credential_expiry_seconds = Family(

@@ -20,7 +20,7 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.private_files import read_secret, write_secret
-from gateway.store.link import ReplyFault
+from gateway.store.link import ReplyFault, ReplyRefused
 from gateway.store.rps import RpsStore, read_id_secret
 
 _log = structlog.get_logger("rps")
@@ -57,7 +57,7 @@ class IdSecret:
         try:
             return await self._agree()
         except ReplyFault as error:
-            if not error.for_now:
+            if not error.for_now and not isinstance(error, ReplyRefused):
                 raise
             if self._secret is None:
                 _log.warning("no_legacy_devices_yet", error=error.message)

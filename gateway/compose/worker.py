@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.compose.background import Background, background
 from gateway.compose.legacy import legacy_service, rps_store
 from gateway.compose.order import News
+from gateway.compose.permissions import Permissions
 from gateway.compose.supervision import Supervision
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
@@ -89,7 +90,9 @@ async def run(
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: Redis does not promise what `queue.durability` demands, or whom to trust cannot be read.
+        StoreRefused: it refuses the connection.
+        BadSetting: Redis does not promise what `queue.durability` demands, or refuses what every gateway needs, or
+            whom to trust cannot be read.
     """
     check_trust(settings)
     metrics = Metrics(__version__)
@@ -196,6 +199,8 @@ def _limits(settings: Settings) -> Limits:
 async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Spine]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
+    permissions = Permissions(settings)
+    await permissions.require()
     async with AsyncExitStack() as opened:
 
         async def link(address: Address, purpose: str, reply_s: float = 5.0) -> Link:
@@ -240,7 +245,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         cutting = Cutting(Cutter(broadcasts, ledger), ledger)
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
         stores = healths(main, look_ups, queued, stream_link)
-        upkeep = Upkeep(settings, streams, lanes, metrics, stores, lambda: intake.refused)
+        upkeep = Upkeep(settings, streams, lanes, metrics, stores, permissions, lambda: intake.refused)
         replicas = int(settings.queue.durability == "replicas")
         queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake, turns=turns)
         for part in (ledger, intake, upkeep):

@@ -8,21 +8,23 @@ from typing import Final
 
 from gateway.store import keys
 from gateway.store.link import Link, Script
+from gateway.store.lua import CHECKS
 
 PROVEN: Final = -1
 
-_COUNT: Final = Script(
-    f"""
+COUNT: Final = Script(
+    CHECKS
+    + f"""
 -- KEYS: proof; ARGV: 1 where this answer is BadDeviceToken
 if redis.call('HEXISTS', KEYS[1], 'accepted') == 1 then return -1 end
-if ARGV[1] ~= '1' then return tonumber(redis.call('HGET', KEYS[1], 'bad') or '0') end
-local count = redis.call('HINCRBY', KEYS[1], 'bad', 1)
+if ARGV[1] ~= '1' then return stored(redis.call('HGET', KEYS[1], 'bad')) end
+local count = add(KEYS[1], 'bad', 1)
 redis.call('EXPIRE', KEYS[1], {keys.PROOF_S})
 return count
 """
 )
 
-_ACCEPTED: Final = Script(
+ACCEPTED: Final = Script(
     f"""
 -- KEYS: proof; ARGV: epoch ms
 redis.call('HSET', KEYS[1], 'accepted', ARGV[1])
@@ -49,7 +51,7 @@ class Proofs:
         Raises:
             StoreDown: Redis did not answer, or refused.
         """
-        await self._link.eval(_ACCEPTED, [keys.proof(identity)], [now_ms])
+        await self._link.eval(ACCEPTED, [keys.proof(identity)], [now_ms])
 
     async def count(self, identity: str, *, bad: bool) -> int:
         """How many BadDeviceToken answers came before the first acceptance, this one included (`bad`).
@@ -60,4 +62,4 @@ class Proofs:
         Raises:
             StoreDown: Redis did not answer, or refused.
         """
-        return int(await self._link.eval(_COUNT, [keys.proof(identity)], [int(bad)]))
+        return int(await self._link.eval(COUNT, [keys.proof(identity)], [int(bad)]))

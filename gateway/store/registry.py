@@ -17,7 +17,7 @@ from gateway.errors import StoreDown
 from gateway.store import keys, marks
 from gateway.store.cache import Cache
 from gateway.store.journal import Journal
-from gateway.store.link import Link, Reply, ReplyFault, pack
+from gateway.store.link import Link, Reply, ReplyFault, ReplyRefused, pack
 from gateway.store.marks import DEAD_EVERYWHERE
 from gateway.store.registration import (
     FIELDS,
@@ -283,7 +283,7 @@ class Registry:
         try:
             found = await _registrations(users, values)
         except ReplyFault as fault:
-            if not fault.message.startswith("OOM"):
+            if not fault.words.startswith("OOM") and not isinstance(fault, ReplyRefused):
                 raise
             return await _registrations(users, await self._piecemeal(users))
         if not isinstance(count, ReplyFault):
@@ -291,9 +291,10 @@ class Registry:
         return found
 
     async def _piecemeal(self, users: Sequence[str]) -> list[Reply]:
-        """What `_look_up` finds, of a full Redis: it refuses SORT, which might store what it finds.
+        """What `_look_up` finds, from a Redis that refuses SORT: a full one, since SORT might store what it finds, or
+        one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET then).
 
-        SORT_RO, which it would not refuse, came with Redis 7.
+        SORT_RO, which a full Redis would not refuse, came with Redis 7.
         """
         most = LARGE_DEVICES + 1
         scans = [
@@ -385,7 +386,7 @@ def _unreadable(user: str, fault: ReplyFault) -> Registration:
     Raises:
         ReplyFault: loading, busy, out of memory: that says nothing about the user.
     """
-    if not fault.message.startswith("WRONGTYPE"):
+    if not fault.words.startswith("WRONGTYPE"):
         raise fault
     _log.error("unreadable_user", user=user, error=fault.message)
     return nobody()

@@ -147,13 +147,13 @@ async def test_an_error_of_redis_is_no_unknown_user(
     registry: Registry, redis_client: Redis, many: bool
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
-    await redis_client.execute_command("ACL", "SETUSER", "default", "-sort")
+    await redis_client.execute_command("ACL", "SETUSER", "default", "-sort", "-sscan")
     look_up = registry.devices_of_many if many else registry.devices_of
     try:
         with pytest.raises(StoreDown):
             await look_up(["bob"])
     finally:
-        await redis_client.execute_command("ACL", "SETUSER", "default", "+sort")
+        await redis_client.execute_command("ACL", "SETUSER", "default", "+sort", "+sscan")
     assert len((await look_up(["bob"]))[0].devices) == 1
 
 
