@@ -113,17 +113,13 @@ class Metrics:
             _gauge(registry, "lane_in_flight", "Sends not answered yet", Merge.SUM, "lane")
         )
         self.lane_breaker_open = Family(
-            _gauge(registry, "lane_breaker_open", "1 while the credential is refused", Merge.MAX, "lane")
+            _alarm(registry, "lane_breaker_open", "1 while the credential is refused", "lane")
         )
         self.lane_down = Family(
-            _gauge(
-                registry, "lane_down", "1 while no connection or access token can be had", Merge.MAX, "lane"
-            )
+            _alarm(registry, "lane_down", "1 while no connection or access token can be had", "lane")
         )
         self.tokens_refused = Family(
-            _gauge(
-                registry, "tokens_refused", "1 while every device token is bad", Merge.MAX, "lane", "topic"
-            )
+            _alarm(registry, "tokens_refused", "1 while APNs calls every device token bad", "lane", "topic")
         )
         self.credential_expiry_seconds = Family(
             _gauge(registry, "credential_expiry_seconds", "Time left for it", Merge.MIN, "app", "provider")
@@ -182,6 +178,11 @@ def _counter(registry: Registry, name: str, text: str, *labels: str) -> Counter:
 def _gauge(registry: Registry, name: str, text: str, merge: Merge, *labels: str) -> Gauge:
     """A gauge; `merge` says what the values of several workers amount to."""
     return _added(registry, Gauge(Definition(_PREFIX + name, "gauge", text, labels, merge)))
+
+
+def _alarm(registry: Registry, name: str, text: str, *labels: str) -> Gauge:
+    """A gauge that is 1 while any worker has this trouble."""
+    return _gauge(registry, name, text, Merge.MAX, *labels)
 
 
 def _histogram(
