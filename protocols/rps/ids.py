@@ -111,3 +111,8 @@ def _weak_proof(kind: Kind, owner: str, uuid: str) -> str:
     """rhoconnect-push's proof (contract §9). Nothing is secured by it."""
     text = f"{owner}{uuid}{kind.fixed_text}".encode("utf-8", "surrogatepass")
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
+def rhoconnect_push_id(kind: Kind, owner: str, uuid: str) -> str:
+    """An id of rhoconnect-push's scheme, as anybody who has read its source can make it."""
+    return f"{uuid}:{_weak_proof(kind, owner, uuid)}"
