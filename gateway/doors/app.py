@@ -18,7 +18,7 @@ from gateway.doors.handed import Handed, LastAnswer
 from gateway.doors.parsing import MalformedRequest
 from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
-from gateway.errors import ExpectationRefused, NotFound, RhoPushError
+from gateway.errors import ExpectationRefused, HeadTooLarge, NotFound, RhoPushError
 from protocols.response_headers import SAFETY_HEADERS
 
 RequestMaker = Callable[..., web.BaseRequest]
@@ -129,7 +129,7 @@ def _refused(request: web.Request, error: RhoPushError) -> web.Response:
         answer.force_close()
         if isinstance(protocol, Handed):
             protocol.linger(request.app[ADMISSION].large)
-    if isinstance(error, MalformedRequest):  # it is not known where its body ends
+    if isinstance(error, (MalformedRequest, HeadTooLarge)):  # what comes behind it is not read
         answer.force_close()
     return answer
 

@@ -17,6 +17,9 @@ from protocols.errors import InputError
 HEADERS_MAX: Final = 1_024
 """Header lines of one head; few are long, and a head has `HEAD_BYTES`."""
 _LINE_OVERHEAD: Final = 3  # ":" and CRLF
+_NOTHING: Final = ((), False, b"")  # no messages, not upgraded, nothing left
+_PROBE_PATH: Final = "/the-stream-has-ended"
+_PROBE: Final = f"GET {_PROBE_PATH} HTTP/1.0\r\n\r\n".encode()
 _CUT_OFF: Final = "the request is cut off"
 _TOO_LARGE: Final = (
     f"a request's line and headers may have at most {HEAD_BYTES} bytes and {HEADERS_MAX} headers"
@@ -65,7 +68,9 @@ class Parser:
             HttpProcessingError: it is malformed, or the head is too large. What comes later is dropped.
         """
         if self._broken:
-            return (), False, b""
+            return _NOTHING
+        if self._ended and not self._paused():
+            return self._end()
         in_body = self._in_body
         try:
             found = self._parser.feed_data(data)
@@ -73,7 +78,8 @@ class Parser:
                 self._body, self._head = found[0][-1][1], 0
             elif not in_body and not self._paused() and (self._head or data.strip(b"\r\n")):
                 self._head += len(data)
-            self._look()
+            if self._head > HEAD_BYTES:
+                raise LineTooLong(b"", HEAD_BYTES)
         except HttpProcessingError:
             self._broken = True
             self._break_body()
@@ -89,11 +95,18 @@ class Parser:
     def _in_body(self) -> bool:
         return self._body is not None and not self._body.is_eof()
 
-    def _look(self) -> None:
-        if self._head > HEAD_BYTES:
-            raise LineTooLong(b"", HEAD_BYTES)
-        if self._ended and self._head and not self._paused():
+    def _end(self) -> Any:
+        """Raise HttpProcessingError where the stream ended within a head: there a whole request is not read as one."""
+        self._broken = True
+        if self._in_body:
+            return _NOTHING
+        try:
+            messages = self._parser.feed_data(_PROBE)[0]
+        except HttpProcessingError:
+            messages = ()
+        if [message.path for message, _ in messages] != [_PROBE_PATH]:
             raise HttpProcessingError(code=400, message=_CUT_OFF)
+        return _NOTHING
 
     def _break_body(self) -> None:
         body = self._body

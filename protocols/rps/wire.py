@@ -90,7 +90,6 @@ _BEYOND_ALL: Final = 1 << 62
 _INTEGER_TEXT_BELOW: Final = 1e21
 """From here on JavaScript writes an integer with an exponent (ECMA-262, Number::toString)."""
 _HEX: Final = re.compile(r"0[xX][0-9a-fA-F]+")
-_BEFORE_PATH: Final = re.compile(r"\A(?:https?://[^/?#]*)?/+", re.IGNORECASE)
 
 
 def read_line(method: str, target: str) -> Call | None:
@@ -98,9 +97,10 @@ def read_line(method: str, target: str) -> Call | None:
 
     Args:
         method: in upper case.
-        target: as sent. A server takes its absolute form, too (RFC 9112 §3.2.2), and a base URL may end in a slash.
+        target: as sent. Slashes before the first part count as one: a base URL may end in a slash.
     """
-    target = _BEFORE_PATH.sub("/", target, count=1)
+    if target.startswith("//"):
+        target = "/" + target.lstrip("/")
     if target == "/instanceId":
         return Call(Act.CREATE) if method == "POST" else None
     if target.startswith("/instanceId/"):
