@@ -117,9 +117,8 @@ class Ids:
         """
         registrant = int(self.registrant(user), 16)
         mac = self._token_mac(nonce, registrant, app)
-        return _with_proof(
-            TOKEN, _uuid((nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant), app
-        )
+        value = (nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant
+        return rhoconnect_push_id(TOKEN, app, _uuid(value))
 
     def registrant(self, user: str) -> str:
         """A user's name as tokens hold it: 12 hex digits that nobody without the secret can tell a name by."""
