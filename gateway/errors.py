@@ -24,6 +24,7 @@ __all__ = [
     "RhoPushError",
     "StoreBusy",
     "StoreDown",
+    "StoreRefused",
     "TooManyRequests",
     "UnreadableEntry",
     "UnsupportedCoding",
@@ -72,6 +73,17 @@ class StoreDown(RhoPushError):
     def of_data(self) -> bool:
         """Whether a key or value is what stands in the way: the same command fails until that is mended."""
         return False
+
+
+class StoreRefused(StoreDown):
+    """Redis answers and refuses, for a reason that lasts until an operator removes it. Nothing was accepted.
+
+    Examples: a user without a permission, a wrong password, a renamed command, a Redis in cluster mode. The message
+    holds the error of Redis.
+    """
+
+    code = "store_refused"
+    label = "store_refused"
 
 
 class StoreBusy(StoreDown):

@@ -20,32 +20,27 @@ DIGITS_MAX: Final = 4_300
 _UTF8_STEP: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
-_SPACE: Final = rb"[ \t\n\r]*+"
-_PIECE: Final = (
-    rb"(?:[^\"\\\x00-\x1f]++"
-    rb"|\\(?:[\"\\/bfnrt]"
+# Without possessive quantifiers: those of Python 3.11.0 to 3.11.2 match wrongly (python/cpython#101955). No two
+# parts in sequence can match the same byte, so a match that fails backs out in one pass.
+_SPACE: Final = rb"[ \t\n\r]*"
+_RUN: Final = rb"[^\"\\\x00-\x1f]*"
+_ESCAPE: Final = (
+    rb"\\(?:[\"\\/bfnrt]"
     rb"|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}"
-    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))"
+    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
 )
-_SHORT_TEXT: Final = rb'"' + _PIECE + rb'{0,64}+"'
-_SMALL_NUMBER: Final = rb"-?(?:0|[1-9][0-9]{0,200}+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]{1,2}+)?+"
+_SHORT_TEXT: Final = rb'"' + _RUN + rb"(?:" + _ESCAPE + _RUN + rb'){0,64}"'
+_SMALL_NUMBER: Final = rb"-?(?:0|[1-9][0-9]{0,200})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?(?=[ \t\n\r,])"
 _PLAIN: Final = (
-    rb"(?:"
-    + _SHORT_TEXT
-    + rb"|"
-    + _SMALL_NUMBER
-    + rb"(?=[ \t\n\r,])|true|false|null|\[\]|\{\})"
-    + _SPACE
-    + rb","
+    rb"(?:" + _SHORT_TEXT + rb"|" + _SMALL_NUMBER + rb"|true|false|null|\[\]|\{\})" + _SPACE + rb","
 )
+_NAME: Final = _SHORT_TEXT + _SPACE + rb":" + _SPACE
 _spaces: Final = re.compile(_SPACE).match
-_items: Final = re.compile(rb"(?:" + _SPACE + _PLAIN + rb"){0,256}+").match
-_members: Final = re.compile(
-    rb"(?:" + _SPACE + _SHORT_TEXT + _SPACE + rb":" + _SPACE + _PLAIN + rb"){0,256}+"
-).match
-_pieces: Final = re.compile(_PIECE + rb"{0,4096}+").match
-_number: Final = re.compile(rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+").match
-_hex: Final = re.compile(rb"[0-9a-fA-F]{0,4}+").match
+_items: Final = re.compile(rb"(?:" + _SPACE + _PLAIN + rb"){0,256}").match
+_members: Final = re.compile(rb"(?:" + _SPACE + _NAME + _PLAIN + rb"){0,256}").match
+_pieces: Final = re.compile(_RUN + rb"(?:" + _ESCAPE + _RUN + rb"){0,4096}").match
+_number: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").match
+_hex: Final = re.compile(rb"[0-9a-fA-F]{0,4}").match
 _WORDS: Final = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
 _CLOSING: Final = {ord("["): ord("]"), ord("{"): ord("}")}
 _SURROGATE: Final = "an escaped surrogate (\\ud800 to \\udfff) without its other half"

@@ -17,9 +17,11 @@ from gateway.compose.folder import DataFolder, check_data_folder
 from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
 from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
-from gateway.store.address import Address
-from gateway.store.durability import judge
+from gateway.store.address import Address, queue_address
+from gateway.store.durability import CLUSTER, judge
+from gateway.store.probing import by_address, refused_by, uses
 from gateway.store.redis import Facts, client, facts, untrusted
+from gateway.store.refusals import in_cluster_mode
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
 
@@ -145,6 +147,30 @@ def _embedded(settings: Settings) -> Finding:
     return Finding(Level.GOOD, "redis", f"embedded Valkey in {settings.data_dir}")
 
 
+async def check_commands(settings: Settings) -> list[Finding]:
+    """Every command that the gateway may need, tried without effect: see `gateway.store.probing`.
+
+    A Redis of the pings that does not answer is found by `check_store`.
+    """
+    if settings.redis is None:
+        return []
+    told = (Address.parse(settings.redis), queue_address(settings))
+    findings: list[Finding] = []
+    for address, here in by_address(uses(settings, checking=True)).items():
+        try:
+            refused = await refused_by(address, here)
+        except StoreDown as error:
+            if address not in told:
+                findings.append(Finding(Level.BAD, here[0].setting, f"{address}: {error.message}"))
+            continue
+        findings += [
+            Finding(Level.BAD if one.fatal else Level.WARNING, f"{one.setting} (permissions)", str(one))
+            for one in refused
+            if not in_cluster_mode(one.words)  # `check_store` says that once
+        ]
+    return findings
+
+
 async def _redis(subject: str, address: Address, settings: Settings, *, queue: bool) -> list[Finding]:
     try:
         async with client(address, timeout_s=_CONNECT_S) as redis:
@@ -154,6 +180,8 @@ async def _redis(subject: str, address: Address, settings: Settings, *, queue: b
     log = {None: "append-only file unknown", True: "append-only file on", False: "append-only file off"}
     text = f"{address}: {found.product} {found.version}, {log[found.append_only]}, eviction {found.eviction}"
     findings = [Finding(Level.GOOD, subject, text)]
+    if found.cluster and not queue:
+        findings.append(Finding(Level.BAD, subject, CLUSTER))
     if queue:
         refused, warned = judge(found, settings.queue.durability)
         findings += [Finding(Level.BAD, subject, words) for words in refused]
@@ -194,6 +222,8 @@ def providers(settings: Settings) -> list[Provider]:
 def _servers(app: App) -> Iterator[Provider]:
     if app.apns.configured:
         yield Provider("apns", app.apns.server, app.apns.port, _text(app.apns.ca_file))
+        if app.apns.sandbox is not None:
+            yield Provider("apns sandbox", *app.apns.sandbox, _text(app.apns.ca_file))
     if app.fcm.configured:
         yield _server("fcm", app.fcm.endpoint, app.fcm)
         try:

@@ -16,6 +16,7 @@ from gateway.connection_limits import ConnectionLimits
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.store.probing import require, rps_use
 from gateway.store.redis import check_trust
 
 _log = structlog.get_logger("worker")
@@ -50,6 +51,8 @@ async def run(
     """
     check_trust(settings)
     async with AsyncExitStack() as opened:
+        for refused in await require([rps_use(settings)]):
+            _log.warning("redis_refuses_commands", text=refused)
         store = await opened.enter_async_context(rps_store(settings))
         if store is None:
             raise BadSetting("rps.mode: the legacy push service is not built in", field="rps.mode")
@@ -66,7 +69,7 @@ async def run(
             supervision.reporting.begin(metrics)
             supervision.news.listen(hear)
         service = await opened.enter_async_context(
-            legacy_service(settings, store, sock, metrics, bodies, connections)
+            legacy_service(settings, store, sock, metrics, bodies, connections, slot=slot)
         )
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)

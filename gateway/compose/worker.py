@@ -19,9 +19,11 @@ from gateway import __version__
 from gateway.compose.background import Background, background
 from gateway.compose.legacy import legacy_service, rps_store
 from gateway.compose.order import News
+from gateway.compose.permissions import Permissions
 from gateway.compose.supervision import Supervision
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
+from gateway.delivery.gate import Gate
 from gateway.delivery.lanes import Lanes
 from gateway.doors import Doors, Services, open_doors
 from gateway.doors.services import Scrape
@@ -38,6 +40,7 @@ from gateway.store.durability import check_durability
 from gateway.store.health import healths
 from gateway.store.journal import Journal
 from gateway.store.link import Link, ReplyFault
+from gateway.store.proofs import Proofs
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
@@ -87,7 +90,9 @@ async def run(
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: Redis does not promise what `queue.durability` demands, or whom to trust cannot be read.
+        StoreRefused: it refuses the connection.
+        BadSetting: Redis does not promise what `queue.durability` demands, or refuses what every gateway needs, or
+            whom to trust cannot be read.
     """
     check_trust(settings)
     metrics = Metrics(__version__)
@@ -104,7 +109,9 @@ async def run(
         legacy = None
         if spine.rps is not None and rps_sock is not None:
             legacy = await closing.enter_async_context(
-                legacy_service(settings, spine.rps, rps_sock, metrics, services.bodies, services.connections)
+                legacy_service(
+                    settings, spine.rps, rps_sock, metrics, services.bodies, services.connections, slot=slot
+                )
             )
         unasked = await closing.enter_async_context(
             background(settings, gateway_id, slot, spine.queue, metrics)
@@ -192,6 +199,8 @@ def _limits(settings: Settings) -> Limits:
 async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Spine]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
+    permissions = Permissions(settings)
+    await permissions.require()
     async with AsyncExitStack() as opened:
 
         async def link(address: Address, purpose: str, reply_s: float = 5.0) -> Link:
@@ -224,19 +233,19 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         await waiters.open()
         opened.push_async_callback(waiters.close)
 
-        dead = DeadTokens(registry)
+        dead = DeadTokens(registry, Gate(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         rps = await opened.enter_async_context(rps_store(settings))
-        lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link), turns)
+        lanes = Lanes(settings, metrics, dead, rps, Quota(stream_link), turns)
         lanes.tell_unusable()
         ledger = Ledger(streams, turns, waiters, metrics)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
-        audience = Audience(broadcasts, registry, turns)
+        audience = Audience(broadcasts, registry, lanes, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
         cutting = Cutting(Cutter(broadcasts, ledger), ledger)
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
         stores = healths(main, look_ups, queued, stream_link)
-        upkeep = Upkeep(settings, streams, lanes, metrics, stores, lambda: intake.refused)
+        upkeep = Upkeep(settings, streams, lanes, metrics, stores, permissions, lambda: intake.refused)
         replicas = int(settings.queue.durability == "replicas")
         queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake, turns=turns)
         for part in (ledger, intake, upkeep):

@@ -105,7 +105,7 @@ class StreamReading:
             if error.of_data:
                 _log.error("event_stream_unreadable", stream=stream, error=error.message)
                 return False
-            if not error.message.startswith("BUSYGROUP"):
+            if not error.words.startswith("BUSYGROUP"):
                 raise
         self._alone[stream] = len(await self._link.call("XINFO", "GROUPS", stream)) == 1
         return True

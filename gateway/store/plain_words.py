@@ -37,6 +37,14 @@ def refusal(message: str) -> str | None:
     return next((plain for code, plain in _REFUSALS.items() if code in message), None)
 
 
+def refused(message: str) -> str:
+    """An error reply of Redis for a caller: its code, and the words for it where there are some."""
+    code, plain = message.partition(" ")[0], refusal(message)
+    if not (code.isascii() and code.isalpha() and code.isupper()):
+        code = "ERR"
+    return f"it {plain} ({code})" if plain else f"error {code}"
+
+
 def trouble(error: Exception) -> str:
     """The words for an error of redis-py or of the connection below it: "does not answer in time"."""
     known = refusal(str(error)) or next((words for kind, words in _KINDS if isinstance(error, kind)), None)

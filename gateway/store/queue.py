@@ -17,11 +17,18 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from gateway.clock import SHARED
-from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.errors import (
+    IdempotencyConflict,
+    PerhapsAccepted,
+    QueueFull,
+    RhoPushError,
+    StoreDown,
+    StoreRefused,
+)
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
-from gateway.store.plain_words import refusal
+from gateway.store.plain_words import refused
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 
@@ -439,9 +446,9 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
-        wrapped = StoreDown(
-            f"Redis refused the append: it {refusal(error.message) or 'gave no known reason'}"
-        )
+        lasting = isinstance(error, StoreRefused)
+        why = error.words if lasting else refused(error.message)
+        wrapped = (StoreRefused if lasting else StoreDown)(f"Redis refused the append: {why}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error

@@ -225,10 +225,10 @@ end
 
 for at = 5, #ARGV, 2 do
     local instance, last = ARGV[at], stored(ARGV[at + 1])  -- what is no id acknowledges nothing
-    if not sound(instance) then
-        found[#found + 1] = -1
-    elseif redis.call('EXISTS', REG .. instance) == 0 then
+    if redis.call('EXISTS', REG .. instance) == 0 then
         found[#found + 1] = 0
+    elseif not sound(instance) then
+        found[#found + 1] = -1
     else
         if last > 0 then acknowledge(instance, last) end
         local lowest = redis.call('ZRANGE', QUE .. instance, 0, 0)

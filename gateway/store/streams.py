@@ -168,7 +168,7 @@ class Streams:
             try:
                 await self._link.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
             except ReplyFault as error:
-                if not error.message.startswith("BUSYGROUP"):
+                if not error.words.startswith("BUSYGROUP"):
                     raise
 
     async def read(self, reader: Link, streams: Sequence[str], count: int, block_ms: int) -> list[Lease]:
@@ -192,7 +192,7 @@ class Streams:
         try:
             reply = await reader.call(*words, *streams, *(">" for _ in streams))
         except ReplyFault as error:
-            if not error.message.startswith("NOGROUP"):
+            if not error.words.startswith("NOGROUP"):
                 raise
             await self.prepare()
             return []

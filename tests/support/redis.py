@@ -79,7 +79,7 @@ class RedisServer:
         command += ["--port", "0", "--unixsocket", str(self.socket)]
         command += ["--unixsocketperm", "600", "--dir", str(self._folder), "--save", ""]
         for name, value in self._options.items():
-            command += [f"--{name}", value]
+            command += [f"--{name}", *(value.split(" ") if name == "rename-command" else [value])]
         with (self._folder / "log").open("ab") as log:
             # A session of its own: Ctrl-C at the terminal reaches pytest, and pytest stops the server.
             self._process = subprocess.Popen(

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.compose import upkeep as upkeep_module
+from gateway.compose.permissions import Permissions
 from gateway.compose.upkeep import Upkeep
+from gateway.delivery.dead import NoMarks
 from gateway.delivery.lanes import Lanes
 from gateway.metrics import Metrics
 from gateway.settings import load
@@ -22,7 +24,7 @@ async def test_a_defect_is_not_the_end(
     file = tmp_path / "settings.yml"
     file.write_text("development: {}")
     settings, metrics = load(file, "development", {}), Metrics()
-    lanes = Lanes(settings, metrics, lambda send, verdict: None)
+    lanes = Lanes(settings, metrics, NoMarks())
     link = Link(Address.parse(redis_address), "upkeep")
     await link.open(5)
     calls, failed_often = 0, asyncio.Event()
@@ -35,7 +37,9 @@ async def test_a_defect_is_not_the_end(
         raise KeyError("a defect")
 
     monkeypatch.setattr(lanes, "all", failing)
-    upkeep = Upkeep(settings, Streams(link, "one:0", 60), lanes, metrics, (), lambda: None)
+    upkeep = Upkeep(
+        settings, Streams(link, "one:0", 60), lanes, metrics, (), Permissions(settings), lambda: None
+    )
     upkeep.start()
     async with asyncio.timeout(5):
         await failed_often.wait()

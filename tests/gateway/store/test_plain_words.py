@@ -4,7 +4,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.store.plain_words import refusal, trouble
+from gateway.store.plain_words import refusal, refused, trouble
 from tests.support.redis import RedisServer
 
 
@@ -42,3 +42,9 @@ def test_a_wrong_command(redis_server: RedisServer) -> None:
     assert trouble(caught.value) == "refuses the command"
     assert refusal("OOM command not allowed") == "is full: it refuses writes until it has room (maxmemory)"
     assert refusal("ERR unknown") is None
+    assert (
+        refused("OOM command not allowed")
+        == "it is full: it refuses writes until it has room (maxmemory) (OOM)"
+    )
+    assert refused("UNKILLABLE Sorry") == "error UNKILLABLE"
+    assert refused("odd words") == "error ERR"
