@@ -1,10 +1,9 @@
 """The listening protocol: it answers the plain ping itself and hands everything else to aiohttp.
 
 A ping is read, decided, given to the queue and answered without a task, a future or a timer of its own; only one
-whose caller waits for the verdicts has a task. What
-`gateway.doors.heads` does not take goes, with its bytes and its transport, to aiohttp's handler, once the
-answers before it are written; the connection then stays there. Answers leave in the order of their requests
-(RFC 9112 §9.3.2), and all that are ready together leave in one write.
+whose caller waits for the verdicts has a task. A request that `gateway.doors.heads` does not take goes, with its bytes
+and its transport, to aiohttp's handler, once the answers before it are written; the connection then stays there.
+Answers leave in the order of their requests (RFC 9112 §9.3.2), and all that are ready together leave in one write.
 
 One coarse clock, `Front.tick`, watches all connections: idle, slow head, slow body.
 """
