@@ -14,14 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from gateway.delivery.credentials import (
-    ApnsKey,
-    FcmAccount,
-    NoHeaders,
-    read_apns_key,
-    read_certificate,
-    read_service_account,
-)
+from gateway.delivery.credentials import ApnsKey, FcmAccount, NoHeaders, read_apns, read_fcm
 from gateway.delivery.lane import Lane, LanePolicy
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.pace import Pace
@@ -29,14 +22,13 @@ from gateway.delivery.providers import PROVIDERS, Credential
 from gateway.delivery.rps import RpsLane
 from gateway.delivery.rps_client import RpsClientLane
 from gateway.delivery.send import Send
-from gateway.delivery.unusable import topic_of_key, unusable
+from gateway.delivery.unusable import unusable
 from gateway.errors import BadSetting, CredentialError
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, FcmSettings, Settings
 from gateway.store.quota import Quota
 from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
-from gateway.transport.tls import client_context
 from gateway.turns import Turns
 from protocols.apns.message import Target as ApnsTarget
 from protocols.devices import APNS, FCM, RPS
@@ -191,22 +183,10 @@ class Lanes:
 
     def _open_apns(self, settings: ApnsSettings, app: str) -> Route:
         times = self._settings.ping
-        if settings.certificate_file is not None:
-            passphrase = settings.certificate_passphrase
-            certificate = read_certificate(settings)
-            topic = settings.topic or next(iter(certificate.topics), "")
-            name = f"apns:cert:{topic}"
-            context = client_context(
-                ca_file=settings.ca_file,
-                certificate_file=settings.certificate_file,
-                passphrase=passphrase.reveal() if passphrase else None,
-            )
-            credential: Credential = NoHeaders()
-        else:
-            topic = topic_of_key(settings)
-            name = f"apns:{settings.key_id}"
-            context = client_context(ca_file=settings.ca_file)
-            credential = ApnsKey(read_apns_key(settings))
+        access = read_apns(settings)
+        topic, key, context = access.topic, access.key, access.context()
+        name = f"apns:cert:{topic}" if key is None else f"apns:{settings.key_id}"
+        credential: Credential = NoHeaders() if key is None else ApnsKey(key)
         endpoint = Endpoint(
             settings.server, settings.port, context, _authority(settings.server, settings.port)
         )
@@ -222,14 +202,13 @@ class Lanes:
         return Route(lane, ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert), app)
 
     def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
-        account = read_service_account(settings)
-        project = settings.project_id or account.project_id
+        access = read_fcm(settings)
+        project = access.project
         name = f"fcm:{project}"
         url = urlsplit(settings.endpoint)
         host, port = url.hostname or "", url.port or 443
-        context = client_context(ca_file=settings.ca_file)
-        credential = FcmAccount(account, _plain_context(settings), lambda: self._wake(name))
-        endpoint = Endpoint(host, port, context, _authority(host, port))
+        credential = FcmAccount(access.account, access.token_context(), lambda: self._wake(name))
+        endpoint = Endpoint(host, port, access.context(), _authority(host, port))
         policy = self._policy(settings)
         quota = self._quota
         pace = Pace(quota, name, settings.per_minute, lambda: self._wake(name)) if quota is not None else None
@@ -295,13 +274,6 @@ def _authority(host: str, port: int) -> str:
     return name if port == 443 else f"{name}:{port}"
 
 
-def _plain_context(settings: FcmSettings) -> Any:
-    """For the token endpoint, which speaks HTTP/1.1: the same trust, without the offer of HTTP/2 alone."""
-    context = client_context(ca_file=settings.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def _said(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> object:
     """All that makes a lane what it is: settings, and what stands in the files that they name.
 
@@ -315,5 +287,6 @@ def _said(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> obje
 def _digest(path: Path) -> bytes:
     try:
         return hashlib.sha256(path.read_bytes()).digest()
-    except OSError as error:
-        raise CredentialError(f"{path}: {error.strerror or 'cannot be read'}") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise CredentialError(f"{path}: {why or 'cannot be read'}") from error

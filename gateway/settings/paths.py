@@ -1,0 +1,25 @@
+"""Settings that name a file: what cannot be a path is never shown, since it may be the content of that file."""
+
+from typing import Final
+
+from protocols.credential_text import is_path
+
+_TEXT_SETTINGS: Final = {"key_file": "key", "credentials_file": "credentials"}
+"""Settings that take a path -> settings that take the text itself."""
+
+
+def complaint(field: str, value: str) -> str | None:
+    """Why a setting's value is no path; None: it can be one.
+
+    Args:
+        field: the setting, as `apns.key_file`.
+        value: what was set. It is not part of the complaint.
+    """
+    if is_path(value):
+        return None
+    section, _, name = field.rpartition(".")
+    instead = _TEXT_SETTINGS.get(name)
+    if instead is None:
+        return "expected the path of a file, found what is no path; write the text into a file and name that"
+    takes = f"{section}.{instead}" if section else instead
+    return f"expected the path of a file, found what is no path; {takes} takes the text itself"
