@@ -44,6 +44,7 @@ _FETCH_S: Final = 15.0
 _ANSWER_MAX: Final = 65_536
 """Bytes of an answer with a token, which has some 1,200."""
 _ERROR_MAX: Final = 200
+_NO_TOPIC: Final = "apns.topic: a p8 key serves many apps: name this one's bundle id"
 
 
 class NoHeaders:
@@ -238,7 +239,7 @@ def read_apns(settings: ApnsSettings) -> ApnsAccess:
     """
     _try_authorities(settings.ca_file)
     if settings.certificate_file is None:
-        return ApnsAccess(topic_of_key(settings), read_apns_key(settings), None, settings.ca_file)
+        return _read_key(settings)
     certificate = read_certificate(settings)
     topic = settings.topic or next(iter(certificate.topics), "")
     field = "apns.certificate_file"
@@ -275,6 +276,17 @@ def read_fcm(settings: FcmSettings) -> FcmAccess:
     return FcmAccess(project, account, credential, settings.ca_file)
 
 
+def _read_key(settings: ApnsSettings) -> ApnsAccess:
+    """A key and its topic; an error names the faults of both."""
+    try:
+        key = read_apns_key(settings)
+    except CredentialError as error:
+        if settings.topic is None:
+            raise CredentialError(f"{_NO_TOPIC}; {error.message}", field="apns.topic") from error
+        raise
+    return ApnsAccess(topic_of_key(settings), key, None, settings.ca_file)
+
+
 def _try_authorities(ca_file: Path | None) -> None:
     if ca_file is not None:
         client_context(ca_file=ca_file)
@@ -299,9 +311,7 @@ def topic_of_key(settings: ApnsSettings) -> str:
         CredentialError: none is set, and a key does not name one as a certificate does.
     """
     if settings.topic is None:
-        raise CredentialError(
-            "apns.topic: a p8 key serves many apps: name this one's bundle id", field="apns.topic"
-        )
+        raise CredentialError(_NO_TOPIC, field="apns.topic")
     return settings.topic
 
 

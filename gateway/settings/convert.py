@@ -5,12 +5,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
+from gateway.settings.paths import complaint
 from gateway.settings.secret import Secret
+from protocols.credential_text import control_character
 
 Place = tuple[str, ...]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
@@ -23,6 +26,12 @@ _FORMS: Final = {
     ORIGIN_PATTERN: "http:// or https:// with a host, perhaps a port, and no path",
     URL_PATTERN: "an http:// or https:// address",
 }
+_LINES: Final = frozenset({"key", "credentials"})
+"""Settings whose text has line ends: keys and accounts."""
+_AROUND: Final = "\ufeff \t\r\n\v\f"
+"""What an editor, a shell or a mounted file leaves around a text."""
+_SHOWN: Final = 64
+"""Characters of a wrong value that are shown; a longer one may be a key in a wrong place."""
 _WORDS: Final = {
     "str": "text",
     "int": "a whole number",
@@ -67,17 +76,24 @@ class Converter:
         """One value of whatever type a setting has."""
         if is_section(type_):
             return self.struct(type_, self.mapping(value, place), place)
+        value = self._trimmed(value, place)
         choices = choices_of(type_)
         if value is False and "off" in choices:
             value = "off"  # YAML 1.1 reads a bare `off` so
         if choices and value not in choices:
-            raise self.wrong(place, f"expected one of {', '.join(choices)}, found {value!r}")
+            found = repr(value)
+            shown = f"found {found}" if len(found) <= _SHOWN else "found a longer text"
+            raise self.wrong(place, f"expected one of {', '.join(choices)}, {shown}")
         try:
-            return msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
+            converted = msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
+            return _checked_address(type_, converted)
+        except _NoPath as error:
+            raise self.wrong(place, complaint(".".join(place), str(value)) or "no path") from error
         except msgspec.ValidationError as error:
             raise self.wrong(place, _plain_words(str(error))) from error
-        except (UnicodeError, OverflowError, RecursionError) as error:
-            # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end.
+        except (ValueError, OverflowError, RuntimeError) as error:
+            # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end;
+            # the home of a user that does not exist.
             raise self.wrong(place, "the value cannot be read") from error
 
     def mapping(self, value: Any, place: Place) -> Mapping[str, Any]:
@@ -105,11 +121,51 @@ class Converter:
             return value
         if not isinstance(value, str):
             raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-        if kind is Path:
-            return self._folder / Path(value).expanduser()
-        return Secret(
-            value.rstrip("\r\n")
-        )  # a mounted secret's last line often ends so; no header could carry it
+        if kind is not Path:
+            return Secret(value)
+        if complaint("", value) is not None:
+            raise _NoPath
+        return self._folder / Path(value).expanduser()
+
+    def _trimmed(self, value: Any, place: Place) -> Any:
+        """A text, or the texts of a list, without what stands around it.
+
+        Raises:
+            BadSetting: there is a control character in it.
+        """
+        if isinstance(value, list | tuple):
+            return [self._trimmed(item, place) for item in value]
+        if not isinstance(value, str):
+            return value
+        text = value.strip(_AROUND)
+        character = control_character(text, lines=place[-1] in _LINES)
+        if character is not None:
+            instead = complaint(".".join(place), text) if place[-1].endswith("_file") else None
+            raise self.wrong(place, instead or f"holds the control character {character}")
+        return text
+
+
+class _NoPath(Exception):
+    """A text in the place of a path that is none."""
+
+
+def _checked_address(type_: Any, value: Any) -> Any:
+    """A value, unless it is an address with a fault that patterns cannot see.
+
+    Raises:
+        msgspec.ValidationError: it has no host, or a port that is none.
+    """
+    if not isinstance(value, str) or not any(pattern in str(type_) for pattern in _FORMS):
+        return value
+    try:
+        url = urlsplit(value)
+        good = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        pattern = next(pattern for pattern in _FORMS if pattern in str(type_))
+        raise msgspec.ValidationError(f"Expected `str` matching regex {pattern!r}")
+    return value
 
 
 def is_section(type_: Any) -> bool:

@@ -62,7 +62,7 @@ def _trusting(ca_file: str | Path | None) -> ssl.SSLContext:
             return ssl.create_default_context()
         blocks = [block for block in pem_blocks(Path(ca_file).read_bytes()) if block.label == "CERTIFICATE"]
         if not blocks:
-            raise ssl.SSLError
+            raise CredentialError(f"{ca_file}: not usable as PEM (no certificate found)", field="ca_file")
         return ssl.create_default_context(cadata=b"".join(block.pem for block in blocks).decode("ascii"))
     except InputError as error:
         raise CredentialError(f"{ca_file}: {error.message}", field="ca_file") from error
