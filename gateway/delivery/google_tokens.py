@@ -84,7 +84,7 @@ class LoopRequest:
     def __init__(self, session: aiohttp.ClientSession, tls: ssl.SSLContext, until: float) -> None:
         self._session, self._tls, self._until = session, tls, until
         self._loop = asyncio.get_running_loop()
-        self._asked: concurrent.futures.Future[Answer] | None = None
+        self._asked: concurrent.futures.Future[Answer | Exception] | None = None
         self.skew_s = 0.0
 
     def __call__(
@@ -105,15 +105,15 @@ class LoopRequest:
         if left_s <= 0 or self._loop.is_closed():
             raise TransportError("no time is left")
         context = self._tls if kwargs.get("cert") is None else _showing(kwargs["cert"])
-        exchange = self._exchange(url, method, body, headers or {}, context)
+        exchange = self._outcome(url, method, body, headers or {}, context)
         self._asked = asyncio.run_coroutine_threadsafe(exchange, self._loop)
         try:
             answer = self._asked.result(min(left_s, timeout or left_s))
-        except concurrent.futures.CancelledError as error:
-            raise TransportError("no answer in time") from error
-        except (aiohttp.ClientError, OSError, TypeError, ValueError) as error:
+        except (concurrent.futures.CancelledError, TimeoutError) as error:
             self._asked.cancel()
-            raise TransportError(str(error) or type(error).__name__) from error
+            raise TransportError("no answer in time") from error
+        if not isinstance(answer, Answer):
+            raise TransportError(str(answer) or type(answer).__name__) from answer
         self.skew_s = _ahead_s(answer.headers.get("date", ""))
         return answer
 
@@ -122,6 +122,13 @@ class LoopRequest:
         self._until = 0.0
         if self._asked is not None:
             self._asked.cancel()
+
+    async def _outcome(self, *request: Any) -> Answer | Exception:
+        """The answer, or why there is none: as a value, since the thread may have stopped to wait for it."""
+        try:
+            return await self._exchange(*request)
+        except (aiohttp.ClientError, OSError, TypeError, ValueError) as error:
+            return error
 
     async def _exchange(
         self,

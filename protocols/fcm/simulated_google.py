@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from protocols.fcm.simulated_token import SCOPES, AccessTokens, TokenAnswer
+from protocols.fcm.simulated_token import IAM_SCOPE, SCOPES, AccessTokens, TokenAnswer
 
 STS_PATH: Final = "/v1/token"
 METADATA_PATH: Final = "/computeMetadata/v1/"
@@ -105,10 +105,12 @@ class GoogleEndpoints:
             return _refuse(
                 400, "invalid_grant", "The given credential is rejected by the attribute condition."
             )
-        if not SCOPES & set(_one(form, "scope").split()):
+        scopes = set(_one(form, "scope").split())
+        if not {*SCOPES, IAM_SCOPE} & scopes:
             return _refuse(400, "invalid_scope", "Invalid OAuth scope: none that may send messages.")
         more = {"issued_token_type": _ISSUED}
-        return self._token(workload.audience, workload.project_id, now_s, more)
+        project_id = workload.project_id if SCOPES & scopes else ""
+        return self._token(workload.audience, project_id, now_s, more)
 
     def _generate(self, name: str, headers: Mapping[str, str], body: bytes, now_s: float) -> TokenAnswer:
         scheme, _, token = headers.get("authorization", "").partition(" ")
