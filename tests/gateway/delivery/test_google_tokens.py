@@ -145,62 +145,56 @@ def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "google-auth"]
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["silent", "endless"])
-async def test_a_server_that_stands_still_holds_neither_the_loop_nor_a_thread(
-    answer: bytes, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def standing(answer: bytes = b"") -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that begins an answer and never ends it: its address, and what is set once it was asked."""
     asked = asyncio.Event()
+    serving: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         asked.set()
-        await reader.read()
+        await reader.read()  # the client's end
         writer.close()
+        await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    (tmp_path / "token").write_text("subject")
-    said = {
-        "type": "external_account",
-        "audience": "//iam.googleapis.com/x",
-        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-        "token_url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/token",
-        "credential_source": {"file": str(tmp_path / "token")},
-    }
-    tokens = GoogleTokens(GoogleCredential.read(json.dumps(said)), ssl.create_default_context())
-    with pytest.raises(NoAccessToken):
-        await tokens.fetch(1.0)
-    assert asked.is_set()
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        await asyncio.wait_for(asyncio.gather(*serving), PATIENCE_S)
+
+
+def user_at(address: str) -> GoogleCredential:
+    said = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+    return GoogleCredential.read(json.dumps({**said, "token_uri": f"{address}/token"}))
+
+
+async def no_thread_left() -> None:
     async with asyncio.timeout(PATIENCE_S):
         while threads():
             await asyncio.sleep(0)
-    server.close()
 
 
-async def test_the_end_of_the_gateway_ends_what_is_under_way(tmp_path: Path) -> None:
-    asked = asyncio.Event()
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["silent", "endless"])
+async def test_a_server_that_stands_still_holds_neither_the_loop_nor_a_thread(answer: bytes) -> None:
+    async with standing(answer) as (address, asked):
+        tokens = GoogleTokens(user_at(address), ssl.create_default_context())
+        with pytest.raises(NoAccessToken):
+            await tokens.fetch(0.5)
+        assert asked.is_set()
+        await no_thread_left()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    said = {
-        "type": "authorized_user",
-        "client_id": "a",
-        "client_secret": "b",
-        "refresh_token": "c",
-        "token_uri": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token",
-    }
-    found = FcmAccount(GoogleCredential.read(json.dumps(said)), ssl.create_default_context(), asked.clear)
-    found.authorization()
-    await asyncio.wait_for(asked.wait(), PATIENCE_S)
-    await found.close()
-    async with asyncio.timeout(PATIENCE_S):
-        while threads():
-            await asyncio.sleep(0)
-    server.close()
+async def test_the_end_of_the_gateway_ends_what_is_under_way() -> None:
+    async with standing() as (address, asked):
+        found = FcmAccount(user_at(address), ssl.create_default_context(), asked.clear)
+        found.authorization()
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        await found.close()
+        await no_thread_left()
 
 
 @pytest.mark.parametrize(
