@@ -132,7 +132,7 @@ def is_path(text: str) -> bool:
     """Whether a text can be the path of a file. What cannot may be the content of one, and must not be shown."""
     if not 0 < len(text) <= PATH_CHARACTERS or _CONTROL.search(text):
         return False
-    if _BEGIN.strip() in text or text.lstrip("'\" ").startswith("{") or _DER.search(text):
+    if _BEGIN.strip() in text or text.lstrip("'\" ").startswith("{") or _DER.match(text.strip()):
         return False
     return all(len(name) <= NAME_CHARACTERS for name in text.split("/"))
 

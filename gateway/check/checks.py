@@ -18,6 +18,7 @@ from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address
 from gateway.store.durability import judge
+from gateway.store.embedded import socket_path
 from gateway.store.redis import client, facts, untrusted
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
@@ -125,6 +126,7 @@ def _embedded(settings: Settings) -> Finding:
     """The embedded store needs a folder that can be written; it runs only while a gateway does."""
     try:
         DataFolder(settings.data_dir).probe()
+        socket_path(settings.data_dir.absolute() / "valkey")
     except RhoPushError as error:
         return Finding(Level.BAD, "redis", error.message)
     return Finding(Level.GOOD, "redis", f"embedded Valkey in {settings.data_dir}")

@@ -4,8 +4,8 @@ from typing import Final
 
 from protocols.credential_text import is_path
 
-_TEXT_SETTINGS: Final = {"key_file": "key", "credentials_file": "credentials"}
-"""Settings that take a path -> settings that take the text itself."""
+_TEXT_SETTINGS: Final = {"apns.key_file": "key", "fcm.credentials_file": "credentials"}
+"""Settings that take a path -> settings beside them that take the text itself."""
 
 
 def complaint(field: str, value: str) -> str | None:
@@ -17,9 +17,8 @@ def complaint(field: str, value: str) -> str | None:
     """
     if is_path(value):
         return None
-    section, _, name = field.rpartition(".")
-    instead = _TEXT_SETTINGS.get(name)
-    if instead is None:
-        return "expected the path of a file, found what is no path; write the text into a file and name that"
-    takes = f"{section}.{instead}" if section else instead
-    return f"expected the path of a file, found what is no path; {takes} takes the text itself"
+    for setting, instead in _TEXT_SETTINGS.items():
+        if f".{field}".endswith(f".{setting}"):
+            takes = f"{field.rpartition('.')[0]}.{instead}"
+            return f"expected the path of a file, found what is no path; {takes} takes the text itself"
+    return "expected the path of a file, found what is no path; write the text into a file and name that"

@@ -139,8 +139,9 @@ def _checked(info: Mapping[str, Any], kinds: Sequence[str], place: str = "creden
         InvalidCredential: a field is missing or wrong.
     """
     kind = info.get("type")
-    if not isinstance(kind, str) or kind not in kinds:
-        found = kind[:32] if isinstance(kind, str) and kind.replace("_", "").isalnum() else "none"
+    kind = kind.strip() if isinstance(kind, str) else ""
+    if kind not in kinds:
+        found = kind[:32] if kind.replace("_", "").isalnum() else "none"
         wanted = " or ".join(f'"{name}"' for name in kinds)
         raise InvalidCredential(f'the FCM {place} must have the type {wanted}, not "{found}"', field=place)
     checked = {name: _field(name, value, f"{place}.{name}") for name, value in info.items()}
