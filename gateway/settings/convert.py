@@ -30,8 +30,8 @@ _LINES: Final = frozenset({"key", "credentials"})
 """Settings whose text has line ends: keys and accounts."""
 _AROUND: Final = "\ufeff \t\r\n\v\f"
 """What an editor, a shell or a mounted file leaves around a text."""
-_SHOWN: Final = 64
-"""Characters of a wrong value that are shown; a longer one may be a key in a wrong place."""
+_WORD: Final = re.compile(r"[\w. -]{0,32}")
+"""A wrong value that is shown; another text may be a key in a wrong place."""
 _WORDS: Final = {
     "str": "text",
     "int": "a whole number",
@@ -81,9 +81,9 @@ class Converter:
         if value is False and "off" in choices:
             value = "off"  # YAML 1.1 reads a bare `off` so
         if choices and value not in choices:
-            found = repr(value)
-            shown = f"found {found}" if len(found) <= _SHOWN else "found a longer text"
-            raise self.wrong(place, f"expected one of {', '.join(choices)}, {shown}")
+            word = not isinstance(value, str) or _WORD.fullmatch(value)
+            found = f"found {value!r}" if word else "found another text"
+            raise self.wrong(place, f"expected one of {', '.join(choices)}, {found}")
         try:
             converted = msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
             return _checked_address(type_, converted)
