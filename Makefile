@@ -10,10 +10,10 @@ SECONDS ?= 120
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz format bench clean
+.PHONY: help demo test check fuzz format bench lock test-newest clean
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Start everything embedded, with simulated phones; Ctrl-C ends it
 	@exec $(BIN)/rhopush demo
@@ -22,7 +22,8 @@ test: $(VENV)/installed-dev ## Install what the tests need, run them all (ARGS="
 	@tools/debian-packages
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/installed-dev ## Lint, format, types, import walls, house rules
+check: $(VENV)/installed-dev ## Lock files, lint, format, types, import walls, house rules
+	@$(BIN)/python tools/lock.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,17 +40,29 @@ format: $(VENV)/installed-dev ## Put the code in the house's form
 bench: $(VENV)/installed-dev ## The benchmark report (SCENARIOS="push endtoend")
 	@$(BIN)/rhopush bench $(SCENARIOS) $(ARGS)
 
+lock: $(VENV)/installed-dev ## Renew the lock files: the newest versions within the ranges (ARGS=--keep: only what must)
+	@$(BIN)/python tools/lock.py $(ARGS)
+
+test-newest: ## The tests of what uses libraries, on the newest versions within the ranges (ARGS="tests/...")
+	@tools/debian-packages
+	@tools/test-newest $(PYTHON) $(VENV)-newest $(ARGS)
+
 clean: ## Remove the virtual environment and all caches
-	rm -rf $(VENV) fuzz-failures build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-newest fuzz-failures build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find gateway protocols tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# The installation is editable: it follows the source, and is made again only when pyproject.toml changes.
-$(VENV)/installed: pyproject.toml | $(VENV)/made
-	$(PIP_INSTALL) --editable .
+# The installation is editable: it follows the source. Packages come from the lock files, with their hashes, and are
+# installed again only when those change. What builds the project is locked too: hence no build isolation.
+$(VENV)/installed: pyproject.toml requirements/build.txt requirements/runtime.txt | $(VENV)/made
+	$(PIP_INSTALL) --require-hashes --requirement requirements/build.txt
+	$(PIP_INSTALL) --require-hashes --no-build-isolation --requirement requirements/runtime.txt
+	PYTHONWARNINGS=ignore:Editable $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(VENV)/made
-	$(PIP_INSTALL) --editable '.[test,check,bench]'
+$(VENV)/installed-dev: pyproject.toml requirements/build.txt requirements/dev.txt | $(VENV)/made
+	$(PIP_INSTALL) --require-hashes --requirement requirements/build.txt
+	$(PIP_INSTALL) --require-hashes --no-build-isolation --requirement requirements/dev.txt
+	PYTHONWARNINGS=ignore:Editable $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/installed
 
 $(VENV)/made:

@@ -4,11 +4,15 @@ The root, and the errors about inputs, are in `protocols.errors`. Foreign except
 turned into these where they enter, with the cause kept.
 """
 
+from typing import Final
+
 from protocols.errors import InputError, RhoPushError
 
 __all__ = [
+    "BAD_DATA",
     "AuthenticationBusy",
     "BadSetting",
+    "BodiesFull",
     "ChannelBroken",
     "CredentialError",
     "IdempotencyConflict",
@@ -20,7 +24,10 @@ __all__ = [
     "RhoPushError",
     "StoreBusy",
     "StoreDown",
+    "StoreRefused",
     "TooManyRequests",
+    "UnreadableEntry",
+    "UnsupportedCoding",
 ]
 
 
@@ -62,6 +69,22 @@ class StoreDown(RhoPushError):
     label = "store_down"
     retryable = True
 
+    @property
+    def of_data(self) -> bool:
+        """Whether a key or value is what stands in the way: the same command fails until that is mended."""
+        return False
+
+
+class StoreRefused(StoreDown):
+    """Redis answers and refuses, for a reason that lasts until an operator removes it. Nothing was accepted.
+
+    Examples: a user without a permission, a wrong password, a renamed command, a Redis in cluster mode. The message
+    holds the error of Redis.
+    """
+
+    code = "store_refused"
+    label = "store_refused"
+
 
 class StoreBusy(StoreDown):
     """Redis works, but all connections of this process to it are in use. Nothing was accepted."""
@@ -82,6 +105,28 @@ class AuthenticationBusy(RhoPushError):
     retryable = True
 
 
+class UnreadableEntry(RhoPushError):
+    """A stored entry is not what this version of the gateway writes. It is put aside, and a record of it kept."""
+
+    code = "unreadable"
+    label = "unreadable"
+
+
+BAD_DATA: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # among them RecursionError
+    TypeError,
+    ValueError,  # among them msgspec's errors and UnicodeError
+    InputError,
+    UnreadableEntry,
+)
+"""What code raises that meets data which it cannot use. A loop over records that others wrote catches these for each
+record, so that one of them stops no other."""
+
+
 class PerhapsAccepted(StoreDown):
     """The append was sent and its answer lost, and its marker could not be read in time.
 
@@ -98,6 +143,15 @@ class QueueFull(RhoPushError):
     status = 503
     code = "queue_full"
     label = "queue_full"
+    retryable = True
+
+
+class BodiesFull(RhoPushError):
+    """This process holds as many bytes of request bodies as `limits.bodies_bytes` allows."""
+
+    status = 503
+    code = "bodies_full"
+    label = "bodies_full"
     retryable = True
 
 
@@ -145,6 +199,14 @@ class TooSlow(InputError):
     code = "too_slow"
     label = "too_slow"
     retryable = True
+
+
+class UnsupportedCoding(InputError):
+    """The Content-Encoding of a request body is none that the gateway can decode (RFC 9110 §15.5.16)."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+    label = "unsupported_content_encoding"
 
 
 class NotFound(InputError):

@@ -77,6 +77,7 @@ class Metrics:
         events_refused: data changes that push nobody, by reason.
         events_deaf_seconds: how long nobody listened for data changes.
         resque_jobs: jobs taken from Resque's queues, by what became of them.
+        entries_unreadable: queue entries that could not be read or planned and were put aside, by stream.
         settings_refused: 1 while the settings on disk are wrong and older ones are in force.
         store_errors: failed calls to Redis, by operation.
         log_lines_dropped: log lines that were not written, because the reader of stderr or its disk took no more.
@@ -128,6 +129,14 @@ class Metrics:
         self.events_refused = Family(_counter(registry, "events_refused", "Changes without push", "reason"))
         self.events_deaf_seconds = _counter(registry, "events_deaf_seconds", "Nobody listened for changes")
         self.resque_jobs = Family(_counter(registry, "resque_jobs", "Jobs of Resque", "outcome"))
+        self.entries_unreadable = Family(
+            _counter(
+                registry,
+                "entries_unreadable",
+                "Queue entries that could not be read or planned and were put aside",
+                "stream",
+            )
+        )
         self.store_errors = Family(_counter(registry, "store_errors", "Failed calls to Redis", "operation"))
         self.log_lines_dropped = _counter(
             registry, "log_lines_dropped", "Lines of the log that were lost because they could not be written"

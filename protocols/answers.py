@@ -17,7 +17,7 @@ STATUS_REASONS: Final = frozenset(
 )
 """What `reason_or_status` gives for the statuses that providers and the proxies in front of them use (RFC 9110 §15, RFC
 6585)."""
-_DATE_BYTES_MAX: Final = 64
+_DATE_CHARACTERS_MAX: Final = 64
 """Of a date: RFC 9110's longest form has 33."""
 _SECONDS: Final = re.compile(rb"\d{1,10}")
 
@@ -30,26 +30,49 @@ def reason_or_status(reason: Any, status: int) -> str:
 def retry_after_s(headers: Sequence[Header], now_s: float | None) -> float | None:
     """Read Retry-After, seconds or a date (RFC 9110 §10.2.3), as seconds from now, from 0 to one day.
 
+    Args:
+        headers: names in lower case.
+        now_s: epoch seconds, for a date in an answer without Date.
+
     Returns:
         None where there is none, or none that can be understood (a date without `now_s`) or believed (of more
         than a day).
     """
     for name, value in headers:
         if name == b"retry-after":
-            return _delay_s(value.strip(), now_s)
+            # The provider's date is by its own clock, which ours need not agree with.
+            sent_s = answered_s(headers)
+            return _delay_s(value.strip(), now_s if sent_s is None else sent_s)
     return None
+
+
+def answered_s(headers: Sequence[Header]) -> float | None:
+    """Read Date (RFC 9110 §6.6.1), the server's clock when it answered, as epoch seconds; None: there is none."""
+    for name, value in headers:
+        if name == b"date":
+            return date_s(value.decode("latin-1"))
+    return None
+
+
+def date_s(value: str) -> float | None:
+    """Read a date of HTTP (RFC 9110 §5.6.7) as epoch seconds; None where it is no date."""
+    if len(value) > _DATE_CHARACTERS_MAX:
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()  # asctime's form names no zone
+    except (ValueError, OverflowError, TypeError, IndexError):  # a date far off, or no date at all
+        return None
 
 
 def _delay_s(value: bytes, now_s: float | None) -> float | None:
     if _SECONDS.fullmatch(value):
         delay_s = float(value)
-    elif now_s is None or len(value) > _DATE_BYTES_MAX:
+    elif now_s is None:
         return None
     else:
-        try:
-            at = parsedate_to_datetime(value.decode("ascii"))
-            # Without a zone it is UTC, as every HTTP date, not this machine's time.
-            delay_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now_s
-        except (ValueError, OverflowError, TypeError, IndexError):  # of a date far off, or of none
+        until_s = date_s(value.decode("latin-1"))
+        if until_s is None:
             return None
+        delay_s = until_s - now_s
     return max(delay_s, 0.0) if delay_s <= RETRY_AFTER_MAX_S else None

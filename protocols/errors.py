@@ -73,7 +73,7 @@ class InvalidToken(InputError):
 
 
 class BodyTooLarge(InputError):
-    """The body is larger than `limits.body_bytes`, or names more users than `limits.users_per_ping`."""
+    """The body is larger than its caller may send, or names more users than `limits.users_per_ping`."""
 
     status = 413
     code = "too_large"

@@ -112,4 +112,4 @@ def test_a_gateway_gets_more_time_to_end_than_it_takes() -> None:
 def test_the_image_is_made_of_what_the_distribution_is() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     names = {name for line in copied for name in line.split()}
-    assert names == {"pyproject.toml", "README.md", "LICENSE", "gateway", "protocols"}
+    assert names == {"pyproject.toml", "README.md", "LICENSE", "requirements", "gateway", "protocols"}

@@ -132,7 +132,8 @@ module Rhopush
         Timeout.timeout(left) { request(body, key, left) }
       rescue *BROKEN => error
         retry if attempt < ATTEMPTS && now < ends
-        raise Error.new("Rhopush: #{address} does not answer: #{error.message}", :unreachable)
+        reason = error.is_a?(Timeout::Error) ? 'no answer in time' : error.message
+        raise Error.new("Rhopush: #{address} does not answer: #{reason}", :unreachable)
       end
     end
 

@@ -19,6 +19,7 @@ class Options(NamedTuple):
         connections: of the load generator.
         redis: address of a Redis that may be emptied; None: the embedded store.
         full: the long form of scenarios that have one (a million users, a million pings).
+        peers: whether peers are measured beside the gateway.
     """
 
     pings: int | None = None
@@ -27,6 +28,7 @@ class Options(NamedTuple):
     connections: int = 64
     redis: str | None = None
     full: bool = False
+    peers: bool = True
 
 
 class Bench:
@@ -35,12 +37,15 @@ class Bench:
     Args:
         options: of this run.
         progress: the line on the terminal.
+
+    Attributes:
+        peers: the peers of this run; None if the run measures the gateway alone.
     """
 
     def __init__(self, options: Options, progress: Progress) -> None:
         self.options = options
         self.progress = progress
-        self.peers = Peers(progress, options.connections)
+        self.peers = Peers(progress, options.connections) if options.peers else None
 
     @contextmanager
     def stand(self, users: int, *, workers: int | None = None, exact: bool = False) -> Iterator[Stand]:

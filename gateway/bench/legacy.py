@@ -7,7 +7,7 @@ import orjson
 import redis
 
 from gateway.store import keys
-from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
+from protocols.rps.ids import Ids
 
 USER: Final = "bench"
 APP: Final = "benchapp"
@@ -21,18 +21,18 @@ _BATCH: Final = 1_000
 
 def instance_of(ids: Ids, number: int) -> str:
     """A device's instance."""
-    return ids.make(INSTANCE, USER, _uuid(number))
+    return ids.instance(USER, number)
 
 
 def token_of(ids: Ids, number: int) -> str:
     """Its app's token: what RhoConnect knows as the device's pin."""
-    return ids.make(TOKEN, APP, _uuid(number))
+    return ids.token(APP, number, USER)
 
 
 def poll(ids: Ids, number: int, last: bytes = b"") -> bytes:
     """A long poll as an Android device sends it."""
     instance = instance_of(ids, number)
-    cookie = ids.make(COOKIE, instance, _uuid(number))
+    cookie = ids.cookie(instance)
     query = f"?lastMessage={last.decode()}" if last else ""
     return (
         f"GET /nextMessage/{instance}{query} HTTP/1.1\r\nHost: 127.0.0.1:8675\r\nConnection: keep-alive\r\n"
@@ -63,7 +63,3 @@ def register(client: redis.Redis, ids: Ids, count: int, told: Callable[[float], 
             pipe.expire(keys.RPS_REGISTRATIONS + instance, keys.RPS_REGISTRATION_S)
         pipe.execute()
         told(min(first + _BATCH, count) / count)
-
-
-def _uuid(number: int) -> str:
-    return f"{number:08x}-0000-4000-8000-000000000000"

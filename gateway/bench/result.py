@@ -1,6 +1,6 @@
 """What a scenario gives: figures, ratios held against a bar, and plots. All of it is JSON."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -77,6 +77,22 @@ class Plot(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...]
     x_name: str = ""
     log_x: bool = False
+
+
+class Comparison(NamedTuple):
+    """What peers add to a result. The default is the comparison of a run that measures the gateway alone.
+
+    Attributes:
+        figures: measured values of the peers.
+        ratios: of the gateway to the peers.
+        notes: on the peers.
+        bars: CPU by name of the peer, for plots.
+    """
+
+    figures: tuple[Figure, ...] = ()
+    ratios: tuple[Ratio, ...] = ()
+    notes: tuple[str, ...] = ()
+    bars: tuple[tuple[str, float], ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
+from gateway.store.plain_words import trouble
 from protocols.devices import RPS, Device, platform_of
 
 USERS_MAX: Final = 50_000
@@ -120,7 +121,7 @@ async def take_census(redis: Redis, resque: Redis, settings: Settings) -> Census
             legacy_pins=tuple(tally.legacy_pins),
         )
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {error}") from error
+        raise StoreDown(f"Redis does not answer: it {trouble(error)}") from error
 
 
 async def _logins(redis: Redis) -> AsyncIterator[list[str]]:

@@ -11,15 +11,18 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.check.findings import Finding, Level
+from gateway.clock import APART_S
 from gateway.compose.exposure import exposed
 from gateway.compose.folder import DataFolder, check_data_folder
 from gateway.delivery.credentials import read_apns, read_fcm, read_google, token_uris
 from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
-from gateway.store.address import Address
-from gateway.store.durability import judge
+from gateway.store.address import Address, queue_address
+from gateway.store.durability import CLUSTER, judge
 from gateway.store.embedded import socket_path
-from gateway.store.redis import client, facts, untrusted
+from gateway.store.probing import by_address, refused_by, uses
+from gateway.store.redis import Facts, client, facts, untrusted
+from gateway.store.refusals import in_cluster_mode
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
 
@@ -132,6 +135,30 @@ def _embedded(settings: Settings) -> Finding:
     return Finding(Level.GOOD, "redis", f"embedded Valkey in {settings.data_dir}")
 
 
+async def check_commands(settings: Settings) -> list[Finding]:
+    """Every command that the gateway may need, tried without effect: see `gateway.store.probing`.
+
+    A Redis of the pings that does not answer is found by `check_store`.
+    """
+    if settings.redis is None:
+        return []
+    told = (Address.parse(settings.redis), queue_address(settings))
+    findings: list[Finding] = []
+    for address, here in by_address(uses(settings, checking=True)).items():
+        try:
+            refused = await refused_by(address, here)
+        except StoreDown as error:
+            if address not in told:
+                findings.append(Finding(Level.BAD, here[0].setting, f"{address}: {error.message}"))
+            continue
+        findings += [
+            Finding(Level.BAD if one.fatal else Level.WARNING, f"{one.setting} (permissions)", str(one))
+            for one in refused
+            if not in_cluster_mode(one.words)  # `check_store` says that once
+        ]
+    return findings
+
+
 async def _redis(subject: str, address: Address, settings: Settings, *, queue: bool) -> list[Finding]:
     try:
         async with client(address, timeout_s=_CONNECT_S) as redis:
@@ -141,11 +168,24 @@ async def _redis(subject: str, address: Address, settings: Settings, *, queue: b
     log = {None: "append-only file unknown", True: "append-only file on", False: "append-only file off"}
     text = f"{address}: {found.product} {found.version}, {log[found.append_only]}, eviction {found.eviction}"
     findings = [Finding(Level.GOOD, subject, text)]
+    if found.cluster and not queue:
+        findings.append(Finding(Level.BAD, subject, CLUSTER))
     if queue:
         refused, warned = judge(found, settings.queue.durability)
         findings += [Finding(Level.BAD, subject, words) for words in refused]
         findings += [Finding(Level.WARNING, subject, words) for words in warned]
+        findings += _clock(subject, found)
     return findings
+
+
+def _clock(subject: str, found: Facts) -> list[Finding]:
+    """Whether Redis and this host agree on the time."""
+    behind_s = found.clock_behind_s
+    if behind_s is None or abs(behind_s) < APART_S:
+        return []
+    way = "behind" if behind_s > 0 else "ahead of"
+    text = f"its clock is {abs(behind_s):.0f} s {way} this host's: one of them is wrong, and providers refuse tokens"
+    return [Finding(Level.WARNING, subject, f"{text} made by a wrong clock")]
 
 
 # Providers.

@@ -17,6 +17,7 @@ from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
 from gateway.store.address import Address, all_addresses, main_address, resque_address
+from gateway.store.plain_words import trouble
 from gateway.store.redis import client
 from protocols.numbers import stored
 
@@ -109,7 +110,7 @@ async def _asking(address: Address) -> AsyncIterator[Redis]:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
             yield redis
     except (RedisError, OSError) as error:
-        raise StoreDown(f"{address}: {type(error).__name__}: {error}") from error
+        raise StoreDown(f"{address} {trouble(error)}") from error
 
 
 async def _leftovers(address: Address, settings: Settings) -> Leftovers:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
@@ -13,6 +13,7 @@ from gateway.compose.folder import DataFolder
 from gateway.settings import RPS_PORT, Settings
 from gateway.store import keys
 from gateway.store.address import rps_address
+from gateway.store.plain_words import trouble
 from gateway.store.redis import client
 
 _TIMEOUT_S: Final = 5.0
@@ -64,7 +65,7 @@ async def check_registrations(pins: Sequence[str], settings: Settings) -> list[F
             values = await redis.mget([keys.RPS_INSTANCE_OF + pin for pin in pins])
             elsewhere = [] if any(values) else await _databases_with_registrations(redis, address.db)
     except (RedisError, OSError) as error:
-        return [Finding(Level.BAD, _SUBJECT, f"{address}: {error}")]
+        return [Finding(Level.BAD, _SUBJECT, f"{address} {trouble(error)}")]
     known = sum(value is not None for value in values)
     of_them = f"{known} of {len(pins)} devices of RhoConnect Push have their registration in {address}"
     if known:
@@ -85,7 +86,7 @@ async def _databases_with_registrations(redis: Redis, own: int) -> list[int]:
 async def _has_registrations(redis: Redis, number: int) -> bool:
     # A connection of its own: SELECT would change the database under other commands.
     options = redis.connection_pool.connection_kwargs | {"db": number}
-    pool = type(redis.connection_pool)(connection_class=redis.connection_pool.connection_class, **options)
+    pool = ConnectionPool(connection_class=redis.connection_pool.connection_class, **options)
     async with Redis.from_pool(pool) as other:
         cursor, seen = 0, 0
         while seen < _LOOK_AT:

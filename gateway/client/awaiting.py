@@ -11,6 +11,7 @@ from gateway.client.exchange import (
     Answer,
     Parameters,
     Request,
+    failure,
     ping_request,
     report_of,
     report_request,
@@ -36,7 +37,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
     except TimeoutError as error:
         raise PingError([f"not every device has its verdict after {timeout_s:g} s"], ping_id) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise PingError([f"{server} cannot be reached: {error}"], ping_id) from error
+        raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
 
 
 async def _ask(session: aiohttp.ClientSession, request: Request) -> Answer:

@@ -12,6 +12,7 @@ from gateway.client.exchange import (
     Parameters,
     Request,
     accepted,
+    failure,
     ping_request,
     report_of,
     report_request,
@@ -72,6 +73,6 @@ class Client:
             return Answer(answer.status, headers, answer.read())
         except (OSError, HTTPException) as error:
             where = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}"
-            raise PingError([f"{where} cannot be reached: {error or type(error).__name__}"]) from error
+            raise PingError([f"{where} cannot be reached: {failure(error)}"]) from error
         finally:
             connection.close()

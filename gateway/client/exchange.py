@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.client.errors import PingError
+from gateway.network_errors import describe
 
 PING_PATH: Final = "/rc/v1/users/ping"
 ASK_AGAIN_S: Final = 1.0
@@ -87,6 +88,12 @@ def failures(report: Mapping[str, Any]) -> list[str]:
         for device in report.get("devices", ())
         if device["verdict"] != "accepted"
     ]
+
+
+def failure(error: Exception) -> str:
+    """Why no answer came, in words of our own."""
+    words = describe(error)
+    return "the connection was closed before the answer" if words == type(error).__name__ else words
 
 
 def _refusal(answer: Answer) -> PingError:

@@ -16,6 +16,7 @@ from gateway.client.errors import PingError
 from gateway.client.exchange import Parameters
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.plain_words import trouble
 
 JOB_CLASS: Final = "Rhoconnect::PingJob"
 QUEUE: Final = "ping"
@@ -35,7 +36,7 @@ def push(address: Address, parameters: Parameters) -> None:
             commands.rpush(keys.resque_queue(QUEUE), job)
             commands.execute()
     except (RedisError, OSError) as error:
-        raise PingError([f"Redis at {address} cannot be reached: {error}"]) from error
+        raise PingError([f"Redis at {address} cannot be reached: it {trouble(error)}"]) from error
 
 
 def _client(address: Address) -> redis.Redis:

@@ -61,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an empty Redis instead of the embedded store, as settings write it; it is emptied afterwards",
     )
     parser.add_argument("--full", action="store_true", help=_FULL)
+    parser.add_argument(
+        "--no-peers",
+        action="store_false",
+        dest="peers",
+        help="measure the gateway alone: no peer is built or started, and what compares with one is left out",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal may not have "≤"; minutes would be lost
     scenarios = names(tuple(SCENARIOS), args.scenarios)
     _must_be_possible(args, scenarios)
-    report, progress = new_report(_told(sys.argv[2:], args.redis)), Progress()
+    report, progress = new_report(_told(sys.argv[2:], args.redis), peers=args.peers), Progress()
     with signals_interrupt():
         try:
             return _measure(scenarios, Bench(_options(args), progress), report)
@@ -145,7 +151,7 @@ def _must_be_possible(args: argparse.Namespace, scenarios: Sequence[str]) -> Non
         CannotMeasure: a package, a peer, a file or the given Redis is not as it must be.
     """
     latencies.require()
-    for name in scenarios:
+    for name in scenarios if args.peers else ():
         peers.require(PEERS.get(name, ()))
     for path in (args.json, args.html):
         _must_be_writable(path)

@@ -15,6 +15,7 @@ from typing import Final
 
 from gateway.check import cleanup
 from gateway.check.checks import (
+    check_commands,
     check_credentials,
     check_files,
     check_provider,
@@ -66,7 +67,12 @@ async def _look(settings: Settings) -> list[Finding]:
     looks: list[Awaitable[Sequence[Finding]]] = []
     untrusted = check_trust(settings)
     if not untrusted:
-        looks += [check_store(settings), check_takeover(settings), check_keyspace_events(settings)]
+        looks += [
+            check_store(settings),
+            check_commands(settings),
+            check_takeover(settings),
+            check_keyspace_events(settings),
+        ]
     looks.append(check_push_port(settings))
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)

@@ -12,6 +12,7 @@ from typing import Final
 import uvloop
 
 from gateway.errors import InputError
+from gateway.network_errors import describe
 from gateway.simulators import (
     ApnsOptions,
     ApnsSimulator,
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"rhopush simulate: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"rhopush simulate: {error}\n")
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"rhopush simulate: {where}{describe(error)}\n")
         return 1
     return 0
 

@@ -16,11 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gateway.compose import id_secret
 from gateway.errors import RhoPushError
+from gateway.pause import pause
 from gateway.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
 
 _WORKERS_BUDGET_S: Final = 15.0
-_NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", "valkey")
+_NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", id_secret.NAME, "valkey")
 """What the gateway keeps in the folder."""
 _POLL_S: Final = 0.05
 
@@ -68,7 +70,7 @@ class DataFolder:
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
                 raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
 
     def in_use(self) -> bool:
         """Whether a gateway runs on this folder now."""
@@ -153,6 +155,7 @@ def check_data_folder(path: Path) -> None:
         refuse_link(path / name)
     with contextlib.suppress(OSError):  # told when it is needed
         read_secret(path / "api_token")
+        read_secret(path / id_secret.NAME)
 
 
 def _locked(descriptor: int) -> bool:

@@ -1,28 +1,29 @@
 """The legacy push service of one worker, put together: who judges, what makes ids, and its socket."""
 
 import asyncio
-import contextlib
 import hashlib
 import re
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
+from gateway.body_budget import BodyBudget
+from gateway.clock import SHARED
+from gateway.compose.id_secret import IdSecret
+from gateway.connection_limits import ConnectionLimits
 from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
-from gateway.errors import BadSetting, RhoPushError, StoreDown
+from gateway.errors import BadSetting, RhoPushError
 from gateway.metrics import Metrics
 from gateway.rps import USER_S, AppGate, Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.settings import RpsSettings, Secret, Settings
 from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
-from gateway.store.link import ReplyFault
 from gateway.store.login_limits import LoginLimits
 from gateway.store.logins import Logins
 from gateway.store.redis import DOOR_TIMEOUT_S, client
@@ -36,8 +37,6 @@ _log = structlog.get_logger("rps")
 
 _APPS_AT_ONCE: Final = 8
 """Credentials of apps that are judged at a time."""
-_AGAIN_S: Final = 1.0
-"""Between two tries to keep the secret."""
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
 
 
@@ -69,7 +68,7 @@ class HouseGate:
             return False
         if self._sessions is None:
             self._sessions = Sessions(await self._accounts.session_secret())
-        session = self._sessions.read(found[1], time.time())
+        session = self._sessions.read(found[1], SHARED.now_s())
         if session is None:
             return False
         return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
@@ -128,18 +127,29 @@ async def rps_store(settings: Settings) -> AsyncIterator[RpsStore | None]:
 
 @asynccontextmanager
 async def legacy_service(
-    settings: Settings, store: RpsStore, sock: socket.socket, metrics: Metrics
+    settings: Settings,
+    store: RpsStore,
+    sock: socket.socket,
+    metrics: Metrics,
+    bodies: BodyBudget | None = None,
+    connections: ConnectionLimits | None = None,
+    *,
+    slot: int = 0,
 ) -> AsyncIterator[OpenService]:
     """The service on its bound socket. Whoever uses it closes it; here ends what it needs.
 
-    Where Redis takes no writes for now and has no secret yet, devices and apps are answered with 503 until it does.
+    Where Redis takes no writes for now and there is no secret yet, devices and apps get 503 until it does.
+
+    Args:
+        slot: this worker's number. The first keeps the copy of the secret in the data folder.
 
     Raises:
         StoreDown: Redis does not answer.
         BadSetting: the certificate cannot be used.
+        UnsafeFile: other users may have made the copy of the secret.
     """
     rps = settings.rps
-    secret: asyncio.Task[None] | None = None
+    keeping: asyncio.Task[None] | None = None
     house = HouseGate(settings, None)
     address = rps_address(settings) if settings.redis is None else main_address(settings)
     redis = client(address, timeout_s=DOOR_TIMEOUT_S)
@@ -162,15 +172,21 @@ async def legacy_service(
             app_s=rps.auth_cache_s,
             user_s=min(rps.auth_cache_s, USER_S),
         )
-        service = Service(store, await _ids(rps, store), gates, Times(wait_s=rps.wait_s), metrics)
+        times = Times(wait_s=rps.wait_s)
+        bodies = bodies or BodyBudget(settings.limits.bodies_bytes)
+        connections = connections or ConnectionLimits(settings.limits.connections)
+        service = Service(store, None, gates, times, metrics, bodies=bodies, limits=connections)
         service.client_of = lambda peer, forwarded: address_group(clients.client(peer, (forwarded,)).address)
-        if service.ids is None:
-            secret = asyncio.create_task(_wait_for_ids(service, rps, store), name="rps ids")
+        if rps.secret is None:
+            keeping = await _keep_ids(service, rps, IdSecret(store, settings.data_dir, writes=slot == 0))
+        else:
+            secret = hashlib.sha256(rps.secret.reveal().encode()).digest()
+            service.ids = Ids(secret, weak=rps.old_ids)
         yield await open_service(service, sock, _tls(rps))
     finally:
-        if secret is not None:
-            secret.cancel()
-            await asyncio.gather(secret, return_exceptions=True)
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         for gate in (users, apps):
             if gate is not None:
                 await gate.close()
@@ -179,25 +195,18 @@ async def legacy_service(
         await redis.aclose()
 
 
-async def _ids(rps: RpsSettings, store: RpsStore) -> Ids | None:
-    """None: their secret cannot be kept for now."""
-    if rps.secret is not None:
-        return Ids(hashlib.sha256(rps.secret.reveal().encode()).digest(), weak=rps.old_ids)
-    try:
-        return Ids(await store.secret(), weak=rps.old_ids)
-    except ReplyFault as error:
-        if not error.for_now:
-            raise
-        _log.warning("no_legacy_devices_yet", error=error.message)
-        return None
+async def _keep_ids(service: Service, rps: RpsSettings, secret: IdSecret) -> asyncio.Task[None]:
+    """Give the service its ids, now or once there is a secret, and others whenever the secret changes."""
 
+    def use(found: bytes) -> None:
+        if service.ids is None:
+            _log.info("legacy_devices_served")
+        service.ids = Ids(found, weak=rps.old_ids)
 
-async def _wait_for_ids(service: Service, rps: RpsSettings, store: RpsStore) -> None:
-    while service.ids is None:
-        await asyncio.sleep(_AGAIN_S)
-        with contextlib.suppress(StoreDown):
-            service.ids = Ids(await store.secret(), weak=rps.old_ids)
-    _log.info("legacy_devices_served")
+    found = await secret.open()
+    if found is not None:
+        service.ids = Ids(found, weak=rps.old_ids)
+    return asyncio.create_task(secret.keep(use), name="rps ids")
 
 
 def _tls(rps: RpsSettings) -> ssl.SSLContext | None:

@@ -8,11 +8,15 @@ from contextlib import AsyncExitStack
 import structlog
 
 from gateway import __version__
+from gateway.body_budget import BodyBudget
 from gateway.compose.legacy import legacy_service, rps_store
+from gateway.compose.order import News
 from gateway.compose.supervision import Supervision
+from gateway.connection_limits import ConnectionLimits
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.store.probing import require, rps_use
 from gateway.store.redis import check_trust
 
 _log = structlog.get_logger("worker")
@@ -39,7 +43,7 @@ async def run(
         stop: set to drain.
         ready: called when it serves.
         workers: how many processes serve; nothing here is shared out among them.
-        supervision: where metrics go. Its news are not listened to: nothing of the service can change while it runs.
+        supervision: where metrics go, and settings come from that were read anew; of those, `limits` can change.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -47,13 +51,26 @@ async def run(
     """
     check_trust(settings)
     async with AsyncExitStack() as opened:
+        for refused in await require([rps_use(settings)]):
+            _log.warning("redis_refuses_commands", text=refused)
         store = await opened.enter_async_context(rps_store(settings))
         if store is None:
             raise BadSetting("rps.mode: the legacy push service is not built in", field="rps.mode")
         metrics = Metrics(__version__)
+        bodies = BodyBudget(settings.limits.bodies_bytes)
+        connections = ConnectionLimits(settings.limits.connections)
+
+        def hear(said: News) -> None:
+            if said.settings is not None:
+                bodies.limit = said.settings.limits.bodies_bytes
+                connections.setting = said.settings.limits.connections
+
         if supervision is not None:
             supervision.reporting.begin(metrics)
-        service = await opened.enter_async_context(legacy_service(settings, store, sock, metrics))
+            supervision.news.listen(hear)
+        service = await opened.enter_async_context(
+            legacy_service(settings, store, sock, metrics, bodies, connections, slot=slot)
+        )
         ready()
         _log.info("ready", slot=slot, gateway=gateway_id)
         await stop.wait()

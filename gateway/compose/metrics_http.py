@@ -15,6 +15,7 @@ from typing import Final
 
 from gateway.compose.peer import Peer
 from gateway.metrics import CONTENT_TYPE
+from protocols.response_headers import SAFETY_HEADERS
 
 CONNECTIONS_MAX: Final = 64
 HEAD_BYTES_MAX: Final = 8192
@@ -27,6 +28,7 @@ LINGER_S: Final = 1.0
 
 _PAUSE_S: Final = 0.05
 
+_SAFETY: Final = "".join(f"{name}: {value}\r\n" for name, value in SAFETY_HEADERS)
 _OK, _BAD, _NOT_FOUND, _NOT_ALLOWED, _LARGE = (
     "200 OK",
     "400 Bad Request",
@@ -96,7 +98,7 @@ class Scraper(Peer):
         allow = "Allow: GET, HEAD\r\n" if status == _NOT_ALLOWED else ""
         head = (
             f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{allow}"
-            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+            f"{_SAFETY}Cache-Control: no-store\r\nConnection: close\r\n\r\n"
         )
         self.send(head.encode() + (body if self._with_body else b""))
 

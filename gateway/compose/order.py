@@ -91,5 +91,5 @@ def unpack_news(line: bytes) -> News:
         if line.startswith(b'"'):
             return News(None, msgspec.json.decode(line, type=str))
         return News(from_json(line))
-    except msgspec.DecodeError as error:
-        raise BadSetting(f"news from the supervisor: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadSetting("the settings that the supervisor sent cannot be read") from error

@@ -24,7 +24,7 @@ from gateway.compose.news import NewsFeed, read_lines
 from gateway.compose.order import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
 from gateway.compose.reporting import Reporting
 from gateway.compose.supervision import Supervision
-from gateway.errors import BadSetting, CredentialError, RhoPushError
+from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreRefused
 from gateway.logs import plain, structured, writer
 from gateway.settings import Settings
 
@@ -56,7 +56,7 @@ def main() -> int:
             runner.run(_work(run, order, settings, news))
     except asyncio.CancelledError:
         return 0  # told to end before the doors were open
-    except (BadSetting, CredentialError) as error:
+    except (BadSetting, CredentialError, StoreRefused) as error:
         sys.stderr.write(f"rhopush serve: {error.message}\n")
         return EXIT_SETTINGS
     except RhoPushError as error:

@@ -9,7 +9,10 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.compose.collector import FullCollections
+from gateway.compose.permissions import EVERY_S as PERMISSIONS_S
+from gateway.compose.permissions import Permissions
 from gateway.delivery.expiries import Expiries
 from gateway.delivery.lanes import Lanes
 from gateway.errors import StoreDown
@@ -34,6 +37,7 @@ class Upkeep:
         lanes: what is swept.
         metrics: where it is told.
         stores: every Redis that pings need.
+        permissions: what Redis refuses to its user.
         refused: what Redis says instead of giving the queue's entries; None: it gives them.
     """
 
@@ -44,6 +48,7 @@ class Upkeep:
         lanes: Lanes,
         metrics: Metrics,
         stores: Sequence[Health],
+        permissions: Permissions,
         refused: Callable[[], str | None],
     ) -> None:
         self._settings = settings
@@ -51,8 +56,9 @@ class Upkeep:
         self._lanes = lanes
         self._metrics = metrics
         self._stores = stores
+        self._permissions = permissions
         self._refused = refused
-        self._oldest_at = 0.0
+        self._oldest_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._expiries = Expiries(settings, metrics)
         self._collections = FullCollections(time.monotonic())
@@ -61,6 +67,7 @@ class Upkeep:
         """Take over new settings."""
         self._settings = settings
         self._expiries.renew(settings)
+        self._permissions.renew(settings)
 
     def start(self) -> None:
         """Begin."""
@@ -68,8 +75,12 @@ class Upkeep:
             store.look()
         # Apart, so that a Redis that does not answer holds up no lane.
         self._tasks = [
-            asyncio.create_task(_every_second(step, self._metrics), name=f"upkeep:{step.__name__}")
-            for step in (self._look, self._measure)
+            asyncio.create_task(_repeat(step, every_s, self._metrics), name=f"upkeep:{step.__name__}")
+            for step, every_s in (
+                (self._look, _EVERY_S),
+                (self._measure, _EVERY_S),
+                (self._permissions.look, PERMISSIONS_S),
+            )
         ]
 
     async def close(self) -> None:
@@ -81,10 +92,11 @@ class Upkeep:
     async def readiness(self) -> Mapping[str, str]:
         """What keeps this gateway from working, by part; empty: ready."""
         troubles = {store.name: store.trouble for store in self._stores if store.trouble is not None}
+        troubles |= {name: text for name, text in self._permissions.troubles.items() if name not in troubles}
         if not troubles and (refused := self._refused()) is not None:
             troubles["queue"] = f"cannot be made or read: {refused}"
-        elif self._oldest_at and time.time() - self._oldest_at > _OLDEST_S:
-            troubles["queue"] = f"the oldest ping waits for {int(time.time() - self._oldest_at)} s"
+        elif self._oldest_s > _OLDEST_S:
+            troubles["queue"] = f"the oldest ping waits for {int(self._oldest_s)} s"
         for lane in self._lanes.all():
             if lane.trouble is not None:
                 troubles[f"lane {lane.name}"] = lane.trouble
@@ -95,24 +107,25 @@ class Upkeep:
             store.look()
         for lane in tuple(self._lanes.all()):
             lane.sweep()
-        self._expiries.tell(time.time())
+        self._expiries.tell(SHARED.now_s())
+        SHARED.warn_of_skew()
         quiet = not any(lane.in_flight or lane.backlog for lane in self._lanes.all())
         if self._collections.due(time.monotonic(), quiet=quiet):
             gc.collect()
 
     async def _measure(self) -> None:
-        now = time.time()
-        depth, self._oldest_at = await self._streams.backlog()
+        depth, oldest_ms = await self._streams.backlog()
+        self._oldest_s = SHARED.seconds_since([oldest_ms])[0] if oldest_ms else 0.0
         self._metrics.queue_depth.set(depth)
-        self._metrics.queue_oldest_seconds.set(max(0.0, now - self._oldest_at) if self._oldest_at else 0.0)
+        self._metrics.queue_oldest_seconds.set(self._oldest_s)
         self._lanes.heard_parked(await self._streams.parked())
         receipts = self._settings.receipts
-        await self._streams.trim_receipts(int((now - receipts.ttl_s) * 1000), receipts.max_bytes)
+        await self._streams.trim_receipts(receipts.ttl_s * 1000, receipts.max_bytes)
 
 
-async def _every_second(step: Callable[[], Awaitable[None]], metrics: Metrics) -> None:
+async def _repeat(step: Callable[[], Awaitable[None]], every_s: float, metrics: Metrics) -> None:
     while True:
-        await asyncio.sleep(_EVERY_S)
+        await asyncio.sleep(every_s)
         (failed,) = await asyncio.gather(step(), return_exceptions=True)
         if isinstance(failed, StoreDown):
             metrics.store_errors("upkeep").inc()

@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.compose.background import Background, background
 from gateway.compose.legacy import legacy_service, rps_store
 from gateway.compose.order import News
+from gateway.compose.permissions import Permissions
 from gateway.compose.supervision import Supervision
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
@@ -87,7 +88,9 @@ async def run(
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: Redis does not promise what `queue.durability` demands, or whom to trust cannot be read.
+        StoreRefused: it refuses the connection.
+        BadSetting: Redis does not promise what `queue.durability` demands, or refuses what every gateway needs, or
+            whom to trust cannot be read.
     """
     check_trust(settings)
     metrics = Metrics(__version__)
@@ -103,7 +106,11 @@ async def run(
         doors = await open_doors(services, sock)
         legacy = None
         if spine.rps is not None and rps_sock is not None:
-            legacy = await closing.enter_async_context(legacy_service(settings, spine.rps, rps_sock, metrics))
+            legacy = await closing.enter_async_context(
+                legacy_service(
+                    settings, spine.rps, rps_sock, metrics, services.bodies, services.connections, slot=slot
+                )
+            )
         unasked = await closing.enter_async_context(
             background(settings, gateway_id, slot, spine.queue, metrics)
         )
@@ -190,6 +197,8 @@ def _limits(settings: Settings) -> Limits:
 async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Spine]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
+    permissions = Permissions(settings)
+    await permissions.require()
     async with AsyncExitStack() as opened:
 
         async def link(address: Address, purpose: str, reply_s: float = 5.0) -> Link:
@@ -204,6 +213,7 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
+        await streams.read_clock()
         await _prepare(streams)
         turns = Turns()
         journal = Journal()
@@ -226,14 +236,14 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         rps = await opened.enter_async_context(rps_store(settings))
         lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link), turns)
         lanes.tell_unusable()
-        ledger = Ledger(streams, turns, waiters)
+        ledger = Ledger(streams, turns, waiters, metrics)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         audience = Audience(broadcasts, registry, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
         cutting = Cutting(Cutter(broadcasts, ledger), ledger)
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
         stores = healths(main, look_ups, queued, stream_link)
-        upkeep = Upkeep(settings, streams, lanes, metrics, stores, lambda: intake.refused)
+        upkeep = Upkeep(settings, streams, lanes, metrics, stores, permissions, lambda: intake.refused)
         replicas = int(settings.queue.durability == "replicas")
         queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake, turns=turns)
         for part in (ledger, intake, upkeep):

@@ -17,14 +17,16 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import structlog
 
+from gateway.clock import ProviderClock
 from gateway.errors import CredentialError
 from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret
-from gateway.settings.paths import complaint
+from gateway.settings.paths import not_a_path
 from gateway.transport.tls import client_context, try_certificate
+from protocols.answers import date_s
 from protocols.apns.credentials import Certificate, ProviderKey
 from protocols.credential_text import TEXT_BYTES
-from protocols.errors import InputError, NoAccessToken
+from protocols.errors import CredentialRefused, InputError, NoAccessToken
 from protocols.fcm.credentials import (
     METADATA,
     SERVICE_ACCOUNT,
@@ -39,6 +41,8 @@ _log = structlog.get_logger("credentials")
 
 _EARLY_S: Final = 300.0
 """An access token is renewed so long before it ends (providers.md B1: a few minutes early)."""
+_REFUSALS_S: Final = 1.0
+"""Refusals of what was sent with one token come within this: a second token is not made for each of them."""
 _RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FETCH_S: Final = 15.0
 _ANSWER_MAX: Final = 65_536
@@ -54,8 +58,13 @@ class NoHeaders:
         """Nothing."""
         return ()
 
-    def renew(self) -> None:
+    def renew(self, date_s: float | None = None) -> bool:
         """Nothing can be renewed; a new certificate comes by the settings."""
+        return False
+
+    def corrected(self) -> bool:
+        """No clock changes a certificate."""
+        return False
 
     async def close(self) -> None:
         """Nothing is under way."""
@@ -64,21 +73,36 @@ class NoHeaders:
 class ApnsKey:
     """A p8 key: one token for all connections, workers and gateways, by 50-minute buckets (providers.md A5)."""
 
-    def __init__(self, key: ProviderKey) -> None:
+    def __init__(self, key: ProviderKey, clock: ProviderClock | None = None) -> None:
         self._key = key
+        self._clock = ProviderClock("apns") if clock is None else clock
         self._token = ""
+        self._renewed_s = float("-inf")
         self._headers: tuple[Header, ...] = ()
 
     def authorization(self) -> Sequence[Header]:
         """The bearer token of this instant."""
-        token = self._key.token(time.time())
+        token = self._key.token(self._clock.now_s())
         if token is not self._token:
             self._token = token
             self._headers = ((b"authorization", b"bearer " + token.encode()),)
         return self._headers
 
-    def renew(self) -> None:
-        """The token follows the clock; a refused one is followed by the next bucket's."""
+    def renew(self, date_s: float | None = None) -> bool:
+        """Make the token by another clock, or earlier. Refusals that come together count as one."""
+        if time.monotonic() - self._renewed_s < _REFUSALS_S:
+            return True
+        refused = self._token
+        if self._key.token(self._clock.now_s()) == refused and not self._clock.refused(date_s):
+            self._key.hasten(self._clock.now_s())
+        if self._key.token(self._clock.now_s()) == refused:
+            return False
+        self._renewed_s = time.monotonic()
+        return True
+
+    def corrected(self) -> bool:
+        """Whether a clock was set since the last refusal, so that there is another token."""
+        return self._clock.corrected() and self._key.token(self._clock.now_s()) != self._token
 
     async def close(self) -> None:
         """Nothing is under way."""
@@ -105,6 +129,7 @@ class FcmAccount:
             self._google = google().GoogleTokens(account, tls)
         self._tls = tls
         self._on_token = on_token
+        self._clock = ProviderClock("fcm")
         self._headers: tuple[Header, ...] | None = None
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -117,11 +142,16 @@ class FcmAccount:
             self._task = asyncio.create_task(self._keep(), name="fcm:token")
         return self._headers
 
-    def renew(self) -> None:
+    def renew(self, date_s: float | None = None) -> bool:
         """The token was refused: fetch another, unless this one is newer than the refusal can be."""
-        if time.monotonic() - self._fetched_at > 1.0:
+        if time.monotonic() - self._fetched_at > _REFUSALS_S:
             self._headers = None
             self._wanted.set()
+        return True
+
+    def corrected(self) -> bool:
+        """Tokens are fetched, whatever the clock says."""
+        return False
 
     async def close(self) -> None:
         """Stop renewing."""
@@ -157,7 +187,7 @@ class FcmAccount:
         return found
 
     async def _exchange(self, account: ServiceAccount) -> AccessToken:
-        url, form = account.token_request(time.time())
+        url, form = account.token_request(self._clock.now_s())
         timeout = aiohttp.ClientTimeout(total=_FETCH_S)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         async with (
@@ -170,7 +200,11 @@ class FcmAccount:
                 body += part
                 if len(body) > _ANSWER_MAX:
                     raise NoAccessToken("the token server's answer is too long")
-            return parse_token_answer(answer.status, body)
+            try:
+                return parse_token_answer(answer.status, body)
+            except CredentialRefused:
+                self._clock.refused(date_s(answer.headers.get("Date", "")))
+                raise
 
 
 class ApnsAccess(NamedTuple):
@@ -358,7 +392,7 @@ def read_google(settings: FcmSettings) -> GoogleCredential:
 def _text(secret: Secret | None, path: Path | None, field: str) -> bytes:
     if secret is not None:
         return secret.reveal().encode("utf-8", "replace")
-    wrong = complaint(field, str(path or ""))
+    wrong = not_a_path(field, str(path or ""))
     if wrong is not None:
         raise CredentialError(f"{field}: {wrong}", field=field)
     try:

@@ -6,12 +6,12 @@ what a lane sends comes back as dead, nothing is marked any more until that has 
 """
 
 import asyncio
-import time
 from collections import deque
 from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.send import Send
 from gateway.errors import StoreDown
 from gateway.store.registry import Registry
@@ -78,7 +78,7 @@ class DeadTokens:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _mark(self, send: Send, verdict: Verdict) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         try:
             marked = await self._registry.mark_dead(
                 send.device, verdict.reason, verdict.dead_since_ms, now_ms

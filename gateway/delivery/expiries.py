@@ -63,9 +63,8 @@ class Expiries:
         for ending, warned in self._warned.items():
             left_s = ending.expires_s - now_s
             self._metrics.credential_expiry_seconds(ending.app, APNS).set(left_s)
-            due = step(left_s)
+            due = self._warned[ending] = step(left_s)  # fewer than before: the clock was wrong, or is now
             if due > warned:
-                self._warned[ending] = due
                 self._warn(ending, left_s)
 
     def _warn(self, ending: Ending, left_s: float) -> None:

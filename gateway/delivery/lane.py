@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.outlet import BUSY, GRACE_S, Outlet
 from gateway.delivery.pace import Pace
 from gateway.delivery.policy import EXPIRED
@@ -24,6 +25,7 @@ from gateway.settings import RetrySettings
 from gateway.transport.feed import BATCH, Endpoint
 from gateway.transport.pool import Pool, Tuning
 from gateway.turns import SLICE, Turns
+from protocols.answers import answered_s
 from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
@@ -191,7 +193,9 @@ class Lane(Outlet):
             self._park_beyond(self._flow.room(self._taken, self.backlog), BUSY)
         else:
             self._stuck_since = self._stuck_since or time.monotonic()
-            if self._halted_until > time.monotonic() or self.stuck_s > GRACE_S:
+            if self._halted_until > time.monotonic() and self.credential.corrected():
+                self._halted_until = 0.0  # one send tries the new token now
+            elif self._halted_until > time.monotonic() or self.stuck_s > GRACE_S:
                 self._park_beyond(0, Verdict(Kind.LATER, why))
         self._metrics.lane_down(self.name).set(int(self._is_down or self.trouble == UNAUTHORIZED))
         self._taken = 0
@@ -265,7 +269,7 @@ class Lane(Outlet):
             return ()
         if self._pace is not None:
             n = self._pace.allow(min(n, self.backlog))
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         requests: list[tuple[list[Header], bytes, object]] = []
         while len(requests) < n and (send := self._next(now_ms)) is not None:
             message = send.message
@@ -292,7 +296,6 @@ class Lane(Outlet):
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Judge what came back. Answers of 200 are the hot path."""
-        now_ms = time.time_ns() // 1_000_000
         accepted: list[Send] = []
         for outcome in outcomes:
             send: Send
@@ -308,7 +311,7 @@ class Lane(Outlet):
             else:
                 self._judge(send, outcome)
         if accepted:
-            self._accept(accepted, now_ms)
+            self._accept(accepted)
 
     def link_changed(self, connected: int, error: str | None) -> None:
         """The number of usable connections changed."""
@@ -325,9 +328,9 @@ class Lane(Outlet):
 
     # -- verdicts --------------------------------------------------------------------------------------------
 
-    def _accept(self, accepted: Sequence[Send], now_ms: int) -> None:
+    def _accept(self, accepted: Sequence[Send]) -> None:
         self._prove()
-        seconds = [(now_ms - send.unit.since_ms) / 1000 for send in accepted]
+        seconds = SHARED.seconds_since([send.unit.since_ms for send in accepted])
         self._count_accepted(Counter(map(_APP, accepted)), seconds)
 
     def _prove(self) -> None:
@@ -336,16 +339,17 @@ class Lane(Outlet):
             self._trial = False
 
     def _judge(self, send: Send, outcome: Outcome) -> None:
-        verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body, time.time())
+        verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body, SHARED.now_s())
         if verdict.kind == Kind.ACCEPTED:
-            self._accept([send], time.time_ns() // 1_000_000)
+            self._accept([send])
             send.unit.accept(send.place)
             return
-        if verdict.remedy is Remedy.RENEW and send.renewed:
-            verdict = verdict._replace(remedy=Remedy.HALT)  # the new token is refused like the old one
+        if verdict.remedy is Remedy.RENEW and not self._renew(send, outcome):
+            verdict = verdict._replace(remedy=Remedy.HALT)
         self._apply(verdict)
         if verdict.kind == Kind.LATER:
-            if verdict.once and not send.renewed:
+            # A refused token is no try of the send: while the breaker is open, it is parked.
+            if verdict.once and (not send.renewed or verdict.remedy is Remedy.HALT):
                 send.renewed = True
                 self._requeue(send)
             else:
@@ -357,10 +361,12 @@ class Lane(Outlet):
             self._on_dead(send, verdict)
         self._end(send, verdict.reason)
 
+    def _renew(self, send: Send, outcome: Outcome) -> bool:
+        """Get another provider token; False: there is none, or this send was tried with two already."""
+        return not send.renewed and self.credential.renew(answered_s(outcome.headers))
+
     def _apply(self, verdict: Verdict) -> None:
-        if verdict.remedy is Remedy.RENEW:
-            self.credential.renew()
-        elif verdict.remedy is Remedy.RECONNECT:
+        if verdict.remedy is Remedy.RECONNECT:
             self._pool.reconnect(verdict.reason)
         elif verdict.remedy is Remedy.HALT:
             if not self.halted:

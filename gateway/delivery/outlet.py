@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.dead import BRAKE_S, Brake
 from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
 from gateway.delivery.providers import Provider
@@ -157,35 +158,39 @@ class Outlet(ABC):
     def _later(self, send: Send, verdict: Verdict, status: int) -> None:
         """Put a send on the schedule, or end it where its time is over."""
         unit = send.unit
-        now_ms = time.time_ns() // 1_000_000
-        timing = Timing(now_ms, unit.first_ms, send.message.expires_ms, unit.attempt, _noise())
+        now_ms = SHARED.now_ms()
+        first_ms = SHARED.corrected(unit.first_ms)
+        timing = Timing(now_ms, first_ms, _expires_ms(send), unit.attempt, _noise())
         decision = again(self.provider.name, verdict, status, timing, self.retry)
         if decision.due_ms is None:
             self._end(send, decision.reason)
             return
         self._metrics.retries(self.provider.name, self._label(verdict.reason)).inc()
-        unit.postpone(send.place, verdict, Postponed(decision.due_ms, unit.attempt + 1, ""))
+        due_ms = SHARED.steady_ms() + decision.due_ms - now_ms
+        unit.postpone(send.place, verdict, Postponed(due_ms, unit.attempt + 1, ""))
 
     def _is_over(self, send: Send, now_ms: int) -> bool:
         """Whether a send's time to live has ended. A ping without any has one try: a moment passes until here."""
-        if send.message.expires_ms > now_ms:
+        if send.message.expires_ms > now_ms or _expires_ms(send) > now_ms:
             return False
         unit = send.unit
         ping = unit.pings[unit.ping_of(send.place)]
-        return ping.ttl_s != 0 or unit.attempt > 0 or now_ms >= ping.accepted_ms + AT_ONCE_MS
+        accepted_ms = SHARED.corrected(ping.accepted_ms)
+        return ping.ttl_s != 0 or unit.attempt > 0 or now_ms >= accepted_ms + AT_ONCE_MS
 
     def _park(self, send: Send, verdict: Verdict) -> None:
         """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         delay_s, noise = min(PARK_MAX_S, max(PARK_S, self.stuck_s / 2)), _noise()
         due_ms = now_ms + int(delay_s * 1000 * (1 + noise))
-        due_ms = min(due_ms, send.message.expires_ms - int(LAST_LOOK_S * 1000 * (1 + noise)))
+        due_ms = min(due_ms, _expires_ms(send) - int(LAST_LOOK_S * 1000 * (1 + noise)))
         if due_ms <= now_ms:
             self._end(send, EXPIRED)
         elif self.parked_total >= SHARE_MAX:
             self._end(send, LANE_FULL)
         else:
             self.parked_total += 1
+            due_ms += SHARED.steady_ms() - now_ms
             send.unit.postpone(send.place, verdict, Postponed(due_ms, send.unit.attempt, self.name))
 
     def _end(self, send: Send, reason: str) -> None:
@@ -202,3 +207,9 @@ class Outlet(ABC):
                 self._reason_logged_s = now_s
                 _log.warning("unknown_reason", lane=self.name, reason=reason, label=label)
         return label
+
+
+def _expires_ms(send: Send) -> int:
+    """When a send is of no more use. If Redis' clock was set since the ping was accepted, that moves with it."""
+    accepted_ms = send.unit.pings[send.unit.ping_of(send.place)].accepted_ms
+    return send.message.expires_ms + SHARED.corrected(accepted_ms) - accepted_ms

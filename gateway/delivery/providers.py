@@ -50,8 +50,18 @@ class Credential(Protocol):
     def authorization(self) -> Sequence[Header] | None:
         """Headers for the next requests; None: not now (a token is being fetched)."""
 
-    def renew(self) -> None:
-        """The provider refused the token: get another one."""
+    def renew(self, date_s: float | None = None) -> bool:
+        """The provider refused the token: get another one.
+
+        Args:
+            date_s: the provider's clock, epoch seconds, where its answer says so.
+
+        Returns:
+            Whether there is another one, or will be soon; False: the same would be sent again.
+        """
+
+    def corrected(self) -> bool:
+        """Whether there is another token than the refused one, since a wrong clock was corrected meanwhile."""
 
     async def close(self) -> None:
         """End what is under way."""

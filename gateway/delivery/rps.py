@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.outlet import GRACE_S, Outlet
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import PROVIDERS
@@ -67,7 +68,7 @@ class RpsLane(Outlet):
             self._went_down()
             return
         self._down_since = None
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         while self._in_flight < IN_FLIGHT_MAX and (waiting := self._small or self._bulk):
             send = waiting.popleft()
             if self._is_over(send, now_ms):
@@ -129,12 +130,11 @@ class RpsLane(Outlet):
             self.wake()
 
     def _count(self) -> None:
-        now_ms = time.time_ns() // 1_000_000
         sends, self._accepted = self._accepted, []
         accepted: dict[str, int] = {}
         for send in sends:
             accepted[send.app] = accepted.get(send.app, 0) + 1
-        self._count_accepted(accepted, [(now_ms - send.unit.since_ms) / 1000 for send in sends])
+        self._count_accepted(accepted, SHARED.seconds_since([send.unit.since_ms for send in sends]))
 
     def _went_down(self) -> None:
         if self._down_since is None:

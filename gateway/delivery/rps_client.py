@@ -17,6 +17,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from gateway.clock import SHARED
 from gateway.delivery.outlet import GRACE_S, Outlet
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import PROVIDERS
@@ -124,7 +125,7 @@ class RpsClientLane(Outlet):
                 await self._more.wait()
                 continue
             send = waiting.popleft()
-            if self._is_over(send, time.time_ns() // 1_000_000):
+            if self._is_over(send, SHARED.now_ms()):
                 self._end(send, EXPIRED)
                 continue
             self._in_flight += 1
@@ -152,12 +153,12 @@ class RpsClientLane(Outlet):
         else:
             self._down_since = None
             headers = [(name.lower(), value) for name, value in answer.raw_headers]
-            self._settle(send, answer.status, self.provider.judge(answer.status, headers, body, time.time()))
+            verdict = self.provider.judge(answer.status, headers, body, SHARED.now_s())
+            self._settle(send, answer.status, verdict)
 
     def _settle(self, send: Send, status: int, verdict: Verdict) -> None:
         if verdict.kind == Kind.ACCEPTED:
-            now_ms = time.time_ns() // 1_000_000
-            self._count_accepted({send.app: 1}, [(now_ms - send.unit.since_ms) / 1000])
+            self._count_accepted({send.app: 1}, SHARED.seconds_since([send.unit.since_ms]))
             send.unit.accept(send.place)
         elif verdict.kind == Kind.LATER:
             self._later(send, verdict, status)

@@ -30,7 +30,7 @@ class Message(Protocol):
 
 
 class Postponed(NamedTuple):
-    """A send that leaves its unit and comes again."""
+    """A send that leaves its unit and comes again. `due_ms` is by the process's steady clock."""
 
     due_ms: int
     attempt: int
@@ -116,6 +116,7 @@ class Unit:
         "settled",
         "since_ms",
         "skipped",
+        "split",
         "starts",
         "states",
     )
@@ -163,6 +164,8 @@ class Unit:
         self.dirty = False
         self._plan: tuple[tuple[str, ...], ...] | None = None
         """Of `progress`: the places stay as they are once they are saved."""
+        self.split: list[int] = []
+        """Pings, by their number in this unit, of which one more than their pieces is counted as still to come."""
         self.lost = False
         """Another consumer took the entry over: nothing more of it is sent or settled here."""
 

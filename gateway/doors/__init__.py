@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _BACKLOG = 1_024
-_LINGER_S = 2.0  # how long the rest of a refused body is read away, so that its sender sees the answer
+_LINGER_S = 10.0  # how long the rest of a refused body is read away, so that its sender sees the answer
 _FAREWELL_S = 1.0  # before the end, whoever waits for verdicts is told that they are still open
 _CLEANUP_S = 0.2  # aiohttp's part in the closing, once every connection is gone or dropped
 
@@ -51,7 +51,7 @@ class Doors:
 
     def renew(self, settings: Settings) -> None:
         """Take over new settings. Requests that are under way end by the old ones."""
-        self._services.settings = settings
+        self._services.renew(settings)
         self._front.renew()
 
     async def close(self, budget_s: float) -> None:
@@ -80,8 +80,10 @@ class Doors:
         await self.close(1.0)
 
 
-def _hand_over(server: web.Server, gone: Callable[[Handed], None], **options: Any) -> Handed:
-    return Handed(server, gone=gone, **options)
+def _hand_over(
+    server: web.Server, gone: Callable[[Handed], None], used: Callable[[], int], **options: Any
+) -> Handed:
+    return Handed(server, gone=gone, used=used, **options)
 
 
 async def open_doors(services: Services, sock: socket.socket) -> Doors:
@@ -100,6 +102,7 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
         head_s=services.times.head_s,
         read_s=services.times.read_s,
         lingering_time=_LINGER_S,
+        auto_decompress=False,  # `bodies.BodyReader` does, as far as a body is read
     )
     front = Front(services, desk.intake, handler)
     sock.setblocking(False)

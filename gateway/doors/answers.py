@@ -25,6 +25,8 @@ from gateway.errors import (
     RhoPushError,
     TooManyRequests,
 )
+from gateway.store.plain_words import refused
+from gateway.store.replies import ReplyFault, ReplyRefused
 from protocols.response_headers import SAFETY_HEADERS
 
 Headers = tuple[tuple[str, str], ...]
@@ -65,6 +67,7 @@ _REASONS: Final = {
     408: "Request Timeout",
     409: "Conflict",
     413: "Content Too Large",
+    415: "Unsupported Media Type",
     422: "Unprocessable Content",
     429: "Too Many Requests",
     500: "Internal Server Error",
@@ -134,8 +137,14 @@ def of_error(error: RhoPushError, ping_id: str = "") -> Answer:
         return Answer(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
     if error.status == 500:  # ours alone: what happened inside is in the log, not in the answer
         return of_failure()
-    about = {"code": error.code, "message": error.message, "field": error.field}
+    message = f"Redis refuses: {_words(error)}" if isinstance(error, ReplyFault) else error.message
+    about = {"code": error.code, "message": message, "field": error.field}
     return of_json({"error": about}, status=error.status, headers=headers)
+
+
+def _words(error: ReplyFault) -> str:
+    """The error of Redis itself where an operator must act on it, else what it means."""
+    return error.words if isinstance(error, ReplyRefused) else refused(error.words)
 
 
 def of_failure() -> Answer:

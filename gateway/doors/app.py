@@ -2,10 +2,12 @@
 
 from urllib.parse import unquote
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Middleware
 
+from gateway.body_budget import Holding
 from gateway.doors import answers
+from gateway.doors.bodies import ADMISSION, HOLDING, Admission
 from gateway.doors.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.doors.desk import Desk
 from gateway.doors.handed import Handed, MalformedRequest
@@ -20,16 +22,29 @@ def make_app(desk: Desk) -> web.Application:
     # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
     app = web.Application(middlewares=[_ending, _errors_of(desk)], client_max_size=0)
     app[CLIENT_ADDRESSES] = ClientAddresses(desk.services.settings.http.trusted_proxies)
+    app[ADMISSION] = Admission(desk.services, desk.tokens)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
-        path = unquote(route.path)  # the router compares decoded paths
-        if route.method == hdrs.METH_GET:
-            # HEAD comes with a GET, unless that changes something: nobody expects it of a HEAD.
-            app.router.add_get(path, handler, allow_head=not route.changes_state)
-        else:
-            app.router.add_route(route.method, path, handler)
+        resource = app.router.add_resource(unquote(route.path))  # the router compares decoded paths
+        methods = [route.method]
+        if route.method == hdrs.METH_GET and not route.changes_state:
+            methods.append(hdrs.METH_HEAD)  # where a GET changes something nobody expects it of a HEAD
+        for method in methods:
+            resource.add_route(method, handler, expect_handler=_continue_later)
+    everything = app.router.add_resource("/{path:.*}")
+    everything.add_route(hdrs.METH_ANY, _no_route, expect_handler=_continue_later)
     app.on_response_prepare.append(_complete)
     return app
+
+
+async def _continue_later(request: web.Request) -> None:
+    """Leave `100 Continue` to whoever reads the body (`BodyReader.begin`), once it may come (RFC 9110 §10.1.1)."""
+    if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+
+
+async def _no_route(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
 
 
 def _warning(route: Route) -> Handler:
@@ -57,22 +72,29 @@ def _errors_of(desk: Desk) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # No error is kept in a name of this frame: `gateway.doors.tokens.require_admin` says why.
+        holding = request[HOLDING] = Holding(desk.services.bodies)
         try:
             refuse_unclear(request)
+            await request.app[ADMISSION].admit(request)
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            return _refused(NotFound(f"there is no route {request.method} {request.path}"))
+            return _refused(request, NotFound(f"there is no route {request.method} {request.path}"))
         except RhoPushError as error:
             desk.services.metrics.pings_refused(error.label).inc()
-            return _refused(error)
+            return _refused(request, error)
+        finally:
+            holding.release()
 
     return errors
 
 
-def _refused(error: RhoPushError) -> web.Response:
+def _refused(request: web.Request, error: RhoPushError) -> web.Response:
     answer = answers.response(answers.of_error(error))
-    # The rest of the body is not read, or it is not known where it ends.
-    if error.status in (408, 413) or isinstance(error, MalformedRequest):
+    if not request.content.is_eof():  # the rest of the body is not wanted
+        answer.force_close()
+        if isinstance(request.protocol, Handed):
+            request.protocol.linger(request.app[ADMISSION].large)
+    if isinstance(error, MalformedRequest):  # it is not known where its body ends
         answer.force_close()
     return answer
 

@@ -15,67 +15,30 @@ from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Final, cast
 
+import structlog
+
+from gateway.body_budget import Holding
 from gateway.doors import answers
-from gateway.doors.answers import Answer
+from gateway.doors.bodies import Admission
+from gateway.doors.ceiling import Connections
 from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.handed import Handed
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
 from gateway.doors.services import Services, Times
+from gateway.doors.slot import Slot
 from gateway.doors.waited import WaitedPing
 from gateway.errors import RhoPushError, TooSlow
 from gateway.store.accounts import Standing
-from gateway.store.queue import Accepted
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
 _SLOTS_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
-HandedMaker = Callable[[Callable[[Handed], None]], Handed]
+HandedMaker = Callable[[Callable[[Handed], None], Callable[[], int]], Handed]
 """Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
+_log = structlog.get_logger("doors")
 
 _IDLE, _HEAD, _BODY = 0, 1, 2  # what a connection waits for
-
-
-class Slot:
-    """The place of one answer in its connection's order. The queue calls it with the ping's fate."""
-
-    __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "unknown")
-
-    def __init__(self, connection: "Connection", close: bool) -> None:
-        self._connection = connection
-        self._answer: Answer | None = None
-        self.close = close
-        self.ping_id = ""
-        self.ready = False
-        self.unknown: tuple[str, ...] = ()
-
-    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
-        """Settle this answer."""
-        front = self._connection.front
-        if isinstance(outcome, RhoPushError):
-            self._answer = answers.of_error(outcome, self.ping_id)
-            front.services.metrics.pings_refused(outcome.label).inc()
-        else:
-            front.intake.accepted.inc()
-            if outcome is not None:
-                self.ping_id = outcome.ping_id
-            if self.unknown:
-                self._answer = answers.accepted(self.ping_id, self.unknown)
-        self.ready = True
-        self._connection.settled(self)
-
-    def answer(self, answer: Answer) -> None:
-        """Settle it with an answer that is made already."""
-        self._answer = answer
-        self.ready = True
-        self._connection.settled(self)
-
-    def render(self, front: "Front") -> bytes:
-        """The bytes of the answer."""
-        if self._answer is None and not self.close:
-            return b"%b%b\r\n\r\n" % (front.accepted_head, self.ping_id.encode())
-        answer = self._answer or answers.accepted(self.ping_id)
-        return answers.wire(answer, front.date, close=self.close)
 
 
 class Front:
@@ -94,7 +57,8 @@ class Front:
         self.clients = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection | Handed] = set()
+        self.connections = Connections(services.connections)
+        self._admission = Admission(services, intake.tokens)
         self.empty = asyncio.Event()  # set once all have gone, after `drain`
         self.fast = services.fast_path
         self.draining = False
@@ -111,7 +75,8 @@ class Front:
     def renew(self) -> None:
         """Take over new settings."""
         self.intake.renew()
-        self.heads = Heads(self.services.settings.limits.body_bytes)
+        self.heads = Heads(self._admission.large)
+        self.small_body = self._admission.small
 
     def tick(self) -> None:
         """Each `Times.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
@@ -120,6 +85,8 @@ class Front:
         empty = answers.wire(answers.accepted(""), self.date, close=False)
         # The ping's id must come last: move its header behind the others.
         self.accepted_head = empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
+        if refused := self.services.connections.take_refused():
+            _log.warning("http_connections_refused", count=refused)
         for connection in tuple(self.connections):
             if isinstance(connection, Connection):  # aiohttp watches the others
                 connection.watch(self.ticks, self.services.times)
@@ -140,7 +107,7 @@ class Front:
 
     def forget(self, connection: "Connection | Handed") -> None:
         """A connection is gone."""
-        self.connections.discard(connection)
+        self.connections.leave(connection)
         self._look_if_empty()
 
     def _look_if_empty(self) -> None:
@@ -172,7 +139,9 @@ class Connection(asyncio.Protocol):
         "_flushing",
         "_gone",
         "_handing",
+        "_holding",
         "_need",
+        "_order",
         "_paused",
         "_reading",
         "_rest",
@@ -190,6 +159,8 @@ class Connection(asyncio.Protocol):
         self._need = 0  # how long `_rest` must be before another look is worth it
         self._stage = _IDLE
         self._since = front.ticks  # the tick at which the stage began
+        self._order = 0  # of the last use, among all connections
+        self._holding: Holding | None = None  # of a body that is not whole yet
         self._handing = False  # aiohttp gets this connection once the answers before are written
         self._gone = False  # aiohttp has it, or it is lost
         self._ended = False  # no further request is read
@@ -205,7 +176,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
-        self.front.connections.add(self)
+        self._order = self.front.connections.next_use()
+        if not self.front.connections.enter(self):
+            self._gone = True
+            self.front.services.connections.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Read as many requests as are whole."""
@@ -216,6 +190,7 @@ class Connection(asyncio.Protocol):
                 return
             data = bytes(rest)
             self._rest = None
+            self._release()
         self._reading = True
         self._consume(data)
         self._reading = False
@@ -244,6 +219,7 @@ class Connection(asyncio.Protocol):
         self._gone = True
         self._slots.clear()
         self._rest = None
+        self._release()
 
     # -- requests --------------------------------------------------------------------------------------------
 
@@ -260,14 +236,30 @@ class Connection(asyncio.Protocol):
                 return
             end += len(_END)
             head = front.heads.read(data[at:end])
+            if head is not None and head.length > front.small_body and not self._is_admin(head):
+                head = None  # aiohttp's side asks about the token before it reads the body
             stop = end + head.length if head is not None else 0
-            if head is not None and stop > size:
+            if head is not None and stop > size and self._hold(head):
                 self._keep(data[at:], stop - at)
                 return
-            if head is None or not self._take(head, data[end:stop]):
+            if head is None or stop > size or not self._take(head, data[end:stop]):
                 self._hand_over(data[at:])
                 return
             at = stop
+
+    def _is_admin(self, head: Head) -> bool:
+        """Whether the token in the header is known to be an admin's."""
+        return self.front.intake.tokens.judge(head.token, "") is Standing.ADMIN
+
+    def _hold(self, head: Head) -> bool:
+        """Count a body that is not whole yet; False: it does not fit now."""
+        self._holding = Holding(self.front.services.bodies, judged=self._is_admin(head))
+        return self._holding.fits(head.length)
+
+    def _release(self) -> None:
+        if self._holding is not None:
+            self._holding.release()
+            self._holding = None
 
     def _begin(self, start: bytes) -> None:
         """Keep a head that is not whole yet, if it may become one of ours."""
@@ -312,12 +304,16 @@ class Connection(asyncio.Protocol):
 
     async def _ask(self, slot: Slot, head: Head, submission: Submission, body: bytes) -> None:
         """Ask Redis what the caller's tokens are worth, then go on."""
+        holding = Holding(self.front.services.bodies)
         try:
+            holding.grow(len(body))
             tokens, client = self.front.intake.tokens, self._client(head)
             standing = await tokens.ask(head.token, submission.api_token or "", client)
             self._submit(slot, head, submission, body, standing)
         except RhoPushError as error:
             slot(error)
+        finally:
+            holding.release()
 
     def _client(self, head: Head) -> str:
         """See `gateway.doors.desk.client_of`. Only for a token that must be looked up."""
@@ -395,6 +391,8 @@ class Connection(asyncio.Protocol):
             return
         if self._stage == _IDLE:
             self._since = self.front.ticks
+            connections = self.front.connections
+            self._order = connections.uses = connections.uses + 1
         if self._paused:
             self._resume()
         if (self._ended or self._eof) and not self._slots and not self._handing:
@@ -428,9 +426,9 @@ class Connection(asyncio.Protocol):
         transport, data = self._transport, bytes(self._rest or b"")
         self._gone = True
         self._rest = None
-        handed = self.front.handler(self.front.forget)
-        self.front.connections.add(handed)
-        self.front.connections.discard(self)
+        handed = self.front.handler(self.front.forget, self.front.connections.next_use)
+        self.front.connections[handed] = None
+        self.front.connections.pop(self, None)
         transport.set_protocol(handed)
         handed.connection_made(transport)
         if data:
@@ -455,12 +453,27 @@ class Connection(asyncio.Protocol):
         elif self._slots or self._handing:
             pass  # it waits for us
         elif self._stage == _BODY:
-            if waited_s > times.body_s + self._need / times.body_bytes_per_s:
+            if waited_s > self._body_patience_s(times):
                 late = answers.of_error(TooSlow(LATE))
                 self._transport.write(answers.wire(late, self.front.date, close=True))
                 self._close()
         elif waited_s > (times.head_s if self._stage == _HEAD else times.idle_s):
             self._close()
+
+    def _body_patience_s(self, times: Times) -> float:
+        if self._holding is None or not self._holding.judged:
+            return times.unjudged_body_s
+        return times.body_s + len(self._rest or b"") / times.body_bytes_per_s
+
+    @property
+    def idle_since(self) -> int | None:
+        """Its place in the order of use while nothing is owed or under way, else None."""
+        resting = self._stage == _IDLE and not self._slots and not self._handing and not self._ended
+        return self._order if resting else None
+
+    def close_idle(self) -> None:
+        """Close it: another connection needs its place."""
+        self._close()
 
     def _close(self) -> None:
         self._ended = self._closing = True

@@ -21,6 +21,8 @@ from gateway.errors import InputError
 
 _LOOK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
+LINGER_IDLE_S: Final = 2.0
+"""A sender that waits for an answer before it sends on has it by then."""
 _log = structlog.get_logger("doors")
 
 
@@ -37,6 +39,7 @@ class Handed(web.RequestHandler):
     Args:
         server: aiohttp's server, which counts its connections.
         gone: called once, when the connection is lost.
+        used: gives the connection a place in the order of use.
         head_s: how long a head may take, from its first byte.
         read_s: how long a client may leave its answers unread.
         options: `web.RequestHandler`'s own.
@@ -47,12 +50,17 @@ class Handed(web.RequestHandler):
         server: web.Server,
         *,
         gone: Callable[["Handed"], None],
+        used: Callable[[], int],
         head_s: float,
         read_s: float,
         **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._gone = gone
+        self._used = used
+        self._order = used()
+        self._linger_left = -1  # bytes of a refused body that may still come; below 0: nothing was refused
+        self._linger: asyncio.TimerHandle | None = None
         self._head_s = head_s
         self._read_s = read_s
         self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
@@ -64,7 +72,7 @@ class Handed(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
-        for timer in (self._patience, self._head):
+        for timer in (self._patience, self._head, self._linger):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -72,6 +80,9 @@ class Handed(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp read it, and begin the time of a head that is not whole after it."""
+        self._order = self._used()
+        if self._linger is not None:
+            self._count_lingering(len(data))
         super().data_received(data)
         if not self._resting:
             self._end_head()
@@ -104,6 +115,40 @@ class Handed(web.RequestHandler):
         """Drop the connection."""
         if self.transport is not None:
             self.transport.abort()
+
+    @property
+    def idle_since(self) -> int | None:
+        """Its place in the order of use while nothing is owed or under way, else None."""
+        return self._order if self._resting and self._head is None and self._linger is None else None
+
+    def close_idle(self) -> None:
+        """Close it: another connection needs its place."""
+        self.force_close()
+
+    def linger(self, most: int) -> None:
+        """The body under way is refused: read it away, so that its sender sees the answer before a reset.
+
+        aiohttp does that after the answer, for `lingering_time` at most. Here it also ends after `most` bytes, and
+        once nothing has come for `LINGER_IDLE_S`.
+        """
+        self._linger_left = most
+        self._wait_lingering()
+
+    def _count_lingering(self, count: int) -> None:
+        self._linger_left -= count
+        if self._linger_left < 0:
+            self._end_lingering()
+        elif count:
+            self._wait_lingering()
+
+    def _wait_lingering(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+        self._linger = asyncio.get_running_loop().call_later(LINGER_IDLE_S, self._end_lingering)
+
+    def _end_lingering(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

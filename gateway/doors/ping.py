@@ -2,27 +2,25 @@
 
 import asyncio
 import re
-from collections.abc import Generator
-from typing import Final, cast
+from typing import Final
 
 from aiohttp import web
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
+from gateway.doors.bodies import API_HEADER, read_body
 from gateway.doors.desk import Desk, client_of
-from gateway.doors.requests import API_HEADER, form_body, is_json, json_response, parameters, read_body
+from gateway.doors.requests import driven, form_parameters, is_json, json_response, parameters
 from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
-from gateway.turns import Turns
-from protocols.ping.parse import Submission, from_form, from_json_and_query, json_in_steps
+from protocols.ping import form
+from protocols.ping.large import LARGE_BYTES
+from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
 _DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 """RFC 7240 §4.3: delta-seconds. A value of more digits is ignored, as each preference that is not understood."""
-
-STEPS_BYTES: Final = 65_536
-"""A longer body is read in steps: small pings must not wait for the names of a hundred thousand users."""
 
 
 class PingRoutes:
@@ -75,15 +73,21 @@ class PingRoutes:
         """Parse the request; the bytes are what an Idempotency-Key is held against."""
         services = self._desk.services
         query = request.rel_url.raw_query_string
-        if is_json(request):
+        if not is_json(request):
+            found, body = await form_parameters(request, services)
+            queried = form.parameters(query, "query") if query else {}
+            found = queried | found
+            if len(body) <= LARGE_BYTES:
+                submission = from_params(found)
+            else:
+                submission = await driven(params_in_steps(found), services.turns)
+        else:
             body = await read_body(request, services)
-            if query or len(body) < STEPS_BYTES:
+            if len(body) <= LARGE_BYTES:
                 submission = from_json_and_query(body, query)
             else:
-                submission = await _driven(json_in_steps(body), services.turns)
-        else:
-            body = await form_body(request, services)
-            submission = from_form(body, query)
+                async with services.parsing:
+                    submission = await driven(json_in_steps(body, query), services.turns)
         return submission, body + b"?" + query.encode() if query else body
 
     async def _tell(self, request: web.Request, submission: Submission, outcome: Accepted) -> Answer:
@@ -98,16 +102,6 @@ class PingRoutes:
         represent = prefers_representation(request)
         wait_s = preferred_wait_s(request)
         return answers.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
-
-
-async def _driven(steps: Generator[None, None, Submission], turns: Turns) -> Submission:
-    """What the steps return in the end; small pings are served between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast("Submission", end.value)
-        await turns.turn()
 
 
 def preferences(request: web.Request) -> dict[str, str]:

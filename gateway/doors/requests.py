@@ -1,27 +1,30 @@
 """What the aiohttp routes read of a request, and how they answer it."""
 
-import asyncio
-import contextlib
-from email.parser import BytesParser
-from email.policy import HTTP
-from typing import Any, Final
-from urllib.parse import urlencode
+from collections.abc import Generator
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from aiohttp import ClientError, HttpVersion11, hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from gateway.doors import answers
 from gateway.doors.answers import response
-from gateway.doors.handed import Handed, MalformedRequest
-from gateway.doors.intake import LATE
+from gateway.doors.bodies import API_HEADER, BodyReader, read_body
+from gateway.doors.handed import MalformedRequest
+from gateway.doors.multipart import pairs_of
 from gateway.doors.services import Services
-from gateway.errors import TooSlow
-from protocols.errors import BodyTooLarge, InvalidField, MalformedBody
+from gateway.turns import Turns
+from protocols.errors import InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
 from protocols.ping import form
+from protocols.ping.large import LARGE_BYTES
+from protocols.ping.limits import DEPTH_MAX, is_deeper
 
-API_HEADER: Final = "X-RhoConnect-API-TOKEN"
+__all__ = ["API_HEADER", "read_body"]  # what the routes take from here, too
+
+Found = TypeVar("Found")
 _FORMS: Final = ("", "application/x-www-form-urlencoded")
 _MULTIPART: Final = "multipart/form-data"
+_VALUES_MAX: Final = 100_000  # of a large JSON body that is no ping: decoding them takes some 30 ms
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -45,78 +48,39 @@ def refuse_unclear(request: web.Request) -> None:
         raise MalformedRequest("it is not clear where this request ends")
 
 
-async def read_body(request: web.Request, services: Services) -> bytes:
-    """Read a whole body.
-
-    Raises:
-        BodyTooLarge: longer than `limits.body_bytes`; known from Content-Length before a byte is read.
-        TooSlow: it did not come in time.
-        MalformedBody: it is cut off, or not encoded as it says.
-    """
-    limit, length = services.settings.limits.body_bytes, request.content_length or 0
-    if length > limit:
-        raise _too_large(limit)
-    times = services.times
-    try:
-        async with asyncio.timeout(times.body_s + length / times.body_bytes_per_s):
-            with _reading(request):
-                return await _read(request, limit)
-    except TimeoutError as error:
-        raise TooSlow(LATE) from error
-    except (web.RequestPayloadError, ClientError, ConnectionError) as error:
-        # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
-        cause = error.with_traceback(None)
-        raise MalformedBody("the body is cut off, or not encoded as its headers say") from cause
-
-
-async def _read(request: web.Request, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():  # chunked or packed, the length is not known before
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
-    return bytes(body)
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"a body may have at most {limit} bytes")
-
-
-def _reading(request: web.Request) -> contextlib.AbstractContextManager[None]:
-    protocol = request.protocol
-    return protocol.reading() if isinstance(protocol, Handed) else contextlib.nullcontext()
-
-
 def is_json(request: web.Request) -> bool:
     """RhoConnect's rule: the Content-Type starts so, in these letters (contract §1.2)."""
     return request.headers.get("Content-Type", "").startswith("application/json")
 
 
-async def form_body(request: web.Request, services: Services) -> bytes:
-    """The body as an urlencoded form, whatever form it came as; b"" where Rack would not look into it.
+async def form_parameters(request: web.Request, services: Services) -> tuple[dict[str, Any], bytes]:
+    """The parameters of a body that is no JSON, and the body; none where Rack would not look into it.
 
-    Raises: as `read_body`; MalformedBody: a multipart body that is none.
+    Raises: as `read_body`; MalformedBody: it is no form.
     """
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == _MULTIPART:
+        reader = BodyReader(request, services)
+        await reader.begin()
+        pairs = await pairs_of(request, reader)
+        return form.of_pairs(pairs, "body"), b"\0".join(name.encode() + b"=" + value for name, value in pairs)
     body = await read_body(request, services)
-    content_type = request.headers.get("Content-Type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in _FORMS:
-        return body
-    return _from_multipart(content_type, body) if kind == _MULTIPART else b""
+    if kind not in _FORMS:
+        return {}, b""
+    if len(body) <= LARGE_BYTES:
+        return form.parameters(body, "body"), body
+    async with services.parsing:
+        return await driven(form.parameters_in_steps(body, "body"), services.turns), body
 
 
-def _from_multipart(content_type: str, body: bytes) -> bytes:
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("utf-8", "surrogateescape")
-    message = BytesParser(policy=HTTP).parsebytes(head + body)
-    if not message.is_multipart():
-        raise MalformedBody("the multipart body is malformed")
-    pairs: list[tuple[str, bytes]] = []
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(content, bytes):
-            pairs.append((name, content))
-    return urlencode(pairs).encode()
+async def driven(steps: Generator[None, None, Found], turns: Turns) -> Found:
+    """What the steps return in the end; small pings are served between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("Found", end.value)
+        await turns.turn()
 
 
 async def parameters(request: web.Request, services: Services) -> dict[str, Any]:
@@ -130,19 +94,23 @@ async def parameters(request: web.Request, services: Services) -> dict[str, Any]
     if is_json(request):
         found |= _json_object(await read_body(request, services))
     elif request.can_read_body:
-        found |= form.parameters(await form_body(request, services), "body")
+        found |= (await form_parameters(request, services))[0]
     return found
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
+    if len(body) > LARGE_BYTES and sum(map(body.count, (b"[", b"{", b","))) > _VALUES_MAX:
+        raise MalformedBody(f"the body has more than {_VALUES_MAX} values")
     try:
         value = _decode(body)
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"the body is malformed: {error}") from error
+        raise MalformedBody(f"the body is malformed: {find_fault(body).text}") from error
     if not isinstance(value, dict):
         raise MalformedBody("the body must be a JSON object")
+    if is_deeper(value):
+        raise MalformedBody(f"the body is nested deeper than {DEPTH_MAX} levels")
     return value
 
 

@@ -1,6 +1,6 @@
 """What the doors need of the rest of the gateway, handed in by whoever composes it."""
 
-import time
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
+from gateway.body_budget import BodyBudget
+from gateway.clock import SHARED
+from gateway.connection_limits import ConnectionLimits
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import Secret, Settings
@@ -67,8 +70,9 @@ class Times:
 
     Attributes:
         head_s: for a request's head, from its first byte.
-        body_s: for the body, apart from its length.
-        body_bytes_per_s: the slowest body that is waited for, beyond `body_s`.
+        body_s: for the body of a caller with a valid API token, apart from its length.
+        body_bytes_per_s: the slowest body that is waited for, beyond `body_s`: what came so far counts.
+        unjudged_body_s: for the body of every other caller.
         idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so
         that
             they close first and never meet a connection that closes under their request.
@@ -79,6 +83,7 @@ class Times:
     head_s: float = 10.0
     body_s: float = 30.0
     body_bytes_per_s: float = 65_536.0
+    unjudged_body_s: float = 10.0
     idle_s: float = 75.0
     read_s: float = 30.0
     tick_s: float = 1.0
@@ -100,10 +105,13 @@ class Services:
         scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` are all.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: how many processes share the configured rate limit.
-        now: wall clock, epoch seconds.
+        now: epoch seconds by the clock that all gateways share.
         fast_path: off: aiohttp answers everything (for tests and comparison).
         times: how long callers may take.
         turns: between which a long list of users is read.
+        bodies: the bytes of request bodies that this process holds.
+        connections: how many HTTP connections this process may have.
+        parsing: held while a long body is parsed: what it becomes takes several times its size.
     """
 
     settings: Settings
@@ -119,7 +127,20 @@ class Services:
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None
     workers: int = 1
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = SHARED.now_s
     fast_path: bool = True
     times: Times = field(default_factory=Times)
     turns: Turns = field(default_factory=Turns)
+    bodies: BodyBudget = field(default_factory=lambda: BodyBudget(0))
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        """Take the limits from the settings."""
+        self.renew(self.settings)
+
+    def renew(self, settings: Settings) -> None:
+        """Take over new settings."""
+        self.settings = settings
+        self.bodies.limit = settings.limits.bodies_bytes
+        self.connections.setting = settings.limits.connections

@@ -15,6 +15,7 @@ import msgspec
 COOKIE: Final = "rhoconnect_session"
 LIFETIME_S: Final = 31_536_000  # RhoConnect's cookie_expire (contract §8)
 _VALUE_CHARACTERS: Final = 4_096
+_DRIFT_S: Final = 2 * 86_400
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
@@ -60,7 +61,8 @@ class Sessions:
             session = self._decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         except (msgspec.MsgspecError, binascii.Error, ValueError):
             return None
-        return session if now_s < session.until_s else None
+        # One that lasts longer than any may was made by a clock that was far ahead.
+        return session if now_s < session.until_s <= now_s + LIFETIME_S + _DRIFT_S else None
 
     def _mac(self, text: bytes) -> str:
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()

@@ -14,6 +14,7 @@ from gateway.events.shelf import Shelf
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.link import Link, Reply
+from gateway.store.subscriptions import Channel, Subscriptions
 from protocols.events import missing_flags, pattern
 
 _REPLY_S: Final = 3.0
@@ -62,6 +63,7 @@ class Ear:
         self._hearing = hearing
         self._told, self._marked, self._deaf = told, marked, deaf
         self._down_since: float | None = None
+        self._subscriptions = Subscriptions(lambda: self._link, _channels(hearing, address.db))
         self._link = Link(
             address, "events", reply_s=_REPLY_S, on_push=self._pushed, on_up=self._up, on_down=self._down
         )
@@ -72,6 +74,7 @@ class Ear:
 
     async def close(self) -> None:
         """Stop."""
+        self._subscriptions.close()
         await self._link.close()
 
     @property
@@ -88,9 +91,8 @@ class Ear:
         self._link.post("PING")
 
     def _up(self) -> None:
-        self._link.say("SUBSCRIBE", keys.MARKS, *self._hearing.channels)
+        self._subscriptions.begin()
         if self._hearing.keyspace != "off":
-            self._link.say("PSUBSCRIBE", pattern(self._address.db))
             self._link.call_then(("CONFIG", "GET", _FLAGS), self._flags)
         if self._down_since is not None:
             self._deaf(time.monotonic() - self._down_since)
@@ -123,6 +125,14 @@ class Ear:
             self._marked(self, message[2].decode("utf-8", "replace"))
         elif message[0] in (b"message", b"pmessage"):
             self._told(self, message)
+
+
+def _channels(hearing: Hearing, db: int) -> list[Channel]:
+    found = [Channel(keys.MARKS, "after a failover, changes may make one more ping")]
+    found += [Channel(name, f"changes published on {name}") for name in hearing.channels]
+    if hearing.keyspace != "off":
+        found.append(Channel(pattern(db), "changes of documents (events.keyspace)", pattern=True))
+    return found
 
 
 def _flags_in(reply: Reply) -> str:

@@ -22,12 +22,13 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import StoreDown
+from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
 from gateway.events.ear import Ear
 from gateway.events.refusals import Refusals
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.store.link import Reply
+from gateway.store.packing import Unsendable
 from gateway.store.queue import Limits
 from gateway.store.windows import Heard, Windows
 from protocols.errors import InputError
@@ -39,6 +40,8 @@ ABSTAIN_S: Final = 1.5
 PENDING_MAX: Final = 1_000_000
 """Changes kept while Redis takes none; what comes then is counted as lost."""
 _AGAIN_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+UNREADABLE: Final = UnreadableEntry.label
+"""Reason of a change that could not be read or written down."""
 _FULL_S: Final = 1.0
 """Due windows are tried again so long after the backlog was full."""
 _DEAF_S: Final = 0.5
@@ -128,6 +131,9 @@ class Listening:
             change = parse(event)
         except InputError as error:
             self._refusals.note(error.label, event, error=error.message)
+            return None
+        except BAD_DATA as error:
+            self._refusals.note(UNREADABLE, event, error=str(error))
             return None
         return Heard(change) if self._pushes(change, event) else None
 
@@ -248,7 +254,20 @@ class Listening:
         written = await self._windows.write(heard)
         if written.known:
             self._metrics.events_refused("known").inc(written.known)
+        if written.refused:
+            self._refusals.note(UNREADABLE, "a window of a user", users=written.refused)
         self._due_in(written.next_ms)
+
+    async def _write_each(self, heard: Sequence[Heard]) -> None:
+        """Write changes down together, and one by one where that fails: what fails alone is counted and dropped."""
+        try:
+            await self.write(heard)
+        except (Unsendable, *BAD_DATA) as error:
+            if len(heard) == 1:
+                self._refusals.note(UNREADABLE, heard[0].change.source, error=str(error))
+                return
+            for one in heard:
+                await self._write_each((one,))
 
     async def _writing(self) -> None:
         failures = 0
@@ -259,7 +278,7 @@ class Listening:
             mark = min((ear.seen for ear in self._ears), default=0)
             pending, self._pending = self._pending, {}
             try:
-                await self.write(tuple(pending))
+                await self._write_each(tuple(pending))
                 self._written_mark = mark
                 failures = 0
             except StoreDown as error:

@@ -7,12 +7,14 @@ group reads the stream: nobody else would ever shorten it.
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
 
-from gateway.errors import StoreDown
+from gateway.errors import BAD_DATA, StoreDown
 from gateway.events.listening import Listening
 from gateway.metrics import Metrics
 from gateway.store import keys
@@ -26,6 +28,8 @@ COUNT: Final = 500
 _BLOCK_MS: Final = 1_000
 _REPLY_S: Final = 5.0
 _AGAIN_S: Final = 0.5
+_LOOK_S: Final = 30.0
+"""Between two looks at a key that is no stream."""
 _CONSUMER: Final = "gateway"
 
 _log = structlog.get_logger("events")
@@ -65,32 +69,50 @@ class StreamReading:
         await self._link.close()
 
     async def _run(self) -> None:
-        leading = self._listening.leading
         while True:
-            await leading.wait()
+            await self._listening.leading.wait()
             try:
-                await self._prepare()
-                await self._read("0")
-                while leading.is_set():
-                    await self._read(">")
+                await self._follow()
             except StoreDown as error:
                 self._metrics.store_errors("events").inc()
                 _log.debug("store_down", error=error.message)
                 await asyncio.sleep(_AGAIN_S)
+            except BAD_DATA:  # a task that ends would look as if nobody told of changes any more
+                _log.exception("event_stream_failed")
+                await asyncio.sleep(_AGAIN_S)
 
-    async def _prepare(self) -> None:
-        """Make our group, at the beginning of each stream: what was appended before is kept for us too."""
-        for stream in self._streams:
-            try:
-                await self._link.call("XGROUP", "CREATE", stream, keys.EVENT_GROUP, "0", "MKSTREAM")
-            except ReplyFault as error:
-                if not error.message.startswith("BUSYGROUP"):
-                    raise
-            self._alone[stream] = len(await self._link.call("XINFO", "GROUPS", stream)) == 1
+    async def _follow(self) -> None:
+        """Read while this gateway writes, and so long as all streams can be read."""
+        leading = self._listening.leading
+        usable = [stream for stream in self._streams if await self._prepare(stream)]
+        if not usable:
+            await asyncio.sleep(_LOOK_S)
+            return
+        look_s = time.monotonic() + (_LOOK_S if len(usable) < len(self._streams) else math.inf)
+        await self._read(usable, "0")
+        while leading.is_set() and time.monotonic() < look_s:
+            await self._read(usable, ">")
 
-    async def _read(self, start: str) -> None:
+    async def _prepare(self, stream: str) -> bool:
+        """Make our group, at the beginning of the stream: what was appended before is kept for us too.
+
+        Returns:
+            False where the key is no stream: the others are read.
+        """
+        try:
+            await self._link.call("XGROUP", "CREATE", stream, keys.EVENT_GROUP, "0", "MKSTREAM")
+        except ReplyFault as error:
+            if error.of_data:
+                _log.error("event_stream_unreadable", stream=stream, error=error.message)
+                return False
+            if not error.words.startswith("BUSYGROUP"):
+                raise
+        self._alone[stream] = len(await self._link.call("XINFO", "GROUPS", stream)) == 1
+        return True
+
+    async def _read(self, streams: Sequence[str], start: str) -> None:
         """Take entries: from "0" on what was read before and not acknowledged, all of it; new ones with ">"."""
-        after = dict.fromkeys(self._streams, start)
+        after = dict.fromkeys(streams, start)
         while after:
             reply = await self._link.call(
                 *("XREADGROUP", "GROUP", keys.EVENT_GROUP, _CONSUMER, "COUNT", COUNT, "BLOCK", _BLOCK_MS),

@@ -10,7 +10,7 @@ from gateway.fanout.recipients import choose
 from gateway.store.registry import Registry
 from gateway.store.streams import BroadcastStore
 from gateway.turns import LIGHT_SLICE, Turns, slices
-from protocols.devices import REPEATED, Chosen, dedupe_key
+from protocols.devices import REPEATED, Chosen, Device, dedupe_key
 
 _log = structlog.get_logger("audience")
 
@@ -35,17 +35,23 @@ class Audience:
     """
 
     def __init__(self, store: BroadcastStore, registry: Registry, turns: Turns) -> None:
-        self._store = store
+        self.store = store
+        """What was given."""
         self._registry = registry
         self._turns = turns
 
-    async def of(self, ping_id: str, chunk: int) -> Reached:
+    async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> Reached:
         """The same devices however often it is asked for, as long as users and phones stay as they are.
+
+        Args:
+            ping_id: the broadcast.
+            chunk: which of its chunks.
+            large: users with very many devices, who are split off and left out here, are added to it.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        users = await self._store.users(ping_id, chunk)
+        users = await self.store.users(ping_id, chunk)
         if not users:  # evicted or deleted: no chunk is empty
             _log.error("users_lost", ping_id=ping_id, chunk=chunk)
             return Reached([], {LOST_PART: 1})
@@ -53,27 +59,34 @@ class Audience:
         phones: list[bytes] = []
         skipped: dict[str, int] = {}
         together: set[str] = set()
-        for part in slices(await self._registry.devices_of_many(users), LIGHT_SLICE):
+        known = await self._registry.devices_of_many(users)
+        if large is not None:
+            large += [user for user, one in zip(users, known, strict=True) if one.large]
+        known = [one for one in known if not one.large]
+        for part in slices(known, LIGHT_SLICE):
             await self._turns.turn()
             chosen += choose(part, together, skipped)
-            phones += map(_digest, chosen[len(phones) :])
-        mine = await self._claim(ping_id, chunk, phones)
+            phones += [digest(one.device) for one in chosen[len(phones) :]]
+        mine = await self.claim(ping_id, chunk, phones)
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
         if len(fresh) < len(chosen):
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
         return Reached(fresh, skipped)
 
-    async def _claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
-        """Which of these phones this chunk reaches."""
+    async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
+        """Which of these phones this chunk reaches. Raises StoreDown."""
         if not self._turns.calm:
-            return await self._store.claim(ping_id, chunk, phones)
+            return await self.store.claim(ping_id, chunk, phones)
         mine: list[bool] = []
         for part in slices(phones, LIGHT_SLICE):  # a fifth of a millisecond in which Redis serves nobody else
-            mine += await self._store.claim(ping_id, chunk, part)
+            mine += await self.store.claim(ping_id, chunk, part)
         return mine
 
 
-def _digest(one: Chosen) -> bytes:
-    """12 bytes: two of a hundred million phones fall together with a chance of 10^-13."""
-    key = dedupe_key(one.device).encode("utf-8", "surrogateescape")
+def digest(device: Device) -> bytes:
+    """Stands for what a ping reaches only once (`dedupe_key`).
+
+    12 bytes: two of a hundred million phones fall together with a chance of 10^-13.
+    """
+    key = dedupe_key(device).encode("utf-8", "surrogateescape")
     return hashlib.blake2b(key, digest_size=12).digest()

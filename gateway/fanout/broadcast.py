@@ -7,16 +7,18 @@ here is ever as large as the ping is.
 """
 
 import asyncio
-import time
 from typing import Final
 
 import msgspec
 import structlog
 
-from gateway.errors import StoreDown
+from gateway.clock import SHARED
+from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
+from gateway.fanout.audience import LOST_PART
 from gateway.fanout.ledger import Ledger
 from gateway.store import keys
-from gateway.store.entries import Lease, Piece, decode_entry
+from gateway.store.entries import Entry, Lease, Piece, read_broadcast
+from gateway.store.receipts import Record, field_of, pack_delta
 from gateway.store.streams import BroadcastStore, ReceiptField, Settlement, Waiting
 from protocols.ping.model import Ping
 
@@ -29,6 +31,8 @@ CUT_PIECES: Final = 16
 CUTTING_MAX: Final = 8
 """Broadcasts that one worker cuts at once: a long one must not keep others back, and thousands may be queued."""
 _PAUSE_S: Final = 0.02
+_CHUNKS_FACTOR: Final = 100
+"""A broadcast of which more than 99 of 100 chunks are missing before any was cut is none that a gateway appended."""
 
 
 class Cutter:
@@ -48,13 +52,16 @@ class Cutter:
 
         Raises:
             StoreDown: Redis did not answer; the broadcast stays leased and goes on from its cursor.
+            UnreadableEntry: it is none, or its number of chunks is not that of a broadcast.
         """
-        entry = decode_entry(lease.payload)
-        ping = _of_batch(entry.pings[0], entry.batch, entry.accepted_ms)
+        entry = read_broadcast(lease.payload)
+        ping = _of_batch(entry.pings[0], entry.batch, SHARED.corrected(entry.accepted_ms))
         cursor = await self._store.cursor(lease)
+        if not cursor and await self._lost(lease, entry, ping):
+            return
         while cursor < entry.chunks:
             pieces = [Piece(ping, chunk) for chunk in range(cursor, min(cursor + CUT_PIECES, entry.chunks))]
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = SHARED.now_ms()
             waiting = await self._store.cut(lease, entry.batch, cursor, pieces, now_ms)
             if waiting < 0:
                 self._ledger.let_go(lease)
@@ -64,6 +71,21 @@ class Cutter:
                 await asyncio.sleep(_PAUSE_S)
                 waiting = await self._store.waiting_pieces()
         self._ledger.settle(_finished(lease, entry.batch, ping))
+
+    async def _lost(self, lease: Lease, entry: Entry, ping: Ping) -> bool:
+        """Settle a broadcast of whose users nothing is left, instead of cutting pieces for nobody."""
+        kept = await self._store.chunks(ping.id)
+        if kept and entry.chunks > _CHUNKS_FACTOR * kept:
+            raise UnreadableEntry(f"it names {entry.chunks} chunks of users, and {kept} are kept")
+        if kept or not entry.chunks:
+            return False
+        _log.error("users_lost", ping_id=ping.id, chunks=entry.chunks)
+        key = keys.receipt(entry.batch)
+        record = pack_delta(Record(skipped={LOST_PART: entry.chunks}))
+        field = ReceiptField(key, field_of(0, keys.PIECES, lease.entry), record)
+        waiting = [Waiting(ping.reply_to, ping.id, key, "0:open")] if ping.reply_to else []
+        self._ledger.settle(Settlement(lease, [field], (), waiting))
+        return True
 
 
 class Cutting:
@@ -110,9 +132,11 @@ class Cutting:
         try:
             await self._cutter.cut(lease)
         except StoreDown as error:
-            _log.warning("cutting_again", entry=lease.entry, error=error.message)
-            return False
-        except (msgspec.DecodeError, IndexError, ValueError) as error:
+            if not error.of_data:
+                _log.warning("cutting_again", entry=lease.entry, error=error.message)
+                return False
+            await self._ledger.put_aside(lease, error)
+        except BAD_DATA as error:
             await self._ledger.put_aside(lease, error)
         return True
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import StoreDown
+from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.broadcast import Cutting
 from gateway.fanout.effort import Effort
 from gateway.fanout.ledger import PINGS_HELD, Ledger
@@ -106,6 +106,8 @@ class Intake:
         self._ending = False
         self._refused = ""
         self._refused_at = float("-inf")
+        self._touched = False
+        """Whether no lease was renewed in the future of Redis' clock."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -137,6 +139,7 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._readers.close()
         await self._cutting.close()
+        await self._planner.close()
 
     @property
     def refused(self) -> str | None:
@@ -235,11 +238,16 @@ class Intake:
         """What consumers held that renew no more.
 
         While Redis itself was silent none of them could: who has lost it judges nobody before a whole lease is over.
+        The same holds after Redis' clock was set, since it measures silence by that clock.
         """
         await asyncio.sleep(LEASE_S / 2)
+        await self._streams.read_clock()
         if self._streams.reached_s < LEASE_S:
+            self._touched = False
             return
         for stream in keys.STREAMS:
+            if not self._touched:
+                await self._streams.touch(stream)
             start = FIRST
             while True:
                 leases, start = await self._streams.take_over(stream, start, READ_ENTRIES)
@@ -248,10 +256,11 @@ class Intake:
                     await self._again(leases)
                 if start == FIRST:
                     break
+        self._touched = True
 
     async def _call_due(self) -> None:
         await asyncio.sleep(DUE_S)
-        await self._streams.call_due(time.time_ns() // 1_000_000, DUE_PIECES)
+        await self._streams.call_due(DUE_PIECES)
 
     async def _again(self, leases: Sequence[Lease]) -> None:
         if leases[0].stream == keys.BROADCASTS:
@@ -266,11 +275,24 @@ class Intake:
         claimed = self._ledger.claim(leases)
         for part in _parts(claimed):
             await self._room(bulk=part[0].stream == keys.PIECES)
-            undone = await self._planner.deliver(self._held(part))
+            undone = await self._plan(self._held(part))
             while undone:
                 await asyncio.sleep(_AGAIN_S)
-                undone = await self._planner.deliver(self._held(undone))
+                undone = await self._plan(self._held(undone))
             await asyncio.sleep(0)  # planning took some ms: now the loop sends, and serves the doors
+
+    async def _plan(self, leases: list[Lease]) -> list[Lease]:
+        """Plan entries together, and one by one where that fails: what fails alone is put aside."""
+        try:
+            return await self._planner.deliver(leases)
+        except BAD_DATA as error:
+            _log.exception("planning_failed", entries=len(leases))
+            left = self._held(leases)
+            if len(leases) == 1:
+                for lease in left:
+                    await self._ledger.put_aside(lease, error)
+                return []
+        return [undone for lease in left for undone in await self._plan([lease])]
 
     async def _room(self, *, bulk: bool) -> None:
         """Wait for room. Small pings wait for no lane that would keep more than its share of theirs."""

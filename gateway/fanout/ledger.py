@@ -7,19 +7,21 @@ a kill. Writing is repeated until Redis answers: settling and saving twice is th
 
 import asyncio
 import contextlib
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.send import ACCEPTED, Unit
 from gateway.errors import StoreDown
+from gateway.fanout.unreadable import UnreadableEntries
+from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece
 from gateway.store.link import Reply
-from gateway.store.receipts import Record, pack_base, pack_delta
+from gateway.store.receipts import Record, field_of, pack_base, pack_delta
 from gateway.store.streams import (
     GONE,
     RENEW_S,
@@ -39,6 +41,8 @@ _log = structlog.get_logger("ledger")
 SAVE_S: Final = 0.04
 """Verdicts are in Redis within this and a round trip: under the 50 ms that bound repeats after a kill."""
 _AGAIN_S: Final = 0.2
+_ASIDE_S: Final = 1.0
+"""Between two tries to put an entry aside."""
 PINGS_HELD: Final = 40_000
 """Pings in hand of each priority: some 3 KB each, so 130 MB where in each entry one send hangs."""
 _LISTED_MAX: Final = 200
@@ -65,10 +69,19 @@ class Ledger:
         streams: where units come from and are settled.
         turns: is told of small pings, before which long work steps back; of its own unless given.
         ear: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
+        metrics: where entries that were put aside are counted; of its own unless given.
     """
 
-    def __init__(self, streams: Streams, turns: Turns | None = None, ear: Ear | None = None) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        turns: Turns | None = None,
+        ear: Ear | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._streams = streams
+        self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
+        self._aside: set[asyncio.Task[None]] = set()
         self._ear = ear
         self.turns = Turns() if turns is None else turns
         """Those that were given."""
@@ -90,7 +103,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Stop; what is unfinished has its verdicts saved and stays in Redis, for others at once."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._aside):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -218,18 +231,48 @@ class Ledger:
         self._write(done)
 
     async def put_aside(self, lease: Lease, error: Exception) -> None:
-        """Keep an entry that is not ours, or of another version, where an operator finds it: it is neither lost
-        nor in the way."""
-        _log.error("unreadable_entry", stream=lease.stream, entry=lease.entry, error=str(error))
-        with contextlib.suppress(StoreDown):  # it stays leased and is looked at again after a restart
-            await self._streams.put_aside(lease)
-            self.settle(Settlement(lease))
+        """Keep an entry that cannot be read or planned where an operator finds it: it is neither lost nor in the way.
 
-    def _write(self, done: Settlement, *, probe: bool = False) -> None:
-        def told(reply: Reply) -> None:
-            if isinstance(reply, StoreDown):
-                self._keep_unwritten(done, reply)
+        Repeated until Redis has it, in the background after the first time: nothing else waits for that.
+        """
+        if (unit := self._units.get((lease.stream, lease.entry))) is not None:
+            unit.lost = True  # a verdict that still comes must not settle it
+        self._writing += 1
+        if not await self._try_to_put_aside(lease, error):
+            task = asyncio.create_task(self._keep_putting_aside(lease, error))
+            self._aside.add(task)
+            task.add_done_callback(self._aside.discard)
+
+    async def _try_to_put_aside(self, lease: Lease, error: Exception) -> bool:
+        try:
+            await self._unreadable.put_aside(lease, error)
+        except StoreDown as down:
+            _log.debug("not_put_aside", stream=lease.stream, entry=lease.entry, error=down.message)
+            return False
+        self._writing -= 1
+        self._over.add((lease.stream, lease.entry))
+        self.let_go(lease)
+        return True
+
+    async def _keep_putting_aside(self, lease: Lease, error: Exception) -> None:
+        while True:
+            await asyncio.sleep(_ASIDE_S)
+            if await self._try_to_put_aside(lease, error):
                 return
+
+    def _write(self, done: Settlement, *, probe: bool = False, whole: Settlement | None = None) -> None:
+        """Write a settlement; `whole` is given where this one is without what Redis refused of it."""
+
+        def told(reply: Reply) -> None:
+            if isinstance(reply, StoreDown) and reply.of_data and whole is None and _has_own_keys(done):
+                # A key of this entry alone may be of another type: retries must not be lost with its receipt.
+                self._write(done._replace(receipts=(), waiting=(), used=()), probe=probe, whole=done)
+                return
+            if isinstance(reply, StoreDown):
+                self._keep_unwritten(whole or done, reply)
+                return
+            if whole is not None:
+                _log.error("receipt_not_written", stream=done.lease.stream, entry=done.lease.entry)
             self._writing -= 1
             self._over.add((done.lease.stream, done.lease.entry))
             self.let_go(done.lease)
@@ -238,7 +281,7 @@ class Ledger:
                 for one in rest:
                     self._write(one)
 
-        self._streams.settle(done, time.time_ns() // 1_000_000, told)
+        self._streams.settle(done, SHARED.steady_ms(), told)
 
     def _keep_unwritten(self, done: Settlement, error: StoreDown) -> None:
         """Thousands may wait while Redis is away: one of them finds out whether it is back, in turn."""
@@ -300,6 +343,10 @@ class Ledger:
 # -- what is written -----------------------------------------------------------------------------------------
 
 
+def _has_own_keys(done: Settlement) -> bool:
+    return bool(done.receipts or done.waiting or done.used)
+
+
 def settlement(unit: Unit) -> Settlement:
     """What settling a finished unit writes."""
     key = keys.receipt(unit.batch)
@@ -309,11 +356,17 @@ def settlement(unit: Unit) -> Settlement:
     opened = [0] * len(records)
     for retry in retries:
         opened[int(retry.piece.ping.id[28:], 16) - unit.first_place] += 1
+    for number in unit.split:
+        opened[number] -= 1
     receipts = []
     if whole:
         receipts.append(ReceiptField(key, "base", pack_base(records)))
     else:
-        receipts.append(ReceiptField(key, _field(unit), pack_delta(records[0])))
+        receipts.append(
+            ReceiptField(
+                key, field_of(unit.first_place, unit.lease.stream, unit.lease.entry), pack_delta(records[0])
+            )
+        )
         opened[0] -= 1
     receipts += [
         ReceiptField(key, f"{unit.first_place + number}:open", change)
@@ -333,14 +386,10 @@ def settlement(unit: Unit) -> Settlement:
     ]
     unparked = [(unit.lane, len(unit.states))] if unit.lane else []
     used = [UsedChunk.of(unit.pings[0].id, unit.chunk)] if unit.chunk >= 0 else []
+    used += [
+        UsedChunk.of(unit.pings[number].id, 0) for number in unit.split
+    ]  # what they reached is not needed again
     return Settlement(unit.lease, receipts, retries, waiting, unparked, used)
-
-
-def _field(unit: Unit) -> str:
-    """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
-    though both streams give an id of the same millisecond."""
-    piece = "0-" if unit.lease.stream == keys.PIECES else ""
-    return f"{unit.first_place}+{piece}{unit.lease.entry}"
 
 
 def _records(unit: Unit) -> list[Record]:
@@ -375,12 +424,12 @@ def _retries(unit: Unit) -> Iterator[Retry]:
     for place, later in unit.postponed.items():
         # By the second: a broadcast's refused sends come back as few pieces, and none before its time.
         groups[unit.ping_of(place), -(-later.due_ms // 1000), later.attempt, later.parked_in].append(place)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = SHARED.now_ms()
     for order, ((number, due_s, attempt, lane), places) in enumerate(groups.items()):
         ping: Ping = unit.pings[number]
         clients = tuple(unit.chosen[place][0] for place in places)
         # What is only parked was not tried.
-        first_ms = unit.first_ms or (0 if lane else now_ms)
+        first_ms = SHARED.corrected(unit.first_ms) or (0 if lane else now_ms)
         piece = Piece(ping, -1, clients, attempt, first_ms, lane, unit.bulk)
         name = f"{unit.lease.stream.rpartition(':')[2]}:{unit.lease.entry}.{order}"
         yield Retry(name, due_s * 1000, piece, lane)

@@ -4,7 +4,7 @@ Whole batches at a time: one look-up for all users of all entries that were read
 ping for all devices of an app. The rules are PingJob's (contract §3) and in `protocols.devices`.
 """
 
-import time
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
@@ -13,18 +13,20 @@ from typing import Final
 import msgspec
 import structlog
 
+from gateway.clock import SHARED
 from gateway.delivery.lanes import Lanes, Route
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.reasons import reason_label
 from gateway.delivery.send import Message, Send, Unit
-from gateway.errors import StoreDown
+from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.audience import Audience
 from gateway.fanout.ledger import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
+from gateway.fanout.splitting import Part, Splitting, is_large
 from gateway.metrics import Metrics
 from gateway.store import keys
-from gateway.store.entries import Lease, Piece, decode_entry, decode_piece
-from gateway.store.registration import UNKNOWN_USER
+from gateway.store.entries import Lease, Piece, read_entry, read_piece
+from gateway.store.registration import UNKNOWN_USER, Registration
 from gateway.store.registry import Registry
 from gateway.store.streams import Progress, Streams
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -34,6 +36,8 @@ from protocols.ping.model import Ping
 
 _log = structlog.get_logger("planner")
 
+STEP_DEVICES: Final = 500
+"""Planned in one step of the loop, and one ping's more."""
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
 
@@ -112,6 +116,11 @@ class Planner:
         self._ledger = ledger
         self._metrics = metrics
         self._turns = turns
+        self._splitting = Splitting(registry, audience, ledger, turns, self._count_skipped)
+
+    async def close(self) -> None:
+        """Stop what is done in the background; it goes on from where it is, wherever its leases go."""
+        await self._splitting.close()
 
     def foresee(self, ping: Ping) -> None:
         """This ping will be delivered in a moment: what has to be looked up for it can be looked up now."""
@@ -137,9 +146,9 @@ class Planner:
                 unit, piece = self._open(lease)
                 if lease.again and await self._resumed(unit):
                     continue
-            except StoreDown:
-                undone.append(lease)
-            except (msgspec.DecodeError, ValueError) as error:
+            except StoreDown as error:
+                await self._postpone(lease, error, undone)
+            except BAD_DATA as error:
                 await self._ledger.put_aside(lease, error)
             else:
                 if piece is None:
@@ -149,15 +158,23 @@ class Planner:
         undone += await self._deliver_fresh(fresh)
         return undone + await self._deliver_pieces(pieces)
 
+    async def _postpone(self, lease: Lease, error: StoreDown, undone: list[Lease]) -> None:
+        """Hand a lease back to be delivered again; but put it aside where a key of its own is in the way."""
+        if error.of_data:
+            await self._ledger.put_aside(lease, error)
+        else:
+            undone.append(lease)
+
     def _open(self, lease: Lease) -> tuple[Unit, Piece | None]:
         """The unit that an entry holds, and its piece, if it is one.
 
         Raises:
-            DecodeError, ValueError: it cannot be read.
+            UnreadableEntry: it cannot be read.
         """
         if lease.stream == keys.PINGS:
             return self._unit(lease), None
-        piece = decode_piece(lease.payload)
+        piece = read_piece(lease.payload)
+        msgspec.structs.force_setattr(piece.ping, "accepted_ms", SHARED.corrected(piece.ping.accepted_ms))
         unit = Unit(
             lease,
             piece.ping.id[:28],
@@ -165,7 +182,7 @@ class Planner:
             self._ledger.settled,
             first_place=int(piece.ping.id[28:], 16),
             attempt=piece.attempt,
-            first_ms=piece.first_ms,
+            first_ms=SHARED.corrected(piece.first_ms),
             lane=piece.lane,
             bulk=piece.bulk or lease.stream == keys.PIECES,
         )
@@ -175,11 +192,12 @@ class Planner:
     # -- pings -----------------------------------------------------------------------------------------------
 
     def _unit(self, lease: Lease) -> Unit:
-        entry = lease.held or decode_entry(lease.payload)
+        entry = lease.held or read_entry(lease.payload)
+        accepted_ms = SHARED.corrected(entry.accepted_ms)
         for place, ping in enumerate(entry.pings):
             # The pings were made or decoded a moment ago and are nobody else's.
             msgspec.structs.force_setattr(ping, "id", f"{entry.batch}{place:04x}")
-            msgspec.structs.force_setattr(ping, "accepted_ms", entry.accepted_ms)
+            msgspec.structs.force_setattr(ping, "accepted_ms", accepted_ms)
         return Unit(lease, entry.batch, entry.pings, self._ledger.settled)
 
     async def _deliver_fresh(self, units: list[Unit]) -> list[Lease]:
@@ -187,24 +205,68 @@ class Planner:
         users = [user for unit in units for ping in unit.pings for user in ping.users]
         try:
             known = await self._registry.devices_of(users)
-        except StoreDown:
+        except StoreDown as error:
+            if error.of_data:
+                return await self._deliver_apart(units, error)
             return [unit.lease for unit in units]
+        except BAD_DATA as error:
+            return await self._deliver_apart(units, error)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         place = 0
         for unit in units:
-            plan = _Plan(unit, now_ms, by_lane)
-            for number, ping in enumerate(unit.pings):
-                first, place = place, place + len(ping.users)
-                chosen, skipped = recipients(known[first:place], self._lanes)
-                plan.begin(number, skipped)
-                for to in chosen:
-                    self._plan_device(plan, to, skipped)
-                if skipped:
-                    self._count_skipped(skipped)
-            self._begin(unit)
-        _offer(by_lane, bulk=False)
+            first, place = place, place + sum(len(ping.users) for ping in unit.pings)
+            try:
+                parts = await self._plan_fresh(_Plan(unit, now_ms, by_lane), known[first:place])
+                self._begin(unit, parts)
+            except BAD_DATA as error:
+                await self._give_up(unit, by_lane, error)
+        self._offer(by_lane)
         return []
+
+    async def _plan_fresh(self, plan: _Plan, known: Sequence[Registration]) -> list[Part]:
+        """Plan the pings of a unit, but for those that go to very many devices.
+
+        Args:
+            plan: of the unit.
+            known: the registrations of the pings' users, one after the other.
+
+        Returns:
+            What is to be split.
+        """
+        parts: list[Part] = []
+        place = planned = 0
+        for number, ping in enumerate(plan.unit.pings):
+            first, place = place, place + len(ping.users)
+            told = known[first:place]
+            if is_large(told):
+                plan.begin(number, {})
+                plan.unit.split.append(number)
+                parts.append(Part(number, ping.users, {}))
+                continue
+            chosen, skipped = recipients(told, self._lanes)
+            plan.begin(number, skipped)
+            for to in chosen:
+                self._plan_device(plan, to, skipped)
+            if skipped:
+                self._count_skipped(skipped)
+            if len(plan.unit.states) - planned > STEP_DEVICES:
+                planned = len(plan.unit.states)
+                await asyncio.sleep(0)
+        return parts
+
+    async def _deliver_apart(self, units: list[Unit], error: Exception) -> list[Lease]:
+        """One of these cannot be looked up: find out which, so that the others are delivered."""
+        if len(units) == 1:
+            await self._ledger.put_aside(units[0].lease, error)
+            return []
+        return [lease for unit in units for lease in await self._deliver_fresh([unit])]
+
+    async def _give_up(self, unit: Unit, by_lane: dict[Outlet, list[Send]], error: Exception) -> None:
+        """Put a unit aside that cannot be planned to its end; nothing of it has been sent."""
+        for lane, sends in by_lane.items():
+            by_lane[lane] = [send for send in sends if send.unit is not unit]
+        await self._ledger.put_aside(unit.lease, error)
 
     def _plan_device(self, plan: _Plan, to: Recipient, skipped: dict[str, int] | None) -> None:
         """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
@@ -247,50 +309,68 @@ class Planner:
 
     async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
         """Plan pieces; the leases of those that could not be looked up."""
-        undone: list[Lease] = []
-        again = [(unit, piece) for unit, piece in pieces if piece.chunk < 0]
-        try:
-            await self._deliver_again(again)
-        except StoreDown:
-            undone += [unit.lease for unit, _ in again]
+        undone = await self._deliver_again([(unit, piece) for unit, piece in pieces if piece.chunk < 0])
         for unit, piece in pieces:
             if piece.chunk >= 0:
                 try:
                     await self._deliver_chunk(unit, piece)
-                except StoreDown:
-                    undone.append(unit.lease)
-                except (msgspec.DecodeError, ValueError) as error:
+                except StoreDown as error:
+                    await self._postpone(unit.lease, error, undone)
+                except BAD_DATA as error:
                     await self._ledger.put_aside(unit.lease, error)
         return undone
 
     async def _deliver_chunk(self, unit: Unit, piece: Piece) -> None:
         """Plan a piece of a broadcast."""
-        chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk)
+        large: list[str] = []
+        chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk, large)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
+        plan = _Plan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, skipped)
         for part in slices(chosen, LIGHT_SLICE):
             await self._turns.turn()
             for device, platform in part:
                 self._plan_device(plan, recipient(device, platform, self._lanes), skipped)
         self._count_skipped(skipped)
-        self._begin(unit)
+        self._begin(unit, [Part(0, large, {}, piece.chunk)] if large else ())
         await self._offer_in_turns(by_lane)
 
-    async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> None:
-        """Plan what comes again, with one look-up for all: devices may have gone or changed since."""
+    async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
+        """Plan what comes again, with one look-up for all: devices may have gone or changed since.
+
+        Returns:
+            The leases of those that could not be looked up.
+        """
         clients = [client for _, piece in pieces for client in piece.clients]
         accepted = [piece.ping.accepted_ms for _, piece in pieces for _ in piece.clients]
-        found = iter(await self._registry.devices(clients, accepted))
+        try:
+            found = iter(await self._registry.devices(clients, accepted))
+        except (StoreDown, *BAD_DATA) as error:
+            if isinstance(error, StoreDown) and not error.of_data:
+                return [unit.lease for unit, _ in pieces]
+            if len(pieces) > 1:
+                return [lease for one in pieces for lease in await self._deliver_again([one])]
+            await self._ledger.put_aside(pieces[0][0].lease, error)
+            return []
         for unit, piece in pieces:
-            await self._plan_known(unit, piece.clients, list(islice(found, len(piece.clients))))
+            devices = list(islice(found, len(piece.clients)))
+            try:
+                await self._plan_known(unit, piece.clients, devices)
+            except BAD_DATA as error:
+                await self._ledger.put_aside(unit.lease, error)
+        return []
 
     async def _resumed(self, unit: Unit) -> bool:
         """Deliver the rest of a unit that was begun before; False: it was not."""
         progress = await self._streams.progress(unit.lease)
-        if progress is not None:
-            await self._resume(unit, progress)
-        return progress is not None
+        if progress is None:
+            return False
+        if not progress.fits(len(unit.pings)):
+            # Some of its sends are repeated, rather than none delivered.
+            _log.error("unreadable_progress", stream=unit.lease.stream, entry=unit.lease.entry)
+            return False
+        await self._resume(unit, progress)
+        return True
 
     async def _resume(self, unit: Unit, progress: Progress) -> None:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
@@ -299,24 +379,39 @@ class Planner:
         accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
         found = iter(await self._registry.devices(clients, accepted))
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         ended = progress.ended()
         plan = _Plan(unit, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
             plan.begin(number, progress.skipped[number] if progress.skipped else {})
-            for client in ping_clients:
-                device = next(found)
-                if len(unit.states) in ended:
-                    unit.add_place(client, _provider(device))
-                else:
-                    self._plan_client(plan, client, device)
+            for part in slices(ping_clients, LIGHT_SLICE):
+                await self._turns.turn()
+                for client in part:
+                    device = next(found)
+                    if len(unit.states) in ended:
+                        unit.add_place(client, _provider(device))
+                    else:
+                        self._plan_client(plan, client, device)
         unit.recall(progress)
-        self._begin(unit)
-        _offer(by_lane, bulk=unit.bulk)
+        self._begin(unit, await self._parts_again(unit, progress))
+        self._offer(by_lane, bulk=unit.bulk)
+
+    async def _parts_again(self, unit: Unit, progress: Progress) -> list[Part]:
+        """What of a unit that was begun before is split: its plan has no places of that."""
+        if unit.chunk >= 0:
+            large: list[str] = []
+            await self._audience.of(unit.pings[0].id, unit.chunk, large)
+            return [Part(0, large, {}, unit.chunk)] if large else []
+        parts = []
+        for number, (ping, clients) in enumerate(zip(unit.pings, progress.plan, strict=True)):
+            if not clients and ping.users and is_large(await self._registry.devices_of(ping.users)):
+                unit.split.append(number)
+                parts.append(Part(number, ping.users, {}))
+        return parts
 
     async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, time.time_ns() // 1_000_000, by_lane)
+        plan = _Plan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, {})
         for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
             if unit.bulk:
@@ -327,7 +422,7 @@ class Planner:
         if unit.bulk:
             await self._offer_in_turns(by_lane)
         else:
-            _offer(by_lane, bulk=False)
+            self._offer(by_lane)
 
     def _plan_client(self, plan: _Plan, client: str, device: Device | None) -> None:
         platform = platform_of(device) if device is not None else None
@@ -338,9 +433,12 @@ class Planner:
 
     # -- handing over ----------------------------------------------------------------------------------------
 
-    def _begin(self, unit: Unit) -> None:
+    def _begin(self, unit: Unit, parts: Sequence[Part] = ()) -> None:
         self._ledger.hold(unit)
-        unit.planned()
+        if parts:
+            self._splitting.begin(unit, parts)
+        else:
+            unit.planned()
 
     async def _offer_in_turns(self, by_lane: dict[Outlet, list[Send]]) -> None:
         """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and
@@ -352,10 +450,23 @@ class Planner:
                 if self._turns.calm:
                     await self._turns.turn()
                 lane, part = parts.pop()
-                lane.offer(part, bulk=True)
+                self._hand_over(lane, part, bulk=True)
         finally:  # a worker that ends reads no more, but waits for what was begun
             for lane, part in reversed(parts):
-                lane.offer(part, bulk=True)
+                self._hand_over(lane, part, bulk=True)
+
+    def _offer(self, by_lane: dict[Outlet, list[Send]], *, bulk: bool = False) -> None:
+        for lane, sends in by_lane.items():
+            self._hand_over(lane, sends, bulk=bulk)
+
+    def _hand_over(self, lane: Outlet, sends: Sequence[Send], *, bulk: bool) -> None:
+        """Offer sends; a lane that fails at one must leave none without a verdict, and stop no other lane."""
+        try:
+            lane.offer(sends, bulk=bulk)
+        except DEFECTS:
+            _log.exception("cannot_send", lane=lane.name)
+            for send in sends:
+                send.unit.reject(send.place, DEFECT)
 
     def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
         self._metrics.deliveries(provider, "", "rejected", reason_label(reason)).inc()
@@ -367,11 +478,6 @@ class Planner:
                 self._metrics.users_unknown.inc(number)
             else:
                 self._metrics.devices_skipped(reason).inc(number)
-
-
-def _offer(by_lane: dict[Outlet, list[Send]], *, bulk: bool) -> None:
-    for lane, sends in by_lane.items():
-        lane.offer(sends, bulk=bulk)
 
 
 def _provider(device: Device | None) -> str:

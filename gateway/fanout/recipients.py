@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.delivery.lanes import Lanes, Route
+from gateway.errors import BAD_DATA
 from gateway.store.registration import Registration
 from protocols.devices import Chosen, Device, Selection, fit, select_into
 from protocols.errors import RhoPushError
@@ -19,7 +20,7 @@ _log = structlog.get_logger("recipients")
 
 DEFECT: Final = RhoPushError.label
 """Reason of a send that a fault of ours stopped."""
-DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+DEFECTS: Final = (OSError, *BAD_DATA)
 """A ping, a device or a setting that we cannot cope with must not stop those that were read with it."""
 
 

@@ -18,12 +18,14 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import QueueFull, StoreDown
+from gateway.clock import SHARED
+from gateway.errors import BAD_DATA, QueueFull, StoreDown
 from gateway.metrics import Metrics
 from gateway.store import keys
+from gateway.store.link import ReplyFault
 from gateway.store.queue import Queue
 from gateway.store.resque import ResqueStore, Taken
-from protocols.errors import BodyTooLarge, InputError
+from protocols.errors import BodyTooLarge, InputError, MalformedBody
 from protocols.ping.model import Ping
 from protocols.resque import parse, records
 from protocols.resque.job import reason, shown
@@ -76,6 +78,8 @@ class ResqueWorker:
         self._names: list[str] = []
         self._looked_s = self._signed_s = self._beat_s = float("-inf")
         self._registered = False
+        self._unrecorded = False
+        """A failure in hand could not be recorded."""
         self._again = True
         """There may be jobs in hand: of before a restart, or of a take whose reply was lost."""
         self._stopping = asyncio.Event()
@@ -112,6 +116,11 @@ class ResqueWorker:
                 await self._rest(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
                 failures += 1
                 continue
+            except BAD_DATA:  # a task that ends would leave all jobs where they are
+                self._again = True
+                _log.exception("resque_worker_failed")
+                await self._rest(_AGAIN_S[-1])
+                continue
             if not worked:
                 await self._rest(POLL_S)
 
@@ -135,7 +144,8 @@ class ResqueWorker:
             await self._store.beat(records.heartbeat(await self._store.now_s()))
             self._beat_s = now
         if now - self._signed_s >= SIGN_S:
-            self._again |= await self._store.inherit() > 0
+            self._again |= await self._store.inherit() > 0 or self._unrecorded
+            self._unrecorded = False
             self._signed_s = now
         if now - self._looked_s >= QUEUES_S:
             patterns = any(records.is_pattern(name) for name in self._wanted)
@@ -156,7 +166,7 @@ class ResqueWorker:
             jobs = await self._store.take(self._names)
         if not jobs:
             return False
-        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), time.time()))
+        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), SHARED.now_s()))
         try:
             await self._bring(jobs)
         finally:
@@ -164,12 +174,13 @@ class ResqueWorker:
         return True
 
     async def _bring(self, jobs: Sequence[Taken]) -> None:
+        """Bring each to its end. One that cannot be recorded as a failure stays in hand, and keeps no other back."""
         plain: list[Readable] = []
         for job in jobs:
             try:
                 ping = self._read(job)
             except InputError as error:
-                await self._fail(job, error)
+                await self._try_to_fail(job, error)
                 continue
             if self._together and len(ping.users) <= keys.BROADCAST_USERS:
                 plain.append((job, ping))
@@ -178,8 +189,24 @@ class ResqueWorker:
         for entry in _entries(plain):
             await self._admit(entry)
 
+    async def _try_to_fail(self, job: Taken, error: InputError) -> None:
+        """Record a failure; where the list of failures is of another type, try again with the next sign of life."""
+        try:
+            await self._fail(job, error)
+        except ReplyFault as fault:
+            if not fault.of_data:
+                raise
+            self._unrecorded = True
+            self._metrics.store_errors("resque").inc()
+            _log.error("failure_not_recorded", queue=job.queue, error=fault.message)
+
     def _read(self, job: Taken) -> Ping:
-        read = parse(job.item)
+        try:
+            read = parse(job.item)
+        except InputError:
+            raise
+        except BAD_DATA as error:
+            raise MalformedBody(f"the job cannot be read: {type(error).__name__}") from error
         if len(read.ping.users) > self.users_max:
             raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
         if read.unknown:
@@ -193,7 +220,7 @@ class ResqueWorker:
             reason(error),
             self._store.worker_id,
             job.queue,
-            time.time(),
+            SHARED.now_s(),
         )
         if await self._store.finish(job, record):
             self._metrics.resque_jobs("failed").inc()

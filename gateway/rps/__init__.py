@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 _BACKLOG = 4_096
+_HANDSHAKE_S = 15.0  # a connection counts only after its TLS handshake; as long as a request may take
 
 
 class OpenService:
@@ -45,5 +46,11 @@ async def open_service(
 ) -> OpenService:
     """Listen on a bound socket (many processes may share it). It is closed with the service."""
     sock.setblocking(False)
-    server = await asyncio.get_running_loop().create_server(service, sock=sock, backlog=_BACKLOG, ssl=tls)
+    server = await asyncio.get_running_loop().create_server(
+        service,
+        sock=sock,
+        backlog=_BACKLOG,
+        ssl=tls,
+        ssl_handshake_timeout=None if tls is None else _HANDSHAKE_S,
+    )
     return OpenService(service, server)

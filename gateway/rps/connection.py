@@ -8,6 +8,8 @@ read, and the connection ends after that answer: no device or app server of RhoC
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
+from gateway.body_budget import SMALL_BYTES, Holding
+from gateway.errors import BodiesFull
 from gateway.rps.reading import Reading, RefusedRequest
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_holding",
         "_reading",
         "_service",
         "_stage",
@@ -49,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._reading: Reading | None = None
         self._stage = IDLE
         self._closing = False
+        self._holding: Holding | None = None  # of a request that is not answered yet
         self.instance = b""
         self.last = self.turn = self.since = 0
         self.asking = False
@@ -59,7 +63,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
-        self._service.opened(self)
+        if not self._service.opened(self):
+            self._service.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Read on; hand over the request once it is whole."""
@@ -73,8 +78,12 @@ class Connection(asyncio.Protocol):
             self._service.began(self)
         try:
             reading.feed(data)
+            self._hold(reading.body_bytes)
         except RefusedRequest as refused:
             self.refuse(refused.answer)
+            return
+        except BodiesFull:
+            self.refuse(503)
             return
         if reading.complete:
             self._reading = None
@@ -84,6 +93,17 @@ class Connection(asyncio.Protocol):
         elif reading.expects and self._transport is not None:
             reading.expects = False
             self._transport.write(_CONTINUE)
+
+    def _hold(self, count: int) -> None:
+        """Count a long body. Raises BodiesFull: it does not fit."""
+        if count > SMALL_BYTES:
+            self._holding = self._holding or Holding(self._service.bodies)
+            self._holding.grow(count)
+
+    def _release(self) -> None:
+        if self._holding is not None:
+            self._holding.release()
+            self._holding = None
 
     def eof_received(self) -> bool:
         """The client sends no more. An app still gets its answer; a device that waits for a message is gone."""
@@ -98,6 +118,7 @@ class Connection(asyncio.Protocol):
         """Forget the connection."""
         self._transport = None
         self._reading = None
+        self._release()
         self._service.lost(self)
 
     @property
@@ -122,6 +143,7 @@ class Connection(asyncio.Protocol):
             return
         closing = self._closing or self._service.draining
         self._stage = IDLE
+        self._release()
         self.instance = b""
         transport.write(self._service.head(status, len(body), closing) + headers + b"\r\n" + body)
         if closing:

@@ -38,6 +38,7 @@ class Reading:
     """
 
     __slots__ = (
+        "_announced",
         "_body",
         "_head",
         "_headers",
@@ -55,11 +56,12 @@ class Reading:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body = b""
+        self._body = bytearray()
         self._head = 0
         self._unread = 0  # bytes that came before the end of the head
         self.method = ""
         self.complete = self.overrun = self.expects = self.keep = False
+        self._announced = 0  # bytes of the body, by Content-Length
 
     def feed(self, data: bytes) -> None:
         """Read on.
@@ -79,7 +81,7 @@ class Reading:
             status = 400
         if self._head > HEAD_BYTES_MAX or (not self.method and self._unread > HEAD_BYTES_MAX):
             status = 431
-        elif len(self._body) > BODY_BYTES_MAX:
+        elif max(len(self._body), self._announced) > BODY_BYTES_MAX:
             status = 413
         if status or self.complete:
             self._parser = None  # it and its callbacks hold each other
@@ -94,7 +96,12 @@ class Reading:
     @property
     def body(self) -> bytes:
         """The request's body."""
-        return self._body
+        return bytes(self._body)
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the body, announced or come."""
+        return max(len(self._body), self._announced)
 
     def header(self, name: bytes) -> str | None:
         """The first header of this name (lower case); None: there is none."""
@@ -138,6 +145,9 @@ class Reading:
             self.method = self._parser.get_method().decode()
             self.keep = self._parser.should_keep_alive()
             self.expects = self.header(b"expect") is not None
+            length = self.header(b"content-length") or ""
+            # llhttp lets nothing but digits pass; what has more of them than any body is too long all the same.
+            self._announced = int(length[:12]) if length.isdecimal() else 0
 
     def on_body(self, part: bytes) -> None:
         """Keep the body, up to its limit."""

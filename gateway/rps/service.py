@@ -5,8 +5,7 @@ its life) may wait for RhoConnect and Redis in one.
 """
 
 import asyncio
-import time
-import uuid
+import secrets
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
@@ -16,6 +15,9 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
+from gateway.body_budget import BodyBudget
+from gateway.clock import SHARED
+from gateway.connection_limits import ConnectionLimits
 from gateway.errors import RhoPushError, StoreDown
 from gateway.metrics import Metrics
 from gateway.rps.connection import Connection
@@ -27,7 +29,7 @@ from gateway.store.link import Reply
 from gateway.store.rps import Posting, RpsStore
 from protocols.errors import InputError
 from protocols.response_headers import SAFETY_HEADERS
-from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
+from protocols.rps.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
 from protocols.rps.wire import (
     Act,
     Basic,
@@ -43,7 +45,12 @@ from protocols.rps.wire import (
 _log = structlog.get_logger("rps")
 
 _TICK_S: Final = 1.0
+BODIES_BYTES: Final = 67_108_864
+"""Bytes of bodies where no budget is given."""
 _REGISTRATIONS: Final = frozenset({Act.REGISTER, Act.LOOK_UP, Act.UNREGISTER})
+_REFUSALS: Final = {Standing.UNKNOWN: 404, Standing.FORGEABLE: 401, Standing.WRONG: 401}
+"""What an id is answered that is not accepted. At a 404 a device drops its id and begins again with a new one; at a 401
+an Android device keeps its id and asks for another cookie (contract §9.2)."""
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -71,6 +78,8 @@ class Service:
         times: how long things may take.
         metrics: where waiting devices are counted.
         now: epoch seconds.
+        bodies: counts long bodies; None: nothing but this service holds any.
+        limits: how many connections there may be; None: by RLIMIT_NOFILE, for this service alone.
     """
 
     def __init__(
@@ -80,20 +89,24 @@ class Service:
         gates: Gates,
         times: Times,
         metrics: Metrics,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = SHARED.now_s,
+        bodies: BodyBudget | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._store = store
         self.ids = ids
         self._gates = gates
         self._metrics = metrics
         self._now = now
+        self.bodies = bodies or BodyBudget(BODIES_BYTES)
+        self._limits = limits or ConnectionLimits()
         self.client_of: Callable[[str, str], str] = lambda peer, _forwarded_for: peer
         """The client by which questions are shared out, of a peer's address and X-Forwarded-For."""
         self._loop = asyncio.get_running_loop()
         self.polls = Polls(store, round(times.wait_s / _TICK_S))
         self._reading: Watch[Connection] = Watch(max(1, round(times.request_s / _TICK_S)))
         self._idle: Watch[Connection] = Watch(max(1, round(times.idle_s / _TICK_S)))
-        self._connections = 0
+        self._members: set[Connection] = set()
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticks = 0
@@ -110,10 +123,22 @@ class Service:
     # -- connections
     # -------------------------------------------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> None:
-        """A connection came."""
-        self._connections += 1
+    def opened(self, connection: Connection) -> bool:
+        """A connection came. False: there is no room, and no idle one to close; a poll that waits is not idle."""
+        if self._limits.push_full():
+            oldest = self._idle.oldest()
+            if oldest is None:
+                return False
+            self.lost(oldest)
+            oldest.expire()
+        self._members.add(connection)
+        self._limits.push = len(self._members)
         self._idle.begin(connection, self._ticks)
+        return True
+
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """End a connection for which there is no room."""
+        self._limits.refuse(transport)
 
     def began(self, connection: Connection) -> None:
         """A request began on it."""
@@ -127,11 +152,12 @@ class Service:
 
     def lost(self, connection: Connection) -> None:
         """It is gone."""
-        self._connections -= 1
+        self._members.discard(connection)
+        self._limits.push = len(self._members)
         self._reading.end(connection)
         self._idle.end(connection)
         self.polls.end(connection)
-        if self.draining and not self._connections:
+        if self.draining and not self._members:
             self._empty.set()
 
     def head(self, status: int, length: int, closing: bool) -> bytes:
@@ -154,11 +180,11 @@ class Service:
         for watch in (self._idle, self._reading):
             for connection in watch.expired(self._ticks + 1_000_000_000):
                 connection.finish()
-        if self._connections:
+        if self._members:
             try:
                 await asyncio.wait_for(self._empty.wait(), budget_s)
             except TimeoutError:
-                _log.warning("rps_connections_dropped", connections=self._connections)
+                _log.warning("rps_connections_dropped", connections=len(self._members))
         if self._timer is not None:
             self._timer.cancel()
         for task in tuple(self._tasks):
@@ -173,6 +199,8 @@ class Service:
             for connection in watch.expired(self._ticks):
                 connection.expire()
         self._metrics.rps_connections.set(len(self.polls))
+        if refused := self._limits.take_refused():
+            _log.warning("http_connections_refused", count=refused)
         self._timer = self._loop.call_later(_TICK_S, self._tick)
 
     # -- requests
@@ -200,8 +228,9 @@ class Service:
         return self.ids
 
     def _poll(self, connection: Connection, call: Call, request: Reading) -> None:
-        if not self._ids.belongs(COOKIE, instance_cookie(request.cookies), call.name):
-            connection.answer(401)
+        standing = self._ids.of_cookie(instance_cookie(request.cookies), call.name)
+        if standing is not Standing.GOOD:
+            connection.answer(_REFUSALS[standing])
         elif self.draining:
             connection.answer(204)
         else:
@@ -240,8 +269,9 @@ class Service:
             connection.answer(401)
 
     def _queue(self, connection: Connection, token: str, app: str, posted: Posted) -> None:
-        if not self._ids.belongs(TOKEN, token, app):
-            connection.answer(401)
+        standing = self._ids.of_token(token, app)
+        if standing is not Standing.GOOD:
+            connection.answer(_REFUSALS[standing])
             return
 
         def queued(reply: Reply) -> None:
@@ -260,16 +290,29 @@ class Service:
         cookies, authorization = request.cookies, request.header(b"authorization")
         user = basic(authorization)
         registration = call.act in _REGISTRATIONS
-        good = not registration or self._ids.belongs(COOKIE, instance_cookie(cookies), call.name)
+        standing = Standing.GOOD
+        if registration:
+            standing = self._ids.of_cookie(instance_cookie(cookies), call.name)
+        good = standing is not Standing.WRONG
         good = good and await self._gates.user(cookies, authorization, self._client(connection, request))
-        if good and (not registration or same_user(call.user, user)):
+        if not good or (registration and not same_user(call.user, user)):
+            connection.answer(401)
+        elif standing is Standing.GOOD or self._may_exchange(standing, call.name, user):
             await self._serve(connection, call, user)
         else:
-            connection.answer(401)
+            connection.answer(_REFUSALS[standing])
+
+    def _may_exchange(self, standing: Standing, instance: str, user: Basic) -> bool:
+        """Whether an authenticated user registers with a cookie that polls do not accept, on an instance of their own.
+
+        They could fetch a signed cookie for it. A device that keeps its old one does so after the next poll, which is
+        answered with 401; refused here, it would never poll again.
+        """
+        return standing is Standing.FORGEABLE and self._ids.made_for(instance, user.name)
 
     async def _serve(self, connection: Connection, call: Call, user: Basic) -> None:
         if call.act is Act.CREATE:
-            instance = self._ids.make(INSTANCE, user.name, str(uuid.uuid4()))
+            instance = self._ids.instance(user.name, secrets.randbits(INSTANCE_NONCE_BITS))
             connection.answer(200, orjson.dumps({"instance": instance}))
         elif call.act is Act.COOKIE:
             await self._give_cookie(connection, call.name, user.name)
@@ -285,31 +328,24 @@ class Service:
             connection.answer(204 if await self._store.unregister(call.name, call.app) else 404)
 
     async def _give_cookie(self, connection: Connection, instance: str, user: str) -> None:
-        """Always of this installation's scheme, so that a device leaves the old one by and by."""
-        if not self._ids.belongs(INSTANCE, instance, user) or await self._is_lapsed(instance):
+        """Always a signed one, so that a device leaves rhoconnect-push's scheme by and by."""
+        if not self._ids.made_for(instance, user):
             connection.answer(404)
             return
-        cookie = self._ids.make(COOKIE, instance, str(uuid.uuid4()))
+        cookie = self._ids.cookie(instance)
         # `Secure` and `HttpOnly` are headers of their own, as rhoconnect-push sends them.
         connection.answer(
             204, headers=f"Set-Cookie: instance={cookie}\r\nSecure: true\r\nHttpOnly: true\r\n".encode()
         )
 
     async def _register(self, connection: Connection, call: Call, user: Basic) -> None:
-        if await self._is_lapsed(call.name):
-            connection.answer(401)
-            return
         ids, name = self._ids, _registrant(call, user)
-        token = ids.token(call.app, str(uuid.uuid4()), name)
-        made_for_user = ids.belongs(INSTANCE, call.name, user.name)
+        token = ids.token(call.app, secrets.randbits(TOKEN_NONCE_BITS), name)
+        made_for_user = ids.made_for(call.name, user.name)
         held = await self._store.register(
             call.name, call.app, token, ids.registrant(name), made_for_user=made_for_user
         )
         _answer_token(connection, 201, held, 403)
-
-    async def _is_lapsed(self, instance: str) -> bool:
-        """Whether this is an instance of rhoconnect-push's that is no longer registered."""
-        return self._ids.is_weak(instance) and not await self._store.registered(instance)
 
     # -- tasks
     # --------------------------------------------------------------------------------------------------------

@@ -10,37 +10,21 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import BadSetting
+from gateway.settings.expectations import complaint
 from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
-from gateway.settings.paths import complaint
+from gateway.settings.paths import not_a_path
 from gateway.settings.secret import Secret
 from protocols.credential_text import control_character
 
 Place = tuple[str, ...]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
-_EXPECTED: Final = re.compile(
-    r"^Expected `(?P<type>[^`]*)`(?P<bound> [<>]=? \S+)?(?:, got `(?P<found>[^`]*)`)?"
-)
-_FORM: Final = re.compile(r" matching regex '(?P<pattern>.*)'(?: - at |$)")
-_FORMS: Final = {
-    ORIGIN_PATTERN: "http:// or https:// with a host, perhaps a port, and no path",
-    URL_PATTERN: "an http:// or https:// address",
-}
 _LINES: Final = frozenset({"key", "credentials"})
 """Settings whose text has line ends: keys and accounts."""
 _AROUND: Final = "\ufeff \t\r\n\v\f"
 """What an editor, a shell or a mounted file leaves around a text."""
 _WORD: Final = re.compile(r"[\w. -]{0,32}")
 """A wrong value that is shown; another text may be a key in a wrong place."""
-_WORDS: Final = {
-    "str": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a mapping",
-    "null": "nothing",
-}
 
 
 class Converter:
@@ -88,9 +72,9 @@ class Converter:
             converted = msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
             return _checked_address(type_, converted)
         except _NoPath as error:
-            raise self.wrong(place, complaint(".".join(place), str(value)) or "no path") from error
+            raise self.wrong(place, not_a_path(".".join(place), str(value)) or "no path") from error
         except msgspec.ValidationError as error:
-            raise self.wrong(place, _plain_words(str(error))) from error
+            raise self.wrong(place, complaint(type_, value, strict=self._strict)) from error
         except (ValueError, OverflowError, RuntimeError) as error:
             # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end;
             # the home of a user that does not exist.
@@ -120,10 +104,10 @@ class Converter:
         if isinstance(value, kind):
             return value
         if not isinstance(value, str):
-            raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+            raise TypeError("a text is expected")
         if kind is not Path:
             return Secret(value)
-        if complaint("", value) is not None:
+        if not_a_path("", value) is not None:
             raise _NoPath
         return self._folder / Path(value).expanduser()
 
@@ -140,7 +124,7 @@ class Converter:
         text = value.strip(_AROUND)
         character = control_character(text, lines=place[-1] in _LINES)
         if character is not None:
-            instead = complaint(".".join(place), text) if place[-1].endswith("_file") else None
+            instead = not_a_path(".".join(place), text) if place[-1].endswith("_file") else None
             raise self.wrong(place, instead or f"holds the control character {character}")
         return text
 
@@ -155,7 +139,9 @@ def _checked_address(type_: Any, value: Any) -> Any:
     Raises:
         msgspec.ValidationError: it has no host, or a port that is none.
     """
-    if not isinstance(value, str) or not any(pattern in str(type_) for pattern in _FORMS):
+    if not isinstance(value, str) or not any(
+        pattern in str(type_) for pattern in (ORIGIN_PATTERN, URL_PATTERN)
+    ):
         return value
     try:
         url = urlsplit(value)
@@ -163,8 +149,7 @@ def _checked_address(type_: Any, value: Any) -> Any:
     except ValueError:
         good = False
     if not good:
-        pattern = next(pattern for pattern in _FORMS if pattern in str(type_))
-        raise msgspec.ValidationError(f"Expected `str` matching regex {pattern!r}")
+        raise msgspec.ValidationError("no address")
     return value
 
 
@@ -182,18 +167,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _plain_words(complaint: str) -> str:
-    """msgspec's message in an operator's words; the value itself is never part of it."""
-    form = _FORM.search(complaint)
-    if form is not None:
-        return f"expected {_FORMS[form['pattern']]}"
-    match = _EXPECTED.match(complaint)
-    if match is None:
-        return complaint.split(" - at ", maxsplit=1)[0]
-    kinds = [kind for kind in match["type"].split(" | ") if kind != "null"]
-    wanted = " or ".join(_WORDS.get(kind, kind) for kind in kinds) + (match["bound"] or "")
-    found = match["found"]
-    hint = " (put it in quotes)" if kinds == ["str"] and found in {"int", "float", "bool"} else ""
-    return f"expected {wanted}" + (f", found {_WORDS.get(found, found)}" if found else "") + hint

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from gateway.errors import BadSetting
+from gateway.settings.expectations import found_kind
 from gateway.settings.ruby_scalars import scalar, text_of
 
 _DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
@@ -22,6 +23,10 @@ FILE_BYTES: Final = 524_288
 """Of a settings file: one with a thousand apps has a fifth of it."""
 VALUES_MAX: Final = 50_000
 """Values of a file once its aliases and merges are written out: ten aliases of ten aliases, nine deep, are 10^9."""
+_NEWLINE: Final = "\n"
+_RESERVED: Final = "@`%"
+"""No plain text may begin with them (YAML 1.1 §5.3)."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STANDARD: Final = "tag:yaml.org,2002:"
 _SYMBOLS: Final = ("!ruby/symbol", "!ruby/sym")
 _TEXT: Final = f"{_STANDARD}str"
@@ -74,18 +79,77 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadSetting(f"{path}: not valid YAML: byte {error.start} is no {error.encoding}") from error
+        encoding = "UTF-16" if "16" in error.encoding else "UTF-8"
+        raise BadSetting(f"{path}: not valid YAML: byte {error.start} is no {encoding}") from error
     try:
         root, lines = _parsed(text)
     except yaml.MarkedYAMLError as error:
-        raise BadSetting(f"{path}, line {_line(error, text)}: not valid YAML: {error.problem}") from error
+        raise BadSetting(f"{path}, line {_line(error, text)}: not valid YAML: {_why(error, text)}") from error
     except RecursionError as error:
         raise BadSetting(f"{path}: not valid YAML: nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise BadSetting(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise BadSetting(f"{path}: not valid YAML: {_unreadable(text)}") from error
     if not isinstance(root, dict):
-        raise BadSetting(f"{path}: expected a mapping of settings, found {type(root).__name__}")
+        raise BadSetting(f"{path}: expected a mapping of settings, found {found_kind(root)}")
     return Document(path, root, lines)
+
+
+class _NotSettings(yaml.MarkedYAMLError):
+    """A part of the file is YAML, and nothing that settings are made of.
+
+    Attributes:
+        why: in words of our own.
+    """
+
+    def __init__(self, why: str, mark: yaml.Mark | None) -> None:
+        super().__init__(problem=why, problem_mark=mark)
+        self.why = why
+
+
+def _why(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What is wrong at the place of a fault. The parser's own words differ from version to version."""
+    if isinstance(error, _NotSettings):
+        return error.why
+    if isinstance(error, yaml.composer.ComposerError):
+        return "an alias without its anchor, or an anchor that is there twice"
+    mark = error.problem_mark
+    if mark is None:
+        return _unreadable(text)
+    if not text[mark.index :].strip():
+        return "the file ends inside of a list, a mapping or a text"
+    return _at_fault(text, mark)
+
+
+def _at_fault(text: str, mark: yaml.Mark) -> str:
+    """What keeps a line from being read on.
+
+    Never the text itself, which may be a secret.
+    """
+    here = text.splitlines()[mark.line]
+    if _open_before(text[: mark.index], here[: mark.column]) > _DEPTH_MAX:
+        return "nested too deeply"
+    found = here[mark.column : mark.column + 1]
+    if "\t" in here[: len(here) - len(here.lstrip())] or found == "\t":
+        return "a tab in the indentation; use spaces"
+    if found and found in _RESERVED:
+        return f"a value that begins with {found} (put it in quotes)"
+    return (
+        f"it cannot be read on at column {mark.column + 1} (look at indentation, quotes, colons and brackets)"
+    )
+
+
+def _open_before(text: str, here: str) -> int:
+    """How many lists and mappings are open behind a text with the last line `here`, indentation aside."""
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}") + here.count("- ")
+
+
+def _unreadable(text: str) -> str:
+    """What is wrong with a file of which the parser tells no place."""
+    control = _CONTROL.search(text)
+    if control is None:
+        return "it holds characters that YAML does not have"
+    at = control.start()
+    return f"a control character (line {text.count(_NEWLINE, 0, at) + 1})"
 
 
 def _line(error: yaml.MarkedYAMLError, text: str) -> int:
@@ -121,7 +185,7 @@ def _parsed(text: str) -> tuple[Any, dict[Place, int]]:
             text = f'{text[: symbol.start()]}!ruby/symbol "{symbol[1]}"{text[symbol.end() :]}'
         finally:
             reader.dispose()
-    raise ValueError(f"more than {_FLOW_SYMBOLS_MAX} symbols within braces or brackets")
+    raise _NotSettings(f"more than {_FLOW_SYMBOLS_MAX} symbols within braces or brackets", None)
 
 
 def _symbol_at(text: str, mark: yaml.Mark | None) -> re.Match[str] | None:
@@ -146,16 +210,16 @@ class _Reader(yaml.CSafeLoader):
         self._left -= 1
         if self._left < 0:
             problem = f"more than {VALUES_MAX} values once its aliases are written out"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            raise _NotSettings(problem, node.start_mark)
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         self._spend(node)
         if len(place) > _DEPTH_MAX:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
+            raise _NotSettings("nested too deeply", node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if node.tag not in _COLLECTIONS:
-            raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag}", problem_mark=node.start_mark)
+            raise _NotSettings(f"unknown tag {node.tag}", node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, place))
         return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
@@ -170,7 +234,7 @@ class _Reader(yaml.CSafeLoader):
                     yield from self._pairs(mapping, place)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key_node.start_mark)
+                raise _NotSettings("a key must be a text", key_node.start_mark)
             key = key_name(self._scalar(key_node))
             self.lines[(*place, key)] = key_node.start_mark.line + 1
             yield key, self._value(value_node, (*place, key))
@@ -190,7 +254,7 @@ class _Reader(yaml.CSafeLoader):
         if tag in _SYMBOLS:
             return text
         if tag not in _SCALARS:
-            raise yaml.MarkedYAMLError(problem=f"unknown tag {tag}", problem_mark=node.start_mark)
+            raise _NotSettings(f"unknown tag {tag}", node.start_mark)
         if tag != _TEXT:  # plain, or said to be a number
             return scalar(text)
         resolve: Callable[..., str] = self.resolve  # left untyped

@@ -147,9 +147,9 @@ class RpsSettings(msgspec.Struct, frozen=True):
         registration_s: a registration ends so long after the last call of its device or app
             (rhoconnect-push's registrationTimeout).
         queue_max: messages that wait for one device; of more the oldest go.
-        old_ids: whether the ids that rhoconnect-push made are valid, as long as they are registered.
+        old_ids: whether polls and messages accept ids without a signature, as rhoconnect-push makes them.
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
-        secret: what new ids are made with; None: one that is made once and kept in Redis.
+        secret: what new ids are made with; None: one that is made once, and kept in Redis and in `data_dir`.
         certificate_file: PEM with the service's certificate chain, for devices that use TLS; None: no TLS.
         key_file: PEM of its key; None: in `certificate_file`.
     """
@@ -234,7 +234,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
         users_per_ping: most users that a ping may name (else 413).
         queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
-        connections: most HTTP connections of one process; None: derived from RLIMIT_NOFILE.
+        connections: most HTTP connections of one process on each of its ports; None: derived from RLIMIT_NOFILE.
         devices_per_user: most devices that one user may have (else 422).
     """
 

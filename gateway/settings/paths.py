@@ -8,7 +8,7 @@ _TEXT_SETTINGS: Final = {"apns.key_file": "key", "fcm.credentials_file": "creden
 """Settings that take a path -> settings beside them that take the text itself."""
 
 
-def complaint(field: str, value: str) -> str | None:
+def not_a_path(field: str, value: str) -> str | None:
     """Why a setting's value is no path; None: it can be one.
 
     Args:

@@ -28,6 +28,7 @@ import msgspec
 from gateway.errors import BadSetting
 from gateway.settings.model import MetricsSettings, RpsSettings, Settings
 from gateway.settings.secret import Secret
+from protocols.json_syntax import find_fault
 
 _METRICS_PORT: Final = "RHOPUSH_METRICS_PORT"
 WAIT_MAX_S: Final = 90.0
@@ -94,11 +95,13 @@ def read_config(path: Path) -> dict[str, str]:
         BadSetting: it cannot be read, or is no JSON object.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise BadSetting(f"{path}: {error.strerror}", field="config") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadSetting(f"{path}: no JSON: {error}", field="config") from error
+    try:
+        found = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise BadSetting(f"{path}: no JSON: {find_fault(text).text}", field="config") from error
     if not isinstance(found, dict):
         raise BadSetting(f"{path}: expected a JSON object", field="config")
     return _FILE_DEFAULTS | {name: _text(path, name, value) for name, value in found.items()}

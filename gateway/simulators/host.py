@@ -1,6 +1,7 @@
 """What both simulators share: listening, the connections, the recording, and what is done to all of them."""
 
 import asyncio
+import os
 import ssl
 import tempfile
 from abc import ABC, abstractmethod
@@ -215,7 +216,13 @@ class Simulator(ABC):
 
     async def _serve(self, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(self._door, self.hosting.host, port, ssl=context)
+        try:
+            return await loop.create_server(self._door, self.hosting.host, port, ssl=context)
+        except OSError as error:
+            if not error.errno or error.errno < 0:  # not the operating system's
+                raise
+            address = f"{self.hosting.host}:{port}"
+            raise OSError(error.errno, os.strerror(error.errno), address) from error
 
     def _door(self) -> asyncio.Protocol:
         return Doorway(self, self._http2, self.http1())

@@ -104,7 +104,7 @@ class LegacyDevice:
         self._url = url.rstrip("/")
         self._user = user
         self._session = session
-        self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._authorization = _basic(user, password)
         self._on_message = on_message
         self._haste = haste
         self._http: aiohttp.ClientSession | None = None
@@ -116,6 +116,8 @@ class LegacyDevice:
         self.received: list[Received] = []
         self.statuses: list[int] = []
         """Of the polls so far; 0 where there was no answer."""
+        self.statuses_of_checks: list[int] = []
+        """Of the look-ups of registrations so far."""
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
@@ -150,9 +152,42 @@ class LegacyDevice:
         self.tokens[app] = str(_expect(status, 201, body)["token"])
         return self.tokens[app]
 
+    async def enrol(self, app: str) -> str:
+        """Register an app as the service on the device does for it: Windows repeats for ever, Android tries once.
+
+        Raises:
+            RegistrationRefused: the push service refused an Android device.
+        """
+        while True:
+            try:
+                return await self.register(app)
+            except RegistrationRefused:
+                if self.flavour.forgets:
+                    raise
+            await asyncio.sleep(self.flavour.retry_s / self._haste)
+
+    async def start(self) -> None:
+        """The start of the device's service (Android's TokenChecker): check each app, and register those again that
+        were answered with 401."""
+        for app in tuple(self.tokens):
+            await self.check(app)
+            if self.statuses_of_checks[-1] == 401:
+                await self.enrol(app)
+
+    def move(self, url: str) -> None:
+        """The name of the push service leads to another server from now on. The device keeps all that it has."""
+        self._url = url.rstrip("/")
+
+    def change_user(self, user: str, password: str, session: str) -> None:
+        """Another user logs in on the device, whose service keeps its instance and cookie."""
+        self._user = user
+        self._session = session
+        self._authorization = _basic(user, password)
+
     async def check(self, app: str) -> bool:
         """What a device does for each app at its start: ask whether it is still registered."""
         status, _, body = await self._call("GET", self._registration(app))
+        self.statuses_of_checks.append(status)
         if status == 200:
             self.tokens[app] = str(json.loads(body)["token"])
         elif status in (401, 404):
@@ -254,6 +289,10 @@ class LegacyDevice:
             raise RegistrationRefused("the device is not switched on")
         async with self._http.request(method, self._url + path, headers=headers) as answer:
             return answer.status, CIMultiDict(answer.headers), await answer.read()
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _expect(status: int, wanted: int, body: bytes) -> dict[str, Any]:

@@ -63,8 +63,10 @@ class Address(msgspec.Struct, frozen=True):
         plain = (text.reveal() if isinstance(text, Secret) else text).strip()
         try:
             return cls(**(_from_url(plain) if "://" in plain else _from_rhoconnect(plain)))
-        except ValueError as error:
-            raise BadSetting(f"{setting}: no Redis address: {error}", field=setting) from error
+        except _NoAddress as error:
+            raise BadSetting(f"{setting}: no Redis address: {error.why}", field=setting) from error
+        except ValueError:  # of the standard library; without the cause, which may quote a password
+            raise BadSetting(f"{setting}: no Redis address: not a well-formed URL", field=setting) from None
 
     def __str__(self) -> str:
         if self.unix_path is not None:
@@ -141,6 +143,14 @@ def all_addresses(settings: Settings) -> Iterator[tuple[str, Address]]:
             yield setting, Address.parse(text, setting=setting)
 
 
+class _NoAddress(ValueError):
+    """A text is no address; `why` says so in words of our own."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -149,7 +159,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
     """`host[:port[:db[:password]]]`; the password may hold colons (contract §7)."""
     host, *rest = text.split(":", 3)
     if not host or any(character.isspace() or character in "/@" for character in host):
-        raise ValueError("expected host[:port[:db[:password]]] or a URL")
+        raise _NoAddress("expected host[:port[:db[:password]]] or a URL")
     port, db, password = (*rest, *[""] * (3 - len(rest)))
     return {
         "host": host,
@@ -162,7 +172,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
 def _from_url(text: str) -> dict[str, Any]:
     scheme, _, rest = text.partition("://")
     if scheme not in _SCHEMES:
-        raise ValueError(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
+        raise _NoAddress(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
     if scheme.endswith("+sentinel"):
         return _from_sentinels(scheme, rest)
     url = _split(text, scheme)
@@ -184,7 +194,7 @@ def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
     head = _split(f"redis://{login}{at}h/{path}", scheme)
     service, _, db = head.path.strip("/").partition("/")
     if not service:
-        raise ValueError("a Sentinel address needs the service's name: redis+sentinel://host,host/service")
+        raise _NoAddress("a Sentinel address needs the service's name: redis+sentinel://host,host/service")
     nodes = [urlsplit(f"redis://{node}") for node in listed.split(",")]
     password = _option(head, "sentinel_password")
     return {
@@ -205,9 +215,9 @@ def _split(text: str, scheme: str) -> SplitResult:
     known += ["sentinel_password"] if scheme.endswith("+sentinel") else []
     unknown = [name for name in parse_qs(url.query, keep_blank_values=True) if name not in known]
     if url.fragment or (unknown and "@" in url.query):
-        raise ValueError("in a name or password, # is written %23 and ? is written %3F")
+        raise _NoAddress("in a name or password, # is written %23 and ? is written %3F")
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r}; {scheme}:// knows {', '.join(known)}")
+        raise _NoAddress(f"unknown option {unknown[0]!r}; {scheme}:// knows {', '.join(known)}")
     return url
 
 
@@ -235,19 +245,19 @@ def _url_port(url: SplitResult, default: int) -> int:
     try:
         return default if url.port is None else url.port
     except ValueError as error:
-        raise ValueError(_NO_PORT) from error
+        raise _NoAddress(_NO_PORT) from error
 
 
 def _port(text: str) -> int:
     """Checked here, since a socket takes any number and connects to its last 16 bits."""
     port = whole(text, highest=65_535)
     if port is None:
-        raise ValueError(_NO_PORT)
+        raise _NoAddress(_NO_PORT)
     return port
 
 
 def _number(text: str, what: str) -> int:
     number = whole(text, highest=_NUMBER_MAX)
     if number is None:
-        raise ValueError(f"the {what} is no number")
+        raise _NoAddress(f"the {what} is no number")
     return number

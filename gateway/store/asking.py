@@ -7,12 +7,14 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import MaxConnectionsError, RedisError
 
-from gateway.errors import StoreBusy, StoreDown
+from gateway.errors import StoreBusy
+from gateway.store.refusals import REFUSAL_LOG, translated
 
 
 @contextlib.contextmanager
 def asked_of_redis() -> Iterator[None]:
-    """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses.
+    """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses for now, and
+    StoreRefused where it refuses until an operator changes something.
 
     Where the client has no free connection, that is StoreBusy: Redis itself was not asked.
     """
@@ -21,7 +23,9 @@ def asked_of_redis() -> Iterator[None]:
     except MaxConnectionsError as error:
         raise StoreBusy("all connections to Redis are in use") from error
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreDown("Redis cannot be reached") from error
+        down = translated(error)
+        REFUSAL_LOG.note(down.message, "requests")
+        raise down from error
 
 
 class Asker:

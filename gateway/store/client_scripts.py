@@ -126,7 +126,10 @@ DELETE: Final = Script(
 -- ARGV: client, then the names of its fields
 local client = ARGV[1]
 local token = redis.call('GET', '{keys.CLIENT_PREFIX}' .. client .. ':device_pin')
-if token and token ~= '' then drop_messages(token) end
+if token and token ~= '' then
+    check_registration(token)
+    drop_messages(token)
+end
 for at = 2, #ARGV do redis.call('DEL', '{keys.CLIENT_PREFIX}' .. client .. ':' .. ARGV[at]) end
 redis.call('DEL', '{keys.DEAD_PREFIX}' .. client, '{keys.REGISTERED_PREFIX}' .. client)
 return token or ''

@@ -7,13 +7,13 @@ the device (`client_scripts.REGISTER`).
 
 import re
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from gateway.clock import SHARED
 from gateway.errors import NotFound, TooManyDevices
 from gateway.settings import LimitSettings
 from gateway.store import client_scripts, keys
@@ -71,7 +71,7 @@ class Clients:
     def __init__(
         self,
         redis: Redis,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = SHARED.now_s,
         *,
         most: Callable[[], int] = lambda: _LIMIT,
         mailbox: Mailbox | None = None,

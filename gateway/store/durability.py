@@ -7,13 +7,17 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
-from gateway.store.redis import Facts, facts
+from gateway.store.redis import UNKNOWN, Facts, facts
 
 _log = structlog.get_logger("durability")
 
 Durability = Literal["memory", "aof", "fsync", "replicas"]
 OLDEST: Final = (6, 2)
 """XAUTOCLAIM and SMISMEMBER came with Redis 6.2."""
+CLUSTER: Final = (
+    "this Redis runs in cluster mode; RhoConnect's keys have no hash tags, so a plain Redis or one with Sentinels is "
+    "needed (a cluster of one node refuses commands on keys of several slots, too)"
+)
 _LOOK_S: Final = 0.2
 """Between two looks at a Redis that loads."""
 
@@ -22,8 +26,10 @@ def judge(found: Facts, wanted: Durability) -> tuple[list[str], list[str]]:
     """What forbids to start, and what is only warned about."""
     refused: list[str] = []
     warned: list[str] = []
-    if found.product == "redis" and found.number < OLDEST:
+    if found.product == "redis" and found.version != UNKNOWN and found.number < OLDEST:
         refused.append(f"Redis {found.version} is too old: 6.2 or Valkey is needed")
+    if found.cluster:
+        refused.append(CLUSTER)
     if not found.master:
         refused.append("this Redis is a replica and takes no writes")
     if wanted in ("aof", "fsync") and found.append_only is False:

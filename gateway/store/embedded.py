@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gateway.errors import StoreDown, UnsafeFile
+from gateway.pause import pause
 from gateway.private_files import open_lock, refuse_link
 from gateway.store.address import Address
 
@@ -85,7 +86,7 @@ class EmbeddedStore:
             if self._process is not None and self._process.poll() is not None:
                 raise StoreDown(f"the embedded store ended at its start: {self._last_words()}")
             self.adopted = not self.revive() and self.adopted  # the one to be adopted may have been ending
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
         self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted one may have had another
 
     def revive(self) -> bool:
@@ -119,7 +120,7 @@ class EmbeddedStore:
             self._process.terminate()  # asks for the same, also where the socket is gone
         deadline_s = time.monotonic() + _STOP_BUDGET_S
         while self._lives() and time.monotonic() < deadline_s:
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
         if self._process is not None:
             self._process.kill()  # has no effect on one that has ended
             self._process.wait()

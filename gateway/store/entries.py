@@ -1,10 +1,13 @@
 """What the entries of the queue's streams hold, and the lease under which a consumer has one."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from gateway.errors import BAD_DATA, UnreadableEntry
+from gateway.store import keys
 from protocols.numbers import whole
 from protocols.ping.model import Ping
 
@@ -91,6 +94,127 @@ decode_entry: Final = decoder(Entry)
 decode_piece: Final = decoder(Piece)
 encode: Final = msgspec.msgpack.Encoder().encode
 
+CHUNKS_MAX: Final = 1_000_000
+"""Chunks of a broadcast: 400 million users."""
+_ATTEMPTS_MAX: Final = 1_000_000
+_MS_MAX: Final = 253_402_300_800_000
+"""The end of the year 9999 in epoch ms: what lies behind it is no instant."""
+_BATCH: Final = re.compile(r"[0-9a-f]{28}")
+_PING_ID: Final = re.compile(r"[0-9a-f]{32}")
+_COUNT_MAX: Final = 10**12
+
+
+def read_entry(payload: bytes) -> Entry:
+    """The pings of an entry of the pings or the broadcasts stream.
+
+    Raises:
+        UnreadableEntry: it is not what a gateway of this version appends.
+    """
+    try:
+        entry = decode_entry(payload)
+    except BAD_DATA as error:
+        raise UnreadableEntry(f"no entry: {error}") from error
+    if not _BATCH.fullmatch(entry.batch):
+        raise UnreadableEntry("the batch is not 28 hex digits")
+    if not 0 < len(entry.pings) <= keys.ENTRY_PINGS:
+        raise UnreadableEntry(f"{len(entry.pings)} pings")
+    if not 0 <= entry.accepted_ms <= _MS_MAX:
+        raise UnreadableEntry("accepted_ms is no instant")
+    return entry
+
+
+def read_broadcast(payload: bytes) -> Entry:
+    """The one ping of an entry of the broadcasts stream. Raises as `read_entry`."""
+    entry = read_entry(payload)
+    if len(entry.pings) != 1 or not 0 <= entry.chunks <= CHUNKS_MAX:
+        raise UnreadableEntry(f"a broadcast of {len(entry.pings)} pings and {entry.chunks} chunks")
+    return entry
+
+
+def read_piece(payload: bytes) -> Piece:
+    """An entry of the retries or the pieces stream. Raises as `read_entry`."""
+    try:
+        piece = decode_piece(payload)
+    except BAD_DATA as error:
+        raise UnreadableEntry(f"no piece: {error}") from error
+    if not _PING_ID.fullmatch(piece.ping.id):
+        raise UnreadableEntry("the ping's id is not 32 hex digits")
+    if not -1 <= piece.chunk < CHUNKS_MAX or not 0 <= piece.attempt <= _ATTEMPTS_MAX:
+        raise UnreadableEntry(f"chunk {piece.chunk}, attempt {piece.attempt}")
+    if not 0 <= piece.first_ms <= _MS_MAX or not 0 <= piece.ping.accepted_ms <= _MS_MAX:
+        raise UnreadableEntry("first_ms or accepted_ms is no instant")
+    return piece
+
+
+class _EntryOutline(msgspec.Struct, frozen=True, array_like=True):
+    batch: str
+    accepted_ms: msgspec.Raw
+    pings: tuple[msgspec.Raw, ...]
+
+
+class _PieceOutline(msgspec.Struct, frozen=True, array_like=True):
+    ping: msgspec.Raw
+    chunk: msgspec.Raw = msgspec.Raw()
+    clients: tuple[str, ...] = ()
+
+
+class _PingOutline(msgspec.Struct, frozen=True, array_like=True):
+    id: str
+
+
+class Outline(NamedTuple):
+    """What can be told of an entry that cannot be read as a whole.
+
+    Attributes:
+        batch: of its pings' ids.
+        pings: their places in the batch, and the channel on which a request waits for each; "".
+        clients: client ids that a piece names.
+    """
+
+    batch: str
+    pings: tuple[tuple[int, str], ...]
+    clients: tuple[str, ...] = ()
+
+
+_decode_entry_outline: Final = msgspec.msgpack.Decoder(_EntryOutline).decode
+_decode_piece_outline: Final = msgspec.msgpack.Decoder(_PieceOutline).decode
+_decode_ping_outline: Final = msgspec.msgpack.Decoder(_PingOutline).decode
+_decode_ping: Final = msgspec.msgpack.Decoder(Ping).decode
+
+
+def outline(stream: str, payload: bytes) -> Outline | None:
+    """The pings of an entry that was put aside, as far as their ids can be read; None: they cannot."""
+    try:
+        if stream in (keys.PINGS, keys.BROADCASTS):
+            return _outline_of_entry(payload)
+        piece = _decode_piece_outline(payload)
+        ping_id = _decode_ping_outline(piece.ping).id
+    except BAD_DATA:
+        return None
+    if not _PING_ID.fullmatch(ping_id):
+        return None
+    place = int(ping_id[28:], 16)
+    return Outline(ping_id[:28], ((place, _reply_to(piece.ping)),), piece.clients[: keys.ENTRY_USERS])
+
+
+def _outline_of_entry(payload: bytes) -> Outline | None:
+    entry = _decode_entry_outline(payload)
+    if not _BATCH.fullmatch(entry.batch) or not 0 < len(entry.pings) <= keys.ENTRY_PINGS:
+        return None
+    return Outline(entry.batch, tuple(_places(entry.pings)))
+
+
+def _places(pings: Sequence[msgspec.Raw]) -> Iterator[tuple[int, str]]:
+    for place, ping in enumerate(pings):
+        yield place, _reply_to(ping)
+
+
+def _reply_to(ping: msgspec.Raw) -> str:
+    try:
+        return _decode_ping(ping).reply_to or ""
+    except BAD_DATA:
+        return ""
+
 
 def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
     """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
@@ -100,7 +224,11 @@ def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease
             continue
         entry, flat = item
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        # Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest.
-        pings, size = (whole(fields.get(name, b"")) or 0 for name in (b"n", b"s"))
+        pings, size = _count(fields.get(b"n", b"")), _count(fields.get(b"s", b""))
         leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
     return leases
+
+
+def _count(text: bytes) -> int:
+    """Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest."""
+    return whole(text, highest=_COUNT_MAX) or 0

@@ -7,13 +7,23 @@ from typing import Final
 
 from gateway.store import keys
 from gateway.store.link import Script
+from gateway.store.lua import CHECKS
 
-_COMMON: Final = f"""
+_COMMON: Final = (
+    CHECKS
+    + f"""
 local WINDOW, PUSHED, CHANGE = '{keys.WINDOW}', '{keys.PUSHED}', '{keys.CHANGE_ID}'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function text(number) return string.format('%d', number) end
+
+-- An instant that was stored; nil where it is none.
+local function instant(value)
+    local at = tonumber(value)
+    return at and at >= 0 and at <= 9007199254740992 and at or nil
+end
 """
+)
 
 HEAR: Final = Script(
     _COMMON
@@ -21,45 +31,69 @@ HEAR: Final = Script(
 -- KEYS: windows
 -- ARGV: window ms, interval ms, id life s, then for each change:
 --       id or '', source, whether it is bounded ('1'), number of users, users
-local window, interval = tonumber(ARGV[1]), tonumber(ARGV[2])
+local window, interval, life = natural(ARGV[1]), natural(ARGV[2]), seconds(ARGV[3])
 
 -- The window of a user begins with its first change and never extends; what waits for longer does not keep
 -- the rest back.
 local function soon(user)
-    local due = tonumber(redis.call('ZSCORE', KEYS[1], user) or 'inf')
-    return math.min(now + window, due)
+    local due = instant(redis.call('ZSCORE', KEYS[1], user) or '')
+    return due and math.min(now + window, due) or now + window
 end
 
 -- A bounded change waits until its source was quiet for the interval, and until the user had at most one push
 -- in it.
 local function bounded(user, source)
     local pushed = redis.call('HMGET', PUSHED .. user, '=' .. source, 'before')
-    return math.max(soon(user), (tonumber(pushed[1]) or 0) + interval, (tonumber(pushed[2]) or 0) + interval)
+    local last, before = instant(pushed[1] or '') or 0, instant(pushed[2] or '') or 0
+    -- A push of the future is of before Redis' clock was set back: it counts as one of now.
+    return math.max(soon(user), math.min(now, last) + interval, math.min(now, before) + interval)
 end
 
-local at, known = 4, 0
+-- Everything is looked at before anything is written. A user whose keys hold something else is left out: the
+-- changes of all others are written down.
+redis.call('ZCARD', KEYS[1])
+local left_out, at, refused = {}, 4, 0
+while at <= #ARGV do
+    local users = natural(ARGV[at + 3])
+    if at + 3 + users > #ARGV then missing('a user') end
+    for place = at + 4, at + 3 + users do
+        local user = ARGV[place]
+        local pushed = ARGV[at + 2] ~= '1' or fits(PUSHED .. user, 'hash')
+        if not pushed or not fits(WINDOW .. user, 'zset') then
+            left_out[user] = true
+            refused = refused + 1
+        end
+    end
+    at = at + 4 + users
+end
+
+local known = 0
+at = 4
 while at <= #ARGV do
     local id, source, users = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 3])
     local first, last = at + 4, at + 3 + users
-    if id ~= '' and not redis.call('SET', CHANGE .. id, '1', 'NX', 'EX', ARGV[3]) then
+    if id ~= '' and not redis.call('SET', CHANGE .. id, '1', 'NX', 'EX', life) then
         known = known + 1
     else
         for place = first, last do
             local user = ARGV[place]
-            local due = text(ARGV[at + 2] == '1' and bounded(user, source) or soon(user))
-            redis.call('ZADD', WINDOW .. user, 'LT', due, source)
-            redis.call('ZADD', KEYS[1], 'LT', due, user)
+            if not left_out[user] then
+                local due = text(ARGV[at + 2] == '1' and bounded(user, source) or soon(user))
+                redis.call('ZADD', WINDOW .. user, 'LT', due, source)
+                redis.call('ZADD', KEYS[1], 'LT', due, user)
+            end
         end
     end
     at = last + 1
 end
 local next = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return {known, next[2] and math.max(0, next[2] - now) or -1}
+return {known, next[2] and math.max(0, next[2] - now) or -1, refused}
 """
 )
 """Write down what was heard, before anything else is done with it.
 
-Gives how many changes were known by their id, and in how many ms the next window is over (-1: none is open).
+Gives how many changes were known by their id, in how many ms the next window is over (-1: none is open), and how
+many users were left out, since a key of theirs is of another type.
 May be repeated after a lost reply: a change without an id then belongs to the same window, or to one more.
 """
 
@@ -68,7 +102,8 @@ CLOSE: Final = Script(
     + """
 -- KEYS: windows, stream, stats
 -- ARGV: head of the entry, what stands before the users of a ping, between users and sources, and behind,
---       bytes that a ping counts, most pings, limit of pings, limit of bytes, life of what was pushed ms
+--       bytes that a ping counts, most pings, limit of pings, limit of bytes, life of what was pushed ms,
+--       longest window ms
 local function upto(most)
     local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, most)
     local users = {}
@@ -78,6 +113,7 @@ end
 
 local function pushed(user, sources, life)
     local key = PUSHED .. user
+    if not fits(key, 'hash') then redis.call('DEL', key) end
     local last = redis.call('HGET', key, 'last')
     if last then redis.call('HSET', key, 'before', last) end
     redis.call('HSET', key, 'last', text(now))
@@ -85,31 +121,45 @@ local function pushed(user, sources, life)
     redis.call('PEXPIRE', key, life)
 end
 
+local each, most, life = natural(ARGV[5]), natural(ARGV[6]), natural(ARGV[9])
+local most_pings, most_bytes = natural(ARGV[7]), natural(ARGV[8])
+local latest = text(now + natural(ARGV[10]))
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
+redis.call('XLEN', KEYS[2])
+-- What is due later than it can be is of before Redis' clock was set back: it is due now.
+for _, user in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. latest, '+inf', 'LIMIT', 0, most)) do
+    redis.call('ZREM', KEYS[1], user)
+    redis.call('ZADD', KEYS[1], text(now), user)
+end
 local room = math.min(
-    tonumber(ARGV[7]) - (tonumber(held[1]) or 0),
-    math.floor((tonumber(ARGV[8]) - (tonumber(held[2]) or 0)) / ARGV[5])
+    most_pings - stored(held[1]),
+    math.floor((most_bytes - stored(held[2])) / math.max(1, each))
 )
-local users = room > 0 and upto(math.min(room, tonumber(ARGV[6]))) or {}
+local users = room > 0 and upto(math.min(room, most)) or {}
 local pings = {}
 for _, user in ipairs(users) do
     local window = WINDOW .. user
+    if not fits(window, 'zset') then redis.call('DEL', window) end  -- it must not keep the other windows open
     local sources = redis.call('ZRANGEBYSCORE', window, '-inf', text(now))
     redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now))
+    for _, source in ipairs(redis.call('ZRANGEBYSCORE', window, '(' .. latest, '+inf')) do
+        sources[#sources + 1] = source
+    end
+    redis.call('ZREMRANGEBYSCORE', window, '(' .. latest, '+inf')
     local rest = redis.call('ZRANGE', window, 0, 0, 'WITHSCORES')
     if rest[2] then redis.call('ZADD', KEYS[1], rest[2], user) else redis.call('ZREM', KEYS[1], user) end
     if #sources > 0 then
         pings[#pings + 1] = ARGV[2] .. cmsgpack.pack({user}) .. ARGV[3] .. cmsgpack.pack(sources) .. ARGV[4]
-        if ARGV[9] ~= '0' then pushed(user, sources, ARGV[9]) end
+        if life > 0 then pushed(user, sources, life) end
     end
 end
 if #pings > 0 then
-    local size = text(#pings * ARGV[5])
+    local size = text(#pings * each)
     local length = string.char(220, math.floor(#pings / 256), #pings % 256)
     local entry = ARGV[1] .. length .. table.concat(pings) .. string.char(0)
     redis.call('XADD', KEYS[2], '*', 'e', entry, 'n', #pings, 's', size)
-    redis.call('HINCRBY', KEYS[3], 'pings', #pings)
-    redis.call('HINCRBY', KEYS[3], 'bytes', size)
+    add(KEYS[3], 'pings', #pings)
+    add(KEYS[3], 'bytes', size)
 end
 local next = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {#pings, next[2] and math.max(0, next[2] - now) or -1, room > 0 and 1 or 0}
@@ -125,19 +175,25 @@ BEAT: Final = Script(
     _COMMON
     + """
 -- KEYS: events; ARGV: name, lease ms, mark or '', for how long it has listened ms, grace ms
+local lease, listened, grace = natural(ARGV[2]), natural(ARGV[4]), natural(ARGV[5])
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'heard', 'mark')
-local silent = held[3] and math.max(0, now - held[3])
+if held[2] and stored(held[2]) > now + lease then  -- of before Redis' clock was set back
+    held[2] = text(now + lease)
+    redis.call('HSET', KEYS[1], 'until', held[2])
+end
+local heard = instant(held[3] or '')
+local silent = heard and math.max(0, now - heard)
 
 local function may()
     if not held[1] and not silent then return true end
     if held[1] == ARGV[1] then return true end
-    if held[1] and tonumber(held[2]) > now then return false end
-    local listened, grace = tonumber(ARGV[4]), tonumber(ARGV[5])
-    if listened >= silent then return true end
+    if held[1] and (instant(held[2] or '') or 0) > now then return false end
+    if not silent or listened >= silent then return true end
     -- Nobody known has heard everything: among those that ask, the one that has heard most.
-    local free, since = silent - (held[1] and ARGV[2] or 0), now - listened
+    local free, since = silent - (held[1] and lease or 0), now - listened
     local best = redis.call('HMGET', KEYS[1], 'since', 'by')
-    if not best[1] or since < tonumber(best[1]) then
+    local oldest = instant(best[1] or '')
+    if not oldest or since < oldest then
         redis.call('HSET', KEYS[1], 'since', text(since), 'by', ARGV[1])
         best[2] = ARGV[1]
     end
@@ -146,7 +202,7 @@ end
 
 local holds = may()
 if holds then
-    redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', text(now + ARGV[2]), 'heard', text(now))
+    redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', text(now + lease), 'heard', text(now))
     redis.call('HDEL', KEYS[1], 'since', 'by')
     if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'mark', ARGV[3]) end
 end

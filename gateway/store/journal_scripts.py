@@ -7,32 +7,37 @@ anew with the server's clock, far above every count that it gave before. The two
 from typing import Final
 
 from gateway.store.link import Script
+from gateway.store.lua import CHECKS
 
 COUNT: Final = "\0count"
 """Field: goes up with each note."""
 VOID: Final = "\0void"
 """Field: what was read before the journal stood here is not to be believed."""
 
-_BEGIN: Final = r"""
+_BEGIN: Final = (
+    CHECKS
+    + r"""
 -- KEYS: journal. Begins it anew; returns where it stands.
 local function begin()
     local time = redis.call('TIME')
-    local before = tonumber(redis.call('HGET', KEYS[1], '\0count') or '0')
+    local before = stored(redis.call('HGET', KEYS[1], '\0count'))
     local count = string.format('%.0f', math.max(time[1] * 1000000 + time[2], before + 1))
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], '\0count', count, '\0void', count)
     return count
 end
 """
+)
 
 BEAT: Final = Script(
     _BEGIN
     + r"""
 -- KEYS: journal, listeners, this one's last word; ARGV: name, a word that never comes again, its seconds
-redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
-local before = redis.call('GET', KEYS[3])
-redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
-return {redis.call('HEXISTS', KEYS[1], '\0count') == 1 and '0' or begin(), before}
+local life, before = seconds(ARGV[3]), redis.call('GET', KEYS[3])
+local stands = is_whole(redis.call('HGET', KEYS[1], '\0count'))
+add(KEYS[2], ARGV[1], 1)
+redis.call('SET', KEYS[3], ARGV[2], 'EX', life)
+return {stands and '0' or begin(), before}
 """
 )
 """Prove that this listener still listens. Where the journal had to be made: the count from which on it holds, else 0;
@@ -42,7 +47,8 @@ LAPSE: Final = Script(
     _BEGIN
     + """
 -- KEYS: journal, listeners; ARGV: name
-redis.call('HINCRBY', KEYS[2], ARGV[1], 1)  -- first: a Redis that is too full for beats must refuse this, too
+redis.call('HLEN', KEYS[1])
+add(KEYS[2], ARGV[1], 1)  -- first: a Redis that is too full for beats must refuse this, too
 redis.call('DEL', KEYS[2])
 return begin()
 """
@@ -53,8 +59,9 @@ WRITE: Final = Script(
     _BEGIN
     + r"""
 -- KEYS: journal; ARGV: names at most, then names that changed
-local size = redis.call('HLEN', KEYS[1])
-if size == 0 or size + #ARGV > tonumber(ARGV[1]) then return {begin(), 1} end
+local most, size = natural(ARGV[1]), redis.call('HLEN', KEYS[1])
+local before = redis.call('HGET', KEYS[1], '\0count')
+if size == 0 or size + #ARGV > most or not is_whole(before) then return {begin(), 1} end
 local count = string.format('%.0f', redis.call('HINCRBY', KEYS[1], '\0count', 1))
 for i = 2, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], count) end
 return {count, 0}

@@ -13,6 +13,8 @@ HASH_TAG: Final = "{q}"
 
 # -- the queue -----------------------------------------------------------------------------------------------
 
+CLOCK_DRIFT_MS: Final = 5_000
+"""An instant in Redis that lies further in the future than it can was taken before Redis' clock was set back."""
 GROUP: Final = "gateway"
 """Consumer group of every stream."""
 
@@ -31,7 +33,8 @@ LATER: Final = "rhopush:{q}:later"
 LATER_BODY: Final = "rhopush:{q}:later_body"
 """HASH: piece name -> the piece."""
 STATS: Final = "rhopush:{q}:stats"
-"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`."""
+"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`; `clock`: Redis' TIME in ms when the schedule was
+last looked at, by which it finds that the clock was set."""
 PARKED: Final = "rhopush:{q}:parked"
 """HASH: lane -> sends of it that wait in LATER because the lane cannot send."""
 RECEIPTS: Final = "rhopush:{q}:receipts"
@@ -39,9 +42,16 @@ RECEIPTS: Final = "rhopush:{q}:receipts"
 
 PROBE: Final = "rhopush:{q}:probe"
 """Never there: who writes it only where it is learns whether Redis takes writes."""
-UNREADABLE: Final = "rhopush:{q}:unreadable"
-"""LIST: entries that no worker could read, newest last, at most `UNREADABLE_MAX`."""
+UNREADABLE: Final = "rhopush:{q}:unreadable_entries"
+"""STREAM: records of entries that no worker could read or plan, newest last: `size` of the record, `stream` and `entry`
+they came from, `reason`, `at_ms` (epoch), `fields` (msgpack list of the entry's fields and values; missing where it is
+longer than `UNREADABLE_ENTRY_BYTES`)."""
 UNREADABLE_MAX: Final = 1_000
+"""Records kept."""
+UNREADABLE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of all records kept."""
+UNREADABLE_ENTRY_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of an entry that is kept as it was: several times `ENTRY_BYTES`."""
 
 MARKER_S: Final = 600
 """Longer than any door waits to learn what became of a lost append."""

@@ -17,13 +17,27 @@ from typing import Any, Final, cast
 import hiredis
 import structlog
 
-from gateway.errors import RhoPushError, StoreDown
-from gateway.store import keys
+from gateway.errors import BAD_DATA, RhoPushError, StoreDown, StoreRefused
+from gateway.network_errors import describe
 from gateway.store.address import Address
+from gateway.store.greeting import greet
 from gateway.store.packing import Unsendable, Word, pack
 from gateway.store.redis import locate, tls_context
+from gateway.store.refusals import REFUSAL_LOG
+from gateway.store.replies import LinkLost, ReplyFault, ReplyRefused, fault_of
 
-__all__ = ["Callback", "Link", "LinkLost", "Reply", "ReplyFault", "Script", "Wire", "Word", "pack"]
+__all__ = [
+    "Callback",
+    "Link",
+    "LinkLost",
+    "Reply",
+    "ReplyFault",
+    "ReplyRefused",
+    "Script",
+    "Wire",
+    "Word",
+    "pack",
+]
 
 Reply = Any
 """What hiredis parses: bytes, int, None, list; `ReplyFault` for an error; `LinkLost` where no reply came."""
@@ -38,27 +52,7 @@ _SAY_S: Final = 60.0
 _READ_ONLY: Final = "READONLY"
 """In the error of a server that became a replica: the master is looked for anew. Redis 6.2 does not begin a
 script's error with it."""
-
-
-class LinkLost(StoreDown):
-    """The connection is gone. `sent` tells whether the command may have reached Redis."""
-
-    label = "link_lost"
-
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
-
-
-class ReplyFault(StoreDown):
-    """Redis answered this command with an error (its words are the message)."""
-
-    label = "reply_fault"
-
-    @property
-    def for_now(self) -> bool:
-        """Whether a write was refused that Redis would take at another time."""
-        return self.message.startswith(("OOM", "MISCONF", "NOREPLICAS"))
+_SUBSCRIBED: Final = (b"subscribe", b"psubscribe")
 
 
 class Script:
@@ -76,7 +70,7 @@ class Wire(asyncio.Protocol):
     def __init__(self, on_lost: Callable[["Wire"], None], on_push: Callback | None) -> None:
         self._on_lost = on_lost
         self._on_push = on_push
-        self._reader = hiredis.Reader(replyError=ReplyFault, protocolError=ReplyFault)
+        self._reader = hiredis.Reader(replyError=self._fault, protocolError=ReplyFault)
         self._waiting: deque[Callback] = deque()
         self._outgoing: list[bytes] = []
         self._loop = asyncio.get_running_loop()
@@ -84,6 +78,8 @@ class Wire(asyncio.Protocol):
         """Redis' words before the end, where it was they that ended the connection."""
         self.transport: asyncio.Transport | None = None
         self.answered = 0
+        self.name = ""
+        """The purpose of the connection, once it is greeted: from then on lasting refusals are logged."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; nothing is sent before the first `call`."""
@@ -99,23 +95,39 @@ class Wire(asyncio.Protocol):
                 if reply is False:
                     return
                 if self._on_push is not None and isinstance(reply, hiredis.PushNotification):
-                    self._on_push(reply)
+                    if reply[0] in _SUBSCRIBED:
+                        self._subscribed()
+                    else:
+                        _hand_over(self._on_push, reply)
                 elif waiting:
                     self.answered += 1
-                    waiting.popleft()(reply)
-                    if isinstance(reply, ReplyFault) and _READ_ONLY in reply.message:
-                        self._distrust(reply.message)
+                    _hand_over(waiting.popleft(), reply)
+                    if isinstance(reply, ReplyFault) and _READ_ONLY in reply.words:
+                        self._distrust(reply.words)
                         return
                 else:
                     self._unasked(reply)
                     return
         except ReplyFault as error:
-            self._distrust(error.message)
+            self._distrust(error.words)
+
+    def _fault(self, words: str) -> ReplyFault:
+        """The error for an error reply."""
+        fault = fault_of(words)
+        if self.name and isinstance(fault, ReplyRefused):
+            REFUSAL_LOG.note(fault.words, self.name)
+        return fault
+
+    def _subscribed(self) -> None:
+        """Redis confirms a subscription out of band, but in order with the replies; a refusal comes as a reply."""
+        self.answered += 1
+        if self._waiting:
+            self._waiting.popleft()(b"OK")
 
     def _unasked(self, reply: Reply) -> None:
         """A server that takes no more connections says so (`maxclients`) before it is asked anything."""
         if isinstance(reply, ReplyFault):
-            self.why = reply.message
+            self.why = reply.words
             self.abort()
         else:
             self._distrust("a reply that nobody asked for")
@@ -156,11 +168,6 @@ class Wire(asyncio.Protocol):
         self._outgoing += packed
         self._waiting.extend([callback] * len(packed))
 
-    def say(self, words: Sequence[Word]) -> None:
-        """Send a command that has no reply of its own (SUBSCRIBE in RESP3 answers out of band)."""
-        if self.transport is not None:
-            self.transport.write(pack(words))
-
     def _flush(self) -> None:
         if self._outgoing and self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"".join(self._outgoing))
@@ -184,6 +191,14 @@ class Wire(asyncio.Protocol):
         """End the connection at once."""
         if self.transport is not None:
             self.transport.abort()
+
+
+def _hand_over(callback: Callback, reply: Reply) -> None:
+    """Call back; a callback that cannot use its reply must not cost all others theirs."""
+    try:
+        callback(reply)
+    except BAD_DATA:
+        _log.exception("reply_not_used")
 
 
 def _ignore(_: Reply) -> None:
@@ -226,6 +241,10 @@ class Link:
         self._said_s = float("-inf")
         self._since_s = float("-inf")
         self.error: str | None = None
+        self._refusal: str | None = None
+        """The error of Redis with which it refuses new connections until an operator changes something."""
+        self._tried = asyncio.Event()
+        """A connection stood once, or was refused."""
 
     @property
     def up_s(self) -> float:
@@ -239,6 +258,8 @@ class Link:
 
     def start(self) -> None:
         """Connect as soon as may be, and keep connected until `close`."""
+        self._tried.clear()
+        self._refusal = None
         self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
 
     async def open(self, timeout_s: float | None = None) -> None:
@@ -246,13 +267,17 @@ class Link:
 
         Raises:
             StoreDown: Redis could not be reached in `timeout_s`.
+            StoreRefused: Redis refuses the connection, at once.
         """
         self.start()
         try:
-            await asyncio.wait_for(self._up.wait(), timeout_s)
+            await asyncio.wait_for(self._tried.wait(), timeout_s)
         except TimeoutError as error:
             await self.close()
             raise StoreDown(f"Redis at {self._address} cannot be reached: {self.error}") from error
+        if self._refusal is not None:
+            await self.close()
+            raise StoreRefused(f"Redis at {self._address} refuses: {self._refusal}")
 
     async def close(self) -> None:
         """End the connection; whoever waits gets `LinkLost`."""
@@ -271,7 +296,7 @@ class Link:
     def call_then(self, words: Sequence[Word], callback: Callback) -> None:
         """Send one command. `callback` gets the reply, a `ReplyFault` or a `LinkLost`; perhaps at once."""
         if self._wire is None:
-            callback(LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False))
+            callback(self._no_wire())
         else:
             self._wire.call(words, callback)
 
@@ -300,9 +325,7 @@ class Link:
             future.set_result([])
             return future
         if self._wire is None:
-            future.set_exception(
-                LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
-            )
+            future.set_exception(self._no_wire())
             return future
         replies: list[Reply] = []
 
@@ -326,10 +349,15 @@ class Link:
         if self._wire is not None:
             self._wire.burst(packed, _ignore)
 
-    def say(self, *words: Word) -> None:
-        """Send a command that has no reply of its own; nothing happens without a connection."""
-        if self._wire is not None:
-            self._wire.say(words)
+    def subscribe(self, channel: str, callback: Callback, *, pattern: bool = False) -> None:
+        """Subscribe to one channel, or to all that match a pattern; needs `on_push`.
+
+        Args:
+            channel: the channel or pattern.
+            callback: gets b"OK", a `ReplyFault` or a `LinkLost`; perhaps at once.
+            pattern: whether it is a pattern.
+        """
+        self.call_then(("PSUBSCRIBE" if pattern else "SUBSCRIBE", channel), callback)
 
     def eval_then(
         self, script: Script, keys: Sequence[Word], args: Sequence[Word], callback: Callback
@@ -337,7 +365,7 @@ class Link:
         """Run a script; it is sent whole only where the server does not know it (then it has not run)."""
 
         def judge(reply: Reply) -> None:
-            if isinstance(reply, ReplyFault) and reply.message.startswith("NOSCRIPT"):
+            if isinstance(reply, ReplyFault) and reply.words.startswith("NOSCRIPT"):
                 self.call_then(("EVAL", script.text, len(keys), *keys, *args), callback)
             else:
                 callback(reply)
@@ -350,6 +378,12 @@ class Link:
         self.eval_then(script, keys, args, _resolver(future))
         return future
 
+    def _no_wire(self) -> StoreDown:
+        """Why a command was not sent: Redis refuses every connection, or cannot be reached."""
+        if self._refusal is not None:
+            return ReplyRefused(self._refusal)
+        return LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
+
     async def _keep(self) -> None:
         failures = 0
         while True:
@@ -358,9 +392,7 @@ class Link:
                 async with asyncio.timeout(_CONNECT_S):
                     wire = await self._connect()
             except (OSError, RhoPushError, TimeoutError) as error:
-                self.error = str(error) or type(error).__name__
-                if failures in (0, 10, 100):
-                    _log.warning("redis_unreachable", link=self._name, error=self.error)
+                self._failed(error, failures)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
                 continue
@@ -369,6 +401,16 @@ class Link:
             await self._watch(wire)
             if time.monotonic() - since < _SETTLED_S:
                 await asyncio.sleep(_BACKOFF_S[2])
+
+    def _failed(self, error: Exception, failures: int) -> None:
+        """A connection could not be made."""
+        self.error = error.message if isinstance(error, RhoPushError) else describe(error)
+        self._refusal = error.words if isinstance(error, ReplyRefused) else None
+        if self._refusal is not None:
+            REFUSAL_LOG.note(self._refusal, self._name)
+            self._tried.set()
+        elif failures in (0, 10, 100):
+            _log.warning("redis_unreachable", link=self._name, error=self.error)
 
     async def _watch(self, wire: Wire) -> None:
         """Serve until the wire is lost, or until a reply is overdue (a frozen server or a dead route)."""
@@ -405,7 +447,8 @@ class Link:
         self._wire = wire
         if self._since_s > float("-inf"):
             self._since_s = time.monotonic()
-        self.error = None
+        self.error = self._refusal = None
+        self._tried.set()
         if self._on_up is not None:
             self._on_up()
         self._down.clear()
@@ -413,24 +456,15 @@ class Link:
         return wire
 
     async def _greet(self, wire: Wire) -> None:
-        address = self._address
-        password = address.password.reveal() if address.password else ""
-        greeting: list[tuple[Word, ...]] = []
-        if address.username:  # one of `nopass` has an empty one
-            greeting.append(("AUTH", address.username, password))
-        elif password:
-            greeting.append(("AUTH", password))
-        if self._on_push is not None:
-            greeting.append(("HELLO", "3"))
-        if address.db:
-            greeting.append(("SELECT", address.db))
-        greeting.append(("CLIENT", "SETNAME", keys.CONNECTION_NAME + self._name))
-        for words in greeting:
+        async def ask(words: Sequence[Word]) -> Reply:
             if wire.closing:  # nobody would be told of its loss any more
                 raise wire.ended()
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             wire.call(words, _resolver(future))
-            await future
+            return await future
+
+        await greet(ask, self._address, self._name, resp3=self._on_push is not None)
+        wire.name = self._name
 
     def _lost(self, wire: Wire) -> None:
         if self._wire is wire:

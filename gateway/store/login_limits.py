@@ -25,6 +25,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
 from gateway.store import keys
 from gateway.store.asking import asked_of_redis
+from gateway.store.lua import CHECKS
 
 PAIR_ATTEMPTS: Final = 10
 CLIENT_ATTEMPTS: Final = 100  # many devices stand behind one address
@@ -41,39 +42,49 @@ _REFUSES_WRITES: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 # ARGV: the window in ms, then each count's limit (0: none).
 # Returns what to do (0: the attempt is reserved; 1: refused; 2: wait for the attempts under way), the ms after which
 # another attempt is worth it, and the attempts at the last count.
-_RESERVE: Final = """
+_RESERVE: Final = (
+    CHECKS
+    + """
+local window = seconds(ARGV[1])
+for i = 1, #KEYS do natural(ARGV[i + 1]) end
 local answer, wait = 0, 0
 for i, key in ipairs(KEYS) do
   local limit = tonumber(ARGV[i + 1])
   local found = redis.call('HMGET', key, 'tried', 'failed')
-  if limit > 0 and (tonumber(found[2] or '0') or 0) >= limit then
+  if limit > 0 and stored(found[2]) >= limit then
     answer, wait = 1, math.max(wait, redis.call('PTTL', key), 1)
-  elseif limit > 0 and answer == 0 and (tonumber(found[1] or '0') or 0) >= limit then
+  elseif limit > 0 and answer == 0 and stored(found[1]) >= limit then
     answer = 2
   end
 end
 local tried = 0
 if answer == 0 then
   for _, key in ipairs(KEYS) do
-    tried = redis.call('HINCRBY', key, 'tried', 1)
+    tried = add(key, 'tried', 1)
     if redis.call('PTTL', key) < 0 then
-      redis.call('PEXPIRE', key, ARGV[1])
+      redis.call('PEXPIRE', key, window)
     end
   end
 end
 return {answer, wait, tried}
 """
+)
 
 # KEYS: the counts. ARGV: what is added to `tried` and to `failed`. A count that expired meanwhile stays away: without a
 # time to live it would stay for ever.
-_SETTLE: Final = """
+_SETTLE: Final = (
+    CHECKS
+    + """
+local tried, failed = whole(ARGV[1]), whole(ARGV[2])
+for _, key in ipairs(KEYS) do redis.call('HLEN', key) end
 for _, key in ipairs(KEYS) do
   if redis.call('EXISTS', key) == 1 then
-    redis.call('HINCRBY', key, 'tried', ARGV[1])
-    redis.call('HINCRBY', key, 'failed', ARGV[2])
+    add(key, 'tried', tried)
+    add(key, 'failed', failed)
   end
 end
 """
+)
 
 
 class _Answer(IntEnum):

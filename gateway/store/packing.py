@@ -33,6 +33,11 @@ class Unsendable(StoreDown):
     label = "unsendable_value"
     retryable = False
 
+    @property
+    def of_data(self) -> bool:
+        """The value stands in the way."""
+        return True
+
 
 def pack(words: Sequence[Word]) -> bytes:
     """The bytes of a command, for `Link.burst` and `Link.post_packed`.

@@ -11,16 +11,24 @@ and neither a second round trip nor a second decoding stands between the door an
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.clock import SHARED
+from gateway.errors import (
+    IdempotencyConflict,
+    PerhapsAccepted,
+    QueueFull,
+    RhoPushError,
+    StoreDown,
+    StoreRefused,
+)
 from gateway.store import keys, scripts
 from gateway.store.entries import Entry, Lease, leases_of
 from gateway.store.link import Link, LinkLost, Reply, ReplyFault
+from gateway.store.plain_words import refused
 from gateway.turns import Turns
 from protocols.ping.model import Ping
 
@@ -98,7 +106,7 @@ class _Batch:
     __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream", "users")
 
     def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
-        self.accepted_ms = time.time_ns() // 1_000_000
+        self.accepted_ms = SHARED.now_ms()
         self.id = new_batch(self.accepted_ms)
         self.stream = stream
         self.key = key
@@ -438,7 +446,9 @@ def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) ->
 
 def _plain(error: StoreDown) -> StoreDown:
     if isinstance(error, ReplyFault):
-        wrapped = StoreDown(f"Redis refused the append: {error.message}")
+        lasting = isinstance(error, StoreRefused)
+        why = error.words if lasting else refused(error.message)
+        wrapped = (StoreRefused if lasting else StoreDown)(f"Redis refused the append: {why}")
     else:
         wrapped = StoreDown("Redis cannot be reached")
     wrapped.__cause__ = error

@@ -5,21 +5,32 @@ from typing import Final
 
 from gateway.store import keys
 from gateway.store.link import Link, Reply, Script
+from gateway.store.lua import CHECKS
 
-_DRAW: Final = Script("""
+_DRAW: Final = Script(
+    CHECKS
+    + """
 -- KEYS: bucket; ARGV: wanted, tokens a second, most tokens
+-- A number between 0 and most; the other where it is none. `nan` compares as false.
+local function between(text, most, other)
+    local number = tonumber(text)
+    return number and number >= 0 and number <= most and number or other
+end
+local wanted = natural(ARGV[1])
+local rate, most = between(ARGV[2], 1e12), between(ARGV[3], 1e12)
+if not (rate and most) then missing('the rate') end
 local now = redis.call('TIME')
 local at = now[1] * 1000 + math.floor(now[2] / 1000)
 local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local rate, most = tonumber(ARGV[2]), tonumber(ARGV[3])
-local tokens = tonumber(held[1]) or most
-tokens = math.min(most, tokens + math.max(0, at - (tonumber(held[2]) or at)) * rate / 1000)
-local grant = math.min(tonumber(ARGV[1]), math.floor(tokens))
+local tokens = between(held[1] or '', most, most)
+tokens = math.min(most, tokens + (at - between(held[2] or '', at, at)) * rate / 1000)
+local grant = math.min(wanted, math.floor(tokens))
 redis.call('DEL', KEYS[1])  -- first, so that a full Redis takes the rest (see `scripts`)
 redis.call('HSET', KEYS[1], 'tokens', tokens - grant, 'at', at)
 redis.call('PEXPIRE', KEYS[1], 120000)
 return grant
-""")
+"""
+)
 """Take up to so many tokens. The clock is Redis', so that gateways need not agree on the time."""
 
 

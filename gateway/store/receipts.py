@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
+from gateway.errors import UnreadableEntry
 from gateway.store import keys
 from gateway.store.entries import decoder, leases_of
 from gateway.store.link import Link
@@ -74,6 +75,12 @@ def pack_base(records: Iterable[Record]) -> bytes:
 def pack_delta(record: Record) -> bytes:
     """A `PLACE+NAME` field, or what a waiting door is told."""
     return _encoder.encode(record)
+
+
+def field_of(place: int, stream: str, entry: str) -> str:
+    """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
+    though both streams give an id of the same millisecond."""
+    return f"{place}+{'0-' if stream == keys.PIECES else ''}{entry}"
 
 
 def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
@@ -151,6 +158,8 @@ class Receipts:
         at_ms = int(batch[:12], 16)
         first, last = max(0, at_ms - _APART_MS), at_ms + _APART_MS
         entries = await self._link.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        # While Redis' clock is behind an earlier reading, new entries follow that reading.
+        entries += await self._link.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
             batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, again=True)
         )
@@ -159,19 +168,22 @@ class Receipts:
 def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
     """The base record and what came after it, oldest first; None where the ping is not settled at all.
 
-    A field that cannot be read is left out with a line in the log: the rest of the report is still true.
+    A field that cannot be read counts as `unreadable`, with a line in the log: the rest of the report is still true.
     """
     records = []
-    base = _read(_base, fields, "base") if "base" in fields else None
-    if base is not None:
-        if place >= len(base):
+    if "base" in fields:
+        base = _read(_base, fields, "base")
+        if base is not None and place >= len(base):
             return None
-        records.append(base[place])
+        records.append(_LOST if base is None else base[place])
     prefix = f"{place}+"
     later = sorted((name for name in fields if name.startswith(prefix)), key=_order)
-    found = (_read(_delta, fields, name) for name in later)
-    records += [record for record in found if record is not None]
+    records += [_read(_delta, fields, name) or _LOST for name in later]
     return records or None
+
+
+_LOST: Final = Record(skipped={UnreadableEntry.label: 1})
+"""A record that was damaged: the rest of the receipt is told all the same."""
 
 
 def _read(unpack: Callable[[bytes], Packed], fields: dict[str, bytes], name: str) -> Packed | None:

@@ -7,7 +7,8 @@ repeats anything.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,8 +20,11 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
+from gateway.store.connections import tolerant
 from gateway.store.packing import CheckedEncoder
+from gateway.store.plain_words import trouble
 from gateway.store.pool import CONNECTIONS_MAX, with_waiting
+from gateway.store.refusals import lasts, translated, words_of
 from protocols.numbers import whole
 
 __all__ = [
@@ -45,6 +49,8 @@ silent would not make durable either."""
 SENTINEL_TIMEOUT_S: Final = 2.0
 """Longest wait for one Sentinel, to connect and for its answer: shorter than a link takes to connect."""
 
+UNKNOWN: Final = "unknown"
+"""The version of a server that does not tell it."""
 _PROTOCOL: Final = 2  # the same replies from Redis 6.2 as from any Valkey
 
 
@@ -76,7 +82,7 @@ def _client(address: Address, timeout_s: float | None) -> Redis:
     made = _made(address, options)
     # An option of its connections only; the client's own constructor does not take it.
     made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
-    return made
+    return tolerant(made, address)
 
 
 def _made(address: Address, options: dict[str, Any]) -> Redis:
@@ -138,7 +144,7 @@ async def locate(address: Address) -> tuple[str, int]:
             try:
                 return await answer
             except (RedisError, OSError) as error:
-                refused.append(str(error))
+                refused.append(f"one {trouble(error)}")
     finally:
         for task in asking:
             task.cancel()
@@ -160,7 +166,10 @@ async def _ask(address: Address, node: tuple[str, int]) -> tuple[str, int]:
 def _sentinel(address: Address, nodes: Sequence[tuple[str, int]]) -> Sentinel:
     make: Callable[..., Sentinel] = Sentinel  # redis-py left its constructor untyped
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
-    return make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
+    made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
+    for asked in made.sentinels:
+        tolerant(asked, address)
+    return made
 
 
 def _transport(address: Address, timeout_s: float | None) -> dict[str, Any]:
@@ -189,6 +198,8 @@ class Facts(msgspec.Struct, frozen=True):
         replicas: how many are connected.
         master: whether it takes writes.
         loading: whether it is still reading its data.
+        cluster: whether it runs in cluster mode.
+        clock_behind_s: by how much its clock is behind the local one.
     """
 
     product: str
@@ -201,6 +212,8 @@ class Facts(msgspec.Struct, frozen=True):
     replicas: int
     master: bool
     loading: bool = False
+    cluster: bool = False
+    clock_behind_s: float | None = None
 
     @property
     def number(self) -> tuple[int, int]:
@@ -213,18 +226,20 @@ async def facts(redis: Redis) -> Facts:
     """Ask a server about itself.
 
     Raises:
-        StoreDown: it does not answer, or refuses.
+        StoreDown: it does not answer, or refuses for now.
+        StoreRefused: it refuses the connection.
     """
     try:
-        info: dict[str, Any] = await redis.info()
+        info = await _info(redis)
         config = await _config(redis)
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {type(error).__name__}: {error}") from error
+        raise translated(error, f"Redis does not answer: it {trouble(error)}") from error
     loading = bool(info.get("loading"))
+    clock_us = info.get("server_time_usec")
     appends = None if loading else info.get("aof_enabled")
     return Facts(
         product="valkey" if "valkey_version" in info else "redis",
-        version=str(info.get("valkey_version") or info.get("redis_version", "0.0")),
+        version=str(info.get("valkey_version") or info.get("redis_version", UNKNOWN)),
         append_only=None if appends is None else bool(appends),
         append_fsync=config.get("appendfsync"),
         snapshots=bool(config["save"]) if "save" in config else None,
@@ -233,7 +248,33 @@ async def facts(redis: Redis) -> Facts:
         replicas=_number(info.get("connected_slaves")),
         master=info.get("role") == "master",
         loading=loading,
+        cluster=bool(info.get("cluster_enabled")),
+        clock_behind_s=None if clock_us is None else time.time() - clock_us / 1e6,
     )
+
+
+async def _info(redis: Redis) -> dict[str, Any]:
+    """What INFO says, or as much of it as HELLO does where the user may not use INFO (`-@dangerous`)."""
+    try:
+        found: dict[str, Any] = await redis.info()
+    except ResponseError as error:
+        if not lasts(words_of(error)):
+            raise
+    else:
+        return found
+    command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
+    try:
+        said = await command("HELLO")
+    except ResponseError:
+        return {"role": "master"}
+    pairs = said.items() if isinstance(said, dict) else zip(said[::2], said[1::2], strict=True)
+    hello = {_text(name): value for name, value in pairs}
+    product, version = _text(hello.get("server", "")), _text(hello.get("version", UNKNOWN))
+    return {
+        "valkey_version" if product == "valkey" else "redis_version": version,
+        "role": _text(hello.get("role", "master")),
+        "cluster_enabled": _text(hello.get("mode", "")) == "cluster",
+    }
 
 
 async def _config(redis: Redis) -> dict[str, str]:

@@ -28,6 +28,8 @@ DANGLING: Final = "dangling_client"
 DEAD: Final = "dead_token"
 UNKNOWN_USER: Final = "unknown_user"  # a login that nobody has, or one without clients
 
+LARGE_DEVICES: Final = 64
+"""A user with more clients is read in slices, and a ping to them is split like a broadcast."""
 _WORDS_MAX: Final = 1_000
 _words: dict[bytes, str] = {}
 
@@ -42,11 +44,12 @@ class Registration:
         left_out: client ids of both.
         by_sync: of two devices of one phone, the one that synced last is chosen: each sync may change that.
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
+        large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
         memo: what the fan-out has worked out and wants to find again with this value.
     """
 
-    __slots__ = ("by_sync", "dangling", "dead", "devices", "left_out", "memo", "read_s", "unknown")
+    __slots__ = ("by_sync", "dangling", "dead", "devices", "large", "left_out", "memo", "read_s", "unknown")
 
     def __init__(
         self,
@@ -56,19 +59,26 @@ class Registration:
         left_out: tuple[str, ...] = (),
         *,
         unknown: bool = False,
+        large: bool = False,
     ) -> None:
         self.devices = devices
         self.dangling = dangling
         self.dead = dead
         self.left_out = left_out
         self.unknown = unknown
+        self.large = large
         self.by_sync = len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices)
         self.read_s = 0.0
         self.memo: Any = None
 
     @property
     def heard(self) -> bool:
-        """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone."""
+        """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone.
+
+        Of a large one only some clients are held, so it is never kept.
+        """
+        if self.large:
+            return False
         for device in self.devices:  # no generator: asked of everybody who is read
             if device.client_id[:2] not in _TRACKED:
                 return False
@@ -121,7 +131,8 @@ def registration(values: Sequence[bytes | None]) -> Registration:
         else:
             left_out.append(client_id)
             dead += found == "dead"
-    return Registration(tuple(devices), len(left_out) - dead, dead, tuple(left_out))
+    large = len(devices) + len(left_out) > LARGE_DEVICES
+    return Registration(tuple(devices), len(left_out) - dead, dead, tuple(left_out), large=large)
 
 
 def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:

@@ -17,9 +17,10 @@ from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.cache import Cache
 from gateway.store.journal import Journal
-from gateway.store.link import Link, Reply, ReplyFault, pack
+from gateway.store.link import Link, Reply, ReplyFault, ReplyRefused, pack
 from gateway.store.registration import (
     FIELDS,
+    LARGE_DEVICES,
     ODD_BYTES,
     SYNC,
     WIDTH,
@@ -36,7 +37,24 @@ from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device
 from protocols.numbers import stored
 
+_SCAN_CLIENTS: Final = 500
+"""Ids of one SSCAN: Redis does nothing else for some 0.1 ms."""
+_STEP_VALUES: Final = 500 * (WIDTH + 1)
+"""Values of a look-up that are read in one step of the loop: 500 devices, 1 ms."""
 _log = structlog.get_logger("registry")
+
+
+class AllDevices(NamedTuple):
+    """The devices of one user.
+
+    Attributes:
+        devices: those that may be pushed to, in no order.
+        dangling, dead: how many clients are gone, and how many tokens are dead.
+    """
+
+    devices: Sequence[Device]
+    dangling: int
+    dead: int
 
 
 class Registry:
@@ -147,19 +165,57 @@ class Registry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        if not client_ids:
-            return []
+        found: list[Device | None] = []
+        for part in slices(client_ids, LIGHT_SLICE):
+            if found:  # behind the first: small retries wait for no turn
+                await self._turns.turn()
+            asked = accepted_ms[len(found) : len(found) + len(part)]
+            found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
+        return found
+
+    async def _clients(
+        self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
+    ) -> list[Device | str]:
+        """Each client, or why there is none (see `registration.device`): one that changed hands is gone."""
         fields = len(client_ids) * WIDTH
         names = _field_names(client_ids)
         if accepted_ms:
             names += [_encoded(keys.owned_since(client_id)) for client_id in client_ids]
         values = await self._link.call("MGET", *names)
-        found: list[Device | None] = []
+        found: list[Device | str] = []
         for place, client_id in enumerate(client_ids):
-            one = device(client_id, values, place * WIDTH)
             moved = bool(accepted_ms) and _epoch_ms(values[fields + place]) >= accepted_ms[place]
-            found.append(one if isinstance(one, Device) and not moved else None)
+            found.append("gone" if moved else device(client_id, values, place * WIDTH))
         return found
+
+    async def all_devices(self, user: str) -> AllDevices:
+        """All devices of one user, however many, read in slices between which small pings are served.
+
+        Not remembered: what is read of a user with many devices would fill the cache and Redis.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        client_ids: dict[str, None] = {}  # SSCAN may give one twice
+        cursor: bytes | int = 0
+        while True:
+            await self._turns.turn()
+            cursor, part = await self._link.call(
+                "SSCAN", keys.user(user, "clients"), cursor, "COUNT", _SCAN_CLIENTS
+            )
+            client_ids.update(dict.fromkeys(one.decode("utf-8", ODD_BYTES) for one in part))
+            if int(cursor) == 0:
+                break
+        devices: list[Device] = []
+        dead = 0
+        for ids in slices(tuple(client_ids), LIGHT_SLICE):
+            await self._turns.turn()
+            for one in await self._clients(ids):
+                if isinstance(one, Device):
+                    devices.append(one)
+                else:
+                    dead += one == "dead"
+        return AllDevices(devices, len(client_ids) - len(devices) - dead, dead)
 
     async def mark_dead(self, phone: Device, reason: str, since_ms: int | None, now_ms: int) -> bool:
         """Skip this device from now on, as long as its token stays the same.
@@ -167,16 +223,17 @@ class Registry:
         Args:
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
                 sync after that instant proves the token alive, and nothing is marked (providers.md A7,
-                timestamp rule).
+                timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         if since_ms is not None:
-            client_id = phone.client_id
+            client_id, latest_ms = phone.client_id, now_ms + keys.CLOCK_DRIFT_MS
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            if max(stored(proofs[0]), synced_ms(proofs[1])) >= since_ms:
+            alive_ms = [at_ms for at_ms in (stored(proofs[0]), synced_ms(proofs[1])) if at_ms <= latest_ms]
+            if max(alive_ms, default=0) >= since_ms:
                 return False
         mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
@@ -207,30 +264,50 @@ class Registry:
     async def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[Registration]:
         count, *values = replies
         try:
-            found = _registrations(users, values)
+            found = await _registrations(users, values)
         except ReplyFault as fault:
-            if not fault.message.startswith("OOM"):
+            if not fault.words.startswith("OOM") and not isinstance(fault, ReplyRefused):
                 raise
-            return _registrations(users, await self._piecemeal(users))
+            return await _registrations(users, await self._piecemeal(users))
         if not isinstance(count, ReplyFault):
             self._snapshots.keep(users, found, count)
         return found
 
     async def _piecemeal(self, users: Sequence[str]) -> list[Reply]:
-        """What `_look_up` finds, of a full Redis: it refuses SORT, which might store what it finds.
+        """What `_look_up` finds, from a Redis that refuses SORT: a full one, since SORT might store what it finds, or
+        one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET then).
 
-        SORT_RO, which it would not refuse, came with Redis 7.
+        SORT_RO, which a full Redis would not refuse, came with Redis 7.
         """
-        answers = await self._link.burst([pack(("SMEMBERS", keys.user(user, "clients"))) for user in users])
+        most = LARGE_DEVICES + 1
+        scans = [
+            pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users
+        ]  # an intset or listpack comes whole, however many it holds
+        answers = [
+            answer if isinstance(answer, ReplyFault) else await self._first(user, answer, most)
+            for user, answer in zip(users, await self._link.burst(scans), strict=True)
+        ]
         clients = [client for answer in answers if not isinstance(answer, ReplyFault) for client in answer]
-        names = _field_names(client.decode("utf-8", ODD_BYTES) for client in clients)
-        values = iter(await self._link.call("MGET", *names) if names else ())
+        found: list[bytes | None] = []
+        for part in slices(clients, LIGHT_SLICE):
+            names = _field_names(client.decode("utf-8", ODD_BYTES) for client in part)
+            found += await self._link.call("MGET", *names)
+        values = iter(found)
         return [
             answer
             if isinstance(answer, ReplyFault)
             else [value for client in answer for value in (client, *islice(values, WIDTH))]
             for answer in answers
         ]
+
+    async def _first(self, user: str, answer: Reply, most: int) -> list[bytes]:
+        """The first clients of a user, at most so many, of whom an SSCAN has begun to tell."""
+        cursor, part = answer
+        found = dict.fromkeys(part)
+        while int(cursor) and len(found) < most:
+            cursor, part = await self._link.call("SSCAN", keys.user(user, "clients"), cursor, "COUNT", most)
+            found.update(dict.fromkeys(part))
+        return list(found)[:most]
 
 
 def _without(users: Sequence[str], found: Sequence[Registration | None]) -> Iterator[str]:
@@ -268,13 +345,18 @@ def changes(changed: Iterable[bytes]) -> Changes:
     return found
 
 
-def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list[Registration]:
+async def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list[Registration]:
     found = []
+    read = 0
     for user, values in zip(users, replies, strict=True):
         if isinstance(values, ReplyFault):
             found.append(_unreadable(user, values))
         else:
+            read += len(values)
             found.append(registration(values) if values else nobody())
+        if read > _STEP_VALUES:
+            read = 0
+            await asyncio.sleep(0)
     return found
 
 
@@ -284,7 +366,7 @@ def _unreadable(user: str, fault: ReplyFault) -> Registration:
     Raises:
         ReplyFault: loading, busy, out of memory: that says nothing about the user.
     """
-    if not fault.message.startswith("WRONGTYPE"):
+    if not fault.words.startswith("WRONGTYPE"):
         raise fault
     _log.error("unreadable_user", user=user, error=fault.message)
     return nobody()
@@ -295,14 +377,16 @@ def _bulk(word: bytes) -> bytes:
 
 
 _PATTERNS: Final = (b"#", *(keys.client("*", field).encode() for field in FIELDS), keys.dead("*").encode())
-_LOOK_UP_HEAD: Final = b"*%d\r\n" % (4 + 2 * len(_PATTERNS)) + _bulk(b"SORT")
-_LOOK_UP_TAIL: Final = (
-    _bulk(b"BY") + _bulk(b"nosort") + b"".join(_bulk(b"GET") + _bulk(one) for one in _PATTERNS)
+_LOOK_UP_HEAD: Final = b"*%d\r\n" % (7 + 2 * len(_PATTERNS)) + _bulk(b"SORT")
+_LIMIT: Final = (b"LIMIT", b"0", b"%d" % (LARGE_DEVICES + 1))
+"""One more than are looked up together: then the user has more."""
+_LOOK_UP_TAIL: Final = b"".join(
+    [*map(_bulk, (b"BY", b"nosort", *_LIMIT)), *(_bulk(b"GET") + _bulk(one) for one in _PATTERNS)]
 )
 
 
 def _look_up(user: str) -> bytes:
-    """The command that gives every field of every client of a user: SORT does not sort here, it joins.
+    """The command that gives every field of the clients of a user: SORT does not sort here, it joins.
 
     One command and one round trip, and of its bytes only the key differs from user to user. With SMEMBERS and
     MGET a device took two round trips and three times the CPU.

@@ -6,12 +6,13 @@ ping's Idempotency-Key, so that a job that is offered twice is one ping.
 """
 
 import hashlib
-import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
+from gateway.clock import SHARED
 from gateway.store import keys, resque_scripts
 from gateway.store.address import Address, resque_address
 from gateway.store.entries import Entry
@@ -28,6 +29,7 @@ TAKE_BYTES: Final = 1_000_000
 DEPTH: Final = 200
 """So many jobs of other classes may stand before one of ours. Each look costs Redis some 2 µs."""
 
+_log = structlog.get_logger("resque")
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -94,11 +96,9 @@ class ResqueStore:
         Raises:
             StoreDown: some are perhaps taken: `in_hand` tells.
         """
-        now_ms = time.time_ns() // 1_000_000
         words: list[Word] = [
             self._gateway,
-            now_ms,
-            new_batch(now_ms),
+            new_batch(SHARED.now_ms()),
             TAKE_JOBS,
             TAKE_BYTES,
             DEPTH,
@@ -112,19 +112,19 @@ class ResqueStore:
     async def in_hand(self) -> list[Taken]:
         """Every job on this gateway's recovery list, oldest first. Raises StoreDown."""
         flat = await self._link.call("HGETALL", self._taken)
-        return sorted(_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True))
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))
+        # An id that is no ASCII is none that a gateway gave; a job under it could never be taken off the list.
+        readable = [pair for pair in pairs if pair[0].isascii()]
+        if len(readable) < len(pairs):
+            _log.error("recovery_list_unreadable", key=self._taken, entries=len(pairs) - len(readable))
+        return sorted(_taken(*pair) for pair in readable)
 
     async def inherit(self) -> int:
         """Give a sign of life, and take over the jobs of gateways that gave none; their number. Raises
         StoreDown."""
-        now_ms = time.time_ns() // 1_000_000
-        return int(
-            await self._link.eval(
-                resque_scripts.INHERIT,
-                [keys.RESQUE_TAKERS, self._taken],
-                [self._gateway, now_ms, now_ms - int(SILENT_S * 1000), keys.RESQUE_TAKEN],
-            )
-        )
+        words: list[Word] = [self._gateway, int(SILENT_S * 1000), keys.RESQUE_TAKEN, keys.CLOCK_DRIFT_MS]
+        names = [keys.RESQUE_TAKERS, self._taken]
+        return int(await self._link.eval(resque_scripts.INHERIT, names, words))
 
     async def admit(self, jobs: Sequence[tuple[Taken, Ping]], limits: Limits) -> str:
         """Make jobs durable pings, where the queue is in this Redis.
@@ -139,7 +139,7 @@ class ResqueStore:
         Raises:
             StoreDown: it is perhaps done: said again, it is "gone" then.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         entry = Entry(new_batch(now_ms), now_ms, tuple(ping for _, ping in jobs))
         size = sum(len(job.item) for job, _ in jobs)
         reply = await self._link.eval(

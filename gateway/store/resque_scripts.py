@@ -7,16 +7,22 @@ RhoConnect's layout does (contract §7).
 from typing import Final
 
 from gateway.store.link import Script
+from gateway.store.lua import CHECKS
 
-TAKE: Final = Script("""
+TAKE: Final = Script(
+    CHECKS
+    + """
 -- KEYS: pause, taken, takers, then the lists of the queues
--- ARGV: gateway, now ms, prefix of recovery ids, most jobs, most bytes, how deep to look,
+-- ARGV: gateway, prefix of recovery ids, most jobs, most bytes, how deep to look,
 --       number of our classes, classes, then the names of the queues
+local most, room, depth = natural(ARGV[3]), natural(ARGV[4]), natural(ARGV[5])
+local classes, names = {}, 6 + natural(ARGV[6])
+if #ARGV ~= names + #KEYS - 3 then missing('the name of a queue') end
 if redis.call('GET', KEYS[1]) == 'true' then return {} end
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
-local most, room, depth = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local classes, names = {}, 7 + ARGV[7]
-for at = 8, names do classes[ARGV[at]] = true end
+local time = redis.call('TIME')
+redis.call('HLEN', KEYS[2])
+redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+for at = 7, names do classes[ARGV[at]] = true end
 
 -- Ours, or readable by nobody: then it is ours to say so.
 local function ours(item)
@@ -38,7 +44,7 @@ local function from(list, name)
         if ours(item) then
             -- Equal items are the same job: whichever of them goes, the order of the rest stays.
             if place == 0 then redis.call('LPOP', list) else redis.call('LREM', list, 1, item) end
-            local id = string.format('%s%04x', ARGV[3], #taken / 2)
+            local id = string.format('%s%04x', ARGV[2], #taken / 2)
             redis.call('HSET', KEYS[2], id, name .. string.char(0) .. item)
             taken[#taken + 1] = id
             taken[#taken + 1] = name .. string.char(0) .. item
@@ -48,66 +54,101 @@ local function from(list, name)
         end
     end
 end
-for at = 4, #KEYS do from(KEYS[at], ARGV[names + at - 3]) end
+for at = 4, #KEYS do
+    -- A queue of another type holds no jobs, and must not keep those of the others.
+    if fits(KEYS[at], 'list') then from(KEYS[at], ARGV[names + at - 3]) end
+end
 return taken
-""")
+"""
+)
 """Take our jobs from the heads of the queues, in the queues' order, onto this gateway's recovery list.
 
 Foreign jobs stay where they are; so many of them may stand before one of ours as `how deep to look` says.
 """
 
-ADMIT: Final = Script("""
+_COUNTERS: Final = """
+-- Resque's counters: one that holds something else is left alone, and stops nothing.
+local function counted(key, more)
+    if not fits(key, 'string') then return end
+    local before = redis.call('GET', key)
+    if not before or is_whole(before) then redis.call('INCRBY', key, more) end
+end
+"""
+
+ADMIT: Final = Script(
+    CHECKS
+    + _COUNTERS
+    + """
 -- KEYS: taken, stream, stats of the queue, processed, processed of the worker
 -- ARGV: pings, bytes, limit of pings, limit of bytes, entry, then the recovery ids
+local more, size, most_pings, most_bytes = natural(ARGV[1]), natural(ARGV[2]), natural(ARGV[3]), natural(ARGV[4])
+if not ARGV[6] then missing('a recovery id') end
 for at = 6, #ARGV do
     if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then return {'gone', ARGV[at]} end
 end
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
-local pings, bytes = (tonumber(held[1]) or 0) + ARGV[1], (tonumber(held[2]) or 0) + ARGV[2]
-if pings > tonumber(ARGV[3]) or bytes > tonumber(ARGV[4]) then return {'full', ''} end
-local entry = redis.call('XADD', KEYS[2], '*', 'e', ARGV[5], 'n', ARGV[1], 's', ARGV[2])
-redis.call('HINCRBY', KEYS[3], 'pings', ARGV[1])
-redis.call('HINCRBY', KEYS[3], 'bytes', ARGV[2])
+local pings, bytes = stored(held[1]) + more, stored(held[2]) + size
+if pings > most_pings or bytes > most_bytes then return {'full', ''} end
+local entry = redis.call('XADD', KEYS[2], '*', 'e', ARGV[5], 'n', more, 's', size)
+redis.call('HSET', KEYS[3], 'pings', count(pings), 'bytes', count(bytes))
 redis.call('HDEL', KEYS[1], unpack(ARGV, 6))
-redis.call('INCRBY', KEYS[4], #ARGV - 5)
-redis.call('INCRBY', KEYS[5], #ARGV - 5)
+counted(KEYS[4], #ARGV - 5)
+counted(KEYS[5], #ARGV - 5)
 return {'done', entry}
-""")
+"""
+)
 """Jobs become durable pings: they enter the queue, leave the recovery list and are counted, in one step.
 
 Said twice after a lost reply, it finds them gone and changes nothing.
 """
 
-FINISH: Final = Script("""
+FINISH: Final = Script(
+    CHECKS
+    + _COUNTERS
+    + """
 -- KEYS: taken, processed, processed of the worker, failed list, failed, failed of the worker
 -- ARGV: recovery id, record of a failure or ''
+if not ARGV[2] then missing('the record') end
+if ARGV[2] ~= '' then redis.call('LLEN', KEYS[4]) end
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('INCR', KEYS[2])
-redis.call('INCR', KEYS[3])
+counted(KEYS[2], 1)
+counted(KEYS[3], 1)
 if ARGV[2] ~= '' then
     redis.call('RPUSH', KEYS[4], ARGV[2])
-    redis.call('INCR', KEYS[5])
-    redis.call('INCR', KEYS[6])
+    counted(KEYS[5], 1)
+    counted(KEYS[6], 1)
 end
 return 1
-""")
+"""
+)
 """A job is done, or has failed with a record: it leaves the recovery list and is counted, in one step."""
 
-INHERIT: Final = Script("""
--- KEYS: takers, then the own recovery list; ARGV: gateway, now ms, silent before ms, prefix of the lists
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+INHERIT: Final = Script(
+    CHECKS
+    + """
+-- KEYS: takers, then the own recovery list
+-- ARGV: gateway, how long a gateway may be silent ms, prefix of the lists, how far clocks may drift ms
+local silent, drift = natural(ARGV[2]), natural(ARGV[4])
+redis.call('HLEN', KEYS[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. (now + drift), '+inf')) do
+    redis.call('ZADD', KEYS[1], now, other)  -- its sign is of before Redis' clock was set back
+end
 local moved = 0
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])) do
-    if other ~= ARGV[1] then
-        local jobs = redis.call('HGETALL', ARGV[4] .. other)
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - silent)) do
+    if other ~= ARGV[1] and fits(ARGV[3] .. other, 'hash') then
+        local jobs = redis.call('HGETALL', ARGV[3] .. other)
         for at = 1, #jobs, 2 do
             redis.call('HSET', KEYS[2], jobs[at], jobs[at + 1])
             moved = moved + 1
         end
-        redis.call('DEL', ARGV[4] .. other)
+        redis.call('DEL', ARGV[3] .. other)
         redis.call('ZREM', KEYS[1], other)
     end
 end
 return moved
-""")
+"""
+)
 """Take over the recovery lists of gateways that gave no sign of life, and give one; how many jobs came so."""

@@ -9,17 +9,18 @@ no reply, what the channel says about its instance is therefore nothing new.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import orjson
 import structlog
 
+from gateway.clock import SHARED
 from gateway.errors import StoreDown
 from gateway.store import keys, rps_scripts
 from gateway.store.address import Address
-from gateway.store.link import Link, Reply, Script, Word
+from gateway.store.link import Link, Reply, ReplyFault, Script, Word
+from gateway.store.subscriptions import Channel, Subscriptions
 
 _log = structlog.get_logger("rps")
 
@@ -30,7 +31,10 @@ APPS_MAX: Final = 64
 QUEUE_MAX: Final = 100
 """Messages that wait for one instance; the oldest go first."""
 _PROVE_S: Final = 5.0
+_LOOK_S: Final = 2.0
+"""Between two looks for the messages of all waiting polls, where Redis refuses the channel to its user."""
 
+_UNSOUND: Final = ReplyFault("WRONGTYPE a key of this instance is of another type")
 Done = Callable[[Reply], None]
 """Gets what a script found for one entry, or a `StoreDown`."""
 
@@ -124,7 +128,7 @@ class Batch:
             if isinstance(reply, StoreDown):
                 reply = [reply] * len(waiting)
             for done, found in zip(waiting, reply, strict=True):
-                done(found)
+                done(_UNSOUND if found == rps_scripts.UNSOUND else found)
 
         self._link.eval_then(self._script, (), (*self._head(), *entries), spread)
 
@@ -139,7 +143,7 @@ class RpsStore:
     """
 
     def __init__(
-        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = time.time
+        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = SHARED.now_s
     ) -> None:
         self.keeping = keeping or Keeping()
         self._clock = clock
@@ -150,6 +154,11 @@ class RpsStore:
         self._posts = Batch(self._link, rps_scripts.ENQUEUE, self._post_head)
         self._polls = Batch(self._heard, rps_scripts.POLL, self._poll_head)
         self._prover: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None
+        lost = f"messages reach RhoConnect Push devices up to {_LOOK_S} s later"
+        self._subscriptions = Subscriptions(
+            lambda: self._heard, [Channel(keys.RPS_WAKE, lost)], self._look_if_refused
+        )
 
     async def open(self, timeout_s: float = 15.0) -> None:
         """Connect.
@@ -163,8 +172,10 @@ class RpsStore:
 
     async def close(self) -> None:
         """Disconnect."""
-        if self._prover is not None:
-            self._prover.cancel()
+        for timer in (self._prover, self._looker):
+            if timer is not None:
+                timer.cancel()
+        self._subscriptions.close()
         await self._link.close()
         await self._heard.close()
 
@@ -241,26 +252,36 @@ class RpsStore:
         """End all registrations of an instance; False: there are none. Raises as `register`."""
         return bool(await self._link.eval(rps_scripts.FORGET, (), (instance,)))
 
-    async def registered(self, instance: str) -> bool:
-        """Whether an instance has a registration. Raises as `register`."""
-        return bool(await self._link.call("EXISTS", keys.RPS_REGISTRATIONS + instance))
-
-    async def secret(self) -> bytes:
+    async def secret(self, kept: bytes | None = None) -> bytes:
         """The secret of this installation's ids: made by whoever comes first, the same in all processes.
 
-        Looked for first: a full Redis refuses a write, also one that would change nothing.
+        Looked for first: a full Redis refuses a write, also one that would change nothing. A value that is no secret
+        is replaced.
+
+        Args:
+            kept: written where Redis has none; None: a new one is.
+
+        Raises:
+            StoreDown: Redis did not answer, or took no write.
         """
-        kept = await self._link.call("GET", keys.RPS_ID_KEY)
-        if kept is None:
-            await self._link.call("SET", keys.RPS_ID_KEY, secrets.token_hex(32), "NX")
-            kept = await self._link.call("GET", keys.RPS_ID_KEY)
-        return bytes.fromhex(kept.decode())
+        found = await self._link.call("GET", keys.RPS_ID_KEY)
+        secret = None if found is None else read_id_secret(found)
+        if secret is not None:
+            return secret
+        made = kept or secrets.token_bytes(32)
+        condition = () if found is not None else ("NX",)
+        written = await self._link.call("SET", keys.RPS_ID_KEY, made.hex(), *condition)
+        if written is None:  # another process was first
+            return await self.secret(kept)
+        if kept is not None:
+            _log.warning("id_secret_written_back", why="Redis had lost it")
+        return made
 
     # -- the channel
     # -------------------------------------------------------------------------------------------------
 
     def _up(self) -> None:
-        self._heard.say("SUBSCRIBE", keys.RPS_WAKE)
+        self._subscriptions.begin()
         if self._listener is not None:
             self._listener.look_again()
 
@@ -271,10 +292,10 @@ class RpsStore:
         if kind == b"m":
             for at in range(0, len(entries) - 1, 2):
                 self._listener.message(entries[at], entries[at + 1])
-        elif kind == b"t" and entries[0] != self._name.encode():
+        elif kind == b"t" and entries[:1] != [self._name.encode()]:
             for instance in entries[1:]:
                 self._listener.taken(instance)
-        elif kind == b"g":
+        elif kind == b"g" and entries:
             self._listener.gone(entries[0])
 
     def _prove(self) -> None:
@@ -282,6 +303,16 @@ class RpsStore:
         if self._heard.up:
             self._heard.post("PING")
         self._prover = asyncio.get_running_loop().call_later(_PROVE_S, self._prove)
+
+    def _look_if_refused(self) -> None:
+        """As long as the channel is refused, the polls are asked about instead."""
+        if self._looker is not None:
+            self._looker.cancel()
+            self._looker = None
+        if self._subscriptions.refused:
+            if self._listener is not None:
+                self._listener.look_again()
+            self._looker = asyncio.get_running_loop().call_later(_LOOK_S, self._look_if_refused)
 
     def _post_head(self) -> Sequence[Word]:
         keeping = self.keeping
@@ -296,3 +327,12 @@ class RpsStore:
 
 def _text(reply: Reply) -> str | None:
     return None if reply is None else reply.decode()
+
+
+def read_id_secret(text: bytes) -> bytes | None:
+    """A secret of ids as it is kept, 32 hex digits or more; None: this is none."""
+    try:
+        secret = bytes.fromhex(text.decode())
+    except ValueError:
+        return None
+    return secret if len(secret) >= 16 else None

@@ -11,19 +11,38 @@ from typing import Final
 
 from gateway.store import keys
 from gateway.store.link import Script
+from gateway.store.lua import CHECKS
 
 EPOCH_S: Final = 1_577_836_800
 """Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
 
-_COMMON: Final = f"""
+UNSOUND: Final = -1
+"""In a reply for one of several: a key of this instance or token is of another type; nothing was done for it."""
+
+_COMMON: Final = (
+    CHECKS
+    + f"""
 local REG, TOK, CNT = '{keys.RPS_REGISTRATIONS}', '{keys.RPS_INSTANCE_OF}', '{keys.RPS_COUNTER}'
 local QUE, COL = '{keys.RPS_QUEUE}', '{keys.RPS_COLLAPSE}'
+
+-- Whether all keys of an instance are of their types, so that no step of these scripts can fail.
+local function sound(instance)
+    return fits(REG .. instance, 'set') and fits(CNT .. instance, 'string')
+        and fits(QUE .. instance, 'zset') and fits(COL .. instance, 'zset')
+end
+
+-- What a member of a registration says: token and app, nil where it is none.
+local function read(member)
+    local fine, entry = pcall(cjson.decode, member)
+    if not fine or type(entry) ~= 'table' or type(entry.token) ~= 'string' then return nil, nil end
+    return entry.token, entry.appname
+end
 
 local function prolong(instance, life)
     for _, kind in ipairs({{REG, CNT, QUE, COL}}) do redis.call('EXPIRE', kind .. instance, life) end
     for _, member in ipairs(redis.call('SMEMBERS', REG .. instance)) do
-        local fine, entry = pcall(cjson.decode, member)
-        if fine and entry.token then redis.call('EXPIRE', TOK .. entry.token, life) end
+        local token = read(member)
+        if token then redis.call('EXPIRE', TOK .. token, life) end
     end
 end
 
@@ -34,8 +53,8 @@ end
 local function find(instance, app)
     local members = redis.call('SMEMBERS', REG .. instance)
     for _, member in ipairs(members) do
-        local fine, entry = pcall(cjson.decode, member)
-        if fine and entry.appname == app then return entry.token, member, #members end
+        local token, name = read(member)
+        if token and name == app then return token, member, #members end
     end
     return nil, nil, #members
 end
@@ -52,6 +71,7 @@ local function top(instance)
     return tonumber(highest[2]) or 0
 end
 """
+)
 
 ENDING: Final = f"""
 local function check_registration(token)
@@ -83,7 +103,7 @@ local function end_registration(token, channel, instance)
     local own = {{}}
     for _, member in ipairs(redis.call('SMEMBERS', reg)) do
         local fine, entry = pcall(cjson.decode, member)
-        if fine and entry.token == token then own[#own + 1] = member else rest = rest + 1 end
+        if fine and type(entry) == 'table' and entry.token == token then own[#own + 1] = member else rest = rest + 1 end
     end
     drop_messages(token, instance)
     redis.call('DEL', '{keys.RPS_INSTANCE_OF}' .. token)
@@ -93,7 +113,7 @@ local function end_registration(token, channel, instance)
     end
     redis.call('DEL', reg, '{keys.RPS_COUNTER}' .. instance)
     redis.call('DEL', '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance)
-    redis.call('PUBLISH', channel, 'g\\n' .. instance)
+    redis.pcall('PUBLISH', channel, 'g\\n' .. instance)
 end
 """
 """Functions for scripts: drop the messages that wait for a token, end the registration that a token stands for, and,
@@ -107,7 +127,8 @@ ENQUEUE: Final = Script(
     + """
 -- ARGV: life s, fresh s, most messages of an instance, first id, channel, then for each message:
 --       token, app or '', data, collapse id or '', name of the message or ''
-local life, fresh, most, first = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local life, fresh, most, first = seconds(ARGV[1]), natural(ARGV[2]), natural(ARGV[3]), natural(ARGV[4])
+if most == 0 or #ARGV < 5 or #ARGV % 5 ~= 0 then missing('a part of a message') end
 local ids, wake = {}, {'m'}
 
 local function app_of(instance, token)
@@ -115,14 +136,16 @@ local function app_of(instance, token)
     for _, member in ipairs(redis.call('SMEMBERS', REG .. instance)) do
         if string.sub(member, 1, #start) == start then
             if not string.find(member, '\\\\', 1, true) then return string.sub(member, #start + 1, -3) end
-            return cjson.decode(member).appname
+            local _, app = read(member)
+            return type(app) == 'string' and app or ''
         end
     end
     return ''
 end
 
 local function next_id(instance)
-    local id = redis.call('INCR', CNT .. instance)
+    -- A counter that was damaged begins as one that is not there.
+    local id = is_whole(redis.call('GET', CNT .. instance) or '0') and redis.call('INCR', CNT .. instance) or 0
     if id > 1 then return id end
     id = math.max(first, top(instance) + 1)
     redis.call('SET', CNT .. instance, string.format('%d', id), 'EX', life)
@@ -161,19 +184,22 @@ local function put(instance, token, app, data, collapse, name)
 end
 
 for at = 6, #ARGV, 5 do
-    local instance = redis.call('GET', TOK .. ARGV[at])
-    if instance then
+    local registered = fits(TOK .. ARGV[at], 'string')
+    local instance = registered and redis.call('GET', TOK .. ARGV[at])
+    if not registered or (instance and not sound(instance)) then
+        ids[#ids + 1] = -1
+    elseif instance then
         ids[#ids + 1] = put(instance, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
         renew(instance, life, fresh)
     else
         ids[#ids + 1] = 0
     end
 end
-if #wake > 1 then redis.call('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
+if #wake > 1 then redis.pcall('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
 return ids
 """
 )
-"""Queue messages; the id of each, or 0 where its token is not registered.
+"""Queue messages; the id of each, 0 where its token is not registered, or `UNSOUND`.
 
 A collapse replaces what is queued by a message with a new id: whoever acknowledges the old one has not
 acknowledged this. A message of the same name is queued once. Where the queue of an instance is full, its
@@ -186,20 +212,23 @@ POLL: Final = Script(
     _COMMON
     + """
 -- ARGV: life s, fresh s, channel, name of this process, then instance and last id of each poll
-local life, fresh = tonumber(ARGV[1]), tonumber(ARGV[2])
+local life, fresh = seconds(ARGV[1]), natural(ARGV[2])
+if not ARGV[4] or #ARGV % 2 ~= 0 then missing('the last id of a poll') end
 local found, taken = {}, {'t', ARGV[4]}
 
 local function acknowledge(instance, last)
-    local counter = tonumber(redis.call('GET', CNT .. instance) or '0') or 0
+    local counter = stored(redis.call('GET', CNT .. instance))
     if last > counter and last > top(instance) then return end
     redis.call('ZREMRANGEBYSCORE', QUE .. instance, '-inf', last)
     redis.call('ZREMRANGEBYSCORE', COL .. instance, '-inf', last)
 end
 
 for at = 5, #ARGV, 2 do
-    local instance, last = ARGV[at], tonumber(ARGV[at + 1])
+    local instance, last = ARGV[at], stored(ARGV[at + 1])  -- what is no id acknowledges nothing
     if redis.call('EXISTS', REG .. instance) == 0 then
         found[#found + 1] = 0
+    elseif not sound(instance) then
+        found[#found + 1] = -1
     else
         if last > 0 then acknowledge(instance, last) end
         local lowest = redis.call('ZRANGE', QUE .. instance, 0, 0)
@@ -208,11 +237,11 @@ for at = 5, #ARGV, 2 do
         if not lowest[1] then taken[#taken + 1] = instance end
     end
 end
-if #taken > 2 then redis.call('PUBLISH', ARGV[3], table.concat(taken, '\\n')) end
+if #taken > 2 then redis.pcall('PUBLISH', ARGV[3], table.concat(taken, '\\n')) end
 return found
 """
 )
-"""Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued) or its lowest message.
+"""Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued), its lowest message or `UNSOUND`.
 
 An id above the counter (and above everything queued) acknowledges nothing: the phone remembers it from
 another counter. Other processes hear who waits now, and answer an older poll of the same instance.
@@ -224,7 +253,9 @@ REGISTER: Final = Script(
     + """
 -- ARGV: life s, most apps of an instance, first id, instance, app, new token, new member, registrant or '',
 --       1 where the instance was made for this user
-local life, instance = tonumber(ARGV[1]), ARGV[4]
+local life, most, first, instance = seconds(ARGV[1]), natural(ARGV[2]), natural(ARGV[3]), ARGV[4]
+if not ARGV[9] then missing('whose the instance is') end
+if not sound(instance) then error('WRONGTYPE a key of this instance is of another type') end
 local token, member, apps = find(instance, ARGV[5])
 if token and is_of_another(token, ARGV[8], ARGV[9] == '1') then
     drop_messages(token, instance)
@@ -233,13 +264,13 @@ if token and is_of_another(token, ARGV[8], ARGV[9] == '1') then
     token, apps = nil, apps - 1
 end
 if not token then
-    if apps >= tonumber(ARGV[2]) then return false end
+    if apps >= most then return false end
     token = ARGV[6]
     redis.call('SADD', REG .. instance, ARGV[7])
 end
 redis.call('SET', TOK .. token, instance)
 local counter = redis.call('GET', CNT .. instance)
-if not counter then redis.call('SET', CNT .. instance, ARGV[3]) end
+if not counter then redis.call('SET', CNT .. instance, string.format('%d', first)) end
 prolong(instance, life)
 return token
 """
@@ -256,10 +287,12 @@ LOOK_UP: Final = Script(
     _COMMON
     + """
 -- ARGV: life s, instance, app, registrant or ''
+local life = seconds(ARGV[1])
+if not ARGV[4] then missing('the registrant') end
 local token = find(ARGV[2], ARGV[3])
 if not token or is_of_another(token, ARGV[4], true) then return false end
 redis.call('SET', TOK .. token, ARGV[2])
-prolong(ARGV[2], tonumber(ARGV[1]))
+prolong(ARGV[2], life)
 return token
 """
 )
@@ -271,6 +304,7 @@ UNREGISTER: Final = Script(
     + """
 -- ARGV: channel, instance, app
 local instance = ARGV[2]
+if not sound(instance) then error('WRONGTYPE a key of this instance is of another type') end
 local token = find(instance, ARGV[3])
 if not token then return 0 end
 end_registration(token, ARGV[1], instance)
@@ -280,10 +314,12 @@ return 1
 """End an app's registration: 0 where there is none. The last one takes everything with it."""
 
 END_TOKENS: Final = Script(
-    ENDING
+    CHECKS
+    + ENDING
     + """
 -- ARGV: channel, count of tokens whose registrations end, those, tokens whose waiting messages are dropped
-local ending = tonumber(ARGV[2])
+local ending = natural(ARGV[2])
+for at = 3, #ARGV do check_registration(ARGV[at]) end
 for at = 3, #ARGV do
     if at < 3 + ending then end_registration(ARGV[at], ARGV[1]) else drop_messages(ARGV[at]) end
 end
@@ -299,8 +335,8 @@ FORGET: Final = Script(
 local members = redis.call('SMEMBERS', REG .. ARGV[1])
 if #members == 0 then return 0 end
 for _, member in ipairs(members) do
-    local fine, entry = pcall(cjson.decode, member)
-    if fine and entry.token then redis.call('DEL', TOK .. entry.token) end
+    local token = read(member)
+    if token then redis.call('DEL', TOK .. token) end
 end
 for _, kind in ipairs({REG, CNT, QUE, COL}) do redis.call('DEL', kind .. ARGV[1]) end
 return 1

@@ -19,7 +19,7 @@ import structlog
 from gateway.store import journal_scripts, keys
 from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, pack
-from gateway.store.registration import Registration
+from gateway.store.registration import LARGE_DEVICES, Registration
 from protocols.devices import Device
 from protocols.numbers import stored
 
@@ -97,6 +97,8 @@ class Snapshots:
             kept = _decode(packed)
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None  # of another version: it is made anew
+        if len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
+            return None  # of another version
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
         if kept.at >= quiet or self._journal.believes(kept.at, found.depends_on(user)):
             return found
@@ -107,7 +109,10 @@ class Snapshots:
         self._look_for_room()
         if count is None or not self.usable or not self._roomy:
             return
-        packed = list(_commands(users, found, stored(count)))
+        at = stored(count)
+        if not at:  # damaged; the next note begins the journal anew
+            return
+        packed = list(_commands(users, found, at))
         if packed:
             self._link.post_packed(packed)
 

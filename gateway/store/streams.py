@@ -10,11 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
-from gateway.store import keys, scripts
-from gateway.store.entries import Lease, Piece, decoder, encode, leases_of
+from gateway.clock import SHARED, SharedClock
+from gateway.errors import BAD_DATA, UnreadableEntry
+from gateway.store import keys, scripts, unreadable
+from gateway.store.entries import Lease, Piece, decoder, encode, leases_of, outline
 from gateway.store.link import Link, Reply, ReplyFault, Word
-from protocols.numbers import stored
+from protocols.numbers import stored, whole
+from protocols.verdict import Kind
 
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
@@ -42,6 +46,16 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     rest: tuple[tuple[int, int, str], ...]
     skipped: tuple[dict[str, int], ...] = ()
 
+    def fits(self, pings: int) -> bool:
+        """Whether this can be the progress of a unit of so many pings."""
+        places = sum(map(len, self.plan))
+        return (
+            len(self.plan) == pings
+            and 8 * len(self.accepted) >= places
+            and len(self.skipped) in (0, pings)
+            and all(0 <= place < places and kind in _KINDS for place, kind, _ in self.rest)
+        )
+
     def ended(self) -> set[int]:
         """The places that have a final verdict."""
         accepted = {
@@ -51,13 +65,17 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Retry(NamedTuple):
-    """A piece that goes on the schedule when its unit is settled."""
+    """A piece that goes on the schedule when its unit is settled.
+
+    Attributes:
+        due_ms: by the process's steady clock (`clock.SharedClock.steady_ms`).
+        parked_in: the lane in whose share it is counted; "" for a retry that a provider asked for.
+    """
 
     name: str
     due_ms: int
     piece: Piece
     parked_in: str = ""
-    """The lane in whose share it is counted; "" for a retry that a provider asked for."""
 
 
 class ReceiptField(NamedTuple):
@@ -115,6 +133,10 @@ class Settlement(NamedTuple):
     used: Sequence[UsedChunk] = ()
 
 
+_KINDS: Final = frozenset(map(int, Kind))
+_RECORD_BYTES: Final = 200
+"""What a record of an unreadable entry takes beside the entry."""
+_log = structlog.get_logger("streams")
 _decode_progress: Final = decoder(Progress)
 decode_users: Final = decoder(list[str])
 
@@ -126,17 +148,19 @@ class Streams:
         link: for everything that does not block.
         name: the consumer's name, the same after a restart.
         receipt_s: how long receipts are kept.
+        clock: gets each reading of Redis' clock.
     """
 
-    def __init__(self, link: Link, name: str, receipt_s: int) -> None:
+    def __init__(self, link: Link, name: str, receipt_s: int, clock: SharedClock = SHARED) -> None:
         self._link = link
         self.name = name
         self._receipt_s = receipt_s
+        self._clock = clock
 
     @property
     def reached_s(self) -> float:
-        """For how many seconds Redis has been in reach since it was not; infinite: it always was."""
-        return self._link.up_s
+        """For how many seconds Redis has been in reach and its clock was not set; infinite: always."""
+        return min(self._link.up_s, self._clock.settled_s)
 
     async def prepare(self) -> None:
         """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
@@ -144,7 +168,7 @@ class Streams:
             try:
                 await self._link.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
             except ReplyFault as error:
-                if not error.message.startswith("BUSYGROUP"):
+                if not error.words.startswith("BUSYGROUP"):
                     raise
 
     async def read(self, reader: Link, streams: Sequence[str], count: int, block_ms: int) -> list[Lease]:
@@ -168,7 +192,7 @@ class Streams:
         try:
             reply = await reader.call(*words, *streams, *(">" for _ in streams))
         except ReplyFault as error:
-            if not error.message.startswith("NOGROUP"):
+            if not error.words.startswith("NOGROUP"):
                 raise
             await self.prepare()
             return []
@@ -179,20 +203,16 @@ class Streams:
         ]
 
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
-        """Entries that this consumer already held when it ended, from `after` on, a hundred at a time."""
-        words: list[Word] = [
-            "XREADGROUP",
-            "GROUP",
-            keys.GROUP,
-            self.name,
-            "COUNT",
-            100,
-            "STREAMS",
-            stream,
-            after,
-        ]
-        reply = await self._link.call(*words)
-        return leases_of(stream, reply[0][1], again=True) if reply else []
+        """Entries that this consumer already held when it ended, from `after` on, a hundred at a time; none: no
+        more."""
+        words: list[Word] = ["XREADGROUP", "GROUP", keys.GROUP, self.name, "COUNT", 100, "STREAMS", stream]
+        while True:
+            reply = await self._link.call(*words, after)
+            entries = reply[0][1] if reply else ()
+            leases = leases_of(stream, entries, again=True)
+            if leases or not entries:
+                return leases
+            after = entries[-1][0].decode()  # all of these were deleted: the ones behind them are still held
 
     async def take_over(self, stream: str, start: str, count: int) -> tuple[list[Lease], str]:
         """Entries whose consumer did not renew them for `LEASE_S`.
@@ -209,6 +229,13 @@ class Streams:
             "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, start, "COUNT", count
         )
         return leases_of(stream, reply[1], again=True), reply[0].decode()
+
+    async def touch(self, stream: str) -> None:
+        """Let leases that were renewed in the future, since Redis' clock was set back, end like all others."""
+        start = "-"
+        while start:
+            reply = await self._link.eval(scripts.TOUCH, [stream], [keys.GROUP, start, _RENEWED_TOGETHER])
+            start = reply.decode()
 
     async def renew(self, stream: str, entries: Sequence[str]) -> list[str]:
         """Keep the leases of these entries.
@@ -229,9 +256,23 @@ class Streams:
             await self._link.eval(scripts.RELEASE, [stream], [keys.GROUP, self.name, int(LEASE_S * 1000)])
 
     async def progress(self, lease: Lease) -> Progress | None:
-        """The verdicts that an entry had when its last consumer ended."""
-        value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
-        return _decode_progress(value) if value is not None else None
+        """The verdicts that an entry had when its last consumer ended; None: none, or none that can be read.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        try:
+            value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
+            return _decode_progress(value) if value is not None else None
+        except ReplyFault as error:
+            if not error.of_data:
+                raise
+            unreadable: str = error.message
+        except BAD_DATA as error:
+            unreadable = str(error)
+        # Some of its sends are repeated; it must not wait for verdicts that nobody can read any more.
+        _log.error("unreadable_progress", stream=lease.stream, entry=lease.entry, error=unreadable)
+        return None
 
     def save(self, lease: Lease, progress: Progress) -> asyncio.Future[int]:
         """Keep the verdicts so far: after a kill, these sends are not repeated.
@@ -245,14 +286,15 @@ class Streams:
             [keys.GROUP, self.name, lease.entry, keys.BROADCAST_S, encode(progress)],
         )
 
-    def settle(self, done: Settlement, now_ms: int, told: Callable[[Reply], None]) -> None:
+    def settle(self, done: Settlement, steady_ms: int, told: Callable[[Reply], None]) -> None:
         """Take a finished unit off its stream. May be repeated after a lost reply.
 
         Args:
+            steady_ms: now, by the clock of `Retry.due_ms`.
             told: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
         """
         lease = done.lease
-        words: list[Word] = [keys.GROUP, lease.entry, now_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
+        words: list[Word] = [keys.GROUP, lease.entry, steady_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
         words += [lease.pings, lease.size, len(done.receipts)]
         for key, field, value in done.receipts:
             words += [key, field, value, int(isinstance(value, int))]
@@ -278,23 +320,66 @@ class Streams:
         names += [keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
         self._link.eval_then(scripts.SETTLE, names, words, told)
 
-    async def put_aside(self, lease: Lease) -> None:
-        """Keep an entry that cannot be read where an operator finds it."""
-        await self._link.call("RPUSH", keys.UNREADABLE, lease.payload)
-        await self._link.call("LTRIM", keys.UNREADABLE, -keys.UNREADABLE_MAX, -1)
+    async def put_aside(self, lease: Lease, reason: str, now_ms: int) -> bool:
+        """Take an entry that cannot be delivered off its stream, and keep a record of it (`keys.UNREADABLE`).
+
+        Its pings get the verdict `unreadable`, as far as their ids can be read. May be repeated after a lost reply.
+
+        Args:
+            reason: why it cannot, for an operator.
+            now_ms: epoch ms.
+
+        Returns:
+            False where it was off its stream already.
+
+        Raises:
+            StoreDown: it is perhaps put aside.
+        """
+        found = await self._link.call("XRANGE", lease.stream, lease.entry, lease.entry)
+        fields: list[bytes] = found[0][1] if found else []
+        record: list[Word] = ["stream", lease.stream, "entry", lease.entry, "reason", reason, "at_ms", now_ms]
+        size = sum(map(len, fields))
+        if size <= keys.UNREADABLE_ENTRY_BYTES:
+            record += ["fields", encode(fields)]
+        else:
+            size = 0
+        told = outline(lease.stream, lease.payload)
+        names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry), keys.UNREADABLE]
+        names += [keys.receipt(told.batch if told else ""), keys.RECEIPTS]
+        words: list[Word] = [keys.GROUP, lease.entry, lease.pings, lease.size]
+        words += [keys.UNREADABLE_MAX, keys.UNREADABLE_BYTES, size + _RECORD_BYTES]
+        words += [
+            self._receipt_s + keys.RECEIPT_SLACK_S,
+            now_ms,
+            *unreadable.verdict_words(lease, told),
+            *record,
+        ]
+        return bool(await self._link.eval(unreadable.PUT_ASIDE, names, words))
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 
-    async def call_due(self, now_ms: int, most: int) -> int:
-        """Put pieces whose time has come on the retries stream, until it holds `most`; their number."""
-        names = [keys.LATER, keys.LATER_BODY, keys.RETRIES]
-        return int(await self._link.eval(scripts.DUE, names, [now_ms, most]))
+    async def read_clock(self) -> None:
+        """Take a reading of Redis' clock for the shared clock."""
+        asked_ms = self._clock.steady_ms()
+        seconds, micros = await self._link.call("TIME")
+        self._clock.note(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
 
-    async def trim_receipts(self, oldest_ms: int, most_bytes: int) -> int:
-        """Drop receipts over their age or their room; their number."""
-        return int(
-            await self._link.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], [oldest_ms, most_bytes, 500])
-        )
+    async def call_due(self, most: int) -> int:
+        """Put pieces whose time has come on the retries stream, until it holds `most`; their number.
+
+        The answer is also a reading of Redis' clock.
+        """
+        names = [keys.LATER, keys.LATER_BODY, keys.RETRIES, keys.STATS]
+        asked_ms = self._clock.steady_ms()
+        words: list[Word] = [most, self._clock.now_ms(), keys.CLOCK_DRIFT_MS]
+        called, now_ms = await self._link.eval(scripts.DUE, names, words)
+        self._clock.note(asked_ms, now_ms)
+        return int(called)
+
+    async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
+        """Drop receipts that are older than `age_ms`, and the oldest beyond `most_bytes`; their number."""
+        words: list[Word] = [age_ms, most_bytes, 500, keys.CLOCK_DRIFT_MS]
+        return int(await self._link.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], words))
 
     async def parked(self) -> dict[str, int]:
         """How many sends each lane has parked."""
@@ -302,15 +387,35 @@ class Streams:
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {lane.decode("utf-8", "replace"): stored(sends) for lane, sends in pairs}
 
-    async def backlog(self) -> tuple[int, float]:
-        """Pings that are accepted and not settled, and the epoch seconds of the oldest entry (0: none)."""
-        count, oldest = await self._link.call("HGET", keys.STATS, "pings"), 0.0
+    async def backlog(self) -> tuple[int, int]:
+        """Pings that are accepted and not settled, and the epoch ms of the oldest entry (0: none)."""
+        count, oldest = await self._link.call("HGET", keys.STATS, "pings"), 0
         for stream in (keys.PINGS, keys.BROADCASTS):
             first = await self._link.call("XRANGE", stream, "-", "+", "COUNT", 1)
             if first:
-                at = stored(first[0][0].partition(b"-")[0]) / 1000
+                at = stored(first[0][0].partition(b"-")[0])
                 oldest = min(oldest or at, at)
         return max(stored(count), 0), oldest
+
+
+class SplitStep(NamedTuple):
+    """One step of splitting a ping for many devices.
+
+    Attributes:
+        lease: the entry that holds the ping.
+        batch, place: which ping it is.
+        before, after: the cursor.
+        pieces: what goes on the stream of pieces.
+        more: counted as still to come beside these pieces: 1 until the ping itself is settled.
+    """
+
+    lease: Lease
+    batch: str
+    place: int
+    before: str
+    after: str
+    pieces: Sequence[Piece] = ()
+    more: int = 0
 
 
 class BroadcastStore:
@@ -321,8 +426,20 @@ class BroadcastStore:
         self._receipt_s = receipt_s
 
     async def cursor(self, lease: Lease) -> int:
-        """The chunk at which cutting goes on."""
-        return stored(await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor"))
+        """The chunk at which cutting goes on.
+
+        Raises:
+            UnreadableEntry: what is kept is no number of a chunk; cutting cannot go on from there.
+        """
+        kept = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
+        cursor = whole(kept) if kept is not None else 0
+        if cursor is None:
+            raise UnreadableEntry("its cursor is no number")
+        return cursor
+
+    async def chunks(self, ping_id: str) -> int:
+        """How many chunks of users are kept for a broadcast."""
+        return int(await self._link.call("HLEN", keys.broadcast_users(ping_id)))
 
     async def waiting_pieces(self) -> int:
         """Pieces on their stream."""
@@ -339,6 +456,24 @@ class BroadcastStore:
         words: list[Word] = [lease.entry, before, before + len(pieces), keys.BROADCAST_S, now_ms]
         words += [self._receipt_s + keys.RECEIPT_SLACK_S, *map(encode, pieces)]
         return int(await self._link.eval(scripts.CUT, names, words))
+
+    async def split_cursor(self, lease: Lease) -> str:
+        """Where splitting an entry's pings goes on; "": it has not begun."""
+        value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
+        return value.decode("utf-8", "replace") if value else ""
+
+    async def split(self, step: SplitStep, now_ms: int) -> int:
+        """Put pieces on their stream and advance the cursor in one step.
+
+        Returns:
+            How many pieces wait; -1 where another worker has done this step, or the entry is settled.
+        """
+        lease = step.lease
+        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.PIECES]
+        names += [keys.receipt(step.batch), keys.RECEIPTS]
+        words: list[Word] = [lease.entry, step.before, step.after, keys.BROADCAST_S, now_ms]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, f"{step.place}:open", step.more]
+        return int(await self._link.eval(scripts.SPLIT, names, [*words, *map(encode, step.pieces)]))
 
     async def users(self, ping_id: str, chunk: int) -> list[str]:
         """One chunk of the broadcast's users."""

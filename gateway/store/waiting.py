@@ -19,9 +19,12 @@ from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.link import Link, Reply
 from gateway.store.receipts import PING_ID_LENGTH, Receipts, report_of
+from gateway.store.subscriptions import Channel, Subscriptions
 
 LOOK_S: Final = 2.0
 """How often a waiting door looks for itself."""
+ALONE_S: Final = 0.25
+"""The same where Redis refuses the channel to its user: then nothing but the look tells."""
 _PROVE_S: Final = 5.0
 
 
@@ -53,7 +56,11 @@ class Waiters:
         """What goes into `Ping.reply_to`."""
         self._receipts = receipts
         self._doors: dict[str, list[Heard]] = {}
-        self._link = Link(address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._up)
+        lost = f"answers to wait=true come up to {ALONE_S} s later"
+        self._subscriptions = Subscriptions(lambda: self._link, [Channel(self.channel, lost)])
+        self._link = Link(
+            address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._subscriptions.begin
+        )
         self._prover: asyncio.Task[None] | None = None
         self._hurried = False
 
@@ -68,6 +75,7 @@ class Waiters:
             self._prover.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._prover
+        self._subscriptions.close()
         await self._link.close()
 
     @contextlib.contextmanager
@@ -118,7 +126,7 @@ class Waiters:
         while True:
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which makes a task of its own.
-                async with asyncio.timeout(0 if self._hurried else LOOK_S):
+                async with asyncio.timeout(0 if self._hurried else self._look_s):
                     await heard.event.wait()
             with contextlib.suppress(msgspec.DecodeError):
                 if heard.record:
@@ -135,8 +143,9 @@ class Waiters:
             return None
         return report if report is not None and report["state"] == "done" else None
 
-    def _up(self) -> None:
-        self._link.say("SUBSCRIBE", self.channel)
+    @property
+    def _look_s(self) -> float:
+        return ALONE_S if self._subscriptions.refused else LOOK_S
 
     def _pushed(self, message: Reply) -> None:
         if message[0] == b"message":

@@ -5,12 +5,12 @@ A window lives in the queue's Redis from its first change on, and it is closed b
 ping: a death inside a window loses nothing, and two gateways that heard the same change make one ping of it.
 """
 
-import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.clock import SHARED
 from gateway.store import event_scripts, keys
 from gateway.store.link import Link, Reply, Word
 from gateway.store.queue import Limits, new_batch
@@ -37,10 +37,17 @@ class Heard(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What came of writing changes down. `next_ms`: until the next window is over; None: none is open."""
+    """What came of writing changes down.
+
+    Attributes:
+        known: changes that were known by their id.
+        next_ms: until the next window is over; None: none is open.
+        refused: users whose keys in Redis hold something else, so that their changes were not written down.
+    """
 
     known: int
     next_ms: int | None
+    refused: int = 0
 
 
 class Closed(NamedTuple):
@@ -84,6 +91,7 @@ class Windows:
         self._window_ms = window_ms
         self._interval_ms = interval_ms
         self._kept_ms = interval_ms if bounding else 0
+        self._longest_ms = max(window_ms, interval_ms) + keys.CLOCK_DRIFT_MS
         self._before, self._between, self._behind = _frame()
 
     async def write(self, heard: Iterable[Heard]) -> Written:
@@ -99,7 +107,8 @@ class Windows:
                 [keys.WINDOWS],
                 [self._window_ms, self._interval_ms, keys.CHANGE_ID_S, *words],
             )
-            written = Written(written.known + reply[0], _next(reply[1]))
+            known, refused = written.known + reply[0], written.refused + reply[2]
+            written = Written(known, _next(reply[1]), refused)
         return written
 
     async def close(self) -> Closed:
@@ -108,10 +117,10 @@ class Windows:
         Raises:
             StoreDown: they are perhaps appended; what is not stays due.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = SHARED.now_ms()
         head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
         words: list[Word] = [head, self._before, self._between, self._behind, PING_BYTES, keys.ENTRY_PINGS]
-        words += [self.limits.pings, self.limits.bytes, self._kept_ms]
+        words += [self.limits.pings, self.limits.bytes, self._kept_ms, self._longest_ms]
         reply = await self._link.eval(event_scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
         return Closed(reply[0], _next(reply[1]), reply[2] == 0)
 

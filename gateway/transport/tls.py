@@ -15,6 +15,9 @@ from protocols.errors import InputError
 _PIPE_BYTES: Final = 16_384
 """What every system's pipe takes without a reader."""
 
+_MISMATCH: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+"""OpenSSL's reasons (x509err.h)."""
+
 
 def client_context(
     *, ca_file: str | Path | None = None, certificate: Certificate | None = None
@@ -119,7 +122,7 @@ def _in_pipe(content: bytes) -> Iterator[str]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"not usable as PEM ({error.reason or 'no certificate found'})"
+        return "certificate and key do not match" if error.reason in _MISMATCH else "not usable as PEM"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return os.strerror(error.errno).lower() if error.errno else error.strerror.lower()
     return "cannot be read"

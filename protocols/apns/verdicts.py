@@ -20,6 +20,8 @@ _LATER: Final = Verdict(Kind.LATER)
 _DEAD: Final = Verdict(Kind.REJECTED, dead=True)
 # The credential cannot work until a person mends it; the notification is kept for as long as it lives.
 _HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
+# Another provider token may be taken: once more at once; else as `_HALTED`.
+_RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
 # The connection is at fault, not the notification: once more at once, on a new one.
 _MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
 
@@ -43,9 +45,9 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (403, "BadCertificateEnvironment"): _HALTED,
     (403, "BadEnvironmentKeyIdInToken"): _HALTED,
     (403, "BadEnvironmentKeyInToken"): _HALTED,  # the same, as it is seen on the wire
-    (403, "ExpiredProviderToken"): Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True),
+    (403, "ExpiredProviderToken"): _RENEWED,
     (403, "Forbidden"): _REJECTED,
-    (403, "InvalidProviderToken"): _HALTED,
+    (403, "InvalidProviderToken"): _RENEWED,  # also a token of the future: the clock was wrong
     (403, "MissingProviderToken"): _HALTED,
     (403, "UnrelatedKeyIdInToken"): _MOVED,
     (404, "BadPath"): _REJECTED,

@@ -9,13 +9,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from protocols.errors import InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
+from protocols.ping import fields
 
 NAME_BYTES_MAX: Final = 1_024
 """Of a user, a source and an id: each becomes part of a Redis key, and no login is that long."""
 USERS_MAX: Final = 10_000
 """Of one change: each user costs Redis some 3 µs in one step, during which it does nothing else."""
 
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_decode: Final = msgspec.json.Decoder(Any).decode
 
 
 class Change(NamedTuple):
@@ -42,11 +44,13 @@ def parse(event: bytes) -> Change:
         InvalidField: `source` or `user_id` is missing or no name, or `id` is neither text nor number.
     """
     try:
-        fields = _decode(event)
+        found = _decode(event)
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"an event must be a JSON object: {error}") from error
-    source = _name(fields.get("source"), "source")
-    named = fields.get("user_id")
+        raise MalformedBody(f"an event must be a JSON object: {find_fault(event).text}") from error
+    if not isinstance(found, dict):
+        raise MalformedBody(fields.refused("an event", "a JSON object", found).message)
+    source = _name(found.get("source"), "source")
+    named = found.get("user_id")
     listed = named if isinstance(named, list) else [named]
     if len(listed) > USERS_MAX:
         raise InvalidField(
@@ -55,14 +59,14 @@ def parse(event: bytes) -> Change:
     users = tuple(dict.fromkeys(_name(user, "user_id") for user in listed))
     if not users:
         raise InvalidField("user_id names nobody", field="user_id")
-    return Change(users, source, _id(fields.get("id")))
+    return Change(users, source, _id(found.get("id")))
 
 
 def _name(value: Any, field: str) -> str:
     if value is None:
         raise InvalidField(f"{field} is missing", field=field)
     if not isinstance(value, str):
-        raise InvalidField(f"{field} must be a text, found {type(value).__name__}", field=field)
+        raise fields.refused(field, "a text", value)
     if not value:
         raise InvalidField(f"{field} is empty", field=field)
     if len(value) > NAME_BYTES_MAX or len(value.encode()) > NAME_BYTES_MAX:

@@ -11,6 +11,7 @@ import msgspec
 
 from protocols.errors import InvalidField
 from protocols.ping import fields
+from protocols.ping.limits import MESSAGE_CHARACTERS, bounded
 
 # Names are compared in lower case without "-" and "_", so that apnsTopic, apns-topic and apns_topic are one.
 # APNs: `apns` is the payload. Headers have parameters of their own (priority, ttl_s, collapse_id); a topic,
@@ -57,6 +58,7 @@ def _folded(name: str) -> str:
 def _object(value: Any, field: str) -> dict[str, Any]:
     """Read an object, or the JSON of one as text, as a form must send it."""
     if type(value) is str:
+        bounded(value, field, MESSAGE_CHARACTERS)
         try:
             value = msgspec.json.decode(value)
         except (ValueError, RecursionError) as error:

@@ -18,6 +18,8 @@ What callers send, and what is made of it; the rest is refused with InvalidField
 - collapse_id: a text of at most 64 bytes that can stand in a header; "" is none.
 - apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.additions`.
 - api_token: a text; anything else is no token.
+
+How long each may be is in `protocols.ping.limits`.
 """
 
 import math
@@ -27,13 +29,23 @@ from typing import Any, Final
 
 from protocols.errors import InvalidField
 from protocols.numbers import INT64_MIN, UINT64_MAX
+from protocols.ping.limits import (
+    DEPTH_MAX,
+    MESSAGE_CHARACTERS,
+    NAME_CHARACTERS,
+    SOURCES_CHARACTERS,
+    TEXTS,
+    WORD_CHARACTERS,
+    bounded,
+    too_long,
+)
 from protocols.ping.model import ALL_SOURCES
 
 COLLAPSE_ID_BYTES: Final = 64  # of apns-collapse-id (Apple, "Sending notification requests to APNs")
 TTL_MAX_S: Final = 2_419_200  # four weeks: FCM's longest; Apple stores for 30 days
 NUMBER_MAX: Final = 2**31 - 1  # FCM's notification_count is an int32
-DEPTH_MAX: Final = 64  # far from any encoder's own limit (orjson: 254)
 
+_FEW_NAMES: Final = 60  # which cannot be too long together
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
 _PRIORITIES: Final = frozenset({"high", "normal"})
 _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
@@ -63,8 +75,12 @@ USERS_STEP: Final = 4_000
 """Users read in one step: about a millisecond."""
 
 
-def flat(value: list[Any]) -> list[Any]:
-    """Flatten nested lists, in order, without recursion: a caller's nesting may be deep."""
+def flat(value: list[Any], field: str) -> list[Any]:
+    """Flatten nested lists, in order, without recursion: a caller's nesting may be deep.
+
+    Raises:
+        InvalidField: it is deeper than `DEPTH_MAX`.
+    """
     if not any(type(item) is list for item in value):
         return value
     items: list[Any] = []
@@ -73,6 +89,8 @@ def flat(value: list[Any]) -> list[Any]:
         for item in stack[-1]:
             if type(item) is list:
                 stack.append(iter(item))
+                if len(stack) > DEPTH_MAX:
+                    raise _too_deep(field)
                 break
             items.append(item)
         else:
@@ -83,10 +101,14 @@ def flat(value: list[Any]) -> list[Any]:
 def users(value: Any) -> tuple[tuple[str, ...], bool]:
     """Read `user_id`: the logins in order without repeats, and whether everything in it was understood."""
     if type(value) is str:
+        if len(value) > NAME_CHARACTERS:
+            raise too_long("user_id", NAME_CHARACTERS)
         return ((value,) if value else ()), True
     if type(value) is not list:
         return (), value is None
     if len(value) == 1 and type(value[0]) is str:  # the common case
+        if len(value[0]) > NAME_CHARACTERS:
+            raise too_long("user_id", NAME_CHARACTERS)
         return ((value[0],) if value[0] else ()), True
     logins: dict[str, None] = {}
     understood = _add_users(logins, value)
@@ -108,10 +130,12 @@ def users_in_steps(value: list[Any]) -> Generator[None, None, tuple[tuple[str, .
 def _add_users(logins: dict[str, None], value: list[Any]) -> bool:
     """Add logins without repeats; whether all of it were logins."""
     if set(map(type, value)) == {str}:
+        if max(map(len, value)) > NAME_CHARACTERS:
+            raise too_long("user_id", NAME_CHARACTERS)
         logins.update(dict.fromkeys(value))
         return True
-    items = flat(value)
-    names = [item for item in items if type(item) is str]
+    items = flat(value, "user_id")
+    names = [bounded(item, "user_id", NAME_CHARACTERS) for item in items if type(item) is str]
     logins.update(dict.fromkeys(names))
     return len(names) == len(items)
 
@@ -119,22 +143,26 @@ def _add_users(logins: dict[str, None], value: list[Any]) -> bool:
 def sources(value: Any, field: str) -> tuple[str, ...]:
     """Read `sources` or `source_id`: names in order without repeats; ("all",) for every source."""
     if type(value) is str:
-        if value.isalnum() and len(value) != len(ALL_SOURCES):  # one plain name: the common case
+        if value.isalnum() and len(ALL_SOURCES) != len(value) <= NAME_CHARACTERS:  # one plain name, mostly
             return (value,)
-        items: list[Any] = value.split(",")
+        items: list[Any] = bounded(value, field, SOURCES_CHARACTERS).split(",")
     elif type(value) is list:
-        items = flat(value)
+        items = flat(value, field)
     else:
         raise refused(field, "a name, names with commas, or a list of names", value)
     names: dict[str, None] = {}
     for item in items:
         if type(item) is not str:
             raise refused(field, "a list of names", item)
+        if len(item) > NAME_CHARACTERS:
+            raise too_long(field, NAME_CHARACTERS)
         name = item.strip()
         if name.lower() == ALL_SOURCES:
             return (ALL_SOURCES,)
         if name:
             names[name] = None
+    if len(items) > _FEW_NAMES and sum(map(len, items)) + len(items) > SOURCES_CHARACTERS:
+        raise too_long(field, SOURCES_CHARACTERS)
     return tuple(names)
 
 
@@ -144,6 +172,8 @@ def number(value: Any, field: str) -> int:
     if kind is int:
         found: int = value
     elif kind is str:
+        if len(value) > WORD_CHARACTERS:
+            raise too_long(field, WORD_CHARACTERS)
         match = _TO_I.match(value[:_NUMBER_TEXT_MAX])
         found = int(match[1].replace("_", "")) if match else 0
         if match and match.end() == _NUMBER_TEXT_MAX < len(value):
@@ -177,6 +207,8 @@ def seconds(value: Any, field: str) -> int:
 def text(value: Any, field: str) -> str | None:
     """Read `sound` or `title`: a text; an empty one is none."""
     if type(value) is str:
+        if len(value) > TEXTS[field]:
+            raise too_long(field, TEXTS[field])
         return value or None
     raise refused(field, "a text", value)
 
@@ -184,6 +216,8 @@ def text(value: Any, field: str) -> str | None:
 def message(value: Any, field: str) -> Any:
     """Read `message`: any JSON that a queue and every provider's encoder can carry; an empty text is none."""
     if type(value) is str:
+        if len(value) > MESSAGE_CHARACTERS:
+            raise too_long(field, MESSAGE_CHARACTERS)
         return value or None
     return carried(value, field)
 
@@ -191,7 +225,7 @@ def message(value: Any, field: str) -> Any:
 def flag(value: Any, field: str) -> bool:
     """Read `async` or `wait`. RhoConnect takes every text for true; we read words as people mean them."""
     if type(value) is str:
-        return value.strip().lower() not in _FALSE_WORDS
+        return bounded(value, field, WORD_CHARACTERS).strip().lower() not in _FALSE_WORDS
     if isinstance(value, int | float):
         return bool(value)
     raise refused(field, "true or false", value)
@@ -199,7 +233,7 @@ def flag(value: Any, field: str) -> bool:
 
 def priority(value: Any, field: str) -> str | None:
     """Read `priority`."""
-    word = value.lower() if type(value) is str else value
+    word = bounded(value, field, WORD_CHARACTERS).lower() if type(value) is str else value
     if word == "":
         return None
     if type(word) is str and word in _PRIORITIES:
@@ -211,6 +245,7 @@ def collapse_id(value: Any, field: str) -> str | None:
     """Read `collapse_id`. It becomes a header value, so it must be one (RFC 9113 §8.2.1)."""
     if type(value) is not str:
         raise refused(field, "a text", value)
+    bounded(value, field, WORD_CHARACTERS)
     if _CONTROL.search(value) or value != value.strip():
         raise InvalidField(f"{field} must hold no control characters and no space at an end", field=field)
     if len(value.encode("utf-8", "replace")) > COLLAPSE_ID_BYTES:
@@ -221,19 +256,36 @@ def collapse_id(value: Any, field: str) -> str | None:
 def carried(value: Any, field: str) -> Any:
     """Give any JSON back if the queue (msgpack) and the encoders can carry it, else raise InvalidField."""
     level = [value]
+    left = MESSAGE_CHARACTERS
     for _ in range(DEPTH_MAX):
         below: list[Any] = []
+        left -= len(level)
         for item in level:
             kind = type(item)
-            if kind is dict:
+            if kind is str:
+                left -= len(item)
+            elif kind is dict:
                 below.extend(item.values())
+                left -= sum(map(len, item))
             elif kind is list:
                 below.extend(item)
-            elif kind is int and not INT64_MIN <= item <= UINT64_MAX:
-                raise InvalidField(f"{field} holds an integer beyond 64 bits", field=field)
-            elif kind is float and not math.isfinite(item):
-                raise InvalidField(f"{field} holds a number that is not finite", field=field)
+            elif kind is int or kind is float:
+                _carried_number(item, field)
+        if left < len(below):
+            raise too_long(field, MESSAGE_CHARACTERS)
         if not below:
             return value
         level = below
-    raise InvalidField(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
+    raise _too_deep(field)
+
+
+def _carried_number(value: float, field: str) -> None:
+    if type(value) is int:
+        if not INT64_MIN <= value <= UINT64_MAX:
+            raise InvalidField(f"{field} holds an integer beyond 64 bits", field=field)
+    elif not math.isfinite(value):
+        raise InvalidField(f"{field} holds a number that is not finite", field=field)
+
+
+def _too_deep(field: str) -> InvalidField:
+    return InvalidField(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)

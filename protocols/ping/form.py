@@ -5,13 +5,18 @@ The rules are those of Rack 2.2, which RhoConnect's callers and its web console 
 one where the key repeats; a bare `a` is null. Only "&" separates: ";" is data, as the URL Standard says.
 """
 
+from collections.abc import Generator, Iterable
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from protocols.errors import MalformedBody
+from protocols.ping.limits import NAME_CHARACTERS, PAIRS_MAX, VALUE_CHARACTERS, too_long
 
 DEPTH_MAX: Final = 32  # brackets of one name; Rack 3's limit
 PARAMETERS_MAX: Final = 1_100_000  # a list of a million users fits; more is no ping
+STEP_BYTES: Final = 8_192  # read in one step: at most some 4,000 pairs, a few milliseconds
+_LONG: Final = ["user_id", ""]  # the only list that may be long
+_ENCODED: Final = 12  # a character is up to four bytes, each up to three as %41
 
 
 def parameters(encoded: str | bytes, where: str) -> dict[str, Any]:
@@ -25,17 +30,63 @@ def parameters(encoded: str | bytes, where: str) -> dict[str, Any]:
         MalformedBody: it is not percent-encoded UTF-8, a name is nested too deeply, or one name is used as a
             text and as a list or object.
     """
+    steps = parameters_in_steps(encoded, where)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: dict[str, Any] = end.value
+            return found
+
+
+def parameters_in_steps(encoded: str | bytes, where: str) -> Generator[None, None, dict[str, Any]]:
+    """`parameters`, `STEP_BYTES` a step.
+
+    Raises: as `parameters`.
+    """
     data = encoded.encode("utf-8", "surrogatepass") if isinstance(encoded, str) else encoded
     if data.count(b"&") >= PARAMETERS_MAX:
-        raise MalformedBody(f"the {where} has more than {PARAMETERS_MAX} parameters")
+        raise _too_many(where, PARAMETERS_MAX)
     result: dict[str, Any] = {}
-    for pair in data.split(b"&"):
-        if not pair:
-            continue
-        name, equals, value = pair.partition(b"=")
-        decoded = _decoded(value, where) if equals else None
-        _put(result, _keys(_decoded(name, where), where), decoded, where)
+    at = others = 0
+    while at < len(data):
+        end = data.find(b"&", at + STEP_BYTES)
+        end = len(data) if end < 0 else end
+        for pair in data[at:end].split(b"&"):
+            others += bool(pair) and _put_pair(result, pair, where)
+        if others > PAIRS_MAX:
+            raise _too_many(where, PAIRS_MAX)
+        at = end + 1
+        yield
     return result
+
+
+def of_pairs(pairs: Iterable[tuple[str, bytes]], where: str) -> dict[str, Any]:
+    """The parameters of names and values that are no longer encoded, as a multipart form brings them.
+
+    Raises:
+        MalformedBody: as `parameters`.
+    """
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        _put(result, _keys(name, where), _text(value, where), where)
+    return result
+
+
+def _put_pair(result: dict[str, Any], pair: bytes, where: str) -> bool:
+    """Store one encoded pair; whether it was something else than a user of a list."""
+    name, equals, value = pair.partition(b"=")
+    if len(name) > NAME_CHARACTERS * _ENCODED:
+        raise MalformedBody(f"a name in the {where} has more than {NAME_CHARACTERS} characters")
+    keys = _keys(_decoded(name, where), where)
+    if len(value) > VALUE_CHARACTERS * _ENCODED:
+        raise too_long(keys[0][:NAME_CHARACTERS], VALUE_CHARACTERS)
+    _put(result, keys, _decoded(value, where) if equals else None, where)
+    return keys != _LONG
+
+
+def _too_many(where: str, most: int) -> MalformedBody:
+    return MalformedBody(f"the {where} has more than {most} parameters")
 
 
 def _decoded(encoded: bytes, where: str) -> str:
@@ -43,8 +94,12 @@ def _decoded(encoded: bytes, where: str) -> str:
         encoded = encoded.replace(b"+", b" ")
     if b"%" in encoded:
         encoded = unquote_to_bytes(encoded)
+    return _text(encoded, where)
+
+
+def _text(value: bytes, where: str) -> str:
     try:
-        return encoded.decode()
+        return value.decode()
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the {where} holds bytes that are not UTF-8 once decoded") from error
 

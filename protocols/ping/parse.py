@@ -5,15 +5,16 @@ One reading for all: whatever the form, the parameters are put into `_Raw` and r
 decoded a second time, to name it.
 """
 
-import json
-import re
 from collections.abc import Generator, Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 from protocols.errors import InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
 from protocols.ping import additions, fields, form
+from protocols.ping.large import LARGE_BYTES, Reader
+from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
 
 
@@ -70,10 +71,8 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-_BYTE: Final = re.compile(r" \(byte (\d+)\)")
-# A pair, or one that is alone (in the group).
-_SURROGATES: Final = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
-_BOM: Final = b"\xef\xbb\xbf"
+_large: Final = Reader(_KNOWN)
+_EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
 _WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
 
 
@@ -84,6 +83,8 @@ def from_json(body: bytes) -> Submission:
         MalformedBody: it is no JSON, or no JSON object; the message names the byte, line and column.
         InvalidField: a parameter has a wrong type or value; `field` is its path.
     """
+    if len(body) > LARGE_BYTES:
+        return driven(json_in_steps(body))
     try:
         raw = _decode_raw(body)
     except (ValueError, RecursionError):
@@ -91,18 +92,31 @@ def from_json(body: bytes) -> Submission:
     return _submission(raw, ())
 
 
-def json_in_steps(body: bytes) -> Generator[None, None, Submission]:
-    """`from_json` of a large body, some milliseconds a step: the names of a hundred thousand users take 20.
+def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submission]:
+    """`from_json_and_query` of a large body, some milliseconds a step: whoever drives it serves others in between.
 
-    Raises: as `from_json`.
+    Raises: as `from_json` and `from_form`.
     """
+    parameters = form.parameters(query, "query") if query else {}
     try:
-        raw = _decode_raw(body)
-    except (ValueError, RecursionError):
-        return _from_other_json(body)
-    yield
-    users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
-    return _submission(raw, (), users)
+        parameters |= yield from _large.parameters(body)
+    except RecursionError as error:
+        raise MalformedBody("the body is nested too deeply") from error
+    except ValueError as error:
+        if len(body) > _EXPLAINED_BYTES:
+            raise MalformedBody("the body is malformed: it is no complete JSON object") from error
+        parameters |= _json_object(body)
+    return (yield from params_in_steps(parameters))
+
+
+def driven(steps: Generator[None, None, Submission]) -> Submission:
+    """What the steps return in the end, without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            submission: Submission = end.value
+            return submission
 
 
 def from_json_and_query(body: bytes, query: str) -> Submission:
@@ -134,6 +148,13 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
     Raises:
         InvalidField: as `from_json`.
     """
+    return _submission(*_raw_of(parameters))
+
+
+def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, tuple[str, ...]]:
+    """Tell known parameters from unknown ones; the names of some of those."""
+    if len(parameters) > NAMES_MAX:
+        raise MalformedBody(f"a ping may have at most {NAMES_MAX} parameters")
     raw = _Raw()
     unknown: list[str] = []
     for name, value in parameters.items():
@@ -142,7 +163,19 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
             unknown.append(name)
         else:
             setattr(raw, inside, value)
-    return _submission(raw, tuple(unknown[:_WARNED_MAX]))
+    if is_deeper([parameters[name] for name in unknown]):
+        raise MalformedBody("the body is nested too deeply")
+    return raw, tuple(unknown[:_WARNED_MAX])
+
+
+def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Submission]:
+    """`from_params` of a long list of users, about a millisecond a step.
+
+    Raises: as `from_params`.
+    """
+    raw, unknown = _raw_of(parameters)
+    users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
+    return _submission(raw, unknown, users)
 
 
 def _submission(
@@ -211,42 +244,8 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _explain(body: bytes, error: ValueError) -> NoReturn:
-    """Raise MalformedBody with what is wrong and where."""
-    text = str(error)
-    if body.startswith(_BOM):
-        what, at = "begins with a byte order mark, which JSON over HTTP must not have (RFC 8259 §8.1)", 0
-    elif isinstance(error, UnicodeDecodeError):
-        what, at = "is not UTF-8", _undecodable(body)
-    elif match := _BYTE.search(text):
-        what, at = _BYTE.sub("", text).removeprefix("JSON is malformed: "), int(match[1])
-    elif isinstance(error, msgspec.ValidationError):
-        raise InvalidField(f"a number in the body is out of range: {text}") from error
-    else:
-        what, at = _cut_or_surrogate(body)
-    raise MalformedBody(f"the body is malformed: {what} ({_place(body, at)})") from error
-
-
-def _undecodable(body: bytes) -> int:
-    at = 0
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        at = error.start
-    return at
-
-
-def _cut_or_surrogate(body: bytes) -> tuple[str, int]:
-    """Tell apart what msgspec reports alike: a body that ends early, and half a surrogate pair."""
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return "it ends too early", len(body)
-    alone = next((match.start() for match in _SURROGATES.finditer(body) if match[1]), 0)
-    return "an escaped surrogate (\\ud800 to \\udfff) without its other half", alone
-
-
-def _place(body: bytes, at: int) -> str:
-    before = body[:at]
-    line = before.count(b"\n") + 1
-    column = at - before.rfind(b"\n")
-    return f"byte {at}, line {line}, column {column}"
+    """Raise the error with what is wrong and where, in words of our own."""
+    fault = find_fault(body)
+    if fault.out_of_range:
+        raise InvalidField(f"in the body {fault.text}") from error
+    raise MalformedBody(f"the body is malformed: {fault.text}") from error

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.errors import InputError, MalformedBody
+from protocols.json_syntax import find_fault
 from protocols.ping import Ping, from_params
 
 CLASSES: Final = ("Rhoconnect::PingJob", "PingJob")
@@ -37,7 +38,7 @@ def parse(item: bytes) -> Job:
     try:
         job = _decode(item)
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"the job is no JSON: {error}") from error
+        raise MalformedBody(f"the job is no JSON: {find_fault(item).text}") from error
     if not isinstance(job, dict) or not isinstance(job.get("class"), str):
         raise MalformedBody("the job has no class")
     if job["class"] not in CLASSES:

@@ -1,21 +1,29 @@
 """Instance ids, cookies and tokens of the RhoConnect Push Service: made and recognised without a store.
 
-All three have one form, `uuid:proof`, where the proof is a digest over what the id is for and the uuid. Two
-schemes stand side by side:
+All three have one form, `uuid:proof`. The proof is rhoconnect-push's (contract §9): an md5 over the id's owner, the
+uuid and a text that stands in its published source. Anybody can make that proof, so it secures nothing; it is there so
+that rhoconnect-push accepts the ids that the gateway made, and a device survives a switch in both directions.
 
-| scheme | proof | who can make one |
+What secures an id is its uuid. The gateway's uuids are of version 8 (RFC 9562 §5.8): 6 of their 128 bits are fixed, and
+the other 122 hold an HMAC-SHA256 with the secret of this installation. rhoconnect-push's uuids are of version 4, so the
+two schemes are never taken for each other.
+
+| id | its owner | the 122 bits of a signed uuid |
 | --- | --- | --- |
-| rhoconnect-push's (contract §9) | md5 with a fixed text, 32 hex digits | anybody who has read its source |
-| this installation's | HMAC-SHA256 with a secret, its first 40 hex digits | only who has the secret |
+| instance | a user | 64 random bits, 58 bits of the HMAC over them |
+| cookie | an instance | 122 bits of the HMAC over the instance |
+| token | an app | 40 random bits, 34 bits of the HMAC over the rest and the app, 48 that name the registrant |
 
-The lengths tell them apart, so that no weak proof is ever taken for a strong id: an id of this installation
-needs a cookie of this installation. An id of the old scheme is only as good as the registration that stands
-behind it in the store; the caller must look (`Ids.is_weak`).
+A cookie is the one id that is a credential by itself, so it has all bits for the HMAC; the random part is in its
+instance. A forged instance opens nothing: its cookie is given only to the user who owns it. A forged token opens
+nothing either: an app may use it only while it is registered, so all 122 bits of a registered one would have to be
+guessed.
 """
 
 import hashlib
 import hmac
 import re
+from enum import Enum
 from typing import Final, NamedTuple
 
 
@@ -23,7 +31,7 @@ class Kind(NamedTuple):
     """What an id is.
 
     Attributes:
-        name: part of what the proof is made of.
+        name: part of what the HMAC is made of.
         fixed_text: rhoconnect-push's for ids of this kind.
     """
 
@@ -35,10 +43,35 @@ INSTANCE: Final = Kind("instance", "instanceSecret")
 COOKIE: Final = Kind("cookie", "cookieSecret")
 TOKEN: Final = Kind("token", "tokenSecret")
 
-_WEAK_DIGITS: Final = 32
-_DIGITS: Final = 40
-"""160 bits. Any length but md5's would do; cookies must match `[a-zA-Z0-9|:-]+` (contract §9)."""
-_FORM: Final = re.compile(r"[0-9a-fA-F-]{1,64}:[0-9a-f]{32,40}")
+INSTANCE_NONCE_BITS: Final = 64
+TOKEN_NONCE_BITS: Final = 40
+_FREE_BITS: Final = 122
+_INSTANCE_MAC_BITS: Final = _FREE_BITS - INSTANCE_NONCE_BITS
+_REGISTRANT_BITS: Final = 48
+_TOKEN_MAC_BITS: Final = _FREE_BITS - TOKEN_NONCE_BITS - _REGISTRANT_BITS
+
+_FORM: Final = re.compile(r"[0-9a-fA-F-]{1,64}:[0-9a-f]{32}")
+"""Wider than a UUID, as rhoconnect-push takes any text there; cookies must match `[a-zA-Z0-9|:-]+` (contract §9)."""
+_SIGNED: Final = re.compile(
+    r"([0-9a-f]{8})-([0-9a-f]{4})-8([0-9a-f]{3})-([89ab][0-9a-f]{3})-([0-9a-f]{12}):[0-9a-f]{32}"
+)
+
+
+class Standing(Enum):
+    """What an id is worth.
+
+    Attributes:
+        GOOD: it is accepted.
+        FORGEABLE: it satisfies rhoconnect-push's scheme, but anybody can make it, and such ids are not accepted: `weak`
+            is off, or a cookie without a signature came with a signed instance.
+        UNKNOWN: it has the gateway's form, but the secret did not make it: the secret was lost or changed.
+        WRONG: it has no form, or was made for another owner.
+    """
+
+    GOOD = "good"
+    FORGEABLE = "forgeable"
+    UNKNOWN = "unknown"
+    WRONG = "wrong"
 
 
 class Ids:
@@ -46,7 +79,7 @@ class Ids:
 
     Args:
         secret: of this installation; the same in all its processes, at least 16 bytes.
-        weak: whether rhoconnect-push's own ids are recognised.
+        weak: whether rhoconnect-push's own ids are accepted.
     """
 
     def __init__(self, secret: bytes, *, weak: bool = True) -> None:
@@ -58,56 +91,114 @@ class Ids:
     def __repr__(self) -> str:
         return f"Ids(weak={self._weak})"
 
-    def make(self, kind: Kind, owner: str, uuid: str) -> str:
-        """A new id.
+    def instance(self, user: str, nonce: int) -> str:
+        """A new instance of a user.
 
         Args:
-            kind: `INSTANCE`, `COOKIE` or `TOKEN`.
-            owner: what it is for: the user of an instance, the instance of a cookie, the app of a token.
-            uuid: a fresh random UUID.
+            user: whom a cookie of the instance is given to.
+            nonce: `INSTANCE_NONCE_BITS` fresh random bits.
         """
-        return f"{uuid}:{self._proof(kind, owner, uuid)}"
+        uuid = _uuid(
+            nonce << _INSTANCE_MAC_BITS | self._mac(INSTANCE.name, str(nonce), bits=_INSTANCE_MAC_BITS)
+        )
+        return _with_proof(INSTANCE, uuid, user)
 
-    def token(self, app: str, uuid: str, user: str) -> str:
-        """A new token, which says who registered the app: its uuid is of version 8 (RFC 9562 §5.8) and ends with
-        `registrant(user)`.
+    def cookie(self, instance: str) -> str:
+        """The signed cookie of an instance."""
+        return _with_proof(COOKIE, _uuid(self._mac(COOKIE.name, instance, bits=_FREE_BITS)), instance)
+
+    def token(self, app: str, nonce: int, user: str) -> str:
+        """A new token. Its uuid ends with `registrant(user)`.
 
         Args:
             app: whose messages it takes.
-            uuid: a fresh random UUID in its usual form.
+            nonce: `TOKEN_NONCE_BITS` fresh random bits.
             user: who registers.
         """
-        return self.make(TOKEN, app, f"{uuid[:14]}8{uuid[15:24]}{self.registrant(user)}")
+        registrant = int(self.registrant(user), 16)
+        mac = self._token_mac(nonce, registrant, app)
+        return _with_proof(
+            TOKEN, _uuid((nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant), app
+        )
 
     def registrant(self, user: str) -> str:
         """A user's name as tokens hold it: 12 hex digits that nobody without the secret can tell a name by."""
-        text = "registrant\0" + user
-        return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()[:12]
+        return f"{self._mac('registrant', user, bits=_REGISTRANT_BITS):012x}"
 
-    def belongs(self, kind: Kind, made: str, owner: str) -> bool:
-        """Whether an id was made for this owner, by a scheme that may be used for it."""
-        if _FORM.fullmatch(made) is None:
+    def made_for(self, instance: str, user: str) -> bool:
+        """Whether an instance was made for this user, by either scheme.
+
+        An instance of rhoconnect-push's scheme counts whether or not such ids are accepted: it only names the user, who
+        has proved by other means to be that user before anything is given out for it.
+        """
+        if not _has_proof(INSTANCE, instance, user):
             return False
-        uuid, _, proof = made.partition(":")
-        if len(proof) == _DIGITS:
-            return hmac.compare_digest(proof, self._proof(kind, owner, uuid))
-        if len(proof) != _WEAK_DIGITS or not self._weak:
-            return False
-        if kind is COOKIE and not self.is_weak(owner):
-            return False
-        return hmac.compare_digest(proof, _weak_proof(kind, owner, uuid))
+        signed = _signed_value(instance)
+        return signed is None or self._is_own(signed)
 
-    def is_weak(self, made: str) -> bool:
-        """Whether an id has the form of rhoconnect-push's: then it counts only while it is registered."""
-        return len(made.partition(":")[2]) == _WEAK_DIGITS
+    def of_cookie(self, cookie: str, instance: str) -> Standing:
+        """What a device's instance and cookie are worth together."""
+        if _FORM.fullmatch(instance) is None or _FORM.fullmatch(cookie) is None:
+            return Standing.WRONG
+        if cookie[14:15] == "8" and hmac.compare_digest(cookie, self.cookie(instance)):
+            return Standing.GOOD
+        signed = _signed_value(instance)
+        if signed is not None and not self._is_own(signed):
+            return Standing.UNKNOWN
+        if not _has_proof(COOKIE, cookie, instance):
+            return Standing.WRONG
+        return Standing.GOOD if self._weak and signed is None else Standing.FORGEABLE
 
-    def _proof(self, kind: Kind, owner: str, uuid: str) -> str:
-        # No part holds NUL at the joints: kinds are ours, and a uuid has passed `_FORM` or is fresh.
-        text = "\0".join((kind.name, uuid, owner)).encode("utf-8", "surrogatepass")
-        return hmac.digest(self._secret, text, "sha256").hex()[:_DIGITS]
+    def of_token(self, token: str, app: str) -> Standing:
+        """What a token is worth to this app."""
+        if not _has_proof(TOKEN, token, app):
+            return Standing.WRONG
+        signed = _signed_value(token)
+        if signed is None:
+            return Standing.GOOD if self._weak else Standing.FORGEABLE
+        rest, registrant = divmod(signed, 1 << _REGISTRANT_BITS)
+        nonce, mac = divmod(rest, 1 << _TOKEN_MAC_BITS)
+        return Standing.GOOD if mac == self._token_mac(nonce, registrant, app) else Standing.UNKNOWN
+
+    def _is_own(self, instance: int) -> bool:
+        """Whether the secret made the uuid of this instance, whoever its user is."""
+        nonce, mac = divmod(instance, 1 << _INSTANCE_MAC_BITS)
+        return mac == self._mac(INSTANCE.name, str(nonce), bits=_INSTANCE_MAC_BITS)
+
+    def _token_mac(self, nonce: int, registrant: int, app: str) -> int:
+        return self._mac(TOKEN.name, str(nonce), str(registrant), app, bits=_TOKEN_MAC_BITS)
+
+    def _mac(self, *parts: str, bits: int) -> int:
+        # Only the last part may hold NUL, so that two lists of parts never make one text.
+        digest = hmac.digest(self._secret, "\0".join(parts).encode("utf-8", "surrogatepass"), "sha256")
+        return int.from_bytes(digest[:16]) >> 128 - bits
 
 
-def _weak_proof(kind: Kind, owner: str, uuid: str) -> str:
-    """rhoconnect-push's proof (contract §9). Nothing is secured by it."""
+def _uuid(value: int) -> str:
+    """A UUID of version 8 that holds 122 bits."""
+    number = value >> 74 << 80 | 8 << 76 | (value >> 62 & 0xFFF) << 64 | 2 << 62 | value & (1 << 62) - 1
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _signed_value(made: str) -> int | None:
+    """The 122 bits of an id of the gateway's form; None: it has another form."""
+    found = _SIGNED.fullmatch(made)
+    if found is None:
+        return None
+    first, second, third, fourth, last = (int(part, 16) for part in found.groups())
+    high = (first << 16 | second) << 12 | third
+    return (high << 14 | fourth & 0x3FFF) << 48 | last
+
+
+def _with_proof(kind: Kind, uuid: str, owner: str) -> str:
+    """rhoconnect-push's id for a uuid (contract §9)."""
     text = f"{owner}{uuid}{kind.fixed_text}".encode("utf-8", "surrogatepass")
-    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+    return f"{uuid}:{hashlib.md5(text, usedforsecurity=False).hexdigest()}"
+
+
+def _has_proof(kind: Kind, made: str, owner: str) -> bool:
+    """Whether rhoconnect-push accepts this id for this owner."""
+    if _FORM.fullmatch(made) is None:
+        return False
+    return hmac.compare_digest(made, _with_proof(kind, made.partition(":")[0], owner))

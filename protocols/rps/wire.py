@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, unquote
 import orjson
 
 from protocols.errors import InvalidField, MalformedBody
+from protocols.json_syntax import find_fault
 
 
 class Act(Enum):
@@ -211,7 +212,7 @@ def read_message(content_type: str, body: bytes) -> Posted:
     try:
         message: Any = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"no JSON: {error}") from error
+        raise MalformedBody(f"the body is no JSON: {find_fault(body).text}") from error
     if not isinstance(message, dict):
         raise MalformedBody("the body must be a JSON object")
     data = message.get("data", ())

@@ -170,7 +170,7 @@ async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle:
         )
     finally:
         server.close()
-    text = f"Rhopush: http://127.0.0.1:{port} does not answer: execution expired"
+    text = f"Rhopush: http://127.0.0.1:{port} does not answer: no answer in time"
     assert raised == f"Rhopush::Error: {text}"
     assert logged == f"log: {text}\ndone"
     assert len(heads) == 2, "an attempt that used up the budget is not repeated"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocols.answers import RETRY_AFTER_MAX_S, reason_or_status, retry_after_s
+from protocols.answers import RETRY_AFTER_MAX_S, answered_s, reason_or_status, retry_after_s
 
 NOW_S = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -57,3 +57,15 @@ def test_what_is_no_name_never_becomes_a_label(reason: object) -> None:
 
 def test_a_name_is_kept() -> None:
     assert reason_or_status("SomethingNew_2", 400) == "SomethingNew_2"
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400, -3_600, 3_600, 86_400])
+@pytest.mark.parametrize(
+    "date", ["Tue, 14 Nov 2023 22:14:20 GMT", "Tue, 14 Nov 2023 22:14:20 -0000", "Tue Nov 14 22:14:20 2023"]
+)
+def test_a_date_is_held_against_the_providers_own_clock(ahead_s: int, date: str) -> None:
+    headers = [(b"date", b"Tue, 14 Nov 2023 22:13:20 GMT"), (b"retry-after", date.encode())]
+    assert retry_after_s(headers, NOW_S + ahead_s) == 60.0
+    assert retry_after_s([(b"date", b"soon"), headers[1]], NOW_S) == 60.0
+    assert answered_s(headers) == NOW_S
+    assert answered_s(headers[1:]) is None

@@ -146,6 +146,7 @@ def test_what_is_too_long_is_refused() -> None:
         "/tmp/" + "x/" * 3000,
         "",
     ],
+    ids=range(11),
 )
 def test_what_cannot_be_a_path(text: str) -> None:
     assert not is_path(text)

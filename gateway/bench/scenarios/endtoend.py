@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
-from gateway.bench.peers import Gorush
-from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.peers import Gorush, Peers
+from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.stand import PARTS, Stand, Window
 
@@ -61,15 +61,14 @@ def run(bench: Bench) -> Result:
         many = _measure_many(bench, stand)
         redis = stand.store.name
     gateway, with_redis = window.cpu_us("gateway", pings), window.cpu_us("redis", pings)
-    aiohttp, bare, rate = bench.peers.aiohttp, bench.peers.bare, pings / window.seconds
-    one, hundred = bench.peers.optional("gorush"), bench.peers.optional("gorush_hundreds")
-    rivals = [rival.pushes for rival in (one, hundred) if rival]
+    rate = pings / window.seconds
+    compared = _compared(bench.peers, gateway, rate, many) if bench.peers else Comparison()
     many_limit = many.window.limit_note()
     notes = (
         f"store: {redis}",
         window.limit_note(),
         many_limit and f"{many.name}: {many_limit}",
-        *bench.peers.missing("gorush", "gorush_hundreds"),
+        *compared.notes,
     )
     return Result(
         scenario="endtoend",
@@ -78,18 +77,12 @@ def run(bench: Bench) -> Result:
             *figures(window, pings),
             *answers(load),
             *_figures_of_many(many),
-            Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
-            *(Figure(f"{rival.name}: pushes", rival.rate, "pushes/s") for rival in rivals),
-            *(Figure(f"{rival.name}: CPU a push", rival.cpu_us, "µs") for rival in rivals),
+            *compared.figures,
         ),
         ratios=(
             Ratio("gateway CPU a ping", gateway, 25.0, at_most=True, unit="µs"),
             Ratio("gateway and Redis CPU a ping", gateway + with_redis, 40.0, at_most=True, unit="µs"),
-            Ratio("gateway CPU a ping, to aiohttp's a request", gateway / aiohttp.cpu_us, 0.4, at_most=True),
-            Ratio("gateway CPU a ping, to the bare protocol's a request", gateway / bare.cpu_us),
-            Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
-            *(Ratio(f"pushes/s, to those of {rival.name}", rate / rival.rate, 2.0) for rival in rivals),
-            *_ratios_of_many(many, hundred),
+            *compared.ratios,
         ),
         notes=tuple(note for note in notes if note),
         plots=(
@@ -100,6 +93,28 @@ def run(bench: Bench) -> Result:
                 (Line("CPU", tuple((part, window.cpu_us(part, pings)) for part in PARTS)),),
             ),
         ),
+    )
+
+
+def _compared(peers: Peers, gateway: float, rate: float, many: _Many) -> Comparison:
+    """Hold the gateway's CPU a ping in µs, its pings a second and its requests to many against the peers'."""
+    aiohttp, bare = peers.aiohttp, peers.bare
+    one, hundred = peers.optional("gorush"), peers.optional("gorush_hundreds")
+    rivals = [rival.pushes for rival in (one, hundred) if rival]
+    return Comparison(
+        figures=(
+            Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
+            *(Figure(f"{rival.name}: pushes", rival.rate, "pushes/s") for rival in rivals),
+            *(Figure(f"{rival.name}: CPU a push", rival.cpu_us, "µs") for rival in rivals),
+        ),
+        ratios=(
+            Ratio("gateway CPU a ping, to aiohttp's a request", gateway / aiohttp.cpu_us, 0.4, at_most=True),
+            Ratio("gateway CPU a ping, to the bare protocol's a request", gateway / bare.cpu_us),
+            Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
+            *(Ratio(f"pushes/s, to those of {rival.name}", rate / rival.rate, 2.0) for rival in rivals),
+            *_ratios_of_many(many, hundred),
+        ),
+        notes=peers.missing("gorush", "gorush_hundreds"),
     )
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.peers import Peers
+from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.scenarios.endtoend import figures
 from gateway.bench.stand import PARTS
 from gateway.bench.wire import broadcast
@@ -33,7 +34,7 @@ def run(bench: Bench) -> Result:
             stand.store.emptied()
         if window.delivered != users:
             raise CannotMeasure(f"{window.delivered} pushes came to the provider; {users} were asked for")
-    peer = bench.peers.h2load(users)
+    compared = _compared(bench.peers, users, window.seconds) if bench.peers else Comparison()
     notes = (window.limit_note(),)
     memory = window.memory.samples
     return Result(
@@ -42,13 +43,13 @@ def run(bench: Bench) -> Result:
         figures=(
             Figure("time to the answer", answered_s, "s"),
             Figure("time to the last verdict", window.seconds, "s"),
-            Figure("h2load's time for as many requests", peer.seconds, "s"),
+            *compared.figures,
             Figure("making a snapshot: gateway CPU a user", stand.refill.gateway_s / users * 1e6, "µs"),
             Figure("making a snapshot: Redis CPU a user", stand.refill.redis_s / users * 1e6, "µs"),
             *figures(window, users),
         ),
         ratios=(
-            Ratio("time, to h2load's for as many requests", window.seconds / peer.seconds, 1.7, at_most=True),
+            *compared.ratios,
             Ratio("gateway memory, peak PSS", window.memory.peak_bytes / 1e6, 150.0, at_most=True, unit="MB"),
         ),
         notes=tuple(note for note in notes if note),
@@ -67,4 +68,12 @@ def run(bench: Bench) -> Result:
                 x_name="s",
             ),
         ),
+    )
+
+
+def _compared(peers: Peers, users: int, seconds: float) -> Comparison:
+    peer = peers.h2load(users)
+    return Comparison(
+        figures=(Figure("h2load's time for as many requests", peer.seconds, "s"),),
+        ratios=(Ratio("time, to h2load's for as many requests", seconds / peer.seconds, 1.7, at_most=True),),
     )

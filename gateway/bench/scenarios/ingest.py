@@ -13,7 +13,8 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.peers import Peers
+from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.door import DoorOrder
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios.endtoend import answers
@@ -22,6 +23,9 @@ from gateway.bench.stand import Stand, Window
 PINGS: Final = 60_000
 USERS: Final = 10_000
 _PARTS: Final = ("door", "redis", "gateway", "provider", "load")
+_GORUSH_NOTE: Final = (
+    "gorush answers when a notification is in its memory, and pushes meanwhile on the same cores"
+)
 
 
 def run(bench: Bench) -> Result:
@@ -29,8 +33,8 @@ def run(bench: Bench) -> Result:
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, load = _measure(bench, stand, pings)
-    aiohttp, bare, gorush = bench.peers.aiohttp, bench.peers.bare, bench.peers.optional("gorush")
     door, rate = window.cpu_us("door", pings), pings / load.seconds
+    compared = _compared(bench.peers, door, rate) if bench.peers else Comparison()
     return Result(
         scenario="ingest",
         proves=proves(__doc__),
@@ -43,29 +47,13 @@ def run(bench: Bench) -> Result:
             ),
             Figure("consuming gateway's CPU a ping", window.cpu_us("gateway", pings), "µs"),
             Figure("load generator's CPU a request", window.cpu_us("load", pings), "µs"),
-            Figure("aiohttp: requests", aiohttp.rate, "requests/s"),
-            Figure("aiohttp: CPU a request", aiohttp.cpu_us, "µs"),
-            Figure("bare protocol: requests", bare.rate, "requests/s"),
-            Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
-            *([Figure("gorush, 1 a request: requests", gorush.requests_s, "requests/s")] if gorush else []),
+            *compared.figures,
             *answers(load),
         ),
-        ratios=(
-            Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / door, 3.0),
-            Ratio("requests/s, to aiohttp's", rate / aiohttp.rate),
-            Ratio("door CPU a request, to the bare protocol's", door / bare.cpu_us),
-            Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
-            *([Ratio("requests/s, to gorush's", rate / gorush.requests_s, 1.5)] if gorush else []),
-        ),
+        ratios=compared.ratios,
         notes=(
             "the consuming gateway, Redis and the load generator share the door's cores",
-            *(
-                [
-                    "gorush answers when a notification is in its memory, and pushes meanwhile on the same cores"
-                ]
-                if gorush
-                else bench.peers.missing("gorush")
-            ),
+            *compared.notes,
         ),
         plots=(
             Plot(
@@ -77,12 +65,35 @@ def run(bench: Bench) -> Result:
                         "CPU",
                         (
                             *((part, window.cpu_us(part, pings)) for part in _PARTS),
-                            *((peer.name, peer.cpu_us) for peer in (aiohttp, bare)),
+                            *compared.bars,
                         ),
                     ),
                 ),
             ),
         ),
+    )
+
+
+def _compared(peers: Peers, door: float, rate: float) -> Comparison:
+    """Hold the door's CPU a request in µs and its requests a second against the peers'."""
+    aiohttp, bare, gorush = peers.aiohttp, peers.bare, peers.optional("gorush")
+    return Comparison(
+        figures=(
+            Figure("aiohttp: requests", aiohttp.rate, "requests/s"),
+            Figure("aiohttp: CPU a request", aiohttp.cpu_us, "µs"),
+            Figure("bare protocol: requests", bare.rate, "requests/s"),
+            Figure("bare protocol: CPU a request", bare.cpu_us, "µs"),
+            *([Figure("gorush, 1 a request: requests", gorush.requests_s, "requests/s")] if gorush else []),
+        ),
+        ratios=(
+            Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / door, 3.0),
+            Ratio("requests/s, to aiohttp's", rate / aiohttp.rate),
+            Ratio("door CPU a request, to the bare protocol's", door / bare.cpu_us),
+            Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
+            *([Ratio("requests/s, to gorush's", rate / gorush.requests_s, 1.5)] if gorush else []),
+        ),
+        notes=(_GORUSH_NOTE,) if gorush else peers.missing("gorush"),
+        bars=tuple((peer.name, peer.cpu_us) for peer in (aiohttp, bare)),
     )
 
 

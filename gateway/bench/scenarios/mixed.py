@@ -20,7 +20,8 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
-from gateway.bench.result import Figure, Plot, Ratio, Result
+from gateway.bench.peers import Peers
+from gateway.bench.result import Comparison, Figure, Plot, Ratio, Result
 from gateway.bench.stand import Probe, Stand
 from gateway.bench.wire import broadcast
 
@@ -51,8 +52,7 @@ def run(bench: Bench) -> Result:
     if delivered != wanted:
         raise CannotMeasure(f"{wanted} pushes were due and {delivered} came to the provider")
     busy = Latencies(times)
-    answer_s, paced_answer_s = bench.peers.provider_answer_s, bench.peers.provider_answer_at_s(RATE)
-    floor_ms, paced_ms = (round_trip_s + answer_s) * 1000, (paced_s + paced_answer_s) * 1000
+    compared = _compared(bench.peers, idle, round_trip_s, paced_s) if bench.peers else Comparison()
     return Result(
         scenario="mixed",
         proves=proves(__doc__),
@@ -65,14 +65,12 @@ def run(bench: Bench) -> Result:
             Figure("during broadcasts: Redis CPU a push", used.cpu_s / wanted * 1e6, "µs"),
             Figure("during broadcasts: Redis traffic a push", used.network_bytes / wanted, "bytes"),
             Figure("Redis round trip at the same pace, median", paced_s * 1000, "ms"),
-            Figure("provider's answer at the same pace, mean", paced_answer_s * 1000, "ms"),
             Figure("Redis round trip back to back, median", round_trip_s * 1000, "ms"),
-            Figure("provider's answer back to back, mean", answer_s * 1000, "ms"),
+            *compared.figures,
         ),
         ratios=(
             Ratio("p99 during broadcasts, to idle", busy.ms(99) / idle.ms(99), 3.0, at_most=True),
-            Ratio("idle p99, to Redis and provider at its pace", idle.ms(99) / paced_ms, 5.0, at_most=True),
-            Ratio("idle p99, to Redis and provider back to back", idle.ms(99) / floor_ms),
+            *compared.ratios,
         ),
         plots=(
             Plot(
@@ -83,6 +81,22 @@ def run(bench: Bench) -> Result:
                 x_name="one in so many takes longer",
                 log_x=True,
             ),
+        ),
+    )
+
+
+def _compared(peers: Peers, idle: Latencies, round_trip_s: float, paced_s: float) -> Comparison:
+    """Hold the times of an idle gateway against Redis' round trip and the simulator's answer to h2load."""
+    answer_s, paced_answer_s = peers.provider_answer_s, peers.provider_answer_at_s(RATE)
+    floor_ms, paced_ms = (round_trip_s + answer_s) * 1000, (paced_s + paced_answer_s) * 1000
+    return Comparison(
+        figures=(
+            Figure("provider's answer at the same pace, mean", paced_answer_s * 1000, "ms"),
+            Figure("provider's answer back to back, mean", answer_s * 1000, "ms"),
+        ),
+        ratios=(
+            Ratio("idle p99, to Redis and provider at its pace", idle.ms(99) / paced_ms, 5.0, at_most=True),
+            Ratio("idle p99, to Redis and provider back to back", idle.ms(99) / floor_ms),
         ),
     )
 

@@ -11,8 +11,8 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.peers import Peer
-from gateway.bench.result import Figure, Line, Plot, Ratio, Result
+from gateway.bench.peers import Peer, Peers
+from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
 from gateway.bench.roles.sender import SenderOrder, SenderResult
 from gateway.bench.scratch import scratch
@@ -27,13 +27,8 @@ def run(bench: Bench) -> Result:
     """Measure, beside h2load, aioapns, pyfcm and, where they are installed, sideshow/apns2 and nginx."""
     pushes = bench.pings(PUSHES)
     ours = _measure(bench, pushes)
-    h2load, aioapns, pyfcm = bench.peers.h2load(pushes), bench.peers.aioapns, bench.peers.pyfcm
-    apns2, nginx = bench.peers.optional("apns2"), bench.peers.optional("h2load_nginx")
-    everybody = (ours, h2load, aioapns, pyfcm, *(peer for peer in (apns2, nginx) if peer))
-    notes = (
-        limit_note(ours.server_cpu_s, ours.done, ours.seconds),
-        *bench.peers.missing("apns2", "h2load_nginx"),
-    )
+    compared = _compared(bench.peers, ours, pushes) if bench.peers else Comparison()
+    notes = (limit_note(ours.server_cpu_s, ours.done, ours.seconds), *compared.notes)
     return Result(
         scenario="push",
         proves=proves(__doc__),
@@ -41,8 +36,29 @@ def run(bench: Bench) -> Result:
             Figure("pushes", ours.rate, "pushes/s"),
             Figure("gateway CPU a push", ours.cpu_us, "µs"),
             Figure("simulator CPU a push", ours.server_cpu_s / ours.done * 1e6, "µs"),
-            *(Figure(f"{peer.name}: pushes", peer.rate, "pushes/s") for peer in everybody[1:]),
-            *(Figure(f"{peer.name}: CPU a push", peer.cpu_us, "µs") for peer in everybody[1:]),
+            *compared.figures,
+        ),
+        ratios=compared.ratios,
+        notes=tuple(note for note in notes if note),
+        plots=(
+            Plot(
+                "CPU a push",
+                "bars",
+                "µs",
+                (Line("sender", ((ours.name, ours.cpu_us), *compared.bars)),),
+            ),
+        ),
+    )
+
+
+def _compared(peers: Peers, ours: Peer, pushes: int) -> Comparison:
+    h2load, aioapns, pyfcm = peers.h2load(pushes), peers.aioapns, peers.pyfcm
+    apns2, nginx = peers.optional("apns2"), peers.optional("h2load_nginx")
+    everybody = (h2load, aioapns, pyfcm, *(peer for peer in (apns2, nginx) if peer))
+    return Comparison(
+        figures=(
+            *(Figure(f"{peer.name}: pushes", peer.rate, "pushes/s") for peer in everybody),
+            *(Figure(f"{peer.name}: CPU a push", peer.cpu_us, "µs") for peer in everybody),
         ),
         ratios=(
             Ratio("pushes/s, to h2load's", ours.rate / h2load.rate, 0.8),
@@ -52,15 +68,8 @@ def run(bench: Bench) -> Result:
             *([Ratio("pushes a CPU second, to apns2's", ours.per_cpu_s / apns2.per_cpu_s)] if apns2 else []),
             *([Ratio("pushes/s, to h2load's against nginx", ours.rate / nginx.rate)] if nginx else []),
         ),
-        notes=tuple(note for note in notes if note),
-        plots=(
-            Plot(
-                "CPU a push",
-                "bars",
-                "µs",
-                (Line("sender", tuple((peer.name, peer.cpu_us) for peer in everybody)),),
-            ),
-        ),
+        notes=peers.missing("apns2", "h2load_nginx"),
+        bars=tuple((peer.name, peer.cpu_us) for peer in everybody),
     )
 
 

@@ -11,6 +11,7 @@ devices.
 import resource
 import secrets
 import time
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import redis
@@ -19,7 +20,7 @@ from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.legacy import register
-from gateway.bench.result import Figure, Ratio, Result
+from gateway.bench.result import Comparison, Figure, Ratio, Result
 from gateway.bench.roles.crowd import CrowdOrder, CrowdResult
 from gateway.bench.roles.legacy import LegacyOrder, LegacyResult
 from gateway.bench.scratch import scratch
@@ -76,31 +77,44 @@ def run(bench: Bench) -> Result:
         with Child("legacy", folder) as service, Child("crowd", folder) as crowd:
             opened = service.ask(to_open, LegacyResult)
             ours = _waiting(bench, "rps", service, crowd, (opened.port, secret, devices))
-        with Child("longpoll", folder) as peer, Child("crowd", folder) as crowd:
-            opened = peer.ask(LegacyOrder("open"), LegacyResult)
-            theirs = _waiting(bench, "aiohttp", peer, crowd, (opened.port, secret, devices))
+        compared = _compared(bench, ours, folder, secret, devices) if bench.peers else Comparison()
     notes = [f"{wanted:,} devices were asked for; a process may have {_descriptors():,} descriptors"]
-    return _result(devices, ours, theirs, posted, notes if devices < wanted else [])
+    return _result(devices, ours, compared, posted, notes if devices < wanted else [])
 
 
-def _result(devices: int, ours: _Waiting, theirs: _Waiting, posted: _Posted, notes: list[str]) -> Result:
+def _compared(bench: Bench, ours: _Waiting, folder: Path, secret: str, devices: int) -> Comparison:
+    """Let as many devices wait at the peer."""
+    with Child("longpoll", folder) as peer, Child("crowd", folder) as crowd:
+        opened = peer.ask(LegacyOrder("open"), LegacyResult)
+        theirs = _waiting(bench, "aiohttp", peer, crowd, (opened.port, secret, devices))
+    return Comparison(
+        figures=(
+            Figure("aiohttp: memory a device, first poll", theirs.before_bytes, "bytes"),
+            Figure("aiohttp: memory a device, after a wake-up", theirs.after_bytes, "bytes"),
+            Figure("aiohttp: wake-up, CPU a device", theirs.wake_us, "µs"),
+        ),
+        ratios=(
+            Ratio("memory a device, to aiohttp's", ours.after_bytes / theirs.after_bytes),
+            Ratio("wake-up CPU a device, to aiohttp's", ours.wake_us / theirs.wake_us),
+        ),
+    )
+
+
+def _result(devices: int, ours: _Waiting, compared: Comparison, posted: _Posted, notes: list[str]) -> Result:
     return Result(
         scenario="rps",
         proves=proves(__doc__),
         figures=(
             Figure("waiting devices", devices),
             Figure("memory a device, first poll", ours.before_bytes, "bytes"),
-            Figure("aiohttp: memory a device, first poll", theirs.before_bytes, "bytes"),
-            Figure("aiohttp: memory a device, after a wake-up", theirs.after_bytes, "bytes"),
             Figure("wake-up, CPU a device", ours.wake_us, "µs"),
-            Figure("aiohttp: wake-up, CPU a device", theirs.wake_us, "µs"),
+            *compared.figures,
             Figure("Redis CPU a message from inside", posted.redis_us, "µs"),
             Figure("Redis traffic a message from inside", posted.redis_bytes, "bytes"),
         ),
         ratios=(
             Ratio("memory a device, after a wake-up", ours.after_bytes, 3_072, True, "bytes"),
-            Ratio("memory a device, to aiohttp's", ours.after_bytes / theirs.after_bytes),
-            Ratio("wake-up CPU a device, to aiohttp's", ours.wake_us / theirs.wake_us),
+            *compared.ratios,
             Ratio("CPU while all wait", ours.idle * 100, 1.0, True, "% of a core"),
             Ratio("message over HTTP, CPU", posted.http_us, 60.0, True, "µs"),
             Ratio("message from inside, CPU", posted.inside_us, 25.0, True, "µs"),

@@ -3,23 +3,22 @@ import signal
 import pytest
 
 from gateway.bench.interrupts import signals_interrupt, uninterrupted
+from tests.support.signals import dispositions
 
 
-@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_interrupts_once_what_was_begun_is_done(word: signal.Signals) -> None:
     done = False
-    with pytest.raises(KeyboardInterrupt), signals_interrupt(), uninterrupted():
-        signal.raise_signal(word)
-        done = True
+    with dispositions(signal.SIG_DFL):
+        with pytest.raises(KeyboardInterrupt), signals_interrupt(), uninterrupted():
+            signal.raise_signal(word)
+            done = True
+        assert signal.getsignal(word) is signal.SIG_DFL
     assert done
-    assert signal.getsignal(word) is signal.SIG_DFL
 
 
-def test_what_is_ignored_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with signals_interrupt():
-            signal.raise_signal(signal.SIGHUP)
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+@pytest.mark.parametrize("word", [signal.SIGHUP, signal.SIGINT])
+def test_what_is_ignored_stays_ignored(word: signal.Signals) -> None:
+    with dispositions(signal.SIG_IGN), signals_interrupt():
+        signal.raise_signal(word)
+        assert signal.getsignal(word) is signal.SIG_IGN

@@ -22,9 +22,10 @@ from gateway.bench.result import Figure, Ratio, Result
 from gateway.commands import bench, main
 from gateway.errors import BadSetting
 from tests.support.redis import RedisServer
+from tests.support.signals import AS_FROM_A_TERMINAL
 
 RESULT = Result("ingest", "", (Figure("requests", 1.0),))
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = AS_FROM_A_TERMINAL + "import sys; from gateway.commands import main; sys.exit(main())"
 WITHOUT_MEASURING = """
 import sys
 from gateway.bench.result import Result
@@ -36,7 +37,15 @@ KEY = "s3cret"
 
 
 def wanted(*scenarios: str, **more: Any) -> Namespace:
-    options = {"json": None, "html": None, "redis": None, "pings": None, "users": None, "full": False}
+    options = {
+        "json": None,
+        "html": None,
+        "redis": None,
+        "pings": None,
+        "users": None,
+        "full": False,
+        "peers": True,
+    }
     return Namespace(scenarios=scenarios or ["ingest"], workers=1, connections=1, **(options | more))
 
 
@@ -77,6 +86,22 @@ def test_so_is_h2load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotMeasure, match="h2load is not installed"):
         bench.run(wanted("ingest", name))
+
+
+def test_without_peers_nothing_of_them_need_be_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("aioapns", "pyfcm"):
+        monkeypatch.setitem(sys.modules, name, None)
+    measuring(monkeypatch, lambda name: Result(name, "", ()))
+    file = tmp_path / "json"
+    monkeypatch.setattr(sys, "argv", ["rhopush", "bench", "push", "fanout", "mixed", "--no-peers"])
+    assert main(["bench", "push", "fanout", "mixed", "--no-peers", "--json", str(file)]) == 0
+    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    assert [result.scenario for result in report.results] == ["push", "fanout", "mixed"]
+    assert report.command.endswith("--no-peers")
+    assert not {"h2load", "nginx", "go", "aioapns", "pyfcm"} & set(report.versions)
 
 
 def test_a_given_redis_with_content_keeps_it_and_ends_the_run(

@@ -17,6 +17,7 @@ from gateway.commands import check as commands_check
 from gateway.commands import main
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.keys import make_team_key
+from tests.support.faketime import FakeTime
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 
@@ -261,3 +262,17 @@ def test_what_check_says_is_scrubbed_as_logs_are(
     assert "no use: ***" in out
     for line in key.splitlines():
         assert line not in out
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "words"), [(0, ""), (3_600, "3600 s ahead of"), (-86_400, "86400 s behind")]
+)
+def test_a_clock_that_differs_from_redis_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ahead_s: int, words: str
+) -> None:
+    clock = FakeTime(tmp_path)
+    clock.set(ahead_s)
+    with RedisServer("valkey", persist=True, environ=clock.environ) as server:
+        status, out = check(tmp_path, {}, capsys, redis=server.address)
+    assert (status, "its clock is" in out) == (0, bool(words))
+    assert words in out.replace("86401", "86400").replace("3599", "3600")

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.compose import legacy
+from gateway.compose import id_secret
 from gateway.compose.legacy import HouseGate, legacy_service, rps_store
 from gateway.doors.sessions import COOKIE, Session, Sessions
 from gateway.errors import BadSetting
@@ -124,7 +124,7 @@ async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
 async def test_the_first_start_on_a_full_redis_waits_for_room(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(legacy, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(id_secret, "_AGAIN_S", 0.01)
     with RedisServer(kind) as server, socket.create_server(("127.0.0.1", 0)) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}/instanceId"
         said = Settings(redis=Secret(server.address), auth=AuthSettings(devices="open"))

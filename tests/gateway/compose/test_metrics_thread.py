@@ -18,6 +18,7 @@ from gateway.errors import MetricsUnavailable
 from gateway.logs.plain import PlainLog
 from gateway.metrics import Metrics
 from gateway.telemetry.frames import Report, frames_from_worker
+from protocols.response_headers import SAFETY_HEADERS
 
 ACCEPTED = 'rhopush_pings_accepted_total{door="rest"}'
 IN_FLIGHT = 'rhopush_lane_in_flight{lane="apns"}'
@@ -226,6 +227,8 @@ async def test_the_listener_answers_one_request_a_connection(
     assert head.startswith(b"HTTP/1.1 " + status + b"\r\n")
     assert (body == b"") == request_.startswith(b"HEAD")
     assert (b"Allow: GET, HEAD" in head) == (b"405" in status)
+    for name, value in SAFETY_HEADERS:
+        assert f"\r\n{name}: {value}\r\n".encode() in head
 
 
 async def test_a_head_may_come_byte_by_byte(house: House) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.signals import dispositions
+
 ROOT = Path(__file__).parents[3]
 BUDGET_S = 30.0
 
@@ -170,6 +172,19 @@ async def test_sighup_is_told_and_changes_nothing(run: Run) -> None:
     assert await run.slots({0}) == before
 
 
+async def test_signals_that_are_ignored_at_the_start_are_caught_all_the_same(run: Run) -> None:
+    """nohup has SIGHUP ignored, a shell without job control SIGINT; the gateway goes on at a hang-up either way."""
+    with dispositions(signal.SIG_IGN):
+        await run.start(workers=1)
+    await run.ready()
+    before = await run.slots({0})
+    run.process.send_signal(signal.SIGHUP)
+    await run.logged("settings_not_read_anew")
+    assert await run.slots({0}) == before
+    run.process.send_signal(signal.SIGINT)
+    assert await run.end() == 0
+
+
 async def test_a_killed_worker_is_started_again_in_its_slot(run: Run) -> None:
     await run.start(workers=2)
     await run.ready()
@@ -210,11 +225,20 @@ async def test_workers_end_with_their_supervisor_and_a_successor_takes_over(run:
     assert (await run.say("who"))["gateway_id"] == gateway_id
 
 
+def open_files(pid: int) -> set[str]:
+    """Names of a process' open files; it may open and close others meanwhile."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(link.readlink().name)
+    return found
+
+
 async def test_a_worker_holds_the_lock_that_a_successor_waits_for(run: Run) -> None:
     await run.start(workers=1)
     await run.ready()
     pid = (await run.slots({0}))[0]
-    held = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
+    held = open_files(pid)
     assert "workers.lock" in held
     assert "supervisor.lock" not in held
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.compose import upkeep as upkeep_module
+from gateway.compose.permissions import Permissions
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.lanes import Lanes
 from gateway.metrics import Metrics
@@ -35,7 +36,9 @@ async def test_a_defect_is_not_the_end(
         raise KeyError("a defect")
 
     monkeypatch.setattr(lanes, "all", failing)
-    upkeep = Upkeep(settings, Streams(link, "one:0", 60), lanes, metrics, (), lambda: None)
+    upkeep = Upkeep(
+        settings, Streams(link, "one:0", 60), lanes, metrics, (), Permissions(settings), lambda: None
+    )
     upkeep.start()
     async with asyncio.timeout(5):
         await failed_often.wait()

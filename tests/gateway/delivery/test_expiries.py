@@ -86,3 +86,13 @@ def test_a_pkcs12_file_serves_like_a_pem(tmp_path: Path) -> None:
     expiries.tell(time.time())
     assert gauge(metrics) == pytest.approx(EXPIRES_S - time.time(), abs=5)
     assert "hush" not in json.dumps(metrics.exposition().decode())
+
+
+def test_a_clock_that_was_wrong_takes_no_warning_away(tmp_path: Path) -> None:
+    """It was a year ahead for a while; the certificate's true end must not come unannounced."""
+    expiries = Expiries(settings(tmp_path), Metrics())
+    expiries.tell(EXPIRES_S - 40 * DAY_S + 365 * DAY_S)
+    expiries.tell(EXPIRES_S - 40 * DAY_S)
+    with structlog.testing.capture_logs() as logs:
+        expiries.tell(EXPIRES_S - 29 * DAY_S)
+    assert [log["event"] for log in logs] == ["certificate_expires"]

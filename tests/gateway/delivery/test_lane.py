@@ -1,6 +1,5 @@
 """A lane that is full, down, slow or shared by small pings and broadcasts."""
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.support.http2 import status
 from tests.support.ports import free_port
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
+from tests.support.schedule import make_all_due
 from tests.support.spine import Spine, now_ms, spine, until
 
 
@@ -110,7 +110,8 @@ async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
     assert await redis_client.zcard(keys.LATER) >= 1
     settings["apns"]["port"] = port
     async with spine(redis_address, tmp_path, settings) as up:
-        await up.streams.call_due(2**50, 100)
+        await make_all_due(redis_client)
+        await up.streams.call_due(100)
         await up.planner.deliver(await up.read(keys.RETRIES))
         report = await up.done(ping_id)
         assert (report["state"], report["counts"]) == ("done", {"accepted": 3, "rejected": 0, "later": 0})
@@ -223,7 +224,8 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
         big = await planned_broadcast(one, users)
         lane.sweep()
         await until(lambda: _parked(redis_client))
-        await one.streams.call_due(time.time_ns() // 1_000_000 + 600_000, 2_000)
+        await make_all_due(redis_client)
+        await one.streams.call_due(2_000)
         await one.planner.deliver(await one.read(keys.RETRIES))
         small = await one.append(users[0])
         await one.planner.deliver(await one.read(keys.PINGS))

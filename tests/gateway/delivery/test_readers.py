@@ -88,6 +88,7 @@ def test_a_certificate_in_any_form_is_accepted_and_sent_with(form: str, tmp_path
         (b"", "neither PEM nor PKCS#12"),
         (b"\x30" + b"\xff" * 100, "neither PEM nor PKCS#12"),
     ],
+    ids=["no key", "no certificate", "half a key", "another key", "empty", "no PKCS#12"],
 )
 def test_a_certificate_that_is_none_is_named(data: bytes, words: str, tmp_path: Path) -> None:
     said = by_certificate(tmp_path / "app.pem", data)

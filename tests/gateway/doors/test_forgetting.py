@@ -6,8 +6,8 @@ from types import FrameType
 
 import pytest
 
+from gateway.doors.bodies import read_body
 from gateway.doors.heads import BODY_BYTES
-from gateway.doors.requests import _read
 from gateway.errors import RhoPushError
 from gateway.store.address import Address
 from gateway.store.redis import client
@@ -71,7 +71,7 @@ async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
         frames = [found for found in gc.get_objects() if isinstance(found, FrameType)]
     finally:
         gc.enable()
-    assert [frame for frame in frames if frame.f_code is _read.__code__] == []
+    assert [frame for frame in frames if frame.f_code is read_body.__code__] == []
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -232,7 +232,7 @@ async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
         (Times(tick_s=0.02, head_s=0.1), BOB[:40], []),
         (Times(tick_s=0.02, head_s=0.1), BOB + BOB[:40], [200]),
         (Times(tick_s=0.02, head_s=0.1), HEALTH[:-2], []),
-        (Times(tick_s=0.02, body_s=0.1), BOB[:-1], [408]),
+        (Times(tick_s=0.02, unjudged_body_s=0.1), BOB[:-1], [408]),
     ],
     ids=["idle", "idle after a ping", "head", "head after a ping", "other head", "body"],
 )
@@ -246,7 +246,7 @@ async def test_whoever_is_too_slow_is_let_go(
 
 async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> None:
     async with (
-        house(redis_client, times=Times(tick_s=0.02, body_s=0.1), fast_path=False) as doors,
+        house(redis_client, times=Times(tick_s=0.02, unjudged_body_s=0.1), fast_path=False) as doors,
         wire(doors.port) as client,
     ):
         client.send(BOB[:-1])

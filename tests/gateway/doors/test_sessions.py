@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.doors.sessions import Session, Sessions
+from gateway.doors.sessions import LIFETIME_S, Session, Sessions
 
 NOW = 1_800_000_000.0
 BOB = Session("bob", "f1", int(NOW) + 10)
@@ -59,3 +59,13 @@ def test_an_admins_mark_cannot_be_added() -> None:
     value = ours.issue(BOB)
     forged = base64.urlsafe_b64encode(msgspec.json.encode(["rhoadmin", "f1", BOB.until_s, True])).rstrip(b"=")
     assert ours.read(f"{forged.decode()}--{value.partition('--')[2]}", NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "read"), [(-86_400, True), (0, True), (86_400, True), (3 * 86_400, False)]
+)
+def test_a_session_made_by_a_clock_that_was_far_ahead_does_not_outlive_all_others(
+    ahead_s: int, read: bool
+) -> None:
+    made = Session("bob", "f1", int(NOW) + ahead_s + LIFETIME_S)
+    assert (ours.read(ours.issue(made), NOW) == made) == read

@@ -293,3 +293,51 @@ async def test_who_takes_over_writes_what_the_other_left(redis_address: str, red
 async def test_nothing_to_listen_to(redis_address: str) -> None:
     async with open_events(said(redis_address, channels=()), "tested", Metrics()) as made:
         assert made is None
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["in the run", "after a restart"])
+async def test_a_stream_entry_that_cannot_be_read_keeps_none_back(
+    redis_address: str, redis_client: Redis, again: bool
+) -> None:
+    """Nor does a key beside it that is no stream."""
+    metrics = Metrics()
+    await redis_client.set("odd", "no stream")
+    damaged = [
+        b'{"source": "Product", "user_id": "\\ud800"}',
+        b"[" * 50_000,
+        b'{"id":' + b"1" * 5_000 + b"}",
+        b"",
+    ]
+    for event in damaged:
+        await redis_client.xadd(CHANNEL, {"event": event})
+    await redis_client.xadd(CHANNEL, {"other": "field"})
+    good = await redis_client.xadd(CHANNEL, {"event": '{"source": "Product", "user_id": "bob"}'})
+    if again:
+        await redis_client.xgroup_create(CHANNEL, keys.EVENT_GROUP, "0")
+        await redis_client.xreadgroup(keys.EVENT_GROUP, "gateway", {CHANNEL: ">"})
+    async with listening(redis_address, metrics, streams=("odd", CHANNEL)):
+        found = await pings(redis_client, 1)
+        await until(lambda: _acknowledged(redis_client))
+    assert [one.pair for one in found] == [("bob", ("Product",))]
+    assert good
+    assert sum(counts(metrics, "events_refused", "reason").values()) == len(damaged) + 1
+
+
+async def _acknowledged(redis: Redis) -> bool:
+    return bool((await redis.xpending(CHANNEL, keys.EVENT_GROUP))["pending"] == 0)
+
+
+@pytest.mark.parametrize("name", [keys.WINDOW, keys.PUSHED])
+async def test_a_users_key_of_another_type_keeps_no_other_user_back(
+    redis_address: str, redis_client: Redis, name: str
+) -> None:
+    await redis_client.set(name + "odd", "of another type")
+    await redis_client.zadd(keys.WINDOWS, {"odd": 1})
+    async with listening(redis_address) as made:
+        await writing(made)
+        await told(redis_client, "Product", ["odd", "bob"])
+        await until(lambda: _pinged(redis_client, "bob"))
+
+
+async def _pinged(redis: Redis, user: str) -> bool:
+    return any(user in one.ping.users for one in await queued(redis))

@@ -163,7 +163,7 @@ async def test_a_broken_or_foreign_entry_hides_no_other(
             await until(lambda stream=stream: _settled(redis_client, stream))
         await one.intake.close()
     assert len(apns.received) == 1
-    assert await redis_client.llen(keys.UNREADABLE) >= 2 * len(keys.STREAMS)
+    assert await redis_client.xlen(keys.UNREADABLE) >= 2 * len(keys.STREAMS)
 
 
 async def _reported(one: Any, ping_id: str) -> bool:

@@ -1,6 +1,7 @@
 """A worker that was silent for longer than a lease: what it did not send is another's now. And Redis away."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.clock import SharedClock
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.store.entries import Lease
@@ -183,3 +185,28 @@ async def test_a_lease_that_is_lost_while_its_users_are_looked_up_is_not_deliver
         assert not one.ledger._units
         assert one.lanes.route("apns", "").lane.in_flight == 0
     assert len(apns.received) == 0
+
+
+@pytest.mark.parametrize("jump_s", [3_600, 86_400])
+async def test_nothing_is_taken_over_after_redis_clock_was_set(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    jump_s: int,
+) -> None:
+    """Every lease looks old then, whoever holds it, until it is renewed."""
+    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.2)
+    async with spine(redis_address, tmp_path, settings, name="two:0") as two:
+        entry = await redis_client.xadd(keys.PINGS, {"e": b"", "n": 1, "s": 1})
+        await redis_client.xreadgroup(keys.GROUP, "one:0", {keys.PINGS: ">"})
+        await redis_client.xclaim(
+            keys.PINGS, keys.GROUP, "one:0", 0, [entry], idle=jump_s * 1000, justid=True
+        )
+        clock = SharedClock(wall=lambda: time.time_ns() - jump_s * 1_000_000_000)
+        clock.note(clock.steady_ms(), clock.now_ms())
+        two.streams._clock = clock
+        await two.intake._take_over()
+        (pending,) = await redis_client.xpending_range(keys.PINGS, keys.GROUP, "-", "+", 10)
+        assert (pending["consumer"], pending["message_id"]) == (b"one:0", entry)

@@ -198,7 +198,10 @@ async def test_an_entry_that_cannot_be_read_is_put_aside(
         await redis_client.xadd(stream, {"e": payload, "n": 0, "s": 0})
         await one.planner.deliver(await one.read(stream))
         await one.ledger.emptied(5)
-        assert await redis_client.lrange(keys.UNREADABLE, 0, -1) == [payload]
+        ((_, record),) = await redis_client.xrange(keys.UNREADABLE)
+        assert msgspec.msgpack.decode(record[b"fields"]) == [b"e", payload, b"n", b"0", b"s", b"0"]
+        assert record[b"stream"] == stream.encode()
+        assert record[b"reason"]
         assert await redis_client.xlen(stream) == 0
 
 
@@ -207,7 +210,7 @@ async def test_what_redis_kept_from_being_looked_up_is_handed_back(
 ) -> None:
     await lay_user(redis_client, "bob", [apple(pin(1))])
     await redis_client.execute_command(
-        "ACL", "SETUSER", "default", "-sort"
+        "ACL", "SETUSER", "default", "-sort", "-sscan"
     )  # as good as any error of the whole server
     async with opened() as one:
         ping_id = await one.append("bob", "eve")
@@ -215,7 +218,7 @@ async def test_what_redis_kept_from_being_looked_up_is_handed_back(
         try:
             undone: list[Lease] = await one.planner.deliver(leases)
         finally:
-            await redis_client.execute_command("ACL", "SETUSER", "default", "+sort")
+            await redis_client.execute_command("ACL", "SETUSER", "default", "+sort", "+sscan")
         assert undone == leases
         assert apns.received.total == 0
         assert await one.planner.deliver(undone) == []

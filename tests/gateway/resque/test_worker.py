@@ -124,6 +124,27 @@ async def test_what_cannot_be_read_is_shown_among_the_failed_and_work_goes_on(
     assert await messages(redis_client) == ["after it"]
 
 
+async def test_keys_of_another_type_keep_no_job_back(redis_server: RedisServer, redis_client: Redis) -> None:
+    """A queue, a counter and another gateway's recovery list; the list of failures keeps back its failure alone."""
+    await redis_client.set("resque:queue:odd", "no list")
+    await redis_client.set("resque:stat:processed", "many")
+    await redis_client.set("resque:failed", "no list")
+    await redis_client.set(f"{keys.RESQUE_TAKEN}gone", "no hash")
+    await redis_client.zadd(keys.RESQUE_TAKERS, {"gone": 1})
+    await redis_client.hset(f"{keys.RESQUE_TAKEN}tested", mapping={b"\xff": b"odd", "00": b"no queue"})
+    await redis_client.rpush("resque:queue:ping", b"not json")
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "after it"}])
+    async with working(redis_server.address, queues=("odd", "ping")):
+        await until(lambda: _queued(redis_client, ["after it"]))
+    left = await redis_client.hvals(f"{keys.RESQUE_TAKEN}tested")
+    assert sorted(left) == [b"no queue", b"odd", b"ping\0not json"]
+    assert await redis_client.get("resque:stat:processed") == b"many"
+
+
+async def _queued(redis: Redis, wanted: list[Any]) -> bool:
+    return await messages(redis) == wanted
+
+
 async def test_a_failure_shows_no_api_token(redis_server: RedisServer, redis_client: Redis) -> None:
     await enqueue(redis_server.socket, [{"user_id": "a", "api_token": "s3cret", "badge": {}}])
     async with working(redis_server.address):

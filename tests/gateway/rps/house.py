@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED
 from gateway.metrics import Metrics
 from gateway.rps import Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.store.address import Address
@@ -206,9 +207,10 @@ async def house(
     times: Times | None = None,
     keeping: Keeping | None = None,
     weak: bool = True,
+    clock: Callable[[], float] = SHARED.now_s,
 ) -> AsyncIterator[House]:
     """Open the service on a free port."""
-    store = RpsStore(Address.parse(address), keeping)
+    store = RpsStore(Address.parse(address), keeping, clock)
     await store.open()
     async with rhoconnect() as judge:
         users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")

@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from protocols.rps.ids import COOKIE
 from tests.gateway.rps.house import APP, LIFE_S, SESSION, USER, House, basic, old_id
 
 DIFFERENT = "on purpose not as rhoconnect-push"
@@ -62,7 +61,8 @@ async def test_an_instance_is_made_for_a_user_and_stored_nowhere(service: House)
     assert (answer.status, list(answer.json)) == (200, ["instance"])
     assert answer.headers["content-type"] == JSON
     uuid, _, proof = answer.json["instance"].partition(":")
-    assert (len(uuid), len(proof)) == (36, 40)
+    assert (len(uuid), len(proof)) == (36, 32)
+    assert uuid[14] == "8", "rhoconnect-push's have a 4 there"
     assert await service.redis.keys("*") == []
     assert service.judge.asked == [("/rc/v1/app/rps_login", SESSION, GOOD)]
 
@@ -96,17 +96,31 @@ async def test_an_instance_gets_its_cookie(service: House) -> None:
     assert (answer.headers["secure"], answer.headers["httponly"]) == ("true", "true")
     name, _, cookie = answer.headers["set-cookie"].partition("=")
     assert name == "instance"
-    assert len(cookie.partition(":")[2]) == 40
+    assert len(cookie.partition(":")[2]) == 32
 
 
 @pytest.mark.parametrize(
     "instance",
-    ["undefined", "i", old_id("instance", USER), old_id("instance", "somebody"), "a:" + "0" * 40],
-    ids=["no form", "short", "old and not registered", "of another user", "false proof"],
+    [
+        "undefined",
+        "i",
+        old_id("instance", "somebody"),
+        old_id("instance", USER, "0e5f2b1a-1d52-8c7c-9b7e-2d1f6a3c9e01"),
+        "a:" + "0" * 32,
+        "a:" + "0" * 40,
+    ],
+    ids=["no form", "short", "of another user", "false signature", "false proof", "longer proof"],
 )
 async def test_no_cookie_for_what_is_no_instance_of_the_user(service: House, instance: str) -> None:
     answer = await service.call("GET", f"/instanceId/{instance}", Cookie=SESSION, Authorization=GOOD)
     assert (answer.status, answer.body) == (404, b"")
+
+
+async def test_an_old_instance_gets_a_cookie_registered_or_not(service: House) -> None:
+    instance = old_id("instance", USER)
+    answer = await service.call("GET", f"/instanceId/{instance}", Cookie=SESSION, Authorization=GOOD)
+    assert answer.status == 204
+    assert answer.headers["set-cookie"] == f"instance={service.ids.cookie(instance)}"
 
 
 # -- registrations -------------------------------------------------------------------------------------------
@@ -360,7 +374,7 @@ async def test_a_poll_needs_the_instances_cookie(service: House, cookies: str) -
 async def test_a_poll_of_an_instance_without_registrations_is_404(service: House) -> None:
     made = await service.call("POST", "/instanceId", Cookie=SESSION, Authorization=GOOD)
     instance = made.json["instance"]
-    cookie = service.ids.make(COOKIE, instance, "0e5f2b1a-1d52-4c7c-9b7e-2d1f6a3c9e01")
+    cookie = service.ids.cookie(instance)
     answer = await service.call("GET", f"/nextMessage/{instance}", Cookie=f"instance={cookie}")
     assert (answer.status, answer.body) == (404, b"")
 

@@ -285,8 +285,13 @@ def test_a_variable_that_is_no_setting_is_warned_about(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (":production: {a: [", "line 1: not valid YAML"),
-        ("- a\n", "expected a mapping of settings, found list"),
+        (":production: {a: [", "line 1: not valid YAML: the file ends inside of a list, a mapping or a text"),
+        (":production:\n\tgateway: {}\n", "line 2: not valid YAML: a tab in the indentation; use spaces"),
+        (":production:\n  a: @b\n", "line 2: not valid YAML: a value that begins with @ (put it in quotes)"),
+        (":production:\n  a: b: c\n", "line 2: not valid YAML: it cannot be read on at column 7 (look at"),
+        (":production: *a\n", "line 1: not valid YAML: an alias without its anchor"),
+        (":production: \x01\n", "not valid YAML: a control character (line 1)"),
+        ("- a\n", "expected a mapping of settings, found a list"),
         (":production: !ruby/object:Foo {}\n", "line 1: not valid YAML"),
         (":production: &a {gateway: *a}\n", "not valid YAML"),
         (":production: 3\n", "production: expected a mapping"),

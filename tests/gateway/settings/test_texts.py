@@ -28,7 +28,9 @@ KEY_TEXT = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0
 
 
 @pytest.mark.parametrize(
-    "form", [KEY_TEXT, KEY_TEXT.replace("\n", "\\n"), '{"private_key": "MIGHAgEAMBMGBy"}']
+    "form",
+    [KEY_TEXT, KEY_TEXT.replace("\n", "\\n"), '{"private_key": "MIGHAgEAMBMGBy"}'],
+    ids=["PEM", "one line", "JSON"],
 )
 @pytest.mark.parametrize(
     ("variable", "says"),

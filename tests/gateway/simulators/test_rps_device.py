@@ -152,3 +152,48 @@ async def test_it_polls_on_after_failures(service: Service, flavour: Flavour) ->
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
     assert phone.statuses[:3] == [503, 500, 200]
+
+
+async def test_a_start_checks_each_registration_and_registers_again_after_401(service: Service) -> None:
+    """Android's TokenChecker (contract §9.1)."""
+    async with device(service, ANDROID) as phone:
+        for app in ("kept", "gone", "refused"):
+            await phone.register(app)
+        service.requests.clear()
+        service.answers["registrations"] = [(200, {"token": "t:2"}), (404, None), (401, None)]
+        await phone.start()
+    assert phone.tokens == {"kept": "t:2", "refused": TOKEN}
+    assert phone.statuses_of_checks == [200, 404, 401]
+    lines = [line.replace(f"/registrations/{INSTANCE}/u/", "") for line, *_ in service.requests]
+    assert lines == ["GET kept", "GET gone", "GET refused", "PUT refused"]
+
+
+async def test_a_windows_device_repeats_a_registration_for_ever(service: Service) -> None:
+    service.answers["registrations"] = [(401, None), (404, None), (503, None)]
+    async with device(service, WINDOWS) as phone:
+        assert await phone.enrol("app") == TOKEN
+    assert [line.split()[0] for line, *_ in service.requests] == ["POST", "GET", "PUT", "PUT", "PUT", "PUT"]
+
+
+async def test_an_android_device_tries_a_registration_once(service: Service) -> None:
+    service.answers["registrations"] = [(401, None)]
+    async with device(service, ANDROID) as phone:
+        with pytest.raises(RegistrationRefused, match="UNAUTHORIZED"):
+            await phone.enrol("app")
+        assert (phone.instance, phone.cookie) == (INSTANCE, COOKIE)
+
+
+@FLAVOURS
+async def test_another_user_and_another_server_find_the_instance_and_cookie_that_are_there(
+    service: Service, flavour: Flavour
+) -> None:
+    async with LegacyDevice("http://127.0.0.1:1", "u", "p", "s=1", flavour=flavour) as phone:
+        phone.move(service.url)
+        await phone.register("app")
+        service.requests.clear()
+        phone.change_user("eve", "pw", "s=2")
+        await phone.register("app")
+    ((line, cookies, authorization, _),) = service.requests
+    assert line == f"PUT /registrations/{INSTANCE}/eve/app"
+    assert cookies == ([f"instance={COOKIE},s=2"] if flavour is WINDOWS else [f"instance={COOKIE}", "s=2"])
+    assert authorization == "Basic ZXZlOnB3"

@@ -65,7 +65,7 @@ def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, addr
         ("redis://:hush@db:99999", "the port is no number"),
         ("redis://:hush@db/name", "the database is no number"),
         ("redis+sentinel://:hush@s1,s2", "needs the service's name"),
-        ("redis://:hush@[::1", "Invalid IPv6 URL"),
+        ("redis://:hush@[::1", "not a well-formed URL"),
         ("redis://:hush@db?db=1&foo=hush", "unknown option 'foo'; redis:// knows db$"),
         ("redis://:hush@db?foo", "unknown option 'foo'; redis:// knows db$"),
         ("unix:///s?DB=1", "unknown option 'DB'; unix:// knows db$"),

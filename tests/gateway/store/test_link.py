@@ -185,12 +185,13 @@ async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, un
 async def test_messages_out_of_band_go_their_own_way(make_link: MakeLink, redis_client: Redis) -> None:
     heard: list[object] = []
     link = await make_link("listens", on_push=heard.append)
-    link.say("SUBSCRIBE", "news")
-    await until(lambda: heard)
+    subscribed: list[object] = []
+    link.subscribe("news", subscribed.append)
     assert await link.call("ECHO", "between") == b"between"
+    assert subscribed == [b"OK"]
     await redis_client.publish("news", "hello")
-    await until(lambda: len(heard) == 2)
-    assert heard[1] == [b"message", b"news", b"hello"]
+    await until(lambda: heard)
+    assert heard == [[b"message", b"news", b"hello"]]
 
 
 async def test_the_owner_hears_of_ups_and_downs(redis_server: RedisServer, make_link: MakeLink) -> None:

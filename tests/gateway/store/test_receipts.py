@@ -126,15 +126,16 @@ def test_errors_are_joined_as_rhoconnect_does() -> None:
 # How long they are kept.
 
 
-async def settle(redis: Redis, streams: Streams, batch: str, size: int, now_ms: int) -> str:
-    """Settle an entry whose receipt has `size` bytes."""
+async def settle(redis: Redis, streams: Streams, batch: str, size: int, age_ms: int) -> str:
+    """Settle an entry whose receipt has `size` bytes, so long ago."""
     entry = (await redis.xadd(keys.PINGS, {"e": b"", "n": 1, "s": 1})).decode()
     field = ReceiptField(keys.receipt(batch), "base", b"x" * size)
     done: list[object] = []
-    streams.settle(Settlement(Lease(keys.PINGS, entry, b"", 1, 1, False), [field]), now_ms, done.append)
+    streams.settle(Settlement(Lease(keys.PINGS, entry, b"", 1, 1, False), [field]), 0, done.append)
     while not done:
         await redis.ping()
     assert done == [1]
+    await redis.zincrby(keys.RECEIPTS, -age_ms, keys.receipt(batch))
     return keys.receipt(batch)
 
 
@@ -146,8 +147,8 @@ async def streams(link: Link) -> Streams:
 
 
 async def test_receipts_end_by_age(streams: Streams, redis_client: Redis) -> None:
-    names = [await settle(redis_client, streams, f"batch{n}", 10, 1000 + n) for n in range(3)]
-    assert await streams.trim_receipts(1001, 1_000_000) == 1
+    names = [await settle(redis_client, streams, f"batch{n}", 10, 90_000 - 30_000 * n) for n in range(3)]
+    assert await streams.trim_receipts(75_000, 1_000_000) == 1
     assert [await redis_client.exists(name) for name in names] == [0, 1, 1]
     assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"20"
 
@@ -156,8 +157,8 @@ async def test_receipts_end_by_age(streams: Streams, redis_client: Redis) -> Non
 async def test_the_oldest_end_when_all_are_too_large(
     streams: Streams, redis_client: Redis, most: int, left: int
 ) -> None:
-    names = [await settle(redis_client, streams, f"batch{n}", 10, 1000 + n) for n in range(3)]
-    assert await streams.trim_receipts(0, most) == 3 - left
+    names = [await settle(redis_client, streams, f"batch{n}", 10, 90_000 - 30_000 * n) for n in range(3)]
+    assert await streams.trim_receipts(1_000_000, most) == 3 - left
     assert [await redis_client.exists(name) for name in names] == [0] * (3 - left) + [1] * left
     assert int(await redis_client.hget(keys.STATS, "receipt_bytes") or 0) == 10 * left
 
@@ -165,23 +166,32 @@ async def test_the_oldest_end_when_all_are_too_large(
 async def test_a_receipt_that_redis_ended_itself_is_dropped_like_any_other(
     streams: Streams, redis_client: Redis
 ) -> None:
-    names = [await settle(redis_client, streams, f"batch{n}", 10, 1000 + n) for n in range(4)]
+    names = [await settle(redis_client, streams, f"batch{n}", 10, 120_000 - 30_000 * n) for n in range(4)]
     await redis_client.delete(*names[:3])
-    assert await streams.trim_receipts(1003, 1_000_000) == 3
+    assert await streams.trim_receipts(45_000, 1_000_000) == 3
     assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"10"
 
 
 async def test_a_receipt_without_a_size_is_dropped(streams: Streams, redis_client: Redis) -> None:
     """The last piece of a broadcast was settled after its receipt had been trimmed for room."""
-    await settle(redis_client, streams, "batch", 10, 2000)
+    await settle(redis_client, streams, "batch", 10, 0)
     await redis_client.hset(keys.receipt("late"), "0:open", -1)
     await redis_client.zadd(keys.RECEIPTS, {keys.receipt("late"): 1000})
-    assert await streams.trim_receipts(1500, 1_000_000) == 1
+    assert await streams.trim_receipts(1_000_000, 1_000_000) == 1
     assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"10"
 
 
+async def test_a_receipt_of_the_future_ends_like_one_of_now(streams: Streams, redis_client: Redis) -> None:
+    """Redis' clock was set back by a day: it would outlive all others, and they would end for its room."""
+    early = await settle(redis_client, streams, "early", 10, -86_400_000)
+    assert await streams.trim_receipts(1_000_000, 1_000_000) == 0
+    scores = dict(await redis_client.zrange(keys.RECEIPTS, 0, -1, withscores=True))
+    seconds, _ = await redis_client.time()
+    assert abs(scores[early.encode()] / 1000 - seconds) < 60
+
+
 async def test_redis_alone_ends_a_receipt_that_nobody_trims(streams: Streams, redis_client: Redis) -> None:
-    name = await settle(redis_client, streams, "batch", 10, 1000)
+    name = await settle(redis_client, streams, "batch", 10, 0)
     assert 3600 < await redis_client.ttl(name) <= 3600 + keys.RECEIPT_SLACK_S
 
 

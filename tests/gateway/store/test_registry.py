@@ -145,13 +145,13 @@ async def test_an_error_of_redis_is_no_unknown_user(
     registry: Registry, redis_client: Redis, many: bool
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
-    await redis_client.execute_command("ACL", "SETUSER", "default", "-sort")
+    await redis_client.execute_command("ACL", "SETUSER", "default", "-sort", "-sscan")
     look_up = registry.devices_of_many if many else registry.devices_of
     try:
         with pytest.raises(StoreDown):
             await look_up(["bob"])
     finally:
-        await redis_client.execute_command("ACL", "SETUSER", "default", "+sort")
+        await redis_client.execute_command("ACL", "SETUSER", "default", "+sort", "+sscan")
     assert len((await look_up(["bob"]))[0].devices) == 1
 
 
@@ -192,8 +192,18 @@ async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_
     (found,) = await registry.devices_of(["bob"])
     await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-24T12:00:00+0000")
     died_ms = SYNCED_MS + 3_600_000
-    assert not await registry.mark_dead(found.devices[0], "Unregistered", died_ms, died_ms)
-    assert await registry.mark_dead(found.devices[0], "Unregistered", died_ms + 3_600_001, died_ms)
+    now_ms = died_ms + 2 * 3_600_000
+    assert not await registry.mark_dead(found.devices[0], "Unregistered", died_ms, now_ms)
+    assert await registry.mark_dead(found.devices[0], "Unregistered", died_ms + 3_600_001, now_ms)
+
+
+async def test_a_sync_of_the_future_proves_nothing(registry: Registry, redis_client: Redis) -> None:
+    """It was written by a clock that was ahead: dead tokens would be pushed to until that time had come."""
+    phone = apple("ab", last_sync="2026-11-24T12:00:00+0000")
+    await lay_user(redis_client, "bob", [phone])
+    (found,) = await registry.devices_of(["bob"])
+    await redis_client.set(keys.registered(phone.client_id), SYNCED_MS + 7_200_000)
+    assert await registry.mark_dead(found.devices[0], "Unregistered", SYNCED_MS, SYNCED_MS + 3_600_000)
 
 
 # Foreseen.

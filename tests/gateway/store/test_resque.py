@@ -1,9 +1,12 @@
 import pytest
+from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
+from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.keys import ResqueKeys
-from gateway.store.resque import Place, Taken
+from gateway.store.link import Link
+from gateway.store.resque import Place, ResqueStore, Taken
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,18 @@ def test_two_jobs_with_the_same_text_have_different_keys() -> None:
     assert one.key != other.key
     assert one.key == Taken("1", "ping", b"{}").key
     assert one.key.body == other.key.body
+
+
+@pytest.mark.parametrize(("behind_s", "inherited"), [(0, 0), (60, 1), (-86_400, 0)])
+async def test_the_jobs_of_a_silent_gateway_are_inherited_by_redis_clock(
+    link: Link, redis_client: Redis, behind_s: int, inherited: int
+) -> None:
+    store = ResqueStore(link, ResqueKeys(), "heir", "heir:1:ping")
+    await redis_client.hset(f"{keys.RESQUE_TAKEN}gone", "1", b"ping\0{}")
+    seconds, _ = await redis_client.time()
+    await redis_client.zadd(keys.RESQUE_TAKERS, {"gone": (seconds - behind_s) * 1000})
+    assert await store.inherit() == inherited
+    if not inherited:  # one of the future, too, is silent from now on
+        signed_ms = await redis_client.zscore(keys.RESQUE_TAKERS, "gone")
+        assert signed_ms is not None
+        assert signed_ms <= (seconds + 60) * 1000

@@ -190,3 +190,39 @@ async def test_without_redis_everybody_is_told() -> None:
         with pytest.raises(StoreDown):
             await store.register("i", "app", "t")
         await store.close()
+
+
+@pytest.mark.parametrize("kind", ["reg:", "cnt:", "que:", "col:"])
+async def test_a_damaged_mailbox_harms_no_other_of_the_same_call(
+    store: RpsStore, redis_client: Redis, kind: str
+) -> None:
+    for instance in ("odd", "good"):
+        await store.register(instance, "app", f"token-{instance}")
+    await redis_client.delete(kind + "odd")
+    await redis_client.rpush(kind + "odd", "of another type")
+    messages = [Posting(f"token-{instance}", b"{}") for instance in ("odd", "good")]
+    refused, accepted = await post(store, *messages)
+    assert isinstance(refused, StoreDown)
+    assert accepted == FIRST + 1
+    refused, message = await poll(store, (b"odd", 0), (b"good", 0))
+    assert isinstance(refused, StoreDown)
+    assert b"token-good" in message
+
+
+@pytest.mark.parametrize("member", ["5", "null", "[", '{"token":5}', '{"token":"x","appname":{}}'])
+async def test_a_registration_that_cannot_be_read_is_passed_over(
+    store: RpsStore, redis_client: Redis, member: str
+) -> None:
+    await redis_client.sadd("reg:phone", member)
+    assert await store.register("phone", "app", "token") == "token"
+    assert await post(store, Posting("token", b"{}")) == [FIRST + 1]
+    assert b"token" in (await poll(store, (b"phone", 0)))[0]
+    assert await store.unregister("phone", "app")
+
+
+async def test_a_counter_that_is_no_number_begins_as_one_that_is_not_there(
+    store: RpsStore, redis_client: Redis
+) -> None:
+    await store.register("phone", "app", "token")
+    await redis_client.set("cnt:phone", "x")
+    assert await post(store, Posting("token", b"{}")) == [FIRST]

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from gateway.clock import SharedClock
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece, decode_piece
 from gateway.store.link import Link
@@ -44,9 +46,9 @@ async def add(redis: Redis, stream: str = keys.PINGS, count: int = 1) -> list[st
     return [(await redis.xadd(stream, {"e": f"{n}", "n": 1, "s": 10})).decode() for n in range(count)]
 
 
-async def settled(streams: Streams, done: Settlement, now_ms: int = 5000) -> Any:
+async def settled(streams: Streams, done: Settlement, steady_ms: int = 5000) -> Any:
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    streams.settle(done, now_ms, future.set_result)
+    streams.settle(done, steady_ms, future.set_result)
     return await future
 
 
@@ -148,9 +150,11 @@ async def test_settling_writes_all_once(streams: Streams, reader: Link, redis_cl
     assert await redis_client.xlen(keys.PINGS) == 0
     assert (await redis_client.xpending(keys.PINGS, keys.GROUP))["pending"] == 0
     stats = await redis_client.hgetall(keys.STATS)
+    set_ms = int(stats.pop(b"clock"))
     assert stats == {b"pings": b"4", b"bytes": b"90", b"receipt_bytes": b"3"}
     assert await redis_client.hgetall(RECEIPT) == {b"base": b"abc", b"size": b"3", b"0:open": b"1"}
-    assert await redis_client.zrange(keys.LATER, 0, -1, withscores=True) == [(b"pings:1-0.0", 9000.0)]
+    later = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
+    assert later == [(b"pings:1-0.0", set_ms + 9000 - 5000)]
     assert await redis_client.hget(keys.PARKED, "lane") == b"6"
 
 
@@ -185,18 +189,59 @@ async def test_a_waiting_door_hears_of_the_end_alone(
 # The schedule.
 
 
-@pytest.mark.parametrize(("now_ms", "due"), [(8999, 0), (9000, 1), (9001, 1)])
+async def redis_ms(redis: Redis) -> int:
+    seconds, micros = await redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+@pytest.mark.parametrize(("now_ms", "due"), [(0, 0), (8999 - 60_000, 0), (9000, 1), (9001, 1)])
 async def test_a_piece_is_called_when_it_is_due(
     streams: Streams, reader: Link, redis_client: Redis, now_ms: int, due: int
 ) -> None:
+    """By the process's steady clock it was settled at `now_ms`, to be due at 9000."""
     lease = await lease_one(streams, reader, redis_client)
     piece = Piece(PING, -1, ("c1",), 2, 4000)
-    await settled(streams, Settlement(lease, retries=[Retry("pings:1-0.0", 9000, piece)]))
-    assert await streams.call_due(now_ms, 100) == due
-    assert await streams.call_due(now_ms, 100) == 0
+    await settled(streams, Settlement(lease, retries=[Retry("pings:1-0.0", 9000, piece)]), now_ms)
+    assert await streams.call_due(100) == due
+    assert await streams.call_due(100) == 0
     found = await streams.read(reader, (keys.RETRIES,), 10, 1)
     assert [decode_piece(one.payload) for one in found] == [piece] * due
     assert await redis_client.hlen(keys.LATER_BODY) == 1 - due
+    assert await redis_client.hexists(keys.STATS, "clock") != bool(due)
+
+
+@pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
+async def test_the_schedule_moves_with_redis_clock(
+    streams: Streams, reader: Link, redis_client: Redis, jump_s: int
+) -> None:
+    """As if it was written before Redis' clock jumped: each piece waits as long as it was meant to."""
+    lease = await lease_one(streams, reader, redis_client)
+    now_ms = await redis_ms(redis_client)
+    before_ms = now_ms - jump_s * 1000
+    retries = [Retry("soon", 4000, Piece(PING)), Retry("late", 600_000, Piece(PING))]
+    await settled(streams, Settlement(lease, retries=retries))
+    for name, delay_ms in (("soon", -1000), ("late", 600_000)):
+        await redis_client.zadd(keys.LATER, {name: before_ms + delay_ms})
+    await redis_client.hset(keys.STATS, "clock", before_ms)
+    clock = SharedClock(wall=lambda: before_ms * 1_000_000)
+    streams = Streams(streams._link, "tested:0", 3600, clock)
+    assert await streams.call_due(100) == 1
+    assert await streams.call_due(100) == 0
+    ((name, due_ms),) = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
+    assert name == b"late"
+    assert now_ms + 600_000 <= due_ms < now_ms + 660_000
+
+
+async def test_a_time_without_gateways_moves_no_schedule(
+    streams: Streams, reader: Link, redis_client: Redis
+) -> None:
+    """The last look was an hour ago, and whoever looks now has seen no jump: all that became due is due."""
+    lease = await lease_one(streams, reader, redis_client)
+    await settled(streams, Settlement(lease, retries=[Retry("due", 4000, Piece(PING))]))
+    hour_ago_ms = await redis_ms(redis_client) - 3_600_000
+    await redis_client.hset(keys.STATS, "clock", hour_ago_ms)
+    await redis_client.zadd(keys.LATER, {"due": hour_ago_ms + 60_000})
+    assert await streams.call_due(100) == 1
 
 
 # Broadcasts.
@@ -255,11 +300,11 @@ async def test_what_is_kept_for_a_broadcast_goes_with_its_last_chunk(
 
 
 async def test_the_backlog_tells_its_number_and_its_oldest(streams: Streams, redis_client: Redis) -> None:
-    assert await streams.backlog() == (0, 0.0)
+    assert await streams.backlog() == (0, 0)
     await redis_client.hset(keys.STATS, "pings", 2)
     await redis_client.xadd(keys.PINGS, {"e": "", "n": 0, "s": 0}, id="7000-1")
     await redis_client.xadd(keys.BROADCASTS, {"e": "", "n": 0, "s": 0}, id="5000-0")
-    assert await streams.backlog() == (2, 5.0)
+    assert await streams.backlog() == (2, 5000)
 
 
 async def test_only_so_many_unreadable_entries_are_kept(
@@ -267,5 +312,40 @@ async def test_only_so_many_unreadable_entries_are_kept(
 ) -> None:
     monkeypatch.setattr(keys, "UNREADABLE_MAX", 2)
     for n in range(3):
-        await streams.put_aside(Lease(keys.PINGS, "1-0", b"%d" % n, 0, 0, False))
-    assert await redis_client.lrange(keys.UNREADABLE, 0, -1) == [b"1", b"2"]
+        assert await _put_aside(streams, redis_client, b"%d" % n)
+    records = [record for _, record in await redis_client.xrange(keys.UNREADABLE)]
+    assert [msgspec.msgpack.decode(record[b"fields"])[1] for record in records] == [b"1", b"2"]
+    assert [(record[b"stream"], record[b"reason"], record[b"at_ms"]) for record in records] == [
+        (keys.PINGS.encode(), b"damaged", b"1000")
+    ] * 2
+
+
+async def _put_aside(streams: Streams, redis: Redis, payload: bytes) -> bool:
+    entry = await redis.xadd(keys.PINGS, {"e": payload, "n": 0, "s": 0})
+    return await streams.put_aside(Lease(keys.PINGS, entry.decode(), payload, 0, 0, False), "damaged", 1_000)
+
+
+async def test_only_so_many_bytes_of_unreadable_entries_are_kept(
+    streams: Streams, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "UNREADABLE_BYTES", 5_000)
+    monkeypatch.setattr(keys, "UNREADABLE_ENTRY_BYTES", 4_000)
+    for size in (3_000, 3_000, 100):
+        await _put_aside(streams, redis_client, b"x" * size)
+    assert await redis_client.xlen(keys.UNREADABLE) == 2
+    await _put_aside(streams, redis_client, b"x" * 10_000)
+    *_, (_, newest) = await redis_client.xrange(keys.UNREADABLE)
+    assert b"fields" not in newest
+    held = int(await redis_client.hget(keys.STATS, "unreadable_bytes"))
+    assert held == sum(int(record[b"size"]) for _, record in await redis_client.xrange(keys.UNREADABLE))
+
+
+async def test_an_entry_is_put_aside_once(streams: Streams, redis_client: Redis) -> None:
+    """The reply may have been lost: asked again, nothing changes."""
+    entry = (await redis_client.xadd(keys.PINGS, {"e": b"odd", "n": 1, "s": 5})).decode()
+    await redis_client.hset(keys.STATS, mapping={"pings": 3, "bytes": 30})
+    lease = Lease(keys.PINGS, entry, b"odd", 1, 5, False)
+    assert await streams.put_aside(lease, "damaged", 1)
+    assert not await streams.put_aside(lease, "damaged", 2)
+    assert await redis_client.xlen(keys.UNREADABLE) == 1
+    assert await redis_client.hmget(keys.STATS, "pings", "bytes") == [b"2", b"25"]

@@ -208,3 +208,43 @@ async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_go
     await made.hold("gone", "", LEASE_MS)
     await silent(LEASE_MS + 2 * GRACE_MS + 100)
     assert (await made.hold("back", "", 100)).held
+
+
+# After Redis' clock was set back: instants of the future.
+
+
+@pytest.mark.parametrize("jump_s", [3_600, 86_400])
+async def test_a_window_of_the_future_is_closed_now(link: Link, redis_client: Redis, jump_s: int) -> None:
+    made = windows(link, window_ms=300)
+    await made.write([change("Product", "bob")])
+    for name, member in ((keys.WINDOWS, "bob"), (f"{keys.WINDOW}bob", "Product")):
+        await redis_client.zincrby(name, jump_s * 1000, member)
+    assert (await made.close())[:2] == (1, None)
+    assert [one.pair for one in await queued(redis_client)] == [("bob", ("Product",))]
+    assert await redis_client.exists(f"{keys.WINDOW}bob") == 0
+
+
+@pytest.mark.parametrize("jump_s", [3_600, 86_400])
+async def test_a_push_of_the_future_counts_as_one_of_now(
+    link: Link, redis_client: Redis, jump_s: int
+) -> None:
+    made = windows(link)
+    await made.write([change("Product", "bob", bounded=True)])
+    assert (await made.close()).pings == 1
+    for field in ("last", "=Product"):
+        await redis_client.hincrby(f"{keys.PUSHED}bob", field, jump_s * 1000)
+    written = await made.write([change("Product", "bob", bounded=True)])
+    assert written.next_ms is not None
+    assert 50_000 < written.next_ms <= 60_000
+
+
+@pytest.mark.parametrize("jump_s", [3_600, 86_400])
+async def test_a_lease_of_the_future_ends(link: Link, redis_client: Redis, jump_s: int) -> None:
+    made = windows(link)
+    await made.hold("gone", "", 0)
+    for field in ("until", "heard"):
+        await redis_client.hincrby(keys.EVENTS, field, jump_s * 1000)
+    assert not (await made.hold("next", "", 0)).held
+    seconds, micros = await redis_client.time()
+    until_ms = int(await redis_client.hget(keys.EVENTS, "until") or 0)
+    assert until_ms <= seconds * 1000 + micros // 1000 + LEASE_MS

@@ -37,3 +37,19 @@ def test_each_trouble_has_its_words(error: BaseException, words: str) -> None:
 
 def test_a_tls_error_is_told_by_its_reason() -> None:
     assert describe(tls_error()) in {"TLS failed: wrong version number", "TLS failed: record layer failure"}
+
+
+def test_no_words_of_a_library_are_told() -> None:
+    """They may hold addresses, and differ from version to version."""
+    assert describe(OSError(113, "Connect call failed ('10.0.0.1', 443)")) == "no route to host"
+    odd = ssl.SSLError(1, "[SSL: ODD_THING] odd thing (_ssl.c:1)")
+    assert describe(odd) == "TLS failed: the handshake broke off"
+
+
+def test_a_librarys_own_error_is_described_by_what_it_was_raised_for() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 6379)")
+        except OSError as error:
+            raise RuntimeError("Error 111 connecting to 10.0.0.1:6379") from error
+    assert describe(caught.value) == "connection refused"

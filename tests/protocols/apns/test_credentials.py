@@ -85,7 +85,7 @@ RSA = rsa.generate_private_key(65537, 2048)
         (b"", "no unencrypted PEM private key"),
         (b"secret-that-is-no-key", "no unencrypted PEM private key"),
         (pem(PRIVATE, b"pass"), "no unencrypted PEM private key"),
-        (pem(PRIVATE)[:100], "no unencrypted PEM private key"),
+        pytest.param(pem(PRIVATE)[:100], "no unencrypted PEM private key", id="cut short"),
         (pem(RSA), "P-256, not RSA"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "P-256, not secp384r1"),
         (pem(ed25519.Ed25519PrivateKey.generate()), "P-256, not Ed25519"),
@@ -267,3 +267,11 @@ def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
 def test_many_beginnings_of_a_key_are_none(data: bytes) -> None:
     with pytest.raises(InvalidCredential):
         Certificate.load(data)
+
+
+@pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
+def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
+    """The clock was wrong when it was made: it is made anew once the clock is right."""
+    one, right_s = key(), START_S + 1000
+    one.token(right_s + jump_s)
+    assert one.token(right_s) == key().token(right_s)

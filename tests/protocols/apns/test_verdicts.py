@@ -28,13 +28,13 @@ REMEDIES = {
     "BadEnvironmentKeyIdInToken": Remedy.HALT,
     "BadEnvironmentKeyInToken": Remedy.HALT,
     "ExpiredProviderToken": Remedy.RENEW,
-    "InvalidProviderToken": Remedy.HALT,
+    "InvalidProviderToken": Remedy.RENEW,
     "MissingProviderToken": Remedy.HALT,
     "UnrelatedKeyIdInToken": Remedy.RECONNECT,
     "TooManyProviderTokenUpdates": Remedy.RECONNECT,
     "Shutdown": Remedy.RECONNECT,
 }
-AT_ONCE = {"IdleTimeout", "ExpiredProviderToken", "UnrelatedKeyIdInToken"}
+AT_ONCE = {"IdleTimeout", "ExpiredProviderToken", "InvalidProviderToken", "UnrelatedKeyIdInToken"}
 
 
 def rows(table: str) -> list[tuple[int, str]]:

@@ -25,16 +25,16 @@ def test_an_event_is_read(event: object, change: Change) -> None:
 WRONG = [
     ({"user_id": "bob"}, "source", "missing"),
     ({"source": "", "user_id": "bob"}, "source", "empty"),
-    ({"source": ["Product"], "user_id": "bob"}, "source", "must be a text, found list"),
+    ({"source": ["Product"], "user_id": "bob"}, "source", "must be a text, not a list"),
     ({"source": "Product"}, "user_id", "missing"),
     ({"source": "Product", "user_id": []}, "user_id", "names nobody"),
-    ({"source": "Product", "user_id": [["bob"]]}, "user_id", "found list"),
-    ({"source": "Product", "user_id": 5}, "user_id", "found int"),
+    ({"source": "Product", "user_id": [["bob"]]}, "user_id", "not a list"),
+    ({"source": "Product", "user_id": 5}, "user_id", "not a number"),
     ({"source": "Product", "user_id": "x" * (NAME_BYTES_MAX + 1)}, "user_id", "more than"),
     ({"source": "Product", "user_id": "ü" * (NAME_BYTES_MAX // 2 + 1)}, "user_id", "more than"),
     ({"source": "Product", "user_id": ["a"] * (USERS_MAX + 1)}, "user_id", "more than"),
-    ({"source": "Product", "user_id": "bob", "id": True}, "id", "found bool"),
-    ({"source": "Product", "user_id": "bob", "id": {}}, "id", "found dict"),
+    ({"source": "Product", "user_id": "bob", "id": True}, "id", "not a boolean"),
+    ({"source": "Product", "user_id": "bob", "id": {}}, "id", "not an object"),
 ]
 
 
@@ -48,6 +48,26 @@ def test_a_wrong_field_is_named(event: object, field: str, words: str) -> None:
 @pytest.mark.parametrize("event", [b"", b"no", b"[]", b"null", b"\xff", b"[" * 10_000, b'{"a":1} x'])
 def test_no_object_is_malformed(event: bytes) -> None:
     with pytest.raises(MalformedBody, match="JSON object"):
+        parse(event)
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (
+            b'{"source":"\xff"}',
+            r"^an event must be a JSON object: is not UTF-8 \(byte 11, line 1, column 12\)$",
+        ),
+        (
+            b'{"source":',
+            r"^an event must be a JSON object: it ends too early \(byte 10, line 1, column 11\)$",
+        ),
+        (b"[1]", r"^an event must be a JSON object, not a list$"),
+        (b'{"source":1e999}', r"^an event must be a JSON object: a number is out of range \(byte 10,"),
+    ],
+)
+def test_what_is_no_json_names_the_place_in_our_own_words(event: bytes, words: str) -> None:
+    with pytest.raises(MalformedBody, match=words):
         parse(event)
 
 

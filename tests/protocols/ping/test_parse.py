@@ -187,7 +187,7 @@ def test_a_query_beside_json_and_beside_a_form() -> None:
         (b'{"a" 1}', r"expected ':' \(byte 5, line 1, column 6\)"),
         (b'{\n  "a": x\n}', r"invalid character \(byte 9, line 2, column 8\)"),
         (b'{"a":1', r"ends too early \(byte 6, line 1, column 7\)"),
-        (b'{"a":1} x', r"trailing characters \(byte 9, line 1, column 10\)"),
+        (b'{"a":1} x', r"trailing characters \(byte 8, line 1, column 9\)"),
         (b'\xef\xbb\xbf{"a":1}', r"byte order mark.* \(byte 0, line 1, column 1\)"),
         (b'{"a":NaN}', r"invalid character \(byte 5"),
         (b'{"a":"\xff"}', r"not UTF-8 \(byte 6"),

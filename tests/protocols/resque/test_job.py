@@ -26,8 +26,10 @@ def test_rhoconnects_job_is_a_ping(klass: str) -> None:
 @pytest.mark.parametrize(
     ("job", "words"),
     [
-        (b"", "no JSON"),
-        (b"\xff", "no JSON"),
+        (b"", r"no JSON: it ends too early \(byte 0, line 1, column 1\)$"),
+        (b"\xff", r"no JSON: is not UTF-8 \(byte 0, line 1, column 1\)$"),
+        (b'{"class":"\xff"}', r"no JSON: is not UTF-8 \(byte 10, line 1, column 11\)$"),
+        (b"[" * 100_000, "no JSON: it "),
         (b"[]", "has no class"),
         (b'{"args":[{}]}', "has no class"),
         (item({}, klass=5), "has no class"),

@@ -1,76 +1,141 @@
 """Ids of both schemes: made, recognised, and never taken for each other."""
 
 import hashlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids, Kind
+from protocols.rps.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
 
 SECRET = b"a secret of 16 B"
+OTHER = b"another secret, as long"
 UUID = "0e5f2b1a-1d52-4c7c-9b7e-2d1f6a3c9e01"
-KINDS = pytest.mark.parametrize("kind", [INSTANCE, COOKIE, TOKEN], ids=lambda kind: kind.name)
+NONCE = 0x0123_4567_89AB_CDEF
+SIGNED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}:[0-9a-f]{32}")
+"""A UUID of version 8 as RFC 9562 has it, and an md5."""
+NONCES = st.integers(0, (1 << INSTANCE_NONCE_BITS) - 1)
+TOKEN_NONCES = st.integers(0, (1 << TOKEN_NONCE_BITS) - 1)
 
 
-def old(kind: Kind, owner: str, uuid: str = UUID) -> str:
-    """As the contract's §9 says: md5 over owner, uuid and the fixed text."""
-    return f"{uuid}:{hashlib.md5(f'{owner}{uuid}{kind.name}Secret'.encode()).hexdigest()}"
+def rhoconnect_push(made: str, owner: str, kind: str) -> bool:
+    """rhoconnect-push's own check (contract §9), without a line of the product: md5 over owner, uuid and fixed text."""
+    uuid = made.split(":")[0]
+    return made == f"{uuid}:{hashlib.md5(f'{owner}{uuid}{kind}Secret'.encode()).hexdigest()}"
 
 
-@KINDS
-def test_what_is_made_belongs_to_its_owner_alone(kind: Kind) -> None:
+def old(kind: str, owner: str, uuid: str = UUID) -> str:
+    """An id as rhoconnect-push makes it."""
+    return f"{uuid}:{hashlib.md5(f'{owner}{uuid}{kind}Secret'.encode()).hexdigest()}"
+
+
+@given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")), NONCES, TOKEN_NONCES)
+def test_new_ids_satisfy_rhoconnect_pushs_check(user: str, app: str, nonce: int, token_nonce: int) -> None:
     ids = Ids(SECRET)
-    made = ids.make(kind, "mike", UUID)
-    assert made.startswith(f"{UUID}:")
-    assert len(made) == len(UUID) + 41
-    assert ids.belongs(kind, made, "mike")
-    assert not ids.belongs(kind, made, "mik")
-    assert not ids.belongs(kind, made[:-1] + ("0" if made[-1] != "0" else "1"), "mike")
-    assert not ids.belongs(kind, made.replace("0e5f", "0e5e"), "mike")
-    assert not ids.is_weak(made)
+    instance, token = ids.instance(user, nonce), ids.token(app, token_nonce, user)
+    assert rhoconnect_push(instance, user, "instance")
+    assert rhoconnect_push(ids.cookie(instance), instance, "cookie")
+    assert rhoconnect_push(token, app, "token")
+    assert all(SIGNED.fullmatch(made) for made in (instance, ids.cookie(instance), token))
 
 
-def test_one_kind_is_no_other() -> None:
+@given(st.text(), NONCES)
+def test_what_is_made_is_recognised(owner: str, nonce: int) -> None:
+    ids = Ids(SECRET, weak=False)
+    instance = ids.instance(owner, nonce)
+    assert ids.made_for(instance, owner)
+    assert ids.of_cookie(ids.cookie(instance), instance) is Standing.GOOD
+    token_nonce = nonce >> INSTANCE_NONCE_BITS - TOKEN_NONCE_BITS
+    assert ids.of_token(ids.token(owner, token_nonce, "mike"), owner) is Standing.GOOD
+
+
+def test_an_id_belongs_to_its_owner_alone() -> None:
     ids = Ids(SECRET)
-    made = ids.make(INSTANCE, "mike", UUID)
-    assert not ids.belongs(TOKEN, made, "mike")
-    assert not ids.belongs(INSTANCE, ids.make(TOKEN, "mike", UUID), "mike")
+    instance, other = ids.instance("mike", NONCE), ids.instance("mike", NONCE + 1)
+    assert not ids.made_for(instance, "mik")
+    assert not ids.made_for(ids.token("mike", 1, "mike"), "mike"), "a token is no instance"
+    assert ids.of_cookie(ids.cookie(other), instance) is Standing.WRONG
+    assert ids.of_token(ids.token("app", 1, "mike"), "other") is Standing.WRONG
+    assert ids.of_token(instance, "mike") is Standing.WRONG
 
 
-@KINDS
-def test_another_installations_ids_are_none_here(kind: Kind) -> None:
-    made = Ids(b"another secret, as long").make(kind, "mike", UUID)
-    assert not Ids(SECRET).belongs(kind, made, "mike")
+@pytest.mark.parametrize("weak", [True, False])
+def test_nobody_without_the_secret_makes_a_signed_id(weak: bool) -> None:
+    """Every uuid of version 8 whose md5 is right, but whose HMAC is not."""
+    ids, forger = Ids(SECRET, weak=weak), Ids(OTHER)
+    instance = ids.instance("mike", NONCE)
+    forged = old("cookie", instance, forger.cookie(instance).split(":")[0])
+    assert rhoconnect_push(forged, instance, "cookie")
+    assert ids.of_cookie(forged, instance) is Standing.FORGEABLE
+    assert ids.of_cookie(old("cookie", instance), instance) is Standing.FORGEABLE
+    assert ids.of_token(forger.token("app", 1, "mike"), "app") is Standing.UNKNOWN
+    assert not ids.made_for(forger.instance("mike", NONCE), "mike")
 
 
-@pytest.mark.parametrize("kind", [INSTANCE, TOKEN], ids=lambda kind: kind.name)
-def test_rhoconnect_pushs_ids_are_recognised_until_that_is_ended(kind: Kind) -> None:
-    made = old(kind, "mike")
-    assert Ids(SECRET).belongs(kind, made, "mike")
-    assert Ids(SECRET).is_weak(made)
-    assert not Ids(SECRET).belongs(kind, made, "other")
-    assert not Ids(SECRET, weak=False).belongs(kind, made, "mike")
+@pytest.mark.parametrize("weak", [True, False])
+def test_each_bit_of_a_signed_uuid_counts(weak: bool) -> None:
+    """All but the 6 that make it a UUID of version 8."""
+    ids = Ids(SECRET, weak=weak)
+    instance = ids.instance("mike", NONCE)
+    cookie, token = ids.cookie(instance).split(":")[0], ids.token("app", 77, "mike").split(":")[0]
+    for bit in (*range(62), *range(64, 76), *range(80, 128)):
+        assert not ids.made_for(old("instance", "mike", flipped(instance.split(":")[0], bit)), "mike")
+        altered = old("cookie", instance, flipped(cookie, bit))
+        assert ids.of_cookie(altered, instance) is Standing.FORGEABLE
+        assert ids.of_token(old("token", "app", flipped(token, bit)), "app") is Standing.UNKNOWN
 
 
-def test_an_old_cookie_is_good_for_an_old_instance_only() -> None:
-    ids = Ids(SECRET)
-    weak, strong = old(INSTANCE, "mike"), ids.make(INSTANCE, "mike", UUID)
-    assert ids.belongs(COOKIE, old(COOKIE, weak), weak)
-    assert not ids.belongs(COOKIE, old(COOKIE, strong), strong)
-    assert ids.belongs(COOKIE, ids.make(COOKIE, weak, UUID), weak)
-    assert not Ids(SECRET, weak=False).belongs(COOKIE, old(COOKIE, weak), weak)
+def flipped(uuid: str, bit: int) -> str:
+    text = f"{int(uuid.replace('-', ''), 16) ^ 1 << bit:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def test_what_another_secret_made_is_unknown_and_not_wrong() -> None:
+    lost, ids = Ids(OTHER), Ids(SECRET)
+    instance = lost.instance("mike", NONCE)
+    assert ids.of_cookie(lost.cookie(instance), instance) is Standing.UNKNOWN
+    assert ids.of_cookie(old("cookie", instance), instance) is Standing.UNKNOWN
+    assert ids.of_cookie("bad:cookie", instance) is Standing.WRONG
+    assert not ids.made_for(instance, "mike")
+
+
+def test_rhoconnect_pushs_ids_are_accepted_until_that_is_ended() -> None:
+    instance, token = old("instance", "mike"), old("token", "app")
+    cookie = old("cookie", instance)
+    on, off = Ids(SECRET), Ids(SECRET, weak=False)
+    assert [ids.of_cookie(cookie, instance) for ids in (on, off)] == [Standing.GOOD, Standing.FORGEABLE]
+    assert [ids.of_token(token, "app") for ids in (on, off)] == [Standing.GOOD, Standing.FORGEABLE]
+    assert [ids.made_for(instance, "mike") for ids in (on, off)] == [True, True]
+    assert on.of_cookie(old("cookie", "other"), instance) is Standing.WRONG
+    assert on.of_token(token, "other") is Standing.WRONG
+    assert not on.made_for(instance, "other")
+
+
+def test_an_old_instance_with_a_signed_cookie_counts_for_ever() -> None:
+    instance = old("instance", "mike")
+    cookie = Ids(SECRET).cookie(instance)
+    assert rhoconnect_push(cookie, instance, "cookie")
+    assert Ids(SECRET, weak=False).of_cookie(cookie, instance) is Standing.GOOD
+    assert Ids(OTHER).of_cookie(cookie, instance) is Standing.GOOD, (
+        "the secret was lost: as good as an old one"
+    )
 
 
 @given(st.text(), st.text())
 def test_nothing_else_is_an_id(made: str, owner: str) -> None:
-    assert not any(Ids(SECRET).belongs(kind, made, owner) for kind in (INSTANCE, COOKIE, TOKEN))
-
-
-@given(st.text())
-def test_any_owner_has_ids(owner: str) -> None:
     ids = Ids(SECRET)
-    assert ids.belongs(TOKEN, ids.make(TOKEN, owner, UUID), owner)
+    assert not ids.made_for(made, owner)
+    assert ids.of_cookie(made, ids.instance(owner, 1)) is Standing.WRONG
+    assert ids.of_cookie(made, made) is Standing.WRONG
+    assert ids.of_token(made, owner) is Standing.WRONG
+
+
+def test_a_token_ends_with_its_registrant() -> None:
+    ids = Ids(SECRET)
+    assert ids.token("app", 5, "mike").split(":")[0].endswith(f"-{ids.registrant('mike')}")
+    assert len(ids.registrant("mike")) == 12
+    assert ids.registrant("mike") != ids.registrant("eve")
 
 
 def test_the_secret_is_long_enough_and_never_shown() -> None:

@@ -218,6 +218,25 @@ def test_what_is_no_message(content_type: str, body: bytes, error: type[InputErr
         read_message(content_type, body)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"data":"\xff"}', r"^the body is no JSON: is not UTF-8 \(byte 9, line 1, column 10\)$"),
+        (
+            b'{"data":{},}',
+            r"^the body is no JSON: trailing comma in an object \(byte 11, line 1, column 12\)$",
+        ),
+        (
+            b'{"data":"\\ud800"}',
+            r"^the body is no JSON: an escaped surrogate .* \(byte 9, line 1, column 10\)$",
+        ),
+    ],
+)
+def test_what_is_no_json_names_the_place_in_our_own_words(body: bytes, words: str) -> None:
+    with pytest.raises(MalformedBody, match=words):
+        read_message("application/json", body)
+
+
 VALUES = st.none() | st.integers() | st.text() | st.dictionaries(st.text(), st.text())
 OBJECTS = st.dictionaries(st.sampled_from(("data", "collapseId", "more")), VALUES)
 

@@ -1,13 +1,16 @@
 """Scenarios from end to end with a gateway of their own, as small as they can be."""
 
 import io
+import os
 import shutil
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from gateway.bench import golang
 from gateway.bench.bench import Bench, Options
+from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Gorush, Peer, Peers
 from gateway.bench.progress import Progress
@@ -19,8 +22,8 @@ from gateway.bench.stand import Stand
 USERS: Final = 50
 
 
-def small(scenario: str, pings: int, users: int = USERS) -> Result:
-    options = Options(pings=pings, users=users, connections=4)
+def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
+    options = Options(pings=pings, users=users, connections=4, peers=peers)
     return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
 
 
@@ -122,3 +125,67 @@ def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
 def test_fewer_messages_than_connections_are_posted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.bench.scenarios.rps._IDLE_S", 0.1)
     assert figures(small("rps", 3, users=2_000))["Redis traffic a message from inside"] > 0
+
+
+PEER_PROGRAMS: Final = ("h2load", "nginx", "go")
+PEER_ROLES: Final = {"empty", "bare", "longpoll", "aioapns_peer", "pyfcm_peer", "apns2", "gorush"}
+PEER_NAMES: Final = (
+    "aiohttp",
+    "bare protocol",
+    "gorush",
+    "h2load",
+    "aioapns",
+    "pyfcm",
+    "apns2",
+    "nginx",
+    "provider's",
+)
+ALONE: Final = {
+    "ingest": {
+        "door CPU a request",
+        "Redis CPU a ping (append and consumption)",
+        "consuming gateway's CPU a ping",
+        "load generator's CPU a request",
+    },
+    "endtoend": {
+        *(f"{part} CPU a ping" for part in ("gateway", "redis", "provider", "load")),
+        *(f"{USERS} users a request: {part} CPU a push" for part in ("gateway", "Redis")),
+    },
+    "push": {"gateway CPU a push", "simulator CPU a push"},
+    "fanout": {
+        *(f"{part} CPU a ping" for part in ("gateway", "redis", "provider", "load")),
+        *(f"making a snapshot: {part} CPU a user" for part in ("gateway", "Redis")),
+    },
+    "mixed": {"idle: Redis CPU a ping", "during broadcasts: Redis CPU a push"},
+    "rps": {"wake-up, CPU a device", "Redis CPU a message from inside"},
+}
+"""The figures in µs of each scenario that has peers, without those of the peers."""
+
+
+@pytest.mark.parametrize("scenario", ALONE)
+def test_without_peers_a_scenario_measures_the_gateway_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str
+) -> None:
+    """No program of a peer is run, no peer's process is started, and everything told of the gateway is told still."""
+    for name in PEER_PROGRAMS:
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("gateway.bench.scenarios.rps._IDLE_S", 0.1)
+    started = []
+    begin = Child.__init__
+
+    def noted(child: Child, role: str, *rest: Any, **more: Any) -> None:
+        started.append(role)
+        begin(child, role, *rest, **more)
+
+    monkeypatch.setattr(Child, "__init__", noted)
+    result = small(scenario, 2_000, 2_000 if scenario in ("rps", "fanout") else USERS, peers=False)
+    assert not (tmp_path / "was-run").exists()
+    assert started
+    assert not PEER_ROLES & set(started)
+    assert {figure.name for figure in result.figures if figure.unit == "µs"} == ALONE[scenario]
+    told = [*figures(result), *(ratio.name for ratio in result.ratios), *result.notes]
+    told += [str(point[0]) for plot in result.plots for line in plot.lines for point in line.points]
+    assert [name for name in told if any(peer in name for peer in PEER_NAMES)] == []

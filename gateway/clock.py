@@ -1,0 +1,220 @@
+"""The clocks of a process: the time that all gateways on one Redis share, and the time for provider tokens.
+
+| clock | for | a jump of the local wall clock |
+| --- | --- | --- |
+| `time.monotonic` | durations within the process: deadlines, back-off, leases in hand, caches | has no effect |
+| `SHARED` | every instant that is stored in Redis or compared with a stored one | has no effect |
+| `ProviderClock` | `iat` of provider tokens | has no effect |
+
+The shared clock is Redis' `TIME`, carried on between two readings by the monotonic clock. Gateways on different hosts
+therefore agree, whatever their own clocks say. Only a jump of Redis' own clock moves it. Such a jump is noticed with
+the next reading, within a fraction of a second, and `corrected` translates the instants that were taken before it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+_log = structlog.get_logger("clock")
+
+APART_S: Final = 5.0
+"""From this difference between the local clock and Redis' on, an operator is warned: NTP keeps hosts within 0.1 s."""
+JUMP_MS: Final = 1_000
+"""A change of Redis' clock against the monotonic one by less than this is drift, and is followed silently."""
+UNNOTICED_MS: Final = 5_000
+"""For so long at most another process may go on by Redis' clock as it was before a jump."""
+SUSPECT_S: Final = 30.0
+"""By less than this no clock is blamed for a refused token: providers allow some minutes."""
+
+
+class SharedClock:
+    """Redis' `TIME`, as known between two readings. Before the first reading it is the local wall clock.
+
+    Args:
+        steady: monotonic nanoseconds.
+        wall: local wall clock, epoch nanoseconds.
+    """
+
+    __slots__ = (
+        "_jump_ms",
+        "_jumped_at_ms",
+        "_offset_ms",
+        "_read",
+        "_steady",
+        "_until_ms",
+        "_wall",
+        "_warned",
+    )
+
+    def __init__(
+        self, steady: Callable[[], int] = time.monotonic_ns, wall: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._steady = steady
+        self._wall = wall
+        self._offset_ms = wall() // 1_000_000 - steady() // 1_000_000
+        self._read = False
+        self._jumped_at_ms: int | None = None
+        self._jump_ms = 0
+        self._until_ms = 0
+        self._warned: float | None = None
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds by the shared clock."""
+        return self._steady() // 1_000_000 + self._offset_ms
+
+    def now_s(self) -> float:
+        """Epoch seconds by the shared clock."""
+        return self.now_ms() / 1000
+
+    def steady_ms(self) -> int:
+        """Milliseconds that never jump; they mean something within this process only."""
+        return self._steady() // 1_000_000
+
+    @property
+    def settled_s(self) -> float:
+        """For how many seconds Redis' clock has not jumped; infinite: it never did."""
+        if self._jumped_at_ms is None:
+            return float("inf")
+        return (self.steady_ms() - self._jumped_at_ms) / 1000
+
+    @property
+    def skew_s(self) -> float:
+        """By how many seconds the local wall clock is ahead of the shared clock."""
+        return self._wall() / 1e9 - self.now_s()
+
+    def note(self, asked_steady_ms: int, redis_ms: int) -> None:
+        """Take a reading of Redis' `TIME`.
+
+        Redis read its clock at some instant between question and answer, so each reading bounds the offset on both
+        sides. The offset moves only when it lies outside these bounds: a slow answer never spoils a good estimate.
+
+        Args:
+            asked_steady_ms: `steady_ms` when the question was sent.
+            redis_ms: the answer.
+        """
+        low, high = redis_ms - self.steady_ms(), redis_ms - asked_steady_ms
+        before = self._offset_ms
+        self._offset_ms = min(max(before, low), high) if self._read else (low + high) // 2
+        moved_ms = self._offset_ms - before
+        if self._read and abs(moved_ms) > JUMP_MS:
+            self._jumped(moved_ms)
+        self._read = True
+
+    def corrected(self, instant_ms: int) -> int:
+        """Translate an instant that was stored before the last jump of Redis' clock.
+
+        An instant of the future was taken from a clock that was ahead: it counts as now. One that lies before a jump
+        forward moves with the clock, so that the jump makes nothing older; one that is translated and stored again may
+        move again, but never beyond the jump. A process that was started after a jump forward cannot tell what lies
+        before it and leaves such an instant as it is.
+        """
+        if 0 < instant_ms <= self._until_ms:
+            instant_ms += self._jump_ms
+        return min(instant_ms, self.now_ms())
+
+    def seconds_since(self, instants_ms: Sequence[int]) -> list[float]:
+        """How long ago stored instants were, in seconds; never negative."""
+        now_ms = self.now_ms()
+        if self._jumped_at_ms is not None:
+            instants_ms = [self.corrected(instant_ms) for instant_ms in instants_ms]
+        return [(now_ms - at_ms if at_ms < now_ms else 0) / 1000 for at_ms in instants_ms]
+
+    def warn_of_skew(self) -> None:
+        """Log once when the local clock and Redis' begin, or cease, to be apart by `APART_S`."""
+        skew_s = round(self.skew_s, 1)
+        if abs(skew_s) < APART_S:
+            if self._warned is not None:
+                _log.info("clock_skew_ended", local_ahead_s=skew_s)
+            self._warned = None
+        elif self._read and (self._warned is None or abs(skew_s - self._warned) > APART_S):
+            self._warned = skew_s
+            _log.warning(
+                "clock_skew", local_ahead_s=skew_s, effect="schedules and tokens follow the clock of Redis"
+            )
+
+    def _jumped(self, moved_ms: int) -> None:
+        now_ms = self.now_ms()
+        self._jump_ms = self._until_ms = 0  # what was taken before a jump back lies in the future now
+        if moved_ms > UNNOTICED_MS:
+            self._jump_ms, self._until_ms = moved_ms, now_ms - moved_ms + UNNOTICED_MS
+        self._jumped_at_ms = self.steady_ms()
+        _log.warning("redis_clock_jumped", seconds=round(moved_ms / 1000, 1))
+
+
+SHARED: Final = SharedClock()
+"""The shared clock of this process: that of the queue's Redis."""
+
+
+class ProviderClock:
+    """The time by which the tokens of one credential are made.
+
+    It begins as the shared clock and goes on by the monotonic clock, so that no jump changes a token that the provider
+    takes. Once the provider refuses a token, the time follows whichever clock contradicts it: the `Date` of the
+    refusal, else the shared clock, else the local one.
+
+    Args:
+        name: whose tokens, for the log ("apns", "fcm").
+        shared: the shared clock.
+        wall: local wall clock, epoch seconds.
+    """
+
+    def __init__(
+        self, name: str, shared: SharedClock = SHARED, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._name = name
+        self._shared = shared
+        self._wall = wall
+        self._ahead_s: float | None = None
+        """Of the monotonic clock."""
+        self._refused_by: tuple[float, float] | None = None
+
+    def now_s(self) -> float:
+        """Epoch seconds."""
+        if self._ahead_s is None:
+            self._ahead_s, _ = self._clocks()
+        return self._shared.steady_ms() / 1000 + self._ahead_s
+
+    def refused(self, date_s: float | None) -> bool:
+        """A token was refused: find the clock for the next one.
+
+        Args:
+            date_s: the provider's clock, epoch seconds; None: its answer had no `Date`.
+
+        Returns:
+            Whether some clock contradicts the one that was used, and counts from now on.
+        """
+        used_s = self.now_s() - self._shared.steady_ms() / 1000
+        shared_s, local_s = self._refused_by = self._clocks()
+        known = self._refused_by if date_s is None else (date_s - self._shared.steady_ms() / 1000,)
+        other_s = next((one for one in known if abs(one - used_s) > SUSPECT_S), None)
+        if other_s is None:
+            return False
+        self._ahead_s = other_s
+        _log.warning(
+            "clock_skew_suspected",
+            provider=self._name,
+            refused_ahead_s=round(used_s - other_s, 1),
+            local_ahead_of_redis_s=round(local_s - shared_s, 1),
+        )
+        return True
+
+    def corrected(self) -> bool:
+        """Whether the shared or the local clock was set since the last refusal; if so, it counts from now on."""
+        if self._refused_by is None:
+            return False
+        clocks = self._clocks()
+        changed = (
+            now for now, then in zip(clocks, self._refused_by, strict=True) if abs(now - then) > SUSPECT_S
+        )
+        set_s = next(changed, None)
+        if set_s is None:
+            return False
+        self._ahead_s, self._refused_by = set_s, clocks
+        return True
+
+    def _clocks(self) -> tuple[float, float]:
+        """By how much the shared and the local clock are ahead of the monotonic one."""
+        steady_s = self._shared.steady_ms() / 1000
+        return self._shared.now_s() - steady_s, self._wall() - steady_s

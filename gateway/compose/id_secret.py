@@ -1,0 +1,103 @@
+"""The secret of the legacy devices' ids: kept in Redis, and a copy in the data folder.
+
+RhoConnect's `system/reset` empties the Redis that the gateway shares with it (FLUSHDB). Without the secret every device
+would be refused, so a running gateway writes it back, and a start takes it from the data folder.
+
+| Redis | data folder | in use |
+| --- | --- | --- |
+| has it | has none, or another one | Redis': it is the same for all gateways; the copy is renewed |
+| has none | has it | the copy, written to Redis |
+| has none | has none | a new one, or the one that another process wrote first |
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from gateway.errors import StoreDown
+from gateway.private_files import read_secret, write_secret
+from gateway.store.link import ReplyFault, ReplyRefused
+from gateway.store.rps import RpsStore, read_id_secret
+
+_log = structlog.get_logger("rps")
+
+NAME: Final = "rps_secret"
+"""The copy's file in the data folder."""
+_AGAIN_S: Final = 1.0
+"""Between two looks at Redis."""
+
+
+class IdSecret:
+    """Keeps the secret.
+
+    Args:
+        store: the service's part of Redis.
+        folder: the data folder.
+        writes: whether this process renews the copy: one process of a gateway does.
+    """
+
+    def __init__(self, store: RpsStore, folder: Path, *, writes: bool) -> None:
+        self._store = store
+        self._file = folder / NAME
+        self._writes = writes
+        self._secret: bytes | None = None
+
+    async def open(self) -> bytes | None:
+        """The secret; None: there is none yet, and Redis takes no writes for now.
+
+        Raises:
+            StoreDown: Redis does not answer, or refuses for good.
+            UnsafeFile: other users may have made the copy.
+        """
+        self._secret = self._copy()
+        try:
+            return await self._agree()
+        except ReplyFault as error:
+            if not error.for_now and not isinstance(error, ReplyRefused):
+                raise
+            if self._secret is None:
+                _log.warning("no_legacy_devices_yet", error=error.message)
+            return self._secret
+
+    async def keep(self, changed: Callable[[bytes], None]) -> None:
+        """Look at Redis from time to time, for ever: write a lost secret back, and take over another one.
+
+        Args:
+            changed: called with a secret that was not in use before.
+        """
+        while True:
+            await asyncio.sleep(_AGAIN_S)
+            used = self._secret
+            with contextlib.suppress(StoreDown):
+                found = await self._agree()
+                if found != used:
+                    changed(found)
+
+    async def _agree(self) -> bytes:
+        found = await self._store.secret(self._secret)
+        if self._secret not in (None, found):
+            _log.warning("id_secret_replaced", why="Redis holds another one")
+        if found != self._secret:
+            self._secret = found
+            self._renew_copy(found)
+        return found
+
+    def _copy(self) -> bytes | None:
+        try:
+            content = read_secret(self._file)
+        except OSError as error:
+            _log.warning("id_secret_not_read", file=str(self._file), error=error.strerror)
+            return None
+        return None if content is None else read_id_secret(content.strip())
+
+    def _renew_copy(self, secret: bytes) -> None:
+        if not self._writes:
+            return
+        try:
+            write_secret(self._file, secret.hex().encode() + b"\n")
+        except OSError as error:
+            _log.warning("id_secret_not_kept", file=str(self._file), error=error.strerror)

@@ -1,0 +1,123 @@
+"""How many HTTP connections one process may have on each of its two ports, and the refusal beyond that.
+
+The ceiling is `limits.connections` for each port, or comes from RLIMIT_NOFILE (getrlimit(2)): `RESERVED_FILES` stay
+for Redis, providers, files and the refusals below, and both ports share the others; a quarter of them is kept for
+each port, so that neither can take all. Without that reserve an accept fails with EMFILE, and so does every
+connection to Redis and to a provider.
+"""
+
+import asyncio
+import resource
+from typing import Final, cast
+
+from protocols.response_headers import SAFETY_HEADERS
+
+RESERVED_FILES: Final = 256
+_UNLIMITED_FILES: Final = 1_048_576  # Linux' own ceiling, fs.nr_open
+_READING_MAX: Final = 64  # refused connections that may stay until their clients have read the answer
+_REFUSED_S: Final = 2.0  # for that
+_BODY: Final = (
+    b'{"error":{"code":"connections_full",'
+    b'"message":"too many HTTP connections (limits.connections)","field":null}}'
+)
+_HEADERS: Final = (
+    ("Content-Type", "application/json; charset=utf-8"),
+    ("Retry-After", "2"),
+    ("Connection", "close"),
+    ("Content-Length", str(len(_BODY))),
+    *SAFETY_HEADERS,
+)
+_LINES: Final = [
+    "HTTP/1.1 503 Service Unavailable",
+    *(f"{name}: {value}" for name, value in _HEADERS),
+    "",
+    "",
+]
+_ANSWER: Final = "\r\n".join(_LINES).encode() + _BODY
+
+
+class ConnectionLimits:
+    """The ceilings of one process.
+
+    Attributes:
+        setting: `limits.connections`; None: derived.
+        main: connections of the main port.
+        push: connections of the RhoConnect Push port.
+        refused: connections that were refused since the last look of `take_refused`.
+    """
+
+    def __init__(self, setting: int | None = None) -> None:
+        self.setting = setting
+        self.main = 0
+        self.push = 0
+        self._refused = 0
+        self._reading: set[Refusal] = set()
+
+    def main_full(self) -> bool:
+        """Whether the main port has as many connections as it may."""
+        return self.main >= self._ceiling(self.push)
+
+    def push_full(self) -> bool:
+        """Whether the RhoConnect Push port has."""
+        return self.push >= self._ceiling(self.main)
+
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """Answer 503 on a new connection and end it."""
+        self._refused += 1
+        refusal = Refusal(transport, self._reading)
+        transport.set_protocol(refusal)
+        refusal.begin(stay=len(self._reading) < _READING_MAX)
+
+    def take_refused(self) -> int:
+        """How many connections were refused since the last call."""
+        count, self._refused = self._refused, 0
+        return count
+
+    def _ceiling(self, others: int) -> int:
+        if self.setting is not None:
+            return self.setting
+        files = _soft_limit()
+        usable = max(files - RESERVED_FILES, files // 2)
+        return usable - max(others, usable // 4)
+
+
+class Refusal(asyncio.Protocol):
+    """A connection beyond the ceiling: it is answered, and stays a moment so that its client reads the answer.
+
+    A close at once, with the client's request unread, would reset the connection and take the answer with it.
+
+    Args:
+        transport: of the connection.
+        staying: all that stay.
+    """
+
+    def __init__(self, transport: asyncio.Transport, staying: set["Refusal"]) -> None:
+        self._transport = transport
+        self._staying = staying
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, *, stay: bool) -> None:
+        """Answer; end the connection now, or once the client has closed it or `_REFUSED_S` are over."""
+        self._transport.write(_ANSWER)
+        if not stay:
+            self._transport.close()
+            return
+        self._staying.add(self)
+        if self._transport.can_write_eof():  # TLS cannot
+            self._transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(_REFUSED_S, self._transport.abort)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It was made already."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._staying.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _soft_limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else min(soft, _UNLIMITED_FILES)

@@ -1,0 +1,202 @@
+"""Request bodies: who may send how much, in which time, and what the process holds of them.
+
+| caller | longest body, as sent and as decoded | time for it |
+| --- | --- | --- |
+| a valid API token in the header | `limits.body_bytes` | `Times.body_s`, and what came at `Times.body_bytes_per_s` |
+| every other | `limits.unauthenticated_body_bytes` | `Times.unjudged_body_s` in all |
+
+The token is judged before a byte is read where Content-Length is over the smaller limit, else as soon as the body
+grows beyond it. `Expect: 100-continue` is answered only once the body may come.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from aiohttp import ClientError, HttpVersion11, hdrs, web
+
+from gateway.body_budget import BodyBudget, Holding
+from gateway.doors.client_address import address_group, client_address
+from gateway.doors.coding import decoder_of
+from gateway.doors.handed import Handed
+from gateway.doors.intake import LATE
+from gateway.doors.services import Services
+from gateway.doors.tokens import TokenBook
+from gateway.errors import TooSlow
+from gateway.store.accounts import Standing
+from protocols.errors import BodyTooLarge, MalformedBody
+
+API_HEADER: Final = "X-RhoConnect-API-TOKEN"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TURN_BYTES: Final = 262_144  # decoded without a turn of the loop: about a millisecond
+
+
+class Admission:
+    """Decides how long a request's body may be.
+
+    Args:
+        services: what lies behind the doors.
+        tokens: judges API tokens.
+    """
+
+    def __init__(self, services: Services, tokens: TokenBook) -> None:
+        self._services = services
+        self._tokens = tokens
+
+    @property
+    def small(self) -> int:
+        """The longest body of a caller without a valid token in the header."""
+        limit = self._services.settings.limits.unauthenticated_body_bytes
+        return min(limit, self.large, self._budget.most(judged=False))
+
+    @property
+    def large(self) -> int:
+        """The longest body of a caller with one."""
+        return min(self._services.settings.limits.body_bytes, self._budget.most(judged=True))
+
+    @property
+    def _budget(self) -> BodyBudget:
+        return self._services.bodies
+
+    def known(self, request: web.Request) -> bool:
+        """Whether the token in the header is known to be valid, without a question to Redis."""
+        return self._tokens.judge(request.headers.get(API_HEADER, ""), "") is Standing.ADMIN
+
+    async def admit(self, request: web.Request) -> None:
+        """Refuse a body that is too long by its Content-Length, before a byte of it is read.
+
+        Raises:
+            BodyTooLarge: it is.
+            StoreDown: Redis does not answer whether the token is valid.
+        """
+        length = request.content_length or 0
+        if length > self.small:
+            await self.judge(request, length)
+
+    async def judge(self, request: web.Request, length: int) -> None:
+        """Let a body of so many bytes through, by the token in the request's header. Raises as `admit`."""
+        header = request.headers.get(API_HEADER, "")
+        client = address_group(client_address(request))
+        if await self._tokens.ask(header, "", client) is not Standing.ADMIN:
+            raise BodyTooLarge(
+                f"without a valid API token in the header {API_HEADER} a body may have at most {self.small} bytes"
+            )
+        if length > self.large:
+            raise BodyTooLarge(f"a body may have at most {self.large} bytes")
+
+
+ADMISSION: Final = web.AppKey("admission", Admission)
+HOLDING: Final = web.RequestKey("holding", Holding)
+
+
+class BodyReader:
+    """Reads one body, piece by piece, decoded.
+
+    Args:
+        request: its request.
+        services: what lies behind the doors.
+    """
+
+    def __init__(self, request: web.Request, services: Services) -> None:
+        self._request = request
+        self._admission = request.app[ADMISSION]
+        self._times = services.times
+        self._holding = request[HOLDING]
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._came = 0
+        self._made = 0
+        self._limit = self._admission.small
+        self._decoder = decoder_of(request.headers.get(hdrs.CONTENT_ENCODING, ""))
+        self._pieces: Iterator[bytes] = iter(())
+        self._turn = 0
+
+    async def begin(self) -> None:
+        """Make sure that the body may come, and let it come.
+
+        Raises:
+            BodyTooLarge, StoreDown: as `Admission.admit`.
+            BodiesFull: it does not fit into `limits.bodies_bytes` now.
+        """
+        request, length = self._request, self._request.content_length or 0
+        if length > self._limit:
+            await self._promote(length)
+        elif self._admission.known(request):
+            self._holding.promote()
+        self._holding.grow(length)
+        if request.headers.get(hdrs.EXPECT) and request.version >= HttpVersion11:
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # the answer itself has not begun
+
+    async def next(self) -> bytes:
+        """The next piece; b"" at the end.
+
+        Raises:
+            BodyTooLarge, BodiesFull, StoreDown: as `begin`: chunked or encoded, the length is not known before.
+            TooSlow: it did not come in time.
+            MalformedBody: it is cut off, or not encoded as it says.
+        """
+        piece = next(self._pieces, None)
+        while piece is None:
+            data = await self._came_next()
+            self._came += len(data)
+            await self._check(self._came)
+            if not data:
+                if self._decoder is not None:
+                    self._decoder.finish()
+                return b""
+            self._pieces = iter((data,)) if self._decoder is None else self._decoder.feed(data)
+            piece = next(self._pieces, None)
+        await self._count(len(piece))
+        return piece
+
+    async def _came_next(self) -> bytes:
+        times = self._times
+        patience_s = times.unjudged_body_s
+        if self._holding.judged:
+            patience_s = times.body_s + self._came / times.body_bytes_per_s
+        try:
+            async with asyncio.timeout_at(self._since + patience_s):
+                with _reading(self._request):
+                    return await self._request.content.readany()
+        except TimeoutError as error:
+            raise TooSlow(LATE) from error
+        except (web.RequestPayloadError, ClientError, ConnectionError) as error:
+            # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
+            cause = error.with_traceback(None)
+            raise MalformedBody("the body is cut off, or not encoded as its headers say") from cause
+
+    async def _count(self, made: int) -> None:
+        """Count decoded bytes."""
+        self._made += made
+        await self._check(self._made)
+        self._holding.grow(self._made)
+        self._turn += made
+        if self._turn >= _TURN_BYTES:
+            self._turn = 0
+            await asyncio.sleep(0)
+
+    async def _check(self, total: int) -> None:
+        if total > self._limit:
+            await self._promote(total)
+
+    async def _promote(self, total: int) -> None:
+        await self._admission.judge(self._request, total)
+        self._holding.promote()
+        self._limit = self._admission.large
+
+
+async def read_body(request: web.Request, services: Services) -> bytes:
+    """Read a whole body. Raises as `BodyReader.begin` and `BodyReader.next`."""
+    reader = BodyReader(request, services)
+    await reader.begin()
+    whole = bytearray()
+    while piece := await reader.next():
+        whole += piece
+    return bytes(whole)
+
+
+def _reading(request: web.Request) -> contextlib.AbstractContextManager[None]:
+    protocol = request.protocol
+    return protocol.reading() if isinstance(protocol, Handed) else contextlib.nullcontext()

@@ -1,0 +1,102 @@
+"""Content-Encoding of request bodies, decoded in bounded pieces.
+
+aiohttp could decode them itself, but it would go on decoding while it reads away the rest of a refused body. Here
+a body is decoded only as far as it is read, `PIECE_BYTES` at a time, and never beyond `RATIO_MAX` times what came.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.errors import UnsupportedCoding
+from protocols.errors import BodyTooLarge, MalformedBody
+
+PIECE_BYTES: Final = 65_536
+RATIO_MAX: Final = 100
+"""JSON of a million similar logins packs to a tenth or a twentieth; deflate's own maximum is 1,032."""
+_FREE_BYTES: Final = 65_536  # so much may come of however little
+_MEMBERS_MAX: Final = 16  # gzip members of one body (RFC 1952 §2.2); senders write one
+_GZIP: Final = frozenset({"gzip", "x-gzip"})  # RFC 9110 §8.4.1.3
+_RAW_DEFLATE: Final = -zlib.MAX_WBITS
+
+
+class Decoder:
+    """Decodes one body.
+
+    Args:
+        gzip: else deflate: zlib's format (RFC 9110 §8.4.1.2), or the bare one that some senders mean.
+    """
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS + 16 if gzip else zlib.MAX_WBITS)
+        self._members = 1
+        self._came = 0
+        self._made = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decode what came.
+
+        Raises:
+            MalformedBody: it is not encoded so.
+            BodyTooLarge: it unpacks to more than `RATIO_MAX` times its size.
+        """
+        if not self._came and data and not self._gzip and data[0] & 0x0F != zlib.DEFLATED:
+            self._inflate = zlib.decompressobj(_RAW_DEFLATE)
+        self._came += len(data)
+        more = bool(data)
+        while more:
+            piece = self._piece(data)
+            self._made += len(piece)
+            if self._made > max(_FREE_BYTES, self._came * RATIO_MAX):
+                raise BodyTooLarge(f"the body unpacks to more than {RATIO_MAX} times its size")
+            if piece:
+                yield piece
+            data = self._left()
+            more = bool(data) or len(piece) == PIECE_BYTES  # zlib may keep back what did not fit
+
+    def finish(self) -> None:
+        """The body is whole.
+
+        Raises:
+            MalformedBody: its encoded form is not.
+        """
+        if self._came and not self._inflate.eof:
+            raise _malformed()
+
+    def _piece(self, data: bytes) -> bytes:
+        if self._inflate.eof and data:
+            self._next_member()
+        try:
+            return self._inflate.decompress(data, PIECE_BYTES)
+        except zlib.error:
+            raise _malformed() from None
+
+    def _left(self) -> bytes:
+        return self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+
+    def _next_member(self) -> None:
+        self._members += 1
+        if not self._gzip or self._members > _MEMBERS_MAX:
+            raise _malformed()
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS + 16)
+
+
+def decoder_of(content_encoding: str) -> Decoder | None:
+    """The decoder for a Content-Encoding header; None: the body is not encoded.
+
+    Raises:
+        UnsupportedCoding: another coding, or several.
+    """
+    coding = content_encoding.strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding in _GZIP or coding == "deflate":
+        return Decoder(gzip=coding in _GZIP)
+    raise UnsupportedCoding(
+        "the Content-Encoding must be gzip, deflate or identity", field="Content-Encoding"
+    )
+
+
+def _malformed() -> MalformedBody:
+    return MalformedBody("the body is not encoded as its Content-Encoding says")

@@ -1,0 +1,53 @@
+"""The place of one answer among those of its connection."""
+
+from typing import TYPE_CHECKING
+
+from gateway.doors import answers
+from gateway.doors.answers import Answer
+from gateway.errors import RhoPushError
+from gateway.store.queue import Accepted
+
+if TYPE_CHECKING:
+    from gateway.doors.front import Connection, Front
+
+
+class Slot:
+    """The place of one answer in its connection's order. The queue calls it with the ping's fate."""
+
+    __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "unknown")
+
+    def __init__(self, connection: "Connection", close: bool) -> None:
+        self._connection = connection
+        self._answer: Answer | None = None
+        self.close = close
+        self.ping_id = ""
+        self.ready = False
+        self.unknown: tuple[str, ...] = ()
+
+    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
+        """Settle this answer."""
+        front = self._connection.front
+        if isinstance(outcome, RhoPushError):
+            self._answer = answers.of_error(outcome, self.ping_id)
+            front.services.metrics.pings_refused(outcome.label).inc()
+        else:
+            front.intake.accepted.inc()
+            if outcome is not None:
+                self.ping_id = outcome.ping_id
+            if self.unknown:
+                self._answer = answers.accepted(self.ping_id, self.unknown)
+        self.ready = True
+        self._connection.settled(self)
+
+    def answer(self, answer: Answer) -> None:
+        """Settle it with an answer that is made already."""
+        self._answer = answer
+        self.ready = True
+        self._connection.settled(self)
+
+    def render(self, front: "Front") -> bytes:
+        """The bytes of the answer."""
+        if self._answer is None and not self.close:
+            return b"%b%b\r\n\r\n" % (front.accepted_head, self.ping_id.encode())
+        answer = self._answer or answers.accepted(self.ping_id)
+        return answers.wire(answer, front.date, close=self.close)

@@ -1,0 +1,290 @@
+"""Pings for users with very many devices, split like broadcasts.
+
+A ping for more devices than are planned together is split into pieces of some hundred client ids each. The pieces go on
+the stream of pieces, a few ahead of the workers, in one step with a cursor; so a kill repeats at most one step, and
+neither the event loop nor Redis nor memory has to do with all devices at once. What is left of the entry, its small
+pings, is delivered meanwhile.
+
+The devices of a user are taken in the order of their ids, so that the cursor means the same after a restart.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from gateway.clock import SHARED
+from gateway.delivery.send import Unit
+from gateway.errors import BAD_DATA, StoreDown
+from gateway.fanout.audience import Audience, digest
+from gateway.fanout.ledger import Ledger
+from gateway.store import keys
+from gateway.store.entries import CHUNKS_MAX, Piece
+from gateway.store.registration import DANGLING, DEAD, UNKNOWN_USER, Registration
+from gateway.store.registry import AllDevices, Registry
+from gateway.store.streams import SplitStep
+from gateway.turns import LIGHT_SLICE, Turns, slices
+from protocols.devices import REPEATED, Device, dedupe_key, fit
+from protocols.ping.model import Ping
+
+_log = structlog.get_logger("fanout")
+
+PING_DEVICES: Final = 1_000
+"""Devices of one ping that are planned together; a ping for more is split."""
+PIECE_CLIENTS: Final = keys.CHUNK_USERS
+"""Client ids in a piece: as many as a chunk of a broadcast has users."""
+STEP_PIECES: Final = 8
+"""Pieces that one step puts on the stream: some 100 KB."""
+AHEAD_PIECES: Final = 40
+"""Pieces that may wait on their stream before splitting pauses."""
+SPLITS_MAX: Final = 2
+"""Units that one worker splits at once: each holds the devices of one user."""
+_PAUSE_S: Final = 0.02
+_AGAIN_S: Final = 0.5
+
+
+class Cursor(NamedTuple):
+    """Where splitting stands: ping, user and client id up to which pieces are on the stream.
+
+    Written as `ping:user:client`; ("", none yet) is before all.
+    """
+
+    number: int = -1
+    user: int = -1
+    client: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read a stored cursor; a damaged one begins again: some deliveries are repeated, none is left out."""
+        number, _, rest = text.partition(":")
+        user, _, client = rest.partition(":")
+        if not (number.isdecimal() and user.isdecimal() and len(number) + len(user) < _DIGITS_MAX):
+            return cls()
+        return cls(int(number), int(user), client)
+
+    def __str__(self) -> str:
+        return "" if self.number < 0 else f"{self.number}:{self.user}:{self.client}"
+
+
+_DIGITS_MAX: Final = 12
+
+
+def is_large(known: Sequence[Registration]) -> bool:
+    """Whether a ping to these users is split."""
+    if len(known) == 1:
+        return known[0].large
+    return any(one.large for one in known) or sum(len(one.devices) for one in known) > PING_DEVICES
+
+
+class Part(NamedTuple):
+    """Users of one ping of a unit who are split off.
+
+    Attributes:
+        number: which ping.
+        users: their logins.
+        skipped: what is left out, by reason; added to.
+        chunk: of a broadcast that they are of; -1: of none.
+    """
+
+    number: int
+    users: Sequence[str]
+    skipped: dict[str, int]
+    chunk: int = -1
+
+
+class Splitting:
+    """Splits pings in the background.
+
+    Args:
+        registry: reads devices.
+        audience: which device is reached by which part of a ping.
+        ledger: keeps the leases meanwhile.
+        turns: between whose slices small pings are served.
+        count_skipped: counts what was left out.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        audience: Audience,
+        ledger: Ledger,
+        turns: Turns,
+        count_skipped: Callable[[dict[str, int]], None],
+    ) -> None:
+        self._registry = registry
+        self._audience = audience
+        self._ledger = ledger
+        self._turns = turns
+        self._count_skipped = count_skipped
+        self._room = asyncio.Semaphore(SPLITS_MAX)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, unit: Unit, parts: Sequence[Part]) -> None:
+        """Split these parts of a unit in the background. `unit.planned` is called at the end.
+
+        Args:
+            unit: held by the ledger.
+            parts: in the order of their pings.
+        """
+        task = asyncio.create_task(self._run(unit, parts), name=f"split:{unit.lease.entry}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stop where the cursors are."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, unit: Unit, parts: Sequence[Part]) -> None:
+        async with self._room:
+            while not unit.lost:
+                if await self._try(unit, parts):
+                    break
+                await asyncio.sleep(_AGAIN_S)
+            unit.planned()
+
+    async def _try(self, unit: Unit, parts: Sequence[Part]) -> bool:
+        """Whether it is over: split to its end, put aside, or another worker's. Else Redis did not answer."""
+        for part in parts:
+            part.skipped.clear()
+        try:
+            await self._split(unit, parts)
+        except StoreDown as error:
+            if not error.of_data:
+                _log.warning("splitting_again", entry=unit.lease.entry, error=error.message)
+                return False
+            await self._ledger.put_aside(unit.lease, error)
+        except BAD_DATA as error:
+            await self._ledger.put_aside(unit.lease, error)
+        return True
+
+    async def _split(self, unit: Unit, parts: Sequence[Part]) -> None:
+        cursor = Cursor.parse(await self._audience.store.split_cursor(unit.lease))
+        for part in parts:
+            if not await _Pieces(self._audience, unit, part, cursor).write(self._devices):
+                unit.lost = True
+                self._ledger.let_go(unit.lease)
+                return
+        for part in parts:
+            unit.skipped[part.number].update(_sum(unit.skipped[part.number], part.skipped))
+            self._count_skipped(part.skipped)
+
+    async def _devices(self, user: str, skipped: dict[str, int]) -> list[Device]:
+        """The devices of one user that a ping goes to, by PingJob's rules (contract §3), in the order of their ids."""
+        found = await self._registry.all_devices(user)
+        _count_left_out(found, skipped)
+        best: dict[str, Device] = {}
+        for part in slices(found.devices, LIGHT_SLICE):
+            await self._turns.turn()
+            for device in part:
+                _keep_newest(best, device, skipped)
+        return sorted(best.values(), key=_client_id)
+
+
+class _Pieces:
+    """The pieces of one part of a unit."""
+
+    def __init__(self, audience: Audience, unit: Unit, part: Part, cursor: Cursor) -> None:
+        self._audience = audience
+        self._unit = unit
+        self._part = part
+        self._cursor = cursor
+        self._ping: Ping = msgspec.structs.replace(unit.pings[part.number], users=())
+        self._waiting: list[tuple[Cursor, Piece]] = []
+
+    async def write(self, devices_of: "DevicesOf") -> bool:
+        """Put them on the stream from the cursor on; False: another worker has this unit."""
+        part = self._part
+        if self._cursor.number > part.number:
+            return True
+        if not await self._begin():
+            return False
+        for index, user in enumerate(part.users):
+            devices = await devices_of(user, part.skipped)
+            for some in slices(await self._mine(devices, index), PIECE_CLIENTS):
+                clients = tuple(one.client_id for one in some)
+                at = Cursor(part.number, index, clients[-1])
+                if at > self._cursor:
+                    left = [client for client in clients if (part.number, index, client) > self._cursor]
+                    self._waiting.append((at, Piece(self._ping, -1, tuple(left), bulk=True)))
+                if len(self._waiting) == STEP_PIECES and not await self._flush():
+                    return False
+        return await self._flush()
+
+    async def _begin(self) -> bool:
+        """Count one more than the pieces, until the unit is settled: else the ping would be over with its first pieces.
+
+        A chunk of a broadcast is counted as still to come already.
+        """
+        if self._unit.lease.stream != keys.PINGS or self._cursor.number == self._part.number:
+            return True
+        return await self._step(Cursor(self._part.number, 0, ""), (), more=1)
+
+    async def _mine(self, devices: list[Device], index: int) -> list[Device]:
+        """Those that no other part of the ping reaches."""
+        part = self._part
+        if part.chunk < 0 and len(part.users) == 1:
+            return devices
+        # Of a broadcast's chunk: a number that neither this chunk's other users nor another chunk has.
+        chunk = index if part.chunk < 0 else part.chunk + CHUNKS_MAX * (index + 1)
+        mine: list[Device] = []
+        for some in slices(devices, LIGHT_SLICE):
+            asked = await self._audience.claim(self._ping.id, chunk, [digest(one) for one in some])
+            mine += [one for one, is_mine in zip(some, asked, strict=True) if is_mine]
+        if len(mine) < len(devices):
+            part.skipped[REPEATED] = part.skipped.get(REPEATED, 0) + len(devices) - len(mine)
+        return mine
+
+    async def _flush(self) -> bool:
+        if not self._waiting:
+            return True
+        waiting, self._waiting = self._waiting, []
+        return await self._step(waiting[-1][0], [piece for _, piece in waiting])
+
+    async def _step(self, after: Cursor, pieces: Sequence[Piece], *, more: int = 0) -> bool:
+        unit, store = self._unit, self._audience.store
+        place = unit.first_place + self._part.number
+        step = SplitStep(unit.lease, unit.batch, place, str(self._cursor), str(after), pieces, more)
+        ahead = await store.split(step, SHARED.now_ms())
+        if ahead < 0 or unit.lost:
+            return False
+        self._cursor = after
+        while ahead > AHEAD_PIECES and not unit.lost:
+            await asyncio.sleep(_PAUSE_S)
+            ahead = await store.waiting_pieces()
+        return not unit.lost
+
+
+DevicesOf = Callable[[str, dict[str, int]], Awaitable[list[Device]]]
+
+
+def _client_id(device: Device) -> str:
+    return device.client_id
+
+
+def _sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    return {reason: left.get(reason, 0) + number for reason, number in right.items()}
+
+
+def _count_left_out(found: AllDevices, skipped: dict[str, int]) -> None:
+    unknown = not (found.devices or found.dangling or found.dead)
+    for reason, number in ((UNKNOWN_USER, int(unknown)), (DANGLING, found.dangling), (DEAD, found.dead)):
+        if number:
+            skipped[reason] = skipped.get(reason, 0) + number
+
+
+def _keep_newest(best: dict[str, Device], device: Device, skipped: dict[str, int]) -> None:
+    """Of the devices of one phone, the one that synced last (`protocols.devices.select`, without sorting)."""
+    _, reason = fit(device)
+    key = dedupe_key(device)
+    if not reason and key in best:
+        reason = REPEATED
+        if device.last_sync_ms > best[key].last_sync_ms:
+            best[key] = device
+    elif not reason:
+        best[key] = device
+    if reason:
+        skipped[reason] = skipped.get(reason, 0) + 1

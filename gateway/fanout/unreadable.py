@@ -1,0 +1,57 @@
+"""Entries that cannot be read or planned: counted, logged with a rate limit, and put aside in Redis."""
+
+import time
+from typing import Final
+
+import structlog
+
+from gateway.clock import SHARED
+from gateway.errors import RhoPushError
+from gateway.metrics import Metrics
+from gateway.store.entries import Lease
+from gateway.store.streams import Streams
+
+LOG_EVERY_S: Final = 10.0
+"""Between two log lines about entries of the same stream; the later one says how many there were."""
+REASON_CHARS: Final = 300
+_log = structlog.get_logger("fanout")
+
+
+class UnreadableEntries:
+    """Puts entries aside.
+
+    Args:
+        streams: the consumer that holds them.
+        metrics: `entries_unreadable` is counted.
+    """
+
+    def __init__(self, streams: Streams, metrics: Metrics) -> None:
+        self._streams = streams
+        self._metrics = metrics
+        self._unlogged: dict[str, int] = {}
+        self._logged_s: dict[str, float] = {}
+
+    async def put_aside(self, lease: Lease, error: Exception) -> None:
+        """Keep a record of this entry and take it off its stream.
+
+        Raises:
+            StoreDown: it is perhaps put aside; repeating it is safe.
+        """
+        reason = _reason(error)
+        if await self._streams.put_aside(lease, reason, SHARED.now_ms()):
+            self._metrics.entries_unreadable(lease.stream.rpartition(":")[2]).inc()
+            self._report(lease, reason)
+
+    def _report(self, lease: Lease, reason: str) -> None:
+        stream, now = lease.stream, time.monotonic()
+        count = self._unlogged[stream] = self._unlogged.get(stream, 0) + 1
+        if now - self._logged_s.get(stream, -LOG_EVERY_S) >= LOG_EVERY_S:
+            self._logged_s[stream] = now
+            self._unlogged[stream] = 0
+            _log.error("unreadable_entry", stream=stream, entry=lease.entry, error=reason, entries=count)
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line of bounded length: parsers quote what they were given."""
+    text = error.message if isinstance(error, RhoPushError) else f"{type(error).__name__}: {error}"
+    return text[:REASON_CHARS].encode("utf-8", "replace").decode()

@@ -1,0 +1,60 @@
+"""The first commands on a new connection of a `Link`."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
+from gateway.store.packing import Word
+from gateway.store.replies import ReplyFault, ReplyRefused
+
+Ask = Callable[[tuple[Word, ...]], Awaitable[object]]
+"""Sends one command. Raises `ReplyFault` and `LinkLost`."""
+
+
+async def greet(ask: Ask, address: Address, name: str, *, resp3: bool) -> None:
+    """Authenticate, choose protocol and database, and name the connection where Redis lets us.
+
+    Raises:
+        ReplyFault: Redis refuses one of them.
+        LinkLost: the connection ended.
+    """
+    await _authenticate(ask, address)
+    if resp3:
+        await ask(("HELLO", "3"))
+    if address.db:
+        await ask(("SELECT", address.db))
+    with contextlib.suppress(ReplyRefused):  # the name only helps operators
+        await ask(("CLIENT", "SETNAME", keys.CONNECTION_NAME + name))
+
+
+async def _authenticate(ask: Ask, address: Address) -> None:
+    password = address.password.reveal() if address.password else ""
+    refused: ReplyFault | None = None
+    if address.username:  # one of `nopass` has an empty password
+        refused = await _login(ask, address.username, password)
+        if refused is None:
+            return
+    if not password:
+        return
+    try:
+        await ask(("AUTH", password))
+    except ReplyFault as error:
+        if not needs_none(error.words):
+            raise refused or error from error
+        warn_no_password(address)
+    else:
+        if address.username:
+            warn_user_ignored(address, address.username)
+
+
+async def _login(ask: Ask, user: str, password: str) -> ReplyFault | None:
+    """AUTH with a user; the refusal after which the password alone is worth a try."""
+    try:
+        await ask(("AUTH", user, password))
+    except ReplyFault as error:
+        if not password or not password_alone(error.words):
+            raise
+        return error
+    return None

@@ -1,0 +1,258 @@
+"""Tries the table of `gateway.store.requirements` on every Redis of the settings, without effect.
+
+The commands are queued in a transaction and discarded, so that Redis checks and never executes them. Where Redis
+refuses MULTI itself, nothing else can be tried so: the refusal is found, and the others show when they are needed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.errors import BadSetting, StoreDown
+from gateway.settings import Settings
+from gateway.store.address import (
+    Address,
+    document_addresses,
+    main_address,
+    queue_address,
+    resque_address,
+    rps_address,
+)
+from gateway.store.durability import CLUSTER
+from gateway.store.redis import client
+from gateway.store.refusals import in_cluster_mode, lasts, translated, words_of
+from gateway.store.requirements import (
+    CHANNEL,
+    EXECUTED,
+    NAMESPACE,
+    PATTERN,
+    PURPOSES,
+    STREAM,
+    Purpose,
+    Role,
+)
+from protocols.events import pattern
+
+_TIMEOUT_S: Final = 5.0
+
+
+class Use(NamedTuple):
+    """A part of the gateway that uses a Redis.
+
+    Attributes:
+        setting: that gives the address.
+        address: of the Redis.
+        role: the part.
+        values: what replaces words of the table's commands: a command is tried with each of them.
+    """
+
+    setting: str
+    address: Address
+    role: Role
+    values: Mapping[str, Sequence[str]] = {}
+
+
+class Refused(NamedTuple):
+    """A purpose of which Redis refuses commands.
+
+    Attributes:
+        setting: that gives the address of the Redis.
+        address: of the Redis.
+        purpose: what the commands are for.
+        commands: the refused ones, by name.
+        words: the error of Redis to the first of them.
+    """
+
+    setting: str
+    address: Address
+    purpose: Purpose
+    commands: tuple[str, ...]
+    words: str
+
+    @property
+    def fatal(self) -> bool:
+        """Whether a gateway cannot work so."""
+        return not self.purpose.lost or in_cluster_mode(self.words)
+
+    def __str__(self) -> str:
+        if in_cluster_mode(self.words):
+            return f"{self.address}: {CLUSTER}: {self.words}"
+        lost = self.purpose.lost or "without it no ping can be accepted or delivered"
+        names = ", ".join(self.commands)
+        return f"{self.address} refuses {names} ({self.purpose.use}): {self.words}; {lost}"
+
+
+def uses(settings: Settings, *, checking: bool = False) -> Iterator[Use]:
+    """Every use of a Redis by these settings.
+
+    Args:
+        settings: with the address of a Redis.
+        checking: also what only `rhopush check` needs.
+
+    Raises:
+        BadSetting: an address is none.
+    """
+    main, queued = main_address(settings), queue_address(settings)
+    queue_setting = "redis" if settings.queue.redis is None else "queue.redis"
+    roles: tuple[Role, ...] = ("registry", "devices", "users")
+    roles = (*roles, "check") if checking else roles
+    yield Use(queue_setting, queued, "queue")
+    if settings.queue.durability == "replicas":
+        yield Use(queue_setting, queued, "replicas")
+    for role in roles:
+        yield Use("redis", main, role)
+    if settings.rps.mode == "builtin":
+        yield rps_use(settings)
+    yield from _events(settings, Use(queue_setting, queued, "events"), main)
+    if settings.resque.queues:
+        own = settings.resque.redis
+        place = (main, "") if own is None else resque_address(own)
+        setting = "redis" if own is None else "resque.redis"
+        yield Use(setting, place[0], "resque", {NAMESPACE: [place[1] or "resque"]})
+
+
+def rps_use(settings: Settings) -> Use:
+    """That of the RhoConnect Push Service."""
+    return Use("redis" if settings.rps.redis is None else "rps.redis", rps_address(settings), "rps")
+
+
+def _events(settings: Settings, windows: Use, main: Address) -> Iterator[Use]:
+    events = settings.events
+    if not (events.channels or events.streams or events.keyspace != "off"):
+        return
+    yield windows
+    keyspace = events.keyspace != "off"
+    for address in document_addresses(settings) if keyspace else (main,):
+        values = {
+            CHANNEL: list(events.channels) if address == main else [],
+            PATTERN: [pattern(address.db)] if keyspace else [],
+        }
+        yield Use("redis", address, "documents", values)
+    if events.streams:
+        yield Use("redis", main, "streams", {STREAM: list(events.streams)})
+
+
+def by_address(wanted: Iterable[Use]) -> Mapping[Address, Sequence[Use]]:
+    """The uses of each Redis."""
+    found: dict[Address, list[Use]] = {}
+    for use in wanted:
+        found.setdefault(use.address, []).append(use)
+    return found
+
+
+async def refused_by(address: Address, here: Iterable[Use]) -> list[Refused]:
+    """What a Redis refuses of its uses.
+
+    Raises:
+        StoreDown: it does not answer.
+        StoreRefused: it refuses the connection.
+    """
+    tries = [(use, purpose, command) for use in here for purpose, command in _commands(use)]
+    async with client(address, timeout_s=_TIMEOUT_S) as redis:
+        try:
+            errors = await _tried(redis, [command for _, _, command in tries])
+        except (RedisError, OSError) as error:
+            raise translated(error, f"Redis at {address} cannot be reached") from error
+    return list(_grouped(address, tries, errors))
+
+
+def _commands(use: Use) -> Iterator[tuple[Purpose, tuple[str, ...]]]:
+    for purpose in PURPOSES:
+        if purpose.role != use.role:
+            continue
+        for command in purpose.commands:
+            for words in _filled(tuple(command.split(" ")), use.values):
+                yield purpose, words
+
+
+def _filled(words: tuple[str, ...], values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    for name in (CHANNEL, PATTERN, STREAM):
+        if name in words:
+            yield from (
+                tuple(value if word == name else word for word in words) for value in values.get(name, ())
+            )
+            return
+    namespace = next(iter(values.get(NAMESPACE, ())), "")
+    yield tuple(word.replace(NAMESPACE + ":", namespace + ":") for word in words)
+
+
+async def _tried(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
+    """The error of Redis to each command; None: it takes it."""
+    pool: Any = redis.connection_pool  # its methods are untyped
+    connection = await pool.get_connection()
+    try:
+        refused = await _said(connection, [("MULTI",)])
+        if refused[0] is not None:  # what came now would be executed
+            return [refused[0] if command[0] == "MULTI" else None for command in commands]
+        queued = [command for command in commands if command[0] not in _ENDING]
+        errors = dict(zip(queued, await _said(connection, queued), strict=True))
+        if (await _said(connection, [("DISCARD",)]))[0] is None:
+            executed = [one for one in queued if one[0] in EXECUTED and errors[one] is None]
+            errors |= dict(zip(executed, await _said(connection, executed), strict=True))
+        return [errors.get(command) for command in commands]
+    finally:
+        await connection.disconnect()  # the end of any transaction
+        await pool.release(connection)
+
+
+_ENDING: Final = ("MULTI", "EXEC")
+"""Not to be queued."""
+
+
+async def _said(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
+    await connection.send_packed_command(connection.pack_commands(commands))
+    said: list[str | None] = []
+    for _ in commands:
+        try:
+            await connection.read_response()
+        except ResponseError as error:
+            words = words_of(error)
+            said.append(words if lasts(words) else None)
+        else:
+            said.append(None)
+    return said
+
+
+def _grouped(
+    address: Address, tries: Sequence[tuple[Use, Purpose, tuple[str, ...]]], errors: Sequence[str | None]
+) -> Iterator[Refused]:
+    """One for each purpose and use."""
+    groups: dict[tuple[str, int], list[tuple[Use, Purpose, str, str]]] = {}
+    for (use, purpose, command), error in zip(tries, errors, strict=True):
+        if error is not None:
+            one = (use, purpose, name_of(command), error)
+            groups.setdefault((use.role, PURPOSES.index(purpose)), []).append(one)
+    for group in groups.values():
+        use, purpose, _, words = group[0]
+        names = tuple(dict.fromkeys(name for _, _, name, _ in group))
+        yield Refused(use.setting, address, purpose, names, words)
+
+
+def name_of(command: Sequence[str]) -> str:
+    """The command's name, with its subcommand or its channel or pattern."""
+    named = ("CLIENT", "CONFIG", "SUBSCRIBE", "PSUBSCRIBE", "PUBLISH", "XGROUP", "XINFO")
+    return " ".join(command[: 2 if command[0] in named else 1])
+
+
+async def require(wanted: Iterable[Use]) -> list[str]:
+    """Try these uses at the start. A Redis that does not answer is left to the part that uses it.
+
+    Returns:
+        What an operator is warned of: what does not work.
+
+    Raises:
+        BadSetting: Redis refuses what no gateway can do without.
+    """
+    warnings: list[str] = []
+    for address, here in by_address(wanted).items():
+        try:
+            found = await refused_by(address, here)
+        except StoreDown:
+            continue
+        for one in found:
+            if one.fatal:
+                raise BadSetting(f"{one.setting}: {one}", field=one.setting)
+        warnings += map(str, found)
+    return warnings

@@ -1,0 +1,145 @@
+"""The errors of Redis: which of them last, and how they are quoted in answers and logs.
+
+A refusal lasts where the same command gets the same error until an operator changes something. Other errors (a full
+Redis, a replica, a Redis that loads its data) end without anybody's help; `gateway.store.health` describes those.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.errors import StoreDown, StoreRefused
+from gateway.store.plain_words import refused
+
+_log = structlog.get_logger("store")
+
+_CLUSTER: Final = "Redis runs in cluster mode"
+LASTING: Final = {
+    "NOPERM": "a permission is missing (ACL SETUSER)",
+    "The user executing the script can't": "a permission is missing (ACL SETUSER)",
+    "ACL failure in script": "a permission is missing (ACL SETUSER)",
+    "insufficient ACL permissions": "a permission is missing (ACL SETUSER)",
+    "NOAUTH": "a password is needed",
+    "WRONGPASS": "the user or the password is wrong",
+    "invalid password": "the password is wrong",
+    "DENIED": "protected mode refuses other machines",
+    "unknown command": "the command does not exist or is renamed",
+    "Unknown Redis command": "the command does not exist or is renamed",
+    "Unknown command": "the command does not exist or is renamed",
+    "unknown subcommand": "the subcommand does not exist",
+    "not allowed from script": "the command is not allowed in scripts",
+    "CROSSSLOT": _CLUSTER,
+    "MOVED": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
+    "not allowed in cluster mode": _CLUSTER,
+    "DB index is out of range": "the database does not exist",
+}
+"""A part of the error of Redis -> the cause. The errors are those of Redis 6.2 to 7.2 and Valkey."""
+
+_WORDS_MAX: Final = 300
+_SAY_S: Final = 60.0
+_SAID_MAX: Final = 256
+"""Kinds of refusals that are remembered; with more, the oldest are forgotten."""
+_ARGUMENTS: Final = re.compile(r",? with args beginning with:.*", re.DOTALL)
+"""Redis quotes the arguments of a command that it does not have: AUTH's are passwords."""
+_PIPELINE: Final = re.compile(
+    r"Command # \d+ \(.*\) of pipeline caused error: \(?['\"]?(.*?)['\"]?,?\)?", re.DOTALL
+)
+"""redis-py quotes the arguments of a command in a transaction."""
+_VARIABLE: Final = re.compile(r"\b[0-9a-f]{40}\b|\d+")
+
+
+def quotable(text: str) -> str:
+    """The error of Redis on one line, without the arguments of the command."""
+    if (piped := _PIPELINE.fullmatch(text)) is not None:
+        text = piped[1]
+    text = _ARGUMENTS.sub("", text)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_WORDS_MAX]
+
+
+def cause_of(words: str) -> str | None:
+    """Why Redis gives an error that lasts; None: it does not last."""
+    return next((cause for part, cause in LASTING.items() if part in words), None)
+
+
+def lasts(words: str) -> bool:
+    """Whether Redis gives this error until an operator changes something."""
+    return cause_of(words) is not None
+
+
+def in_cluster_mode(words: str) -> bool:
+    """Whether only a Redis in cluster mode gives this error."""
+    return cause_of(words) == _CLUSTER
+
+
+def words_of(error: RedisError) -> str:
+    """The error of Redis from redis-py's exception, which holds the error code apart."""
+    words, code = quotable(str(error)), getattr(error, "status_code", None)
+    return words if not code or code == "ERR" or words.startswith(code) else f"{code} {words}"
+
+
+def translated(
+    error: RedisError | OSError | TimeoutError, unreachable: str = "Redis cannot be reached"
+) -> StoreDown:
+    """The error of the gateway for a failure of redis-py; the caller sets the cause.
+
+    Args:
+        error: the failure.
+        unreachable: the message where Redis gave no answer.
+    """
+    if not isinstance(error, RedisError) or not replied(error := origin(error)):
+        return StoreDown(unreachable)
+    words = words_of(error)
+    if lasts(words):
+        return StoreRefused(f"Redis refuses: {words}")
+    return StoreDown(f"Redis refuses: {refused(words)}")
+
+
+def origin(error: RedisError) -> RedisError:
+    """The error of Redis, where redis-py wrapped it: it does so with the first commands of a connection."""
+    cause = error.__cause__
+    return cause if isinstance(cause, RedisError) and replied(cause) else error
+
+
+def replied(error: RedisError) -> bool:
+    """Whether this is an error of Redis itself. redis-py makes connection errors of some of them (NOAUTH, LOADING)."""
+    return isinstance(error, ResponseError) or getattr(error, "status_code", None) is not None
+
+
+class RefusalLog:
+    """Logs lasting refusals: each kind at most once a minute.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said_s: dict[str, float] = {}
+
+    def note(self, words: str, connection: str) -> None:
+        """Log an error of Redis, if it lasts and was not logged within the last minute.
+
+        Args:
+            words: the error, as `quotable` gives it.
+            connection: the purpose of the connection.
+        """
+        cause = cause_of(words)
+        if cause is None:
+            return
+        kind, now = _VARIABLE.sub("", words), self._clock()
+        if now - self._said_s.get(kind, float("-inf")) < _SAY_S:
+            return
+        self._said_s.pop(kind, None)
+        if len(self._said_s) >= _SAID_MAX:
+            del self._said_s[next(iter(self._said_s))]
+        self._said_s[kind] = now
+        _log.error("redis_refuses", error=words, cause=cause, connection=connection)
+
+
+REFUSAL_LOG: Final = RefusalLog()
+"""That of this process: all its connections share the bound."""

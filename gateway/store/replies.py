@@ -1,0 +1,50 @@
+"""The replies of Redis on a `Link` that are errors, and the loss of a reply."""
+
+from gateway.errors import StoreDown, StoreRefused
+from gateway.store.lua import BAD_VALUE
+from gateway.store.refusals import lasts, quotable
+
+
+class LinkLost(StoreDown):
+    """The connection is gone. `sent` tells whether the command may have reached Redis."""
+
+    label = "link_lost"
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ReplyFault(StoreDown):
+    """Redis answered this command with an error.
+
+    Attributes:
+        words: the error of Redis, without the arguments of the command.
+    """
+
+    label = "reply_fault"
+
+    def __init__(self, words: str) -> None:
+        self.words = quotable(words)
+        super().__init__(self.words)
+
+    @property
+    def for_now(self) -> bool:
+        """Whether a write was refused that Redis would take at another time."""
+        return self.words.startswith(("OOM", "MISCONF", "NOREPLICAS"))
+
+    @property
+    def of_data(self) -> bool:
+        """Whether Redis named a key or value that it cannot use, not its own state."""
+        return any(words in self.words for words in ("WRONGTYPE", "not an integer", BAD_VALUE))
+
+
+class ReplyRefused(ReplyFault, StoreRefused):
+    """Redis answered this command with an error that lasts until an operator changes something."""
+
+    label = "store_refused"
+
+
+def fault_of(words: str) -> ReplyFault:
+    """The error for an error reply."""
+    return ReplyRefused(words) if lasts(words) else ReplyFault(words)

@@ -1,0 +1,298 @@
+"""Every command that the gateway may send to Redis: what it is for, and what is lost where Redis refuses it.
+
+`gateway.store.probing` tries them at the start and in `rhopush check`; a test compares this table with the source.
+
+| `lost` | where Redis refuses a command of the purpose |
+| --- | --- |
+| "" | `rhopush serve` does not start: no ping could be accepted or delivered |
+| text | `rhopush serve` starts without it, and logs the text |
+
+Each command is written as it is tried: queued in a transaction that is discarded, so that Redis checks its name, its
+number of arguments, its keys and channels against the user's permissions, and never executes it. The same holds for
+commands that scripts call: Redis checks them against the permissions of the script's caller.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+from gateway.store import keys
+
+Role = Literal[
+    "queue",
+    "replicas",
+    "registry",
+    "devices",
+    "users",
+    "rps",
+    "events",
+    "documents",
+    "streams",
+    "resque",
+    "check",
+]
+"""The part of the gateway that uses a Redis; the settings give the address of each."""
+
+PROBE_NAME: Final = "rhopush-probe"
+"""Login, client and token of the keys that are tried; nothing is read or written there."""
+
+_CLIENTS: Final = keys.user(PROBE_NAME, "clients")
+_FIELD: Final = keys.client(PROBE_NAME, "device_pin")
+_TOKEN: Final = keys.api_token(PROBE_NAME, "user_id")
+
+
+class Purpose(NamedTuple):
+    """What some commands are for.
+
+    Attributes:
+        role: who uses them.
+        use: what they are for.
+        lost: what does not work without them; "": nothing works.
+        commands: each as it is tried; its words stand between blanks.
+    """
+
+    role: Role
+    use: str
+    lost: str
+    commands: tuple[str, ...]
+
+
+def _on(key: str, *commands: str) -> tuple[str, ...]:
+    """Commands whose key is written `KEY`."""
+    return tuple(command.replace("KEY", key) for command in commands)
+
+
+_SCRIPTS: Final = ("EVALSHA 0000000000000000000000000000000000000000 0", "EVAL return 0", "TIME")
+
+_WRITES: Final = ("DEL KEY", "EXPIRE KEY 1", "SET KEY v")
+
+PURPOSES: Final = (
+    # -- pings: always needed
+    Purpose("queue", "connecting", "", ("PING", "HELLO 3", "SELECT 0")),
+    Purpose(
+        "queue",
+        "queue, receipts and limits of pings",
+        "",
+        (
+            *_SCRIPTS,
+            *_on(
+                keys.PROBE,
+                *_WRITES,
+                *("EXISTS KEY", "GET KEY", "MGET KEY", "PEXPIRE KEY 1", "PTTL KEY", "UNLINK KEY"),
+                *(
+                    "HDEL KEY f",
+                    "HGET KEY f",
+                    "HGETALL KEY",
+                    "HINCRBY KEY f 1",
+                    "HMGET KEY f",
+                    "HSET KEY f v",
+                ),
+                *("HSETNX KEY f v", "HLEN KEY", "PERSIST KEY", "TYPE KEY", "XREVRANGE KEY + -"),
+                *("XACK KEY g 0-1", "XADD KEY * f v", "XAUTOCLAIM KEY g c 0 0", "XCLAIM KEY g c 0 0-1"),
+                *("XDEL KEY 0-1", "XGROUP CREATE KEY g 0 MKSTREAM", "XLEN KEY", "XPENDING KEY g"),
+                *("XRANGE KEY - +", "XREADGROUP GROUP g c STREAMS KEY >"),
+                *("ZADD KEY 1 m", "ZCARD KEY", "ZRANGE KEY 0 0", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
+            ),
+        ),
+    ),
+    Purpose("replicas", "queue.durability: replicas", "", ("WAIT 0 1",)),
+    Purpose(
+        "queue",
+        "wait=true between processes",
+        "answers to wait=true come up to 0.25 s later",
+        (f"SUBSCRIBE {keys.done_channel(PROBE_NAME)}", f"PUBLISH {keys.done_channel(PROBE_NAME)} m"),
+    ),
+    Purpose(
+        "queue",
+        "facts about the server and names of connections",
+        "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
+        ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
+    ),
+    # -- users, devices and API tokens: always read
+    Purpose(
+        "registry",
+        "users, devices and API tokens",
+        "",
+        (
+            *("PING", "HELLO 3", *_SCRIPTS),
+            *(f"SMEMBERS {_CLIENTS}", f"SSCAN {_CLIENTS} 0"),
+            f"MGET {_CLIENTS} {_FIELD} {_TOKEN} {keys.dead(PROBE_NAME)}",
+            *_on(keys.dead(PROBE_NAME), "SET KEY v EX 1"),
+        ),
+    ),
+    Purpose(
+        "registry",
+        "one look-up for all devices of a user",
+        "each look-up of a user's devices costs two more round trips",
+        (f"SORT {_CLIENTS} BY nosort GET {keys.client('*', 'device_pin')}",),
+    ),
+    Purpose(
+        "registry",
+        "a cache of devices that Redis invalidates",
+        "devices are read from Redis for every ping",
+        (
+            *("CLIENT TRACKING ON", "INFO memory", f"SSCAN {keys.APP_USERS} 0"),
+            *_on(keys.snapshot(PROBE_NAME), "SET KEY v EX 1", "MGET KEY"),
+            *_on(keys.JOURNAL, "DEL KEY", "GET KEY", "HEXISTS KEY f", "HGET KEY f", "HGETALL KEY"),
+            *_on(keys.JOURNAL, "HINCRBY KEY f 1", "HLEN KEY", "HSET KEY f v"),
+            *_on(keys.LISTENERS, "HGETALL KEY", "HSET KEY f v", "DEL KEY"),
+            *_on(keys.beat(PROBE_NAME), "SET KEY v EX 1", "GET KEY"),
+        ),
+    ),
+    Purpose(
+        "registry",
+        "limits of login attempts, sessions of devices",
+        "logins and sessions of devices are refused",
+        (
+            *_on(
+                keys.login_attempts(PROBE_NAME),
+                *("EXISTS KEY", "HINCRBY KEY f 1", "HMGET KEY f", "PEXPIRE KEY 1", "PTTL KEY"),
+            ),
+            *_on(keys.SESSION_HMAC, "GET KEY", "SET KEY v NX"),
+        ),
+    ),
+    Purpose(
+        "devices",
+        "registration and deletion of devices",
+        "devices cannot register through the gateway",
+        (
+            *("MULTI", "EXEC"),
+            *_on(_FIELD, "GET KEY", "MSET KEY v", "DEL KEY"),
+            *_on(_CLIENTS, "SADD KEY m", "SCARD KEY", "SISMEMBER KEY m", "SREM KEY m", "SMEMBERS KEY"),
+            *_on(keys.count("client"), "INCR KEY", "DECRBY KEY 1"),
+            *_on(keys.HOLDERS + PROBE_NAME, "EXPIRE KEY 1", "SADD KEY m", "SMEMBERS KEY", "SCARD KEY"),
+            *_on(keys.HOLDERS + PROBE_NAME, "SPOP KEY", "SREM KEY m"),
+            *_on(keys.registered(PROBE_NAME), "SET KEY v EX 1", "DEL KEY"),
+            *_on(keys.owned_since(PROBE_NAME), "SET KEY v EX 1"),
+            *_on(keys.dead(PROBE_NAME), "DEL KEY"),
+        ),
+    ),
+    Purpose(
+        "users",
+        "creation and deletion of users",
+        "users cannot be created, changed or deleted through the gateway",
+        (
+            *("MULTI", "EXEC"),
+            *_on(keys.user(PROBE_NAME, "login"), "MSET KEY v", "SET KEY v NX", "DEL KEY"),
+            *_on(keys.count("user"), "INCR KEY", "DECRBY KEY 1"),
+            *_on(keys.app("name"), "SET KEY v NX"),
+            *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY"),
+        ),
+    ),
+    # -- RhoConnect Push
+    Purpose(
+        "rps",
+        "RhoConnect Push: registrations and messages of its devices",
+        "RhoConnect Push devices are not served",
+        (
+            *("PING", "HELLO 3", *_SCRIPTS),
+            *_on(keys.RPS_REGISTRATIONS + PROBE_NAME, *_WRITES, "EXISTS KEY", "SADD KEY m", "SCARD KEY"),
+            *_on(keys.RPS_REGISTRATIONS + PROBE_NAME, "SMEMBERS KEY", "SREM KEY m", "TTL KEY"),
+            *_on(keys.RPS_INSTANCE_OF + PROBE_NAME, *_WRITES, "GET KEY", "EXISTS KEY"),
+            *_on(keys.RPS_COUNTER + PROBE_NAME, *_WRITES, "INCR KEY", "GET KEY"),
+            *(
+                command
+                for key in (keys.RPS_QUEUE + PROBE_NAME, keys.RPS_COLLAPSE + PROBE_NAME)
+                for command in _on(
+                    key,
+                    *("DEL KEY", "EXPIRE KEY 1", "ZADD KEY 1 m", "ZCARD KEY", "ZRANGE KEY 0 0", "ZREM KEY m"),
+                    *("ZREMRANGEBYRANK KEY 0 0", "ZREMRANGEBYSCORE KEY 0 1", "ZREVRANGE KEY 0 0"),
+                    "ZSCORE KEY m",
+                )
+            ),
+            *_on(keys.RPS_ID_KEY, "GET KEY", "SET KEY v NX"),
+        ),
+    ),
+    Purpose(
+        "rps",
+        "RhoConnect Push: waking of devices that wait",
+        "messages reach RhoConnect Push devices up to 2 s later",
+        (f"SUBSCRIBE {keys.RPS_WAKE}", f"PUBLISH {keys.RPS_WAKE} m"),
+    ),
+    # -- data changes
+    Purpose(
+        "events",
+        "data changes: windows of users",
+        "data changes make no pings",
+        (
+            *_on(keys.EVENTS, "HDEL KEY f", "HGET KEY f", "HMGET KEY f", "HSET KEY f v"),
+            *_on(keys.WINDOWS, "ZADD KEY 1 m", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m", "ZSCORE KEY m"),
+            *_on(keys.WINDOW + PROBE_NAME, "PEXPIRE KEY 1", "ZADD KEY 1 m", "ZRANGE KEY 0 0"),
+            *_on(keys.WINDOW + PROBE_NAME, "ZREMRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
+            *_on(keys.PUSHED + PROBE_NAME, "HINCRBY KEY f 1", "HSET KEY f v", "HMGET KEY f", "PEXPIRE KEY 1"),
+            *_on(keys.CHANGE_ID + PROBE_NAME, "SET KEY v EX 1 NX"),
+        ),
+    ),
+    Purpose(
+        "documents",
+        "data changes: channels",
+        "changes that are published on the refused channels make no pings",
+        ("HELLO 3", "PING", f"SUBSCRIBE {keys.MARKS}", f"PUBLISH {keys.MARKS} m", "SUBSCRIBE CHANNEL"),
+    ),
+    Purpose(
+        "documents",
+        "data changes: keyspace notifications",
+        "changes of documents make no pings",
+        ("PSUBSCRIBE PATTERN",),
+    ),
+    Purpose(
+        "documents",
+        "data changes: configuration of keyspace notifications",
+        "the gateway cannot see whether Redis sends keyspace notifications, nor configure them",
+        ("CONFIG GET notify-keyspace-events", "CONFIG SET notify-keyspace-events Kg"),
+    ),
+    Purpose(
+        "streams",
+        "data changes: streams",
+        "changes that are appended to the refused streams make no pings",
+        (
+            "XGROUP CREATE STREAM g 0 MKSTREAM",
+            "XINFO GROUPS STREAM",
+            "XREADGROUP GROUP g c STREAMS STREAM >",
+            "XACK STREAM g 0-1",
+            "XDEL STREAM 0-1",
+        ),
+    ),
+    # -- Resque
+    Purpose(
+        "resque",
+        "Resque: jobs of RhoConnect",
+        "jobs of Resque's queues make no pings",
+        (
+            *_SCRIPTS,
+            *_on("NAMESPACE:queues", "SMEMBERS KEY"),
+            *_on("NAMESPACE:workers", "SADD KEY m", "SMEMBERS KEY", "SREM KEY m"),
+            *_on("NAMESPACE:workers:heartbeat", "HSET KEY f v", "HGETALL KEY", "HDEL KEY f", "HMGET KEY f"),
+            *_on("NAMESPACE:failed", "RPUSH KEY v"),
+            *_on("NAMESPACE:queue:q", "LPOP KEY", "LLEN KEY", "LINDEX KEY 0", "LREM KEY 1 v", "RPUSH KEY v"),
+            *_on("NAMESPACE:worker:w", "SET KEY v", "DEL KEY", "GET KEY"),
+            *_on("NAMESPACE:stat:processed", "INCR KEY", "INCRBY KEY 1", "DEL KEY"),
+            *_on(keys.RESQUE_TAKEN + PROBE_NAME, "HSET KEY f v", "HEXISTS KEY f", "HDEL KEY f", "DEL KEY"),
+            *_on(keys.RESQUE_TAKEN + PROBE_NAME, "HGETALL KEY"),
+            *_on(keys.RESQUE_TAKERS, "ZADD KEY 1 m", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
+        ),
+    ),
+    # -- rhopush check
+    Purpose(
+        "check",
+        "counts of users, devices and keys in `rhopush check`",
+        "`rhopush check` cannot say how many users and devices there are, or `--clean` cannot remove keys",
+        (
+            *(f"SSCAN {keys.APP_USERS} 0", f"SCARD {keys.APP_USERS}", f"LLEN {keys.RESQUE_QUEUES}", "SCAN 0"),
+            *("CLIENT LIST", f"XINFO GROUPS {keys.PROBE}", f"XGROUP DESTROY {keys.PROBE} g"),
+            *_on(keys.PROBE, "GET KEY", "UNLINK KEY", "HLEN KEY", "ZRANGE KEY 0 0"),
+        ),
+    ),
+)
+"""The names of the keys: `gateway.store.keys`."""
+
+EXECUTED: Final = ("SORT",)
+"""Reads that are executed after the transaction: Redis checks the right to use BY and GET of SORT only then."""
+
+OUTSIDE: Final = {
+    "AUTH": "the login itself: its error is the first that a connection meets",
+    "DISCARD": "ends the transaction in which the commands are tried",
+    "SHUTDOWN": "only the embedded Valkey is ended",
+}
+"""Commands that are not tried, and why."""
+
+CHANNEL, PATTERN, STREAM, NAMESPACE = "CHANNEL", "PATTERN", "STREAM", "NAMESPACE"
+"""What the settings put into commands of `documents`, `streams` and `resque`."""

@@ -1,0 +1,89 @@
+"""The channels of one `Link`, each subscribed to on its own: Redis may refuse some of them to its user.
+
+A refused channel is logged once, with what is lost, and tried again once a minute: an operator may have allowed it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from gateway.store.link import Link, Reply, ReplyFault
+
+_log = structlog.get_logger("store")
+
+_AGAIN_S: Final = 60.0
+
+
+class Channel(NamedTuple):
+    """A channel or pattern.
+
+    Attributes:
+        name: as Redis knows it.
+        lost: what does not work without it, for the log.
+        pattern: whether it is a pattern.
+    """
+
+    name: str
+    lost: str
+    pattern: bool = False
+
+
+class Subscriptions:
+    """Subscribes to channels.
+
+    Args:
+        link: returns the connection, which has `on_push`.
+        channels: to subscribe to.
+        changed: called when a channel was refused, or accepted after it had been refused.
+    """
+
+    def __init__(
+        self,
+        link: Callable[[], Link],
+        channels: Sequence[Channel],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._link = link
+        self._channels = channels
+        self._changed = changed
+        self._again: asyncio.TimerHandle | None = None
+        self.refused: dict[str, str] = {}
+        """Channel -> the error of Redis."""
+
+    def begin(self) -> None:
+        """Subscribe to all of them, on a new connection."""
+        for channel in self._channels:
+            self._subscribe(channel)
+
+    def close(self) -> None:
+        """Do not try again."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    def _subscribe(self, channel: Channel) -> None:
+        def answered(reply: Reply) -> None:
+            if isinstance(reply, ReplyFault):
+                self._refuse(channel, reply.words)
+            elif reply == b"OK" and self.refused.pop(channel.name, None) is not None:
+                _log.info("channel_accepted", channel=channel.name)
+                self._changed()
+
+        self._link().subscribe(channel.name, answered, pattern=channel.pattern)
+
+    def _refuse(self, channel: Channel, words: str) -> None:
+        known = channel.name in self.refused
+        self.refused[channel.name] = words
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._try_again)
+        if not known:
+            _log.warning("channel_refused", channel=channel.name, error=words, lost=channel.lost)
+            self._changed()
+
+    def _try_again(self) -> None:
+        self._again = None
+        for channel in self._channels:
+            if channel.name in self.refused:
+                self._subscribe(channel)

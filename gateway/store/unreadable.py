@@ -1,0 +1,99 @@
+"""Entries that no worker can read or plan: the script that puts one aside, and what its pings are told."""
+
+from typing import Final
+
+from gateway.errors import UnreadableEntry
+from gateway.store import keys
+from gateway.store.entries import Lease, Outline
+from gateway.store.link import Script, Word
+from gateway.store.lua import CHECKS
+from gateway.store.receipts import Detail, Record, field_of, pack_base, pack_delta
+from protocols.verdict import Kind
+
+UNREADABLE: Final = UnreadableEntry.label
+"""Verdict of pings and deliveries of an entry that was put aside."""
+
+PUT_ASIDE: Final = Script(
+    CHECKS
+    + """
+-- KEYS: stream, stats, progress, unreadable, receipt, receipts
+-- ARGV: group, entry, pings, bytes, most records, most bytes of records, size of the record,
+--       receipt life s, now ms, number of receipt fields, receipt fields (field, value, is a counter),
+--       number of waiters, waiters (channel, what it is told), then the record's fields and values
+local pings, bytes, most = natural(ARGV[3]), natural(ARGV[4]), natural(ARGV[5])
+local most_bytes, size, life = natural(ARGV[6]), natural(ARGV[7]), seconds(ARGV[8])
+local now = whole(ARGV[9])
+local fields = natural(ARGV[10])
+for i = 1, fields do
+    if ARGV[10 + 3 * i] == '1' then whole(ARGV[9 + 3 * i]) end
+end
+local waiters = 11 + 3 * fields
+local record = waiters + 1 + 2 * natural(ARGV[waiters])
+if record > #ARGV or (#ARGV - record) % 2 == 0 then missing('a field of the record') end
+local held = redis.call('HMGET', KEYS[2], 'pings', 'bytes', 'receipt_bytes', 'unreadable_bytes')
+local kept = redis.call('XLEN', KEYS[4])
+-- A receipt of another type is not written: the entry is put aside all the same.
+local sound = fields > 0 and fits(KEYS[5], 'hash') and fits(KEYS[6], 'zset')
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
+redis.call('DEL', KEYS[3])
+redis.call('XADD', KEYS[4], '*', 'size', size, unpack(ARGV, record))
+local held_bytes = (kept > 0 and stored(held[4]) or 0) + size
+kept = kept + 1
+while kept > 1 and (kept > most or held_bytes > most_bytes) do
+    local oldest = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)[1]
+    local gone = oldest[2][1] == 'size' and stored(oldest[2][2]) or 0
+    redis.call('XDEL', KEYS[4], oldest[1])
+    held_bytes, kept = held_bytes - gone, kept - 1
+end
+local written = 0
+if sound then
+    for i = 1, fields do
+        local field, value = ARGV[8 + 3 * i], ARGV[9 + 3 * i]
+        if ARGV[10 + 3 * i] == '1' then
+            add(KEYS[5], field, value)
+        else
+            redis.call('HSET', KEYS[5], field, value)
+            written = written + #value
+        end
+    end
+    add(KEYS[5], 'size', written)
+    redis.call('EXPIRE', KEYS[5], life)
+    redis.call('ZADD', KEYS[6], 'NX', now, KEYS[5])
+end
+redis.call(
+    'HSET', KEYS[2],
+    'pings', count(stored(held[1]) - pings),
+    'bytes', count(stored(held[2]) - bytes),
+    'receipt_bytes', count(stored(held[3]) + written),
+    'unreadable_bytes', count(held_bytes)
+)
+for at = waiters + 1, record - 1, 2 do redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1]) end
+return 1
+"""
+)
+"""Take an entry that cannot be read or planned off its stream, and keep a record of it for an operator, in one step.
+
+Its pings get a verdict as far as their ids can be read. The oldest records go where there are too many. Whoever comes
+second changes nothing and gets 0.
+"""
+
+
+def verdict_words(lease: Lease, told: Outline | None) -> list[Word]:
+    """The receipt fields and the waiting requests of an entry that is put aside, as `PUT_ASIDE` takes them."""
+    if told is None:
+        return [0, 0]
+    fields: list[Word]
+    if lease.stream == keys.PINGS:
+        unreadable = Record(skipped={UNREADABLE: 1})
+        fields = [1, "base", pack_base([unreadable] * len(told.pings)), 0]
+    else:
+        place = told.pings[0][0]
+        details = tuple(Detail(client, "", Kind.REJECTED, UNREADABLE) for client in told.clients)
+        delta = Record(rest=details, skipped={} if details else {UNREADABLE: 1})
+        fields = [2, field_of(place, lease.stream, lease.entry), pack_delta(delta), 0, f"{place}:open", -1, 1]
+    waiting: list[Word] = []
+    for place, channel in told.pings:
+        if channel:
+            waiting += [channel, f"{told.batch}{place:04x}"]
+    return [*fields, len(waiting) // 2, *waiting]

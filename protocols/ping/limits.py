@@ -1,0 +1,62 @@
+"""How long each parameter of a ping may be, and how much one ping may hold besides its users.
+
+Every value here is far beyond what a provider can carry (APNs: 4,096 bytes, 5,120 for VoIP; FCM: 4,096 bytes; a
+RhoConnect Push message: 65,536 bytes); it only bounds what reading, queueing and composing a ping may cost.
+
+| parameter | longest, in characters | reason |
+| --- | --- | --- |
+| message, apns, fcm | 65,536, for objects all names, texts and values together | the largest message of any device |
+| title | 16,384 | a part of a payload of 5,120 bytes |
+| sound | 1,024 | a file's name (NAME_MAX of Linux: 255) |
+| collapse_id | 64 bytes | apns-collapse-id; see `protocols.ping.fields` |
+| user_id: each login | 1,024 | longest login that the gateway registers |
+| sources, source_id: each name, and all together | 1,024, and 65,536 | as a login, and as a message |
+| badge, vibrate, ttl_s, priority, async, wait | 256 | a number or a word |
+| api_token | 65,536 | a longer one than any that exists is an unknown token |
+"""
+
+from typing import Final
+
+from protocols.errors import InvalidField
+
+MESSAGE_CHARACTERS: Final = 65_536
+NAME_CHARACTERS: Final = 1_024
+SOURCES_CHARACTERS: Final = 65_536
+WORD_CHARACTERS: Final = 256
+VALUE_CHARACTERS: Final = 65_536
+"""No single value may be longer, whatever its name."""
+TEXTS: Final = {"title": 16_384, "sound": 1_024}
+NAMES_MAX: Final = 1_024
+"""Different parameters of one request. A ping has sixteen."""
+DEPTH_MAX: Final = 64
+"""Levels of lists and objects in a JSON body: far from the limits of any decoder or encoder (orjson: 254)."""
+PAIRS_MAX: Final = 10_000
+"""Pairs of a form, besides those of the list of users (`user_id[]=bob`)."""
+
+
+def too_long(field: str, most: int, unit: str = "characters") -> InvalidField:
+    """Make the error for a value over its limit."""
+    return InvalidField(f"{field} may have at most {most} {unit}", field=field)
+
+
+def bounded(value: str, field: str, most: int) -> str:
+    """Give a text back if it is not too long, else raise InvalidField."""
+    if len(value) > most:
+        raise too_long(field, most)
+    return value
+
+
+def is_deeper(value: object, most: int = DEPTH_MAX) -> bool:
+    """Whether lists and objects are nested deeper than `most` levels. Without recursion."""
+    level = [value]
+    for _ in range(most + 1):
+        below: list[object] = []
+        for item in level:
+            if type(item) is dict:
+                below.extend(item.values())
+            elif type(item) is list:
+                below.extend(item)
+        if not below:
+            return False
+        level = below
+    return True

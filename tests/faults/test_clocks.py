@@ -1,0 +1,160 @@
+"""Clocks that are wrong by an hour and by a day, ahead and behind, from the start on and from one moment to the next.
+
+The providers' clocks are right, and they refuse tokens that are not of now. Each time the clock was set, pings arrive,
+a push that is refused for a while comes again, and a receipt says so; in the end nothing was lost or repeated.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.simulators import ApnsSimulator, FcmSimulator, Hosting
+from gateway.store import keys
+from tests.faults.load import Deliveries, Delivery
+from tests.support.faketime import FakeTime
+from tests.support.gateway import Gateway
+from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
+from tests.support.rhoconnect import android, apple, lay_users
+
+HOUR_S, DAY_S = 3_600, 86_400
+PIN, REGISTRATION = "ab" * 32, "registration-of-bob"
+PATIENCE_S = 30
+
+
+class Stand:
+    """A gateway whose clock, or whose Redis' clock, is set by the test, between right providers."""
+
+    def __init__(self, gateway: Gateway, redis: Redis, deliveries: Deliveries, apns: ApnsSimulator) -> None:
+        self.gateway = gateway
+        self.redis = redis
+        self.deliveries = deliveries
+        self.apns = apns
+        self.pings: dict[str, str] = {}
+
+    async def ping(self, alert: str) -> None:
+        """A ping to both phones."""
+        answer = await self.gateway.ping("bob", message=alert)
+        assert answer.status == 200, answer.body
+        self.pings[alert] = answer.ping_id
+
+    async def pings_arrive(self, alert: str) -> None:
+        """One that is accepted at once and one that Apple takes at its second try."""
+        await self.ping(f"{alert}, at once")
+        await self.arrived(f"{alert}, at once")
+        self.apns.faults.add("503=1:next=1")
+        await self.ping(f"{alert}, again")
+        await self.arrived(f"{alert}, again")
+
+    async def arrived(self, alert: str) -> None:
+        await self.deliveries.has(Delivery(alert, to) for to in (PIN, REGISTRATION))
+
+    async def all_told(self) -> None:
+        """So far every ping has a receipt of two accepted sends, no push came twice, and nothing is left behind."""
+        for alert, ping_id in self.pings.items():
+            async with asyncio.timeout(PATIENCE_S):
+                while (report := await self._report(ping_id))["state"] != "done":
+                    await asyncio.sleep(0.02)
+            assert report["counts"] == {"accepted": 2, "rejected": 0, "later": 0}, (alert, report)
+        self.pings.clear()
+        assert self.deliveries.repeats == 0
+        assert await self.redis.zcard(keys.LATER) == 0
+        assert int(await self.redis.hget(keys.STATS, "pings") or 0) == 0
+
+    async def _report(self, ping_id: str) -> dict[str, Any]:
+        answer = await self.gateway.request("GET", f"/rc/v1/pings/{ping_id}")
+        assert answer.status == 200, (ping_id, answer)
+        return dict(answer.json())
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """What the gateway logged under this name."""
+        lines = [json.loads(line) for line in self.gateway.log.read_text().splitlines() if line[:1] == "{"]
+        return [line for line in lines if line["event"] == event]
+
+    async def logs(self, event: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not self.logged(event):
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def standing(
+    folder: Path, store: RedisServer | None, environ: dict[str, str], *, workers: int = 1
+) -> AsyncIterator[Stand]:
+    deliveries = Deliveries()
+    hosting = Hosting(on_push=deliveries.note)
+    async with ApnsSimulator(hosting=hosting) as apns, FcmSimulator(hosting=hosting) as fcm:
+        retry = {"apns_5xx_s": 0.3, "unknown_s": 0.3, "jitter": 0.0}
+        settings = provider_settings(apns, fcm, retry=retry, drain_s=1)
+        app = {"redis": store.address} if store is not None else {}
+        gateway = Gateway(folder, settings, app=app, environ=environ, workers=workers)
+        try:
+            await gateway.start()
+            socket = store.socket if store is not None else gateway.data_dir / "valkey" / "valkey.sock"
+            async with Redis(unix_socket_path=str(socket)) as redis:
+                await lay_users(redis, {"bob": (apple(PIN), android(REGISTRATION))})
+                yield Stand(gateway, redis, deliveries, apns)
+        finally:
+            await gateway.close()
+
+
+def jumps(*offsets_s: int) -> list[tuple[int, str]]:
+    return [(offset_s, f"{number}: {offset_s:+d} s") for number, offset_s in enumerate(offsets_s)]
+
+
+@pytest.mark.parametrize("start_s", [-DAY_S, HOUR_S])
+async def test_the_gateways_clock(short_path: Path, start_s: int) -> None:
+    """Nothing follows it, not even a token."""
+    clock = FakeTime(short_path)
+    clock.set(start_s)
+    with RedisServer("valkey") as store:
+        async with standing(short_path, store, clock.environ) as stand:
+            steps = jumps(start_s, 0, -start_s)
+            for offset_s, alert in steps:
+                clock.set(offset_s)
+                await stand.pings_arrive(alert)
+            await stand.all_told()
+            await stand.logs("clock_skew")
+            assert stand.deliveries.refused == len(steps)
+
+
+@pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
+async def test_redis_clock(short_path: Path, start_s: int) -> None:
+    """Only a token of its time is refused, once in each worker, and then the gateway's own clock counts."""
+    clock = FakeTime(short_path)
+    clock.set(start_s)
+    with RedisServer("valkey", environ=clock.environ) as store:
+        async with standing(short_path, store, {}, workers=2) as stand:
+            for offset_s, alert in jumps(start_s, 0, -start_s, 0):
+                clock.set(offset_s)
+                await stand.pings_arrive(alert)
+                await stand.all_told()
+            assert len(stand.logged("clock_skew_suspected")) <= 4
+            await stand.logs("redis_clock_jumped")
+            assert not stand.logged("taken_over")
+
+
+@pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
+async def test_the_clock_of_a_host_with_both(short_path: Path, start_s: int) -> None:
+    """Google says what time it is. Apple does not: what waits for it arrives once the clock is right, and no later jump
+    changes a token that is good."""
+    clock = FakeTime(short_path)
+    clock.set(start_s)
+    async with standing(short_path, None, clock.environ) as stand:
+        await stand.ping("wrong")
+        await stand.deliveries.has([Delivery("wrong", REGISTRATION)])
+        await stand.logs("credential_refused")
+        clock.set(0)
+        await stand.arrived("wrong")
+        await stand.all_told()
+        for offset_s, alert in jumps(-start_s, 0, start_s):
+            clock.set(offset_s)
+            await stand.pings_arrive(alert)
+            await stand.all_told()
+        assert len(stand.logged("credential_refused")) == 1

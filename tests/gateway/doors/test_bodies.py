@@ -1,0 +1,364 @@
+"""Who may send how long a body, what the process holds of bodies, and what an encoded or nested one may cost."""
+
+import asyncio
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.doors import Times
+from tests.gateway.doors.house import PING, TOKEN, WAIT_S, House, Wire, call, house, request, wire
+
+SMALL = 65_536
+ROUTES = [
+    ("POST", PING),
+    ("POST", "/api/ping"),
+    ("POST", "/rc/v1/users"),
+    ("POST", "/rc/v1/app/login"),
+    ("POST", "/rc/v1/system/login"),
+    ("POST", "/rc/v1/clients"),
+    ("PUT", "/rc/v1/users/bob"),
+    ("DELETE", "/rc/v1/users/bob"),
+    ("GET", "/healthz"),
+    ("GET", "/rc/v1/users"),
+    ("POST", "/nowhere"),
+]
+
+
+def head(
+    length: int, *, token: str | None = None, method: str = "POST", path: str = PING, **more: str
+) -> bytes:
+    """A request's head, with a body announced that does not come."""
+    headers = {name.replace("_", "-"): text for name, text in more.items()}
+    return request(
+        b"", method=method, path=path, token=token, headers={"Content-Length": str(length), **headers}
+    )
+
+
+def long_ping(size: int) -> bytes:
+    """A ping that names bob, in so many bytes."""
+    body = b'{"user_id":["bob"' + b" " * size
+    return body[: size - 2] + b"]}"
+
+
+@pytest.mark.parametrize("token", [None, "no-such-token", ""])
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_a_long_body_without_a_valid_header_is_refused_before_it_comes(
+    both: House, method: str, path: str, token: str | None
+) -> None:
+    async with wire(both.port) as client:
+        client.send(head(SMALL + 1, token=token, method=method, path=path, Expect="100-continue"))
+        answer = await client.answer()
+        assert answer.status == 413
+        assert "X-RhoConnect-API-TOKEN" in answer.error["message"]
+        assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("how", ["header", "continue"])
+async def test_the_limit_itself_may_be_sent(both: House, how: str) -> None:
+    body = json.dumps({"user_id": "bob", "api_token": TOKEN}).encode().ljust(SMALL)
+    async with wire(both.port) as client:
+        if how == "continue":
+            client.send(head(SMALL, Expect="100-continue"))
+            assert (await client.answer()).status == 100
+            client.send(body)
+        else:
+            client.send(request(body, token="no-such-token"))
+        assert (await client.answer()).status == 200
+    assert both.queue.pings[0].users == ("bob",)
+
+
+async def test_a_valid_header_admits_a_long_body_and_then_100_continue(both: House) -> None:
+    body = long_ping(SMALL + 1)
+    async with wire(both.port) as client:
+        client.send(head(len(body), token=TOKEN, Expect="100-continue"))
+        assert (await client.answer()).status == 100
+        client.send(body)
+        assert (await client.answer()).status == 200
+        assert (await call(both, body)).status == 200  # the token is known by now
+    assert [ping.users for ping in both.queue.pings] == [("bob",)] * 2
+
+
+async def test_beyond_the_larger_limit_the_header_is_not_named(both: House) -> None:
+    both.set(limits={"body_bytes": 100_000})
+    async with wire(both.port) as client:
+        client.send(head(100_001, token=TOKEN, Expect="100-continue"))
+        answer = await client.answer()
+    assert (answer.status, answer.error["message"]) == (413, "a body may have at most 100000 bytes")
+
+
+async def test_the_limit_follows_the_settings(both: House) -> None:
+    both.set(limits={"unauthenticated_body_bytes": 100})
+    body = json.dumps({"user_id": "bob", "api_token": TOKEN}).encode()
+    assert (await call(both, body.ljust(100), token=None)).status == 200
+    assert (await call(both, body.ljust(101), token=None)).status == 413
+    assert (await call(both, body.ljust(101))).status == 200
+
+
+def chunks(body: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(body), size):
+        piece = body[start : start + size]
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("token", "status"), [(None, 413), ("no-such-token", 413), (TOKEN, 200)])
+async def test_chunks_count_as_they_come(both: House, token: str | None, status: int) -> None:
+    start = request(
+        b"", path="/api/ping", token=token, headers={"Content-Length": None, "Transfer-Encoding": "chunked"}
+    )
+    async with wire(both.port) as client:
+        client.send(start + b"".join(chunks(long_ping(SMALL + 1), 7_000)))
+        assert (await client.answer()).status == status
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate"])
+async def test_what_is_encoded_counts_as_decoded(both: House, encoding: str) -> None:
+    def packed(body: bytes) -> bytes:
+        if encoding.endswith("gzip"):
+            return gzip.compress(body)
+        return zlib.compress(body) if encoding == "deflate" else zlib.compress(body, wbits=-15)
+
+    users = [f"user{number}" for number in range(8_000)]
+    body = json.dumps({"user_id": users}).encode()
+    assert len(packed(body)) < SMALL < len(body)
+    headers = {"Content-Encoding": encoding.removeprefix("raw ")}
+    assert (await call(both, packed(body), token=None, headers=headers)).status == 413
+    assert (await call(both, packed(body), headers=headers)).status == 200
+    assert both.queue.pings[0].users == tuple(users)
+    small = json.dumps({"user_id": "bob", "api_token": TOKEN}).encode()
+    assert (await call(both, packed(small), token=None, headers=headers)).status == 200
+
+
+async def test_members_of_gzip_follow_each_other(both: House) -> None:
+    body = gzip.compress(b'{"user_id":') + gzip.compress(b'"bob"}')
+    assert (await call(both, body, headers={"Content-Encoding": "gzip"})).status == 200
+    many = b"".join(gzip.compress(b" ") for _ in range(1_000))
+    assert (await call(both, many, headers={"Content-Encoding": "gzip"})).status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (gzip.compress(b" " * 10_000_000), "gzip", 413),
+        (zlib.compress(b" " * 10_000_000), "deflate", 413),
+        (gzip.compress(b'{"user_id":"bob"}')[:-9], "gzip", 400),
+        (b'{"user_id":"bob"}', "gzip", 400),
+        (zlib.compress(b'{"user_id":"bob"}') + b"more", "deflate", 400),
+        (b'{"user_id":"bob"}', "br", 415),
+        (b'{"user_id":"bob"}', "zstd", 415),
+        (b'{"user_id":"bob"}', "gzip, gzip", 415),
+        (b'{"user_id":"bob"}', "what", 415),
+        (b'{"user_id":"bob"}', "Identity", 200),
+    ],
+    ids=["bomb", "deflate bomb", "cut", "none", "more", "br", "zstd", "two", "what", "identity"],
+)
+async def test_encodings(both: House, body: bytes, encoding: str, status: int) -> None:
+    answer = await call(both, body, headers={"Content-Encoding": encoding})
+    assert answer.status == status, answer.body
+
+
+@pytest.mark.parametrize("size", [1_000_000, 20_000_000])
+async def test_who_writes_its_whole_body_first_reads_the_answer(both: House, size: int) -> None:
+    """Java, .NET and Ruby do not look before the body is written; a reset would take the answer with it."""
+    async with wire(both.port) as client:
+        client.send(head(size))
+        for _ in range(size // 100_000):
+            client.send(b" " * 100_000)
+            await client.writer.drain()
+        answer = await client.answer()
+        assert answer.status == 413
+        assert "X-RhoConnect-API-TOKEN" in answer.error["message"]
+
+
+async def test_a_refused_body_is_not_read_without_end(both: House) -> None:
+    both.set(limits={"body_bytes": 1_000_000})
+    start = request(b"", token=None, headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
+    async with wire(both.port) as client, asyncio.timeout(WAIT_S):
+        client.send(start)
+        with pytest.raises((ConnectionError, TimeoutError)):
+            while True:
+                client.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+                await client.writer.drain()
+                await asyncio.sleep(0)
+
+
+async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> None:
+    times = Times(tick_s=0.02, unjudged_body_s=0.1, body_s=WAIT_S * 2)
+    for fast in (True, False):
+        async with house(redis_client, times=times, fast_path=fast) as doors:
+            for token in (None, "no-such-token", "x" * 2_000):
+                async with wire(doors.port) as client:
+                    client.send(head(10, token=token) + b"{")
+                    assert (await client.answer()).status == 408
+            assert (await call(doors, {"user_id": "bob"})).status == 200
+            async with wire(doors.port) as client:
+                client.send(head(17, token=TOKEN) + b"{")
+                await asyncio.sleep(0.3)  # three times what the others have
+                client.send(b'"user_id":"bob"}')
+                assert (await client.answer()).status == 200
+
+
+async def test_the_time_of_a_judged_body_grows_with_what_came(redis_client: Redis) -> None:
+    """A long body that does not come is not waited for as long as its length would need."""
+    times = Times(tick_s=0.02, body_s=0.2, body_bytes_per_s=100_000)
+    async with house(redis_client, times=times) as doors:
+        assert (await call(doors, {"user_id": "bob"})).status == 200
+        async with wire(doors.port) as client:
+            client.send(head(30_000_000, token=TOKEN) + b"{")
+            assert (await client.answer()).status == 408
+
+
+@asynccontextmanager
+async def held(doors: House, count: int, size: int, token: str | None) -> AsyncIterator[list[Wire]]:
+    """So many requests whose bodies have come but for one byte."""
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client = await stack.enter_async_context(wire(doors.port))
+            client.send(head(size, token=token, path="/api/ping") + long_ping(size)[:-1])
+            await client.writer.drain()
+            clients.append(client)
+        yield clients
+
+
+async def bytes_held(doors: House, count: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while doors.services.bodies.held != count:
+            await asyncio.sleep(0.005)
+
+
+async def test_bodies_have_one_budget_and_give_it_back(both: House) -> None:
+    assert (await call(both, {"user_id": "bob"})).status == 200
+    both.set(limits={"bodies_bytes": 1_000_000})
+    async with held(both, 2, 400_000, TOKEN) as clients:
+        await bytes_held(both, 800_000)
+        answer = await call(both, long_ping(400_000))
+        assert (answer.status, answer.error["code"]) == (503, "bodies_full")
+        assert answer.headers["retry-after"]
+        assert (await call(both, long_ping(100_000))).status == 200
+        assert (await call(both, {"user_id": "bob"})).status == 200  # small ones always find room
+        clients[0].send(b"}")
+        assert (await clients[0].answer()).status == 200
+        await bytes_held(both, 400_000)
+        assert (await call(both, long_ping(400_000))).status == 200
+    await bytes_held(both, 0)  # also of the one whose client is gone
+
+
+async def test_the_budget_counts_what_a_body_unpacks_to(both: House) -> None:
+    both.set(limits={"bodies_bytes": 1_000_000})
+    users = [f"user{number}" for number in range(40_000)]
+    body = gzip.compress(json.dumps({"user_id": users}).encode())
+    async with held(both, 1, 700_000, TOKEN):
+        await bytes_held(both, 700_000)
+        assert (await call(both, body, headers={"Content-Encoding": "gzip"})).status == 503
+        await bytes_held(both, 700_000)
+    await bytes_held(both, 0)
+    assert (await call(both, body, headers={"Content-Encoding": "gzip"})).status == 200
+    await bytes_held(both, 0)
+
+
+async def test_callers_without_a_token_cannot_take_the_whole_budget(both: House) -> None:
+    both.set(limits={"bodies_bytes": 400_000})
+    async with held(both, 2, 50_000, None):
+        await bytes_held(both, 100_000)
+        assert (await call(both, long_ping(50_000), token=None, path="/api/ping")).status == 503
+        assert (await call(both, long_ping(250_000))).status == 200
+    await bytes_held(both, 0)
+
+
+async def test_the_budget_holds_on_the_fast_path(doors: House) -> None:
+    doors.set(limits={"bodies_bytes": 400_000})
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            client = await stack.enter_async_context(wire(doors.port))
+            client.send(head(50_000) + b"{")
+        await bytes_held(doors, 100_000)
+        client = await stack.enter_async_context(wire(doors.port))
+        client.send(head(50_000) + b"{")
+        answer = await client.answer()
+        assert (answer.status, answer.error["code"]) == (503, "bodies_full")
+    await bytes_held(doors, 0)
+
+
+async def test_a_body_longer_than_the_whole_budget_is_413(both: House) -> None:
+    both.set(limits={"bodies_bytes": 100_000})
+    answer = await call(both, long_ping(100_001))
+    assert (answer.status, answer.error["code"]) == (413, "too_large")
+    assert (await call(both, long_ping(100_000))).status == 200
+
+
+DEEP = b"[" * 900 + b"1" + b"]" * 900
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", PING), ("POST", PING + "?badge=1"), ("POST", "/rc/v1/users"), ("POST", "/rc/v1/app/login")],
+)
+@pytest.mark.parametrize("users", [1, 20_000], ids=["short", "long"])
+async def test_deep_nesting_is_malformed(both: House, method: str, path: str, users: int) -> None:
+    body = b'{"user_id":[%b],"x":%b}' % (b",".join([b'"bob"'] * users), DEEP)
+    answer = await call(both, body, method=method, path=path)
+    assert answer.status == 400
+    assert "nested" in answer.error["message"]
+
+
+def form(body: bytes) -> dict[str, Any]:
+    return {"path": PING, "headers": {"Content-Type": "application/x-www-form-urlencoded"}, "body": body}
+
+
+MANY = b",".join(b'"k%d":1' % number for number in range(400_000))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "word"),
+    [
+        (b"{%b}" % MANY, "json", "parameters of a ping"),
+        (b'{"fcm":{%b}}' % MANY, "json", "fcm may have at most 65536 characters"),
+        (b'{"apns":{"aps":{%b}}}' % MANY, "json", "apns may have at most 65536 characters"),
+        (b'{"user_id":[' + b"[1]," * 1_000_000 + b"1]}", "json", "user_id"),
+        (b'{"badge":"%b"}' % (b"1_" * 1_000_000), "json", "badge may have at most"),
+        (b"&".join([b"a"] * 1_000_000), "x-www-form-urlencoded", "parameters"),
+        (b"&".join(b"a%d=" % n for n in range(1_000_000)), "x-www-form-urlencoded", "parameters"),
+        (b"message=" + b"%41" * 1_000_000, "x-www-form-urlencoded", "message may have at most 65536"),
+        (b"badge=" + b"1_" * 300_000, "x-www-form-urlencoded", "badge may have at most"),
+    ],
+    ids=["names", "fcm", "apns", "lists", "badge", "pairs", "form names", "form value", "form badge"],
+)
+async def test_what_no_ping_needs_is_refused_early(both: House, body: bytes, kind: str, word: str) -> None:
+    answer = await call(both, body, headers={"Content-Type": f"application/{kind}"})
+    assert answer.status == 400
+    assert word in answer.error["message"]
+
+
+async def test_a_large_json_body_of_another_route_is_bounded(both: House) -> None:
+    answer = await call(both, b"{%b}" % MANY, path="/rc/v1/users")
+    assert (answer.status, answer.error["code"]) == (400, "malformed_body")
+    text = json.dumps({"attributes": {"login": "bob", "password": "x" * 100_000}}).encode()
+    assert (await call(both, text, path="/rc/v1/users")).status != 400
+
+
+@pytest.mark.parametrize("kind", ["json", "form", "multipart"])
+async def test_many_users_in_each_form(both: House, kind: str) -> None:
+    users = [f'us"er\u00e9 {number}' for number in range(3_000 if kind == "multipart" else 50_000)]
+    if kind == "json":
+        sent = {
+            "headers": {"Content-Type": "application/json"},
+            "body": json.dumps({"user_id": users}).encode(),
+        }
+    elif kind == "form":
+        sent = form("&".join(f"user_id[]={user}" for user in users).encode())
+    else:
+        parts = [
+            f'--b\r\nContent-Disposition: form-data; name="user_id[]"\r\n\r\n{user}\r\n' for user in users
+        ]
+        sent = {"headers": {"Content-Type": "multipart/form-data; boundary=b"}}
+        sent["body"] = ("".join(parts) + "--b--\r\n").encode()
+    answer = await call(both, sent.pop("body"), **sent)
+    assert answer.status == 200, answer.body
+    assert both.queue.pings[0].users == tuple(users)

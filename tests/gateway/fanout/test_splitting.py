@@ -1,0 +1,255 @@
+"""A user with very many devices: read, planned, sent to and settled in slices, and overtaken by small pings."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.fanout import splitting
+from gateway.fanout.splitting import Cursor
+from gateway.simulators import ApnsSimulator
+from gateway.store import keys, registration
+from gateway.store.entries import decode_piece
+from gateway.store.registry import Registry
+from gateway.turns import LIGHT_SLICE, Turns
+from tests.support.rhoconnect import Client, apple, lay_users
+from tests.support.spine import Spine, spine, until
+
+Open = Callable[..., AbstractAsyncContextManager[Spine]]
+DEVICES = 1_000
+
+
+@pytest.fixture
+def opened(redis_address: str, tmp_path: Path, settings: dict[str, Any]) -> Open:
+    return lambda name="tested:0": spine(redis_address, tmp_path, settings, name=name)
+
+
+def phone(number: int, **more: Any) -> Client:
+    return apple(f"{number:064x}", client_id=f"{number:032x}", phone_id=f"phone{number}", **more)
+
+
+def crowd(count: int = DEVICES, first: int = 0) -> list[Client]:
+    return [phone(first + n) for n in range(count)]
+
+
+def reached(apns: ApnsSimulator) -> Counter[int]:
+    return Counter(int(record.token, 16) for record in apns.received.accepted)
+
+
+async def finished(one: Spine, ping_id: str) -> dict[str, Any]:
+    async def over() -> bool:
+        found = await one.receipts.report(ping_id)
+        return found is not None and found["state"] == "done"
+
+    await until(over)
+    return await one.report(ping_id)
+
+
+async def test_every_device_of_a_user_with_many_is_reached_once(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    """Also where its ping names others, who share a phone, and where other pings came with it."""
+    others = [phone(5_000), phone(7)]
+    await lay_users(redis_client, {"shared": crowd(), "bob": others, "eve": [phone(6_000)]})
+    await redis_client.sadd("user:shared:clients", "gone")
+    async with opened() as one:
+        both, small = await asyncio.gather(one.append("shared", "bob", "nobody"), one.append("eve"))
+        one.intake.start()
+        report = await finished(one, both)
+        assert (await finished(one, small))["counts"]["accepted"] == 1
+        await one.intake.close()
+    assert reached(apns) == Counter([*range(DEVICES), 5_000, 6_000])
+    assert report["counts"] == {"accepted": DEVICES + 1, "rejected": 0, "later": 0}
+    assert report["skipped"] == {"repeated": 1, "unknown_user": 1, "dangling_client": 1}
+    assert await redis_client.hgetall(keys.STATS) != {}
+    assert await redis_client.hmget(keys.STATS, "pings", "bytes") == [b"0", b"0"]
+    left = [name async for name in redis_client.scan_iter("rhopush:{q}:*")]
+    assert [name for name in left if b":reached:" in name or b":progress:" in name] == []
+
+
+async def test_of_two_devices_of_a_phone_the_newer_is_chosen(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    newer = apple(
+        f"{9_999:064x}", client_id="ff" * 16, phone_id="phone7", last_sync="2030-01-01T00:00:00+0000"
+    )
+    await lay_users(redis_client, {"shared": [*crowd(), newer]})
+    async with opened() as one:
+        ping_id = await one.append("shared")
+        one.intake.start()
+        report = await finished(one, ping_id)
+        await one.intake.close()
+    assert reached(apns) == Counter([*range(7), *range(8, DEVICES), 9_999])
+    assert report["skipped"] == {"repeated": 1}
+
+
+async def test_a_chunk_of_a_broadcast_with_such_a_user(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    users = {f"user{n}": [phone(5_000 + n)] for n in range(keys.BROADCAST_USERS + 50)}
+    users["user7"] = crowd()
+    users["user8"] = [phone(3)]  # one of the same phones
+    await lay_users(redis_client, users)
+    async with opened() as one:
+        ping_id = await one.append(*users)
+        one.intake.start()
+        report = await finished(one, ping_id)
+        await one.intake.close()
+    rest = [5_000 + n for n in range(len(users)) if n not in (7, 8)]
+    assert reached(apns) == Counter([*range(DEVICES), *rest])
+    assert report["counts"]["accepted"] == DEVICES + len(rest)
+    assert report["skipped"] == {"repeated": 1}
+
+
+async def test_several_such_users_in_one_ping(opened: Open, redis_client: Redis, apns: ApnsSimulator) -> None:
+    users = {f"user{n}": crowd(200, 1_000 * n) for n in range(5)}
+    await lay_users(redis_client, users)
+    async with opened() as one:
+        ping_id = await one.append(*users)
+        one.intake.start()
+        report = await finished(one, ping_id)
+        await one.intake.close()
+    assert reached(apns) == Counter(1_000 * n + place for n in range(5) for place in range(200))
+    assert report["counts"]["accepted"] == 1_000
+
+
+async def test_many_users_with_a_few_devices_each_are_split_too(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "PING_DEVICES", 50)
+    users = {f"user{n}": crowd(10, 100 * n) for n in range(10)}
+    await lay_users(redis_client, users)
+    async with opened() as one:
+        ping_id = await one.append(*users)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: _pieces(redis_client, 10))
+        one.intake.start()
+        assert (await finished(one, ping_id))["counts"]["accepted"] == 100
+        await one.intake.close()
+
+
+async def _pieces(redis: Redis, count: int) -> bool:
+    return bool(await redis.xlen(keys.PIECES) >= count)
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_kill_between_two_steps_repeats_nothing_and_loses_nothing(
+    opened: Open,
+    redis_client: Redis,
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+) -> None:
+    monkeypatch.setattr(splitting, "PIECE_CLIENTS", 100)
+    monkeypatch.setattr(splitting, "STEP_PIECES", 3)
+    await lay_users(redis_client, {"shared": crowd(), "eve": [phone(6_000)]})
+    async with opened() as one:
+        split, done, blocked = one.audience.store.split, 0, asyncio.Event()
+
+        async def dies(*args: Any) -> int:
+            nonlocal done
+            if done == steps:
+                blocked.set()
+                await asyncio.Event().wait()
+            done += 1
+            return await split(*args)
+
+        monkeypatch.setattr(one.audience.store, "split", dies)
+        ping_id, small = await asyncio.gather(one.append("shared"), one.append("eve"))
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await blocked.wait()
+        await one.planner.close()
+    async with opened() as back:
+        back.intake.start()
+        report = await finished(back, ping_id)
+        assert (await finished(back, small))["counts"]["accepted"] == 1
+        await back.intake.close()
+    assert report["counts"]["accepted"] == DEVICES
+    found = reached(apns)
+    found.pop(6_000)  # the small ping of the killed worker may be repeated
+    assert found == Counter(range(DEVICES))
+
+
+async def test_pieces_are_small_and_only_so_many_are_ahead(
+    opened: Open, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "PIECE_CLIENTS", 10)
+    monkeypatch.setattr(splitting, "STEP_PIECES", 2)
+    await lay_users(redis_client, {"shared": crowd()})
+    async with opened() as one:
+        await one.append("shared")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: _pieces(redis_client, splitting.AHEAD_PIECES))
+        pieces = [decode_piece(fields[b"e"]) for _, fields in await redis_client.xrange(keys.PIECES)]
+        assert len(pieces) <= splitting.AHEAD_PIECES + 2
+        assert {len(piece.clients) for piece in pieces} == {10}
+        assert all(piece.bulk and not piece.ping.users for piece in pieces)
+        await one.planner.close()
+
+
+class _Noting(Turns):
+    """Counts the turns that were waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = 0
+
+    async def turn(self) -> None:
+        self.turns += 1
+        await super().turn()
+
+
+async def test_a_user_with_many_devices_is_read_in_slices(
+    opened: Open, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reply, and no step of the loop between two turns, has to do with more than a slice."""
+    await lay_users(redis_client, {"shared": crowd(5_000)})
+    turns = _Noting()
+    read: list[int] = []
+    device = registration.device
+
+    def noting(*args: Any) -> Any:
+        read.append(turns.turns)
+        return device(*args)
+
+    monkeypatch.setattr("gateway.store.registry.device", noting)
+    monkeypatch.setattr(registration, "device", noting)
+    async with opened() as one:
+        registry = Registry(one.reader, turns=turns)
+        (first,) = await registry.devices_of(["shared"])
+        assert first.large
+        assert len(read) == registration.LARGE_DEVICES + 1
+        read.clear()
+        found = await registry.all_devices("shared")
+        assert len(found.devices) == 5_000
+        assert max(Counter(read).values()) <= LIGHT_SLICE
+        read.clear()
+        assert len(await registry.devices([f"{n:032x}" for n in range(5_000)])) == 5_000
+        assert max(Counter(read).values()) <= LIGHT_SLICE
+
+
+async def test_a_small_ping_overtakes_one_to_many_devices(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    """In the same entry, and behind it: the small ones are over while most of the others are still to come."""
+    await lay_users(redis_client, {"shared": crowd(5_000), "eve": [phone(60_000)]})
+    async with opened() as one:
+        ping_id, same = await asyncio.gather(one.append("shared"), one.append("eve", message="same entry"))
+        one.intake.start()
+        behind = await one.append("eve", message="behind")
+        await finished(one, same)
+        await finished(one, behind)
+        assert sum(reached(apns).values()) < 2_500
+        await one.intake.close()
+        assert (await one.report(ping_id))["state"] in ("queued", "open")
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:2", "1:x:c", "9" * 5_000 + ":1:c", "²:1:c"])
+def test_a_cursor_that_cannot_be_read_begins_again(text: str) -> None:
+    assert Cursor.parse(text) in (Cursor(), Cursor(1, 2, ""))
+    assert Cursor.parse(str(Cursor(3, 4, "a:b"))) == Cursor(3, 4, "a:b")

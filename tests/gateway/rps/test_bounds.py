@@ -1,0 +1,102 @@
+"""What callers may cost: connections, of which long polls are never closed for others, and long bodies."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+from gateway.rps.reading import BODY_BYTES_MAX
+from tests.gateway.rps.house import APP, WAIT_S, House, Phone, Wire, basic
+
+
+def poll(client: Wire, phone: Phone) -> None:
+    client.send("GET", phone.poll, Cookie=f"instance={phone.cookie}")
+
+
+async def test_at_the_ceiling_new_ones_are_refused_and_no_poll_is_closed(service: House) -> None:
+    phones = [await service.new_phone() for _ in range(3)]
+    service.service._limits.setting = 3
+    async with AsyncExitStack() as stack:
+        polls = [await stack.enter_async_context(service.wire()) for _ in phones]
+        for client, phone in zip(polls, phones, strict=True):
+            poll(client, phone)
+        await service.waits(3)
+        refused = await stack.enter_async_context(service.wire())
+        answer = await refused.answer()
+        assert (answer.status, answer.json["error"]["code"]) == (503, "connections_full")
+        assert (answer.headers["retry-after"], answer.headers["connection"]) == ("2", "close")
+        assert await refused.ended() == b""
+        service.service._limits.setting = 4
+        for client, phone in zip(polls, phones, strict=True):
+            assert (await service.post(phone.token, {"data": {"alert": phone.instance}})).status == 204
+            assert (await client.answer()).json["data"] == {"alert": phone.instance}
+
+
+async def test_an_idle_connection_makes_room_for_a_new_one(service: House) -> None:
+    phone = await service.new_phone()
+    service.service._limits.setting = 3
+    async with AsyncExitStack() as stack:
+        waiting = await stack.enter_async_context(service.wire())
+        poll(waiting, phone)
+        await service.waits()
+        idle = [await stack.enter_async_context(service.wire()) for _ in range(2)]
+        for client in idle:
+            client.send("GET", "/nothing")
+            assert (await client.answer()).status == 403
+        assert (await service.post(phone.token, {"data": {"alert": "hello"}})).status == 204
+        assert await idle[0].ended() == b""
+        assert (await waiting.answer()).json["data"] == {"alert": "hello"}
+        idle[1].send("GET", "/nothing")
+        assert (await idle[1].answer()).status == 403
+
+
+async def test_a_body_too_long_by_its_length_is_refused_without_100_continue(service: House) -> None:
+    async with service.wire() as client:
+        client.writer.write(
+            b"POST /messageQueue/x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n\r\n" % (BODY_BYTES_MAX + 1)
+        )
+        assert (await client.answer()).status == 413
+        assert await client.ended() == b""
+
+
+async def test_long_bodies_have_a_budget_and_give_it_back(service: House) -> None:
+    phone = await service.new_phone()
+    bodies = service.service.bodies
+    bodies.limit = 200_000
+    message = json.dumps({"data": {"alert": "x" * 30_000}}).encode()
+    start = (
+        f"POST /messageQueue/{phone.token} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        f"Authorization: {basic(APP)}\r\nContent-Length: {len(message)}\r\n\r\n"
+    ).encode()
+
+    async def held(count: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while bodies.held != count:
+                await asyncio.sleep(0.002)
+
+    async with service.wire() as client, service.wire() as gone:
+        client.writer.write(start + message[:-1])
+        await held(len(message))
+        assert (await service.post(phone.token, message)).status == 503
+        assert (await service.post(phone.token, {"data": {"alert": "short"}})).status == 204
+        client.writer.write(message[-1:])
+        assert (await client.answer()).status == 204
+        await held(0)
+        assert (await service.post(phone.token, message)).status == 204
+        gone.writer.write(start + message[:-1])
+        await held(len(message))
+        gone.writer.transport.abort()
+        await held(0)
+
+
+async def test_a_body_in_tiny_chunks_is_read_like_any_other(service: House) -> None:
+    phone = await service.new_phone()
+    message = json.dumps({"data": {"alert": "x" * 20_000}}).encode()
+    async with service.wire() as client:
+        client.writer.write(
+            f"POST /messageQueue/{phone.token} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            f"Authorization: {basic(APP)}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        client.writer.write(b"".join(b"1\r\n%c\r\n" % byte for byte in message) + b"0\r\n\r\n")
+        assert (await client.answer()).status == 204
+    assert (await service.queued(phone.instance))[0]["data"]["alert"] == "x" * 20_000

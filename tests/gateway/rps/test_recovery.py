@@ -1,0 +1,306 @@
+"""No device is locked out: after a refusal, an end of its registrations, a change of user, and a switch of servers.
+
+The devices do what the real services do (contract §9.1 and §9.2).
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from gateway.rps import Times
+from gateway.simulators.rps_device import ANDROID, WINDOWS, Flavour, LegacyDevice
+from protocols.rps.ids import Ids
+from tests.gateway.rps.house import APP, SESSION, USER, House, basic, house, old_id
+from tests.support.rhoconnect_push import RhoconnectPush, rhoconnect_push
+
+FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])
+HASTE = 10_000.0
+ANOTHER_SECRET = b"a secret that came after the loss"
+
+
+@pytest.fixture
+async def service(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
+    """The service, whose polls do not wait for long, and for which a minute passes between any two calls."""
+    minutes = itertools.count(int(time.time()), 60)
+    times = Times(wait_s=1.0)
+    async with house(redis_client, redis_address, times=times, clock=lambda: next(minutes)) as found:
+        yield found
+
+
+@pytest.fixture
+async def before(service: House, redis_client: Redis) -> AsyncIterator[RhoconnectPush]:
+    """rhoconnect-push over the same Redis, with the same RhoConnect."""
+    async with rhoconnect_push(redis_client, f"{service.judge.url}/rc/v1/app/rps_login") as found:
+        yield found
+
+
+def url_of(service: House) -> str:
+    return f"http://127.0.0.1:{service.port}"
+
+
+def device_at(url: str, flavour: Flavour) -> LegacyDevice:
+    return LegacyDevice(url, USER, "pwd", SESSION, flavour=flavour, haste=HASTE)
+
+
+async def post(url: str, token: str, text: str) -> int:
+    headers = {"Authorization": basic(APP), "Content-Type": "application/json"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{url}/messageQueue/{token}", data=f'{{"data":{{"alert":"{text}"}}}}') as answer,
+    ):
+        return answer.status
+
+
+async def gets(device: LegacyDevice, url: str, text: str) -> bool:
+    """Whether a message reaches the device."""
+    assert await post(url, device.tokens[APP], text) == 204
+    assert await device.poll() == 200
+    return device.received[-1].data == {"alert": text}
+
+
+# -- after the end of its registrations -----------------------------------------------------------------------
+
+
+@FLAVOURS
+@pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
+async def test_it_registers_again_with_the_same_instance_and_cookie(
+    service: House, before: RhoconnectPush, flavour: Flavour, first: str
+) -> None:
+    url = url_of(service)
+    async with device_at(url if first == "gateway" else before.url, flavour) as device:
+        await device.register(APP)
+        device.move(url)
+        own = device.instance, device.cookie
+        for text in ("a", "b"):
+            await device.unregister(APP)
+            assert await service.redis.keys("*") == []
+            assert await device.poll() == 404 or flavour is WINDOWS
+            device.instance, device.cookie = own  # an Android device polls only while it has a registration
+            await device.register(APP)
+            assert (device.instance, device.cookie) == own
+            assert await gets(device, url, text)
+
+
+@FLAVOURS
+async def test_a_reset_of_rhoconnect_takes_registrations_but_locks_nobody_out(
+    service: House, flavour: Flavour
+) -> None:
+    async with device_at(url_of(service), flavour) as device:
+        await device.register(APP)
+        own = device.instance
+        polling = asyncio.create_task(device.run())
+        await service.waits()
+        await service.redis.flushdb()
+        async with asyncio.timeout(20):
+            while 404 not in device.statuses:
+                await asyncio.sleep(0.01)
+            if flavour is ANDROID:
+                await polling
+                assert (device.instance, device.cookie, device.tokens) == ("", "", {})
+                await device.register(APP)
+                polling = asyncio.create_task(device.run())
+            else:
+                await device.enrol(APP)
+                assert device.instance == own
+            assert await post(url_of(service), device.tokens[APP], "after") == 204
+            await device.wait(1)
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+
+
+# -- after the loss of the secret -----------------------------------------------------------------------------
+
+
+async def test_an_id_of_a_lost_secret_is_unknown_and_an_android_device_begins_again(service: House) -> None:
+    url = url_of(service)
+    async with device_at(url, ANDROID) as device:
+        token = await device.register(APP)
+        lost = device.instance
+        service.service.ids = Ids(ANOTHER_SECRET)
+        assert not await device.check(APP)
+        assert device.statuses_of_checks == [404]
+        assert await post(url, token, "to nobody") == 404
+        assert await device.poll() == 404
+        assert (device.instance, device.cookie) == ("", "")
+        await device.register(APP)
+        assert device.instance != lost
+        assert await gets(device, url, "again")
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+async def test_a_registration_of_a_lost_secret_is_answered_with_404_once_the_user_is_known(
+    service: House, method: str
+) -> None:
+    phone = await service.new_phone()
+    service.service.ids = Ids(ANOTHER_SECRET)
+    assert (await service.register(phone, method=method)).status == 404
+    target = f"/registrations/{phone.instance}/{USER}/{APP}"
+    stranger = await service.call(method, target, Cookie=f"instance={phone.cookie}")
+    assert stranger.status == 401
+    given = await service.call(
+        "GET", f"/instanceId/{phone.instance}", Cookie=SESSION, Authorization=basic(USER)
+    )
+    assert given.status == 404
+
+
+async def test_an_id_of_rhoconnect_push_does_not_depend_on_the_secret(
+    service: House, before: RhoconnectPush
+) -> None:
+    """Not even with a cookie that the gateway made for it."""
+    async with device_at(before.url, ANDROID) as device:
+        await device.register(APP)
+        device.move(url_of(service))
+        device.cookie = service.ids.cookie(device.instance)
+        service.service.ids = Ids(ANOTHER_SECRET)
+        assert await gets(device, url_of(service), "still")
+        await device.unregister(APP)
+        assert await device.register(APP)
+
+
+# -- after a 401 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
+@pytest.mark.parametrize("registered", [True, False])
+async def test_an_android_device_that_lost_its_cookie_gets_another_for_its_instance(
+    service: House, before: RhoconnectPush, first: str, registered: bool
+) -> None:
+    url = url_of(service)
+    async with device_at(url if first == "gateway" else before.url, ANDROID) as device:
+        await device.register(APP)
+        device.move(url)
+        if not registered:
+            await device.unregister(APP)
+        own, device.cookie = device.instance, "bad:cookie"
+        assert await device.poll() == 401
+        assert (device.instance, device.cookie, device.tokens) == (own, "", {})
+        await device.register(APP)
+        assert device.instance == own
+        assert await gets(device, url, "again")
+
+
+async def test_a_start_registers_again_what_was_answered_with_401(service: House) -> None:
+    async with device_at(url_of(service), ANDROID) as device:
+        await device.register(APP)
+        device.cookie = ""
+        await device.start()
+        assert device.statuses_of_checks == [401]
+        assert await gets(device, url_of(service), "again")
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+async def test_an_old_id_with_a_wrong_cookie_is_refused(service: House, method: str) -> None:
+    phone = await service.new_phone()
+    phone.instance, phone.cookie = old_id("instance", USER), old_id("cookie", old_id("instance", "eve"))
+    assert (await service.register(phone, method=method)).status == 401
+    assert (await service.call("GET", phone.poll, Cookie=f"instance={phone.cookie}")).status == 401
+
+
+async def test_when_unsigned_ids_end_an_android_device_exchanges_its_cookie(
+    redis_client: Redis, redis_address: str
+) -> None:
+    async with (
+        house(redis_client, redis_address, times=Times(wait_s=1.0), weak=False) as service,
+        rhoconnect_push(redis_client, f"{service.judge.url}/rc/v1/app/rps_login") as before,
+        device_at(before.url, ANDROID) as device,
+    ):
+        await device.register(APP)
+        device.move(url_of(service))
+        own = device.instance
+        await device.unregister(APP)
+        await device.register(APP)
+        assert await device.poll() == 401, "anybody could have made this cookie"
+        await device.register(APP)
+        assert device.instance == own
+        assert await gets(device, url_of(service), "again")
+
+
+async def test_an_unsigned_cookie_opens_nothing_to_another_user(
+    redis_client: Redis, redis_address: str
+) -> None:
+    """Neither on a signed instance nor, once they end, on one of rhoconnect-push's."""
+    async with house(redis_client, redis_address, weak=False) as service:
+        phone = await service.new_phone()
+        for instance in (phone.instance, old_id("instance", USER)):
+            phone.instance, phone.cookie = instance, old_id("cookie", instance)
+            for method in ("PUT", "GET", "DELETE"):
+                assert (await service.register(phone, method=method, user="eve")).status == 401
+            assert (await service.call("GET", phone.poll, Cookie=f"instance={phone.cookie}")).status == 401
+            credentials = {"Cookie": SESSION, "Authorization": basic("eve")}
+            assert (await service.call("GET", f"/instanceId/{instance}", **credentials)).status == 404
+
+
+# -- after a change of user -----------------------------------------------------------------------------------
+
+
+@FLAVOURS
+@pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
+@pytest.mark.parametrize("ended", [True, False])
+async def test_another_user_registers_on_the_same_device(
+    service: House, before: RhoconnectPush, flavour: Flavour, first: str, ended: bool
+) -> None:
+    url = url_of(service)
+    async with device_at(url if first == "gateway" else before.url, flavour) as device:
+        token = await device.register(APP)
+        device.move(url)
+        own = device.instance
+        if ended:
+            await device.unregister(APP)
+        device.change_user("eve", "pw", SESSION)
+        assert await device.register(APP) != token
+        assert device.instance == own
+        assert await gets(device, url, "for eve")
+
+
+# -- a switch there and back ----------------------------------------------------------------------------------
+
+
+@FLAVOURS
+@pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
+async def test_a_device_survives_switches_in_both_directions(
+    service: House, before: RhoconnectPush, flavour: Flavour, first: str
+) -> None:
+    """It polls, is found, ends its registration and registers again at each server with what the other gave it."""
+    urls = [url_of(service), before.url]
+    if first != "gateway":
+        urls.reverse()
+    async with device_at(urls[0], flavour) as device:
+        token = await device.register(APP)
+        own = device.instance
+        for number in range(4):
+            url = urls[(number + 1) % 2]
+            device.move(url)
+            await device.start()
+            assert device.tokens == {APP: token}
+            device.last = -1  # rhoconnect-push counts from 0 again, which is a fault of its own (contract §9)
+            assert await gets(device, url, f"message {number}")
+            await device.unregister(APP)
+            token = await device.register(APP)
+            assert device.instance == own
+        assert 401 not in device.statuses
+
+
+async def test_an_android_device_may_get_its_cookie_from_either_server(
+    service: House, before: RhoconnectPush
+) -> None:
+    async with device_at(url_of(service), ANDROID) as device:
+        await device.register(APP)
+        own = device.instance
+        for url in (before.url, url_of(service), before.url, url_of(service)):
+            device.move(url)
+            device.cookie = ""
+            await device.register(APP)
+            assert await gets(device, url, "here")
+        device.move(before.url)
+        device.cookie = ""
+        await device.register(APP)
+        device.move(url_of(service))
+        assert await device.poll() == 401, "a signed instance takes no cookie that anybody could have made"
+        await device.register(APP)
+        assert device.instance == own
+        assert await gets(device, url_of(service), "and again")

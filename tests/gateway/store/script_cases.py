@@ -1,0 +1,333 @@
+"""For each Lua script of the gateway: what a store holds before, and calls as the gateway makes them.
+
+The keys and arguments are those of production; `test_scripts` damages them one by one.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import redis
+
+from gateway.store import (
+    client_scripts,
+    event_scripts,
+    journal_scripts,
+    keys,
+    login_limits,
+    quota,
+    resque_scripts,
+    rps_scripts,
+    scripts,
+    unreadable,
+)
+from gateway.store.link import Script
+
+Word = str | bytes | int | float
+
+
+class Case(NamedTuple):
+    """One call of a script.
+
+    Attributes:
+        seed: writes what the store holds before.
+        names: KEYS.
+        words: ARGV.
+    """
+
+    script: Script
+    seed: Callable[[redis.Redis], object]
+    names: Sequence[str]
+    words: Sequence[Word]
+
+
+BATCH = "0" * 28
+RECEIPT = keys.receipt(BATCH)
+PROGRESS = keys.progress(keys.PINGS, "1-0")
+USERS = keys.broadcast_users(BATCH + "0000")
+REACHED = keys.broadcast_reached(BATCH + "0000")
+ONCE = keys.idempotency(b"scope")
+TAKEN = keys.RESQUE_TAKEN + "one"
+MEMBER = '{"token":"tok1","appname":"app"}'
+OTHER = '{"token":"tok2","appname":"other"}'
+
+
+def _leased(store: redis.Redis, stream: str = keys.PINGS) -> None:
+    store.xadd(stream, {"e": "entry", "n": 3, "s": 30}, id="1-0")
+    store.xgroup_create(stream, keys.GROUP, "0")
+    store.xreadgroup(keys.GROUP, "one:0", {stream: ">"})
+
+
+def _leased_ahead(store: redis.Redis) -> None:
+    _leased(store)
+    seconds, _ = store.time()
+    store.xclaim(keys.PINGS, keys.GROUP, "one:0", 0, ["1-0"], time=(seconds + 3600) * 1000, justid=True)
+
+
+def _counted(store: redis.Redis) -> None:
+    store.hset(keys.STATS, mapping={"pings": 5, "bytes": 50, "receipt_bytes": 7})
+
+
+def _append(store: redis.Redis) -> None:
+    store.xgroup_create(keys.PINGS, keys.GROUP, "0", mkstream=True)
+    _counted(store)
+
+
+def _once(store: redis.Redis) -> None:
+    _append(store)
+    store.set(ONCE, "ab:" + "0" * 32, ex=1000)
+
+
+def _settle(store: redis.Redis) -> None:
+    _leased(store)
+    _counted(store)
+    store.hset(PROGRESS, "verdicts", "packed")
+    store.hset(RECEIPT, mapping={"0:open": 2, "size": 5})
+    store.zadd(keys.RECEIPTS, {RECEIPT: 900})
+    store.zadd(keys.LATER, {"other": 900})
+    store.hset(keys.LATER_BODY, "other", "body")
+    store.hset(keys.PARKED, "lane", 4)
+    store.hset(USERS, "0", "packed")
+    store.hset(REACHED, "digest", "0")
+
+
+def _cut(store: redis.Redis) -> None:
+    _leased(store, keys.BROADCASTS)
+    store.hset(PROGRESS, "cursor", "16")
+    store.xadd(keys.PIECES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
+    store.hset(RECEIPT, mapping={"0:open": 17})
+    store.zadd(keys.RECEIPTS, {RECEIPT: 900})
+
+
+def _split(store: redis.Redis) -> None:
+    _settle(store)
+    store.hset(PROGRESS, "cursor", "0:0:a")
+    store.xadd(keys.PIECES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
+
+
+def _due(store: redis.Redis) -> None:
+    store.zadd(keys.LATER, {"one": 900, "lost": 950, "two": 999_999})
+    store.hset(keys.LATER_BODY, mapping={"one": "body", "two": "body"})
+    store.xadd(keys.RETRIES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
+
+
+def _trim(store: redis.Redis) -> None:
+    _counted(store)
+    for number in range(3):
+        store.hset(keys.receipt(f"{number:028x}"), mapping={"base": "packed", "size": 6})
+        store.zadd(keys.RECEIPTS, {keys.receipt(f"{number:028x}"): 900 + number})
+
+
+def _journal(store: redis.Redis) -> None:
+    store.hset(keys.JOURNAL, mapping={"\0count": 7, "\0void": 5, "bob": 6})
+    store.hset(keys.LISTENERS, "one", 3)
+    store.set(keys.beat("one"), "word", ex=1000)
+
+
+def _windows(store: redis.Redis) -> None:
+    _counted(store)
+    store.zadd(keys.WINDOWS, {"bob": 5, "ann": 6})
+    store.zadd(keys.WINDOW + "bob", {"Product": 5, "Order": 9_999_999_999_999})
+    store.zadd(keys.WINDOW + "ann", {"Product": 6})
+    store.hset(keys.PUSHED + "bob", mapping={"last": 3, "before": 2, "=Product": 3})
+    store.xadd(keys.PINGS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
+
+
+def _events(store: redis.Redis) -> None:
+    store.hset(
+        keys.EVENTS, mapping={"holder": "one", "until": 5, "heard": 4, "mark": "one#1", "since": 10**15}
+    )
+
+
+def _resque(store: redis.Redis) -> None:
+    _counted(store)
+    store.rpush("resque:queue:ping", '{"class":"PingJob","args":[{}]}', '{"class":"Other"}')
+    store.rpush("resque:queue:more", '{"class":"PingJob","args":[{}]}')
+    store.hset(TAKEN, mapping={"a": "ping\0{}", "b": "ping\0{}"})
+    store.hset(keys.RESQUE_TAKEN + "gone", mapping={"c": "ping\0{}"})
+    store.zadd(keys.RESQUE_TAKERS, {"one": 5, "gone": 1})
+    store.rpush("resque:failed", "{}")
+    for name in ("processed", "processed:w", "failed", "failed:w"):
+        store.set(f"resque:stat:{name}", 5)
+    store.xadd(keys.PINGS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
+
+
+def _rps(store: redis.Redis) -> None:
+    store.sadd(keys.RPS_REGISTRATIONS + "phone", MEMBER, OTHER)
+    store.mset({keys.RPS_INSTANCE_OF + "tok1": "phone", keys.RPS_INSTANCE_OF + "tok2": "phone"})
+    store.set(keys.RPS_COUNTER + "phone", 9)
+    messages = {f'{{"id":{n},"token":"tok{n - 7}","data":{{}}}}': n for n in (8, 9)}
+    store.zadd(keys.RPS_QUEUE + "phone", messages)
+    store.zadd(keys.RPS_COLLAPSE + "phone", {"c:app": 8, "~9:other": 9})
+
+
+def _put_aside(store: redis.Redis) -> None:
+    _settle(store)
+    store.xadd(keys.UNREADABLE, {"size": 10, "stream": "pings"}, id="1-0")
+    store.hset(keys.STATS, "unreadable_bytes", 10)
+
+
+def _client(store: redis.Redis) -> None:
+    _rps(store)
+    fields = {"user_id": "eve", "device_pin": "tok1", "phone_id": "p", "device_app_id": "app"}
+    store.mset({keys.client("c1", name): text for name, text in fields.items()})
+    store.mset({keys.client("c2", name): text for name, text in {**fields, "device_pin": "tok2"}.items()})
+    store.sadd("user:eve:clients", "c1", "c2")
+    store.sadd("user:bob:clients", "c3")
+    for client, token in (("c1", "tok1"), ("c2", "tok2")):
+        store.sadd(keys.HOLDERS + hashlib.sha1(token.encode()).hexdigest(), client)
+    store.set("client:count", 2)
+
+
+def _logins(store: redis.Redis) -> None:
+    for name in ("l1", "l2"):
+        store.hset(name, mapping={"tried": 3, "failed": 2})
+        store.pexpire(name, 50_000)
+
+
+_CLIENT: list[Word] = ["write", "bob", "c1", 1000, 100, keys.RPS_WAKE, 1]
+_CLIENT += ["user_id", "bob", "device_pin", "tok2", "device_app_id", "app"]
+_APPEND: list[Word] = [3, 30, 1000, 10_000, 600, b"\x94entry", keys.GROUP, "one:0"]
+_APPEND_KEYS = [keys.PINGS, keys.marker(BATCH, 0), keys.STATS]
+_SETTLE: list[Word] = [keys.GROUP, "1-0", 1000, 3600, 3, 30]
+_SETTLE += [2, RECEIPT, "base", b"packed", 0, RECEIPT, "0:open", 1, 1]
+_SETTLE += [1, "pings:1-0.0", 5000, b"body", "lane", 2]
+_SETTLE += [1, "rhopush:done:x", BATCH + "0000", RECEIPT, "0:open", b"record"]
+_SETTLE += [1, "lane", 1, 1, USERS, 0, REACHED]
+_SETTLE_KEYS = [keys.PINGS, keys.STATS, PROGRESS, keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
+_HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]
+_CLOSE: list[Word] = [b"\x94head", b"before", b"between", b"behind", 200, 200, 1000, 100_000, 60_000, 90_000]
+_RESQUE_KEYS = ["resque:pause-all-workers", TAKEN, keys.RESQUE_TAKERS]
+_COUNTS = ["resque:stat:processed", "resque:stat:processed:w"]
+_FINISH_KEYS = [TAKEN, *_COUNTS, "resque:failed", "resque:stat:failed", "resque:stat:failed:w"]
+_ENQUEUE: list[Word] = [
+    1000,
+    900,
+    2,
+    50,
+    keys.RPS_WAKE,
+    "tok1",
+    "",
+    b"{}",
+    "c",
+    "",
+    "tok2",
+    "other",
+    b"{}",
+    "",
+    "n",
+]
+_PUT_ASIDE: list[Word] = [keys.GROUP, "1-0", 3, 30, 10, 10_000, 25, 3600, 1000]
+_PUT_ASIDE += [2, "base", b"packed", 0, "0:open", -1, 1, 1, "rhopush:done:x", BATCH + "0000"]
+_PUT_ASIDE += ["stream", keys.PINGS, "reason", "no pings"]
+
+CASES: dict[str, Case] = {
+    "append": Case(scripts.APPEND, _append, _APPEND_KEYS, _APPEND),
+    "append once": Case(
+        scripts.APPEND, _append, [*_APPEND_KEYS, ONCE], [*_APPEND, "ab", BATCH + "0000", 86400]
+    ),
+    "append again": Case(
+        scripts.APPEND, _once, [*_APPEND_KEYS, ONCE], [*_APPEND, "ab", BATCH + "0000", 86400]
+    ),
+    "fence": Case(scripts.FENCE, _counted, [keys.marker(BATCH, 0)], [600]),
+    "fence again": Case(
+        scripts.FENCE,
+        lambda store: store.set(keys.marker(BATCH, 0), "1-0", ex=100),
+        [keys.marker(BATCH, 0)],
+        [600],
+    ),
+    "settle": Case(scripts.SETTLE, _settle, _SETTLE_KEYS, _SETTLE),
+    "settle nothing": Case(
+        scripts.SETTLE, _settle, _SETTLE_KEYS, [keys.GROUP, "1-0", 1000, 3600, 0, 0, 0, 0, 0, 0, 0]
+    ),
+    "save": Case(
+        scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
+    ),
+    "renew": Case(scripts.RENEW, _leased, [keys.PINGS], [keys.GROUP, "one:0", "1-0", "2-0"]),
+    "touch": Case(scripts.TOUCH, _leased_ahead, [keys.PINGS], [keys.GROUP, "-", 100]),
+    "release": Case(scripts.RELEASE, _leased, [keys.PINGS], [keys.GROUP, "one:0", 20_000]),
+    "cut": Case(
+        scripts.CUT,
+        _cut,
+        [keys.BROADCASTS, PROGRESS, keys.PIECES, RECEIPT, keys.RECEIPTS],
+        ["1-0", 16, 18, 3600, 1000, 3600, b"one", b"two"],
+    ),
+    "split": Case(
+        scripts.SPLIT,
+        _split,
+        [keys.PINGS, PROGRESS, keys.PIECES, RECEIPT, keys.RECEIPTS],
+        ["1-0", "0:0:a", "0:0:b", 3600, 1000, 3600, "0:open", 1, b"one", b"two"],
+    ),
+    "claim": Case(scripts.CLAIM, _settle, [REACHED], [1, 3600, "digest", "fresh"]),
+    "due": Case(
+        scripts.DUE, _due, [keys.LATER, keys.LATER_BODY, keys.RETRIES, keys.STATS], [100, 1000, 5000]
+    ),
+    "trim": Case(scripts.TRIM, _trim, [keys.RECEIPTS, keys.STATS], [1000, 1_000_000, 500, 5000]),
+    "trim bytes": Case(scripts.TRIM, _trim, [keys.RECEIPTS, keys.STATS], [10**15, 1, 500, 5000]),
+    "put aside": Case(
+        unreadable.PUT_ASIDE,
+        _put_aside,
+        [keys.PINGS, keys.STATS, PROGRESS, keys.UNREADABLE, RECEIPT, keys.RECEIPTS],
+        _PUT_ASIDE,
+    ),
+    "draw": Case(
+        quota._DRAW,
+        lambda store: store.hset(keys.quota("lane"), mapping={"tokens": 3.5, "at": 5}),
+        [keys.quota("lane")],
+        [2, 10.5, 20.0],
+    ),
+    "journal beat": Case(
+        journal_scripts.BEAT,
+        _journal,
+        [keys.JOURNAL, keys.LISTENERS, keys.beat("one")],
+        ["one", "new word", 3600],
+    ),
+    "journal begun": Case(
+        journal_scripts.BEAT,
+        _counted,
+        [keys.JOURNAL, keys.LISTENERS, keys.beat("one")],
+        ["one", "new word", 3600],
+    ),
+    "journal lapse": Case(journal_scripts.LAPSE, _journal, [keys.JOURNAL, keys.LISTENERS], ["one"]),
+    "journal write": Case(journal_scripts.WRITE, _journal, [keys.JOURNAL], [100, "bob", "ann"]),
+    "journal full": Case(journal_scripts.WRITE, _journal, [keys.JOURNAL], [3, "bob", "ann"]),
+    "hear": Case(event_scripts.HEAR, _windows, [keys.WINDOWS], _HEAR),
+    "close": Case(event_scripts.CLOSE, _windows, [keys.WINDOWS, keys.PINGS, keys.STATS], _CLOSE),
+    "lead": Case(event_scripts.BEAT, _events, [keys.EVENTS], ["one", 2000, "one#2", 5000, 1500]),
+    "stand by": Case(event_scripts.BEAT, _events, [keys.EVENTS], ["two", 2000, "", 0, 10**15]),
+    "yield": Case(event_scripts.YIELD, _events, [keys.EVENTS], ["one"]),
+    "take": Case(
+        resque_scripts.TAKE,
+        _resque,
+        [*_RESQUE_KEYS, "resque:queue:ping", "resque:queue:more"],
+        ["one", BATCH, 100, 1_000_000, 200, 1, "PingJob", "ping", "more"],
+    ),
+    "admit": Case(
+        resque_scripts.ADMIT,
+        _resque,
+        [TAKEN, keys.PINGS, keys.STATS, *_COUNTS],
+        [2, 4, 1000, 10_000, b"entry", "a", "b"],
+    ),
+    "finish": Case(resque_scripts.FINISH, _resque, _FINISH_KEYS, ["a", ""]),
+    "fail": Case(resque_scripts.FINISH, _resque, _FINISH_KEYS, ["a", b"record"]),
+    "inherit": Case(
+        resque_scripts.INHERIT, _resque, [keys.RESQUE_TAKERS, TAKEN], ["one", 1000, keys.RESQUE_TAKEN, 5000]
+    ),
+    "enqueue": Case(rps_scripts.ENQUEUE, _rps, [], _ENQUEUE),
+    "poll": Case(rps_scripts.POLL, _rps, [], [1000, 900, keys.RPS_WAKE, "me", "phone", 8, "nobody", 0]),
+    "register": Case(rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "third", "tok3", "{}", "", 0]),
+    "register again": Case(
+        rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "", 0]
+    ),
+    "register for another": Case(
+        rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "eve", 0]
+    ),
+    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.RPS_WAKE, 1, "tok1", "tok2"]),
+    "look up": Case(rps_scripts.LOOK_UP, _rps, [], [1000, "phone", "app", ""]),
+    "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.RPS_WAKE, "phone", "app"]),
+    "register a client": Case(client_scripts.REGISTER, _client, [], _CLIENT),
+    "delete a client": Case(client_scripts.DELETE, _client, [], ["c1", "device_pin", "phone_id"]),
+    "reserve a login": Case(Script(login_limits._RESERVE), _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
+    "settle a login": Case(Script(login_limits._SETTLE), _logins, ["l1", "l2", "l3"], [-1, 1]),
+    "forget": Case(rps_scripts.FORGET, _rps, [], ["phone"]),
+}

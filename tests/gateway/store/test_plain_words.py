@@ -1,0 +1,50 @@
+import pytest
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gateway.store.plain_words import refusal, refused, trouble
+from tests.support.redis import RedisServer
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (exceptions.TimeoutError("Timeout reading from 10.0.0.1:6379"), "does not answer in time"),
+        (exceptions.AuthenticationError("invalid"), "refuses the user or password"),
+        (exceptions.ResponseError("NOAUTH Authentication required."), "wants a password"),
+        (
+            exceptions.ResponseError("NOPERM User x has no permissions"),
+            "does not allow this user what is needed (ACL)",
+        ),
+        (exceptions.ResponseError("ERR something new"), "refuses the command"),
+        (exceptions.ConnectionError("Connection closed by server."), "closed the connection"),
+        (ConnectionResetError(104, "x"), "cannot be reached (connection reset by the peer)"),
+    ],
+)
+def test_each_error_has_words_of_our_own(error: Exception, words: str) -> None:
+    assert trouble(error) == words
+
+
+def test_a_port_at_which_nobody_listens(redis_server: RedisServer) -> None:
+    with (
+        redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)) as client,
+        pytest.raises(exceptions.ConnectionError) as caught,
+    ):
+        client.ping()
+    assert trouble(caught.value) == "cannot be reached (connection refused)"
+
+
+def test_a_wrong_command(redis_server: RedisServer) -> None:
+    with redis_server.client() as client, pytest.raises(exceptions.ResponseError) as caught:
+        client.execute_command("NONSENSE")
+    assert trouble(caught.value) == "refuses the command"
+    assert refusal("OOM command not allowed") == "is full: it refuses writes until it has room (maxmemory)"
+    assert refusal("ERR unknown") is None
+    assert (
+        refused("OOM command not allowed")
+        == "it is full: it refuses writes until it has room (maxmemory) (OOM)"
+    )
+    assert refused("UNKILLABLE Sorry") == "error UNKILLABLE"
+    assert refused("odd words") == "error ERR"

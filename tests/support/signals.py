@@ -1,0 +1,28 @@
+"""Dispositions of signals: a test run inherits those of whoever started it, as SIGHUP ignored from nohup."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AS_FROM_A_TERMINAL: Final = (
+    "import signal\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "for number in (signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_DFL)\n"
+)
+"""The first lines of a Python program that is to be as if it were started in a terminal.
+
+A shell ignores SIGINT for a program in the background, nohup SIGHUP, and both are inherited.
+"""
+
+
+@contextmanager
+def dispositions(disposition: signal.Handlers) -> Iterator[None]:
+    """All signals that end a program have this disposition in the test's own process."""
+    before = {number: signal.signal(number, disposition) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,85 @@
+"""Each difference from RhoConnect that the documentation names has a test."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "differences-from-rhoconnect.md"
+POINTING = ("README.md", "docs/migrating-from-rhoconnect.md", "docs/http-api.md")
+
+PING = "tests/protocols/ping/test_parse.py"
+SPECS = "tests/protocols/test_rhoconnect_specs.py"
+DEVICES = "tests/protocols/test_devices.py"
+DOORS = "tests/gateway/doors"
+OWNERS = "tests/gateway/store/test_ownership.py"
+REGISTRY = "tests/gateway/store/test_registry.py"
+RUBY = "tests/clients/test_rhoconnect_clients.py"
+TESTS = {
+    # the beginning of a row -> the test that fails where the gateway does as RhoConnect
+    "A ping is answered after": f"{DOORS}/test_ping.py::test_waiting_for_errors_answers_as_rhoconnect_does",
+    "A body that is no JSON object": f"{PING}::test_a_malformed_body_names_the_place",
+    "`sources` as a text": f"{SPECS}::test_what_broke_rhoconnects_fcm_is_taken",
+    "`async: false`": f"{SPECS}::test_async_false_means_false",
+    "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
+    "A list in the list": "tests/protocols/ping/test_fields.py::test_user_id",
+    "`/rc/v1/users%20/ping`": f"{DOORS}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
+    "Fields that are not understood": f"{SPECS}::test_fields_that_are_not_understood_are_named",
+    "A body of any size": f"{DOORS}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
+    "Parameters of any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
+    "A compressed body": f"{DOORS}/test_bodies.py::test_what_is_encoded_counts_as_decoded",
+    "Errors are HTML or text": f"{DOORS}/test_answers.py::test_errors_as_json",
+    "`rhoadmin` has an empty password": f"{DOORS}/test_people.py::test_rhoconnects_empty_admin_password_opens_nothing",
+    "Logins are not limited": f"{DOORS}/test_logins.py::test_logins_at_once_get_no_more_guesses",
+    "A device's login creates": f"{DOORS}/test_devices.py::test_a_wrong_password",
+    "A session is a signed Ruby object": f"{DOORS}/test_sessions.py::test_garbage_is_nobody",
+    "A registration that moves": f"{OWNERS}::test_a_client_that_moves_keeps_nothing_of_its_device",
+    "Two users may hold": f"{OWNERS}::"
+    "test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
+    "A user may have any number": f"{DOORS}/test_devices.py::test_a_user_has_no_more_devices_than_the_setting_allows",
+    "Markup in JSON": f"{DOORS}/test_browsers.py::test_stored_markup_is_no_markup",
+    "`HEAD` of a GET route": f"{DOORS}/test_safe_methods.py::test_no_other_get_changes_anything",
+    '`device_push_type: ""`': f"{DEVICES}::test_who_delivers",
+    "A device of an unknown platform": f"{DEVICES}::"
+    "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",
+    "An id of a client that is gone": f"{REGISTRY}::test_a_client_that_is_gone_is_counted",
+    "A client that never synced": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
+    "`gcm` devices": f"{DEVICES}::test_who_delivers",
+    "An error of one user's device": f"{RUBY}::test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
+    "A device whose token": f"{REGISTRY}::test_a_dead_token_is_left_out_until_it_is_another",
+    "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
+    "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
+    "APNs' binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
+    "FCM: a random": f"{SPECS}::test_a_collapse_key_only_where_asked_for_or_for_syncs",
+    "FCM: a `notification` block": "tests/protocols/fcm/test_message.py::test_what_the_ping_holds_and_what_is_sent",
+    "RhoConnect Push: each answer": "tests/gateway/delivery/test_rps.py::test_every_answer_is_a_verdict",
+}
+
+
+def rows() -> list[str]:
+    lines = PAGE.read_text().splitlines()
+    cells = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
+    return [cell for cell in cells if cell not in ("RhoConnect", "---")]
+
+
+def test_each_row_has_a_test_and_each_test_a_row() -> None:
+    for row in rows():
+        assert sum(row.startswith(beginning) for beginning in TESTS) == 1, row
+    for beginning in TESTS:
+        assert sum(row.startswith(beginning) for row in rows()) == 1, beginning
+
+
+@pytest.mark.parametrize("test", sorted(set(TESTS.values())))
+def test_the_test_is_there(test: str) -> None:
+    path, _, name = test.partition("::")
+    tree = ast.parse((ROOT / path).read_text())
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert name in functions
+
+
+@pytest.mark.parametrize("page", POINTING)
+def test_the_pages_point_at_the_list(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text())
+    assert PAGE.name in {Path(link).name for link in links}

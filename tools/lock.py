@@ -1,0 +1,149 @@
+"""Renew the lock files, or say that they are stale: `python tools/lock.py [--keep | --check]`.
+
+`pyproject.toml` has ranges; `requirements/*.txt` have one version of each package, with the hashes of all its files on
+the package index, so that one file serves Python 3.11 to 3.14 on Linux and macOS, x86-64 and ARM. pip installs them
+with `--require-hashes`. uv writes them. Each begins with a digest of what it was made from, so that the check needs no
+network.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+FOLDER: Final = "requirements"
+PYTHON: Final = "3.11"
+"""The oldest: versions must suit it and all later ones."""
+FILES: Final[Mapping[str, str]] = {
+    "build.txt": "what installs and builds packages: pip, the build back-end and what that needs",
+    "dev.txt": "everything that `make test`, `make check` and `make bench` need",
+    "runtime.txt": "what the gateway needs: `make demo` and the container",
+}
+"""The lock files, in the order in which they are made: each agrees with those before it."""
+DIGEST: Final = "# pyproject.toml: sha256 "
+STALE: Final = "stale lock files, since pyproject.toml asks for something else: {paths}; run `make lock`"
+_INTEL_MACS: Final[Mapping[str, str]] = {"cryptography": "49"}
+"""From these versions on there are no wheels for Intel Macs: those stay below."""
+_INTEL_MAC: Final = "sys_platform == 'darwin' and platform_machine == 'x86_64'"
+_OTHERS: Final = "sys_platform != 'darwin' or platform_machine != 'x86_64'"
+_BUILD: Final = ("pip", "pbr")
+"""Beside the build back-end: hdrhistogram has no wheel for Linux on ARM and for Intel Macs, and is built with pbr."""
+_FOREIGN: Final = ("UV_FIND_LINKS", "UV_NO_INDEX", "PIP_FIND_LINKS")
+"""Variables that bring files of one machine, whose hashes nobody else could match."""
+
+
+def digest(pyproject: bytes) -> str:
+    """Of all that lock files are made from: the dependencies of every kind, and the Pythons."""
+    found = tomllib.loads(pyproject.decode())
+    project = found["project"]
+    parts: list[Any] = [
+        found["build-system"]["requires"],
+        project["requires-python"],
+        project["dependencies"],
+        project["optional-dependencies"],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def requirements(pyproject: bytes, extras: Sequence[str] = ()) -> list[str]:
+    """The requirements of the project, with those of some extras, as pyproject.toml writes them."""
+    project = tomllib.loads(pyproject.decode())["project"]
+    found: list[str] = [*project["dependencies"]]
+    for extra in extras:
+        found += project["optional-dependencies"][extra]
+    return found
+
+
+def stale(root: Path) -> list[str]:
+    """The lock files that were made from another pyproject.toml, or are not there."""
+    wanted = DIGEST + digest((root / "pyproject.toml").read_bytes())
+    found = []
+    for name in FILES:
+        path = root / FOLDER / name
+        if not path.exists() or wanted not in path.read_text().splitlines()[:5]:
+            found.append(f"{FOLDER}/{name}")
+    return found
+
+
+def renew(root: Path, *, keep: bool) -> None:
+    """Write all lock files: all or none of them.
+
+    Args:
+        root: of the checkout.
+        keep: whether versions stay where the ranges allow them; else each is the newest within its range.
+    """
+    pyproject = (root / "pyproject.toml").read_bytes()
+    folder = root / FOLDER
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch)
+        (made / "build.in").write_text("\n".join([*_BUILD, *_build_requirements(pyproject)]) + "\n")
+        (made / "macs.in").write_text("".join(_macs()))
+        (made / "pyproject.toml").write_bytes(pyproject)
+        for name in FILES:
+            if keep and (folder / name).exists():
+                (made / name).write_bytes((folder / name).read_bytes())
+            _compile(made, name, keep=keep)
+        for name, purpose in FILES.items():
+            head = f"# Made by `make lock`, not by hand: {purpose}.\n{DIGEST}{digest(pyproject)}\n"
+            (folder / name).write_text(head + (made / name).read_text())
+
+
+def _macs() -> Iterator[str]:
+    for name, version in _INTEL_MACS.items():
+        yield f"{name}>={version} ; {_OTHERS}\n"
+        yield f"{name}<{version} ; {_INTEL_MAC}\n"
+
+
+def _build_requirements(pyproject: bytes) -> list[str]:
+    found: list[str] = tomllib.loads(pyproject.decode())["build-system"]["requires"]
+    return found
+
+
+def _compile(folder: Path, name: str, *, keep: bool) -> None:
+    sources = {
+        "build.txt": ["build.in"],
+        "dev.txt": ["pyproject.toml", "macs.in", "--all-extras", "--constraints", "build.txt"],
+        "runtime.txt": ["pyproject.toml", "--constraints", "dev.txt"],
+    }
+    command: Sequence[str] = (
+        str(Path(sysconfig.get_path("scripts")) / "uv"),
+        *("pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"),
+        *("--python-version", PYTHON),
+        *(() if keep else ("--upgrade",)),
+        *("--output-file", name, *sources[name]),
+    )
+    environ = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+    subprocess.run(command, cwd=folder, env=environ, check=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the command line says; the status of the process."""
+    parser = argparse.ArgumentParser(description="Renew the lock files.")
+    parser.add_argument("--keep", action="store_true", help="keep each version that the ranges allow")
+    parser.add_argument("--check", action="store_true", help="only say whether they are stale")
+    asked = parser.parse_args(arguments)
+    if not asked.check:
+        try:
+            renew(ROOT, keep=asked.keep)
+        except (subprocess.CalledProcessError, OSError) as error:
+            print(f"make lock: the lock files stay as they were: {error}", file=sys.stderr)
+            return 1
+        return 0
+    found = stale(ROOT)
+    if found:
+        print(STALE.format(paths=", ".join(found)), file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
