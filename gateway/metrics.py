@@ -71,6 +71,8 @@ class Metrics:
         lane_in_flight: sends given to a provider and not answered, by lane.
         lane_breaker_open: 1 while a lane does not send since its credential was refused, by lane.
         lane_down: 1 while a lane has sends and no connection, or no access token, can be had, by lane.
+        tokens_refused: 1 while APNs has called every device token bad since credential, host or topic changed, by
+            lane and topic.
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
         rps_connections: legacy devices that wait for a message.
         events_received: data changes, by kind.
@@ -111,12 +113,13 @@ class Metrics:
             _gauge(registry, "lane_in_flight", "Sends not answered yet", Merge.SUM, "lane")
         )
         self.lane_breaker_open = Family(
-            _gauge(registry, "lane_breaker_open", "1 while the credential is refused", Merge.MAX, "lane")
+            _alarm(registry, "lane_breaker_open", "1 while the credential is refused", "lane")
         )
         self.lane_down = Family(
-            _gauge(
-                registry, "lane_down", "1 while no connection or access token can be had", Merge.MAX, "lane"
-            )
+            _alarm(registry, "lane_down", "1 while no connection or access token can be had", "lane")
+        )
+        self.tokens_refused = Family(
+            _alarm(registry, "tokens_refused", "1 while APNs calls every device token bad", "lane", "topic")
         )
         self.credential_expiry_seconds = Family(
             _gauge(registry, "credential_expiry_seconds", "Time left for it", Merge.MIN, "app", "provider")
@@ -175,6 +178,11 @@ def _counter(registry: Registry, name: str, text: str, *labels: str) -> Counter:
 def _gauge(registry: Registry, name: str, text: str, merge: Merge, *labels: str) -> Gauge:
     """A gauge; `merge` says what the values of several workers amount to."""
     return _added(registry, Gauge(Definition(_PREFIX + name, "gauge", text, labels, merge)))
+
+
+def _alarm(registry: Registry, name: str, text: str, *labels: str) -> Gauge:
+    """A gauge that is 1 while any worker has this trouble."""
+    return _gauge(registry, name, text, Merge.MAX, *labels)
 
 
 def _histogram(

@@ -46,6 +46,7 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
         phone_id: same phone, many clients; "" if unknown.
         app_id: `device_app_id`, the app on the phone; "" if unknown.
         last_sync_ms: epoch milliseconds of the last sync; 0: never.
+        bad_at: where the provider refuses this token (see `refused_at`), separated by blanks; "": nowhere.
     """
 
     client_id: str
@@ -55,10 +56,25 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     phone_id: str = ""
     app_id: str = ""
     last_sync_ms: int = 0
+    bad_at: str = ""
 
     def __repr__(self) -> str:
         """Show enough to find the device, and never its whole token."""
         return f"Device({self.client_id!r}, {self.push_type or self.device_type!r}, pin={mask(self.pin)!r})"
+
+
+ELSEWHERE: Final = "~"
+"""Before a place in `Device.bad_at`: the provider's other environment has accepted this token."""
+
+
+def refused_at(device: Device, place: str) -> bool:
+    """Whether the provider called this device's token bad at a place (host and topic), and nothing ended that."""
+    return place in device.bad_at.split(" ")
+
+
+def accepted_elsewhere(device: Device, place: str) -> bool:
+    """Whether the token was bad at a place and accepted at the provider's other environment."""
+    return device.bad_at == ELSEWHERE + place
 
 
 def mask(pin: str) -> str:

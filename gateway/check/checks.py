@@ -210,6 +210,8 @@ def providers(settings: Settings) -> list[Provider]:
 def _servers(app: App) -> Iterator[Provider]:
     if app.apns.configured:
         yield Provider("apns", app.apns.server, app.apns.port, _text(app.apns.ca_file))
+        if app.apns.sandbox is not None:
+            yield Provider("apns sandbox", *app.apns.sandbox, _text(app.apns.ca_file))
     if app.fcm.configured:
         yield _server("fcm", app.fcm.endpoint, app.fcm)
         try:

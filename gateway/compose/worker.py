@@ -23,6 +23,7 @@ from gateway.compose.permissions import Permissions
 from gateway.compose.supervision import Supervision
 from gateway.compose.upkeep import Upkeep
 from gateway.delivery.dead import DeadTokens
+from gateway.delivery.gate import Gate
 from gateway.delivery.lanes import Lanes
 from gateway.doors import Doors, Services, open_doors
 from gateway.doors.services import Scrape
@@ -39,6 +40,7 @@ from gateway.store.durability import check_durability
 from gateway.store.health import healths
 from gateway.store.journal import Journal
 from gateway.store.link import Link, ReplyFault
+from gateway.store.proofs import Proofs
 from gateway.store.queue import Limits, Queue
 from gateway.store.quota import Quota
 from gateway.store.receipts import Receipts
@@ -231,14 +233,14 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         await waiters.open()
         opened.push_async_callback(waiters.close)
 
-        dead = DeadTokens(registry)
+        dead = DeadTokens(registry, Gate(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         rps = await opened.enter_async_context(rps_store(settings))
-        lanes = Lanes(settings, metrics, dead.heard, rps, Quota(stream_link), turns)
+        lanes = Lanes(settings, metrics, dead, rps, Quota(stream_link), turns)
         lanes.tell_unusable()
         ledger = Ledger(streams, turns, waiters, metrics)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
-        audience = Audience(broadcasts, registry, turns)
+        audience = Audience(broadcasts, registry, lanes, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
         cutting = Cutting(Cutter(broadcasts, ledger), ledger)
         intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)

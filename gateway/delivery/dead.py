@@ -1,17 +1,21 @@
 """Device tokens that a provider called dead: marked in Redis, with a brake.
 
 Marks stand beside RhoConnect's keys and never in them, and end by themselves when the device gets a new
-token. A wrong setting (a sandbox key at the production host) can make every token look dead: when most of
-what a lane sends comes back as dead, nothing is marked any more until that has passed.
+token or syncs (`store.marks`). A wrong setting (a sandbox key at the production host) can make every token look dead:
+nothing is marked before a lane has had an acceptance (`gate`), and when most of what it sends comes back as dead,
+nothing is marked any more until that has passed.
 """
 
 import asyncio
 from collections import deque
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
 
 import structlog
 
 from gateway.clock import SHARED
+from gateway.delivery.gate import Gate
+from gateway.delivery.route import Place
 from gateway.delivery.send import Send
 from gateway.errors import StoreDown
 from gateway.store.registry import Registry
@@ -60,31 +64,107 @@ class Brake:
             self._since = now_s
 
 
-class DeadTokens:
-    """Hears of dead tokens from the lanes and marks them."""
+class Tokens(Protocol):
+    """What lanes report about device tokens."""
 
-    def __init__(self, registry: Registry) -> None:
+    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+        """Take note that a provider called this send's token dead.
+
+        Args:
+            send: the send.
+            verdict: the answer.
+            place: where.
+            others: keys of other places where the same token is bad.
+        """
+
+    def proven(self, place: Place) -> None:
+        """Take note that a send was accepted at this place."""
+
+    def moved(self, send: Send, key: str) -> None:
+        """Take note that a token that is bad at the place `key` was accepted at the provider's other environment."""
+
+    def keep(self, identities: set[str]) -> None:
+        """Only places with these identities are in force from now on."""
+
+
+class NoMarks(Tokens):
+    """Marks nothing."""
+
+    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+        """Do nothing."""
+
+    def proven(self, place: Place) -> None:
+        """Do nothing."""
+
+    def moved(self, send: Send, key: str) -> None:
+        """Do nothing."""
+
+    def keep(self, identities: set[str]) -> None:
+        """Do nothing."""
+
+
+class DeadTokens(Tokens):
+    """Marks the tokens that the lanes report.
+
+    Args:
+        registry: where the marks are.
+        gate: whether such an answer may be believed.
+    """
+
+    def __init__(self, registry: Registry, gate: Gate) -> None:
         self._registry = registry
+        self._gate = gate
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def heard(self, send: Send, verdict: Verdict) -> None:
-        """A provider called this send's token dead."""
-        task = asyncio.create_task(self._mark(send, verdict))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+        """Mark the token, if the place has proven itself."""
+        self._start(send, self._mark(send, verdict, place, others))
+
+    def proven(self, place: Place) -> None:
+        """See `Gate.prove`."""
+        self._gate.prove(place)
+
+    def moved(self, send: Send, key: str) -> None:
+        """Remember which environment takes this token."""
+        self._start(send, self._remember(send, key))
+
+    def keep(self, identities: set[str]) -> None:
+        """See `Gate.keep`."""
+        self._gate.keep(identities)
 
     async def close(self) -> None:
         """Wait for the marks that are being written."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._gate.close()
 
-    async def _mark(self, send: Send, verdict: Verdict) -> None:
-        now_ms = SHARED.now_ms()
+    def _start(self, send: Send, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._tried(send, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _tried(send: Send, work: Coroutine[Any, Any, None]) -> None:
         try:
-            marked = await self._registry.mark_dead(
-                send.device, verdict.reason, verdict.dead_since_ms, now_ms
-            )
+            await work
         except StoreDown as error:
             # The provider will say it again at the next ping.
             _log.warning("dead_token_not_marked", client=send.device.client_id, error=error.message)
+
+    async def _mark(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...]) -> None:
+        device, now_ms = send.device, SHARED.now_ms()
+        if not await self._gate.admits(place, bad=verdict.here_only):
+            _log.info(
+                "dead_token_not_believed",
+                client=device.client_id,
+                reason=verdict.reason,
+                lane=place.lane,
+                why="nothing was accepted yet with this credential, host and topic",
+            )
             return
-        _log.info("dead_token", client=send.device.client_id, reason=verdict.reason, marked=marked)
+        places = (*others, place.key) if verdict.here_only else ()
+        marked = await self._registry.mark_dead(device, verdict.reason, verdict.dead_since_ms, now_ms, places)
+        _log.info("dead_token", client=device.client_id, reason=verdict.reason, marked=marked)
+
+    async def _remember(self, send: Send, key: str) -> None:
+        await self._registry.mark_host(send.device, key, SHARED.now_ms())
+        _log.info("device_environment_learned", client=send.device.client_id)

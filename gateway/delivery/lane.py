@@ -7,29 +7,29 @@ what became of it (`settle`); no task, future or timer stands behind a single se
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
 from gateway.clock import SHARED
+from gateway.delivery.dead import Tokens
 from gateway.delivery.outlet import BUSY, GRACE_S, Outlet
 from gateway.delivery.pace import Pace
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import Credential, Provider
-from gateway.delivery.send import Send
+from gateway.delivery.send import OPEN, Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from gateway.transport.feed import BATCH, Endpoint
 from gateway.transport.pool import Pool, Tuning
 from gateway.turns import SLICE, Turns
 from protocols.answers import answered_s
+from protocols.devices import ELSEWHERE
 from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
-_APP: Final = attrgetter("app")
 _ANSWERED: Final = Fate.ANSWERED  # an enum's member costs three look-ups
 _log = structlog.get_logger("lane")
 
@@ -77,6 +77,13 @@ class Flow:
         return max(KEEP_MIN, self.soon(taken))
 
 
+class Moved(NamedTuple):
+    """Why a send came over from the provider's other environment: the place's key there, and its answer."""
+
+    key: str
+    verdict: Verdict
+
+
 class LanePolicy(NamedTuple):
     """What a lane obeys: its settings, and whether small pings are under way in this worker."""
 
@@ -96,7 +103,7 @@ class Lane(Outlet):
         endpoint: where its requests go.
         policy: its settings.
         metrics: where verdicts are counted.
-        on_dead: hears of device tokens that the provider called dead.
+        tokens: takes note of device tokens that the provider called dead.
         pace: keeps it to its provider's quota; None: there is none.
     """
 
@@ -108,12 +115,11 @@ class Lane(Outlet):
         endpoint: Endpoint,
         policy: LanePolicy,
         metrics: Metrics,
-        on_dead: Callable[[Send, Verdict], None],
+        tokens: Tokens,
         pace: Pace | None = None,
     ) -> None:
-        super().__init__(name, provider, policy.retry, metrics)
+        super().__init__(name, provider, policy.retry, metrics, tokens)
         self.credential = credential
-        self._on_dead = on_dead
         self._pace = pace
         authority = endpoint.authority.encode()
         self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
@@ -131,6 +137,7 @@ class Lane(Outlet):
         self._turns = policy.turns
         self._retired = False
         self._heir: Outlet | None = None
+        self._moved: dict[Send, Moved] = {}
         self._pool = Pool(
             endpoint,
             self,
@@ -199,6 +206,8 @@ class Lane(Outlet):
                 self._park_beyond(0, Verdict(Kind.LATER, why))
         self._metrics.lane_down(self.name).set(int(self._is_down or self.trouble == UNAUTHORIZED))
         self._taken = 0
+        if self._moved:  # those that ended or left in another way than by an answer
+            self._moved = {s: why for s, why in self._moved.items() if s.unit.states[s.place] == OPEN}
         if self._wanted:
             self._pool.wake()
 
@@ -232,6 +241,8 @@ class Lane(Outlet):
 
     def _leave(self, sends: Sequence[Send], *, bulk: bool) -> None:
         if self._heir is not None:
+            for send in sends:
+                send.route = send.route.newest
             self._heir.offer(sends, bulk=bulk)
             return
         for send in sends:
@@ -330,8 +341,9 @@ class Lane(Outlet):
 
     def _accept(self, accepted: Sequence[Send]) -> None:
         self._prove()
-        seconds = SHARED.seconds_since([send.unit.since_ms for send in accepted])
-        self._count_accepted(Counter(map(_APP, accepted)), seconds)
+        self._count_accepted(accepted)
+        if self._moved:
+            self._learn(accepted)
 
     def _prove(self) -> None:
         """The credential was taken, unless this answers what was sent before it was refused."""
@@ -344,6 +356,12 @@ class Lane(Outlet):
             self._accept([send])
             send.unit.accept(send.place)
             return
+        moved = self._moved.get(send)
+        if verdict.here_only:
+            if self._hand_over(send, verdict):
+                return
+            if moved is not None and not verdict.dead:
+                verdict = moved.verdict  # the credential is the other environment's: this host says nothing
         if verdict.remedy is Remedy.RENEW and not self._renew(send, outcome):
             verdict = verdict._replace(remedy=Remedy.HALT)
         self._apply(verdict)
@@ -357,13 +375,49 @@ class Lane(Outlet):
             return
         if verdict.remedy is not Remedy.HALT:
             self._prove()
-        if verdict.dead and self._believes(verdict):
-            self._on_dead(send, verdict)
+        if verdict.dead:
+            self._is_dead(send, verdict, self._bad_elsewhere(send, moved))
         self._end(send, verdict.reason)
 
     def _renew(self, send: Send, outcome: Outcome) -> bool:
         """Get another provider token; False: there is none, or this send was tried with two already."""
         return not send.renewed and self.credential.renew(answered_s(outcome.headers))
+
+    # -- two environments --------------------------------------------------------------------------------------
+
+    def _hand_over(self, send: Send, verdict: Verdict) -> bool:
+        """Give a send that is refused at this host alone to the lane of the other one; False: there is none for it."""
+        route = send.route
+        if route.lane is not self or route.place is None or route.fallback is None:
+            return False
+        fallback = route.fallback.of(send.device)
+        if fallback is None or not isinstance(fallback.lane, Lane):
+            return False
+        if verdict.dead:
+            self._prove()
+        send.route, send.renewed = fallback, False
+        fallback.lane.take_over(send, Moved(route.place.key, verdict))
+        return True
+
+    def take_over(self, send: Send, why: Moved) -> None:
+        """Take a send that the lane of the other environment could not deliver. No try is counted."""
+        self._moved[send] = why
+        self.offer((send,), bulk=send.unit.bulk)
+
+    def _learn(self, accepted: Sequence[Send]) -> None:
+        """Remember of what came over that the other environment refuses it: this one has just accepted it."""
+        for send in accepted:
+            moved = self._moved.pop(send, None)
+            if moved is not None and self._tokens is not None and send.route.lane is self:
+                self._tokens.moved(send, moved.key)
+
+    @staticmethod
+    def _bad_elsewhere(send: Send, moved: Moved | None) -> tuple[str, ...]:
+        """The other places where this token is bad: by the answer of a moment ago, or by its mark."""
+        known = tuple(key.removeprefix(ELSEWHERE) for key in send.device.bad_at.split())
+        here = send.route.place
+        known = tuple(key for key in known if here is None or key != here.key)
+        return known if moved is None or not moved.verdict.dead or moved.key in known else (*known, moved.key)
 
     def _apply(self, verdict: Verdict) -> None:
         if verdict.remedy is Remedy.RECONNECT:

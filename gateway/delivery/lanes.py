@@ -9,32 +9,34 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 
-from gateway.delivery.credentials import ApnsKey, FcmAccount, NoHeaders, read_apns, read_fcm
+from gateway.delivery.credentials import ApnsAccess, ApnsKey, FcmAccount, NoHeaders, read_apns, read_fcm
+from gateway.delivery.dead import Tokens
 from gateway.delivery.lane import Lane, LanePolicy
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.pace import Pace
 from gateway.delivery.providers import PROVIDERS, Credential
+from gateway.delivery.route import Route, place
 from gateway.delivery.rps import RpsLane
 from gateway.delivery.rps_client import RpsClientLane
-from gateway.delivery.send import Send
 from gateway.delivery.unusable import unusable
 from gateway.errors import BadSetting, CredentialError
 from gateway.metrics import Metrics
-from gateway.settings import ApnsSettings, FcmSettings, Settings
+from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
+from gateway.store.marks import digest
 from gateway.store.quota import Quota
 from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
 from gateway.turns import Turns
+from protocols.apns.credentials import Certificate
 from protocols.apns.message import Target as ApnsTarget
 from protocols.devices import APNS, FCM, RPS
 from protocols.fcm.message import Target as FcmTarget
 from protocols.rps.message import Target as RpsTarget
-from protocols.verdict import Verdict
 
 _log = structlog.get_logger("lanes")
 
@@ -45,17 +47,9 @@ _REFUSED: Final = (BadSetting.label, CredentialError.label)
 _APNS_TARGET: Final = ("topic", "background_min_interval_s", "alert")
 _FCM_TARGET: Final = ("package_name", "style", "sync_priority")
 """Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
-
-
-class Route:
-    """How devices of one app are reached. Compared by identity: there is one an app and provider."""
-
-    __slots__ = ("app", "lane", "target")
-
-    def __init__(self, lane: Outlet, target: Any, app: str) -> None:
-        self.lane = lane
-        self.target = target
-        self.app = app
+_APNS_SERVER: Final = ("environment", "host", "port", "sandbox_host", "sandbox_port")
+_APNS_CREDENTIAL: Final = ("key", "key_file", "key_id", "team_id", "certificate_file")
+_FCM_CREDENTIAL: Final = ("credentials", "credentials_file", "project_id")
 
 
 class Lanes:
@@ -64,7 +58,7 @@ class Lanes:
     Args:
         settings: those in force.
         metrics: handed to each lane.
-        on_dead: hears of dead device tokens.
+        tokens: takes note of the providers' answers about device tokens.
         rps_store: where messages for legacy devices go, where this gateway is their service.
         quota: keeps all processes together to what providers allow; None: nobody does.
         turns: knows whether small pings are under way; a lane has its own unless given.
@@ -74,7 +68,7 @@ class Lanes:
         self,
         settings: Settings,
         metrics: Metrics,
-        on_dead: Callable[[Send, Verdict], None],
+        tokens: Tokens,
         rps_store: RpsStore | None = None,
         quota: Quota | None = None,
         turns: Turns | None = None,
@@ -84,7 +78,7 @@ class Lanes:
         self._quota = quota
         self._turns = turns
         self._metrics = metrics
-        self._on_dead = on_dead
+        self._tokens = tokens
         self._routes: dict[tuple[str, str], Route | str] = {}
         self.edition: object = object()
         """Another one whenever a route may have changed."""
@@ -124,8 +118,11 @@ class Lanes:
                 new = old
             self._routes[platform, app] = new
             if isinstance(old, Route) and isinstance(new, Route):
-                heirs.setdefault(old.lane, new.lane)
-        used = {route.lane for route in self._routes.values() if isinstance(route, Route)}
+                for one in old.chain if old is not new else ():
+                    heirs.setdefault(one.lane, one.succeeded_by(new).lane)
+        routes = [one for route in self._routes.values() if isinstance(route, Route) for one in route.chain]
+        used = {route.lane for route in routes}
+        self._tokens.keep({route.place.identity for route in routes if route.place is not None})
         for name, lane in lanes.items():
             lane.retry = settings.retry
             if isinstance(lane, Lane) and (lane not in used or self._lanes[name] is not lane):
@@ -184,22 +181,39 @@ class Lanes:
     def _open_apns(self, settings: ApnsSettings, app: str) -> Route:
         times = self._settings.ping
         access = read_apns(settings)
-        topic, key, context = access.topic, access.key, access.context()
-        name = f"apns:cert:{topic}" if key is None else f"apns:{settings.key_id}"
-        credential: Credential = NoHeaders() if key is None else ApnsKey(key)
-        endpoint = Endpoint(
-            settings.server, settings.port, context, _authority(settings.server, settings.port)
-        )
+        topic, certificate = access.topic, access.certificate
+        name = f"apns:cert:{topic}" if certificate else f"apns:{settings.key_id}"
+        target = ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert)
+        servers = _servers(settings, certificate)
+        said = _said(settings, (*_APNS_TARGET, *_APNS_SERVER))
+        credential = _credential_digest(settings, _APNS_CREDENTIAL, repr(servers))
+        route: Route | None = None
+        for server in reversed(servers):
+            made_of = (said, topic if certificate else "", *server)
+            lane = self._apns_lane(name + self._elsewhere(server), made_of, settings, access)
+            route = Route(lane, target, app, place(lane.name, app, server, topic, credential), route)
+        if route is None:
+            raise CredentialError("apns: no server", field="apns.host")
+        return route
+
+    def _elsewhere(self, server: tuple[str, int]) -> str:
+        """What a lane's name has at its end where the same credential is used at another server: Apple's sandbox."""
+        above = self._settings.apns
+        return "" if server == (above.server, above.port) else f"@{_authority(*server)}"
+
+    def _apns_lane(
+        self, name: str, made_of: tuple[object, str, str, int], settings: ApnsSettings, access: ApnsAccess
+    ) -> Outlet:
+        _, _, host, port = made_of
+        credential: Credential = NoHeaders() if access.key is None else ApnsKey(access.key)
+        context = access.context()
+        endpoint = Endpoint(host, port, context, _authority(host, port))
         policy = self._policy(settings)
-        if settings.server != self._settings.apns.server:
-            name += f"@{settings.server}"  # the same credential elsewhere: Apple's sandbox
-        made_of = (_said(settings, _APNS_TARGET), topic if settings.certificate_file else "")
-        lane = self._lane(
+        return self._lane(
             name,
             made_of,
-            lambda: Lane(name, PROVIDERS[APNS], credential, endpoint, policy, self._metrics, self._on_dead),
+            lambda: Lane(name, PROVIDERS[APNS], credential, endpoint, policy, self._metrics, self._tokens),
         )
-        return Route(lane, ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert), app)
 
     def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
         access = read_fcm(settings)
@@ -216,7 +230,7 @@ class Lanes:
             name,
             _said(settings, _FCM_TARGET),
             lambda: Lane(
-                name, PROVIDERS[FCM], credential, endpoint, policy, self._metrics, self._on_dead, pace
+                name, PROVIDERS[FCM], credential, endpoint, policy, self._metrics, self._tokens, pace
             ),
         )
         times = self._settings.ping
@@ -228,7 +242,8 @@ class Lanes:
             times.sync_ttl_s,
             settings.sync_priority,
         )
-        return Route(lane, target, app)
+        credential_digest = _credential_digest(settings, _FCM_CREDENTIAL, settings.endpoint, project)
+        return Route(lane, target, app, place(name, app, (host, port), "", credential_digest))
 
     def _open_rps(self, app: str) -> Route | str:
         """All apps share one lane: what tells them apart is in the devices' tokens."""
@@ -241,12 +256,14 @@ class Lanes:
             return NOT_SERVED
         self._lanes[lane.name] = lane
         self._made_of[lane.name] = None  # of nothing that can change while the gateway runs
-        return Route(lane, RpsTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app)
+        # Of the name alone: a password is short enough to be found out from its digest.
+        there = place(lane.name, app, (lane.name, 0), "", digest(lane.name))
+        return Route(lane, RpsTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app, there)
 
     def _make_rps(self) -> Outlet | None:
         settings, push_server = self._settings, self._settings.push_server
         if settings.rps.mode == "client" and push_server is not None:
-            return RpsClientLane(push_server, settings.retry, self._metrics, self._on_dead)
+            return RpsClientLane(push_server, settings.retry, self._metrics, self._tokens)
         if settings.rps.mode == "builtin" and self._rps_store is not None:
             return RpsLane(self._rps_store, settings.retry, self._metrics)
         return None
@@ -269,6 +286,16 @@ class Lanes:
             lane.wake()
 
 
+def _servers(settings: ApnsSettings, certificate: Certificate | None) -> list[tuple[str, int]]:
+    """The hosts and ports that may take an app's device tokens, the first to be tried first."""
+    here, sandbox = (settings.server, settings.port), settings.sandbox
+    if sandbox is None:
+        return [here]
+    if certificate is not None and len(certificate.environments) == 1:
+        return [sandbox if "development" in certificate.environments else here]
+    return [here, sandbox]
+
+
 def _authority(host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
     return name if port == 443 else f"{name}:{port}"
@@ -282,6 +309,22 @@ def _said(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> obje
     """
     values = {name: getattr(settings, name) for name in settings.__struct_fields__ if name not in target}
     return {name: _digest(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def _credential_digest(settings: ApnsSettings | FcmSettings, names: tuple[str, ...], *others: str) -> str:
+    """Stands for a credential in Redis. Private keys are long: nobody finds one out from its digest.
+
+    Raises:
+        CredentialError: a file cannot be read.
+    """
+    values = (getattr(settings, name) for name in names)
+    return digest(*map(_text, values), *others)
+
+
+def _text(value: Path | Secret | str | None) -> str:
+    if isinstance(value, Path):
+        return _digest(value).hex()
+    return value.reveal() if isinstance(value, Secret) else value or ""
 
 
 def _digest(path: Path) -> bytes:

@@ -8,17 +8,19 @@ lane's share of the backlog in Redis.
 import random
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.dead import BRAKE_S, Brake
+from gateway.delivery.dead import BRAKE_S, Brake, Tokens
 from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
 from gateway.delivery.providers import Provider
 from gateway.delivery.reasons import reason_label
+from gateway.delivery.route import Route
 from gateway.delivery.send import Postponed, Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
@@ -41,6 +43,7 @@ LAST_LOOK_S: Final = 2.0
 _REASON_LOG_S: Final = 60.0
 _log = structlog.get_logger("lane")
 BUSY: Final = Verdict(Kind.LATER, "lane_busy")
+_ROUTE: Final = attrgetter("route")
 _noise = random.SystemRandom().random
 
 
@@ -52,9 +55,17 @@ class Outlet(ABC):
         provider: how pings are told and answers judged.
         retry: when sends come again.
         metrics: where verdicts are counted.
+        tokens: takes the provider's answers about device tokens; None: nothing is marked.
     """
 
-    def __init__(self, name: str, provider: Provider, retry: RetrySettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        retry: RetrySettings,
+        metrics: Metrics,
+        tokens: Tokens | None = None,
+    ) -> None:
         self.name = name
         self.provider = provider
         self.parked_total = 0
@@ -62,6 +73,7 @@ class Outlet(ABC):
         self.retry = retry
         """When sends come again; changed settings swap it."""
         self._metrics = metrics
+        self._tokens = tokens
         self._small: deque[Send] = deque()
         self._bulk: deque[Send] = deque()
         self._brake = Brake()
@@ -140,12 +152,35 @@ class Outlet(ABC):
 
     # -- fates -----------------------------------------------------------------------------------------------
 
-    def _count_accepted(self, accepted: dict[str, int], seconds: Sequence[float]) -> None:
+    def _count_accepted(self, sends: Sequence[Send]) -> None:
         """Count accepted sends by app, and how long each took from the door."""
+        seconds = SHARED.seconds_since([send.unit.since_ms for send in sends])
+        accepted = Counter(map(_ROUTE, sends))
         self._brake.alive(len(seconds), time.monotonic())
-        for app, count in accepted.items():
-            self._metrics.deliveries(self.provider.name, app, "accepted", "").inc(count)
+        for route, count in accepted.items():
+            self._metrics.deliveries(self.provider.name, route.app, "accepted", "").inc(count)
+            if not route.proven:
+                self._prove_place(route)
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+
+    def _prove_place(self, route: Route) -> None:
+        """A send was accepted: answers about device tokens are believed from now on."""
+        # What a successor took over was planned for another host.
+        if route.lane is self:
+            route.proven = True
+            if route.place is not None and self._tokens is not None:
+                self._tokens.proven(route.place)
+
+    def _is_dead(self, send: Send, verdict: Verdict, others: tuple[str, ...] = ()) -> None:
+        """The provider called this send's token dead, also at the places `others`."""
+        route = send.route
+        if (
+            route.lane is self
+            and route.place is not None
+            and self._tokens is not None
+            and self._believes(verdict)
+        ):
+            self._tokens.heard(send, verdict, route.place, others)
 
     def _believes(self, verdict: Verdict) -> bool:
         """Whether a token that was called dead is to be marked."""
@@ -195,7 +230,7 @@ class Outlet(ABC):
 
     def _end(self, send: Send, reason: str) -> None:
         """Give a send its final verdict."""
-        self._metrics.deliveries(self.provider.name, send.app, "rejected", self._label(reason)).inc()
+        self._metrics.deliveries(self.provider.name, send.route.app, "rejected", self._label(reason)).inc()
         send.unit.reject(send.place, reason)
 
     def _label(self, reason: str) -> str:

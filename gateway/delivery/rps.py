@@ -131,10 +131,7 @@ class RpsLane(Outlet):
 
     def _count(self) -> None:
         sends, self._accepted = self._accepted, []
-        accepted: dict[str, int] = {}
-        for send in sends:
-            accepted[send.app] = accepted.get(send.app, 0) + 1
-        self._count_accepted(accepted, SHARED.seconds_since([send.unit.since_ms for send in sends]))
+        self._count_accepted(sends)
 
     def _went_down(self) -> None:
         if self._down_since is None:

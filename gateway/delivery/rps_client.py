@@ -9,7 +9,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +18,7 @@ import structlog
 from yarl import URL
 
 from gateway.clock import SHARED
+from gateway.delivery.dead import Tokens
 from gateway.delivery.outlet import GRACE_S, Outlet
 from gateway.delivery.policy import EXPIRED
 from gateway.delivery.providers import PROVIDERS
@@ -44,7 +45,7 @@ class RpsClientLane(Outlet):
         push_server: its URL with the app's credentials; any path in it is lost, as in RhoConnect.
         retry: when sends come again.
         metrics: where verdicts are counted.
-        on_dead: hears of tokens that are no longer registered.
+        tokens: takes note of tokens that are no longer registered.
 
     Raises:
         BadSetting: the URL is none.
@@ -55,12 +56,11 @@ class RpsClientLane(Outlet):
         push_server: Secret,
         retry: RetrySettings,
         metrics: Metrics,
-        on_dead: Callable[[Send, Verdict], None],
+        tokens: Tokens,
     ) -> None:
         self._origin, authorization = read_push_server(push_server)
         self._headers = {"Content-Type": "application/json", "Authorization": authorization}
-        super().__init__(f"rps:{self._origin.partition('://')[2]}", PROVIDERS[RPS], retry, metrics)
-        self._on_dead = on_dead
+        super().__init__(f"rps:{self._origin.partition('://')[2]}", PROVIDERS[RPS], retry, metrics, tokens)
         self._more = asyncio.Event()
         self._in_flight = 0
         self._down_since: float | None = None
@@ -158,13 +158,13 @@ class RpsClientLane(Outlet):
 
     def _settle(self, send: Send, status: int, verdict: Verdict) -> None:
         if verdict.kind == Kind.ACCEPTED:
-            self._count_accepted({send.app: 1}, SHARED.seconds_since([send.unit.since_ms]))
+            self._count_accepted((send,))
             send.unit.accept(send.place)
         elif verdict.kind == Kind.LATER:
             self._later(send, verdict, status)
         else:
-            if verdict.dead and self._believes(verdict):
-                self._on_dead(send, verdict)
+            if verdict.dead:
+                self._is_dead(send, verdict)
             self._end(send, verdict.reason)
 
     async def _unreachable(self, send: Send, error: OSError) -> None:

@@ -8,6 +8,7 @@ verdict, the unit is settled in Redis in one step.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from gateway.delivery.route import Route
 from gateway.store.entries import Lease
 from gateway.store.receipts import Detail
 from gateway.store.streams import Progress
@@ -49,7 +50,7 @@ class Send:
     Attributes:
         unit, place: whose verdict it is.
         device: to whom.
-        app: the app's name in metrics.
+        route: how its app is reached.
         message: the ping as this app's devices are told it.
         path: the request's path, checked.
         request_id: the same at each try (apns-id); b"" where the provider knows none.
@@ -57,14 +58,14 @@ class Send:
         renewed: whether it was tried again with a new provider token.
     """
 
-    __slots__ = ("app", "device", "message", "path", "place", "renewed", "request_id", "unit", "untried")
+    __slots__ = ("device", "message", "path", "place", "renewed", "request_id", "route", "unit", "untried")
 
     def __init__(
         self,
         unit: "Unit",
         place: int,
         device: Device,
-        app: str,
+        route: Route,
         message: Message,
         path: bytes,
         request_id: bytes,
@@ -72,7 +73,7 @@ class Send:
         self.unit = unit
         self.place = place
         self.device = device
-        self.app = app
+        self.route = route
         self.message = message
         self.path = path
         self.request_id = request_id

@@ -198,8 +198,12 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def eof_received(self) -> bool:
-        """The client sends no more, but may still read: answer what it asked."""
+        """The client sends no more, but may still read: answer what it asked, and what it cut off."""
         self._eof = True
+        if self._rest is not None and not self._handing and not self._ended:
+            self._release()
+            self._hand_over(bytes(self._rest))
+            return True
         return bool(self._slots) or self._handing
 
     def pause_writing(self) -> None:
@@ -335,7 +339,8 @@ class Connection(asyncio.Protocol):
         if submission.wait:
             front.spawn(self._wait(slot, WaitedPing(front.services, submission, len(body), key)))
             return
-        slot.unknown = submission.unknown
+        if submission.unknown:
+            slot.warned = answers.warning(submission)
         slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
 
     async def _wait(self, slot: Slot, ping: WaitedPing) -> None:

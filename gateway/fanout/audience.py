@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.fanout.recipients import choose
+from gateway.delivery.lanes import Lanes
+from gateway.fanout.recipients import choose, is_bad
 from gateway.store.registry import Registry
 from gateway.store.streams import BroadcastStore
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -31,13 +32,15 @@ class Audience:
     Args:
         store: the users, and which phones are reached by which chunk.
         registry: who has which devices.
+        lanes: where the devices' pings would go.
         turns: between whose slices small pings are served.
     """
 
-    def __init__(self, store: BroadcastStore, registry: Registry, turns: Turns) -> None:
+    def __init__(self, store: BroadcastStore, registry: Registry, lanes: Lanes, turns: Turns) -> None:
         self.store = store
         """What was given."""
         self._registry = registry
+        self._lanes = lanes
         self._turns = turns
 
     async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> Reached:
@@ -65,13 +68,17 @@ class Audience:
         known = [one for one in known if not one.large]
         for part in slices(known, LIGHT_SLICE):
             await self._turns.turn()
-            chosen += choose(part, together, skipped)
+            chosen += choose(part, self._lanes, together, skipped)
             phones += [digest(one.device) for one in chosen[len(phones) :]]
         mine = await self.claim(ping_id, chunk, phones)
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
         if len(fresh) < len(chosen):
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
         return Reached(fresh, skipped)
+
+    def refuses(self, device: Device) -> bool:
+        """Whether the provider calls this device's token bad wherever its ping may go."""
+        return is_bad(device, self._lanes)
 
     async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
         """Which of these phones this chunk reaches. Raises StoreDown."""

@@ -14,9 +14,10 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.lanes import Lanes
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.reasons import reason_label
+from gateway.delivery.route import Route
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.audience import Audience
@@ -26,7 +27,7 @@ from gateway.fanout.splitting import Part, Splitting, is_large
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.entries import Lease, Piece, read_entry, read_piece
-from gateway.store.registration import UNKNOWN_USER, Registration
+from gateway.store.registration import DEAD, UNKNOWN_USER, Registration
 from gateway.store.registry import Registry
 from gateway.store.streams import Progress, Streams
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -303,7 +304,7 @@ class Planner:
         to.path = path
         lane = route.lane
         request_id = plan.request_id(to.number) if lane.provider.names_requests else b""
-        plan.by_lane[lane].append(Send(unit, place, device, route.app, message, path, request_id))
+        plan.by_lane[lane].append(Send(unit, place, device, route, message, path, request_id))
 
     # -- pieces and what was begun before --------------------------------------------------------------------
 
@@ -429,7 +430,11 @@ class Planner:
         if device is None or not platform:
             self._refuse(plan.unit, plan.unit.add_place(client, platform or ""), "", GONE)
         else:
-            self._plan_device(plan, recipient(device, platform, self._lanes), None)
+            to = recipient(device, platform, self._lanes)
+            if to.route == DEAD:  # marked since the ping was planned
+                self._refuse(plan.unit, plan.unit.add_place(client, platform), platform, GONE)
+            else:
+                self._plan_device(plan, to, None)
 
     # -- handing over ----------------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.lanes import Lanes
+from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
-from gateway.store.registration import Registration
+from gateway.store.registration import DEAD, Registration
 from protocols.devices import Chosen, Device, Selection, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
@@ -76,20 +77,30 @@ def recipient(device: Device, platform: str, lanes: Lanes) -> Recipient:
     except DEFECTS:
         _log.exception("no_route", provider=platform, app=device.app_id)
         route = DEFECT
+    if device.bad_at and isinstance(route, Route):
+        route = route.of(device) or DEAD
     return Recipient(device, platform, route)
 
 
-def choose(registrations: Sequence[Registration], seen: set[str], skipped: dict[str, int]) -> list[Chosen]:
+def choose(
+    registrations: Sequence[Registration], lanes: Lanes, seen: set[str], skipped: dict[str, int]
+) -> list[Chosen]:
     """The devices of a ping's users by PingJob's rules (contract §3).
 
     Args:
         registrations: of these users; the same ping may have others.
+        lanes: where the devices' pings would go: a token that is bad there is as good as none.
         seen: what the ping has chosen before, added to here (see `select`).
         skipped: what was left out, by reason, added to here.
     """
     selection = Selection([], skipped)
     for registration in registrations:
-        select_into(selection, registration.devices, seen)
+        devices = registration.devices
+        if registration.marked:
+            devices = tuple(device for device in devices if not is_bad(device, lanes))
+            if len(devices) < len(registration.devices):
+                skipped[DEAD] = skipped.get(DEAD, 0) + len(registration.devices) - len(devices)
+        select_into(selection, devices, seen)
         if registration.left_out or registration.unknown:
             registration.add_left_out(skipped)
     return selection.chosen
@@ -99,18 +110,24 @@ def _choose(
     registrations: Sequence[Registration], lanes: Lanes
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
     skipped: dict[str, int] = {}
-    chosen = choose(registrations, set(), skipped)
+    chosen = choose(registrations, lanes, set(), skipped)
     return [recipient(device, platform, lanes) for device, platform in chosen], skipped
 
 
 def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Recipient], dict[str, int]]:
     """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
-    if len(registration.devices) == 1 and not registration.left_out:
+    if len(registration.devices) == 1 and not (registration.left_out or registration.marked):
         (device,) = registration.devices
         platform, reason = fit(device)
         return ((), {reason: 1}) if reason else ((recipient(device, platform, lanes),), _NOTHING)
     chosen, skipped = _choose((registration,), lanes)
     return tuple(chosen), skipped or _NOTHING
+
+
+def is_bad(device: Device, lanes: Lanes) -> bool:
+    """Whether the provider refuses this device's token at every place that its app's settings name."""
+    platform, _ = fit(device)
+    return bool(device.bad_at and platform) and recipient(device, platform, lanes).route == DEAD
 
 
 def _number(client_id: str) -> int:

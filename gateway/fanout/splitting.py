@@ -180,7 +180,10 @@ class Splitting:
         for part in slices(found.devices, LIGHT_SLICE):
             await self._turns.turn()
             for device in part:
-                _keep_newest(best, device, skipped)
+                if device.bad_at and self._audience.refuses(device):
+                    skipped[DEAD] = skipped.get(DEAD, 0) + 1
+                else:
+                    _keep_newest(best, device, skipped)
         return sorted(best.values(), key=_client_id)
 
 

@@ -15,8 +15,9 @@ _DISPLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "key": ("key_file", "certificate_file", "certificate_passphrase"),
     "key_file": ("key", "certificate_file", "certificate_passphrase"),
     "certificate_file": ("key", "key_file", "certificate_passphrase", "topic"),  # it names its topics itself
-    "environment": ("host", "port"),
+    "environment": ("host", "port", "sandbox_host", "sandbox_port"),
     "host": ("port",),
+    "sandbox_host": ("sandbox_port",),
     "credentials": ("credentials_file",),
     "credentials_file": ("credentials",),
 }

@@ -16,6 +16,7 @@ from gateway.settings.secret import Secret
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrAny = Annotated[int, Meta(ge=0, le=65535)]
 RPS_PORT = 8675
+SANDBOX_HOST = "api.sandbox.push.apple.com"
 ORIGIN_PATTERN = "^https?://[^/?#]+/?$"
 URL_PATTERN = "^https?://[^/?#]+"
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -46,9 +47,13 @@ class ApnsSettings(msgspec.Struct, frozen=True):
         certificate_file: PEM with certificate and key together, instead of a p8 key (`:iphonecertfile:`).
         certificate_passphrase: of that PEM's key.
         topic: the app's bundle id; None: what the certificate says.
-        environment: which of Apple's hosts is meant where `host` is not given.
-        host: the server; None: the one of `environment`. `server` is the one in force.
+        environment: which of Apple's hosts is meant where `host` is not given; `auto`: both; the gateway learns for
+            each device which of them takes its token.
+        host: the server; None: the one of `environment`, with `auto` the production host. `server` is the one in
+            force.
         port: its port. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
+        sandbox_host: with `auto`, the sandbox; None: Apple's, or none where `host` is given.
+        sandbox_port: its port.
         ca_file: PEM of authorities to trust instead of the system's.
         deadline_s: how long one request may wait for its answer before it counts as unknown.
         connections_max: at most so many connections a credential and worker. Apple asks for few, long-lived
@@ -65,9 +70,11 @@ class ApnsSettings(msgspec.Struct, frozen=True):
     certificate_file: Path | None = None
     certificate_passphrase: Secret | None = None
     topic: str | None = None
-    environment: Literal["production", "sandbox"] = "production"
+    environment: Literal["production", "sandbox", "auto"] = "production"
     host: str | None = None
     port: Port = 443
+    sandbox_host: str | None = None
+    sandbox_port: Port = 443
     ca_file: Path | None = None
     deadline_s: PositiveSeconds = 15.0
     connections_max: PositiveInt = 4
@@ -79,7 +86,16 @@ class ApnsSettings(msgspec.Struct, frozen=True):
         """Host name in force: `host`, or Apple's for `environment`."""
         if self.host is not None:
             return self.host
-        return "api.push.apple.com" if self.environment == "production" else "api.sandbox.push.apple.com"
+        return SANDBOX_HOST if self.environment == "sandbox" else "api.push.apple.com"
+
+    @property
+    def sandbox(self) -> tuple[str, int] | None:
+        """Host and port of the second server that `auto` tries; None: there is only `server`."""
+        if self.environment != "auto":
+            return None
+        if self.sandbox_host is None and self.host is not None:
+            return None  # a host of the operator's own must not make the gateway ask Apple's sandbox
+        return self.sandbox_host or SANDBOX_HOST, self.sandbox_port
 
     @property
     def configured(self) -> bool:
@@ -240,7 +256,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
 
     body_bytes: PositiveInt = 33_554_432
     unauthenticated_body_bytes: PositiveInt = 65_536
-    bodies_bytes: PositiveInt = 268_435_456
+    bodies_bytes: PositiveInt = 134_217_728
     users_per_ping: PositiveInt = 1_000_000
     queue_pings: PositiveInt = 1_000_000
     queue_bytes: PositiveInt = 2_147_483_648

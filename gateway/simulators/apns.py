@@ -23,15 +23,21 @@ class ApnsSimulator(Simulator):
     Args:
         options: how it behaves; scripted faults are in there.
         hosting: where it listens and what it keeps.
+        signing_key: the team's key; None: one of its own. Apple's two environments take the same keys.
 
     Attributes:
         signing_key: the key that a provider signs its tokens with.
         rules: the rules behind it.
     """
 
-    def __init__(self, options: ApnsOptions | None = None, hosting: Hosting | None = None) -> None:
+    def __init__(
+        self,
+        options: ApnsOptions | None = None,
+        hosting: Hosting | None = None,
+        signing_key: TeamKey | None = None,
+    ) -> None:
         super().__init__(hosting)
-        self.signing_key: TeamKey = make_team_key()
+        self.signing_key: TeamKey = make_team_key() if signing_key is None else signing_key
         self.rules = ApnsRules([self.signing_key.signing], lambda: str(uuid.uuid4()), options)
 
     @property

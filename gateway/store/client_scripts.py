@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.store import keys
 from gateway.store.link import Script
+from gateway.store.marks import LEARNED_LUA
 from gateway.store.rps_scripts import ENDING
 
 REGISTERED: Final = b"registered"
@@ -58,6 +59,8 @@ if redis.call('SISMEMBER', clients_of(login), client) == 0
     return {{'full', {{}}, {{}}}}
 end
 if moved then redis.call('SISMEMBER', clients_of(owner), client) end
+local mark = redis.pcall('GET', '{keys.DEAD_PREFIX}' .. client)
+local learned = type(mark) == 'string' and string.find(mark, '{LEARNED_LUA}')
 if not app and not moved then app = text(client, 'device_app_id') end
 
 -- Clients of other users with this token: their phone is this user's now.
@@ -97,7 +100,7 @@ for _, other in ipairs(losing) do redis.call('DEL', field(other, 'device_pin')) 
 for _, other in ipairs(gone) do redis.call('SREM', holders(token), other) end
 redis.call('SADD', clients_of(login), client)
 if not owner then redis.pcall('INCR', '{keys.count("client")}') end
-redis.call('DEL', '{keys.DEAD_PREFIX}' .. client)
+if moved or not learned or (token and token ~= before) then redis.call('DEL', '{keys.DEAD_PREFIX}' .. client) end
 redis.call('SET', '{keys.REGISTERED_PREFIX}' .. client, now, 'EX', {keys.DEAD_S})
 if moved or (not owner and ARGV[7] == '1') then
     redis.call('SET', '{keys.OWNED_SINCE}' .. client, now, 'EX', {keys.OWNED_SINCE_S})

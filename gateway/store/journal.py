@@ -139,6 +139,7 @@ class Scribe:
         self._lapsed = lapsed
         self._moved = moved
         self._task: asyncio.Task[None] | None = None
+        self._written: set[str] = set()
 
     def begin(self) -> None:
         """Every change is heard from now on: become sure, and stay so."""
@@ -150,12 +151,19 @@ class Scribe:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        self._written.clear()
         self._journal.begin()
 
-    def heard(self, names: Iterable[str]) -> None:
-        """These users or clients changed."""
+    def heard(self, names: Iterable[str], written: Iterable[str] = ()) -> None:
+        """Take the names of users and clients that changed.
+
+        Args:
+            names: all of them.
+            written: those that are clients whose own keys were written: their marks are deleted with the next note.
+        """
         if self._task is not None:
             self._journal.heard(names)
+            self._written.update(written)
             self._note()
 
     def _note(self) -> None:
@@ -163,6 +171,8 @@ class Scribe:
         names, listening = self._journal.to_note(), self._task
         if not names:
             return
+        marked = [keys.dead(client_id) for client_id in self._written]
+        self._written.clear()
 
         def told(reply: Reply) -> None:
             if self._task is not listening:
@@ -175,7 +185,7 @@ class Scribe:
             self._journal.noted(stored(count), anew=bool(anew))
             self._note()
 
-        self._link.eval_then(journal_scripts.WRITE, [keys.JOURNAL], [NAMES_MAX, *names], told)
+        self._link.eval_then(journal_scripts.WRITE, [keys.JOURNAL, *marked], [NAMES_MAX, *names], told)
 
     # -- listening -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.store.link import Script
 from gateway.store.lua import CHECKS
+from gateway.store.marks import LEARNED_LUA
 
 COUNT: Final = "\0count"
 """Field: goes up with each note."""
@@ -58,13 +59,24 @@ return begin()
 WRITE: Final = Script(
     _BEGIN
     + r"""
--- KEYS: journal; ARGV: names at most, then names that changed
+-- KEYS: journal, marks of clients whose keys were written; ARGV: names at most, then names that changed
 local most, size = natural(ARGV[1]), redis.call('HLEN', KEYS[1])
 local before = redis.call('HGET', KEYS[1], '\0count')
+for at = 2, #KEYS do
+    local mark = redis.pcall('GET', KEYS[at])
+    if mark and not (type(mark) == 'string' and string.find(mark, '"""
+    + LEARNED_LUA
+    + r"""')) then
+        redis.call('DEL', KEYS[at])
+    end
+end
 if size == 0 or size + #ARGV > most or not is_whole(before) then return {begin(), 1} end
 local count = string.format('%.0f', redis.call('HINCRBY', KEYS[1], '\0count', 1))
 for i = 2, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], count) end
 return {count, 0}
 """
 )
-"""Note that these changed: the count of it, and 1 where all before it became void: the journal was full, or missing."""
+"""Note that these changed: the count of it, and 1 where all before it became void: the journal was full, or missing.
+
+The marks of clients that were written (a registration, perhaps with the same token) are deleted, but for those of the
+kind `host`, which are true of the token for good."""

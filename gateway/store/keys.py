@@ -121,7 +121,7 @@ def done_channel(name: str) -> str:
 
 
 def dead(client_id: str) -> str:
-    """STRING: `<token digest>:<epoch ms>:<reason>` while this device's token is dead."""
+    """STRING: what a provider said of this device's token (see `marks`)."""
     return f"rhopush:dead:{client_id}"
 
 
@@ -171,6 +171,20 @@ DEAD_PREFIX: Final = "rhopush:dead:"
 REGISTERED_PREFIX: Final = "rhopush:registered:"
 DEAD_S: Final = 400 * 86_400
 """Longer than any provider keeps a token alive unseen (FCM: 270 days)."""
+
+
+BAD_TOKEN_S: Final = 7 * 86_400
+"""BadDeviceToken may also mean a wrong setting: such a mark ends much sooner than that of a token that is gone."""
+
+
+def proof(identity: str) -> str:
+    """HASH: `accepted` (epoch ms) once a credential's send to a host and topic was accepted, and `bad`, the number of
+    BadDeviceToken answers before that (EX PROOF_S)."""
+    return f"rhopush:proof:{identity}"
+
+
+PROOF_S: Final = 400 * 86_400
+"""As long as the longest mark."""
 
 
 CONNECTION_NAME: Final = "rhopush:"

@@ -1,11 +1,10 @@
 """What Redis holds of a user's devices, as one value."""
 
-import hashlib
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 
-from protocols.devices import Device, dedupe_key
+from gateway.store.marks import DEAD_EVERYWHERE, standing, synced_ms
+from protocols.devices import ELSEWHERE, Device, dedupe_key
 
 FIELDS: Final = (
     "rho__id",
@@ -18,7 +17,7 @@ FIELDS: Final = (
 )
 SYNC: Final = FIELDS[-1]
 WIDTH: Final = len(FIELDS) + 1
-"""Values of one client: its fields and the mark of a dead token."""
+"""Values of one client: its fields and the mark of its token (see `marks`)."""
 ODD_BYTES: Final = "replace"
 """What RhoConnect holds should be UTF-8. Bytes that are not are shown as such, and never as half a surrogate pair,
 which no later step could write: one such device would stop the pings of all others."""
@@ -42,14 +41,27 @@ class Registration:
         dangling: client ids in the user's set whose client is gone.
         dead: devices whose token a provider has called dead.
         left_out: client ids of both.
-        by_sync: of two devices of one phone, the one that synced last is chosen: each sync may change that.
+        by_sync: each sync may change this: of two devices of one phone, the one that synced last is chosen, and a sync
+            ends the mark of a dead or bad token.
+        marked: the provider called a device's token bad somewhere.
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
         large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
         memo: what the fan-out has worked out and wants to find again with this value.
     """
 
-    __slots__ = ("by_sync", "dangling", "dead", "devices", "large", "left_out", "memo", "read_s", "unknown")
+    __slots__ = (
+        "by_sync",
+        "dangling",
+        "dead",
+        "devices",
+        "large",
+        "left_out",
+        "marked",
+        "memo",
+        "read_s",
+        "unknown",
+    )
 
     def __init__(
         self,
@@ -59,6 +71,7 @@ class Registration:
         left_out: tuple[str, ...] = (),
         *,
         unknown: bool = False,
+        marked: bool = False,
         large: bool = False,
     ) -> None:
         self.devices = devices
@@ -67,7 +80,9 @@ class Registration:
         self.left_out = left_out
         self.unknown = unknown
         self.large = large
-        self.by_sync = len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices)
+        self.marked = marked
+        alone = len(devices) < 2 or len(set(map(dedupe_key, devices))) == len(devices)
+        self.by_sync = not alone or marked or dead > 0
         self.read_s = 0.0
         self.memo: Any = None
 
@@ -91,6 +106,8 @@ class Registration:
             names.append(device.client_id)
             if self.by_sync:
                 names.append(synced(device.client_id))
+        if self.by_sync:
+            names += map(synced, self.left_out)
         return names
 
     def add_left_out(self, skipped: dict[str, int]) -> None:
@@ -113,26 +130,25 @@ def nobody() -> Registration:
     return Registration((), unknown=True)
 
 
-def token_digest(pin: str) -> str:
-    """What a dead mark remembers of a token; a new token has another digest, so the mark ends by itself."""
-    return hashlib.blake2b(pin.encode(), digest_size=8).hexdigest()
-
-
 def registration(values: Sequence[bytes | None]) -> Registration:
     """What one look-up found: of each client its id, then its `WIDTH` values."""
     devices = []
     left_out = []
-    dead = 0
+    dead, marked = 0, False
     for place in range(0, len(values), WIDTH + 1):
         client_id = _text(values[place])
         found = device(client_id, values, place + 1)
         if isinstance(found, Device):
             devices.append(found)
+            if found.bad_at and not found.bad_at.startswith(ELSEWHERE):
+                marked = True
         else:
             left_out.append(client_id)
-            dead += found == "dead"
+            dead += found == DEAD_EVERYWHERE
     large = len(devices) + len(left_out) > LARGE_DEVICES
-    return Registration(tuple(devices), len(left_out) - dead, dead, tuple(left_out), large=large)
+    return Registration(
+        tuple(devices), len(left_out) - dead, dead, tuple(left_out), large=large, marked=marked
+    )
 
 
 def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:
@@ -141,8 +157,9 @@ def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device
     if exists is None:
         return "gone"
     token = str(pin, "utf-8", ODD_BYTES) if pin else ""
-    if mark is not None and mark.partition(b":")[0] == token_digest(token).encode():
-        return "dead"
+    bad_at = "" if mark is None else standing(mark, token, last_sync)
+    if bad_at == DEAD_EVERYWHERE:
+        return DEAD_EVERYWHERE
     # In place, since this runs for every device of a broadcast. A few words are those of all devices.
     return Device(
         client_id,
@@ -152,6 +169,7 @@ def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device
         str(phone_id, "utf-8", ODD_BYTES) if phone_id else "",
         (_words.get(app_id) or _word(app_id)) if app_id else "",
         synced_ms(last_sync),
+        bad_at,
     )
 
 
@@ -164,16 +182,6 @@ def _word(value: bytes) -> str:
     if len(_words) >= _WORDS_MAX:
         _words.clear()
     return _words.setdefault(value, str(value, "utf-8", ODD_BYTES))
-
-
-def synced_ms(value: bytes | None) -> int:
-    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is no date."""
-    if not value:
-        return 0
-    try:
-        return int(datetime.fromisoformat(value.decode("ascii")).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return 0
 
 
 _TRACKED: Final = frozenset(f"{byte:02x}" for byte in range(256))

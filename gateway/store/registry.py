@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.store import keys
+from gateway.store import keys, marks
 from gateway.store.cache import Cache
 from gateway.store.journal import Journal
 from gateway.store.link import Link, Reply, ReplyFault, ReplyRefused, pack
+from gateway.store.marks import DEAD_EVERYWHERE
 from gateway.store.registration import (
     FIELDS,
     LARGE_DEVICES,
@@ -29,8 +30,6 @@ from gateway.store.registration import (
     nobody,
     registration,
     synced,
-    synced_ms,
-    token_digest,
 )
 from gateway.store.snapshots import COUNT_QUESTION, Snapshots
 from gateway.turns import LIGHT_SLICE, Turns, slices
@@ -214,13 +213,16 @@ class Registry:
                 if isinstance(one, Device):
                     devices.append(one)
                 else:
-                    dead += one == "dead"
+                    dead += one == DEAD_EVERYWHERE
         return AllDevices(devices, len(client_ids) - len(devices) - dead, dead)
 
-    async def mark_dead(self, phone: Device, reason: str, since_ms: int | None, now_ms: int) -> bool:
-        """Skip this device from now on, as long as its token stays the same.
+    async def mark_dead(
+        self, phone: Device, reason: str, since_ms: int | None, now_ms: int, places: tuple[str, ...] = ()
+    ) -> bool:
+        """Skip this device from now on, as long as its token stays the same and it does not sync.
 
         Args:
+            places: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
                 sync after that instant proves the token alive, and nothing is marked (providers.md A7,
                 timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.
@@ -228,16 +230,31 @@ class Registry:
         Raises:
             StoreDown: Redis did not answer.
         """
+        client_id = phone.client_id
+        last_sync = keys.client(client_id, SYNC)
         if since_ms is not None:
-            client_id, latest_ms = phone.client_id, now_ms + keys.CLOCK_DRIFT_MS
+            latest_ms = now_ms + keys.CLOCK_DRIFT_MS
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
-            proofs = await self._link.call("MGET", keys.registered(client_id), keys.client(client_id, SYNC))
-            alive_ms = [at_ms for at_ms in (stored(proofs[0]), synced_ms(proofs[1])) if at_ms <= latest_ms]
-            if max(alive_ms, default=0) >= since_ms:
+            proofs = await self._link.call("MGET", keys.registered(client_id), last_sync)
+            alive_ms = (stored(proofs[0]), marks.synced_ms(proofs[1]))
+            if max((at_ms for at_ms in alive_ms if at_ms <= latest_ms), default=0) >= since_ms:
                 return False
-        mark = f"{token_digest(phone.pin)}:{now_ms}:{reason}"
-        await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
+        before, after = marks.around(phone.pin, reason, now_ms, places)
+        life_s = keys.BAD_TOKEN_S if places else keys.DEAD_S
+        # Whole, and not by its digest: it is seldom needed, and the next ping should meet the mark.
+        await self._link.call(
+            "EVAL", marks.MARK.text, 2, keys.dead(client_id), last_sync, before, after, life_s
+        )
         return True
+
+    async def mark_host(self, phone: Device, place: str, now_ms: int) -> None:
+        """Remember that this token is bad at a place and was accepted at the provider's other environment.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        mark = marks.host(phone.pin, now_ms, place)
+        await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
 
     def forget(self, changed: Iterable[str] | None) -> None:
         """Believe nothing that depends on these (see `changes`); None: nothing at all (FLUSHDB, a lost link)."""
@@ -320,15 +337,17 @@ class Changes(NamedTuple):
     Attributes:
         names: users and clients that are not what they were.
         syncs: clients that only synced, by `registration.synced`.
+        written: those of `names` that are clients whose own keys were written: that ends their marks.
     """
 
     names: set[str]
     syncs: set[str]
+    written: set[str]
 
 
 def changes(changed: Iterable[bytes]) -> Changes:
     """Tell what registrations depend on these keys: by far the most change none, or only when a device synced."""
-    found = Changes(set(), set())
+    found = Changes(set(), set(), set())
     for key in changed:
         name = key.decode("utf-8", ODD_BYTES)
         if name.startswith(keys.DEAD_PREFIX):
@@ -342,6 +361,7 @@ def changes(changed: Iterable[bytes]) -> Changes:
             found.syncs.add(synced(owner))
         elif field in FIELDS:
             found.names.add(owner)
+            found.written.add(owner)
     return found
 
 

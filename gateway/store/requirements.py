@@ -120,6 +120,17 @@ PURPOSES: Final = (
     ),
     Purpose(
         "registry",
+        "marks of dead device tokens, which end when a device registers again",
+        "devices whose token is dead are pushed to again and again, or are skipped until they sync",
+        (
+            *_on(keys.dead(PROBE_NAME), "GET KEY", "SET KEY v EX 1", "DEL KEY"),
+            *_on(_FIELD, "GET KEY"),
+            *_on(keys.proof(PROBE_NAME), "HEXISTS KEY f", "HGET KEY f", "HSET KEY f v", "HDEL KEY f"),
+            *_on(keys.proof(PROBE_NAME), "EXPIRE KEY 1"),
+        ),
+    ),
+    Purpose(
+        "registry",
         "one look-up for all devices of a user",
         "each look-up of a user's devices costs two more round trips",
         (f"SORT {_CLIENTS} BY nosort GET {keys.client('*', 'device_pin')}",),

@@ -6,7 +6,8 @@ time that an invalidation takes to arrive.
 
 They take room in RhoConnect's Redis, which must not run full for that: none are made beyond `ROOM_SHARE` of its
 `maxmemory`. Not kept either: users with two devices of one phone, since the newer sync decides between those and every
-sync would be a change; users with clients whose changes are not heard; logins that nobody has.
+sync would be a change; users with a device whose token is marked as dead or bad, since a sync ends that mark; users
+with clients whose changes are not heard; logins that nobody has.
 """
 
 import time
@@ -39,6 +40,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         at: the journal's count before the registration was read.
         devices, dangling, dead, left_out: as in `Registration`.
+        layout: which version wrote it; one of another version is made anew.
     """
 
     at: int
@@ -46,8 +48,11 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     dangling: int = 0
     dead: int = 0
     left_out: tuple[str, ...] = ()
+    layout: int = 0
 
 
+_LAYOUT: Final = 1
+"""Goes up with every change after which an older snapshot would be misread. 1: marks know of host, topic and sync."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Snapshot).decode
 
@@ -97,7 +102,7 @@ class Snapshots:
             kept = _decode(packed)
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None  # of another version: it is made anew
-        if len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
+        if kept.layout != _LAYOUT or len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
             return None  # of another version
         found = Registration(kept.devices, kept.dangling, kept.dead, kept.left_out)
         if kept.at >= quiet or self._journal.believes(kept.at, found.depends_on(user)):
@@ -136,5 +141,5 @@ class Snapshots:
 def _commands(users: Sequence[str], found: Sequence[Registration], at: int) -> Iterator[bytes]:
     for user, one in zip(users, found, strict=True):
         if one.heard and not one.unknown and not one.by_sync:
-            value: Any = _encode(Snapshot(at, one.devices, one.dangling, one.dead, one.left_out))
+            value: Any = _encode(Snapshot(at, one.devices, one.dangling, one.dead, one.left_out, _LAYOUT))
             yield pack(("SET", keys.snapshot(user), value, "EX", keys.SNAPSHOT_S))

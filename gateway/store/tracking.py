@@ -97,4 +97,4 @@ class Invalidations:
         found = changes(keys_changed)
         self._registry.forget(found.names | found.syncs)
         if found.names:
-            self.scribe.heard(found.names)
+            self.scribe.heard(found.names, found.written)

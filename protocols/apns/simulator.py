@@ -126,6 +126,8 @@ class ApnsOptions:
         streams: SETTINGS_MAX_CONCURRENT_STREAMS of an authenticated connection (Apple's own is about 1000).
         environment: "production" or "sandbox"; the latter adds apns-unique-id (RESP).
         topics: by lower-case device token the one topic it belongs to; tokens not named fit any topic.
+        environments: by lower-case device token the one environment it belongs to: BadDeviceToken in the other (RESP);
+            tokens not named fit both.
         errors_max: answers of 4XX, 410 not counted, after which the connection is closed; at half of them the
             stream limit is halved. Apple does both without saying when (SEND); None: never.
         faults: scripted faults, as `protocols.simulation.faults` reads them.
@@ -134,6 +136,7 @@ class ApnsOptions:
     streams: int = 1000
     environment: str = "production"
     topics: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, str] = field(default_factory=dict)
     errors_max: int | None = None
     faults: Sequence[str] = ()
 
@@ -316,7 +319,9 @@ class _Request:
     def device_token(self) -> str:
         if not self.token:
             return "MissingDeviceToken"
-        return "" if _PIN.fullmatch(self.token) else "BadDeviceToken"
+        options = self.session.rules.options
+        theirs = options.environments.get(self.token.lower(), options.environment)
+        return "" if _PIN.fullmatch(self.token) and theirs == options.environment else "BadDeviceToken"
 
     def kind(self) -> str:
         return "" if not self.push_type or self.push_type in TOPIC_SUFFIX else "InvalidPushType"

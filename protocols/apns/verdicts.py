@@ -18,8 +18,12 @@ _REJECTED: Final = Verdict(Kind.REJECTED)
 _LATER: Final = Verdict(Kind.LATER)
 # The device token itself is dead, not merely used wrongly.
 _DEAD: Final = Verdict(Kind.REJECTED, dead=True)
+# RESP, "BadDeviceToken": also a token of the other environment, so nothing is said of other hosts and topics.
+_BAD_HERE: Final = Verdict(Kind.REJECTED, dead=True, here_only=True)
 # The credential cannot work until a person mends it; the notification is kept for as long as it lives.
 _HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
+# A key or certificate of the other environment: the same, but the other host may take it.
+_HALTED_HERE: Final = Verdict(Kind.LATER, remedy=Remedy.HALT, here_only=True)
 # Another provider token may be taken: once more at once; else as `_HALTED`.
 _RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
 # The connection is at fault, not the notification: once more at once, on a new one.
@@ -28,7 +32,7 @@ _MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
 # reason -> what to do. Every reason that Apple documents for `/3/device`, with its status.
 REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (400, "BadCollapseId"): _REJECTED,
-    (400, "BadDeviceToken"): _DEAD,  # also a sandbox token at the production host: mass death trips the brake
+    (400, "BadDeviceToken"): _BAD_HERE,
     (400, "BadExpirationDate"): _REJECTED,
     (400, "BadMessageId"): _REJECTED,
     (400, "BadPriority"): _REJECTED,
@@ -42,9 +46,9 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (400, "PayloadEmpty"): _REJECTED,
     (400, "TopicDisallowed"): _REJECTED,
     (403, "BadCertificate"): _HALTED,
-    (403, "BadCertificateEnvironment"): _HALTED,
-    (403, "BadEnvironmentKeyIdInToken"): _HALTED,
-    (403, "BadEnvironmentKeyInToken"): _HALTED,  # the same, as it is seen on the wire
+    (403, "BadCertificateEnvironment"): _HALTED_HERE,
+    (403, "BadEnvironmentKeyIdInToken"): _HALTED_HERE,
+    (403, "BadEnvironmentKeyInToken"): _HALTED_HERE,  # the same, as it is seen on the wire
     (403, "ExpiredProviderToken"): _RENEWED,
     (403, "Forbidden"): _REJECTED,
     (403, "InvalidProviderToken"): _RENEWED,  # also a token of the future: the clock was wrong

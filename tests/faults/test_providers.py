@@ -239,13 +239,20 @@ async def marked(stage: Stage, phone: Client) -> bool:
     return bool(await stage.redis.exists(f"rhopush:dead:{phone.client_id}"))
 
 
+async def prove(stage: Stage) -> None:
+    """Let the provider accept a send: nothing is marked before it has accepted any."""
+    await stage.user("somebody", 99)
+    assert await stage.worker.verdicts(await stage.worker.accepted("somebody")) == [("accepted", "")]
+
+
 async def test_a_dead_token_is_skipped_until_it_changes(stage: Stage) -> None:
+    await prove(stage)
     phone = await stage.user()
     stage.provider.faults.add("410:next=1")
     assert (await stage.worker.verdicts(await stage.worker.accepted("bob")))[0][0] == "rejected"
     second = await stage.worker.done(await stage.worker.accepted("bob"))
     assert second["skipped"] == {"dead_token": 1}
-    assert len(stage.provider.received) == 1
+    assert len(stage.provider.received) == 2
     other = stage.phone(2, client_id=phone.client_id)
     await stage.redis.set(f"client:{phone.client_id}:device_pin", other.pin or "")
     assert await stage.worker.verdicts(await stage.worker.accepted("bob")) == [("accepted", "")]
@@ -258,6 +265,7 @@ async def test_a_dead_token_is_skipped_until_it_changes(stage: Stage) -> None:
 async def test_a_410_older_than_what_we_know_of_the_phone_proves_nothing(
     stage: Stage, age_ms: int, dead: bool, proof: str
 ) -> None:
+    await prove(stage)
     now_ms = int(time.time() * 1000)
     synced = time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime()) if proof == "synced" else None
     phone = await stage.user(last_sync=synced)

@@ -16,6 +16,7 @@ PUBLIC = {
     "rhopush_lane_in_flight": {"lane"},
     "rhopush_lane_breaker_open": {"lane"},
     "rhopush_lane_down": {"lane"},
+    "rhopush_tokens_refused": {"lane", "topic"},
     "rhopush_credential_expiry_seconds": {"app", "provider"},
     "rhopush_rps_connections": set(),
     "rhopush_events_received_total": {"kind"},
@@ -32,6 +33,7 @@ def filled() -> Metrics:
     metrics.lane_in_flight("apns").set(7)
     metrics.lane_breaker_open("apns").set(0)
     metrics.lane_down("apns").set(0)
+    metrics.tokens_refused("apns", "com.x").set(0)
     metrics.credential_expiry_seconds("com.x", "apns").set(86_400)
     metrics.events_received("pubsub").inc()
     return metrics

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from gateway.delivery.dead import DeadTokens
+from gateway.delivery.gate import Gate
 from gateway.delivery.lanes import Lanes
-from gateway.delivery.send import Send
 from gateway.fanout.audience import Audience
 from gateway.fanout.broadcast import Cutter, Cutting
 from gateway.fanout.intake import Intake, Readers
@@ -23,13 +23,13 @@ from gateway.settings import load
 from gateway.store.address import Address
 from gateway.store.entries import Lease
 from gateway.store.link import Link
+from gateway.store.proofs import Proofs
 from gateway.store.queue import Limits, Queue
 from gateway.store.receipts import Receipts
 from gateway.store.registry import Registry
 from gateway.store.streams import BroadcastStore, Streams
 from gateway.turns import Turns
 from protocols.ping.model import Ping
-from protocols.verdict import Verdict
 
 RECEIPT_S = 3600
 _PATIENCE_S = 15.0
@@ -88,15 +88,10 @@ async def spine(
     file.write_text(yaml.safe_dump({"development": {"gateway": settings or {}}}))
     said = load(file, "development", {})
     address, metrics = Address.parse(redis), Metrics()
-
-    def on_dead(send: Send, verdict: Verdict) -> None:
-        dead.heard(send, verdict)
-
     async with AsyncExitStack() as stack:
         # Ended last, when Redis can no longer be told: what a killed worker knew is lost.
         turns = Turns()
-        lanes = Lanes(said, metrics, on_dead, turns=turns)
-        stack.push_async_callback(lanes.close, 0)
+        stack.push_async_callback(lambda: lanes.close(0))
 
         async def link(purpose: str) -> Link:
             made = Link(address, purpose)
@@ -107,12 +102,14 @@ async def spine(
         main = await link("streams")
         streams = Streams(main, name, RECEIPT_S)
         await streams.prepare()
-        registry = Registry(await link("registry"), turns=turns)
-        dead = DeadTokens(registry)
+        look_ups = await link("registry")
+        registry = Registry(look_ups, turns=turns)
+        dead = DeadTokens(registry, Gate(Proofs(look_ups), metrics))
         stack.push_async_callback(dead.close)
+        lanes = Lanes(said, metrics, dead, turns=turns)
         ledger = Ledger(streams, turns, metrics=metrics)
         broadcasts = BroadcastStore(main, RECEIPT_S)
-        audience = Audience(broadcasts, registry, turns)
+        audience = Audience(broadcasts, registry, lanes, turns)
         planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
         cutter = Cutter(broadcasts, ledger)
         cutting = Cutting(cutter, ledger)

@@ -18,6 +18,7 @@ import uvloop
 from gateway.bench.legacy import token_of
 from gateway.bench.roles import result
 from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.route import Route
 from gateway.delivery.rps import RpsLane
 from gateway.delivery.send import Send, Unit
 from gateway.errors import RhoPushError
@@ -114,6 +115,7 @@ class _Feeder:
 
     def __init__(self, house: _House, count: int) -> None:
         self._lane = RpsLane(house.store, RetrySettings(), house.metrics)
+        self._route = Route(self._lane, Target(), "")
         self._done = asyncio.Event()
         house.round += 1
         self._ids = house.ids
@@ -151,7 +153,7 @@ class _Feeder:
             device = Device(f"{number:032x}", "ANDROID", "rhoconnect_push", token_of(self._ids, number))
             place = unit.add_place(device.client_id, RPS)
             path = self._message.path(device.pin)
-            sends.append(Send(unit, place, device, "", self._message, path, b""))
+            sends.append(Send(unit, place, device, self._route, self._message, path, b""))
         unit.planned()
         return sends
 

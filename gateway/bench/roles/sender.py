@@ -17,7 +17,9 @@ from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
 from gateway.bench.wire import USER
 from gateway.compose import collector
-from gateway.delivery.lanes import Lanes, Route
+from gateway.delivery.dead import NoMarks
+from gateway.delivery.lanes import Lanes
+from gateway.delivery.route import Place, Route
 from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import RhoPushError
 from gateway.logs import structured
@@ -123,7 +125,7 @@ class Feeder:
         unit.begin_ping({})
         place = unit.add_place(device.client_id, APNS)
         request_id = f"{pin[:8]}-{pin[8:12]}-{pin[12:16]}-{pin[16:20]}-{pin[20:32]}".encode()
-        return Send(unit, place, device, self._route.app, message, message.path(pin), request_id)
+        return Send(unit, place, device, self._route, message, message.path(pin), request_id)
 
     def _offer(self) -> None:
         if self._units:
@@ -155,7 +157,7 @@ async def send(order: SenderOrder) -> SenderResult:
         connections_max=order.connections,
     )
     metrics = Metrics()
-    lanes = Lanes(Settings(apns=apns), metrics, _dead)
+    lanes = Lanes(Settings(apns=apns), metrics, _NoneDead())
     route = lanes.route(APNS, "")
     if isinstance(route, str):
         raise RhoPushError(f"no lane: {route}")
@@ -174,8 +176,9 @@ def _accepted(metrics: Metrics) -> int:
     return int(metrics.deliveries(APNS, "", "accepted", "").value)
 
 
-def _dead(send: Send, verdict: Verdict) -> None:
-    raise RhoPushError("the accept-all provider called a token dead")
+class _NoneDead(NoMarks):
+    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+        raise RhoPushError("the accept-all provider called a token dead")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from gateway.compose import upkeep as upkeep_module
 from gateway.compose.permissions import Permissions
 from gateway.compose.upkeep import Upkeep
+from gateway.delivery.dead import NoMarks
 from gateway.delivery.lanes import Lanes
 from gateway.metrics import Metrics
 from gateway.settings import load
@@ -23,7 +24,7 @@ async def test_a_defect_is_not_the_end(
     file = tmp_path / "settings.yml"
     file.write_text("development: {}")
     settings, metrics = load(file, "development", {}), Metrics()
-    lanes = Lanes(settings, metrics, lambda send, verdict: None)
+    lanes = Lanes(settings, metrics, NoMarks())
     link = Link(Address.parse(redis_address), "upkeep")
     await link.open(5)
     calls, failed_often = 0, asyncio.Event()

@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.delivery.dead import NoMarks
 from gateway.delivery.outlet import Outlet
 from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.route import Place, Route, place
 from gateway.delivery.rps import RpsLane
 from gateway.delivery.rps_client import RpsClientLane, read_push_server
 from gateway.delivery.send import Send, Unit
@@ -46,14 +48,16 @@ class Batch:
         self.unit = Unit(lease, PING_ID[:28], (self.ping,), lambda _: self.settled.set())
         self.unit.begin_ping({})
         self.sends = []
+        self.route = Route(cast(Outlet, None), Target(), "")
         for number, pin in enumerate(pins):
             device = Device(f"{number:032x}", "ANDROID", "rhoconnect_push", pin)
-            place = self.unit.add_place(device.client_id, RPS)
-            self.sends.append(Send(self.unit, place, device, "", message, message.path(pin), b""))
+            number_of = self.unit.add_place(device.client_id, RPS)
+            self.sends.append(Send(self.unit, number_of, device, self.route, message, message.path(pin), b""))
         self.unit.planned()
 
     async def through(self, lane: Outlet) -> dict[int, tuple[Kind, str]]:
         """Offer all and wait; what was not simply accepted, by place."""
+        self.route.lane, self.route.place = lane, place(lane.name, "", (lane.name, 0), "", "credential")
         lane.offer(self.sends, bulk=False)
         async with asyncio.timeout(10):
             await self.settled.wait()
@@ -195,12 +199,13 @@ async def outside() -> AsyncIterator[Outside]:
 
 
 def client_lane(port: int, dead: list[str] | None = None) -> RpsClientLane:
-    def heard(send: Send, verdict: Verdict) -> None:
-        if dead is not None:
-            dead.append(send.device.pin)
+    class Heard(NoMarks):
+        def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+            if dead is not None:
+                dead.append(send.device.pin)
 
     url = Secret(f"http://some%40app:pw@127.0.0.1:{port}/lost/path")
-    return RpsClientLane(url, RetrySettings(), Metrics(), heard)
+    return RpsClientLane(url, RetrySettings(), Metrics(), Heard())
 
 
 async def test_the_request_is_rhoconnects(outside: Outside) -> None:

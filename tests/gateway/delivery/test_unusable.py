@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.delivery.dead import NoMarks
 from gateway.delivery.lanes import Lanes
 from gateway.delivery.unusable import unusable
 from gateway.metrics import Metrics
@@ -80,7 +81,7 @@ def told(lanes: Lanes, renewed: Settings | None = None) -> list[Mapping[str, obj
 
 
 async def test_lanes_tell_it_before_a_ping_and_once() -> None:
-    lanes = Lanes(Settings(apns=GONE), Metrics(), lambda *_: None)
+    lanes = Lanes(Settings(apns=GONE), Metrics(), NoMarks())
     (said,) = told(lanes)
     assert (said["log_level"], said["provider"], said["app"]) == ("error", "apns", "")
     (said,) = told(lanes, Settings(apns=GONE, fcm=FcmSettings(credentials=Secret("{"))))[1:]

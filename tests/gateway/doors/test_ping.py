@@ -12,7 +12,7 @@ from gateway.store.address import Address
 from gateway.store.redis import client
 from protocols.ping.fields import USERS_STEP
 from protocols.ping.model import Ping
-from tests.gateway.doors.house import TOKEN, House, call, house, request, wire
+from tests.gateway.doors.house import PING, TOKEN, House, call, house, request, wire
 
 RUBY = {
     "api_token": TOKEN,
@@ -173,8 +173,21 @@ async def test_unknown_fields_are_named_safely(both: House) -> None:
     [
         ("application/json; charset=utf-8", b'{"user_id":"a"}', ("a",)),
         ("application/jsonp", b'{"user_id":"a"}', ("a",)),
-        ("Application/JSON", b'{"user_id":"a"}', ()),
-        ("text/plain", b'{"user_id":"a"}', ()),
+        ("Application/JSON", b'{"user_id":"a"}', ("a",)),
+        ("APPLICATION/JSON;CHARSET=UTF-8", b'{"user_id":"a"}', ("a",)),
+        ("text/json", b'{"user_id":"a"}', ("a",)),
+        ("application/vnd.api+json", b'{"user_id":"a"}', ("a",)),
+        ("application/problem+json; charset=utf-8", b'\r\n {"user_id":"a"} \n', ("a",)),
+        ("text/plain", b'{"user_id":"a"}', ("a",)),
+        ("text/plain;charset=UTF-8", b'{"user_id":["a"]}', ("a",)),
+        ("application/octet-stream", b'{"user_id":"a"}', ("a",)),
+        ("application/x-www-form-urlencoded", b'{"user_id": ["a", "b"]}', ("a", "b")),
+        (None, b'{"user_id":"a"}', ("a",)),
+        ("", b'{"user_id":"a"}', ("a",)),
+        ("application/json; charset=iso-8859-1", '{"user_id":"\xfc"}'.encode("latin-1"), ("\xfc",)),
+        ("application/json; charset=ISO-8859-1", '{"user_id":"\xfc"}'.encode(), ("\xfc",)),
+        ('application/json; charset="utf-16"', '{"user_id":"\xfc"}'.encode("utf-16"), ("\xfc",)),
+        ("text/plain; charset=utf-16be", '{"user_id":"\xfc"}'.encode("utf-16-be"), ("\xfc",)),
         ("application/x-www-form-urlencoded", b"user_id[]=a&user_id[]=b&message=hi", ("a", "b")),
         ("application/x-www-form-urlencoded; charset=UTF-8", b"user_id%5B%5D=a", ("a",)),
         (None, b"user_id=a", ("a",)),
@@ -186,6 +199,51 @@ async def test_the_content_type_says_how_a_body_is_read(
     answer = await call(both, body, headers={"Content-Type": kind})
     assert answer.status == 200
     assert both.queue.pings[0].users == users
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/json", "application/xml", "application/vnd.x+json"])
+@pytest.mark.parametrize("body", [b"hello", b"{user_id: 'a'}", b'["a"]', b'{"user_id":"a"', b"\xff{}"])
+async def test_a_body_that_is_not_read_is_named_with_its_type(both: House, kind: str, body: bytes) -> None:
+    answer = await call(both, body, headers={"Content-Type": f"{kind}; x=1"})
+    expected = f"the body was not read: its Content-Type is {kind}; x=1, and it is no JSON object"
+    assert (answer.status, answer.headers.get("x-ping-warning")) == (200, expected)
+    assert both.queue.pings == [Ping()]
+
+
+async def test_a_body_that_is_not_read_does_not_hide_the_query(both: House) -> None:
+    answer = await call(
+        both, b"hello", path=f"{PING}?user_id=a&colour=1", headers={"Content-Type": "text/plain"}
+    )
+    assert answer.headers["x-ping-warning"].endswith("no JSON object; not understood: colour")
+    assert both.queue.pings[0].users == ("a",)
+    empty = await call(both, b" ", headers={"Content-Type": "text/plain"})
+    assert "x-ping-warning" not in empty.headers
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("Application/JSON", b"user_id=a"),
+        ("application/json; charset=iso-8859-1", b"user_id=a"),
+        ("application/json; charset=klingon", b'{"user_id":"\xfc"}'),
+        ("application/json; charset=idna", b'{"user_id":"\xfc"}'),
+        ("application/json; charset=utf-16", b'{"\0"'),
+        ("application/json", b'\xef\xbb\xbf{"user_id":"a"}'),
+    ],
+)
+async def test_json_that_is_none_is_an_error(both: House, kind: str, body: bytes) -> None:
+    answer = await call(both, body, headers={"Content-Type": kind})
+    assert (answer.status, answer.error["code"]) == (400, "malformed_body")
+    if "klingon" in kind:
+        assert "charset klingon" in answer.error["message"]
+    assert not both.queue.pings
+
+
+async def test_a_large_body_is_read_as_json_by_its_two_ends(both: House) -> None:
+    users = [f"user{number}" for number in range(10_000)]
+    answer = await call(both, json.dumps({"user_id": users}).encode(), headers={"Content-Type": "text/plain"})
+    assert answer.status == 200
+    assert both.queue.pings[0].users == tuple(users)
 
 
 async def test_a_multipart_form(both: House) -> None:

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.delivery.dead import NoMarks
 from gateway.delivery.lanes import NO_CREDENTIAL, Lanes
 from gateway.fanout.recipients import recipients
 from gateway.metrics import Metrics
@@ -88,7 +89,7 @@ def test_a_user_alone_and_the_same_user_beside_others_come_to_the_same(
 
 
 def test_a_reload_is_another_edition() -> None:
-    lanes = Lanes(Settings(), Metrics(), lambda *_: None)
+    lanes = Lanes(Settings(), Metrics(), NoMarks())
     before = lanes.edition
     lanes.renew(Settings())
     assert lanes.edition is not before

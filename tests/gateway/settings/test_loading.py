@@ -191,6 +191,35 @@ def test_an_app_has_what_it_says_and_the_rest_from_above(tmp_path: Path) -> None
     assert z.fcm == FcmSettings(credentials_file=tmp_path / "account.json", style="data", project_id="z")
 
 
+@pytest.mark.parametrize(
+    ("said", "server", "sandbox"),
+    [
+        ("{}", "api.push.apple.com", None),
+        ("{environment: sandbox}", "api.sandbox.push.apple.com", None),
+        ("{environment: auto}", "api.push.apple.com", ("api.sandbox.push.apple.com", 443)),
+        ("{environment: auto, host: mine}", "mine", None),  # nobody's own host leads to Apple's sandbox
+        (
+            "{environment: auto, host: mine, sandbox_host: other, sandbox_port: 2197}",
+            "mine",
+            ("other", 2197),
+        ),
+        ("{host: mine, sandbox_host: other}", "mine", None),
+    ],
+)
+def test_apples_hosts_by_environment(
+    tmp_path: Path, said: str, server: str, sandbox: tuple[str, int] | None
+) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text(f"development: {{gateway: {{apns: {said}}}}}\n")
+    apns = load(file, "development", {}).apns
+    assert (apns.server, apns.sandbox) == (server, sandbox)
+    changed = load(file, "development", {"RHOPUSH_APNS_ENVIRONMENT": "auto"}).apns
+    assert (changed.server, changed.sandbox) == (
+        "api.push.apple.com",
+        ("api.sandbox.push.apple.com", 443),
+    )
+
+
 def test_a_key_displaces_the_certificate_of_the_old_file(tmp_path: Path) -> None:
     settings = loaded(
         tmp_path,
@@ -217,7 +246,7 @@ def test_a_bare_off_is_taken_where_off_is_a_choice(tmp_path: Path, word: str) ->
         ("apns: {key_id: 12}", "apns.key_id: expected text, found a whole number (put it in quotes) ("),
         (
             "apns: {environment: prod}",
-            "apns.environment: expected one of production, sandbox, found 'prod' (",
+            "apns.environment: expected one of production, sandbox, auto, found 'prod' (",
         ),
         ("apns: []", "apns: expected a mapping ("),
         (

@@ -15,6 +15,8 @@ from gateway.store import (
     journal_scripts,
     keys,
     login_limits,
+    marks,
+    proofs,
     quota,
     resque_scripts,
     rps_scripts,
@@ -122,6 +124,17 @@ def _journal(store: redis.Redis) -> None:
     store.hset(keys.JOURNAL, mapping={"\0count": 7, "\0void": 5, "bob": 6})
     store.hset(keys.LISTENERS, "one", 3)
     store.set(keys.beat("one"), "word", ex=1000)
+
+
+def _marked_journal(store: redis.Redis) -> None:
+    _journal(store)
+    store.set(keys.dead("bob"), "digest:1:bad:da39a3ee:0011:BadDeviceToken")
+    store.set(keys.dead("ann"), "0011:1:host::0011:BadDeviceToken")
+    store.set(keys.client("bob", "last_sync"), "2026-11-24T10:00:00+0000")
+
+
+def _proof(store: redis.Redis) -> None:
+    store.hset(keys.proof("one"), "bad", 2)
 
 
 def _windows(store: redis.Redis) -> None:
@@ -291,6 +304,21 @@ CASES: dict[str, Case] = {
     "journal lapse": Case(journal_scripts.LAPSE, _journal, [keys.JOURNAL, keys.LISTENERS], ["one"]),
     "journal write": Case(journal_scripts.WRITE, _journal, [keys.JOURNAL], [100, "bob", "ann"]),
     "journal full": Case(journal_scripts.WRITE, _journal, [keys.JOURNAL], [3, "bob", "ann"]),
+    "journal write with marks": Case(
+        journal_scripts.WRITE,
+        _marked_journal,
+        [keys.JOURNAL, keys.dead("bob"), keys.dead("ann"), keys.dead("none")],
+        [100, "bob", "ann"],
+    ),
+    "mark a token": Case(
+        marks.MARK,
+        _marked_journal,
+        [keys.dead("bob"), keys.client("bob", "last_sync")],
+        ["digest:1:gone:", "::Unregistered", 60],
+    ),
+    "an acceptance": Case(proofs.ACCEPTED, _proof, [keys.proof("one")], [1000]),
+    "a bad token": Case(proofs.COUNT, _proof, [keys.proof("one")], [1]),
+    "a gone token": Case(proofs.COUNT, _proof, [keys.proof("one")], [0]),
     "hear": Case(event_scripts.HEAR, _windows, [keys.WINDOWS], _HEAR),
     "close": Case(event_scripts.CLOSE, _windows, [keys.WINDOWS, keys.PINGS, keys.STATS], _CLOSE),
     "lead": Case(event_scripts.BEAT, _events, [keys.EVENTS], ["one", 2000, "one#2", 5000, 1500]),

@@ -17,7 +17,7 @@ from gateway.store.cache import Cache
 from gateway.store.clients import Clients
 from gateway.store.journal import Journal
 from gateway.store.link import Link
-from gateway.store.registration import token_digest
+from gateway.store.marks import token_digest
 from gateway.store.registry import Registry
 from gateway.store.rps import Posting, RpsStore
 from gateway.store.snapshots import Snapshots
@@ -104,6 +104,27 @@ async def test_a_client_that_moves_keeps_nothing_of_its_device(
     assert await redis_client.exists(keys.dead(CLIENT)) == 0
     assert (await clients.of_user("bob"), await clients.of_user("eve")) == ([], [CLIENT])
     assert await redis_client.get("client:count") == b"1"
+
+
+@pytest.mark.parametrize(
+    ("brought", "kind", "stays"),
+    [
+        ({"device_pin": "token"}, "host", True),
+        ({}, "host", True),
+        ({"device_pin": "new"}, "host", False),
+        ({"device_pin": "token"}, "bad", False),
+        ({"device_pin": "token"}, "gone", False),
+    ],
+)
+async def test_a_registration_ends_every_mark_but_which_host_takes_the_same_token(
+    redis_client: Redis, brought: dict[str, str], kind: str, stays: bool
+) -> None:
+    clients = Clients(redis_client)
+    await clients.register("bob", CLIENT, FIELDS)
+    mark = f"{token_digest(FIELDS['device_pin'])}:1:{kind}:da39a3ee:0011:Reason"
+    await redis_client.set(keys.dead(CLIENT), mark)
+    await clients.register("bob", CLIENT, brought)
+    assert await redis_client.exists(keys.dead(CLIENT)) == int(stays)
 
 
 async def test_a_client_that_stays_keeps_what_is_not_brought(redis_client: Redis) -> None:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.link import Link
-from gateway.store.registration import token_digest
+from gateway.store.marks import token_digest
 from gateway.store.registry import Registry, changes
 from protocols.devices import Device
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
@@ -109,7 +109,9 @@ async def test_a_mark_holds_no_token_and_ends(registry: Registry, redis_client: 
     (device,) = await devices(registry)
     await registry.mark_dead(device, "Unregistered", None, 1000)
     name = keys.dead(device.client_id)
-    assert await redis_client.get(name) == f"{token_digest('ab' * 32)}:1000:Unregistered".encode()
+    assert (
+        await redis_client.get(name) == f"{token_digest('ab' * 32)}:1000:gone:da39a3ee::Unregistered".encode()
+    )
     assert b"abab" not in await redis_client.get(name)
     assert 0 < await redis_client.ttl(name) <= keys.DEAD_S
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -120,6 +121,45 @@ async def test_every_change_is_seen(opened: Open, redis_client: Redis) -> None:
         await act()
         await one.becomes(pins)
         await two.becomes(pins)
+
+
+async def test_a_snapshot_of_another_layout_is_made_anew(opened: Open, redis_client: Redis) -> None:
+    """Earlier versions counted devices as dead that are bad at one host alone."""
+    phone = apple("aa")
+    await lay_user(redis_client, "bob", [phone])
+    one = await opened("one:0")
+    await quiet(one, redis_client)
+    packed = await redis_client.get(keys.snapshot("bob"))
+    at, *_ = msgspec.msgpack.decode(packed)
+    old = msgspec.msgpack.encode((at, (), 0, 1, (phone.client_id,)))
+    await redis_client.set(keys.snapshot("bob"), old)
+    two = await opened("two:0")
+    assert await two.pins() == ["aa"]
+
+
+@pytest.mark.parametrize("places", [(), ("0011223344556677",)])
+async def test_of_a_user_with_a_mark_nothing_is_kept_until_it_ends(
+    opened: Open, redis_client: Redis, places: tuple[str, ...]
+) -> None:
+    """A sync ends a mark, and syncs are in no journal."""
+    phone = apple("aa", last_sync="2026-11-24T10:00:00+0000")
+    await lay_user(redis_client, "bob", [phone])
+    one = await opened("one:0")
+    await one.becomes(["aa"])
+    await one.registry.mark_dead(_device(phone, "aa"), "Reason", None, 1, places)
+    await until(lambda: _marked(one))
+    await redis_client.delete(keys.snapshot("bob"))
+    await one.pins()
+    assert not await kept(redis_client)
+    await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-25T10:00:00+0000")
+    await one.becomes(["aa"])
+    (found,) = await one.registry.devices_of(["bob"])
+    assert (found.dead, found.marked) == (0, False)
+
+
+async def _marked(one: Reader) -> bool:
+    (found,) = await one.registry.devices_of(["bob"])
+    return found.marked or found.dead == 1
 
 
 def _device(phone: Client, pin: str) -> Device:

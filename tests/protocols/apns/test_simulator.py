@@ -267,6 +267,23 @@ def test_a_certificate_stands_for_its_topics(
     assert verdict(ask(session, changes))[1] == reason
 
 
+@pytest.mark.parametrize(
+    ("theirs", "environment", "answer"),
+    [
+        ("sandbox", "sandbox", (200, "")),
+        ("sandbox", "production", (400, "BadDeviceToken")),
+        ("production", "sandbox", (400, "BadDeviceToken")),
+        ("elsewhere", "production", (400, "BadDeviceToken")),
+    ],
+)
+def test_a_device_token_belongs_to_its_environment(
+    theirs: str, environment: str, answer: tuple[int, str]
+) -> None:
+    server = rules(environments={PIN: theirs}, environment=environment)
+    assert verdict(ask(server.session())) == answer
+    assert verdict(ask(server.session(), {":path": "/3/device/cd"})) == (200, "")
+
+
 def test_a_device_token_belongs_to_its_topic() -> None:
     server = rules(topics={PIN: "com.other"})
     assert verdict(ask(server.session())) == (400, "DeviceTokenNotForTopic")

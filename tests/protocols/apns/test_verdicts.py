@@ -34,6 +34,12 @@ REMEDIES = {
     "TooManyProviderTokenUpdates": Remedy.RECONNECT,
     "Shutdown": Remedy.RECONNECT,
 }
+HERE_ONLY = {
+    "BadDeviceToken",
+    "BadCertificateEnvironment",
+    "BadEnvironmentKeyIdInToken",
+    "BadEnvironmentKeyInToken",
+}
 AT_ONCE = {"IdleTimeout", "ExpiredProviderToken", "InvalidProviderToken", "UnrelatedKeyIdInToken"}
 
 
@@ -47,13 +53,19 @@ def body(reason: str, **more: object) -> bytes:
 
 @pytest.mark.parametrize(("status", "reason"), rows(FOREVER))
 def test_rejected_for_good(status: int, reason: str) -> None:
-    assert judge(status, (), body(reason)) == Verdict(Kind.REJECTED, reason, dead=reason in DEAD)
+    assert judge(status, (), body(reason)) == Verdict(
+        Kind.REJECTED, reason, dead=reason in DEAD, here_only=reason in HERE_ONLY
+    )
 
 
 @pytest.mark.parametrize(("status", "reason"), rows(LATER))
 def test_later(status: int, reason: str) -> None:
     assert judge(status, (), body(reason)) == Verdict(
-        Kind.LATER, reason, remedy=REMEDIES.get(reason, Remedy.NONE), once=reason in AT_ONCE
+        Kind.LATER,
+        reason,
+        remedy=REMEDIES.get(reason, Remedy.NONE),
+        once=reason in AT_ONCE,
+        here_only=reason in HERE_ONLY,
     )
 
 

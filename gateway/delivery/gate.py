@@ -1,0 +1,130 @@
+"""Whether a provider's answers about device tokens may be believed: not before a send of the same credential was
+accepted at the same host for the same topic.
+
+A wrong setting (a sandbox key at the production host, another app's topic) makes every token look dead. So nothing is
+marked until one send was accepted, counted over all workers and gateways (`store.proofs`); `ALARM_COUNT` answers of
+BadDeviceToken before that raise an alarm.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import structlog
+
+from gateway.clock import SHARED
+from gateway.delivery.route import Place
+from gateway.errors import StoreDown
+from gateway.metrics import Metrics
+from gateway.store.proofs import PROVEN, Proofs
+
+_log = structlog.get_logger("dead")
+
+ALARM_COUNT: Final = 3
+LOOK_S: Final = 5.0
+"""While the alarm is on, how often a worker asks whether another one had an acceptance; also the pause before an
+acceptance that Redis did not take is written again."""
+
+
+class Gate:
+    """Knows which places have proven themselves, and raises the alarm for one that only refuses tokens.
+
+    Args:
+        proofs: what all workers know.
+        metrics: shows the alarm.
+    """
+
+    def __init__(self, proofs: Proofs, metrics: Metrics) -> None:
+        self._proofs = proofs
+        self._metrics = metrics
+        self._proven: set[str] = set()
+        self._alarms: dict[str, Place] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def prove(self, place: Place) -> None:
+        """Take note that a send was accepted at this place; the first time, write it for all workers."""
+        if place.identity in self._proven:
+            return
+        self._proven.add(place.identity)
+        self._end_alarm(place.identity)
+        self._start(self._write(place.identity))
+
+    async def admits(self, place: Place, *, bad: bool) -> bool:
+        """Whether an answer that a token is dead may be believed; `bad`: the answer was BadDeviceToken.
+
+        Raises:
+            StoreDown: this process does not know, and Redis did not answer.
+        """
+        if place.identity in self._proven:
+            return True
+        count = await self._proofs.count(place.identity, bad=bad)
+        if count == PROVEN:
+            self._proven.add(place.identity)
+            self._end_alarm(place.identity)
+        elif bad and count >= ALARM_COUNT and place.identity not in self._proven:
+            self._raise_alarm(place, count)
+        return place.identity in self._proven
+
+    def keep(self, identities: set[str]) -> None:
+        """The settings changed: end the alarm of every place that is in force no more."""
+        for identity in self._alarms.keys() - identities:
+            self._end_alarm(identity)
+
+    async def close(self) -> None:
+        """Stop watching, and wait for the acceptances that are being written."""
+        if self._watching is not None:
+            self._watching.cancel()
+        for task in self._writing:
+            task.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)
+
+    def _raise_alarm(self, place: Place, count: int) -> None:
+        if place.identity in self._alarms:
+            return
+        self._alarms[place.identity] = place
+        self._metrics.tokens_refused(place.lane, place.topic).set(1)
+        _log.error(
+            "every_device_token_refused",
+            lane=place.lane,
+            host=place.host,
+            topic=place.topic,
+            reason="BadDeviceToken",
+            answers=count,
+            check=f"{place.setting}: is it the environment of these devices' app? Then the topic",
+        )
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="token alarms")
+
+    def _end_alarm(self, identity: str) -> None:
+        place = self._alarms.pop(identity, None)
+        if place is not None:
+            self._metrics.tokens_refused(place.lane, place.topic).set(0)
+            _log.info("device_token_alarm_ended", lane=place.lane, host=place.host, topic=place.topic)
+
+    async def _watch(self) -> None:
+        """End alarms where another worker had an acceptance."""
+        while self._alarms:
+            await asyncio.sleep(LOOK_S)
+            for place in tuple(self._alarms.values()):
+                try:
+                    await self.admits(place, bad=False)
+                except StoreDown as error:
+                    _log.debug("proof_not_read", error=error.message)
+        self._watching = None
+
+    async def _write(self, identity: str) -> None:
+        """Write an acceptance until Redis has taken it: no other worker may mark anything before."""
+        while True:
+            try:
+                await self._proofs.accepted(identity, SHARED.now_ms())
+            except StoreDown as error:
+                _log.warning("acceptance_not_written", error=error.message)
+                await asyncio.sleep(LOOK_S)
+            else:
+                return
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)

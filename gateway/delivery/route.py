@@ -1,0 +1,117 @@
+"""How the devices of one app are reached: over which lane, told what, and what that lane's answers about device tokens
+are about."""
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.store.marks import digest
+from protocols.devices import Device, accepted_elsewhere, refused_at
+
+if TYPE_CHECKING:
+    from gateway.delivery.outlet import Outlet
+
+SETTING: Final = "apns.environment"
+_APPLES_PORTS: Final = (443, 2197)
+"""Two ports of one service (providers A1)."""
+
+
+class Place(NamedTuple):
+    """A host and topic that a lane sends to, with the credential that it uses there.
+
+    Attributes:
+        lane: the lane's name.
+        app: the app, as in metrics; "": every app that has no settings of its own.
+        host: the server, with its port if that is none of Apple's.
+        topic: the APNs topic; "" where the provider has none.
+        key: digest of host and topic, as in `Device.bad_at`.
+        identity: digest of credential, host and topic (with `auto`, of both hosts).
+    """
+
+    lane: str
+    app: str
+    host: str
+    topic: str
+    key: str
+    identity: str
+
+    @property
+    def setting(self) -> str:
+        """The setting that a wrong environment comes from."""
+        return f"apps.{self.app}.{SETTING}" if self.app else SETTING
+
+
+def place(lane: str, app: str, server: tuple[str, int], topic: str, credential: str) -> Place:
+    """Make a place.
+
+    Args:
+        lane: the lane's name.
+        app: as in metrics.
+        server: host and port.
+        topic: see `Place`.
+        credential: digest of the credential and of all else that makes the place another one.
+    """
+    host = server[0] if server[1] in _APPLES_PORTS else f"{server[0]}:{server[1]}"
+    return Place(lane, app, host, topic, digest(host, topic), digest(credential, topic))
+
+
+class Route:
+    """How devices of one app are reached. Compared by identity: there is one an app and provider.
+
+    Attributes:
+        lane: over what.
+        target: what `Provider.compose` wants to know of the app.
+        app: as in metrics.
+        place: what the lane's answers about device tokens are about; None: it gives none.
+        fallback: the same app at the provider's other environment; None: there is none.
+        proven: this process knows that a send of this route was accepted.
+        heir: has taken its place for the same topic since the settings changed; None: nothing has.
+    """
+
+    __slots__ = ("app", "fallback", "heir", "lane", "place", "proven", "target")
+
+    def __init__(
+        self,
+        lane: "Outlet",
+        target: Any,
+        app: str,
+        place: Place | None = None,
+        fallback: "Route | None" = None,
+    ) -> None:
+        self.lane = lane
+        self.target = target
+        self.app = app
+        self.place = place
+        self.fallback = fallback
+        self.proven = False
+        self.heir: Route | None = None
+
+    @property
+    def chain(self) -> tuple["Route", ...]:
+        """This route, and its fallback if there is one."""
+        return (self,) if self.fallback is None else (self, self.fallback)
+
+    @property
+    def newest(self) -> "Route":
+        """The route that has taken this one's place, or this one."""
+        route = self
+        while route.heir is not None:
+            route = route.heir
+        return route
+
+    def succeeded_by(self, new: "Route") -> "Route":
+        """Name the heir of this route among a new one and its fallback: the one of the same host if there is one."""
+        mine = self.place
+        heir = next((one for one in new.chain if mine and one.place and one.place.host == mine.host), new)
+        if mine is not None and heir.place is not None and heir.place.topic == mine.topic:
+            self.heir = heir  # else its sends bear another topic than the heir's
+        return heir
+
+    def of(self, device: Device) -> "Route | None":
+        """This route or its fallback, by what is known of the device's token; None: it is bad wherever it may go."""
+        place, fallback = self.place, self.fallback
+        if place is None:
+            return self
+        if fallback is None:
+            return None if refused_at(device, place.key) else self
+        if accepted_elsewhere(device, place.key):
+            return fallback
+        return fallback.of(device) if refused_at(device, place.key) else self

@@ -1,0 +1,110 @@
+"""What Redis remembers of a provider's answers about one device token: the value of `keys.dead`.
+
+    <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<places>:<reason>
+
+A mark belongs to one token: with another token it has no effect. Of the kinds, `gone` (Unregistered) holds everywhere
+and `bad` (BadDeviceToken) at the named places alone, which are digests of host and topic, separated by blanks; both end
+when `last_sync` of the client changes, since a device that syncs is alive. The value of `last_sync` is compared with
+the one at the time of the mark, so that neither its resolution of a second nor RhoConnect's clock matters. `host` says
+that the token is bad at the one named place and was accepted at the provider's other environment: a sync changes
+nothing about that.
+
+Earlier versions wrote `<token digest>:<epoch ms>:<reason>`. Such a mark of BadDeviceToken has no effect, since it names
+no place.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Final
+
+from gateway.store.link import Script
+from protocols.devices import ELSEWHERE
+
+GONE: Final = "gone"
+BAD: Final = "bad"
+HOST: Final = "host"
+DEAD_EVERYWHERE: Final = "dead"
+"""Answer of `standing`, and no place: a digest has 16 digits."""
+
+LEARNED_LUA: Final = "^%x+:%d+:host:"
+"""Pattern of Lua: marks of the kind `host`, which outlive a registration with the same token."""
+
+_PLACES_MAX: Final = 8
+_SYNC_DIGITS: Final = 8
+_DIGEST: Final = 8
+_WITHOUT_PLACE: Final = b"BadDeviceToken"
+_EPOCH_DIGITS: Final = 15
+
+
+def digest(*words: str) -> str:
+    """16 hex digits that stand for these words."""
+    return hashlib.blake2b("\0".join(words).encode(), digest_size=_DIGEST).hexdigest()
+
+
+def token_digest(pin: str) -> str:
+    """What a mark remembers of a token; a new token has another digest, so the mark ends by itself."""
+    return hashlib.blake2b(pin.encode(), digest_size=_DIGEST).hexdigest()
+
+
+MARK: Final = Script(
+    f"""
+-- KEYS: mark, last sync; ARGV: what stands before and after the digest of the last sync, lifetime in seconds
+local sync = redis.pcall('GET', KEYS[2])
+local word = string.sub(redis.sha1hex(type(sync) == 'string' and sync or ''), 1, {_SYNC_DIGITS})
+redis.call('SET', KEYS[1], ARGV[1] .. word .. ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+)
+"""Write a mark of the kind `gone` or `bad`."""
+
+
+def around(pin: str, reason: str, now_ms: int, places: tuple[str, ...]) -> tuple[str, str]:
+    """What `MARK` puts around the digest of the last sync; places: where the token is bad, empty: it is gone."""
+    kind = BAD if places else GONE
+    return f"{token_digest(pin)}:{now_ms}:{kind}:", f":{' '.join(places[-_PLACES_MAX:])}:{reason}"
+
+
+def host(pin: str, now_ms: int, place: str) -> str:
+    """The mark of a token that was bad at this place and accepted at the provider's other environment."""
+    return f"{token_digest(pin)}:{now_ms}:{HOST}::{place}:BadDeviceToken"
+
+
+def _sync_word(last_sync: bytes | None) -> str:
+    return hashlib.sha1(last_sync or b"", usedforsecurity=False).hexdigest()[:_SYNC_DIGITS]
+
+
+def standing(mark: bytes, pin: str, last_sync: bytes | None) -> str:
+    """What a mark means for a device as it is now.
+
+    Returns:
+        `DEAD_EVERYWHERE`, or what belongs into `Device.bad_at`; "" where the mark has ended.
+    """
+    token, _, rest = mark.partition(b":")
+    if token != token_digest(pin).encode():
+        return ""
+    words = rest.split(b":", 4)
+    if len(words) < 5:
+        return _of_earlier_version(words, last_sync)
+    _, kind, sync, places, _ = (word.decode("ascii", "replace") for word in words)
+    if kind == HOST:
+        return ELSEWHERE + places
+    if sync != _sync_word(last_sync):
+        return ""
+    return DEAD_EVERYWHERE if kind == GONE else places
+
+
+def _of_earlier_version(words: list[bytes], last_sync: bytes | None) -> str:
+    at, reason = words[0], b":".join(words[1:])
+    if reason == _WITHOUT_PLACE or not (at.isdigit() and len(at) <= _EPOCH_DIGITS):
+        return ""
+    return DEAD_EVERYWHERE if synced_ms(last_sync) <= int(at) else ""
+
+
+def synced_ms(value: bytes | None) -> int:
+    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is no date."""
+    if not value:
+        return 0
+    try:
+        return int(datetime.fromisoformat(value.decode("ascii")).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0
