@@ -8,6 +8,7 @@ sharing anything. Apple wants at least 20 minutes between two tokens, and none o
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -231,7 +232,9 @@ def _from_pem(
 
 def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
     try:
-        key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # BER, which the Keychain writes, is read but warned about
+            key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidCredential(
             "the certificate's file is neither PEM nor PKCS#12, or the passphrase is wrong",
