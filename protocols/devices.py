@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from protocols.fcm.registration import installation
+
 APNS: Final = "apns"
 FCM: Final = "fcm"
 RPS: Final = "rps"
@@ -29,7 +31,7 @@ PLATFORMS: Final[dict[str, str]] = {
 
 # Reasons why a device is left out, as counted in receipts and metrics.
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
-REPEATED: Final = "repeated"  # the same phone and app, or the same token, was chosen before
+REPEATED: Final = "repeated"  # the same phone and app, token or installation was chosen before
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
 
 
@@ -158,9 +160,10 @@ def fit(device: Device) -> tuple[str, str]:
 def dedupe_key(device: Device) -> str:
     """What a ping reaches only once: a phone (with the app on it), or, where no phone is known, a token.
 
-    What follows a NUL at the beginning is a token; any other text begins with a phone's id.
+    What follows a NUL at the beginning is a token; any other text begins with a phone's id. Of an FCM token it is the
+    installation that the token belongs to, which may be registered by its own id, too.
     """
-    return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + device.pin
+    return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + installation(device.pin)
 
 
 def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:

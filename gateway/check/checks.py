@@ -14,11 +14,12 @@ from gateway.check.findings import Finding, Level
 from gateway.clock import APART_S
 from gateway.compose.exposure import exposed
 from gateway.compose.folder import DataFolder, check_data_folder
-from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
+from gateway.delivery.credentials import read_apns, read_fcm, read_google, token_uris
 from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address, queue_address
 from gateway.store.durability import CLUSTER, judge
+from gateway.store.embedded import socket_path
 from gateway.store.probing import by_address, refused_by, uses
 from gateway.store.redis import Facts, client, facts, untrusted
 from gateway.store.refusals import in_cluster_mode
@@ -65,24 +66,13 @@ def _apns(subject: str, settings: ApnsSettings) -> Finding:
     if not settings.configured:
         return Finding(Level.WARNING, subject, "no credential: Apple devices are not served")
     try:
-        if settings.certificate_file is not None:
-            return _certificate(subject, settings)
-        key = read_apns_key(settings)
+        topic, key, certificate, _ = read_apns(settings)
     except CredentialError as error:
         return Finding(Level.BAD, subject, error.message)
-    if settings.topic is None:
-        return Finding(
-            Level.BAD, subject, "a p8 key serves many apps: apns.topic must name this one's bundle id"
-        )
-    return Finding(Level.GOOD, subject, f"key {key.key_id} of team {key.team_id}, topic {settings.topic}")
-
-
-def _certificate(subject: str, settings: ApnsSettings) -> Finding:
-    path, certificate = settings.certificate_file, read_certificate(settings)
-    topic = settings.topic or next(iter(certificate.topics), None)
-    if topic is None:
-        return Finding(Level.BAD, subject, f"{path} names no topic: set apns.topic")
-    return expiry(subject, f"certificate for {topic}", certificate.expires_s - time.time())
+    if certificate is not None:
+        return expiry(subject, f"certificate for {topic}", certificate.expires_s - time.time())
+    who = f"key {key.key_id} of team {key.team_id}, " if key is not None else ""
+    return Finding(Level.GOOD, subject, f"{who}topic {topic}")
 
 
 def expiry(subject: str, what: str, left_s: float) -> Finding:
@@ -98,13 +88,10 @@ def _fcm(subject: str, settings: FcmSettings) -> Finding:
     if not settings.configured:
         return Finding(Level.WARNING, subject, "no credential: Android devices are not served")
     try:
-        account = read_service_account(settings)
+        access = read_fcm(settings)
     except CredentialError as error:
         return Finding(Level.BAD, subject, error.message)
-    project = settings.project_id or account.project_id
-    if not project:
-        return Finding(Level.BAD, subject, "neither fcm.project_id nor the service account names a project")
-    return Finding(Level.GOOD, subject, f"service account {account.client_email}, project {project}")
+    return Finding(Level.GOOD, subject, f"{access.credential.account}, project {access.project}")
 
 
 # Files.
@@ -142,6 +129,7 @@ def _embedded(settings: Settings) -> Finding:
     """The embedded store needs a folder that can be written; it runs only while a gateway does."""
     try:
         DataFolder(settings.data_dir).probe()
+        socket_path(settings.data_dir.absolute() / "valkey")
     except RhoPushError as error:
         return Finding(Level.BAD, "redis", error.message)
     return Finding(Level.GOOD, "redis", f"embedded Valkey in {settings.data_dir}")
@@ -227,7 +215,8 @@ def _servers(app: App) -> Iterator[Provider]:
     if app.fcm.configured:
         yield _server("fcm", app.fcm.endpoint, app.fcm)
         try:
-            yield _server("fcm tokens", read_service_account(app.fcm).token_uri, app.fcm)
+            for uri in token_uris(read_google(app.fcm)):
+                yield _server("fcm tokens", uri, app.fcm)
         except CredentialError:
             return  # told by `check_credentials`
 

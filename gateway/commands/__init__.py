@@ -12,6 +12,7 @@ from typing import Final
 from gateway import __version__
 from gateway.errors import BadSetting, RhoPushError
 from gateway.logs import plain, writer
+from gateway.logs.redaction import scrub
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = module.run(args)
     except RhoPushError as error:
-        sys.stderr.write(f"rhopush {name}: {error.message}\n")
+        sys.stderr.write(f"rhopush {name}: {scrub(error.message)}\n")
         return EXIT_USAGE if isinstance(error, BadSetting) else EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED

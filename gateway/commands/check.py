@@ -28,6 +28,7 @@ from gateway.check.keyspace_events import check_keyspace_events
 from gateway.check.rhoconnect_push import check_push_port
 from gateway.check.takeover import check_takeover
 from gateway.commands.options import add_settings_arguments, load_settings
+from gateway.logs.redaction import scrub
 from gateway.settings import Settings
 
 _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     findings += check_files(settings)
     findings += asyncio.run(_look(settings))
     for finding in findings:
-        sys.stdout.write(f"{_MARKS[finding.level]:<5} {finding.subject:<32} {finding.text}\n")
+        sys.stdout.write(f"{_MARKS[finding.level]:<5} {scrub(finding.subject):<32} {scrub(finding.text)}\n")
     return 1 if any(finding.level is Level.BAD for finding in findings) else 0
 
 

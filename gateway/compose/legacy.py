@@ -18,7 +18,7 @@ from gateway.connection_limits import ConnectionLimits
 from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
-from gateway.errors import BadSetting
+from gateway.errors import BadSetting, RhoPushError
 from gateway.metrics import Metrics
 from gateway.rps import USER_S, AppGate, Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.settings import RpsSettings, Secret, Settings
@@ -28,6 +28,8 @@ from gateway.store.login_limits import LoginLimits
 from gateway.store.logins import Logins
 from gateway.store.redis import DOOR_TIMEOUT_S, client
 from gateway.store.rps import Keeping, RpsStore
+from gateway.transport.tls import server_context
+from protocols.apns.credentials import Certificate
 from protocols.rps.ids import Ids
 from protocols.rps.wire import basic
 
@@ -210,11 +212,10 @@ async def _keep_ids(service: Service, rps: RpsSettings, secret: IdSecret) -> asy
 def _tls(rps: RpsSettings) -> ssl.SSLContext | None:
     if rps.certificate_file is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    files = f"{rps.certificate_file}" + (f" with rps.key_file {rps.key_file}" if rps.key_file else "")
     try:
-        context.load_cert_chain(rps.certificate_file, rps.key_file)
-    except (OSError, ssl.SSLError) as error:
-        why = "no certificate with its key" if isinstance(error, ssl.SSLError) else error.strerror
-        files = f"{rps.certificate_file}" + (f" with rps.key_file {rps.key_file}" if rps.key_file else "")
+        content = [path.read_bytes() for path in (rps.certificate_file, rps.key_file) if path is not None]
+        return server_context(Certificate.load(b"\n".join(content)))
+    except (OSError, RhoPushError) as error:
+        why = error.message if isinstance(error, RhoPushError) else error.strerror
         raise BadSetting(f"rps.certificate_file: {files}: {why}", field="rps.certificate_file") from error
-    return context

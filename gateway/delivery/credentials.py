@@ -6,22 +6,35 @@ network.
 
 import asyncio
 import contextlib
+import importlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from ssl import SSLContext
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import structlog
 
 from gateway.clock import ProviderClock
 from gateway.errors import CredentialError
+from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret
+from gateway.settings.paths import not_a_path
+from gateway.transport.tls import client_context, try_certificate
 from protocols.answers import date_s
 from protocols.apns.credentials import Certificate, ProviderKey
+from protocols.credential_text import TEXT_BYTES
 from protocols.errors import CredentialRefused, InputError, NoAccessToken
-from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_answer
+from protocols.fcm.credentials import (
+    METADATA,
+    SERVICE_ACCOUNT,
+    AccessToken,
+    GoogleCredential,
+    ServiceAccount,
+    parse_token_answer,
+)
 from protocols.http2.client import Header
 
 _log = structlog.get_logger("credentials")
@@ -35,6 +48,7 @@ _FETCH_S: Final = 15.0
 _ANSWER_MAX: Final = 65_536
 """Bytes of an answer with a token, which has some 1,200."""
 _ERROR_MAX: Final = 200
+_NO_TOPIC: Final = "apns.topic: a p8 key serves many apps: name this one's bundle id"
 
 
 class NoHeaders:
@@ -95,17 +109,24 @@ class ApnsKey:
 
 
 class FcmAccount:
-    """A service account: one access token a process, fetched in the background and renewed early
+    """A credential of Google's: one access token a process, fetched in the background and renewed early
     (providers.md B1).
 
+    A service account's own key signs here. google-auth gets the tokens of every other kind, in a thread of its own.
+
     Args:
-        account: the account.
+        account: the credential.
         tls: trusts the token endpoint.
         on_token: called with each new token.
     """
 
-    def __init__(self, account: ServiceAccount, tls: SSLContext, on_token: Callable[[], None]) -> None:
+    def __init__(
+        self, account: ServiceAccount | GoogleCredential, tls: SSLContext, on_token: Callable[[], None]
+    ) -> None:
         self._account = account
+        self._google: Any = None
+        if not isinstance(account, ServiceAccount):
+            self._google = google().GoogleTokens(account, tls)
         self._tls = tls
         self._on_token = on_token
         self._clock = ProviderClock("fcm")
@@ -145,7 +166,7 @@ class FcmAccount:
             # Whatever went wrong: without this task the lane would never send again.
             (found,) = await asyncio.gather(self._fetch(), return_exceptions=True)
             if not isinstance(found, AccessToken):
-                self.error = (str(found) or type(found).__name__)[:_ERROR_MAX]
+                self.error = scrub(str(found) or type(found).__name__)[:_ERROR_MAX]
                 _log.warning("no_access_token", error=self.error)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
@@ -160,7 +181,13 @@ class FcmAccount:
                 await asyncio.wait_for(self._wanted.wait(), max(found.expires_s - _EARLY_S, 30.0))
 
     async def _fetch(self) -> AccessToken:
-        url, form = self._account.token_request(self._clock.now_s())
+        if isinstance(self._account, ServiceAccount):
+            return await self._exchange(self._account)
+        found: AccessToken = await self._google.fetch(_FETCH_S)
+        return found
+
+    async def _exchange(self, account: ServiceAccount) -> AccessToken:
+        url, form = account.token_request(self._clock.now_s())
         timeout = aiohttp.ClientTimeout(total=_FETCH_S)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         async with (
@@ -178,6 +205,148 @@ class FcmAccount:
             except CredentialRefused:
                 self._clock.refused(date_s(answer.headers.get("Date", "")))
                 raise
+
+
+class ApnsAccess(NamedTuple):
+    """All that a connection to Apple needs.
+
+    Attributes:
+        topic: of what is sent.
+        key: signs provider tokens; None: the certificate authorises.
+        certificate: what the connection shows; None: nothing.
+        ca_file: the authorities to trust; None: the system's.
+    """
+
+    topic: str
+    key: ProviderKey | None
+    certificate: Certificate | None
+    ca_file: Path | None
+
+    def context(self) -> SSLContext:
+        """For connections.
+
+        Raises:
+            CredentialError: `ca_file` cannot be used.
+        """
+        return client_context(ca_file=self.ca_file, certificate=self.certificate)
+
+
+class FcmAccess(NamedTuple):
+    """All that a connection to FCM needs.
+
+    Attributes:
+        project: the Firebase project.
+        account: what gets access tokens.
+        credential: what the settings say of it.
+        ca_file: the authorities to trust; None: the system's.
+    """
+
+    project: str
+    account: ServiceAccount | GoogleCredential
+    credential: GoogleCredential
+    ca_file: Path | None
+
+    def context(self) -> SSLContext:
+        """For the API.
+
+        Raises:
+            CredentialError: `ca_file` cannot be used.
+        """
+        return client_context(ca_file=self.ca_file)
+
+    def token_context(self) -> SSLContext:
+        """For the token endpoint, which speaks HTTP/1.1: the same trust.
+
+        Raises:
+            CredentialError: `ca_file` cannot be used.
+        """
+        context = self.context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+def read_apns(settings: ApnsSettings) -> ApnsAccess:
+    """What the settings name, read to the end: `check`, the start and every lane read it so.
+
+    Raises:
+        CredentialError: a file cannot be read, or something cannot be used.
+    """
+    _try_authorities(settings.ca_file)
+    if settings.certificate_file is None:
+        return _read_key(settings)
+    certificate = read_certificate(settings)
+    topic = settings.topic or next(iter(certificate.topics), "")
+    field = "apns.certificate_file"
+    if not topic:
+        raise CredentialError(f"{settings.certificate_file} names no topic: set apns.topic", field=field)
+    try:
+        try_certificate(certificate)
+    except CredentialError as error:
+        raise CredentialError(f"{settings.certificate_file}: {error.message}", field=field) from error
+    return ApnsAccess(topic, None, certificate, settings.ca_file)
+
+
+def read_fcm(settings: FcmSettings) -> FcmAccess:
+    """What the settings name, read to the end: `check`, the start and every lane read it so.
+
+    Raises:
+        CredentialError: a file cannot be read, or something cannot be used.
+    """
+    _try_authorities(settings.ca_file)
+    credential = read_google(settings)
+    account: ServiceAccount | GoogleCredential = credential
+    try:
+        if credential.kind == SERVICE_ACCOUNT:
+            account = ServiceAccount(credential.info)
+        else:
+            google().check(credential)
+    except InputError as error:
+        raise CredentialError(f"fcm.credentials: {error.message}", field="fcm.credentials") from error
+    project = settings.project_id or credential.project_id
+    if not project:
+        raise CredentialError(
+            "fcm.project_id: neither it nor the credential names a project", field="fcm.project_id"
+        )
+    return FcmAccess(project, account, credential, settings.ca_file)
+
+
+def _read_key(settings: ApnsSettings) -> ApnsAccess:
+    """A key and its topic; an error names the faults of both."""
+    try:
+        key = read_apns_key(settings)
+    except CredentialError as error:
+        if settings.topic is None:
+            raise CredentialError(f"{_NO_TOPIC}; {error.message}", field="apns.topic") from error
+        raise
+    return ApnsAccess(topic_of_key(settings), key, None, settings.ca_file)
+
+
+def _try_authorities(ca_file: Path | None) -> None:
+    if ca_file is not None:
+        client_context(ca_file=ca_file)
+
+
+def token_uris(credential: GoogleCredential) -> Sequence[str]:
+    """Where the access tokens of a credential come from."""
+    if credential.kind == METADATA:
+        return [f"http://{os.environ.get('GCE_METADATA_HOST') or 'metadata.google.internal'}"]
+    return credential.token_uris
+
+
+def google() -> Any:
+    """The module that uses google-auth. Only a credential that needs it loads it: it brings an HTTP client along."""
+    return importlib.import_module("gateway.delivery.google_tokens")
+
+
+def topic_of_key(settings: ApnsSettings) -> str:
+    """The topic of what is sent with a p8 key.
+
+    Raises:
+        CredentialError: none is set, and a key does not name one as a certificate does.
+    """
+    if settings.topic is None:
+        raise CredentialError(_NO_TOPIC, field="apns.topic")
+    return settings.topic
 
 
 def read_apns_key(settings: ApnsSettings) -> ProviderKey:
@@ -207,25 +376,28 @@ def read_certificate(settings: ApnsSettings) -> Certificate:
         raise CredentialError(f"{path}: {error.message}", field="apns.certificate_file") from error
 
 
-def read_service_account(settings: FcmSettings) -> ServiceAccount:
-    """The service account that the settings name.
+def read_google(settings: FcmSettings) -> GoogleCredential:
+    """The credential of Google's that the settings name.
 
     Raises:
         CredentialError: it cannot be read, or is none.
     """
     text = _text(settings.credentials, settings.credentials_file, "fcm.credentials_file")
     try:
-        return ServiceAccount.from_json(text)
+        return GoogleCredential.read(text)
     except InputError as error:
         raise CredentialError(f"fcm.credentials: {error.message}", field="fcm.credentials") from error
 
 
 def _text(secret: Secret | None, path: Path | None, field: str) -> bytes:
     if secret is not None:
-        return secret.reveal().encode()
+        return secret.reveal().encode("utf-8", "replace")
+    wrong = not_a_path(field, str(path or ""))
+    if wrong is not None:
+        raise CredentialError(f"{field}: {wrong}", field=field)
     try:
-        return Path(path or "").read_bytes()
-    except OSError as error:
-        raise CredentialError(
-            f"{field}: {path}: {error.strerror or 'cannot be read'}", field=field
-        ) from error
+        with Path(path or "").open("rb") as file:
+            return file.read(TEXT_BYTES + 1)  # the reader refuses what is longer
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise CredentialError(f"{field}: {path}: {why or 'cannot be read'}", field=field) from error

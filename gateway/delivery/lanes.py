@@ -9,19 +9,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 
-from gateway.delivery.credentials import (
-    ApnsKey,
-    FcmAccount,
-    NoHeaders,
-    read_apns_key,
-    read_certificate,
-    read_service_account,
-)
+from gateway.delivery.credentials import ApnsAccess, ApnsKey, FcmAccount, NoHeaders, read_apns, read_fcm
 from gateway.delivery.dead import Tokens
 from gateway.delivery.lane import Lane, LanePolicy
 from gateway.delivery.outlet import Outlet
@@ -30,7 +23,7 @@ from gateway.delivery.providers import PROVIDERS, Credential
 from gateway.delivery.route import Route, place
 from gateway.delivery.rps import RpsLane
 from gateway.delivery.rps_client import RpsClientLane
-from gateway.delivery.unusable import topic_of_key, unusable
+from gateway.delivery.unusable import unusable
 from gateway.errors import BadSetting, CredentialError
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
@@ -38,7 +31,6 @@ from gateway.store.marks import digest
 from gateway.store.quota import Quota
 from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
-from gateway.transport.tls import client_context
 from gateway.turns import Turns
 from protocols.apns.credentials import Certificate
 from protocols.apns.message import Target as ApnsTarget
@@ -188,14 +180,9 @@ class Lanes:
 
     def _open_apns(self, settings: ApnsSettings, app: str) -> Route:
         times = self._settings.ping
-        certificate: Certificate | None = None
-        if settings.certificate_file is not None:
-            certificate = read_certificate(settings)
-            topic = settings.topic or next(iter(certificate.topics), "")
-            name = f"apns:cert:{topic}"
-        else:
-            topic = topic_of_key(settings)
-            name = f"apns:{settings.key_id}"
+        access = read_apns(settings)
+        topic, certificate = access.topic, access.certificate
+        name = f"apns:cert:{topic}" if certificate else f"apns:{settings.key_id}"
         target = ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert)
         servers = _servers(settings, certificate)
         said = _said(settings, (*_APNS_TARGET, *_APNS_SERVER))
@@ -203,7 +190,7 @@ class Lanes:
         route: Route | None = None
         for server in reversed(servers):
             made_of = (said, topic if certificate else "", *server)
-            lane = self._apns_lane(name + self._elsewhere(server), made_of, settings)
+            lane = self._apns_lane(name + self._elsewhere(server), made_of, settings, access)
             route = Route(lane, target, app, place(lane.name, app, server, topic, credential), route)
         if route is None:
             raise CredentialError("apns: no server", field="apns.host")
@@ -214,20 +201,12 @@ class Lanes:
         above = self._settings.apns
         return "" if server == (above.server, above.port) else f"@{_authority(*server)}"
 
-    def _apns_lane(self, name: str, made_of: tuple[object, str, str, int], settings: ApnsSettings) -> Outlet:
+    def _apns_lane(
+        self, name: str, made_of: tuple[object, str, str, int], settings: ApnsSettings, access: ApnsAccess
+    ) -> Outlet:
         _, _, host, port = made_of
-        credential: Credential
-        if settings.certificate_file is not None:
-            passphrase = settings.certificate_passphrase
-            context = client_context(
-                ca_file=settings.ca_file,
-                certificate_file=settings.certificate_file,
-                passphrase=passphrase.reveal() if passphrase else None,
-            )
-            credential = NoHeaders()
-        else:
-            context = client_context(ca_file=settings.ca_file)
-            credential = ApnsKey(read_apns_key(settings))
+        credential: Credential = NoHeaders() if access.key is None else ApnsKey(access.key)
+        context = access.context()
         endpoint = Endpoint(host, port, context, _authority(host, port))
         policy = self._policy(settings)
         return self._lane(
@@ -237,14 +216,13 @@ class Lanes:
         )
 
     def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
-        account = read_service_account(settings)
-        project = settings.project_id or account.project_id
+        access = read_fcm(settings)
+        project = access.project
         name = f"fcm:{project}"
         url = urlsplit(settings.endpoint)
         host, port = url.hostname or "", url.port or 443
-        context = client_context(ca_file=settings.ca_file)
-        credential = FcmAccount(account, _plain_context(settings), lambda: self._wake(name))
-        endpoint = Endpoint(host, port, context, _authority(host, port))
+        credential = FcmAccount(access.account, access.token_context(), lambda: self._wake(name))
+        endpoint = Endpoint(host, port, access.context(), _authority(host, port))
         policy = self._policy(settings)
         quota = self._quota
         pace = Pace(quota, name, settings.per_minute, lambda: self._wake(name)) if quota is not None else None
@@ -323,13 +301,6 @@ def _authority(host: str, port: int) -> str:
     return name if port == 443 else f"{name}:{port}"
 
 
-def _plain_context(settings: FcmSettings) -> Any:
-    """For the token endpoint, which speaks HTTP/1.1: the same trust, without the offer of HTTP/2 alone."""
-    context = client_context(ca_file=settings.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def _said(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> object:
     """All that makes a lane what it is: settings, and what stands in the files that they name.
 
@@ -359,5 +330,6 @@ def _text(value: Path | Secret | str | None) -> str:
 def _digest(path: Path) -> bytes:
     try:
         return hashlib.sha256(path.read_bytes()).digest()
-    except OSError as error:
-        raise CredentialError(f"{path}: {error.strerror or 'cannot be read'}") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise CredentialError(f"{path}: {why or 'cannot be read'}") from error

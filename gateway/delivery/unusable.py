@@ -7,11 +7,10 @@ app's missing file must not keep the others' pushes back.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.delivery.credentials import read_apns_key, read_certificate, read_service_account
+from gateway.delivery.credentials import read_apns, read_fcm
 from gateway.delivery.rps_client import read_push_server
 from gateway.errors import BadSetting, CredentialError
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
-from gateway.transport.tls import client_context
 from protocols.devices import APNS, FCM, RPS
 
 
@@ -38,35 +37,13 @@ def unusable(settings: Settings) -> Iterator[Unusable]:
             yield Unusable(RPS, "", error.message)
 
 
-def topic_of_key(settings: ApnsSettings) -> str:
-    """The topic of what is sent with a p8 key.
-
-    Raises:
-        CredentialError: none is set, and a key does not name one as a certificate does.
-    """
-    if settings.topic is None:
-        raise CredentialError(
-            "apns.topic: a p8 key serves many apps: name this one's bundle id", field="apns.topic"
-        )
-    return settings.topic
-
-
 def _complaint(provider: str, app: str, settings: ApnsSettings | FcmSettings) -> Iterator[Unusable]:
     if not settings.configured:
         return
     try:
-        _read(settings)
-        if settings.ca_file is not None:
-            client_context(ca_file=settings.ca_file)
+        if isinstance(settings, FcmSettings):
+            read_fcm(settings)
+        else:
+            read_apns(settings)
     except CredentialError as error:
         yield Unusable(provider, app, error.message)
-
-
-def _read(settings: ApnsSettings | FcmSettings) -> None:
-    if isinstance(settings, FcmSettings):
-        read_service_account(settings)
-    elif settings.certificate_file is not None:
-        read_certificate(settings)
-    else:
-        topic_of_key(settings)
-        read_apns_key(settings)

@@ -17,13 +17,20 @@ _MASKED: Final = re.compile(
 _SHORTENED: Final = re.compile(r"(token|(^|_)pin$)", re.I)
 _FREE: Final = frozenset({"ping_id"})  # 32 hex digits that an operator needs whole
 
+# Long, of one piece, with letters of both cases and digits: a line of a key, and no path.
+_BASE64: Final = re.compile(
+    r"(?<![\w+/=-])(?=[A-Za-z+/]*\d)(?=[a-z\d+/]*[A-Z])(?=[A-Z\d+/]*[a-z])[A-Za-z0-9+/]{60,}={0,2}(?![\w.-])"
+)
 _LOOKS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|$)", re.S), MASK),
+    (re.compile(r"(?<![\w+/])MI[A-Za-z0-9+/]{2}[A-Za-z0-9+/]{40,}={0,2}"), MASK),  # DER of a key in base64
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), MASK),  # user and password of a URL
     (re.compile(r"\b(bearer|basic) \S+", re.I), rf"\1 {MASK}"),
+    (re.compile(r"\bya29\.[\w.-]+"), MASK),  # an access token of Google's
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), MASK),  # a JSON Web Token
     (re.compile(r"\b[0-9a-fA-F]{32,}\b"), lambda found: shortened(found[0])),  # APNs tokens, API tokens
     (re.compile(r"[\w:-]{100,}"), lambda found: shortened(found[0])),  # FCM tokens
+    (_BASE64, MASK),
 )
 
 

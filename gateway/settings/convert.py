@@ -1,18 +1,30 @@
 """From plain values to typed structs; every complaint names the setting, its place and what is possible."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings.expectations import complaint
+from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
+from gateway.settings.paths import not_a_path
 from gateway.settings.secret import Secret
+from protocols.credential_text import control_character
 
 Place = tuple[str, ...]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+_LINES: Final = frozenset({"key", "credentials"})
+"""Settings whose text has line ends: keys and accounts."""
+_AROUND: Final = "\ufeff \t\r\n\v\f"
+"""What an editor, a shell or a mounted file leaves around a text."""
+_WORD: Final = re.compile(r"[\w. -]{0,32}")
+"""A wrong value that is shown; another text may be a key in a wrong place."""
 
 
 class Converter:
@@ -48,17 +60,24 @@ class Converter:
         """One value of whatever type a setting has."""
         if is_section(type_):
             return self.struct(type_, self.mapping(value, place), place)
+        value = self._trimmed(value, place)
         choices = choices_of(type_)
         if value is False and "off" in choices:
             value = "off"  # YAML 1.1 reads a bare `off` so
         if choices and value not in choices:
-            raise self.wrong(place, f"expected one of {', '.join(choices)}, found {value!r}")
+            word = not isinstance(value, str) or _WORD.fullmatch(value)
+            found = f"found {value!r}" if word else "found another text"
+            raise self.wrong(place, f"expected one of {', '.join(choices)}, {found}")
         try:
-            return msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
+            converted = msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
+            return _checked_address(type_, converted)
+        except _NoPath as error:
+            raise self.wrong(place, not_a_path(".".join(place), str(value)) or "no path") from error
         except msgspec.ValidationError as error:
             raise self.wrong(place, complaint(type_, value, strict=self._strict)) from error
-        except (UnicodeError, OverflowError, RecursionError) as error:
-            # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end.
+        except (ValueError, OverflowError, RuntimeError) as error:
+            # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end;
+            # the home of a user that does not exist.
             raise self.wrong(place, "the value cannot be read") from error
 
     def mapping(self, value: Any, place: Place) -> Mapping[str, Any]:
@@ -86,11 +105,52 @@ class Converter:
             return value
         if not isinstance(value, str):
             raise TypeError("a text is expected")
-        if kind is Path:
-            return self._folder / Path(value).expanduser()
-        return Secret(
-            value.rstrip("\r\n")
-        )  # a mounted secret's last line often ends so; no header could carry it
+        if kind is not Path:
+            return Secret(value)
+        if not_a_path("", value) is not None:
+            raise _NoPath
+        return self._folder / Path(value).expanduser()
+
+    def _trimmed(self, value: Any, place: Place) -> Any:
+        """A text, or the texts of a list, without what stands around it.
+
+        Raises:
+            BadSetting: there is a control character in it.
+        """
+        if isinstance(value, list | tuple):
+            return [self._trimmed(item, place) for item in value]
+        if not isinstance(value, str):
+            return value
+        text = value.strip(_AROUND)
+        character = control_character(text, lines=place[-1] in _LINES)
+        if character is not None:
+            instead = not_a_path(".".join(place), text) if place[-1].endswith("_file") else None
+            raise self.wrong(place, instead or f"holds the control character {character}")
+        return text
+
+
+class _NoPath(Exception):
+    """A text in the place of a path that is none."""
+
+
+def _checked_address(type_: Any, value: Any) -> Any:
+    """A value, unless it is an address with a fault that patterns cannot see.
+
+    Raises:
+        msgspec.ValidationError: it has no host, or a port that is none.
+    """
+    if not isinstance(value, str) or not any(
+        pattern in str(type_) for pattern in (ORIGIN_PATTERN, URL_PATTERN)
+    ):
+        return value
+    try:
+        url = urlsplit(value)
+        good = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise msgspec.ValidationError("no address")
+    return value
 
 
 def is_section(type_: Any) -> bool:

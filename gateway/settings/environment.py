@@ -1,11 +1,14 @@
 """What the process environment says: `RHOPUSH_` + path, and the variables that RhoConnect and Google use.
 
 `RHOPUSH_APNS_KEY_ID` is `apns.key_id`. Lists and mappings are JSON. An empty variable counts as not set. A
-`RHOPUSH_` variable that is no setting is only warned about: Kubernetes puts such variables beside any
-service.
+`RHOPUSH_` variable that is no setting is only warned about: Kubernetes puts such variables into every pod for a service
+whose name begins with `rhopush` (Kubernetes, "Discovering services"; Docker's links have the same form). One of them
+may have a setting's own name: `RHOPUSH_METRICS_PORT=tcp://10.0.0.1:80` of a service `rhopush-metrics`. It is told from
+a setting by its value, warned about and left alone.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +17,8 @@ import msgspec
 
 from gateway.settings.convert import Converter, Place, did_you_mean, is_section
 from gateway.settings.layers import overlay
-from gateway.settings.model import Settings
+from gateway.settings.model import Port, PortOrAny, Settings
+from protocols.credential_text import is_path
 
 PREFIX: Final = "RHOPUSH_"
 
@@ -26,7 +30,12 @@ _ALIASES: Final[tuple[tuple[str, Place], ...]] = (
     ("API_TOKEN", ("api_token",)),
     ("PSWRD", ("admin_password",)),
 )
+_GOOGLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+_LINK: Final = re.compile(r"\s*(tcp|udp|sctp)://[^\s/]+:\d{1,5}\s*", re.I)
+"""The value of a service link's variable `NAME_PORT`."""
 _ELSEWHERE: Final = frozenset({"RHOPUSH_SERVER"})  # the Python client's address
+_LINKS_OFF: Final = "enableServiceLinks: false turns them off"
+_PORTS: Final = (Port, PortOrAny, PortOrAny | None)
 _BUILT: Final = frozenset({"documents", "sources", "warnings"})  # no setting of the environment's
 
 
@@ -50,9 +59,19 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def ambient(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Google's own variable for a service account: it counts where nothing else names one."""
-    file = environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    return {"fcm": {"credentials_file": Path(file).absolute()}} if file else {}
+    """Google's own variable for a credential's file: it counts where nothing else names one."""
+    file = environ.get(_GOOGLE, "").strip()
+    if not file:
+        return {}
+    # What is no path stays as it is, for the one place that complains of it.
+    return {"fcm": {"credentials_file": str(Path.cwd() / file) if is_path(file) else file}}
+
+
+def ambient_variable(place: Place, value: Any, environ: Mapping[str, str]) -> str | None:
+    """Google's variable, where a setting's value came from there."""
+    came = ambient(environ)
+    said = place == ("fcm", "credentials_file") and came and came["fcm"]["credentials_file"] == value
+    return f"environment variable {_GOOGLE}" if said else None
 
 
 def read(environ: Mapping[str, str]) -> Said:
@@ -63,7 +82,9 @@ def read(environ: Mapping[str, str]) -> Said:
     """
     names = {variable_of(place): (place, type_) for place, type_ in places()}
     variables = [(name, place, names[variable_of(place)][1]) for name, place in _ALIASES if environ.get(name)]
-    own = sorted(name for name in environ if name.startswith(PREFIX) and environ[name])
+    own = sorted(name for name in environ if name.startswith(PREFIX) and environ[name].strip())
+    links = [name for name in own if name in names and _is_link(environ[name], names[name][1])]
+    own = [name for name in own if name not in links]
     variables += [(name, *names[name]) for name in own if name in names]
     tree: dict[str, Any] = {}
     for name, place, type_ in variables:
@@ -72,7 +93,10 @@ def read(environ: Mapping[str, str]) -> Said:
     return Said(
         tree,
         {place: f"environment variable {name}" for name, place, _ in variables},
-        tuple(f"{name} is no setting{did_you_mean(name, names)}" for name in strangers),
+        (
+            *(f"{name} is a service link of Kubernetes and no setting: {_LINKS_OFF}" for name in links),
+            *(f"{name} is no setting{did_you_mean(name, names)}" for name in strangers),
+        ),
     )
 
 
@@ -90,6 +114,11 @@ def places(kind: type[msgspec.Struct] = Settings, above: Place = ()) -> Iterator
         yield place, field.type
         if is_section(field.type):
             yield from places(field.type, place)
+
+
+def _is_link(value: str, type_: Any) -> bool:
+    """Whether a variable with a setting's name is a service link: an address where a number belongs."""
+    return type_ in _PORTS and _LINK.fullmatch(value) is not None
 
 
 def _value(name: str, place: Place, type_: Any, text: str) -> Any:

@@ -41,7 +41,8 @@ def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Sett
         tree = overlay(tree, layer)
 
     def witness(place: Place) -> str:
-        return said.variable(place) or file.where(_written_at(place, env, gateway))
+        ambient = environment.ambient_variable(place, _at(tree, place), environ)
+        return said.variable(place) or ambient or file.where(_written_at(place, env, gateway))
 
     return _settings(
         tree,
@@ -122,6 +123,13 @@ def _mapping(file: document.Document, value: Any, place: Place) -> Mapping[str, 
         return {}
     if not isinstance(value, dict):
         raise BadSetting(f"{place[-1]}: expected a mapping ({file.where(place)})", field=place[-1])
+    return value
+
+
+def _at(tree: Mapping[str, Any], place: Place) -> Any:
+    value: Any = tree
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 

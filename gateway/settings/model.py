@@ -107,9 +107,9 @@ class FcmSettings(msgspec.Struct, frozen=True):
     """Firebase Cloud Messaging, HTTP v1.
 
     Attributes:
-        credentials_file: path of the service account's JSON; credentials: the same as text. At most one of
-            the two.
-        project_id: Firebase project (`:fcm_project_id:`); None: the service account's.
+        credentials_file: path of the JSON of a credential of Google's; credentials: the same as text, or `metadata` for
+            the metadata server. At most one of the two.
+        project_id: Firebase project (`:fcm_project_id:`); None: the one that the credential names.
         package_name: Android package to restrict to (`:package_name:`).
         endpoint: scheme, host and port of the API.
         ca_file: PEM of authorities to trust instead of the system's.

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.simulators.connection import Session
 from gateway.simulators.host import Hosting, Simulator
 from gateway.simulators.keys import ServiceAccountKey, make_service_account
+from protocols.fcm.simulated_google import STS_PATH, User, Workload, gives_tokens
 from protocols.fcm.simulator import OAUTH_PATH, FcmOptions, FcmRules
 from protocols.simulation.faults import Act, FaultTable
 from protocols.simulation.record import Answer, Header
@@ -91,6 +92,49 @@ class FcmSimulator(Simulator):
         self.rules.add(key.account)
         return key
 
+    def make_external_account(self, project_id: str, token_file: Path) -> dict[str, object]:
+        """Make the JSON of an external account (workload identity) whose own token is in a file.
+
+        Args:
+            project_id: the project that it may send for.
+            token_file: written here; a real one is kept up to date by the identity provider.
+        """
+        subject, audience = secrets.token_hex(32), f"//iam.googleapis.com/{secrets.token_hex(8)}"
+        token_file.write_text(subject)
+        self.rules.google.workloads[subject] = Workload(audience, project_id)
+        return {
+            "type": "external_account",
+            "audience": audience,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": self._at(STS_PATH),
+            "credential_source": {"file": str(token_file)},
+        }
+
+    def make_user(self, project_id: str) -> dict[str, object]:
+        """Make the JSON of a user's account, as gcloud writes it."""
+        user = User(f"{secrets.token_hex(8)}.apps.googleusercontent.com", secrets.token_hex(12), project_id)
+        refresh_token = "1//" + secrets.token_urlsafe(32)
+        self.rules.google.users[refresh_token] = user
+        return {
+            "type": "authorized_user",
+            "client_id": user.client_id,
+            "client_secret": user.client_secret,
+            "refresh_token": refresh_token,
+            "quota_project_id": project_id,
+            "token_uri": self._at(OAUTH_PATH),
+        }
+
+    def make_impersonation(self, project_id: str) -> str:
+        """Make a service account that may be impersonated; the URL that a JSON names it by."""
+        name = f"sender@{project_id}.iam.gserviceaccount.com"
+        self.rules.google.accounts[name] = project_id
+        return self._at(f"/v1/projects/-/serviceAccounts/{name}:generateAccessToken")
+
+    def make_machine(self, project_id: str) -> str:
+        """Answer as the metadata server of a machine in this project, too; its host and port, without TLS."""
+        self.rules.google.machine = (f"machine@{project_id}.iam.gserviceaccount.com", project_id)
+        return f"{self.hosting.reached_at}:{self.plain_port}"
+
     def open_session(self, transport: asyncio.Transport) -> Session:
         """The rules for a new HTTP/2 connection."""
         return self.rules.session()
@@ -117,12 +161,15 @@ class FcmSimulator(Simulator):
         await super().close()
 
     def _token_uri(self, plain: bool) -> str:
+        return self._at(OAUTH_PATH, plain=plain)
+
+    def _at(self, path: str, *, plain: bool = False) -> str:
         scheme, port = ("http", self.plain_port) if plain else ("https", self.port)
-        return f"{scheme}://{self.hosting.reached_at}:{port}{OAUTH_PATH}"
+        return f"{scheme}://{self.hosting.reached_at}:{port}{path}"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        if self.hosting.accept_all and request.path != OAUTH_PATH:
+        if self.hosting.accept_all and request.path != OAUTH_PATH and not gives_tokens(request.path):
             self.count(1)
             return web.json_response({"name": "accepted"})
         headers: list[Header] = [(b":method", request.method.encode()), (b":path", request.raw_path.encode())]

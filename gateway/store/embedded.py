@@ -50,7 +50,7 @@ class EmbeddedStore:
     def __init__(self, folder: Path, fsync: Fsync = "everysec") -> None:
         self._folder = folder.absolute()
         self._fsync = fsync
-        self._socket = _socket_path(self._folder)
+        self._socket = socket_path(self._folder)
         self._process: subprocess.Popen[bytes] | None = None
         self.adopted = False
 
@@ -70,6 +70,8 @@ class EmbeddedStore:
                 was cancelled.
         """
         _private_folder(self._folder)
+        if self._socket.parent != self._folder:
+            _private_folder(self._socket.parent)
         deadline_s = time.monotonic() + START_BUDGET_S
         self.adopted = not self.revive()
         while not (answer := self._ask("PING")).startswith(b"+PONG"):
@@ -194,15 +196,25 @@ def _program() -> Path:
     raise StoreDown("there is no embedded store for this platform: set redis")
 
 
-def _socket_path(folder: Path) -> Path:
-    """In the folder, or where that would be too long for a socket, in a private folder of the system's."""
+def socket_path(folder: Path) -> Path:
+    """Where the socket of a store on this folder is: in the folder, or where that path would be too long for a socket,
+    in a private folder among the system's temporary ones.
+
+    Raises:
+        StoreDown: the path is too long, and there is no temporary folder, or another user's link in its place.
+    """
     direct = folder / "valkey.sock"
     if len(os.fsencode(direct)) <= _SOCKET_PATH_MAX:
         return direct
-    private = Path(tempfile.gettempdir()) / f"rhopush-{os.getuid()}"
+    try:
+        private = Path(tempfile.gettempdir()) / f"rhopush-{os.getuid()}"
+    except OSError as error:  # a root file system that cannot be written
+        raise StoreDown(
+            f"{direct} is too long for a socket (at most {_SOCKET_PATH_MAX} bytes), and no temporary folder can be "
+            "written: name a shorter data_dir"
+        ) from error
     if private.is_symlink():
         raise StoreDown(f"{private} is a link: somebody else made it")
-    _private_folder(private)
     return private / (hashlib.sha256(os.fsencode(folder)).hexdigest()[:16] + ".sock")
 
 

@@ -1,67 +1,123 @@
 """TLS contexts for connections to providers."""
 
+import contextlib
 import os
 import ssl
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from gateway.errors import CredentialError
 from protocols.apns.credentials import Certificate
+from protocols.credential_text import pem_blocks
 from protocols.errors import InputError
 
-_DER_SEQUENCE: Final = b"\x30"
-"""What a PKCS#12 file begins with (RFC 7292 §4, ITU-T X.690 §8.9)."""
+_PIPE_BYTES: Final = 16_384
+"""What every system's pipe takes without a reader."""
 
 _MISMATCH: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 """OpenSSL's reasons (x509err.h)."""
 
 
 def client_context(
-    *,
-    ca_file: str | Path | None = None,
-    certificate_file: str | Path | None = None,
-    passphrase: str | None = None,
+    *, ca_file: str | Path | None = None, certificate: Certificate | None = None
 ) -> ssl.SSLContext:
     """A context for HTTP/2 to a provider: verified TLS 1.2 or newer, `h2` by ALPN (RFC 9113 §3.2, §9.2).
 
     Args:
         ca_file: PEM file of the trusted roots; None trusts the system's.
-        certificate_file: PEM or PKCS#12 file of our own certificate and its key, for APNs by certificate.
-        passphrase: of that key, if it is encrypted.
+        certificate: our own certificate and its key, for APNs by certificate.
 
     Raises:
-        CredentialError: a file cannot be read, is neither, or the passphrase does not fit. Names the file
-            only.
+        CredentialError: the file cannot be read, or OpenSSL refuses one of them. Names the file only.
     """
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise CredentialError(f"{ca_file}: {_words(error)}", field="ca_file") from error
+    context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
-    if certificate_file is not None:
-        try:
-            _load(context, Path(certificate_file), passphrase)
-        except InputError as error:
-            raise CredentialError(f"{certificate_file}: {error.message}", field="certificate_file") from error
-        except (OSError, ssl.SSLError, ValueError) as error:
-            raise CredentialError(f"{certificate_file}: {_words(error)}", field="certificate_file") from error
+    if certificate is not None:
+        _show(context, certificate)
     return context
 
 
-def _load(context: ssl.SSLContext, file: Path, passphrase: str | None) -> None:
-    """OpenSSL takes files of PEM alone: a PKCS#12 file's content passes through one that only we may read."""
-    data = file.read_bytes()
-    if not data.startswith(_DER_SEQUENCE):
-        # A callable, so that OpenSSL never asks on the terminal.
-        context.load_cert_chain(file, password=lambda: passphrase or "")
-        return
-    certificate = Certificate.load(data, passphrase)
-    with tempfile.NamedTemporaryFile() as pem:
-        pem.write(certificate.key_pem + certificate.certificate_pem)
-        pem.flush()
-        context.load_cert_chain(pem.name)
+def server_context(certificate: Certificate) -> ssl.SSLContext:
+    """A context for a server that shows a certificate.
+
+    Raises:
+        CredentialError: OpenSSL refuses it.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _show(context, certificate)
+    return context
+
+
+def try_certificate(certificate: Certificate) -> None:
+    """Show a certificate to OpenSSL, without loading the authorities that a connection needs.
+
+    Raises:
+        CredentialError: OpenSSL refuses it.
+    """
+    _show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)
+
+
+def _trusting(ca_file: str | Path | None) -> ssl.SSLContext:
+    try:
+        if ca_file is None:
+            return ssl.create_default_context()
+        blocks = [block for block in pem_blocks(Path(ca_file).read_bytes()) if block.label == "CERTIFICATE"]
+        if not blocks:
+            raise CredentialError(f"{ca_file}: not usable as PEM (no certificate found)", field="ca_file")
+        return ssl.create_default_context(cadata=b"".join(block.pem for block in blocks).decode("ascii"))
+    except InputError as error:
+        raise CredentialError(f"{ca_file}: {error.message}", field="ca_file") from error
+    except (OSError, ValueError) as error:  # of the second kind: no ASCII, or a path that cannot be one
+        raise CredentialError(f"{ca_file}: {_words(error)}", field="ca_file") from error
+
+
+def _show(context: ssl.SSLContext, certificate: Certificate) -> None:
+    try:
+        _load(context, certificate)
+    except (OSError, ValueError) as error:
+        raise CredentialError(
+            f"OpenSSL does not take the certificate or its key: {_words(error)}", field="certificate_file"
+        ) from error
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """OpenSSL takes keys from files only. These are in memory: no folder need be writable, and no key remains."""
+    try:
+        with _in_memory(certificate.certificate_pem + certificate.key_pem) as path:
+            context.load_cert_chain(path)
+    except FileNotFoundError:  # neither a file in memory nor /proc
+        with _in_pipe(certificate.certificate_pem) as chain, _in_pipe(certificate.key_pem) as key:
+            context.load_cert_chain(chain, key)
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """The path of a file that is in memory alone (Linux).
+
+    Raises:
+        FileNotFoundError: this system has none, or forbids them.
+    """
+    try:
+        descriptor = os.memfd_create("rhopush-certificate")
+    except (AttributeError, OSError) as error:
+        raise FileNotFoundError("no file in memory") from error
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+
+
+@contextlib.contextmanager
+def _in_pipe(content: bytes) -> Iterator[str]:
+    """The path of a pipe that holds a text, to be read once."""
+    if len(content) > _PIPE_BYTES:
+        raise ValueError(f"longer than {_PIPE_BYTES} bytes")
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0):
+        with os.fdopen(writing, "wb", buffering=0) as file:
+            file.write(content)
+        yield f"/dev/fd/{reading}"
 
 
 def _words(error: Exception) -> str:
@@ -69,4 +125,4 @@ def _words(error: Exception) -> str:
         return "certificate and key do not match" if error.reason in _MISMATCH else "not usable as PEM"
     if isinstance(error, OSError) and error.strerror:
         return os.strerror(error.errno).lower() if error.errno else error.strerror.lower()
-    return "the passphrase cannot be used"
+    return "cannot be read"

@@ -8,6 +8,7 @@ sharing anything. Apple wants at least 20 minutes between two tokens, and none o
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm
 
+from protocols.credential_text import Block, pem_blocks, private_key
 from protocols.errors import InvalidCredential
 
 BUCKET_S: Final = 3000  # 50 minutes: Apple takes 20 to 60
@@ -112,9 +114,8 @@ class ProviderKey:
 
 
 def _p256(key_pem: bytes | str) -> ec.EllipticCurvePrivateKey:
-    data = key_pem.encode("utf-8", "replace") if isinstance(key_pem, str) else key_pem
     try:
-        key = serialization.load_pem_private_key(data.strip(), None)
+        key = serialization.load_pem_private_key(private_key(key_pem), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Without the cause: what a parser says about a key may quote it.
         raise InvalidCredential(
@@ -138,9 +139,10 @@ _ENVIRONMENTS: Final = {
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
 }
-_KEY_BEGIN: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_KEY_END: Final = re.compile(rb"-----END [A-Z ]*PRIVATE KEY-----")
+_CERTIFICATES: Final = ("CERTIFICATE", "X509 CERTIFICATE")
 _SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
+_DER_SEQUENCE: Final = bytes([_SEQUENCE])
+"""What a PKCS#12 file begins with (RFC 7292 §4)."""
 
 
 class Certificate:
@@ -180,60 +182,66 @@ class Certificate:
             InvalidCredential: it is neither, the passphrase is wrong, or key and certificate do not belong
                 together.
         """
-        secret = passphrase.encode() if passphrase else None
-        key, chain = _from_pem(data, secret) if b"-----BEGIN" in data else _from_pkcs12(data, secret)
+        secret = passphrase.encode("utf-8", "replace") if passphrase else None
+        blocks = [] if data[:1] == _DER_SEQUENCE and b"-----BEGIN" not in data else pem_blocks(data)
+        key, chain = _from_pem(blocks, secret) if blocks else _from_pkcs12(data, secret)
         if not chain:
-            raise InvalidCredential(
-                "the APNs certificate's file holds no certificate", field="certificate_file"
-            )
+            raise InvalidCredential("the certificate's file holds no certificate", field="certificate_file")
         try:
-            if _spki(key.public_key()) == _spki(chain[0].public_key()):
-                return cls(key, chain)
+            public = _spki(key.public_key())
+            own = [one for one in chain if _spki(one.public_key()) == public]
+            if own:
+                return cls(key, [own[0], *(one for one in chain if one not in own)])
         except (ValueError, TypeError, UnsupportedAlgorithm):
             # Parts of a certificate are parsed only when they are asked for.
             raise InvalidCredential(
-                "the APNs certificate cannot be read: it is damaged, or of a kind that is not supported",
+                "the certificate cannot be read: it is damaged, or of a kind that is not supported",
                 field="certificate_file",
             ) from None
-        raise InvalidCredential("the APNs certificate and its key do not match", field="certificate_file")
+        raise InvalidCredential("the certificate and its key do not match", field="certificate_file")
 
 
 def _spki(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _from_pem(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+def _from_pem(
+    blocks: Sequence[Block], secret: bytes | None
+) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+    """Read the blocks; a passphrase that is not needed does no harm, as in RhoConnect."""
+    key = next((block for block in blocks if block.is_key), None)
+    if key is None:
+        raise InvalidCredential(
+            "the certificate's file cannot be read: no private key in it", field="certificate_file"
+        )
     try:
-        key = _pem_key(data, secret)
-        chain = x509.load_pem_x509_certificates(data) if b"BEGIN CERTIFICATE" in data else []
+        private = serialization.load_pem_private_key(key.pem, secret if b"ENCRYPTED" in key.pem else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidCredential(
-            "the APNs certificate's file cannot be read: no private key in it, or the passphrase is wrong",
+            "the key of the certificate cannot be read: it is damaged, or the passphrase is wrong",
             field="certificate_file",
         ) from None
-    return key, chain
-
-
-def _pem_key(data: bytes, secret: bytes | None) -> PrivateKeyTypes:
-    """Read the key; a passphrase that is not needed does no harm, as in RhoConnect."""
-    begin = _KEY_BEGIN.search(data)
-    end = _KEY_END.search(data, begin.end()) if begin else None
-    if begin is None or end is None:
-        raise ValueError("no private key")
-    block = data[begin.start() : end.end()]
-    return serialization.load_pem_private_key(block, secret if b"ENCRYPTED" in block else None)
+    try:
+        chain = [x509.load_pem_x509_certificate(one.pem) for one in blocks if one.label in _CERTIFICATES]
+    except ValueError:
+        raise InvalidCredential(
+            "a certificate in the certificate's file cannot be read", field="certificate_file"
+        ) from None
+    return private, chain
 
 
 def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
     try:
-        key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # BER, which the Keychain writes, is read but warned about
+            key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidCredential(
-            "the APNs certificate's file is neither PEM nor PKCS#12, or the passphrase is wrong",
+            "the certificate's file is neither PEM nor PKCS#12, or the passphrase is wrong",
             field="certificate_file",
         ) from None
     if key is None:
-        raise InvalidCredential("the APNs certificate's file holds no private key", field="certificate_file")
+        raise InvalidCredential("the certificate's file holds no private key", field="certificate_file")
     return key, [leaf, *others] if leaf else []
 
 

@@ -1,8 +1,12 @@
-"""What authorises an FCM sender: a service account that is exchanged for access tokens.
+"""What authorises an FCM sender: a credential of Google's that is exchanged for access tokens.
 
-Google, "Using OAuth 2.0 for server to server applications"; the grant is RFC 7523 §2.1.
+A service account with a key signs its own requests: Google, "Using OAuth 2.0 for server to server applications"; the
+grant is RFC 7523 §2.1. For organisations that forbid such keys there are other kinds (`KINDS`), which name where a
+token comes from: Google, "How Application Default Credentials works" and AIP-4110 to AIP-4117. What they say is checked
+here; google-auth gets the tokens.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -13,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from protocols.credential_text import control_character, json_object, private_key
 from protocols.errors import CredentialRefused, InvalidCredential, NoAccessToken
 
 SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
@@ -39,15 +44,174 @@ class AccessToken(msgspec.Struct, frozen=True):
         return f"AccessToken(***, expires_s={self.expires_s})"
 
 
-class _File(msgspec.Struct):
-    """The service account's JSON file; the fields that count."""
+METADATA: Final = "metadata"
+"""In the place of the text of a credential: the metadata server of the machine at Google gives the tokens."""
+SERVICE_ACCOUNT: Final = "service_account"
+IMPERSONATED: Final = "impersonated_service_account"
 
-    type: str = ""
-    project_id: str = ""
-    private_key_id: str = ""
-    private_key: str = ""
-    client_email: str = ""
-    token_uri: str = GOOGLE_URI
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    # the field `type` of the JSON -> the fields that google-auth cannot do without
+    SERVICE_ACCOUNT: ("client_email", "private_key", "private_key_id"),  # AIP-4112
+    "authorized_user": ("client_id", "client_secret", "refresh_token"),  # AIP-4113
+    "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),  # AIP-4117
+    "external_account_authorized_user": ("client_id", "client_secret", "refresh_token", "token_url"),
+    IMPERSONATED: ("service_account_impersonation_url", "source_credentials"),
+}
+_SOURCES: Final = (SERVICE_ACCOUNT, "authorized_user", "external_account_authorized_user")
+"""Kinds that may be impersonated from, as gcloud writes them."""
+_OBJECTS: Final = frozenset({"credential_source", "source_credentials"})
+_URLS: Final = (
+    "token_uri",
+    "token_url",
+    "token_info_url",
+    "service_account_impersonation_url",
+    "revoke_url",
+)
+_TEXTS: Final = frozenset(
+    {*_URLS, *(name for names in KINDS.values() for name in names if name not in _OBJECTS)}
+    | {"project_id", "quota_project_id", "universe_domain", "workforce_pool_user_project", "client_id"}
+)
+_GENERATE: Final = ":generateAccessToken"
+
+
+class GoogleCredential:
+    """A credential of whichever kind, as its JSON says it.
+
+    Attributes:
+        kind: one of `KINDS`, or `METADATA`.
+        info: the JSON's fields, checked.
+        project_id: the project that the credential names; "" where none is named.
+        account: what is authorised, in words for an operator.
+        token_uris: where tokens come from; empty where the JSON does not say it.
+    """
+
+    __slots__ = ("account", "info", "kind", "project_id", "token_uris")
+
+    def __init__(self, kind: str, info: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.info = info
+        email = _impersonated(info) or info.get("client_email") or ""
+        self.project_id: str = (
+            info.get("project_id") or _project_of(email) or info.get("quota_project_id") or ""
+        )
+        self.account = f"service account {email}" if email else _WORDS.get(kind, kind)
+        self.token_uris = tuple(dict.fromkeys(_token_uris(info)))
+
+    def __repr__(self) -> str:
+        return f"GoogleCredential({self.kind!r}, {self.account!r}, project_id={self.project_id!r}, ***)"
+
+    @classmethod
+    def read(cls, data: bytes | str, kinds: Sequence[str] = (*KINDS, METADATA)) -> "GoogleCredential":
+        """Read the JSON of a credential, or the word `METADATA`.
+
+        Args:
+            data: the text.
+            kinds: what may be read.
+
+        Raises:
+            InvalidCredential: it is nothing of the sort, or a field is missing or wrong.
+        """
+        if METADATA in kinds and data.strip() in (METADATA, METADATA.encode()):
+            return cls(METADATA, {})
+        info = json_object(data)
+        if info is None:
+            # Without the cause, whose text may quote the file.
+            raise InvalidCredential(
+                "the FCM credentials are no service account's JSON, nor that of another credential of Google's",
+                field="credentials",
+            )
+        checked = _checked(info, [kind for kind in kinds if kind != METADATA])
+        return cls(checked["type"], checked)
+
+
+_WORDS: Final = {
+    METADATA: "the service account of the metadata server",
+    "authorized_user": "a user's account",
+    "external_account": "an external account (workload identity)",
+    "external_account_authorized_user": "an external user's account",
+}
+
+
+def _checked(info: Mapping[str, Any], kinds: Sequence[str], place: str = "credentials") -> dict[str, Any]:
+    """The fields of a credential whose kind is one of these.
+
+    Raises:
+        InvalidCredential: a field is missing or wrong.
+    """
+    kind = info.get("type")
+    kind = kind.strip() if isinstance(kind, str) else ""
+    if kind not in kinds:
+        found = kind[:32] if kind.replace("_", "").isalnum() else "none"
+        wanted = " or ".join(f'"{name}"' for name in kinds)
+        raise InvalidCredential(f'the FCM {place} must have the type {wanted}, not "{found}"', field=place)
+    checked = {name: _field(name, value, f"{place}.{name}") for name, value in info.items()}
+    for name in KINDS[kind]:
+        if not checked.get(name) or (name in _OBJECTS and not isinstance(checked[name], dict)):
+            raise InvalidCredential(f"the FCM {place} have no {name}", field=f"{place}.{name}")
+    for name in _URLS:
+        if checked.get(name) is not None:
+            check_token_uri(checked[name], name, place)
+    if kind == IMPERSONATED:
+        _check_impersonation(checked, place)
+    return checked
+
+
+def _check_impersonation(info: dict[str, Any], place: str) -> None:
+    if not _impersonated(info):
+        raise InvalidCredential(
+            f"the FCM {place}' service_account_impersonation_url names no service account",
+            field=f"{place}.service_account_impersonation_url",
+        )
+    info["source_credentials"] = _checked(info["source_credentials"], _SOURCES, f"{place}.source_credentials")
+    delegates = info.get("delegates") or []
+    if not isinstance(delegates, list) or not all(isinstance(one, str) for one in delegates):
+        raise InvalidCredential(f"the FCM {place}' delegates are no list", field=f"{place}.delegates")
+
+
+def _field(name: str, value: Any, field: str) -> Any:
+    """A field's value; a text without white space around it.
+
+    Raises:
+        InvalidCredential: a text holds what no header or URL may hold.
+    """
+    if not isinstance(value, str):
+        if name in _TEXTS and value is not None:
+            raise InvalidCredential(
+                f"the FCM credentials are no service account's JSON: {name} is no text", field="credentials"
+            )
+        return value
+    text = value.strip()
+    character = control_character(text, lines=name == "private_key")
+    if character is not None:
+        raise InvalidCredential(
+            f"the FCM credentials' {name[:64]!r} holds the control character {character}", field=field
+        )
+    return text
+
+
+def _impersonated(info: Mapping[str, Any]) -> str:
+    """The service account that a URL of the IAM Credentials API names; "": there is none."""
+    url = info.get("service_account_impersonation_url")
+    if not isinstance(url, str) or not url.endswith(_GENERATE):
+        return ""
+    return url.removesuffix(_GENERATE).rpartition("/")[2]
+
+
+def _project_of(email: str) -> str:
+    """The project in a service account's name, `NAME@PROJECT.iam.gserviceaccount.com`."""
+    domain = email.partition("@")[2]
+    project = domain.removesuffix(".iam.gserviceaccount.com")
+    return project if project != domain else ""
+
+
+def _token_uris(info: Mapping[str, Any]) -> Iterator[str]:
+    source = info.get("source_credentials")
+    if isinstance(source, Mapping):
+        yield from _token_uris(source)
+    elif info:
+        yield info.get("token_url") or info.get("token_uri") or GOOGLE_URI
+    if url := info.get("service_account_impersonation_url"):
+        yield url
 
 
 class ServiceAccount:
@@ -61,12 +225,12 @@ class ServiceAccount:
 
     __slots__ = ("_key", "_key_id", "client_email", "project_id", "token_uri")
 
-    def __init__(self, file: _File, key: RSAPrivateKey) -> None:
-        self.project_id = file.project_id
-        self.client_email = file.client_email
-        self.token_uri = file.token_uri
-        self._key_id = file.private_key_id
-        self._key = key
+    def __init__(self, info: Mapping[str, Any]) -> None:
+        self.project_id: str = info.get("project_id") or ""
+        self.client_email: str = info["client_email"]
+        self.token_uri: str = info.get("token_uri") or GOOGLE_URI
+        self._key_id: str = info["private_key_id"]
+        self._key = _rsa(info["private_key"])
 
     def __repr__(self) -> str:
         return f"ServiceAccount(client_email={self.client_email!r}, project_id={self.project_id!r}, key=***)"
@@ -78,24 +242,7 @@ class ServiceAccount:
         Raises:
             InvalidCredential: it is no such file, or a field is missing or wrong.
         """
-        try:
-            file = msgspec.json.decode(data, type=_File)
-        except (ValueError, RecursionError):
-            # Without the cause, whose text may quote the file.
-            raise InvalidCredential(
-                "the FCM credentials are no service account's JSON", field="credentials"
-            ) from None
-        if file.type != "service_account":
-            found = file.type[:32] or "none"
-            raise InvalidCredential(
-                f'the FCM credentials must have the type "service_account", not "{found}"',
-                field="credentials",
-            )
-        for name in ("client_email", "private_key", "private_key_id"):
-            if not getattr(file, name):
-                raise InvalidCredential(f"the FCM credentials have no {name}", field=f"credentials.{name}")
-        _check_token_uri(file.token_uri)
-        return cls(file, _rsa(file.private_key))
+        return cls(GoogleCredential.read(data, [SERVICE_ACCOUNT]).info)
 
     def assertion(self, now_s: float) -> str:
         """Sign the claim for an access token.
@@ -119,23 +266,23 @@ class ServiceAccount:
         return self.token_uri, urlencode(form).encode("ascii")
 
 
-def _check_token_uri(uri: str) -> None:
-    """The signed claim, which is worth an access token, goes there: in clear only over this machine's loopback.
+def check_token_uri(uri: Any, name: str = "token_uri", place: str = "credentials") -> None:
+    """What is worth an access token goes there: in clear only over this machine's loopback.
 
     Raises:
-        InvalidCredential: it is no URL, or would carry the claim in clear.
+        InvalidCredential: it is no URL, or would carry the secret in clear.
     """
-    field = "credentials.token_uri"
+    field = f"{place}.{name}"
     try:
-        url = urlsplit(uri)
+        url = urlsplit(uri) if isinstance(uri, str) else urlsplit("")
         host, _ = url.hostname or "", url.port
     except ValueError:
         host = ""
     if not host or url.scheme not in ("https", "http"):
-        raise InvalidCredential("the FCM credentials' token_uri is no URL", field=field)
+        raise InvalidCredential(f"the FCM {place}' {name} is no URL", field=field)
     if url.scheme == "http" and not is_loopback(host):
         raise InvalidCredential(
-            f"the FCM credentials' token_uri must be https: http carries the account's signature to {host} in clear",
+            f"the FCM {place}' {name} must be https: http carries the account's signature to {host} in clear",
             field=field,
         )
 
@@ -153,7 +300,7 @@ def is_loopback(host: str) -> bool:
 def _rsa(pem: str) -> RSAPrivateKey:
     field = "credentials.private_key"
     try:
-        key = serialization.load_pem_private_key(pem.encode("utf-8", "replace"), None)
+        key = serialization.load_pem_private_key(private_key(pem), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidCredential(
             "the FCM credentials' private_key is no PEM private key", field=field
@@ -200,15 +347,28 @@ def parse_token_answer(status: int, body: bytes, now_s: float = 0.0) -> AccessTo
     """
     answer = _read(body)
     if status == 200 and type(answer.access_token) is str and _is_header_text(answer.access_token):
-        life_s = answer.expires_in
-        known = type(life_s) in (int, float) and life_s > 0
-        return AccessToken(
-            answer.access_token, now_s + float(min(life_s, LIFE_MAX_S) if known else ASSERTION_S)
-        )
+        return AccessToken(answer.access_token, now_s + _life_s(answer.expires_in))
     error = answer.error if type(answer.error) is str and answer.error.replace("_", "").isalnum() else ""
     if error[:64] in _REFUSALS or status in (401, 403):
         raise CredentialRefused(f"the token server refuses the service account: {error or f'HTTP {status}'}")
     raise NoAccessToken(f"the token server gave no access token: {error[:64] or f'HTTP {status}'}")
+
+
+def fetched_token(value: Any, life_s: Any) -> AccessToken:
+    """A token that a library has fetched; `expires_s` counts from now.
+
+    Raises:
+        NoAccessToken: it is no token.
+    """
+    if type(value) is not str or not _is_header_text(value):
+        raise NoAccessToken("the token server gave no access token")
+    return AccessToken(value, _life_s(life_s))
+
+
+def _life_s(life_s: Any) -> float:
+    """For how long a token is good: an hour where nobody says so."""
+    known = type(life_s) in (int, float) and life_s > 0
+    return float(min(life_s, LIFE_MAX_S) if known else ASSERTION_S)
 
 
 def _is_header_text(value: str) -> bool:

@@ -31,6 +31,7 @@ from urllib.parse import quote
 import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
+from protocols.fcm.registration import is_fid
 from protocols.ping.content import (
     Alert,
     alert_of,
@@ -53,7 +54,8 @@ Header = tuple[bytes, bytes]
 
 PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
-_HEAD: Final = b'{"message":{"token":'
+_TOKEN_HEAD: Final = b'{"message":{"token":'
+_FID_HEAD: Final = b'{"message":{"fid":'
 _DATA_HEAD: Final = b',"data":{'
 _LOCALIZED: Final = {
     # Apple's key ("Generating a remote notification") -> Android's (REST reference, AndroidNotification)
@@ -119,7 +121,7 @@ class Message:
         """Give the body for a device.
 
         Args:
-            pin: the device's token.
+            pin: the id of the device's installation, or its token; see `protocols.fcm.registration`.
             phone_id: goes into the data, as RhoConnect sends it (contract §4); "": the device has none.
 
         Raises:
@@ -133,9 +135,10 @@ class Message:
             raise InvalidToken(
                 f"the device's pin is no FCM token: it must have 1 to {TOKEN_CHARACTERS} characters"
             )
+        head = _FID_HEAD if is_fid(pin) else _TOKEN_HEAD
         if phone_id and self._takes_phone_id:
-            return b"%b%b%b%b" % (_HEAD, token, _data_with(phone_id), self._tail[len(_DATA_HEAD) :])
-        return b"%b%b%b" % (_HEAD, token, self._tail)
+            return b"%b%b%b%b" % (head, token, _data_with(phone_id), self._tail[len(_DATA_HEAD) :])
+        return b"%b%b%b" % (head, token, self._tail)
 
 
 def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:

@@ -219,7 +219,7 @@ def _meant(message: Any) -> Iterator[Violation]:
         return
     targets = [name for name in TARGETS if message.get(name)]
     if len(targets) != 1:
-        wanted = "Exactly one of token, topic or condition is required"
+        wanted = "Exactly one of fid, token, topic or condition is required"
         yield Violation("message", f"{wanted}, found {len(targets)}.", parsing=False)
     android = message.get("android") or {}
     for place, data in (("message.data", message.get("data")), ("message.android.data", android.get("data"))):

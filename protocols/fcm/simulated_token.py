@@ -23,6 +23,9 @@ SCOPES: Final = frozenset(
 )
 """Either lets a token send messages."""
 
+IAM_SCOPE: Final = "https://www.googleapis.com/auth/iam"
+"""Lets a token impersonate service accounts, and send nothing."""
+
 GOOGLE_AUDIENCE: Final = "https://oauth2.googleapis.com/token"
 """What Google's own client library writes as `aud`, whatever the key file's token_uri is."""
 
@@ -106,24 +109,35 @@ class AccessTokens:
             return _refuse(
                 "unsupported_grant_type", "Invalid grant_type: " + ",".join(form.get("grant_type", []))
             )
-        account, problem = self._verify(form.get("assertion", [""])[0], now_s)
+        account, problem, sends = self._verify(form.get("assertion", [""])[0], now_s)
         if account is None:
             return _refuse("invalid_grant", problem)
-        token = self.issue(account, now_s)
+        token = self.issue_to(account.email, account.project_id if sends else "", now_s)
         answer = {"access_token": token, "expires_in": max(self.life_s - 1, 0), "token_type": "Bearer"}
         return TokenAnswer(200, orjson.dumps(answer))
 
     def issue(self, account: Account, now_s: float) -> str:
         """Give out an access token without an assertion."""
+        return self.issue_to(account.email, account.project_id, now_s)
+
+    def issue_to(self, name: str, project_id: str, now_s: float) -> str:
+        """Give out an access token to whatever has this name.
+
+        Args:
+            name: of an account or another identity.
+            project_id: what the token may send for; "": nothing.
+            now_s: epoch seconds.
+        """
         if len(self._grants) >= _TOKENS_MAX:
             self._grants.clear()
         self.issued += 1
-        seed = f"{account.email} {self.issued}".encode()
+        seed = f"{name} {self.issued}".encode()
         token = "ya29.c." + hmac.new(self._secret, seed, hashlib.sha256).hexdigest()
-        self._grants[token] = Grant(account.project_id, now_s + self.life_s)
+        self._grants[token] = Grant(project_id, now_s + self.life_s)
         return token
 
-    def _verify(self, assertion: str, now_s: float) -> tuple[Account | None, str]:
+    def _verify(self, assertion: str, now_s: float) -> tuple[Account | None, str, bool]:
+        """The account, or what is wrong with the assertion, and whether it asks for the right to send."""
         try:
             account = self._accounts[jwt.get_unverified_header(assertion)["kid"]]
             claims = jwt.decode(
@@ -139,9 +153,9 @@ class AccessTokens:
                 },
             )
         except (jwt.PyJWTError, KeyError):
-            return None, "Invalid JWT Signature."
+            return None, "Invalid JWT Signature.", False
         problem = self._problem(claims, account, now_s)
-        return (None, problem) if problem else (account, "")
+        return None if problem else account, problem, bool(SCOPES & set(str(claims["scope"]).split()))
 
     def _problem(self, claims: dict[str, Any], account: Account, now_s: float) -> str:
         issued, expires = claims["iat"], claims["exp"]
@@ -149,7 +163,7 @@ class AccessTokens:
             return "Invalid grant: account not found"
         if claims["aud"] not in self.audiences:
             return "Invalid JWT: Failed audience check."
-        if not SCOPES & set(str(claims["scope"]).split()):
+        if not {*SCOPES, IAM_SCOPE} & set(str(claims["scope"]).split()):
             return "Invalid OAuth scope: none that may send messages."
         if expires <= now_s or issued > now_s + SKEW_S or not 0 < expires - issued <= ASSERTION_MAX_S:
             return (

@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
 import orjson
 
+from protocols.fcm.simulated_google import GoogleEndpoints, gives_tokens
 from protocols.fcm.simulated_schema import TARGETS, Violation, plain, violations
-from protocols.fcm.simulated_token import AccessTokens, Account
+from protocols.fcm.simulated_token import AccessTokens, Account, TokenAnswer
 from protocols.numbers import whole
 from protocols.simulation.faults import Act, Fault, FaultTable
 from protocols.simulation.record import Answer, Header, Record, Summary, readable, source_names
@@ -65,6 +67,9 @@ REASONS: Final[dict[str, Reason]] = {
     "BadRegistrationToken": Reason(
         400, "INVALID_ARGUMENT", "The registration token is not a valid FCM registration token", "fcm"
     ),
+    "BadInstallationId": Reason(
+        400, "INVALID_ARGUMENT", "The fid is not a valid Firebase installation ID", "fcm"
+    ),
     "InvalidMessage": Reason(400, "INVALID_ARGUMENT", "Invalid JSON payload received.", ""),
     "AccessTokenExpired": Reason(
         401,
@@ -102,11 +107,12 @@ ANSWERS: Final[dict[str, str]] = {
 }
 """The words of the fault language that are answers."""
 
-_WIRE_CODE: Final = {"BadRegistrationToken": "INVALID_ARGUMENT"}
+_WIRE_CODE: Final = {"BadRegistrationToken": "INVALID_ARGUMENT", "BadInstallationId": "INVALID_ARGUMENT"}
 
 _JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json; charset=UTF-8"),)
 _TYPE: Final = "type.googleapis.com/"
 _SEND = re.compile(r"/v1/projects/([^/]+)/messages:send")
+_INSTALLATION = re.compile(r"[cdef][A-Za-z0-9_-]{10}(?:[A-Za-z0-9_-]{11})?")  # `protocols.fcm.registration`
 _REGISTRATION = re.compile(
     r"[\x21-\x7e]{1,4096}"
 )  # Google promises no form; blanks and controls are never in one
@@ -143,6 +149,7 @@ class FcmRules:
     def __init__(self, accounts: Iterable[Account], secret: bytes, options: FcmOptions | None = None) -> None:
         self.options = options or FcmOptions()
         self.tokens = AccessTokens(accounts, secret=secret, life_s=self.options.token_life_s)
+        self.google = GoogleEndpoints(self.tokens)
         self.faults = FaultTable(ANSWERS, self.options.faults)
         per_minute = self.options.per_minute
         self._quota = _Quota(per_minute) if per_minute is not None else None
@@ -187,11 +194,11 @@ class FcmSession:
     def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> Answer:
         """Judge one whole request, as it came over the wire (pseudo-headers included).
 
-        A scripted fault strikes only a message that would have been accepted; never the token endpoint.
+        A scripted fault strikes only a message that would have been accepted; never an endpoint for tokens.
         """
-        if (b":path", OAUTH_PATH.encode()) in headers:
-            status, text = self.rules.tokens.exchange(body, now_s)
-            return Answer(Act.SEND, status, _JSON, text, None)
+        token = self._token(headers, body, now_s)
+        if token is not None:
+            return Answer(Act.SEND, token.status, _JSON, token.body, None)
         request = _Request(self, headers, body, now_s)
         reason, wrong = request.verdict()
         fault = None if reason else self.rules.faults.strike(request.token)
@@ -207,6 +214,19 @@ class FcmSession:
             self.stream_limit = fault.number or 0
             return answer
         return _unanswered(request, fault)
+
+    def _token(self, headers: Sequence[Header], body: bytes, now_s: float) -> TokenAnswer | None:
+        """The answer of the endpoint that gives access tokens; None: the request is for FCM itself."""
+        path = next((value for name, value in headers if name == b":path"), b"").decode("latin-1")
+        if path == OAUTH_PATH:
+            form = parse_qs(body.decode("latin-1"))
+            if form.get("grant_type") == ["refresh_token"]:
+                return self.rules.google.refresh(form, now_s)
+            return self.rules.tokens.exchange(body, now_s)
+        if not gives_tokens(path):
+            return None
+        plain = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        return self.rules.google.answer(path, plain, body, now_s)
 
     def _send(
         self, request: "_Request", reason: str, wrong: Sequence[Violation] = (), wait_s: int | None = None
@@ -252,6 +272,8 @@ class _Request:
             return ("InvalidMessage" if wrong[0].parsing else "INVALID_ARGUMENT"), wrong
         if self.message.get("token") and not _REGISTRATION.fullmatch(self.token):
             return "BadRegistrationToken", ()
+        if self.message.get("fid") and not _INSTALLATION.fullmatch(self.token):
+            return "BadInstallationId", ()
         return ("QUOTA_EXCEEDED" if self.session.rules.over_quota(self.now_s) else ""), ()
 
     def _door(self) -> str:

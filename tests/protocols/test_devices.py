@@ -130,3 +130,31 @@ def test_a_token_is_never_shown_whole() -> None:
     assert "0123456789abcdef" not in repr(device)
     assert repr(device) == "Device('c1', 'Apple', pin='0123…(64)')"
     assert [mask("abcd"), mask("a"), mask("")] == ["a…(4)", "…(1)", ""]
+
+
+FID = "cDe_f-gH0123456789abcd"
+TOKEN = f"{FID}:APA91b" + "x" * 134
+
+
+def android(client_id: str, pin: str, phone: str = "", synced: int = 0) -> Device:
+    return Device(client_id, "ANDROID", "fcm", pin, phone, "", synced)
+
+
+@pytest.mark.parametrize(("newer", "older"), [(FID, TOKEN), (TOKEN, FID), (TOKEN, TOKEN + "y"), (FID, FID)])
+def test_an_installation_that_is_registered_by_its_id_and_by_a_token_gets_one(newer: str, older: str) -> None:
+    selection = select([android("old", older, synced=1), android("new", newer, synced=2)], set())
+    assert [chosen.device.pin for chosen in selection.chosen] == [newer]
+    assert selection.skipped == {REPEATED: 1}
+
+
+def test_an_instance_id_of_before_installations_is_one_too() -> None:
+    assert len(ids([android("a", "cDe_f-gH012"), android("b", "cDe_f-gH012:APA91bXYZ", synced=1)])) == 1
+
+
+@pytest.mark.parametrize("other", ["d" + TOKEN[1:], "d" + FID[1:], "x" + TOKEN, "no-fid:APA91bXYZ"])
+def test_another_installation_gets_its_own(other: str) -> None:
+    assert len(ids([android("a", FID), android("b", other)])) == 2
+
+
+def test_tokens_of_other_forms_are_whole_texts() -> None:
+    assert len(ids([android("a", "token:1"), android("b", "token:2")])) == 2

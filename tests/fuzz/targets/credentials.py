@@ -2,9 +2,11 @@
 
 import datetime
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from cryptography import x509
@@ -13,8 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
+from gateway.delivery.credentials import read_apns, read_fcm, token_uris
 from gateway.doors.sessions import Session, Sessions
+from gateway.logs.redaction import scrub
+from gateway.settings import ApnsSettings, FcmSettings, Secret
+from gateway.transport.tls import server_context
 from protocols.apns.credentials import Certificate, ProviderKey
+from protocols.credential_text import is_path, json_object, pem_blocks
 from protocols.fcm.credentials import ServiceAccount
 from tests.fuzz.target import Open, Step, Target, plain
 from tests.fuzz.targets.pings import NOW_S
@@ -29,6 +36,9 @@ _WORDS: Final = (
     b"ENCRYPTED",
     b"\n",
     b"=",
+    b"\\n",
+    b"\xef\xbb\xbf",
+    b"https://[::1",
 )
 _KEY_S: Final = 1.0
 """An altered key may be one of many rounds or of many bits."""
@@ -90,6 +100,91 @@ def _service_account(data: bytes) -> None:
     repr(ServiceAccount.from_json(data))
 
 
+@contextmanager
+def _files() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "credential"
+
+
+@contextmanager
+def _by_certificate() -> Iterator[Step]:
+    """What the reader takes must serve a connection, too."""
+    with _files() as path:
+
+        def step(data: bytes) -> None:
+            path.write_bytes(data)
+            said = ApnsSettings(certificate_file=path, certificate_passphrase=Secret("a passphrase"))
+            access = read_apns(said)
+            if access.certificate is not None:
+                server_context(access.certificate)
+
+        yield step
+
+
+@contextmanager
+def _by_account() -> Iterator[Step]:
+    with _files() as path:
+
+        def step(data: bytes) -> None:
+            path.write_bytes(data)
+            token_uris(read_fcm(FcmSettings(credentials_file=path)).credential)
+
+        yield step
+
+
+def _by_text(data: bytes) -> None:
+    text = Secret(data.decode("utf-8", "surrogateescape"))
+    said = ApnsSettings(key=text, key_id="KEY0000001", team_id="TEAM000001", topic="com.example.app")
+    repr(read_apns(said).key)
+
+
+def _texts(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    pem_blocks(data)
+    json_object(text)
+    is_path(text)
+    scrub(text)
+
+
+def _google() -> tuple[bytes, ...]:
+    """One of each kind, as Google writes it."""
+    user = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+    audience = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q"
+    external = {
+        "type": "external_account",
+        "audience": audience,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": "/token", "format": {"type": "json", "subject_token_field_name": "x"}},
+    }
+    url = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b.iam.gserviceaccount.com"
+    impersonated = {
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": f"{url}:generateAccessToken",
+        "source_credentials": user,
+        "delegates": ["x"],
+    }
+    amazon = {
+        **external,
+        "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request",
+        "credential_source": {
+            "environment_id": "aws1",
+            "region_url": "http://169.254.169.254/latest/meta-data/placement/availability-zone",
+            "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity",
+        },
+    }
+    program = {**external, "credential_source": {"executable": {"command": "x", "timeout_millis": 5000}}}
+    more = {
+        **user,
+        "type": "external_account_authorized_user",
+        "token_url": "https://sts.googleapis.com/v1/x",
+    }
+    return tuple(
+        json.dumps({**one, "quota_project_id": "p"}).encode()
+        for one in (user, external, impersonated, amazon, program, more)
+    )
+
+
 def _cookie(value: str) -> None:
     Sessions(b"k" * 32).read(value, NOW_S)
 
@@ -129,5 +224,11 @@ TARGETS: Final = (
         _bundle(),
     ),
     _slow("fcm-accounts", plain(_service_account), _account())._replace(tree="json"),
+    _slow(
+        "credentials-by-certificate", _by_certificate, _pem() + _certificate().public_bytes(_PEM), _bundle()
+    ),
+    _slow("credentials-by-account", _by_account, _account(), b"metadata", *_google())._replace(tree="json"),
+    _slow("credentials-by-text", plain(_by_text), _pem(), _pem().replace(b"\n", b"\\n")),
+    Target("credential-texts", plain(_texts), (_pem(), _account(), b"/a/path", *_google()), _WORDS),
     Target("session-cookies", _sessions, _cookies(), (b"--", b"=", b"bnVsbA", b"W10")),
 )

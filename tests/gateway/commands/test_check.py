@@ -2,6 +2,9 @@
 
 import asyncio
 import datetime
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,11 @@ import pytest
 import yaml
 
 from gateway.check.checks import EXPIRY_WARNING_S, expiry
-from gateway.check.findings import Level
+from gateway.check.findings import Finding, Level
+from gateway.commands import check as commands_check
 from gateway.commands import main
 from gateway.simulators import ApnsSimulator, FcmSimulator
+from gateway.simulators.keys import make_team_key
 from tests.support.faketime import FakeTime
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
@@ -220,6 +225,43 @@ def test_a_certificate_is_judged_by_the_time_left(left_s: float, level: Level) -
     assert finding.level is level
     if left_s > DAY_S:
         assert f"valid for {int(left_s / DAY_S)} more days" in finding.text
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+@pytest.mark.parametrize(
+    ("variable", "instead"),
+    [
+        ("RHOPUSH_APNS_KEY_FILE", "apns.key takes the text"),
+        ("RHOPUSH_APNS_CERTIFICATE_FILE", "write the text into a file"),
+        ("RHOPUSH_FCM_CREDENTIALS_FILE", "fcm.credentials takes the text"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "fcm.credentials takes the text"),
+    ],
+)
+def test_key_text_in_the_place_of_a_path_is_not_shown(
+    variable: str, instead: str, command: str, tmp_path: Path
+) -> None:
+    key = make_team_key().pem.decode()
+    environ = {**os.environ, variable: key, "RHOPUSH_DATA_DIR": str(tmp_path / "data")}
+    program = "import sys; from gateway.commands import main; sys.exit(main())"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, command], env=environ, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert instead in ended.stderr and variable in ended.stderr
+    for line in key.splitlines():
+        assert line not in ended.stdout + ended.stderr
+
+
+def test_what_check_says_is_scrubbed_as_logs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_team_key().pem.decode()
+    found = [Finding(Level.BAD, "apns", f"no use: {key}"), Finding(Level.BAD, key, "x")]
+    monkeypatch.setattr(commands_check, "check_credentials", lambda settings: found)
+    _, out = check(tmp_path, {}, capsys)
+    assert "no use: ***" in out
+    for line in key.splitlines():
+        assert line not in out
 
 
 @pytest.mark.parametrize(

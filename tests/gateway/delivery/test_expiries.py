@@ -78,7 +78,7 @@ def test_a_pkcs12_file_serves_like_a_pem(tmp_path: Path) -> None:
     file.write_bytes(
         pkcs12.serialize_key_and_certificates(b"push", key, leaf, None, BestAvailableEncryption(b"hush"))
     )
-    assert client_context(certificate_file=file, passphrase="hush")
+    assert client_context(certificate=Certificate.load(file.read_bytes(), "hush"))
     expiries = Expiries(
         Settings(apns=ApnsSettings(certificate_file=file, certificate_passphrase=Secret("hush"))),
         metrics := Metrics(),

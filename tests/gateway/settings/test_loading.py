@@ -403,10 +403,11 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, content:
     assert "\n" not in refused.value.message
 
 
-def test_the_line_end_of_a_mounted_secret_is_no_part_of_it(tmp_path: Path) -> None:
-    settings = load(None, None, {"API_TOKEN": "tok \r\n", "RHOPUSH_DATA_DIR": str(tmp_path)})
+@pytest.mark.parametrize("said", ["tok\r\n", " tok \n", "\ufefftok", "\ttok\t"])
+def test_what_stands_around_a_mounted_secret_is_no_part_of_it(said: str, tmp_path: Path) -> None:
+    settings = load(None, None, {"API_TOKEN": said, "RHOPUSH_DATA_DIR": str(tmp_path)})
     assert settings.api_token is not None
-    assert settings.api_token.reveal() == "tok "
+    assert settings.api_token.reveal() == "tok"
 
 
 @pytest.mark.parametrize(

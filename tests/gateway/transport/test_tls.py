@@ -1,29 +1,30 @@
+import os
+import socket
 import ssl
+import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
 
 from gateway.errors import CredentialError
-from gateway.transport.tls import client_context
+from gateway.transport import tls
+from gateway.transport.tls import client_context, server_context, try_certificate
+from protocols.apns.credentials import Certificate
 
-PASSPHRASE = "correct horse"
+AUTHORITY = trustme.CA()
+ISSUED = AUTHORITY.issue_cert("com.example.app")
+SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+AUTHORITY.issue_cert("localhost").configure_cert(SERVER)
+AUTHORITY.configure_trust(SERVER)
+SERVER.verify_mode = ssl.CERT_REQUIRED
+PEM = ISSUED.cert_chain_pems[0].bytes() + ISSUED.private_key_pem.bytes()
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate and its key, the key encrypted, in one file as Apple's tools export it."""
-    issued = trustme.CA().issue_cert("com.example.app")
-    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
-    locked = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(PASSPHRASE.encode()),
-    )
-    file = tmp_path / "apple.pem"
-    file.write_bytes(issued.cert_chain_pems[0].bytes() + locked)
-    return file
+def certificate(data: bytes = PEM) -> Certificate:
+    return Certificate.load(data)
 
 
 def test_a_context_verifies_and_speaks_no_old_tls() -> None:
@@ -32,45 +33,90 @@ def test_a_context_verifies_and_speaks_no_old_tls() -> None:
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-def test_a_ca_file_replaces_the_systems_roots(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "altered",
+    [
+        lambda pem: pem,
+        lambda pem: b"\xef\xbb\xbf" + pem,
+        lambda pem: pem.replace(b"\n", b"\r"),
+        lambda pem: pem.replace(b"\n", b"\n   "),
+        lambda pem: b"subject=CN = root\n" + pem + b"and more",
+    ],
+    ids=["as it is", "BOM", "CR", "indented", "text around"],
+)
+def test_a_ca_file_replaces_the_systems_roots(tmp_path: Path, altered: Any) -> None:
     file = tmp_path / "ca.pem"
-    file.write_bytes(trustme.CA().cert_pem.bytes())
+    file.write_bytes(altered(trustme.CA().cert_pem.bytes()))
     assert client_context(ca_file=file).cert_store_stats()["x509"] == 1
 
 
-def test_an_encrypted_key_opens_with_its_passphrase(certificate: Path) -> None:
-    assert client_context(certificate_file=certificate, passphrase=PASSPHRASE)
-
-
-@pytest.mark.parametrize("passphrase", [None, "", "wrong horse", "x" * 5000])
-def test_a_wrong_passphrase_is_one_clear_error_and_never_a_question(
-    certificate: Path, passphrase: str | None
-) -> None:
-    with pytest.raises(CredentialError, match=r"apple\.pem: ") as caught:
-        client_context(certificate_file=certificate, passphrase=passphrase)
-    assert caught.value.field == "certificate_file"
-    assert "horse" not in str(caught.value) and "xxx" not in str(caught.value)
-    assert caught.value.__cause__ is not None
-
-
-@pytest.mark.parametrize("option", ["ca_file", "certificate_file"])
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "no such file or directory"), (b"", "not usable as PEM"), (b"hello", "not usable as PEM")],
 )
-def test_a_file_that_cannot_be_used_is_named(
-    tmp_path: Path, option: str, content: bytes | None, words: str
-) -> None:
+def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
     file = tmp_path / "some.pem"
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(CredentialError, match=f"some.pem: {words}") as caught:
-        client_context(**{option: file})
-    assert caught.value.field == option
+        client_context(ca_file=file)
+    assert caught.value.field == "ca_file"
 
 
-def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "only.pem"
-    file.write_bytes(trustme.CA().issue_cert("x").cert_chain_pems[0].bytes())
-    with pytest.raises(CredentialError, match=r"only\.pem: not usable as PEM"):
-        client_context(certificate_file=file)
+def shown(context: ssl.SSLContext) -> bytes | None:
+    """The certificate that a client shows to a server, in DER."""
+    AUTHORITY.configure_trust(context)
+    ours, theirs = socket.socketpair()
+    found: list[bytes | None] = []
+
+    def serve() -> None:
+        with SERVER.wrap_socket(theirs, server_side=True) as link:
+            found.append(link.getpeercert(binary_form=True))
+            link.sendall(b".")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with context.wrap_socket(ours, server_hostname="localhost") as link:
+        assert link.recv(1) == b"."
+    thread.join()
+    return found[0]
+
+
+def without_memory_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(name: str) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+
+
+@pytest.mark.parametrize("memory_files", [True, False], ids=["memory", "pipes"])
+def test_a_certificate_is_shown_without_any_temporary_file(
+    memory_files: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_folder(*args: object, **kwargs: object) -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    for name in ("gettempdir", "mkstemp", "NamedTemporaryFile", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, name, no_folder)
+    if not memory_files:
+        without_memory_files(monkeypatch)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    der = shown(client_context(certificate=certificate()))
+    assert der == ssl.PEM_cert_to_DER_cert(certificate().certificate_pem.decode())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert server_context(certificate())
+
+
+def test_a_chain_that_no_pipe_takes_is_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_memory_files(monkeypatch)
+    monkeypatch.setattr(tls, "_PIPE_BYTES", 100)
+    with pytest.raises(CredentialError):
+        client_context(certificate=certificate())
+
+
+def test_what_openssl_refuses_is_an_error_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = certificate()
+    one.key_pem = trustme.CA().issue_cert("x").private_key_pem.bytes()  # another key
+    for use in (try_certificate, server_context, lambda it: client_context(certificate=it)):
+        with pytest.raises(CredentialError, match="OpenSSL does not take"):
+            use(one)

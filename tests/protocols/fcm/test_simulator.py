@@ -125,6 +125,28 @@ def test_what_can_be_no_token_is_called_so(device: str) -> None:
     assert found["details"] == [{"@type": ERROR, "errorCode": "INVALID_ARGUMENT"}]
 
 
+@pytest.mark.parametrize("fid", ["cDe_f-gH0123456789abcd", "cDe_f-gH012"])
+def test_an_installation_is_addressed_by_its_id(fid: str) -> None:
+    answer = ask(session(), {"message": {"fid": fid}})
+    assert answer.status == 200
+    assert answer.record is not None
+    assert answer.record.token == fid
+
+
+@pytest.mark.parametrize(
+    "fid", ["a token", "xDe_f-gH0123456789abcd", "cDe_f-gH0123456789abcd:APA91b", "c" * 21]
+)
+def test_what_can_be_no_installation_is_called_so(fid: str) -> None:
+    found = error(ask(session(), {"message": {"fid": fid}}))
+    assert found["message"] == "The fid is not a valid Firebase installation ID"
+    assert found["details"] == [{"@type": ERROR, "errorCode": "INVALID_ARGUMENT"}]
+
+
+def test_a_message_has_one_target() -> None:
+    both = {"message": {"fid": "cDe_f-gH0123456789abcd", "token": "device:1"}}
+    assert "Exactly one" in error(ask(session(), both))["message"]
+
+
 def test_the_quota_fills_again() -> None:
     connection = session(per_minute=2, retry_after_s=30)
     assert [ask(connection).status for _ in range(3)] == [200, 200, 429]

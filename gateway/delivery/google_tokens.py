@@ -1,0 +1,327 @@
+"""Access tokens by google-auth, for every credential that does not sign with a key of its own: external accounts,
+impersonation, users, the metadata server.
+
+google-auth blocks, and may sleep between tries or start a program. It therefore works in a thread of its own, one for
+each credential at most. Its HTTP requests are made on the event loop, where the gateway's deadline ends them: a token
+server that stands still or never ends its answer holds neither the loop nor the thread.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+from google.auth import (
+    aws,
+    compute_engine,
+    external_account_authorized_user,
+    identity_pool,
+    impersonated_credentials,
+    pluggable,
+)
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.oauth2 import credentials, service_account
+from yarl import URL
+
+from protocols.credential_text import private_key
+from protocols.errors import InvalidCredential, NoAccessToken, RhoPushError
+from protocols.fcm.credentials import (
+    GOOGLE_URI,
+    IMPERSONATED,
+    METADATA,
+    SCOPE,
+    SERVICE_ACCOUNT,
+    AccessToken,
+    GoogleCredential,
+    fetched_token,
+)
+
+_ANSWER_MAX: Final = 65_536
+"""Bytes of an answer with a token, which has some 2,000."""
+_DOMAIN: Final = "googleapis.com"
+_AWS: Final = "urn:ietf:params:aws:token-type:aws4_request"
+_FAILURES: Final = (
+    GoogleAuthError,
+    RhoPushError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What google-auth raises on answers and credentials of a shape that it does not expect."""
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, as google-auth takes it (`google.auth.transport.Response`)."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class LoopRequest:
+    """google-auth's way to the network (`google.auth.transport.Request`): called in its thread, it asks on the loop.
+
+    Args:
+        session: of the event loop.
+        tls: trusts the token servers.
+        until: monotonic instant after which nothing is asked any more.
+
+    Attributes:
+        skew_s: by how many seconds the last server's clock is ahead of ours, as far as it said so.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, tls: ssl.SSLContext, until: float) -> None:
+        self._session, self._tls, self._until = session, tls, until
+        self._loop = asyncio.get_running_loop()
+        self._asked: concurrent.futures.Future[Answer | Exception] | None = None
+        self.skew_s = 0.0
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Answer:
+        """Ask, and wait for the answer.
+
+        Raises:
+            TransportError: there is none in time, or no HTTP.
+        """
+        left_s = self._until - time.monotonic()
+        if left_s <= 0 or self._loop.is_closed():
+            raise TransportError("no time is left")
+        context = self._tls if kwargs.get("cert") is None else _showing(kwargs["cert"])
+        exchange = self._outcome(url, method, body, headers or {}, context)
+        self._asked = asyncio.run_coroutine_threadsafe(exchange, self._loop)
+        try:
+            answer = self._asked.result(min(left_s, timeout or left_s))
+        except (concurrent.futures.CancelledError, TimeoutError) as error:
+            self._asked.cancel()
+            raise TransportError("no answer in time") from error
+        if not isinstance(answer, Answer):
+            raise TransportError(str(answer) or type(answer).__name__) from answer
+        self.skew_s = _ahead_s(answer.headers.get("date", ""))
+        return answer
+
+    def close(self) -> None:
+        """Ask nothing more; what was asked gets no answer."""
+        self._until = 0.0
+        if self._asked is not None:
+            self._asked.cancel()
+
+    async def _outcome(self, *request: Any) -> Answer | Exception:
+        """The answer, or why there is none: as a value, since the thread may have stopped to wait for it."""
+        try:
+            return await self._exchange(*request)
+        except (aiohttp.ClientError, OSError, TypeError, ValueError) as error:
+            return error
+
+    async def _exchange(
+        self,
+        url: str,
+        method: str,
+        body: bytes | str | None,
+        headers: Mapping[str, str],
+        context: ssl.SSLContext,
+    ) -> Answer:
+        # What is sent is worth a token: another server that this one names must not have it.
+        async with self._session.request(
+            method, URL(url, encoded=True), data=body, headers=headers, ssl=context, allow_redirects=False
+        ) as answer:
+            data = b""
+            async for part in answer.content.iter_any():
+                data += part
+                if len(data) > _ANSWER_MAX:
+                    raise aiohttp.ClientPayloadError("the token server's answer is too long")
+            plain = {name.lower(): value for name, value in answer.headers.items()}
+            return Answer(answer.status, plain, data)
+
+
+class GoogleTokens:
+    """Gets access tokens for one credential.
+
+    Args:
+        credential: what the settings name.
+        tls: trusts the token servers.
+    """
+
+    def __init__(self, credential: GoogleCredential, tls: ssl.SSLContext) -> None:
+        self._credential, self._tls = credential, tls
+        self._thread: threading.Thread | None = None
+
+    async def fetch(self, budget_s: float) -> AccessToken:
+        """Get one token.
+
+        Args:
+            budget_s: after so many seconds the attempt counts as failed, whatever google-auth does.
+
+        Raises:
+            NoAccessToken: there is none.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise NoAccessToken("the last attempt to get an access token has not ended")
+        loop = asyncio.get_running_loop()
+        timeout = aiohttp.ClientTimeout(total=budget_s)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            request = LoopRequest(session, self._tls, time.monotonic() + budget_s)
+            work = _Work(self._credential, request, loop.create_future())
+            self._thread = threading.Thread(target=work.run, name="google-auth", daemon=True)
+            self._thread.start()
+            try:
+                return await asyncio.wait_for(work.found, budget_s)
+            except TimeoutError as error:
+                raise NoAccessToken(f"google-auth got no access token within {budget_s:.0f} s") from error
+            finally:
+                request.close()
+
+
+class _Work(NamedTuple):
+    """What the thread does: one refresh, whose outcome the event loop is given."""
+
+    credential: GoogleCredential
+    request: LoopRequest
+    found: asyncio.Future[AccessToken]
+
+    def run(self) -> None:
+        outcome: AccessToken | NoAccessToken
+        try:
+            outcome = _refreshed(self.credential, self.request)
+        except _FAILURES as error:
+            outcome = NoAccessToken(_words(error))
+            outcome.__cause__ = error
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
+            self.found.get_loop().call_soon_threadsafe(_settle, self.found, outcome)
+
+
+def _settle(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccessToken) -> None:
+    if found.done():  # given up
+        return
+    if isinstance(outcome, AccessToken):
+        found.set_result(outcome)
+    else:
+        found.set_exception(outcome)
+
+
+def _words(error: BaseException) -> str:
+    """google-auth's errors are a message and, as a rule, the server's answer."""
+    said = [str(part) for part in error.args if isinstance(part, str)]
+    return "google-auth: " + (" ".join(" ".join(said).split()) or type(error).__name__)
+
+
+def _refreshed(credential: GoogleCredential, request: LoopRequest) -> AccessToken:
+    built = build(credential)  # anew each time: nothing of an older attempt is left in it
+    built.refresh(request)
+    now_s = time.time()
+    if credential.kind == IMPERSONATED or "service_account_impersonation_url" in credential.info:
+        now_s += (
+            request.skew_s
+        )  # the IAM Credentials API gives an instant of its own clock, not a time to live
+    expiry = built.expiry
+    life_s = None if expiry is None else expiry.replace(tzinfo=UTC).timestamp() - now_s
+    return fetched_token(built.token, life_s)
+
+
+def check(credential: GoogleCredential) -> None:
+    """Let google-auth read a credential. Nothing is sent.
+
+    Raises:
+        InvalidCredential: it does not take it.
+    """
+    try:
+        build(credential)
+    except InvalidCredential:
+        raise
+    except _FAILURES:
+        # Without the cause, whose text may quote the credential.
+        raise InvalidCredential(
+            f"google-auth does not take this credential of the type {credential.kind}", field="credentials"
+        ) from None
+
+
+def build(credential: GoogleCredential) -> Any:
+    """google-auth's object for a credential."""
+    return _BUILDERS[credential.kind](credential.info)
+
+
+def _metadata(info: Mapping[str, Any]) -> Any:
+    return compute_engine.Credentials(scopes=[SCOPE], universe_domain=_DOMAIN)
+
+
+def _user(info: Mapping[str, Any]) -> Any:
+    """Without scopes: those of a refresh token are its own, and asking for another one is refused."""
+    return credentials.Credentials(
+        token=None,
+        refresh_token=info["refresh_token"],
+        token_uri=info.get("token_uri") or GOOGLE_URI,
+        client_id=info["client_id"],
+        client_secret=info["client_secret"],
+        quota_project_id=info.get("quota_project_id"),
+    )
+
+
+def _service_account(info: Mapping[str, Any]) -> Any:
+    pem = private_key(info["private_key"]).decode("ascii")
+    fields = {"token_uri": GOOGLE_URI, **info, "private_key": pem}
+    return service_account.Credentials.from_service_account_info(fields, scopes=[SCOPE])
+
+
+def _external(info: Mapping[str, Any]) -> Any:
+    if info["subject_token_type"] == _AWS:
+        return aws.Credentials.from_info(info, scopes=[SCOPE])
+    kind = pluggable if info["credential_source"].get("executable") is not None else identity_pool
+    return kind.Credentials.from_info(info, scopes=[SCOPE])
+
+
+def _external_user(info: Mapping[str, Any]) -> Any:
+    return external_account_authorized_user.Credentials.from_info(info)
+
+
+def _impersonated(info: Mapping[str, Any]) -> Any:
+    """Not by `from_impersonated_service_account_info`, which ignores the URL's host."""
+    source = info["source_credentials"]
+    url: str = info["service_account_impersonation_url"]
+    return impersonated_credentials.Credentials(
+        source_credentials=_BUILDERS[source["type"]](source),
+        target_principal=url.rpartition("/")[2].partition(":")[0],
+        target_scopes=[SCOPE],
+        delegates=info.get("delegates"),
+        iam_endpoint_override=url,
+    )
+
+
+_BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    METADATA: _metadata,
+    SERVICE_ACCOUNT: _service_account,
+    "authorized_user": _user,
+    "external_account": _external,
+    "external_account_authorized_user": _external_user,
+    IMPERSONATED: _impersonated,
+}
+
+
+def _showing(files: tuple[str, str]) -> ssl.SSLContext:
+    """For an external account with an X.509 certificate, whose files google-auth has found."""
+    context = ssl.create_default_context()
+    context.load_cert_chain(*files)
+    return context
+
+
+def _ahead_s(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,149 @@
+"""The text of keys, certificates and accounts, as people have it: read whatever happened to it on its way.
+
+An editor adds a byte order mark, a shell variable holds `\\n` as two characters, a YAML block is indented, a copy has
+the line ends of an old Macintosh or none at all. `pem_blocks` and `json_object` read all of these; TLS and the signing
+of tokens are given what comes out of here, so that nothing is accepted by one library and refused by another.
+"""
+
+import codecs
+import json
+import re
+from typing import Any, Final, NamedTuple
+
+from protocols.errors import InvalidCredential
+
+TEXT_BYTES: Final = 1_048_576
+"""More than any key, chain of certificates or account has."""
+PATH_CHARACTERS: Final = 4_096  # PATH_MAX of Linux
+NAME_CHARACTERS: Final = 255  # NAME_MAX
+
+_BEGIN: Final = "-----BEGIN "
+_END: Final = "-----END "
+_DASHES: Final = "-----"
+_LABEL: Final = re.compile(r"[A-Z0-9 ]{1,64}")
+_HEADER: Final = re.compile(r"[A-Za-z-]{1,32}:")  # RFC 1421 §4.6: of a key encrypted in OpenSSL's old form
+_LINE: Final = 64  # RFC 7468 §2
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_DER: Final = re.compile(r"(MI[A-Za-z0-9+/]|eyJ)[A-Za-z0-9+/=_-]{97,}")
+"""Base64 of DER (a key, a certificate) or of a JSON object, without anything around it."""
+
+
+class Block(NamedTuple):
+    """One PEM block.
+
+    Attributes:
+        label: what it says that it is, "CERTIFICATE" for example.
+        pem: the block alone, in the form of RFC 7468.
+    """
+
+    label: str
+    pem: bytes
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it says that it is a private key."""
+        return self.label.endswith("PRIVATE KEY")
+
+    def __repr__(self) -> str:
+        return f"Block({self.label!r}, ***)"
+
+
+def decoded(data: bytes | str) -> str:
+    """The text of a file or setting, without a byte order mark and without white space around it.
+
+    Raises:
+        InvalidCredential: it is longer than `TEXT_BYTES`.
+    """
+    if len(data) > TEXT_BYTES:
+        raise InvalidCredential(f"the credential is longer than {TEXT_BYTES} bytes")
+    if isinstance(data, bytes):
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        data = data.decode("utf-16" if wide else "utf-8", "replace")
+    return data.strip("\ufeff\x00 \t\r\n\v\f")
+
+
+def pem_blocks(data: bytes | str) -> list[Block]:
+    """Every PEM block of a text, whatever stands around and between them.
+
+    Raises:
+        InvalidCredential: the text is too long.
+    """
+    text = decoded(data)
+    if "\\n" in text:
+        text = text.replace("\\r", "").replace("\\n", "\n")
+    blocks: list[Block] = []
+    place = text.find(_BEGIN)
+    while place >= 0:
+        start = place + len(_BEGIN)
+        end = text.find(_END, start)
+        if end < 0:
+            break
+        place = text.rfind(_BEGIN, start, end)  # a block has no other one in it
+        start = start if place < 0 else place + len(_BEGIN)
+        label, dashes, body = text[start:end].partition(_DASHES)
+        if dashes and _LABEL.fullmatch(label) and text.startswith(label + _DASHES, end + len(_END)):
+            blocks.append(Block(label, _written(label, body)))
+        place = text.find(_BEGIN, end)
+    return blocks
+
+
+def private_key(data: bytes | str) -> bytes:
+    """The first private key of a text, as PEM; empty: there is none.
+
+    Raises:
+        InvalidCredential: the text is too long.
+    """
+    return next((block.pem for block in pem_blocks(data) if block.is_key), b"")
+
+
+def _written(label: str, body: str) -> bytes:
+    """A block in the form that every library reads: lines of 64 characters, ended by a line feed."""
+    lines = [line.strip() for line in body.splitlines()]
+    headers = [line for line in lines if _HEADER.match(line)]
+    characters = "".join("".join(line.split()) for line in lines if not _HEADER.match(line))
+    rows = [characters[at : at + _LINE] for at in range(0, len(characters), _LINE)]
+    above = [*headers, ""] if headers else []
+    written = [f"{_BEGIN}{label}{_DASHES}", *above, *rows, f"{_END}{label}{_DASHES}", ""]
+    return "\n".join(written).encode("utf-8", "replace")
+
+
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """A JSON object that may hold real line ends in its texts, or be written with `\\n` as two characters all over.
+
+    Returns:
+        None where it is none.
+
+    Raises:
+        InvalidCredential: the text is too long.
+    """
+    text = decoded(data)
+    if len(text) > 1 and text[0] == text[-1] == "'":  # of a shell, kept by an env file
+        text = text[1:-1]
+    for form in (text, text.replace("\\r", "").replace("\\n", "\n")):
+        try:
+            found = json.loads(form, strict=False)
+        except (ValueError, RecursionError):
+            continue
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def is_path(text: str) -> bool:
+    """Whether a text can be the path of a file. What cannot may be the content of one, and must not be shown."""
+    if not 0 < len(text) <= PATH_CHARACTERS or _CONTROL.search(text):
+        return False
+    if _BEGIN.strip() in text or text.lstrip("'\" ").startswith("{") or _DER.match(text.strip()):
+        return False
+    return all(len(name) <= NAME_CHARACTERS for name in text.split("/"))
+
+
+def control_character(text: str, *, lines: bool = False) -> str | None:
+    """The first control character of a text, by its code; None: there is none.
+
+    Args:
+        lines: line ends and tabs are allowed.
+    """
+    for found in _CONTROL.finditer(text):
+        if not (lines and found[0] in "\t\r\n"):
+            return f"U+{ord(found[0]):04X}"
+    return None

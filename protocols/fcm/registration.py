@@ -1,0 +1,31 @@
+"""What FCM addresses an app by: the id of a Firebase installation (FID), or a registration token.
+
+- A FID has 22 characters of base64url whose first four bits are 0111, so it begins with c, d, e or f (firebase-js-sdk,
+  `packages/installations/src/helpers/generate-fid.ts`; firebase-android-sdk, `RandomFidGenerator`).
+- An app that is older than installations goes on with its Instance ID of 11 characters as its FID
+  (firebase-android-sdk, `IidStore`, pull requests 1096 and 1099).
+- A registration token is its installation's FID, a colon, and more, as a rule `APA91b...` (firebase-admin-java, pull
+  request 1211).
+
+FCM's REST reference (`projects.messages`) has `fid` beside the deprecated `token`; a message has exactly one of them. A
+FID is for now taken in `token`, too, but no token in `fid`. A FID of 11 characters is therefore sent as `token`: any
+short text could look like one.
+"""
+
+import re
+from typing import Final
+
+FID_CHARACTERS: Final = 22
+_FID: Final = re.compile(r"[cdef][A-Za-z0-9_-]{21}")
+_INSTALLATION: Final = re.compile(r"([cdef][A-Za-z0-9_-]{10}(?:[A-Za-z0-9_-]{11})?):")
+
+
+def is_fid(pin: str) -> bool:
+    """Whether a device registered by the id of its installation."""
+    return len(pin) == FID_CHARACTERS and _FID.fullmatch(pin) is not None
+
+
+def installation(pin: str) -> str:
+    """The FID that a registration token begins with, so that both name one installation; else the text itself."""
+    found = _INSTALLATION.match(pin) if ":" in pin else None
+    return pin if found is None else found[1]

@@ -1,0 +1,237 @@
+"""Access tokens by google-auth, with the simulator as every server of Google's that gives one."""
+
+import asyncio
+import json
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.compute_engine import _metadata
+
+from gateway.delivery import credentials
+from gateway.delivery.credentials import FcmAccount, read_fcm
+from gateway.delivery.google_tokens import GoogleTokens
+from gateway.errors import CredentialError
+from gateway.settings import FcmSettings, Secret
+from gateway.simulators import FcmSimulator
+from protocols.errors import NoAccessToken
+from protocols.fcm.credentials import GoogleCredential
+
+PATIENCE_S = 20
+PROJECT = "some-project"
+
+
+def external(fcm: FcmSimulator, folder: Path) -> dict[str, Any]:
+    return fcm.make_external_account(PROJECT, folder / "subject-token")
+
+
+def external_that_impersonates(fcm: FcmSimulator, folder: Path) -> dict[str, Any]:
+    said = fcm.make_external_account("", folder / "subject-token")
+    return {**said, "service_account_impersonation_url": fcm.make_impersonation(PROJECT)}
+
+
+def user(fcm: FcmSimulator, folder: Path) -> dict[str, Any]:
+    return fcm.make_user(PROJECT)
+
+
+def impersonation(fcm: FcmSimulator, source: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": fcm.make_impersonation(PROJECT),
+        "source_credentials": source,
+        "delegates": [],
+    }
+
+
+def impersonated_by_a_user(fcm: FcmSimulator, folder: Path) -> dict[str, Any]:
+    return impersonation(fcm, fcm.make_user("another-project"))
+
+
+def impersonated_by_an_account(fcm: FcmSimulator, folder: Path) -> dict[str, Any]:
+    return impersonation(fcm, dict(fcm.make_account("another-project").info))
+
+
+def account(fcm: FcmSimulator, folder: Path) -> dict[str, Any]:
+    return dict(fcm.make_account(PROJECT).info)
+
+
+KINDS = (
+    external,
+    external_that_impersonates,
+    user,
+    impersonated_by_a_user,
+    impersonated_by_an_account,
+    account,
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "_RETRY_S", (0.01,))
+
+
+@asynccontextmanager
+async def asking(fcm: FcmSimulator, text: str) -> AsyncIterator[tuple[FcmAccount, asyncio.Event]]:
+    came = asyncio.Event()
+    said = FcmSettings(credentials=Secret(text), project_id=PROJECT, ca_file=fcm.ca_file)
+    access = read_fcm(said)
+    found = FcmAccount(access.account, access.token_context(), came.set)
+    try:
+        found.authorization()
+        yield found, came
+    finally:
+        await found.close()
+
+
+def sends_for(fcm: FcmSimulator, found: FcmAccount) -> str:
+    """The project that the account's token may send for."""
+    headers = dict(found.authorization() or ())
+    token = headers[b"authorization"].decode().removeprefix("Bearer ")
+    grant = fcm.rules.tokens.find(token, time.time())
+    assert grant is not None
+    return grant.project_id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_credential_of_any_kind_gets_a_token(
+    kind: Callable[[FcmSimulator, Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    async with FcmSimulator() as fcm, asking(fcm, json.dumps(kind(fcm, tmp_path))) as (found, came):
+        await asyncio.wait_for(came.wait(), PATIENCE_S)
+        assert sends_for(fcm, found) == PROJECT
+
+
+async def test_the_metadata_server_gives_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FcmSimulator() as fcm:
+        monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", fcm.make_machine(PROJECT))
+        async with asking(fcm, "metadata") as (found, came):
+            await asyncio.wait_for(came.wait(), PATIENCE_S)
+            assert sends_for(fcm, found) == PROJECT
+
+
+async def test_a_refused_credential_is_told_without_its_secrets(tmp_path: Path) -> None:
+    async with FcmSimulator() as fcm:
+        said = external(fcm, tmp_path)
+        fcm.rules.google.workloads.clear()
+        async with asking(fcm, json.dumps(said)) as (found, came):
+            async with asyncio.timeout(PATIENCE_S):
+                while found.error is None:
+                    await asyncio.sleep(0)
+            assert "google-auth" in found.error and "invalid_grant" in found.error
+            assert (tmp_path / "subject-token").read_text() not in found.error
+            assert not came.is_set()
+
+
+async def test_a_subject_token_that_is_written_later_is_read(tmp_path: Path) -> None:
+    async with FcmSimulator() as fcm:
+        said = external(fcm, tmp_path)
+        file = tmp_path / "subject-token"
+        file.rename(tmp_path / "elsewhere")
+        async with asking(fcm, json.dumps(said)) as (found, came):
+            async with asyncio.timeout(PATIENCE_S):
+                while found.error is None:
+                    await asyncio.sleep(0)
+            (tmp_path / "elsewhere").rename(file)
+            await asyncio.wait_for(came.wait(), PATIENCE_S)
+            assert sends_for(fcm, found) == PROJECT
+
+
+def threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "google-auth"]
+
+
+@asynccontextmanager
+async def standing(answer: bytes = b"") -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that begins an answer and never ends it: its address, and what is set once it was asked."""
+    asked = asyncio.Event()
+    serving: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        asked.set()
+        await reader.read()  # the client's end
+        writer.close()
+        await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        await asyncio.wait_for(asyncio.gather(*serving), PATIENCE_S)
+
+
+def user_at(address: str) -> GoogleCredential:
+    said = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+    return GoogleCredential.read(json.dumps({**said, "token_uri": f"{address}/token"}))
+
+
+async def no_thread_left() -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while threads():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["silent", "endless"])
+async def test_a_server_that_stands_still_holds_neither_the_loop_nor_a_thread(answer: bytes) -> None:
+    async with standing(answer) as (address, asked):
+        tokens = GoogleTokens(user_at(address), ssl.create_default_context())
+        with pytest.raises(NoAccessToken):
+            await tokens.fetch(0.5)
+        assert asked.is_set()
+        await no_thread_left()
+
+
+async def test_the_end_of_the_gateway_ends_what_is_under_way() -> None:
+    async with standing() as (address, asked):
+        found = FcmAccount(user_at(address), ssl.create_default_context(), asked.clear)
+        found.authorization()
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        await found.close()
+        await no_thread_left()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"type": "external_account"}, "no audience"),
+        (
+            {"type": "impersonated_service_account", "source_credentials": {}},
+            "no service_account_impersonation",
+        ),
+        ({"type": "authorized_user", "client_id": "x", "client_secret": "y"}, "no refresh_token"),
+        ({"type": "gdch_service_account"}, "must have the type"),
+        ("Metadata", "no service account's JSON"),
+    ],
+)
+def test_a_credential_that_is_none_is_named(said: Any, words: str) -> None:
+    text = said if isinstance(said, str) else json.dumps(said)
+    with pytest.raises(CredentialError, match=words):
+        read_fcm(FcmSettings(credentials=Secret(text), project_id=PROJECT))
+
+
+def test_a_credential_that_google_auth_does_not_take_is_an_error_of_the_tree() -> None:
+    said = {
+        "type": "external_account",
+        "audience": "x",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": "a", "url": "https://also.example"},
+    }
+    with pytest.raises(CredentialError, match="google-auth does not take"):
+        read_fcm(FcmSettings(credentials=Secret(json.dumps(said)), project_id=PROJECT))
+
+
+async def test_a_user_whose_json_names_no_project_needs_the_setting() -> None:
+    async with FcmSimulator() as fcm:
+        said = {name: value for name, value in fcm.make_user("x").items() if name != "quota_project_id"}
+        with pytest.raises(CredentialError, match=r"fcm\.project_id"):
+            read_fcm(FcmSettings(credentials=Secret(json.dumps(said))))
+        said = impersonation(fcm, fcm.make_user("another"))
+        assert read_fcm(FcmSettings(credentials=Secret(json.dumps(said)))).project == PROJECT

@@ -1,0 +1,136 @@
+"""Texts of settings: what stands around them, what must not be in them, and what is never shown of them."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.errors import BadSetting
+from gateway.settings import Secret, Settings, environment, load
+
+
+def loaded(folder: Path, gateway: str, environ: dict[str, str]) -> Settings:
+    """A file with `gateway` below `:gateway:`."""
+    file = folder / "settings.yml"
+    file.write_text(f":production:\n  :gateway:\n    {gateway}\n")
+    return load(file, "production", environ)
+
+
+def complaint(folder: Path, gateway: str, environ: dict[str, str]) -> str:
+    with pytest.raises(BadSetting) as refused:
+        loaded(folder, gateway, environ)
+    assert "\n" not in refused.value.message
+    return refused.value.message
+
+
+KEY_TEXT = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [KEY_TEXT, KEY_TEXT.replace("\n", "\\n"), '{"private_key": "MIGHAgEAMBMGBy"}'],
+    ids=["PEM", "one line", "JSON"],
+)
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("RHOPUSH_APNS_KEY_FILE", "apns.key takes the text itself"),
+        ("RHOPUSH_FCM_CREDENTIALS_FILE", "fcm.credentials takes the text itself"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "fcm.credentials takes the text itself"),
+        ("RHOPUSH_APNS_CERTIFICATE_FILE", "write the text into a file"),
+        ("RHOPUSH_RPS_KEY_FILE", "write the text into a file"),
+        ("RHOPUSH_APNS_CA_FILE", "write the text into a file"),
+        ("RHOPUSH_DATA_DIR", "data_dir: "),
+        ("RHOPUSH_APNS_ENVIRONMENT", "apns.environment: "),
+    ],
+)
+def test_a_key_in_the_place_of_another_value_is_not_shown(
+    tmp_path: Path, variable: str, says: str, form: str
+) -> None:
+    said = complaint(tmp_path, "{}", {variable: form})
+    assert "MIGH" not in said
+    assert says in said
+    assert said.endswith(f"(environment variable {variable})")
+
+
+def test_a_key_in_the_place_of_a_path_in_the_file_is_not_shown(tmp_path: Path) -> None:
+    said = complaint(tmp_path, f"apns: {{key_file: {json.dumps(KEY_TEXT)}}}", {})
+    assert "MIGH" not in said
+    assert "apns.key takes the text itself" in said and "settings.yml, line" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("RHOPUSH_APNS_TOPIC", "com.\x07example", "apns.topic: holds the control character U+0007"),
+        ("API_TOKEN", "tok\nen", "api_token: holds the control character U+000A"),
+        ("RHOPUSH_APNS_KEY", "a\0b", "apns.key: holds the control character U+0000"),
+        ("RHOPUSH_RESQUE_QUEUES", '["a\\u0000"]', "resque.queues: holds the control character U+0000"),
+        ("RHOPUSH_FCM_ENDPOINT", "https://[::1", "fcm.endpoint: expected http:// or https:// with a host"),
+        ("RHOPUSH_FCM_ENDPOINT", "https://x:99999", "fcm.endpoint: expected http:// or https:// with a host"),
+        (
+            "RHOPUSH_RPS_USER_AUTH_URL",
+            "http://[::1",
+            "rps.user_auth_url: expected an http:// or https:// address",
+        ),
+        ("RHOPUSH_APNS_KEY_FILE", "~nobody-here/key.p8", "apns.key_file: the value cannot be read"),
+    ],
+)
+def test_a_value_that_nothing_can_use_is_refused_by_name(
+    tmp_path: Path, variable: str, text: str, expected: str
+) -> None:
+    assert complaint(tmp_path, "{}", {variable: text}).startswith(expected)
+
+
+def test_white_space_around_a_text_is_no_part_of_it(tmp_path: Path) -> None:
+    environ = {
+        "RHOPUSH_APNS_TOPIC": " com.example.app\n",
+        "RHOPUSH_APNS_PORT": " 2197 ",
+        "RHOPUSH_RPS_MODE": "off\r\n",
+        "RHOPUSH_FCM_ENDPOINT": "\ufeffhttps://x ",
+        "RHOPUSH_APNS_CA_FILE": " /ca.pem\n",
+        "RHOPUSH_QUEUE_REDIS": " redis://x\n",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/account.json\n",
+        "RHOPUSH_PUSH_SERVER": " ",
+    }
+    found = loaded(tmp_path, "events: {channels: [' a ']}", environ)
+    assert (found.apns.topic, found.apns.port, found.rps.mode) == ("com.example.app", 2197, "off")
+    assert (found.fcm.endpoint, found.apns.ca_file) == ("https://x", Path("/ca.pem"))
+    assert (found.queue.redis, found.push_server) == (Secret("redis://x"), None)
+    assert (found.fcm.credentials_file, found.events.channels) == (Path("/account.json"), ("a",))
+
+
+def service_links(name: str) -> dict[str, str]:
+    """The variables that Kubernetes puts into each pod of a namespace for one service."""
+    head = name.upper().replace("-", "_")
+    link = "tcp://10.3.0.7:9292"
+    return {
+        f"{head}_SERVICE_HOST": "10.3.0.7",
+        f"{head}_SERVICE_PORT": "9292",
+        f"{head}_SERVICE_PORT_HTTP": "9292",
+        f"{head}_PORT": link,
+        f"{head}_PORT_9292_TCP": link,
+        f"{head}_PORT_9292_TCP_PROTO": "tcp",
+        f"{head}_PORT_9292_TCP_PORT": "9292",
+        f"{head}_PORT_9292_TCP_ADDR": "10.3.0.7",
+    }
+
+
+SECTIONS = [place[0] for place, type_ in environment.places() if len(place) == 1]
+
+
+@pytest.mark.parametrize("name", ["", *SECTIONS, "apns-host", "rps-host", "redis-master"])
+def test_a_service_beside_the_gateway_stops_no_pod(tmp_path: Path, name: str) -> None:
+    environ = service_links(f"rhopush-{name}".rstrip("-").replace("_", "-"))
+    found = loaded(tmp_path, "{}", environ)
+    plain = loaded(tmp_path, "{}", {})
+    assert msgspec.structs.replace(found, warnings=()) == msgspec.structs.replace(plain, warnings=())
+    if name == "metrics":
+        assert any("RHOPUSH_METRICS_PORT is a service link" in warning for warning in found.warnings)
+
+
+def test_a_port_that_is_none_and_no_service_link_is_still_refused(tmp_path: Path) -> None:
+    assert complaint(tmp_path, "{}", {"RHOPUSH_METRICS_PORT": "tcp:9292"}).startswith(
+        "metrics.port: expected"
+    )
