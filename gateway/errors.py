@@ -209,6 +209,22 @@ class UnsupportedCoding(InputError):
     label = "unsupported_content_encoding"
 
 
+class HeadTooLarge(InputError):
+    """The line and the headers of a request are longer than the gateway reads (RFC 6585 §5)."""
+
+    status = 431
+    code = "head_too_large"
+    label = "head_too_large"
+
+
+class ExpectationRefused(InputError):
+    """An Expect header asks for something else than 100-continue (RFC 9110 §10.1.1)."""
+
+    status = 417
+    code = "expectation_refused"
+    label = "expectation_refused"
+
+
 class NotFound(InputError):
     """No such route, ping, user or client."""
 

@@ -19,7 +19,7 @@ REGISTRY = "tests/gateway/store/test_registry.py"
 RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
-    "A ping is answered after": f"{DOORS}/test_ping.py::test_waiting_for_errors_answers_as_rhoconnect_does",
+    "A ping is answered after": f"{DOORS}/test_waited.py::test_waiting_for_errors_answers_as_rhoconnect_does",
     "A body that is no JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_what_broke_rhoconnects_fcm_is_taken",
     "`async: false`": f"{SPECS}::test_async_false_means_false",

@@ -148,7 +148,7 @@ module Rhopush
       http.open_timeout = [OPEN_SECONDS, left].min
       http.read_timeout = left
       http.max_retries = 0 if http.respond_to?(:max_retries=)
-      http.start { |connection| connection.post(uri.path.chomp('/') + PATH, body, headers(key, left)) }
+      http.start { |connection| connection.post(uri.path.sub(%r{/+\z}, '') + PATH, body, headers(key, left)) }
     end
 
     # `Prefer` (RFC 7240): a report with each device's verdict, and an answer before the budget ends.

@@ -1,7 +1,8 @@
 """One run of the load tool: what was asked for, the peers measured so far, and the scenarios one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.bench.peers import Peers
@@ -48,17 +49,25 @@ class Bench:
         self.peers = Peers(progress, options.connections) if options.peers else None
 
     @contextmanager
-    def stand(self, users: int, *, workers: int | None = None, exact: bool = False) -> Iterator[Stand]:
+    def stand(
+        self,
+        users: int,
+        *,
+        workers: int | None = None,
+        exact: bool = False,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[Stand]:
         """A gateway with so many registered users, unless the options say another number.
 
         Args:
             users: how many.
             workers: gateway processes; None: as the options say.
             exact: whatever the options say.
+            environ: further environment variables of the gateway.
         """
         options = self.options
         registered = users if exact else options.users or users
-        plan = Plan(registered, workers or options.workers, options.redis, options.connections)
+        plan = Plan(registered, workers or options.workers, options.redis, options.connections, environ)
         self.progress.begin(f"{plan.users:,} users registered")
         with Stand(plan, self.progress.told) as stand:
             yield stand

@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
+
+import msgspec
 
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.interrupts import uninterrupted
@@ -36,25 +40,36 @@ class Gateway:
         folder: where its data folder and log are.
         redis: address of its Redis; None: its embedded one.
         workers: how many processes.
+        environ: further environment variables.
 
     Attributes:
         port: where it listens on 127.0.0.1.
     """
 
-    def __init__(self, settings: str, folder: Path, redis: str | None, workers: int) -> None:
+    def __init__(
+        self,
+        settings: str,
+        folder: Path,
+        redis: str | None,
+        workers: int,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._log = folder / "gateway.log"
-        environ = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
-        environ |= {"API_TOKEN": CALLER_KEY, "RHOPUSH_DATA_DIR": str(folder / "data")}
-        environ["RHOPUSH_EVENTS_SOURCES"] = '["Product"]'  # for `doors`; the other scenarios publish nothing
+        variables = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
+        variables |= {"API_TOKEN": CALLER_KEY, "RHOPUSH_DATA_DIR": str(folder / "data")}
+        variables["RHOPUSH_EVENTS_SOURCES"] = (
+            '["Product"]'  # for `doors`; the other scenarios publish nothing
+        )
         if redis is not None:
-            environ["RHOPUSH_REDIS"] = redis
+            variables["RHOPUSH_REDIS"] = redis
+        variables |= environ
         command = [sys.executable, "-c", _RUN, "serve", "--settings", settings, "--env", "development"]
         command += ["--port", "0", "--workers", str(workers)]
         with ExitStack() as broken_off:  # whoever is interrupted here has nothing yet that could be closed
             with uninterrupted(), self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     command,
-                    env=environ,
+                    env=variables,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -83,6 +98,18 @@ class Gateway:
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty"
+
+    @property
+    def push_port(self) -> int:
+        """The RhoConnect Push port.
+
+        Raises:
+            CannotMeasure: the log does not name it.
+        """
+        for line in self._log.read_bytes().splitlines():
+            if b'"rps_listening"' in line:
+                return int(msgspec.json.decode(line)["url"].rpartition(":")[2])
+        raise CannotMeasure("the gateway has no RhoConnect Push port")
 
     @property
     def pids(self) -> list[int]:

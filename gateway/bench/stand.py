@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, NamedTuple, Self
 
 import yaml
@@ -75,12 +75,14 @@ class Plan(NamedTuple):
         workers: the gateway's.
         redis: address of a given Redis; None: embedded.
         connections: of the load generator.
+        environ: further environment variables of the gateway.
     """
 
     users: int
     workers: int = 1
     redis: str | None = None
     connections: int = 64
+    environ: Mapping[str, str] = MappingProxyType({})
 
 
 class Probe(NamedTuple):
@@ -117,7 +119,13 @@ class Stand:
             self.store = opening.enter_context(Store(self.folder / "data", self.plan.redis))
             lay_users(self.store.client, self.plan.users, self._told)
             self.gateway = opening.enter_context(
-                Gateway(self.facts.settings, self.folder, self.plan.redis, self.plan.workers)
+                Gateway(
+                    self.facts.settings,
+                    self.folder,
+                    self.plan.redis,
+                    self.plan.workers,
+                    self.plan.environ,
+                )
             )
             self.store.needs += (self.provider.check, self.gateway.check)
             self.refill = self._refilled()
@@ -205,6 +213,7 @@ class Stand:
         first: int = 0,
         named: int = 1,
         port: int | None = None,
+        connections: int | None = None,
         told: Progress | None = None,
         keep_times: bool = False,
     ) -> LoadResult:
@@ -218,7 +227,7 @@ class Stand:
             ping_template(named=named),
             requests,
             self.plan.users,
-            self.plan.connections,
+            connections or self.plan.connections,
             rate,
             stride,
             first,

@@ -64,6 +64,21 @@ def _pss(pid: int) -> int:
     return 0
 
 
+def restart_peak(pid: int) -> None:
+    """Let the peak of a process' resident memory begin with what it holds now (proc(5), clear_refs)."""
+    with suppress(OSError):
+        (_PROC / str(pid) / "clear_refs").write_text("5")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most resident memory of a process, shared pages in full (proc(5), VmHWM); 0 once it has ended."""
+    with suppress(OSError):
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 class PeakMemory:
     """Samples the memory of processes ten times a second while it is entered.
 

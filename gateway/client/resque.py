@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -16,7 +16,9 @@ from gateway.client.errors import PingError
 from gateway.client.exchange import Parameters
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.authentication import worth_a_try
 from gateway.store.plain_words import trouble
+from gateway.store.refusals import origin, words_of
 
 JOB_CLASS: Final = "Rhoconnect::PingJob"
 QUEUE: Final = "ping"
@@ -31,12 +33,24 @@ def push(address: Address, parameters: Parameters) -> None:
     """
     job = json.dumps({"class": JOB_CLASS, "args": [dict(parameters)]})
     try:
+        _append(address, job)
+    except (RedisError, OSError) as error:
+        raise PingError([f"Redis at {address} cannot be reached: it {trouble(error)}"]) from error
+
+
+def _append(address: Address, job: str) -> None:
+    """Append a job. Where AUTH fails, nothing was sent yet: it is tried without what did not fit, as redis-rb does."""
+    try:
         with _client(address) as client, client.pipeline(transaction=True) as commands:
             commands.sadd(keys.RESQUE_QUEUES, QUEUE)
             commands.rpush(keys.resque_queue(QUEUE), job)
             commands.execute()
-    except (RedisError, OSError) as error:
-        raise PingError([f"Redis at {address} cannot be reached: it {trouble(error)}"]) from error
+    except RedisError as error:
+        cause = origin(error)
+        other = worth_a_try(address, words_of(cause)) if isinstance(cause, AuthenticationError) else None
+        if other is None:
+            raise
+        _append(other, job)
 
 
 def _client(address: Address) -> redis.Redis:

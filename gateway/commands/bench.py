@@ -31,7 +31,7 @@ EXIT_NOBODY_READS: Final = 128 + signal.SIGPIPE
 """What a shell says of a program that wrote into a pipe without a reader."""
 _FULL: Final = (
     "the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
-    "each rate, rps with 100,000 devices"
+    "each rate, rps with 100,000 devices, attacks with 15 seconds of each"
 )
 
 

@@ -20,6 +20,7 @@ import structlog
 import uvloop
 
 from gateway.compose import collector
+from gateway.compose.allocator import return_large_blocks
 from gateway.compose.news import NewsFeed, read_lines
 from gateway.compose.order import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
 from gateway.compose.reporting import Reporting
@@ -91,6 +92,7 @@ async def _work(run: Run, order: Order, settings: Settings, news: NewsFeed) -> N
     if task is not None:
         loop.add_signal_handler(signal.SIGTERM, task.cancel)  # nothing was accepted yet: nothing to drain
     os.set_blocking(order.status_fd, False)
+    return_large_blocks()
 
     def beat() -> None:
         _tell(order.status_fd, BEAT)

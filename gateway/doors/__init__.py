@@ -9,10 +9,12 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from gateway.doors.app import make_app
+from gateway.doors.app import make_app, with_single_slashes
 from gateway.doors.desk import Desk
 from gateway.doors.front import Front
 from gateway.doors.handed import Handed
+from gateway.doors.heads import HEAD_BYTES
+from gateway.doors.parsing import HEADERS_MAX
 from gateway.doors.services import PingQueue, PingWaiters, ReceiptReader, Services, Times
 from gateway.settings import Settings
 
@@ -94,6 +96,7 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
     aiohttp_server = runner.server
     if aiohttp_server is None:
         raise RuntimeError("aiohttp made no server")
+    aiohttp_server.request_factory = with_single_slashes(aiohttp_server.request_factory)
     handler = partial(
         _hand_over,
         aiohttp_server,
@@ -102,6 +105,9 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
         head_s=services.times.head_s,
         read_s=services.times.read_s,
         lingering_time=_LINGER_S,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+        max_headers=HEADERS_MAX,
         auto_decompress=False,  # `bodies.BodyReader` does, as far as a body is read
     )
     front = Front(services, desk.intake, handler)

@@ -27,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.store.plain_words import refused
 from gateway.store.replies import ReplyFault, ReplyRefused
+from protocols.ping.parse import Submission
 from protocols.response_headers import SAFETY_HEADERS
 
 Headers = tuple[tuple[str, str], ...]
@@ -57,7 +58,8 @@ _IN_WORDS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefus
 _RETRY_AFTER_S: Final = 2  # a store that comes back, or a backlog that shrinks, needs about this long
 _NAMES_MAX: Final = 20  # names in one warning: a caller with more has another problem
 _NAME_CHARACTERS: Final = 64
-_REASONS: Final = {
+_TYPE_CHARACTERS: Final = "/+.-_;= "  # of a Content-Type, written as they are
+REASONS: Final = {
     200: "OK",
     204: "No Content",
     400: "Bad Request",
@@ -68,8 +70,10 @@ _REASONS: Final = {
     409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",
+    417: "Expectation Failed",
     422: "Unprocessable Content",
     429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
     504: "Gateway Timeout",
@@ -84,19 +88,31 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-def accepted(ping_id: str, unknown: tuple[str, ...] = ()) -> Answer:
-    """200 for a ping that is durable: empty, since that suits every client in the field (contract §1.3)."""
+def accepted(ping_id: str, warned: str = "") -> Answer:
+    """200 for a ping that is durable: empty, since that suits every client in the field (contract §1.3).
+
+    `warned` is what `warning` returned.
+    """
     headers = (*RHOCONNECT_HEADERS, ("X-Ping-Id", ping_id))
-    if unknown:
-        headers = (*headers, ("X-Ping-Warning", warning(unknown)))
+    if warned:
+        headers = (*headers, ("X-Ping-Warning", warned))
     return Answer(200, headers)
 
 
-def warning(unknown: tuple[str, ...]) -> str:
-    """Name the fields that were not understood, safe in a header whatever the caller called them."""
-    names = [quote(name[:_NAME_CHARACTERS], safe="[]._-") for name in unknown[:_NAMES_MAX]]
-    more = len(unknown) - len(names)
-    return "not understood: " + ", ".join(names) + (f" and {more} more" if more else "")
+def warning(submission: Submission) -> str:
+    """Name what was not understood, safe in a header whatever the caller called it; "" where all was understood.
+
+    At most `_NAMES_MAX` names are written, and the number of the others.
+    """
+    parts: list[str] = []
+    if submission.unread:
+        kind = quote(submission.unread[:_NAME_CHARACTERS], safe=_TYPE_CHARACTERS)
+        parts.append(f"the body was not read: its Content-Type is {kind}, and it is no JSON object")
+    if submission.unknown:
+        names = [quote(name[:_NAME_CHARACTERS], safe="[]._-") for name in submission.unknown[:_NAMES_MAX]]
+        more = len(submission.unknown) - len(names) + submission.unnamed
+        parts.append("not understood: " + ", ".join(names) + (f" and {more} more" if more else ""))
+    return "; ".join(parts)
 
 
 def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> Answer:
@@ -155,7 +171,7 @@ def of_failure() -> Answer:
 
 def response(answer: Answer) -> web.Response:
     """An answer as aiohttp sends it."""
-    reason = _REASONS[answer.status]
+    reason = REASONS[answer.status]
     return web.Response(
         status=answer.status, reason=reason, headers=CIMultiDict(answer.headers), body=answer.body
     )
@@ -163,7 +179,7 @@ def response(answer: Answer) -> web.Response:
 
 def wire(answer: Answer, date: str, *, close: bool) -> bytes:
     """The bytes of an answer in HTTP/1.1 (RFC 9112 §4)."""
-    lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"]
+    lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}"]
     lines += [f"{name}: {value}" for name, value in answer.headers]
     lines += [f"Content-Length: {len(answer.body)}", f"Date: {date}"]
     if close:

@@ -1,8 +1,12 @@
 """The aiohttp application: the table of routes, and one place where errors become answers."""
 
+import re
+from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import unquote
 
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.typedefs import Middleware
 
 from gateway.body_budget import Holding
@@ -10,11 +14,16 @@ from gateway.doors import answers
 from gateway.doors.bodies import ADMISSION, HOLDING, Admission
 from gateway.doors.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.doors.desk import Desk
-from gateway.doors.handed import Handed, MalformedRequest
+from gateway.doors.handed import Handed, LastAnswer
+from gateway.doors.parsing import MalformedRequest
 from gateway.doors.requests import refuse_unclear
 from gateway.doors.routes import Handler, Route, routes
-from gateway.errors import NotFound, RhoPushError
+from gateway.errors import ExpectationRefused, HeadTooLarge, NotFound, RhoPushError
 from protocols.response_headers import SAFETY_HEADERS
+
+RequestMaker = Callable[..., web.BaseRequest]
+_SLASHES: Final = re.compile(r"/{2,}")
+_PART: Final = re.compile(r"\{(\w+)\}")
 
 
 def make_app(desk: Desk) -> web.Application:
@@ -25,22 +34,45 @@ def make_app(desk: Desk) -> web.Application:
     app[ADMISSION] = Admission(desk.services, desk.tokens)
     for route in routes(desk):
         handler = _warning(route) if route.deprecated else route.handler
-        resource = app.router.add_resource(unquote(route.path))  # the router compares decoded paths
+        resource = app.router.add_resource(_pattern(route.path))
         methods = [route.method]
         if route.method == hdrs.METH_GET and not route.changes_state:
             methods.append(hdrs.METH_HEAD)  # where a GET changes something nobody expects it of a HEAD
         for method in methods:
             resource.add_route(method, handler, expect_handler=_continue_later)
-    everything = app.router.add_resource("/{path:.*}")
+    everything = app.router.add_resource(r"/{path:[\s\S]*}")
     everything.add_route(hdrs.METH_ANY, _no_route, expect_handler=_continue_later)
     app.on_response_prepare.append(_complete)
     return app
 
 
-async def _continue_later(request: web.Request) -> None:
+def _pattern(path: str) -> str:
+    """Return aiohttp's pattern of a path. The router compares decoded paths; a part may hold anything but a slash."""
+    return _PART.sub(r"{\1:[^/]+}", unquote(path))
+
+
+def with_single_slashes(make: RequestMaker) -> RequestMaker:
+    """Make requests whose paths have each run of slashes as one, before they are routed.
+
+    Base URLs that end in a slash are in the field, and RhoConnect takes them: Rack::Protection::PathTraversal, which
+    Sinatra loads, joins the parts of a path that are not empty. A slash at the end stays, as it does there.
+    """
+
+    def request(message: RawRequestMessage, *args: Any) -> web.BaseRequest:
+        path = message.url.raw_path
+        if "//" in path:
+            url = message.url.with_path(_SLASHES.sub("/", path), encoded=True, keep_query=True)
+            message = message._replace(url=url)
+        return make(message, *args)
+
+    return request
+
+
+async def _continue_later(request: web.Request) -> web.StreamResponse | None:
     """Leave `100 Continue` to whoever reads the body (`BodyReader.begin`), once it may come (RFC 9110 §10.1.1)."""
     if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() != "100-continue":
-        raise web.HTTPExpectationFailed
+        return _refused(request, ExpectationRefused("the only Expect that is understood is 100-continue"))
+    return None
 
 
 async def _no_route(_: web.Request) -> web.StreamResponse:
@@ -89,12 +121,15 @@ def _errors_of(desk: Desk) -> Middleware:
 
 
 def _refused(request: web.Request, error: RhoPushError) -> web.Response:
+    protocol = request.protocol
+    if request.content.exception() is not None and isinstance(protocol, Handed):
+        return LastAnswer(answers.of_error(error), protocol)  # the body broke: nothing can be read behind it
     answer = answers.response(answers.of_error(error))
     if not request.content.is_eof():  # the rest of the body is not wanted
         answer.force_close()
-        if isinstance(request.protocol, Handed):
-            request.protocol.linger(request.app[ADMISSION].large)
-    if isinstance(error, MalformedRequest):  # it is not known where its body ends
+        if isinstance(protocol, Handed):
+            protocol.linger(request.app[ADMISSION].large)
+    if isinstance(error, (MalformedRequest, HeadTooLarge)):  # what comes behind it is not read
         answer.force_close()
     return answer
 

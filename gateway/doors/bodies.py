@@ -10,7 +10,6 @@ grows beyond it. `Expect: 100-continue` is answered only once the body may come.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -19,7 +18,6 @@ from aiohttp import ClientError, HttpVersion11, hdrs, web
 from gateway.body_budget import BodyBudget, Holding
 from gateway.doors.client_address import address_group, client_address
 from gateway.doors.coding import decoder_of
-from gateway.doors.handed import Handed
 from gateway.doors.intake import LATE
 from gateway.doors.services import Services
 from gateway.doors.tokens import TokenBook
@@ -158,8 +156,7 @@ class BodyReader:
             patience_s = times.body_s + self._came / times.body_bytes_per_s
         try:
             async with asyncio.timeout_at(self._since + patience_s):
-                with _reading(self._request):
-                    return await self._request.content.readany()
+                return await self._request.content.readany()
         except TimeoutError as error:
             raise TooSlow(LATE) from error
         except (web.RequestPayloadError, ClientError, ConnectionError) as error:
@@ -195,8 +192,3 @@ async def read_body(request: web.Request, services: Services) -> bytes:
     while piece := await reader.next():
         whole += piece
     return bytes(whole)
-
-
-def _reading(request: web.Request) -> contextlib.AbstractContextManager[None]:
-    protocol = request.protocol
-    return protocol.reading() if isinstance(protocol, Handed) else contextlib.nullcontext()

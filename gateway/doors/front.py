@@ -1,10 +1,9 @@
 """The listening protocol: it answers the plain ping itself and hands everything else to aiohttp.
 
 A ping is read, decided, given to the queue and answered without a task, a future or a timer of its own; only one
-whose caller waits for the verdicts has a task. What
-`gateway.doors.heads` does not take goes, with its bytes and its transport, to aiohttp's handler, once the
-answers before it are written; the connection then stays there. Answers leave in the order of their requests
-(RFC 9112 §9.3.2), and all that are ready together leave in one write.
+whose caller waits for the verdicts has a task. A request that `gateway.doors.heads` does not take goes, with its bytes
+and its transport, to aiohttp's handler, once the answers before it are written; the connection then stays there.
+Answers leave in the order of their requests (RFC 9112 §9.3.2), and all that are ready together leave in one write.
 
 One coarse clock, `Front.tick`, watches all connections: idle, slow head, slow body.
 """
@@ -198,8 +197,12 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def eof_received(self) -> bool:
-        """The client sends no more, but may still read: answer what it asked."""
+        """The client sends no more, but may still read: answer what it asked, and what it cut off."""
         self._eof = True
+        if self._rest is not None and not self._handing and not self._ended:
+            self._release()
+            self._hand_over(bytes(self._rest))
+            return True
         return bool(self._slots) or self._handing
 
     def pause_writing(self) -> None:
@@ -335,7 +338,8 @@ class Connection(asyncio.Protocol):
         if submission.wait:
             front.spawn(self._wait(slot, WaitedPing(front.services, submission, len(body), key)))
             return
-        slot.unknown = submission.unknown
+        if submission.unknown:
+            slot.warned = answers.warning(submission)
         slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
 
     async def _wait(self, slot: Slot, ping: WaitedPing) -> None:

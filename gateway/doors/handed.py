@@ -6,31 +6,27 @@
 - What is no HTTP is refused in our words, without an echo: aiohttp's answer and its log quote the bytes
 around
   the fault, and those may be a token.
+- A request that breaks or is cut off is answered, and its connection stays a moment so that the client reads the
+  answer: a close at once, with bytes unread, would reset the connection and take the answer with it.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway.doors import answers
-from gateway.errors import InputError
+from gateway.doors.parsing import Parser, refusal_of
 
 _LOOK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
 LINGER_IDLE_S: Final = 2.0
 """A sender that waits for an answer before it sends on has it by then."""
 _log = structlog.get_logger("doors")
-
-
-class MalformedRequest(InputError):
-    """What was sent is no HTTP/1.1 request."""
-
-    code = "malformed_request"
-    label = "malformed_request"
 
 
 class Handed(web.RequestHandler):
@@ -56,6 +52,8 @@ class Handed(web.RequestHandler):
         **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._requests = Parser(self._parser, lambda: self._reading_paused or self._buffer_paused)
+        self._parser = cast("Any", self._requests)
         self._gone = gone
         self._used = used
         self._order = used()
@@ -65,8 +63,7 @@ class Handed(web.RequestHandler):
         self._read_s = read_s
         self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
         self._head: asyncio.TimerHandle | None = None  # a head that is not whole
-        self._in_body = 0
-        self._half_closed = False  # the client sends no more
+        self._half_closed = asyncio.Event()  # the client sends no more, or the connection is lost
         self.draining = False
         """The answer under way is the last: no request behind it is begun."""
 
@@ -75,6 +72,7 @@ class Handed(web.RequestHandler):
         for timer in (self._patience, self._head, self._linger):
             if timer is not None:
                 timer.cancel()
+        self._half_closed.set()
         super().connection_lost(exc)
         self._gone(self)
 
@@ -102,9 +100,16 @@ class Handed(web.RequestHandler):
 
     def eof_received(self) -> Any:
         """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""
-        self._half_closed = True
+        self._half_closed.set()
+        self._end_input()
         self._look_later()
         return True
+
+    def _end_input(self) -> None:
+        """Nothing more comes: a body or a head that is not whole is refused."""
+        if not self._upgraded and not self._reading_paused and not self._buffer_paused:
+            self._requests.end()
+            super().data_received(b"")
 
     def drain(self) -> None:
         """Close the connection with the answer under way, or as soon as nothing is owed."""
@@ -150,14 +155,15 @@ class Handed(web.RequestHandler):
         if self.transport is not None:
             self.transport.close()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Around waiting for a body: after the end of the stream the rest of it cannot come."""
-        self._in_body += 1
-        try:
-            yield
-        finally:
-            self._in_body -= 1
+    async def farewell(self) -> None:
+        """After the last answer: wait until its client has closed, at most `LINGER_IDLE_S`; drop what still comes."""
+        transport = self.transport
+        if transport is None or self._half_closed.is_set():
+            return
+        if transport.can_write_eof():  # TLS cannot
+            transport.write_eof()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._half_closed.wait(), LINGER_IDLE_S)
 
     def handle_error(
         self,
@@ -170,19 +176,21 @@ class Handed(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         if status == 400:
-            answer = answers.of_error(MalformedRequest("this is no HTTP/1.1 request"))
+            found: web.Response = LastAnswer(answers.of_error(refusal_of(exc)), self)
         else:
             _log.error("request failed", method=request.method, path=request.path, exc_info=exc)
-            answer = answers.of_failure()
-        found = answers.response(answer)
+            found = answers.response(answers.of_failure())
         found.headers["Server"] = "rhopush"  # no more than that; `app` leaves it out where it can
         found.force_close()
         return found
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """What aiohttp tells of a connection that it ends: broken bodies are the client's, and answered already."""
-        level = _log.debug if isinstance(kw.get("exc_info"), web.RequestPayloadError) else _log.error
-        level("connection failed", about=" ".join(map(str, args)), exc_info=kw.get("exc_info"))
+        about, error = " ".join(map(str, args)), kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            _log.debug("connection failed", about=about, error=str(error))
+        else:
+            _log.error("connection failed", about=about, exc_info=error)
 
     @property
     def _resting(self) -> bool:
@@ -206,7 +214,30 @@ class Handed(web.RequestHandler):
     def _close_if_resting(self) -> None:
         if self.transport is None:
             return
-        if self._resting or (self._half_closed and self._in_body):
+        if self._resting:
             self.transport.close()
-        else:
-            self._look_later()
+            return
+        if self._half_closed.is_set():
+            self._end_input()
+        self._look_later()
+
+
+class LastAnswer(web.Response):
+    """An answer after which nothing more is read of its connection.
+
+    Args:
+        answer: what is said.
+        protocol: the connection.
+    """
+
+    def __init__(self, answer: answers.Answer, protocol: Handed) -> None:
+        super().__init__(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
+        self.set_status(answer.status, answers.REASONS[answer.status])
+        self.headers["Connection"] = "close"
+        self._protocol = protocol
+        self.force_close()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write the body, and stay until the client has read it."""
+        await super().write_eof(data)
+        await self._protocol.farewell()

@@ -8,7 +8,7 @@ bytes are the key to what was found: an equal head means the same. Only a plain 
 | `POST /rc/v1/users/ping HTTP/1.1`, exactly | every other request line, a query, a twin route |
 | headers in printable ASCII, each once, at most 64 | what llhttp refuses, repeated names, other bytes |
 | one Content-Length up to `BODY_BYTES` and the setting | Transfer-Encoding, no length, a longer body |
-| Content-Type that starts with `application/json` | forms, other types, none |
+| Content-Type that starts with `application/json`, UTF-8 | forms, other types, other charsets, none |
 | Connection: keep-alive or close, or none | Upgrade and other connection options |
 | | Expect, Prefer, Content-Encoding, Trailer, TE |
 
@@ -21,7 +21,7 @@ from typing import Final
 import httptools
 
 PREFIX: Final = b"POST /rc/v1/users/ping HTTP/1.1\r\n"
-HEAD_BYTES: Final = 8_190  # aiohttp's own limit of a line: a longer head is never ours
+HEAD_BYTES: Final = 16_384  # a longer head is refused by aiohttp's side
 BODY_BYTES: Final = 262_144  # a longer body is no small ping: decoding costs more than the door
 _HEADERS_MAX: Final = 64  # aiohttp takes 128
 _CACHED_MAX: Final = 1_024
@@ -30,6 +30,7 @@ _CACHED_BYTES: Final = 2_048
 _PLAIN: Final = re.compile(
     re.escape(PREFIX) + rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e][ \t\x21-\x7e]*\r\n)+\r\n"
 )
+_OTHER_CHARSET: Final = re.compile(rb'charset[ \t]*=(?![ \t]*"?utf-?8"?[ \t]*(?:;|\Z))', re.IGNORECASE)
 _NOT_OURS: Final = frozenset(
     {b"transfer-encoding", b"expect", b"prefer", b"upgrade", b"content-encoding", b"trailer", b"te"}
 )
@@ -121,7 +122,8 @@ def _judge(found: dict[bytes, bytes], body_bytes: int) -> Head | None:
     connection = found.get(b"connection", b"keep-alive").lower()
     if b"host" not in found or not length.isdigit() or len(length) > 9 or int(length) > body_bytes:
         return None
-    if not found.get(b"content-type", b"").startswith(b"application/json"):
+    kind = found.get(b"content-type", b"")
+    if not kind.startswith(b"application/json") or _OTHER_CHARSET.search(kind) is not None:
         return None
     if connection not in (b"keep-alive", b"close"):
         return None

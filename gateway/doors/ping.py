@@ -4,13 +4,14 @@ import asyncio
 import re
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
-from gateway.doors.bodies import API_HEADER, read_body
+from gateway.doors.bodies import API_HEADER
 from gateway.doors.desk import Desk, client_of
-from gateway.doors.requests import driven, form_parameters, is_json, json_response, parameters
+from gateway.doors.requests import driven, json_response, parameters, read_sent
 from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
 from gateway.store.queue import Accepted
@@ -73,25 +74,24 @@ class PingRoutes:
         """Parse the request; the bytes are what an Idempotency-Key is held against."""
         services = self._desk.services
         query = request.rel_url.raw_query_string
-        if not is_json(request):
-            found, body = await form_parameters(request, services)
-            queried = form.parameters(query, "query") if query else {}
-            found = queried | found
-            if len(body) <= LARGE_BYTES:
+        sent = await read_sent(request, services)
+        if sent.json is None:
+            found = {**(form.parameters(query, "query") if query else {}), **sent.found}
+            if len(sent.body) <= LARGE_BYTES:
                 submission = from_params(found)
             else:
                 submission = await driven(params_in_steps(found), services.turns)
+        elif len(sent.json) <= LARGE_BYTES:
+            submission = from_json_and_query(sent.json, query)
         else:
-            body = await read_body(request, services)
-            if len(body) <= LARGE_BYTES:
-                submission = from_json_and_query(body, query)
-            else:
-                async with services.parsing:
-                    submission = await driven(json_in_steps(body, query), services.turns)
-        return submission, body + b"?" + query.encode() if query else body
+            async with services.parsing:
+                submission = await driven(json_in_steps(sent.json, query), services.turns)
+        if sent.unread:
+            submission = msgspec.structs.replace(submission, unread=sent.unread)
+        return submission, sent.body + b"?" + query.encode() if query else sent.body
 
     async def _tell(self, request: web.Request, submission: Submission, outcome: Accepted) -> Answer:
-        empty = answers.accepted(outcome.ping_id, submission.unknown)
+        empty = answers.accepted(outcome.ping_id, answers.warning(submission))
         if not prefers_representation(request):
             return empty
         report = await known_of(self._desk.services, outcome.ping_id)

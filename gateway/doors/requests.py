@@ -1,7 +1,8 @@
 """What the aiohttp routes read of a request, and how they answer it."""
 
-from collections.abc import Generator
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Generator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 from aiohttp import HttpVersion11, hdrs, web
@@ -9,11 +10,12 @@ from aiohttp import HttpVersion11, hdrs, web
 from gateway.doors import answers
 from gateway.doors.answers import response
 from gateway.doors.bodies import API_HEADER, BodyReader, read_body
-from gateway.doors.handed import MalformedRequest
 from gateway.doors.multipart import pairs_of
+from gateway.doors.parsing import MalformedRequest, check_head
 from gateway.doors.services import Services
 from gateway.turns import Turns
 from protocols.errors import InvalidField, MalformedBody
+from protocols.json_bodies import Kind, json_text, kind_of
 from protocols.json_syntax import find_fault
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
@@ -22,8 +24,6 @@ from protocols.ping.limits import DEPTH_MAX, is_deeper
 __all__ = ["API_HEADER", "read_body"]  # what the routes take from here, too
 
 Found = TypeVar("Found")
-_FORMS: Final = ("", "application/x-www-form-urlencoded")
-_MULTIPART: Final = "multipart/form-data"
 _VALUES_MAX: Final = 100_000  # of a large JSON body that is no ping: decoding them takes some 30 ms
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -36,7 +36,9 @@ def refuse_unclear(request: web.Request) -> None:
 
     Raises:
         MalformedRequest: it is one of these. The connection must end with the answer.
+        HeadTooLarge: its head is.
     """
+    check_head(request)
     headers = request.headers
     coding = headers.get(hdrs.TRANSFER_ENCODING)
     clear = coding is None or (
@@ -48,29 +50,45 @@ def refuse_unclear(request: web.Request) -> None:
         raise MalformedRequest("it is not clear where this request ends")
 
 
-def is_json(request: web.Request) -> bool:
-    """RhoConnect's rule: the Content-Type starts so, in these letters (contract §1.2)."""
-    return request.headers.get("Content-Type", "").startswith("application/json")
+class Sent(NamedTuple):
+    """A request's body, read as its Content-Type and its content say (`protocols.json_bodies`).
 
-
-async def form_parameters(request: web.Request, services: Services) -> tuple[dict[str, Any], bytes]:
-    """The parameters of a body that is no JSON, and the body; none where Rack would not look into it.
-
-    Raises: as `read_body`; MalformedBody: it is no form.
+    Attributes:
+        body: what an Idempotency-Key is held against.
+        json: JSON's text as UTF-8; None where the body is no JSON.
+        found: the parameters of a form.
+        unread: the Content-Type of a body that was not read; "" where it was read or is empty.
     """
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind == _MULTIPART:
+
+    body: bytes
+    json: bytes | None = None
+    found: Mapping[str, Any] = MappingProxyType({})
+    unread: str = ""
+
+
+async def read_sent(request: web.Request, services: Services) -> Sent:
+    """Read a request's body.
+
+    Raises: as `read_body`; MalformedBody: it is no form, or not in its charset.
+    """
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    kind = kind_of(content_type)
+    if kind is Kind.MULTIPART:
         reader = BodyReader(request, services)
         await reader.begin()
         pairs = await pairs_of(request, reader)
-        return form.of_pairs(pairs, "body"), b"\0".join(name.encode() + b"=" + value for name, value in pairs)
+        held = b"\0".join(name.encode() + b"=" + value for name, value in pairs)
+        return Sent(held, found=form.of_pairs(pairs, "body"))
     body = await read_body(request, services)
-    if kind not in _FORMS:
-        return {}, b""
+    json = json_text(body, content_type)
+    if json is not None:
+        return Sent(body, json=json)
+    if kind is not Kind.FORM:
+        return Sent(b"", unread=content_type if body.strip() else "")
     if len(body) <= LARGE_BYTES:
-        return form.parameters(body, "body"), body
+        return Sent(body, found=form.parameters(body, "body"))
     async with services.parsing:
-        return await driven(form.parameters_in_steps(body, "body"), services.turns), body
+        return Sent(body, found=await driven(form.parameters_in_steps(body, "body"), services.turns))
 
 
 async def driven(steps: Generator[None, None, Found], turns: Turns) -> Found:
@@ -91,10 +109,9 @@ async def parameters(request: web.Request, services: Services) -> dict[str, Any]
     """
     query = request.rel_url.raw_query_string
     found = form.parameters(query, "query") if query else {}
-    if is_json(request):
-        found |= _json_object(await read_body(request, services))
-    elif request.can_read_body:
-        found |= (await form_parameters(request, services))[0]
+    if request.can_read_body:
+        sent = await read_sent(request, services)
+        found |= sent.found if sent.json is None else _json_object(sent.json)
     return found
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Slot:
     """The place of one answer in its connection's order. The queue calls it with the ping's fate."""
 
-    __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "unknown")
+    __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "warned")
 
     def __init__(self, connection: "Connection", close: bool) -> None:
         self._connection = connection
@@ -22,7 +22,7 @@ class Slot:
         self.close = close
         self.ping_id = ""
         self.ready = False
-        self.unknown: tuple[str, ...] = ()
+        self.warned = ""  # what X-Ping-Warning says
 
     def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
         """Settle this answer."""
@@ -34,8 +34,8 @@ class Slot:
             front.intake.accepted.inc()
             if outcome is not None:
                 self.ping_id = outcome.ping_id
-            if self.unknown:
-                self._answer = answers.accepted(self.ping_id, self.unknown)
+            if self.warned:
+                self._answer = answers.accepted(self.ping_id, self.warned)
         self.ready = True
         self._connection.settled(self)
 

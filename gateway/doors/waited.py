@@ -29,7 +29,7 @@ class WaitedPing:
         self, services: Services, submission: Submission, size: int, key: IdempotencyKey | None
     ) -> None:
         self._services = services
-        self._unknown = submission.unknown
+        self._warned = answers.warning(submission)
         loop = asyncio.get_running_loop()
         self._settled: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
         ping = msgspec.structs.replace(submission.ping, reply_to=services.waiters.channel)
@@ -67,7 +67,7 @@ class WaitedPing:
     async def _tell(
         self, ping_id: str, report: dict[str, Any] | None, extra: Headers, *, represent: bool
     ) -> Answer:
-        empty = answers.accepted(ping_id, self._unknown)
+        empty = answers.accepted(ping_id, self._warned)
         headers = own_headers(empty)
         if report is None:
             return await self._still_open(ping_id, headers)

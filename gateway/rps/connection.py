@@ -8,9 +8,11 @@ read, and the connection ends after that answer: no device or app server of RhoC
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
+import orjson
+
 from gateway.body_budget import SMALL_BYTES, Holding
 from gateway.errors import BodiesFull
-from gateway.rps.reading import Reading, RefusedRequest
+from gateway.rps.reading import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
 
 if TYPE_CHECKING:
     from gateway.rps.service import Service
@@ -20,6 +22,16 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 IDLE: Final = 0
 READING: Final = 1
 ANSWERING: Final = 2
+REFUSED: Final = 3  # nothing more is read
+
+_REFUSED_S: Final = 2.0  # a refused client may read its answer for so long
+_CAUSES: Final = {
+    400: ("malformed_request", "this is no HTTP/1.1 request"),
+    408: ("too_slow", "the request did not come in time"),
+    413: ("body_too_large", f"a body may have at most {BODY_BYTES_MAX} bytes"),
+    431: ("head_too_large", f"a request's line and headers may have at most {HEAD_BYTES_MAX} bytes"),
+    503: ("bodies_full", "the gateway holds as many bodies as it may (limits.bodies_bytes)"),
+}
 
 
 class Connection(asyncio.Protocol):
@@ -68,7 +80,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; hand over the request once it is whole."""
-        if self._stage == ANSWERING:
+        if self._stage >= ANSWERING:
             self._closing = True
             return
         reading = self._reading
@@ -108,6 +120,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more. An app still gets its answer; a device that waits for a message is gone."""
         self._closing = True
+        if self._stage == READING:
+            self.refuse(400)
         return self._stage == ANSWERING and not self.instance
 
     def pause_writing(self) -> None:
@@ -152,11 +166,24 @@ class Connection(asyncio.Protocol):
             self._service.rests(self)
 
     def refuse(self, status: int) -> None:
-        """Answer what will not be read to its end, and close."""
-        self._stage = ANSWERING
-        self._closing = True
+        """Answer what will not be read to its end, and close once the client has read that.
+
+        A close at once, with bytes unread, would reset the connection and take the answer with it.
+        """
         self._reading = None
-        self.answer(status)
+        self._stage = REFUSED
+        self._release()
+        transport = self._transport
+        if transport is None:
+            return
+        code, message = _CAUSES[status]
+        body = orjson.dumps({"error": {"code": code, "message": message, "field": None}})
+        transport.write(self._service.head(status, len(body), True) + b"\r\n" + body)
+        if self._closing or not transport.can_write_eof():  # all has come; or TLS
+            transport.close()
+            return
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(_REFUSED_S, self.abort)
 
     def expire(self) -> None:
         """Its time is over: a request that came too slowly is answered, an idle connection just closed."""

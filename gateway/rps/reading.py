@@ -9,8 +9,8 @@ import httptools
 
 from protocols.errors import InputError
 
-HEAD_BYTES_MAX: Final = 8_192
-"""Devices send some 400 bytes; a session cookie of RhoConnect's may have 4,096."""
+HEAD_BYTES_MAX: Final = 16_384
+"""As on the main port. Devices send some 400 bytes; a session cookie of RhoConnect's may have 4,096."""
 BODY_BYTES_MAX: Final = 65_536
 """No message of RhoConnect's comes near; devices send no body at all."""
 

@@ -256,7 +256,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
 
     body_bytes: PositiveInt = 33_554_432
     unauthenticated_body_bytes: PositiveInt = 65_536
-    bodies_bytes: PositiveInt = 268_435_456
+    bodies_bytes: PositiveInt = 134_217_728
     users_per_ping: PositiveInt = 1_000_000
     queue_pings: PositiveInt = 1_000_000
     queue_bytes: PositiveInt = 2_147_483_648

@@ -11,6 +11,7 @@ Each is a warning in the log, once for each address.
 
 from typing import Final
 
+import msgspec
 import structlog
 
 from gateway.store.address import Address
@@ -32,6 +33,15 @@ def password_alone(words: str) -> bool:
 def needs_none(words: str) -> bool:
     """Whether AUTH with a password failed because the server has none."""
     return any(part in words for part in _OPEN)
+
+
+def worth_a_try(address: Address, words: str) -> Address | None:
+    """The address without what Redis refused at AUTH; None: that would not help."""
+    if address.password is None:
+        return None
+    if address.username and password_alone(words):
+        return msgspec.structs.replace(address, username=None)
+    return msgspec.structs.replace(address, username=None, password=None) if needs_none(words) else None
 
 
 def warn_user_ignored(address: Address | None, user: str) -> None:

@@ -20,11 +20,12 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
 from gateway.store import keys
 from gateway.store.asking import asked_of_redis
+from gateway.store.link import Script
 from gateway.store.lua import CHECKS
 
 PAIR_ATTEMPTS: Final = 10
@@ -42,7 +43,7 @@ _REFUSES_WRITES: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 # ARGV: the window in ms, then each count's limit (0: none).
 # Returns what to do (0: the attempt is reserved; 1: refused; 2: wait for the attempts under way), the ms after which
 # another attempt is worth it, and the attempts at the last count.
-_RESERVE: Final = (
+_RESERVE: Final = Script(
     CHECKS
     + """
 local window = seconds(ARGV[1])
@@ -72,7 +73,7 @@ return {answer, wait, tried}
 
 # KEYS: the counts. ARGV: what is added to `tried` and to `failed`. A count that expired meanwhile stays away: without a
 # time to live it would stay for ever.
-_SETTLE: Final = (
+_SETTLE: Final = Script(
     CHECKS
     + """
 local tried, failed = whole(ARGV[1]), whole(ARGV[2])
@@ -116,8 +117,7 @@ class LoginLimits:
     """
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
-        self._reserve: Callable[..., Any] = redis.register_script(_RESERVE)
-        self._settle: Callable[..., Any] = redis.register_script(_SETTLE)
+        self._command: Callable[..., Any] = redis.execute_command  # left untyped
         self._local = _LocalCounts(clock)
 
     async def reserve(self, account: str, client: str) -> Attempt:
@@ -164,19 +164,26 @@ class LoginLimits:
     async def _asked(self, names: tuple[str, ...]) -> tuple[int, int, int, bool]:
         try:
             with asked_of_redis():
-                found = await self._reserve(names, (keys.LOGIN_WINDOW_S * 1_000, *_LIMITS))
+                found = await self._eval(_RESERVE, names, (keys.LOGIN_WINDOW_S * 1_000, *_LIMITS))
         except StoreDown as error:
             if not _refuses_writes(error.__cause__):
                 raise
             return (*self._local.reserve(names), True)
         return (*found, False)
 
+    async def _eval(self, script: Script, names: tuple[str, ...], words: tuple[int, ...]) -> Any:
+        """Run a script. It is not loaded first as redis-py does: Redis may refuse SCRIPT to its user."""
+        try:
+            return await self._command("EVALSHA", script.sha, len(names), *names, *words)
+        except NoScriptError:
+            return await self._command("EVAL", script.text, len(names), *names, *words)
+
     async def _settled(self, attempt: Attempt, tried: int, failed: int) -> None:
         if attempt.local:
             self._local.settle(attempt.names, tried, failed)
             return
         with asked_of_redis():
-            await self._settle(attempt.names, (tried, failed))
+            await self._eval(_SETTLE, attempt.names, (tried, failed))
 
 
 class _Count(NamedTuple):

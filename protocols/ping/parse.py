@@ -26,7 +26,9 @@ class Submission(msgspec.Struct, frozen=True):
         wait: the caller wants to wait for every device's verdict.
         asynchronous: RhoConnect's `async`. Every ping is queued before the answer, so it changes nothing.
         api_token: the token in the body or the query, if there is one.
-        unknown: the parameters that were not understood, in order of the body: named in X-Ping-Warning.
+        unknown: the first of the parameters that were not understood, in order of the body: named in X-Ping-Warning.
+        unnamed: how many more parameters were not understood.
+        unread: the Content-Type of a body that was not read; "" where it was read or is empty.
     """
 
     ping: Ping
@@ -34,13 +36,15 @@ class Submission(msgspec.Struct, frozen=True):
     asynchronous: bool = False
     api_token: str | None = None
     unknown: tuple[str, ...] = ()
+    unnamed: int = 0
+    unread: str = ""
 
     def __repr__(self) -> str:
         """Show everything but the token."""
         token = "***" if self.api_token else None
         return (
             f"Submission(ping={self.ping!r}, wait={self.wait}, asynchronous={self.asynchronous}, "
-            f"api_token={token}, unknown={self.unknown})"
+            f"api_token={token}, unknown={self.unknown}, unnamed={self.unnamed}, unread={self.unread!r})"
         )
 
 
@@ -73,6 +77,8 @@ _KNOWN: Final[dict[str, str]] = {
 }
 _large: Final = Reader(_KNOWN)
 _EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
+_Unknown = tuple[tuple[str, ...], int]  # names of parameters, and how many more there are
+_ALL_KNOWN: Final[_Unknown] = ((), 0)
 _WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
 
 
@@ -89,7 +95,7 @@ def from_json(body: bytes) -> Submission:
         raw = _decode_raw(body)
     except (ValueError, RecursionError):
         return _from_other_json(body)
-    return _submission(raw, ())
+    return _submission(raw, _ALL_KNOWN)
 
 
 def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submission]:
@@ -151,8 +157,8 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
     return _submission(*_raw_of(parameters))
 
 
-def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, tuple[str, ...]]:
-    """Tell known parameters from unknown ones; the names of some of those."""
+def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
+    """Tell known parameters from unknown ones; the names of some of those, and how many more there are."""
     if len(parameters) > NAMES_MAX:
         raise MalformedBody(f"a ping may have at most {NAMES_MAX} parameters")
     raw = _Raw()
@@ -165,7 +171,7 @@ def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, tuple[str, ...]]:
             setattr(raw, inside, value)
     if is_deeper([parameters[name] for name in unknown]):
         raise MalformedBody("the body is nested too deeply")
-    return raw, tuple(unknown[:_WARNED_MAX])
+    return raw, (tuple(unknown[:_WARNED_MAX]), max(0, len(unknown) - _WARNED_MAX))
 
 
 def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Submission]:
@@ -178,11 +184,10 @@ def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Subm
     return _submission(raw, unknown, users)
 
 
-def _submission(
-    raw: _Raw, unknown: tuple[str, ...], known: tuple[tuple[str, ...], bool] | None = None
-) -> Submission:
+def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool] | None = None) -> Submission:
     """Read every parameter by its rule, but for the users if they are known."""
     users, understood = known or fields.users(raw.user_id)
+    unknown, unnamed = others
     if not understood:
         unknown = (*unknown, "user_id")
     sources, source_id = raw.sources, raw.source_id
@@ -197,6 +202,7 @@ def _submission(
         asynchronous is not None and fields.flag(asynchronous, "async"),
         token if type(token) is str else None,
         unknown,
+        unnamed,
     )
 
 

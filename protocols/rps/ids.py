@@ -101,11 +101,11 @@ class Ids:
         uuid = _uuid(
             nonce << _INSTANCE_MAC_BITS | self._mac(INSTANCE.name, str(nonce), bits=_INSTANCE_MAC_BITS)
         )
-        return _with_proof(INSTANCE, uuid, user)
+        return rhoconnect_push_id(INSTANCE, user, uuid)
 
     def cookie(self, instance: str) -> str:
         """The signed cookie of an instance."""
-        return _with_proof(COOKIE, _uuid(self._mac(COOKIE.name, instance, bits=_FREE_BITS)), instance)
+        return rhoconnect_push_id(COOKIE, instance, _uuid(self._mac(COOKIE.name, instance, bits=_FREE_BITS)))
 
     def token(self, app: str, nonce: int, user: str) -> str:
         """A new token. Its uuid ends with `registrant(user)`.
@@ -117,9 +117,8 @@ class Ids:
         """
         registrant = int(self.registrant(user), 16)
         mac = self._token_mac(nonce, registrant, app)
-        return _with_proof(
-            TOKEN, _uuid((nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant), app
-        )
+        value = (nonce << _TOKEN_MAC_BITS | mac) << _REGISTRANT_BITS | registrant
+        return rhoconnect_push_id(TOKEN, app, _uuid(value))
 
     def registrant(self, user: str) -> str:
         """A user's name as tokens hold it: 12 hex digits that nobody without the secret can tell a name by."""
@@ -191,8 +190,8 @@ def _signed_value(made: str) -> int | None:
     return (high << 14 | fourth & 0x3FFF) << 48 | last
 
 
-def _with_proof(kind: Kind, uuid: str, owner: str) -> str:
-    """rhoconnect-push's id for a uuid (contract §9)."""
+def rhoconnect_push_id(kind: Kind, owner: str, uuid: str) -> str:
+    """An id of rhoconnect-push's scheme (contract §9), as anybody who has read its source can make it."""
     text = f"{owner}{uuid}{kind.fixed_text}".encode("utf-8", "surrogatepass")
     return f"{uuid}:{hashlib.md5(text, usedforsecurity=False).hexdigest()}"
 
@@ -201,4 +200,4 @@ def _has_proof(kind: Kind, made: str, owner: str) -> bool:
     """Whether rhoconnect-push accepts this id for this owner."""
     if _FORM.fullmatch(made) is None:
         return False
-    return hmac.compare_digest(made, _with_proof(kind, made.partition(":")[0], owner))
+    return hmac.compare_digest(made, rhoconnect_push_id(kind, owner, made.partition(":")[0]))

@@ -97,8 +97,10 @@ def read_line(method: str, target: str) -> Call | None:
 
     Args:
         method: in upper case.
-        target: as sent.
+        target: as sent. Slashes before the first part count as one: a base URL may end in a slash.
     """
+    if target.startswith("//"):
+        target = "/" + target.lstrip("/")
     if target == "/instanceId":
         return Call(Act.CREATE) if method == "POST" else None
     if target.startswith("/instanceId/"):

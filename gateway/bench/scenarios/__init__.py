@@ -17,6 +17,7 @@ SCENARIOS: Final = {
     "soak": "many pings: is what it holds flat?",
     "doors": "REST, Resque jobs and data changes beside one another",
     "rps": "legacy devices: long polls and their messages",
+    "attacks": "good pings during attacks by callers without credentials",
 }
 
 PEERS: Final = {

@@ -11,6 +11,7 @@ import protocols.rps.message as to_rps
 from protocols.errors import RhoPushError
 from protocols.events import change_of
 from protocols.events import parse as parse_change
+from protocols.json_bodies import json_text
 from protocols.ping.model import Ping
 from protocols.ping.parse import Submission, from_form, from_json, from_json_and_query, json_in_steps
 from protocols.resque import parse as parse_job
@@ -91,6 +92,13 @@ def _json_and_query(data: bytes) -> None:
     from_json_and_query(body, query.decode("utf-8", "surrogateescape"))
 
 
+def _typed(data: bytes) -> None:
+    kind, _, body = data.partition(b"\n")
+    text = json_text(body, kind.decode("latin-1"))
+    if text is not None:
+        from_json(text)
+
+
 def _form(data: bytes) -> None:
     body, _, query = data.partition(b"?")
     from_form(body, query.decode("utf-8", "surrogateescape"))
@@ -141,6 +149,17 @@ TARGETS: Final = (
     Target("ping-json-query", plain(_json_and_query), (*JSON_SEEDS, b'{"message":"x"}?user_id=a'), WORDS),
     Target(
         "ping-form", plain(_form), (*FORM_SEEDS, b"?user_id=a&message=x"), (*WORDS, b"[]", b"[a]", b"&", b"=")
+    ),
+    Target(
+        "json-bodies",
+        plain(_typed),
+        (
+            b"text/plain\n{}",
+            b'application/json; charset=utf-16\n{"user_id":"a"}',
+            b"\n{",
+            b"a/b;charset=gb18030\n{}",
+        ),
+        (*WORDS, b"charset=", b"utf-16", b"iso-8859-1", b"\0", b"+json", b"big5", b"idna"),
     ),
     Target("ping-to-providers", plain(_through), JSON_SEEDS, WORDS, tree="json"),
     Target(

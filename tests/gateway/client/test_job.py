@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.client import PingError, PingJob
 from tests.gateway.delivered import Delivered, delivered
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 
 
 @pytest.fixture
@@ -132,6 +132,21 @@ async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
     assert [json.loads(job) for job in jobs] == [
         {"class": "Rhoconnect::PingJob", "args": [{"user_id": ["bob"], "message": "hi", "badge": 1}]}
     ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("password", ["pw", ""])
+def test_a_made_up_user_or_password_of_a_hoster_is_left_out(kind: str, password: str) -> None:
+    with RedisServer(kind) as server, server.client() as client:
+        client.config_set("requirepass", password)
+        for login in ("redistogo:pw", ":pw"):
+            PingJob.configure(redis=server.address.replace("unix://", f"unix://{login}@"))
+            PingJob.enqueue(user_id="bob")
+        if password:
+            PingJob.configure(redis=server.address.replace("unix://", "unix://redistogo:other@"))
+            with pytest.raises(PingError, match="refuses the user or password"):
+                PingJob.enqueue(user_id="bob")
+        assert client.llen("resque:queue:ping") == 2
 
 
 def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:

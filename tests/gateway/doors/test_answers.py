@@ -7,6 +7,8 @@ import pytest
 from gateway.doors import answers
 from gateway.errors import ApiTokenRefused, BadSetting, PerhapsAccepted, QueueFull, TooManyRequests
 from protocols.errors import InvalidField
+from protocols.ping.model import Ping
+from protocols.ping.parse import Submission, from_params
 
 
 def test_an_answers_bytes() -> None:
@@ -45,7 +47,7 @@ def test_rhoconnects_words_stay_text() -> None:
 
 
 def test_both_ways_say_the_same_reason() -> None:
-    for status, reason in answers._REASONS.items():
+    for status, reason in answers.REASONS.items():
         answer = answers.Answer(status, ())
         assert answers.response(answer).reason == reason
         assert answers.wire(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
@@ -58,9 +60,24 @@ def test_what_failed_inside_stays_inside() -> None:
 
 
 def test_warnings_are_bounded_and_safe() -> None:
-    text = answers.warning(tuple(f"name\r\n{number}" + "x" * 100 for number in range(25)))
+    names = tuple(f"name\r\n{number}" + "x" * 100 for number in range(25))
+    text = answers.warning(Submission(Ping(), unknown=names, unread="text/plain\r\n; ü" + "x" * 100))
     assert text.isascii()
     assert text.isprintable()
-    assert text.count(", ") == 19
+    assert text.count(", ") == 20
     assert text.endswith(" and 5 more")
     assert len(text) < 2_000
+
+
+def test_a_warning_counts_what_it_does_not_name() -> None:
+    for count, end in (
+        (20, "x19"),
+        (21, "x19 and 1 more"),
+        (33, "x19 and 13 more"),
+        (1_000, "x19 and 980 more"),
+    ):
+        text = answers.warning(from_params({f"x{number}": 1 for number in range(count)}))
+        assert text.endswith(f", {end}"), count
+    text = answers.warning(from_params({f"x{number}": 1 for number in range(40)} | {"user_id": 7}))
+    assert text.endswith(" and 21 more")
+    assert answers.warning(from_params({"user_id": "bob"})) == ""

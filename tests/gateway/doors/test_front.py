@@ -53,7 +53,9 @@ def test_a_half_closed_client_gets_all_its_answers(run: Run, redis_address: str)
                 async with wire(doors.port) as client:
                     client.send(data)
                     client.writer.write_eof()
-                    assert [answer.status for answer in await client.answers()] == [200] * count, data
+                    cut_off = [] if count == 2 else [400]
+                    statuses = [answer.status for answer in await client.answers()]
+                    assert statuses == [200] * count + cut_off, data
 
     run(play())
 

@@ -12,7 +12,7 @@ from gateway.store.address import Address
 from gateway.store.redis import client
 from protocols.ping.fields import USERS_STEP
 from protocols.ping.model import Ping
-from tests.gateway.doors.house import TOKEN, House, call, house, request, wire
+from tests.gateway.doors.house import PING, TOKEN, House, call, house, request, wire
 
 RUBY = {
     "api_token": TOKEN,
@@ -173,8 +173,21 @@ async def test_unknown_fields_are_named_safely(both: House) -> None:
     [
         ("application/json; charset=utf-8", b'{"user_id":"a"}', ("a",)),
         ("application/jsonp", b'{"user_id":"a"}', ("a",)),
-        ("Application/JSON", b'{"user_id":"a"}', ()),
-        ("text/plain", b'{"user_id":"a"}', ()),
+        ("Application/JSON", b'{"user_id":"a"}', ("a",)),
+        ("APPLICATION/JSON;CHARSET=UTF-8", b'{"user_id":"a"}', ("a",)),
+        ("text/json", b'{"user_id":"a"}', ("a",)),
+        ("application/vnd.api+json", b'{"user_id":"a"}', ("a",)),
+        ("application/problem+json; charset=utf-8", b'\r\n {"user_id":"a"} \n', ("a",)),
+        ("text/plain", b'{"user_id":"a"}', ("a",)),
+        ("text/plain;charset=UTF-8", b'{"user_id":["a"]}', ("a",)),
+        ("application/octet-stream", b'{"user_id":"a"}', ("a",)),
+        ("application/x-www-form-urlencoded", b'{"user_id": ["a", "b"]}', ("a", "b")),
+        (None, b'{"user_id":"a"}', ("a",)),
+        ("", b'{"user_id":"a"}', ("a",)),
+        ("application/json; charset=iso-8859-1", '{"user_id":"\xfc"}'.encode("latin-1"), ("\xfc",)),
+        ("application/json; charset=ISO-8859-1", '{"user_id":"\xfc"}'.encode(), ("\xfc",)),
+        ('application/json; charset="utf-16"', '{"user_id":"\xfc"}'.encode("utf-16"), ("\xfc",)),
+        ("text/plain; charset=utf-16be", '{"user_id":"\xfc"}'.encode("utf-16-be"), ("\xfc",)),
         ("application/x-www-form-urlencoded", b"user_id[]=a&user_id[]=b&message=hi", ("a", "b")),
         ("application/x-www-form-urlencoded; charset=UTF-8", b"user_id%5B%5D=a", ("a",)),
         (None, b"user_id=a", ("a",)),
@@ -186,6 +199,51 @@ async def test_the_content_type_says_how_a_body_is_read(
     answer = await call(both, body, headers={"Content-Type": kind})
     assert answer.status == 200
     assert both.queue.pings[0].users == users
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/json", "application/xml", "application/vnd.x+json"])
+@pytest.mark.parametrize("body", [b"hello", b"{user_id: 'a'}", b'["a"]', b'{"user_id":"a"', b"\xff{}"])
+async def test_a_body_that_is_not_read_is_named_with_its_type(both: House, kind: str, body: bytes) -> None:
+    answer = await call(both, body, headers={"Content-Type": f"{kind}; x=1"})
+    expected = f"the body was not read: its Content-Type is {kind}; x=1, and it is no JSON object"
+    assert (answer.status, answer.headers.get("x-ping-warning")) == (200, expected)
+    assert both.queue.pings == [Ping()]
+
+
+async def test_a_body_that_is_not_read_does_not_hide_the_query(both: House) -> None:
+    answer = await call(
+        both, b"hello", path=f"{PING}?user_id=a&colour=1", headers={"Content-Type": "text/plain"}
+    )
+    assert answer.headers["x-ping-warning"].endswith("no JSON object; not understood: colour")
+    assert both.queue.pings[0].users == ("a",)
+    empty = await call(both, b" ", headers={"Content-Type": "text/plain"})
+    assert "x-ping-warning" not in empty.headers
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("Application/JSON", b"user_id=a"),
+        ("application/json; charset=iso-8859-1", b"user_id=a"),
+        ("application/json; charset=klingon", b'{"user_id":"\xfc"}'),
+        ("application/json; charset=idna", b'{"user_id":"\xfc"}'),
+        ("application/json; charset=utf-16", b'{"\0"'),
+        ("application/json", b'\xef\xbb\xbf{"user_id":"a"}'),
+    ],
+)
+async def test_json_that_is_none_is_an_error(both: House, kind: str, body: bytes) -> None:
+    answer = await call(both, body, headers={"Content-Type": kind})
+    assert (answer.status, answer.error["code"]) == (400, "malformed_body")
+    if "klingon" in kind:
+        assert "charset klingon" in answer.error["message"]
+    assert not both.queue.pings
+
+
+async def test_a_large_body_is_read_as_json_by_its_two_ends(both: House) -> None:
+    users = [f"user{number}" for number in range(10_000)]
+    answer = await call(both, json.dumps({"user_id": users}).encode(), headers={"Content-Type": "text/plain"})
+    assert answer.status == 200
+    assert both.queue.pings[0].users == tuple(users)
 
 
 async def test_a_multipart_form(both: House) -> None:
@@ -324,89 +382,6 @@ async def test_a_representation_only_where_it_is_asked_for(both: House) -> None:
     assert answer.json == {"ping_id": "0" * 32, "state": "queued", "repeated": False}
     assert answer.headers["preference-applied"] == "return=representation"
     assert answer.headers["x-ping-id"] == "0" * 32
-
-
-FAILED = {
-    "state": "done",
-    "devices": [
-        {"client_id": "a", "verdict": "accepted"},
-        {"client_id": "b", "provider": "apns", "verdict": "rejected", "reason": "BadDeviceToken"},
-        {"client_id": "c", "provider": "fcm", "verdict": "rejected", "reason": "UNREGISTERED"},
-    ],
-}
-
-
-async def test_waiting_until_all_is_well(both: House) -> None:
-    both.reports.finished = {"state": "done", "devices": [{"client_id": "a", "verdict": "accepted"}]}
-    answer = await call(both, {"user_id": "bob", "wait": True})
-    assert (answer.status, answer.body) == (200, b"")
-    assert both.queue.pings[0].reply_to == "channel-of-this-door"
-    assert both.reports.waited_s == [30.0]
-
-
-async def test_waiting_for_errors_answers_as_rhoconnect_does(both: House) -> None:
-    both.reports.finished = FAILED
-    answer = await call(both, {"user_id": "bob", "wait": "true"})
-    assert answer.status == 500
-    assert answer.headers["content-type"] == "text/html;charset=utf-8"
-    assert answer.body == rb"apns: BadDeviceToken\nfcm: UNREGISTERED"
-    seen = await call(both, {"user_id": "bob", "wait": True}, headers={"Prefer": 'return="representation"'})
-    assert (seen.status, seen.json["devices"]) == (500, FAILED["devices"])
-
-
-@pytest.mark.parametrize(
-    ("failure", "status"), [(StoreDown("Redis is away"), 503), (ZeroDivisionError("a defect"), 500)]
-)
-async def test_a_wait_that_fails_is_answered_too(
-    both: House, monkeypatch: pytest.MonkeyPatch, failure: Exception, status: int
-) -> None:
-    async def failing(*_: Any) -> None:
-        raise failure
-
-    monkeypatch.setattr(both.reports, "outcome", failing)
-    answer = await call(both, {"user_id": "bob", "wait": True})
-    assert answer.status == status
-    assert "defect" not in answer.body.decode()
-
-
-async def test_waited_pings_of_one_connection_are_answered_in_order(doors: House) -> None:
-    """Each is queued as it comes: a wait holds no later ping of its connection up, only that ping's answer."""
-    doors.reports.finished = {"state": "done", "devices": []}
-    async with wire(doors.port) as client:
-        client.send(request({"user_id": "bob"}))
-        await client.answer()  # the token is known from now on
-        doors.queue.holding = True
-        client.send(request({"user_id": "bob", "wait": True}) + request({"user_id": "eve"}))
-        await doors.queue.has(3)
-        doors.queue.commit()
-        assert [(await client.answer()).headers["x-ping-id"][-1] for _ in range(2)] == ["1", "2"]
-
-
-async def test_waiting_too_long_is_504_with_what_is_known(both: House) -> None:
-    both.reports.known["0" * 32] = {"state": "open"}
-    answer = await call(both, {"user_id": "bob", "wait": True})
-    assert answer.status == 504
-    assert answer.json["error"]["code"] == "still_open"
-    assert answer.json["report"] == {"state": "open"}
-    assert answer.headers["x-ping-id"] == "0" * 32
-
-
-@pytest.mark.parametrize(
-    ("prefer", "waited_s"),
-    [
-        ("wait=8", 8.0),
-        ('return=minimal, WAIT = "0"; of=patience', 0.0),
-        ("wait=8, wait=9", 8.0),  # RFC 7240 §2: the first counts
-        ("wait=3600", 30.0),  # never longer than ping.wait_max_s
-        *((value, 30.0) for value in ("wait=-1", "wait=9999999", "wait=0.5", "wait=", "wait=1_0", "wait")),
-    ],
-)
-async def test_a_caller_may_wait_for_less_than_the_setting_allows(
-    both: House, prefer: str, waited_s: float
-) -> None:
-    answer = await call(both, {"user_id": "bob", "wait": True}, headers={"Prefer": prefer})
-    assert answer.status == 504
-    assert both.reports.waited_s == [waited_s]
 
 
 @pytest.mark.parametrize(

@@ -307,12 +307,13 @@ async def test_an_instance_has_at_most_64_registrations(service: House) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 17_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 400_000 + b"\r\n\r\n", 431),
         (b"POST /messageQueue/t HTTP/1.1\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000, 413),
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", 400),
     ],
-    ids=["long head", "long body", "no HTTP", "upgrade"],
+    ids=["long head", "very long head", "long body", "no HTTP", "upgrade"],
 )
 async def test_what_is_not_read_to_its_end_ends_the_connection(
     service: House, request_bytes: bytes, status: int
@@ -321,6 +322,25 @@ async def test_what_is_not_read_to_its_end_ends_the_connection(
         wire.writer.write(request_bytes)
         answer = await wire.answer()
         assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert sorted(json.loads(answer.body)["error"]) == ["code", "field", "message"]
+        assert await wire.ended() == b""
+
+
+async def test_a_head_of_16_kilobytes_is_taken(service: House) -> None:
+    async with service.wire() as wire:
+        wire.writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 16_000 + b"\r\n\r\n")
+        assert (await wire.answer()).status == 403
+
+
+@pytest.mark.parametrize(
+    "start", [b"GET /nextMess", b"POST /messageQueue/t HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort"]
+)
+async def test_a_request_that_is_cut_off_is_answered(service: House, start: bytes) -> None:
+    async with service.wire() as wire:
+        wire.writer.write(start)
+        wire.writer.write_eof()
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
         assert await wire.ended() == b""
 
 

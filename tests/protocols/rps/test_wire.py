@@ -48,6 +48,11 @@ from protocols.rps.wire import (
         ("POST", "/messageQueue/t/u", Call(Act.POST)),
         ("GET", "/messageQueue/t", None),
         ("GET", "http://push/nextMessage/i", None),
+        ("POST", "//instanceId", Call(Act.CREATE)),
+        ("PUT", "///registrations/i/u/a", Call(Act.REGISTER, "i", "u", "a")),
+        ("POST", "//messageQueue/t", Call(Act.POST, "t")),
+        ("GET", "//registrations//u/a", Call(Act.LOOK_UP, "", "u", "a")),
+        ("GET", "//", None),
         ("GET", "", None),
     ],
 )

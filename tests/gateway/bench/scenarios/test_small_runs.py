@@ -16,7 +16,7 @@ from gateway.bench.peers import Gorush, Peer, Peers
 from gateway.bench.progress import Progress
 from gateway.bench.result import Result
 from gateway.bench.roles.load import LoadResult
-from gateway.bench.scenarios import run_scenario
+from gateway.bench.scenarios import attacks, run_scenario
 from gateway.bench.stand import Stand
 
 USERS: Final = 50
@@ -125,6 +125,36 @@ def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
 def test_fewer_messages_than_connections_are_posted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.bench.scenarios.rps._IDLE_S", 0.1)
     assert figures(small("rps", 3, users=2_000))["Redis traffic a message from inside"] > 0
+
+
+def test_good_pings_are_measured_beside_each_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hdrh")
+    names = ["A1: pings with numbers of 3,600 digits", "A6: stored markup"]
+    monkeypatch.setattr("gateway.bench.scenarios.attacks.ATTACKS", names)
+    monkeypatch.setattr("gateway.bench.scenarios.attacks._SECONDS", 0.5)
+    result = small("attacks", 50, peers=False)
+    told = figures(result)
+    for when in ("idle", *names):
+        assert 0 < told[f"{when}, p50"] <= told[f"{when}, p99"]
+    peaks = [told[f"{name}, peak memory"] for name in names]
+    assert 10 < max(peaks) == result.ratios[0].value < 400
+    assert result.notes == ()
+    ((bars,),) = [plot.lines for plot in result.plots]
+    assert [name for name, _ in bars.points] == ["idle", *names]
+
+
+def test_a_fault_that_an_attack_shows_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hdrh")
+    name = "A6: stored markup"
+    monkeypatch.setattr("gateway.bench.scenarios.attacks.ATTACKS", [name])
+    monkeypatch.setattr("gateway.bench.scenarios.attacks._SECONDS", 0.0)
+    under = attacks.under_attack
+
+    def faulty(*given: Any) -> attacks.Attacked:
+        return under(*given)._replace(faults=["markup came back"])
+
+    monkeypatch.setattr(attacks, "under_attack", faulty)
+    assert small("attacks", 50, peers=False).notes == (f"{name}: markup came back",)
 
 
 PEER_PROGRAMS: Final = ("h2load", "nginx", "go")

@@ -1,0 +1,144 @@
+"""The attacker's HTTP client: raw sockets, so that it sends what no well-behaved client would."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, NamedTuple
+
+from gateway.bench.attacks.attack import NO_ANSWER, Target
+
+PING: Final = "/rc/v1/users/ping"
+PATIENCE_S: Final = 60.0
+"""An answer that takes longer does not come."""
+_PIECE_BYTES: Final = 1 << 20
+_HEAD_END: Final = b"\r\n\r\n"
+
+
+class Answer(NamedTuple):
+    """An answer; its status is `NO_ANSWER` if the connection ended instead."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """The code of an error; "" without one."""
+        with suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(self.body)["error"]["code"])
+        return ""
+
+    @property
+    def cookie(self) -> str:
+        """The cookie that it sets, as a request sends it back."""
+        return self.headers.get("set-cookie", "").partition(";")[0]
+
+
+_NONE: Final = Answer(NO_ANSWER, {}, b"")
+
+
+def head(path: str, method: str = "POST", **headers: str | int) -> bytes:
+    """A request's head; the names of headers are written with `_` for `-`."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def request(path: str, body: bytes | Mapping[str, Any] = b"", method: str = "POST", **headers: str) -> bytes:
+    """A whole request; a mapping becomes JSON."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given: dict[str, str | int] = {"Content_Type": "application/json", "Content_Length": len(data), **headers}
+    return head(path, method, **given) + data
+
+
+def with_token(target: Target) -> dict[str, str]:
+    """The header of a caller with a valid token."""
+    return {"X_RhoConnect_API_TOKEN": target.token}
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to 127.0.0.1, aborted at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """The next answer on a connection; interim answers (1xx) are skipped."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                lines = (await reader.readuntil(_HEAD_END)).decode("latin-1").split("\r\n")
+                status = int(lines[0].split()[1])
+                headers = {
+                    name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])
+                }
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if status >= 200:
+                    return Answer(status, headers, body)
+    except (OSError, EOFError, TimeoutError):
+        return _NONE
+
+
+async def exchange(port: int, data: bytes) -> Answer:
+    """One request on a connection of its own, all of it sent before the answer is read, as Java's client does."""
+    try:
+        async with connected(port) as (reader, writer):
+            with suppress(OSError):
+                await send(writer, data)
+            return await read_answer(reader)
+    except OSError:
+        return _NONE
+
+
+async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write in pieces, so that no copy of the whole waits in memory.
+
+    Raises:
+        OSError: the gateway closed the connection, or takes nothing more.
+    """
+    view = memoryview(data)
+    async with asyncio.timeout(PATIENCE_S):
+        for first in range(0, len(view), _PIECE_BYTES):
+            if writer.is_closing():
+                raise ConnectionResetError("the gateway closed the connection")
+            writer.write(view[first : first + _PIECE_BYTES])
+            await writer.drain()
+
+
+async def at_once(port: int, requests: Iterable[bytes]) -> list[Answer]:
+    """All requests at the same time, each on a connection of its own."""
+    return await asyncio.gather(*(exchange(port, data) for data in requests))
+
+
+async def pipelined(
+    port: int, requests: Sequence[bytes], connections: int, answers: list[Answer] | None = None
+) -> list[Answer]:
+    """All requests at the same time, pipelined on so many connections.
+
+    Args:
+        port: of the gateway.
+        requests: the n-th goes over connection n modulo `connections`.
+        connections: how many.
+        answers: gets the answers as they come; None: a new list. It is returned.
+    """
+    came: list[Answer] = [] if answers is None else answers
+    shares = [requests[number::connections] for number in range(connections)]
+    await asyncio.gather(*(_one_after_the_other(port, share, came) for share in shares if share))
+    return came
+
+
+async def _one_after_the_other(port: int, requests: Sequence[bytes], came: list[Answer]) -> None:
+    async with connected(port) as (reader, writer):
+        writing = asyncio.create_task(send(writer, b"".join(requests)))
+        try:
+            for _ in requests:
+                answer = await read_answer(reader)
+                came.append(answer)
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)

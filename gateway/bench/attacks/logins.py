@@ -1,0 +1,107 @@
+"""A5: floods of wrong logins; a right login from an address without failures is answered meanwhile."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+from gateway.bench.attacks.attack import Attack, Outcome, Target
+from gateway.bench.attacks.client import Answer, exchange, pipelined, request, with_token
+from gateway.bench.attacks.tokens import address, note_refusals
+
+LOGIN: Final = "/rc/v1/app/login"
+_HOME: Final = "192.0.2.1"
+"""A client without failures (TEST-NET-1, RFC 5737)."""
+_GUESSES_MAX: Final = 10
+_CONNECTIONS: Final = 200
+
+
+async def new_user(target: Target) -> str:
+    """Create a user with the password `right` and a name that nobody has; its login."""
+    login = f"user-{uuid4().hex}"
+    body = {"attributes": {"login": login, "password": "right"}}
+    await exchange(target.port, request("/rc/v1/users", body, **with_token(target)))
+    return login
+
+
+async def log_in(target: Target, login: str, client: str = _HOME) -> Answer:
+    """Log in with the right password, from an address without failures unless another one is given."""
+    body = {"login": login, "password": "right"}
+    return await exchange(target.port, request(LOGIN, body, X_Forwarded_For=client))
+
+
+async def from_one_client(target: Target, outcome: Outcome) -> None:
+    """3,000 guesses of one client at one account: it gets ten, and nobody is locked out."""
+    login = await new_user(target)
+    attacker = f"203.0.113.{int(uuid4().hex[:4], 16) % 250 + 1}"
+    requests = [_guess(LOGIN, login, number, attacker) for number in range(3_000)]
+    before = outcome.statuses[401]
+    await _flood(target, outcome, requests, login)
+    outcome.must(outcome.statuses[401] - before <= _GUESSES_MAX, "one client got more than ten guesses")
+    blocked = await log_in(target, login, attacker)
+    outcome.note(blocked.status, (429,), "a right login of a client with too many failures")
+
+
+async def from_many_clients(target: Target, outcome: Outcome) -> None:
+    """1,000 guesses at one account by a hundred clients: they are spaced out, and nobody is locked out."""
+    login = await new_user(target)
+    requests = [_guess(LOGIN, login, number, address(number, 100)) for number in range(1_000)]
+    await _flood(target, outcome, requests, login, break_off=True)
+
+
+async def at_invented_names(target: Target, outcome: Outcome) -> None:
+    """1,000 guesses at names that do not exist, which cost the same hash."""
+    login = await new_user(target)
+    path = "/rc/v1/system/login"
+    requests = [_guess(path, f"nobody{number}", number, address(number, 1)) for number in range(1_000)]
+    await _flood(target, outcome, requests, login, break_off=True)
+
+
+async def of_the_push_service(target: Target, outcome: Outcome) -> None:
+    """1,000 wrong app credentials at the route that RhoConnect Push servers ask."""
+    login = await new_user(target)
+    requests = [
+        request(
+            "/rc/v1/system/rps_login",
+            method="GET",
+            Authorization="Basic " + base64.b64encode(b":".join((b"app", b"%d" % number))).decode(),
+            X_Forwarded_For=address(number, 100),
+        )
+        for number in range(1_000)
+    ]
+    await _flood(target, outcome, requests, login, break_off=True)
+
+
+async def _flood(
+    target: Target, outcome: Outcome, requests: Sequence[bytes], login: str, *, break_off: bool = False
+) -> None:
+    """Send the guesses, and meanwhile right logins from an address without failures.
+
+    Args:
+        target: the gateway.
+        outcome: counts the answers.
+        requests: the guesses.
+        login: whose password is right.
+        break_off: end the guesses once the right logins are answered.
+    """
+    answers: list[Answer] = []
+    flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))
+    for _ in range(3):
+        outcome.note((await log_in(target, login)).status, (200,), "a right login during a flood of guesses")
+    if break_off:
+        flood.cancel()
+    await asyncio.gather(flood, return_exceptions=True)
+    note_refusals(outcome, answers, (401, 429), "a wrong login")
+
+
+def _guess(path: str, login: str, number: int, client: str) -> bytes:
+    return request(path, {"login": login, "password": f"guess{number}"}, X_Forwarded_For=client)
+
+
+LOGINS: Final = (
+    Attack("A5: 3,000 wrong logins of one client", from_one_client),
+    Attack("A5: 1,000 wrong logins of a hundred clients", from_many_clients),
+    Attack("A5: 1,000 logins with invented names", at_invented_names),
+    Attack("A5: 1,000 wrong credentials of RhoConnect Push apps", of_the_push_service),
+)

@@ -1,0 +1,58 @@
+"""The attacker: runs attacks of the table `gateway.bench.attacks.ATTACKS`, in a process of its own."""
+
+import asyncio
+import time
+
+import msgspec
+import uvloop
+
+from gateway.bench.attacks import ATTACKS
+from gateway.bench.attacks.attack import Outcome, Target
+from gateway.bench.roles import orders, result
+
+
+class AttackOrder(msgspec.Struct):
+    """One attack.
+
+    Attributes:
+        name: of it.
+        target: the gateway.
+        seconds: the attack is repeated until so many have passed; it runs once at least.
+    """
+
+    name: str
+    target: Target
+    seconds: float = 0.0
+
+
+class AttackResult(msgspec.Struct):
+    """What the attacker saw.
+
+    Attributes:
+        seconds: how long it took.
+        statuses: answers by status; 0: none came.
+        faults: observations that are faults of the gateway, in words.
+    """
+
+    seconds: float
+    statuses: dict[int, int]
+    faults: list[str]
+
+
+async def attack(order: AttackOrder) -> AttackResult:
+    """Run it."""
+    outcome, begun = Outcome(), time.perf_counter()
+    while True:
+        try:
+            await ATTACKS[order.name].run(order.target, outcome)
+        except (OSError, EOFError, TimeoutError) as error:
+            outcome.must(holds=False, fault=f"the attack was broken off: {type(error).__name__}: {error}")
+        seconds = time.perf_counter() - begun
+        if seconds >= order.seconds or outcome.faults:
+            return AttackResult(seconds, dict(outcome.statuses), outcome.faults)
+        await asyncio.sleep(0)
+
+
+if __name__ == "__main__":
+    for each in orders(AttackOrder):
+        result(uvloop.run(attack(each)))

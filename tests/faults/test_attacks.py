@@ -1,0 +1,71 @@
+"""Attacks A1 to A6, with bounded load, against a real gateway: the table that `rhopush bench attacks` measures.
+
+| | attack |
+| --- | --- |
+| A1 | numbers that no machine word holds |
+| A2 | bodies that are expensive to parse |
+| A3 | bodies, connections and answers that fill memory |
+| A4 | floods of invented tokens and sessions |
+| A5 | floods of wrong logins |
+| A6 | sessions that reach for other people's devices |
+
+During each attack a process of its own sends pings with a good token, and each is answered with 200; so is `/healthz`.
+Afterwards supervisor and workers are the same processes, no worker ever held 400 MB, and no answer to the attacker was
+a fault. How long the pings took is measured by `rhopush bench attacks`, and not asserted.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gateway.bench.attacks import ATTACKS
+from gateway.bench.child import Child
+from gateway.bench.scenarios.attacks import CONNECTIONS, ENVIRON, MEMORY_MB, under_attack
+from gateway.bench.stand import Plan, Stand
+
+PING_USERS = 50
+ON_TWO_WORKERS = [
+    "A4: invented tokens in headers",
+    "A5: 1,000 logins with invented names",
+]
+
+
+@contextmanager
+def arena(workers: int) -> Iterator[tuple[Stand, Child]]:
+    """A gateway with everything around it, and the attacker."""
+    plan = Plan(PING_USERS, workers, connections=CONNECTIONS, environ=ENVIRON)
+    with Stand(plan) as stand, Child("attacker", stand.folder) as attacker:
+        yield stand, attacker
+
+
+@pytest.fixture(scope="module")
+def one_worker() -> Iterator[tuple[Stand, Child]]:
+    with arena(1) as arena_of_one:
+        yield arena_of_one
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[tuple[Stand, Child]]:
+    with arena(2) as arena_of_two:
+        yield arena_of_two
+
+
+def holds(stand: Stand, attacker: Child, name: str) -> None:
+    attacked = under_attack(stand, attacker, name)
+    assert attacked.faults == [], attacked.result.statuses
+    assert attacked.result.statuses, "the attack got no answer at all"
+    assert attacked.latencies_us, "no good ping was sent"
+    assert attacked.peak_bytes < MEMORY_MB * 1_000_000
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_good_pings_are_answered_during(one_worker: tuple[Stand, Child], name: str) -> None:
+    holds(*one_worker, name)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", ON_TWO_WORKERS)
+def test_good_pings_of_two_workers_are_answered_during(two_workers: tuple[Stand, Child], name: str) -> None:
+    holds(*two_workers, name)

@@ -1,0 +1,67 @@
+"""Which bodies are JSON, and their text as UTF-8."""
+
+import pytest
+
+from protocols.errors import MalformedBody
+from protocols.json_bodies import Kind, json_text, kind_of
+from protocols.ping.large import LARGE_BYTES
+
+JSON = '{"user_id":"ü"}'
+UTF8 = JSON.encode()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [
+        ("", Kind.FORM),
+        ("application/json", Kind.JSON),
+        ("Application/JSON ; charset=utf-8", Kind.JSON),
+        ("application/json-rpc", Kind.JSON),
+        ("Application/X-WWW-Form-Urlencoded", Kind.FORM),
+        ("Multipart/Form-Data; boundary=x", Kind.MULTIPART),
+        ("multipart/mixed; boundary=x", Kind.OTHER),
+        ("text/json", Kind.OTHER),
+    ],
+)
+def test_the_kind(content_type: str, kind: Kind) -> None:
+    assert kind_of(content_type) is kind
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "text"),
+    [
+        (b"nothing", "application/json", b"nothing"),
+        (b"", "application/json", b""),
+        (UTF8, "", UTF8),
+        (b" \r\n\t" + UTF8 + b" ", "text/plain", b" \r\n\t" + UTF8 + b" "),
+        (b"user_id=a", "", None),
+        (b"", "text/plain", None),
+        (b"[]", "text/json", None),
+        (b"{", "text/json", None),
+        (b"{}{}", "text/json", None),
+        (UTF8, "multipart/form-data", None),
+        (JSON.encode("utf-16"), "text/json; charset=UTF-16", UTF8),
+        (JSON.encode("utf-16-le"), "application/json; charset=utf-16", UTF8),
+        (JSON.encode("utf-16-be"), "application/json; charset=utf-16", UTF8),
+        (JSON.encode("utf-32"), "application/json;charset='x'; charset=utf-32", UTF8),
+        (JSON.encode("cp1252"), 'application/json; Charset = "windows-1252"', UTF8),
+        (UTF8, "application/json; charset=windows-1252", UTF8),
+        (UTF8, "application/json; charset=no-such", UTF8),
+        (JSON.encode("latin-1"), "text/json; charset=no-such", None),
+        (b"\xff" + UTF8, "application/json; charset=utf-8", b"\xff" + UTF8),
+        (b"{" + b'"a":1,' * LARGE_BYTES + b"} \n", "text/plain", b"{" + b'"a":1,' * LARGE_BYTES + b"} \n"),
+        (b"{" + b'"a":1,' * LARGE_BYTES, "text/plain", None),
+        (b"[" * 60_000, "text/plain", None),
+        (b'{"a":' * 12_000, "text/plain", b'{"a":' * 12_000),
+    ],
+)
+def test_the_text(body: bytes, content_type: str, text: bytes | None) -> None:
+    assert json_text(body, content_type) == text
+
+
+@pytest.mark.parametrize(
+    "charset", ["no-such", "idna", "punycode", "base64", "unicode_escape", "utf-7", "us-ascii"]
+)
+def test_a_body_that_is_not_in_its_charset(charset: str) -> None:
+    with pytest.raises(MalformedBody, match=f"in the charset {charset} of"):
+        json_text(JSON.encode("latin-1"), f"application/json; charset={charset}")
