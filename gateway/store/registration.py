@@ -81,8 +81,9 @@ class Registration:
         self.unknown = unknown
         self.large = large
         self.marked = marked
-        alone = len(devices) < 2 or len(set(map(dedupe_key, devices))) == len(devices)
-        self.by_sync = not alone or marked or dead > 0
+        self.by_sync = (
+            marked or dead > 0 or (len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices))
+        )
         self.read_s = 0.0
         self.memo: Any = None
 
@@ -140,7 +141,7 @@ def registration(values: Sequence[bytes | None]) -> Registration:
         found = device(client_id, values, place + 1)
         if isinstance(found, Device):
             devices.append(found)
-            if found.bad_at and not found.bad_at.startswith(ELSEWHERE):
+            if values[place + WIDTH] is not None and found.bad_at and not found.bad_at.startswith(ELSEWHERE):
                 marked = True
         else:
             left_out.append(client_id)
@@ -157,9 +158,11 @@ def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device
     if exists is None:
         return "gone"
     token = str(pin, "utf-8", ODD_BYTES) if pin else ""
-    bad_at = "" if mark is None else standing(mark, token, last_sync)
-    if bad_at == DEAD_EVERYWHERE:
-        return DEAD_EVERYWHERE
+    bad_at = ""
+    if mark is not None:
+        bad_at = standing(mark, token, last_sync)
+        if bad_at == DEAD_EVERYWHERE:
+            return DEAD_EVERYWHERE
     # In place, since this runs for every device of a broadcast. A few words are those of all devices.
     return Device(
         client_id,

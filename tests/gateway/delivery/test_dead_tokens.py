@@ -17,6 +17,7 @@ from gateway.settings import load
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from gateway.store.marks import token_digest
+from gateway.store.registration import LARGE_DEVICES
 from tests.support.apple import apples
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
@@ -148,6 +149,30 @@ async def test_a_bad_device_does_not_use_up_its_phone(
         await one.planner.deliver(await one.read(keys.PIECES))
         report = await one.done(ping_id)
         assert (report["counts"]["accepted"], report["skipped"]["dead_token"]) == (1, 1)
+
+
+async def test_of_a_user_with_very_many_devices_the_bad_one_is_skipped(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    phones = [apple(f"{number:064x}") for number in range(LARGE_DEVICES)]
+    await lay_user(redis_client, "bob", [apple(BAD), *phones])
+    async with spine(redis_address, tmp_path, settings) as one:
+        await prove(one, redis_client)
+        reports = []
+        for _ in range(2):
+            ping_id = await one.append("bob")
+            await one.planner.deliver(await one.read(keys.PINGS))
+            await until(lambda: redis_client.xlen(keys.PIECES))
+            await one.planner.deliver(await one.read(keys.PIECES))
+            reports.append(await one.done(ping_id))
+            await until(lambda: _any_mark(redis_client))
+        first, second = reports
+        assert (first["counts"]["rejected"], first["skipped"]) == (1, {})
+        assert (second["counts"]["rejected"], second["skipped"]) == (0, {"dead_token": 1})
+
+
+async def _any_mark(redis: Redis) -> bool:
+    return bool([name async for name in redis.scan_iter("rhopush:dead:*")])
 
 
 async def test_a_mark_of_an_earlier_version_for_a_bad_token_has_no_effect(

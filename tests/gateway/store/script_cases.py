@@ -318,7 +318,6 @@ CASES: dict[str, Case] = {
     ),
     "an acceptance": Case(proofs.ACCEPTED, _proof, [keys.proof("one")], [1000]),
     "a bad token": Case(proofs.COUNT, _proof, [keys.proof("one")], [1]),
-    "a gone token": Case(proofs.COUNT, _proof, [keys.proof("one")], [0]),
     "hear": Case(event_scripts.HEAR, _windows, [keys.WINDOWS], _HEAR),
     "close": Case(event_scripts.CLOSE, _windows, [keys.WINDOWS, keys.PINGS, keys.STATS], _CLOSE),
     "lead": Case(event_scripts.BEAT, _events, [keys.EVENTS], ["one", 2000, "one#2", 5000, 1500]),
