@@ -354,7 +354,7 @@ CASES: dict[str, Case] = {
     "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.RPS_WAKE, "phone", "app"]),
     "register a client": Case(client_scripts.REGISTER, _client, [], _CLIENT),
     "delete a client": Case(client_scripts.DELETE, _client, [], ["c1", "device_pin", "phone_id"]),
-    "reserve a login": Case(Script(login_limits._RESERVE), _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
-    "settle a login": Case(Script(login_limits._SETTLE), _logins, ["l1", "l2", "l3"], [-1, 1]),
+    "reserve a login": Case(login_limits._RESERVE, _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
+    "settle a login": Case(login_limits._SETTLE, _logins, ["l1", "l2", "l3"], [-1, 1]),
     "forget": Case(rps_scripts.FORGET, _rps, [], ["phone"]),
 }
