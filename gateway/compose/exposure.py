@@ -5,7 +5,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.compose import id_secret
+from gateway.compose.folder import ID_FILE
 from gateway.private_files import file_warnings, folder_warnings
 from gateway.settings import Settings
 
@@ -14,7 +14,7 @@ def exposed(settings: Settings) -> list[str]:
     """A sentence about each of them."""
     warnings = folder_warnings(settings.data_dir)
     warnings += file_warnings(settings.data_dir / "api_token", "api_token")
-    warnings += file_warnings(settings.data_dir / id_secret.NAME, "the secret of legacy devices' ids")
+    warnings += file_warnings(settings.data_dir / ID_FILE, "the secret of legacy devices' ids")
     told: set[Path] = set()
     for setting, path in _credentials(settings):
         if path not in told:

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gateway.compose import id_secret
 from gateway.errors import RhoPushError
 from gateway.pause import pause
 from gateway.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
 
 _WORKERS_BUDGET_S: Final = 15.0
-_NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", id_secret.NAME, "valkey")
+ID_FILE: Final = "rps_secret"
+"""Copy of the secret of RhoConnect Push ids (`gateway.compose.id_secret`)."""
+_NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", ID_FILE, "valkey")
 """What the gateway keeps in the folder."""
 _POLL_S: Final = 0.05
 
@@ -155,7 +156,7 @@ def check_data_folder(path: Path) -> None:
         refuse_link(path / name)
     with contextlib.suppress(OSError):  # told when it is needed
         read_secret(path / "api_token")
-        read_secret(path / id_secret.NAME)
+        read_secret(path / ID_FILE)
 
 
 def _locked(descriptor: int) -> bool:

@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from gateway.compose.folder import ID_FILE
 from gateway.errors import StoreDown
 from gateway.private_files import read_secret, write_secret
 from gateway.store.link import ReplyFault, ReplyRefused
@@ -25,8 +26,6 @@ from gateway.store.rps import RpsStore, read_id_secret
 
 _log = structlog.get_logger("rps")
 
-NAME: Final = "rps_secret"
-"""The copy's file in the data folder."""
 _AGAIN_S: Final = 1.0
 """Between two looks at Redis."""
 
@@ -42,7 +41,7 @@ class IdSecret:
 
     def __init__(self, store: RpsStore, folder: Path, *, writes: bool) -> None:
         self._store = store
-        self._file = folder / NAME
+        self._file = folder / ID_FILE
         self._writes = writes
         self._secret: bytes | None = None
 

@@ -398,7 +398,8 @@ TRIM: Final = Script(
     CHECKS
     + """
 -- KEYS: receipts, stats; ARGV: age to keep ms, bytes to keep, at most, how far clocks may drift ms
-local age, most_bytes, most, drift = natural(ARGV[1]), natural(ARGV[2]), natural(ARGV[3]), natural(ARGV[4])
+local age, most_bytes = whole(ARGV[1]), natural(ARGV[2])
+local most, drift = natural(ARGV[3]), natural(ARGV[4])
 local bytes = stored(redis.call('HGET', KEYS[2], 'receipt_bytes'))
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.errors import MalformedBody
-from protocols.ping.limits import NAME_CHARACTERS, NAMES_MAX, VALUE_CHARACTERS, is_deeper, too_long
+from protocols.ping.limits import NAME_CHARACTERS, NAMES_MAX, VALUE_CHARACTERS, too_long
 
 LARGE_BYTES: Final = 65_536
 """A longer body is read so."""
@@ -93,10 +93,7 @@ def _refuse_many(body: bytes) -> None:
 def _value(name: str, raw: msgspec.Raw) -> Any:
     if len(raw) > _ENCODED_MAX:
         raise too_long(name, VALUE_CHARACTERS)
-    value = _decode(raw)
-    if is_deeper(value):
-        raise MalformedBody("the body is nested too deeply")
-    return value
+    return _decode(raw)  # how deep it may be nested, each parameter says itself
 
 
 def _users(raw: msgspec.Raw) -> Generator[None, None, Any]:

@@ -6,7 +6,7 @@ from typing import Final
 from gateway.rps.reading import Reading
 from gateway.store.packing import pack
 from protocols.numbers import is_int64
-from protocols.rps.ids import COOKIE, INSTANCE, TOKEN, Ids
+from protocols.rps.ids import Ids
 from protocols.rps.wire import (
     basic,
     instance_cookie,
@@ -82,9 +82,11 @@ def _cookies(data: bytes) -> None:
     cookie = instance_cookie(text)
     proper_cookies(text)
     without_instance(text)
-    for kind in (INSTANCE, COOKIE, TOKEN):
-        IDS.belongs(kind, cookie, text)
-        IDS.belongs(kind, text, "usermike")
+    for made in (cookie, text):
+        IDS.made_for(made, "usermike")
+        IDS.of_cookie(made, text)
+        IDS.of_cookie(text, made)
+        IDS.of_token(made, "someapp")
 
 
 def _message(data: bytes) -> None:
