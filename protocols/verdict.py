@@ -21,7 +21,8 @@ class Remedy(Enum):
     """What the lane must do before it sends again."""
 
     NONE = "none"
-    RENEW = "renew"  # make a new provider token (JWT, OAuth)
+    RENEW = "renew"  # make a new provider token (JWT, OAuth), and try once more with whatever token there is
+    REISSUE = "reissue"  # the same where another clock gives another token; where none does, as HALT
     RECONNECT = "reconnect"  # retire this connection
     HALT = "halt"  # the credential cannot work: open the breaker, alarm
 

@@ -31,6 +31,7 @@ from protocols.http2.client import Fate, Header, Outcome, never_indexed
 from protocols.verdict import Kind, Remedy, Verdict
 
 _ANSWERED: Final = Fate.ANSWERED  # an enum's member costs three look-ups
+_NEW_TOKEN: Final = frozenset({Remedy.RENEW, Remedy.REISSUE})
 _log = structlog.get_logger("lane")
 
 UNAUTHORIZED: Final = "no_provider_token"
@@ -362,7 +363,7 @@ class Lane(Outlet):
                 return
             if moved is not None and not verdict.dead:
                 verdict = moved.verdict  # the credential is the other environment's: this host says nothing
-        if verdict.remedy is Remedy.RENEW and not self._renew(send, outcome):
+        if verdict.remedy in _NEW_TOKEN and not self._renew(send, verdict, outcome):
             verdict = verdict._replace(remedy=Remedy.HALT)
         self._apply(verdict)
         if verdict.kind == Kind.LATER:
@@ -379,9 +380,11 @@ class Lane(Outlet):
             self._is_dead(send, verdict, self._bad_elsewhere(send, moved))
         self._end(send, verdict.reason)
 
-    def _renew(self, send: Send, outcome: Outcome) -> bool:
-        """Get another provider token; False: there is none, or this send was tried with two already."""
-        return not send.renewed and self.credential.renew(answered_s(outcome.headers))
+    def _renew(self, send: Send, verdict: Verdict, outcome: Outcome) -> bool:
+        """Get another provider token; False: this send is not to be tried again at once."""
+        if send.renewed:
+            return False
+        return self.credential.renew(answered_s(outcome.headers)) or verdict.remedy is Remedy.RENEW
 
     # -- two environments --------------------------------------------------------------------------------------
 

@@ -24,8 +24,10 @@ _BAD_HERE: Final = Verdict(Kind.REJECTED, dead=True, here_only=True)
 _HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
 # A key or certificate of the other environment: the same, but the other host may take it.
 _HALTED_HERE: Final = Verdict(Kind.LATER, remedy=Remedy.HALT, here_only=True)
-# Another provider token may be taken: once more at once; else as `_HALTED`.
+# Once more at once, with another provider token if there is one; refused again, as `_HALTED`.
 _RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
+# The same only where there is another token: the key may be revoked.
+_REISSUED: Final = Verdict(Kind.LATER, remedy=Remedy.REISSUE, once=True)
 # The connection is at fault, not the notification: once more at once, on a new one.
 _MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
 
@@ -51,7 +53,7 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (403, "BadEnvironmentKeyInToken"): _HALTED_HERE,  # the same, as it is seen on the wire
     (403, "ExpiredProviderToken"): _RENEWED,
     (403, "Forbidden"): _REJECTED,
-    (403, "InvalidProviderToken"): _RENEWED,  # also a token of the future: the clock was wrong
+    (403, "InvalidProviderToken"): _REISSUED,  # also a token of the future: the clock was wrong
     (403, "MissingProviderToken"): _HALTED,
     (403, "UnrelatedKeyIdInToken"): _MOVED,
     (404, "BadPath"): _REJECTED,

@@ -28,7 +28,7 @@ REMEDIES = {
     "BadEnvironmentKeyIdInToken": Remedy.HALT,
     "BadEnvironmentKeyInToken": Remedy.HALT,
     "ExpiredProviderToken": Remedy.RENEW,
-    "InvalidProviderToken": Remedy.RENEW,
+    "InvalidProviderToken": Remedy.REISSUE,
     "MissingProviderToken": Remedy.HALT,
     "UnrelatedKeyIdInToken": Remedy.RECONNECT,
     "TooManyProviderTokenUpdates": Remedy.RECONNECT,
