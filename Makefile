@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 SCENARIOS ?= push endtoend
 SECONDS ?= 120
+# Processes that share the tests: most tests wait for a process, a time-out or Redis.
+PARALLEL ?= 3
 # Not $(BIN)/pip: the virtual environment may have been made without one (see below).
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -20,7 +22,7 @@ demo: $(VENV)/installed ## Start everything embedded, with simulated phones; Ctr
 
 test: $(VENV)/installed-dev ## Install what the tests need, run them all (ARGS="-k word tests/...")
 	@tools/debian-packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal $(ARGS)
 
 check: $(VENV)/installed-dev ## Lock files, lint, format, types, import walls, house rules
 	@$(BIN)/python tools/lock.py --check
