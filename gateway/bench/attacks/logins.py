@@ -85,10 +85,10 @@ async def _flood(
         login: whose password is right.
         break_off: end the guesses once the right logins are answered.
     """
-    answers: list[Answer] = []
+    other, answers = await new_user(target), list[Answer]()
     flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))
-    for _ in range(3):
-        outcome.note((await log_in(target, login)).status, (200,), "a right login during a flood of guesses")
+    for name in (login, other, login):
+        outcome.note((await log_in(target, name)).status, (200,), "a right login during a flood of guesses")
     if break_off:
         flood.cancel()
     await asyncio.gather(flood, return_exceptions=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.bench.attacks.attack import Attack, Outcome, Target
 from gateway.bench.attacks.client import PING, Answer, pipelined, request
 
-_FLOOD: Final = 6_000
+_FLOOD: Final = 12_000
 _CONNECTIONS: Final = 80
 _ADDRESSES: Final = 5
 BUSY: Final = "authentication_busy"
@@ -48,7 +48,7 @@ async def tokens_in_bodies(target: Target, outcome: Outcome) -> None:
     """The same with `api_token` in the body, from an address each."""
     requests = [
         request(PING, {"user_id": "bob", "api_token": f"made up {number}"}, X_Forwarded_For=_own(number))
-        for number in range(_FLOOD)
+        for number in range(_FLOOD // 2)
     ]
     answers = await pipelined(target.port, requests, _CONNECTIONS)
     note_refusals(outcome, answers, (422,), "an invented token in a body")
@@ -63,7 +63,7 @@ async def sessions(target: Target, outcome: Outcome) -> None:
             Cookie=_session(number),
             X_Forwarded_For=address(number, _ADDRESSES),
         )
-        for number in range(_FLOOD // 2)
+        for number in range(_FLOOD // 4)
     ]
     answers = await pipelined(target.port, requests, _CONNECTIONS)
     note_refusals(outcome, answers, (401, 403), "an invented session")
