@@ -26,6 +26,7 @@ TESTS = {
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
     "A list in the list": "tests/protocols/ping/test_fields.py::test_user_id",
     "`/rc/v1/users%20/ping`": f"{DOORS}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
+    "JSON under another Content-Type": f"{DOORS}/test_ping.py::test_the_content_type_says_how_a_body_is_read",
     "Fields that are not understood": f"{SPECS}::test_fields_that_are_not_understood_are_named",
     "A body of any size": f"{DOORS}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters of any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
