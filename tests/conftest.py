@@ -1,7 +1,6 @@
 """Fixtures for every test: a real store of each kind, and the gateway as a real process."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,13 +34,13 @@ async def redis_client(redis_server: RedisServer, redis_address: str) -> AsyncIt
 
 
 @pytest.fixture
-async def start_gateway(tmp_path: Path) -> AsyncIterator[StartGateway]:
+async def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StartGateway]:
     """Starts gateways, each in a folder of its own: `await start_gateway({...}, app={...}, workers=2)`."""
     started: list[Gateway] = []
 
     async def start(settings: dict[str, Any] | None = None, **options: Any) -> Gateway:
-        folder = tmp_path / f"gateway-{len(started)}"
-        folder.mkdir()
+        # Short: the path of the embedded store's socket has at most 100 bytes.
+        folder = tmp_path_factory.mktemp("g")
         gateway = Gateway(folder, settings, **options)
         started.append(gateway)
         await gateway.start()

@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import MaxConnectionsError, RedisError
 
-from gateway.errors import StoreBusy
+from gateway.errors import StoreBusy, StoreDown
 from gateway.store.refusals import REFUSAL_LOG, translated
 
 
@@ -23,9 +23,13 @@ def asked_of_redis() -> Iterator[None]:
     except MaxConnectionsError as error:
         raise StoreBusy("all connections to Redis are in use") from error
     except (RedisError, OSError, TimeoutError) as error:
-        down = translated(error)
-        REFUSAL_LOG.note(down.message, "requests")
-        raise down from error
+        # No name holds the new error: with its traceback it would hold itself, and the request's body with it.
+        raise _noted(translated(error)) from error
+
+
+def _noted(error: StoreDown) -> StoreDown:
+    REFUSAL_LOG.note(error.message, "requests")
+    return error
 
 
 class Asker:

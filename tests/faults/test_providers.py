@@ -187,9 +187,12 @@ async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> 
     report = await stage.worker.until(first, state="open")
     reason = report["devices"][0]["reason"]
     assert reason == {"apns": "InvalidProviderToken", "fcm": "PERMISSION_DENIED"}[stage.name]
+    refused = await stage.statuses()
+    # Apple's token of this instant may be old enough to be made again: then the new one is refused, too.
+    assert refused in ([403], [403, 403] if stage.name == "apns" else [403])
     second = await stage.worker.accepted("bob")
     assert (await stage.worker.until(second, state="open"))["devices"][0]["verdict"] == "later"
-    assert await stage.statuses() == [403]
+    assert await stage.statuses() == refused
     ready = await stage.worker.request("GET", "/readyz")
     assert ready.status == 503
     assert reason.encode() in ready.body

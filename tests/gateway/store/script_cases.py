@@ -60,12 +60,6 @@ def _leased(store: redis.Redis, stream: str = keys.PINGS) -> None:
     store.xreadgroup(keys.GROUP, "one:0", {stream: ">"})
 
 
-def _leased_ahead(store: redis.Redis) -> None:
-    _leased(store)
-    seconds, _ = store.time()
-    store.xclaim(keys.PINGS, keys.GROUP, "one:0", 0, ["1-0"], time=(seconds + 3600) * 1000, justid=True)
-
-
 def _counted(store: redis.Redis) -> None:
     store.hset(keys.STATS, mapping={"pings": 5, "bytes": 50, "receipt_bytes": 7})
 
@@ -257,7 +251,7 @@ CASES: dict[str, Case] = {
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
     ),
     "renew": Case(scripts.RENEW, _leased, [keys.PINGS], [keys.GROUP, "one:0", "1-0", "2-0"]),
-    "touch": Case(scripts.TOUCH, _leased_ahead, [keys.PINGS], [keys.GROUP, "-", 100]),
+    "touch": Case(scripts.TOUCH, _leased, [keys.PINGS], [keys.GROUP, "-", 100]),
     "release": Case(scripts.RELEASE, _leased, [keys.PINGS], [keys.GROUP, "one:0", 20_000]),
     "cut": Case(
         scripts.CUT,

@@ -11,6 +11,7 @@ from gateway.transport.dial import probe
 from gateway.transport.feed import Endpoint
 from gateway.transport.pool import Pool, Tuning
 from gateway.transport.tls import client_context
+from protocols.apns.credentials import Certificate
 from tests.support.provider import ListFeed, Provider, deaf_port
 
 
@@ -96,8 +97,9 @@ async def test_our_certificate_is_shown_to_a_provider_that_asks() -> None:
     clients = trustme.CA()
     ours = clients.issue_cert("com.example.app")
     async with Provider(client_ca=clients) as provider:
-        with ours.private_key_and_cert_chain_pem.tempfile() as file:
-            endpoint = provider.endpoint(certificate_file=file)
+        endpoint = provider.endpoint(
+            certificate=Certificate.load(ours.private_key_and_cert_chain_pem.bytes())
+        )
         feed = ListFeed(1)
         pool = Pool(endpoint, feed, connections_max=1, deadline_s=5)
         pool.wake()
