@@ -71,7 +71,8 @@ async def read_sent(request: web.Request, services: Services) -> Sent:
 
     Raises: as `read_body`; MalformedBody: it is no form, or not in its charset.
     """
-    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    # A field value is ASCII (RFC 9110 §5.5); other bytes must not come back in a warning or an error.
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "").encode("ascii", "replace").decode()
     kind = kind_of(content_type)
     if kind is Kind.MULTIPART:
         reader = BodyReader(request, services)

@@ -210,6 +210,19 @@ async def test_a_body_that_is_not_read_is_named_with_its_type(both: House, kind:
     assert both.queue.pings == [Ping()]
 
 
+async def test_a_content_type_of_other_bytes_is_named_in_ascii(both: House) -> None:
+    raw = (
+        b"POST %b HTTP/1.1\r\nHost: x\r\nX-RhoConnect-API-TOKEN: %b\r\nContent-Type: application/\xff\x80\r\n"
+        b"Content-Length: 3\r\nConnection: close\r\n\r\nabc" % (PING.encode(), TOKEN.encode())
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", both.port)
+    writer.write(raw)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"%3F%3F, and it is no JSON object" in answer
+
+
 async def test_a_body_that_is_not_read_does_not_hide_the_query(both: House) -> None:
     answer = await call(
         both, b"hello", path=f"{PING}?user_id=a&colour=1", headers={"Content-Type": "text/plain"}
