@@ -8,7 +8,7 @@ full. That still leaves some ten thousand sends a second, and a ping that hangs 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 SLICE: Final = 32
@@ -26,10 +26,15 @@ Item = TypeVar("Item")
 
 
 class Turns:
-    """Hands out the turns of one loop, in the order in which they were asked for."""
+    """Hands out the turns of one loop, in the order in which they were asked for.
 
-    def __init__(self) -> None:
+    Args:
+        clock: monotonic seconds, by which small pings age; the loop's unless given.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time if clock is None else clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._scheduled = False
         self._small = 0
@@ -38,7 +43,7 @@ class Turns:
     def small_came(self) -> None:
         """A small ping, or several that came together, is under way."""
         self._small += 1
-        self._newest_s = self._loop.time()
+        self._newest_s = self._clock()
 
     def small_went(self) -> None:
         """It is over."""
@@ -47,7 +52,7 @@ class Turns:
     @property
     def calm(self) -> bool:
         """Whether long work steps back: a small ping came a moment ago, or is under way and its provider answers."""
-        since_s = self._loop.time() - self._newest_s
+        since_s = self._clock() - self._newest_s
         return since_s < LINGER_S or (self._small > 0 and since_s < URGENT_S)
 
     async def turn(self) -> None:

@@ -73,12 +73,13 @@ class Calls:
 async def test_while_a_small_ping_is_under_way_and_a_moment_longer_slices_keep_apart(
     monkeypatch: pytest.MonkeyPatch, came: int, went: int, age_s: float, calm: int
 ) -> None:
-    turns, calls = Turns(), Calls(monkeypatch)
+    now_s = 0.0
+    turns, calls = Turns(lambda: now_s), Calls(monkeypatch)
     for _ in range(came):
         turns.small_came()
     for _ in range(went):
         turns.small_went()
-    turns._newest_s -= age_s
+    now_s = age_s
     for _ in range(3):
         await asyncio.wait_for(turns.turn(), 5)
     assert calls.calm == calm
