@@ -79,4 +79,6 @@ return {count, 0}
 """Note that these changed: the count of it, and 1 where all before it became void: the journal was full, or missing.
 
 The marks of clients that were written (a registration, perhaps with the same token) are deleted, but for those of the
-kind `host`, which are true of the token for good."""
+kind `host`, which are true of the token for good. A mark that was made after the registration and before this note is
+deleted, too, since nothing tells which of the two came first: the next push that the provider refuses makes it anew,
+while a mark that outlived a registration would keep pings from a device that is alive."""

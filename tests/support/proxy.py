@@ -15,6 +15,7 @@ class _Side(asyncio.Protocol):
     def __init__(self, proxy: "Proxy", other: "_Side | None" = None) -> None:
         self.proxy = proxy
         self.other = other
+        self.serves = other is not None
         self.deaf = False
         self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -63,6 +64,7 @@ class Proxy:
         self._request_too = False
         self._cut = True
         self._back = True
+        self._held: list[tuple[_Side, bytes]] | None = None
         self.socket = Path(self._folder.name) / "s"
         self.sides: set[_Side] = set()
         self.struck = asyncio.Event()
@@ -83,6 +85,16 @@ class Proxy:
         """
         self._word, self._request_too, self._cut, self._back = word, request_too, cut, back
         self.struck.clear()
+
+    def hold(self) -> None:
+        """Keep everything back that the server sends from now on, until `release`; requests still reach it."""
+        self._held = []
+
+    def release(self) -> None:
+        """Pass on what was kept back, in its order, and everything after it."""
+        held, self._held = self._held or [], None
+        for caller, data in held:
+            caller.write(data)
 
     async def restore(self) -> None:
         """Take connections again."""
@@ -114,6 +126,9 @@ class Proxy:
 
     def filtered(self, side: _Side, data: bytes) -> bytes:
         """What of this goes on."""
+        if self._held is not None and side.serves and side.other is not None:
+            self._held.append((side.other, data))
+            return b""
         if self._word is None or self._word not in data or side.other is None:
             return data
         self._word = None
