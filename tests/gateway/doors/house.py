@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -22,7 +22,7 @@ from protocols.ping.model import Ping
 
 TOKEN = "sesame-0123456789"
 PING = "/rc/v1/users/ping"
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 Done = Callable[[Accepted | RhoPushError | None], None]
 
@@ -122,8 +122,12 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(redis: Redis, **options: Any) -> AsyncIterator[House]:
-    """Open doors on a free port. `options` are those of `Services`."""
+async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) -> AsyncIterator[House]:
+    """Open doors on a free port. `options` are those of `Services`.
+
+    Args:
+        send_bytes: SO_SNDBUF of its connections: how many bytes of unread answers the kernel takes at most.
+    """
     queue, reports, missing = RecordingQueue(), Reports(), dict[str, str]()
 
     async def readiness() -> Mapping[str, str]:
@@ -145,6 +149,8 @@ async def house(redis: Redis, **options: Any) -> AsyncIterator[House]:
         **(chosen | options),
     )
     sock = socket.create_server(("127.0.0.1", 0))
+    if send_bytes is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     port = sock.getsockname()[1]
     async with await open_doors(services, sock) as doors:
         yield House(doors, services, queue, reports, port, missing)
@@ -182,6 +188,10 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
+
+    def read_nothing(self) -> None:
+        """Leave everything from now on in the socket, of which the reader would take some more."""
+        cast("asyncio.ReadTransport", self.writer.transport).pause_reading()
 
     async def answer(self) -> Answer:
         """Read one answer; asyncio.IncompleteReadError where the connection ends before."""

@@ -96,7 +96,10 @@ async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool:
         assert len(provider.alive) == 1  # one late answer does not condemn a connection
 
 
+@pytest.mark.usefixtures("no_ticks")
 async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> None:
+    now_s = 0.0
+
     def script(peer: Peer, one: Request) -> None:
         if peer is provider.peers[0]:
             peer.transport.pause_reading()
@@ -105,7 +108,16 @@ async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> No
 
     async with Provider(script, limit=1) as provider:
         feed = ListFeed(4)
-        pool = make_pool(provider, feed, deadline_s=0.3)
+        tuning = Tuning(backoff_first_s=0.0, backoff_most_s=0.0, clock=lambda: now_s)
+        pool = make_pool(provider, feed, deadline_s=100_000, tuning=tuning)
+        await provider.until(lambda: len(provider.requests) == 1)
+        (connection,) = pool._all
+        while (
+            not feed.outcomes and now_s < 200_000
+        ):  # each look at its own time, and nothing arrives between two
+            now_s += connection._tick_s
+            connection._tick()
+        assert now_s < 100_000
         await feed.all_settled()
         assert (feed.outcomes[0].fate, feed.outcomes[0].reason) == (Fate.UNKNOWN, "silent peer")
         assert feed.statuses == [0, 200, 200, 200]
