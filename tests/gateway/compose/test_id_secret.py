@@ -58,7 +58,7 @@ def device(url: str) -> LegacyDevice:
 
 async def arrives(redis: Redis) -> bytes:
     """The secret in Redis, once there is one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (found := await redis.get(KEY)) is None:
             await asyncio.sleep(0.01)
         assert isinstance(found, bytes)
@@ -74,6 +74,7 @@ async def test_a_running_gateway_writes_a_lost_secret_back(
         with capture_logs() as logs:
             await redis_client.flushdb()
             assert await arrives(redis_client) == secret
+            await until(lambda: logs)  # the line follows when Redis has answered
         assert [line["event"] for line in logs] == ["id_secret_written_back"]
         assert secret.decode() not in str(logs)
         await phone.register("app")
@@ -128,7 +129,7 @@ async def test_a_secret_that_another_gateway_wrote_is_taken_over_while_it_runs(
         await phone.register("app")
         await redis_client.set(KEY, "cd" * 32)
         await until(lambda: (tmp_path / NAME).read_bytes() == b"cd" * 32 + b"\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await phone.poll() != 404:
                 phone.statuses.clear()
         assert phone.instance == "", "it drops its id"
