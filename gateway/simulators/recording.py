@@ -55,12 +55,12 @@ class Recording(Sequence[Record]):
         """Forget the kept ones; the totals go on."""
         self._records.clear()
 
-    async def wait(self, count: int, timeout_s: float = 10.0) -> list[Record]:
+    async def wait(self, count: int, timeout_s: float = 30.0) -> list[Record]:
         """Wait until `count` are kept, and give them all. Raises TimeoutError."""
         await self._until(lambda: len(self._records) >= count, timeout_s)
         return list(self._records)
 
-    async def wait_accepted(self, total: int, timeout_s: float = 10.0) -> list[Record]:
+    async def wait_accepted(self, total: int, timeout_s: float = 30.0) -> list[Record]:
         """Wait until `total` were accepted since the start; give those kept. Raises TimeoutError."""
         await self._until(lambda: self.total_accepted >= total, timeout_s)
         return self.accepted

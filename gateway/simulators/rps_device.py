@@ -234,7 +234,7 @@ class LegacyDevice:
             self._forget(status)
         return status
 
-    async def wait(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+    async def wait(self, count: int, timeout_s: float = 30.0) -> list[Received]:
         """Wait until it has so many messages. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while len(self.received) < count:

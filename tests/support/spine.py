@@ -32,7 +32,7 @@ from gateway.turns import Turns
 from protocols.ping.model import Ping
 
 RECEIPT_S = 3600
-_PATIENCE_S = 15.0
+_PATIENCE_S = 30.0
 
 
 @dataclass

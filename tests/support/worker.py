@@ -14,7 +14,7 @@ from gateway.compose.worker import run
 from gateway.settings import load
 from tests.support.gateway import TOKEN, Answer
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 30.0
 
 
 class Worker:

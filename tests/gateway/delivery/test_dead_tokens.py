@@ -349,7 +349,7 @@ async def test_a_sync_and_a_registration_with_the_same_token_end_a_mark(
     async def reached() -> bool:
         return await one.verdicts(await one.accepted("bob")) == [("accepted", "")]
 
-    await until(reached, 10)
+    await until(reached)
 
 
 @pytest.mark.parametrize(("act", "ends"), [(sync, True), (write_again, False)])
@@ -370,7 +370,7 @@ async def test_what_nobody_listened_to_ends_with_the_next_sync(
     assert (report["counts"]["accepted"], report["skipped"]) == ((1, {}) if ends else (0, {"dead_token": 1}))
     if not ends:
         await sync(stage.redis, phone)
-        await until(lambda: _reached(one), 10)
+        await until(lambda: _reached(one))
 
 
 async def _alone(stack: AsyncExitStack, stage: Stage) -> Worker:
@@ -399,4 +399,4 @@ async def test_two_workers_mark_each_device_once_and_both_end_it(
         assert len(apns.received) == asked
         apns.faults.clear()
         await sync(stage.redis, phone)
-        await asyncio.gather(*(until(partial(_reached, worker), 10) for worker in (one, two)))
+        await asyncio.gather(*(until(partial(_reached, worker)) for worker in (one, two)))

@@ -59,7 +59,7 @@ class Batch:
         """Offer all and wait; what was not simply accepted, by place."""
         self.route.lane, self.route.place = lane, place(lane.name, "", (lane.name, 0), "", "credential")
         lane.offer(self.sends, bulk=False)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.settled.wait()
         return dict(self.unit.rest)
 
@@ -138,7 +138,7 @@ async def test_a_lost_connection_loses_and_doubles_nothing(store: RpsStore, redi
     lane = RpsLane(store, RetrySettings(), Metrics())
     lane.offer(batch.sends, bulk=False)
     await redis_client.client_kill_filter(_type="normal", skipme=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not batch.settled.is_set():
             lane.sweep()
             await asyncio.sleep(0.02)
@@ -151,14 +151,14 @@ async def test_without_redis_sends_are_parked() -> None:
         store = RpsStore(Address.parse(server.address))
         await store.open()
         server.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while store.up:
                 await asyncio.sleep(0.01)
         lane = RpsLane(store, RetrySettings(), Metrics())
         batch = Batch("tok-1")
         lane.offer(batch.sends, bulk=True)
         assert (lane.trouble, lane.backlog) == ("Redis does not answer", 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not batch.settled.is_set():
                 lane.sweep()
                 await asyncio.sleep(0.05)
@@ -253,7 +253,7 @@ async def test_a_server_that_cannot_be_reached_is_trouble_and_sends_are_parked()
     lane = client_lane(free_port())
     batch = Batch("tok-1", "tok-2")
     lane.offer(batch.sends, bulk=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not batch.settled.is_set():
             lane.sweep()
             await asyncio.sleep(0.05)

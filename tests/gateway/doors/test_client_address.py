@@ -95,7 +95,7 @@ async def asked(port: int, *fields: str) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = ["GET / HTTP/1.1", "Host: gateway", "Connection: close", *fields, "", ""]
     writer.write("\r\n".join(lines).encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         found = await reader.read()
     writer.close()
     return found.rpartition(b"\r\n\r\n")[2].decode()

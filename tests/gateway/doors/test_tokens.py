@@ -169,7 +169,7 @@ async def test_a_good_token_does_not_wait_for_invented_ones() -> None:
     store.blocked.clear()
     flood = [asyncio.ensure_future(store.book.standing(f"invented{n}", "flood")) for n in range(10_000)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await store.book.standing("admin", "flood") is Standing.ADMIN
     store.blocked.set()
     found = await asyncio.gather(*flood, return_exceptions=True)

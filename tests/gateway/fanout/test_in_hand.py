@@ -202,7 +202,7 @@ async def test_a_send_that_hangs_keeps_no_room_from_those_that_are_over(
         await asyncio.sleep(0.1)
         assert not waiting.done()
         unit.open -= 1  # has its verdict, while the unit goes on
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
         apns.release()
         await one.ledger.close()
 
@@ -227,7 +227,7 @@ async def test_pings_that_are_over_and_held_by_one_that_hangs_are_bounded(
         await asyncio.sleep(0.05)
         assert not waiting.done()
         apns.release()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
 
 
 async def test_retries_are_left_where_they_are_while_many_sends_of_broadcasts_are_in_hand(

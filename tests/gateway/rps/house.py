@@ -22,7 +22,7 @@ from protocols.rps.ids import Ids
 
 SECRET = b"a secret of this installation"
 LIFE_S = 2_592_000
-WAIT_S = 10.0
+WAIT_S = 30.0
 SESSION = "rhoconnect_session=BAh7--signed"
 USER, APP = "usermike", "app1mike"
 

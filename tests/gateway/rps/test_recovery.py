@@ -96,7 +96,7 @@ async def test_a_reset_of_rhoconnect_takes_registrations_but_locks_nobody_out(
         polling = asyncio.create_task(device.run())
         await service.waits()
         await service.redis.flushdb()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while 404 not in device.statuses:
                 await asyncio.sleep(0.01)
             if flavour is ANDROID:

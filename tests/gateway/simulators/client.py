@@ -72,7 +72,7 @@ class Client(asyncio.Protocol):
 
     async def capacity(self, streams: int) -> None:
         """Wait until the peer's limit lets so many streams be opened."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.machine.capacity != streams:
                 self._changed.clear()
                 await self._changed.wait()

@@ -267,5 +267,5 @@ async def test_a_token_that_was_valid_is_asked_about_on_the_reserved_connection(
             shared, api_token=Secret(TOKEN), admin_password=None, owns_store=False, reserved=redis_client
         )
         await pipe.watch("key")  # takes the only connection
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await ours.standing(TOKEN) is Standing.ADMIN

@@ -98,7 +98,7 @@ async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> No
 
 
 async def _first_facts(redis: Redis) -> Facts:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await facts(redis)

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
 from gateway.store.fair_work import FairWork
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 class Stage:

@@ -382,7 +382,7 @@ async def test_the_caches_of_both_users_end(
             await pins()
             return await are()
 
-        await until(asked, 10)
+        await until(asked)
 
     try:
         await become(["token"], ["ee"])

@@ -95,5 +95,5 @@ async def test_where_there_are_no_users_it_ends(refill: Refill, redis_client: Re
         await redis_client.set(keys.APP_USERS, "x")
     refill.begin()
     assert refill._task is not None
-    await asyncio.wait_for(refill._task, 5)
+    await asyncio.wait_for(refill._task, 30)
     assert await count(redis_client) == 0

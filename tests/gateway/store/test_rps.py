@@ -95,7 +95,7 @@ async def test_the_channel_tells_of_first_messages_alone(store: RpsStore, redis_
     await post(store, Posting("t", b'{"a":1}'), Posting("t", b'{"a":2}'))
     await poll(store, (b"i", FIRST + 2))
     assert await store.unregister("i", "app")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not channel.heard or channel.heard[-1][0] != "gone":
             await asyncio.sleep(0.01)
     first = b'i {"id":%d,"token":"t","data":{"a":1}}' % (FIRST + 1)
@@ -109,7 +109,7 @@ async def test_its_own_polls_are_no_news_to_a_process(store: RpsStore) -> None:
     await store.register("i", "app", "t")
     await poll(store, (b"i", 0))
     await post(store, Posting("t", b"{}"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not channel.heard:
             await asyncio.sleep(0.01)
     assert [word for word, _ in channel.heard] == ["message"]

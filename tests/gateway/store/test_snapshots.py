@@ -41,7 +41,7 @@ class Reader:
         async def is_so() -> bool:
             return await self.pins(user) == sorted(pins)
 
-        await until(is_so, 5)
+        await until(is_so)
 
 
 Open = Callable[[str], Awaitable[Reader]]
@@ -85,7 +85,7 @@ async def quiet(reader: Reader, redis: Redis, user: str = "bob") -> None:
         await reader.pins(user)
         return await sorts(redis) == before
 
-    await until(is_so, 5)
+    await until(is_so)
 
 
 async def test_what_one_process_read_another_need_not(opened: Open, redis_client: Redis) -> None:

@@ -136,7 +136,7 @@ async def test_after_a_lost_reply_the_consumer_looks_for_itself(
         taking.room = True
         proxy.lose(b"{q}:append:", request_too=False)
         await queue.append(ping("bob"), 10)
-        await asyncio.wait_for(taking.recovering.wait(), 5)
+        await asyncio.wait_for(taking.recovering.wait(), 30)
     assert taking.leases == []
     held = [decode_entry(lease.payload).pings[0].users for lease in await streams.resume(keys.PINGS)]
     assert held == [("ann",), ("bob",)]
