@@ -19,7 +19,7 @@ from gateway.simulators.keys import make_service_account
 from protocols.apns.credentials import BUCKET_S, ProviderKey
 from protocols.fcm.credentials import ServiceAccount
 
-PATIENCE_S = 20
+PATIENCE_S = 30
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 START_S = 1_800_000_000 // BUCKET_S * BUCKET_S
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from gateway.delivery import gate
 from gateway.settings import load
 from gateway.simulators import ApnsSimulator
-from gateway.store import keys
+from gateway.store import journal, keys
 from gateway.store.marks import token_digest
 from gateway.store.registration import LARGE_DEVICES
 from tests.support.apple import apples
@@ -300,6 +300,15 @@ class Stage:
         await until(lambda: self.redis.hexists(keys.LISTENERS, "tested:0"))
         return one
 
+    async def heard(self, name: str) -> None:
+        """Wait until this listener has beaten twice: it has read the answer to the first, and all that came before."""
+        before = int(await self.redis.hget(keys.LISTENERS, name))
+
+        async def is_so() -> bool:
+            return int(await self.redis.hget(keys.LISTENERS, name)) >= before + 2
+
+        await until(is_so)
+
     async def mark(self, one: Worker, phone: Client) -> None:
         """A ping after an acceptance, and one that is skipped."""
         await lay_user(self.redis, "somebody", [apple(GOOD)])
@@ -386,13 +395,20 @@ async def _reached(one: Worker) -> bool:
 
 
 async def test_two_workers_mark_each_device_once_and_both_end_it(
-    stage: Stage, valkey: RedisServer, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
+    stage: Stage,
+    valkey: RedisServer,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(journal, "BEAT_S", 0.05)
     phone = await lay(stage.redis)
     one = await stage.worker()
     async with working(tmp_path, valkey.address, settings, slot=1) as two:
         await until(lambda: stage.redis.hexists(keys.LISTENERS, "tested:1"))
         await stage.mark(one, phone)
+        await stage.heard("tested:1")
         asked = len(apns.received)
         for worker in (one, two):
             assert (await worker.done(await worker.accepted("bob")))["skipped"] == {"dead_token": 1}

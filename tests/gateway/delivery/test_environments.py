@@ -86,7 +86,7 @@ async def test_a_broadcast_learns_and_goes_directly(
             (lease,) = await one.read(keys.BROADCASTS)
             await one.cutter.cut(lease)
             await one.planner.deliver(await one.read(keys.PIECES))
-            await one.ledger.emptied(15)
+            await one.ledger.emptied(30)
             assert (await one.report(ping_id))["counts"]["accepted"] == 1
             await learned(redis_client, phone)
             assert apns.seen() == ([400], [200] * times)

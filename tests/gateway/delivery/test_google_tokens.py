@@ -22,7 +22,7 @@ from gateway.simulators import FcmSimulator
 from protocols.errors import NoAccessToken
 from protocols.fcm.credentials import GoogleCredential
 
-PATIENCE_S = 20
+PATIENCE_S = 30
 PROJECT = "some-project"
 
 

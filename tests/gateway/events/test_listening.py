@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from gateway.events import Listening, open_events, source_rules
 from gateway.metrics import Metrics
 from gateway.settings import EventSettings, Secret, Settings, Source
-from gateway.store import keys
+from gateway.store import keys, windows
 from tests.gateway.events.conftest import Queued, queued
 from tests.support.redis import RedisServer
 from tests.support.spine import until
@@ -271,18 +271,22 @@ async def test_several_gateways_make_one_ping_of_an_event(redis_address: str, re
     assert len(found) == 200
 
 
-async def test_who_takes_over_writes_what_the_other_left(redis_address: str, redis_client: Redis) -> None:
+async def test_who_takes_over_writes_what_the_other_left(
+    redis_address: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "LEASE_MS", 60_000)
     async with listening(redis_address, name="second") as second:
         # Another one holds the lease and writes nothing: it has just died.
         seconds, micros = await redis_client.time()
         now_ms = seconds * 1000 + micros // 1000
         second.leading.clear()
-        held = {"holder": "first", "until": now_ms + 1_500, "heard": now_ms - 1, "mark": "first#1"}
+        held = {"holder": "first", "until": now_ms + 60_000, "heard": now_ms - 1, "mark": "first#1"}
         await redis_client.hset(keys.EVENTS, mapping=held)
         await until(lambda: not second.leading.is_set())
         await told(redis_client, "Product", "bob", id="17")
         await told(redis_client, "Order", "bob")
         assert await queued(redis_client) == []
+        await redis_client.hset(keys.EVENTS, "until", now_ms)  # its lease is over
         found = await pings(redis_client, 1)
         await told(redis_client, "Product", "bob", id="17")
         await told(redis_client, "Product", "ann", id="18")

@@ -45,7 +45,7 @@ async def begin(one: Spine) -> Lease:
 async def deliver_pieces(one: Spine) -> None:
     while leases := await one.read(keys.PIECES, 2):
         await one.planner.deliver(leases)
-    assert await one.ledger.emptied(15)
+    assert await one.ledger.emptied(30)
 
 
 async def test_every_phone_is_reached_and_every_piece_is_small(
@@ -136,7 +136,7 @@ async def test_a_killed_piece_repeats_only_what_had_no_verdict(
     apns.faults.clear()
     async with opened() as back:
         await back.planner.deliver(await back.streams.resume(keys.PIECES))
-        assert await back.ledger.emptied(10)
+        assert await back.ledger.emptied(30)
         report = await back.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", 400)
     assert len(apns.received) == 500
@@ -159,7 +159,7 @@ async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
         await make_all_due(redis_client)
         await one.streams.call_due(100)
         await one.planner.deliver(await one.read(keys.RETRIES))
-        assert await one.ledger.emptied(10)
+        assert await one.ledger.emptied(30)
         report = await one.report(ping_id)
     assert (report["state"], report["counts"]) == ("done", {"accepted": USERS, "rejected": 0, "later": 0})
 
@@ -179,7 +179,7 @@ async def test_who_takes_a_piece_over_reaches_the_same_phones(
         await deliver_pieces(back)
         assert len(apns.received) == 50
         await back.planner.deliver(await back.streams.resume(keys.PIECES))
-        assert await back.ledger.emptied(10)
+        assert await back.ledger.emptied(30)
         report = await back.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", 450)
     assert len({record.token for record in apns.received}) == len(apns.received) == 450
@@ -284,5 +284,5 @@ async def test_what_was_begun_is_sent_though_its_planning_is_ended(
         await until(lambda: one.ledger.sends(bulk=True))
         assert not planning.done()
         planning.cancel()
-        assert await one.ledger.emptied(15)
+        assert await one.ledger.emptied(30)
     assert len(apns.received) == keys.CHUNK_USERS

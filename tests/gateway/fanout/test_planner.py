@@ -197,7 +197,7 @@ async def test_an_entry_that_cannot_be_read_is_put_aside(
     async with opened() as one:
         await redis_client.xadd(stream, {"e": payload, "n": 0, "s": 0})
         await one.planner.deliver(await one.read(stream))
-        await one.ledger.emptied(5)
+        await one.ledger.emptied(30)
         ((_, record),) = await redis_client.xrange(keys.UNREADABLE)
         assert msgspec.msgpack.decode(record[b"fields"]) == [b"e", payload, b"n", b"0", b"s", b"0"]
         assert record[b"stream"] == stream.encode()

@@ -280,7 +280,7 @@ async def test_a_receipt_of_another_type_costs_no_retry(
         one.intake.start()
         await until(lambda: len(apns.received.accepted) == 1)
         await until(lambda: _empty(redis_client, keys.RETRIES))
-        assert await one.ledger.emptied(15)
+        assert await one.ledger.emptied(30)
         await one.intake.close()
 
 

@@ -174,7 +174,7 @@ async def test_what_was_taken_goes_on_its_way_before_the_end(
         await door(one).append(BOB, 10)
         one.intake.take_no_more()
         await one.intake.close(10)
-        assert await one.ledger.emptied(10)
+        assert await one.ledger.emptied(30)
     assert len(apns.received) == 1
 
 

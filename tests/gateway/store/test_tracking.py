@@ -40,11 +40,11 @@ class Watched:
         return int(stats.get("cmdstat_sort", {}).get("calls", 0))
 
     async def noted(self, phone: Client) -> None:
-        """Wait until the writing of this client's keys is noted, which ends its mark: a mark made now stays."""
+        """Wait until the laying down of bob and this client is noted: what is read, or marked, from now on stays."""
 
         async def is_so() -> bool:
-            known = await self._redis.hexists(keys.JOURNAL, phone.client_id)
-            return bool(known) and self._journal.quiet_from < inf
+            known = await self._redis.hmget(keys.JOURNAL, ["bob", phone.client_id])
+            return None not in known and self._journal.quiet_from < inf
 
         await until(is_so)
 
@@ -85,8 +85,8 @@ async def phone(redis_client: Redis) -> Client:
 
 
 async def test_what_was_read_is_not_asked_again(watched: Watched, phone: Client) -> None:
+    await watched.noted(phone)
     await watched.becomes(["aa"])
-    await until(lambda: watched.registry.cache.find(["bob"])[0])  # the laying down has been heard of
     asked = await watched.asked()
     assert [await watched.pins() for _ in range(3)] == [["aa"]] * 3
     assert await watched.asked() == asked
