@@ -270,7 +270,7 @@ async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path
     async with AsyncExitStack() as stack:
         store, redis, apns, said = await _apart(stack, kind)
         link = Link(Address.parse(store.address), "test")
-        await link.open(5)
+        await link.open(30)
         stack.push_async_callback(link.close)
         await Streams(link, "tested:0", 3600).prepare()
         waits = await Queue(link, Limits(10, 10_000)).append(Ping(users=("bob",), message="waits"), 10)

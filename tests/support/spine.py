@@ -95,7 +95,7 @@ async def spine(
 
         async def link(purpose: str) -> Link:
             made = Link(address, purpose)
-            await made.open(5)
+            await made.open(30)
             stack.push_async_callback(made.close)
             return made
 

@@ -77,7 +77,7 @@ def _with_redis(make: Callable[[Link], Callable[[bytes], Coroutine[Any, Any, Non
 
 async def _linked(address: str) -> Link:
     link = Link(Address.parse(address), "fuzz")
-    await link.open(10)
+    await link.open(30)
     return link
 
 

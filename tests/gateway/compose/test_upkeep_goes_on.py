@@ -26,7 +26,7 @@ async def test_a_defect_is_not_the_end(
     settings, metrics = load(file, "development", {}), Metrics()
     lanes = Lanes(settings, metrics, NoMarks())
     link = Link(Address.parse(redis_address), "upkeep")
-    await link.open(5)
+    await link.open(30)
     calls, failed_often = 0, asyncio.Event()
 
     def failing() -> list[None]:

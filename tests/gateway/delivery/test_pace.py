@@ -17,7 +17,7 @@ PER_MINUTE = 60_000  # 1,000 a second
 async def quotas(redis_address: str) -> AsyncIterator[list[Quota]]:
     links = [Link(Address.parse(redis_address), f"pace{number}") for number in range(2)]
     for link in links:
-        await link.open(5)
+        await link.open(30)
     yield [Quota(link) for link in links]
     for link in links:
         await link.close()

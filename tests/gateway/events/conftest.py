@@ -37,6 +37,6 @@ async def queued(redis: Redis) -> list[Queued]:
 @pytest.fixture
 async def link(redis_address: str) -> AsyncIterator[Link]:
     made = Link(Address.parse(redis_address), "test")
-    await made.open(5)
+    await made.open(30)
     yield made
     await made.close()

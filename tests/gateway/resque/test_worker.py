@@ -33,7 +33,7 @@ async def working(
         limits=LimitSettings(users_per_ping=1_000),
     )
     link = Link(Address.parse(queue_at or address), "append")
-    await link.open(5)
+    await link.open(30)
     queue = Queue(link, Limits(room, 10**9))
     async with open_resque(settings, name, queue, Metrics()) as worker:
         assert worker is not None
@@ -227,7 +227,7 @@ async def test_a_queue_in_another_redis_gets_each_job_once(
 async def hand_again(redis: Redis, theirs: Redis, server: RedisServer, other: RedisServer) -> None:
     await enqueue(server.socket, [{"user_id": "a", "message": "again"}])
     link = Link(Address.parse(server.address), "test")
-    await link.open(5)
+    await link.open(30)
     store = ResqueStore(link, keys.ResqueKeys(), "tested", "rhopush-x:1:ping")
     (job,) = await store.take(["ping"])
     for wanted in (31, 32):
@@ -243,7 +243,7 @@ async def test_jobs_of_a_silent_gateway_are_taken_over(
 ) -> None:
     await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(3)])
     link = Link(Address.parse(redis_server.address), "test")
-    await link.open(5)
+    await link.open(30)
     fallen = ResqueStore(link, keys.ResqueKeys(), "fallen", "rhopush-y:1:ping")
     assert len(await fallen.take(["ping"])) == 3
     await redis_client.zadd(keys.RESQUE_TAKERS, {"fallen": 1})

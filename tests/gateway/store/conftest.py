@@ -19,7 +19,7 @@ async def make_link(redis_address: str) -> AsyncIterator[MakeLink]:
 
         async def make(name: str = "test", **options: Any) -> Link:
             link = Link(Address.parse(options.pop("address", redis_address)), name, **options)
-            await link.open(5)
+            await link.open(30)
             stack.push_async_callback(link.close)
             return link
 

@@ -33,7 +33,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 async def connected(address: Address) -> bytes:
     """The user's name, as a link and as redis-py's client see it."""
     link = Link(address, "test", on_push=lambda _: None)
-    await link.open(5)
+    await link.open(30)
     names = {await link.call("ACL", "WHOAMI")}
     await link.close()
     async with client(address) as redis:

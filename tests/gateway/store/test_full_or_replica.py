@@ -65,7 +65,7 @@ async def _open(stack: AsyncExitStack, server: RedisServer) -> Consumer:
     links = []
     for name in ("one", "reader"):
         link = Link(Address.parse(server.address), name)
-        await link.open(5)
+        await link.open(30)
         stack.push_async_callback(link.close)
         links.append(link)
     consumer = Consumer(*links)

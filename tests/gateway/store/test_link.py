@@ -63,7 +63,7 @@ async def test_a_user_without_a_password_is_not_the_default_user() -> None:
         with server.client() as client:
             client.execute_command("ACL", "SETUSER", "plain", "on", "nopass", "~*", "&*", "+@all")
         link = Link(Address.parse(f"unix://plain@{server.socket}"), "one")
-        await link.open(5)
+        await link.open(30)
         assert await link.call("ACL", "WHOAMI") == b"plain"
         await link.close()
 
@@ -81,7 +81,7 @@ def test_a_server_that_takes_no_more_connections_is_believed(kind: str) -> None:
             with pytest.raises(StoreDown, match="max number of clients"):
                 await link.open(1.0)
             client.config_set("maxclients", 100)
-            await link.open(5)
+            await link.open(30)
             await link.close()
 
         with capture_logs() as logged, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -126,7 +126,7 @@ def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_se
     async def play() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
         link = Link(Address.parse(redis_server.address), "test")
-        await link.open(5.0)
+        await link.open(30)
         wire = link._wire
         assert wire is not None
         wire.abort()

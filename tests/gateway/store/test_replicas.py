@@ -45,7 +45,7 @@ async def _pair(kind: str, port: int) -> AsyncIterator[Pair]:
         replica = stack.enter_context(RedisServer(kind, options=follows))
         proxy = await stack.enter_async_context(Proxy(master.socket))
         link = Link(Address.parse(proxy.address), "append", reply_s=1.0)
-        await link.open(5)
+        await link.open(30)
         stack.push_async_callback(link.close)
         queue = Queue(link, Limits(1000, 1_000_000), replicas=1)
         await until(lambda: _accepts(queue))

@@ -36,7 +36,7 @@ async def subscribed(redis: Redis, channel: str) -> None:
 
 async def test_a_ping_that_is_finished_is_told_at_once(waiters: Waiters, redis_client: Redis) -> None:
     await finish(redis_client)
-    report = await waiters.outcome(PING, 10)
+    report = await waiters.outcome(PING, 30)
     assert report is not None
     assert report["counts"]["accepted"] == 1
 
@@ -46,8 +46,8 @@ async def test_a_door_hears_of_the_end(
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_S", 1000.0)  # it must hear, not look
     await subscribed(redis_client, waiters.channel)
-    door = asyncio.create_task(waiters.outcome(PING, 10))
-    twin = asyncio.create_task(waiters.outcome(PING, 10))
+    door = asyncio.create_task(waiters.outcome(PING, 30))
+    twin = asyncio.create_task(waiters.outcome(PING, 30))
     while len(waiters._doors.get(PING, ())) < 2:
         await asyncio.sleep(0)
     await finish(redis_client)
@@ -60,7 +60,7 @@ async def test_a_message_that_was_missed_is_made_good_by_looking(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_S", 0.01)
-    door = asyncio.create_task(waiters.outcome(PING, 10))
+    door = asyncio.create_task(waiters.outcome(PING, 30))
     await asyncio.sleep(0)
     await finish(redis_client)
     assert (await door) is not None
@@ -75,7 +75,7 @@ async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
     with waiters.expecting(PING) as heard:
         await finish(redis_client)
         await redis_client.publish(waiters.channel, PING)  # perhaps before its door even waits
-        assert await waiters.outcome(PING, 10, heard) is not None
+        assert await waiters.outcome(PING, 30, heard) is not None
     assert waiters._doors == {}
     stats = await redis_client.info("commandstats")
     assert stats["cmdstat_hgetall"]["calls"] == 1
@@ -92,11 +92,11 @@ async def test_a_door_that_was_told_the_record_asks_redis_nothing(
     )
     with waiters.expecting(PING) as heard:
         await redis_client.publish(waiters.channel, PING.encode() + pack_delta(record))
-        told = await waiters.outcome(PING, 10, heard)
+        told = await waiters.outcome(PING, 30, heard)
     assert "cmdstat_hgetall" not in await redis_client.info("commandstats")
     # The same as it would have found there.
     await redis_client.hset(keys.receipt(PING[:28]), "base", pack_base([record]))
-    assert told == await waiters.outcome(PING, 10) is not None
+    assert told == await waiters.outcome(PING, 30) is not None
 
 
 async def test_a_door_that_was_told_nonsense_looks_for_itself(
@@ -107,7 +107,7 @@ async def test_a_door_that_was_told_nonsense_looks_for_itself(
     with waiters.expecting(PING) as heard:
         await finish(redis_client)
         await redis_client.publish(waiters.channel, PING.encode() + b"\xff\xff")
-        report = await waiters.outcome(PING, 10, heard)
+        report = await waiters.outcome(PING, 30, heard)
     assert report is not None
     assert report["counts"]["accepted"] == 1
 
@@ -118,7 +118,7 @@ async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(
     monkeypatch.setattr(waiting, "LOOK_S", 0.01)
     with waiters.expecting(PING) as heard:
         await finish(redis_client)
-        assert await waiters.outcome(PING, 10, heard) is not None
+        assert await waiters.outcome(PING, 30, heard) is not None
 
 
 @pytest.mark.parametrize("known", [False, True])
