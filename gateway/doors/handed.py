@@ -26,6 +26,8 @@ _LOOK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
 LINGER_IDLE_S: Final = 2.0
 """A sender that waits for an answer before it sends on has it by then."""
+HandedMaker = Callable[[Callable[["Handed"], None], Callable[[], int]], "Handed"]
+"""Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
 _log = structlog.get_logger("doors")
 
 
@@ -64,6 +66,8 @@ class Handed(web.RequestHandler):
         self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
         self._head: asyncio.TimerHandle | None = None  # a head that is not whole
         self._half_closed = asyncio.Event()  # the client sends no more, or the connection is lost
+        self.trusted = False
+        """A valid API token or session came on it."""
         self.draining = False
         """The answer under way is the last: no request behind it is begun."""
 
@@ -97,6 +101,7 @@ class Handed(web.RequestHandler):
         super().resume_writing()
         if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
 
     def eof_received(self) -> Any:
         """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""
@@ -126,9 +131,11 @@ class Handed(web.RequestHandler):
         """Its place in the order of use while nothing is owed or under way, else None."""
         return self._order if self._resting and self._head is None and self._linger is None else None
 
-    def close_idle(self) -> None:
-        """Close it: another connection needs its place."""
-        self.force_close()
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the client must act next: send a request or the rest of one, or read its answers."""
+        request = self._current_request
+        return self._resting or self._patience is not None or not (request is None or request.content.is_eof())
 
     def linger(self, most: int) -> None:
         """The body under way is refused: read it away, so that its sender sees the answer before a reset.
@@ -220,6 +227,13 @@ class Handed(web.RequestHandler):
         if self._half_closed.is_set():
             self._end_input()
         self._look_later()
+
+
+def trust(request: web.Request) -> None:
+    """This request's caller has shown a valid API token or session: see `gateway.doors.ceiling`."""
+    protocol = request.protocol
+    if isinstance(protocol, Handed):
+        protocol.trusted = True
 
 
 class LastAnswer(web.Response):
