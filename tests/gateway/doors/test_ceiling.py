@@ -10,9 +10,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
-from gateway.connection_limits import RESERVED_FILES, ConnectionLimits
+from gateway.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
 from gateway.doors.handed import Handed
 from tests.conftest import StartGateway
 from tests.gateway.doors.house import TOKEN, WAIT_S, House, Wire, call, request, wire
@@ -276,7 +275,9 @@ async def test_places_come_back(doors: House) -> None:
         assert (await client.answer()).status == 200
 
 
-async def test_many_refused_ones_do_not_stay(doors: House, redis_client: Redis) -> None:
+async def test_of_many_refused_ones_few_stay(doors: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is answered; the others are closed at once, before their clients have closed."""
+    monkeypatch.setattr("gateway.connection_limits._REFUSED_S", WAIT_S * 6)
     doors.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
         busy = await connected(stack, doors, BOB)
@@ -285,6 +286,7 @@ async def test_many_refused_ones_do_not_stay(doors: House, redis_client: Redis) 
         for _ in range(200):
             refused = await stack.enter_async_context(wire(doors.port))
             assert b"connections_full" in await refused.rest()
+        assert len(doors.services.connections._reading) == _READING_MAX
         busy.send(BOB[-3:])
         assert (await busy.answer()).status == 200
 

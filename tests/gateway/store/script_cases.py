@@ -67,7 +67,9 @@ def _renewed_in_the_future(store: redis.Redis) -> None:
     _leased(store)
     dump = store.dump(keys.PINGS)
     assert dump is not None
-    entry = (1).to_bytes(8, "big") + bytes(8)  # "1-0", first in the stream itself, then among the group's leases
+    entry = (1).to_bytes(8, "big") + bytes(
+        8
+    )  # "1-0", first in the stream itself, then among the group's leases
     time_at = dump.index(entry, dump.index(entry) + len(entry)) + len(entry)
     changed = dump[:time_at] + _FUTURE_MS.to_bytes(8, "little") + dump[time_at + 8 : -8]
     store.restore(keys.PINGS, 0, changed + _crc64(changed).to_bytes(8, "little"), replace=True)
