@@ -83,8 +83,7 @@ class Front:
         if refused := self.services.connections.take_refused():
             _log.warning("http_connections_refused", count=refused)
         for connection in tuple(self.connections):
-            if isinstance(connection, Connection):  # aiohttp watches the others
-                connection.watch(self.ticks, self.services.times)
+            connection.watch(self.ticks, self.services.times)
         self._timer = self.loop.call_later(self.services.times.tick_s, self.tick)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

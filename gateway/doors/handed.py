@@ -21,6 +21,7 @@ from multidict import CIMultiDict
 
 from gateway.doors import answers
 from gateway.doors.parsing import Parser, refusal_of
+from gateway.doors.services import Times
 
 _LOOK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
@@ -59,6 +60,8 @@ class Handed(web.RequestHandler):
         self._gone = gone
         self._used = used
         self._order = used()
+        self._wire: asyncio.Transport | None = None
+        self._closing_since = 0  # the tick at which it was found to be closed here
         self._linger_left = -1  # bytes of a refused body that may still come; below 0: nothing was refused
         self._linger: asyncio.TimerHandle | None = None
         self._head_s = head_s
@@ -70,6 +73,19 @@ class Handed(web.RequestHandler):
         """A valid API token or session came on it."""
         self.draining = False
         """The answer under way is the last: no request behind it is begun."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport: aiohttp forgets it when it closes, with answers unread perhaps."""
+        self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def watch(self, ticks: int, times: Times) -> None:
+        """Drop a connection that is closed here and whose client does not read its last answers."""
+        if self._wire is None or not self._wire.is_closing():
+            return
+        self._closing_since = self._closing_since or ticks
+        if (ticks - self._closing_since) * times.tick_s > times.read_s:
+            self._wire.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
@@ -123,8 +139,8 @@ class Handed(web.RequestHandler):
 
     def abort(self) -> None:
         """Drop the connection."""
-        if self.transport is not None:
-            self.transport.abort()
+        if self._wire is not None:
+            self._wire.abort()
 
     @property
     def idle_since(self) -> int | None:
@@ -135,7 +151,8 @@ class Handed(web.RequestHandler):
     def awaits_client(self) -> bool:
         """Whether the client must act next: send a request or the rest of one, or read its answers."""
         request = self._current_request
-        return self._resting or self._patience is not None or not (request is None or request.content.is_eof())
+        unread = self._patience is not None or (self._wire is not None and self._wire.is_closing())
+        return self._resting or unread or not (request is None or request.content.is_eof())
 
     def linger(self, most: int) -> None:
         """The body under way is refused: read it away, so that its sender sees the answer before a reset.

@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
 from gateway.doors.handed import Handed
+from gateway.doors.services import Times
 from tests.conftest import StartGateway
-from tests.gateway.doors.house import TOKEN, WAIT_S, House, Wire, call, request, wire
+from tests.gateway.doors.house import TOKEN, WAIT_S, House, Wire, call, house, request, wire
 from tests.support import gateway as support
 from tests.support.redis import RedisServer
 
@@ -195,6 +197,19 @@ async def test_a_valid_token_makes_a_caller(doors: House, kind: str) -> None:
         assert (await caller.answer()).status == 200
 
 
+async def test_a_caller_stays_one_when_it_is_handed_over(doors: House) -> None:
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        caller = await connected(stack, doors, BOB)
+        caller.send(STRANGERS["anonymous"])
+        assert (await caller.answer()).status == 200
+        stranger = await connected(stack, doors)
+        await connected(stack, doors, BOB)
+        assert await stranger.rest() == b""
+        caller.send(BOB)
+        assert (await caller.answer()).status == 200
+
+
 async def test_a_session_makes_a_caller(doors: House) -> None:
     body = {"attributes": {"login": "bob", "password": "secret"}}
     assert (await call(doors, body, path="/rc/v1/users")).status == 200
@@ -261,6 +276,30 @@ async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, 
             client.send(BOB)
             assert (await client.answer()).status == 200
             assert unread.get_write_buffer_size() == 0
+
+
+async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_client: Redis) -> None:
+    """So few that the transport takes them all: nothing but the close is waiting for the client."""
+    loop = asyncio.get_running_loop()
+    async with house(redis_client, times=Times(read_s=0.2, tick_s=0.05)) as doors:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            deaf.setblocking(False)
+            await loop.sock_connect(deaf, ("127.0.0.1", doors.port))
+            await until(lambda: bool(doors.services.connections.main))
+            unread_of(doors).get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+            await loop.sock_sendall(deaf, STRANGERS["anonymous"])
+            await until(lambda: all(isinstance(one, Handed) for one in doors.doors._front.connections))
+            (handed,) = doors.doors._front.connections
+            while not unread_of(doors).get_write_buffer_size():
+                sent = handed.idle_since
+                await loop.sock_sendall(deaf, STRANGERS["anonymous"])
+                await until(lambda sent=sent: handed.idle_since not in (None, sent))
+            unread = unread_of(doors)
+            last = request(method="GET", path="/healthz", token=None, headers={"Connection": "close"})
+            await loop.sock_sendall(deaf, last)
+            await until(unread.is_closing)
+            await until(lambda: not doors.services.connections.main)
 
 
 async def test_places_come_back(doors: House) -> None:
