@@ -120,6 +120,12 @@ def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> Answe
     return Answer(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
 
 
+def accepted_head(date: str) -> bytes:
+    """The answer to an accepted ping up to the ping's id, which comes last."""
+    empty = wire(accepted(""), date, close=False)
+    return empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
+
+
 def html_safe_json(value: object) -> bytes:
     r"""JSON text that holds no markup: `<`, `>` and `&` are written as \u003c, \u003e and \u0026.
 

@@ -18,6 +18,7 @@ from aiohttp import ClientError, HttpVersion11, hdrs, web
 from gateway.body_budget import BodyBudget, Holding
 from gateway.doors.client_address import address_group, client_address
 from gateway.doors.coding import decoder_of
+from gateway.doors.handed import trust
 from gateway.doors.intake import LATE
 from gateway.doors.services import Services
 from gateway.doors.tokens import TokenBook
@@ -80,6 +81,7 @@ class Admission:
             raise BodyTooLarge(
                 f"without a valid API token in the header {API_HEADER} a body may have at most {self.small} bytes"
             )
+        trust(request)
         if length > self.large:
             raise BodyTooLarge(f"a body may have at most {self.large} bytes")
 
@@ -122,6 +124,7 @@ class BodyReader:
             await self._promote(length)
         elif self._admission.known(request):
             self._holding.promote()
+            trust(request)
         self._holding.grow(length)
         if request.headers.get(hdrs.EXPECT) and request.version >= HttpVersion11:
             await request.writer.write(_CONTINUE)
@@ -151,9 +154,7 @@ class BodyReader:
 
     async def _came_next(self) -> bytes:
         times = self._times
-        patience_s = times.unjudged_body_s
-        if self._holding.judged:
-            patience_s = times.body_s + self._came / times.body_bytes_per_s
+        patience_s = times.body_patience_s(self._came, judged=self._holding.judged)
         try:
             async with asyncio.timeout_at(self._since + patience_s):
                 return await self._request.content.readany()

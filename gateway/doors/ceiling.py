@@ -1,8 +1,20 @@
-"""The ceiling of connections on the main port: the connection that has been idle for longest makes room.
+"""The ceiling of connections on the main port: which connection makes room for a new one.
 
-Connections do not keep themselves in an order: that would cost each ping. Only at the ceiling all are looked at, and
-their order is then used up; a look that found none is not repeated for `_AGAIN_S`, so that a flood of connections
-does not make it a habit.
+| order | closed | oldest by |
+| --- | --- | --- |
+| 1 | a stranger that awaits its client: idle, or with a request that is not whole | its beginning |
+| 2 | an idle connection of any caller | its last use |
+
+A stranger is a connection on which no valid API token or session came.
+
+A caller without a token therefore cannot take the places of those with one: neither with connections that send nothing
+nor with heads and bodies that never end. A new caller is a stranger until its first token is judged, and by its
+beginning it is the last of them.
+
+Connections do not keep themselves in an order of use: that would cost each ping. Only at the ceiling all are looked at,
+and their order is then used up; a look that found none is not repeated for `_AGAIN_S`, so that a flood of connections
+does not make it a habit. Strangers are kept in the order in which they came; one whose token was judged meanwhile is
+taken out when it is met.
 """
 
 import asyncio
@@ -18,6 +30,8 @@ if TYPE_CHECKING:
     Member: TypeAlias = Connection | Handed
 
 _AGAIN_S: Final = 0.1
+_OWED_MAX: Final = 256
+"""Strangers with an answer under way that are passed over for one new connection."""
 
 
 class Connections(dict["Member", None]):
@@ -30,7 +44,7 @@ class Connections(dict["Member", None]):
         uses: grows with each use of a connection: the order of use.
     """
 
-    __slots__ = ("_again_s", "_limits", "_loop", "_order", "uses")
+    __slots__ = ("_again_s", "_limits", "_loop", "_order", "_strangers", "uses")
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
@@ -39,6 +53,7 @@ class Connections(dict["Member", None]):
         self.uses = 0
         self._order: deque[tuple[int, Member]] = deque()
         self._again_s = 0.0
+        self._strangers: dict[Member, None] = {}  # oldest first; some may be trusted by now
 
     def next_use(self) -> int:
         """A connection is used: its place in the order of use."""
@@ -46,21 +61,44 @@ class Connections(dict["Member", None]):
         return self.uses
 
     def enter(self, connection: "Member") -> bool:
-        """Add a new connection. False: there is no room, and no idle connection to close."""
+        """Add a new connection. False: there is no room, and no connection that may be closed."""
         if self._limits.main_full():
-            oldest = self._oldest()
-            if oldest is None:
+            closed = self._stranger() or self._oldest()
+            if closed is None:
                 return False
-            self.leave(oldest)
-            oldest.close_idle()
-        self[connection] = None
+            self.leave(closed)
+            closed.abort()  # it may have answers that its client never reads: a close would wait for that
+        self[connection] = self._strangers[connection] = None
         self._limits.main = len(self)
         return True
+
+    def replace(self, connection: "Member", by: "Member") -> None:
+        """A connection is handed over: another object has its place."""
+        self.pop(connection, None)
+        self[by] = None
+        if connection in self._strangers:
+            del self._strangers[connection]
+            self._strangers[by] = None
 
     def leave(self, connection: "Member") -> None:
         """Forget one that is gone, if it is known."""
         self.pop(connection, None)
+        self._strangers.pop(connection, None)
         self._limits.main = len(self)
+
+    def _stranger(self) -> "Member | None":
+        """The oldest stranger that awaits its client. Each one that is trusted by now is met once."""
+        owed = 0
+        while self._strangers and owed < _OWED_MAX:
+            first = next(iter(self._strangers))
+            del self._strangers[first]
+            if first.trusted:
+                continue
+            if first.awaits_client:
+                return first
+            self._strangers[first] = None
+            owed += 1
+        return None
 
     def _oldest(self) -> "Member | None":
         found = self._next()

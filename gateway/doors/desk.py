@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from gateway.doors.client_address import address_group, came_by_tls, client_address
+from gateway.doors.handed import trust
 from gateway.doors.intake import Intake
 from gateway.doors.requests import API_HEADER, text_of
 from gateway.doors.services import Services
@@ -66,9 +67,11 @@ class Desk:
         """What the caller's API tokens are worth."""
         parameter = found.get("api_token")
         header = request.headers.get(API_HEADER, "")
-        return await self.tokens.ask(
-            header, parameter if isinstance(parameter, str) else "", client_of(request)
-        )
+        found_token = parameter if isinstance(parameter, str) else ""
+        standing = await self.tokens.ask(header, found_token, client_of(request))
+        if standing is Standing.ADMIN:
+            trust(request)
+        return standing
 
     async def require_admin(self, request: web.Request, found: Mapping[str, Any]) -> None:
         """Let an admin's API token through.
@@ -105,7 +108,10 @@ class Desk:
         return user
 
     async def _user_of(self, session: Session, request: web.Request) -> User | None:
-        return await self.accounts.session_user(session.login, session.fingerprint, client_of(request))
+        user = await self.accounts.session_user(session.login, session.fingerprint, client_of(request))
+        if user is not None:
+            trust(request)
+        return user
 
     async def _session(self, request: web.Request) -> Session | None:
         value = request.cookies.get(COOKIE, "")

@@ -10,7 +10,7 @@ One coarse clock, `Front.tick`, watches all connections: idle, slow head, slow b
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from email.utils import formatdate
 from typing import Any, Final, cast
 
@@ -21,7 +21,7 @@ from gateway.doors import answers
 from gateway.doors.bodies import Admission
 from gateway.doors.ceiling import Connections
 from gateway.doors.client_address import ClientAddresses, address_group
-from gateway.doors.handed import Handed
+from gateway.doors.handed import Handed, HandedMaker
 from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
 from gateway.doors.intake import LATE, Intake
 from gateway.doors.services import Services, Times
@@ -33,8 +33,6 @@ from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
 _SLOTS_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
-HandedMaker = Callable[[Callable[[Handed], None], Callable[[], int]], Handed]
-"""Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
 _log = structlog.get_logger("doors")
 
 _IDLE, _HEAD, _BODY = 0, 1, 2  # what a connection waits for
@@ -81,14 +79,11 @@ class Front:
         """Each `Times.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
         self.ticks += 1
         self.date = formatdate(self.services.now(), usegmt=True)
-        empty = answers.wire(answers.accepted(""), self.date, close=False)
-        # The ping's id must come last: move its header behind the others.
-        self.accepted_head = empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
+        self.accepted_head = answers.accepted_head(self.date)
         if refused := self.services.connections.take_refused():
             _log.warning("http_connections_refused", count=refused)
         for connection in tuple(self.connections):
-            if isinstance(connection, Connection):  # aiohttp watches the others
-                connection.watch(self.ticks, self.services.times)
+            connection.watch(self.ticks, self.services.times)
         self._timer = self.loop.call_later(self.services.times.tick_s, self.tick)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -149,6 +144,7 @@ class Connection(asyncio.Protocol):
         "_stage",
         "_transport",
         "front",
+        "trusted",
     )
 
     def __init__(self, front: Front) -> None:
@@ -169,6 +165,7 @@ class Connection(asyncio.Protocol):
         self._closing = False  # closed, once the client has read its last answers
         self._reading = False  # inside data_received: answers are written at its end
         self._flushing = False  # a flush is called for soon
+        self.trusted = False  # a valid API token came on it
 
     # -- what the transport calls ----------------------------------------------------------------------------
 
@@ -256,7 +253,9 @@ class Connection(asyncio.Protocol):
 
     def _hold(self, head: Head) -> bool:
         """Count a body that is not whole yet; False: it does not fit now."""
-        self._holding = Holding(self.front.services.bodies, judged=self._is_admin(head))
+        judged = self._is_admin(head)
+        self.trusted = self.trusted or judged
+        self._holding = Holding(self.front.services.bodies, judged=judged)
         return self._holding.fits(head.length)
 
     def _release(self) -> None:
@@ -330,6 +329,7 @@ class Connection(asyncio.Protocol):
         key = None
         try:
             front.intake.admit(submission, standing)
+            self.trusted = True
             if head.key is not None:
                 key = front.intake.once(head.key, head.token, submission, body)
         except RhoPushError as error:
@@ -431,8 +431,8 @@ class Connection(asyncio.Protocol):
         self._gone = True
         self._rest = None
         handed = self.front.handler(self.front.forget, self.front.connections.next_use)
-        self.front.connections[handed] = None
-        self.front.connections.pop(self, None)
+        handed.trusted = self.trusted
+        self.front.connections.replace(self, handed)
         transport.set_protocol(handed)
         handed.connection_made(transport)
         if data:
@@ -457,17 +457,13 @@ class Connection(asyncio.Protocol):
         elif self._slots or self._handing:
             pass  # it waits for us
         elif self._stage == _BODY:
-            if waited_s > self._body_patience_s(times):
+            judged = self._holding is not None and self._holding.judged
+            if waited_s > times.body_patience_s(len(self._rest or b""), judged=judged):
                 late = answers.of_error(TooSlow(LATE))
                 self._transport.write(answers.wire(late, self.front.date, close=True))
                 self._close()
         elif waited_s > (times.head_s if self._stage == _HEAD else times.idle_s):
             self._close()
-
-    def _body_patience_s(self, times: Times) -> float:
-        if self._holding is None or not self._holding.judged:
-            return times.unjudged_body_s
-        return times.body_s + len(self._rest or b"") / times.body_bytes_per_s
 
     @property
     def idle_since(self) -> int | None:
@@ -475,9 +471,10 @@ class Connection(asyncio.Protocol):
         resting = self._stage == _IDLE and not self._slots and not self._handing and not self._ended
         return self._order if resting else None
 
-    def close_idle(self) -> None:
-        """Close it: another connection needs its place."""
-        self._close()
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the client must act next: send a request or the rest of one, or read its answers."""
+        return not self._slots and not self._handing
 
     def _close(self) -> None:
         self._ended = self._closing = True

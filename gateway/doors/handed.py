@@ -21,11 +21,14 @@ from multidict import CIMultiDict
 
 from gateway.doors import answers
 from gateway.doors.parsing import Parser, refusal_of
+from gateway.doors.services import Times
 
 _LOOK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
 LINGER_IDLE_S: Final = 2.0
 """A sender that waits for an answer before it sends on has it by then."""
+HandedMaker = Callable[[Callable[["Handed"], None], Callable[[], int]], "Handed"]
+"""Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
 _log = structlog.get_logger("doors")
 
 
@@ -57,6 +60,8 @@ class Handed(web.RequestHandler):
         self._gone = gone
         self._used = used
         self._order = used()
+        self._wire: asyncio.Transport | None = None
+        self._closing_since = 0  # the tick at which it was found to be closed here
         self._linger_left = -1  # bytes of a refused body that may still come; below 0: nothing was refused
         self._linger: asyncio.TimerHandle | None = None
         self._head_s = head_s
@@ -64,8 +69,23 @@ class Handed(web.RequestHandler):
         self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
         self._head: asyncio.TimerHandle | None = None  # a head that is not whole
         self._half_closed = asyncio.Event()  # the client sends no more, or the connection is lost
+        self.trusted = False
+        """A valid API token or session came on it."""
         self.draining = False
         """The answer under way is the last: no request behind it is begun."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport: aiohttp forgets it when it closes, with answers unread perhaps."""
+        self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def watch(self, ticks: int, times: Times) -> None:
+        """Drop a connection that is closed here and whose client does not read its last answers."""
+        if self._wire is None or not self._wire.is_closing():
+            return
+        self._closing_since = self._closing_since or ticks
+        if (ticks - self._closing_since) * times.tick_s > times.read_s:
+            self._wire.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
@@ -97,6 +117,7 @@ class Handed(web.RequestHandler):
         super().resume_writing()
         if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
 
     def eof_received(self) -> Any:
         """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""
@@ -118,17 +139,20 @@ class Handed(web.RequestHandler):
 
     def abort(self) -> None:
         """Drop the connection."""
-        if self.transport is not None:
-            self.transport.abort()
+        if self._wire is not None:
+            self._wire.abort()
 
     @property
     def idle_since(self) -> int | None:
         """Its place in the order of use while nothing is owed or under way, else None."""
         return self._order if self._resting and self._head is None and self._linger is None else None
 
-    def close_idle(self) -> None:
-        """Close it: another connection needs its place."""
-        self.force_close()
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the client must act next: send a request or the rest of one, or read its answers."""
+        request = self._current_request
+        unread = self._patience is not None or (self._wire is not None and self._wire.is_closing())
+        return self._resting or unread or not (request is None or request.content.is_eof())
 
     def linger(self, most: int) -> None:
         """The body under way is refused: read it away, so that its sender sees the answer before a reset.
@@ -220,6 +244,13 @@ class Handed(web.RequestHandler):
         if self._half_closed.is_set():
             self._end_input()
         self._look_later()
+
+
+def trust(request: web.Request) -> None:
+    """This request's caller has shown a valid API token or session: see `gateway.doors.ceiling`."""
+    protocol = request.protocol
+    if isinstance(protocol, Handed):
+        protocol.trusted = True
 
 
 class LastAnswer(web.Response):

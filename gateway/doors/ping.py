@@ -11,6 +11,7 @@ from gateway.doors import answers
 from gateway.doors.answers import Answer, Headers
 from gateway.doors.bodies import API_HEADER
 from gateway.doors.desk import Desk, client_of
+from gateway.doors.handed import trust
 from gateway.doors.requests import driven, json_response, parameters, read_sent
 from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
@@ -41,6 +42,7 @@ class PingRoutes:
         header = request.headers.get(API_HEADER, "")
         standing = await desk.tokens.ask(header, submission.api_token or "", client_of(request))
         desk.intake.admit(submission, standing)
+        trust(request)
         key = request.headers.get("Idempotency-Key")
         once = None if key is None else desk.intake.once(key, header, submission, body)
         if submission.wait:

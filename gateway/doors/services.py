@@ -88,6 +88,10 @@ class Times:
     read_s: float = 30.0
     tick_s: float = 1.0
 
+    def body_patience_s(self, came: int, *, judged: bool) -> float:
+        """How long a body may take of which `came` bytes are there; `judged`: the caller's token is valid."""
+        return self.body_s + came / self.body_bytes_per_s if judged else self.unjudged_body_s
+
 
 @dataclass(kw_only=True)
 class Services:

@@ -5,14 +5,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from redis.asyncio import Redis
 
+from gateway.clock import ProviderClock, SharedClock
+from gateway.delivery.credentials import ApnsKey
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.host import Simulator
+from protocols.apns.credentials import BUCKET_S, CHANGE_S, LAG_S
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
@@ -180,22 +184,47 @@ async def test_tries_end_with_the_time_to_live(stage: Stage) -> None:
     assert await stage.statuses() == [503]
 
 
-async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> None:
+async def refused_for_good(stage: Stage, fault: str, reason: str) -> list[int]:
+    """Let the provider refuse the credential: the lane is down, and says why. Gives the provider's answers."""
     await stage.user()
-    stage.provider.faults.add({"apns": "InvalidProviderToken", "fcm": "PermissionDenied"}[stage.name])
+    stage.provider.faults.add(fault)
     first = await stage.worker.accepted("bob")
     report = await stage.worker.until(first, state="open")
-    reason = report["devices"][0]["reason"]
-    assert reason == {"apns": "InvalidProviderToken", "fcm": "PERMISSION_DENIED"}[stage.name]
-    refused = await stage.statuses()
-    # Apple's token of this instant may be old enough to be made again: then the new one is refused, too.
-    assert refused in ([403], [403, 403] if stage.name == "apns" else [403])
+    assert report["devices"][0]["reason"] == reason
+    answers = await stage.statuses()
     second = await stage.worker.accepted("bob")
     assert (await stage.worker.until(second, state="open"))["devices"][0]["verdict"] == "later"
-    assert await stage.statuses() == refused
+    assert await stage.statuses() == answers
     ready = await stage.worker.request("GET", "/readyz")
     assert ready.status == 503
     assert reason.encode() in ready.body
+    return answers
+
+
+@pytest.mark.parametrize("stage", ["fcm"], indirect=True)
+async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> None:
+    assert await refused_for_good(stage, "PermissionDenied", "PERMISSION_DENIED") == [403]
+
+
+@pytest.mark.parametrize(
+    ("token_age_s", "answers"),
+    [
+        (LAG_S, [403]),
+        (CHANGE_S, [403]),  # Apple wants no other token yet
+        (CHANGE_S + 3 * LAG_S, [403, 403]),  # old enough to be made again: then the new one is refused, too
+        (BUCKET_S, [403, 403]),
+    ],
+)
+@pytest.mark.parametrize("stage", ["apns"], indirect=True)
+async def test_a_refused_key_stops_the_lane_with_the_last_token_that_apple_wants(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, token_age_s: int, answers: list[int]
+) -> None:
+    """The provider clock is set, and lanes are made with the first ping: their tokens are so old then."""
+    bucket_s = int(time.time()) // BUCKET_S * BUCKET_S
+    clock = SharedClock(wall=lambda: (bucket_s + token_age_s) * 1_000_000_000)
+    provider_clock = ProviderClock("apns", clock, clock.now_s)
+    monkeypatch.setattr("gateway.delivery.lanes.ApnsKey", partial(ApnsKey, clock=provider_clock))
+    assert await refused_for_good(stage, "InvalidProviderToken", "InvalidProviderToken") == answers
 
 
 async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage: Stage) -> None:

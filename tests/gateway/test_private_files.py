@@ -155,6 +155,16 @@ def test_what_a_folder_is_warned_about(path: Path, mode: int, told: str) -> None
     assert all(told in warning and str(path) in warning for warning in folder_warnings(path))
 
 
+def test_a_folder_of_another_user_is_warned_about(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = path.stat().st_uid
+    assert folder_warnings(path) == []
+    if maker == 0:
+        os.chown(path, 4_321, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: maker + 1)
+    assert folder_warnings(path) == [f"{path} belongs to another user"]
+
+
 def test_a_folder_that_may_be_exchanged(tmp_path: Path, path: Path) -> None:
     for mode, told in ((0o777, 1), (0o1777, 0)):
         tmp_path.chmod(mode)

@@ -1,17 +1,24 @@
 """The ceiling of HTTP connections on the main port."""
 
 import asyncio
+import contextlib
 import json
 import resource
+import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from gateway.connection_limits import RESERVED_FILES, ConnectionLimits
+from gateway.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
+from gateway.doors.handed import Handed
+from gateway.doors.services import Times
 from tests.conftest import StartGateway
-from tests.gateway.doors.house import WAIT_S, House, Wire, request, wire
+from tests.gateway.doors.house import TOKEN, WAIT_S, House, Wire, call, house, request, wire
+from tests.support import gateway as support
+from tests.support.redis import RedisServer
 
 BOB = request({"user_id": "bob"})
 FORM = request(b"user_id=bob", headers={"Content-Type": "application/x-www-form-urlencoded"})
@@ -25,10 +32,15 @@ async def connected(stack: AsyncExitStack, doors: House, data: bytes = b"") -> W
         client.send(data)
         assert (await client.answer()).status == 200
         return client
-    async with asyncio.timeout(WAIT_S):
-        while doors.services.connections.main == before:
-            await asyncio.sleep(0.002)
+    await until(lambda: doors.services.connections.main != before)
     return client
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.002)
 
 
 @pytest.mark.parametrize("data", [BOB, FORM], ids=["fast", "aiohttp"])
@@ -66,16 +78,12 @@ async def test_one_that_has_sent_nothing_is_idle(doors: House) -> None:
 async def test_where_none_is_idle_a_new_connection_is_refused(doors: House, busy: str) -> None:
     doors.set(limits={"connections": 2})
     begun = {"head": BOB[:40], "body": BOB[:-3], "aiohttp's head": FORM[:-30], "answer": BOB}[busy]
-    doors.queue.holding = True
     async with AsyncExitStack() as stack:
-        clients = [await connected(stack, doors) for _ in range(2)]
+        clients = [await connected(stack, doors, BOB) for _ in range(2)]
+        doors.queue.holding = True
         for client in clients:
             client.send(begun)
-            await client.writer.drain()
-        if busy == "answer":
-            await doors.queue.has(2)
-        refused = await stack.enter_async_context(wire(doors.port))
-        await asyncio.sleep(0.05)
+        await until(lambda: all(one.idle_since is None for one in doors.doors._front.connections))
         refused = await stack.enter_async_context(wire(doors.port))
         answer = await refused.answer()
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "connections_full")
@@ -86,30 +94,238 @@ async def test_where_none_is_idle_a_new_connection_is_refused(doors: House, busy
             assert [(await client.answer()).status for client in clients] == [200, 200]
 
 
+INVENTED = request({"user_id": "bob"}, token="invented")
+INVENTED_FORM = request(
+    b"user_id=bob", token="invented", headers={"Content-Type": "application/x-www-form-urlencoded"}
+)
+STRANGERS = {
+    "silent": b"",
+    "head": BOB[:40],
+    "body": INVENTED[:-3],
+    "aiohttp's head": INVENTED_FORM[:-30],
+    "aiohttp's body": INVENTED_FORM[:-3],
+    "refused": INVENTED,
+    "anonymous": request(method="GET", path="/healthz", token=None),
+}
+
+
+async def stranger_of(stack: AsyncExitStack, doors: House, kind: str) -> Wire:
+    """A stranger that the doors know as what it is."""
+    connections = doors.doors._front.connections
+    uses = connections.uses
+    stranger = await stack.enter_async_context(wire(doors.port))
+    await until(lambda: connections.uses > uses)
+    stranger.send(STRANGERS[kind])
+    if kind in ("refused", "anonymous"):
+        assert (await stranger.answer()).status in (200, 422)
+    elif kind != "silent":
+        await until(lambda: list(connections)[-1].idle_since is None)
+    return stranger
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+async def test_strangers_make_room_before_an_idle_caller(doors: House, kind: str) -> None:
+    """The caller has been idle for longest; of the strangers the oldest goes first, and those that come later too."""
+    doors.set(limits={"connections": 3})
+    async with AsyncExitStack() as stack:
+        caller = await connected(stack, doors, BOB)
+        strangers = [await stranger_of(stack, doors, kind) for _ in range(5)]
+        for gone in strangers[:3]:
+            assert await gone.rest() == b""
+        newest = await connected(stack, doors, BOB)
+        assert await strangers[3].rest() == b""
+        for client in (caller, newest):
+            client.send(BOB)
+            assert (await client.answer()).status == 200
+
+
+async def test_a_stranger_does_not_become_newer_by_what_it_sends(doors: House) -> None:
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        first = await connected(stack, doors, STRANGERS["anonymous"])
+        second = await connected(stack, doors, STRANGERS["anonymous"])
+        first.send(STRANGERS["anonymous"])
+        assert (await first.answer()).status == 200
+        await connected(stack, doors, BOB)
+        assert await first.rest() == b""
+        second.send(STRANGERS["anonymous"])
+        assert (await second.answer()).status == 200
+
+
+async def test_a_stranger_whose_answer_is_under_way_is_not_closed(
+    doors: House, redis_server: RedisServer
+) -> None:
+    """Redis is asked what its token is worth."""
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        asking, silent = await connected(stack, doors), await connected(stack, doors)
+        redis_server.freeze()
+        try:
+            asking.send(STRANGERS["refused"])
+            await until(lambda: any(one.idle_since is None for one in doors.doors._front.connections))
+            await stack.enter_async_context(wire(doors.port))
+            assert await silent.rest() == b""
+        finally:
+            redis_server.thaw()
+        assert (await asking.answer()).status == 422
+
+
+LONG = {"user_id": ["bob"] * 20_000}
+TRUSTED = {
+    "token in the header": BOB,
+    "token in the body": request({"user_id": "bob", "api_token": TOKEN}, token=None),
+    "form": FORM,
+    "form with its token": request(
+        f"user_id=bob&api_token={TOKEN}".encode(),
+        token=None,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    ),
+    "long body": request(LONG),
+    "another route": request(method="GET", path="/rc/v1/users"),
+}
+
+
+@pytest.mark.parametrize("kind", TRUSTED)
+async def test_a_valid_token_makes_a_caller(doors: House, kind: str) -> None:
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        caller = await connected(stack, doors, TRUSTED[kind])
+        stranger = await connected(stack, doors)
+        await connected(stack, doors, BOB)
+        assert await stranger.rest() == b""
+        caller.send(BOB)
+        assert (await caller.answer()).status == 200
+
+
+async def test_a_caller_stays_one_when_it_is_handed_over(doors: House) -> None:
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        caller = await connected(stack, doors, BOB)
+        caller.send(STRANGERS["anonymous"])
+        assert (await caller.answer()).status == 200
+        stranger = await connected(stack, doors)
+        await connected(stack, doors, BOB)
+        assert await stranger.rest() == b""
+        caller.send(BOB)
+        assert (await caller.answer()).status == 200
+
+
+async def test_a_session_makes_a_caller(doors: House) -> None:
+    body = {"attributes": {"login": "bob", "password": "secret"}}
+    assert (await call(doors, body, path="/rc/v1/users")).status == 200
+    login = await call(doors, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)
+    cookie = login.headers["set-cookie"].partition(";")[0]
+    await until(lambda: not doors.services.connections.main)
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        device = await connected(
+            stack,
+            doors,
+            request({}, path="/rc/v1/clients", token=None, headers={"Cookie": cookie}),
+        )
+        stranger = await connected(stack, doors)
+        await connected(stack, doors, BOB)
+        assert await stranger.rest() == b""
+        device.send(BOB)
+        assert (await device.answer()).status == 200
+
+
+async def test_the_body_of_a_caller_is_not_cut_off_for_another(doors: House) -> None:
+    """Its token is valid before it has sent a whole ping."""
+    assert (await call(doors, {"user_id": "bob"})).status == 200
+    await until(lambda: not doors.services.connections.main)
+    doors.set(limits={"connections": 2})
+    async with AsyncExitStack() as stack:
+        caller = await connected(stack, doors)
+        caller.send(BOB[:-3])
+        await until(lambda: all(one.idle_since is None for one in doors.doors._front.connections))
+        stranger = await connected(stack, doors)
+        await connected(stack, doors, BOB)
+        assert await stranger.rest() == b""
+        caller.send(BOB[-3:])
+        assert (await caller.answer()).status == 200
+
+
+def unread_of(doors: House) -> asyncio.Transport:
+    """The transport of the only connection, also where it was just handed over."""
+    (connection,) = doors.doors._front.connections
+    found = connection.transport if isinstance(connection, Handed) else connection._transport
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("kind", ["refused", "anonymous"])
+async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, kind: str) -> None:
+    """A close that waits for its client would keep the socket for as long as the client likes, and count no more."""
+    doors.set(limits={"connections": 1})
+    loop = asyncio.get_running_loop()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.setblocking(False)
+        await loop.sock_connect(deaf, ("127.0.0.1", doors.port))
+        await until(lambda: bool(doors.services.connections.main))
+
+        while not unread_of(doors).get_write_buffer_size():
+            with contextlib.suppress(BlockingIOError):
+                deaf.send(STRANGERS[kind])
+            await asyncio.sleep(0)
+        unread = unread_of(doors)
+        await until(lambda: all(one.awaits_client for one in doors.doors._front.connections))
+        assert unread.get_write_buffer_size() > 0
+        async with wire(doors.port) as client:
+            client.send(BOB)
+            assert (await client.answer()).status == 200
+            assert unread.get_write_buffer_size() == 0
+
+
+async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_client: Redis) -> None:
+    """So few that the transport takes them all: nothing but the close is waiting for the client."""
+    loop = asyncio.get_running_loop()
+    async with house(redis_client, times=Times(read_s=0.2, tick_s=0.05)) as doors:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            deaf.setblocking(False)
+            await loop.sock_connect(deaf, ("127.0.0.1", doors.port))
+            await until(lambda: bool(doors.services.connections.main))
+            unread_of(doors).get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+            await loop.sock_sendall(deaf, STRANGERS["anonymous"])
+            await until(lambda: all(isinstance(one, Handed) for one in doors.doors._front.connections))
+            (handed,) = doors.doors._front.connections
+            while not unread_of(doors).get_write_buffer_size():
+                sent = handed.idle_since
+                await loop.sock_sendall(deaf, STRANGERS["anonymous"])
+                await until(lambda sent=sent: handed.idle_since not in (None, sent))
+            unread = unread_of(doors)
+            last = request(method="GET", path="/healthz", token=None, headers={"Connection": "close"})
+            await loop.sock_sendall(deaf, last)
+            await until(unread.is_closing)
+            await until(lambda: not doors.services.connections.main)
+
+
 async def test_places_come_back(doors: House) -> None:
     doors.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
         client = await connected(stack, doors)
         client.send(BOB[:-3])
         await client.writer.drain()
-    async with asyncio.timeout(WAIT_S):
-        while doors.services.connections.main:
-            await asyncio.sleep(0.002)
+    await until(lambda: not doors.services.connections.main)
     async with wire(doors.port) as client:
         client.send(BOB)
         assert (await client.answer()).status == 200
 
 
-async def test_many_refused_ones_do_not_stay(doors: House, redis_client: Redis) -> None:
+async def test_of_many_refused_ones_few_stay(doors: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is answered; the others are closed at once, before their clients have closed."""
+    monkeypatch.setattr("gateway.connection_limits._REFUSED_S", WAIT_S * 6)
     doors.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
-        busy = await connected(stack, doors)
+        busy = await connected(stack, doors, BOB)
         busy.send(BOB[:-3])
-        await busy.writer.drain()
-        await asyncio.sleep(0.05)
+        await until(lambda: all(one.idle_since is None for one in doors.doors._front.connections))
         for _ in range(200):
             refused = await stack.enter_async_context(wire(doors.port))
             assert b"connections_full" in await refused.rest()
+        assert len(doors.services.connections._reading) == _READING_MAX
         busy.send(BOB[-3:])
         assert (await busy.answer()).status == 200
 
@@ -131,6 +347,24 @@ def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.Monk
     assert limits(1_024, main=usable // 2, push=usable // 2).push_full()
     assert limits(64, main=24).main_full()
     assert not limits(resource.RLIM_INFINITY, main=700_000).main_full()
+
+
+async def test_callers_keep_their_connections_while_strangers_flood(start_gateway: StartGateway) -> None:
+    """Half of the strangers send nothing, the others begin a request that they do not end."""
+    gateway = await start_gateway({"limits": {"connections": 20}})
+    async with AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(wire(gateway.port)) for _ in range(10)]
+        ping = request({"user_id": "bob"}, token=support.TOKEN)
+        for caller in callers:
+            caller.send(ping)
+            assert (await caller.answer()).status == 200
+        for number in range(200):
+            stranger = await stack.enter_async_context(wire(gateway.port))
+            stranger.send(ping[:40] if number % 2 else b"")
+        newcomer = await stack.enter_async_context(wire(gateway.port))
+        for caller in (*callers, newcomer):
+            caller.send(ping)
+            assert (await caller.answer()).status == 200
 
 
 @pytest.mark.timeout(180)

@@ -50,6 +50,8 @@ USERS = keys.broadcast_users(BATCH + "0000")
 REACHED = keys.broadcast_reached(BATCH + "0000")
 ONCE = keys.idempotency(b"scope")
 TAKEN = keys.RESQUE_TAKEN + "one"
+_FUTURE_MS = 4_102_444_800_000  # the year 2100
+_CRC64_JONES = 0x95AC9329AC4BC9B5
 MEMBER = '{"token":"tok1","appname":"app"}'
 OTHER = '{"token":"tok2","appname":"other"}'
 
@@ -58,6 +60,29 @@ def _leased(store: redis.Redis, stream: str = keys.PINGS) -> None:
     store.xadd(stream, {"e": "entry", "n": 3, "s": 30}, id="1-0")
     store.xgroup_create(stream, keys.GROUP, "0")
     store.xreadgroup(keys.GROUP, "one:0", {stream: ">"})
+
+
+def _renewed_in_the_future(store: redis.Redis) -> None:
+    """A lease that was renewed before Redis' clock was set back. No command makes one: XCLAIM stops at the present."""
+    _leased(store)
+    dump = store.dump(keys.PINGS)
+    assert dump is not None
+    entry = (1).to_bytes(8, "big") + bytes(
+        8
+    )  # "1-0", first in the stream itself, then among the group's leases
+    time_at = dump.index(entry, dump.index(entry) + len(entry)) + len(entry)
+    changed = dump[:time_at] + _FUTURE_MS.to_bytes(8, "little") + dump[time_at + 8 : -8]
+    store.restore(keys.PINGS, 0, changed + _crc64(changed).to_bytes(8, "little"), replace=True)
+
+
+def _crc64(data: bytes) -> int:
+    """CRC-64 with Jones' polynomial, bits reflected: the checksum of DUMP."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (_CRC64_JONES if crc & 1 else 0)
+    return crc
 
 
 def _counted(store: redis.Redis) -> None:
@@ -251,7 +276,7 @@ CASES: dict[str, Case] = {
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
     ),
     "renew": Case(scripts.RENEW, _leased, [keys.PINGS], [keys.GROUP, "one:0", "1-0", "2-0"]),
-    "touch": Case(scripts.TOUCH, _leased, [keys.PINGS], [keys.GROUP, "-", 100]),
+    "touch": Case(scripts.TOUCH, _renewed_in_the_future, [keys.PINGS], [keys.GROUP, "-", 100]),
     "release": Case(scripts.RELEASE, _leased, [keys.PINGS], [keys.GROUP, "one:0", 20_000]),
     "cut": Case(
         scripts.CUT,

@@ -62,9 +62,16 @@ def test_each_parameter_has_a_longest_value(
 
 
 @pytest.mark.parametrize("read", FORMS.values(), ids=FORMS)
+def test_a_long_priority_is_refused_for_its_length(read: Callable[[dict[str, Any]], Submission]) -> None:
+    with pytest.raises(InvalidField, match="priority may have at most 256 characters"):
+        read({"priority": "x" * 257})
+
+
+@pytest.mark.parametrize("read", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("user_id", ["x" * 1_025]),
         ("user_id", ["bob", "x" * 1_025]),
         ("user_id", ["bob", ["x" * 1_025]]),
         ("user_id", ["bob", 7, "x" * 1_025]),

@@ -79,6 +79,7 @@ def test_the_request_line(method: str, target: str, call: Call | None) -> None:
         ("lastMessage=" + "9" * 5_000, 10**18 - 1),
         ("lastMessage=" + "0" * 5_000 + "7", 7),
         ("lastMessage=%2b" + "9" * 5_000, 1 << 62),
+        ("lastMessage=%2b" + "0" * 500 + "7", 1 << 62),
         ("lastMessage=1e18", 10**18),
         ("lastMessage=1e19", 1 << 62),
         ("lastMessage=1e300", 1 << 62),
