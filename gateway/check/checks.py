@@ -4,18 +4,22 @@ Each look gives findings: what is good, what will be trouble one day, what keeps
 """
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.check.findings import Finding, Level
 from gateway.clock import APART_S
 from gateway.compose.exposure import exposed
-from gateway.compose.folder import DataFolder, check_data_folder
-from gateway.delivery.credentials import read_apns, read_fcm, read_google, token_uris
-from gateway.errors import CredentialError, RhoPushError, StoreDown, UnsafeFile
+from gateway.compose.folder import ID_FILE, DataFolder, FolderInUse
+from gateway.compose.id_secret import read_copy
+from gateway.compose.push_certificate import read_push_certificate
+from gateway.delivery.credentials import read_apns, read_fcm, read_file, read_google, token_uris
+from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address, queue_address
 from gateway.store.durability import CLUSTER, judge
@@ -25,6 +29,7 @@ from gateway.store.redis import Facts, client, facts, untrusted
 from gateway.store.refusals import in_cluster_mode
 from gateway.transport.tls import client_context
 from gateway.transport.trouble import describe
+from protocols.fcm.credentials import GoogleCredential
 
 EXPIRY_WARNING_S: Final = 30 * 86_400.0
 """A certificate is renewed by hand at Apple: a month is enough to find somebody who may."""
@@ -91,7 +96,40 @@ def _fcm(subject: str, settings: FcmSettings) -> Finding:
         access = read_fcm(settings)
     except CredentialError as error:
         return Finding(Level.BAD, subject, error.message)
+    wrong = _unreadable_source(access.credential)
+    if wrong is not None:
+        return Finding(Level.BAD, subject, wrong)
     return Finding(Level.GOOD, subject, f"{access.credential.account}, project {access.project}")
+
+
+def _unreadable_source(credential: GoogleCredential) -> str | None:
+    """Why the file of an external account's own token cannot be read; None: it can, or there is none."""
+    source = credential.info.get("credential_source")
+    path = source.get("file") if isinstance(source, dict) else None
+    if not isinstance(path, str):
+        return None
+    try:
+        read_file(Path(path), "credential_source.file")
+    except CredentialError as error:
+        return error.message
+    return None
+
+
+def check_push_certificate(settings: Settings) -> list[Finding]:
+    """What the RhoConnect Push service shows to devices, read as `serve` reads it."""
+    rps, subject = settings.rps, "rhoconnect_push"
+    if rps.mode != "builtin":
+        return []
+    if rps.certificate_file is None and rps.key_file is not None:
+        text = "rps.key_file is not used, and devices connect without TLS: rps.certificate_file is not set"
+        return [Finding(Level.WARNING, subject, text)]
+    try:
+        certificate = read_push_certificate(rps)
+    except BadSetting as error:
+        return [Finding(Level.BAD, subject, error.message)]
+    if certificate is None:
+        return []
+    return [expiry(subject, f"certificate {rps.certificate_file}", certificate.expires_s - time.time())]
 
 
 # Files.
@@ -100,11 +138,28 @@ def _fcm(subject: str, settings: FcmSettings) -> Finding:
 def check_files(settings: Settings) -> list[Finding]:
     """What a gateway would refuse of its data folder, and all that other users of this machine may read or change."""
     findings = [Finding(Level.WARNING, "files", warning) for warning in exposed(settings)]
+    folder = DataFolder(settings.data_dir)
     try:
-        check_data_folder(settings.data_dir)
-    except UnsafeFile as error:
-        findings.append(Finding(Level.BAD, "data_dir", error.message))
-    return findings
+        folder.probe()
+        folder.check_kept(token=settings.api_token is None)
+    except (FolderInUse, UnsafeFile) as error:
+        return [*findings, Finding(Level.BAD, "data_dir", error.message)]
+    return findings + _id_copy(settings)
+
+
+def _id_copy(settings: Settings) -> list[Finding]:
+    """The copy of the secret of devices' ids: a gateway starts without one, and says so in its log."""
+    file = settings.data_dir / ID_FILE
+    if settings.rps.mode != "builtin" or settings.rps.secret is not None or not os.path.lexists(file):
+        return []
+    try:
+        if read_copy(file) is not None:
+            return []
+        why = "is no secret"
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+    text = f"{file} {why}: if Redis loses the secret of legacy devices' ids, they register anew"
+    return [Finding(Level.WARNING, "data_dir", text)]
 
 
 # Redis.

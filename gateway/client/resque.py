@@ -41,20 +41,38 @@ def push(address: Address, parameters: Parameters) -> None:
 def _append(address: Address, job: str) -> None:
     """Append a job. Where AUTH fails, nothing was sent yet: it is tried without what did not fit, as redis-rb does."""
     try:
-        with _client(address) as client, client.pipeline(transaction=True) as commands:
-            commands.sadd(keys.RESQUE_QUEUES, QUEUE)
-            commands.rpush(keys.resque_queue(QUEUE), job)
-            commands.execute()
+        _send(address, job)
     except RedisError as error:
-        cause = origin(error)
-        other = worth_a_try(address, words_of(cause)) if isinstance(cause, AuthenticationError) else None
-        if other is None:
+        other = worth_a_try(address, words_of(origin(error))) if _at_login(error) else None
+        if other is None or not _sent(other, job):
             raise
-        _append(other, job)
+
+
+def _sent(address: Address, job: str) -> bool:
+    """Append a job; False: AUTH fails."""
+    try:
+        _send(address, job)
+    except RedisError as error:
+        if not _at_login(error):
+            raise
+        return False
+    return True
+
+
+def _at_login(error: RedisError) -> bool:
+    return isinstance(origin(error), AuthenticationError)
+
+
+def _send(address: Address, job: str) -> None:
+    with _client(address) as client, client.pipeline(transaction=True) as commands:
+        commands.sadd(keys.RESQUE_QUEUES, QUEUE)
+        commands.rpush(keys.resque_queue(QUEUE), job)
+        commands.execute()
 
 
 def _client(address: Address) -> redis.Redis:
     connection: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
+    connection["protocol"] = 2  # with AUTH: HELLO takes any password for a default user that has none
     connection["retry"] = Retry(NoBackoff(), 0)  # a repeated append is a second ping
     if address.tls:
         connection |= {"ssl": True, "ssl_ca_certs": address.ca_file}

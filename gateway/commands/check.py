@@ -19,6 +19,7 @@ from gateway.check.checks import (
     check_credentials,
     check_files,
     check_provider,
+    check_push_certificate,
     check_store,
     check_trust,
     providers,
@@ -76,7 +77,8 @@ async def _look(settings: Settings) -> list[Finding]:
     looks.append(check_push_port(settings))
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
-    return check_credentials(settings) + untrusted + [finding for group in found for finding in group]
+    files = check_credentials(settings) + check_push_certificate(settings) + untrusted
+    return files + [finding for group in found for finding in group]
 
 
 def _clean(settings: Settings, *, ask: bool) -> int:

@@ -105,6 +105,17 @@ class DataFolder:
     def _open(self, name: str) -> int:
         return open_lock(self.path / name)
 
+    def check_kept(self, *, token: bool) -> None:
+        """Read what `gateway_id` and, with `token`, `api_token` read, without making it.
+
+        Raises:
+            FolderInUse: a file cannot be read, or is no text.
+            UnsafeFile: a symbolic link stands in its place, or others may write it.
+        """
+        self._read(self.path / "gateway_id")
+        if token:
+            self._read(self.path / "api_token")
+
     def release(self) -> None:
         """Give the folder up."""
         for descriptor in (self.workers_fd, self._supervisor_fd):
@@ -128,17 +139,24 @@ class DataFolder:
             UnsafeFile: a symbolic link stands in its place, or others may write it.
         """
         file = self.path / name
+        kept = self._read(file)
+        if kept:
+            return kept
+        made = make()
         try:
-            kept = (read_secret(file) or b"").decode().strip()
-            if kept:
-                return kept
-            made = make()
             write_secret(file, made.encode() + b"\n")
+        except OSError as error:
+            raise FolderInUse(f"{file} cannot be used: {error.strerror}") from error
+        return made
+
+    def _read(self, file: Path) -> str:
+        """The content of a file; "" where it is missing or empty. Raises as `_kept`."""
+        try:
+            return (read_secret(file) or b"").decode().strip()
         except OSError as error:
             raise FolderInUse(f"{file} cannot be used: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise FolderInUse(f"{file} cannot be used: it is no text") from error
-        return made
 
     def clear_old(self) -> None:
         """Remove the metrics folder of earlier versions, if that can be done. Nothing depends on it."""

@@ -87,11 +87,10 @@ class IdSecret:
 
     def _copy(self) -> bytes | None:
         try:
-            content = read_secret(self._file)
+            return read_copy(self._file)
         except OSError as error:
             _log.warning("id_secret_not_read", file=str(self._file), error=error.strerror)
             return None
-        return None if content is None else read_id_secret(content.strip())
 
     def _renew_copy(self, secret: bytes) -> None:
         if not self._writes:
@@ -100,3 +99,14 @@ class IdSecret:
             write_secret(self._file, secret.hex().encode() + b"\n")
         except OSError as error:
             _log.warning("id_secret_not_kept", file=str(self._file), error=error.strerror)
+
+
+def read_copy(file: Path) -> bytes | None:
+    """The copy of the secret; None: there is none, or it is damaged.
+
+    Raises:
+        OSError: it cannot be read.
+        UnsafeFile: other users may have made it.
+    """
+    content = read_secret(file)
+    return None if content is None else read_id_secret(content.strip())

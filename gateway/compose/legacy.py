@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import re
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,11 +13,11 @@ import structlog
 from gateway.body_budget import BodyBudget
 from gateway.clock import SHARED
 from gateway.compose.id_secret import IdSecret
+from gateway.compose.push_certificate import push_context
 from gateway.connection_limits import ConnectionLimits
 from gateway.doors.client_address import ClientAddresses, address_group
 from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
 from gateway.doors.sessions import COOKIE, Sessions
-from gateway.errors import BadSetting, RhoPushError
 from gateway.metrics import Metrics
 from gateway.rps import USER_S, AppGate, Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.settings import RpsSettings, Secret, Settings
@@ -28,8 +27,6 @@ from gateway.store.login_limits import LoginLimits
 from gateway.store.logins import Logins
 from gateway.store.redis import DOOR_TIMEOUT_S, client
 from gateway.store.rps import Keeping, RpsStore
-from gateway.transport.tls import server_context
-from protocols.apns.credentials import Certificate
 from protocols.rps.ids import Ids
 from protocols.rps.wire import basic
 
@@ -182,7 +179,7 @@ async def legacy_service(
         else:
             secret = hashlib.sha256(rps.secret.reveal().encode()).digest()
             service.ids = Ids(secret, weak=rps.old_ids)
-        yield await open_service(service, sock, _tls(rps))
+        yield await open_service(service, sock, push_context(rps))
     finally:
         if keeping is not None:
             keeping.cancel()
@@ -207,15 +204,3 @@ async def _keep_ids(service: Service, rps: RpsSettings, secret: IdSecret) -> asy
     if found is not None:
         service.ids = Ids(found, weak=rps.old_ids)
     return asyncio.create_task(secret.keep(use), name="rps ids")
-
-
-def _tls(rps: RpsSettings) -> ssl.SSLContext | None:
-    if rps.certificate_file is None:
-        return None
-    files = f"{rps.certificate_file}" + (f" with rps.key_file {rps.key_file}" if rps.key_file else "")
-    try:
-        content = [path.read_bytes() for path in (rps.certificate_file, rps.key_file) if path is not None]
-        return server_context(Certificate.load(b"\n".join(content)))
-    except (OSError, RhoPushError) as error:
-        why = error.message if isinstance(error, RhoPushError) else error.strerror
-        raise BadSetting(f"rps.certificate_file: {files}: {why}", field="rps.certificate_file") from error

@@ -392,12 +392,25 @@ def read_google(settings: FcmSettings) -> GoogleCredential:
 def _text(secret: Secret | None, path: Path | None, field: str) -> bytes:
     if secret is not None:
         return secret.reveal().encode("utf-8", "replace")
+    return read_file(path, field)
+
+
+def read_file(path: Path | None, field: str) -> bytes:
+    """The content of a file with a credential; what is longer than any is cut off, and its reader refuses it.
+
+    Args:
+        path: None is answered as a path that cannot be one.
+        field: the setting that names it.
+
+    Raises:
+        CredentialError: it cannot be read, or the setting is no path; then the setting's value is not shown.
+    """
     wrong = not_a_path(field, str(path or ""))
     if wrong is not None:
         raise CredentialError(f"{field}: {wrong}", field=field)
     try:
         with Path(path or "").open("rb") as file:
-            return file.read(TEXT_BYTES + 1)  # the reader refuses what is longer
+            return file.read(TEXT_BYTES + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else None
         raise CredentialError(f"{field}: {path}: {why or 'cannot be read'}", field=field) from error

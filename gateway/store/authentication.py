@@ -4,9 +4,11 @@
 | --- | --- | --- |
 | WRONGPASS to a user and a password | the password alone: hosters make a user up | redis-rb 4, client.rb |
 | wrong number of arguments for 'auth' | the password alone: Redis before 6 has no users | redis-rb 4, client.rb |
-| no password is set | nothing: the server lets everybody in | |
+| no password is set, and the address names no user | nothing: the server lets everybody in | |
 
-Each is a warning in the log, once for each address.
+Each is a warning in the log, once for each address. Where the password alone is refused too, the connection fails as in
+redis-rb: with WRONGPASS where Redis said that first, and also where the default user has no password. An address that
+names a user never becomes a connection of a default user that anybody may be.
 """
 
 from typing import Final
@@ -30,18 +32,23 @@ def password_alone(words: str) -> bool:
     return any(part in folded for part in _ALONE)
 
 
+def wrong_login(words: str) -> bool:
+    """Whether the server has users, and refuses this one or its password."""
+    return "WRONGPASS" in words
+
+
 def needs_none(words: str) -> bool:
     """Whether AUTH with a password failed because the server has none."""
     return any(part in words for part in _OPEN)
 
 
 def worth_a_try(address: Address, words: str) -> Address | None:
-    """The address without what Redis refused at AUTH; None: that would not help."""
+    """The address without what Redis refused at AUTH; None: that would not help, or is not to be tried."""
     if address.password is None:
         return None
-    if address.username and password_alone(words):
-        return msgspec.structs.replace(address, username=None)
-    return msgspec.structs.replace(address, username=None, password=None) if needs_none(words) else None
+    if address.username:
+        return msgspec.structs.replace(address, username=None) if password_alone(words) else None
+    return msgspec.structs.replace(address, password=None) if needs_none(words) else None
 
 
 def warn_user_ignored(address: Address | None, user: str) -> None:

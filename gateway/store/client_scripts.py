@@ -11,7 +11,7 @@ from typing import Final
 from gateway.store import keys
 from gateway.store.link import Script
 from gateway.store.marks import LEARNED_LUA
-from gateway.store.rps_scripts import ENDING
+from gateway.store.rps_scripts import ENDING, EPOCH_S
 
 REGISTERED: Final = b"registered"
 FULL: Final = b"full"
@@ -88,7 +88,7 @@ for _, kept in ipairs(dropped) do check_registration(kept) end
 
 -- A full Redis refuses this one, and then nothing was written.
 redis.call('MSET', unpack(written))
-for _, lost in ipairs(ended) do end_registration(lost, ARGV[6]) end
+for _, lost in ipairs(ended) do end_registration(lost, ARGV[6], math.floor((tonumber(now) or 0) / 1000) - {EPOCH_S}) end
 for _, kept in ipairs(dropped) do drop_messages(kept) end
 if moved then
     for _, name in ipairs({_DEVICE_FIELDS}) do

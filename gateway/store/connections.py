@@ -3,11 +3,13 @@
 See `gateway.store.authentication`.
 """
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from gateway.store.address import Address
 from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
@@ -23,36 +25,57 @@ class _Tolerant:
     def __init__(self, **options: Any) -> None:
         self._address: Address | None = options.pop(_ADDRESS, None)
         super().__init__(**options)
+        mine: Any = self
+        self._login: tuple[str | None, str | None] = mine.username, mine.password
 
     async def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
     ) -> None:
         """Connect as redis-py does, and once more where it helps to leave something out: redis-py ends a connection
-        whose first commands fail."""
+        whose first commands fail. Each call begins with the whole login again."""
         mine: Any = self
+        user, _ = mine.username, mine.password = self._login
         base: Any = super()
-        user = mine.username
-        while True:
-            try:
-                await base.connect_check_health(check_health, retry_socket_connect)
-            except RedisError as error:
-                if not self._give_in(mine, words_of(origin(error))):
-                    raise
-            else:
-                break
-        if user and mine.username is None and mine.password is not None:
+        connect = partial(base.connect_check_health, check_health, retry_socket_connect)
+        try:
+            await self._attempt(connect)
+        except RedisError as error:
+            if not user or not mine.password or not password_alone(words_of(origin(error))):
+                raise
+            mine.username = None
+            if not await self._attempt_alone(connect):
+                raise
             warn_user_ignored(self._address, user)
 
-    def _give_in(self, mine: Any, words: str) -> bool:
-        """Leave out the name, the user or the password; False: none of them helps."""
+    async def _attempt(self, connect: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await connect()
+            except RedisError as error:
+                if not self._give_in(words_of(origin(error))):
+                    raise
+            else:
+                return
+
+    async def _attempt_alone(self, connect: Callable[[], Awaitable[None]]) -> bool:
+        """Connect with the password alone; False: Redis refuses that, too."""
+        try:
+            await self._attempt(connect)
+        except RedisError as error:
+            if not isinstance(origin(error), AuthenticationError):
+                raise
+            return False
+        return True
+
+    def _give_in(self, words: str) -> bool:
+        """Leave out the name, or the password of an address without a user; False: neither helps."""
+        mine: Any = self
         if "NOPERM" in words and mine.client_name:
             mine.client_name = None  # the name only helps operators
             return True
-        if mine.username and mine.password and password_alone(words):
-            mine.username = None
-            return True
-        if mine.password and needs_none(words):
-            mine.username = mine.password = None
+        user, _ = self._login
+        if mine.password and not user and needs_none(words):
+            mine.password = None
             warn_no_password(self._address)
             return True
         return False

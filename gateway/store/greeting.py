@@ -5,7 +5,13 @@ from collections.abc import Awaitable, Callable
 
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
+from gateway.store.authentication import (
+    needs_none,
+    password_alone,
+    warn_no_password,
+    warn_user_ignored,
+    wrong_login,
+)
 from gateway.store.packing import Word
 from gateway.store.replies import ReplyFault, ReplyRefused
 
@@ -31,30 +37,26 @@ async def greet(ask: Ask, address: Address, name: str, *, resp3: bool) -> None:
 
 async def _authenticate(ask: Ask, address: Address) -> None:
     password = address.password.reveal() if address.password else ""
-    refused: ReplyFault | None = None
     if address.username:  # one of `nopass` has an empty password
-        refused = await _login(ask, address.username, password)
-        if refused is None:
-            return
-    if not password:
-        return
-    try:
-        await ask(("AUTH", password))
-    except ReplyFault as error:
-        if not needs_none(error.words):
-            raise refused or error from error
-        warn_no_password(address)
-    else:
-        if address.username:
-            warn_user_ignored(address, address.username)
+        await _login(ask, address, address.username, password)
+    elif password:
+        try:
+            await ask(("AUTH", password))
+        except ReplyFault as error:
+            if not needs_none(error.words):
+                raise
+            warn_no_password(address)
 
 
-async def _login(ask: Ask, user: str, password: str) -> ReplyFault | None:
-    """AUTH with a user; the refusal after which the password alone is worth a try."""
+async def _login(ask: Ask, address: Address, user: str, password: str) -> None:
+    """AUTH with a user, or with the password alone where that is worth a try."""
     try:
         await ask(("AUTH", user, password))
-    except ReplyFault as error:
-        if not password or not password_alone(error.words):
+    except ReplyFault as refused:
+        if not password or not password_alone(refused.words):
             raise
-        return error
-    return None
+        try:
+            await ask(("AUTH", password))
+        except ReplyFault as error:
+            raise (refused if wrong_login(refused.words) else error) from error
+        warn_user_ignored(address, user)

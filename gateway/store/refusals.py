@@ -26,6 +26,7 @@ LASTING: Final = {
     "NOAUTH": "a password is needed",
     "WRONGPASS": "the user or the password is wrong",
     "invalid password": "the password is wrong",
+    "but no password is set": "the address names a user, and Redis before 6 has none",
     "DENIED": "protected mode refuses other machines",
     "unknown command": "the command does not exist or is renamed",
     "Unknown Redis command": "the command does not exist or is renamed",

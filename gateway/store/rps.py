@@ -241,16 +241,17 @@ class RpsStore:
         Raises as `register`.
         """
         if ended or dropped:
-            words: tuple[Word, ...] = (keys.RPS_WAKE, len(ended), *ended, *dropped)
+            words: tuple[Word, ...] = (keys.RPS_WAKE, self._first(), len(ended), *ended, *dropped)
             await self._link.eval(rps_scripts.END_TOKENS, (), words)
 
     async def unregister(self, instance: str, app: str) -> bool:
         """End an app's registration; False: there is none. Raises as `register`."""
-        return bool(await self._link.eval(rps_scripts.UNREGISTER, (), (keys.RPS_WAKE, instance, app)))
+        words = (keys.RPS_WAKE, self._first(), instance, app)
+        return bool(await self._link.eval(rps_scripts.UNREGISTER, (), words))
 
     async def forget(self, instance: str) -> bool:
         """End all registrations of an instance; False: there are none. Raises as `register`."""
-        return bool(await self._link.eval(rps_scripts.FORGET, (), (instance,)))
+        return bool(await self._link.eval(rps_scripts.FORGET, (), (self._first(), instance)))
 
     async def secret(self, kept: bytes | None = None) -> bytes:
         """The secret of this installation's ids: made by whoever comes first, the same in all processes.

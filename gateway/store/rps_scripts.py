@@ -3,8 +3,13 @@
 The names of the keys come out of what is stored (a token names its instance), so these scripts need a server
 of their own or a Sentinel's, not a cluster: as RhoConnect's layout does (contract §7).
 
-An id never goes back. A counter that is not there, or stands at 0, begins at `first`, which grows with the
-time: higher than anything that a phone can remember of an earlier counter, and below 2^31 until 2088.
+An id never goes back: a phone that remembers a higher id from an earlier registration would acknowledge messages that
+it never had. A counter that is not there, or stands at 0, begins at `first`, which grows with the time, and is below
+2^31 until 2088. Two things keep it above what a phone remembers where more messages than seconds went by:
+
+- The end of a registration keeps a counter that is ahead of `first`, until `first` has overtaken it.
+- A poll that acknowledges a higher id, while nothing is queued, raises the counter to it: the phone remembers it from
+  a counter that was lost, or from another instance.
 """
 
 from typing import Final
@@ -15,6 +20,13 @@ from gateway.store.lua import CHECKS
 
 EPOCH_S: Final = 1_577_836_800
 """Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
+
+SKEW_S: Final = 60
+"""By how much the clocks of gateways may differ: a counter that is ahead is kept for so long after it was overtaken."""
+AHEAD_MAX: Final = 2**24
+"""A counter that is further ahead than this was damaged: it would be half a year of a message a second."""
+RAISED_MAX: Final = 2**31 - AHEAD_MAX
+"""A poll raises a counter up to here: Windows devices hold ids of 31 bits."""
 
 UNSOUND: Final = -1
 """In a reply for one of several: a key of this instance or token is of another type; nothing was done for it."""
@@ -96,7 +108,18 @@ local function drop_messages(token, instance)
     end
 end
 
-local function end_registration(token, channel, instance)
+local function end_counter(instance, first)
+    local key = '{keys.RPS_COUNTER}' .. instance
+    local found = redis.pcall('GET', key)
+    local ahead = (type(found) == 'string' and tonumber(found) or 0) - first
+    if ahead > 0 and ahead < {AHEAD_MAX} then
+        redis.call('EXPIRE', key, string.format('%d', ahead + {SKEW_S}))
+    else
+        redis.call('DEL', key)
+    end
+end
+
+local function end_registration(token, channel, first, instance)
     instance = instance or redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
     if not instance then return end
     local reg, rest = '{keys.RPS_REGISTRATIONS}' .. instance, 0
@@ -111,7 +134,8 @@ local function end_registration(token, channel, instance)
         for _, member in ipairs(own) do redis.call('SREM', reg, member) end
         return
     end
-    redis.call('DEL', reg, '{keys.RPS_COUNTER}' .. instance)
+    redis.call('DEL', reg)
+    end_counter(instance, first)
     redis.call('DEL', '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance)
     redis.pcall('PUBLISH', channel, 'g\\n' .. instance)
 end
@@ -119,8 +143,8 @@ end
 """Functions for scripts: drop the messages that wait for a token, end the registration that a token stands for, and,
 before the first write, fail where a key of the two has another type.
 
-A token that is not registered is passed over. The last registration of an instance takes everything with it, and a poll
-that waits is told."""
+A token that is not registered is passed over. The last registration of an instance takes everything with it, but for a
+counter that is ahead of the first id that a new one would begin with, and a poll that waits is told."""
 
 ENQUEUE: Final = Script(
     _COMMON
@@ -215,12 +239,22 @@ POLL: Final = Script(
 local life, fresh = seconds(ARGV[1]), natural(ARGV[2])
 if not ARGV[4] or #ARGV % 2 ~= 0 then missing('the last id of a poll') end
 local found, taken = {}, {'t', ARGV[4]}
+local RAISED_MAX = """
+    + str(RAISED_MAX)
+    + """
 
 local function acknowledge(instance, last)
     local counter = stored(redis.call('GET', CNT .. instance))
     if last > counter and last > top(instance) then return end
     redis.call('ZREMRANGEBYSCORE', QUE .. instance, '-inf', last)
     redis.call('ZREMRANGEBYSCORE', COL .. instance, '-inf', last)
+end
+
+-- Redis may refuse this write for now; the counter is raised by a later poll then.
+local function raise(instance, last)
+    if last > stored(redis.call('GET', CNT .. instance)) and last <= RAISED_MAX then
+        redis.pcall('SET', CNT .. instance, string.format('%d', last), 'KEEPTTL')
+    end
 end
 
 for at = 5, #ARGV, 2 do
@@ -232,6 +266,7 @@ for at = 5, #ARGV, 2 do
     else
         if last > 0 then acknowledge(instance, last) end
         local lowest = redis.call('ZRANGE', QUE .. instance, 0, 0)
+        if not lowest[1] then raise(instance, last) end
         renew(instance, life, fresh)
         found[#found + 1] = lowest[1] or ''
         if not lowest[1] then taken[#taken + 1] = instance end
@@ -244,7 +279,8 @@ return found
 """Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued), its lowest message or `UNSOUND`.
 
 An id above the counter (and above everything queued) acknowledges nothing: the phone remembers it from
-another counter. Other processes hear who waits now, and answer an older poll of the same instance.
+another counter. Where nothing is queued, the counter is raised to it. Other processes hear who waits now, and answer an
+older poll of the same instance.
 """
 
 REGISTER: Final = Script(
@@ -302,12 +338,13 @@ UNREGISTER: Final = Script(
     _COMMON
     + ENDING
     + """
--- ARGV: channel, instance, app
-local instance = ARGV[2]
+-- ARGV: channel, first id, instance, app
+local first, instance = natural(ARGV[2]), ARGV[3]
+if not ARGV[4] then missing('the app') end
 if not sound(instance) then error('WRONGTYPE a key of this instance is of another type') end
-local token = find(instance, ARGV[3])
+local token = find(instance, ARGV[4])
 if not token then return 0 end
-end_registration(token, ARGV[1], instance)
+end_registration(token, ARGV[1], first, instance)
 return 1
 """
 )
@@ -317,28 +354,32 @@ END_TOKENS: Final = Script(
     CHECKS
     + ENDING
     + """
--- ARGV: channel, count of tokens whose registrations end, those, tokens whose waiting messages are dropped
-local ending = natural(ARGV[2])
-for at = 3, #ARGV do check_registration(ARGV[at]) end
-for at = 3, #ARGV do
-    if at < 3 + ending then end_registration(ARGV[at], ARGV[1]) else drop_messages(ARGV[at]) end
+-- ARGV: channel, first id, count of tokens whose registrations end, those, tokens whose waiting messages are dropped
+local first, ending = natural(ARGV[2]), natural(ARGV[3])
+for at = 4, #ARGV do check_registration(ARGV[at]) end
+for at = 4, #ARGV do
+    if at < 4 + ending then end_registration(ARGV[at], ARGV[1], first) else drop_messages(ARGV[at]) end
 end
-return #ARGV - 2
+return #ARGV - 3
 """
 )
 """What becomes of registrations and messages when a client's owner changes (`client_scripts.REGISTER`)."""
 
 FORGET: Final = Script(
     _COMMON
+    + ENDING
     + """
--- ARGV: instance
-local members = redis.call('SMEMBERS', REG .. ARGV[1])
+-- ARGV: first id, instance
+local first, instance = natural(ARGV[1]), ARGV[2]
+if not instance then missing('the instance') end
+local members = redis.call('SMEMBERS', REG .. instance)
 if #members == 0 then return 0 end
 for _, member in ipairs(members) do
     local token = read(member)
     if token then redis.call('DEL', TOK .. token) end
 end
-for _, kind in ipairs({REG, CNT, QUE, COL}) do redis.call('DEL', kind .. ARGV[1]) end
+for _, kind in ipairs({REG, QUE, COL}) do redis.call('DEL', kind .. instance) end
+end_counter(instance, first)
 return 1
 """
 )

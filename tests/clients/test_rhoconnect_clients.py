@@ -103,6 +103,37 @@ async def test_a_source_that_announces_its_changes_syncs_the_phone_through_the_g
     assert (push.token, push.payload) == (GOOD_PIN, {"aps": {"content-available": 1}, "do_sync": ["Product"]})
 
 
+@pytest.mark.parametrize("end", ["/", "//"])
+async def test_the_servers_address_may_end_in_a_slash(stage: Stage, end: str) -> None:
+    assert (
+        await stage.act(
+            "announce", "bob", RHOPUSH_SERVER=stage.gateway.url + end, RAISE_ON="unreachable,refused"
+        )
+        == "done"
+    )
+    [push] = await stage.apns.received.wait(1)
+    assert (push.token, push.payload["do_sync"]) == (GOOD_PIN, ["Product"])
+
+
+@pytest.mark.parametrize("path", ["", "/", "/behind/a/proxy", "/behind/a/proxy/"])
+async def test_the_ping_is_posted_below_the_servers_address(path: str) -> None:
+    """Each request goes to the one path, with no slash too many or too few: RhoConnect takes no other."""
+    lines: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(await reader.readline())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}"
+        environ = {"RHOPUSH_SERVER": url, "API_TOKEN": TOKEN}
+        said = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", **environ)
+    assert said == "done"
+    assert lines == [f"POST {path.rstrip('/')}/rc/v1/users/ping HTTP/1.1\r\n".encode()]
+
+
 async def test_rhoconnects_rules_about_sources_hold(stage: Stage) -> None:
     assert await stage.act("silent", "bob") == "done"
     assert await stage.act("directly", "bob") == "done"

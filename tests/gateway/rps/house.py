@@ -192,6 +192,11 @@ class House:
         """The messages in Redis, lowest id first."""
         return [json.loads(text) for text in await self.redis.zrange(f"que:{instance}", 0, -1)]
 
+    async def rest(self, instance: str) -> list[bytes]:
+        """All keys but the counter of an instance, which stays for a minute where it is ahead of the clock."""
+        counter = f"cnt:{instance}".encode()
+        return [key for key in await self.redis.keys("*") if key != counter]
+
     async def waits(self, number: int = 1) -> None:
         """Until so many polls wait, and the store has told that nothing is queued for them."""
         async with asyncio.timeout(WAIT_S):

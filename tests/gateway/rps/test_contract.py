@@ -234,7 +234,7 @@ async def test_forgetting_an_instance_takes_all_its_keys(service: House) -> None
     await service.post(phone.token, {"data": {"alert": "a"}})
     answer = await service.call("DELETE", f"/instanceId/{phone.instance}", Cookie=SESSION, Authorization=GOOD)
     assert (answer.status, answer.body) == (204, b"")
-    assert await service.redis.keys("*") == []
+    assert await service.rest(phone.instance) == []
     again = await service.call("DELETE", f"/instanceId/{phone.instance}", Cookie=SESSION, Authorization=GOOD)
     assert again.status == 404
 

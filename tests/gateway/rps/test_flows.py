@@ -55,7 +55,7 @@ async def test_register_poll_message_acknowledge_and_unregister(service: House, 
             async with asyncio.timeout(30):
                 await polling
         assert device.statuses == [200, 200, 410]
-        assert await service.redis.keys("*:*:*") == []
+        assert await service.rest(device.instance) == []
 
 
 @FLAVOURS

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.rps import Times
 from gateway.simulators.rps_device import ANDROID, WINDOWS, Flavour, LegacyDevice
+from gateway.store.rps_scripts import RAISED_MAX, SKEW_S
 from protocols.rps.ids import Ids
 from tests.gateway.rps.house import APP, SESSION, USER, House, basic, house, old_id
 from tests.support.rhoconnect_push import RhoconnectPush, rhoconnect_push
@@ -304,3 +305,78 @@ async def test_an_android_device_may_get_its_cookie_from_either_server(
         await device.register(APP)
         assert device.instance == own
         assert await gets(device, url_of(service), "and again")
+
+
+# -- messages after a new registration ------------------------------------------------------------------------
+
+BURST = 20
+
+
+@pytest.fixture
+async def at_once(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
+    """The service, for which all calls fall into one second."""
+    now_s = int(time.time())
+    async with house(redis_client, redis_address, times=Times(wait_s=1.0), clock=lambda: now_s) as found:
+        yield found
+
+
+async def takes(device: LegacyDevice, url: str, texts: list[str]) -> None:
+    """Post all texts while the device is away; then it polls until it has them."""
+    had = len(device.received)
+    for text in texts:
+        assert await post(url, device.tokens[APP], text) == 204
+    for _ in texts:
+        assert await device.poll() == 200
+    assert [received.data["alert"] for received in device.received[had:]] == texts
+
+
+@FLAVOURS
+@pytest.mark.parametrize("how", ["unregister", "forget"])
+async def test_what_comes_after_a_new_registration_of_the_same_second_is_not_lost(
+    at_once: House, flavour: Flavour, how: str
+) -> None:
+    """More messages than seconds went by, so the device remembers an id that is ahead of the clock."""
+    url = url_of(at_once)
+    async with device_at(url, flavour) as device:
+        for turn in range(3):
+            await device.register(APP)
+            await takes(device, url, [f"{turn} {number}" for number in range(BURST)])
+            if how == "unregister":
+                await device.unregister(APP)
+            else:
+                assert await at_once.store.forget(device.instance)
+            assert await at_once.redis.keys("que:*") == []
+
+
+async def test_an_end_keeps_a_counter_only_until_the_clock_has_overtaken_it(at_once: House) -> None:
+    async with device_at(url_of(at_once), ANDROID) as device:
+        await device.register(APP)
+        await takes(device, url_of(at_once), [str(number) for number in range(BURST)])
+        await device.unregister(APP)
+        assert await at_once.redis.keys("*") == [f"cnt:{device.instance}".encode()]
+        left_s = await at_once.redis.ttl(f"cnt:{device.instance}")
+        assert 0 < left_s <= BURST + SKEW_S
+
+
+@FLAVOURS
+async def test_what_comes_after_a_lost_counter_is_not_lost(at_once: House, flavour: Flavour) -> None:
+    """RhoConnect's reset empties Redis; then the device polls once before messages come."""
+    url = url_of(at_once)
+    async with device_at(url, flavour) as device:
+        await device.register(APP)
+        await takes(device, url, [f"a {number}" for number in range(BURST)])
+        await at_once.redis.flushdb()
+        device.instance = device.cookie = ""  # a new instance, and the last id of the old one
+        await device.register(APP)
+        assert await device.poll() == 204
+        await takes(device, url, [f"b {number}" for number in range(BURST + 5)])
+
+
+async def test_a_poll_does_not_raise_ids_above_what_a_device_can_hold(at_once: House) -> None:
+    url = url_of(at_once)
+    async with device_at(url, WINDOWS) as device:
+        await device.register(APP)
+        device.last = 2**31 - 1
+        assert await device.poll() == 204
+        assert await gets(device, url, "an id of 31 bits")
+        assert device.last < RAISED_MAX

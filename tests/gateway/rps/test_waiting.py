@@ -451,7 +451,7 @@ async def test_an_old_id_that_is_not_registered_may_register(service: House) -> 
     poll = await service.call("GET", phone.poll, Cookie=f"instance={phone.cookie}")
     assert poll.status == 404
     assert (await service.register(phone, method="GET")).status == 404
-    assert await service.redis.keys("*") == []
+    assert await service.rest(phone.instance) == []
     registered = await service.register(phone)
     assert registered.status == 201
     assert (await service.post(registered.json["token"], {"data": {}})).status == 204

@@ -368,12 +368,12 @@ CASES: dict[str, Case] = {
     "register for another": Case(
         rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "eve", 0]
     ),
-    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.RPS_WAKE, 1, "tok1", "tok2"]),
+    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.RPS_WAKE, 50, 1, "tok1", "tok2"]),
     "look up": Case(rps_scripts.LOOK_UP, _rps, [], [1000, "phone", "app", ""]),
-    "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.RPS_WAKE, "phone", "app"]),
+    "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.RPS_WAKE, 50, "phone", "app"]),
     "register a client": Case(client_scripts.REGISTER, _client, [], _CLIENT),
     "delete a client": Case(client_scripts.DELETE, _client, [], ["c1", "device_pin", "phone_id"]),
     "reserve a login": Case(login_limits._RESERVE, _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
     "settle a login": Case(login_limits._SETTLE, _logins, ["l1", "l2", "l3"], [-1, 1]),
-    "forget": Case(rps_scripts.FORGET, _rps, [], ["phone"]),
+    "forget": Case(rps_scripts.FORGET, _rps, [], [50, "phone"]),
 }

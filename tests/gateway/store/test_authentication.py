@@ -1,12 +1,17 @@
 """AUTH with credentials that do not quite fit: both kinds of clients connect as redis-rb does, and warn."""
 
-from collections.abc import Iterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.errors import StoreRefused
+from gateway.client import PingError
+from gateway.client.resque import push
+from gateway.errors import StoreDown, StoreRefused
 from gateway.store import authentication
 from gateway.store.address import Address
 from gateway.store.asking import Asker
@@ -52,6 +57,14 @@ async def test_a_made_up_user_is_left_out_and_named_once(server: RedisServer) ->
     assert PASSWORD not in str(warning)
 
 
+async def test_the_password_of_the_default_user_fits_any_name(server: RedisServer) -> None:
+    """redis-rb 4.8 connects so and warns, also where the user exists."""
+    address = Address.parse(server.address.replace("unix://", f"unix://real:{QUOTED}@"))
+    with capture_logs() as said:
+        assert await connected(address) == b"default"
+    assert [line["event"] for line in said] == ["redis_user_ignored"]
+
+
 @pytest.mark.parametrize(("login", "name"), [(f":{QUOTED}", b"default"), (f"real:{QUOTED}2", b"real")])
 async def test_what_fits_is_not_warned_of(server: RedisServer, login: str, name: bytes) -> None:
     with capture_logs() as said:
@@ -76,14 +89,61 @@ async def test_no_password_is_said_so(server: RedisServer) -> None:
             await Asker(redis)("GET", "a")
 
 
-@pytest.mark.parametrize("login", [":pw", "redistogo:pw"])
-async def test_a_password_that_the_server_does_not_have(redis_address: str, login: str) -> None:
+async def test_a_password_that_the_server_does_not_have(redis_address: str) -> None:
     authentication._warned.clear()
-    address = Address.parse(redis_address.replace("unix://", f"unix://{login}@"))
+    address = Address.parse(redis_address.replace("unix://", "unix://:pw@"))
     with capture_logs() as said:
         assert await connected(address) == b"default"
     (warning,) = [line for line in said if line["log_level"] == "warning"]
     assert warning["event"] == "redis_password_ignored"
+
+
+@pytest.fixture
+async def open_to_all(redis_client: Redis, redis_address: str) -> AsyncIterator[str]:
+    """A store whose default user has no password, with one user that has."""
+    await redis_client.acl_setuser("real", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
+    yield redis_address
+    await redis_client.acl_deluser("real")
+
+
+@pytest.mark.parametrize("login", ["real:wrong", "redistogo:wrong"])
+async def test_a_named_user_never_becomes_the_default_user_without_a_password(
+    open_to_all: str, login: str
+) -> None:
+    """redis-rb 4.8 raises WRONGPASS in both cases."""
+    address = Address.parse(open_to_all.replace("unix://", f"unix://{login}@"))
+    with pytest.raises(StoreRefused, match="WRONGPASS"):
+        await Link(address, "test").open()
+    async with client(address, connections_max=1) as redis:
+        for _ in range(3):  # on one connection, which begins with the user each time
+            with pytest.raises(StoreRefused, match="Redis refuses: WRONGPASS"):
+                await Asker(redis)("PING")
+    with pytest.raises(PingError, match="refuses the user or password"):
+        await asyncio.to_thread(push, address, {})
+
+
+async def test_a_connection_that_comes_back_begins_with_the_user(server: RedisServer) -> None:
+    address = Address.parse(server.address.replace("unix://", f"unix://late:{QUOTED}@"))
+    async with client(address, connections_max=1) as redis:
+        ask = Asker(redis)
+        assert await ask("ACL", "WHOAMI") == b"default"
+        await ask("ACL", "SETUSER", "late", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+        await ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
+        with contextlib.suppress(StoreDown):  # the end of the old connection
+            await ask("PING")
+        assert await ask("ACL", "WHOAMI") == b"late"
+
+
+@pytest.mark.parametrize(("login", "done"), [(f"redistogo:{QUOTED}", True), ("redistogo:wrong", False)])
+async def test_a_job_is_appended_with_the_same_rules(server: RedisServer, login: str, done: bool) -> None:
+    address = Address.parse(server.address.replace("unix://", f"unix://{login}@"))
+    if not done:
+        with pytest.raises(PingError):
+            await asyncio.to_thread(push, address, {})
+        return
+    await asyncio.to_thread(push, address, {"user_id": "bob"})
+    async with client(Address.parse(server.address.replace("unix://", f"unix://:{QUOTED}@"))) as redis:
+        assert await Asker(redis)("LLEN", "resque:queue:ping") == 1
 
 
 async def test_a_connection_without_a_name_stands(server: RedisServer) -> None:
