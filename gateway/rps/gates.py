@@ -22,7 +22,7 @@ USER_S: Final = 10.0
 _REMEMBERED_MAX: Final = 10_000
 _ANSWER_S: Final = 10.0
 LINE_BYTES_MAX: Final = 8_190
-"""Longest header line that RhoConnect is sent, in bytes without its CRLF: the default limit of Apache, nginx and aiohttp.
+"""Longest header line that RhoConnect is sent, in bytes without its CRLF: the default limit of Apache and nginx.
 
 Devices send a session cookie of at most 4,096 bytes, the instance cookie and Basic credentials.
 """
