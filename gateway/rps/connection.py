@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._reading: Reading | None = None
         self._stage = IDLE
         self._closing = False
-        self._dropping: asyncio.TimerHandle | None = None  # of a refused connection that the client does not end
+        self._dropping: asyncio.TimerHandle | None = None  # of a refused connection
         self._holding: Holding | None = None  # of a request that is not answered yet
         self.instance = b""
         self.last = self.turn = self.since = 0
