@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_dropping",
         "_holding",
         "_reading",
         "_service",
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._reading: Reading | None = None
         self._stage = IDLE
         self._closing = False
+        self._dropping: asyncio.TimerHandle | None = None  # of a refused connection
         self._holding: Holding | None = None  # of a request that is not answered yet
         self.instance = b""
         self.last = self.turn = self.since = 0
@@ -133,6 +135,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._reading = None
         self._release()
+        if self._dropping is not None:
+            self._dropping.cancel()
         self._service.lost(self)
 
     @property
@@ -183,7 +187,7 @@ class Connection(asyncio.Protocol):
             transport.close()
             return
         transport.write_eof()
-        asyncio.get_running_loop().call_later(_REFUSED_S, self.abort)
+        self._dropping = asyncio.get_running_loop().call_later(_REFUSED_S, self.abort)
 
     def expire(self) -> None:
         """Its time is over: a request that came too slowly is answered, an idle connection just closed."""

@@ -21,6 +21,11 @@ APP_S: Final = 60.0
 USER_S: Final = 10.0
 _REMEMBERED_MAX: Final = 10_000
 _ANSWER_S: Final = 10.0
+LINE_BYTES_MAX: Final = 8_190
+"""Longest header line that RhoConnect is sent, in bytes without its CRLF: the default limit of Apache and nginx.
+
+Devices send a session cookie of at most 4,096 bytes, the instance cookie and Basic credentials.
+"""
 
 UserGate = Callable[[str, str | None, str], Awaitable[bool]]
 """Judges a device's user by its Cookie header and its Authorization header; in the turn of its client."""
@@ -122,6 +127,8 @@ class Gates:
 class RhoConnectGate:
     """Asks RhoConnect (contract §2.2): 204 is good, every other answer is not.
 
+    A header that is too long for a web server, or that is no single line, is not sent: its answer is no.
+
     Args:
         url: of `rps_login`.
         connections_max: asked at the same time.
@@ -159,7 +166,7 @@ class RhoConnectGate:
         return good
 
     async def _ask(self, headers: dict[str, str]) -> bool:
-        if any(character in text for text in headers.values() for character in "\r\n\0"):
+        if not all(_may_be_sent(name, value) for name, value in headers.items()):
             return False
         session = self._open()
         headers |= {"Content-Type": "application/json", "Connection": "keep-alive"}
@@ -181,6 +188,13 @@ class RhoConnectGate:
                 loop=asyncio.get_running_loop(),
             )
         return self._session
+
+
+def _may_be_sent(name: str, value: str) -> bool:
+    """Whether a client's header may be repeated to RhoConnect: one line, which no server refuses for its length."""
+    if any(character in value for character in "\r\n\0"):
+        return False
+    return len(name) + len(": ") + len(value.encode("utf-8", "surrogatepass")) <= LINE_BYTES_MAX
 
 
 def _digest(question: str) -> bytes:

@@ -133,6 +133,11 @@ def _kind(key: PrivateKeyTypes) -> str:
     return type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
 
 
+_UNREADABLE: Final = (
+    *(ValueError, TypeError, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
+"""What cryptography raises for a damaged certificate; the last three are no ValueError."""
 # Apple's extensions of a push certificate.
 _TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
 _ENVIRONMENTS: Final = {
@@ -192,7 +197,7 @@ class Certificate:
             own = [one for one in chain if _spki(one.public_key()) == public]
             if own:
                 return cls(key, [own[0], *(one for one in chain if one not in own)])
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except _UNREADABLE:
             # Parts of a certificate are parsed only when they are asked for.
             raise InvalidCredential(
                 "the certificate cannot be read: it is damaged, or of a kind that is not supported",
@@ -223,7 +228,7 @@ def _from_pem(
         ) from None
     try:
         chain = [x509.load_pem_x509_certificate(one.pem) for one in blocks if one.label in _CERTIFICATES]
-    except ValueError:
+    except _UNREADABLE:
         raise InvalidCredential(
             "a certificate in the certificate's file cannot be read", field="certificate_file"
         ) from None
@@ -235,7 +240,7 @@ def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, li
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # BER, which the Keychain writes, is read but warned about
             key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         raise InvalidCredential(
             "the certificate's file is neither PEM nor PKCS#12, or the passphrase is wrong",
             field="certificate_file",

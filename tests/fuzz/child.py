@@ -3,12 +3,13 @@
 import gc
 import mmap
 import os
-import random
 import resource
+import signal
 import struct
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ import structlog
 
 from tests.fuzz import judge
 from tests.fuzz.judge import Failure, Judge
-from tests.fuzz.mutation import Mutator
+from tests.fuzz.mutation import inputs
 from tests.fuzz.target import Target
 
 BOARD_BYTES: Final = (4 << 20) + 64
@@ -40,6 +41,7 @@ class Order(msgspec.Struct):
         seed: of all random decisions.
         inputs: of each target; 0: as many as `seconds` allow.
         seconds: of each target.
+        hang_cpu_s: CPU time after which a step ends the child, by SIGPROF.
         board: file in which the child notes what it is doing.
         data: hex; one input to repeat instead.
     """
@@ -49,6 +51,7 @@ class Order(msgspec.Struct):
     seed: int
     inputs: int
     seconds: float
+    hang_cpu_s: float
     board: str
     data: str | None = None
 
@@ -96,8 +99,7 @@ class Board:
 
 def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
     """Run one target."""
-    rng = random.Random(f"{order.seed}:{target.name}")
-    mutator = Mutator(target, rng)
+    made = inputs(target, order.seed)
     failures: dict[str, Failure] = {}
     kept: list[bytes] = []
     with target.open() as step:
@@ -109,11 +111,9 @@ def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
         while len(failures) < FAILURES_MAX and not _over(order, runs.inputs, begun, target.weight):
             if os.getppid() == _NOBODY:
                 sys.exit("the parent ended")
-            seeds = target.seeds
-            data = seeds[runs.inputs] if runs.inputs < len(seeds) else mutator.next()
-            board.begin(place, runs.inputs, data)
-            failure = runs.run(data)
-            board.rest(place, runs.inputs)
+            data = next(made)
+            with _under_way(order, board, place, runs.inputs, data):
+                failure = runs.run(data)
             if failure is not None:
                 failures.setdefault(f"{failure.kind} {failure.where}", failure)
             elif runs.inputs % _KEPT_EVERY == 0 and len(kept) < judge.LEAK_INPUTS and len(data) < 4_096:
@@ -121,13 +121,23 @@ def fuzz(target: Target, order: Order, board: Board, place: int) -> Outcome:
             if not half_bytes and _over(order, runs.inputs, begun, target.weight / 2):
                 half_bytes = judge.resident_bytes()
         end_bytes = judge.resident_bytes()
-        board.begin(place, runs.inputs, kept[0] if kept else b"")
-        for failure in (judge.memory(half_bytes, end_bytes, data), runs.leaks(kept)):
+        with _under_way(order, board, place, runs.inputs, kept[0] if kept else b""):
+            leak = runs.leaks(kept)
+        for failure in (judge.memory(half_bytes, end_bytes, data), leak):
             if failure is not None and not failures:
                 failures[failure.kind] = failure
-        board.rest(place, runs.inputs)
     found = [Found(one.kind, one.about, one.data.hex()) for one in failures.values()]
     return Outcome(target.name, runs.inputs, runs.refused, runs.slowest_us, end_bytes >> 20, found)
+
+
+@contextmanager
+def _under_way(order: Order, board: Board, place: int, step: int, data: bytes) -> Iterator[None]:
+    """Note a step on the board; end the process where the step uses more CPU time than a step may."""
+    board.begin(place, step, data)
+    signal.setitimer(signal.ITIMER_PROF, order.hang_cpu_s)
+    yield
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    board.rest(place, step)
 
 
 def _over(order: Order, inputs: int, begun: float, share: float) -> bool:
@@ -136,12 +146,11 @@ def _over(order: Order, inputs: int, begun: float, share: float) -> bool:
     return time.monotonic() - begun >= order.seconds * share
 
 
-def _repeat(target: Target, data: bytes, board: Board) -> Outcome:
+def _repeat(target: Target, data: bytes, order: Order, board: Board) -> Outcome:
     with target.open() as step:
         runs = Judge(target, step)
-        board.begin(0, 0, data)
-        failure = runs.run(data) or runs.leaks([data] * judge.LEAK_INPUTS)
-        board.rest(0, 1)
+        with _under_way(order, board, 0, 0, data):
+            failure = runs.run(data) or runs.leaks([data] * judge.LEAK_INPUTS)
     found = [] if failure is None else [Found(failure.kind, failure.about, data.hex())]
     return Outcome(target.name, 1, runs.refused, runs.slowest_us, judge.resident_bytes() >> 20, found)
 
@@ -167,7 +176,7 @@ def main() -> None:
         if order.data is None:
             outcome = fuzz(targets[name], order, board, place)
         else:
-            outcome = _repeat(targets[name], bytes.fromhex(order.data), board)
+            outcome = _repeat(targets[name], bytes.fromhex(order.data), order, board)
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -21,7 +21,8 @@ def _hang(data: bytes) -> None:
 
 
 def _square(data: bytes) -> None:
-    for _ in range(len(data) ** 2):
+    """Far over the limit, or far below it."""
+    for _ in range(2 * len(data) ** 2 if len(data) > 1_000 else 0):
         pass
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +22,10 @@ _LEAK_BLOCKS: Final = 20
 """For a round, whatever its steps: its own bookkeeping."""
 _ROUND_S: Final = 0.1
 """CPU time of a round."""
+_REPETITIONS: Final = 5
+_REFERENCE_ROUNDS: Final = 50_000
+_REFERENCE_S: Final = 0.003
+"""CPU time of so many rounds on the machine for which the limits were chosen."""
 RSS_SLACK_BYTES: Final = 64 << 20
 """How much resident memory may grow in the second half: large inputs leave gaps between small objects."""
 _STATM: Final = Path("/proc/self/statm")
@@ -46,15 +50,21 @@ class Failure(NamedTuple):
 class Judge:
     """Runs a target's steps.
 
+    Args:
+        target: its limits count.
+        step: runs one input.
+        slowness: how many times the CPU time is needed here and now that the limits are made for.
+
     Attributes:
         inputs: how many there were.
         refused: how many ended with an error of the tree.
         slowest_us: microseconds of CPU time for a byte, of inputs of at least 256 bytes.
     """
 
-    def __init__(self, target: Target, step: Step) -> None:
+    def __init__(self, target: Target, step: Step, slowness: Callable[[], float] | None = None) -> None:
         self._target = target
         self._step = step
+        self._slowness = slowness or measured_slowness
         self.inputs = self.refused = 0
         self.slowest_us = 0.0
 
@@ -69,8 +79,9 @@ class Judge:
             self.slowest_us = max(self.slowest_us, spent_s * 1e6 / len(data))
         bound_s = self._target.base_s + self._target.byte_s * len(data)
         if spent_s > bound_s:
-            # Again: other threads, a collection of garbage and a first import cost no second time.
-            spent_s = min(spent_s, *(self._timed(data)[0] for _ in range(2)))
+            # Again: other threads, a collection of garbage and a first import cost no second time. And by the speed
+            # that this machine has just then: neighbours take its caches and its clock.
+            spent_s = min(self._timed(data)[0] / self._slowness() for _ in range(_REPETITIONS))
         if spent_s > bound_s:
             about = f"{spent_s:.3f} s of CPU time for {len(data)} bytes; at most {bound_s:.3f} s are allowed"
             return Failure("slow", about, data)
@@ -115,6 +126,14 @@ class Judge:
             self._timed(data)
             steps.append(data)
         return steps
+
+
+def measured_slowness() -> float:
+    """How many times the CPU time is needed here and now that the limits are made for; at least 1."""
+    begun_s = time.thread_time()
+    for number in range(_REFERENCE_ROUNDS):
+        str(number)
+    return max(1.0, (time.thread_time() - begun_s) / _REFERENCE_S)
 
 
 def _forget(error: BaseException) -> None:

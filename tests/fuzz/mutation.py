@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -194,6 +194,17 @@ class Mutator:
         place = self._place(data)
         piece = data[place : place + rng.randint(1, 24)] or rng.choice(self._target.words or TEXTS) or b"a"
         return data[:place] + piece * (size // len(piece)) + data[place:]
+
+
+def inputs(target: Target, seed: int) -> Iterator[bytes]:
+    """A target's inputs, without end: its examples, then what is made of them.
+
+    The seed alone decides them. How many a run takes depends on its time; which ones come first does not.
+    """
+    yield from target.seeds
+    mutator = Mutator(target, random.Random(f"{seed}:{target.name}"))
+    while True:
+        yield mutator.next()
 
 
 def _decoded(seed: bytes, tree: str) -> list[Any]:

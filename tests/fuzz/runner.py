@@ -16,8 +16,10 @@ import msgspec
 from tests.fuzz.child import BOARD_BYTES, Board, Found, Order, Outcome
 
 ROOT: Final = Path(__file__).parents[2]
-HANG_S: Final = 20.0
-"""A step that takes longer hangs."""
+HANG_CPU_S: Final = 20.0
+"""A step that uses more CPU time hangs."""
+HANG_S: Final = 120.0
+"""A step that waits for longer hangs: more than a machine under load keeps a process waiting."""
 _LOOK_S: Final = 0.5
 _START_S: Final = 60.0
 
@@ -31,7 +33,8 @@ class Plan(NamedTuple):
         inputs: of each target; 0: as many as `seconds` allow.
         seconds: of each target.
         jobs: children at the same time.
-        hang_s: longest step.
+        hang_cpu_s: CPU time of the longest step.
+        hang_s: longest step, however little CPU time it uses.
         data: one input to repeat instead.
     """
 
@@ -40,6 +43,7 @@ class Plan(NamedTuple):
     inputs: int = 0
     seconds: float = 5.0
     jobs: int = 2
+    hang_cpu_s: float = HANG_CPU_S
     hang_s: float = HANG_S
     data: bytes | None = None
 
@@ -69,7 +73,9 @@ async def _child(names: Sequence[str], plan: Plan) -> list[Outcome]:
         file.truncate(BOARD_BYTES)
         board = Board(Path(file.name))
         data = None if plan.data is None else plan.data.hex()
-        order = Order(plan.table, list(names), plan.seed, plan.inputs, plan.seconds, file.name, data)
+        order = Order(
+            plan.table, list(names), plan.seed, plan.inputs, plan.seconds, plan.hang_cpu_s, file.name, data
+        )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.fuzz.child"),
             cwd=ROOT,
@@ -113,7 +119,7 @@ def _end_rest(group: int) -> None:
 
 def _ended(name: str, board: Board, hung: bool, status: int) -> Outcome:
     _, busy, step, data = board.read()
-    if hung:
+    if hung or status == -signal.SIGPROF:
         kind, about = "hang", f"step {step} did not end"
     else:
         died = signal.Signals(-status).name if status < 0 else f"exit status {status}"

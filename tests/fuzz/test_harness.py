@@ -1,5 +1,9 @@
 """The harness sees each kind of fault, says which input it was, and repeats it."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,11 @@ import pytest
 
 from tests.fuzz.__main__ import main
 from tests.fuzz.child import Outcome, table
-from tests.fuzz.judge import RSS_SLACK_BYTES, memory
-from tests.fuzz.runner import Plan, fuzz
+from tests.fuzz.judge import RSS_SLACK_BYTES, Judge, measured_slowness, memory
+from tests.fuzz.runner import ROOT, Plan, fuzz
+from tests.fuzz.target import Target, plain
 
-PLAN = Plan("tests.fuzz.faulty", seed=1, inputs=30, seconds=60.0, hang_s=4.0)
+PLAN = Plan("tests.fuzz.faulty", seed=1, inputs=30, seconds=60.0, hang_cpu_s=6.0)
 KINDS = {
     "crash": "crash",
     "hang": "hang",
@@ -69,9 +74,60 @@ def test_the_command_prints_how_to_repeat_and_ends_with_1(tmp_path: Path, capsys
     assert main([*words, "--target", "nonsense"]) == 2
 
 
-def test_the_same_seed_gives_the_same_inputs() -> None:
+def test_the_same_seed_gives_the_same_outcome() -> None:
     plan = PLAN._replace(inputs=200)
     first, second = (fuzz(["sound"], plan._replace(seed=9)) for _ in range(2))
     other = fuzz(["sound"], plan._replace(seed=10))
     assert first[0].refused == second[0].refused
     assert first[0].refused != other[0].refused
+
+
+_DIGESTS = """
+import hashlib, itertools, sys
+from tests.fuzz.child import table
+from tests.fuzz.mutation import inputs
+for name, target in table("tests.fuzz.targets").items():
+    made = itertools.islice(inputs(target, int(sys.argv[1])), len(target.seeds) + 30)
+    print(name, hashlib.sha256(repr(list(made)).encode()).hexdigest())
+"""
+
+
+def test_the_seed_alone_decides_the_inputs_of_every_target_in_every_process() -> None:
+    def digests(hash_seed: str) -> list[str]:
+        words = (sys.executable, "-c", _DIGESTS, "1")
+        environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        return subprocess.run(
+            words, cwd=ROOT, env=environ, capture_output=True, check=True, text=True
+        ).stdout.split()
+
+    first = digests("1")
+    assert len(first) == 2 * len(table("tests.fuzz.targets"))
+    assert digests("2") == first
+
+
+def _within(share: float) -> Target:
+    """A step that uses this share of the CPU time that it may use."""
+    limit_s = 0.05
+
+    def step(_data: bytes) -> None:
+        until_s = time.thread_time() + limit_s * share
+        while time.thread_time() < until_s:
+            pass
+
+    return Target("within", plain(step), (b"x",), base_s=limit_s, byte_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "slowness", "kind"), [(3.0, 1.0, "slow"), (3.0, 4.0, None), (0.2, 1.0, None)]
+)
+def test_cpu_time_is_judged_by_the_speed_of_the_machine(
+    share: float, slowness: float, kind: str | None
+) -> None:
+    target = _within(share)
+    with target.open() as step:
+        failure = Judge(target, step, lambda: slowness).run(b"x")
+    assert (None if failure is None else failure.kind) == kind
+
+
+def test_the_speed_of_the_machine_never_makes_a_limit_tighter() -> None:
+    assert measured_slowness() >= 1.0

@@ -15,7 +15,8 @@ WANTED = {
         "token-answers",
         "retry-after",
     ),
-    *("session-cookies", "receipts"),
+    *("session-cookies", "receipts", "snapshots", "data-folder", "http2-answers", "http2-requests"),
+    *("content-codings", "prefer", "forwarded-for"),
 }
 
 

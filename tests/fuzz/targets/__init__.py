@@ -3,15 +3,30 @@
 from typing import Final
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import answers, credentials, heads, pings, rps, servers, settings, stored
+from tests.fuzz.targets import (
+    answers,
+    connections,
+    credentials,
+    heads,
+    kept,
+    pings,
+    requests,
+    rps,
+    servers,
+    settings,
+    stored,
+)
 
 TARGETS: Final[tuple[Target, ...]] = (
     *heads.TARGETS,
+    *requests.TARGETS,
     *pings.TARGETS,
     *rps.TARGETS,
     *answers.TARGETS,
+    *connections.TARGETS,
     *credentials.TARGETS,
     *settings.TARGETS,
     *stored.TARGETS,
+    *kept.TARGETS,
     *servers.TARGETS,
 )

@@ -12,7 +12,6 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from gateway.delivery.credentials import read_apns, read_fcm, token_uris
@@ -49,9 +48,28 @@ def _key() -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(0xC0FFEE, ec.SECP256R1())
 
 
-def _pem(secret: bytes | None = None) -> bytes:
-    how = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
-    return _key().private_bytes(_PEM, _PKCS8, how)
+def _pem() -> bytes:
+    return _key().private_bytes(_PEM, _PKCS8, serialization.NoEncryption())
+
+
+def _example(name: str) -> bytes:
+    """A file whose making draws random numbers: the same one for each run."""
+    return (Path(__file__).parents[1] / "examples" / name).read_bytes()
+
+
+def _rsa_key() -> rsa.RSAPrivateKey:
+    """The same one for each run. Its primes are written so that everybody sees that it protects nothing."""
+    first, second, exponent = (3 << 1_022) + 1_037, (7 << 1_021) + 309, 65_537
+    private = pow(exponent, -1, (first - 1) * (second - 1))
+    return rsa.RSAPrivateNumbers(
+        first,
+        second,
+        private,
+        private % (first - 1),
+        private % (second - 1),
+        pow(second, -1, first),
+        rsa.RSAPublicNumbers(exponent, first * second),
+    ).private_key()
 
 
 @cache
@@ -64,17 +82,12 @@ def _certificate() -> x509.Certificate:
         .add_extension(
             x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.840.113635.100.6.3.6"), topics), False
         )
-        .sign(_key(), hashes.SHA256())
+        .sign(_key(), hashes.SHA256(), ecdsa_deterministic=True)
     )
 
 
-def _bundle() -> bytes:
-    how = serialization.NoEncryption()
-    return pkcs12.serialize_key_and_certificates(b"push", _key(), _certificate(), None, how)
-
-
 def _account() -> bytes:
-    key = rsa.generate_private_key(65537, 2048)
+    key = _rsa_key()
     return json.dumps(
         {
             "type": "service_account",
@@ -220,12 +233,15 @@ TARGETS: Final = (
         "apns-certificates",
         plain(_load),
         _pem() + _certificate().public_bytes(_PEM),
-        _certificate().public_bytes(_PEM) + _pem(b"a passphrase"),
-        _bundle(),
+        _certificate().public_bytes(_PEM) + _example("encrypted-key.pem"),
+        _example("bundle.p12"),
     ),
     _slow("fcm-accounts", plain(_service_account), _account())._replace(tree="json"),
     _slow(
-        "credentials-by-certificate", _by_certificate, _pem() + _certificate().public_bytes(_PEM), _bundle()
+        "credentials-by-certificate",
+        _by_certificate,
+        _pem() + _certificate().public_bytes(_PEM),
+        _example("bundle.p12"),
     ),
     _slow("credentials-by-account", _by_account, _account(), b"metadata", *_google())._replace(tree="json"),
     _slow("credentials-by-text", plain(_by_text), _pem(), _pem().replace(b"\n", b"\\n")),

@@ -9,7 +9,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
-from gateway.doors.heads import BODY_BYTES, Heads, may_be_ours
+from gateway.doors.heads import BODY_BYTES, HEAD_BYTES, Heads, may_be_ours
+from gateway.doors.parsing import HEADERS_MAX
 from tests.fuzz.target import Step, Target
 
 HEAD: Final = (
@@ -80,7 +81,14 @@ def _both() -> Iterator[Step]:
 
 
 def _as_aiohttp(data: bytes, loop: asyncio.AbstractEventLoop) -> Any:
-    parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
+    parser = HttpRequestParser(
+        BaseProtocol(loop),
+        loop,
+        2**16,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+        max_headers=HEADERS_MAX,
+    )
     try:
         messages, _, _ = parser.feed_data(data)
     except HttpProcessingError as error:

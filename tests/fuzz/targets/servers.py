@@ -27,8 +27,8 @@ from tests.gateway.rps.house import SESSION
 from tests.gateway.rps.house import house as rps_house
 from tests.support.redis import RedisServer
 
-ANSWER_S: Final = 10.0
-"""An answer that takes longer is a hang: no request here has anything to wait for."""
+ANSWER_S: Final = 60.0
+"""An answer that takes longer is a hang: no request here has anything to wait for but the processor."""
 _LOOK_S: Final = 0.002
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 _FAILED: Final = re.compile(rb'HTTP/1\.[01] 500 [^\x00]*?(?:"code":"internal"|Server got itself in trouble)')

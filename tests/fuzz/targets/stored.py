@@ -12,10 +12,12 @@ from gateway.fanout.recipients import DEFECTS, _number
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.entries import Entry, Piece, decode_entry, decode_piece, leases_of
+from gateway.store.journal import Journal
 from gateway.store.link import Link
 from gateway.store.packing import pack
 from gateway.store.receipts import Detail, Receipts, Record, joined_errors, pack_base, pack_delta
 from gateway.store.registration import WIDTH, registration
+from gateway.store.snapshots import Snapshot, Snapshots
 from gateway.store.streams import Streams, decode_users
 from protocols.devices import Device, fit, select
 from protocols.ping.model import Ping
@@ -32,7 +34,7 @@ _RECORD: Final = Record(
 
 
 def _entry(data: bytes) -> None:
-    """What the queue's consumers decode. Their planning is in the target `queue-planning`."""
+    """What the queue's consumers decode: pings, pieces to be sent again, chunks of a broadcast."""
     (lease,) = leases_of(keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], again=False)
     pack(("SETTLE", lease.pings, lease.size))
     for decode in (decode_entry, decode_piece, decode_users):
@@ -112,6 +114,28 @@ def _counters(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     return step
 
 
+def _snapshots(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+    """What a snapshot holds is sent to, as if it had just been read."""
+    journal = Journal()
+    journal.join(1, {})
+    snapshots = Snapshots(link, journal)
+
+    async def step(data: bytes) -> None:
+        await link.call("SET", keys.snapshot("bob"), data)
+        (found,) = snapshots.believed(["bob"], await snapshots.ask(["bob"]))
+        if found is not None:
+            select(found.devices, set())
+            for device in found.devices:
+                _number(device.client_id)
+                pack((keys.dead(device.client_id), device.pin, device.phone_id))
+
+    return step
+
+
+_DEVICES: Final = (
+    Device("c1", "APPLE", "", "ab" * 32, "phone", "com.example.app", NOW_S * 1000),
+    Device("c2", "ANDROID", "fcm", "token", bad_at="fcm project"),
+)
 _CLIENT: Final = b"c1|bob|APPLE|fcm|token|phone|com.example.app|2026-11-24T10:00:00+0000|mark"
 _NUMBERS: Final = (b"0", b"7", b"-7", b"1764540000000", b"x")
 TARGETS: Final = (
@@ -141,6 +165,17 @@ TARGETS: Final = (
         (b"|".join((pack_base([_RECORD, _RECORD]), pack_delta(_RECORD), b"2", pack_delta(_RECORD))), b"|||"),
         (b"|", b"0+", b":open", b"base", b"-"),
         largest=8_192,
+    ),
+    Target(
+        "snapshots",
+        _with_redis(_snapshots),
+        tuple(
+            msgspec.msgpack.encode(Snapshot(at, _DEVICES, 1, 1, ("c3", "c4"), layout))
+            for at, layout in ((7, 1), (1, 1), (0, 1), (7, 0))
+        ),
+        (b"\xdf", b"\xdd", b"\xc1", b"\xcf"),
+        tree="msgpack",
+        largest=16_384,
     ),
     Target("redis-counters", _with_redis(_counters), _NUMBERS, largest=8_192),
 )

@@ -1,9 +1,11 @@
 """What callers may cost: connections, of which long polls are never closed for others, and long bodies."""
 
 import asyncio
+import gc
 import json
 from contextlib import AsyncExitStack
 
+from gateway.rps.connection import Connection
 from gateway.rps.reading import BODY_BYTES_MAX
 from tests.gateway.rps.house import APP, WAIT_S, House, Phone, Wire, basic
 
@@ -100,3 +102,15 @@ async def test_a_body_in_tiny_chunks_is_read_like_any_other(service: House) -> N
         client.writer.write(b"".join(b"1\r\n%c\r\n" % byte for byte in message) + b"0\r\n\r\n")
         assert (await client.answer()).status == 204
     assert (await service.queued(phone.instance))[0]["data"]["alert"] == "x" * 20_000
+
+
+async def test_a_refused_connection_is_forgotten_once_its_client_has_closed_it(service: House) -> None:
+    """Not only after the time that it may stay open: many refused requests would fill the memory until then."""
+    async with service.wire() as client:
+        client.writer.write(b"no HTTP\r\n\r\n")
+        assert (await client.answer()).status == 400
+    async with asyncio.timeout(WAIT_S):
+        while service.service._members:
+            await asyncio.sleep(0)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Connection)]

@@ -1,9 +1,11 @@
 """What is remembered about users and apps, for how long, and what RhoConnect is asked."""
 
+import logging
+
 import pytest
 
-from gateway.rps.gates import AuthorityDown, Gates, RhoConnectGate
-from tests.gateway.rps.house import APP, SESSION, USER, basic, rhoconnect
+from gateway.rps.gates import LINE_BYTES_MAX, AuthorityDown, Gates, RhoConnectGate
+from tests.gateway.rps.house import APP, SESSION, USER, House, basic, rhoconnect
 from tests.support.ports import free_port
 
 
@@ -84,6 +86,37 @@ async def test_rhoconnect_is_asked_with_the_clients_own_headers() -> None:
         ]
         await users.close()
         await apps.close()
+
+
+async def test_a_header_longer_than_web_servers_take_is_not_sent_to_rhoconnect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with rhoconnect() as judge:
+        users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")
+        apps = RhoConnectGate(f"{judge.url}/rc/v1/system/rps_login")
+        longest = SESSION + "; a=" + "x" * (LINE_BYTES_MAX - len(f"Cookie: {SESSION}; a="))
+        assert await users.user(longest, basic(USER))
+        assert not await users.user(longest + "x", basic(USER))
+        wide = longest[:-1] + "\ufffd"  # as many characters, of more bytes
+        assert not await users.user(wide, basic(USER))
+        assert not await users.user(SESSION, "Basic " + "x" * LINE_BYTES_MAX)
+        assert not await apps.app("Basic " + "x" * LINE_BYTES_MAX)
+        assert judge.asked == [("/rc/v1/app/rps_login", longest, basic(USER))]
+        await users.close()
+        await apps.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("header", ["Cookie", "Authorization"])
+async def test_a_device_whose_header_rhoconnect_refuses_is_answered_401(
+    service: House, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Through the whole service; RhoConnect's web server would answer 400."""
+    headers = {"Cookie": SESSION, "Authorization": basic(USER)}
+    headers[header] += "x" * LINE_BYTES_MAX
+    assert (await service.call("POST", "/instanceId", b"", **headers)).status == 401
+    assert service.judge.asked == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_rhoconnect_that_is_gone_is_no_answer() -> None:

@@ -1,5 +1,6 @@
 """Provider tokens and push certificates, with keys made here."""
 
+import base64
 import datetime
 from itertools import pairwise
 
@@ -275,3 +276,29 @@ def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
     one, right_s = key(), START_S + 1000
     one.token(right_s + jump_s)
     assert one.token(right_s) == key().token(right_s)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "known", "damaged"),
+    [
+        pytest.param((), "a003020102", "a003020101", id="a version that there is not"),
+        pytest.param(
+            (("1.2.3.1", b"\5\0"), ("1.2.3.2", b"\5\0")), "06032a0302", "06032a0301", id="one extension twice"
+        ),
+        pytest.param(
+            (("2.5.29.17", b"\x30\x04\xa3\x02\5\0"),), "", "", id="a kind of alternative name without support"
+        ),
+    ],
+)
+def test_a_damaged_certificate_is_refused_by_name(
+    extensions: tuple[tuple[str, bytes], ...], known: str, damaged: str
+) -> None:
+    """Cryptography has errors for these that are no ValueError."""
+    der = certificate("com.example.app", *extensions).public_bytes(serialization.Encoding.DER)
+    assert bytes.fromhex(known) in der
+    data = der.replace(bytes.fromhex(known), bytes.fromhex(damaged))
+    text = base64.encodebytes(data)
+    with pytest.raises(InvalidCredential, match="cannot be read"):
+        Certificate.load(
+            pem(PRIVATE) + b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
+        )
