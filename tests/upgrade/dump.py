@@ -36,6 +36,14 @@ class Dump(NamedTuple):
     notes: list[dict[str, Any]]
     keys: list[dict[str, Any]]
 
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The notes that have this name."""
+        return [note for note in self.notes if name in note]
+
+    def with_text(self, old: str, new: str) -> "Dump":
+        """The same with another text in the place of one."""
+        return self._replace(keys=json.loads(json.dumps(self.keys).replace(old, new)))
+
     @property
     def names(self) -> list[str]:
         """The names of the keys, with 0 in the place of each instant."""

@@ -24,28 +24,26 @@ from gateway.store import keys
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import TOPIC
 from tests.support.redis import RedisServer
-from tests.support.rhoconnect import lay_admin, lay_user, lay_users
+from tests.support.rhoconnect import lay_admin, lay_users
 from tests.support.spine import until
 from tests.upgrade import dump, queued
 from tests.upgrade.stand import (
     CHANGES,
+    DEVICE,
     DUMP,
     GUESSED,
+    LATER_S,
     PASSWORD,
     SOURCES,
     Providers,
     client_id,
     droid,
     iphone,
+    place,
     providers,
     registration,
     token,
 )
-
-_LATER_S = 40
-"""What is put on the schedule is due so much later: after the dump, and before it is loaded."""
-_DEVICE = "push"
-"""Stands for the RhoConnect Push device in the notes."""
 
 
 class Maker(NamedTuple):
@@ -62,8 +60,8 @@ class Maker(NamedTuple):
         folder = self.folder / name
         folder.mkdir()
         settings = self.stand.settings(
-            retry={"unknown_s": _LATER_S, "jitter": 0.0},
-            events={"window_ms": _LATER_S * 1000},
+            retry={"unknown_s": LATER_S, "jitter": 0.0},
+            events={"window_ms": LATER_S * 1000},
             resque={"queues": list(resque)},
             **more,
         )
@@ -100,7 +98,7 @@ async def main() -> None:
     faults = (
         f"410:token={token('gone')[:12]}",
         f"BadDeviceToken:token={token('bad')[:12]}",
-        f"503={_LATER_S}:token={token('pat1')[:12]}",
+        f"503={LATER_S}:token={token('pat1')[:12]}",
         f"silence:token={token('mia2')[:12]}",
         f"reset:token={token('zed1')[:12]}",
     )
@@ -143,7 +141,7 @@ async def lay(redis: Redis) -> None:
 
 async def first_life(maker: Maker) -> None:
     """Accounts, devices, history, and pings that wait for a retry or for an answer. Ends by SIGKILL."""
-    maker.stand.fcm.faults.add(f"503={_LATER_S}:token={registration('quin1')}")
+    maker.stand.fcm.faults.add(f"503={LATER_S}:token={registration('quin1')}")
     async with maker.gateway("first", resque=["ping"]) as gateway:
         await unreadable(maker)
         await resque_job(maker)
@@ -200,7 +198,7 @@ async def accounts(maker: Maker, gateway: Gateway) -> None:
     await reported(gateway, once.ping_id, state="done")
     maker.note_ping(once.ping_id, "once", [], (1, 0))
     maker.notes.append({"once": {"ping": once.ping_id, "body": body, "headers": headers}})
-    maker.notes.append({"session": {"cookie": ann, "client": client}})
+    maker.notes.append({"session": {"cookie": ann}})
 
 
 async def log_in(gateway: Gateway, login: str) -> str:
@@ -225,10 +223,10 @@ async def rhoconnect_push(maker: Maker, gateway: Gateway) -> None:
         await maker.redis.delete(f"que:{device.instance}")
         waits = await gateway.ping("leo", message="waits for a poll")
         await reported(gateway, waits.ping_id, state="done")
-    maker.note_ping(again.ping_id, "retry at RhoConnect Push", [_DEVICE], (1, 0))
-    maker.note_ping(waits.ping_id, "waits for a poll", [_DEVICE], (1, 0))
+    maker.note_ping(again.ping_id, "retry at RhoConnect Push", [DEVICE], (1, 0))
+    maker.note_ping(waits.ping_id, "waits for a poll", [DEVICE], (1, 0))
     known = {"instance": device.instance, "cookie": device.cookie, "tokens": device.tokens}
-    maker.notes.append({"device": known | {"session": session}})
+    maker.notes.append({"device": known})
 
 
 async def dead_tokens(maker: Maker, gateway: Gateway) -> None:
@@ -238,6 +236,7 @@ async def dead_tokens(maker: Maker, gateway: Gateway) -> None:
     for name in ("gone", "bad"):
         await until(lambda name=name: maker.redis.exists(keys.dead(client_id(name))))
     maker.note_ping(gone.ping_id, "marks", [], (1, 2))
+    maker.notes.append({"place": place(maker.stand.apns.port)})
 
 
 async def retries(maker: Maker, gateway: Gateway) -> None:
@@ -273,7 +272,7 @@ async def second_life(maker: Maker) -> None:
             gateway.kill()
             await gateway.wait()
     maker.note_ping(both.ping_id, "parked", [token("olga1"), registration("olga2")], (2, 0))
-    maker.note_ping(push.ping_id, "parked at RhoConnect Push", [_DEVICE], (1, 0))
+    maker.note_ping(push.ping_id, "parked at RhoConnect Push", [DEVICE], (1, 0))
     await maker.stand.apns.resume()
     await maker.stand.fcm.resume()
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +18,7 @@ from gateway.store.streams import BroadcastStore, Streams
 from gateway.store.windows import Heard, Windows
 from protocols.events import Change
 from tests.support.spine import RECEIPT_S, Spine, now_ms, spine, until
-from tests.upgrade.stand import CHANGES, registration, token
+from tests.upgrade.stand import CHANGES, LATER_S, registration, token
 
 if TYPE_CHECKING:
     from tests.upgrade.make_dump import Maker
@@ -80,8 +80,10 @@ async def called_again(maker: "Maker", one: Spine) -> None:
 
 
 async def broadcast_after_cutting(maker: "Maker", one: Spine) -> None:
-    """The first of two chunks is delivered; the dead consumer holds the second, which shares a phone with it."""
+    """The first of two chunks is delivered but for one device, which Google refused for a while; the dead consumer
+    holds the second chunk, which shares a phone with the first."""
     text = "a broadcast that is cut"
+    maker.stand.fcm.faults.add(f"503={LATER_S}:token={registration('dora2')}")
     nobody = [f"nobody{number:03}" for number in range(keys.CHUNK_USERS - 1)]
     ping_id = await one.append("dora", *nobody, "dirk", message=text)
     [lease] = one.ledger.claim(await one.read(keys.BROADCASTS))
@@ -90,7 +92,7 @@ async def broadcast_after_cutting(maker: "Maker", one: Spine) -> None:
     assert await one.ledger.emptied(10)
     assert len(await one.read(keys.PIECES)) == 1
     skipped = {"repeated": 1, "unknown_user": len(nobody)}
-    maker.note_ping(ping_id, text, [token("dirk1")], (3, 0), skipped)
+    maker.note_ping(ping_id, text, [token("dirk1"), registration("dora2")], (3, 0), skipped)
 
 
 async def broadcast_between(maker: "Maker", one: Spine, link: Link) -> None:
@@ -144,7 +146,13 @@ async def changes(maker: "Maker", link: Link) -> None:
         await maker.redis.xadd(CHANGES, {"event": json.dumps(change)})
     found = await maker.redis.xreadgroup(keys.EVENT_GROUP, "gateway", {CHANGES: ">"}, count=1)
     assert len(found) == 1
-    synced = [["wim1", "Product"], ["zed1", "Order"], ["dirk1", "Order"], ["dora1", "Order"], ["fan0", "Order"]]
+    synced = [
+        ["wim1", "Product"],
+        ["zed1", "Order"],
+        ["dirk1", "Order"],
+        ["dora1", "Order"],
+        ["fan0", "Order"],
+    ]
     maker.notes.append({"synced": [[token(name), source] for name, source in synced]})
 
 

@@ -18,6 +18,12 @@ from tests.support.rhoconnect import Client, android, apple
 DUMP: Final = Path(__file__).with_name("before_renaming.jsonl")
 CHANGES: Final = "rhoconnect:changes"
 SOURCES: Final = {"Product": {"push_notify": True}, "Order": {"push_notify": True}}
+LATER_S: Final = 40
+"""What the maker puts on the schedule is due so much later: after the dump."""
+AWAY_MS: Final = LATER_S * 1000
+"""For how long no gateway ran between the dump and its loading: all that is on the schedule is due."""
+DEVICE: Final = "push"
+"""Stands for the RhoConnect Push device in the notes of a dump."""
 PASSWORD: Final = "a password of the tests"
 GUESSED: Final = "eve"
 """A user whose password somebody tried too often."""
@@ -36,6 +42,11 @@ def registration(name: str) -> str:
 def client_id(name: str) -> str:
     """The client id of a device."""
     return hashlib.sha256(b"client" + name.encode()).hexdigest()[:32]
+
+
+def place(port: int) -> str:
+    """What stands in a mark for the simulated Apple on this port, and the app."""
+    return hashlib.blake2b(f"127.0.0.1:{port}\0{TOPIC}".encode(), digest_size=8).hexdigest()
 
 
 def iphone(name: str, **more: Any) -> Client:
