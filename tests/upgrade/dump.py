@@ -47,7 +47,7 @@ class Dump(NamedTuple):
     @property
     def names(self) -> list[str]:
         """The names of the keys, with 0 in the place of each instant."""
-        return [_Clock(0).bytes(one["key"]).decode("latin-1") for one in self.keys]
+        return [_Clock(0).raw(one["key"]).decode("latin-1") for one in self.keys]
 
 
 async def write(redis: Redis, file: Path, notes: Iterable[dict[str, Any]]) -> None:
@@ -79,7 +79,7 @@ async def load(redis: Redis, dump: Dump, away_ms: int) -> None:
         left_ms = one["ttl_ms"] - away_ms
         if one["ttl_ms"] >= 0 and left_ms <= 0:
             continue
-        key = clock.bytes(one["key"])
+        key = clock.raw(one["key"])
         await _WRITE[one["type"]](redis, key, one["value"], clock, away_ms)
         if one["ttl_ms"] >= 0:
             await redis.pexpire(key, left_ms)
@@ -109,12 +109,12 @@ class _Clock:
         rest = value[done:].decode("latin-1")
         return [*parts, rest] if parts else rest
 
-    def bytes(self, text: Text) -> bytes:
+    def raw(self, text: Text) -> bytes:
         if isinstance(text, str):
             return text.encode("latin-1")
-        return b"".join(map(self._bytes_of, text))
+        return b"".join(map(self._raw_part, text))
 
-    def _bytes_of(self, part: Part) -> bytes:
+    def _raw_part(self, part: Part) -> bytes:
         if isinstance(part, str):
             return part.encode("latin-1")
         if "ms" in part:
@@ -175,38 +175,38 @@ async def _read_group(redis: Redis, key: bytes, group: dict[str, Any], clock: _C
 
 
 async def _write_string(redis: Redis, key: bytes, value: Any, clock: _Clock, _: int) -> None:
-    await redis.set(key, clock.bytes(value))
+    await redis.set(key, clock.raw(value))
 
 
 async def _write_list(redis: Redis, key: bytes, value: Any, clock: _Clock, _: int) -> None:
-    await redis.rpush(key, *map(clock.bytes, value))
+    await redis.rpush(key, *map(clock.raw, value))
 
 
 async def _write_set(redis: Redis, key: bytes, value: Any, clock: _Clock, _: int) -> None:
-    await redis.sadd(key, *map(clock.bytes, value))
+    await redis.sadd(key, *map(clock.raw, value))
 
 
 async def _write_hash(redis: Redis, key: bytes, value: Any, clock: _Clock, _: int) -> None:
-    await redis.hset(key, mapping={clock.bytes(name): clock.bytes(text) for name, text in value})
+    await redis.hset(key, mapping={clock.raw(name): clock.raw(text) for name, text in value})
 
 
 async def _write_zset(redis: Redis, key: bytes, value: Any, clock: _Clock, _: int) -> None:
-    await redis.zadd(key, {clock.bytes(member): clock.number(score) for member, score in value})
+    await redis.zadd(key, {clock.raw(member): clock.number(score) for member, score in value})
 
 
 async def _write_stream(redis: Redis, key: bytes, value: Any, clock: _Clock, away_ms: int) -> None:
     for group in value["groups"]:
         await redis.xgroup_create(key, group["name"], "0", mkstream=True)
     for entry, fields in value["entries"]:
-        words = {clock.bytes(name): clock.bytes(text) for name, text in fields}
-        await redis.xadd(key, words, id=clock.bytes(entry))
-    await redis.execute_command("XSETID", key, clock.bytes(value["last"]))
+        words = {clock.raw(name): clock.raw(text) for name, text in fields}
+        await redis.xadd(key, words, id=clock.raw(entry))
+    await redis.execute_command("XSETID", key, clock.raw(value["last"]))
     for group in value["groups"]:
-        await redis.xgroup_setid(key, group["name"], clock.bytes(group["last"]))
+        await redis.xgroup_setid(key, group["name"], clock.raw(group["last"]))
         for consumer in group["consumers"]:
             await redis.xgroup_createconsumer(key, group["name"], consumer)
         for entry, consumer, idle_ms in group["pending"]:
-            claimed = [clock.bytes(entry)]
+            claimed = [clock.raw(entry)]
             idle = idle_ms + away_ms
             await redis.xclaim(key, group["name"], consumer, 0, claimed, idle=idle, force=True, justid=True)
 

@@ -33,11 +33,9 @@ async def saved(address: str, ping_id: str, verdicts: int) -> bool:
     """Whether so many verdicts are saved of the unfinished entry that holds a ping."""
     async with linked(address) as link:
         leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), again=True)
-        [lease] = [one for one in leases if ping_id[:28].encode() in one.payload] or [None]
-        if lease is None:
-            return False
-        progress = await Streams(link, "looks", RECEIPT_S).progress(lease)
-        return progress is not None and len(progress.ended()) == verdicts
+        streams = Streams(link, "looks", RECEIPT_S)
+        found = [await streams.progress(one) for one in leases if ping_id[:28].encode() in one.payload]
+        return any(progress is not None and len(progress.ended()) == verdicts for progress in found)
 
 
 async def leave(maker: "Maker") -> None:

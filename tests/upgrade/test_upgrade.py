@@ -65,6 +65,15 @@ STORED = (
 )
 """Names of keys as the earlier version wrote them: they stay as they are here."""
 
+WORKED_OFF = (
+    *("rhopush:{q}:later", "rhopush:{q}:later_body", "rhopush:{q}:parked", "rhopush:{q}:progress:*"),
+    *("rhopush:{q}:users:*", "rhopush:{q}:reached:*", "rhopush:{q}:windows", "rhopush:{q}:window:*"),
+    *("rhopush:{q}:resque:taken:*", "que:*", "col:*"),
+)
+"""Of these, the keys that are gone once all work is done."""
+STREAMS = ("rhopush:{q}:pings", "rhopush:{q}:retries", "rhopush:{q}:broadcasts", "rhopush:{q}:pieces")
+"""Of these, the streams that are empty then, if they are still there."""
+
 
 @dataclass
 class Upgraded:
@@ -175,20 +184,18 @@ async def all_drained(upgraded: Upgraded) -> None:
 
 
 async def remaining(redis: Redis) -> dict[str, int]:
-    """What of the queue, of the schedule and of the ingresses is not worked off, by key."""
-    sizes = {stream: await redis.xlen(stream) for stream in (*keys.STREAMS, CHANGES)}
+    """What is not worked off, by key: under the names of this version, and of the earlier one."""
+    streams = {*keys.STREAMS, *STREAMS}
+    sizes = {stream: await redis.xlen(stream) for stream in (*streams, CHANGES)}
     sizes |= {f"held of {stream}": await pending(redis, stream) for stream in keys.STREAMS}
-    sizes |= {name: await redis.zcard(name) for name in (keys.LATER, keys.WINDOWS)}
-    sizes |= {name: await redis.hlen(name) for name in (keys.LATER_BODY, keys.PARKED)}
     sizes[RESQUE_QUEUE] = await redis.llen(RESQUE_QUEUE)
     stats = await redis.hgetall(keys.STATS)
     sizes |= {f"{name} of the backlog": int(stats.get(name.encode(), 0)) for name in ("pings", "bytes")}
     for pattern in (
-        keys.progress("*", "*"),
-        keys.broadcast_users("*"),
-        keys.broadcast_reached("*"),
+        *WORKED_OFF,
+        *(keys.LATER, keys.LATER_BODY, keys.PARKED, keys.WINDOWS, f"{keys.WINDOW}*"),
+        *(keys.progress("*", "*"), keys.broadcast_users("*"), keys.broadcast_reached("*")),
         f"{keys.RESQUE_TAKEN}*",
-        f"{keys.WINDOW}*",
     ):
         sizes[pattern] = len([key async for key in redis.scan_iter(pattern)])
     return {name: size for name, size in sizes.items() if size}
@@ -233,7 +240,7 @@ async def receipts_add_up(redis: Redis) -> None:
     assert counted == sum(int(one.get(b"size", 0)) for one in receipts)
 
 
-def open_counts(receipt: dict[bytes, bytes]) -> Iterable[bytes]:
+def open_counts(receipt: dict[Any, Any]) -> Iterable[Any]:
     return (count for name, count in receipt.items() if name.endswith(b":open"))
 
 
