@@ -122,7 +122,7 @@ async def lay(redis: Redis) -> None:
     await lay_users(
         redis,
         {
-            "gil": (iphone("gone"), iphone("gil1"), iphone("bad")),
+            "gil": (iphone("gone"), iphone("gil1"), iphone("bad"), iphone("away")),
             "pat": (iphone("pat1"), droid("pat2")),
             "quin": (droid("quin1"),),
             "mia": (iphone("mia1"), iphone("mia2"), droid("mia3")),
@@ -235,7 +235,7 @@ async def dead_tokens(maker: Maker, gateway: Gateway) -> None:
     await reported(gateway, gone.ping_id, state="done")
     for name in ("gone", "bad"):
         await until(lambda name=name: maker.redis.exists(keys.dead(client_id(name))))
-    maker.note_ping(gone.ping_id, "marks", [], (1, 2))
+    maker.note_ping(gone.ping_id, "marks", [], (2, 2))
     maker.notes.append({"place": place(maker.stand.apns.port)})
 
 

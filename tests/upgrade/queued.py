@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.store import keys
+from gateway.store import keys, scripts
 from gateway.store.address import Address
 from gateway.store.entries import Piece, leases_of, read_broadcast
 from gateway.store.link import Link
-from gateway.store.queue import Limits
+from gateway.store.proofs import Proofs
+from gateway.store.queue import Limits, new_batch
 from gateway.store.resque import ResqueStore
 from gateway.store.streams import BroadcastStore, Streams
 from gateway.store.windows import Heard, Windows
 from protocols.events import Change
 from tests.support.spine import RECEIPT_S, Spine, now_ms, spine, until
-from tests.upgrade.stand import CHANGES, LATER_S, registration, token
+from tests.upgrade.stand import CHANGES, LATER_S, place, registration, token
 
 if TYPE_CHECKING:
     from tests.upgrade.make_dump import Maker
@@ -45,6 +46,7 @@ async def leave(maker: "Maker") -> None:
         spine(maker.store.address, maker.folder, settings, name=f"{_DEAD}:0") as one,
         linked(maker.store.address) as link,
     ):
+        await marks(maker, one, link)
         await called_again(maker, one)
         await broadcast_after_cutting(maker, one)
         await broadcast_between(maker, one, link)
@@ -64,6 +66,16 @@ async def linked(address: str) -> AsyncIterator[Link]:
         yield link
     finally:
         await link.close()
+
+
+async def marks(maker: "Maker", one: Spine, link: Link) -> None:
+    """A token of Apple's other environment, refusals that are not believed yet, and an append that was given up."""
+    [known] = await one.registry.devices_of(["gil"])
+    [device] = [device for device in known.devices if device.pin == token("away")]
+    here = place(maker.stand.apns.port)
+    await one.registry.mark_host(device, here, now_ms())
+    assert await Proofs(link).count(here, bad=True) == 1
+    await link.eval(scripts.FENCE, [keys.marker(new_batch(now_ms()), 0)], [keys.MARKER_S])
 
 
 async def called_again(maker: "Maker", one: Spine) -> None:
@@ -131,7 +143,7 @@ async def appended(maker: "Maker", one: Spine) -> None:
     waited = await one.append("quin", message="waited for", reply_to=keys.done_channel(f"{_DEAD}:0"))
     maker.note_ping(waited, "waited for", [registration("quin1")], (1, 0))
     marked = await one.append("gil", message="for marked devices")
-    maker.note_ping(marked, "for marked devices", [token("gil1")], (1, 0), {"dead_token": 2})
+    maker.note_ping(marked, "for marked devices", [token("gil1"), token("away")], (2, 0), {"dead_token": 2})
 
 
 async def changes(maker: "Maker", link: Link) -> None:

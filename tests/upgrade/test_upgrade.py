@@ -270,7 +270,7 @@ async def known_again(upgraded: Upgraded) -> None:
             asked = await http.post("/rc/v1/clients", json={}, headers={"Cookie": cookie})
             assert asked.status == status
     marks = [key async for key in upgraded.redis.scan_iter(keys.dead("*"))]
-    assert len(marks) == 2
+    assert len(marks) == 3
 
 
 def prolonged(cookie: str, secret: bytes) -> str:
