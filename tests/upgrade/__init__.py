@@ -1,0 +1,1 @@
+"""What an earlier version left in Redis is finished by this one."""
