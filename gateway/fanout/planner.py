@@ -214,36 +214,34 @@ class Planner:
             return await self._deliver_apart(units, error)
         by_lane: dict[Outlet, list[Send]] = defaultdict(list)
         now_ms = SHARED.now_ms()
-        place = 0
+        found = iter(known)
         for unit in units:
-            first, place = place, place + sum(len(ping.users) for ping in unit.pings)
+            of_pings = [tuple(islice(found, len(ping.users))) for ping in unit.pings]
             try:
-                parts = await self._plan_fresh(_Plan(unit, now_ms, by_lane), known[first:place])
+                parts = await self._plan_fresh(_Plan(unit, now_ms, by_lane), of_pings)
                 self._begin(unit, parts)
             except BAD_DATA as error:
                 await self._give_up(unit, by_lane, error)
         self._offer(by_lane)
         return []
 
-    async def _plan_fresh(self, plan: _Plan, known: Sequence[Registration]) -> list[Part]:
+    async def _plan_fresh(self, plan: _Plan, known: Sequence[Sequence[Registration]]) -> list[Part]:
         """Plan the pings of a unit, but for those that go to very many devices.
 
         Args:
             plan: of the unit.
-            known: the registrations of the pings' users, one after the other.
+            known: the registrations of each ping's users.
 
         Returns:
             What is to be split.
         """
         parts: list[Part] = []
-        place = planned = 0
-        for number, ping in enumerate(plan.unit.pings):
-            first, place = place, place + len(ping.users)
-            told = known[first:place]
+        planned = 0
+        for number, told in enumerate(known):
             if is_large(told):
                 plan.begin(number, {})
                 plan.unit.split.append(number)
-                parts.append(Part(number, ping.users, {}))
+                parts.append(Part(number, plan.unit.pings[number].users, {}))
                 continue
             chosen, skipped = recipients(told, self._lanes)
             plan.begin(number, skipped)

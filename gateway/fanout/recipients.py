@@ -13,7 +13,7 @@ from gateway.delivery.lanes import Lanes
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
 from gateway.store.registration import DEAD, Registration
-from protocols.devices import Chosen, Device, Selection, fit, select_into
+from protocols.devices import REPEATED, Chosen, Device, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
 
@@ -64,10 +64,16 @@ def recipients(
     """The devices of a ping's users, and what was left out, by reason (the caller's own to add to)."""
     if len(registrations) != 1:
         return _choose(registrations, lanes)
-    memo: _Memo | None = registrations[0].memo
-    if memo is None or memo.lanes is not lanes.edition:
-        memo = registrations[0].memo = _Memo(lanes.edition, *_choose_alone(registrations[0], lanes))
+    memo = _memo(registrations[0], lanes)
     return memo.recipients, memo.skipped.copy() if memo.skipped else {}
+
+
+def _memo(registration: Registration, lanes: Lanes) -> _Memo:
+    """The recipients of a ping for one user alone, worked out again once the lanes have changed."""
+    memo: _Memo | None = registration.memo
+    if memo is None or memo.lanes is not lanes.edition:
+        memo = registration.memo = _Memo(lanes.edition, *_choose_alone(registration, lanes))
+    return memo
 
 
 def recipient(device: Device, platform: str, lanes: Lanes) -> Recipient:
@@ -109,19 +115,41 @@ def choose(
 def _choose(
     registrations: Sequence[Registration], lanes: Lanes
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
+    """The recipients of a ping for several users, deduplicated."""
+    chosen: list[Recipient] = []
+    seen: set[str] = set()
     skipped: dict[str, int] = {}
-    chosen = choose(registrations, lanes, set(), skipped)
-    return [recipient(device, platform, lanes) for device, platform in chosen], skipped
+    for registration in registrations:
+        if registration.simple:
+            _add_simple(_memo(registration, lanes), chosen, seen, skipped)
+        else:
+            found = choose((registration,), lanes, seen, skipped)
+            chosen += [recipient(device, platform, lanes) for device, platform in found]
+    return chosen, skipped
+
+
+def _add_simple(memo: _Memo, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]) -> None:
+    """Add the only device of a user, if the ping does not reach it already, or the reason why it is left out."""
+    for to in memo.recipients:
+        key = dedupe_key(to.device)
+        if key in seen:
+            skipped[REPEATED] = skipped.get(REPEATED, 0) + 1
+        else:
+            seen.add(key)
+            chosen.append(to)
+    for reason, count in memo.skipped.items():
+        skipped[reason] = skipped.get(reason, 0) + count
 
 
 def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Recipient], dict[str, int]]:
     """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
-    if len(registration.devices) == 1 and not (registration.left_out or registration.marked):
+    if registration.simple:
         (device,) = registration.devices
         platform, reason = fit(device)
         return ((), {reason: 1}) if reason else ((recipient(device, platform, lanes),), _NOTHING)
-    chosen, skipped = _choose((registration,), lanes)
-    return tuple(chosen), skipped or _NOTHING
+    skipped: dict[str, int] = {}
+    chosen = choose((registration,), lanes, set(), skipped)
+    return tuple(recipient(device, platform, lanes) for device, platform in chosen), skipped or _NOTHING
 
 
 def is_bad(device: Device, lanes: Lanes) -> bool:

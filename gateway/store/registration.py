@@ -44,6 +44,7 @@ class Registration:
         by_sync: each sync may change this: of two devices of one phone, the one that synced last is chosen, and a sync
             ends the mark of a dead or bad token.
         marked: the provider called a device's token bad somewhere.
+        simple: one device, nothing left out and no mark: the device is chosen unless the ping reaches it already.
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
         large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
@@ -60,6 +61,7 @@ class Registration:
         "marked",
         "memo",
         "read_s",
+        "simple",
         "unknown",
     )
 
@@ -81,6 +83,7 @@ class Registration:
         self.unknown = unknown
         self.large = large
         self.marked = marked
+        self.simple = len(devices) == 1 and not (left_out or marked)
         self.by_sync = (
             marked or dead > 0 or (len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices))
         )

@@ -9,7 +9,7 @@ from gateway.delivery.lanes import NO_CREDENTIAL, Lanes
 from gateway.fanout.recipients import recipients
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from gateway.store.registration import Registration
+from gateway.store.registration import UNKNOWN_USER, Registration
 from protocols.devices import REPEATED, Device
 
 PHONE = Device("ab", "Apple", "apple", "cd", "phone", "app")
@@ -49,6 +49,19 @@ def test_after_a_reload_it_is_worked_out_anew(stub: StubLanes) -> None:
     routes(stub, bob)
     stub.name, stub.edition = "other", object()
     assert routes(stub, bob) == ["other apns app"]
+
+
+def test_users_of_one_ping_are_worked_out_once_and_again_after_a_reload(stub: StubLanes) -> None:
+    users = [Registration((Device(name, "Apple", "apple", name, app_id="app"),)) for name in ("ab", "cd")]
+    twice = [Registration((PHONE, Device("ef", "Apple", "apple", "ef", "phone", "app")))]
+    expected = [f"{NO_CREDENTIAL} apns app"] * 3
+    assert routes(stub, *users, *twice) == routes(stub, *users, *twice) == expected
+    assert stub.asked == 4  # a user with several devices is worked out each time
+    stub.name, stub.edition = "other", object()
+    assert routes(stub, *users) == ["other apns app"] * 2
+    found, skipped = recipients([*users, users[0], Registration((), unknown=True)], cast(Lanes, stub))
+    assert [one.device.pin for one in found] == ["ab", "cd"]
+    assert skipped == {REPEATED: 1, UNKNOWN_USER: 1}
 
 
 def test_what_was_skipped_is_the_callers_own_to_add_to(stub: StubLanes) -> None:
