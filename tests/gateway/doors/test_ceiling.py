@@ -230,19 +230,25 @@ async def test_a_session_makes_a_caller(doors: House) -> None:
         assert (await device.answer()).status == 200
 
 
-async def test_the_body_of_a_caller_is_not_cut_off_for_another(doors: House) -> None:
+@pytest.mark.parametrize(
+    ("sent", "known"), [(BOB, True), (FORM, True), (request(LONG), False)], ids=["fast", "aiohttp", "long"]
+)
+async def test_the_body_of_a_caller_is_not_cut_off_for_another(
+    doors: House, sent: bytes, known: bool
+) -> None:
     """Its token is valid before it has sent a whole ping."""
-    assert (await call(doors, {"user_id": "bob"})).status == 200
+    if known:
+        assert (await call(doors, {"user_id": "bob"})).status == 200
     await until(lambda: not doors.services.connections.main)
     doors.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
         caller = await connected(stack, doors)
-        caller.send(BOB[:-3])
-        await until(lambda: all(one.idle_since is None for one in doors.doors._front.connections))
+        caller.send(sent[:-3])
+        await until(lambda: all(one.trusted for one in doors.doors._front.connections))
         stranger = await connected(stack, doors)
         await connected(stack, doors, BOB)
         assert await stranger.rest() == b""
-        caller.send(BOB[-3:])
+        caller.send(sent[-3:])
         assert (await caller.answer()).status == 200
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +14,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.doors import Times
+from gateway.doors.front import Connection
+from gateway.doors.handed import Handed
 from gateway.errors import QueueFull
 from tests.gateway.doors.house import TOKEN, WAIT_S, House, house, request, wire
 from tests.support.spine import until
@@ -140,6 +143,17 @@ async def test_a_client_that_does_not_read_is_not_read(doors: House) -> None:
         assert len(doors.queue.pings) == 1 + sent
 
 
+def hold_little(transport: asyncio.BaseTransport, option: int) -> None:
+    """Let the kernel hold little for this socket: it would take megabytes of answers before anybody waits."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4_096)
+
+
+def wire_of(connection: Connection | Handed) -> asyncio.BaseTransport:
+    found = connection.transport if isinstance(connection, Handed) else connection._transport
+    assert found is not None
+    return found
+
+
 async def test_a_client_that_never_reads_is_dropped(redis_client: Redis) -> None:
     """Whether it only does not read, or is closed with answers unread."""
     for fast in (True, False):
@@ -152,6 +166,8 @@ async def test_a_client_that_never_reads_is_dropped(redis_client: Redis) -> None
             await client.answer()
             client.read_nothing()
             (connection,) = doors.doors._front.connections
+            hold_little(client.writer.transport, socket.SO_RCVBUF)
+            hold_little(wire_of(connection), socket.SO_SNDBUF)
             async with asyncio.timeout(WAIT_S):
                 while doors.doors._front.connections:
                     if client.writer.transport.get_write_buffer_size() < 1_000_000:
