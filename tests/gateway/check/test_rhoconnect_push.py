@@ -106,6 +106,15 @@ async def test_registrations_in_another_database_are_found(redis_client: Redis, 
     assert found.text.endswith("there are registrations in database 3 of this server")
 
 
+async def test_registrations_of_others_in_the_same_database_are_no_hint(
+    redis_client: Redis, redis_address: str
+) -> None:
+    await redis_client.sadd("reg:instance", "{}")
+    (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
+    assert found.level is Level.BAD
+    assert found.text.endswith("set rps.redis to the Redis of rhoconnect-push (its option redisToGoUrl)")
+
+
 async def test_only_the_built_in_service_needs_the_registrations(redis_address: str) -> None:
     settings = Settings(redis=Secret(redis_address), rps=RpsSettings(mode="client"))
     assert await check_registrations(["one"], settings) == []
