@@ -136,6 +136,29 @@ async def test_an_agreement_removes(
     assert capsys.readouterr().out == "Nothing of the gateway is in Redis.\n"
 
 
+async def test_resques_own_redis_and_namespace_are_cleaned(
+    redis_client: Redis, redis_address: str, tmp_path: Path
+) -> None:
+    """A worker of RhoConnect's, and one of the gateway's name in a namespace that is not the setting's, stay."""
+    worker = "rhopush-ours-1234:1:ping"
+    async with Redis(unix_socket_path=redis_client.connection_pool.connection_kwargs["path"], db=2) as resque:
+        for name in (worker, "app1:77:*"):
+            await resque.sadd("jobs:workers", name)
+            await resque.hset("jobs:workers:heartbeat", name, "now")
+        await resque.set(f"jobs:worker:{worker}:started", "now")
+        await resque.sadd("resque:workers", worker)
+        await resque.set(f"rhopush:snapshot:{ODD}", "x")
+        own = redis_address.replace("db=0", "db=2&namespace=jobs")
+        assert await clean(tmp_path, redis_address, "--yes", resque={"redis": own}) == 0
+        assert await resque.smembers("jobs:workers") == {b"app1:77:*"}
+        assert await resque.hgetall("jobs:workers:heartbeat") == {b"app1:77:*": b"now"}
+        assert sorted(await resque.keys("*")) == [
+            b"jobs:workers",
+            b"jobs:workers:heartbeat",
+            b"resque:workers",
+        ]
+
+
 async def test_nothing_is_removed_below_a_running_gateway(
     redis_client: Redis,
     redis_address: str,

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from gateway.check import rhoconnect_push
 from gateway.check.checks import check_provider, providers
 from gateway.check.findings import Finding, Level
 from gateway.check.rhoconnect_push import check_push_port, check_registrations
+from gateway.compose.folder import DataFolder
 from gateway.settings import RpsSettings, Secret, Settings
 
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -49,6 +52,27 @@ async def test_a_free_port_is_not_worth_a_line(unused_tcp_port: int) -> None:
     assert await check_push_port(Settings(rps=RpsSettings(mode="off"))) == []
 
 
+async def test_a_gateway_that_runs_on_the_folder_may_have_the_port(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data")
+    async with listener(REFUSAL) as port:
+        settings = Settings(data_dir=folder.path, rps=RpsSettings(port=port))
+        folder.lock()
+        try:
+            assert await check_push_port(settings) == []
+        finally:
+            folder.release()
+        assert [found.level for found in await check_push_port(settings)] == [Level.BAD]
+
+
+async def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway starts without RhoConnect Push devices then."""
+    async with listener(REFUSAL) as port:
+        monkeypatch.setattr(rhoconnect_push, "RPS_PORT", port)
+        (found,) = await check_push_port(Settings(rps=RpsSettings(port=port)))
+    assert found.level is Level.WARNING
+    assert found.text.endswith("stop it first, or serve runs without RhoConnect Push devices")
+
+
 async def test_a_push_server_that_is_down_is_named_in_client_mode(unused_tcp_port: int) -> None:
     secret = Secret(f"http://app:hush@127.0.0.1:{unused_tcp_port}/")
     settings = Settings(push_server=secret, rps=RpsSettings(mode="client"))
@@ -80,6 +104,15 @@ async def test_registrations_in_another_database_are_found(redis_client: Redis, 
     assert "0 of 1 devices" in found.text
     assert "set rps.redis to the Redis of rhoconnect-push" in found.text
     assert found.text.endswith("there are registrations in database 3 of this server")
+
+
+async def test_registrations_of_others_in_the_same_database_are_no_hint(
+    redis_client: Redis, redis_address: str
+) -> None:
+    await redis_client.sadd("reg:instance", "{}")
+    (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
+    assert found.level is Level.BAD
+    assert found.text.endswith("set rps.redis to the Redis of rhoconnect-push (its option redisToGoUrl)")
 
 
 async def test_only_the_built_in_service_needs_the_registrations(redis_address: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from google.auth.compute_engine import _metadata
 
-from gateway.delivery import credentials
+from gateway.delivery import credentials, google_tokens
 from gateway.delivery.credentials import FcmAccount, read_fcm
 from gateway.delivery.google_tokens import GoogleTokens
 from gateway.errors import CredentialError
@@ -235,3 +235,25 @@ async def test_a_user_whose_json_names_no_project_needs_the_setting() -> None:
             read_fcm(FcmSettings(credentials=Secret(json.dumps(said))))
         said = impersonation(fcm, fcm.make_user("another"))
         assert read_fcm(FcmSettings(credentials=Secret(json.dumps(said)))).project == PROJECT
+
+
+def test_an_external_account_of_aws_is_asked_for_as_such() -> None:
+    said = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+        "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {
+            "environment_id": "aws1",
+            "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity",
+        },
+    }
+    built = google_tokens.build(GoogleCredential.read(json.dumps(said).encode()))
+    assert type(built).__module__ == "google.auth.aws"
+
+
+async def test_the_delegates_of_an_impersonation_reach_google_auth() -> None:
+    async with FcmSimulator() as fcm:
+        said = impersonation(fcm, fcm.make_user("another-project")) | {"delegates": ["between@example.com"]}
+        built = google_tokens.build(GoogleCredential.read(json.dumps(said).encode()))
+    assert built._delegates == ["between@example.com"]
