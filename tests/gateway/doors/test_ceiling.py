@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from gateway.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
 from gateway.doors.handed import Handed
 from gateway.doors.services import Times
+from protocols.response_headers import SAFETY_HEADERS
 from tests.conftest import StartGateway
 from tests.gateway.doors.house import TOKEN, WAIT_S, House, Wire, call, house, request, wire
 from tests.support import gateway as support
@@ -88,6 +89,7 @@ async def test_where_none_is_idle_a_new_connection_is_refused(doors: House, busy
         answer = await refused.answer()
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "connections_full")
         assert (answer.headers["retry-after"], answer.headers["connection"]) == ("2", "close")
+        assert {name: answer.headers[name.lower()] for name, _ in SAFETY_HEADERS} == dict(SAFETY_HEADERS)
         assert await refused.rest() == b""
         if busy == "answer":
             doors.queue.commit()
