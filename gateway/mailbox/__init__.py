@@ -1,0 +1,1 @@
+"""RhoConnect Push registrations and waiting messages, in Redis."""

@@ -1,0 +1,1 @@
+"""The durable queue of pings on Redis Streams: producer, consumer, receipts, completion."""

@@ -1,0 +1,1 @@
+"""Users and devices in RhoConnect's key layout: lookups, cache, snapshots, change log, accounts."""

@@ -1,0 +1,1 @@
+"""Cooperative scheduling on one event loop, and fair queues between callers."""
