@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.commands import serve
+from gateway.cli import serve
 from gateway.metrics import Metrics
 from gateway.settings import Settings, load
 

@@ -13,13 +13,13 @@ POINTING = ("README.md", "docs/migrating-from-rhoconnect.md", "docs/http-api.md"
 PING = "tests/protocols/ping/test_parse.py"
 SPECS = "tests/protocols/test_rhoconnect_specs.py"
 DEVICES = "tests/protocols/test_devices.py"
-DOORS = "tests/gateway/doors"
-OWNERS = "tests/gateway/store/test_ownership.py"
-REGISTRY = "tests/gateway/store/test_registry.py"
+DOORS = "tests/gateway/http_api"
+OWNERS = "tests/gateway/registry/test_ownership.py"
+REGISTRY = "tests/gateway/registry/test_registry.py"
 RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
-    "A ping is answered after": f"{DOORS}/test_waited.py::test_waiting_for_errors_answers_as_rhoconnect_does",
+    "A ping is answered after": f"{DOORS}/test_wait.py::test_waiting_for_errors_answers_as_rhoconnect_does",
     "A body that is no JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_what_broke_rhoconnects_fcm_is_taken",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
@@ -31,8 +31,8 @@ TESTS = {
     "A body of any size": f"{DOORS}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters of any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
     "A compressed body": f"{DOORS}/test_bodies.py::test_what_is_encoded_counts_as_decoded",
-    "Errors are HTML or text": f"{DOORS}/test_answers.py::test_errors_as_json",
-    "`rhoadmin` has an empty password": f"{DOORS}/test_people.py::test_rhoconnects_empty_admin_password_opens_nothing",
+    "Errors are HTML or text": f"{DOORS}/test_responses.py::test_errors_as_json",
+    "`rhoadmin` has an empty password": f"{DOORS}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
     "Logins are not limited": f"{DOORS}/test_logins.py::test_logins_at_once_get_no_more_guesses",
     "A device's login creates": f"{DOORS}/test_devices.py::test_a_wrong_password",
     "A session is a signed Ruby object": f"{DOORS}/test_sessions.py::test_garbage_is_nobody",
@@ -55,7 +55,8 @@ TESTS = {
     "APNs' binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
     "FCM: a random": f"{SPECS}::test_a_collapse_key_only_where_asked_for_or_for_syncs",
     "FCM: a `notification` block": "tests/protocols/fcm/test_message.py::test_what_the_ping_holds_and_what_is_sent",
-    "RhoConnect Push: each answer": "tests/gateway/delivery/test_rps.py::test_every_answer_is_a_verdict",
+    "RhoConnect Push: each answer": "tests/gateway/delivery/test_rhoconnect_push_builtin.py::"
+    "test_every_answer_is_a_verdict",
 }
 
 

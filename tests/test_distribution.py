@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.need import missing
+from tests.support.requirements import missing
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gateway", "protocols")
@@ -52,5 +52,5 @@ def test_the_wheel_holds_nothing_beside_them(wheel: zipfile.Path) -> None:
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.Path) -> None:
     facts = next(entry for entry in wheel.iterdir() if entry.name.endswith(".dist-info"))
-    assert "rhopush = gateway.commands:main" in (facts / "entry_points.txt").read_text()
+    assert "rhopush = gateway.cli:main" in (facts / "entry_points.txt").read_text()
     assert "MIT License" in (facts / "licenses" / "LICENSE").read_text()

@@ -3,7 +3,7 @@
 ```
 scenarios/   what is measured: each module says what is on and what is not
 roles/       the processes of a measurement, one module each: provider, load, sender, door, peers
-stand.py     a gateway with its store and provider, put up for one scenario
+testbed.py     a gateway with its store and provider, put up for one scenario
 report/      table, page with plots
 ```
 

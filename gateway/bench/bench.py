@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.bench.peers import Peers
 from gateway.bench.progress import Progress
-from gateway.bench.stand import Plan, Stand
+from gateway.bench.testbed import Plan, Stand
 
 
 class Options(NamedTuple):

@@ -17,7 +17,7 @@ from gateway.bench.interrupts import uninterrupted
 from gateway.bench.usage import command_line, family
 from gateway.bench.wire import CALLER_KEY
 
-_RUN: Final = "import sys; from gateway.commands import main; sys.exit(main())"
+_RUN: Final = "import sys; from gateway.cli import main; sys.exit(main())"
 # What would change its settings
 _OURS: Final = (
     "RHOPUSH_",
@@ -58,7 +58,7 @@ class Gateway:
         variables = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
         variables |= {"API_TOKEN": CALLER_KEY, "RHOPUSH_DATA_DIR": str(folder / "data")}
         variables["RHOPUSH_EVENTS_SOURCES"] = (
-            '["Product"]'  # for `doors`; the other scenarios publish nothing
+            '["Product"]'  # for `ingress`; the other scenarios publish nothing
         )
         if redis is not None:
             variables["RHOPUSH_REDIS"] = redis

@@ -7,7 +7,7 @@ import orjson
 import redis
 
 from gateway.store import keys
-from protocols.rps.ids import Ids
+from protocols.rhoconnect_push.ids import Ids
 
 USER: Final = "bench"
 APP: Final = "benchapp"

@@ -22,17 +22,17 @@ from typing import Final
 
 import structlog
 
+from gateway.change_events.rejections import Refusals
+from gateway.change_events.subscriber import Ear
+from gateway.change_events.windows import Heard, Windows
 from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
-from gateway.events.ear import Ear
-from gateway.events.refusals import Refusals
 from gateway.metrics import Metrics
+from gateway.queue.producer import Limits
 from gateway.settings import Settings
-from gateway.store.link import Reply
-from gateway.store.packing import Unsendable
-from gateway.store.queue import Limits
-from gateway.store.windows import Heard, Windows
+from gateway.store.command_encoding import Unsendable
+from gateway.store.connection import Reply
+from protocols.change_events import Change, SourceRules, change_of, parse
 from protocols.errors import InputError
-from protocols.events import Change, SourceRules, change_of, parse
 from protocols.numbers import whole
 
 BEAT_S: Final = 0.5

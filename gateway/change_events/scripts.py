@@ -6,7 +6,7 @@ The clock is Redis' own, so that gateways agree when a window is over. All keys 
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.link import Script
+from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
 _COMMON: Final = (

@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from gateway.events.ear import Ear, Hearing
-from gateway.events.listening import Listening, source_rules
-from gateway.events.stream import StreamReading
+from gateway.change_events.coalescer import Listening, source_rules
+from gateway.change_events.stream import StreamReading
+from gateway.change_events.subscriber import Ear, Hearing
+from gateway.change_events.windows import Windows
 from gateway.metrics import Metrics
+from gateway.queue.producer import Limits
 from gateway.settings import Settings
 from gateway.store.address import Address, document_addresses, main_address, queue_address
-from gateway.store.link import Link
-from gateway.store.queue import Limits
-from gateway.store.windows import Windows
+from gateway.store.connection import Link
 
 _OPEN_S: Final = 15.0
 

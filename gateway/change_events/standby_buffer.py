@@ -6,7 +6,7 @@ by its lease up to which mark it has written everything: up to there the others 
 
 from typing import Final
 
-from gateway.store.windows import Heard
+from gateway.change_events.windows import Heard
 
 PART_MAX: Final = 200_000
 """Changes between two marks that are kept; more than Redis publishes in the second between them."""

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.change_events.coalescer import Listening
+from gateway.change_events.windows import Heard
 from gateway.errors import BAD_DATA, StoreDown
-from gateway.events.listening import Listening
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link, ReplyFault
-from gateway.store.windows import Heard
+from gateway.store.connection import Link, ReplyFault
 
 FIELD: Final = b"event"
 """The field of an entry that holds the change as JSON."""

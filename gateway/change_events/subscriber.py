@@ -9,13 +9,13 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
+from gateway.change_events.standby_buffer import Shelf
 from gateway.errors import StoreDown
-from gateway.events.shelf import Shelf
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link, Reply
+from gateway.store.connection import Link, Reply
 from gateway.store.subscriptions import Channel, Subscriptions
-from protocols.events import missing_flags, pattern
+from protocols.change_events import missing_flags, pattern
 
 _REPLY_S: Final = 3.0
 _FLAGS: Final = "notify-keyspace-events"

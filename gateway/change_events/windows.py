@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.change_events import scripts
 from gateway.clock import SHARED
-from gateway.store import event_scripts, keys
-from gateway.store.link import Link, Reply, Word
-from gateway.store.queue import Limits, new_batch
-from protocols.events import Change
+from gateway.queue.producer import Limits, new_batch
+from gateway.store import keys
+from gateway.store.connection import Link, Reply, Word
+from protocols.change_events import Change
 from protocols.ping.model import Ping
 
 PING_BYTES: Final = 200
@@ -103,7 +104,7 @@ class Windows:
         written = Written(0, None)
         for words in _calls(heard):
             reply = await self._link.eval(
-                event_scripts.HEAR,
+                scripts.HEAR,
                 [keys.WINDOWS],
                 [self._window_ms, self._interval_ms, keys.CHANGE_ID_S, *words],
             )
@@ -121,7 +122,7 @@ class Windows:
         head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
         words: list[Word] = [head, self._before, self._between, self._behind, PING_BYTES, keys.ENTRY_PINGS]
         words += [self.limits.pings, self.limits.bytes, self._kept_ms, self._longest_ms]
-        reply = await self._link.eval(event_scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
+        reply = await self._link.eval(scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
         return Closed(reply[0], _next(reply[1]), reply[2] == 0)
 
     async def hold(self, name: str, mark: str, listened_ms: int) -> Lease:
@@ -136,12 +137,12 @@ class Windows:
             StoreDown: nothing is known about it.
         """
         words: list[Word] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
-        reply = await self._link.eval(event_scripts.BEAT, [keys.EVENTS], words)
+        reply = await self._link.eval(scripts.BEAT, [keys.EVENTS], words)
         return Lease(bool(reply[0]), _next(reply[1]), reply[2].decode())
 
     async def give_back(self, name: str) -> None:
         """End the lease, so that another gateway takes it at once. Raises StoreDown."""
-        await self._link.eval(event_scripts.YIELD, [keys.EVENTS], [name])
+        await self._link.eval(scripts.YIELD, [keys.EVENTS], [name])
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode

@@ -14,21 +14,21 @@ from urllib.parse import urlsplit
 
 from gateway.check.findings import Finding, Level
 from gateway.clock import APART_S
-from gateway.compose.exposure import exposed
-from gateway.compose.folder import ID_FILE, DataFolder, FolderInUse
-from gateway.compose.id_secret import read_copy
-from gateway.compose.push_certificate import read_push_certificate
 from gateway.delivery.credentials import read_apns, read_fcm, read_file, read_google, token_uris
 from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreDown, UnsafeFile
+from gateway.server.data_dir import ID_FILE, DataFolder, FolderInUse
+from gateway.server.file_permissions import exposed
+from gateway.server.id_secret import read_copy
+from gateway.server.push_certificate import read_push_certificate
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from gateway.store.address import Address, queue_address
+from gateway.store.client_factory import Facts, client, facts, untrusted
+from gateway.store.command_probe import by_address, refused_by, uses
 from gateway.store.durability import CLUSTER, judge
 from gateway.store.embedded import socket_path
-from gateway.store.probing import by_address, refused_by, uses
-from gateway.store.redis import Facts, client, facts, untrusted
-from gateway.store.refusals import in_cluster_mode
+from gateway.store.error_replies import in_cluster_mode
+from gateway.transport.error_text import describe
 from gateway.transport.tls import client_context
-from gateway.transport.trouble import describe
 from protocols.fcm.credentials import GoogleCredential
 
 EXPIRY_WARNING_S: Final = 30 * 86_400.0
@@ -191,7 +191,7 @@ def _embedded(settings: Settings) -> Finding:
 
 
 async def check_commands(settings: Settings) -> list[Finding]:
-    """Every command that the gateway may need, tried without effect: see `gateway.store.probing`.
+    """Every command that the gateway may need, tried without effect: see `gateway.store.command_probe`.
 
     A Redis of the pings that does not answer is found by `check_store`.
     """

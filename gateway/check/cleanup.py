@@ -17,8 +17,8 @@ from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
 from gateway.store.address import Address, all_addresses, main_address, resque_address
-from gateway.store.plain_words import trouble
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.error_text import trouble
 from protocols.numbers import stored
 
 _TIMEOUT_S: Final = 10.0

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
-from gateway.store.plain_words import trouble
+from gateway.store.error_text import trouble
 from protocols.devices import RPS, Device, platform_of
 
 USERS_MAX: Final = 50_000

@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 from gateway.check.findings import Finding, Level
 from gateway.settings import Settings
 from gateway.store.address import Address, document_addresses
-from gateway.store.redis import client
-from protocols.events import missing_flags
+from gateway.store.client_factory import client
+from protocols.change_events import missing_flags
 
 _TIMEOUT_S: Final = 5.0
 _OPTION: Final = "notify-keyspace-events"

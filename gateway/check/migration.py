@@ -12,13 +12,13 @@
 
 from collections.abc import Iterator
 
-from gateway.check.census import Census, take_census
 from gateway.check.findings import Finding, Level
+from gateway.check.inventory import Census, take_census
 from gateway.check.rhoconnect_push import check_registrations
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store.address import document_addresses, main_address, resque_address
-from gateway.store.redis import client, facts
+from gateway.store.client_factory import client, facts
 from protocols.devices import APNS, FCM, RPS
 
 _TIMEOUT_S = 5.0

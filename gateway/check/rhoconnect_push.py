@@ -9,12 +9,12 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
-from gateway.compose.folder import DataFolder
+from gateway.server.data_dir import DataFolder
 from gateway.settings import RPS_PORT, Settings
 from gateway.store import keys
 from gateway.store.address import rps_address
-from gateway.store.plain_words import trouble
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.error_text import trouble
 
 _TIMEOUT_S: Final = 5.0
 _SUBJECT: Final = "rhoconnect_push"

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. 2: wrong usage or a wrong setting, said in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _parse_name(words[:1])
-    module = importlib.import_module(f"gateway.commands.{name}")
+    module = importlib.import_module(f"gateway.cli.{name}")
     parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
     args = parser.parse_args(words[1:])

@@ -24,7 +24,7 @@ from gateway.bench.report.page import page
 from gateway.bench.report.table import table
 from gateway.bench.scenarios import PEERS, SCENARIOS, run_scenario
 from gateway.bench.store import Store, given_address
-from gateway.commands.options import count
+from gateway.cli.options import count
 from gateway.errors import RhoPushError
 
 EXIT_NOBODY_READS: Final = 128 + signal.SIGPIPE

@@ -25,10 +25,10 @@ from gateway.check.checks import (
     providers,
 )
 from gateway.check.findings import Finding, Level
-from gateway.check.keyspace_events import check_keyspace_events
+from gateway.check.keyspace_notifications import check_keyspace_events
+from gateway.check.migration import check_takeover
 from gateway.check.rhoconnect_push import check_push_port
-from gateway.check.takeover import check_takeover
-from gateway.commands.options import add_settings_arguments, load_settings
+from gateway.cli.options import add_settings_arguments, load_settings
 from gateway.logs.redaction import scrub
 from gateway.settings import Settings
 

@@ -21,11 +21,11 @@ from typing import Any, Final, NamedTuple, cast
 import aiohttp
 import yaml
 
-from gateway.commands.options import port
+from gateway.cli.options import port
 from gateway.errors import RhoPushError
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, Record
-from gateway.simulators.outfit import TOPIC, write_outfit
-from gateway.simulators.rps_device import LegacyDevice, Received
+from gateway.simulators.client_files import TOPIC, write_outfit
+from gateway.simulators.rhoconnect_push_device import LegacyDevice, Received
 
 _START_S: Final = 60.0
 _READY: Final = "ready "
@@ -115,7 +115,7 @@ def _free_port() -> int:
 
 
 async def _start(settings: Path, at_port: int, token: str) -> Process:
-    words = ["-c", "from gateway.commands import main; raise SystemExit(main())"]
+    words = ["-c", "from gateway.cli import main; raise SystemExit(main())"]
     words += ["serve", "--settings", str(settings), "--env", "development", "--port", str(at_port)]
     # A session of its own: Ctrl-C is for the demo, which ends the gateway in order.
     return await asyncio.create_subprocess_exec(

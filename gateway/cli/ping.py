@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.client.blocking import Client
-from gateway.client.exchange import failures
+from gateway.cli.options import add_settings_arguments, load_settings
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
-from gateway.commands.options import add_settings_arguments, load_settings
+from gateway.client.messages import failures
+from gateway.client.sync_client import Client
 from gateway.errors import BadSetting
-from gateway.private_files import read_secret
+from gateway.system.private_files import read_secret
 
 _NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout"})
 

@@ -8,9 +8,9 @@ import argparse
 import os
 from pathlib import Path
 
-from gateway.commands.options import count, port
-from gateway.compose.supervisor import Plan, Supervisor
+from gateway.cli.options import count, port
 from gateway.logs.plain import PlainLog
+from gateway.server.supervisor import Plan, Supervisor
 from gateway.settings.rhoconnect_push import LINE_DEFAULTS, read_config, translate
 
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         port=translated.port,
         workers=args.workers,
-        module="gateway.compose.legacy_worker",
+        module="gateway.server.rhoconnect_push_worker",
         legacy=False,
     )
     return Supervisor(translated.settings, plan).run()

@@ -5,11 +5,11 @@ Prints `ready http://HOST:PORT` alone on a line once every door is open; logs go
 
 import argparse
 
-from gateway.commands.options import add_settings_arguments, count, load_settings, port
-from gateway.compose.exposure import exposed
-from gateway.compose.rereading import Reading
-from gateway.compose.supervisor import Plan, Supervisor
+from gateway.cli.options import add_settings_arguments, count, load_settings, port
 from gateway.logs.plain import PlainLog
+from gateway.server.file_permissions import exposed
+from gateway.server.reload import Reading
+from gateway.server.supervisor import Plan, Supervisor
 from gateway.settings import DEFAULT_PATH
 
 

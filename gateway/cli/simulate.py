@@ -12,7 +12,6 @@ from typing import Final
 import uvloop
 
 from gateway.errors import InputError
-from gateway.network_errors import describe
 from gateway.simulators import (
     ApnsOptions,
     ApnsSimulator,
@@ -22,7 +21,8 @@ from gateway.simulators import (
     Hosting,
     Record,
 )
-from gateway.simulators.outfit import write_outfit
+from gateway.simulators.client_files import write_outfit
+from gateway.system.network_errors import describe
 from protocols.apns.simulator import ANSWERS as APNS_ANSWERS
 from protocols.fcm.simulator import ANSWERS as FCM_ANSWERS
 from protocols.simulation.faults import describe_faults, sort_faults

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 
 from gateway.client.errors import PingError
-from gateway.client.exchange import (
+from gateway.client.messages import (
     ASK_AGAIN_S,
     Answer,
     Parameters,

@@ -4,9 +4,9 @@ import importlib
 import os
 from typing import Any, ClassVar, Final
 
-from gateway.client.blocking import Client
 from gateway.client.errors import PingError
-from gateway.client.exchange import failures
+from gateway.client.messages import failures
+from gateway.client.sync_client import Client
 from gateway.settings.secret import Secret
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:9292"
@@ -60,7 +60,7 @@ class PingJob:
         Raises:
             PingError: as `perform`.
         """
-        awaiting = importlib.import_module("gateway.client.awaiting")
+        awaiting = importlib.import_module("gateway.client.async_client")
         report = await awaiting.deliver(cls._address(), cls._secret(), cls._timeout_s, parameters)
         return _delivered(report)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.client.errors import PingError
-from gateway.network_errors import describe
+from gateway.system.network_errors import describe
 
 PING_PATH: Final = "/rc/v1/users/ping"
 ASK_AGAIN_S: Final = 1.0

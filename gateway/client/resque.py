@@ -13,12 +13,12 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from gateway.client.errors import PingError
-from gateway.client.exchange import Parameters
+from gateway.client.messages import Parameters
 from gateway.store import keys
 from gateway.store.address import Address
 from gateway.store.authentication import worth_a_try
-from gateway.store.plain_words import trouble
-from gateway.store.refusals import origin, words_of
+from gateway.store.error_replies import origin, words_of
+from gateway.store.error_text import trouble
 
 JOB_CLASS: Final = "Rhoconnect::PingJob"
 QUEUE: Final = "ping"

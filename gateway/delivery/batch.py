@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from gateway.delivery.route import Route
-from gateway.store.entries import Lease
-from gateway.store.receipts import Detail
-from gateway.store.streams import Progress
+from gateway.queue.consumer import Progress
+from gateway.queue.entries import Lease
+from gateway.queue.receipts import Detail
 from protocols.devices import Device
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.delivery.credentials import read_apns, read_fcm
-from gateway.delivery.rps_client import read_push_server
+from gateway.delivery.rhoconnect_push_remote import read_push_server
 from gateway.errors import BadSetting, CredentialError
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
 from protocols.devices import APNS, FCM, RPS

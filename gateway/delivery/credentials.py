@@ -23,7 +23,6 @@ from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret
 from gateway.settings.paths import not_a_path
 from gateway.transport.tls import client_context, try_certificate
-from protocols.answers import date_s
 from protocols.apns.credentials import Certificate, ProviderKey
 from protocols.credential_text import TEXT_BYTES
 from protocols.errors import CredentialRefused, InputError, NoAccessToken
@@ -36,6 +35,7 @@ from protocols.fcm.credentials import (
     parse_token_answer,
 )
 from protocols.http2.client import Header
+from protocols.provider_response import date_s
 
 _log = structlog.get_logger("credentials")
 

@@ -1,9 +1,9 @@
 """Device tokens that a provider called dead: marked in Redis, with a brake.
 
 Marks stand beside RhoConnect's keys and never in them, and end by themselves when the device gets a new
-token or syncs (`store.marks`). A wrong setting (a sandbox key at the production host) can make every token look dead:
-nothing is marked before a lane has had an acceptance (`gate`), and when most of what it sends comes back as dead,
-nothing is marked any more until that has passed.
+token or syncs (`registry.token_marks`). A wrong setting (a sandbox key at the production host) can make every token
+look dead: nothing is marked before a lane has had an acceptance (`gate`), and when most of what it sends comes back
+as dead, nothing is marked any more until that has passed.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.gate import Gate
+from gateway.delivery.batch import Send
 from gateway.delivery.route import Place
-from gateway.delivery.send import Send
+from gateway.delivery.token_trust import Gate
 from gateway.errors import StoreDown
-from gateway.store.registry import Registry
+from gateway.registry.registry import Registry
 from protocols.verdict import Verdict
 
 _log = structlog.get_logger("dead")

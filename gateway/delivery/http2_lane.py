@@ -14,20 +14,20 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.dead import Tokens
-from gateway.delivery.outlet import BUSY, GRACE_S, Outlet
-from gateway.delivery.pace import Pace
-from gateway.delivery.policy import EXPIRED
+from gateway.delivery.batch import OPEN, Send
+from gateway.delivery.dead_tokens import Tokens
+from gateway.delivery.lane import BUSY, GRACE_S, Outlet
 from gateway.delivery.providers import Credential, Provider
-from gateway.delivery.send import OPEN, Send
+from gateway.delivery.rate_limiter import Pace
+from gateway.delivery.retry import EXPIRED
 from gateway.metrics import Metrics
+from gateway.scheduling.scheduler import SLICE, Turns
 from gateway.settings import RetrySettings
 from gateway.transport.feed import BATCH, Endpoint
 from gateway.transport.pool import Pool, Tuning
-from gateway.turns import SLICE, Turns
-from protocols.answers import answered_s
 from protocols.devices import ELSEWHERE
 from protocols.http2.client import Fate, Header, Outcome, never_indexed
+from protocols.provider_response import answered_s
 from protocols.verdict import Kind, Remedy, Verdict
 
 _ANSWERED: Final = Fate.ANSWERED  # an enum's member costs three look-ups

@@ -16,12 +16,12 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.dead import BRAKE_S, Brake, Tokens
-from gateway.delivery.policy import EXPIRED, LANE_FULL, Timing, again
+from gateway.delivery.batch import Postponed, Send
+from gateway.delivery.dead_tokens import BRAKE_S, Brake, Tokens
 from gateway.delivery.providers import Provider
 from gateway.delivery.reasons import reason_label
+from gateway.delivery.retry import EXPIRED, LANE_FULL, Timing, again
 from gateway.delivery.route import Route
-from gateway.delivery.send import Postponed, Send
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from protocols.verdict import Kind, Verdict
@@ -132,7 +132,7 @@ class Outlet(ABC):
     # -- the waiting room ------------------------------------------------------------------------------------
 
     def _let_wait(self, sends: Sequence[Send], *, bulk: bool) -> None:
-        """Let sends wait. How many a worker takes in hand is bounded (`fanout.intake`), so this is."""
+        """Let sends wait. How many a worker takes in hand is bounded (`fanout.consumer`), so this is."""
         (self._bulk if bulk else self._small).extend(sends)
 
     def _wait_again(self, send: Send) -> None:

@@ -14,29 +14,29 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from gateway.delivery.credential_check import unusable
 from gateway.delivery.credentials import ApnsAccess, ApnsKey, FcmAccount, NoHeaders, read_apns, read_fcm
-from gateway.delivery.dead import Tokens
-from gateway.delivery.lane import Lane, LanePolicy
-from gateway.delivery.outlet import Outlet
-from gateway.delivery.pace import Pace
+from gateway.delivery.dead_tokens import Tokens
+from gateway.delivery.http2_lane import Lane, LanePolicy
+from gateway.delivery.lane import Outlet
 from gateway.delivery.providers import PROVIDERS, Credential
+from gateway.delivery.quota import Quota
+from gateway.delivery.rate_limiter import Pace
+from gateway.delivery.rhoconnect_push_builtin import RpsLane
+from gateway.delivery.rhoconnect_push_remote import RpsClientLane
 from gateway.delivery.route import Route, place
-from gateway.delivery.rps import RpsLane
-from gateway.delivery.rps_client import RpsClientLane
-from gateway.delivery.unusable import unusable
 from gateway.errors import BadSetting, CredentialError
+from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
+from gateway.registry.token_marks import digest
+from gateway.scheduling.scheduler import Turns
 from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
-from gateway.store.marks import digest
-from gateway.store.quota import Quota
-from gateway.store.rps import RpsStore
 from gateway.transport.feed import Endpoint
-from gateway.turns import Turns
 from protocols.apns.credentials import Certificate
 from protocols.apns.message import Target as ApnsTarget
 from protocols.devices import APNS, FCM, RPS
 from protocols.fcm.message import Target as FcmTarget
-from protocols.rps.message import Target as RpsTarget
+from protocols.rhoconnect_push.message import Target as RpsTarget
 
 _log = structlog.get_logger("lanes")
 

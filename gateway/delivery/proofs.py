@@ -7,7 +7,7 @@ Until then an answer "this token is dead" may as well come of a wrong setting, a
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.link import Link, Script
+from gateway.store.connection import Link, Script
 from gateway.store.lua import CHECKS
 
 PROVEN: Final = -1

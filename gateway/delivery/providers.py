@@ -7,7 +7,7 @@ The rules themselves are in `protocols.<provider>`; this is the one form that th
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway.delivery.send import Message
+from gateway.delivery.batch import Message
 from protocols.apns.message import compose as compose_apns
 from protocols.apns.verdicts import judge as judge_apns
 from protocols.devices import APNS, FCM, RPS
@@ -15,8 +15,8 @@ from protocols.fcm.message import compose as compose_fcm
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.http2.client import Header
 from protocols.ping.model import Ping
-from protocols.rps.message import compose as compose_rps
-from protocols.rps.verdicts import judge as judge_rps
+from protocols.rhoconnect_push.message import compose as compose_rps
+from protocols.rhoconnect_push.verdicts import judge as judge_rps
 from protocols.verdict import Verdict
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.link import Link, Reply, Script
+from gateway.store.connection import Link, Reply, Script
 from gateway.store.lua import CHECKS
 
 _DRAW: Final = Script(

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from gateway.store.quota import Quota
+from gateway.delivery.quota import Quota
 
 BATCH_S: Final = 0.05
 """A batch is this much of the quota: what an idle process can hold back from the others."""

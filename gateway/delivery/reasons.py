@@ -7,13 +7,13 @@ them. The full text stands in the ping's receipt and in the log.
 
 from typing import Final
 
-from gateway.delivery.policy import EXPIRED, GAVE_UP, LANE_FULL
-from protocols.answers import STATUS_REASONS
+from gateway.delivery.retry import EXPIRED, GAVE_UP, LANE_FULL
 from protocols.apns.verdicts import REASONS as APNS_REASONS
 from protocols.errors import RhoPushError
 from protocols.fcm.verdicts import REASONS as FCM_REASONS
 from protocols.fcm.verdicts import RPC_CODES
-from protocols.rps.verdicts import STATUSES as RPS_STATUSES
+from protocols.provider_response import STATUS_REASONS
+from protocols.rhoconnect_push.verdicts import STATUSES as RPS_STATUSES
 
 OTHER: Final = "other"
 

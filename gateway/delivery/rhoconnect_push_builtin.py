@@ -17,18 +17,18 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.outlet import GRACE_S, Outlet
-from gateway.delivery.policy import EXPIRED
+from gateway.delivery.batch import Send
+from gateway.delivery.lane import GRACE_S, Outlet
 from gateway.delivery.providers import PROVIDERS
-from gateway.delivery.send import Send
+from gateway.delivery.retry import EXPIRED
 from gateway.errors import StoreDown
+from gateway.mailbox.store import Posting, RpsStore
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
-from gateway.store.link import LinkLost, Reply
-from gateway.store.rps import Posting, RpsStore
+from gateway.store.connection import LinkLost, Reply
 from protocols.devices import RPS
-from protocols.rps.message import Message
-from protocols.rps.verdicts import NOT_REGISTERED
+from protocols.rhoconnect_push.message import Message
+from protocols.rhoconnect_push.verdicts import NOT_REGISTERED
 from protocols.verdict import Kind, Verdict
 
 _log = structlog.get_logger("lane")

@@ -18,11 +18,11 @@ import structlog
 from yarl import URL
 
 from gateway.clock import SHARED
-from gateway.delivery.dead import Tokens
-from gateway.delivery.outlet import GRACE_S, Outlet
-from gateway.delivery.policy import EXPIRED
+from gateway.delivery.batch import Send
+from gateway.delivery.dead_tokens import Tokens
+from gateway.delivery.lane import GRACE_S, Outlet
 from gateway.delivery.providers import PROVIDERS
-from gateway.delivery.send import Send
+from gateway.delivery.retry import EXPIRED
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret

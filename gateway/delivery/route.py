@@ -3,11 +3,11 @@ are about."""
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.store.marks import digest
+from gateway.registry.token_marks import digest
 from protocols.devices import Device, accepted_elsewhere, refused_at
 
 if TYPE_CHECKING:
-    from gateway.delivery.outlet import Outlet
+    from gateway.delivery.lane import Outlet
 
 SETTING: Final = "apns.environment"
 _APPLES_PORTS: Final = (443, 2197)

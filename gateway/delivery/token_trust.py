@@ -2,7 +2,7 @@
 accepted at the same host for the same topic.
 
 A wrong setting (a sandbox key at the production host, another app's topic) makes every token look dead. So nothing is
-marked until one send was accepted, counted over all workers and gateways (`store.proofs`); `ALARM_COUNT` answers of
+marked until one send was accepted, counted over all workers and gateways (`delivery.proofs`); `ALARM_COUNT` answers of
 BadDeviceToken before that raise an alarm.
 """
 
@@ -13,10 +13,10 @@ from typing import Any, Final
 import structlog
 
 from gateway.clock import SHARED
+from gateway.delivery.proofs import PROVEN, Proofs
 from gateway.delivery.route import Place
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
-from gateway.store.proofs import PROVEN, Proofs
 
 _log = structlog.get_logger("dead")
 

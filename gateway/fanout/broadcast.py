@@ -14,12 +14,12 @@ import structlog
 
 from gateway.clock import SHARED
 from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
-from gateway.fanout.audience import LOST_PART
-from gateway.fanout.ledger import Ledger
+from gateway.fanout.broadcast_targets import LOST_PART
+from gateway.fanout.in_flight import Ledger
+from gateway.queue.consumer import BroadcastStore, ReceiptField, Settlement, Waiting
+from gateway.queue.entries import Entry, Lease, Piece, read_broadcast
+from gateway.queue.receipts import Record, field_of, pack_delta
 from gateway.store import keys
-from gateway.store.entries import Entry, Lease, Piece, read_broadcast
-from gateway.store.receipts import Record, field_of, pack_delta
-from gateway.store.streams import BroadcastStore, ReceiptField, Settlement, Waiting
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("broadcast")

@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.lanes import Lanes
+from gateway.delivery.lane_manager import Lanes
 from gateway.fanout.recipients import choose, is_bad
-from gateway.store.registry import Registry
-from gateway.store.streams import BroadcastStore
-from gateway.turns import LIGHT_SLICE, Turns, slices
+from gateway.queue.consumer import BroadcastStore
+from gateway.registry.registry import Registry
+from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
 from protocols.devices import REPEATED, Chosen, Device, dedupe_key
 
 _log = structlog.get_logger("audience")

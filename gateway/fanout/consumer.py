@@ -17,13 +17,13 @@ import structlog
 
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.broadcast import Cutting
-from gateway.fanout.effort import Effort
-from gateway.fanout.ledger import PINGS_HELD, Ledger
+from gateway.fanout.cpu_load import Effort
+from gateway.fanout.in_flight import PINGS_HELD, Ledger
 from gateway.fanout.planner import Planner
+from gateway.queue.consumer import FIRST, LEASE_S, Streams
+from gateway.queue.entries import Entry, Lease
 from gateway.store import keys
-from gateway.store.entries import Entry, Lease
-from gateway.store.link import Link, LinkLost
-from gateway.store.streams import FIRST, LEASE_S, Streams
+from gateway.store.connection import Link, LinkLost
 
 _log = structlog.get_logger("intake")
 

@@ -14,15 +14,11 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.send import ACCEPTED, Unit
+from gateway.delivery.batch import ACCEPTED, Unit
 from gateway.errors import StoreDown
 from gateway.fanout.unreadable import UnreadableEntries
 from gateway.metrics import Metrics
-from gateway.store import keys
-from gateway.store.entries import Lease, Piece
-from gateway.store.link import Reply
-from gateway.store.receipts import Record, field_of, pack_base, pack_delta
-from gateway.store.streams import (
+from gateway.queue.consumer import (
     GONE,
     RENEW_S,
     TAKEN_OVER,
@@ -33,7 +29,11 @@ from gateway.store.streams import (
     UsedChunk,
     Waiting,
 )
-from gateway.turns import Turns
+from gateway.queue.entries import Lease, Piece
+from gateway.queue.receipts import Record, field_of, pack_base, pack_delta
+from gateway.scheduling.scheduler import Turns
+from gateway.store import keys
+from gateway.store.connection import Reply
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("ledger")

@@ -14,23 +14,23 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.lanes import Lanes
-from gateway.delivery.outlet import Outlet
+from gateway.delivery.batch import Message, Send, Unit
+from gateway.delivery.lane import Outlet
+from gateway.delivery.lane_manager import Lanes
 from gateway.delivery.reasons import reason_label
 from gateway.delivery.route import Route
-from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import BAD_DATA, StoreDown
-from gateway.fanout.audience import Audience
-from gateway.fanout.ledger import Ledger
+from gateway.fanout.broadcast_targets import Audience
+from gateway.fanout.in_flight import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
 from gateway.fanout.splitting import Part, Splitting, is_large
 from gateway.metrics import Metrics
+from gateway.queue.consumer import Progress, Streams
+from gateway.queue.entries import Lease, Piece, read_entry, read_piece
+from gateway.registry.registry import Registry
+from gateway.registry.user_devices import DEAD, UNKNOWN_USER, Registration
+from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
 from gateway.store import keys
-from gateway.store.entries import Lease, Piece, read_entry, read_piece
-from gateway.store.registration import DEAD, UNKNOWN_USER, Registration
-from gateway.store.registry import Registry
-from gateway.store.streams import Progress, Streams
-from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import Device, platform_of
 from protocols.errors import InputError, NothingToSend
 from protocols.ping.model import Ping

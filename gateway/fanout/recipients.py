@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.lanes import Lanes
+from gateway.delivery.lane_manager import Lanes
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
-from gateway.store.registration import DEAD, Registration
+from gateway.registry.user_devices import DEAD, Registration
 from protocols.devices import REPEATED, Chosen, Device, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal

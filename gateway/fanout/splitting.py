@@ -16,16 +16,16 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.send import Unit
+from gateway.delivery.batch import Unit
 from gateway.errors import BAD_DATA, StoreDown
-from gateway.fanout.audience import Audience, digest
-from gateway.fanout.ledger import Ledger
+from gateway.fanout.broadcast_targets import Audience, digest
+from gateway.fanout.in_flight import Ledger
+from gateway.queue.consumer import SplitStep
+from gateway.queue.entries import CHUNKS_MAX, Piece
+from gateway.registry.registry import AllDevices, Registry
+from gateway.registry.user_devices import DANGLING, DEAD, UNKNOWN_USER, Registration
+from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
 from gateway.store import keys
-from gateway.store.entries import CHUNKS_MAX, Piece
-from gateway.store.registration import DANGLING, DEAD, UNKNOWN_USER, Registration
-from gateway.store.registry import AllDevices, Registry
-from gateway.store.streams import SplitStep
-from gateway.turns import LIGHT_SLICE, Turns, slices
 from protocols.devices import REPEATED, Device, dedupe_key, fit
 from protocols.ping.model import Ping
 

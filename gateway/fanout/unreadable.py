@@ -8,8 +8,8 @@ import structlog
 from gateway.clock import SHARED
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
-from gateway.store.entries import Lease
-from gateway.store.streams import Streams
+from gateway.queue.consumer import Streams
+from gateway.queue.entries import Lease
 
 LOG_EVERY_S: Final = 10.0
 """Between two log lines about entries of the same stream; the later one says how many there were."""

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from gateway.doors.app import make_app, with_single_slashes
-from gateway.doors.desk import Desk
-from gateway.doors.front import Front
-from gateway.doors.handed import Handed
-from gateway.doors.heads import HEAD_BYTES
-from gateway.doors.parsing import HEADERS_MAX
-from gateway.doors.services import PingQueue, PingWaiters, ReceiptReader, Services, Times
+from gateway.http_api.aiohttp_handler import Handed
+from gateway.http_api.aiohttp_parser import HEADERS_MAX
+from gateway.http_api.app import make_app, with_single_slashes
+from gateway.http_api.context import Desk
+from gateway.http_api.dependencies import PingQueue, PingWaiters, ReceiptReader, Services, Times
+from gateway.http_api.fast_path import Front
+from gateway.http_api.request_head import HEAD_BYTES
 from gateway.settings import Settings
 
 __all__ = [

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gateway.doors.services import Services
-from gateway.doors.tokens import TokenBook, require_admin
 from gateway.errors import TooManyRequests
-from gateway.store.accounts import Standing
-from gateway.store.queue import IdempotencyKey
+from gateway.http_api.dependencies import Services
+from gateway.http_api.token_cache import TokenBook, require_admin
+from gateway.queue.producer import IdempotencyKey
+from gateway.registry.accounts import Standing
 from protocols.errors import BodyTooLarge, InvalidField
 from protocols.ping.parse import Submission
 

@@ -19,9 +19,9 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from gateway.doors import answers
-from gateway.doors.parsing import Parser, refusal_of
-from gateway.doors.services import Times
+from gateway.http_api import responses
+from gateway.http_api.aiohttp_parser import Parser, refusal_of
+from gateway.http_api.dependencies import Times
 
 _LOOK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
@@ -200,10 +200,10 @@ class Handed(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         if status == 400:
-            found: web.Response = LastAnswer(answers.of_error(refusal_of(exc)), self)
+            found: web.Response = LastAnswer(responses.of_error(refusal_of(exc)), self)
         else:
             _log.error("request failed", method=request.method, path=request.path, exc_info=exc)
-            found = answers.response(answers.of_failure())
+            found = responses.response(responses.of_failure())
         found.headers["Server"] = "rhopush"  # no more than that; `app` leaves it out where it can
         found.force_close()
         return found
@@ -247,7 +247,7 @@ class Handed(web.RequestHandler):
 
 
 def trust(request: web.Request) -> None:
-    """This request's caller has shown a valid API token or session: see `gateway.doors.ceiling`."""
+    """This request's caller has shown a valid API token or session: see `gateway.http_api.idle_eviction`."""
     protocol = request.protocol
     if isinstance(protocol, Handed):
         protocol.trusted = True
@@ -261,9 +261,9 @@ class LastAnswer(web.Response):
         protocol: the connection.
     """
 
-    def __init__(self, answer: answers.Answer, protocol: Handed) -> None:
+    def __init__(self, answer: responses.Answer, protocol: Handed) -> None:
         super().__init__(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
-        self.set_status(answer.status, answers.REASONS[answer.status])
+        self.set_status(answer.status, responses.REASONS[answer.status])
         self.headers["Connection"] = "close"
         self._protocol = protocol
         self.force_close()

@@ -10,8 +10,8 @@ from typing import Any, Final
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
-from gateway.doors.heads import HEAD_BYTES
 from gateway.errors import HeadTooLarge
+from gateway.http_api.request_head import HEAD_BYTES
 from protocols.errors import InputError
 
 HEADERS_MAX: Final = 1_024

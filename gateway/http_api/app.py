@@ -9,16 +9,16 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.typedefs import Middleware
 
-from gateway.body_budget import Holding
-from gateway.doors import answers
-from gateway.doors.bodies import ADMISSION, HOLDING, Admission
-from gateway.doors.client_address import CLIENT_ADDRESSES, ClientAddresses
-from gateway.doors.desk import Desk
-from gateway.doors.handed import Handed, LastAnswer
-from gateway.doors.parsing import MalformedRequest
-from gateway.doors.requests import refuse_unclear
-from gateway.doors.routes import Handler, Route, routes
 from gateway.errors import ExpectationRefused, HeadTooLarge, NotFound, RhoPushError
+from gateway.http_api import responses
+from gateway.http_api.aiohttp_handler import Handed, LastAnswer
+from gateway.http_api.aiohttp_parser import MalformedRequest
+from gateway.http_api.bodies import ADMISSION, HOLDING, Admission
+from gateway.http_api.client_address import CLIENT_ADDRESSES, ClientAddresses
+from gateway.http_api.context import Desk
+from gateway.http_api.requests import refuse_unclear
+from gateway.http_api.routes import Handler, Route, routes
+from gateway.limits.body_budget import Holding
 from protocols.response_headers import SAFETY_HEADERS
 
 RequestMaker = Callable[..., web.BaseRequest]
@@ -103,7 +103,7 @@ async def _ending(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _errors_of(desk: Desk) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # No error is kept in a name of this frame: `gateway.doors.tokens.require_admin` says why.
+        # No error is kept in a name of this frame: `gateway.http_api.token_cache.require_admin` says why.
         holding = request[HOLDING] = Holding(desk.services.bodies)
         try:
             refuse_unclear(request)
@@ -123,8 +123,10 @@ def _errors_of(desk: Desk) -> Middleware:
 def _refused(request: web.Request, error: RhoPushError) -> web.Response:
     protocol = request.protocol
     if request.content.exception() is not None and isinstance(protocol, Handed):
-        return LastAnswer(answers.of_error(error), protocol)  # the body broke: nothing can be read behind it
-    answer = answers.response(answers.of_error(error))
+        return LastAnswer(
+            responses.of_error(error), protocol
+        )  # the body broke: nothing can be read behind it
+    answer = responses.response(responses.of_error(error))
     if not request.content.is_eof():  # the rest of the body is not wanted
         answer.force_close()
         if isinstance(protocol, Handed):

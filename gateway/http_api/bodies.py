@@ -15,15 +15,15 @@ from typing import Final
 
 from aiohttp import ClientError, HttpVersion11, hdrs, web
 
-from gateway.body_budget import BodyBudget, Holding
-from gateway.doors.client_address import address_group, client_address
-from gateway.doors.coding import decoder_of
-from gateway.doors.handed import trust
-from gateway.doors.intake import LATE
-from gateway.doors.services import Services
-from gateway.doors.tokens import TokenBook
 from gateway.errors import TooSlow
-from gateway.store.accounts import Standing
+from gateway.http_api.admission import LATE
+from gateway.http_api.aiohttp_handler import trust
+from gateway.http_api.client_address import address_group, client_address
+from gateway.http_api.content_encoding import decoder_of
+from gateway.http_api.dependencies import Services
+from gateway.http_api.token_cache import TokenBook
+from gateway.limits.body_budget import BodyBudget, Holding
+from gateway.registry.accounts import Standing
 from protocols.errors import BodyTooLarge, MalformedBody
 
 API_HEADER: Final = "X-RhoConnect-API-TOKEN"

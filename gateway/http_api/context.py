@@ -7,17 +7,17 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from gateway.doors.client_address import address_group, came_by_tls, client_address
-from gateway.doors.handed import trust
-from gateway.doors.intake import Intake
-from gateway.doors.requests import API_HEADER, text_of
-from gateway.doors.services import Services
-from gateway.doors.sessions import COOKIE, LIFETIME_S, Session, Sessions
-from gateway.doors.tokens import TokenBook, require_admin
 from gateway.errors import ApiTokenRefused, NotAuthenticated
-from gateway.store.accounts import Accounts, Standing, User
-from gateway.store.clients import Clients
-from gateway.store.hashing import HASHES_AT_ONCE
+from gateway.http_api.admission import Intake
+from gateway.http_api.aiohttp_handler import trust
+from gateway.http_api.client_address import address_group, came_by_tls, client_address
+from gateway.http_api.dependencies import Services
+from gateway.http_api.requests import API_HEADER, text_of
+from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, Sessions
+from gateway.http_api.token_cache import TokenBook, require_admin
+from gateway.registry.accounts import Accounts, Standing, User
+from gateway.registry.clients import Clients
+from gateway.registry.hashing import HASHES_AT_ONCE
 
 
 class Desk:

@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from gateway.body_budget import BodyBudget
 from gateway.clock import SHARED
-from gateway.connection_limits import ConnectionLimits
 from gateway.errors import RhoPushError
+from gateway.limits.body_budget import BodyBudget
+from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
+from gateway.queue.completion import Heard
+from gateway.queue.producer import Accepted, IdempotencyKey
+from gateway.registry.clients import Mailbox
+from gateway.scheduling.scheduler import Turns
 from gateway.settings import Secret, Settings
-from gateway.store.clients import Mailbox
-from gateway.store.queue import Accepted, IdempotencyKey
-from gateway.store.waiting import Heard
-from gateway.turns import Turns
 from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
@@ -25,7 +25,7 @@ Scrape = Callable[[], Awaitable[bytes]]
 
 
 class PingQueue(Protocol):
-    """Where accepted pings go (`gateway.store.queue.Queue`)."""
+    """Where accepted pings go (`gateway.queue.producer.Queue`)."""
 
     def submit(
         self,
@@ -39,7 +39,7 @@ class PingQueue(Protocol):
 
 
 class ReceiptReader(Protocol):
-    """Tells what became of pings (`gateway.store.receipts.Receipts`)."""
+    """Tells what became of pings (`gateway.queue.receipts.Receipts`)."""
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         """Counts and devices' verdicts; None: no such ping is known."""

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from gateway.doors import answers
-from gateway.doors.desk import Desk, client_of
-from gateway.doors.requests import API_HEADER, json_response, parameters, text_of, text_response
-from gateway.doors.sessions import COOKIE
 from gateway.errors import LoginRefused, NotAllowed, NotFound
-from gateway.store.accounts import User
+from gateway.http_api import responses
+from gateway.http_api.context import Desk, client_of
+from gateway.http_api.requests import API_HEADER, json_response, parameters, text_of, text_response
+from gateway.http_api.sessions import COOKIE
+from gateway.registry.accounts import User
 
 
 class DeviceRoutes:
@@ -38,7 +38,7 @@ class DeviceRoutes:
         user = await self._enter(request)
         answer = text_response("")
         value = await self._desk.begin_session(request, answer, user, admin=False)
-        answer.body = answers.html_safe_json({COOKIE: quote(f"{COOKIE}={value}", safe="")})
+        answer.body = responses.html_safe_json({COOKIE: quote(f"{COOKIE}={value}", safe="")})
         return answer
 
     async def create(self, request: web.Request) -> web.Response:

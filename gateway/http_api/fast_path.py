@@ -1,7 +1,7 @@
 """The listening protocol: it answers the plain ping itself and hands everything else to aiohttp.
 
 A ping is read, decided, given to the queue and answered without a task, a future or a timer of its own; only one
-whose caller waits for the verdicts has a task. A request that `gateway.doors.heads` does not take goes, with its bytes
+whose caller waits for the verdicts has a task. A request that `request_head` does not take goes, with its bytes
 and its transport, to aiohttp's handler, once the answers before it are written; the connection then stays there.
 Answers leave in the order of their requests (RFC 9112 §9.3.2), and all that are ready together leave in one write.
 
@@ -16,19 +16,19 @@ from typing import Any, Final, cast
 
 import structlog
 
-from gateway.body_budget import Holding
-from gateway.doors import answers
-from gateway.doors.bodies import Admission
-from gateway.doors.ceiling import Connections
-from gateway.doors.client_address import ClientAddresses, address_group
-from gateway.doors.handed import Handed, HandedMaker
-from gateway.doors.heads import PREFIX, Head, Heads, may_be_ours
-from gateway.doors.intake import LATE, Intake
-from gateway.doors.services import Services, Times
-from gateway.doors.slot import Slot
-from gateway.doors.waited import WaitedPing
 from gateway.errors import RhoPushError, TooSlow
-from gateway.store.accounts import Standing
+from gateway.http_api import responses
+from gateway.http_api.admission import LATE, Intake
+from gateway.http_api.aiohttp_handler import Handed, HandedMaker
+from gateway.http_api.bodies import Admission
+from gateway.http_api.client_address import ClientAddresses, address_group
+from gateway.http_api.dependencies import Services, Times
+from gateway.http_api.idle_eviction import Connections
+from gateway.http_api.pending_response import Slot
+from gateway.http_api.request_head import PREFIX, Head, Heads, may_be_ours
+from gateway.http_api.wait import WaitedPing
+from gateway.limits.body_budget import Holding
+from gateway.registry.accounts import Standing
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
@@ -79,7 +79,7 @@ class Front:
         """Each `Times.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
         self.ticks += 1
         self.date = formatdate(self.services.now(), usegmt=True)
-        self.accepted_head = answers.accepted_head(self.date)
+        self.accepted_head = responses.accepted_head(self.date)
         if refused := self.services.connections.take_refused():
             _log.warning("http_connections_refused", count=refused)
         for connection in tuple(self.connections):
@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
             holding.release()
 
     def _client(self, head: Head) -> str:
-        """See `gateway.doors.desk.client_of`. Only for a token that must be looked up."""
+        """See `gateway.http_api.context.client_of`. Only for a token that must be looked up."""
         peer = self._transport.get_extra_info("peername") or ("",)
         return address_group(self.front.clients.client(peer[0], (head.forwarded_for,)).address)
 
@@ -339,16 +339,16 @@ class Connection(asyncio.Protocol):
             front.spawn(self._wait(slot, WaitedPing(front.services, submission, len(body), key)))
             return
         if submission.unknown:
-            slot.warned = answers.warning(submission)
+            slot.warned = responses.warning(submission)
         slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
 
     async def _wait(self, slot: Slot, ping: WaitedPing) -> None:
         """Answer once every device has its verdict. Whatever happens, there is an answer."""
-        answer = answers.of_failure()
+        answer = responses.of_failure()
         try:
             answer = await ping.answer()
         except RhoPushError as error:
-            answer = answers.of_error(error)
+            answer = responses.of_error(error)
         finally:
             slot.answer(answer)
 
@@ -459,8 +459,8 @@ class Connection(asyncio.Protocol):
         elif self._stage == _BODY:
             judged = self._holding is not None and self._holding.judged
             if waited_s > times.body_patience_s(len(self._rest or b""), judged=judged):
-                late = answers.of_error(TooSlow(LATE))
-                self._transport.write(answers.wire(late, self.front.date, close=True))
+                late = responses.of_error(TooSlow(LATE))
+                self._transport.write(responses.wire(late, self.front.date, close=True))
                 self._close()
         elif waited_s > (times.head_s if self._stage == _HEAD else times.idle_s):
             self._close()

@@ -21,11 +21,11 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from gateway.connection_limits import ConnectionLimits
+from gateway.limits.connection_limits import ConnectionLimits
 
 if TYPE_CHECKING:
-    from gateway.doors.front import Connection
-    from gateway.doors.handed import Handed
+    from gateway.http_api.aiohttp_handler import Handed
+    from gateway.http_api.fast_path import Connection
 
     Member: TypeAlias = Connection | Handed
 

@@ -19,7 +19,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.doors.bodies import BodyReader
+from gateway.http_api.bodies import BodyReader
 from protocols.errors import InvalidField, MalformedBody
 from protocols.ping.limits import VALUE_CHARACTERS
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.doors.desk import Desk
-from gateway.doors.requests import json_response
+from gateway.http_api.context import Desk
+from gateway.http_api.requests import json_response
 from gateway.metrics import CONTENT_TYPE
 
 

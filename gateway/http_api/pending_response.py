@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from gateway.doors import answers
-from gateway.doors.answers import Answer
 from gateway.errors import RhoPushError
-from gateway.store.queue import Accepted
+from gateway.http_api import responses
+from gateway.http_api.responses import Answer
+from gateway.queue.producer import Accepted
 
 if TYPE_CHECKING:
-    from gateway.doors.front import Connection, Front
+    from gateway.http_api.fast_path import Connection, Front
 
 
 class Slot:
@@ -28,14 +28,14 @@ class Slot:
         """Settle this answer."""
         front = self._connection.front
         if isinstance(outcome, RhoPushError):
-            self._answer = answers.of_error(outcome, self.ping_id)
+            self._answer = responses.of_error(outcome, self.ping_id)
             front.services.metrics.pings_refused(outcome.label).inc()
         else:
             front.intake.accepted.value += 1  # for each ping: without the call of `inc`
             if outcome is not None:
                 self.ping_id = outcome.ping_id
             if self.warned:
-                self._answer = answers.accepted(self.ping_id, self.warned)
+                self._answer = responses.accepted(self.ping_id, self.warned)
         self.ready = True
         self._connection.settled(self)
 
@@ -49,5 +49,5 @@ class Slot:
         """The bytes of the answer."""
         if self._answer is None and not self.close:
             return b"%b%b\r\n\r\n" % (front.accepted_head, self.ping_id.encode())
-        answer = self._answer or answers.accepted(self.ping_id)
-        return answers.wire(answer, front.date, close=self.close)
+        answer = self._answer or responses.accepted(self.ping_id)
+        return responses.wire(answer, front.date, close=self.close)

@@ -7,15 +7,15 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.doors import answers
-from gateway.doors.answers import Answer, Headers
-from gateway.doors.bodies import API_HEADER
-from gateway.doors.desk import Desk, client_of
-from gateway.doors.handed import trust
-from gateway.doors.requests import driven, json_response, parameters, read_sent
-from gateway.doors.waited import WaitedPing, known_of, own_headers
 from gateway.errors import NotFound, RhoPushError
-from gateway.store.queue import Accepted
+from gateway.http_api import responses
+from gateway.http_api.aiohttp_handler import trust
+from gateway.http_api.bodies import API_HEADER
+from gateway.http_api.context import Desk, client_of
+from gateway.http_api.requests import driven, json_response, parameters, read_sent
+from gateway.http_api.responses import Answer, Headers
+from gateway.http_api.wait import WaitedPing, known_of, own_headers
+from gateway.queue.producer import Accepted
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
@@ -57,9 +57,9 @@ class PingRoutes:
         outcome = await settled or Accepted(ping_id)
         if isinstance(outcome, RhoPushError):
             desk.services.metrics.pings_refused(outcome.label).inc()
-            return answers.response(answers.of_error(outcome, ping_id))
+            return responses.response(responses.of_error(outcome, ping_id))
         desk.intake.accepted.inc()
-        return answers.response(await self._tell(request, submission, outcome))
+        return responses.response(await self._tell(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:
         """What became of a ping."""
@@ -93,17 +93,17 @@ class PingRoutes:
         return submission, sent.body + b"?" + query.encode() if query else sent.body
 
     async def _tell(self, request: web.Request, submission: Submission, outcome: Accepted) -> Answer:
-        empty = answers.accepted(outcome.ping_id, answers.warning(submission))
+        empty = responses.accepted(outcome.ping_id, responses.warning(submission))
         if not prefers_representation(request):
             return empty
         report = await known_of(self._desk.services, outcome.ping_id)
         about = (report or {"ping_id": outcome.ping_id, "state": "queued"}) | {"repeated": outcome.repeated}
-        return answers.of_json(about, headers=own_headers(empty) + _APPLIED)
+        return responses.of_json(about, headers=own_headers(empty) + _APPLIED)
 
     async def _wait(self, request: web.Request, ping: WaitedPing) -> web.Response:
         represent = prefers_representation(request)
         wait_s = preferred_wait_s(request)
-        return answers.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
+        return responses.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
 
 
 def preferences(request: web.Request) -> dict[str, str]:

@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 import msgspec
 from aiohttp import HttpVersion11, hdrs, web
 
-from gateway.doors import answers
-from gateway.doors.answers import response
-from gateway.doors.bodies import API_HEADER, BodyReader, read_body
-from gateway.doors.multipart import pairs_of
-from gateway.doors.parsing import MalformedRequest, check_head
-from gateway.doors.services import Services
-from gateway.turns import Turns
+from gateway.http_api import responses
+from gateway.http_api.aiohttp_parser import MalformedRequest, check_head
+from gateway.http_api.bodies import API_HEADER, BodyReader, read_body
+from gateway.http_api.dependencies import Services
+from gateway.http_api.multipart import pairs_of
+from gateway.http_api.responses import response
+from gateway.scheduling.scheduler import Turns
 from protocols.errors import InvalidField, MalformedBody
 from protocols.json_bodies import Kind, json_text, kind_of
 from protocols.json_syntax import find_fault
@@ -148,9 +148,9 @@ def text_of(found: dict[str, Any], name: str) -> str:
 
 def json_response(value: object, status: int = 200) -> web.Response:
     """A JSON answer."""
-    return response(answers.of_json(value, status=status))
+    return response(responses.of_json(value, status=status))
 
 
 def text_response(text: str) -> web.Response:
     """RhoConnect's bare text."""
-    return response(answers.of_text(text))
+    return response(responses.of_text(text))

@@ -25,7 +25,7 @@ from gateway.errors import (
     RhoPushError,
     TooManyRequests,
 )
-from gateway.store.plain_words import refused
+from gateway.store.error_text import refused
 from gateway.store.replies import ReplyFault, ReplyRefused
 from protocols.ping.parse import Submission
 from protocols.response_headers import SAFETY_HEADERS

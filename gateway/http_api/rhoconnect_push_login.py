@@ -6,18 +6,18 @@ from urllib.parse import unquote, urlsplit
 
 from aiohttp import hdrs, web
 
-from gateway.doors import answers
-from gateway.doors.desk import Desk, client_of
+from gateway.http_api import responses
+from gateway.http_api.context import Desk, client_of
 from gateway.settings import Secret
-from protocols.rps.wire import Basic, basic
+from protocols.rhoconnect_push.wire import Basic, basic
 
 PUSH_SERVER: Final = "push_server"
 """What attempts to guess the app's credentials are counted for."""
-_GOOD: Final = answers.Answer(204, ())
-_NO_BASIC: Final = answers.of_text("Invalid Basic Authorization header", status=401)
-_NO_SETTING: Final = answers.of_text("Invalid RhoConnect Push settings", status=500)
-_OTHER_APP: Final = answers.of_text("Invalid RhoConnect Push server credentials", status=401)
-_NO_USER: Final = answers.of_text("", status=401)
+_GOOD: Final = responses.Answer(204, ())
+_NO_BASIC: Final = responses.of_text("Invalid Basic Authorization header", status=401)
+_NO_SETTING: Final = responses.of_text("Invalid RhoConnect Push settings", status=500)
+_OTHER_APP: Final = responses.of_text("Invalid RhoConnect Push server credentials", status=401)
+_NO_USER: Final = responses.of_text("", status=401)
 
 
 class RpsLoginRoutes:
@@ -35,18 +35,18 @@ class RpsLoginRoutes:
         given = basic(request.headers.get(hdrs.AUTHORIZATION))
         wanted = app_credentials(self._desk.services.settings.push_server)
         if not given.encoded:
-            return answers.response(_NO_BASIC)
+            return responses.response(_NO_BASIC)
         if wanted is None:
-            return answers.response(_NO_SETTING)
+            return responses.response(_NO_SETTING)
         accounts = self._desk.accounts
         good = await accounts.check_secret(PUSH_SERVER, same_app(given, wanted), client_of(request))
-        return answers.response(_GOOD if good else _OTHER_APP)
+        return responses.response(_GOOD if good else _OTHER_APP)
 
     async def user(self, request: web.Request) -> web.Response:
         """Whether a device's cookie is a session; its Basic name need not be the session's user."""
         await self._desk.require_device(request)
         given = basic(request.headers.get(hdrs.AUTHORIZATION))
-        return answers.response(_GOOD if given.encoded else _NO_USER)
+        return responses.response(_GOOD if given.encoded else _NO_USER)
 
 
 def app_credentials(push_server: Secret | None) -> Basic | None:

@@ -9,13 +9,13 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from gateway.doors.desk import Desk
-from gateway.doors.devices import DeviceRoutes
-from gateway.doors.openapi import describe
-from gateway.doors.operation import OperationRoutes
-from gateway.doors.people import PeopleRoutes
-from gateway.doors.ping import PingRoutes
-from gateway.doors.rps_login import RpsLoginRoutes
+from gateway.http_api.context import Desk
+from gateway.http_api.devices import DeviceRoutes
+from gateway.http_api.openapi import describe
+from gateway.http_api.ops import OperationRoutes
+from gateway.http_api.ping import PingRoutes
+from gateway.http_api.rhoconnect_push_login import RpsLoginRoutes
+from gateway.http_api.users import PeopleRoutes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

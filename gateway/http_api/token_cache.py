@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from gateway.errors import ApiTokenRefused
-from gateway.store.accounts import NAME_CHARACTERS, Standing
-from gateway.store.lookups import Lookups
+from gateway.registry.accounts import NAME_CHARACTERS, Standing
+from gateway.scheduling.lookups import Lookups
 
 KEEP_S: Final = 3.0  # a revoked token opens the door at most this much longer
 VALID_S: Final = 3_600.0

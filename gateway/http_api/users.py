@@ -6,11 +6,11 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.doors import answers
-from gateway.doors.desk import Desk
-from gateway.doors.requests import parameters, text_of, text_response
 from gateway.errors import ApiTokenRefused, LoginRefused, NotFound
-from gateway.store.accounts import User
+from gateway.http_api import responses
+from gateway.http_api.context import Desk
+from gateway.http_api.requests import parameters, text_of, text_response
+from gateway.registry.accounts import User
 from protocols.errors import InvalidField
 
 
@@ -146,4 +146,4 @@ def _instant(text: str) -> str:
 
 
 def _array(value: list[Any]) -> web.Response:
-    return answers.response(answers.of_html_json(value))
+    return responses.response(responses.of_html_json(value))

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.doors import answers
-from gateway.doors.answers import Answer, Headers
-from gateway.doors.services import Services
 from gateway.errors import RhoPushError, StoreDown
-from gateway.store.queue import Accepted, IdempotencyKey
-from gateway.store.receipts import joined_errors
+from gateway.http_api import responses
+from gateway.http_api.dependencies import Services
+from gateway.http_api.responses import Answer, Headers
+from gateway.queue.producer import Accepted, IdempotencyKey
+from gateway.queue.receipts import joined_errors
 from protocols.ping.parse import Submission
 
 
@@ -29,7 +29,7 @@ class WaitedPing:
         self, services: Services, submission: Submission, size: int, key: IdempotencyKey | None
     ) -> None:
         self._services = services
-        self._warned = answers.warning(submission)
+        self._warned = responses.warning(submission)
         loop = asyncio.get_running_loop()
         self._settled: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
         ping = msgspec.structs.replace(submission.ping, reply_to=services.waiters.channel)
@@ -54,7 +54,7 @@ class WaitedPing:
             outcome = await self._settled or Accepted(self._ping_id)
             if isinstance(outcome, RhoPushError):
                 metrics.pings_refused(outcome.label).inc()
-                return answers.of_error(outcome, self._ping_id)
+                return responses.of_error(outcome, self._ping_id)
             metrics.pings_accepted("rest").inc()
             most_s = self._services.settings.ping.wait_max_s
             if wait_s is not None:
@@ -67,24 +67,24 @@ class WaitedPing:
     async def _tell(
         self, ping_id: str, report: dict[str, Any] | None, extra: Headers, *, represent: bool
     ) -> Answer:
-        empty = answers.accepted(ping_id, self._warned)
+        empty = responses.accepted(ping_id, self._warned)
         headers = own_headers(empty)
         if report is None:
             return await self._still_open(ping_id, headers)
         errors = joined_errors(report)
         if represent:
-            return answers.of_json(report, status=500 if errors else 200, headers=headers + extra)
+            return responses.of_json(report, status=500 if errors else 200, headers=headers + extra)
         if not errors:
             return empty
         # RhoConnect calls this text HTML, and a reason is whatever the provider wrote.
-        return Answer(500, answers.RHOCONNECT_HEADERS + headers, escape(errors, quote=False).encode())
+        return Answer(500, responses.RHOCONNECT_HEADERS + headers, escape(errors, quote=False).encode())
 
     async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
         """504: the ping goes on, only this caller's wait is over."""
         report = await known_of(self._services, ping_id)
         about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
         found: dict[str, Any] = {"error": about, "report": report}
-        return answers.of_json(found, status=504, headers=headers)
+        return responses.of_json(found, status=504, headers=headers)
 
 
 async def known_of(services: Services, ping_id: str) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ it never had. A counter that is not there, or stands at 0, begins at `first`, wh
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.link import Script
+from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
 EPOCH_S: Final = 1_577_836_800

@@ -17,9 +17,10 @@ import structlog
 
 from gateway.clock import SHARED
 from gateway.errors import StoreDown
-from gateway.store import keys, rps_scripts
+from gateway.mailbox import scripts
+from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link, Reply, ReplyFault, Script, Word
+from gateway.store.connection import Link, Reply, ReplyFault, Script, Word
 from gateway.store.subscriptions import Channel, Subscriptions
 
 _log = structlog.get_logger("rps")
@@ -128,7 +129,7 @@ class Batch:
             if isinstance(reply, StoreDown):
                 reply = [reply] * len(waiting)
             for done, found in zip(waiting, reply, strict=True):
-                done(_UNSOUND if found == rps_scripts.UNSOUND else found)
+                done(_UNSOUND if found == scripts.UNSOUND else found)
 
         self._link.eval_then(self._script, (), (*self._head(), *entries), spread)
 
@@ -151,8 +152,8 @@ class RpsStore:
         self._listener: Listener | None = None
         self._link = Link(address, "rps")
         self._heard = Link(address, "rps-wait", on_push=self._pushed, on_up=self._up)
-        self._posts = Batch(self._link, rps_scripts.ENQUEUE, self._post_head)
-        self._polls = Batch(self._heard, rps_scripts.POLL, self._poll_head)
+        self._posts = Batch(self._link, scripts.ENQUEUE, self._post_head)
+        self._polls = Batch(self._heard, scripts.POLL, self._poll_head)
         self._prover: asyncio.TimerHandle | None = None
         self._looker: asyncio.TimerHandle | None = None
         lost = f"messages reach RhoConnect Push devices up to {_LOOK_S} s later"
@@ -225,7 +226,7 @@ class RpsStore:
         member = orjson.dumps({"token": token, "appname": app})
         words: tuple[Word, ...] = (self.keeping.life_s, APPS_MAX, self._first(), instance, app, token, member)
         words = (*words, registrant, int(made_for_user))
-        return _text(await self._link.eval(rps_scripts.REGISTER, (), words))
+        return _text(await self._link.eval(scripts.REGISTER, (), words))
 
     async def token_of(self, instance: str, app: str, registrant: str = "") -> str | None:
         """The token of a registered app, with its life prolonged; None: not registered, or by another user.
@@ -233,7 +234,7 @@ class RpsStore:
         Raises as `register`.
         """
         words = (self.keeping.life_s, instance, app, registrant)
-        return _text(await self._link.eval(rps_scripts.LOOK_UP, (), words))
+        return _text(await self._link.eval(scripts.LOOK_UP, (), words))
 
     async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
         """End the registrations of the tokens `ended`, and drop the messages that wait for `dropped`.
@@ -242,16 +243,16 @@ class RpsStore:
         """
         if ended or dropped:
             words: tuple[Word, ...] = (keys.RPS_WAKE, self._first(), len(ended), *ended, *dropped)
-            await self._link.eval(rps_scripts.END_TOKENS, (), words)
+            await self._link.eval(scripts.END_TOKENS, (), words)
 
     async def unregister(self, instance: str, app: str) -> bool:
         """End an app's registration; False: there is none. Raises as `register`."""
         words = (keys.RPS_WAKE, self._first(), instance, app)
-        return bool(await self._link.eval(rps_scripts.UNREGISTER, (), words))
+        return bool(await self._link.eval(scripts.UNREGISTER, (), words))
 
     async def forget(self, instance: str) -> bool:
         """End all registrations of an instance; False: there are none. Raises as `register`."""
-        return bool(await self._link.eval(rps_scripts.FORGET, (), (self._first(), instance)))
+        return bool(await self._link.eval(scripts.FORGET, (), (self._first(), instance)))
 
     async def secret(self, kept: bytes | None = None) -> bytes:
         """The secret of this installation's ids: made by whoever comes first, the same in all processes.
@@ -323,7 +324,7 @@ class RpsStore:
         return (self.keeping.life_s, self.keeping.fresh_s, keys.RPS_WAKE, self._name)
 
     def _first(self) -> int:
-        return int(self._clock()) - rps_scripts.EPOCH_S
+        return int(self._clock()) - scripts.EPOCH_S
 
 
 def _text(reply: Reply) -> str | None:

@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from gateway.errors import StoreDown
+from gateway.queue.receipts import PING_ID_LENGTH, Receipts, report_of
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link, Reply
-from gateway.store.receipts import PING_ID_LENGTH, Receipts, report_of
+from gateway.store.connection import Link, Reply
 from gateway.store.subscriptions import Channel, Subscriptions
 
 LOOK_S: Final = 2.0

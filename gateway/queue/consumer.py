@@ -14,9 +14,10 @@ import structlog
 
 from gateway.clock import SHARED, SharedClock
 from gateway.errors import BAD_DATA, UnreadableEntry
-from gateway.store import keys, scripts, unreadable
-from gateway.store.entries import Lease, Piece, decoder, encode, leases_of, outline
-from gateway.store.link import Link, Reply, ReplyFault, Word
+from gateway.queue import scripts, unreadable
+from gateway.queue.entries import Lease, Piece, decoder, encode, leases_of, outline
+from gateway.store import keys
+from gateway.store.connection import Link, Reply, ReplyFault, Word
 from protocols.numbers import stored, whole
 from protocols.verdict import Kind
 

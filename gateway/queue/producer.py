@@ -25,11 +25,12 @@ from gateway.errors import (
     StoreDown,
     StoreRefused,
 )
-from gateway.store import keys, scripts
-from gateway.store.entries import Entry, Lease, leases_of
-from gateway.store.link import Link, LinkLost, Reply, ReplyFault
-from gateway.store.plain_words import refused
-from gateway.turns import Turns
+from gateway.queue import scripts
+from gateway.queue.entries import Entry, Lease, leases_of
+from gateway.scheduling.scheduler import Turns
+from gateway.store import keys
+from gateway.store.connection import Link, LinkLost, Reply, ReplyFault
+from gateway.store.error_text import refused
 from protocols.ping.model import Ping
 
 RESOLVE_S: Final = 4.0

@@ -12,9 +12,9 @@ import msgspec
 import structlog
 
 from gateway.errors import UnreadableEntry
+from gateway.queue.entries import decoder, leases_of
 from gateway.store import keys
-from gateway.store.entries import decoder, leases_of
-from gateway.store.link import Link
+from gateway.store.connection import Link
 from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import Kind
 

@@ -17,7 +17,7 @@ Each script checks what it was given and what the keys hold before its first wri
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.link import Script
+from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
 APPEND: Final = Script(

@@ -3,11 +3,11 @@
 from typing import Final
 
 from gateway.errors import UnreadableEntry
+from gateway.queue.entries import Lease, Outline
+from gateway.queue.receipts import Detail, Record, field_of, pack_base, pack_delta
 from gateway.store import keys
-from gateway.store.entries import Lease, Outline
-from gateway.store.link import Script, Word
+from gateway.store.connection import Script, Word
 from gateway.store.lua import CHECKS
-from gateway.store.receipts import Detail, Record, field_of, pack_base, pack_delta
 from protocols.verdict import Kind
 
 UNREADABLE: Final = UnreadableEntry.label

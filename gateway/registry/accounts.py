@@ -15,15 +15,16 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 
 from gateway.errors import NotFound, RecordRefused
+from gateway.registry import passwords
+from gateway.registry.clients import delete_client
+from gateway.registry.hashing import HASHES_AT_ONCE, off_the_loop
+from gateway.registry.login_limits import LoginLimits, account_of
+from gateway.registry.logins import Logins
+from gateway.registry.passwords import NOBODY, Kept
+from gateway.scheduling.lookups import Lookups
 from gateway.settings import Secret
-from gateway.store import keys, passwords
-from gateway.store.asking import Asker, asked_of_redis
-from gateway.store.clients import delete_client
-from gateway.store.hashing import HASHES_AT_ONCE, off_the_loop
-from gateway.store.login_limits import LoginLimits, account_of
-from gateway.store.logins import Logins
-from gateway.store.lookups import Lookups
-from gateway.store.passwords import NOBODY, Kept
+from gateway.store import keys
+from gateway.store.errors import Asker, asked_of_redis
 from protocols.errors import InvalidField
 
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")

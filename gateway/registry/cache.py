@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from gateway.store.registration import Registration
+from gateway.registry.user_devices import Registration
 
 LIFE_S: Final = 60.0
 """Whatever happens, nothing is believed for longer."""

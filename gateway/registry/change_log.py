@@ -31,8 +31,9 @@ from typing import Final
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.store import journal_scripts, keys
-from gateway.store.link import Link, Reply
+from gateway.registry import change_log_scripts
+from gateway.store import keys
+from gateway.store.connection import Link, Reply
 from protocols.numbers import stored
 
 _log = structlog.get_logger("journal")
@@ -185,7 +186,7 @@ class Scribe:
             self._journal.noted(stored(count), anew=bool(anew))
             self._note()
 
-        self._link.eval_then(journal_scripts.WRITE, [keys.JOURNAL, *marked], [NAMES_MAX, *names], told)
+        self._link.eval_then(change_log_scripts.WRITE, [keys.JOURNAL, *marked], [NAMES_MAX, *names], told)
 
     # -- listening -------------------------------------------------------------------------------------------
 
@@ -222,7 +223,7 @@ class Scribe:
         while True:
             last, word = word, _new_word()
             made, before = await self._link.eval(
-                journal_scripts.BEAT,
+                change_log_scripts.BEAT,
                 [keys.JOURNAL, keys.LISTENERS, keys.beat(self._name)],
                 [self._name, word, keys.BEAT_KEPT_S],
             )
@@ -241,12 +242,14 @@ class Scribe:
         if await self._overlaps():
             flat = await self._link.call("HGETALL", keys.JOURNAL)
             noted = {name.decode("utf-8", "replace"): stored(count) for name, count in _pairs(flat)}
-            void = noted.pop(journal_scripts.VOID, None)
-            noted.pop(journal_scripts.COUNT, None)
+            void = noted.pop(change_log_scripts.VOID, None)
+            noted.pop(change_log_scripts.COUNT, None)
             if void is not None:
                 self._journal.join(void, noted)
                 return
-        void = int(await self._link.eval(journal_scripts.LAPSE, [keys.JOURNAL, keys.LISTENERS], [self._name]))
+        void = int(
+            await self._link.eval(change_log_scripts.LAPSE, [keys.JOURNAL, keys.LISTENERS], [self._name])
+        )
         self._journal.join(void, {})
         _log.info("snapshots_void", reason="nobody listened for changes")
         self._lapsed()

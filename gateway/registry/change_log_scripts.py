@@ -6,9 +6,9 @@ anew with the server's clock, far above every count that it gave before. The two
 
 from typing import Final
 
-from gateway.store.link import Script
+from gateway.registry.token_marks import LEARNED_LUA
+from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
-from gateway.store.marks import LEARNED_LUA
 
 COUNT: Final = "\0count"
 """Field: goes up with each note."""

@@ -8,10 +8,10 @@ Every read, and every write that a full Redis may refuse, stands before the firs
 
 from typing import Final
 
+from gateway.mailbox.scripts import ENDING, EPOCH_S
+from gateway.registry.token_marks import LEARNED_LUA
 from gateway.store import keys
-from gateway.store.link import Script
-from gateway.store.marks import LEARNED_LUA
-from gateway.store.rps_scripts import ENDING, EPOCH_S
+from gateway.store.connection import Script
 
 REGISTERED: Final = b"registered"
 FULL: Final = b"full"

@@ -15,11 +15,12 @@ from redis.exceptions import NoScriptError
 
 from gateway.clock import SHARED
 from gateway.errors import NotFound, TooManyDevices
+from gateway.registry import client_scripts
+from gateway.registry.client_scripts import DEVICE_FIELDS
 from gateway.settings import LimitSettings
-from gateway.store import client_scripts, keys
-from gateway.store.asking import Asker, asked_of_redis
-from gateway.store.client_scripts import DEVICE_FIELDS
-from gateway.store.link import Script
+from gateway.store import keys
+from gateway.store.connection import Script
+from gateway.store.errors import Asker, asked_of_redis
 from protocols.errors import InvalidField
 
 SHOWN_FIELDS: Final = (

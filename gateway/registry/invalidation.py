@@ -11,11 +11,11 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import StoreDown
+from gateway.registry.change_log import Journal, Scribe
+from gateway.registry.registry import Registry, changes
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.journal import Journal, Scribe
-from gateway.store.link import Link, Reply
-from gateway.store.registry import Registry, changes
+from gateway.store.connection import Link, Reply
 
 _log = structlog.get_logger("tracking")
 

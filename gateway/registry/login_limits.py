@@ -24,8 +24,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
 from gateway.store import keys
-from gateway.store.asking import asked_of_redis
-from gateway.store.link import Script
+from gateway.store.connection import Script
+from gateway.store.errors import asked_of_redis
 from gateway.store.lua import CHECKS
 
 PAIR_ATTEMPTS: Final = 10

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from gateway.errors import RhoPushError, StoreDown, TooManyRequests
-from gateway.store.fair_work import FairWork
-from gateway.store.login_limits import ACCOUNT_ATTEMPTS, LoginLimits
+from gateway.registry.login_limits import ACCOUNT_ATTEMPTS, LoginLimits
+from gateway.scheduling.fair_work import FairWork
 
 Found = TypeVar("Found")
 
@@ -42,7 +42,7 @@ class Logins:
         """Check a secret.
 
         Args:
-            account: the account that it belongs to (`gateway.store.login_limits.account_of`).
+            account: the account that it belongs to (`gateway.registry.login_limits.account_of`).
             client: address or network of the client.
             check: what the secret opens; None: it is wrong.
 

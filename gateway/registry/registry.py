@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.store import keys, marks
-from gateway.store.cache import Cache
-from gateway.store.journal import Journal
-from gateway.store.link import Link, Reply, ReplyFault, ReplyRefused, pack
-from gateway.store.marks import DEAD_EVERYWHERE
-from gateway.store.registration import (
+from gateway.registry import token_marks
+from gateway.registry.cache import Cache
+from gateway.registry.change_log import Journal
+from gateway.registry.snapshots import COUNT_QUESTION, Snapshots
+from gateway.registry.token_marks import DEAD_EVERYWHERE
+from gateway.registry.user_devices import (
     FIELDS,
     LARGE_DEVICES,
     ODD_BYTES,
@@ -31,8 +31,9 @@ from gateway.store.registration import (
     registration,
     synced,
 )
-from gateway.store.snapshots import COUNT_QUESTION, Snapshots
-from gateway.turns import LIGHT_SLICE, Turns, slices
+from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
+from gateway.store import keys
+from gateway.store.connection import Link, Reply, ReplyFault, ReplyRefused, pack
 from protocols.devices import Device
 from protocols.numbers import stored
 
@@ -236,14 +237,14 @@ class Registry:
             latest_ms = now_ms + keys.CLOCK_DRIFT_MS
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
             proofs = await self._link.call("MGET", keys.registered(client_id), last_sync)
-            alive_ms = (stored(proofs[0]), marks.synced_ms(proofs[1]))
+            alive_ms = (stored(proofs[0]), token_marks.synced_ms(proofs[1]))
             if max((at_ms for at_ms in alive_ms if at_ms <= latest_ms), default=0) >= since_ms:
                 return False
-        before, after = marks.around(phone.pin, reason, now_ms, places)
+        before, after = token_marks.around(phone.pin, reason, now_ms, places)
         life_s = keys.BAD_TOKEN_S if places else keys.DEAD_S
         # Whole, and not by its digest: it is seldom needed, and the next ping should meet the mark.
         await self._link.call(
-            "EVAL", marks.MARK.text, 2, keys.dead(client_id), last_sync, before, after, life_s
+            "EVAL", token_marks.MARK.text, 2, keys.dead(client_id), last_sync, before, after, life_s
         )
         return True
 
@@ -253,7 +254,7 @@ class Registry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        mark = marks.host(phone.pin, now_ms, place)
+        mark = token_marks.host(phone.pin, now_ms, place)
         await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
 
     def forget(self, changed: Iterable[str] | None) -> None:

@@ -8,10 +8,10 @@ from typing import Final
 import structlog
 
 from gateway.errors import StoreDown
+from gateway.registry.registry import Registry
+from gateway.registry.user_devices import ODD_BYTES
 from gateway.store import keys
-from gateway.store.link import Link, ReplyFault
-from gateway.store.registration import ODD_BYTES
-from gateway.store.registry import Registry
+from gateway.store.connection import Link, ReplyFault
 
 _log = structlog.get_logger("refill")
 

@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from gateway.store import journal_scripts, keys
-from gateway.store.journal import Journal
-from gateway.store.link import Link, Reply, pack
-from gateway.store.registration import LARGE_DEVICES, Registration
+from gateway.registry import change_log_scripts
+from gateway.registry.change_log import Journal
+from gateway.registry.user_devices import LARGE_DEVICES, Registration
+from gateway.store import keys
+from gateway.store.connection import Link, Reply, pack
 from protocols.devices import Device
 from protocols.numbers import stored
 
@@ -30,7 +31,7 @@ ROOM_SHARE: Final = 0.75
 """Of `maxmemory`: the rest is RhoConnect's to grow into."""
 LOOK_S: Final = 5.0
 """Between two looks at it: a refill of a worker writes a few megabytes meanwhile."""
-COUNT_QUESTION: Final = pack(("HGET", keys.JOURNAL, journal_scripts.COUNT))
+COUNT_QUESTION: Final = pack(("HGET", keys.JOURNAL, change_log_scripts.COUNT))
 """Asked before whatever a snapshot shall be made of."""
 
 

@@ -17,7 +17,7 @@ import hashlib
 from datetime import datetime
 from typing import Final
 
-from gateway.store.link import Script
+from gateway.store.connection import Script
 from protocols.devices import ELSEWHERE
 
 GONE: Final = "gone"

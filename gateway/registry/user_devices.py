@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway.store.marks import DEAD_EVERYWHERE, standing, synced_ms
+from gateway.registry.token_marks import DEAD_EVERYWHERE, standing, synced_ms
 from protocols.devices import ELSEWHERE, Device, dedupe_key
 
 FIELDS: Final = (

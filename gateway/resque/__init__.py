@@ -3,7 +3,7 @@
 `worker` takes jobs and makes them durable pings; what it shows of itself is what Resque's web page reads.
 """
 
-from gateway.resque.opening import open_resque
+from gateway.resque.setup import open_resque
 from gateway.resque.worker import ResqueWorker
 
 __all__ = ["ResqueWorker", "open_resque"]

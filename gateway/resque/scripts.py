@@ -6,7 +6,7 @@ RhoConnect's layout does (contract §7).
 
 from typing import Final
 
-from gateway.store.link import Script
+from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
 TAKE: Final = Script(

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway.metrics import Metrics
+from gateway.queue.producer import Queue
+from gateway.resque.store import Place, ResqueStore
 from gateway.resque.worker import ResqueWorker
 from gateway.settings import Settings
 from gateway.store.address import main_address, queue_address
-from gateway.store.link import Link
-from gateway.store.queue import Queue
-from gateway.store.resque import Place, ResqueStore
+from gateway.store.connection import Link
 from protocols.resque.records import host_part, worker_id
 
 _WAIT_S: Final = 2.0

@@ -13,11 +13,12 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED
-from gateway.store import keys, resque_scripts
+from gateway.queue.entries import Entry
+from gateway.queue.producer import IdempotencyKey, Limits, new_batch
+from gateway.resque import scripts
+from gateway.store import keys
 from gateway.store.address import Address, resque_address
-from gateway.store.entries import Entry
-from gateway.store.link import Link, Word
-from gateway.store.queue import IdempotencyKey, Limits, new_batch
+from gateway.store.connection import Link, Word
 from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
 
@@ -106,7 +107,7 @@ class ResqueStore:
         ]
         lists = [self._names.queue(name) for name in queues]
         names = [self._names.pause, self._taken, keys.RESQUE_TAKERS, *lists]
-        flat = await self._link.eval(resque_scripts.TAKE, names, [*words, *CLASSES, *queues])
+        flat = await self._link.eval(scripts.TAKE, names, [*words, *CLASSES, *queues])
         return [_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
 
     async def in_hand(self) -> list[Taken]:
@@ -124,7 +125,7 @@ class ResqueStore:
         StoreDown."""
         words: list[Word] = [self._gateway, int(SILENT_S * 1000), keys.RESQUE_TAKEN, keys.CLOCK_DRIFT_MS]
         names = [keys.RESQUE_TAKERS, self._taken]
-        return int(await self._link.eval(resque_scripts.INHERIT, names, words))
+        return int(await self._link.eval(scripts.INHERIT, names, words))
 
     async def admit(self, jobs: Sequence[tuple[Taken, Ping]], limits: Limits) -> str:
         """Make jobs durable pings, where the queue is in this Redis.
@@ -143,7 +144,7 @@ class ResqueStore:
         entry = Entry(new_batch(now_ms), now_ms, tuple(ping for _, ping in jobs))
         size = sum(len(job.item) for job, _ in jobs)
         reply = await self._link.eval(
-            resque_scripts.ADMIT,
+            scripts.ADMIT,
             [self._taken, keys.PINGS, keys.STATS, *self._counts("processed")],
             [len(jobs), size, *limits, _pack(entry), *(job.recovery_id for job, _ in jobs)],
         )
@@ -152,7 +153,7 @@ class ResqueStore:
     async def finish(self, job: Taken, failure: bytes = b"") -> bool:
         """A job is durable elsewhere, or has failed; False: it was not in hand any more. Raises StoreDown."""
         names = [self._taken, *self._counts("processed"), self._names.failed, *self._counts("failed")]
-        reply = await self._link.eval(resque_scripts.FINISH, names, [job.recovery_id, failure])
+        reply = await self._link.eval(scripts.FINISH, names, [job.recovery_id, failure])
         return bool(reply)
 
     def _counts(self, name: str) -> tuple[str, str]:

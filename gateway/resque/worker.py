@@ -21,10 +21,10 @@ import structlog
 from gateway.clock import SHARED
 from gateway.errors import BAD_DATA, QueueFull, StoreDown
 from gateway.metrics import Metrics
+from gateway.queue.producer import Queue
+from gateway.resque.store import ResqueStore, Taken
 from gateway.store import keys
-from gateway.store.link import ReplyFault
-from gateway.store.queue import Queue
-from gateway.store.resque import ResqueStore, Taken
+from gateway.store.connection import ReplyFault
 from protocols.errors import BodyTooLarge, InputError, MalformedBody
 from protocols.ping.model import Ping
 from protocols.resque import parse, records

@@ -4,8 +4,8 @@ import asyncio
 import socket
 import ssl
 
-from gateway.rps.gates import USER_S, AppGate, Gates, RhoConnectGate, UserGate
-from gateway.rps.service import Service, Times
+from gateway.rhoconnect_push.auth import USER_S, AppGate, Gates, RhoConnectGate, UserGate
+from gateway.rhoconnect_push.service import Service, Times
 
 __all__ = [
     "USER_S",

@@ -13,8 +13,8 @@ from typing import Final
 import aiohttp
 
 from gateway.errors import RhoPushError
-from gateway.store.fair_work import FairWork
-from protocols.rps.wire import proper_cookies, without_instance
+from gateway.scheduling.fair_work import FairWork
+from protocols.rhoconnect_push.wire import proper_cookies, without_instance
 
 APP_S: Final = 60.0
 """rhoconnect-push's authCredentialLifetime, but not sliding: a withdrawn password stops working."""

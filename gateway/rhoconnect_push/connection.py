@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 
-from gateway.body_budget import SMALL_BYTES, Holding
 from gateway.errors import BodiesFull
-from gateway.rps.reading import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
+from gateway.limits.body_budget import SMALL_BYTES, Holding
+from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
 
 if TYPE_CHECKING:
-    from gateway.rps.service import Service
+    from gateway.rhoconnect_push.service import Service
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         service: what all connections share.
 
     Attributes:
-        instance, last, turn, asking, since: of the poll that waits (`gateway.rps.polls.Poll`).
+        instance, last, turn, asking, since: of the poll that waits (`gateway.rhoconnect_push.long_polls.Poll`).
     """
 
     __slots__ = (

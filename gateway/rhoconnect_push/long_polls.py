@@ -2,14 +2,14 @@
 
 A poll is *asking* from when it comes until the store has told what is queued; then it is answered, or it
 waits. What the channel says about an instance that is asking is in the store's reply too
-(`gateway.store.rps`), so it is passed over: an acknowledged message is not delivered again.
+(`gateway.mailbox.store`), so it is passed over: an acknowledged message is not delivered again.
 """
 
 from typing import Protocol
 
 from gateway.errors import StoreDown
-from gateway.store.link import LinkLost, Reply
-from gateway.store.rps import RpsStore
+from gateway.mailbox.store import RpsStore
+from gateway.store.connection import LinkLost, Reply
 
 
 class Poll(Protocol):

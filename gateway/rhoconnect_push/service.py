@@ -15,22 +15,22 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
-from gateway.body_budget import BodyBudget
 from gateway.clock import SHARED
-from gateway.connection_limits import ConnectionLimits
 from gateway.errors import RhoPushError, StoreDown
+from gateway.limits.body_budget import BodyBudget
+from gateway.limits.connection_limits import ConnectionLimits
+from gateway.mailbox.store import Posting, RpsStore
 from gateway.metrics import Metrics
-from gateway.rps.connection import Connection
-from gateway.rps.gates import Gates
-from gateway.rps.polls import Polls
-from gateway.rps.reading import Reading
-from gateway.rps.watch import Watch
-from gateway.store.link import Reply
-from gateway.store.rps import Posting, RpsStore
+from gateway.rhoconnect_push.auth import Gates
+from gateway.rhoconnect_push.connection import Connection
+from gateway.rhoconnect_push.long_polls import Polls
+from gateway.rhoconnect_push.request_parser import Reading
+from gateway.rhoconnect_push.timeouts import Watch
+from gateway.store.connection import Reply
 from protocols.errors import InputError
 from protocols.response_headers import SAFETY_HEADERS
-from protocols.rps.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
-from protocols.rps.wire import (
+from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
+from protocols.rhoconnect_push.wire import (
     Act,
     Basic,
     Call,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from gateway.errors import AuthenticationBusy, RhoPushError
-from gateway.fair_queue import FairQueue
+from gateway.scheduling.fair_queue import FairQueue
 
 Result = TypeVar("Result")
 

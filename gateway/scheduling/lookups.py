@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from gateway.errors import AuthenticationBusy, RhoPushError
-from gateway.fair_queue import FairQueue
+from gateway.scheduling.fair_queue import FairQueue
 
 Found = TypeVar("Found")
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import RhoPushError
-from gateway.pause import pause
-from gateway.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
+from gateway.system.pause import pause
+from gateway.system.private_files import check_folder, open_lock, read_secret, refuse_link, write_secret
 
 _WORKERS_BUDGET_S: Final = 15.0
 ID_FILE: Final = "rps_secret"
-"""Copy of the secret of RhoConnect Push ids (`gateway.compose.id_secret`)."""
+"""Copy of the secret of RhoConnect Push ids (`gateway.server.id_secret`)."""
 _NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", ID_FILE, "valkey")
 """What the gateway keeps in the folder."""
 _POLL_S: Final = 0.05

@@ -5,9 +5,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.compose.folder import ID_FILE
-from gateway.private_files import file_warnings, folder_warnings
+from gateway.server.data_dir import ID_FILE
 from gateway.settings import Settings
+from gateway.system.private_files import file_warnings, folder_warnings
 
 
 def exposed(settings: Settings) -> list[str]:

@@ -18,11 +18,11 @@ from typing import Final
 
 import structlog
 
-from gateway.compose.folder import ID_FILE
 from gateway.errors import StoreDown
-from gateway.private_files import read_secret, write_secret
-from gateway.store.link import ReplyFault, ReplyRefused
-from gateway.store.rps import RpsStore, read_id_secret
+from gateway.mailbox.store import RpsStore, read_id_secret
+from gateway.server.data_dir import ID_FILE
+from gateway.store.connection import ReplyFault, ReplyRefused
+from gateway.system.private_files import read_secret, write_secret
 
 _log = structlog.get_logger("rps")
 

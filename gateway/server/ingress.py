@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from gateway.events import Listening, open_events
+from gateway.change_events import Listening, open_events
 from gateway.metrics import Metrics
+from gateway.queue.producer import Queue
 from gateway.resque import ResqueWorker, open_resque
 from gateway.settings import Settings
-from gateway.store.queue import Queue
 
 SLOT = 0
 """The worker that has them; when it falls, the supervisor starts it again."""

@@ -10,16 +10,16 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED
-from gateway.compose.collector import FullCollections
-from gateway.compose.permissions import EVERY_S as PERMISSIONS_S
-from gateway.compose.permissions import Permissions
-from gateway.delivery.expiries import Expiries
-from gateway.delivery.lanes import Lanes
+from gateway.delivery.certificate_expiry import Expiries
+from gateway.delivery.lane_manager import Lanes
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
+from gateway.queue.consumer import Streams
+from gateway.server.gc_policy import FullCollections
+from gateway.server.redis_permissions import EVERY_S as PERMISSIONS_S
+from gateway.server.redis_permissions import Permissions
 from gateway.settings import Settings
 from gateway.store.health import Health
-from gateway.store.streams import Streams
 
 _log = structlog.get_logger("upkeep")
 

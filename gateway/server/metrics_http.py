@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gateway.compose.peer import Peer
 from gateway.metrics import CONTENT_TYPE
+from gateway.server.buffered_socket import Peer
 from protocols.response_headers import SAFETY_HEADERS
 
 CONNECTIONS_MAX: Final = 64

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.compose.metrics_http import MetricsListener
-from gateway.compose.peer import Peer
 from gateway.errors import ChannelBroken
 from gateway.logs import writer
 from gateway.logs.plain import PlainLog
 from gateway.metrics import Metrics, render
+from gateway.server.buffered_socket import Peer
+from gateway.server.metrics_http import MetricsListener
 from gateway.telemetry.frames import Exposition, FromWorker, Report, Request, encode, frames_from_worker
 from gateway.telemetry.totals import Totals
 from gateway.telemetry.values import Change

@@ -1,7 +1,7 @@
 """The process of one worker: what it is told, its heart-beat, and its end with the supervisor's.
 
-Started by the supervisor as `python -m gateway.compose.process`. What the worker does is `run` of the module
-that the order names (`gateway.compose.worker`).
+Started by the supervisor as `python -m gateway.server.process`. What the worker does is `run` of the module
+that the order names (`gateway.server.worker`).
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from typing import Any, Final, NoReturn
 import structlog
 import uvloop
 
-from gateway.compose import collector
-from gateway.compose.allocator import return_large_blocks
-from gateway.compose.news import NewsFeed, read_lines
-from gateway.compose.order import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
-from gateway.compose.reporting import Reporting
-from gateway.compose.supervision import Supervision
 from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreRefused
 from gateway.logs import plain, structured, writer
+from gateway.server import gc_policy
+from gateway.server.allocator import return_large_blocks
+from gateway.server.ipc import BEAT, BEAT_S, EXIT_SETTINGS, READY, Order, unpack
+from gateway.server.metrics_reporting import Reporting
+from gateway.server.settings_feed import NewsFeed, read_lines
+from gateway.server.worker_channels import Supervision
 from gateway.settings import Settings
 
 Run = Callable[..., Awaitable[None]]
@@ -100,7 +100,7 @@ async def _work(run: Run, order: Order, settings: Settings, news: NewsFeed) -> N
 
     def ready() -> None:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        collector.spare()
+        gc_policy.spare()
         _tell(order.status_fd, READY)
 
     beat()

@@ -7,7 +7,7 @@ import structlog
 
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Settings
-from gateway.store.probing import Refused, by_address, refused_by, uses
+from gateway.store.command_probe import Refused, by_address, refused_by, uses
 
 _log = structlog.get_logger("store")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gateway.errors import BadSetting
 from gateway.settings import Settings
-from gateway.settings.renewal import Stamp, files_of, renewed, stamp
+from gateway.settings.reload import Stamp, files_of, renewed, stamp
 
 Stamps = dict[Path, Stamp]
 

@@ -10,25 +10,34 @@ from typing import Final
 
 import structlog
 
-from gateway.body_budget import BodyBudget
 from gateway.clock import SHARED
-from gateway.compose.id_secret import IdSecret
-from gateway.compose.push_certificate import push_context
-from gateway.connection_limits import ConnectionLimits
-from gateway.doors.client_address import ClientAddresses, address_group
-from gateway.doors.rps_login import PUSH_SERVER, app_credentials, same_app
-from gateway.doors.sessions import COOKIE, Sessions
+from gateway.http_api.client_address import ClientAddresses, address_group
+from gateway.http_api.rhoconnect_push_login import PUSH_SERVER, app_credentials, same_app
+from gateway.http_api.sessions import COOKIE, Sessions
+from gateway.limits.body_budget import BodyBudget
+from gateway.limits.connection_limits import ConnectionLimits
+from gateway.mailbox.store import Keeping, RpsStore
 from gateway.metrics import Metrics
-from gateway.rps import USER_S, AppGate, Gates, OpenService, RhoConnectGate, Service, Times, open_service
+from gateway.registry.accounts import Accounts
+from gateway.registry.login_limits import LoginLimits
+from gateway.registry.logins import Logins
+from gateway.rhoconnect_push import (
+    USER_S,
+    AppGate,
+    Gates,
+    OpenService,
+    RhoConnectGate,
+    Service,
+    Times,
+    open_service,
+)
+from gateway.server.id_secret import IdSecret
+from gateway.server.push_certificate import push_context
 from gateway.settings import RpsSettings, Secret, Settings
-from gateway.store.accounts import Accounts
 from gateway.store.address import main_address, rps_address
-from gateway.store.login_limits import LoginLimits
-from gateway.store.logins import Logins
-from gateway.store.redis import DOOR_TIMEOUT_S, client
-from gateway.store.rps import Keeping, RpsStore
-from protocols.rps.ids import Ids
-from protocols.rps.wire import basic
+from gateway.store.client_factory import DOOR_TIMEOUT_S, client
+from protocols.rhoconnect_push.ids import Ids
+from protocols.rhoconnect_push.wire import basic
 
 _log = structlog.get_logger("rps")
 

@@ -8,16 +8,16 @@ from contextlib import AsyncExitStack
 import structlog
 
 from gateway import __version__
-from gateway.body_budget import BodyBudget
-from gateway.compose.legacy import legacy_service, rps_store
-from gateway.compose.order import News
-from gateway.compose.supervision import Supervision
-from gateway.connection_limits import ConnectionLimits
 from gateway.errors import BadSetting
+from gateway.limits.body_budget import BodyBudget
+from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
+from gateway.server.ipc import News
+from gateway.server.rhoconnect_push import legacy_service, rps_store
+from gateway.server.worker_channels import Supervision
 from gateway.settings import Settings
-from gateway.store.probing import require, rps_use
-from gateway.store.redis import check_trust
+from gateway.store.client_factory import check_trust
+from gateway.store.command_probe import require, rps_use
 
 _log = structlog.get_logger("worker")
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import structlog
 
-from gateway.compose.order import News, unpack_news
 from gateway.errors import RhoPushError
+from gateway.server.ipc import News, unpack_news
 
 _log = structlog.get_logger("settings")
 _READ_BYTES: Final = 65_536

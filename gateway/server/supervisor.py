@@ -24,14 +24,14 @@ from typing import Final, TextIO
 
 import msgspec
 
-from gateway.compose.folder import DataFolder
-from gateway.compose.listener import CannotListen, listen, url_of
-from gateway.compose.metrics_thread import MetricsThread
-from gateway.compose.order import EXIT_SETTINGS, READY, News, Order, pack, pack_news
-from gateway.compose.rereading import Reading
-from gateway.compose.slots import FROZEN_AFTER_S, Slot
 from gateway.errors import BadSetting, StoreDown
 from gateway.logs.plain import PlainLog
+from gateway.server.data_dir import DataFolder
+from gateway.server.ipc import EXIT_SETTINGS, READY, News, Order, pack, pack_news
+from gateway.server.listener import CannotListen, listen, url_of
+from gateway.server.metrics_thread import MetricsThread
+from gateway.server.reload import Reading
+from gateway.server.worker_state import FROZEN_AFTER_S, Slot
 from gateway.settings import RPS_PORT, Secret, Settings
 from gateway.store.embedded import EmbeddedStore, Fsync
 
@@ -88,7 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 9292
     workers: int = 1
-    module: str = "gateway.compose.worker"
+    module: str = "gateway.server.worker"
     frozen_after_s: float = FROZEN_AFTER_S
     legacy: bool = True
 
@@ -250,7 +250,7 @@ class Supervisor:
         )
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.compose.process"],
+                [sys.executable, "-m", "gateway.server.process"],
                 stdin=subprocess.PIPE,
                 stdout=_STDERR,  # stdout is for the ready line alone
                 pass_fds=(*order.descriptors, self._folder.workers_fd),

@@ -1,8 +1,8 @@
 """One worker: doors, fan-out and delivery put together, opened in order and closed in the reverse.
 
-The way of a ping through it: `doors` -> `store.queue` -> `fanout.intake` -> `fanout.planner` ->
-`delivery.lane` -> `transport` -> the provider's answer -> `delivery.lane` -> `fanout.ledger` -> settled in
-Redis.
+The way of a ping through it: `doors` -> `queue.producer` -> `fanout.consumer` -> `fanout.planner` ->
+`delivery.http2_lane` -> `transport` -> the provider's answer -> `delivery.http2_lane` ->
+`fanout.in_flight` -> settled in Redis.
 """
 
 import asyncio
@@ -16,43 +16,43 @@ from typing import Final
 import structlog
 
 from gateway import __version__
-from gateway.compose.background import Background, background
-from gateway.compose.legacy import legacy_service, rps_store
-from gateway.compose.order import News
-from gateway.compose.permissions import Permissions
-from gateway.compose.supervision import Supervision
-from gateway.compose.upkeep import Upkeep
-from gateway.delivery.dead import DeadTokens
-from gateway.delivery.gate import Gate
-from gateway.delivery.lanes import Lanes
-from gateway.doors import Doors, Services, open_doors
-from gateway.doors.services import Scrape
+from gateway.delivery.dead_tokens import DeadTokens
+from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.proofs import Proofs
+from gateway.delivery.quota import Quota
+from gateway.delivery.token_trust import Gate
 from gateway.errors import BadSetting
-from gateway.fanout.audience import Audience
 from gateway.fanout.broadcast import Cutter, Cutting
-from gateway.fanout.intake import Intake, Readers
-from gateway.fanout.ledger import Ledger
+from gateway.fanout.broadcast_targets import Audience
+from gateway.fanout.consumer import Intake, Readers
+from gateway.fanout.in_flight import Ledger
 from gateway.fanout.planner import Planner
+from gateway.http_api import Doors, Services, open_doors
+from gateway.http_api.dependencies import Scrape
+from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
+from gateway.queue.completion import Waiters
+from gateway.queue.consumer import BroadcastStore, Streams
+from gateway.queue.producer import Limits, Queue
+from gateway.queue.receipts import Receipts
+from gateway.registry.change_log import Journal
+from gateway.registry.invalidation import Invalidations
+from gateway.registry.registry import Registry
+from gateway.registry.snapshot_warmup import Refill
+from gateway.registry.snapshots import Snapshots
+from gateway.scheduling.scheduler import Turns
+from gateway.server.ingress import Background, background
+from gateway.server.ipc import News
+from gateway.server.maintenance import Upkeep
+from gateway.server.redis_permissions import Permissions
+from gateway.server.rhoconnect_push import legacy_service, rps_store
+from gateway.server.worker_channels import Supervision
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, main_address, queue_address, rps_address
+from gateway.store.client_factory import DOOR_TIMEOUT_S, check_trust, client
+from gateway.store.connection import Link, ReplyFault
 from gateway.store.durability import check_durability
 from gateway.store.health import healths
-from gateway.store.journal import Journal
-from gateway.store.link import Link, ReplyFault
-from gateway.store.proofs import Proofs
-from gateway.store.queue import Limits, Queue
-from gateway.store.quota import Quota
-from gateway.store.receipts import Receipts
-from gateway.store.redis import DOOR_TIMEOUT_S, check_trust, client
-from gateway.store.refill import Refill
-from gateway.store.registry import Registry
-from gateway.store.rps import RpsStore
-from gateway.store.snapshots import Snapshots
-from gateway.store.streams import BroadcastStore, Streams
-from gateway.store.tracking import Invalidations
-from gateway.store.waiting import Waiters
-from gateway.turns import Turns
 
 _log = structlog.get_logger("worker")
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from gateway.compose.news import NewsFeed
-from gateway.compose.reporting import Reporting
+from gateway.server.metrics_reporting import Reporting
+from gateway.server.settings_feed import NewsFeed
 
 
 class Supervision(NamedTuple):

@@ -6,7 +6,6 @@ changed file is therefore read anew simply by calling it again; the old value st
 it.
 """
 
-from gateway.settings.handover import from_json, to_json
 from gateway.settings.loading import DEFAULT_PATH, load
 from gateway.settings.model import (
     RPS_PORT,
@@ -28,6 +27,7 @@ from gateway.settings.model import (
     Source,
 )
 from gateway.settings.secret import Secret
+from gateway.settings.serialization import from_json, to_json
 
 __all__ = [
     "DEFAULT_PATH",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import BadSetting
-from gateway.settings import document, environment, legacy, sources
+from gateway.settings import document, environment, rhoconnect, sources
 from gateway.settings.convert import Converter, Place
 from gateway.settings.credentials import one_credential
 from gateway.settings.layers import overlay
@@ -37,7 +37,7 @@ def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Sett
     gateway = _mapping(file, section.get("gateway"), (env, "gateway"))
     said = environment.read(environ)
     tree: dict[str, Any] = {}
-    for layer in (environment.ambient(environ), legacy.translate(section), gateway, said.tree):
+    for layer in (environment.ambient(environ), rhoconnect.translate(section), gateway, said.tree):
         tree = overlay(tree, layer)
 
     def witness(place: Place) -> str:
@@ -138,7 +138,7 @@ def _written_at(place: Place, env: str, gateway: Mapping[str, Any]) -> Place:
     value: Any = gateway
     for key in place:
         if not isinstance(value, Mapping) or key not in value:
-            return (env, *legacy.origin(place))
+            return (env, *rhoconnect.origin(place))
         value = value[key]
     return (env, "gateway", *place)
 

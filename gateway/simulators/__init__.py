@@ -12,11 +12,11 @@ at run time, and the recording.
 
 from gateway.simulators.apns import ApnsSimulator
 from gateway.simulators.authority import Authority, ClientCertificate
+from gateway.simulators.base import Hosting
 from gateway.simulators.fcm import FcmSimulator
-from gateway.simulators.host import Hosting
 from gateway.simulators.keys import ServiceAccountKey, TeamKey
 from gateway.simulators.recording import Recording
-from gateway.simulators.rps_device import ANDROID, WINDOWS, LegacyDevice
+from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, LegacyDevice
 from protocols.apns.simulator import ApnsOptions
 from protocols.fcm.simulator import FcmOptions
 from protocols.simulation.record import Record

@@ -9,8 +9,8 @@ from pathlib import Path
 from cryptography import x509
 
 from gateway.simulators.authority import ClientCertificate
+from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.connection import Session
-from gateway.simulators.host import Hosting, Simulator
 from gateway.simulators.keys import TeamKey, make_team_key
 from protocols.apns.credentials import topics_of
 from protocols.apns.simulator import ApnsOptions, ApnsRules

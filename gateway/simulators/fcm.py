@@ -9,8 +9,8 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.connection import Session
-from gateway.simulators.host import Hosting, Simulator
 from gateway.simulators.keys import ServiceAccountKey, make_service_account
 from protocols.fcm.simulated_google import STS_PATH, User, Workload, gives_tokens
 from protocols.fcm.simulator import OAUTH_PATH, FcmOptions, FcmRules

@@ -20,11 +20,11 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import Address, all_addresses, main_address, queue_address
-from gateway.store.connections import tolerant
-from gateway.store.packing import CheckedEncoder
-from gateway.store.plain_words import trouble
-from gateway.store.pool import CONNECTIONS_MAX, with_waiting
-from gateway.store.refusals import lasts, translated, words_of
+from gateway.store.command_encoding import CheckedEncoder
+from gateway.store.error_replies import lasts, translated, words_of
+from gateway.store.error_text import trouble
+from gateway.store.redis_py_connections import tolerant
+from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_waiting
 from protocols.numbers import whole
 
 __all__ = [
@@ -67,7 +67,7 @@ def client(
         timeout_s: longest wait for one answer; None for a client of blocking commands, whose own time-out
             counts.
         connections_max: connections that are in use at a time; further commands wait for one, see
-            `gateway.store.pool`.
+            `gateway.store.redis_py_pool`.
     """
     return with_waiting(_client(address, timeout_s), connections_max)
 

@@ -1,4 +1,4 @@
-"""Tries the table of `gateway.store.requirements` on every Redis of the settings, without effect.
+"""Tries the table of `gateway.store.required_commands` on every Redis of the settings, without effect.
 
 The commands are queued in a transaction and discarded, so that Redis checks and never executes them. Where Redis
 refuses MULTI itself, nothing else can be tried so: the refusal is found, and the others show when they are needed.
@@ -20,10 +20,10 @@ from gateway.store.address import (
     resque_address,
     rps_address,
 )
+from gateway.store.client_factory import client
 from gateway.store.durability import CLUSTER
-from gateway.store.redis import client
-from gateway.store.refusals import in_cluster_mode, lasts, translated, words_of
-from gateway.store.requirements import (
+from gateway.store.error_replies import in_cluster_mode, lasts, translated, words_of
+from gateway.store.required_commands import (
     CHANNEL,
     EXECUTED,
     NAMESPACE,
@@ -33,7 +33,7 @@ from gateway.store.requirements import (
     Purpose,
     Role,
 )
-from protocols.events import pattern
+from protocols.change_events import pattern
 
 _TIMEOUT_S: Final = 5.0
 

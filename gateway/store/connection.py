@@ -18,13 +18,13 @@ import hiredis
 import structlog
 
 from gateway.errors import BAD_DATA, RhoPushError, StoreDown, StoreRefused
-from gateway.network_errors import describe
 from gateway.store.address import Address
-from gateway.store.greeting import greet
-from gateway.store.packing import Unsendable, Word, pack
-from gateway.store.redis import locate, tls_context
-from gateway.store.refusals import REFUSAL_LOG
+from gateway.store.client_factory import locate, tls_context
+from gateway.store.command_encoding import Unsendable, Word, pack
+from gateway.store.error_replies import REFUSAL_LOG
+from gateway.store.handshake import greet
 from gateway.store.replies import LinkLost, ReplyFault, ReplyRefused, fault_of
+from gateway.system.network_errors import describe
 
 __all__ = [
     "Callback",

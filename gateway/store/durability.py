@@ -7,7 +7,7 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
-from gateway.store.redis import UNKNOWN, Facts, facts
+from gateway.store.client_factory import UNKNOWN, Facts, facts
 
 _log = structlog.get_logger("durability")
 

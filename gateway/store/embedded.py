@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gateway.errors import StoreDown, UnsafeFile
-from gateway.pause import pause
-from gateway.private_files import open_lock, refuse_link
 from gateway.store.address import Address
+from gateway.system.pause import pause
+from gateway.system.private_files import open_lock, refuse_link
 
 START_BUDGET_S: Final = 30.0
 """Longest wait for a server that says nothing. One that is loading says so, and may take its time."""

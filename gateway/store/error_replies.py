@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreDown, StoreRefused
-from gateway.store.plain_words import refused
+from gateway.store.error_text import refused
 
 _log = structlog.get_logger("store")
 

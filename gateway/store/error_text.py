@@ -7,7 +7,7 @@ from redis.asyncio import sentinel as asyncio_sentinel
 from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from gateway.network_errors import describe
+from gateway.system.network_errors import describe
 
 _REFUSALS: Final = {
     "OOM": "is full: it refuses writes until it has room (maxmemory)",

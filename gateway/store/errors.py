@@ -1,4 +1,4 @@
-"""Where redis-py's failures become ours, for the clients of `gateway.store.redis`."""
+"""Where redis-py's failures become ours, for the clients of `gateway.store.client_factory`."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import MaxConnectionsError, RedisError
 
 from gateway.errors import StoreBusy, StoreDown
-from gateway.store.refusals import REFUSAL_LOG, translated
+from gateway.store.error_replies import REFUSAL_LOG, translated
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from gateway.store.authentication import (
     warn_user_ignored,
     wrong_login,
 )
-from gateway.store.packing import Word
+from gateway.store.command_encoding import Word
 from gateway.store.replies import ReplyFault, ReplyRefused
 
 Ask = Callable[[tuple[Word, ...]], Awaitable[object]]

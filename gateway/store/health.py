@@ -7,10 +7,10 @@ from typing import Final
 
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link, LinkLost, Reply, ReplyFault, ReplyRefused, Word
-from gateway.store.plain_words import refusal
-from gateway.store.refusals import cause_of
-from gateway.store.requirements import PROBE_NAME
+from gateway.store.connection import Link, LinkLost, Reply, ReplyFault, ReplyRefused, Word
+from gateway.store.error_replies import cause_of
+from gateway.store.error_text import refusal
+from gateway.store.required_commands import PROBE_NAME
 
 _STALE_S: Final = 5.0
 """Without an answer for so long, it counts as gone."""

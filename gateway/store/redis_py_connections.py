@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from gateway.store.address import Address
 from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
-from gateway.store.refusals import origin, words_of
+from gateway.store.error_replies import origin, words_of
 
 _ADDRESS: Final = "rhopush_address"
 """The option of a connection by which its address reaches the warning."""

@@ -1,8 +1,8 @@
 """The replies of Redis on a `Link` that are errors, and the loss of a reply."""
 
 from gateway.errors import StoreDown, StoreRefused
+from gateway.store.error_replies import lasts, quotable
 from gateway.store.lua import BAD_VALUE
-from gateway.store.refusals import lasts, quotable
 
 
 class LinkLost(StoreDown):

@@ -1,6 +1,7 @@
 """Every command that the gateway may send to Redis: what it is for, and what is lost where Redis refuses it.
 
-`gateway.store.probing` tries them at the start and in `rhopush check`; a test compares this table with the source.
+`gateway.store.command_probe` tries them at the start and in `rhopush check`; a test compares this table
+with the source.
 
 | `lost` | where Redis refuses a command of the purpose |
 | --- | --- |

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.store.link import Link, Reply, ReplyFault
+from gateway.store.connection import Link, Reply, ReplyFault
 
 _log = structlog.get_logger("store")
 

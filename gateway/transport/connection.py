@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from gateway.errors import LinkDown
+from gateway.transport.error_text import describe
 from gateway.transport.feed import Feed
 from gateway.transport.policy import PROVEN, LinkFacts
-from gateway.transport.trouble import describe
 from protocols.http2.client import ClientConnection, Outcome, State
 
 # A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each.

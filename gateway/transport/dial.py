@@ -10,8 +10,8 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 
 from gateway.errors import LinkDown
 from gateway.transport.connection import Connection
+from gateway.transport.error_text import describe
 from gateway.transport.feed import BATCH, Endpoint, Send
-from gateway.transport.trouble import describe
 from protocols.http2.client import ClientConnection, Outcome
 
 # A frozen peer never confirms the end of TLS; the default would wait 30 s for it.

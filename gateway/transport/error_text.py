@@ -1,5 +1,5 @@
 """What goes wrong with a connection, in words for an operator."""
 
-from gateway.network_errors import describe
+from gateway.system.network_errors import describe
 
 __all__ = ["describe"]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.answers import Header, reason_or_status, retry_after_s
 from protocols.numbers import INT64_MAX
+from protocols.provider_response import Header, reason_or_status, retry_after_s
 from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
 
 _REJECTED: Final = Verdict(Kind.REJECTED)

@@ -1,7 +1,7 @@
 """Data changes: as writers tell them (`change`), as Redis does (`keyspace`), and which push (`rules`)."""
 
-from protocols.events.change import Change, parse
-from protocols.events.keyspace import change_of, missing_flags, pattern
-from protocols.events.rules import SourceRules
+from protocols.change_events.change import Change, parse
+from protocols.change_events.keyspace import change_of, missing_flags, pattern
+from protocols.change_events.rules import SourceRules
 
 __all__ = ["Change", "SourceRules", "change_of", "missing_flags", "parse", "pattern"]

@@ -17,8 +17,8 @@ Flags: Redis, *Keyspace notifications*, "Configuration". `K` asks for `__keyspac
 import re
 from typing import Final
 
+from protocols.change_events.change import NAME_BYTES_MAX, Change
 from protocols.errors import InvalidField
-from protocols.events.change import NAME_BYTES_MAX, Change
 
 DOCUMENTS: Final = "source:application:*:md*"
 """Glob of the keys worth hearing of; `change_of` looks closer."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.answers import Header, reason_or_status, retry_after_s
+from protocols.provider_response import Header, reason_or_status, retry_after_s
 from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
 
 QUOTA_DELAY_S: Final = 60.0  # without Retry-After, a minute ("Scale FCM")

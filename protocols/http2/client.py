@@ -38,9 +38,9 @@ from ngh2 import (
 )
 
 from protocols.errors import WrongState
-from protocols.http2.endings import decide, goaway_text
 from protocols.http2.outcome import Fate, Header, Outcome
 from protocols.http2.states import State, Step, advance
+from protocols.http2.stream_result import decide, goaway_text
 
 __all__ = ["ClientConnection", "Fate", "Header", "Limits", "Outcome", "State", "never_indexed"]
 

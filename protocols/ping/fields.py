@@ -16,7 +16,7 @@ What callers send, and what is made of it; the rest is refused with InvalidField
 - ttl_s: whole seconds from 0 to 2,419,200, also as a text of digits.
 - priority: "high" or "normal" in any letter case; "" is none.
 - collapse_id: a text of at most 64 bytes that can stand in a header; "" is none.
-- apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.additions`.
+- apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.overrides`.
 - api_token: a text; anything else is no token.
 
 How long each may be is in `protocols.ping.limits`.

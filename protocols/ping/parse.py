@@ -12,7 +12,7 @@ import msgspec
 
 from protocols.errors import InvalidField, MalformedBody
 from protocols.json_syntax import find_fault
-from protocols.ping import additions, fields, form
+from protocols.ping import fields, form, overrides
 from protocols.ping.large import LARGE_BYTES, Reader
 from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
@@ -223,8 +223,8 @@ def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:
         None if ttl_s is None else fields.seconds(ttl_s, "ttl_s"),
         None if priority is None else fields.priority(priority, "priority"),
         None if collapse_id is None else fields.collapse_id(collapse_id, "collapse_id"),
-        None if apns is None else additions.apns(apns, "apns"),
-        None if fcm is None else additions.fcm(fcm, "fcm"),
+        None if apns is None else overrides.apns(apns, "apns"),
+        None if fcm is None else overrides.fcm(fcm, "fcm"),
     )
 
 

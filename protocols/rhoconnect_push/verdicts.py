@@ -6,7 +6,7 @@ RhoConnect took every status but 400 for success; here each has its verdict (§1
 from collections.abc import Sequence
 from typing import Final
 
-from protocols.answers import Header, retry_after_s
+from protocols.provider_response import Header, retry_after_s
 from protocols.verdict import ACCEPTED, Kind, Verdict
 
 NOT_REGISTERED: Final = "NotRegistered"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.need import need_file, need_program
+from tests.support.requirements import need_file, need_program
 
 HERE = Path(__file__).parent
 _JARS = {

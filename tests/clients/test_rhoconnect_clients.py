@@ -15,8 +15,8 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.clients.senders import HERE, SENDERS
 from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN, Gateway
-from tests.support.need import need_program
 from tests.support.providers import provider_settings
+from tests.support.requirements import need_program
 from tests.support.rhoconnect import android, apple, lay_user
 
 ADAPTER = HERE.parents[1] / "deploy" / "rhoconnect" / "rhopush.rb"

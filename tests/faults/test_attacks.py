@@ -22,7 +22,7 @@ import pytest
 from gateway.bench.attacks import ATTACKS
 from gateway.bench.child import Child
 from gateway.bench.scenarios.attacks import CONNECTIONS, ENVIRON, MEMORY_MB, under_attack
-from gateway.bench.stand import Plan, Stand
+from gateway.bench.testbed import Plan, Stand
 
 PING_USERS = 50
 ON_TWO_WORKERS = [

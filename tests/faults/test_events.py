@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.consumer import LEASE_S
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting, Record
 from gateway.store import keys
-from gateway.store.streams import LEASE_S
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 CHANNEL = "rhoconnect:changes"
 EVENTS = 10_000

@@ -22,8 +22,8 @@ import pytest
 import yaml
 
 from tests.support.gateway import Gateway
-from tests.support.need import missing
 from tests.support.redis import KINDS, RedisServer
+from tests.support.requirements import missing
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 BUDGET_S = 60.0

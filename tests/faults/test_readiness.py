@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from redis.asyncio import Redis
 
-from gateway.compose import upkeep as upkeep_module
+from gateway.server import maintenance as maintenance_module
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store import health, keys
 from tests.support.providers import provider_settings
@@ -30,7 +30,7 @@ class Apart(NamedTuple):
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is looked at often, so that no test waits for it."""
-    monkeypatch.setattr(upkeep_module, "_EVERY_S", 0.05)
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
 
 
 @pytest.fixture(params=KINDS)
@@ -81,7 +81,7 @@ async def test_a_full_queue_redis_is_named(apart: Apart) -> None:
 async def test_a_redis_that_is_full_at_the_start_is_named_at_once(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep_module, "_EVERY_S", 1000.0)
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 1000.0)
     with RedisServer(kind, options={"maxmemory": "1"}) as server:
         async with working(tmp_path, server.address, {"rps": {"mode": "off"}}) as worker:
             found = await _readiness(worker)

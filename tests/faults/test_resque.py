@@ -14,7 +14,7 @@ from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 from tests.support.resque import enqueue, overview
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 JOBS = 10_000
 USERS = 100

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.consumer import Streams
+from gateway.queue.producer import Limits, Queue
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.queue import Limits, Queue
-from gateway.store.redis import COMMAND_TIMEOUT_S
-from gateway.store.streams import Streams
+from gateway.store.client_factory import COMMAND_TIMEOUT_S
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
 from tests.support.providers import provider_settings
 from tests.support.proxy import Proxy
@@ -118,7 +118,7 @@ async def test_while_a_lost_append_is_found_out_each_answer_is_true(stage: Stage
 async def test_what_cannot_be_found_out_is_503_with_its_id(
     stage: Stage, request_too: bool, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.queue.RESOLVE_S", 0.3)
+    monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.3)
     stage.proxy.lose(APPEND, request_too=request_too, back=False)
     answer = await stage.worker.ping("bob", message="perhaps")
     assert (answer.status, answer.json()["error"]["code"]) == (503, "perhaps_accepted")
@@ -172,7 +172,7 @@ async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None
 async def test_a_silent_redis_does_not_hold_a_caller_as_long_as_any_command_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.compose.worker.DOOR_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("gateway.server.worker.DOOR_TIMEOUT_S", 0.2)
     async with staged(tmp_path, "valkey") as stage:
         await stage.worker.done(await stage.worker.accepted("bob", message="before"))
         stage.store.freeze()

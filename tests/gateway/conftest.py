@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.store.address import Address
-from gateway.store.link import Link
+from gateway.store.connection import Link
 
 MakeLink = Callable[..., Awaitable[Link]]
 

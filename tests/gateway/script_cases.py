@@ -9,21 +9,14 @@ from typing import NamedTuple
 
 import redis
 
-from gateway.store import (
-    client_scripts,
-    event_scripts,
-    journal_scripts,
-    keys,
-    login_limits,
-    marks,
-    proofs,
-    quota,
-    resque_scripts,
-    rps_scripts,
-    scripts,
-    unreadable,
-)
-from gateway.store.link import Script
+from gateway.change_events import scripts as event_scripts
+from gateway.delivery import proofs, quota
+from gateway.mailbox import scripts as rps_scripts
+from gateway.queue import scripts, unreadable
+from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
+from gateway.resque import scripts as resque_scripts
+from gateway.store import keys
+from gateway.store.connection import Script
 
 Word = str | bytes | int | float
 
@@ -309,28 +302,28 @@ CASES: dict[str, Case] = {
         [2, 10.5, 20.0],
     ),
     "journal beat": Case(
-        journal_scripts.BEAT,
+        change_log_scripts.BEAT,
         _journal,
         [keys.JOURNAL, keys.LISTENERS, keys.beat("one")],
         ["one", "new word", 3600],
     ),
     "journal begun": Case(
-        journal_scripts.BEAT,
+        change_log_scripts.BEAT,
         _counted,
         [keys.JOURNAL, keys.LISTENERS, keys.beat("one")],
         ["one", "new word", 3600],
     ),
-    "journal lapse": Case(journal_scripts.LAPSE, _journal, [keys.JOURNAL, keys.LISTENERS], ["one"]),
-    "journal write": Case(journal_scripts.WRITE, _journal, [keys.JOURNAL], [100, "bob", "ann"]),
-    "journal full": Case(journal_scripts.WRITE, _journal, [keys.JOURNAL], [3, "bob", "ann"]),
+    "journal lapse": Case(change_log_scripts.LAPSE, _journal, [keys.JOURNAL, keys.LISTENERS], ["one"]),
+    "journal write": Case(change_log_scripts.WRITE, _journal, [keys.JOURNAL], [100, "bob", "ann"]),
+    "journal full": Case(change_log_scripts.WRITE, _journal, [keys.JOURNAL], [3, "bob", "ann"]),
     "journal write with marks": Case(
-        journal_scripts.WRITE,
+        change_log_scripts.WRITE,
         _marked_journal,
         [keys.JOURNAL, keys.dead("bob"), keys.dead("ann"), keys.dead("none")],
         [100, "bob", "ann"],
     ),
     "mark a token": Case(
-        marks.MARK,
+        token_marks.MARK,
         _marked_journal,
         [keys.dead("bob"), keys.client("bob", "last_sync")],
         ["digest:1:gone:", "::Unregistered", 60],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocols.answers import RETRY_AFTER_MAX_S, answered_s, reason_or_status, retry_after_s
+from protocols.provider_response import RETRY_AFTER_MAX_S, answered_s, reason_or_status, retry_after_s
 
 NOW_S = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 

@@ -21,9 +21,9 @@ from protocols.fcm.message import Target as FcmTarget
 from protocols.fcm.message import compose as fcm
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.ping import Ping, from_form, from_json, from_params
-from protocols.rps.message import Target as RpsTarget
-from protocols.rps.message import compose as rps
-from protocols.rps.verdicts import judge as judge_rps
+from protocols.rhoconnect_push.message import Target as RpsTarget
+from protocols.rhoconnect_push.message import compose as rps
+from protocols.rhoconnect_push.verdicts import judge as judge_rps
 from protocols.verdict import Kind
 
 NOW_MS = 1_700_000_000_000

@@ -6,7 +6,7 @@ The monotonic clock stays true, as it does where a host's clock is set.
 import sys
 from pathlib import Path
 
-from tests.support.need import missing
+from tests.support.requirements import missing
 
 _LIBRARY = "libfaketimeMT.so.1"
 

@@ -18,7 +18,7 @@ TOKEN = "a-token-of-the-tests"
 _READY_BUDGET_S = 30.0
 _STOP_BUDGET_S = 40.0
 _SETTINGS_OF_OURS = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION")
-_RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+_RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 class Answer(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 import redis
 
-from tests.support.need import need_program
+from tests.support.requirements import need_program
 
 KINDS = ("valkey", "redis")
 _START_BUDGET_S = 30.0

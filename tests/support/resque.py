@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.support.need import need_program
+from tests.support.requirements import need_program
 
 PROGRAM = Path(__file__).with_suffix(".rb")
 PING_JOB = "Rhoconnect::PingJob"

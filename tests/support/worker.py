@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from gateway.compose.worker import run
+from gateway.server.worker import run
 from gateway.settings import load
 from tests.support.gateway import TOKEN, Answer
 

@@ -10,25 +10,25 @@ from typing import Any
 
 import yaml
 
-from gateway.delivery.dead import DeadTokens
-from gateway.delivery.gate import Gate
-from gateway.delivery.lanes import Lanes
-from gateway.fanout.audience import Audience
+from gateway.delivery.dead_tokens import DeadTokens
+from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.proofs import Proofs
+from gateway.delivery.token_trust import Gate
 from gateway.fanout.broadcast import Cutter, Cutting
-from gateway.fanout.intake import Intake, Readers
-from gateway.fanout.ledger import Ledger
+from gateway.fanout.broadcast_targets import Audience
+from gateway.fanout.consumer import Intake, Readers
+from gateway.fanout.in_flight import Ledger
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
+from gateway.queue.consumer import BroadcastStore, Streams
+from gateway.queue.entries import Lease
+from gateway.queue.producer import Limits, Queue
+from gateway.queue.receipts import Receipts
+from gateway.registry.registry import Registry
+from gateway.scheduling.scheduler import Turns
 from gateway.settings import load
 from gateway.store.address import Address
-from gateway.store.entries import Lease
-from gateway.store.link import Link
-from gateway.store.proofs import Proofs
-from gateway.store.queue import Limits, Queue
-from gateway.store.receipts import Receipts
-from gateway.store.registry import Registry
-from gateway.store.streams import BroadcastStore, Streams
-from gateway.turns import Turns
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
 
 RECEIPT_S = 3600

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import aiohttp
 from redis.asyncio import Redis
 
-from gateway.simulators.rps_device import LegacyDevice
+from gateway.simulators.rhoconnect_push_device import LegacyDevice
 from gateway.store import keys
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import TOPIC
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import lay_admin, lay_users
-from tests.support.spine import until
+from tests.support.worker_core import until
 from tests.upgrade import dump, queued
 from tests.upgrade.stand import (
     CHANGES,

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.store import keys, scripts
+from gateway.change_events.windows import Heard, Windows
+from gateway.delivery.proofs import Proofs
+from gateway.queue import scripts
+from gateway.queue.consumer import BroadcastStore, Streams
+from gateway.queue.entries import Piece, leases_of, read_broadcast
+from gateway.queue.producer import Limits, new_batch
+from gateway.resque.store import ResqueStore
+from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.entries import Piece, leases_of, read_broadcast
-from gateway.store.link import Link
-from gateway.store.proofs import Proofs
-from gateway.store.queue import Limits, new_batch
-from gateway.store.resque import ResqueStore
-from gateway.store.streams import BroadcastStore, Streams
-from gateway.store.windows import Heard, Windows
-from protocols.events import Change
-from tests.support.spine import RECEIPT_S, Spine, now_ms, spine, until
+from gateway.store.connection import Link
+from protocols.change_events import Change
+from tests.support.worker_core import RECEIPT_S, Spine, now_ms, spine, until
 from tests.upgrade.stand import CHANGES, LATER_S, place, registration, token
 
 if TYPE_CHECKING:

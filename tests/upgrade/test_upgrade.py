@@ -21,7 +21,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.simulators import Record
-from gateway.simulators.rps_device import LegacyDevice
+from gateway.simulators.rhoconnect_push_device import LegacyDevice
 from gateway.store import keys
 from protocols.devices import APNS, FCM, RPS
 from tests.conftest import StartGateway

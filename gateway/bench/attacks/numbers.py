@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from gateway.bench.attacks.attack import NO_ANSWER, Attack, Outcome, Target
 from gateway.bench.attacks.client import PING, at_once, pipelined, request, with_token
-from protocols.rps.ids import COOKIE, INSTANCE, rhoconnect_push_id
+from protocols.rhoconnect_push.ids import COOKIE, INSTANCE, rhoconnect_push_id
 
 _LAST_MESSAGES: Final = (
     "0x" + "f" * 3_600,

@@ -1,6 +1,6 @@
 """The doors alone: HTTP in, durable append out, and nothing behind that.
 
-What runs is `gateway.doors` and the queue's writing side as a worker runs them: authentication, parsing,
+What runs is `gateway.http_api` and the queue's writing side as a worker runs them: authentication, parsing,
 group commit, metrics. Whoever consumes the queue is another process.
 """
 
@@ -18,16 +18,16 @@ import uvloop
 
 from gateway.bench.roles import result
 from gateway.bench.wire import CALLER_KEY
-from gateway.doors import Services, open_doors
+from gateway.http_api import Services, open_doors
 from gateway.logs import structured
 from gateway.metrics import Metrics
+from gateway.queue.completion import Waiters
+from gateway.queue.producer import Limits, Queue
+from gateway.queue.receipts import Receipts
 from gateway.settings import Secret, load
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.queue import Limits, Queue
-from gateway.store.receipts import Receipts
-from gateway.store.redis import client
-from gateway.store.waiting import Waiters
+from gateway.store.client_factory import client
+from gateway.store.connection import Link
 
 _OPEN_S: Final = 5.0
 _REPLY_S: Final = 2.0

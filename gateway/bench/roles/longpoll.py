@@ -10,7 +10,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.bench.roles import result
-from gateway.bench.roles.legacy import LegacyOrder, LegacyResult, order_lines
+from gateway.bench.roles.rhoconnect_push import LegacyOrder, LegacyResult, order_lines
 from gateway.errors import RhoPushError
 
 _BODY: Final = b'{"id":8,"token":"t","data":{"alert":"Order 0000000 is on its way","do_sync":["Product"]}}'

@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.legacy import poll, post
+from gateway.bench.rhoconnect_push_devices import poll, post
 from gateway.bench.roles import orders, progress, result
-from protocols.rps.ids import Ids
+from protocols.rhoconnect_push.ids import Ids
 
 _AN_ADDRESS: Final = 20_000
 """Devices for one loopback address: it has 28,000 ports."""

@@ -14,7 +14,7 @@ import uvloop
 
 from gateway.bench.roles import result
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting
-from gateway.simulators.outfit import TOPIC, write_outfit
+from gateway.simulators.client_files import TOPIC, write_outfit
 
 
 class ProviderOrder(msgspec.Struct):

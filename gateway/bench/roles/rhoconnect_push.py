@@ -1,6 +1,6 @@
 """The legacy push service alone: long polls and messages over HTTP, and messages from inside the gateway.
 
-What runs is `gateway.rps`, its part of Redis, and the lane of legacy devices, as a worker runs them. The
+What runs is `gateway.rhoconnect_push`, its part of Redis, and the lane of legacy devices, as a worker runs them. The
 sends from inside are made before the clock starts, since making them is the fan-out's part.
 """
 
@@ -15,25 +15,25 @@ from typing import Final, TypeVar
 import msgspec
 import uvloop
 
-from gateway.bench.legacy import token_of
+from gateway.bench.rhoconnect_push_devices import token_of
 from gateway.bench.roles import result
+from gateway.delivery.batch import Send, Unit
 from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.rhoconnect_push_builtin import RpsLane
 from gateway.delivery.route import Route
-from gateway.delivery.rps import RpsLane
-from gateway.delivery.send import Send, Unit
 from gateway.errors import RhoPushError
 from gateway.logs import structured
+from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
-from gateway.rps import Gates, OpenService, Service, Times, open_service
+from gateway.queue.entries import Lease
+from gateway.rhoconnect_push import Gates, OpenService, Service, Times, open_service
 from gateway.settings import RetrySettings
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.entries import Lease
-from gateway.store.rps import RpsStore
 from protocols.devices import RPS, Device
 from protocols.ping.model import Ping
-from protocols.rps.ids import Ids
-from protocols.rps.message import Target
+from protocols.rhoconnect_push.ids import Ids
+from protocols.rhoconnect_push.message import Target
 
 Order = TypeVar("Order")
 

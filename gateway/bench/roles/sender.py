@@ -16,17 +16,17 @@ import uvloop
 from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
 from gateway.bench.wire import USER
-from gateway.compose import collector
-from gateway.delivery.dead import NoMarks
-from gateway.delivery.lanes import Lanes
+from gateway.delivery.batch import Message, Send, Unit
+from gateway.delivery.dead_tokens import NoMarks
+from gateway.delivery.lane_manager import Lanes
 from gateway.delivery.route import Place, Route
-from gateway.delivery.send import Message, Send, Unit
 from gateway.errors import RhoPushError
 from gateway.logs import structured
 from gateway.metrics import Metrics
+from gateway.queue.entries import Lease
+from gateway.server import gc_policy
 from gateway.settings import ApnsSettings, Settings
 from gateway.store import keys
-from gateway.store.entries import Lease
 from protocols.devices import APNS, Device
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict
@@ -162,7 +162,7 @@ async def send(order: SenderOrder) -> SenderResult:
     if isinstance(route, str):
         raise RhoPushError(f"no lane: {route}")
     feeder = Feeder(order, route)
-    collector.spare()  # as a worker when it is ready; here it also takes the prepared sends out of the way
+    gc_policy.spare()  # as a worker when it is ready; here it also takes the prepared sends out of the way
     before = _accepted(metrics)
     begun, cpu = time.perf_counter(), time.process_time()
     await feeder.run()

@@ -15,8 +15,8 @@ SCENARIOS: Final = {
     "latency": "answer and verdict times at fixed rates",
     "growth": "what a ping costs with more registered users",
     "soak": "many pings: is what it holds flat?",
-    "doors": "REST, Resque jobs and data changes beside one another",
-    "rps": "legacy devices: long polls and their messages",
+    "ingress": "REST, Resque jobs and data changes beside one another",
+    "rhoconnect_push": "legacy devices: long polls and their messages",
     "attacks": "good pings during attacks by callers without credentials",
 }
 

@@ -25,7 +25,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.attacker import AttackOrder, AttackResult
-from gateway.bench.stand import Stand
+from gateway.bench.testbed import Stand
 from gateway.bench.usage import peak_rss_bytes, restart_peak
 from gateway.bench.wire import CALLER_KEY
 

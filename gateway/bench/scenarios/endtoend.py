@@ -19,7 +19,7 @@ from gateway.bench.latencies import Latencies
 from gateway.bench.peers import Gorush, Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
-from gateway.bench.stand import PARTS, Stand, Window
+from gateway.bench.testbed import PARTS, Stand, Window
 
 PINGS: Final = 60_000
 USERS: Final = 10_000

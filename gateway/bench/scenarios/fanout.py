@@ -14,7 +14,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.scenarios.endtoend import figures
-from gateway.bench.stand import PARTS
+from gateway.bench.testbed import PARTS
 from gateway.bench.wire import broadcast
 
 USERS: Final = 100_000

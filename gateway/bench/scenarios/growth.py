@@ -4,7 +4,7 @@ On: everything, as `rhopush serve` is shipped. Users are registered in RhoConnec
 device and five a user; pings are uniform over all of them. Cold: no user has been pinged since the start, so
 no worker remembers any, and each is read from its snapshot (see `fanout`). Warm: every user has been pinged
 before, as often as there are workers. A worker remembers 100,000 users, each for 60 seconds at most
-(gateway/store/cache.py): all of 10,000 or 100,000, but of a million one in ten at most, so that nine of ten warm
+(gateway/registry/cache.py): all of 10,000 or 100,000, but of a million one in ten at most, so that nine of ten warm
 pings read a snapshot there, as cold ones do. With one worker and with two; workers, Redis, provider and generator
 share the cores, so more workers show their cost here, not their speed.
 """
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.stand import Stand, Window
+from gateway.bench.testbed import Stand, Window
 
 SIZES: Final = (10_000, 100_000)
 SIZES_FULL: Final = (*SIZES, 1_000_000)

@@ -15,10 +15,10 @@ from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
-from gateway.bench.roles.door import DoorOrder
+from gateway.bench.roles.http_ingress import DoorOrder
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios.endtoend import answers
-from gateway.bench.stand import Stand, Window
+from gateway.bench.testbed import Stand, Window
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
@@ -98,7 +98,7 @@ def _compared(peers: Peers, door: float, rate: float) -> Comparison:
 
 
 def _measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]:
-    with Child("door", stand.folder) as door:
+    with Child("http_ingress", stand.folder) as door:
         port = door.ask(DoorOrder(stand.facts.settings, stand.store.address), int)
         stand.load(2_000, port=port)
         stand.store.emptied()

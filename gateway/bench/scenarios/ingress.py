@@ -14,7 +14,7 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.stand import Stand, Window
+from gateway.bench.testbed import Stand, Window
 from gateway.bench.wire import USER
 from gateway.settings import EventSettings
 from gateway.store.keys import ResqueKeys
@@ -39,7 +39,7 @@ def run(bench: Bench) -> Result:
         }
     cpu = {door: window.cpu_us("gateway", pings) for door, window in windows.items()}
     return Result(
-        scenario="doors",
+        scenario="ingress",
         proves=proves(__doc__),
         figures=tuple(figure for door, window in windows.items() for figure in _figures(door, window, pings)),
         ratios=tuple(

@@ -13,7 +13,7 @@ from gateway.bench.bench import Bench, proves
 from gateway.bench.latencies import Latencies
 from gateway.bench.result import Figure, Plot, Ratio, Result
 from gateway.bench.scenarios.endtoend import measure
-from gateway.bench.stand import Probe, Stand
+from gateway.bench.testbed import Probe, Stand
 
 PINGS: Final = 60_000
 USERS: Final = 10_000

@@ -22,7 +22,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Plot, Ratio, Result
-from gateway.bench.stand import Probe, Stand
+from gateway.bench.testbed import Probe, Stand
 from gateway.bench.wire import broadcast
 
 USERS: Final = 100_000

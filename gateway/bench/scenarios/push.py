@@ -16,7 +16,7 @@ from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
 from gateway.bench.roles.sender import SenderOrder, SenderResult
 from gateway.bench.scratch import scratch
-from gateway.bench.stand import limit_note
+from gateway.bench.testbed import limit_note
 from gateway.bench.usage import cpu_s
 
 PUSHES: Final = 200_000

@@ -19,15 +19,15 @@ import redis
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.legacy import register
 from gateway.bench.result import Comparison, Figure, Ratio, Result
-from gateway.bench.roles.crowd import CrowdOrder, CrowdResult
-from gateway.bench.roles.legacy import LegacyOrder, LegacyResult
+from gateway.bench.rhoconnect_push_devices import register
+from gateway.bench.roles.polling_devices import CrowdOrder, CrowdResult
+from gateway.bench.roles.rhoconnect_push import LegacyOrder, LegacyResult
 from gateway.bench.scratch import scratch
-from gateway.bench.stand import counted
 from gateway.bench.store import Store
+from gateway.bench.testbed import counted
 from gateway.bench.usage import cpu_s, pss_bytes
-from protocols.rps.ids import Ids
+from protocols.rhoconnect_push.ids import Ids
 
 DEVICES: Final = 20_000
 FULL_DEVICES: Final = 100_000
@@ -70,13 +70,13 @@ def run(bench: Bench) -> Result:
         bench.progress.begin(f"{devices:,} legacy devices registered")
         register(store.client, Ids(secret.encode()), devices, bench.progress.told)
         to_open = LegacyOrder("open", store.address, secret)
-        with Child("legacy", folder) as service, Child("crowd", folder) as crowd:
+        with Child("rhoconnect_push", folder) as service, Child("polling_devices", folder) as crowd:
             opened = service.ask(to_open, LegacyResult)
             posted = _posted(bench, (service, crowd, store), opened.port, secret, (devices, messages))
         _forget(store.client)
-        with Child("legacy", folder) as service, Child("crowd", folder) as crowd:
+        with Child("rhoconnect_push", folder) as service, Child("polling_devices", folder) as crowd:
             opened = service.ask(to_open, LegacyResult)
-            ours = _waiting(bench, "rps", service, crowd, (opened.port, secret, devices))
+            ours = _waiting(bench, "rhoconnect_push", service, crowd, (opened.port, secret, devices))
         compared = _compared(bench, ours, folder, secret, devices) if bench.peers else Comparison()
     notes = [f"{wanted:,} devices were asked for; a process may have {_descriptors():,} descriptors"]
     return _result(devices, ours, compared, posted, notes if devices < wanted else [])
@@ -84,7 +84,7 @@ def run(bench: Bench) -> Result:
 
 def _compared(bench: Bench, ours: _Waiting, folder: Path, secret: str, devices: int) -> Comparison:
     """Let as many devices wait at the peer."""
-    with Child("longpoll", folder) as peer, Child("crowd", folder) as crowd:
+    with Child("longpoll", folder) as peer, Child("polling_devices", folder) as crowd:
         opened = peer.ask(LegacyOrder("open"), LegacyResult)
         theirs = _waiting(bench, "aiohttp", peer, crowd, (opened.port, secret, devices))
     return Comparison(
@@ -102,7 +102,7 @@ def _compared(bench: Bench, ours: _Waiting, folder: Path, secret: str, devices: 
 
 def _result(devices: int, ours: _Waiting, compared: Comparison, posted: _Posted, notes: list[str]) -> Result:
     return Result(
-        scenario="rps",
+        scenario="rhoconnect_push",
         proves=proves(__doc__),
         figures=(
             Figure("waiting devices", devices),
@@ -159,14 +159,14 @@ def _posted(
     service, crowd, store = who
     devices, messages = counts
     for count in (1_000, messages):  # the first is to warm up
-        bench.progress.begin(f"rps, {count:,} messages over HTTP")
+        bench.progress.begin(f"rhoconnect_push, {count:,} messages over HTTP")
         begun = cpu_s([service.pid])
         order = CrowdOrder("post", port, secret, count, devices, bench.options.connections)
         answers = crowd.ask(order, CrowdResult).answers
         http_s = cpu_s([service.pid]) - begun
         if answers != count:
             raise CannotMeasure(f"{answers} of {count} messages were taken")
-    bench.progress.begin(f"rps, {messages:,} messages from inside")
+    bench.progress.begin(f"rhoconnect_push, {messages:,} messages from inside")
     before = store.counters()
     inside_s, sent = 0.0, 0
     while sent < messages:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.stand import Stand
+from gateway.bench.testbed import Stand
 from gateway.bench.usage import pss_bytes
 
 PINGS: Final = 200_000

@@ -4,29 +4,29 @@ from typing import Final
 
 from tests.fuzz.target import Target
 from tests.fuzz.targets import (
-    answers,
     connections,
     credentials,
-    heads,
     kept,
     pings,
+    provider_responses,
+    request_heads,
     requests,
-    rps,
+    rhoconnect_push,
     servers,
     settings,
-    stored,
+    stored_values,
 )
 
 TARGETS: Final[tuple[Target, ...]] = (
-    *heads.TARGETS,
+    *request_heads.TARGETS,
     *requests.TARGETS,
     *pings.TARGETS,
-    *rps.TARGETS,
-    *answers.TARGETS,
+    *rhoconnect_push.TARGETS,
+    *provider_responses.TARGETS,
     *connections.TARGETS,
     *credentials.TARGETS,
     *settings.TARGETS,
-    *stored.TARGETS,
+    *stored_values.TARGETS,
     *kept.TARGETS,
     *servers.TARGETS,
 )

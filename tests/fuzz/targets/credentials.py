@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from gateway.delivery.credentials import read_apns, read_fcm, token_uris
-from gateway.doors.sessions import Session, Sessions
+from gateway.http_api.sessions import Session, Sessions
 from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret
 from gateway.transport.tls import server_context

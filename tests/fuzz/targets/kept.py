@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from gateway.compose.folder import ID_FILE, DataFolder, check_data_folder
-from gateway.private_files import read_secret
-from gateway.store.packing import pack
-from gateway.store.rps import read_id_secret
-from protocols.rps.ids import Ids
+from gateway.mailbox.store import read_id_secret
+from gateway.server.data_dir import ID_FILE, DataFolder, check_data_folder
+from gateway.store.command_encoding import pack
+from gateway.system.private_files import read_secret
+from protocols.rhoconnect_push.ids import Ids
 from tests.fuzz.target import Step, Target
 
 _NAMES: Final = ("gateway_id", "api_token", ID_FILE)

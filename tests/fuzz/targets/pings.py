@@ -7,10 +7,10 @@ import msgspec
 
 import protocols.apns.message as to_apns
 import protocols.fcm.message as to_fcm
-import protocols.rps.message as to_rps
+import protocols.rhoconnect_push.message as to_rps
+from protocols.change_events import change_of
+from protocols.change_events import parse as parse_change
 from protocols.errors import RhoPushError
-from protocols.events import change_of
-from protocols.events import parse as parse_change
 from protocols.json_bodies import json_text
 from protocols.ping.model import Ping
 from protocols.ping.parse import Submission, from_form, from_json, from_json_and_query, json_in_steps

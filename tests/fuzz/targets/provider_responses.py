@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from gateway.store.packing import pack
-from protocols.answers import retry_after_s
+from gateway.store.command_encoding import pack
 from protocols.apns.simulator import ApnsOptions, ApnsRules, SigningKey
 from protocols.apns.verdicts import judge as judge_apns
 from protocols.fcm.credentials import parse_token_answer
 from protocols.fcm.simulator import Account, FcmOptions, FcmRules
 from protocols.fcm.verdicts import judge as judge_fcm
-from protocols.http2.endings import goaway_text
-from protocols.rps.verdicts import judge as judge_rps
+from protocols.http2.stream_result import goaway_text
+from protocols.provider_response import retry_after_s
+from protocols.rhoconnect_push.verdicts import judge as judge_rps
 from protocols.verdict import Verdict
 from tests.fuzz.target import Step, Target, plain
 from tests.fuzz.targets.pings import FULL, NOW_S, PIN

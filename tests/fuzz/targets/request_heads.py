@@ -9,8 +9,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
-from gateway.doors.heads import BODY_BYTES, HEAD_BYTES, Heads, may_be_ours
-from gateway.doors.parsing import HEADERS_MAX
+from gateway.http_api.aiohttp_parser import HEADERS_MAX
+from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, Heads, may_be_ours
 from tests.fuzz.target import Step, Target
 
 HEAD: Final = (

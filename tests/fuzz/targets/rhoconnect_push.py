@@ -3,11 +3,11 @@
 import hashlib
 from typing import Final
 
-from gateway.rps.reading import Reading
-from gateway.store.packing import pack
+from gateway.rhoconnect_push.request_parser import Reading
+from gateway.store.command_encoding import pack
 from protocols.numbers import is_int64
-from protocols.rps.ids import Ids
-from protocols.rps.wire import (
+from protocols.rhoconnect_push.ids import Ids
+from protocols.rhoconnect_push.wire import (
     basic,
     instance_cookie,
     last_message,

@@ -16,15 +16,15 @@ from typing import Any, Final
 import structlog
 from redis.asyncio import Redis
 
-from gateway.doors import handed
-from gateway.rps import Times
+from gateway.http_api import aiohttp_handler
+from gateway.rhoconnect_push import Times
 from tests.fuzz.target import Open, Step, Target
 from tests.fuzz.targets.pings import BASIC, FORM_SEEDS, JSON_SEEDS, WORDS
-from tests.fuzz.targets.rps import COOKIES, HTTP_WORDS, LINES, MESSAGES, REQUESTS
-from tests.gateway.doors.house import TOKEN
-from tests.gateway.doors.house import house as doors_house
-from tests.gateway.rps.house import SESSION
-from tests.gateway.rps.house import house as rps_house
+from tests.fuzz.targets.rhoconnect_push import COOKIES, HTTP_WORDS, LINES, MESSAGES, REQUESTS
+from tests.gateway.http_api.harness import TOKEN
+from tests.gateway.http_api.harness import house as doors_house
+from tests.gateway.rhoconnect_push.harness import SESSION
+from tests.gateway.rhoconnect_push.harness import house as rps_house
 from tests.support.redis import RedisServer
 
 ANSWER_S: Final = 60.0
@@ -131,7 +131,7 @@ def _judge(answer: bytes) -> None:
 @asynccontextmanager
 async def _doors(redis: Redis, _address: str) -> AsyncIterator[Ask]:
     # So long aiohttp's connections are looked at after the client's end of stream: most of a step's time.
-    handed._LOOK_S = 0.001
+    aiohttp_handler._LOOK_S = 0.001
     async with doors_house(redis) as house:
 
         async def ask(data: bytes) -> None:

@@ -9,16 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from gateway.fanout.recipients import DEFECTS, _number
+from gateway.queue.consumer import Streams, decode_users
+from gateway.queue.entries import Entry, Piece, decode_entry, decode_piece, leases_of
+from gateway.queue.receipts import Detail, Receipts, Record, joined_errors, pack_base, pack_delta
+from gateway.registry.change_log import Journal
+from gateway.registry.snapshots import Snapshot, Snapshots
+from gateway.registry.user_devices import WIDTH, registration
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.entries import Entry, Piece, decode_entry, decode_piece, leases_of
-from gateway.store.journal import Journal
-from gateway.store.link import Link
-from gateway.store.packing import pack
-from gateway.store.receipts import Detail, Receipts, Record, joined_errors, pack_base, pack_delta
-from gateway.store.registration import WIDTH, registration
-from gateway.store.snapshots import Snapshot, Snapshots
-from gateway.store.streams import Streams, decode_users
+from gateway.store.command_encoding import pack
+from gateway.store.connection import Link
 from protocols.devices import Device, fit, select
 from protocols.ping.model import Ping
 from protocols.verdict import Kind

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.stand import Plan, Stand, counted, limit_note
+from gateway.bench.testbed import Plan, Stand, counted, limit_note
 
 
 class Counted(Stand):

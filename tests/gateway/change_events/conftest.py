@@ -6,10 +6,10 @@ from typing import NamedTuple
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.entries import decode_entry
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.entries import decode_entry
-from gateway.store.link import Link
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.events import Listening, open_events, source_rules
+from gateway.change_events import Listening, open_events, source_rules, windows
 from gateway.metrics import Metrics
 from gateway.settings import EventSettings, Secret, Settings, Source
-from gateway.store import keys, windows
-from tests.gateway.events.conftest import Queued, queued
+from gateway.store import keys
+from tests.gateway.change_events.conftest import Queued, queued
 from tests.support.redis import RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 CHANNEL = "rhoconnect:changes"
 SOURCES = {

@@ -1,9 +1,9 @@
 import pytest
 
-from gateway.events import shelf as module
-from gateway.events.shelf import Shelf
-from gateway.store.windows import Heard
-from protocols.events import Change
+from gateway.change_events import standby_buffer as module
+from gateway.change_events.standby_buffer import Shelf
+from gateway.change_events.windows import Heard
+from protocols.change_events import Change
 
 
 def heard(name: str) -> Heard:

@@ -4,13 +4,13 @@ import itertools
 import pytest
 from redis.asyncio import Redis
 
+from gateway.change_events.windows import GRACE_MS, LEASE_MS, Heard, Windows
+from gateway.queue.producer import Limits
 from gateway.store import keys
-from gateway.store.link import Link
-from gateway.store.queue import Limits
-from gateway.store.windows import GRACE_MS, LEASE_MS, Heard, Windows
-from protocols.events import Change
+from gateway.store.connection import Link
+from protocols.change_events import Change
 from protocols.ping.model import Ping
-from tests.gateway.events.conftest import link, queued
+from tests.gateway.change_events.conftest import link, queued
 
 __all__ = ["link"]
 ROOM = Limits(1_000_000, 10**9)

@@ -5,7 +5,7 @@ from pathlib import Path
 from gateway.check.checks import check_provider, providers
 from gateway.check.findings import Level
 from gateway.settings import ApnsSettings, Secret, Settings
-from tests.support.apple import apples
+from tests.support.apns_environments import apples
 
 
 async def test_both_hosts_are_looked_at(unused_tcp_port: int) -> None:

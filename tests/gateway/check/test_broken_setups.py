@@ -20,7 +20,7 @@ from gateway.simulators import ApnsSimulator
 from tests.support.gateway import ROOT
 
 PASSWORD = "hush-hush-password"
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 NO_APNS = "warn  apns                             no credential: Apple devices are not served\n"
 NO_FCM = "warn  fcm                              no credential: Android devices are not served\n"
 READ = "ok    settings                         read, 0 apps of their own\n"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from gateway.commands import main
+from gateway.cli import main
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN

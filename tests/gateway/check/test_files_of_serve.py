@@ -11,11 +11,11 @@ import pytest
 
 from gateway.check.checks import check_credentials, check_files, check_push_certificate
 from gateway.check.findings import Finding, Level
-from gateway.compose.folder import ID_FILE, DataFolder, FolderInUse
-from gateway.compose.id_secret import read_copy
-from gateway.compose.legacy import legacy_service, rps_store
 from gateway.errors import BadSetting, UnsafeFile
 from gateway.metrics import Metrics
+from gateway.server.data_dir import ID_FILE, DataFolder, FolderInUse
+from gateway.server.id_secret import read_copy
+from gateway.server.rhoconnect_push import legacy_service, rps_store
 from gateway.settings import FcmSettings, RpsSettings, Secret, Settings
 from gateway.simulators.authority import Authority, ClientCertificate
 

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.check.findings import Level
-from gateway.check.keyspace_events import check_keyspace_events
+from gateway.check.keyspace_notifications import check_keyspace_events
 from gateway.settings import EventSettings, Secret, Settings
 
 OPTION = "notify-keyspace-events"

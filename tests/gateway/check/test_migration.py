@@ -9,10 +9,10 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from gateway.check.census import Census
 from gateway.check.findings import Level
-from gateway.check.takeover import judge
-from gateway.commands import main
+from gateway.check.inventory import Census
+from gateway.check.migration import judge
+from gateway.cli import main
 from gateway.settings import EventSettings, Secret, Settings, Source
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, android, apple, lay_admin, lay_user, legacy

@@ -12,7 +12,7 @@ from gateway.check import rhoconnect_push
 from gateway.check.checks import check_provider, providers
 from gateway.check.findings import Finding, Level
 from gateway.check.rhoconnect_push import check_push_port, check_registrations
-from gateway.compose.folder import DataFolder
+from gateway.server.data_dir import DataFolder
 from gateway.settings import RpsSettings, Secret, Settings
 
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

@@ -19,17 +19,17 @@ from gateway.bench import h2load, latencies
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.report.document import Report
 from gateway.bench.result import Figure, Ratio, Result
-from gateway.commands import bench, main
+from gateway.cli import bench, main
 from gateway.errors import BadSetting
 from tests.support.redis import RedisServer
 from tests.support.signals import AS_FROM_A_TERMINAL
 
 RESULT = Result("ingest", "", (Figure("requests", 1.0),))
-RUN = AS_FROM_A_TERMINAL + "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = AS_FROM_A_TERMINAL + "import sys; from gateway.cli import main; sys.exit(main())"
 WITHOUT_MEASURING = """
 import sys
 from gateway.bench.result import Result
-from gateway.commands import bench, main
+from gateway.cli import bench, main
 bench.run_scenario = lambda name, _: Result(name, "", ())
 sys.exit(main())
 """
@@ -183,7 +183,7 @@ def test_a_report_for_which_there_is_no_room_is_told(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_no_process_and_no_folder(tmp_path: Path, word: signal.Signals) -> None:
     """Gateway and store have the folder in their commands; the other roles end with their input."""
-    command = [sys.executable, "-c", RUN, "bench", "doors", "--pings", "2000"]
+    command = [sys.executable, "-c", RUN, "bench", "ingress", "--pings", "2000"]
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environ, start_new_session=True) as process:
         deadline = threading.Event()
@@ -196,7 +196,7 @@ def test_a_signal_leaves_no_process_and_no_folder(tmp_path: Path, word: signal.S
 
 
 @pytest.mark.parametrize(
-    ("scenarios", "told"), [(["doors", "rps"], "nobody reads its output"), (["doors"], "")]
+    ("scenarios", "told"), [(["ingress", "rhoconnect_push"], "nobody reads its output"), (["ingress"], "")]
 )
 def test_who_reads_no_further_ends_the_run_quietly(tmp_path: Path, scenarios: list[str], told: str) -> None:
     file = tmp_path / "json"
@@ -207,7 +207,7 @@ def test_who_reads_no_further_ends_the_run_quietly(tmp_path: Path, scenarios: li
         done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
     report = msgspec.json.decode(file.read_bytes(), type=Report)
-    assert [result.scenario for result in report.results] == ["doors"]
+    assert [result.scenario for result in report.results] == ["ingress"]
     assert report.broken_off == told
 
 
@@ -227,6 +227,6 @@ def test_a_terminal_without_the_signs_of_the_table_gets_it_all_the_same(
     out = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="ascii"))
     ratios = (Ratio("one to another", 2.0, 3.0, at_most=True),)
-    monkeypatch.setattr(bench, "run_scenario", lambda *_: Result("doors", "", (), ratios))
-    assert main(["bench", "doors"]) == 0
+    monkeypatch.setattr(bench, "run_scenario", lambda *_: Result("ingress", "", (), ratios))
+    assert main(["bench", "ingress"]) == 0
     assert b"? 3: reached" in out.getvalue()

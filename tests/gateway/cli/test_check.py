@@ -13,8 +13,8 @@ import yaml
 
 from gateway.check.checks import EXPIRY_WARNING_S, expiry
 from gateway.check.findings import Finding, Level
-from gateway.commands import check as commands_check
-from gateway.commands import main
+from gateway.cli import check as commands_check
+from gateway.cli import main
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.keys import make_team_key
 from tests.support.faketime import FakeTime
@@ -242,7 +242,7 @@ def test_key_text_in_the_place_of_a_path_is_not_shown(
 ) -> None:
     key = make_team_key().pem.decode()
     environ = {**os.environ, variable: key, "RHOPUSH_DATA_DIR": str(tmp_path / "data")}
-    program = "import sys; from gateway.commands import main; sys.exit(main())"
+    program = "import sys; from gateway.cli import main; sys.exit(main())"
     ended = subprocess.run(
         [sys.executable, "-c", program, command], env=environ, capture_output=True, text=True, check=False
     )

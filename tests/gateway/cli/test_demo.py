@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.need import need_program
+from tests.support.requirements import need_program
 
-DEMO = [sys.executable, "-c", "from gateway.commands import main; raise SystemExit(main())", "demo", "--port"]
+DEMO = [sys.executable, "-c", "from gateway.cli import main; raise SystemExit(main())", "demo", "--port"]
 START_S = 60
 
 

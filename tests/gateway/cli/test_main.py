@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 def rhopush(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.delivered import Delivered, delivered
 
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 @pytest.fixture

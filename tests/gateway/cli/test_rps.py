@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from tests.gateway.rps.house import APP, old_id, rhoconnect
+from tests.gateway.rhoconnect_push.harness import APP, old_id, rhoconnect
 from tests.support.gateway import ROOT
 
 BUDGET_S = 30.0
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from tests.support.gateway import Gateway
 from tests.support.rhoconnect import apple, lay_user
 
-RUN = "import sys; from gateway.commands import main; sys.exit(main())"
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 

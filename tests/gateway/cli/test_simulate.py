@@ -17,7 +17,7 @@ import pytest
 from gateway.settings.loading import load
 from tests.gateway.simulators.client import PIN, Client, push
 
-COMMAND = "import sys; from gateway.commands import main; sys.exit(main())"
+COMMAND = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """How much a slow lane may keep waiting in memory."""
 
-from gateway.delivery.lane import KEEP_MIN, KEEP_S, PATIENCE_SWEEPS, Flow
+from gateway.delivery.http2_lane import KEEP_MIN, KEEP_S, PATIENCE_SWEEPS, Flow
 
 
 def test_a_burst_is_left_alone_until_it_has_waited_long_enough() -> None:

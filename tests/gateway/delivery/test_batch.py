@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.delivery.send import Postponed, Unit
+from gateway.delivery.batch import Postponed, Unit
+from gateway.queue.entries import Lease
 from gateway.store import keys
-from gateway.store.entries import Lease
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
-from gateway.delivery.expiries import DAY_S, Expiries, step
+from gateway.delivery.certificate_expiry import DAY_S, Expiries, step
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, App, Secret, Settings
 from gateway.simulators.authority import Authority

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.delivery.dead import NoMarks
-from gateway.delivery.lanes import Lanes
-from gateway.delivery.unusable import unusable
+from gateway.delivery.credential_check import unusable
+from gateway.delivery.dead_tokens import NoMarks
+from gateway.delivery.lane_manager import Lanes
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, App, FcmSettings, RpsSettings, Secret, Settings
 from gateway.simulators.authority import Authority

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.delivery.credential_check import unusable
 from gateway.delivery.credentials import read_apns, read_fcm
-from gateway.delivery.unusable import unusable
 from gateway.errors import CredentialError, RhoPushError
 from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
 from gateway.simulators.authority import Authority

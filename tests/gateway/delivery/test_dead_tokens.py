@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.delivery.dead import BRAKE_COUNT, BRAKE_S, Brake
+from gateway.delivery.dead_tokens import BRAKE_COUNT, BRAKE_S, Brake
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,18 @@ import yaml
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.delivery import gate
+from gateway.delivery import token_trust
+from gateway.registry import change_log
+from gateway.registry.token_marks import token_digest
+from gateway.registry.user_devices import LARGE_DEVICES
 from gateway.settings import load
 from gateway.simulators import ApnsSimulator
-from gateway.store import journal, keys
-from gateway.store.marks import token_digest
-from gateway.store.registration import LARGE_DEVICES
-from tests.support.apple import apples
+from gateway.store import keys
+from tests.support.apns_environments import apples
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.spine import Spine, spine, until
 from tests.support.worker import Worker, working
+from tests.support.worker_core import Spine, spine, until
 
 GOOD, BAD = "aa" * 32, "bb" * 32
 SYNCED = "2026-11-24T10:00:00+0000"
@@ -195,7 +196,7 @@ async def test_a_lane_that_never_had_an_acceptance_marks_nothing_and_raises_an_a
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "LOOK_S", 0.01)
+    monkeypatch.setattr(token_trust, "LOOK_S", 0.01)
     phone = await lay(redis_client)
     async with (
         spine(redis_address, tmp_path, settings, name="tested:0") as one,
@@ -402,7 +403,7 @@ async def test_two_workers_mark_each_device_once_and_both_end_it(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal, "BEAT_S", 0.05)
+    monkeypatch.setattr(change_log, "BEAT_S", 0.05)
     phone = await lay(stage.redis)
     one = await stage.worker()
     async with working(tmp_path, valkey.address, settings, slot=1) as two:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.delivery.dead import Brake
+from gateway.delivery.dead_tokens import Brake
 
 
 @pytest.mark.parametrize(("alive", "allowed"), [(3, False), (4, True)])

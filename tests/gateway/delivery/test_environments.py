@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from gateway.settings import Settings, load
 from gateway.simulators.keys import make_team_key
 from gateway.store import keys
-from tests.support.apple import Apple, apples
+from tests.support.apns_environments import Apple, apples
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 DEVELOPERS, CUSTOMERS, NOBODYS = "de" * 32, "cc" * 32, "ff" * 32
 

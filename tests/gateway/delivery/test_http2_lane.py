@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.delivery import lane as lanes
-from gateway.delivery import outlet
-from gateway.delivery.lane import Lane
-from gateway.delivery.outlet import Outlet
+from gateway.delivery import http2_lane
+from gateway.delivery import lane as lane_module
+from gateway.delivery.http2_lane import Lane
+from gateway.delivery.lane import Outlet
+from gateway.scheduling.scheduler import SLICE
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.transport.feed import BATCH
-from gateway.turns import SLICE
 from protocols.http2.server import Request
 from tests.support.http2 import status
 from tests.support.ports import free_port
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.schedule import make_all_due
-from tests.support.spine import Spine, now_ms, spine, until
+from tests.support.worker_core import Spine, now_ms, spine, until
 
 
 def pin(number: int) -> str:
@@ -60,8 +60,8 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
     rejected: int,
 ) -> None:
     """Two may wait in memory and three in Redis; some are parked already."""
-    monkeypatch.setattr(outlet, "WAITING_SHARE", 2)
-    monkeypatch.setattr(outlet, "SHARE_MAX", 3)
+    monkeypatch.setattr(lane_module, "WAITING_SHARE", 2)
+    monkeypatch.setattr(lane_module, "SHARE_MAX", 3)
     settings["apns"]["port"] = free_port()  # where nobody answers
     async with spine(redis_address, tmp_path, settings) as one:
         first = await one.append(users[0])
@@ -72,8 +72,8 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
         await one.planner.deliver(await one.read(keys.PINGS))
         one.planner.ease()
         await until(lambda: lane.trouble)
-        monkeypatch.setattr(outlet, "SHARE_MAX", 1000)
-        monkeypatch.setattr(lanes, "GRACE_S", -1.0)
+        monkeypatch.setattr(lane_module, "SHARE_MAX", 1000)
+        monkeypatch.setattr(http2_lane, "GRACE_S", -1.0)
         lane.sweep()
         lane.sweep()
         reports = [await one.done(first), await one.done(second)]
@@ -94,7 +94,7 @@ async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "GRACE_S", -1.0)
+    monkeypatch.setattr(http2_lane, "GRACE_S", -1.0)
     port = settings["apns"]["port"]
     settings["apns"]["port"] = free_port()
     async with spine(redis_address, tmp_path, settings) as down:
@@ -249,7 +249,7 @@ async def test_beside_small_pings_a_broadcast_leaves_in_slices(
     users: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.turns.URGENT_S", 60.0)
+    monkeypatch.setattr("gateway.scheduling.scheduler.URGENT_S", 60.0)
     async with spine(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         together: list[int] = []
@@ -272,7 +272,7 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
     users: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.turns.URGENT_S", 60.0)
+    monkeypatch.setattr("gateway.scheduling.scheduler.URGENT_S", 60.0)
     async with spine(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         lane._halted_until = float("inf")

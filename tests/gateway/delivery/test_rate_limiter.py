@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.delivery.pace import BATCH_S, Pace
+from gateway.delivery.quota import Quota
+from gateway.delivery.rate_limiter import BATCH_S, Pace
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.quota import Quota
+from gateway.store.connection import Link
 
 PER_MINUTE = 60_000  # 1,000 a second
 

@@ -13,11 +13,11 @@ from protocols.apns import verdicts as apns
 from protocols.errors import InvalidToken, PayloadTooLarge, RhoPushError
 from protocols.fcm import verdicts as fcm
 from protocols.http2.server import Request
-from protocols.rps import verdicts as rps
+from protocols.rhoconnect_push import verdicts as rps
 from tests.support.http2 import status
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.spine import spine
+from tests.support.worker_core import spine
 
 
 @pytest.mark.parametrize(

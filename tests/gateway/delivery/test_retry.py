@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.delivery.policy import EXPIRED, GAVE_UP, Decision, Timing, again
+from gateway.delivery.retry import EXPIRED, GAVE_UP, Decision, Timing, again
 from gateway.settings import RetrySettings
 from protocols.verdict import Kind, Verdict
 

@@ -9,23 +9,23 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from gateway.delivery.dead import NoMarks
-from gateway.delivery.outlet import Outlet
+from gateway.delivery.batch import Send, Unit
+from gateway.delivery.dead_tokens import NoMarks
+from gateway.delivery.lane import Outlet
 from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.rhoconnect_push_builtin import RpsLane
+from gateway.delivery.rhoconnect_push_remote import RpsClientLane, read_push_server
 from gateway.delivery.route import Place, Route, place
-from gateway.delivery.rps import RpsLane
-from gateway.delivery.rps_client import RpsClientLane, read_push_server
-from gateway.delivery.send import Send, Unit
 from gateway.errors import BadSetting
+from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
+from gateway.queue.entries import Lease
 from gateway.settings import RetrySettings, Secret
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.entries import Lease
-from gateway.store.rps import RpsStore
 from protocols.devices import RPS, Device
 from protocols.ping.model import Ping
-from protocols.rps.message import Target
+from protocols.rhoconnect_push.message import Target
 from protocols.verdict import Kind, Verdict
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.entries import Lease, decode_piece
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.entries import Lease, decode_piece
 from tests.support.rhoconnect import Client, apple, lay_users
 from tests.support.schedule import make_all_due
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 Open = Callable[[], AbstractAsyncContextManager[Spine]]
 USERS = 2 * keys.CHUNK_USERS + 100
@@ -244,9 +244,9 @@ async def test_broadcasts_that_are_taken_over_keep_no_piece_from_being_taken_ove
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who is being cut waits for the pieces on the stream; some of these were held by a worker that is gone."""
-    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.3)
-    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.3)
-    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.05)
+    monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.05)
     for name, most in (("CUTTING_MAX", 1), ("AHEAD_PIECES", 0), ("CUT_PIECES", 1)):
         monkeypatch.setattr(f"gateway.fanout.broadcast.{name}", most)
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
@@ -274,7 +274,7 @@ async def test_what_was_begun_is_sent_though_its_planning_is_ended(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that ends waits for its units, also for one that leaves in slices beside a small ping."""
-    monkeypatch.setattr("gateway.turns.URGENT_S", 60.0)
+    monkeypatch.setattr("gateway.scheduling.scheduler.URGENT_S", 60.0)
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     async with opened() as one:
         await one.append(*names(keys.CHUNK_USERS))

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.consumer import FIRST, Streams
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.streams import FIRST, Streams
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import spine, until
+from tests.support.worker_core import spine, until
 
 PIN = "ab" * 32
 
@@ -40,9 +40,9 @@ async def test_what_a_silent_consumer_held_is_taken_over_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """More than one claim gives, and behind entries that are no use to claim."""
-    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.3)
-    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.3)
-    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.05)
+    monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.3)
+    monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.05)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings, name="alive:0") as alive:
         alive.ledger.start()
@@ -122,7 +122,7 @@ async def test_who_has_only_just_reached_redis_again_takes_nothing_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a silence of Redis all leases look forgotten, though their owners live."""
-    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.02)
+    monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.02)
     await lay_user(redis_client, "bob", [apple(PIN)])
     looks: list[float] = []
     async with (
@@ -183,7 +183,7 @@ async def test_a_loop_that_fails_begins_anew(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.intake._DEFECT_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.consumer._DEFECT_S", 0.01)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings) as one:
         read, failures = one.streams.read, [RuntimeError("a defect"), RuntimeError("another")]

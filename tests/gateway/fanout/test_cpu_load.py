@@ -1,6 +1,6 @@
 """How busy a worker is."""
 
-from gateway.fanout.effort import LOOK_S, Effort
+from gateway.fanout.cpu_load import LOOK_S, Effort
 
 
 class Times:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_user, lay_users
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 PIN = "ab" * 32
 BINARY = b"\xff\xfe\x80"

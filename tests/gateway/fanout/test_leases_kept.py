@@ -8,15 +8,15 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
-from gateway.fanout import intake as intake_module
+from gateway.fanout import consumer as consumer_module
+from gateway.queue.entries import Lease, Piece, encode
+from gateway.registry.user_devices import Registration
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.entries import Lease, Piece, encode
-from gateway.store.registration import Registration
 from protocols.ping.model import Ping
 from tests.support.ports import free_port
 from tests.support.rhoconnect import apple, lay_user, lay_users
-from tests.support.spine import spine, until
+from tests.support.worker_core import spine, until
 
 PIN = "ab" * 32
 
@@ -30,9 +30,9 @@ async def test_what_cannot_be_looked_up_stays_with_its_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The users' Redis is away for longer than a lease lasts: nobody else takes the ping and sends it too."""
-    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.2)
-    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.02)
-    monkeypatch.setattr("gateway.fanout.intake._AGAIN_S", 0.02)
+    monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.2)
+    monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.02)
+    monkeypatch.setattr("gateway.fanout.consumer._AGAIN_S", 0.02)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with (
         spine(redis_address, tmp_path, settings, name="one:0") as one,
@@ -71,7 +71,7 @@ async def test_what_is_settled_while_a_second_reading_waits_is_not_delivered_aga
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A restart reads what it held while the new pings come too; both wait for room."""
-    monkeypatch.setattr(intake_module, "SMALL_SENDS", 1)
+    monkeypatch.setattr(consumer_module, "SMALL_SENDS", 1)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings) as one:
         apns.hold()
@@ -115,19 +115,19 @@ async def test_one_ping_that_nobody_can_plan_stops_no_other(
 
 
 def test_entries_are_planned_in_parts_of_bounded_size() -> None:
-    size = intake_module.PLAN_BYTES
+    size = consumer_module.PLAN_BYTES
     payloads = [b"x" * (size // 2), b"x" * (size // 2), b"x", b"x" * (2 * size), b"x"]
     leases = [Lease(keys.PINGS, f"{n}-0", payload, 1, 1, False) for n, payload in enumerate(payloads)]
-    parts = [[int(lease.entry[:-2]) for lease in part] for part in intake_module._parts(leases)]
+    parts = [[int(lease.entry[:-2]) for lease in part] for part in consumer_module._parts(leases)]
     assert parts == [[0, 1], [2], [3], [4]]
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for eight sends, of which a lane's share is two; each entry is planned for itself."""
-    monkeypatch.setattr(intake_module, "SMALL_SENDS", 8)
-    monkeypatch.setattr(intake_module, "PLAN_BYTES", 1)
-    monkeypatch.setattr("gateway.delivery.outlet.WAITING_SHARE", 2)
+    monkeypatch.setattr(consumer_module, "SMALL_SENDS", 8)
+    monkeypatch.setattr(consumer_module, "PLAN_BYTES", 1)
+    monkeypatch.setattr("gateway.delivery.lane.WAITING_SHARE", 2)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -140,7 +140,7 @@ async def test_a_burst_waits_for_a_lane_that_sends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing of it goes on the schedule, from which it would come back seconds later."""
-    monkeypatch.setattr(intake_module, "EASE_S", 60)
+    monkeypatch.setattr(consumer_module, "EASE_S", 60)
     names = [f"user{number}" for number in range(7)]
     await lay_users(redis_client, {name: [apple(f"{name[4:]:0>64}")] for name in names})
     async with spine(redis_address, tmp_path, settings) as one:
@@ -162,7 +162,7 @@ async def test_a_lane_that_cannot_send_keeps_no_more_than_its_share_from_others(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake_module, "EASE_S", 0.01)
+    monkeypatch.setattr(consumer_module, "EASE_S", 0.01)
     settings["apps"] = {
         "odd": {"apns": {"key_id": "ABCDE12345", "port": free_port()}}
     }  # where nobody answers
@@ -219,7 +219,7 @@ async def test_pings_that_are_over_and_held_by_one_that_hangs_are_bounded(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.ledger.PINGS_HELD", 2)
+    monkeypatch.setattr("gateway.fanout.in_flight.PINGS_HELD", 2)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings) as one:
         apns.hold()
@@ -242,10 +242,10 @@ async def test_retries_are_left_where_they_are_while_many_sends_of_broadcasts_ar
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake_module, "BLOCK_MS", 20)
+    monkeypatch.setattr(consumer_module, "BLOCK_MS", 20)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings) as one:
-        in_hand = intake_module.RETRIED_SENDS
+        in_hand = consumer_module.RETRIED_SENDS
         monkeypatch.setattr(one.ledger, "sends", lambda *, bulk: in_hand if bulk else 0)
         piece = Piece(Ping(id="0" * 32, message="again"), -1, (PIN[:32],), 1, 1, "", True)
         await redis_client.xadd(keys.RETRIES, {"e": encode(piece), "n": 0, "s": 0})

@@ -11,12 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import SharedClock
+from gateway.queue.entries import Lease
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
-from gateway.store.entries import Lease
-from gateway.store.link import LinkLost
+from gateway.store.connection import LinkLost
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ async def test_what_was_taken_over_is_sent_by_its_new_owner_alone(
     monkeypatch: pytest.MonkeyPatch,
     notices: str,
 ) -> None:
-    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.0)
-    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.01 if notices == "renewing" else 60)
+    monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.0)
+    monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.01 if notices == "renewing" else 60)
     settings["apns"]["connections_max"] = 1
     await lay_user(redis_client, "bob", [apple(_pin(n)) for n in range(5)])
     async with (
@@ -78,7 +78,7 @@ async def test_redis_is_asked_by_one_settlement_while_it_is_away(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.ledger._AGAIN_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.in_flight._AGAIN_S", 0.01)
     await lay_user(redis_client, "bob", [apple(_pin(1))])
     async with spine(redis_address, tmp_path, settings) as one:
         settle, tried, away = one.streams.settle, 0, True
@@ -116,8 +116,8 @@ async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_agai
     notices: str,
     planned: bool,
 ) -> None:
-    monkeypatch.setattr("gateway.store.streams.LEASE_S", 0.0)
-    monkeypatch.setattr("gateway.fanout.ledger.RENEW_S", 0.01 if notices == "renewing" else 60)
+    monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.0)
+    monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.01 if notices == "renewing" else 60)
     await lay_user(redis_client, "bob", [apple(_pin(n)) for n in range(5)])
     async with (
         spine(redis_address, tmp_path, settings, name="one:0") as one,
@@ -197,7 +197,7 @@ async def test_nothing_is_taken_over_after_redis_clock_was_set(
     jump_s: int,
 ) -> None:
     """Every lease looks old then, whoever holds it, until it is renewed."""
-    monkeypatch.setattr("gateway.fanout.intake.LEASE_S", 0.2)
+    monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.2)
     async with spine(redis_address, tmp_path, settings, name="two:0") as two:
         entry = await redis_client.xadd(keys.PINGS, {"e": b"", "n": 1, "s": 1})
         await redis_client.xreadgroup(keys.GROUP, "one:0", {keys.PINGS: ">"})

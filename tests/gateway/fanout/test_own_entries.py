@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.fanout import intake as intake_module
-from gateway.fanout.intake import Intake
+from gateway.fanout import consumer as consumer_module
+from gateway.fanout.consumer import Intake
+from gateway.queue.consumer import FIRST
+from gateway.queue.producer import Limits, Queue
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.link import Link, LinkLost
-from gateway.store.queue import Limits, Queue
-from gateway.store.streams import FIRST
+from gateway.store.connection import Link, LinkLost
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 PIN = "ab" * 32
 BOB = Ping(users=("bob",), message="hello")
@@ -99,7 +99,7 @@ async def test_there_is_room_for_so_many_sends(
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake_module, "TAKEN_SENDS", 2)
+    monkeypatch.setattr(consumer_module, "TAKEN_SENDS", 2)
     async with spine(redis_address, tmp_path, settings) as one:
         queue = door(one)
         rooms = []
@@ -117,7 +117,7 @@ async def test_there_is_room_for_so_many_sends(
 async def test_room_is_counted_in_users(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "TAKEN_SENDS", 2)
+    monkeypatch.setattr(consumer_module, "TAKEN_SENDS", 2)
     async with spine(redis_address, tmp_path, settings) as one:
         await door(one).append(Ping(users=("bob", "eve"), message="hello"), 10)
         assert not one.intake.has_room()
@@ -182,7 +182,7 @@ async def test_pings_that_wait_for_one_that_hangs_leave_no_room(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with spine(redis_address, tmp_path, settings) as one:
-        for held, room in ((intake_module.PINGS_HELD - 1, True), (intake_module.PINGS_HELD, False)):
+        for held, room in ((consumer_module.PINGS_HELD - 1, True), (consumer_module.PINGS_HELD, False)):
             monkeypatch.setattr(one.ledger, "pings", lambda *, bulk, held=held: held)
             assert one.intake.has_room() is room
 
@@ -195,7 +195,7 @@ async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.intake._AGAIN_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.consumer._AGAIN_S", 0.01)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with spine(redis_address, tmp_path, settings) as one:
         read, lost = one.streams.read, list[Any]()

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.entries import Lease, Piece, encode
+from gateway.registry.clients import Clients
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.clients import Clients
-from gateway.store.entries import Lease, Piece, encode
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import android, apple, lay_user, lay_users
-from tests.support.spine import Spine, now_ms, spine, until
+from tests.support.worker_core import Spine, now_ms, spine, until
 
 APPLE = {"device_type": "APPLE", "device_push_type": "apple"}
 Open = Callable[[], AbstractAsyncContextManager[Spine]]

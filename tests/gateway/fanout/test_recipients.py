@@ -4,12 +4,12 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.delivery.dead import NoMarks
-from gateway.delivery.lanes import NO_CREDENTIAL, Lanes
+from gateway.delivery.dead_tokens import NoMarks
+from gateway.delivery.lane_manager import NO_CREDENTIAL, Lanes
 from gateway.fanout.recipients import recipients
 from gateway.metrics import Metrics
+from gateway.registry.user_devices import UNKNOWN_USER, Registration
 from gateway.settings import Settings
-from gateway.store.registration import UNKNOWN_USER, Registration
 from protocols.devices import REPEATED, Device
 
 PHONE = Device("ab", "Apple", "apple", "cd", "phone", "app")

@@ -7,15 +7,15 @@ from typing import Any, cast
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
-from gateway.delivery.send import Postponed, Unit
-from gateway.fanout.ledger import Ledger, settlement
+from gateway.delivery.batch import Postponed, Unit
+from gateway.fanout.in_flight import Ledger, settlement
+from gateway.queue.consumer import Settlement, Streams
+from gateway.queue.entries import Lease
+from gateway.queue.receipts import Record, pack_delta, report_of
 from gateway.store import keys
-from gateway.store.entries import Lease
-from gateway.store.receipts import Record, pack_delta, report_of
-from gateway.store.streams import Settlement, Streams
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
-from tests.support.spine import spine
+from tests.support.worker_core import spine
 
 BATCH = "0" * 28
 

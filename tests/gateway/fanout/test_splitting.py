@@ -12,13 +12,14 @@ from redis.asyncio import Redis
 
 from gateway.fanout import splitting
 from gateway.fanout.splitting import Cursor
+from gateway.queue.entries import decode_piece
+from gateway.registry import user_devices
+from gateway.registry.registry import Registry
+from gateway.scheduling.scheduler import LIGHT_SLICE, Turns
 from gateway.simulators import ApnsSimulator
-from gateway.store import keys, registration
-from gateway.store.entries import decode_piece
-from gateway.store.registry import Registry
-from gateway.turns import LIGHT_SLICE, Turns
+from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_users
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 Open = Callable[..., AbstractAsyncContextManager[Spine]]
 DEVICES = 1_000
@@ -211,19 +212,19 @@ async def test_a_user_with_many_devices_is_read_in_slices(
     await lay_users(redis_client, {"shared": crowd(5_000)})
     turns = _Noting()
     read: list[int] = []
-    device = registration.device
+    device = user_devices.device
 
     def noting(*args: Any) -> Any:
         read.append(turns.turns)
         return device(*args)
 
-    monkeypatch.setattr("gateway.store.registry.device", noting)
-    monkeypatch.setattr(registration, "device", noting)
+    monkeypatch.setattr("gateway.registry.registry.device", noting)
+    monkeypatch.setattr(user_devices, "device", noting)
     async with opened() as one:
         registry = Registry(one.reader, turns=turns)
         (first,) = await registry.devices_of(["shared"])
         assert first.large
-        assert len(read) == registration.LARGE_DEVICES + 1
+        assert len(read) == user_devices.LARGE_DEVICES + 1
         read.clear()
         found = await registry.all_devices("shared")
         assert len(found.devices) == 5_000

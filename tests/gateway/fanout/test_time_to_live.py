@@ -7,14 +7,14 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.delivery.send import Postponed
+from gateway.delivery.batch import Postponed
+from gateway.queue.entries import decode_piece
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
-from gateway.store.entries import decode_piece
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import now_ms, spine, until
+from tests.support.worker_core import now_ms, spine, until
 
 PIN = "ab" * 32
 

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.entries import Entry, Piece, encode
+from gateway.queue.receipts import Receipts
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.entries import Entry, Piece, encode
-from gateway.store.receipts import Receipts
 from protocols.ping.model import Ping
 from tests.support.gateway import Gateway
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import Spine, spine, until
+from tests.support.worker_core import Spine, spine, until
 
 PIN = "ab" * 32
 BATCH = "0123456789ab7def8123456789ab"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from tests.gateway.doors.house import House, house
+from tests.gateway.http_api.harness import House, house
 
 
 @pytest.fixture(params=["fast", "aiohttp"])

@@ -12,12 +12,12 @@ from typing import Any, cast
 import msgspec
 from redis.asyncio import Redis
 
-from gateway.doors import Doors, Services, Times, open_doors
 from gateway.errors import RhoPushError
+from gateway.http_api import Doors, Services, Times, open_doors
 from gateway.metrics import Metrics
+from gateway.queue.completion import Heard
+from gateway.queue.producer import Accepted, IdempotencyKey
 from gateway.settings import Secret, Settings
-from gateway.store.queue import Accepted, IdempotencyKey
-from gateway.store.waiting import Heard
 from protocols.ping.model import Ping
 
 TOKEN = "sesame-0123456789"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.doors.intake import Rate
+from gateway.http_api.admission import Rate
 
 
 def test_no_limit() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.doors import Times
-from tests.gateway.doors.house import PING, TOKEN, WAIT_S, House, Wire, call, house, request, wire
+from gateway.http_api import Times
+from tests.gateway.http_api.harness import PING, TOKEN, WAIT_S, House, Wire, call, house, request, wire
 
 SMALL = 65_536
 ROUTES = [

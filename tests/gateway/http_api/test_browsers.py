@@ -7,11 +7,11 @@ from urllib.parse import quote
 import pytest
 from redis.asyncio import Redis
 
-from gateway.doors.desk import Desk
-from gateway.doors.routes import routes
+from gateway.http_api.context import Desk
+from gateway.http_api.routes import routes
 from gateway.settings import Settings
 from gateway.settings.model import Source
-from tests.gateway.doors.house import PING, TOKEN, Answer, House, call, house, wire
+from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, call, house, wire
 
 MARKUP = "<script>alert('&')</script>"
 CLIENT = "c0" * 16

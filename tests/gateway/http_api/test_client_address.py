@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from gateway.doors.client_address import (
+from gateway.http_api.client_address import (
     CLIENT_ADDRESSES,
     ClientAddresses,
     address_group,

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.doors.sessions import COOKIE
+from gateway.http_api.sessions import COOKIE
 from gateway.settings import AuthSettings, Secret, Settings
 from gateway.settings.model import HttpSettings
 from gateway.store import keys
-from tests.gateway.doors.house import TOKEN, Answer, House, call, house
+from tests.gateway.http_api.harness import TOKEN, Answer, House, call, house
 
 OPEN = Settings(auth=AuthSettings(devices="open"))
 OFF = Settings(auth=AuthSettings(devices="off"))

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from tests.gateway.doors.house import PING, TOKEN, Answer, House, house, wire
+from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, house, wire
 from tests.support.redis import RedisServer
 
 GOOD = b'{"user_id":["a","b"],"message":"hi"}'

@@ -13,12 +13,12 @@ import uvloop
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.doors import Times
-from gateway.doors.front import Connection
-from gateway.doors.handed import Handed
 from gateway.errors import QueueFull
-from tests.gateway.doors.house import TOKEN, WAIT_S, House, house, request, wire
-from tests.support.spine import until
+from gateway.http_api import Times
+from gateway.http_api.aiohttp_handler import Handed
+from gateway.http_api.fast_path import Connection
+from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, house, request, wire
+from tests.support.worker_core import until
 
 BOB = request({"user_id": "bob"})
 NOBODY = request({"user_id": "bob"}, token=None)
@@ -313,7 +313,7 @@ def test_a_busy_loop_forgets_no_half_closed_client(
     run: Run, redis_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However late the handler begins: the connection is looked at in every turn of the loop."""
-    monkeypatch.setattr("gateway.doors.handed._LOOK_S", 0.0)
+    monkeypatch.setattr("gateway.http_api.aiohttp_handler._LOOK_S", 0.0)
 
     async def play() -> None:
         async with Redis.from_url(redis_address) as redis, house(redis) as doors, wire(doors.port) as client:

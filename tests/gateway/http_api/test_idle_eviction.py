@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
-from gateway.doors.handed import Handed
-from gateway.doors.services import Times
+from gateway.http_api.aiohttp_handler import Handed
+from gateway.http_api.dependencies import Times
+from gateway.limits.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
 from protocols.response_headers import SAFETY_HEADERS
 from tests.conftest import StartGateway
-from tests.gateway.doors.house import TOKEN, WAIT_S, House, Wire, call, house, request, wire
+from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, Wire, call, house, request, wire
 from tests.support import gateway as support
 from tests.support.redis import RedisServer
 
@@ -324,7 +324,7 @@ async def test_places_come_back(doors: House) -> None:
 
 async def test_of_many_refused_ones_few_stay(doors: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is answered; the others are closed at once, before their clients have closed."""
-    monkeypatch.setattr("gateway.connection_limits._REFUSED_S", WAIT_S * 6)
+    monkeypatch.setattr("gateway.limits.connection_limits._REFUSED_S", WAIT_S * 6)
     doors.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
         busy = await connected(stack, doors, BOB)

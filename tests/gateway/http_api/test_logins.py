@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from gateway.registry.accounts import Standing
+from gateway.scheduling.lookups import Lookups
 from gateway.settings import AuthSettings, HttpSettings, Secret, Settings
-from gateway.store.accounts import Standing
-from gateway.store.lookups import Lookups
-from tests.gateway.doors.house import Answer, House, call, house
+from tests.gateway.http_api.harness import Answer, House, call, house
 
 
 async def add(doors: House, login: str) -> None:

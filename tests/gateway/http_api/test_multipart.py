@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gateway.doors.house import TOKEN, Answer, House, call
+from tests.gateway.http_api.harness import TOKEN, Answer, House, call
 
 HEADERS = {"Content-Type": "multipart/form-data; boundary=edge"}
 NAMED = 'Content-Disposition: form-data; name="%s"'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gateway.doors.house import House, call
+from tests.gateway.http_api.harness import House, call
 
 
 async def test_every_described_route_is_there(doors: House) -> None:

@@ -1,6 +1,6 @@
 """Health, readiness, metrics and the description, over real sockets."""
 
-from tests.gateway.doors.house import House, call
+from tests.gateway.http_api.harness import House, call
 
 
 async def test_alive_and_ready(doors: House) -> None:

@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, StoreDown
 from gateway.store.address import Address
-from gateway.store.redis import client
+from gateway.store.client_factory import client
 from protocols.ping.fields import USERS_STEP
 from protocols.ping.model import Ping
-from tests.gateway.doors.house import PING, TOKEN, House, call, house, request, wire
+from tests.gateway.http_api.harness import PING, TOKEN, House, call, house, request, wire
 
 RUBY = {
     "api_token": TOKEN,

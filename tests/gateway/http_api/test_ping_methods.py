@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.gateway.doors.house import TOKEN, House, call, request, wire
-from tests.gateway.doors.test_devices import add
+from tests.gateway.http_api.harness import TOKEN, House, call, request, wire
+from tests.gateway.http_api.test_devices import add
 
 PATHS = ("/rc/v1/users/ping", "//rc/v1/users/ping")
 OLD_PATHS = ("/api/ping", "/api/client/ping")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gateway.doors.house import PING, TOKEN, House, Wire, call, request, wire
+from tests.gateway.http_api.harness import PING, TOKEN, House, Wire, call, request, wire
 
 BODY = b'{"user_id":"a"}'
 CHUNKED = {"Transfer-Encoding": "chunked", "Content-Length": None}

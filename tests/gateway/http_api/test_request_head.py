@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.doors.heads import BODY_BYTES, HEAD_BYTES, PREFIX, Heads, may_be_ours
+from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, PREFIX, Heads, may_be_ours
 
 GOOD = {
     "Host": "gateway",

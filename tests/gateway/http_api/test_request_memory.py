@@ -6,12 +6,12 @@ from types import FrameType
 
 import pytest
 
-from gateway.doors.bodies import read_body
-from gateway.doors.heads import BODY_BYTES
 from gateway.errors import RhoPushError
+from gateway.http_api.bodies import read_body
+from gateway.http_api.request_head import BODY_BYTES
 from gateway.store.address import Address
-from gateway.store.redis import client
-from tests.gateway.doors.house import WAIT_S, House, call, house, request, wire
+from gateway.store.client_factory import client
+from tests.gateway.http_api.harness import WAIT_S, House, call, house, request, wire
 
 
 def errors() -> list[RhoPushError]:

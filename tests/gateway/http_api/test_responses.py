@@ -4,21 +4,21 @@ import json
 
 import pytest
 
-from gateway.doors import answers
 from gateway.errors import ApiTokenRefused, BadSetting, PerhapsAccepted, QueueFull, TooManyRequests
+from gateway.http_api import responses
 from protocols.errors import InvalidField
 from protocols.ping.model import Ping
 from protocols.ping.parse import Submission, from_params
 
 
 def test_an_answers_bytes() -> None:
-    answer = answers.Answer(422, (("A", "b"),), b"text")
+    answer = responses.Answer(422, (("A", "b"),), b"text")
     date = "Tue, 24 Nov 2026 10:00:00 GMT"
-    assert answers.wire(answer, date, close=False) == (
+    assert responses.wire(answer, date, close=False) == (
         b"HTTP/1.1 422 Unprocessable Content\r\nA: b\r\nContent-Length: 4\r\n"
         b"Date: Tue, 24 Nov 2026 10:00:00 GMT\r\n\r\ntext"
     )
-    assert b"\r\nConnection: close\r\n\r\ntext" in answers.wire(answer, date, close=True)
+    assert b"\r\nConnection: close\r\n\r\ntext" in responses.wire(answer, date, close=True)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_an_answers_bytes() -> None:
     ],
 )
 def test_errors_as_json(error: InvalidField, status: int, retry: str | None, named: bool) -> None:
-    answer = answers.of_error(error, "id")
+    answer = responses.of_error(error, "id")
     headers = dict(answer.headers)
     assert answer.status == status
     assert headers.get("Retry-After") == retry
@@ -41,27 +41,27 @@ def test_errors_as_json(error: InvalidField, status: int, retry: str | None, nam
 
 
 def test_rhoconnects_words_stay_text() -> None:
-    answer = answers.of_error(ApiTokenRefused("No API token provided"))
+    answer = responses.of_error(ApiTokenRefused("No API token provided"))
     assert (answer.status, answer.body) == (422, b"No API token provided")
     assert dict(answer.headers)["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_both_ways_say_the_same_reason() -> None:
-    for status, reason in answers.REASONS.items():
-        answer = answers.Answer(status, ())
-        assert answers.response(answer).reason == reason
-        assert answers.wire(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
+    for status, reason in responses.REASONS.items():
+        answer = responses.Answer(status, ())
+        assert responses.response(answer).reason == reason
+        assert responses.wire(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
 
 
 def test_what_failed_inside_stays_inside() -> None:
-    answer = answers.of_error(BadSetting("the key file /secret/place is unreadable"))
+    answer = responses.of_error(BadSetting("the key file /secret/place is unreadable"))
     assert answer.status == 500
     assert b"secret" not in answer.body
 
 
 def test_warnings_are_bounded_and_safe() -> None:
     names = tuple(f"name\r\n{number}" + "x" * 100 for number in range(25))
-    text = answers.warning(Submission(Ping(), unknown=names, unread="text/plain\r\n; ü" + "x" * 100))
+    text = responses.warning(Submission(Ping(), unknown=names, unread="text/plain\r\n; ü" + "x" * 100))
     assert text.isascii()
     assert text.isprintable()
     assert text.count(", ") == 20
@@ -76,8 +76,8 @@ def test_a_warning_counts_what_it_does_not_name() -> None:
         (33, "x19 and 13 more"),
         (1_000, "x19 and 980 more"),
     ):
-        text = answers.warning(from_params({f"x{number}": 1 for number in range(count)}))
+        text = responses.warning(from_params({f"x{number}": 1 for number in range(count)}))
         assert text.endswith(f", {end}"), count
-    text = answers.warning(from_params({f"x{number}": 1 for number in range(40)} | {"user_id": 7}))
+    text = responses.warning(from_params({f"x{number}": 1 for number in range(40)} | {"user_id": 7}))
     assert text.endswith(" and 21 more")
-    assert answers.warning(from_params({"user_id": "bob"})) == ""
+    assert responses.warning(from_params({"user_id": "bob"})) == ""

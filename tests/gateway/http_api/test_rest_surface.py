@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from gateway.doors.desk import Desk
-from gateway.doors.routes import routes
+from gateway.http_api.context import Desk
+from gateway.http_api.routes import routes
 from gateway.settings import Secret, Settings, Source
-from tests.gateway.doors.house import House, call, house
+from tests.gateway.http_api.harness import House, call, house
 
 SETTINGS = Settings(
     push_server=Secret("http://someapp:pass@localhost:8675/"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.doors.desk import Desk
-from gateway.doors.routes import Route, routes
-from tests.gateway.doors.house import TOKEN, House, request, wire
-from tests.gateway.doors.test_devices import PHONE, add, log_in, new_client
+from gateway.http_api.context import Desk
+from gateway.http_api.routes import Route, routes
+from tests.gateway.http_api.harness import TOKEN, House, request, wire
+from tests.gateway.http_api.test_devices import PHONE, add, log_in, new_client
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "http-api.md"
 RHOCONNECTS = {("GET", "/application/clientcreate"), ("GET", "/api/application/clientcreate")}

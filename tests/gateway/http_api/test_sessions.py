@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.doors.sessions import LIFETIME_S, Session, Sessions
+from gateway.http_api.sessions import LIFETIME_S, Session, Sessions
 
 NOW = 1_800_000_000.0
 BOB = Session("bob", "f1", int(NOW) + 10)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.doors.tokens import KEEP_S, VALID_S, TokenBook, require_admin
 from gateway.errors import ApiTokenRefused, AuthenticationBusy, StoreDown
-from gateway.store.accounts import NAME_CHARACTERS, Standing
+from gateway.http_api.token_cache import KEEP_S, VALID_S, TokenBook, require_admin
+from gateway.registry.accounts import NAME_CHARACTERS, Standing
 
 WORTH = {"admin": Standing.ADMIN, "bob": Standing.OTHER}
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.doors.sessions import COOKIE
+from gateway.http_api.sessions import COOKIE
 from gateway.settings import Secret, Settings, Source
-from tests.gateway.doors.house import TOKEN, House, call, house
+from tests.gateway.http_api.harness import TOKEN, House, call, house
 from tests.support.rhoconnect import apple
 
 HTML = "text/html;charset=utf-8"

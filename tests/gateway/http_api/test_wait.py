@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import StoreDown
-from tests.gateway.doors.house import House, call, request, wire
+from tests.gateway.http_api.harness import House, call, request, wire
 
 FAILED = {
     "state": "done",

@@ -1,6 +1,6 @@
 """What requests hold of the budget of body bytes, and that they give back as much."""
 
-from gateway.body_budget import BodyBudget, Holding
+from gateway.limits.body_budget import BodyBudget, Holding
 
 LIMIT = 80_000
 SHARE = 20_000

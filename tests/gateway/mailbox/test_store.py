@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
+from gateway.mailbox.store import APPS_MAX, BATCH, Keeping, Posting, RpsStore
 from gateway.store.address import Address
-from gateway.store.rps import APPS_MAX, BATCH, Keeping, Posting, RpsStore
 from tests.support.redis import RedisServer
 
 NOW_S = 1_795_600_000

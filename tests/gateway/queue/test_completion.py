@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from gateway.store import keys, waiting
+from gateway.queue import completion
+from gateway.queue.completion import Waiters
+from gateway.queue.receipts import Detail, Receipts, Record, pack_base, pack_delta
+from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.receipts import Detail, Receipts, Record, pack_base, pack_delta
-from gateway.store.waiting import Waiters
+from gateway.store.connection import Link
 from protocols.verdict import Kind
 
 PING = "0" * 32
@@ -44,7 +45,7 @@ async def test_a_ping_that_is_finished_is_told_at_once(waiters: Waiters, redis_c
 async def test_a_door_hears_of_the_end(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)  # it must hear, not look
+    monkeypatch.setattr(completion, "LOOK_S", 1000.0)  # it must hear, not look
     await subscribed(redis_client, waiters.channel)
     door = asyncio.create_task(waiters.outcome(PING, 30))
     twin = asyncio.create_task(waiters.outcome(PING, 30))
@@ -59,7 +60,7 @@ async def test_a_door_hears_of_the_end(
 async def test_a_message_that_was_missed_is_made_good_by_looking(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 0.01)
+    monkeypatch.setattr(completion, "LOOK_S", 0.01)
     door = asyncio.create_task(waiters.outcome(PING, 30))
     await asyncio.sleep(0)
     await finish(redis_client)
@@ -69,7 +70,7 @@ async def test_a_message_that_was_missed_is_made_good_by_looking(
 async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
     await subscribed(redis_client, waiters.channel)
     await redis_client.config_resetstat()
     with waiters.expecting(PING) as heard:
@@ -84,7 +85,7 @@ async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
 async def test_a_door_that_was_told_the_record_asks_redis_nothing(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
     await subscribed(redis_client, waiters.channel)
     await redis_client.config_resetstat()
     record = Record(
@@ -102,7 +103,7 @@ async def test_a_door_that_was_told_the_record_asks_redis_nothing(
 async def test_a_door_that_was_told_nonsense_looks_for_itself(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
     await subscribed(redis_client, waiters.channel)
     with waiters.expecting(PING) as heard:
         await finish(redis_client)
@@ -115,7 +116,7 @@ async def test_a_door_that_was_told_nonsense_looks_for_itself(
 async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(
     waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 0.01)
+    monkeypatch.setattr(completion, "LOOK_S", 0.01)
     with waiters.expecting(PING) as heard:
         await finish(redis_client)
         assert await waiters.outcome(PING, 30, heard) is not None
@@ -135,7 +136,7 @@ async def test_an_open_ping_ends_the_wait_with_nothing(
 async def test_a_process_that_ends_makes_nobody_wait(
     waiters: Waiters, monkeypatch: pytest.MonkeyPatch, waiting_before: bool
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)
+    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
     if not waiting_before:
         waiters.hurry()
     with waiters.expecting(PING) as heard:

@@ -9,10 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import SharedClock
-from gateway.store import keys
-from gateway.store.entries import Lease, Piece, decode_piece
-from gateway.store.link import Link
-from gateway.store.streams import (
+from gateway.queue.consumer import (
     FIRST,
     BroadcastStore,
     Progress,
@@ -23,8 +20,11 @@ from gateway.store.streams import (
     UsedChunk,
     Waiting,
 )
+from gateway.queue.entries import Lease, Piece, decode_piece
+from gateway.store import keys
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
-from tests.gateway.store.conftest import MakeLink
+from tests.gateway.conftest import MakeLink
 
 PING = Ping(id="0" * 32, users=("bob",), message="hello")
 RECEIPT = keys.receipt("0" * 28)

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.queue.consumer import decode_users
+from gateway.queue.entries import Entry, decode_entry, decode_piece, encode, leases_of
 from gateway.store import keys
-from gateway.store.entries import Entry, decode_entry, decode_piece, encode, leases_of
-from gateway.store.streams import decode_users
 from protocols.ping.model import Ping
 
 DEEP = [b"\x91" * 100_000, b"\x93\xa1b\x00\x91\x95\xa1i\x00\x90\x90" + b"\x81\xa1a" * 5_000]

@@ -8,29 +8,29 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from gateway.delivery.quota import Quota
 from gateway.errors import QueueFull, StoreDown
+from gateway.mailbox.store import RpsStore
+from gateway.queue.consumer import BroadcastStore, Progress, ReceiptField, Retry, Settlement, Streams
+from gateway.queue.entries import Lease, Piece
+from gateway.queue.producer import Limits, Queue
+from gateway.registry.accounts import Accounts
+from gateway.registry.change_log import Journal
+from gateway.registry.invalidation import Invalidations
+from gateway.registry.registry import Registry
+from gateway.registry.snapshots import Snapshots
+from gateway.registry.user_devices import Registration
 from gateway.settings import Secret
+from gateway.store import connection as connection_module
 from gateway.store import keys
-from gateway.store import link as link_module
-from gateway.store.accounts import Accounts
 from gateway.store.address import Address
-from gateway.store.entries import Lease, Piece
-from gateway.store.journal import Journal
-from gateway.store.link import Link, Reply, ReplyFault
-from gateway.store.queue import Limits, Queue
-from gateway.store.quota import Quota
-from gateway.store.registration import Registration
-from gateway.store.registry import Registry
-from gateway.store.rps import RpsStore
-from gateway.store.snapshots import Snapshots
-from gateway.store.streams import BroadcastStore, Progress, ReceiptField, Retry, Settlement, Streams
-from gateway.store.tracking import Invalidations
+from gateway.store.connection import Link, Reply, ReplyFault
 from protocols.devices import Device
 from protocols.ping.model import Ping
-from tests.gateway.store.conftest import MakeLink
+from tests.gateway.conftest import MakeLink
 from tests.support.redis import KINDS, RedisServer
 from tests.support.rhoconnect import android, apple, lay_users
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 BOB = Ping(users=("bob",), message="hello")
 LIMITS = Limits(1000, 1_000_000)
@@ -98,7 +98,7 @@ async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisSe
 async def test_snapshots_leave_room_to_others(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.snapshots.LOOK_S", 0.0)
+    monkeypatch.setattr("gateway.registry.snapshots.LOOK_S", 0.0)
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
         journal = Journal()
@@ -131,7 +131,7 @@ async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("BEAT_S", "JOIN_S", "_AGAIN_S"):
-        monkeypatch.setattr(f"gateway.store.journal.{name}", 0.01)
+        monkeypatch.setattr(f"gateway.registry.change_log.{name}", 0.01)
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
         journal, lapses = Journal(), list[int]()
@@ -241,7 +241,7 @@ async def test_a_server_that_stays_a_replica_is_told_of_now_and_then(
                 await _refused(one.link)
         assert [(line["event"], line["link"]) for line in logged] == [("connection_given_up", "one")]
         assert logged[0]["error"].startswith("READONLY")
-        monkeypatch.setattr(link_module, "_SAY_S", -1.0)
+        monkeypatch.setattr(connection_module, "_SAY_S", -1.0)
         with capture_logs() as logged:
             await _refused(one.link)
         assert [line["event"] for line in logged] == ["connection_given_up"]

@@ -10,13 +10,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.queue.entries import Entry
+from gateway.queue.producer import Accepted, IdempotencyKey, Limits, Queue, new_batch
+from gateway.scheduling.scheduler import Turns
 from gateway.store import keys
-from gateway.store.entries import Entry
-from gateway.store.link import Link
-from gateway.store.queue import Accepted, IdempotencyKey, Limits, Queue, new_batch
-from gateway.turns import Turns
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
-from tests.gateway.store.conftest import MakeLink
+from tests.gateway.conftest import MakeLink
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 
@@ -217,7 +217,7 @@ async def test_pings_of_a_lost_append_are_there_once(
 async def test_what_cannot_be_found_out_is_perhaps_accepted(
     redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.queue.RESOLVE_S", 0.2)
+    monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.2)
     async with Proxy(redis_server.socket) as proxy:
         turns = Turns()
         queue = Queue(await make_link(address=proxy.address), ROOMY, turns=turns)
@@ -242,7 +242,7 @@ async def test_an_append_that_redis_refuses_is_not_accepted(queue: Queue, redis_
 async def test_more_than_memory_may_hold_is_refused_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.queue._WAITING_BYTES", 100)
+    monkeypatch.setattr("gateway.queue.producer._WAITING_BYTES", 100)
     told = Told()
     for _ in range(11):
         told.submit(queue, BOB, 10)
@@ -273,7 +273,7 @@ async def test_the_users_of_a_broadcast_that_was_refused_are_dropped_once_redis_
 async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.queue._WAITING_BYTES", 100)
+    monkeypatch.setattr("gateway.queue.producer._WAITING_BYTES", 100)
     crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
     told = Told()
     for _ in range(3):

@@ -3,11 +3,10 @@
 import pytest
 from redis.asyncio import Redis
 
-from gateway.store import keys
-from gateway.store.entries import Lease
-from gateway.store.link import Link
-from gateway.store.queue import Limits, Queue
-from gateway.store.receipts import (
+from gateway.queue.consumer import ReceiptField, Settlement, Streams
+from gateway.queue.entries import Lease
+from gateway.queue.producer import Limits, Queue
+from gateway.queue.receipts import (
     Detail,
     Receipts,
     Record,
@@ -16,7 +15,8 @@ from gateway.store.receipts import (
     pack_delta,
     split,
 )
-from gateway.store.streams import ReceiptField, Settlement, Streams
+from gateway.store import keys
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
 from protocols.verdict import Kind
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import pytest
 
 from gateway.errors import PerhapsAccepted, StoreDown
+from gateway.queue.producer import IdempotencyKey, Limits, Queue
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.queue import IdempotencyKey, Limits, Queue
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
 from tests.support.proxy import Proxy
 from tests.support.redis import KINDS, RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 BOB = Ping(users=("bob",), message="hello")
 KEY = IdempotencyKey(b"scope", b"body")
@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 async def pair(
     request: pytest.FixtureRequest, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Pair]:
-    monkeypatch.setattr("gateway.store.queue.REPLICATE_S", 0.2)
+    monkeypatch.setattr("gateway.queue.producer.REPLICATE_S", 0.2)
     async with _pair(request.param, unused_tcp_port) as found:
         yield found
 

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.consumer import Streams
+from gateway.queue.entries import Entry, Lease, decode_entry
+from gateway.queue.producer import Accepted, IdempotencyKey, Limits, Queue
 from gateway.store import keys
-from gateway.store.entries import Entry, Lease, decode_entry
-from gateway.store.link import Link
-from gateway.store.queue import Accepted, IdempotencyKey, Limits, Queue
-from gateway.store.streams import Streams
+from gateway.store.connection import Link
 from protocols.ping.model import Ping
-from tests.gateway.store.conftest import MakeLink
+from tests.gateway.conftest import MakeLink
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 

@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import RecordRefused, StoreDown
+from gateway.registry.accounts import Accounts, Standing
+from gateway.registry.passwords import keep_for_rhoconnect
 from gateway.settings import Secret
-from gateway.store.accounts import Accounts, Standing
 from gateway.store.address import Address
-from gateway.store.passwords import keep_for_rhoconnect
-from gateway.store.pool import with_waiting
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.redis_py_pool import with_waiting
 from protocols.errors import InvalidField
 from tests.support.redis import RedisServer
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.store.cache import CHANGES_MAX, Cache
-from gateway.store.registration import Registration
+from gateway.registry.cache import CHANGES_MAX, Cache
+from gateway.registry.user_devices import Registration
 from protocols.devices import Device
 
 LIFE_S = 60.0

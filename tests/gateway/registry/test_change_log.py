@@ -8,16 +8,17 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.store import journal as journal_module
-from gateway.store import journal_scripts, keys
+from gateway.registry import change_log as change_log_module
+from gateway.registry import change_log_scripts
+from gateway.registry.change_log import Journal, Scribe
+from gateway.registry.invalidation import Invalidations
+from gateway.registry.registry import Registry
+from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.journal import Journal, Scribe
-from gateway.store.link import Link
-from gateway.store.registry import Registry
-from gateway.store.tracking import Invalidations
-from tests.gateway.store.conftest import MakeLink
+from gateway.store.connection import Link
+from tests.gateway.conftest import MakeLink
 from tests.support.redis import RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 # Decisions, without Redis.
 
@@ -114,9 +115,9 @@ Listen = Callable[[str], Awaitable[Listener]]
 async def listen(
     redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Listen]:
-    monkeypatch.setattr(journal_module, "BEAT_S", 0.02)
-    monkeypatch.setattr(journal_module, "JOIN_S", 0.4)
-    monkeypatch.setattr(journal_module, "_AGAIN_S", 0.02)
+    monkeypatch.setattr(change_log_module, "BEAT_S", 0.02)
+    monkeypatch.setattr(change_log_module, "JOIN_S", 0.4)
+    monkeypatch.setattr(change_log_module, "_AGAIN_S", 0.02)
     async with AsyncExitStack() as stack:
 
         async def begin(name: str) -> Listener:
@@ -129,7 +130,7 @@ async def listen(
 
 
 async def count_of(redis: Redis) -> int:
-    return int(await redis.hget(keys.JOURNAL, journal_scripts.COUNT) or 0)
+    return int(await redis.hget(keys.JOURNAL, change_log_scripts.COUNT) or 0)
 
 
 async def test_the_first_says_that_nobody_listened(listen: Listen, redis_client: Redis) -> None:
@@ -253,7 +254,7 @@ async def test_who_lapses_does_not_unsettle_others(listen: Listen, redis_client:
     one = await listen("one:0")
     await one.sure()
     with capture_logs() as logged:
-        await redis_client.eval(journal_scripts.LAPSE.text, 2, keys.JOURNAL, keys.LISTENERS, "two:0")
+        await redis_client.eval(change_log_scripts.LAPSE.text, 2, keys.JOURNAL, keys.LISTENERS, "two:0")
         beats = int(await redis_client.hget(keys.LISTENERS, "one:0") or 0)
         await until(lambda: _beyond(redis_client, beats + 3))
     assert (one.lapses, one.journal.open) == (1, True)
@@ -299,7 +300,7 @@ async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen,
 async def test_a_journal_that_is_full_makes_everything_void(
     listen: Listen, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "NAMES_MAX", 6)
+    monkeypatch.setattr(change_log_module, "NAMES_MAX", 6)
     one = await listen("one:0")
     await one.sure()
     count = await count_of(redis_client)
@@ -313,7 +314,7 @@ async def test_a_journal_that_is_full_makes_everything_void(
 async def test_who_never_meets_the_full_journal_forgets_all_the_same(
     listen: Listen, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "NAMES_MAX", 20)
+    monkeypatch.setattr(change_log_module, "NAMES_MAX", 20)
     listeners = [await listen(name) for name in ("one:0", "two:0")]
     for listener in listeners:
         await listener.sure()

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from gateway.registry.clients import Clients, device_fields
 from gateway.store import keys
-from gateway.store.clients import Clients, device_fields
 from protocols.errors import InvalidField
 
 

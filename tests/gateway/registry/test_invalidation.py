@@ -7,18 +7,19 @@ from math import inf
 import pytest
 from redis.asyncio import Redis
 
-from gateway.store import journal as journal_module
-from gateway.store import keys, tracking
+from gateway.registry import change_log as change_log_module
+from gateway.registry import invalidation
+from gateway.registry.cache import Cache
+from gateway.registry.change_log import Journal
+from gateway.registry.invalidation import PREFIXES, Invalidations
+from gateway.registry.registry import Registry
+from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.cache import Cache
-from gateway.store.journal import Journal
-from gateway.store.link import Link
-from gateway.store.registry import Registry
-from gateway.store.tracking import PREFIXES, Invalidations
+from gateway.store.connection import Link
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 
 class Watched:
@@ -66,7 +67,7 @@ class Watched:
 async def watched(
     redis_server: RedisServer, redis_client: Redis, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Watched]:
-    monkeypatch.setattr(tracking, "REPLY_S", 60.0)  # a busy machine does not end the connection
+    monkeypatch.setattr(invalidation, "REPLY_S", 60.0)  # a busy machine does not end the connection
     registry, journal = Registry(link), Journal()
     async with Proxy(redis_server.socket) as proxy:
         invalidations = Invalidations(Address.parse(proxy.address), registry, journal, "tested:0")
@@ -156,7 +157,7 @@ async def test_a_flush_is_seen(watched: Watched, phone: Client, redis_client: Re
 async def test_another_database_in_the_same_place_is_seen(
     watched: Watched, phone: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "BEAT_S", 0.01)
+    monkeypatch.setattr(change_log_module, "BEAT_S", 0.01)
     await watched.becomes(["aa"])
 
     async def beaten(before: bytes | None) -> bool:

@@ -7,16 +7,17 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
-from gateway.store import keys, login_limits
-from gateway.store.address import Address
-from gateway.store.login_limits import (
+from gateway.registry import login_limits
+from gateway.registry.login_limits import (
     CLIENT_ATTEMPTS,
     PAIR_ATTEMPTS,
     Attempt,
     LoginLimits,
     account_of,
 )
-from gateway.store.redis import client
+from gateway.store import keys
+from gateway.store.address import Address
+from gateway.store.client_factory import client
 from tests.support.redis import KINDS, RedisServer
 
 

@@ -9,22 +9,23 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown, TooManyDevices
+from gateway.mailbox.store import Posting, RpsStore
+from gateway.registry import client_scripts
+from gateway.registry.accounts import Accounts
+from gateway.registry.cache import Cache
+from gateway.registry.change_log import Journal
+from gateway.registry.clients import Clients
+from gateway.registry.invalidation import Invalidations
+from gateway.registry.registry import Registry
+from gateway.registry.snapshots import Snapshots
+from gateway.registry.token_marks import token_digest
 from gateway.settings import Secret
-from gateway.store import client_scripts, keys
-from gateway.store.accounts import Accounts
+from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.cache import Cache
-from gateway.store.clients import Clients
-from gateway.store.journal import Journal
-from gateway.store.link import Link
-from gateway.store.marks import token_digest
-from gateway.store.registry import Registry
-from gateway.store.rps import Posting, RpsStore
-from gateway.store.snapshots import Snapshots
-from gateway.store.tracking import Invalidations
+from gateway.store.connection import Link
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 CLIENT = "c0" * 16
 OTHER = "0c" * 16

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from gateway.store.passwords import Kept, keep_for_rhoconnect, keep_strong, matches
+from gateway.registry.passwords import Kept, keep_for_rhoconnect, keep_strong, matches
 
 
 def test_rhoconnects_hash() -> None:

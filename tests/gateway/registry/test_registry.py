@@ -7,10 +7,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
+from gateway.registry.registry import Registry, changes
+from gateway.registry.token_marks import token_digest
 from gateway.store import keys
-from gateway.store.link import Link
-from gateway.store.marks import token_digest
-from gateway.store.registry import Registry, changes
+from gateway.store.connection import Link
 from protocols.devices import Device
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 

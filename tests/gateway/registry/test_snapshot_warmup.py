@@ -7,15 +7,15 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
+from gateway.registry import snapshot_warmup as snapshot_warmup_module
+from gateway.registry.change_log import Journal
+from gateway.registry.registry import Registry
+from gateway.registry.snapshot_warmup import Refill
+from gateway.registry.snapshots import Snapshots
 from gateway.store import keys
-from gateway.store import refill as refill_module
-from gateway.store.journal import Journal
-from gateway.store.link import Link
-from gateway.store.refill import Refill
-from gateway.store.registry import Registry
-from gateway.store.snapshots import Snapshots
+from gateway.store.connection import Link
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 USERS = 700  # SSCAN gives them in several parts
 
@@ -33,8 +33,8 @@ async def registry(link: Link, redis_client: Redis) -> Registry:
 
 @pytest.fixture
 async def refill(link: Link, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Refill]:
-    monkeypatch.setattr(refill_module, "REST", 0.1)
-    monkeypatch.setattr(refill_module, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(snapshot_warmup_module, "REST", 0.1)
+    monkeypatch.setattr(snapshot_warmup_module, "_AGAIN_S", 0.01)
     made = Refill(link, registry)
     yield made
     await made.close()
@@ -80,7 +80,7 @@ async def test_it_waits_for_a_store_that_is_away(
 
 
 async def test_closing_stops_it(refill: Refill, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refill_module, "REST", 1e6)
+    monkeypatch.setattr(snapshot_warmup_module, "REST", 1e6)
     refill.begin()
     await until(lambda: count(redis_client))
     await refill.close()

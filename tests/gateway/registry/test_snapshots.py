@@ -8,19 +8,19 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.store import journal as journal_module
+from gateway.registry import change_log as change_log_module
+from gateway.registry.cache import Cache
+from gateway.registry.change_log import Journal
+from gateway.registry.invalidation import Invalidations
+from gateway.registry.registry import Registry
+from gateway.registry.snapshots import Snapshots
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.cache import Cache
-from gateway.store.journal import Journal
-from gateway.store.registry import Registry
-from gateway.store.snapshots import Snapshots
-from gateway.store.tracking import Invalidations
 from protocols.devices import Device
-from tests.gateway.store.conftest import MakeLink
+from tests.gateway.conftest import MakeLink
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 
 class Reader:
@@ -51,8 +51,8 @@ Open = Callable[[str], Awaitable[Reader]]
 async def opened(
     redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Open]:
-    monkeypatch.setattr(journal_module, "BEAT_S", 0.01)
-    monkeypatch.setattr(journal_module, "JOIN_S", 0.2)
+    monkeypatch.setattr(change_log_module, "BEAT_S", 0.01)
+    monkeypatch.setattr(change_log_module, "JOIN_S", 0.2)
     async with AsyncExitStack() as stack:
 
         async def make(name: str) -> Reader:

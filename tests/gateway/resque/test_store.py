@@ -2,11 +2,11 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
+from gateway.resque.store import Place, ResqueStore, Taken
 from gateway.store import keys
 from gateway.store.address import Address
+from gateway.store.connection import Link
 from gateway.store.keys import ResqueKeys
-from gateway.store.link import Link
-from gateway.store.resque import Place, ResqueStore, Taken
 
 
 @pytest.mark.parametrize(

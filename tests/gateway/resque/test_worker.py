@@ -9,17 +9,17 @@ from redis.asyncio import Redis
 
 from gateway.client.resque import push
 from gateway.metrics import Metrics
+from gateway.queue.producer import Limits, Queue
 from gateway.resque import ResqueWorker, open_resque
+from gateway.resque.store import ResqueStore
 from gateway.settings import LimitSettings, QueueSettings, ResqueSettings, Secret, Settings
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.queue import Limits, Queue
-from gateway.store.resque import ResqueStore
-from tests.gateway.events.conftest import queued
+from gateway.store.connection import Link
+from tests.gateway.change_events.conftest import queued
 from tests.support.redis import RedisServer
 from tests.support.resque import enqueue, overview
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from tests.gateway.rps.house import House, house
+from tests.gateway.rhoconnect_push.harness import House, house
 
 
 @pytest.fixture

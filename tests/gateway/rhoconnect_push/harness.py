@@ -14,11 +14,11 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from gateway.clock import SHARED
+from gateway.mailbox.store import Keeping, RpsStore
 from gateway.metrics import Metrics
-from gateway.rps import Gates, OpenService, RhoConnectGate, Service, Times, open_service
+from gateway.rhoconnect_push import Gates, OpenService, RhoConnectGate, Service, Times, open_service
 from gateway.store.address import Address
-from gateway.store.rps import Keeping, RpsStore
-from protocols.rps.ids import Ids
+from protocols.rhoconnect_push.ids import Ids
 
 SECRET = b"a secret of this installation"
 LIFE_S = 2_592_000

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from gateway.rps.gates import LINE_BYTES_MAX, AuthorityDown, Gates, RhoConnectGate
-from tests.gateway.rps.house import APP, SESSION, USER, House, basic, rhoconnect
+from gateway.rhoconnect_push.auth import LINE_BYTES_MAX, AuthorityDown, Gates, RhoConnectGate
+from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, rhoconnect
 from tests.support.ports import free_port
 
 

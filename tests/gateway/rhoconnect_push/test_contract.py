@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.gateway.rps.house import APP, LIFE_S, SESSION, USER, House, basic, old_id
+from tests.gateway.rhoconnect_push.harness import APP, LIFE_S, SESSION, USER, House, basic, old_id
 
 DIFFERENT = "on purpose not as rhoconnect-push"
 GOOD = basic(USER)

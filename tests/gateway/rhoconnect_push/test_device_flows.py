@@ -10,10 +10,16 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from gateway.rps import Times
-from gateway.simulators.rps_device import ANDROID, WINDOWS, Flavour, LegacyDevice, RegistrationRefused
+from gateway.rhoconnect_push import Times
+from gateway.simulators.rhoconnect_push_device import (
+    ANDROID,
+    WINDOWS,
+    Flavour,
+    LegacyDevice,
+    RegistrationRefused,
+)
 from tests.conftest import StartGateway
-from tests.gateway.rps.house import APP, SESSION, USER, House, basic, house
+from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, house
 from tests.support import rhoconnect
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port

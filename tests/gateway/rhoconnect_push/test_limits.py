@@ -5,9 +5,9 @@ import gc
 import json
 from contextlib import AsyncExitStack
 
-from gateway.rps.connection import Connection
-from gateway.rps.reading import BODY_BYTES_MAX
-from tests.gateway.rps.house import APP, WAIT_S, House, Phone, Wire, basic
+from gateway.rhoconnect_push.connection import Connection
+from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX
+from tests.gateway.rhoconnect_push.harness import APP, WAIT_S, House, Phone, Wire, basic
 
 
 def poll(client: Wire, phone: Phone) -> None:

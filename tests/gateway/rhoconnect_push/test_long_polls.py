@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import StoreDown
-from gateway.rps.polls import Polls
-from gateway.store.link import LinkLost
-from gateway.store.rps import RpsStore
+from gateway.mailbox.store import RpsStore
+from gateway.rhoconnect_push.long_polls import Polls
+from gateway.store.connection import LinkLost
 
 
 class Store:

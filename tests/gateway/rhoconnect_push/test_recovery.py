@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from gateway.rps import Times
-from gateway.simulators.rps_device import ANDROID, WINDOWS, Flavour, LegacyDevice
-from gateway.store.rps_scripts import RAISED_MAX, SKEW_S
-from protocols.rps.ids import Ids
-from tests.gateway.rps.house import APP, SESSION, USER, House, basic, house, old_id
+from gateway.mailbox.scripts import RAISED_MAX, SKEW_S
+from gateway.rhoconnect_push import Times
+from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, Flavour, LegacyDevice
+from protocols.rhoconnect_push.ids import Ids
+from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, house, old_id
 from tests.support.rhoconnect_push import RhoconnectPush, rhoconnect_push
 
 FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])

@@ -1,6 +1,6 @@
 """Times without timers, exactly at their limit."""
 
-from gateway.rps.watch import Watch
+from gateway.rhoconnect_push.timeouts import Watch
 
 
 def test_a_member_is_over_at_its_limit_and_not_before() -> None:

@@ -1,6 +1,6 @@
 """A device of the push service that changes hands: the messages of the earlier user do not reach the next."""
 
-from tests.gateway.rps.house import APP, USER, House, old_id
+from tests.gateway.rhoconnect_push.harness import APP, USER, House, old_id
 
 EVE = "eve"
 

@@ -7,9 +7,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from gateway.rps import Times
-from gateway.store.rps import Keeping
-from tests.gateway.rps.house import APP, House, Phone, Wire, basic, house, old_id
+from gateway.mailbox.store import Keeping
+from gateway.rhoconnect_push import Times
+from tests.gateway.rhoconnect_push.harness import APP, House, Phone, Wire, basic, house, old_id
 
 
 def ask(wire: Wire, phone: Phone, last: int | None = None) -> None:

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from gateway.fair_queue import CALLERS_IN_ORDER, FairQueue
+from gateway.scheduling.fair_queue import CALLERS_IN_ORDER, FairQueue
 
 
 def drained(queue: FairQueue[str]) -> list[str]:

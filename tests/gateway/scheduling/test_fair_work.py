@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
-from gateway.store.fair_work import FairWork
+from gateway.scheduling.fair_work import FairWork
 
 WAIT_S = 30.0
 

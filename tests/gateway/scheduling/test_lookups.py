@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import AuthenticationBusy, StoreDown
-from gateway.store.lookups import Lookups
+from gateway.scheduling.lookups import Lookups
 
 
 class Store:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.turns import CALM_S, LINGER_S, SLICE, URGENT_S, Turns, slices
+from gateway.scheduling.scheduler import CALM_S, LINGER_S, SLICE, URGENT_S, Turns, slices
 
 
 async def test_one_slice_a_turn_whoever_asks() -> None:

@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from gateway.compose.supervision import Supervision
 from gateway.errors import BadSetting, StoreDown
+from gateway.server.worker_channels import Supervision
 from gateway.settings import Settings
 
 

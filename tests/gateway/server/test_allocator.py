@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 from pathlib import Path
-from gateway.compose.allocator import return_large_blocks
+from gateway.server.allocator import return_large_blocks
 
 def resident_mb():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) // 1024

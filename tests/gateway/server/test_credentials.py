@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.keys import make_service_account
 from tests.conftest import StartGateway
-from tests.gateway.compose.test_reload import change, logged
+from tests.gateway.server.test_reload_under_load import change, logged
 from tests.support.gateway import Gateway
 from tests.support.providers import TOPIC, provider_settings
 from tests.support.rhoconnect import Client, android, apple, lay_user

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import folder as folder_module
-from gateway.compose.folder import DataFolder, FolderInUse
+from gateway.server import data_dir as data_dir_module
+from gateway.server.data_dir import DataFolder, FolderInUse
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_successor_waits_for_the_last_worker(path: Path) -> None:
 
 
 def test_workers_that_do_not_end_are_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "_WORKERS_BUDGET_S", 0.1)
+    monkeypatch.setattr(data_dir_module, "_WORKERS_BUDGET_S", 0.1)
     first = DataFolder(path)
     first.lock()
     with subprocess.Popen(["sleep", "60"], pass_fds=(first.workers_fd,)) as worker:
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_told_by_name(path: Path, name: str, what:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from gateway.compose.folder import DataFolder, FolderInUse
+from gateway.server.data_dir import DataFolder, FolderInUse
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file takes a byte
 folder = DataFolder(Path(sys.argv[1]))
 folder.lock()

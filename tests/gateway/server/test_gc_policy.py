@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gateway.compose.collector import BUSY_S, QUIET_S, FullCollections
+from gateway.server.gc_policy import BUSY_S, QUIET_S, FullCollections
 
 
 @pytest.mark.parametrize(("quiet", "after_s"), [(True, QUIET_S), (False, BUSY_S)])
@@ -27,9 +27,9 @@ def test_a_spared_collector_never_collects_in_full_by_itself() -> None:
     # In a process of its own, since it changes how this one collects.
     script = """
 import gc
-from gateway.compose import collector
-collector.YOUNG_OBJECTS = 100
-collector.spare()
+from gateway.server import gc_policy
+gc_policy.YOUNG_OBJECTS = 100
+gc_policy.spare()
 begun = gc.get_stats()[2]["collections"]
 kept = [[] for _ in range(200_000)]
 assert gc.get_stats()[0]["collections"] and gc.get_stats()[1]["collections"]

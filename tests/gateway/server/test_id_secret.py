@@ -11,18 +11,18 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.compose import id_secret
-from gateway.compose.exposure import exposed
-from gateway.compose.legacy import legacy_service, rps_store
 from gateway.errors import UnsafeFile
+from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
+from gateway.server import id_secret
+from gateway.server.file_permissions import exposed
+from gateway.server.rhoconnect_push import legacy_service, rps_store
 from gateway.settings import AuthSettings, RpsSettings, Secret, Settings
-from gateway.simulators.rps_device import ANDROID, LegacyDevice
+from gateway.simulators.rhoconnect_push_device import ANDROID, LegacyDevice
 from gateway.store import keys
 from gateway.store.address import Address
-from gateway.store.rps import RpsStore
 from tests.support.redis import KINDS, RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 KEY = keys.RPS_ID_KEY
 NAME = "rps_secret"

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from gateway.compose.listener import CannotListen, listen, url_of
+from gateway.server.listener import CannotListen, listen, url_of
 
 
 def test_any_free_port_is_bound_and_told() -> None:

@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import upkeep as upkeep_module
-from gateway.compose.permissions import Permissions
-from gateway.compose.upkeep import Upkeep
-from gateway.delivery.dead import NoMarks
-from gateway.delivery.lanes import Lanes
+from gateway.delivery.dead_tokens import NoMarks
+from gateway.delivery.lane_manager import Lanes
 from gateway.metrics import Metrics
+from gateway.queue.consumer import Streams
+from gateway.server import maintenance as maintenance_module
+from gateway.server.maintenance import Upkeep
+from gateway.server.redis_permissions import Permissions
 from gateway.settings import load
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.streams import Streams
+from gateway.store.connection import Link
 
 
 async def test_a_defect_is_not_the_end(
     redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep_module, "_EVERY_S", 0.001)
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.001)
     file = tmp_path / "settings.yml"
     file.write_text("development: {}")
     settings, metrics = load(file, "development", {}), Metrics()

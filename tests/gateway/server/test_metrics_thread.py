@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from gateway.compose import metrics_http, reporting
-from gateway.compose.listener import listen
-from gateway.compose.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, request_of
-from gateway.compose.metrics_thread import MetricsThread
-from gateway.compose.reporting import Reporting
 from gateway.errors import MetricsUnavailable
 from gateway.logs.plain import PlainLog
 from gateway.metrics import Metrics
+from gateway.server import metrics_http, metrics_reporting
+from gateway.server.listener import listen
+from gateway.server.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, request_of
+from gateway.server.metrics_reporting import Reporting
+from gateway.server.metrics_thread import MetricsThread
 from gateway.telemetry.frames import Report, frames_from_worker
 from protocols.response_headers import SAFETY_HEADERS
 
@@ -143,7 +143,7 @@ async def test_many_scrapes_at_once_are_all_answered(house: House) -> None:
 
 
 async def test_a_supervisor_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "ANSWER_S", 0.01)
+    monkeypatch.setattr(metrics_reporting, "ANSWER_S", 0.01)
     ours, theirs = socket.socketpair()
     made = Reporting(theirs, report_s=3600)
     made.begin(Metrics("1"))

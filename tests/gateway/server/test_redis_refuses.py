@@ -14,10 +14,10 @@ import yaml
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from gateway.cli import main
 from gateway.client.resque import push
-from gateway.commands import main
-from gateway.compose import upkeep as upkeep_module
 from gateway.errors import BadSetting, StoreRefused
+from gateway.server import maintenance as maintenance_module
 from gateway.simulators import ANDROID, ApnsSimulator, FcmSimulator, LegacyDevice
 from gateway.store.address import Address
 from tests.conftest import StartGateway
@@ -26,8 +26,8 @@ from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.redis import KINDS, RedisServer
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.spine import until
 from tests.support.worker import Worker, working
+from tests.support.worker_core import until
 
 DOCS: Final = Path(__file__).parents[3] / "docs" / "settings.md"
 SOURCES: Final = {"Product": {"push_notify": True}}
@@ -236,8 +236,8 @@ async def test_check_fails_with_the_words_of_redis(
 async def test_rights_that_are_taken_away_are_named_and_given_back(
     server: RedisServer, admin: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep_module, "_EVERY_S", 0.05)
-    monkeypatch.setattr(upkeep_module, "PERMISSIONS_S", 0.05)
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
+    monkeypatch.setattr(maintenance_module, "PERMISSIONS_S", 0.05)
     await lay_user(admin, "bob", [apple("ab" * 32)])
     address = await limited(admin, server, "~*", "&*", "+@all")
 
@@ -281,7 +281,7 @@ async def test_a_failover_to_a_cluster_is_named(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address leads to another server from one moment to the next."""
-    monkeypatch.setattr(upkeep_module, "_EVERY_S", 0.05)
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
     with RedisServer(kind) as plain, RedisServer(kind, options={"cluster-enabled": "yes"}) as cluster:
         link = tmp_path / "s"
         link.symlink_to(plain.socket)

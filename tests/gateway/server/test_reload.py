@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose.rereading import Reading
+from gateway.server.reload import Reading
 from gateway.settings import load
 
 GOOD = "development: {gateway: {drain_s: %d, apns: {ca_file: ca.pem}}}"

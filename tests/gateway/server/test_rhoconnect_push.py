@@ -13,16 +13,16 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.compose import id_secret
-from gateway.compose.legacy import HouseGate, legacy_service, rps_store
-from gateway.doors.sessions import COOKIE, Session, Sessions
 from gateway.errors import BadSetting
+from gateway.http_api.sessions import COOKIE, Session, Sessions
 from gateway.metrics import Metrics
+from gateway.registry.accounts import Accounts
+from gateway.server import id_secret
+from gateway.server.rhoconnect_push import HouseGate, legacy_service, rps_store
 from gateway.settings import AuthSettings, HttpSettings, RpsSettings, Secret, Settings
-from gateway.store.accounts import Accounts
 from tests.support import rhoconnect
 from tests.support.redis import KINDS, RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 DAY_S = 86_400
 

@@ -1,6 +1,6 @@
 """The supervisor with real processes: ready, fallen, frozen and orphaned workers, draining and its end.
 
-The workers are stand-ins that need no store; `tests/gateway/commands/test_serve.py` has the real ones.
+The workers are stand-ins that need no store; `tests/gateway/cli/test_serve.py` has the real ones.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ BUDGET_S = 30.0
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from gateway.compose.supervisor import Plan, Supervisor
+from gateway.server.supervisor import Plan, Supervisor
 from gateway.settings import load
 from gateway.errors import RhoPushError
 settings = load(None, None, json.loads(sys.argv[1]))
-plan = Plan(port=0, workers=int(sys.argv[2]), module="tests.gateway.compose.stand_in", frozen_after_s=2.5)
+plan = Plan(port=0, workers=int(sys.argv[2]), module="tests.gateway.server.stand_in_worker", frozen_after_s=2.5)
 try:
     sys.exit(Supervisor(settings, plan).run())
 except RhoPushError as error:

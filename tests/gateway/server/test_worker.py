@@ -10,8 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
+from gateway.queue import completion
 from gateway.simulators import ApnsSimulator, FcmSimulator
-from gateway.store import keys, waiting
+from gateway.store import keys
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import android, apple, lay_user
 from tests.support.worker import Worker, working
@@ -75,7 +76,7 @@ async def test_a_door_hears_from_its_own_worker_without_redis_in_between(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 1000.0)  # it must hear, not look
+    monkeypatch.setattr(completion, "LOOK_S", 1000.0)  # it must hear, not look
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with (
         working(tmp_path, redis_address, provider_settings(*providers)) as worker,

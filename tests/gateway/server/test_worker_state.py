@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.compose.slots import FIRST_STARTS_MAX, START_BUDGET_S, STEADY_AFTER_S, Slot, State
+from gateway.server.worker_state import FIRST_STARTS_MAX, START_BUDGET_S, STEADY_AFTER_S, Slot, State
 
 
 def serving(at_s: float = 100.0) -> Slot:

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import BadSetting
 from gateway.settings.document import read
 from gateway.settings.ruby_scalars import text_of
-from tests.support.need import need_program
+from tests.support.requirements import need_program
 
 # Prints the first document of each file, scalars by `to_s`, keys without the colon of a symbol. Dates are left out:
 # Ruby makes objects of them, and the gateway keeps the text.

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.settings import ApnsSettings, App, FcmSettings, QueueSettings, Secret, Settings
-from gateway.settings.renewal import LIVE, files_of, renewed, stamp
+from gateway.settings.reload import LIVE, files_of, renewed, stamp
 
 OLD = Settings(redis=Secret("one"), apns=ApnsSettings(key_id="A"), drain_s=1.0)
 

@@ -10,7 +10,7 @@ from gateway.simulators import ApnsOptions, ApnsSimulator, Authority, Hosting
 from gateway.simulators.keys import make_team_key
 from protocols.http2.client import Fate
 from tests.gateway.simulators.client import PIN, Client, connected, provider_token, push
-from tests.support.need import need_program
+from tests.support.requirements import need_program
 
 
 async def test_one_stream_until_a_valid_token_was_posted_then_as_many_as_configured() -> None:

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from gateway.simulators import FcmOptions, FcmSimulator, Hosting
-from tests.support.need import need_program
+from tests.support.requirements import need_program
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 MESSAGE = {"message": {"token": "device:1", "data": {"alert": "hi"}}}

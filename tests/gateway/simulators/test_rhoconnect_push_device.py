@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.simulators import ANDROID, WINDOWS, LegacyDevice
-from gateway.simulators.rps_device import Flavour, RegistrationRefused
+from gateway.simulators.rhoconnect_push_device import Flavour, RegistrationRefused
 
 INSTANCE, COOKIE, TOKEN = "in-st:1", "co-ok:2", "to-ken:3"
 FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])

@@ -14,9 +14,9 @@ from gateway.client.resque import push
 from gateway.errors import StoreDown, StoreRefused
 from gateway.store import authentication
 from gateway.store.address import Address
-from gateway.store.asking import Asker
-from gateway.store.link import Link
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.connection import Link
+from gateway.store.errors import Asker
 from tests.support.redis import KINDS, RedisServer
 
 PASSWORD: Final = "pa:ss w%rd"

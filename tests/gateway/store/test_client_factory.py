@@ -9,7 +9,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreDown
 from gateway.store.address import Address
-from gateway.store.redis import client, facts, locate
+from gateway.store.client_factory import client, facts, locate
 from tests.support.redis import RedisServer
 
 

@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 
 from gateway.errors import RhoPushError, StoreDown
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.packing import Unsendable, pack
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.command_encoding import Unsendable, pack
+from gateway.store.connection import Link
 
 # Those of 4,300 digits and more end the process by SIGSEGV inside hiredis, so a red run of them has no report.
 UNSENDABLE: list[Any] = [

@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 
 from gateway.errors import StoreDown
 from gateway.store.address import Address
-from gateway.store.link import Link, LinkLost, ReplyFault, Script
-from tests.gateway.store.conftest import MakeLink
+from gateway.store.connection import Link, LinkLost, ReplyFault, Script
+from tests.gateway.conftest import MakeLink
 from tests.support.proxy import Proxy
 from tests.support.redis import KINDS, RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 ECHO = Script("return ARGV[1]")
 

@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting, StoreDown
+from gateway.store.client_factory import Facts, facts
 from gateway.store.durability import Durability, check_durability, judge
-from gateway.store.redis import Facts, facts
 from tests.support.redis import KINDS, RedisServer
 
 

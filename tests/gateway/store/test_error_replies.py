@@ -2,7 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from gateway.store.refusals import RefusalLog
+from gateway.store.error_replies import RefusalLog
 
 DENIED = "NOPERM this user has no permissions to run the 'get' command"
 

@@ -4,7 +4,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.store.plain_words import refusal, refused, trouble
+from gateway.store.error_text import refusal, refused, trouble
 from tests.support.redis import RedisServer
 
 

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from gateway.errors import StoreRefused
 from gateway.simulators import Authority
 from gateway.store.address import Address
-from gateway.store.asking import Asker
-from gateway.store.link import Link
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.connection import Link
+from gateway.store.errors import Asker
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
 

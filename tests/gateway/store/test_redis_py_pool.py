@@ -8,13 +8,13 @@ from redis.asyncio import Redis
 from redis.exceptions import MaxConnectionsError
 
 from gateway.errors import StoreBusy, StoreDown
+from gateway.registry.accounts import Accounts
+from gateway.registry.clients import Clients
 from gateway.settings import Secret
-from gateway.store.accounts import Accounts
 from gateway.store.address import Address
-from gateway.store.asking import asked_of_redis
-from gateway.store.clients import Clients
-from gateway.store.pool import with_waiting
-from gateway.store.redis import client
+from gateway.store.client_factory import client
+from gateway.store.errors import asked_of_redis
+from gateway.store.redis_py_pool import with_waiting
 from tests.support.redis import RedisServer
 
 

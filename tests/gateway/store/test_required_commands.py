@@ -12,14 +12,17 @@ from redis.asyncio import Redis
 from gateway.errors import BadSetting, StoreRefused
 from gateway.settings import EventSettings, QueueSettings, ResqueSettings, Secret, Settings
 from gateway.store.address import Address
+from gateway.store.command_probe import Refused, by_address, refused_by, require, uses
 from gateway.store.durability import CLUSTER
-from gateway.store.probing import Refused, by_address, refused_by, require, uses
-from gateway.store.requirements import OUTSIDE, PURPOSES
+from gateway.store.required_commands import OUTSIDE, PURPOSES
 from tests.support.redis import KINDS, RedisServer
-from tests.support.spine import until
+from tests.support.worker_core import until
 
 ROOT = Path(__file__).parents[3] / "gateway"
-SOURCES: Final = ("store", "events", "check", "compose", "resque")
+SOURCES: Final = (
+    *("store", "mailbox", "registry", "queue", "delivery"),
+    *("change_events", "check", "server", "resque"),
+)
 METHODS: Final = {
     "client_list": "CLIENT",
     "config_get": "CONFIG",

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.errors import StoreDown
 from gateway.store.address import Address
-from gateway.store.link import Link
-from gateway.store.redis import client, locate
+from gateway.store.client_factory import client, locate
+from gateway.store.connection import Link
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
 

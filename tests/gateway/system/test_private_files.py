@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose.folder import DataFolder, FolderInUse, check_data_folder
 from gateway.errors import StoreDown, UnsafeFile
-from gateway.private_files import SECRET_BYTES, file_warnings, folder_warnings, read_secret, write_secret
+from gateway.server.data_dir import DataFolder, FolderInUse, check_data_folder
 from gateway.store.embedded import EmbeddedStore
+from gateway.system.private_files import (
+    SECRET_BYTES,
+    file_warnings,
+    folder_warnings,
+    read_secret,
+    write_secret,
+)
 
 NAMES = ["supervisor.lock", "workers.lock", "gateway_id", "api_token"]
 

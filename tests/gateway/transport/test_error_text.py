@@ -3,7 +3,7 @@ import ssl
 
 import pytest
 
-from gateway.transport.trouble import describe
+from gateway.transport.error_text import describe
 
 
 def tls_error() -> ssl.SSLError:

@@ -11,9 +11,9 @@ from gateway.transport.feed import Endpoint
 from gateway.transport.pool import Pool, Tuning
 from gateway.transport.tls import client_context
 from protocols.http2.client import Fate
-from tests.support.need import need_program
 from tests.support.ports import free_port
 from tests.support.provider import ListFeed
+from tests.support.requirements import need_program
 
 CONFIGURATION = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr error;

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocols.change_events.change import NAME_BYTES_MAX, USERS_MAX, Change, parse
 from protocols.errors import InputError, InvalidField, MalformedBody
-from protocols.events.change import NAME_BYTES_MAX, USERS_MAX, Change, parse
 
 READ = [
     ({"source": "Product", "user_id": "bob"}, Change(("bob",), "Product")),

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocols.change_events.change import Change
+from protocols.change_events.keyspace import WRITES, change_of, missing_flags, pattern
 from protocols.errors import InvalidField
-from protocols.events.change import Change
-from protocols.events.keyspace import WRITES, change_of, missing_flags, pattern
 
 PREFIX = b"__keyspace@3__:source:application:"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from protocols.events.rules import SourceRules
+from protocols.change_events.rules import SourceRules
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.fcm.message import Message, Target, compose
 from protocols.fcm.simulated_schema import violations
 from protocols.ping import Ping
-from protocols.ping.additions import fcm as additions
+from protocols.ping.overrides import fcm as additions
 from tests.protocols.apns.test_message import PINGS
 
 TARGET = Target("my-project", "com.example.app")

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ngh2 import ConnectionClosingError, NGH2Error, StreamProtocolError
 
-from protocols.http2.endings import decide, error_name, goaway_text
 from protocols.http2.outcome import Fate
+from protocols.http2.stream_result import decide, error_name, goaway_text
 
 A, T, U = Fate.ANSWERED, Fate.UNTRIED, Fate.UNKNOWN
 OWN = StreamProtocolError("header block too large")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from protocols.errors import InvalidField
-from protocols.ping import additions
+from protocols.ping import overrides
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from protocols.ping import additions
 )
 def test_apns_refusals_name_the_path(value: Any, path: str) -> None:
     with pytest.raises(InvalidField) as refused:
-        additions.apns(value, "apns")
+        overrides.apns(value, "apns")
     assert refused.value.field == path
     assert refused.value.message.startswith(path)
 
@@ -67,7 +67,7 @@ def test_apns_refusals_name_the_path(value: Any, path: str) -> None:
 )
 def test_fcm_refusals_name_the_path(value: Any, path: str) -> None:
     with pytest.raises(InvalidField) as refused:
-        additions.fcm(value, "fcm")
+        overrides.fcm(value, "fcm")
     assert refused.value.field == path
     assert refused.value.message.startswith(path)
 
@@ -81,12 +81,12 @@ def test_fcm_refusals_name_the_path(value: Any, path: str) -> None:
     ],
 )
 def test_apns_additions_are_passed(value: dict[str, Any]) -> None:
-    assert additions.apns(value, "apns") == value
+    assert overrides.apns(value, "apns") == value
 
 
 def test_apns_nulls_in_aps_are_dropped_and_the_callers_object_stays() -> None:
     value = {"aps": {"alert": None, "category": "c"}}
-    assert additions.apns(value, "apns") == {"aps": {"category": "c"}}
+    assert overrides.apns(value, "apns") == {"aps": {"category": "c"}}
     assert value == {"aps": {"alert": None, "category": "c"}}
 
 
@@ -97,7 +97,7 @@ def test_fcm_names_become_snake_case_where_they_are_fcms() -> None:
         "apns": {"headers": {"apns-priority": "5"}, "payload": {"aps": {"mutable-content": 1}, "ownKey": 1}},
         "fcmOptions": {"analyticsLabel": "l"},
     }
-    assert additions.fcm(value, "fcm") == {
+    assert overrides.fcm(value, "fcm") == {
         "android": {"collapse_key": "k", "notification": {"click_action": "OPEN", "channel_id": "c"}},
         "data": {"myKey": "v", "fromage": "brie"},
         "apns": {"headers": {"apns-priority": "5"}, "payload": {"aps": {"mutable-content": 1}, "ownKey": 1}},
@@ -106,16 +106,16 @@ def test_fcm_names_become_snake_case_where_they_are_fcms() -> None:
 
 
 def test_a_null_block_takes_nothing_away() -> None:
-    assert additions.fcm({"android": None, "notification": {"image": "https://x"}}, "fcm") == {
+    assert overrides.fcm({"android": None, "notification": {"image": "https://x"}}, "fcm") == {
         "notification": {"image": "https://x"}
     }
 
 
 def test_a_form_says_it_as_json_text() -> None:
-    assert additions.apns('{"aps":{"category":"c"}}', "apns") == {"aps": {"category": "c"}}
-    assert additions.fcm('{"data":{"k":"v"}}', "fcm") == {"data": {"k": "v"}}
+    assert overrides.apns('{"aps":{"category":"c"}}', "apns") == {"aps": {"category": "c"}}
+    assert overrides.fcm('{"data":{"k":"v"}}', "fcm") == {"data": {"k": "v"}}
 
 
 def test_nothing_is_nothing() -> None:
-    assert additions.apns("", "apns") is additions.apns({}, "apns") is None
-    assert additions.fcm("", "fcm") is additions.fcm({}, "fcm") is None
+    assert overrides.apns("", "apns") is overrides.apns({}, "apns") is None
+    assert overrides.fcm("", "fcm") is overrides.fcm({}, "fcm") is None

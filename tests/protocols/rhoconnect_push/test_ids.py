@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.rps.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
+from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
 
 SECRET = b"a secret of 16 B"
 OTHER = b"another secret, as long"

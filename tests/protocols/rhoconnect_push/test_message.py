@@ -4,7 +4,7 @@ import pytest
 
 from protocols.errors import InvalidToken
 from protocols.ping import Ping
-from protocols.rps.message import Message, Target, compose
+from protocols.rhoconnect_push.message import Message, Target, compose
 
 NOW_MS = 1_700_000_000_000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocols.rps.verdicts import judge
+from protocols.rhoconnect_push.verdicts import judge
 from protocols.verdict import ACCEPTED, Kind, Verdict
 
 

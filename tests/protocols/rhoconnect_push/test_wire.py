@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import InputError, InvalidField, MalformedBody
-from protocols.rps.wire import (
+from protocols.rhoconnect_push.wire import (
     Act,
     Basic,
     Call,

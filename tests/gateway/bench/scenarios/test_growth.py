@@ -3,7 +3,7 @@
 from gateway.bench.bench import proves
 from gateway.bench.scenarios import growth
 from gateway.bench.scenarios.growth import Point, ratios
-from gateway.store.cache import LIFE_S, USERS_MAX
+from gateway.registry.cache import LIFE_S, USERS_MAX
 
 
 def point(users: int, workers: int, cold_us: float, warm_us: float) -> Point:

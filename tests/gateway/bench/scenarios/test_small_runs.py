@@ -17,7 +17,7 @@ from gateway.bench.progress import Progress
 from gateway.bench.result import Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios import attacks, run_scenario
-from gateway.bench.stand import Stand
+from gateway.bench.testbed import Stand
 
 USERS: Final = 50
 
@@ -66,7 +66,7 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
 
 
 def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
-    result = small("doors", 1_000)
+    result = small("ingress", 1_000)
     told = figures(result)
     for door in ("REST", "Resque", "data changes"):
         assert told[f"{door}: pings"] > 0
@@ -123,8 +123,8 @@ def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
 
 
 def test_fewer_messages_than_connections_are_posted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.bench.scenarios.rps._IDLE_S", 0.1)
-    assert figures(small("rps", 3, users=2_000))["Redis traffic a message from inside"] > 0
+    monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
+    assert figures(small("rhoconnect_push", 3, users=2_000))["Redis traffic a message from inside"] > 0
 
 
 def test_good_pings_are_measured_beside_each_attack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ ALONE: Final = {
         *(f"making a snapshot: {part} CPU a user" for part in ("gateway", "Redis")),
     },
     "mixed": {"idle: Redis CPU a ping", "during broadcasts: Redis CPU a push"},
-    "rps": {"wake-up, CPU a device", "Redis CPU a message from inside"},
+    "rhoconnect_push": {"wake-up, CPU a device", "Redis CPU a message from inside"},
 }
 """The figures in µs of each scenario that has peers, without those of the peers."""
 
@@ -202,7 +202,7 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("gateway.bench.scenarios.rps._IDLE_S", 0.1)
+    monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
     started = []
     begin = Child.__init__
 
@@ -211,7 +211,9 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
         begin(child, role, *rest, **more)
 
     monkeypatch.setattr(Child, "__init__", noted)
-    result = small(scenario, 2_000, 2_000 if scenario in ("rps", "fanout") else USERS, peers=False)
+    result = small(
+        scenario, 2_000, 2_000 if scenario in ("rhoconnect_push", "fanout") else USERS, peers=False
+    )
     assert not (tmp_path / "was-run").exists()
     assert started
     assert not PEER_ROLES & set(started)
