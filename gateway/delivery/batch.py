@@ -6,8 +6,9 @@ verdict, the unit is settled in Redis in one step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+from gateway.delivery.providers import Message
 from gateway.delivery.route import Route
 from gateway.queue.consumer import Progress
 from gateway.queue.entries import Lease
@@ -15,19 +16,6 @@ from gateway.queue.receipts import Detail
 from protocols.devices import Device
 from protocols.ping.model import Ping
 from protocols.verdict import Kind, Verdict
-
-
-class Message(Protocol):
-    """One encoding of a ping for all devices of one app (`protocols.apns.message`, `protocols.fcm.message`)."""
-
-    headers: list[tuple[bytes, bytes]]
-    expires_ms: int
-
-    def path(self, pin: str) -> bytes:
-        """The request's path for one device; InvalidToken where the token cannot be one."""
-
-    def body(self, pin: str, phone_id: str = "") -> bytes:
-        """The request's body for one device."""
 
 
 class Postponed(NamedTuple):

@@ -20,6 +20,7 @@ from gateway.delivery.lane import BUSY, GRACE_S, Outlet
 from gateway.delivery.providers import Credential, Provider
 from gateway.delivery.rate_limiter import Pace
 from gateway.delivery.retry import EXPIRED
+from gateway.delivery.route import LaneInterface
 from gateway.metrics import Metrics
 from gateway.scheduling.scheduler import SLICE, Turns
 from gateway.settings import RetrySettings
@@ -137,7 +138,7 @@ class Lane(Outlet):
         self._deadline_s = policy.deadline_s
         self._turns = policy.turns
         self._retired = False
-        self._heir: Outlet | None = None
+        self._heir: LaneInterface | None = None
         self._moved: dict[Send, Moved] = {}
         self._pool = Pool(
             endpoint,
@@ -225,7 +226,7 @@ class Lane(Outlet):
     def _share(self) -> int:
         return max(super()._share(), self._flow.soon(self._taken))
 
-    async def retire(self, heir: Outlet | None) -> None:
+    async def retire(self, heir: LaneInterface | None) -> None:
         """Stop for good: give what waits to a successor, or to the schedule, and finish what is in flight.
 
         A send that comes back unprocessed meanwhile goes the same way.

@@ -24,7 +24,7 @@ from gateway.delivery.quota import Quota
 from gateway.delivery.rate_limiter import Pace
 from gateway.delivery.rhoconnect_push_builtin import RpsLane
 from gateway.delivery.rhoconnect_push_remote import RpsClientLane
-from gateway.delivery.route import Route, place
+from gateway.delivery.route import LaneInterface, Route, place
 from gateway.errors import BadSetting, CredentialError
 from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
@@ -108,7 +108,7 @@ class Lanes:
         self._settled.clear()
         before, self._routes = self._routes, {}
         lanes = dict(self._lanes)
-        heirs: dict[Outlet, Outlet] = {}
+        heirs: dict[LaneInterface, LaneInterface] = {}
         for (platform, app), old in before.items():
             if app and app not in settings.apps:
                 continue
@@ -136,7 +136,7 @@ class Lanes:
             if (found.provider, found.app) not in self._routes:
                 _log.error("bad_credential", provider=found.provider, app=found.app, error=found.error)
 
-    def _retire(self, name: str, lane: Lane, heir: Outlet | None) -> None:
+    def _retire(self, name: str, lane: Lane, heir: LaneInterface | None) -> None:
         """Let a lane end. Its heir serves the apps that it served; it may have another name."""
         heir = None if heir is lane else heir
         if self._lanes[name] is lane:

@@ -7,7 +7,6 @@ The rules themselves are in `protocols.<provider>`; this is the one form that th
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway.delivery.batch import Message
 from protocols.apns.message import compose as compose_apns
 from protocols.apns.verdicts import judge as judge_apns
 from protocols.devices import APNS, FCM, RPS
@@ -18,6 +17,19 @@ from protocols.ping.model import Ping
 from protocols.rhoconnect_push.message import compose as compose_rps
 from protocols.rhoconnect_push.verdicts import judge as judge_rps
 from protocols.verdict import Verdict
+
+
+class Message(Protocol):
+    """One encoding of a ping for all devices of one app (`protocols.apns.message`, `protocols.fcm.message`)."""
+
+    headers: list[tuple[bytes, bytes]]
+    expires_ms: int
+
+    def path(self, pin: str) -> bytes:
+        """The request's path for one device; InvalidToken where the token cannot be one."""
+
+    def body(self, pin: str, phone_id: str = "") -> bytes:
+        """The request's body for one device."""
 
 
 class Provider(NamedTuple):

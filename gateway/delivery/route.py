@@ -1,13 +1,12 @@
 """How the devices of one app are reached: over which lane, told what, and what that lane's answers about device tokens
 are about."""
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
+from gateway.delivery.providers import Provider
 from gateway.registry.token_marks import digest
 from protocols.devices import Device, accepted_elsewhere, refused_at
-
-if TYPE_CHECKING:
-    from gateway.delivery.lane import Outlet
 
 SETTING: Final = "apns.environment"
 _APPLES_PORTS: Final = (443, 2197)
@@ -53,6 +52,21 @@ def place(lane: str, app: str, server: tuple[str, int], topic: str, credential: 
     return Place(lane, app, host, topic, digest(host, topic), digest(credential, topic))
 
 
+class LaneInterface(Protocol):
+    """The part of a lane (`gateway.delivery.lane`) that routes and the planner use.
+
+    Attributes:
+        name: stable over restarts and the same in every gateway.
+        provider: how pings are encoded and answers judged.
+    """
+
+    name: str
+    provider: Provider
+
+    def offer(self, sends: Sequence[Any], *, bulk: bool) -> None:
+        """Take deliveries (`gateway.delivery.batch.Send`)."""
+
+
 class Route:
     """How devices of one app are reached. Compared by identity: there is one an app and provider.
 
@@ -70,7 +84,7 @@ class Route:
 
     def __init__(
         self,
-        lane: "Outlet",
+        lane: LaneInterface,
         target: Any,
         app: str,
         place: Place | None = None,

@@ -14,11 +14,11 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED
-from gateway.delivery.batch import Message, Send, Unit
-from gateway.delivery.lane import Outlet
+from gateway.delivery.batch import Send, Unit
 from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.providers import Message
 from gateway.delivery.reasons import reason_label
-from gateway.delivery.route import Route
+from gateway.delivery.route import LaneInterface, Route
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.broadcast_targets import Audience
 from gateway.fanout.in_flight import Ledger
@@ -48,7 +48,7 @@ class _Plan:
 
     __slots__ = ("_messages", "_node", "by_lane", "message", "now_ms", "ping", "route", "unit")
 
-    def __init__(self, unit: Unit, now_ms: int, by_lane: dict[Outlet, list[Send]]) -> None:
+    def __init__(self, unit: Unit, now_ms: int, by_lane: dict[LaneInterface, list[Send]]) -> None:
         self.unit = unit
         self.now_ms = now_ms
         self.by_lane = by_lane
@@ -212,7 +212,7 @@ class Planner:
             return [unit.lease for unit in units]
         except BAD_DATA as error:
             return await self._deliver_apart(units, error)
-        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
+        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
         now_ms = SHARED.now_ms()
         found = iter(known)
         for unit in units:
@@ -261,7 +261,7 @@ class Planner:
             return []
         return [lease for unit in units for lease in await self._deliver_fresh([unit])]
 
-    async def _give_up(self, unit: Unit, by_lane: dict[Outlet, list[Send]], error: Exception) -> None:
+    async def _give_up(self, unit: Unit, by_lane: dict[LaneInterface, list[Send]], error: Exception) -> None:
         """Put a unit aside that cannot be planned to its end; nothing of it has been sent."""
         for lane, sends in by_lane.items():
             by_lane[lane] = [send for send in sends if send.unit is not unit]
@@ -323,7 +323,7 @@ class Planner:
         """Plan a piece of a broadcast."""
         large: list[str] = []
         chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk, large)
-        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
+        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
         plan = _Plan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, skipped)
         for part in slices(chosen, LIGHT_SLICE):
@@ -377,7 +377,7 @@ class Planner:
         pings = zip(unit.pings, progress.plan, strict=False)  # as many, unless what is stored is damaged
         accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
         found = iter(await self._registry.devices(clients, accepted))
-        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
+        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
         now_ms = SHARED.now_ms()
         ended = progress.ended()
         plan = _Plan(unit, now_ms, by_lane)
@@ -409,7 +409,7 @@ class Planner:
         return parts
 
     async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
-        by_lane: dict[Outlet, list[Send]] = defaultdict(list)
+        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
         plan = _Plan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, {})
         for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
@@ -443,7 +443,7 @@ class Planner:
         else:
             unit.planned()
 
-    async def _offer_in_turns(self, by_lane: dict[Outlet, list[Send]]) -> None:
+    async def _offer_in_turns(self, by_lane: dict[LaneInterface, list[Send]]) -> None:
         """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and
         this loop have done with by the next turn."""
         parts = [(lane, part) for lane, sends in by_lane.items() for part in slices(sends)]
@@ -458,11 +458,11 @@ class Planner:
             for lane, part in reversed(parts):
                 self._hand_over(lane, part, bulk=True)
 
-    def _offer(self, by_lane: dict[Outlet, list[Send]], *, bulk: bool = False) -> None:
+    def _offer(self, by_lane: dict[LaneInterface, list[Send]], *, bulk: bool = False) -> None:
         for lane, sends in by_lane.items():
             self._hand_over(lane, sends, bulk=bulk)
 
-    def _hand_over(self, lane: Outlet, sends: Sequence[Send], *, bulk: bool) -> None:
+    def _hand_over(self, lane: LaneInterface, sends: Sequence[Send], *, bulk: bool) -> None:
         """Offer sends; a lane that fails at one must leave none without a verdict, and stop no other lane."""
         try:
             lane.offer(sends, bulk=bulk)

@@ -16,9 +16,10 @@ import uvloop
 from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
 from gateway.bench.wire import USER
-from gateway.delivery.batch import Message, Send, Unit
+from gateway.delivery.batch import Send, Unit
 from gateway.delivery.dead_tokens import NoMarks
 from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.providers import Message
 from gateway.delivery.route import Place, Route
 from gateway.errors import RhoPushError
 from gateway.logs import structured
