@@ -19,22 +19,42 @@ taken out when it is met.
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol
 
+from gateway.http_api.dependencies import Times
 from gateway.limits.connection_limits import ConnectionLimits
-
-if TYPE_CHECKING:
-    from gateway.http_api.aiohttp_handler import Handed
-    from gateway.http_api.fast_path import Connection
-
-    Member: TypeAlias = Connection | Handed
 
 _AGAIN_S: Final = 0.1
 _OWED_MAX: Final = 256
 """Strangers with an answer under way that are passed over for one new connection."""
 
 
-class Connections(dict["Member", None]):
+class HttpConnection(Protocol):
+    """The part of a connection that the listening protocol uses, whether it answers itself or aiohttp does."""
+
+    @property
+    def idle_since(self) -> int | None:
+        """The connection's place in the order of use while no response is owed, else None."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a valid API token or session came over this connection."""
+
+    @property
+    def awaits_client(self) -> bool:
+        """Whether no response is being made: the connection waits for its client to send or to read."""
+
+    def watch(self, ticks: int, times: Times) -> None:
+        """End the connection where it takes too long; called at each tick of the coarse clock."""
+
+    def drain(self) -> None:
+        """Close now where the connection is idle, else after its responses."""
+
+    def abort(self) -> None:
+        """Drop the connection."""
+
+
+class Connections(dict[HttpConnection, None]):
     """All connections of the main port, oldest first.
 
     Args:
@@ -51,16 +71,16 @@ class Connections(dict["Member", None]):
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self.uses = 0
-        self._order: deque[tuple[int, Member]] = deque()
+        self._order: deque[tuple[int, HttpConnection]] = deque()
         self._again_s = 0.0
-        self._strangers: dict[Member, None] = {}  # oldest first; some may be trusted by now
+        self._strangers: dict[HttpConnection, None] = {}  # oldest first; some may be trusted by now
 
     def next_use(self) -> int:
         """A connection is used: its place in the order of use."""
         self.uses += 1
         return self.uses
 
-    def enter(self, connection: "Member") -> bool:
+    def enter(self, connection: HttpConnection) -> bool:
         """Add a new connection. False: there is no room, and no connection that may be closed."""
         if self._limits.main_full():
             closed = self._stranger() or self._oldest()
@@ -72,7 +92,7 @@ class Connections(dict["Member", None]):
         self._limits.main = len(self)
         return True
 
-    def replace(self, connection: "Member", by: "Member") -> None:
+    def replace(self, connection: HttpConnection, by: HttpConnection) -> None:
         """A connection is handed over: another object has its place."""
         self.pop(connection, None)
         self[by] = None
@@ -80,13 +100,13 @@ class Connections(dict["Member", None]):
             del self._strangers[connection]
             self._strangers[by] = None
 
-    def leave(self, connection: "Member") -> None:
+    def leave(self, connection: HttpConnection) -> None:
         """Forget one that is gone, if it is known."""
         self.pop(connection, None)
         self._strangers.pop(connection, None)
         self._limits.main = len(self)
 
-    def _stranger(self) -> "Member | None":
+    def _stranger(self) -> HttpConnection | None:
         """The oldest stranger that awaits its client. Each one that is trusted by now is met once."""
         owed = 0
         while self._strangers and owed < _OWED_MAX:
@@ -100,7 +120,7 @@ class Connections(dict["Member", None]):
             owed += 1
         return None
 
-    def _oldest(self) -> "Member | None":
+    def _oldest(self) -> HttpConnection | None:
         found = self._next()
         if found is None and self._loop.time() >= self._again_s:
             idle = [(since, one) for one in self if (since := one.idle_since) is not None]
@@ -110,7 +130,7 @@ class Connections(dict["Member", None]):
                 self._again_s = self._loop.time() + _AGAIN_S
         return found
 
-    def _next(self) -> "Member | None":
+    def _next(self) -> HttpConnection | None:
         while self._order:
             since, connection = self._order.popleft()
             if connection in self and connection.idle_since == since:

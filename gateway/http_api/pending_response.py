@@ -1,14 +1,40 @@
 """The place of one answer among those of its connection."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway.errors import RhoPushError
 from gateway.http_api import responses
+from gateway.http_api.admission import Intake
+from gateway.http_api.dependencies import Services
 from gateway.http_api.responses import Answer
 from gateway.queue.producer import Accepted
 
-if TYPE_CHECKING:
-    from gateway.http_api.fast_path import Connection, Front
+
+class ResponseContext(Protocol):
+    """The part of the listening protocol (`gateway.http_api.fast_path`) that responses use.
+
+    Attributes:
+        services: what lies behind the HTTP API.
+        intake: decides about pings, and counts them.
+        accepted_head: the head of an accepted ping's response, up to the ping's id.
+        date: the Date header of this second.
+    """
+
+    services: Services
+    intake: Intake
+    accepted_head: bytes
+    date: str
+
+
+class ResponseOwner(Protocol):
+    """The part of a connection (`gateway.http_api.fast_path`) that a pending response uses."""
+
+    @property
+    def front(self) -> ResponseContext:
+        """What all connections share."""
+
+    def settled(self, slot: "Slot") -> None:
+        """Write the responses that are ready."""
 
 
 class Slot:
@@ -16,7 +42,7 @@ class Slot:
 
     __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "warned")
 
-    def __init__(self, connection: "Connection", close: bool) -> None:
+    def __init__(self, connection: ResponseOwner, close: bool) -> None:
         self._connection = connection
         self._answer: Answer | None = None
         self.close = close
@@ -45,7 +71,7 @@ class Slot:
         self.ready = True
         self._connection.settled(self)
 
-    def render(self, front: "Front") -> bytes:
+    def render(self, front: ResponseContext) -> bytes:
         """The bytes of the answer."""
         if self._answer is None and not self.close:
             return b"%b%b\r\n\r\n" % (front.accepted_head, self.ping_id.encode())

@@ -6,16 +6,13 @@ read, and the connection ends after that answer: no device or app server of RhoC
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
 import orjson
 
 from gateway.errors import BodiesFull
-from gateway.limits.body_budget import SMALL_BYTES, Holding
+from gateway.limits.body_budget import SMALL_BYTES, BodyBudget, Holding
 from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
-
-if TYPE_CHECKING:
-    from gateway.rhoconnect_push.service import Service
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -32,6 +29,39 @@ _CAUSES: Final = {
     431: ("head_too_large", f"a request's line and headers may have at most {HEAD_BYTES_MAX} bytes"),
     503: ("bodies_full", "the gateway holds as many bodies as it may (limits.bodies_bytes)"),
 }
+
+
+class ConnectionOwner(Protocol):
+    """The part of the service (`gateway.rhoconnect_push.service`) that a connection uses.
+
+    Attributes:
+        bodies: counts long bodies.
+        draining: whether each connection ends after its answer.
+    """
+
+    bodies: BodyBudget
+    draining: bool
+
+    def opened(self, connection: "Connection") -> bool:
+        """Register a new connection. False: there is no room."""
+
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """End a connection for which there is no room."""
+
+    def began(self, connection: "Connection") -> None:
+        """Start the time limit of a request."""
+
+    def rests(self, connection: "Connection") -> None:
+        """Start the time limit of an idle connection."""
+
+    def lost(self, connection: "Connection") -> None:
+        """Remove a connection that is closed."""
+
+    def handle(self, connection: "Connection", request: Reading) -> None:
+        """Handle a whole request."""
+
+    def head(self, status: int, length: int, closing: bool) -> bytes:
+        """The head of a response, up to further headers."""
 
 
 class Connection(asyncio.Protocol):
@@ -59,7 +89,7 @@ class Connection(asyncio.Protocol):
         "turn",
     )
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: ConnectionOwner) -> None:
         self._service = service
         self._transport: asyncio.Transport | None = None
         self._reading: Reading | None = None
