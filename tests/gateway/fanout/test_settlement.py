@@ -8,7 +8,8 @@ import pytest
 from redis.asyncio import Redis as AsyncRedis
 
 from gateway.delivery.batch import Postponed, Unit
-from gateway.fanout.in_flight import Ledger, settlement
+from gateway.fanout.in_flight import Ledger
+from gateway.fanout.settlement import settlement
 from gateway.queue.consumer import Settlement, Streams
 from gateway.queue.entries import Lease
 from gateway.queue.receipts import Record, pack_delta, report_of
