@@ -16,7 +16,8 @@ from gateway.clock import SHARED
 from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
 from gateway.fanout.broadcast_targets import LOST_PART
 from gateway.fanout.in_flight import Ledger
-from gateway.queue.consumer import BroadcastStore, ReceiptField, Settlement, Waiting
+from gateway.queue.broadcasts import BroadcastStore
+from gateway.queue.consumer import ReceiptField, Settlement, Waiting
 from gateway.queue.entries import Entry, Lease, Piece, read_broadcast
 from gateway.queue.receipts import Record, field_of, pack_delta
 from gateway.store import keys

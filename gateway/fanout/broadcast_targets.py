@@ -8,7 +8,7 @@ import structlog
 
 from gateway.delivery.lane_manager import Lanes
 from gateway.fanout.recipients import choose, is_bad
-from gateway.queue.consumer import BroadcastStore
+from gateway.queue.broadcasts import BroadcastStore
 from gateway.registry.registry import Registry
 from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
 from protocols.devices import REPEATED, Chosen, Device, dedupe_key

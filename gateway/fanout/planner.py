@@ -16,10 +16,10 @@ import structlog
 from gateway.clock import SHARED
 from gateway.delivery.batch import Send, Unit
 from gateway.delivery.lane_manager import Lanes
-from gateway.delivery.providers import Message
 from gateway.delivery.reasons import reason_label
-from gateway.delivery.route import LaneInterface, Route
+from gateway.delivery.route import LaneInterface
 from gateway.errors import BAD_DATA, StoreDown
+from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import Audience
 from gateway.fanout.in_flight import Ledger
 from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
@@ -41,50 +41,6 @@ STEP_DEVICES: Final = 500
 """Planned in one step of the loop, and one ping's more."""
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
-
-
-class _Plan:
-    """A unit being planned, ping by ping: what the present one is told by route, and everybody's sends by lane."""
-
-    __slots__ = ("_messages", "_node", "by_lane", "message", "now_ms", "ping", "route", "unit")
-
-    def __init__(self, unit: Unit, now_ms: int, by_lane: dict[LaneInterface, list[Send]]) -> None:
-        self.unit = unit
-        self.now_ms = now_ms
-        self.by_lane = by_lane
-        self.ping = Ping()
-        self.route: Route | None = None
-        self.message: Message | InputError | None = None
-        self._messages: dict[Route, Message | InputError | None] = {}
-        self._node = 0
-
-    def begin(self, number: int, skipped: dict[str, int]) -> None:
-        """Turn to one of the unit's pings; the places from here on are of it."""
-        self.unit.begin_ping(skipped)
-        self.ping = self.unit.pings[number]
-        self._node = self.unit.node + self.unit.first_place + number
-        self.route = None
-        if self._messages:
-            self._messages = {}
-
-    def turn_to(self, route: Route) -> None:
-        """Let `message` be what this app is told, encoded once; None: nothing."""
-        if self.route is not None:
-            self._messages[self.route] = self.message
-        if route in self._messages:
-            self.message = self._messages[route]
-        else:
-            try:
-                self.message = route.lane.provider.compose(self.ping, route.target, self.now_ms)
-            except InputError as error:
-                self.message = error
-        self.route = (
-            route  # last: after a defect in composing, the next device must not get another's message
-        )
-
-    def request_id(self, number: int) -> bytes:
-        """A UUID that is the same at each try of this ping to this device (providers.md A2, apns-id)."""
-        return b"%b%012x" % (self.unit.prefix, number ^ self._node)
 
 
 class Planner:
@@ -218,14 +174,14 @@ class Planner:
         for unit in units:
             of_pings = [tuple(islice(found, len(ping.users))) for ping in unit.pings]
             try:
-                parts = await self._plan_fresh(_Plan(unit, now_ms, by_lane), of_pings)
+                parts = await self._plan_fresh(BatchPlan(unit, now_ms, by_lane), of_pings)
                 self._begin(unit, parts)
             except BAD_DATA as error:
                 await self._give_up(unit, by_lane, error)
         self._offer(by_lane)
         return []
 
-    async def _plan_fresh(self, plan: _Plan, known: Sequence[Sequence[Registration]]) -> list[Part]:
+    async def _plan_fresh(self, plan: BatchPlan, known: Sequence[Sequence[Registration]]) -> list[Part]:
         """Plan the pings of a unit, but for those that go to very many devices.
 
         Args:
@@ -267,7 +223,7 @@ class Planner:
             by_lane[lane] = [send for send in sends if send.unit is not unit]
         await self._ledger.put_aside(unit.lease, error)
 
-    def _plan_device(self, plan: _Plan, to: Recipient, skipped: dict[str, int] | None) -> None:
+    def _plan_device(self, plan: BatchPlan, to: Recipient, skipped: dict[str, int] | None) -> None:
         """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
         unit = plan.unit
         place = len(unit.states)
@@ -280,7 +236,7 @@ class Planner:
                 unit.add_place(to.device.client_id, to.platform)
             self._refuse(unit, place, to.platform, DEFECT)
 
-    def _plan_send(self, plan: _Plan, to: Recipient, skipped: dict[str, int] | None) -> None:
+    def _plan_send(self, plan: BatchPlan, to: Recipient, skipped: dict[str, int] | None) -> None:
         unit, route, device = plan.unit, to.route, to.device
         if isinstance(route, str):
             self._refuse(unit, unit.add_place(device.client_id, to.platform), to.platform, route)
@@ -324,7 +280,7 @@ class Planner:
         large: list[str] = []
         chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk, large)
         by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, SHARED.now_ms(), by_lane)
+        plan = BatchPlan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, skipped)
         for part in slices(chosen, LIGHT_SLICE):
             await self._turns.turn()
@@ -380,7 +336,7 @@ class Planner:
         by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
         now_ms = SHARED.now_ms()
         ended = progress.ended()
-        plan = _Plan(unit, now_ms, by_lane)
+        plan = BatchPlan(unit, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
             plan.begin(number, progress.skipped[number] if progress.skipped else {})
             for part in slices(ping_clients, LIGHT_SLICE):
@@ -410,7 +366,7 @@ class Planner:
 
     async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
         by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
-        plan = _Plan(unit, SHARED.now_ms(), by_lane)
+        plan = BatchPlan(unit, SHARED.now_ms(), by_lane)
         plan.begin(0, {})
         for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
             if unit.bulk:
@@ -423,7 +379,7 @@ class Planner:
         else:
             self._offer(by_lane)
 
-    def _plan_client(self, plan: _Plan, client: str, device: Device | None) -> None:
+    def _plan_client(self, plan: BatchPlan, client: str, device: Device | None) -> None:
         platform = platform_of(device) if device is not None else None
         if device is None or not platform:
             self._refuse(plan.unit, plan.unit.add_place(client, platform or ""), "", GONE)

@@ -20,7 +20,7 @@ from gateway.delivery.batch import Unit
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.broadcast_targets import Audience, digest
 from gateway.fanout.in_flight import Ledger
-from gateway.queue.consumer import SplitStep
+from gateway.queue.broadcasts import SplitStep
 from gateway.queue.entries import CHUNKS_MAX, Piece
 from gateway.registry.registry import AllDevices, Registry
 from gateway.registry.user_devices import DANGLING, DEAD, UNKNOWN_USER, Registration

@@ -31,8 +31,9 @@ from gateway.http_api import Doors, Services, open_doors
 from gateway.http_api.dependencies import Scrape
 from gateway.mailbox.store import RpsStore
 from gateway.metrics import Metrics
+from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import Waiters
-from gateway.queue.consumer import BroadcastStore, Streams
+from gateway.queue.consumer import Streams
 from gateway.queue.producer import Limits, Queue
 from gateway.queue.receipts import Receipts
 from gateway.registry.change_log import Journal

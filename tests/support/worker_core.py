@@ -20,7 +20,8 @@ from gateway.fanout.consumer import Intake, Readers
 from gateway.fanout.in_flight import Ledger
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
-from gateway.queue.consumer import BroadcastStore, Streams
+from gateway.queue.broadcasts import BroadcastStore
+from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
 from gateway.queue.producer import Limits, Queue
 from gateway.queue.receipts import Receipts

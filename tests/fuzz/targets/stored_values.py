@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.fanout.recipients import DEFECTS, _number
-from gateway.queue.consumer import Streams, decode_users
+from gateway.queue.broadcasts import decode_users
+from gateway.queue.consumer import Streams
 from gateway.queue.entries import Entry, Piece, decode_entry, decode_piece, leases_of
 from gateway.queue.receipts import Detail, Receipts, Record, joined_errors, pack_base, pack_delta
 from gateway.registry.change_log import Journal

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import SharedClock
+from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import (
     FIRST,
-    BroadcastStore,
     Progress,
     ReceiptField,
     Retry,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.queue.consumer import decode_users
+from gateway.queue.broadcasts import decode_users
 from gateway.queue.entries import Entry, decode_entry, decode_piece, encode, leases_of
 from gateway.store import keys
 from protocols.ping.model import Ping

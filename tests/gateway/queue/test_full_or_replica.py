@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from gateway.delivery.quota import Quota
 from gateway.errors import QueueFull, StoreDown
 from gateway.mailbox.store import RpsStore
-from gateway.queue.consumer import BroadcastStore, Progress, ReceiptField, Retry, Settlement, Streams
+from gateway.queue.broadcasts import BroadcastStore
+from gateway.queue.consumer import Progress, ReceiptField, Retry, Settlement, Streams
 from gateway.queue.entries import Lease, Piece
 from gateway.queue.producer import Limits, Queue
 from gateway.registry.accounts import Accounts
