@@ -3,7 +3,7 @@
 | clock | for | a jump of the local wall clock |
 | --- | --- | --- |
 | `time.monotonic` | durations within the process: deadlines, back-off, leases in hand, caches | has no effect |
-| `SHARED` | every instant that is stored in Redis or compared with a stored one | has no effect |
+| `SHARED_CLOCK` | every instant that is stored in Redis or compared with a stored one | has no effect |
 | `ProviderClock` | `iat` of provider tokens | has no effect |
 
 The shared clock is Redis' `TIME`, carried on between two readings by the monotonic clock. Gateways on different hosts
@@ -19,11 +19,11 @@ import structlog
 
 _log = structlog.get_logger("clock")
 
-APART_S: Final = 5.0
+SKEW_WARNING_S: Final = 5.0
 """From this difference between the local clock and Redis' on, an operator is warned: NTP keeps hosts within 0.1 s."""
 JUMP_MS: Final = 1_000
 """A change of Redis' clock against the monotonic one by less than this is drift, and is followed silently."""
-UNNOTICED_MS: Final = 5_000
+SKEW_TOLERANCE_MS: Final = 5_000
 """For so long at most another process may go on by Redis' clock as it was before a jump."""
 SUSPECT_S: Final = 30.0
 """By less than this no clock is blamed for a refused token: providers allow some minutes."""
@@ -73,7 +73,7 @@ class SharedClock:
         return self._steady() // 1_000_000
 
     @property
-    def settled_s(self) -> float:
+    def stable_s(self) -> float:
         """For how many seconds Redis' clock has not jumped; infinite: it never did."""
         if self._jumped_at_ms is None:
             return float("inf")
@@ -84,7 +84,7 @@ class SharedClock:
         """By how many seconds the local wall clock is ahead of the shared clock."""
         return self._wall() / 1e9 - self.now_s()
 
-    def note(self, asked_steady_ms: int, redis_ms: int) -> None:
+    def record_reading(self, asked_steady_ms: int, redis_ms: int) -> None:
         """Take a reading of Redis' `TIME`.
 
         Redis read its clock at some instant between question and answer, so each reading bounds the offset on both
@@ -122,28 +122,30 @@ class SharedClock:
         return [(now_ms - at_ms if at_ms < now_ms else 0) / 1000 for at_ms in instants_ms]
 
     def warn_of_skew(self) -> None:
-        """Log once when the local clock and Redis' begin, or cease, to be apart by `APART_S`."""
+        """Log once when the local clock and Redis' begin, or cease, to be apart by `SKEW_WARNING_S`."""
         skew_s = round(self.skew_s, 1)
-        if abs(skew_s) < APART_S:
+        if abs(skew_s) < SKEW_WARNING_S:
             if self._warned is not None:
                 _log.info("clock_skew_ended", local_ahead_s=skew_s)
             self._warned = None
-        elif self._read and (self._warned is None or abs(skew_s - self._warned) > APART_S):
+        elif self._read and (self._warned is None or abs(skew_s - self._warned) > SKEW_WARNING_S):
             self._warned = skew_s
             _log.warning(
-                "clock_skew", local_ahead_s=skew_s, effect="schedules and tokens follow the clock of Redis"
+                "clock_skew_detected",
+                local_ahead_s=skew_s,
+                effect="schedules and tokens follow the clock of Redis",
             )
 
     def _jumped(self, moved_ms: int) -> None:
         now_ms = self.now_ms()
         self._jump_ms = self._until_ms = 0  # what was taken before a jump back lies in the future now
-        if moved_ms > UNNOTICED_MS:
-            self._jump_ms, self._until_ms = moved_ms, now_ms - moved_ms + UNNOTICED_MS
+        if moved_ms > SKEW_TOLERANCE_MS:
+            self._jump_ms, self._until_ms = moved_ms, now_ms - moved_ms + SKEW_TOLERANCE_MS
         self._jumped_at_ms = self.steady_ms()
         _log.warning("redis_clock_jumped", seconds=round(moved_ms / 1000, 1))
 
 
-SHARED: Final = SharedClock()
+SHARED_CLOCK: Final = SharedClock()
 """The shared clock of this process: that of the queue's Redis."""
 
 
@@ -161,7 +163,7 @@ class ProviderClock:
     """
 
     def __init__(
-        self, name: str, shared: SharedClock = SHARED, wall: Callable[[], float] = time.time
+        self, name: str, shared: SharedClock = SHARED_CLOCK, wall: Callable[[], float] = time.time
     ) -> None:
         self._name = name
         self._shared = shared

@@ -17,9 +17,9 @@ __all__ = [
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
-    "LinkDown",
     "MetricsUnavailable",
-    "PerhapsAccepted",
+    "PossiblyAccepted",
+    "ProviderUnreachable",
     "QueueFull",
     "RhoPushError",
     "StoreBusy",
@@ -52,12 +52,12 @@ class CredentialError(RhoPushError):
     label = "bad_credential"
 
 
-class LinkDown(RhoPushError):
+class ProviderUnreachable(RhoPushError):
     """A provider could not be reached, or what answered there does not speak HTTP/2 over trusted TLS."""
 
     status = 503
     code = "provider_unreachable"
-    label = "link_down"
+    label = "provider_unreachable"
     retryable = True
 
 
@@ -127,14 +127,14 @@ BAD_DATA: Final = (
 record, so that one of them stops no other."""
 
 
-class PerhapsAccepted(StoreDown):
+class PossiblyAccepted(StoreDown):
     """The append was sent and its answer lost, and its marker could not be read in time.
 
     The caller gets 503 with the ping's id: asking for that id later tells whether it was accepted.
     """
 
-    code = "perhaps_accepted"
-    label = "perhaps_accepted"
+    code = "possibly_accepted"
+    label = "possibly_accepted"
 
 
 class QueueFull(RhoPushError):
@@ -192,12 +192,12 @@ class IdempotencyConflict(RhoPushError):
     label = "idempotency_conflict"
 
 
-class TooSlow(InputError):
+class RequestTimeout(InputError):
     """A caller did not send its whole body in time."""
 
     status = 408
-    code = "too_slow"
-    label = "too_slow"
+    code = "request_timeout"
+    label = "request_timeout"
     retryable = True
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from gateway.telemetry.totals import Merged, Totals
-from gateway.telemetry.values import Counter, Definition, Gauge, Histogram, Merge, Registry
+from gateway.telemetry.values import Counter, Definition, Gauge, Histogram, Merge, MetricRegistry
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of the rendered text (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
@@ -67,80 +67,82 @@ class Metrics:
         retries: sends that were put on the schedule, by provider and reason.
         delivery_seconds: from the door to the verdict, by provider.
         queue_depth: pings accepted and not finished.
-        queue_oldest_seconds: age of the oldest of them.
+        queue_oldest_age_seconds: age of the oldest of them.
         lane_in_flight: sends given to a provider and not answered, by lane.
         lane_breaker_open: 1 while a lane does not send since its credential was refused, by lane.
         lane_down: 1 while a lane has sends and no connection, or no access token, can be had, by lane.
         tokens_refused: 1 while APNs has called every device token bad since credential, host or topic changed, by
             lane and topic.
         credential_expiry_seconds: time left for a certificate or key, by app and provider.
-        rps_connections: legacy devices that wait for a message.
-        events_received: data changes, by kind.
-        events_refused: data changes that push nobody, by reason.
-        events_deaf_seconds: how long nobody listened for data changes.
+        rhoconnect_push_waiting_devices: legacy devices that wait for a message.
+        change_events_received: data changes, by kind.
+        change_events_ignored: data changes that push nobody, by reason.
+        change_events_unmonitored_seconds: how long nobody listened for data changes.
         resque_jobs: jobs taken from Resque's queues, by what became of them.
         entries_unreadable: queue entries that could not be read or planned and were put aside, by stream.
-        settings_refused: 1 while the settings on disk are wrong and older ones are in force.
+        settings_reload_failed: 1 while the settings on disk are wrong and older ones are in force.
         store_errors: failed calls to Redis, by operation.
         log_lines_dropped: log lines that were not written, because the reader of stderr or its disk took no more.
         values: all of them, as they are reported.
     """
 
     def __init__(self, version: str = "") -> None:
-        self.values = registry = Registry()
-        self.pings_accepted = Family(_counter(registry, "pings_accepted", "Pings made durable", "door"))
-        self.pings_refused = Family(_counter(registry, "pings_refused", "Requests refused", "reason"))
+        self.values = registry = MetricRegistry()
+        self.pings_accepted = _counter_family(registry, "pings_accepted", "Pings made durable", "ingress")
+        self.pings_refused = _counter_family(registry, "pings_refused", "Requests refused", "reason")
         self.users_unknown = _counter(registry, "users_unknown", "Users of pings that nobody knows")
-        self.devices_skipped = Family(_counter(registry, "devices_skipped", "Devices left out", "reason"))
-        self.deliveries = Family(
-            _counter(registry, "deliveries", "Final verdicts", "provider", "app", "verdict", "reason")
+        self.devices_skipped = _counter_family(registry, "devices_skipped", "Devices left out", "reason")
+        self.deliveries = _counter_family(
+            registry, "deliveries", "Final verdicts", "provider", "app", "verdict", "reason"
         )
-        self.retries = Family(
-            _counter(registry, "retries", "Sends put on the schedule", "provider", "reason")
-        )
-        self.delivery_seconds = Family(
-            _histogram(
-                registry, "delivery_seconds", "From the door to the verdict", DELIVERY_BUCKETS_S, "provider"
-            )
+        self.retries = _counter_family(registry, "retries", "Sends put on the schedule", "provider", "reason")
+        self.delivery_seconds = _histogram_family(
+            registry, "delivery_seconds", "From the door to the verdict", DELIVERY_BUCKETS_S, "provider"
         )
         # One worker measures the queue for all, so the newest value is the true one; lanes are in every
         # worker.
         self.queue_depth = _gauge(registry, "queue_depth", "Pings not finished", Merge.MOST_RECENT)
-        self.queue_oldest_seconds = _gauge(
-            registry, "queue_oldest_seconds", "Age of the oldest", Merge.MOST_RECENT
+        self.queue_oldest_age_seconds = _gauge(
+            registry, "queue_oldest_age_seconds", "Age of the oldest", Merge.MOST_RECENT
         )
-        self.lane_in_flight = Family(
-            _gauge(registry, "lane_in_flight", "Sends not answered yet", Merge.SUM, "lane")
+        self.lane_in_flight = _gauge_family(
+            registry, "lane_in_flight", "Sends not answered yet", Merge.SUM, "lane"
         )
-        self.lane_breaker_open = Family(
-            _alarm(registry, "lane_breaker_open", "1 while the credential is refused", "lane")
+        self.lane_breaker_open = _alarm_family(
+            registry, "lane_breaker_open", "1 while the credential is refused", "lane"
         )
-        self.lane_down = Family(
-            _alarm(registry, "lane_down", "1 while no connection or access token can be had", "lane")
+        self.lane_down = _alarm_family(
+            registry, "lane_down", "1 while no connection or access token can be had", "lane"
         )
-        self.tokens_refused = Family(
-            _alarm(registry, "tokens_refused", "1 while APNs calls every device token bad", "lane", "topic")
+        self.tokens_refused = _alarm_family(
+            registry, "tokens_refused", "1 while APNs calls every device token bad", "lane", "topic"
         )
-        self.credential_expiry_seconds = Family(
-            _gauge(registry, "credential_expiry_seconds", "Time left for it", Merge.MIN, "app", "provider")
+        self.credential_expiry_seconds = _gauge_family(
+            registry, "credential_expiry_seconds", "Time left for it", Merge.MIN, "app", "provider"
         )
-        self.rps_connections = _gauge(registry, "rps_connections", "Legacy devices that wait", Merge.SUM)
-        self.events_received = Family(_counter(registry, "events_received", "Data changes", "kind"))
-        self.settings_refused = _gauge(
-            registry, "settings_refused", "1 while changed settings are wrong", Merge.MAX
+        self.rhoconnect_push_waiting_devices = _gauge(
+            registry, "rhoconnect_push_waiting_devices", "Legacy devices that wait", Merge.SUM
         )
-        self.events_refused = Family(_counter(registry, "events_refused", "Changes without push", "reason"))
-        self.events_deaf_seconds = _counter(registry, "events_deaf_seconds", "Nobody listened for changes")
-        self.resque_jobs = Family(_counter(registry, "resque_jobs", "Jobs of Resque", "outcome"))
-        self.entries_unreadable = Family(
-            _counter(
-                registry,
-                "entries_unreadable",
-                "Queue entries that could not be read or planned and were put aside",
-                "stream",
-            )
+        self.change_events_received = _counter_family(
+            registry, "change_events_received", "Data changes", "kind"
         )
-        self.store_errors = Family(_counter(registry, "store_errors", "Failed calls to Redis", "operation"))
+        self.settings_reload_failed = _gauge(
+            registry, "settings_reload_failed", "1 while changed settings are wrong", Merge.MAX
+        )
+        self.change_events_ignored = _counter_family(
+            registry, "change_events_ignored", "Changes without push", "reason"
+        )
+        self.change_events_unmonitored_seconds = _counter(
+            registry, "change_events_unmonitored_seconds", "Nobody listened for changes"
+        )
+        self.resque_jobs = _counter_family(registry, "resque_jobs", "Jobs of Resque", "outcome")
+        self.entries_unreadable = _counter_family(
+            registry,
+            "entries_unreadable",
+            "Queue entries that could not be read or planned and were put aside",
+            "stream",
+        )
+        self.store_errors = _counter_family(registry, "store_errors", "Failed calls to Redis", "operation")
         self.log_lines_dropped = _counter(
             registry, "log_lines_dropped", "Lines of the log that were lost because they could not be written"
         )
@@ -171,26 +173,37 @@ def _exposition() -> Any:
     return importlib.import_module("gateway.telemetry.exposition")
 
 
-def _counter(registry: Registry, name: str, text: str, *labels: str) -> Counter:
+def _counter(registry: MetricRegistry, name: str, text: str, *labels: str) -> Counter:
     return _added(registry, Counter(Definition(_PREFIX + name, "counter", text, labels)))
 
 
-def _gauge(registry: Registry, name: str, text: str, merge: Merge, *labels: str) -> Gauge:
+def _counter_family(registry: MetricRegistry, name: str, text: str, *labels: str) -> Family[Counter]:
+    return Family(_counter(registry, name, text, *labels))
+
+
+def _gauge(registry: MetricRegistry, name: str, text: str, merge: Merge, *labels: str) -> Gauge:
     """A gauge; `merge` says what the values of several workers amount to."""
     return _added(registry, Gauge(Definition(_PREFIX + name, "gauge", text, labels, merge)))
 
 
-def _alarm(registry: Registry, name: str, text: str, *labels: str) -> Gauge:
-    """A gauge that is 1 while any worker has this trouble."""
-    return _gauge(registry, name, text, Merge.MAX, *labels)
+def _gauge_family(
+    registry: MetricRegistry, name: str, text: str, merge: Merge, *labels: str
+) -> Family[Gauge]:
+    return Family(_gauge(registry, name, text, merge, *labels))
 
 
-def _histogram(
-    registry: Registry, name: str, text: str, buckets: tuple[float, ...], *labels: str
-) -> Histogram:
-    return _added(registry, Histogram(Definition(_PREFIX + name, "histogram", text, labels, buckets=buckets)))
+def _alarm_family(registry: MetricRegistry, name: str, text: str, *labels: str) -> Family[Gauge]:
+    """Gauges that are 1 while any worker has this trouble."""
+    return _gauge_family(registry, name, text, Merge.MAX, *labels)
 
 
-def _added(registry: Registry, metric: Kind) -> Kind:
+def _histogram_family(
+    registry: MetricRegistry, name: str, text: str, buckets: tuple[float, ...], *labels: str
+) -> Family[Histogram]:
+    definition = Definition(_PREFIX + name, "histogram", text, labels, buckets=buckets)
+    return Family(_added(registry, Histogram(definition)))
+
+
+def _added(registry: MetricRegistry, metric: Kind) -> Kind:
     registry.add(metric)
     return metric

@@ -15,7 +15,7 @@ from protocols.fcm.registration import installation
 
 APNS: Final = "apns"
 FCM: Final = "fcm"
-RPS: Final = "rps"
+RHOCONNECT_PUSH: Final = "rhoconnect_push"
 UNSUPPORTED: Final = ""
 
 # What a device registers as (contract §2.1, §3, §10), in lower case -> who delivers to it.
@@ -25,8 +25,8 @@ PLATFORMS: Final[dict[str, str]] = {
     "iphone": APNS,  # RhoConnect's deprecated alias
     "fcm": FCM,
     "gcm": FCM,  # a GCM registration id is an FCM token: Google kept them valid
-    "rhoconnect_push": RPS,
-    "rhoconnect": RPS,  # what old clients call it before their library rewrites it
+    "rhoconnect_push": RHOCONNECT_PUSH,
+    "rhoconnect": RHOCONNECT_PUSH,  # what old clients call it before their library rewrites it
 }
 
 # Reasons why a device is left out, as counted in receipts and metrics.
@@ -67,14 +67,14 @@ ELSEWHERE: Final = "~"
 """Before a place in `Device.bad_at`: the provider's other environment has accepted this token."""
 
 
-def refused_at(device: Device, place: str) -> bool:
+def refused_at(device: Device, host_key: str) -> bool:
     """Whether the provider called this device's token bad at a place (host and topic), and nothing ended that."""
-    return place in device.bad_at.split(" ")
+    return host_key in device.bad_at.split(" ")
 
 
-def accepted_elsewhere(device: Device, place: str) -> bool:
+def accepted_elsewhere(device: Device, host_key: str) -> bool:
     """Whether the token was bad at a place and accepted at the provider's other environment."""
-    return device.bad_at == ELSEWHERE + place
+    return device.bad_at == ELSEWHERE + host_key
 
 
 def mask(pin: str) -> str:
@@ -87,7 +87,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         device: the device.
-        platform: "apns", "fcm" or "rps".
+        platform: "apns", "fcm" or "rhoconnect_push".
     """
 
     device: Device
@@ -110,7 +110,7 @@ def platform_of(device: Device) -> str | None:
     """Name who delivers to a device.
 
     Returns:
-        "apns", "fcm" or "rps"; "" where nobody does; None where the device is not registered for push
+        "apns", "fcm" or "rhoconnect_push"; "" where nobody does; None where the device is not registered for push
         (no device type: even a push type does not help then, contract §3).
     """
     if not device.device_type:
@@ -143,7 +143,7 @@ def select_into(selection: Selection, devices: Sequence[Device], seen: set[str])
     """`select` for one of many users, added to what was chosen of those before."""
     chosen, skipped = selection
     for device in devices if len(devices) < 2 else sorted(devices, key=_last_sync, reverse=True):
-        reason = _place(device, seen, chosen)
+        reason = _choose(device, seen, chosen)
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
 
@@ -166,7 +166,7 @@ def dedupe_key(device: Device) -> str:
     return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + installation(device.pin)
 
 
-def _place(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
+def _choose(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
     """Add the device to the chosen ones, or name the reason why not."""
     platform, reason = fit(device)
     if reason:

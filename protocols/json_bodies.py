@@ -35,7 +35,7 @@ _DECODED: Final = re.compile(
 _SHOWN_CHARACTERS: Final = 40
 
 
-class Kind(Enum):
+class BodyKind(Enum):
     """What a Content-Type says of a body."""
 
     JSON = "json"
@@ -44,14 +44,14 @@ class Kind(Enum):
     OTHER = "other"
 
 
-def kind_of(content_type: str) -> Kind:
+def kind_of(content_type: str) -> BodyKind:
     """What the Content-Type says of a body."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.startswith("application/json"):
-        return Kind.JSON
+        return BodyKind.JSON
     if media_type in ("", "application/x-www-form-urlencoded"):
-        return Kind.FORM
-    return Kind.MULTIPART if media_type == "multipart/form-data" else Kind.OTHER
+        return BodyKind.FORM
+    return BodyKind.MULTIPART if media_type == "multipart/form-data" else BodyKind.OTHER
 
 
 def json_text(body: bytes, content_type: str) -> bytes | None:
@@ -65,9 +65,9 @@ def json_text(body: bytes, content_type: str) -> bytes | None:
         MalformedBody: the type is JSON, and the bytes are not in the charset that it names.
     """
     kind = kind_of(content_type)
-    if kind is Kind.JSON:
+    if kind is BodyKind.JSON:
         return _in_utf8(body, content_type)
-    if kind is Kind.MULTIPART:
+    if kind is BodyKind.MULTIPART:
         return None
     try:
         text = _in_utf8(body, content_type)

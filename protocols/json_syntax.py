@@ -49,7 +49,7 @@ _TOO_EARLY: Final = "it ends too early"
 _INVALID: Final = "invalid character"
 
 
-class Fault(NamedTuple):
+class SyntaxFault(NamedTuple):
     """What is wrong with a text that is to be JSON.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Found(Exception):
         self.what, self.at, self.out_of_range = what, at, out_of_range
 
 
-def find_fault(text: bytes) -> Fault:
+def find_fault(text: bytes) -> SyntaxFault:
     """Find out why a decoder refused a text.
 
     Args:
@@ -81,11 +81,11 @@ def find_fault(text: bytes) -> Fault:
         _check_encoding(text)
         deepest = _Scan(text).depth_of_whole()
     except _Found as found:
-        return Fault(f"{found.what} ({place(text, found.at)})", found.out_of_range)
-    return Fault(_TOO_DEEP if deepest > DEPTH_MAX else "it holds a value that cannot be read")
+        return SyntaxFault(f"{found.what} ({position(text, found.at)})", found.out_of_range)
+    return SyntaxFault(_TOO_DEEP if deepest > DEPTH_MAX else "it holds a value that cannot be read")
 
 
-def place(text: bytes, at: int) -> str:
+def position(text: bytes, at: int) -> str:
     """A place in a text: the byte from 0; line and column (in bytes) from 1."""
     line = text.count(b"\n", 0, at) + 1
     column = at - text.rfind(b"\n", 0, at)

@@ -8,7 +8,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 
-class Kind(IntEnum):
+class VerdictKind(IntEnum):
     """The four verdicts. The numbers are stored in Redis and never change."""
 
     ACCEPTED = 0
@@ -21,7 +21,9 @@ class Remedy(Enum):
     """What the lane must do before it sends again."""
 
     NONE = "none"
-    RENEW = "renew"  # make a new provider token (JWT, OAuth), and try once more with whatever token there is
+    REFRESH = (
+        "renew"  # make a new provider token (JWT, OAuth), and try once more with whatever token there is
+    )
     REISSUE = "reissue"  # the same where another clock gives another token; where none does, as HALT
     RECONNECT = "reconnect"  # retire this connection
     HALT = "halt"  # the credential cannot work: open the breaker, alarm
@@ -42,14 +44,14 @@ class Verdict(NamedTuple):
         once: retry at once, one time only (a renewed token).
     """
 
-    kind: Kind
+    kind: VerdictKind
     reason: str = ""
     delay_s: float | None = None
     dead: bool = False
     dead_since_ms: int | None = None
     remedy: Remedy = Remedy.NONE
-    once: bool = False
-    here_only: bool = False
+    retry_at_once: bool = False
+    host_specific: bool = False
 
 
-ACCEPTED = Verdict(Kind.ACCEPTED)
+ACCEPTED = Verdict(VerdictKind.ACCEPTED)

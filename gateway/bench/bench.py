@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.bench.peers import Peers
-from gateway.bench.progress import Progress
-from gateway.bench.testbed import Plan, Stand
+from gateway.bench.progress import ProgressLine
+from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions
 
 
 class Options(NamedTuple):
@@ -43,7 +43,7 @@ class Bench:
         peers: the peers of this run; None if the run measures the gateway alone.
     """
 
-    def __init__(self, options: Options, progress: Progress) -> None:
+    def __init__(self, options: Options, progress: ProgressLine) -> None:
         self.options = options
         self.progress = progress
         self.peers = Peers(progress, options.connections) if options.peers else None
@@ -56,7 +56,7 @@ class Bench:
         workers: int | None = None,
         exact: bool = False,
         environ: Mapping[str, str] = MappingProxyType({}),
-    ) -> Iterator[Stand]:
+    ) -> Iterator[BenchEnvironment]:
         """A gateway with so many registered users, unless the options say another number.
 
         Args:
@@ -67,9 +67,11 @@ class Bench:
         """
         options = self.options
         registered = users if exact else options.users or users
-        plan = Plan(registered, workers or options.workers, options.redis, options.connections, environ)
+        plan = EnvironmentOptions(
+            registered, workers or options.workers, options.redis, options.connections, environ
+        )
         self.progress.begin(f"{plan.users:,} users registered")
-        with Stand(plan, self.progress.told) as stand:
+        with BenchEnvironment(plan, self.progress.on_progress) as stand:
             yield stand
 
     def pings(self, default: int) -> int:

@@ -16,7 +16,7 @@ Progress = Callable[[float], None]
 _END_S: Final = 10.0
 
 
-class Words(msgspec.Struct):
+class RoleMessage(msgspec.Struct):
     """One line of a role."""
 
     progress: float | None = None
@@ -53,17 +53,17 @@ class Child:
             )
         self.pid = self._process.pid
 
-    def ask(self, order: Any, kind: type[Result], progress: Progress | None = None) -> Result:
+    def request(self, order: Any, kind: type[Result], progress: Progress | None = None) -> Result:
         """Give an order and wait for its result.
 
         Raises:
             CannotMeasure: the role ended instead.
         """
-        self.tell(order)
-        return self.hear(kind, progress)
+        self.send(order)
+        return self.receive(kind, progress)
 
-    def tell(self, order: Any) -> None:
-        """Give an order without waiting; `hear` gets its result."""
+    def send(self, order: Any) -> None:
+        """Give an order without waiting; `receive` gets its result."""
         if self._process.stdin is None:
             raise CannotMeasure(f"the {self._role} process takes no orders")
         try:
@@ -72,10 +72,10 @@ class Child:
         except BrokenPipeError as error:
             raise self._ended() from error
 
-    def hear(self, kind: type[Result], progress: Progress | None = None) -> Result:
+    def receive(self, kind: type[Result], progress: Progress | None = None) -> Result:
         """The result of the oldest order that has not been heard."""
         while self._process.stdout is not None and (line := self._process.stdout.readline()):
-            words = msgspec.json.decode(line, type=Words)
+            words = msgspec.json.decode(line, type=RoleMessage)
             if words.progress is None:
                 return msgspec.json.decode(words.result, type=kind)
             if progress is not None:

@@ -107,7 +107,7 @@ class Gateway:
             CannotMeasure: the log does not name it.
         """
         for line in self._log.read_bytes().splitlines():
-            if b'"rps_listening"' in line:
+            if b'"rhoconnect_push_listening"' in line:
                 return int(msgspec.json.decode(line)["url"].rpartition(":")[2])
         raise CannotMeasure("the gateway has no RhoConnect Push port")
 

@@ -13,7 +13,7 @@ from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.h2load import H2loadResult
 from gateway.bench.nginx import nginx
-from gateway.bench.progress import Progress
+from gateway.bench.progress import ProgressLine
 from gateway.bench.roles.load import LoadOrder, LoadResult
 from gateway.bench.roles.peer import AioapnsOrder, Apns2Order, GorushOrder, PeerResult, PyfcmOrder
 from gateway.bench.roles.provider import ProviderCounts, ProviderFacts, ProviderOrder
@@ -54,7 +54,7 @@ def require(names: Sequence[str]) -> None:
             raise CannotMeasure(f"{name} is not installed (pip install rhopush[bench])")
 
 
-class Peer(NamedTuple):
+class PeerMeasurement(NamedTuple):
     """What a peer did.
 
     Attributes:
@@ -95,7 +95,7 @@ class Gorush(NamedTuple):
         requests_s: requests answered a second.
     """
 
-    pushes: Peer
+    pushes: PeerMeasurement
     requests_s: float
 
 
@@ -120,55 +120,55 @@ class Peers:
         connections: of the load generator.
     """
 
-    def __init__(self, progress: Progress, connections: int) -> None:
+    def __init__(self, progress: ProgressLine, connections: int) -> None:
         self._progress = progress
         self._connections = connections
-        self._h2load: dict[int, Peer] = {}
+        self._h2load: dict[int, PeerMeasurement] = {}
         self._missing: dict[str, str] = {}
 
     @cached_property
-    def aiohttp(self) -> Peer:
+    def aiohttp(self) -> PeerMeasurement:
         """An empty aiohttp handler under the requests of the scenarios."""
         return self._answering("empty", "aiohttp, empty handler")
 
     @cached_property
-    def bare(self) -> Peer:
+    def bare(self) -> PeerMeasurement:
         """The floor of every door in Python under the same requests: an answer to each read, nothing parsed."""
         return self._answering("bare", "bare protocol")
 
-    def _answering(self, role: str, name: str) -> Peer:
+    def _answering(self, role: str, name: str) -> PeerMeasurement:
         self._progress.begin(f"peer {name}")
         with scratch() as folder, Child(role, folder) as server, Child("load", folder) as load:
-            port = server.hear(int)
-            load.ask(self._order(port, 2_000), LoadResult)
+            port = server.receive(int)
+            load.request(self._order(port, 2_000), LoadResult)
             before = cpu_s([server.pid])
-            done = load.ask(self._order(port, _REQUESTS), LoadResult, self._progress.told)
+            done = load.request(self._order(port, _REQUESTS), LoadResult, self._progress.on_progress)
             used = cpu_s([server.pid]) - before
         if done.answered != _REQUESTS:
             raise CannotMeasure(f"{name}: {done.answered} of {_REQUESTS} requests")
-        return Peer(name, done.answered, done.seconds, used)
+        return PeerMeasurement(name, done.answered, done.seconds, used)
 
     @cached_property
-    def aioapns(self) -> Peer:
+    def aioapns(self) -> PeerMeasurement:
         """aioapns at its best of 1 to 10 connections and 100 to 1,000 requests in flight."""
         settings = [(links, flights) for links in _CONNECTIONS for flights in _IN_FLIGHT]
         with self._site() as site, Child("aioapns_peer", site.folder) as peer:
 
             def measure(setting: tuple[int, int], seconds: float) -> PeerResult:
-                return peer.ask(AioapnsOrder(site.facts, *setting, seconds), PeerResult)
+                return peer.request(AioapnsOrder(site.facts, *setting, seconds), PeerResult)
 
             probes = {}
             for place, setting in enumerate(settings):
                 self._progress.begin(f"peer aioapns, {setting[0]} connections, {setting[1]} in flight")
-                self._progress.told(place / len(settings))
+                self._progress.on_progress(place / len(settings))
                 probes[setting] = measure(setting, _PROBE_S)
             best = max(probes, key=lambda setting: probes[setting].accepted / probes[setting].cpu_s)
             done = measure(best, _ROUND_S)
         name = f"aioapns, {best[0]} connections, {best[1]} in flight"
-        return Peer(name, done.accepted, done.seconds, done.cpu_s)
+        return PeerMeasurement(name, done.accepted, done.seconds, done.cpu_s)
 
     @cached_property
-    def apns2(self) -> Peer:
+    def apns2(self) -> PeerMeasurement:
         """sideshow/apns2 at its best of 100 to 1,000 pushes in flight.
 
         Raises:
@@ -179,8 +179,10 @@ class Peers:
         with self._site() as site, Child("apns2", site.folder, program=program) as peer:
             found = []
             for flights in _IN_FLIGHT:
-                done = peer.ask(Apns2Order(site.facts, flights, _ROUND_S / 2), PeerResult)
-                found.append(Peer(f"apns2, {flights} in flight", done.accepted, done.seconds, done.cpu_s))
+                done = peer.request(Apns2Order(site.facts, flights, _ROUND_S / 2), PeerResult)
+                found.append(
+                    PeerMeasurement(f"apns2, {flights} in flight", done.accepted, done.seconds, done.cpu_s)
+                )
         return max(found, key=lambda peer: peer.per_cpu_s)
 
     @cached_property
@@ -206,31 +208,33 @@ class Peers:
             Child("gorush", site.folder, program=program) as server,
             Child("load", site.folder) as load,
         ):
-            port = server.ask(GorushOrder(site.facts, pushes, _GORUSH_WORKERS), int)
+            port = server.request(GorushOrder(site.facts, pushes, _GORUSH_WORKERS), int)
             template = gorush_template(site.facts.topic, notifications)
             order = LoadOrder(port, template, requests, 10_000, self._connections)
             before, begun = cpu_s([server.pid]), time.perf_counter()
-            door = load.ask(order, LoadResult, self._progress.told)
+            ingress = load.request(order, LoadResult, self._progress.on_progress)
             delivered = _delivered(site.provider, pushes)
             seconds, used = time.perf_counter() - begun, cpu_s([server.pid]) - before
-        if door.answered != requests or delivered != pushes:
+        if ingress.answered != requests or delivered != pushes:
             raise CannotMeasure(
-                f"{name}: {door.answered} of {requests} requests, {delivered} of {pushes} pushes"
+                f"{name}: {ingress.answered} of {requests} requests, {delivered} of {pushes} pushes"
             )
-        return Gorush(Peer(name, pushes, seconds, used), requests / door.seconds)
+        return Gorush(PeerMeasurement(name, pushes, seconds, used), requests / ingress.seconds)
 
     @cached_property
-    def pyfcm(self) -> Peer:
+    def pyfcm(self) -> PeerMeasurement:
         """pyfcm at its better of one message after the other and a hundred at once."""
         with self._site() as site, Child("pyfcm_peer", site.folder) as peer:
             found = []
             for batch in _PYFCM_BATCHES:
                 self._progress.begin(f"peer pyfcm, {batch} at once")
-                done = peer.ask(PyfcmOrder(site.facts, batch, _ROUND_S / 2), PeerResult)
-                found.append(Peer(f"pyfcm, {batch} at once", done.accepted, done.seconds, done.cpu_s))
+                done = peer.request(PyfcmOrder(site.facts, batch, _ROUND_S / 2), PeerResult)
+                found.append(
+                    PeerMeasurement(f"pyfcm, {batch} at once", done.accepted, done.seconds, done.cpu_s)
+                )
         return max(found, key=lambda peer: peer.per_cpu_s)
 
-    def h2load(self, requests: int) -> Peer:
+    def h2load(self, requests: int) -> PeerMeasurement:
         """h2load with so many distinct requests over one connection."""
         if requests not in self._h2load:
             self._progress.begin(f"peer h2load, {requests:,} requests")
@@ -238,7 +242,7 @@ class Peers:
         return self._h2load[requests]
 
     @cached_property
-    def h2load_nginx(self) -> Peer:
+    def h2load_nginx(self) -> PeerMeasurement:
         """h2load with as many distinct requests over one connection to nginx instead of our simulator.
 
         Raises:
@@ -250,7 +254,7 @@ class Peers:
             before = cpu_s([pid])
             done = h2load.run(port, paths, _TO_NGINX, _NO_TOKEN, "com.example.app", h2load.STREAMS)
             server = cpu_s([pid]) - before
-        return Peer("h2load to nginx", done.accepted, done.seconds, done.cpu_s, server)
+        return PeerMeasurement("h2load to nginx", done.accepted, done.seconds, done.cpu_s, server)
 
     @cached_property
     def provider_answer_s(self) -> float:
@@ -265,12 +269,12 @@ class Peers:
         with self._site() as site:
             return self._h2load_to(site, _PACED, 1, rate).mean_s
 
-    def _run_h2load(self, requests: int, streams: int) -> Peer:
+    def _run_h2load(self, requests: int, streams: int) -> PeerMeasurement:
         with self._site() as site:
             before = cpu_s([site.pid])
             done = self._h2load_to(site, requests, streams)
             server = cpu_s([site.pid]) - before
-        return Peer("h2load", done.accepted, done.seconds, done.cpu_s, server)
+        return PeerMeasurement("h2load", done.accepted, done.seconds, done.cpu_s, server)
 
     def _h2load_to(self, site: _Site, requests: int, streams: int, rate: float = 0.0) -> H2loadResult:
         facts, paths = site.facts, h2load.write_paths(site.folder, requests)
@@ -301,7 +305,7 @@ class Peers:
         with ExitStack() as stack:
             folder = stack.enter_context(scratch())
             provider = stack.enter_context(Child("provider", folder))
-            facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
+            facts = provider.request(ProviderOrder(str(folder / "outfit")), ProviderFacts)
             yield _Site(folder, facts, provider)
 
 
@@ -310,7 +314,7 @@ def _delivered(provider: Child, pushes: int) -> int:
     found, heard = 0, time.monotonic()
     while found < pushes and time.monotonic() - heard < _SILENT_S:
         time.sleep(0.02)
-        now = provider.ask(None, ProviderCounts).apns
+        now = provider.request(None, ProviderCounts).apns
         if now > found:
             found, heard = now, time.monotonic()
     return found

@@ -22,7 +22,9 @@ def pin(number: int) -> str:
     return hashlib.sha256(b"pin %d" % number).hexdigest()
 
 
-def lay_users(client: Redis, users: int, told: Callable[[float], None] | None = None, first: int = 0) -> None:
+def lay_users(
+    client: Redis, users: int, on_progress: Callable[[float], None] | None = None, first: int = 0
+) -> None:
     """Register users `first` to `users` - 1, each with one Apple device.
 
     Args:
@@ -40,8 +42,8 @@ def lay_users(client: Redis, users: int, told: Callable[[float], None] | None = 
                 pipe.sadd(keys.user(login, "clients"), device)
             pipe.sadd(keys.APP_USERS, *(USER % number for number in numbers))
             pipe.execute()
-        if told is not None:
-            told((start - first) / (users - first))
+        if on_progress is not None:
+            on_progress((start - first) / (users - first))
 
 
 def _user(login: str) -> dict[str, str]:

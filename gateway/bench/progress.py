@@ -11,7 +11,7 @@ _EVERY_S: Final = 0.1
 _COLUMNS: Final = 80
 
 
-class Progress:
+class ProgressLine:
     """One line, written over and over.
 
     Args:
@@ -29,9 +29,9 @@ class Progress:
         self._what = what
         self._begun = time.monotonic()
         self._told = 0.0
-        self.told(0.0)
+        self.on_progress(0.0)
 
-    def told(self, fraction: float) -> None:
+    def on_progress(self, fraction: float) -> None:
         """So much of it is done, 0 to 1."""
         now = time.monotonic()
         if not self._shown or (now - self._told < _EVERY_S and fraction < 1.0):

@@ -50,16 +50,16 @@ def post(ids: Ids, number: int) -> bytes:
     ).encode()
 
 
-def register(client: redis.Redis, ids: Ids, count: int, told: Callable[[float], None]) -> None:
+def register(client: redis.Redis, ids: Ids, count: int, on_progress: Callable[[float], None]) -> None:
     """Lay down the registrations of the devices 0 to `count` - 1, as rhoconnect-push leaves them."""
     for first in range(0, count, _BATCH):
         pipe = client.pipeline(transaction=False)
         for number in range(first, min(first + _BATCH, count)):
             instance, token = instance_of(ids, number), token_of(ids, number)
             member = orjson.dumps({"token": token, "appname": APP})
-            pipe.sadd(keys.RPS_REGISTRATIONS + instance, member)
-            pipe.set(keys.RPS_INSTANCE_OF + token, instance, ex=keys.RPS_REGISTRATION_S)
-            pipe.set(keys.RPS_COUNTER + instance, 7, ex=keys.RPS_REGISTRATION_S)
-            pipe.expire(keys.RPS_REGISTRATIONS + instance, keys.RPS_REGISTRATION_S)
+            pipe.sadd(keys.MAILBOX_REGISTRATIONS + instance, member)
+            pipe.set(keys.MAILBOX_INSTANCE_OF + token, instance, ex=keys.MAILBOX_REGISTRATION_S)
+            pipe.set(keys.MAILBOX_COUNTER + instance, 7, ex=keys.MAILBOX_REGISTRATION_S)
+            pipe.expire(keys.MAILBOX_REGISTRATIONS + instance, keys.MAILBOX_REGISTRATION_S)
         pipe.execute()
-        told(min(first + _BATCH, count) / count)
+        on_progress(min(first + _BATCH, count) / count)

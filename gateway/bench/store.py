@@ -16,7 +16,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.interrupts import uninterrupted
 from gateway.errors import BadSetting
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.embedded import EmbeddedStore
 
 _POLL_S: Final = 0.01
@@ -52,19 +52,19 @@ class Counters(NamedTuple):
         )
 
 
-def given_address(text: str) -> Address:
+def given_address(text: str) -> RedisAddress:
     """Which server a given address names, in any form that the settings take, but one: its counters are needed.
 
     Raises:
         BadSetting: it is no address, or Sentinels'.
     """
-    address = Address.parse(text, setting="--redis")
+    address = RedisAddress.parse(text, setting="--redis")
     if address.sentinels:
         raise BadSetting("--redis: the server itself is needed, not its Sentinels", field="redis")
     return address
 
 
-def _client(address: Address) -> redis.Redis:
+def _client(address: RedisAddress) -> redis.Redis:
     options: dict[str, Any] = {"db": address.db, "username": address.username}
     options["password"] = address.password.reveal() if address.password else None
     if address.unix_path is not None:
@@ -156,9 +156,9 @@ class Store:
         """
         with self.client.pipeline() as ask:
             ask.hget(keys.STATS, "pings")
-            for stream in (keys.BROADCASTS, keys.PIECES, keys.RETRIES):
+            for stream in (keys.BROADCASTS, keys.CHUNKS, keys.RETRIES):
                 ask.xlen(stream)
-            ask.zcard(keys.LATER)
+            ask.zcard(keys.SCHEDULE)
             accepted, *rest = ask.execute()
         return int(accepted or 0) + sum(map(int, rest))
 

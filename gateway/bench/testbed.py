@@ -67,7 +67,7 @@ class Refilled(NamedTuple):
     redis_s: float
 
 
-class Plan(NamedTuple):
+class EnvironmentOptions(NamedTuple):
     """What a stand is to be like.
 
     Attributes:
@@ -97,7 +97,7 @@ class Probe(NamedTuple):
     rate: float
 
 
-class Stand:
+class BenchEnvironment:
     """Provider, store with registered users, gateway, load generator: each in processes of its own.
 
     Args:
@@ -105,16 +105,16 @@ class Stand:
         told: hears how far the putting up is.
     """
 
-    def __init__(self, plan: Plan, told: Progress | None = None) -> None:
+    def __init__(self, plan: EnvironmentOptions, on_progress: Progress | None = None) -> None:
         self.plan = plan
-        self._told = told
+        self._told = on_progress
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             self.folder = opening.enter_context(scratch())
             self.provider = opening.enter_context(Child("provider", self.folder))
-            self.facts = self.provider.ask(ProviderOrder(str(self.folder / "outfit")), ProviderFacts)
+            self.facts = self.provider.request(ProviderOrder(str(self.folder / "outfit")), ProviderFacts)
             (self.folder / "data").mkdir(mode=0o700)
             self.store = opening.enter_context(Store(self.folder / "data", self.plan.redis))
             lay_users(self.store.client, self.plan.users, self._told)
@@ -161,7 +161,7 @@ class Stand:
 
     def delivered(self) -> int:
         """Requests that the provider has answered so far."""
-        return self.provider.ask(None, ProviderCounts).apns
+        return self.provider.request(None, ProviderCounts).apns
 
     @contextmanager
     def all_delivered(self, pings: int) -> Iterator[None]:
@@ -214,7 +214,7 @@ class Stand:
         named: int = 1,
         port: int | None = None,
         connections: int | None = None,
-        told: Progress | None = None,
+        on_progress: Progress | None = None,
         keep_times: bool = False,
     ) -> LoadResult:
         """Send pings, see `roles.load.LoadOrder`.
@@ -234,13 +234,13 @@ class Stand:
             named,
             keep_times=keep_times,
         )
-        done = self._load.ask(order, LoadResult, told)
+        done = self._load.request(order, LoadResult, on_progress)
         if done.answered != requests:
             raise CannotMeasure(f"answers by status: {done.statuses}; {requests} times 200 was expected")
         return done
 
     @contextmanager
-    def probing(self, probe: Probe, told: Progress | None = None) -> Iterator[list[int]]:
+    def probing(self, probe: Probe, on_progress: Progress | None = None) -> Iterator[list[int]]:
         """Send waited pings beside what the caller does meanwhile; leaving waits for the last answer.
 
         Yields:
@@ -255,9 +255,9 @@ class Stand:
             self.gateway.port, template, probe.pings, self.plan.users, PROBE_CONNECTIONS, probe.rate
         )
         latencies: list[int] = []
-        self._probe.tell(order)
+        self._probe.send(order)
         yield latencies
-        done = self._probe.hear(LoadResult, told)
+        done = self._probe.receive(LoadResult, on_progress)
         if done.answered != probe.pings:
             raise CannotMeasure(f"answers by status: {done.statuses}; {probe.pings} times 200 was expected")
         latencies += done.latencies_us

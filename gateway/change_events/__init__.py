@@ -4,7 +4,7 @@
 reads what writers keep for us. One worker of a gateway listens; of several gateways one writes.
 """
 
-from gateway.change_events.coalescer import Listening, source_rules
-from gateway.change_events.setup import open_events
+from gateway.change_events.coalescer import Coalescer, source_rules
+from gateway.change_events.setup import open_change_events
 
-__all__ = ["Listening", "open_events", "source_rules"]
+__all__ = ["Coalescer", "open_change_events", "source_rules"]

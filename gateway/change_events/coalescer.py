@@ -1,7 +1,7 @@
 """From what is heard to windows: who writes, when, and what is kept until then.
 
 Every gateway listens, and one of them writes: it holds a lease. The others keep what they heard
-until the writer says that it is written down (`shelf`), and whoever takes the lease over writes what it kept.
+until the writer says that it is written down (`standby_buffer`), and whoever takes the lease over writes what it kept.
 So the death of a gateway loses no change, and without ids it makes at most one ping more.
 
 | event | what is done |
@@ -10,7 +10,7 @@ So the death of a gateway loses no change, and without ids it makes at most one 
 | a change, and it stands by | kept |
 | a mark | everything before it was heard |
 | the lease is taken | what was kept is written down; open windows are closed |
-| an ear was lost while others may hear | the lease is given back, and not taken for `ABSTAIN_S` |
+| an ear was lost while others may hear | the lease is given back, and not taken for `STANDBY_AFTER_LOSS_S` |
 """
 
 import asyncio
@@ -22,32 +22,32 @@ from typing import Final
 
 import structlog
 
-from gateway.change_events.rejections import Refusals
-from gateway.change_events.subscriber import Ear
-from gateway.change_events.windows import Heard, Windows
+from gateway.change_events.rejections import Rejections
+from gateway.change_events.subscriber import ChangeSubscriber
+from gateway.change_events.windows import ChangeWindows, PendingChange
 from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
 from gateway.metrics import Metrics
-from gateway.queue.producer import Limits
+from gateway.queue.producer import BacklogLimits
 from gateway.settings import Settings
-from gateway.store.command_encoding import Unsendable
+from gateway.store.command_encoding import UnsendableCommand
 from gateway.store.connection import Reply
 from protocols.change_events import Change, SourceRules, change_of, parse
 from protocols.errors import InputError
 from protocols.numbers import whole
 
-BEAT_S: Final = 0.5
-ABSTAIN_S: Final = 1.5
+HEARTBEAT_S: Final = 0.5
+STANDBY_AFTER_LOSS_S: Final = 1.5
 PENDING_MAX: Final = 1_000_000
 """Changes kept while Redis takes none; what comes then is counted as lost."""
-_AGAIN_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+_RETRY_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 UNREADABLE: Final = UnreadableEntry.label
 """Reason of a change that could not be read or written down."""
-_FULL_S: Final = 1.0
+_QUEUE_FULL_RETRY_S: Final = 1.0
 """Due windows are tried again so long after the backlog was full."""
-_DEAF_S: Final = 0.5
+_GAP_MIN_S: Final = 0.5
 """A shorter time without any listener is one of Redis' clock and ours."""
 
-_log = structlog.get_logger("events")
+_log = structlog.get_logger("change_events")
 
 
 def source_rules(settings: Settings) -> SourceRules:
@@ -60,7 +60,7 @@ def source_rules(settings: Settings) -> SourceRules:
     return SourceRules(pushing, shared)
 
 
-class Listening:
+class Coalescer:
     """What is heard, written down and made pings of.
 
     Args:
@@ -70,36 +70,36 @@ class Listening:
         metrics: what is counted.
     """
 
-    def __init__(self, name: str, rules: SourceRules, windows: Windows, metrics: Metrics) -> None:
+    def __init__(self, name: str, rules: SourceRules, windows: ChangeWindows, metrics: Metrics) -> None:
         self.rules = rules
-        self.leading = asyncio.Event()
+        self.leader = asyncio.Event()
         """Set while this gateway writes."""
-        self._voice = f"{name}.{secrets.token_hex(4)}"
+        self._instance = f"{name}.{secrets.token_hex(4)}"
         self._windows = windows
         self._metrics = metrics
-        self._refusals = Refusals(metrics)
-        self._received = metrics.events_received
-        self._ears: Sequence[Ear] = ()
-        self._pending: dict[Heard, None] = {}
-        self._something = asyncio.Event()
+        self._rejections = Rejections(metrics)
+        self._received = metrics.change_events_received
+        self._subscribers: Sequence[ChangeSubscriber] = ()
+        self._pending: dict[PendingChange, None] = {}
+        self._pending_event = asyncio.Event()
         self._wake = asyncio.Event()
         self._due_s: float | None = None
         self._marks = 0
         self._written_mark = 0
         self._since_s = time.monotonic()
-        self._abstain_until_s = 0.0
+        self._standby_until_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Take over settings that were read anew: which sources push, and the backlog's limits."""
         self.rules = source_rules(settings)
-        self._windows.limits = Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
+        self._windows.limits = BacklogLimits(settings.limits.queue_pings, settings.limits.queue_bytes)
 
-    def start(self, ears: Sequence[Ear]) -> None:
-        """Begin. The ears are open and tell `told` and `marked`."""
-        self._ears = ears
+    def start(self, subscribers: Sequence[ChangeSubscriber]) -> None:
+        """Begin. The ears are open and tell `on_message` and `on_mark`."""
+        self._subscribers = subscribers
         self._since_s = time.monotonic()
-        work = {"beat": self._beating, "write": self._writing, "close": self._closing}
+        work = {"beat": self._heartbeat_loop, "write": self._write_loop, "close": self._close_loop}
         self._tasks = [asyncio.create_task(make(), name=f"events:{name}") for name, make in work.items()]
 
     async def close(self) -> None:
@@ -108,174 +108,178 @@ class Listening:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreDown):
-            if self.leading.is_set():
+            if self.leader.is_set():
                 await self.write(tuple(self._pending))
-                await self._windows.give_back(self._voice)
+                await self._windows.give_back(self._instance)
 
     # -- hearing
     # ------------------------------------------------------------------------------------------------------
 
-    def told(self, ear: Ear, message: Reply) -> None:
+    def on_message(self, subscriber: ChangeSubscriber, message: Reply) -> None:
         """A message came."""
         if message[0] == b"pmessage":
-            self._keyspace(ear, message[2], message[3])
+            self._keyspace(subscriber, message[2], message[3])
             return
         self._received("channel").inc()
-        heard = self.read(message[2])
-        if heard is not None:
-            self._keep(ear, heard)
+        pending = self.read_event(message[2])
+        if pending is not None:
+            self._buffer(subscriber, pending)
 
-    def read(self, event: bytes) -> Heard | None:
+    def read_event(self, event: bytes) -> PendingChange | None:
         """What an event tells; None: it pushes nobody, which is counted."""
         try:
             change = parse(event)
         except InputError as error:
-            self._refusals.note(error.label, event, error=error.message)
+            self._rejections.record(error.label, event, error=error.message)
             return None
         except BAD_DATA as error:
-            self._refusals.note(UNREADABLE, event, error=str(error))
+            self._rejections.record(UNREADABLE, event, error=str(error))
             return None
-        return Heard(change) if self._pushes(change, event) else None
+        return PendingChange(change) if self._is_pushed(change, event) else None
 
-    def _keyspace(self, ear: Ear, channel: bytes, event: bytes) -> None:
+    def _keyspace(self, subscriber: ChangeSubscriber, channel: bytes, event: bytes) -> None:
         try:
             change = change_of(channel, event)
         except InputError as error:
-            self._refusals.note(error.label, channel, error=error.message)
+            self._rejections.record(error.label, channel, error=error.message)
             return
         if change is None:
             return
         self._received("keyspace").inc()
-        if self._pushes(change, channel):
-            self._keep(ear, Heard(change, bounded=True))
+        if self._is_pushed(change, channel):
+            self._buffer(subscriber, PendingChange(change, bounded=True))
 
-    def _pushes(self, change: Change, example: bytes) -> bool:
+    def _is_pushed(self, change: Change, example: bytes) -> bool:
         refusal = self.rules.refusal(change.source)
         if refusal is not None:
-            self._refusals.note(refusal, example)
+            self._rejections.record(refusal, example)
         return refusal is None
 
-    def _keep(self, ear: Ear, heard: Heard) -> None:
-        if self.leading.is_set():
-            kept = len(self._pending) < PENDING_MAX
-            if kept:
-                self._pending[heard] = None
-                self._something.set()
+    def _buffer(self, subscriber: ChangeSubscriber, pending: PendingChange) -> None:
+        if self.leader.is_set():
+            buffered = len(self._pending) < PENDING_MAX
+            if buffered:
+                self._pending[pending] = None
+                self._pending_event.set()
         else:
-            kept = ear.shelf.put(heard)
-        if not kept:
-            self._refusals.note("overflow", heard.change.source)
+            buffered = subscriber.standby_buffer.add(pending)
+        if not buffered:
+            self._rejections.record("overflow", pending.change.source)
 
-    def marked(self, ear: Ear, mark: str) -> None:
+    def on_mark(self, subscriber: ChangeSubscriber, mark: str) -> None:
         """A mark came: whose, tells what it is good for."""
         name, _, number = mark.rpartition("#")
-        seen = whole(number) if name == self._voice else None
-        if seen is not None:
-            ear.seen = seen
-            self._something.set()
-        if not self.leading.is_set():
-            ear.shelf.mark(mark)
+        last_mark = whole(number) if name == self._instance else None
+        if last_mark is not None:
+            subscriber.last_mark = last_mark
+            self._pending_event.set()
+        if not self.leader.is_set():
+            subscriber.standby_buffer.mark(mark)
 
-    def deaf(self, seconds: float) -> None:
+    def on_gap(self, seconds: float) -> None:
         """Nothing could be heard for so long."""
         self._since_s = time.monotonic()
-        self._say_deaf(seconds)
+        self._report_gap(seconds)
 
-    def _say_deaf(self, seconds: float) -> None:
-        self._metrics.events_deaf_seconds.inc(seconds)
-        _log.warning("events_deaf", seconds=round(seconds, 1), lost="what was published meanwhile")
+    def _report_gap(self, seconds: float) -> None:
+        self._metrics.change_events_unmonitored_seconds.inc(seconds)
+        _log.warning(
+            "change_events_missed", seconds=round(seconds, 1), disconnected="what was published meanwhile"
+        )
 
     # -- who writes
     # ------------------------------------------------------------------------------------------------------
 
-    async def _beating(self) -> None:
+    async def _heartbeat_loop(self) -> None:
         while True:
             try:
-                await self._beat()
+                await self._heartbeat()
             except StoreDown as error:
-                self._metrics.store_errors("events").inc()
-                _log.debug("store_down", error=error.message)
-            await asyncio.sleep(BEAT_S)
+                self._metrics.store_errors("change_events").inc()
+                _log.debug("redis_unavailable", error=error.message)
+            await asyncio.sleep(HEARTBEAT_S)
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         now = time.monotonic()
-        if self._lost_one() and self.leading.is_set():
-            self._abstain_until_s = now + ABSTAIN_S
-            self._stand_by()
-            await self._windows.give_back(self._voice)
-        if now < self._abstain_until_s:
+        if self._take_disconnected() and self.leader.is_set():
+            self._standby_until_s = now + STANDBY_AFTER_LOSS_S
+            self._become_standby()
+            await self._windows.give_back(self._instance)
+        if now < self._standby_until_s:
             return
-        mark = f"{self._voice}#{self._written_mark}" if self.leading.is_set() else ""
-        lease = await self._windows.hold(self._voice, mark, int((now - self._since_s) * 1000))
-        if lease.held and not self.leading.is_set():
-            self._lead(lease.deaf_ms)
-        elif not lease.held and self.leading.is_set():
-            self._stand_by()
-        for ear in self._ears:
+        mark = f"{self._instance}#{self._written_mark}" if self.leader.is_set() else ""
+        lease = await self._windows.hold(self._instance, mark, int((now - self._since_s) * 1000))
+        if lease.held and not self.leader.is_set():
+            self._become_leader(lease.gap_ms)
+        elif not lease.held and self.leader.is_set():
+            self._become_standby()
+        for subscriber in self._subscribers:
             if lease.held:
-                ear.publish(f"{self._voice}#{self._marks + 1}")
+                subscriber.publish(f"{self._instance}#{self._marks + 1}")
             else:
-                ear.shelf.forget(lease.mark)
-                ear.prove()
+                subscriber.standby_buffer.discard_before(lease.mark)
+                subscriber.probe()
         self._marks += int(lease.held)
 
-    def _lost_one(self) -> bool:
-        lost = [ear for ear in self._ears if ear.lost]
-        for ear in lost:
-            ear.lost = False
-        return bool(lost)
+    def _take_disconnected(self) -> bool:
+        disconnected = [subscriber for subscriber in self._subscribers if subscriber.disconnected]
+        for subscriber in disconnected:
+            subscriber.disconnected = False
+        return bool(disconnected)
 
-    def _lead(self, nobody_ms: int | None) -> None:
-        self.leading.set()
-        kept = [heard for ear in self._ears for heard in ear.shelf.take()]
-        self._keep_all(kept)
+    def _become_leader(self, gap_ms: int | None) -> None:
+        self.leader.set()
+        buffered = [
+            pending for subscriber in self._subscribers for pending in subscriber.standby_buffer.take_all()
+        ]
+        self._buffer_all(buffered)
         self._due_s = time.monotonic()
         self._wake.set()
-        _log.info("events_leading", kept=len(kept))
-        unheard_s = (nobody_ms or 0) / 1000 - (time.monotonic() - self._since_s)
-        if unheard_s > _DEAF_S:
-            self._say_deaf(unheard_s)
+        _log.info("change_events_leader", buffered=len(buffered))
+        gap_s = (gap_ms or 0) / 1000 - (time.monotonic() - self._since_s)
+        if gap_s > _GAP_MIN_S:
+            self._report_gap(gap_s)
 
-    def _keep_all(self, heard: Iterable[Heard]) -> None:
-        self._pending.update(dict.fromkeys(heard))
-        self._something.set()
+    def _buffer_all(self, pending: Iterable[PendingChange]) -> None:
+        self._pending.update(dict.fromkeys(pending))
+        self._pending_event.set()
 
-    def _stand_by(self) -> None:
-        self.leading.clear()
-        _log.info("events_standing_by")
+    def _become_standby(self) -> None:
+        self.leader.clear()
+        _log.info("change_events_standby")
 
     # -- writing down and closing
     # ------------------------------------------------------------------------------------------------------
 
-    async def write(self, heard: Sequence[Heard]) -> None:
+    async def write(self, pending: Sequence[PendingChange]) -> None:
         """Write changes down now. Raises StoreDown; may be repeated then."""
-        if not heard:
+        if not pending:
             return
-        written = await self._windows.write(heard)
+        written = await self._windows.write(pending)
         if written.known:
-            self._metrics.events_refused("known").inc(written.known)
+            self._metrics.change_events_ignored("known").inc(written.known)
         if written.refused:
-            self._refusals.note(UNREADABLE, "a window of a user", users=written.refused)
+            self._rejections.record(UNREADABLE, "a window of a user", users=written.refused)
         self._due_in(written.next_ms)
 
-    async def _write_each(self, heard: Sequence[Heard]) -> None:
+    async def _write_each(self, pending: Sequence[PendingChange]) -> None:
         """Write changes down together, and one by one where that fails: what fails alone is counted and dropped."""
         try:
-            await self.write(heard)
-        except (Unsendable, *BAD_DATA) as error:
-            if len(heard) == 1:
-                self._refusals.note(UNREADABLE, heard[0].change.source, error=str(error))
+            await self.write(pending)
+        except (UnsendableCommand, *BAD_DATA) as error:
+            if len(pending) == 1:
+                self._rejections.record(UNREADABLE, pending[0].change.source, error=str(error))
                 return
-            for one in heard:
+            for one in pending:
                 await self._write_each((one,))
 
-    async def _writing(self) -> None:
+    async def _write_loop(self) -> None:
         failures = 0
         while True:
-            await self._something.wait()
-            self._something.clear()
+            await self._pending_event.wait()
+            self._pending_event.clear()
             # Before the changes are taken: what came before these marks is among them, or written already.
-            mark = min((ear.seen for ear in self._ears), default=0)
+            mark = min((subscriber.last_mark for subscriber in self._subscribers), default=0)
             pending, self._pending = self._pending, {}
             try:
                 await self._write_each(tuple(pending))
@@ -283,19 +287,19 @@ class Listening:
                 failures = 0
             except StoreDown as error:
                 self._pending = {**pending, **self._pending}
-                self._something.set()
-                self._metrics.store_errors("events").inc()
-                _log.debug("store_down", error=error.message)
-                await asyncio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+                self._pending_event.set()
+                self._metrics.store_errors("change_events").inc()
+                _log.debug("redis_unavailable", error=error.message)
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
 
     def _due_in(self, next_ms: int | None) -> None:
         self._due_s = None if next_ms is None else time.monotonic() + next_ms / 1000
         self._wake.set()
 
-    async def _closing(self) -> None:
+    async def _close_loop(self) -> None:
         while True:
-            due_s = self._due_s if self.leading.is_set() else None
+            due_s = self._due_s if self.leader.is_set() else None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
                     await self._wake.wait()
@@ -307,13 +311,13 @@ class Listening:
         try:
             closed = await self._windows.close()
         except StoreDown as error:
-            self._metrics.store_errors("events").inc()
-            _log.debug("store_down", error=error.message)
-            self._due_s = time.monotonic() + _AGAIN_S[-1]
+            self._metrics.store_errors("change_events").inc()
+            _log.debug("redis_unavailable", error=error.message)
+            self._due_s = time.monotonic() + _RETRY_S[-1]
             return
         if closed.pings:
-            self._metrics.pings_accepted("event").inc(closed.pings)
+            self._metrics.pings_accepted("change_events").inc(closed.pings)
         self._due_in(closed.next_ms)
         if closed.full:
             self._metrics.pings_refused("queue_full").inc()
-            self._due_s = time.monotonic() + _FULL_S
+            self._due_s = time.monotonic() + _QUEUE_FULL_RETRY_S

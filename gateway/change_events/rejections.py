@@ -7,21 +7,21 @@ import structlog
 
 from gateway.metrics import Metrics
 
-EVERY_S: Final = 60.0
+LOG_INTERVAL_S: Final = 60.0
 EXAMPLE_BYTES: Final = 200
 
-_log = structlog.get_logger("events")
+_log = structlog.get_logger("change_events")
 
 
-class Refusals:
+class Rejections:
     """Counts by reason."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._counts: dict[str, int] = {}
-        self._told_s: dict[str, float] = {}
+        self._logged_s: dict[str, float] = {}
 
-    def note(self, reason: str, example: bytes | str, **facts: Any) -> None:
+    def record(self, reason: str, example: bytes | str, **facts: Any) -> None:
         """One more.
 
         Args:
@@ -29,12 +29,14 @@ class Refusals:
             example: the event, or what names it.
             facts: what else the log may say.
         """
-        self._metrics.events_refused(reason).inc()
+        self._metrics.change_events_ignored(reason).inc()
         self._counts[reason] = self._counts.get(reason, 0) + 1
         now = time.monotonic()
-        if now - self._told_s.get(reason, -EVERY_S) < EVERY_S:
+        if now - self._logged_s.get(reason, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
             return
-        self._told_s[reason] = now
+        self._logged_s[reason] = now
         shown = example.decode("utf-8", "replace") if isinstance(example, bytes) else example
         count = self._counts.pop(reason)
-        _log.warning("events_refused", reason=reason, count=count, example=shown[:EXAMPLE_BYTES], **facts)
+        _log.warning(
+            "change_events_ignored", reason=reason, count=count, example=shown[:EXAMPLE_BYTES], **facts
+        )

@@ -25,7 +25,7 @@ end
 """
 )
 
-HEAR: Final = Script(
+WRITE_CHANGES: Final = Script(
     _COMMON
     + """
 -- KEYS: windows
@@ -97,7 +97,7 @@ many users were left out, since a key of theirs is of another type.
 May be repeated after a lost reply: a change without an id then belongs to the same window, or to one more.
 """
 
-CLOSE: Final = Script(
+CLOSE_WINDOWS: Final = Script(
     _COMMON
     + """
 -- KEYS: windows, stream, stats
@@ -171,7 +171,7 @@ Gives how many, in how many ms the next window is over (-1: none is open), and 0
 windows then stay open. The window and its ping change in one step: whoever comes second finds nothing.
 """
 
-BEAT: Final = Script(
+HOLD_LEASE: Final = Script(
     _COMMON
     + """
 -- KEYS: events; ARGV: name, lease ms, mark or '', for how long it has listened ms, grace ms
@@ -219,7 +219,7 @@ Gives 1 where this gateway holds it now, how many ms ago it was last held (-1: n
 to which everything is written down.
 """
 
-YIELD: Final = Script("""
+RELEASE_LEASE: Final = Script("""
 -- KEYS: events; ARGV: name
 if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
 return redis.call('HDEL', KEYS[1], 'holder', 'until')

@@ -14,28 +14,28 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.change_events.coalescer import Listening
-from gateway.change_events.windows import Heard
+from gateway.change_events.coalescer import Coalescer
+from gateway.change_events.windows import PendingChange
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.metrics import Metrics
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link, ReplyFault
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection, RedisReplyError
 
 FIELD: Final = b"event"
 """The field of an entry that holds the change as JSON."""
 COUNT: Final = 500
 _BLOCK_MS: Final = 1_000
 _REPLY_S: Final = 5.0
-_AGAIN_S: Final = 0.5
-_LOOK_S: Final = 30.0
+_RETRY_S: Final = 0.5
+_ACCESS_RETRY_S: Final = 30.0
 """Between two looks at a key that is no stream."""
 _CONSUMER: Final = "gateway"
 
-_log = structlog.get_logger("events")
+_log = structlog.get_logger("change_events")
 
 
-class StreamReading:
+class ChangeStreamReader:
     """Reads the streams of `events.streams` while this gateway writes.
 
     Args:
@@ -46,18 +46,18 @@ class StreamReading:
     """
 
     def __init__(
-        self, address: Address, streams: Sequence[str], listening: Listening, metrics: Metrics
+        self, address: RedisAddress, streams: Sequence[str], coalescer: Coalescer, metrics: Metrics
     ) -> None:
-        self._link = Link(address, "events:streams", reply_s=_REPLY_S)
+        self._connection = RedisConnection(address, "events:streams", reply_s=_REPLY_S)
         self._streams = streams
-        self._listening = listening
+        self._coalescer = coalescer
         self._metrics = metrics
-        self._alone: dict[str, bool] = {}
+        self._readable_alone: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, timeout_s: float) -> None:
         """Begin. Raises StoreDown."""
-        await self._link.open(timeout_s)
+        await self._connection.open(timeout_s)
         self._task = asyncio.create_task(self._run(), name="events:streams")
 
     async def close(self) -> None:
@@ -66,31 +66,31 @@ class StreamReading:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self._link.close()
+        await self._connection.close()
 
     async def _run(self) -> None:
         while True:
-            await self._listening.leading.wait()
+            await self._coalescer.leader.wait()
             try:
                 await self._follow()
             except StoreDown as error:
-                self._metrics.store_errors("events").inc()
-                _log.debug("store_down", error=error.message)
-                await asyncio.sleep(_AGAIN_S)
+                self._metrics.store_errors("change_events").inc()
+                _log.debug("redis_unavailable", error=error.message)
+                await asyncio.sleep(_RETRY_S)
             except BAD_DATA:  # a task that ends would look as if nobody told of changes any more
-                _log.exception("event_stream_failed")
-                await asyncio.sleep(_AGAIN_S)
+                _log.exception("change_event_stream_failed")
+                await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> None:
         """Read while this gateway writes, and so long as all streams can be read."""
-        leading = self._listening.leading
+        leader = self._coalescer.leader
         usable = [stream for stream in self._streams if await self._prepare(stream)]
         if not usable:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_ACCESS_RETRY_S)
             return
-        look_s = time.monotonic() + (_LOOK_S if len(usable) < len(self._streams) else math.inf)
+        look_s = time.monotonic() + (_ACCESS_RETRY_S if len(usable) < len(self._streams) else math.inf)
         await self._read(usable, "0")
-        while leading.is_set() and time.monotonic() < look_s:
+        while leader.is_set() and time.monotonic() < look_s:
             await self._read(usable, ">")
 
     async def _prepare(self, stream: str) -> bool:
@@ -100,22 +100,31 @@ class StreamReading:
             False where the key is no stream: the others are read.
         """
         try:
-            await self._link.call("XGROUP", "CREATE", stream, keys.EVENT_GROUP, "0", "MKSTREAM")
-        except ReplyFault as error:
+            await self._connection.call("XGROUP", "CREATE", stream, keys.CHANGE_EVENT_GROUP, "0", "MKSTREAM")
+        except RedisReplyError as error:
             if error.of_data:
-                _log.error("event_stream_unreadable", stream=stream, error=error.message)
+                _log.error("change_event_stream_unreadable", stream=stream, error=error.message)
                 return False
             if not error.words.startswith("BUSYGROUP"):
                 raise
-        self._alone[stream] = len(await self._link.call("XINFO", "GROUPS", stream)) == 1
+        self._readable_alone[stream] = len(await self._connection.call("XINFO", "GROUPS", stream)) == 1
         return True
 
     async def _read(self, streams: Sequence[str], start: str) -> None:
         """Take entries: from "0" on what was read before and not acknowledged, all of it; new ones with ">"."""
         after = dict.fromkeys(streams, start)
         while after:
-            reply = await self._link.call(
-                *("XREADGROUP", "GROUP", keys.EVENT_GROUP, _CONSUMER, "COUNT", COUNT, "BLOCK", _BLOCK_MS),
+            reply = await self._connection.call(
+                *(
+                    "XREADGROUP",
+                    "GROUP",
+                    keys.CHANGE_EVENT_GROUP,
+                    _CONSUMER,
+                    "COUNT",
+                    COUNT,
+                    "BLOCK",
+                    _BLOCK_MS,
+                ),
                 *("STREAMS", *after, *after.values()),
             )
             found = {stream.decode(): entries for stream, entries in reply or () if entries}
@@ -127,16 +136,16 @@ class StreamReading:
 
     async def _take(self, stream: str, entries: Sequence[Any]) -> None:
         heard = [change for _, flat in entries if (change := self._read_one(flat)) is not None]
-        await self._listening.write(heard)
+        await self._coalescer.write(heard)
         ids = [entry for entry, _ in entries]
-        await self._link.call("XACK", stream, keys.EVENT_GROUP, *ids)
-        if self._alone[stream]:
-            await self._link.call("XDEL", stream, *ids)
+        await self._connection.call("XACK", stream, keys.CHANGE_EVENT_GROUP, *ids)
+        if self._readable_alone[stream]:
+            await self._connection.call("XDEL", stream, *ids)
 
-    def _read_one(self, flat: Any) -> Heard | None:
+    def _read_one(self, flat: Any) -> PendingChange | None:
         """A deleted entry has no fields; one without ours is an event without content."""
         if flat is None:
             return None
-        self._metrics.events_received("stream").inc()
+        self._metrics.change_events_received("stream").inc()
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return self._listening.read(fields.get(FIELD, b""))
+        return self._coalescer.read_event(fields.get(FIELD, b""))

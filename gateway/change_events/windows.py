@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.change_events import scripts
-from gateway.clock import SHARED
-from gateway.queue.producer import Limits, new_batch
+from gateway.clock import SHARED_CLOCK
+from gateway.queue.producer import BacklogLimits, new_batch
 from gateway.store import keys
-from gateway.store.connection import Link, Reply, Word
+from gateway.store.connection import Argument, RedisConnection, Reply
 from protocols.change_events import Change
 from protocols.ping.model import Ping
 
@@ -30,14 +30,14 @@ USERS: Final = 1_000
 """Users in one call; a change that names more is told in parts."""
 
 
-class Heard(NamedTuple):
+class PendingChange(NamedTuple):
     """A change, and whether its pushes are bounded (it comes from a keyspace notification)."""
 
     change: Change
     bounded: bool = False
 
 
-class Written(NamedTuple):
+class WriteResult(NamedTuple):
     """What came of writing changes down.
 
     Attributes:
@@ -51,7 +51,7 @@ class Written(NamedTuple):
     refused: int = 0
 
 
-class Closed(NamedTuple):
+class CloseResult(NamedTuple):
     """What came of closing windows. `full`: the backlog is full, and due windows stay open."""
 
     pings: int
@@ -59,7 +59,7 @@ class Closed(NamedTuple):
     full: bool
 
 
-class Lease(NamedTuple):
+class LeaderLease(NamedTuple):
     """Which gateway writes down what is heard.
 
     Attributes:
@@ -69,11 +69,11 @@ class Lease(NamedTuple):
     """
 
     held: bool
-    deaf_ms: int | None
+    gap_ms: int | None
     mark: str
 
 
-class Windows:
+class ChangeWindows:
     """The windows of all users.
 
     Args:
@@ -85,9 +85,15 @@ class Windows:
     """
 
     def __init__(
-        self, link: Link, limits: Limits, *, window_ms: int, interval_ms: int, bounding: bool
+        self,
+        connection: RedisConnection,
+        limits: BacklogLimits,
+        *,
+        window_ms: int,
+        interval_ms: int,
+        bounding: bool,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self.limits = limits
         self._window_ms = window_ms
         self._interval_ms = interval_ms
@@ -95,37 +101,46 @@ class Windows:
         self._longest_ms = max(window_ms, interval_ms) + keys.CLOCK_DRIFT_MS
         self._before, self._between, self._behind = _frame()
 
-    async def write(self, heard: Iterable[Heard]) -> Written:
+    async def write(self, pending: Iterable[PendingChange]) -> WriteResult:
         """Write changes down; may be repeated after a lost reply.
 
         Raises:
             StoreDown: they are perhaps written.
         """
-        written = Written(0, None)
-        for words in _calls(heard):
-            reply = await self._link.eval(
-                scripts.HEAR,
+        written = WriteResult(0, None)
+        for words in _calls(pending):
+            reply = await self._connection.eval(
+                scripts.WRITE_CHANGES,
                 [keys.WINDOWS],
                 [self._window_ms, self._interval_ms, keys.CHANGE_ID_S, *words],
             )
             known, refused = written.known + reply[0], written.refused + reply[2]
-            written = Written(known, _next(reply[1]), refused)
+            written = WriteResult(known, _next(reply[1]), refused)
         return written
 
-    async def close(self) -> Closed:
+    async def close(self) -> CloseResult:
         """Append a ping for each window that is over, at most `ENTRY_PINGS`.
 
         Raises:
             StoreDown: they are perhaps appended; what is not stays due.
         """
-        now_ms = SHARED.now_ms()
+        now_ms = SHARED_CLOCK.now_ms()
         head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
-        words: list[Word] = [head, self._before, self._between, self._behind, PING_BYTES, keys.ENTRY_PINGS]
+        words: list[Argument] = [
+            head,
+            self._before,
+            self._between,
+            self._behind,
+            PING_BYTES,
+            keys.ENTRY_PINGS,
+        ]
         words += [self.limits.pings, self.limits.bytes, self._kept_ms, self._longest_ms]
-        reply = await self._link.eval(scripts.CLOSE, [keys.WINDOWS, keys.PINGS, keys.STATS], words)
-        return Closed(reply[0], _next(reply[1]), reply[2] == 0)
+        reply = await self._connection.eval(
+            scripts.CLOSE_WINDOWS, [keys.WINDOWS, keys.PINGS, keys.STATS], words
+        )
+        return CloseResult(reply[0], _next(reply[1]), reply[2] == 0)
 
-    async def hold(self, name: str, mark: str, listened_ms: int) -> Lease:
+    async def hold(self, name: str, mark: str, listened_ms: int) -> LeaderLease:
         """Hold the lease or take it where it is free, and tell up to which mark everything is written.
 
         Args:
@@ -136,13 +151,13 @@ class Windows:
         Raises:
             StoreDown: nothing is known about it.
         """
-        words: list[Word] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
-        reply = await self._link.eval(scripts.BEAT, [keys.EVENTS], words)
-        return Lease(bool(reply[0]), _next(reply[1]), reply[2].decode())
+        words: list[Argument] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
+        reply = await self._connection.eval(scripts.HOLD_LEASE, [keys.CHANGE_EVENTS], words)
+        return LeaderLease(bool(reply[0]), _next(reply[1]), reply[2].decode())
 
     async def give_back(self, name: str) -> None:
         """End the lease, so that another gateway takes it at once. Raises StoreDown."""
-        await self._link.eval(scripts.YIELD, [keys.EVENTS], [name])
+        await self._connection.eval(scripts.RELEASE_LEASE, [keys.CHANGE_EVENTS], [name])
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -151,7 +166,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 def _frame() -> tuple[bytes, bytes, bytes]:
     """A ping's bytes around its users and its sources, as the queue's readers decode it."""
     users, sources = ("\0u",), ("\0s",)
-    whole = _pack(Ping(users=users, sources=sources, door="event"))
+    whole = _pack(Ping(users=users, sources=sources, ingress="event"))
     before, rest = whole.split(_pack(users))
     between, behind = rest.split(_pack(sources))
     return before, between, behind
@@ -161,11 +176,11 @@ def _next(reply: Reply) -> int | None:
     return None if reply < 0 else int(reply)
 
 
-def _calls(heard: Iterable[Heard]) -> Iterable[list[Word]]:
+def _calls(pending: Iterable[PendingChange]) -> Iterable[list[Argument]]:
     """The words of each call: a change with its id is never split, so that the id stands for all of it."""
-    words: list[Word] = []
+    words: list[Argument] = []
     changes = users = 0
-    for change, bounded in heard:
+    for change, bounded in pending:
         if changes == CHANGES or (words and users + len(change.users) > USERS):
             yield words
             words, changes, users = [], 0, 0

@@ -13,16 +13,16 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.check.findings import Finding, Level
-from gateway.clock import APART_S
+from gateway.clock import SKEW_WARNING_S
 from gateway.delivery.credentials import read_apns, read_fcm, read_file, read_google, token_uris
 from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreDown, UnsafeFile
-from gateway.server.data_dir import ID_FILE, DataFolder, FolderInUse
+from gateway.server.data_dir import ID_FILE, DataDir, DataDirInUse
 from gateway.server.file_permissions import exposed
 from gateway.server.id_secret import read_copy
 from gateway.server.push_certificate import read_push_certificate
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
-from gateway.store.address import Address, queue_address
-from gateway.store.client_factory import Facts, client, facts, untrusted
+from gateway.store.address import RedisAddress, queue_address
+from gateway.store.client_factory import ServerFacts, client, facts, invalid_ca_files
 from gateway.store.command_probe import by_address, refused_by, uses
 from gateway.store.durability import CLUSTER, judge
 from gateway.store.embedded import socket_path
@@ -37,7 +37,7 @@ EXPIRY_WARNING_S: Final = 30 * 86_400.0
 _CONNECT_S: Final = 5.0
 
 
-class Provider(NamedTuple):
+class ProviderServer(NamedTuple):
     """A server of a provider that some app needs."""
 
     name: str
@@ -117,19 +117,26 @@ def _unreadable_source(credential: GoogleCredential) -> str | None:
 
 def check_push_certificate(settings: Settings) -> list[Finding]:
     """What the RhoConnect Push service shows to devices, read as `serve` reads it."""
-    rps, subject = settings.rps, "rhoconnect_push"
-    if rps.mode != "builtin":
+    rhoconnect_push, subject = settings.rhoconnect_push, "rhoconnect_push"
+    if rhoconnect_push.mode != "builtin":
         return []
-    if rps.certificate_file is None and rps.key_file is not None:
-        text = "rps.key_file is not used, and devices connect without TLS: rps.certificate_file is not set"
+    if rhoconnect_push.certificate_file is None and rhoconnect_push.key_file is not None:
+        text = (
+            "rhoconnect_push.key_file is not used, and devices connect without TLS: "
+            "rhoconnect_push.certificate_file is not set"
+        )
         return [Finding(Level.WARNING, subject, text)]
     try:
-        certificate = read_push_certificate(rps)
+        certificate = read_push_certificate(rhoconnect_push)
     except BadSetting as error:
         return [Finding(Level.BAD, subject, error.message)]
     if certificate is None:
         return []
-    return [expiry(subject, f"certificate {rps.certificate_file}", certificate.expires_s - time.time())]
+    return [
+        expiry(
+            subject, f"certificate {rhoconnect_push.certificate_file}", certificate.expires_s - time.time()
+        )
+    ]
 
 
 # Files.
@@ -138,11 +145,11 @@ def check_push_certificate(settings: Settings) -> list[Finding]:
 def check_files(settings: Settings) -> list[Finding]:
     """What a gateway would refuse of its data folder, and all that other users of this machine may read or change."""
     findings = [Finding(Level.WARNING, "files", warning) for warning in exposed(settings)]
-    folder = DataFolder(settings.data_dir)
+    folder = DataDir(settings.data_dir)
     try:
         folder.probe()
         folder.check_kept(token=settings.api_token is None)
-    except (FolderInUse, UnsafeFile) as error:
+    except (DataDirInUse, UnsafeFile) as error:
         return [*findings, Finding(Level.BAD, "data_dir", error.message)]
     return findings + _id_copy(settings)
 
@@ -150,7 +157,11 @@ def check_files(settings: Settings) -> list[Finding]:
 def _id_copy(settings: Settings) -> list[Finding]:
     """The copy of the secret of devices' ids: a gateway starts without one, and says so in its log."""
     file = settings.data_dir / ID_FILE
-    if settings.rps.mode != "builtin" or settings.rps.secret is not None or not os.path.lexists(file):
+    if (
+        settings.rhoconnect_push.mode != "builtin"
+        or settings.rhoconnect_push.secret is not None
+        or not os.path.lexists(file)
+    ):
         return []
     try:
         if read_copy(file) is not None:
@@ -167,23 +178,25 @@ def _id_copy(settings: Settings) -> list[Finding]:
 
 def check_trust(settings: Settings) -> list[Finding]:
     """Every file of authorities in the address of a Redis that cannot be used."""
-    return [Finding(Level.BAD, error.field or "redis", error.message) for error in untrusted(settings)]
+    return [Finding(Level.BAD, error.field or "redis", error.message) for error in invalid_ca_files(settings)]
 
 
 async def check_store(settings: Settings) -> list[Finding]:
     """The Redis of the registry and that of the queue: who they are, and whether they keep what they must."""
     if settings.redis is None:
         return [_embedded(settings)]
-    found = await _redis("redis", Address.parse(settings.redis), settings, queue=settings.queue.redis is None)
+    found = await _redis(
+        "redis", RedisAddress.parse(settings.redis), settings, queue=settings.queue.redis is None
+    )
     if settings.queue.redis is not None:
-        found += await _redis("redis (queue)", Address.parse(settings.queue.redis), settings, queue=True)
+        found += await _redis("redis (queue)", RedisAddress.parse(settings.queue.redis), settings, queue=True)
     return found
 
 
 def _embedded(settings: Settings) -> Finding:
     """The embedded store needs a folder that can be written; it runs only while a gateway does."""
     try:
-        DataFolder(settings.data_dir).probe()
+        DataDir(settings.data_dir).probe()
         socket_path(settings.data_dir.absolute() / "valkey")
     except RhoPushError as error:
         return Finding(Level.BAD, "redis", error.message)
@@ -197,13 +210,13 @@ async def check_commands(settings: Settings) -> list[Finding]:
     """
     if settings.redis is None:
         return []
-    told = (Address.parse(settings.redis), queue_address(settings))
+    reported = (RedisAddress.parse(settings.redis), queue_address(settings))
     findings: list[Finding] = []
     for address, here in by_address(uses(settings, checking=True)).items():
         try:
             refused = await refused_by(address, here)
         except StoreDown as error:
-            if address not in told:
+            if address not in reported:
                 findings.append(Finding(Level.BAD, here[0].setting, f"{address}: {error.message}"))
             continue
         findings += [
@@ -214,7 +227,7 @@ async def check_commands(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _redis(subject: str, address: Address, settings: Settings, *, queue: bool) -> list[Finding]:
+async def _redis(subject: str, address: RedisAddress, settings: Settings, *, queue: bool) -> list[Finding]:
     try:
         async with client(address, timeout_s=_CONNECT_S) as redis:
             found = await facts(redis)
@@ -233,10 +246,10 @@ async def _redis(subject: str, address: Address, settings: Settings, *, queue: b
     return findings
 
 
-def _clock(subject: str, found: Facts) -> list[Finding]:
+def _clock(subject: str, found: ServerFacts) -> list[Finding]:
     """Whether Redis and this host agree on the time."""
     behind_s = found.clock_behind_s
-    if behind_s is None or abs(behind_s) < APART_S:
+    if behind_s is None or abs(behind_s) < SKEW_WARNING_S:
         return []
     way = "behind" if behind_s > 0 else "ahead of"
     text = f"its clock is {abs(behind_s):.0f} s {way} this host's: one of them is wrong, and providers refuse tokens"
@@ -246,27 +259,27 @@ def _clock(subject: str, found: Facts) -> list[Finding]:
 # Providers.
 
 
-def providers(settings: Settings) -> list[Provider]:
+def providers(settings: Settings) -> list[ProviderServer]:
     """Every server that the configured credentials lead to, each once."""
-    found: dict[tuple[str, int], Provider] = {}
+    found: dict[tuple[str, int], ProviderServer] = {}
     for _, app in _apps(settings):
         for provider in _servers(app):
             found.setdefault((provider.host, provider.port), provider)
-    if settings.rps.mode == "client" and settings.push_server is not None:
+    if settings.rhoconnect_push.mode == "client" and settings.push_server is not None:
         url = urlsplit(settings.push_server.reveal())
         tls = url.scheme == "https"
         port = url.port or (443 if tls else 80)
         found.setdefault(
-            (url.hostname or "", port), Provider("push_server", url.hostname or "", port, None, tls)
+            (url.hostname or "", port), ProviderServer("push_server", url.hostname or "", port, None, tls)
         )
     return list(found.values())
 
 
-def _servers(app: App) -> Iterator[Provider]:
+def _servers(app: App) -> Iterator[ProviderServer]:
     if app.apns.configured:
-        yield Provider("apns", app.apns.server, app.apns.port, _text(app.apns.ca_file))
+        yield ProviderServer("apns", app.apns.server, app.apns.port, _text(app.apns.ca_file))
         if app.apns.sandbox is not None:
-            yield Provider("apns sandbox", *app.apns.sandbox, _text(app.apns.ca_file))
+            yield ProviderServer("apns sandbox", *app.apns.sandbox, _text(app.apns.ca_file))
     if app.fcm.configured:
         yield _server("fcm", app.fcm.endpoint, app.fcm)
         try:
@@ -276,17 +289,19 @@ def _servers(app: App) -> Iterator[Provider]:
             return  # told by `check_credentials`
 
 
-def _server(name: str, address: str, settings: FcmSettings) -> Provider:
+def _server(name: str, address: str, settings: FcmSettings) -> ProviderServer:
     url = urlsplit(address)
     tls = url.scheme == "https"
-    return Provider(name, url.hostname or "", url.port or (443 if tls else 80), _text(settings.ca_file), tls)
+    return ProviderServer(
+        name, url.hostname or "", url.port or (443 if tls else 80), _text(settings.ca_file), tls
+    )
 
 
 def _text(path: object) -> str | None:
     return None if path is None else str(path)
 
 
-async def check_provider(provider: Provider) -> list[Finding]:
+async def check_provider(provider: ProviderServer) -> list[Finding]:
     """Whether a connection can be made, with TLS and its certificate checked."""
     subject = f"{provider.name} {provider.host}:{provider.port}"
     begun_s = time.monotonic()

@@ -16,9 +16,9 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
-from gateway.store.address import Address, all_addresses, main_address, resque_address
+from gateway.store.address import RedisAddress, all_addresses, main_address, resque_address
 from gateway.store.client_factory import client
-from gateway.store.error_text import trouble
+from gateway.store.error_text import error_text
 from protocols.numbers import stored
 
 _TIMEOUT_S: Final = 10.0
@@ -38,7 +38,7 @@ class Leftovers(NamedTuple):
         gateways: names of connected gateways; None: Redis does not say.
     """
 
-    address: Address
+    address: RedisAddress
     kinds: Counter[str]
     pings: int
     jobs: int
@@ -56,7 +56,7 @@ class Leftovers(NamedTuple):
         for kind, count in sorted(self.kinds.items()):
             yield f"{self.address}: {count} keys {kind}"
         for stream in self.streams:
-            yield f"{self.address}: consumer group {keys.EVENT_GROUP} of stream {stream}"
+            yield f"{self.address}: consumer group {keys.CHANGE_EVENT_GROUP} of stream {stream}"
         for worker in self.workers:
             yield f"{self.address}: Resque worker {worker}"
         if self.pings:
@@ -69,7 +69,7 @@ class Leftovers(NamedTuple):
             yield f"{self.address}: Redis does not list its clients: make sure that no gateway uses it"
 
 
-def addresses(settings: Settings) -> tuple[Address, ...]:
+def addresses(settings: Settings) -> tuple[RedisAddress, ...]:
     """Every Redis that the settings name, each once."""
     found = {str(address): address for _, address in all_addresses(settings)}
     return tuple(found.values())
@@ -95,7 +95,7 @@ async def remove(found: Leftovers, settings: Settings) -> int:
     """
     async with _asking(found.address) as redis:
         for stream in found.streams:
-            await redis.xgroup_destroy(stream, keys.EVENT_GROUP)
+            await redis.xgroup_destroy(stream, keys.CHANGE_EVENT_GROUP)
         if found.workers:
             await _unregister(redis, found.workers, _resque_keys(settings))
         count = 0
@@ -105,15 +105,15 @@ async def remove(found: Leftovers, settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def _asking(address: Address) -> AsyncIterator[Redis]:
+async def _asking(address: RedisAddress) -> AsyncIterator[Redis]:
     try:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
             yield redis
     except (RedisError, OSError) as error:
-        raise StoreDown(f"{address} {trouble(error)}") from error
+        raise StoreDown(f"{address} {error_text(error)}") from error
 
 
-async def _leftovers(address: Address, settings: Settings) -> Leftovers:
+async def _leftovers(address: RedisAddress, settings: Settings) -> Leftovers:
     async with _asking(address) as redis:
         kinds: Counter[str] = Counter()
         async for names in _own_keys(redis):
@@ -166,12 +166,12 @@ async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:
             groups = await redis.xinfo_groups(stream)
         except ResponseError:  # there is no such stream
             continue
-        if any(_text(group["name"]) == keys.EVENT_GROUP for group in groups):
+        if any(_text(group["name"]) == keys.CHANGE_EVENT_GROUP for group in groups):
             found.append(stream)
     return tuple(found)
 
 
-def _is_resque(address: Address, settings: Settings) -> bool:
+def _is_resque(address: RedisAddress, settings: Settings) -> bool:
     own = settings.resque.redis
     if own is not None:
         return str(resque_address(own)[0]) == str(address)

@@ -14,23 +14,23 @@ from redis.exceptions import RedisError
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
-from gateway.store.error_text import trouble
-from protocols.devices import RPS, Device, platform_of
+from gateway.store.error_text import error_text
+from protocols.devices import RHOCONNECT_PUSH, Device, platform_of
 
 USERS_MAX: Final = 50_000
 """More users are not looked at one by one: a check takes seconds."""
 _AT_ONCE: Final = 200
 _FIELDS: Final = ("rho__id", "device_type", "device_push_type", "device_pin", "device_app_id")
-LEGACY_PINS_MAX: Final = 1_000
+PUSH_TOKENS_MAX: Final = 1_000
 """Of so many legacy devices the registrations are looked for."""
 
 
-class Census(NamedTuple):
+class Inventory(NamedTuple):
     """What was counted.
 
     Attributes:
         users: in the app; looked_at: of them, how many were looked at.
-        devices: registered devices by who delivers to them ("apns", "fcm", "rps").
+        devices: registered devices by who delivers to them ("apns", "fcm", "rhoconnect_push").
         apps: devices by platform and `device_app_id`, which tells the credential that each needs.
         unsupported: devices that nobody reaches, by what they call themselves.
         gcm: devices that call themselves `gcm`, which RhoConnect no longer reaches.
@@ -40,33 +40,33 @@ class Census(NamedTuple):
         admin_token: the admin's API token in Redis; None: there is no admin.
         jobs: jobs that wait in the Resque queues of the settings.
         workers: Resque workers of others that take from these queues.
-        legacy_pins: RhoConnect Push tokens of devices, at most `LEGACY_PINS_MAX`.
+        legacy_pins: RhoConnect Push tokens of devices, at most `PUSH_TOKENS_MAX`.
     """
 
     users: int
-    looked_at: int
+    users_examined: int
     devices: Counter[str]
     apps: Counter[tuple[str, str]]
     unsupported: Counter[str]
     gcm: int
     unregistered: int
-    no_pin: int
+    without_push_token: int
     dangling: int
     admin_token: str | None
     jobs: int
     workers: tuple[str, ...]
-    legacy_pins: tuple[str, ...] = ()
+    push_tokens: tuple[str, ...] = ()
 
 
-class _Tally:
+class _InventoryCounter:
     """Counts clients."""
 
     def __init__(self) -> None:
         self.devices: Counter[str] = Counter()
         self.apps: Counter[tuple[str, str]] = Counter()
         self.unsupported: Counter[str] = Counter()
-        self.gcm = self.unregistered = self.no_pin = self.dangling = 0
-        self.legacy_pins: list[str] = []
+        self.gcm = self.unregistered = self.without_push_token = self.dangling = 0
+        self.push_tokens: list[str] = []
 
     def add(self, fields: list[str]) -> None:
         """Count one client by its fields; absent ones are ""."""
@@ -79,16 +79,16 @@ class _Tally:
         elif not platform:
             self.unsupported[push_type or kind] += 1
         elif not pin:
-            self.no_pin += 1
+            self.without_push_token += 1
         else:
             self.devices[platform] += 1
             self.apps[platform, app_id] += 1
             self.gcm += (push_type or kind).lower() == "gcm"
-            if platform == RPS and len(self.legacy_pins) < LEGACY_PINS_MAX:
-                self.legacy_pins.append(pin)
+            if platform == RHOCONNECT_PUSH and len(self.push_tokens) < PUSH_TOKENS_MAX:
+                self.push_tokens.append(pin)
 
 
-async def take_census(redis: Redis, resque: Redis, settings: Settings) -> Census:
+async def take_inventory(redis: Redis, resque: Redis, settings: Settings) -> Inventory:
     """Count.
 
     Args:
@@ -100,28 +100,28 @@ async def take_census(redis: Redis, resque: Redis, settings: Settings) -> Census
         StoreDown: Redis does not answer, or refuses.
     """
     try:
-        tally, seen = _Tally(), 0
+        tally, seen = _InventoryCounter(), 0
         async for logins in _logins(redis):
             await _count(redis, logins, tally)
             seen += len(logins)
         jobs, workers = await _resque(resque, settings)
-        return Census(
+        return Inventory(
             users=await redis.scard(keys.APP_USERS),
-            looked_at=seen,
+            users_examined=seen,
             devices=tally.devices,
             apps=tally.apps,
             unsupported=tally.unsupported,
             gcm=tally.gcm,
             unregistered=tally.unregistered,
-            no_pin=tally.no_pin,
+            without_push_token=tally.without_push_token,
             dangling=tally.dangling,
             admin_token=await _admin_token(redis),
             jobs=jobs,
             workers=workers,
-            legacy_pins=tuple(tally.legacy_pins),
+            push_tokens=tuple(tally.push_tokens),
         )
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: it {trouble(error)}") from error
+        raise StoreDown(f"Redis does not answer: it {error_text(error)}") from error
 
 
 async def _logins(redis: Redis) -> AsyncIterator[list[str]]:
@@ -136,7 +136,7 @@ async def _logins(redis: Redis) -> AsyncIterator[list[str]]:
             return
 
 
-async def _count(redis: Redis, logins: list[str], tally: _Tally) -> None:
+async def _count(redis: Redis, logins: list[str], tally: _InventoryCounter) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for login in logins:
             pipe.smembers(keys.user(login, "clients"))

@@ -6,7 +6,7 @@ from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
 from gateway.settings import Settings
-from gateway.store.address import Address, document_addresses
+from gateway.store.address import RedisAddress, document_addresses
 from gateway.store.client_factory import client
 from protocols.change_events import missing_flags
 
@@ -15,14 +15,14 @@ _OPTION: Final = "notify-keyspace-events"
 _SUBJECT: Final = "events.keyspace"
 
 
-async def check_keyspace_events(settings: Settings) -> list[Finding]:
+async def check_keyspace_notifications(settings: Settings) -> list[Finding]:
     """One finding for each Redis that holds documents. The embedded one is configured by the gateway."""
     if settings.events.keyspace == "off" or settings.redis is None:
         return []
-    return [await _look(address, settings) for address in document_addresses(settings)]
+    return [await _check_server(address, settings) for address in document_addresses(settings)]
 
 
-async def _look(address: Address, settings: Settings) -> Finding:
+async def _check_server(address: RedisAddress, settings: Settings) -> Finding:
     configures = settings.events.keyspace == "configure"
     try:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:

@@ -13,19 +13,19 @@
 from collections.abc import Iterator
 
 from gateway.check.findings import Finding, Level
-from gateway.check.inventory import Census, take_census
+from gateway.check.inventory import Inventory, take_inventory
 from gateway.check.rhoconnect_push import check_registrations
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store.address import document_addresses, main_address, resque_address
 from gateway.store.client_factory import client, facts
-from protocols.devices import APNS, FCM, RPS
+from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
 
 _TIMEOUT_S = 5.0
-_NAMES = {APNS: "Apple", FCM: "Android", RPS: "legacy"}
+_NAMES = {APNS: "Apple", FCM: "Android", RHOCONNECT_PUSH: "legacy"}
 
 
-async def check_takeover(settings: Settings) -> list[Finding]:
+async def check_migration(settings: Settings) -> list[Finding]:
     """Look at RhoConnect's Redis; nothing for a gateway that stands alone or an empty Redis."""
     if settings.redis is None:
         return []
@@ -36,47 +36,55 @@ async def check_takeover(settings: Settings) -> list[Finding]:
             client(main, timeout_s=_TIMEOUT_S) as redis,
             client(main if own is None else resque_address(own)[0], timeout_s=_TIMEOUT_S) as resque,
         ):
-            census = await take_census(redis, resque, settings)
+            inventory = await take_inventory(redis, resque, settings)
     except StoreDown as error:
         return [Finding(Level.BAD, "rhoconnect", error.message)]
-    found = [*judge(census, settings)] if census.users or census.admin_token is not None else []
-    return found + await check_registrations(census.legacy_pins, settings) + await _shards(settings)
+    found = [*judge(inventory, settings)] if inventory.users or inventory.admin_token is not None else []
+    return found + await check_registrations(inventory.push_tokens, settings) + await _shards(settings)
 
 
-def judge(census: Census, settings: Settings) -> Iterator[Finding]:
+def judge(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     """All findings about what was counted. Reads nothing."""
-    seen = "" if census.looked_at >= census.users else f" (the first {census.looked_at} looked at)"
-    devices = ", ".join(f"{census.devices[name]} {_NAMES[name]}" for name in _NAMES if census.devices[name])
-    about = f"{census.users} users{seen}, devices: {devices or 'none'}"
+    seen = (
+        ""
+        if inventory.users_examined >= inventory.users
+        else f" (the first {inventory.users_examined} looked at)"
+    )
+    devices = ", ".join(
+        f"{inventory.devices[name]} {_NAMES[name]}" for name in _NAMES if inventory.devices[name]
+    )
+    about = f"{inventory.users} users{seen}, devices: {devices or 'none'}"
     yield Finding(Level.GOOD, "rhoconnect", about)
-    yield from _devices(census)
-    yield from _credentials(census, settings)
+    yield from _devices(inventory)
+    yield from _credentials(inventory, settings)
     yield from _sources(settings)
-    yield from _resque(census, settings)
-    yield from _doors(census, settings)
+    yield from _resque(inventory, settings)
+    yield from _ingresses(inventory, settings)
 
 
-def _devices(census: Census) -> Iterator[Finding]:
-    if census.unsupported:
-        kinds = ", ".join(f"{count} {name!r}" for name, count in sorted(census.unsupported.items()))
+def _devices(inventory: Inventory) -> Iterator[Finding]:
+    if inventory.unsupported:
+        kinds = ", ".join(f"{count} {name!r}" for name, count in sorted(inventory.unsupported.items()))
         yield Finding(Level.WARNING, "devices", f"nobody can reach {kinds}: their services have ended")
-    if census.dangling:
-        about = (
-            f"{census.dangling} ids of clients that are gone: skipped, where RhoConnect fails the whole ping"
-        )
+    if inventory.dangling:
+        about = f"{inventory.dangling} ids of clients that are gone: skipped, where RhoConnect fails the whole ping"
         yield Finding(Level.WARNING, "devices", about)
-    if census.no_pin:
-        yield Finding(Level.WARNING, "devices", f"{census.no_pin} registered without a token: skipped")
-    if census.unregistered:
-        yield Finding(Level.GOOD, "devices", f"{census.unregistered} logged out: skipped, as by RhoConnect")
-    if census.gcm:
-        about = f"{census.gcm} of type gcm, which RhoConnect dropped, are reached again through FCM"
+    if inventory.without_push_token:
+        yield Finding(
+            Level.WARNING, "devices", f"{inventory.without_push_token} registered without a token: skipped"
+        )
+    if inventory.unregistered:
+        yield Finding(
+            Level.GOOD, "devices", f"{inventory.unregistered} logged out: skipped, as by RhoConnect"
+        )
+    if inventory.gcm:
+        about = f"{inventory.gcm} of type gcm, which RhoConnect dropped, are reached again through FCM"
         yield Finding(Level.GOOD, "change", about)
 
 
-def _credentials(census: Census, settings: Settings) -> Iterator[Finding]:
+def _credentials(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     lacking: dict[tuple[str, str], int] = {}
-    for (platform, app_id), count in census.apps.items():
+    for (platform, app_id), count in inventory.apps.items():
         if not _served(settings, platform, app_id):
             name = app_id if app_id in settings.apps else ""
             lacking[platform, name] = lacking.get((platform, name), 0) + count
@@ -88,9 +96,9 @@ def _credentials(census: Census, settings: Settings) -> Iterator[Finding]:
 
 def _served(settings: Settings, platform: str, app_id: str) -> bool:
     app = settings.app(app_id)
-    if platform == RPS:
-        return settings.rps.mode == "builtin" or (
-            settings.rps.mode == "client" and settings.push_server is not None
+    if platform == RHOCONNECT_PUSH:
+        return settings.rhoconnect_push.mode == "builtin" or (
+            settings.rhoconnect_push.mode == "client" and settings.push_server is not None
         )
     return app.apns.configured if platform == APNS else app.fcm.configured
 
@@ -121,23 +129,25 @@ def _sources(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "push_notify", about)
 
 
-def _resque(census: Census, settings: Settings) -> Iterator[Finding]:
+def _resque(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     queues = ", ".join(settings.resque.queues)
     if not queues:
         yield Finding(Level.GOOD, "resque", "no queue is worked on")
         return
-    yield Finding(Level.GOOD, "resque", f"{census.jobs} jobs wait in {queues}")
-    if census.workers:
-        about = f"other workers take from {queues}, and push as RhoConnect does: {', '.join(census.workers)}"
+    yield Finding(Level.GOOD, "resque", f"{inventory.jobs} jobs wait in {queues}")
+    if inventory.workers:
+        about = (
+            f"other workers take from {queues}, and push as RhoConnect does: {', '.join(inventory.workers)}"
+        )
         yield Finding(Level.WARNING, "resque", about)
 
 
-def _doors(census: Census, settings: Settings) -> Iterator[Finding]:
+def _ingresses(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     if settings.auth.devices != "off":
         about = f"{settings.auth.devices}: devices may also register here; beside a live RhoConnect say off"
         yield Finding(Level.WARNING, "auth.devices", about)
     said = settings.api_token
-    if said is not None and census.admin_token is not None and said.reveal() != census.admin_token:
+    if said is not None and inventory.admin_token is not None and said.reveal() != inventory.admin_token:
         about = (
             "another than the admin's in Redis: that one counts, and the one in the settings opens nothing"
         )

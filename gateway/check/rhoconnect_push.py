@@ -9,30 +9,30 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
-from gateway.server.data_dir import DataFolder
-from gateway.settings import RPS_PORT, Settings
+from gateway.server.data_dir import DataDir
+from gateway.settings import RHOCONNECT_PUSH_PORT, Settings
 from gateway.store import keys
-from gateway.store.address import rps_address
+from gateway.store.address import rhoconnect_push_address
 from gateway.store.client_factory import client
-from gateway.store.error_text import trouble
+from gateway.store.error_text import error_text
 
 _TIMEOUT_S: Final = 5.0
 _SUBJECT: Final = "rhoconnect_push"
 _PROBE: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _DATABASE: Final = re.compile(r"db([0-9]{1,5})")
-_LOOK_AT: Final = 10_000
+_DATABASES_EXAMINED: Final = 10_000
 """Keys of another database that are looked at for a registration."""
 
 
 async def check_push_port(settings: Settings) -> list[Finding]:
     """Whether another program has the port of the built-in service. A gateway that runs on the data folder may."""
-    rps = settings.rps
-    if rps.mode != "builtin" or rps.port == 0 or DataFolder(settings.data_dir).in_use():
+    rhoconnect_push = settings.rhoconnect_push
+    if rhoconnect_push.mode != "builtin" or rhoconnect_push.port == 0 or DataDir(settings.data_dir).in_use():
         return []
-    host = rps.host or "127.0.0.1"
+    host = rhoconnect_push.host or "127.0.0.1"
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host, rps.port)
+            reader, writer = await asyncio.open_connection(host, rhoconnect_push.port)
             try:
                 writer.write(_PROBE)
                 answer = await reader.read(64)
@@ -44,33 +44,33 @@ async def check_push_port(settings: Settings) -> list[Finding]:
         answer = b""
     # rhoconnect-push answers 403 to every path that it does not serve (contract §9).
     who = "a rhoconnect-push" if answer.startswith(b"HTTP/1.1 403") else "another program"
-    text = f"{who} listens on {host}:{rps.port}: stop it first"
-    if rps.port == RPS_PORT:
+    text = f"{who} listens on {host}:{rhoconnect_push.port}: stop it first"
+    if rhoconnect_push.port == RHOCONNECT_PUSH_PORT:
         text += ", or serve runs without RhoConnect Push devices"
         return [Finding(Level.WARNING, _SUBJECT, text)]
     return [Finding(Level.BAD, _SUBJECT, text)]
 
 
-async def check_registrations(pins: Sequence[str], settings: Settings) -> list[Finding]:
+async def check_registrations(push_tokens: Sequence[str], settings: Settings) -> list[Finding]:
     """Whether the built-in service's Redis holds the registrations of RhoConnect's devices.
 
     Args:
         pins: RhoConnect Push tokens that RhoConnect's devices have.
     """
-    if not pins or settings.rps.mode != "builtin":
+    if not push_tokens or settings.rhoconnect_push.mode != "builtin":
         return []
-    address = rps_address(settings)
+    address = rhoconnect_push_address(settings)
     try:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
-            values = await redis.mget([keys.RPS_INSTANCE_OF + pin for pin in pins])
+            values = await redis.mget([keys.MAILBOX_INSTANCE_OF + pin for pin in push_tokens])
             elsewhere = [] if any(values) else await _databases_with_registrations(redis, address.db)
     except (RedisError, OSError) as error:
-        return [Finding(Level.BAD, _SUBJECT, f"{address} {trouble(error)}")]
+        return [Finding(Level.BAD, _SUBJECT, f"{address} {error_text(error)}")]
     known = sum(value is not None for value in values)
-    of_them = f"{known} of {len(pins)} devices of RhoConnect Push have their registration in {address}"
+    of_them = f"{known} of {len(push_tokens)} devices of RhoConnect Push have their registration in {address}"
     if known:
-        return [Finding(Level.GOOD if known == len(pins) else Level.WARNING, _SUBJECT, of_them)]
-    hint = "set rps.redis to the Redis of rhoconnect-push (its option redisToGoUrl)"
+        return [Finding(Level.GOOD if known == len(push_tokens) else Level.WARNING, _SUBJECT, of_them)]
+    hint = "set rhoconnect_push.redis to the Redis of rhoconnect-push (its option redisToGoUrl)"
     if elsewhere:
         hint += f"; there are registrations in database {', '.join(map(str, elsewhere))} of this server"
     return [Finding(Level.BAD, _SUBJECT, f"{of_them}: {hint}")]
@@ -89,8 +89,8 @@ async def _has_registrations(redis: Redis, number: int) -> bool:
     pool = ConnectionPool(connection_class=redis.connection_pool.connection_class, **options)
     async with Redis.from_pool(pool) as other:
         cursor, seen = 0, 0
-        while seen < _LOOK_AT:
-            cursor, names = await other.scan(cursor, match=f"{keys.RPS_REGISTRATIONS}*", count=1_000)
+        while seen < _DATABASES_EXAMINED:
+            cursor, names = await other.scan(cursor, match=f"{keys.MAILBOX_REGISTRATIONS}*", count=1_000)
             if names:
                 return True
             seen += 1_000

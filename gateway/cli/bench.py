@@ -18,8 +18,8 @@ from gateway.bench import latencies, peers
 from gateway.bench.bench import Bench, Options, names
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.interrupts import signals_interrupt
-from gateway.bench.progress import Progress
-from gateway.bench.report.document import Report, new_report
+from gateway.bench.progress import ProgressLine
+from gateway.bench.report.document import BenchReport, new_report
 from gateway.bench.report.page import page
 from gateway.bench.report.table import table
 from gateway.bench.scenarios import PEERS, SCENARIOS, run_scenario
@@ -27,11 +27,11 @@ from gateway.bench.store import Store, given_address
 from gateway.cli.options import count
 from gateway.errors import RhoPushError
 
-EXIT_NOBODY_READS: Final = 128 + signal.SIGPIPE
+EXIT_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 """What a shell says of a program that wrote into a pipe without a reader."""
 _FULL: Final = (
     "the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
-    "each rate, rps with 100,000 devices, attacks with 15 seconds of each"
+    "each rate, rhoconnect_push with 100,000 devices, attacks with 15 seconds of each"
 )
 
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal may not have "≤"; minutes would be lost
     scenarios = names(tuple(SCENARIOS), args.scenarios)
     _must_be_possible(args, scenarios)
-    report, progress = new_report(_told(sys.argv[2:], args.redis), peers=args.peers), Progress()
+    report, progress = new_report(_redacted(sys.argv[2:], args.redis), peers=args.peers), ProgressLine()
     with signals_interrupt():
         try:
             return _measure(scenarios, Bench(_options(args), progress), report)
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             _write(report, args)
 
 
-def _measure(scenarios: Sequence[str], bench: Bench, report: Report) -> int:
+def _measure(scenarios: Sequence[str], bench: Bench, report: BenchReport) -> int:
     for name in scenarios:
         result = run_scenario(name, bench)
         report.results.append(result)
@@ -105,7 +105,7 @@ def _measure(scenarios: Sequence[str], bench: Bench, report: Report) -> int:
         if not _printed(table(result) + "\n"):
             if len(report.results) < len(scenarios):
                 report.broken_off = "nobody reads its output"
-            return EXIT_NOBODY_READS
+            return EXIT_OUTPUT_CLOSED
     return 0
 
 
@@ -122,7 +122,7 @@ def _printed(text: str) -> bool:
     return True
 
 
-def _write(report: Report, args: argparse.Namespace) -> None:
+def _write(report: BenchReport, args: argparse.Namespace) -> None:
     """Nothing, where nothing was measured: a file of an earlier run stays as it is."""
     if not report.results:
         return
@@ -174,7 +174,7 @@ def _must_be_writable(path: Path | None) -> None:
         path.unlink()
 
 
-def _told(arguments: Sequence[str], redis: str | None) -> list[str]:
+def _redacted(arguments: Sequence[str], redis: str | None) -> list[str]:
     """The arguments for the report, which is shown to others: without the password of a given Redis."""
     if redis is None or not (address := given_address(redis)).password:
         return list(arguments)

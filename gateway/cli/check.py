@@ -25,8 +25,8 @@ from gateway.check.checks import (
     providers,
 )
 from gateway.check.findings import Finding, Level
-from gateway.check.keyspace_notifications import check_keyspace_events
-from gateway.check.migration import check_takeover
+from gateway.check.keyspace_notifications import check_keyspace_notifications
+from gateway.check.migration import check_migration
 from gateway.check.rhoconnect_push import check_push_port
 from gateway.cli.options import add_settings_arguments, load_settings
 from gateway.logs.redaction import scrub
@@ -57,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
     findings = [Finding(Level.GOOD, "settings", f"read, {len(settings.apps)} apps of their own")]
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
     findings += check_files(settings)
-    findings += asyncio.run(_look(settings))
+    findings += asyncio.run(_run_checks(settings))
     for finding in findings:
         sys.stdout.write(f"{_MARKS[finding.level]:<5} {scrub(finding.subject):<32} {scrub(finding.text)}\n")
     return 1 if any(finding.level is Level.BAD for finding in findings) else 0
 
 
-async def _look(settings: Settings) -> list[Finding]:
+async def _run_checks(settings: Settings) -> list[Finding]:
     """All at once: a silent host costs its time-out only once."""
     looks: list[Awaitable[Sequence[Finding]]] = []
     untrusted = check_trust(settings)
@@ -71,8 +71,8 @@ async def _look(settings: Settings) -> list[Finding]:
         looks += [
             check_store(settings),
             check_commands(settings),
-            check_takeover(settings),
-            check_keyspace_events(settings),
+            check_migration(settings),
+            check_keyspace_notifications(settings),
         ]
     looks.append(check_push_port(settings))
     looks += [check_provider(provider) for provider in providers(settings)]
@@ -96,7 +96,7 @@ def _clean(settings: Settings, *, ask: bool) -> int:
     if any(one.gateways for one in found):
         sys.stderr.write("rhopush check: nothing was removed: a gateway is connected\n")
         return 1
-    if ask and not _agreed():
+    if ask and not _confirmed():
         sys.stdout.write("Nothing was removed.\n")
         return 1
     for one in found:
@@ -105,7 +105,7 @@ def _clean(settings: Settings, *, ask: bool) -> int:
     return 0
 
 
-def _agreed() -> bool:
+def _confirmed() -> bool:
     sys.stdout.write("Remove all of this? RhoConnect's own keys stay. [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -23,13 +23,13 @@ import yaml
 
 from gateway.cli.options import port
 from gateway.errors import RhoPushError
-from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, Record
-from gateway.simulators.client_files import TOPIC, write_outfit
-from gateway.simulators.rhoconnect_push_device import LegacyDevice, Received
+from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, SimulatedRecord
+from gateway.simulators.client_files import TOPIC, write_client_files
+from gateway.simulators.rhoconnect_push_device import Received, RhoConnectPushDevice
 
 _START_S: Final = 60.0
 _READY: Final = "ready "
-_LEGACY_APP: Final = "demo-app"
+_RHOCONNECT_PUSH_APP: Final = "demo-app"
 _ID: Final = re.compile("[0-9a-f]{32}")
 
 
@@ -40,7 +40,7 @@ class DemoFailed(RhoPushError):
     label = "demo_failed"
 
 
-class Phone(NamedTuple):
+class DemoDevice(NamedTuple):
     """A simulated phone, as it registers (contract §2.1)."""
 
     user: str
@@ -67,23 +67,25 @@ async def _demo(at_port: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stage:
-        folder = Path(stage.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-demo-")))
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-demo-")))
         authority = Authority(["127.0.0.1"])
         hosting = Hosting(authority=authority, on_push=_show)
-        apns = await stage.enter_async_context(ApnsSimulator(hosting=hosting))
-        fcm = await stage.enter_async_context(FcmSimulator("demo-project", hosting=hosting))
-        rps_port = _free_port()
-        settings = _settings(write_outfit(folder, apns, fcm), folder, rps_port)
+        apns = await stack.enter_async_context(ApnsSimulator(hosting=hosting))
+        fcm = await stack.enter_async_context(FcmSimulator("demo-project", hosting=hosting))
+        rhoconnect_push_port = _free_port()
+        settings = _settings(write_client_files(folder, apns, fcm), folder, rhoconnect_push_port)
         token = secrets.token_hex(16)
         gateway = await _start(settings, at_port, token)
-        stage.push_async_callback(_stop, gateway)
+        stack.push_async_callback(_stop, gateway)
         ended = asyncio.create_task(gateway.wait())
-        stage.callback(ended.cancel)
+        stack.callback(ended.cancel)
         url = await _ready(gateway, ended)
-        session = await stage.enter_async_context(aiohttp.ClientSession(url))
-        legacy = await _people(session, token, f"http://127.0.0.1:{rps_port}", stage)
-        _announce(url, token, legacy)
+        session = await stack.enter_async_context(aiohttp.ClientSession(url))
+        rhoconnect_push = await _register_users(
+            session, token, f"http://127.0.0.1:{rhoconnect_push_port}", stack
+        )
+        _print_instructions(url, token, rhoconnect_push)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
         return 0 if stopping.done() else 1
@@ -92,15 +94,15 @@ async def _demo(at_port: int) -> int:
 # -- the gateway -----------------------------------------------------------------------------------------------------
 
 
-def _settings(path: Path, folder: Path, rps_port: int) -> Path:
+def _settings(path: Path, folder: Path, rhoconnect_push_port: int) -> Path:
     """What the simulators wrote, and what a demo needs besides: its own folder, and phones that may register."""
     found: dict[str, Any] = yaml.safe_load(path.read_text())
     (said,) = found.values()
-    said["push_server"] = f"http://{_LEGACY_APP}@127.0.0.1:{rps_port}/"
+    said["push_server"] = f"http://{_RHOCONNECT_PUSH_APP}@127.0.0.1:{rhoconnect_push_port}/"
     said["gateway"] |= {
         "data_dir": str(folder / "data"),
         "auth": {"devices": "open"},
-        "rps": {"port": rps_port},
+        "rhoconnect_push": {"port": rhoconnect_push_port},
         "resque": {"queues": []},
     }
     path.write_text(yaml.safe_dump(found))
@@ -149,23 +151,27 @@ async def _stop(gateway: Process) -> None:
 # -- the people ------------------------------------------------------------------------------------------------------
 
 
-async def _people(session: aiohttp.ClientSession, token: str, rps_url: str, stage: AsyncExitStack) -> bool:
+async def _register_users(
+    session: aiohttp.ClientSession, token: str, rhoconnect_push_url: str, stack: AsyncExitStack
+) -> bool:
     """Three users with a phone each, registered as phones do; whether the legacy one could be."""
-    for phone in (
-        Phone("alice", "Apple", "apple", secrets.token_hex(32)),
-        Phone("bob", "ANDROID", "fcm", secrets.token_urlsafe(24)),
+    for demo_device in (
+        DemoDevice("alice", "Apple", "apple", secrets.token_hex(32)),
+        DemoDevice("bob", "ANDROID", "fcm", secrets.token_urlsafe(24)),
     ):
-        await _register(session, phone, await _log_in(session, phone.user))
+        await _register(session, demo_device, await _log_in(session, demo_device.user))
     cookie = await _log_in(session, "carol")
-    device = LegacyDevice(rps_url, "carol", "demo", cookie, on_message=_show_legacy)
-    await stage.enter_async_context(device)
+    device = RhoConnectPushDevice(
+        rhoconnect_push_url, "carol", "demo", cookie, on_message=_show_rhoconnect_push
+    )
+    await stack.enter_async_context(device)
     try:
-        pin = await device.register(_LEGACY_APP)
+        pin = await device.register(_RHOCONNECT_PUSH_APP)
     except (RhoPushError, aiohttp.ClientError, OSError):
         return False
-    await _register(session, Phone("carol", "ANDROID", "rhoconnect_push", pin), cookie)
+    await _register(session, DemoDevice("carol", "ANDROID", "rhoconnect_push", pin), cookie)
     polling = asyncio.create_task(device.run())
-    stage.push_async_callback(_end, polling)
+    stack.push_async_callback(_end, polling)
     return True
 
 
@@ -184,52 +190,54 @@ async def _log_in(session: aiohttp.ClientSession, user: str) -> str:
         return answer.headers["Set-Cookie"].partition(";")[0]
 
 
-async def _register(session: aiohttp.ClientSession, phone: Phone, cookie: str) -> None:
+async def _register(session: aiohttp.ClientSession, demo_device: DemoDevice, cookie: str) -> None:
     headers = {"Cookie": cookie}
     async with session.post("/rc/v1/clients", headers=headers) as answer:
         client_id = (await answer.json())["client"]["client_id"]
     fields = {
-        "device_type": phone.what,
-        "device_push_type": phone.push_type,
-        "device_pin": phone.pin,
+        "device_type": demo_device.what,
+        "device_push_type": demo_device.push_type,
+        "device_pin": demo_device.pin,
         "device_port": "100",
         "device_app_id": TOPIC,
         "device_app_version": "1.0",
     }
     async with session.post(f"/rc/v1/clients/{client_id}/register", json=fields, headers=headers) as answer:
         if answer.status != 200:
-            raise DemoFailed(f"{phone.user}'s phone cannot register: {answer.status} {await answer.text()}")
+            raise DemoFailed(
+                f"{demo_device.user}'s phone cannot register: {answer.status} {await answer.text()}"
+            )
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def _announce(url: str, token: str, legacy: bool) -> None:
-    users = ["alice", "bob", "carol"] if legacy else ["alice", "bob"]
+def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
+    users = ["alice", "bob", "carol"] if rhoconnect_push else ["alice", "bob"]
     phones = "alice has an Apple phone, bob an Android phone (FCM)" + (
-        ", carol a legacy device" if legacy else ""
+        ", carol a legacy device" if rhoconnect_push else ""
     )
     listed = ", ".join(f'"{user}"' for user in users)
     body = f'{{"user_id": [{listed}], "message": "hello world", "sources": "Product", "vibrate": 2000}}'
-    _say(f"{_READY}{url}")
-    _say(f"API token {token}")
-    _say(f"{phones}; ping them:")
-    _say(
+    _print(f"{_READY}{url}")
+    _print(f"API token {token}")
+    _print(f"{phones}; ping them:")
+    _print(
         f"curl -i {url}/rc/v1/users/ping -H 'Content-Type: application/json' "
         f"-H 'X-RhoConnect-API-TOKEN: {token}' -d '{body}'"
     )
 
 
-def _show(record: Record) -> None:
-    _say(f"{record.line()}{_latency(_ping_id(record))}")
+def _show(record: SimulatedRecord) -> None:
+    _print(f"{record.line()}{_latency(_ping_id(record))}")
 
 
-def _show_legacy(received: Received) -> None:
+def _show_rhoconnect_push(received: Received) -> None:
     words = [f"{name}={value}" for name, value in received.data.items() if name != "alert"]
-    _say(" ".join(["rps  carol's  ", repr(received.data.get("alert", "")), *words]))
+    _print(" ".join(["rps  carol's  ", repr(received.data.get("alert", "")), *words]))
 
 
-def _ping_id(record: Record) -> str:
+def _ping_id(record: SimulatedRecord) -> str:
     """The ping's id, or what begins like it; the notification's tag is one unless the caller chose another."""
     if record.provider == "apns":
         return record.headers.get("apns-id", "").replace("-", "")
@@ -244,6 +252,6 @@ def _latency(ping_id: str) -> str:
     return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.cli.options import add_settings_arguments, load_settings
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
 from gateway.client.messages import failures
-from gateway.client.sync_client import Client
+from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 from gateway.system.private_files import read_secret
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         BadSetting: there is no token.
     """
     server = args.server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
-    client = Client(server, args.token or _own_token(args), args.timeout)
+    client = SyncClient(server, args.token or _own_token(args), args.timeout)
     parameters = {name: value for name, value in vars(args).items() if name not in _NOT_PARAMETERS}
     if not args.wait:
         sys.stdout.write(client.send(parameters) + "\n")

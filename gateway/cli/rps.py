@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.cli.options import count, port
 from gateway.logs.plain import PlainLog
-from gateway.server.supervisor import Plan, Supervisor
+from gateway.server.supervisor import ServerOptions, Supervisor
 from gateway.settings.rhoconnect_push import LINE_DEFAULTS, read_config, translate
 
 
@@ -61,22 +61,22 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
     """
-    said = _said(args) if args.config is None else read_config(args.config)
+    said = _given(args) if args.config is None else read_config(args.config)
     translated = translate(said, os.environ, args.data_dir, args.metrics_port)
     log = PlainLog("settings")
     for warning in translated.warnings:
         log.warning(warning)
-    plan = Plan(
+    plan = ServerOptions(
         host=args.host,
         port=translated.port,
         workers=args.workers,
         module="gateway.server.rhoconnect_push_worker",
-        legacy=False,
+        rhoconnect_push=False,
     )
     return Supervisor(translated.settings, plan).run()
 
 
-def _said(args: argparse.Namespace) -> dict[str, str]:
+def _given(args: argparse.Namespace) -> dict[str, str]:
     """The command line, by rhoconnect-push's names."""
     given = {name: value for name, value in vars(args).items() if isinstance(value, str)}
     said = LINE_DEFAULTS | {name: value for name, value in given.items() if name in _NAMES}

@@ -8,8 +8,8 @@ import argparse
 from gateway.cli.options import add_settings_arguments, count, load_settings, port
 from gateway.logs.plain import PlainLog
 from gateway.server.file_permissions import exposed
-from gateway.server.reload import Reading
-from gateway.server.supervisor import Plan, Supervisor
+from gateway.server.reload import SettingsReloader
+from gateway.server.supervisor import ServerOptions, Supervisor
 from gateway.settings import DEFAULT_PATH
 
 
@@ -28,8 +28,10 @@ def run(args: argparse.Namespace) -> int:
         RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
     """
     settings = load_settings(args)
-    reading = Reading(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
+    reading = SettingsReloader(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
     log = PlainLog("settings")
     for warning in (*settings.warnings, *exposed(settings)):
         log.warning(warning)
-    return Supervisor(settings, Plan(host=args.host, port=args.port, workers=args.workers), reading).run()
+    return Supervisor(
+        settings, ServerOptions(host=args.host, port=args.port, workers=args.workers), reading
+    ).run()

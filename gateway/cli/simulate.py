@@ -19,9 +19,9 @@ from gateway.simulators import (
     FcmOptions,
     FcmSimulator,
     Hosting,
-    Record,
+    SimulatedRecord,
 )
-from gateway.simulators.client_files import write_outfit
+from gateway.simulators.client_files import write_client_files
 from gateway.system.network_errors import describe
 from protocols.apns.simulator import ANSWERS as APNS_ANSWERS
 from protocols.fcm.simulator import ANSWERS as FCM_ANSWERS
@@ -108,12 +108,12 @@ async def _simulate(args: argparse.Namespace, faults: dict[str, list[str]]) -> N
         folder = args.credentials or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-credentials-"))
         )
-        settings = write_outfit(folder, apns, fcm)
-        _say(f"settings {settings}")
-        _say(f"ready apns={apns.hosting.reached_at}:{apns.port} fcm={fcm.hosting.reached_at}:{fcm.port}")
+        settings = write_client_files(folder, apns, fcm)
+        _print(f"settings {settings}")
+        _print(f"ready apns={apns.hosting.reached_at}:{apns.port} fcm={fcm.hosting.reached_at}:{fcm.port}")
         await stop.wait()
-    _say(_account("apns", apns.received.total + apns.answered, apns.received.total_accepted))
-    _say(_account("fcm", fcm.received.total + fcm.answered, fcm.received.total_accepted))
+    _print(_account("apns", apns.received.total + apns.answered, apns.received.total_accepted))
+    _print(_account("fcm", fcm.received.total + fcm.answered, fcm.received.total_accepted))
 
 
 def _hosting(args: argparse.Namespace, port: int, authority: Authority | None) -> Hosting:
@@ -128,14 +128,14 @@ def _hosting(args: argparse.Namespace, port: int, authority: Authority | None) -
     )
 
 
-def _show(record: Record) -> None:
-    _say(record.line())
+def _show(record: SimulatedRecord) -> None:
+    _print(record.line())
 
 
 def _account(provider: str, requests: int, accepted: int) -> str:
     return f"{provider} {requests} requests" + (f", {accepted} accepted" if accepted else "")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -7,10 +7,10 @@ import aiohttp
 
 from gateway.client.errors import PingError
 from gateway.client.messages import (
-    ASK_AGAIN_S,
-    Answer,
+    RETRY_PAUSE_S,
+    ClientRequest,
+    ClientResponse,
     Parameters,
-    Request,
     failure,
     ping_request,
     report_of,
@@ -31,7 +31,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
             ping_id = answer.ping_id
             report = report_of(answer)
             while report is None:
-                await asyncio.sleep(ASK_AGAIN_S)
+                await asyncio.sleep(RETRY_PAUSE_S)
                 report = report_of(await _ask(session, report_request(ping_id or "", token)))
             return report
     except TimeoutError as error:
@@ -40,9 +40,9 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
         raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
 
 
-async def _ask(session: aiohttp.ClientSession, request: Request) -> Answer:
+async def _ask(session: aiohttp.ClientSession, request: ClientRequest) -> ClientResponse:
     async with session.request(
         request.method, request.path.removeprefix("/"), headers=request.headers, data=request.body
     ) as answer:
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Answer(answer.status, headers, await answer.read())
+        return ClientResponse(answer.status, headers, await answer.read())

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 from gateway.client.errors import PingError
 from gateway.client.messages import failures
-from gateway.client.sync_client import Client
+from gateway.client.sync_client import SyncClient
 from gateway.settings.secret import Secret
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:9292"
@@ -76,13 +76,13 @@ class PingJob:
         """
         if cls._redis is None:
             return cls._client().send(parameters)
-        address = importlib.import_module("gateway.store.address").Address.parse(cls._redis)
+        address = importlib.import_module("gateway.store.address").RedisAddress.parse(cls._redis)
         importlib.import_module("gateway.client.resque").push(address, parameters)
         return None
 
     @classmethod
-    def _client(cls) -> Client:
-        return Client(cls._address(), cls._secret(), cls._timeout_s)
+    def _client(cls) -> SyncClient:
+        return SyncClient(cls._address(), cls._secret(), cls._timeout_s)
 
     @classmethod
     def _address(cls) -> str:

@@ -8,13 +8,13 @@ from gateway.client.errors import PingError
 from gateway.system.network_errors import describe
 
 PING_PATH: Final = "/rc/v1/users/ping"
-ASK_AGAIN_S: Final = 1.0
+RETRY_PAUSE_S: Final = 1.0
 """How often a ping that outlasts the gateway's own wait is asked about."""
 
 Parameters = Mapping[str, Any]
 
 
-class Request(NamedTuple):
+class ClientRequest(NamedTuple):
     """One HTTP request."""
 
     method: str
@@ -23,7 +23,7 @@ class Request(NamedTuple):
     body: bytes | None = None
 
 
-class Answer(NamedTuple):
+class ClientResponse(NamedTuple):
     """One HTTP answer. The names of headers are in lower case."""
 
     status: int
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
         return self.headers.get("x-ping-id")
 
 
-def ping_request(parameters: Parameters, token: str, *, wait: bool) -> Request:
+def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:
     """The ping itself; with `wait` its answer comes with the verdicts.
 
     Raises:
@@ -48,15 +48,15 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> Request:
     headers = {"Content-Type": "application/json", **_token(token)}
     if wait:
         headers["Prefer"] = "return=representation"
-    return Request("POST", PING_PATH, headers, json.dumps(said).encode())
+    return ClientRequest("POST", PING_PATH, headers, json.dumps(said).encode())
 
 
-def report_request(ping_id: str, token: str) -> Request:
+def report_request(ping_id: str, token: str) -> ClientRequest:
     """What became of a ping."""
-    return Request("GET", f"/rc/v1/pings/{ping_id}", _token(token))
+    return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", _token(token))
 
 
-def accepted(answer: Answer) -> str:
+def accepted(answer: ClientResponse) -> str:
     """The id of a ping that is durable.
 
     Raises:
@@ -67,7 +67,7 @@ def accepted(answer: Answer) -> str:
     return answer.ping_id or ""
 
 
-def report_of(answer: Answer) -> dict[str, Any] | None:
+def report_of(answer: ClientResponse) -> dict[str, Any] | None:
     """The verdicts of a ping that was waited for; None: the gateway's own wait was over before.
 
     Raises:
@@ -96,14 +96,14 @@ def failure(error: Exception) -> str:
     return "the connection was closed before the answer" if words == type(error).__name__ else words
 
 
-def _refusal(answer: Answer) -> PingError:
+def _refusal(answer: ClientResponse) -> PingError:
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
     text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
     return PingError([text], answer.ping_id, answer.status)
 
 
-def _json(answer: Answer) -> dict[str, Any]:
+def _json(answer: ClientResponse) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
     except (ValueError, RecursionError):

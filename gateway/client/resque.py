@@ -15,17 +15,17 @@ from redis.sentinel import Sentinel
 from gateway.client.errors import PingError
 from gateway.client.messages import Parameters
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.authentication import worth_a_try
-from gateway.store.error_replies import origin, words_of
-from gateway.store.error_text import trouble
+from gateway.store.error_replies import original_error, words_of
+from gateway.store.error_text import error_text
 
 JOB_CLASS: Final = "Rhoconnect::PingJob"
 QUEUE: Final = "ping"
 _TIMEOUT_S: Final = 10.0
 
 
-def push(address: Address, parameters: Parameters) -> None:
+def push(address: RedisAddress, parameters: Parameters) -> None:
     """Append a job to RhoConnect's queue `ping`.
 
     Raises:
@@ -35,20 +35,20 @@ def push(address: Address, parameters: Parameters) -> None:
     try:
         _append(address, job)
     except (RedisError, OSError) as error:
-        raise PingError([f"Redis at {address} cannot be reached: it {trouble(error)}"]) from error
+        raise PingError([f"Redis at {address} cannot be reached: it {error_text(error)}"]) from error
 
 
-def _append(address: Address, job: str) -> None:
+def _append(address: RedisAddress, job: str) -> None:
     """Append a job. Where AUTH fails, nothing was sent yet: it is tried without what did not fit, as redis-rb does."""
     try:
         _send(address, job)
     except RedisError as error:
-        other = worth_a_try(address, words_of(origin(error))) if _at_login(error) else None
+        other = worth_a_try(address, words_of(original_error(error))) if _at_login(error) else None
         if other is None or not _sent(other, job):
             raise
 
 
-def _sent(address: Address, job: str) -> bool:
+def _sent(address: RedisAddress, job: str) -> bool:
     """Append a job; False: AUTH fails."""
     try:
         _send(address, job)
@@ -60,17 +60,17 @@ def _sent(address: Address, job: str) -> bool:
 
 
 def _at_login(error: RedisError) -> bool:
-    return isinstance(origin(error), AuthenticationError)
+    return isinstance(original_error(error), AuthenticationError)
 
 
-def _send(address: Address, job: str) -> None:
+def _send(address: RedisAddress, job: str) -> None:
     with _client(address) as client, client.pipeline(transaction=True) as commands:
         commands.sadd(keys.RESQUE_QUEUES, QUEUE)
         commands.rpush(keys.resque_queue(QUEUE), job)
         commands.execute()
 
 
-def _client(address: Address) -> redis.Redis:
+def _client(address: RedisAddress) -> redis.Redis:
     connection: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
     connection["protocol"] = 2  # with AUTH: HELLO takes any password for a default user that has none
     connection["retry"] = Retry(NoBackoff(), 0)  # a repeated append is a second ping

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from gateway.client.errors import PingError
 from gateway.client.messages import (
-    ASK_AGAIN_S,
-    Answer,
+    RETRY_PAUSE_S,
+    ClientRequest,
+    ClientResponse,
     Parameters,
-    Request,
     accepted,
     failure,
     ping_request,
@@ -21,7 +21,7 @@ from gateway.client.messages import (
 _CONNECTIONS: Final[dict[str, type[HTTPConnection]]] = {"http": HTTPConnection, "https": HTTPSConnection}
 
 
-class Client:
+class SyncClient:
     """A gateway and a token.
 
     Args:
@@ -58,11 +58,11 @@ class Client:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 raise PingError([f"not every device has its verdict after {self._timeout_s:g} s"], ping_id)
-            time.sleep(min(ASK_AGAIN_S, left_s))
-            report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, ASK_AGAIN_S)))
+            time.sleep(min(RETRY_PAUSE_S, left_s))
+            report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, RETRY_PAUSE_S)))
         return report
 
-    def _ask(self, request: Request, timeout_s: float) -> Answer:
+    def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
         host, port = self._url.hostname or "", self._url.port
         connection = _CONNECTIONS[self._url.scheme](host, port, timeout=timeout_s)
         try:
@@ -70,7 +70,7 @@ class Client:
             connection.request(request.method, path, body=request.body, headers=request.headers)
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, headers, answer.read())
+            return ClientResponse(answer.status, headers, answer.read())
         except (OSError, HTTPException) as error:
             where = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}"
             raise PingError([f"{where} cannot be reached: {failure(error)}"]) from error

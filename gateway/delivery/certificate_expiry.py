@@ -23,7 +23,7 @@ WARN_DAYS: Final = (30, 7, 1, 0)
 _EVERY_S: Final = 60.0
 
 
-class Ending(NamedTuple):
+class CertificateExpiry(NamedTuple):
     """A certificate of an app ("": of all that name none of their own), and the epoch seconds of its end."""
 
     app: str
@@ -31,12 +31,12 @@ class Ending(NamedTuple):
     expires_s: float
 
 
-def step(left_s: float) -> int:
+def warnings_due(left_s: float) -> int:
     """How many of the warnings are due when so much time is left."""
     return sum(left_s <= days * DAY_S for days in WARN_DAYS)
 
 
-class Expiries:
+class CertificateExpiryMonitor:
     """The ends of all certificates that the settings name.
 
     Args:
@@ -46,34 +46,36 @@ class Expiries:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._warned: dict[Ending, int] = {}
-        self.renew(settings)
+        self._warned: dict[CertificateExpiry, int] = {}
+        self.apply_settings(settings)
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Read the certificates of new settings. What is said about one that stays is not said again."""
-        endings = list(_endings(settings))
-        self._warned = {ending: self._warned.get(ending, 0) for ending in endings}
+        endings = list(_certificate_expiries(settings))
+        self._warned = {expiry: self._warned.get(expiry, 0) for expiry in endings}
         self._told_at = -_EVERY_S
 
-    def tell(self, now_s: float) -> None:
+    def update(self, now_s: float) -> None:
         """Called as often as one likes; once a minute it exports the time left, and warns where that is due."""
         if abs(now_s - self._told_at) < _EVERY_S:
             return
         self._told_at = now_s
-        for ending, warned in self._warned.items():
-            left_s = ending.expires_s - now_s
-            self._metrics.credential_expiry_seconds(ending.app, APNS).set(left_s)
-            due = self._warned[ending] = step(left_s)  # fewer than before: the clock was wrong, or is now
+        for expiry, warned in self._warned.items():
+            left_s = expiry.expires_s - now_s
+            self._metrics.credential_expiry_seconds(expiry.app, APNS).set(left_s)
+            due = self._warned[expiry] = warnings_due(
+                left_s
+            )  # fewer than before: the clock was wrong, or is now
             if due > warned:
-                self._warn(ending, left_s)
+                self._warn(expiry, left_s)
 
-    def _warn(self, ending: Ending, left_s: float) -> None:
+    def _warn(self, expiry: CertificateExpiry, left_s: float) -> None:
         log = _log.error if left_s <= DAY_S else _log.warning
         event = "certificate_expired" if left_s <= 0 else "certificate_expires"
-        log(event, app=ending.app, topic=ending.topic, days=int(left_s // DAY_S))
+        log(event, app=expiry.app, topic=expiry.topic, days=int(left_s // DAY_S))
 
 
-def _endings(settings: Settings) -> Iterator[Ending]:
+def _certificate_expiries(settings: Settings) -> Iterator[CertificateExpiry]:
     parts: dict[str, ApnsSettings] = {"": settings.apns}
     parts |= {name: app.apns for name, app in settings.apps.items() if app.apns != settings.apns}
     for app, part in parts.items():
@@ -83,4 +85,4 @@ def _endings(settings: Settings) -> Iterator[Ending]:
             certificate = read_certificate(part)
         except CredentialError:
             continue  # the lane says so when it is made
-        yield Ending(app, part.topic or next(iter(certificate.topics), ""), certificate.expires_s)
+        yield CertificateExpiry(app, part.topic or next(iter(certificate.topics), ""), certificate.expires_s)

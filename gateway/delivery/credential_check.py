@@ -11,10 +11,10 @@ from gateway.delivery.credentials import read_apns, read_fcm
 from gateway.delivery.rhoconnect_push_remote import read_push_server
 from gateway.errors import BadSetting, CredentialError
 from gateway.settings import ApnsSettings, App, FcmSettings, Settings
-from protocols.devices import APNS, FCM, RPS
+from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
 
 
-class Unusable(NamedTuple):
+class UnusableCredential(NamedTuple):
     """A provider's credential of an app ("": of all that name none of their own), and what is wrong with it."""
 
     provider: str
@@ -22,7 +22,7 @@ class Unusable(NamedTuple):
     error: str
 
 
-def unusable(settings: Settings) -> Iterator[Unusable]:
+def unusable_credentials(settings: Settings) -> Iterator[UnusableCredential]:
     """Every credential that a ping could not be sent with."""
     above = App(settings.apns, settings.fcm)
     for name, app in {"": above, **settings.apps}.items():
@@ -30,14 +30,14 @@ def unusable(settings: Settings) -> Iterator[Unusable]:
             yield from _complaint(APNS, name, app.apns)
         if name == "" or app.fcm != above.fcm:
             yield from _complaint(FCM, name, app.fcm)
-    if settings.rps.mode == "client" and settings.push_server is not None:
+    if settings.rhoconnect_push.mode == "client" and settings.push_server is not None:
         try:
             read_push_server(settings.push_server)
         except BadSetting as error:
-            yield Unusable(RPS, "", error.message)
+            yield UnusableCredential(RHOCONNECT_PUSH, "", error.message)
 
 
-def _complaint(provider: str, app: str, settings: ApnsSettings | FcmSettings) -> Iterator[Unusable]:
+def _complaint(provider: str, app: str, settings: ApnsSettings | FcmSettings) -> Iterator[UnusableCredential]:
     if not settings.configured:
         return
     try:
@@ -46,4 +46,4 @@ def _complaint(provider: str, app: str, settings: ApnsSettings | FcmSettings) ->
         else:
             read_apns(settings)
     except CredentialError as error:
-        yield Unusable(provider, app, error.message)
+        yield UnusableCredential(provider, app, error.message)

@@ -32,14 +32,14 @@ from protocols.fcm.credentials import (
     AccessToken,
     GoogleCredential,
     ServiceAccount,
-    parse_token_answer,
+    parse_token_response,
 )
 from protocols.http2.client import Header
 from protocols.provider_response import date_s
 
 _log = structlog.get_logger("credentials")
 
-_EARLY_S: Final = 300.0
+_RENEW_BEFORE_S: Final = 300.0
 """An access token is renewed so long before it ends (providers.md B1: a few minutes early)."""
 _REFUSALS_S: Final = 1.0
 """Refusals of what was sent with one token come within this: a second token is not made for each of them."""
@@ -51,14 +51,14 @@ _ERROR_MAX: Final = 200
 _NO_TOPIC: Final = "apns.topic: a p8 key serves many apps: name this one's bundle id"
 
 
-class NoHeaders:
+class CertificateCredential:
     """A TLS client certificate says who we are: requests need no authorization (providers.md A6)."""
 
     def authorization(self) -> Sequence[Header]:
         """Nothing."""
         return ()
 
-    def renew(self, date_s: float | None = None) -> bool:
+    def refresh(self, date_s: float | None = None) -> bool:
         """Nothing can be renewed; a new certificate comes by the settings."""
         return False
 
@@ -77,7 +77,7 @@ class ApnsKey:
         self._key = key
         self._clock = ProviderClock("apns") if clock is None else clock
         self._token = ""
-        self._renewed_s = float("-inf")
+        self._refreshed_s = float("-inf")
         self._headers: tuple[Header, ...] = ()
 
     def authorization(self) -> Sequence[Header]:
@@ -88,16 +88,16 @@ class ApnsKey:
             self._headers = ((b"authorization", b"bearer " + token.encode()),)
         return self._headers
 
-    def renew(self, date_s: float | None = None) -> bool:
+    def refresh(self, date_s: float | None = None) -> bool:
         """Make the token by another clock, or earlier. Refusals that come together count as one."""
-        if time.monotonic() - self._renewed_s < _REFUSALS_S:
+        if time.monotonic() - self._refreshed_s < _REFUSALS_S:
             return True
         refused = self._token
         if self._key.token(self._clock.now_s()) == refused and not self._clock.refused(date_s):
             self._key.hasten(self._clock.now_s())
         if self._key.token(self._clock.now_s()) == refused:
             return False
-        self._renewed_s = time.monotonic()
+        self._refreshed_s = time.monotonic()
         return True
 
     def corrected(self) -> bool:
@@ -139,10 +139,10 @@ class FcmAccount:
     def authorization(self) -> Sequence[Header] | None:
         """The access token; None while there is none."""
         if self._task is None:
-            self._task = asyncio.create_task(self._keep(), name="fcm:token")
+            self._task = asyncio.create_task(self._refresh_loop(), name="fcm:token")
         return self._headers
 
-    def renew(self, date_s: float | None = None) -> bool:
+    def refresh(self, date_s: float | None = None) -> bool:
         """The token was refused: fetch another, unless this one is newer than the refusal can be."""
         if time.monotonic() - self._fetched_at > _REFUSALS_S:
             self._headers = None
@@ -160,14 +160,14 @@ class FcmAccount:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _keep(self) -> None:
+    async def _refresh_loop(self) -> None:
         failures = 0
         while True:
             # Whatever went wrong: without this task the lane would never send again.
             (found,) = await asyncio.gather(self._fetch(), return_exceptions=True)
             if not isinstance(found, AccessToken):
                 self.error = scrub(str(found) or type(found).__name__)[:_ERROR_MAX]
-                _log.warning("no_access_token", error=self.error)
+                _log.warning("access_token_fetch_failed", error=self.error)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
                 continue
@@ -178,7 +178,7 @@ class FcmAccount:
             self._wanted.clear()
             self._on_token()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), max(found.expires_s - _EARLY_S, 30.0))
+                await asyncio.wait_for(self._wanted.wait(), max(found.expires_s - _RENEW_BEFORE_S, 30.0))
 
     async def _fetch(self) -> AccessToken:
         if isinstance(self._account, ServiceAccount):
@@ -201,7 +201,7 @@ class FcmAccount:
                 if len(body) > _ANSWER_MAX:
                     raise NoAccessToken("the token server's answer is too long")
             try:
-                return parse_token_answer(answer.status, body)
+                return parse_token_response(answer.status, body)
             except CredentialRefused:
                 self._clock.refused(date_s(answer.headers.get("Date", "")))
                 raise

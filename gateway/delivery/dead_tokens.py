@@ -2,7 +2,7 @@
 
 Marks stand beside RhoConnect's keys and never in them, and end by themselves when the device gets a new
 token or syncs (`registry.token_marks`). A wrong setting (a sandbox key at the production host) can make every token
-look dead: nothing is marked before a lane has had an acceptance (`gate`), and when most of what it sends comes back
+look dead: nothing is marked before a lane has had an acceptance (`trust`), and when most of what it sends comes back
 as dead, nothing is marked any more until that has passed.
 """
 
@@ -13,61 +13,63 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from gateway.clock import SHARED
-from gateway.delivery.batch import Send
-from gateway.delivery.route import Place
-from gateway.delivery.token_trust import Gate
+from gateway.clock import SHARED_CLOCK
+from gateway.delivery.batch import Delivery
+from gateway.delivery.route import TokenScope
+from gateway.delivery.token_trust import TokenTrust
 from gateway.errors import StoreDown
-from gateway.registry.registry import Registry
+from gateway.registry.registry import DeviceRegistry
 from protocols.verdict import Verdict
 
-_log = structlog.get_logger("dead")
+_log = structlog.get_logger("dead_tokens")
 
-BRAKE_COUNT: Final = 100
+BURST_COUNT: Final = 100
 """More dead tokens than these ..."""
-BRAKE_S: Final = 60.0
+BURST_WINDOW_S: Final = 60.0
 """... within so many seconds, and more than the other answers of a lane: no shop's phones die like that."""
 
 
-class Brake:
+class InvalidationLimiter:
     """Decides whether one more dead token of a lane is believed. No I/O."""
 
-    def __init__(self, count: int = BRAKE_COUNT, within_s: float = BRAKE_S) -> None:
+    def __init__(self, count: int = BURST_COUNT, within_s: float = BURST_WINDOW_S) -> None:
         self._count = count
         self._within_s = within_s
         self._times: deque[float] = deque(maxlen=count + 1)
         self._since = 0.0
-        self._dead = [0, 0]
+        self._invalid = [0, 0]
         """In the time before and in this one, each `within_s` long."""
-        self._alive = [0, 0]
+        self._valid = [0, 0]
 
-    def alive(self, answers: int, now_s: float) -> None:
+    def record_valid(self, answers: int, now_s: float) -> None:
         """So many tokens were taken as they should be."""
-        self._turn(now_s)
-        self._alive[1] += answers
+        self._advance_window(now_s)
+        self._valid[1] += answers
 
-    def allows(self, now_s: float) -> bool:
+    def allow_invalid(self, now_s: float) -> bool:
         """Count one dead token; False while there are too many."""
-        self._turn(now_s)
-        self._dead[1] += 1
+        self._advance_window(now_s)
+        self._invalid[1] += 1
         times = self._times
         times.append(now_s)
         while times[0] <= now_s - self._within_s:
             times.popleft()
-        return len(times) <= self._count or sum(self._dead) <= sum(self._alive)
+        return len(times) <= self._count or sum(self._invalid) <= sum(self._valid)
 
-    def _turn(self, now_s: float) -> None:
+    def _advance_window(self, now_s: float) -> None:
         past_s = now_s - self._since
         if past_s >= self._within_s:
-            for counts in (self._dead, self._alive):
+            for counts in (self._invalid, self._valid):
                 counts[:] = [counts[1] if past_s < 2 * self._within_s else 0, 0]
             self._since = now_s
 
 
-class Tokens(Protocol):
+class TokenReports(Protocol):
     """What lanes report about device tokens."""
 
-    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+    def on_dead_token(
+        self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...] = ()
+    ) -> None:
         """Take note that a provider called this send's token dead.
 
         Args:
@@ -77,33 +79,35 @@ class Tokens(Protocol):
             others: keys of other places where the same token is bad.
         """
 
-    def proven(self, place: Place) -> None:
+    def on_accepted(self, scope: TokenScope) -> None:
         """Take note that a send was accepted at this place."""
 
-    def moved(self, send: Send, key: str) -> None:
+    def on_environment_learned(self, delivery: Delivery, key: str) -> None:
         """Take note that a token that is bad at the place `key` was accepted at the provider's other environment."""
 
-    def keep(self, identities: set[str]) -> None:
+    def retain(self, identities: set[str]) -> None:
         """Only places with these identities are in force from now on."""
 
 
-class NoMarks(Tokens):
+class IgnoredTokenReports(TokenReports):
     """Marks nothing."""
 
-    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+    def on_dead_token(
+        self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...] = ()
+    ) -> None:
         """Do nothing."""
 
-    def proven(self, place: Place) -> None:
+    def on_accepted(self, scope: TokenScope) -> None:
         """Do nothing."""
 
-    def moved(self, send: Send, key: str) -> None:
+    def on_environment_learned(self, delivery: Delivery, key: str) -> None:
         """Do nothing."""
 
-    def keep(self, identities: set[str]) -> None:
+    def retain(self, identities: set[str]) -> None:
         """Do nothing."""
 
 
-class DeadTokens(Tokens):
+class DeadTokens(TokenReports):
     """Marks the tokens that the lanes report.
 
     Args:
@@ -111,60 +115,64 @@ class DeadTokens(Tokens):
         gate: whether such an answer may be believed.
     """
 
-    def __init__(self, registry: Registry, gate: Gate) -> None:
+    def __init__(self, registry: DeviceRegistry, trust: TokenTrust) -> None:
         self._registry = registry
-        self._gate = gate
+        self._trust = trust
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+    def on_dead_token(
+        self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...] = ()
+    ) -> None:
         """Mark the token, if the place has proven itself."""
-        self._start(send, self._mark(send, verdict, place, others))
+        self._start(delivery, self._mark(delivery, verdict, scope, others))
 
-    def proven(self, place: Place) -> None:
-        """See `Gate.prove`."""
-        self._gate.prove(place)
+    def on_accepted(self, scope: TokenScope) -> None:
+        """See `TokenTrust.record_acceptance`."""
+        self._trust.record_acceptance(scope)
 
-    def moved(self, send: Send, key: str) -> None:
+    def on_environment_learned(self, delivery: Delivery, key: str) -> None:
         """Remember which environment takes this token."""
-        self._start(send, self._remember(send, key))
+        self._start(delivery, self._remember(delivery, key))
 
-    def keep(self, identities: set[str]) -> None:
-        """See `Gate.keep`."""
-        self._gate.keep(identities)
+    def retain(self, identities: set[str]) -> None:
+        """See `TokenTrust.retain`."""
+        self._trust.retain(identities)
 
     async def close(self) -> None:
         """Wait for the marks that are being written."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._gate.close()
+        await self._trust.close()
 
-    def _start(self, send: Send, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._tried(send, work))
+    def _start(self, delivery: Delivery, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._tried(delivery, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     @staticmethod
-    async def _tried(send: Send, work: Coroutine[Any, Any, None]) -> None:
+    async def _tried(delivery: Delivery, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except StoreDown as error:
             # The provider will say it again at the next ping.
-            _log.warning("dead_token_not_marked", client=send.device.client_id, error=error.message)
+            _log.warning("dead_token_write_failed", client=delivery.device.client_id, error=error.message)
 
-    async def _mark(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...]) -> None:
-        device, now_ms = send.device, SHARED.now_ms()
-        if not await self._gate.admits(place, bad=verdict.here_only):
+    async def _mark(
+        self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...]
+    ) -> None:
+        device, now_ms = delivery.device, SHARED_CLOCK.now_ms()
+        if not await self._trust.is_trusted(scope, bad=verdict.host_specific):
             _log.info(
-                "dead_token_not_believed",
+                "dead_token_ignored",
                 client=device.client_id,
                 reason=verdict.reason,
-                lane=place.lane,
+                lane=scope.lane,
                 why="nothing was accepted yet with this credential, host and topic",
             )
             return
-        places = (*others, place.key) if verdict.here_only else ()
-        marked = await self._registry.mark_dead(device, verdict.reason, verdict.dead_since_ms, now_ms, places)
-        _log.info("dead_token", client=device.client_id, reason=verdict.reason, marked=marked)
+        scopes = (*others, scope.key) if verdict.host_specific else ()
+        marked = await self._registry.mark_dead(device, verdict.reason, verdict.dead_since_ms, now_ms, scopes)
+        _log.info("dead_token_reported", client=device.client_id, reason=verdict.reason, marked=marked)
 
-    async def _remember(self, send: Send, key: str) -> None:
-        await self._registry.mark_host(send.device, key, SHARED.now_ms())
-        _log.info("device_environment_learned", client=send.device.client_id)
+    async def _remember(self, delivery: Delivery, key: str) -> None:
+        await self._registry.mark_host(delivery.device, key, SHARED_CLOCK.now_ms())
+        _log.info("device_environment_learned", client=delivery.device.client_id)

@@ -61,7 +61,7 @@ _FAILURES: Final = (
 """What google-auth raises on answers and credentials of a shape that it does not expect."""
 
 
-class Answer(NamedTuple):
+class GoogleResponse(NamedTuple):
     """An HTTP answer, as google-auth takes it (`google.auth.transport.Response`)."""
 
     status: int
@@ -84,7 +84,7 @@ class LoopRequest:
     def __init__(self, session: aiohttp.ClientSession, tls: ssl.SSLContext, until: float) -> None:
         self._session, self._tls, self._until = session, tls, until
         self._loop = asyncio.get_running_loop()
-        self._asked: concurrent.futures.Future[Answer | Exception] | None = None
+        self._asked: concurrent.futures.Future[GoogleResponse | Exception] | None = None
         self.skew_s = 0.0
 
     def __call__(
@@ -95,7 +95,7 @@ class LoopRequest:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         **kwargs: Any,
-    ) -> Answer:
+    ) -> GoogleResponse:
         """Ask, and wait for the answer.
 
         Raises:
@@ -112,7 +112,7 @@ class LoopRequest:
         except (concurrent.futures.CancelledError, TimeoutError) as error:
             self._asked.cancel()
             raise TransportError("no answer in time") from error
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, GoogleResponse):
             raise TransportError(str(answer) or type(answer).__name__) from answer
         self.skew_s = _ahead_s(answer.headers.get("date", ""))
         return answer
@@ -123,7 +123,7 @@ class LoopRequest:
         if self._asked is not None:
             self._asked.cancel()
 
-    async def _outcome(self, *request: Any) -> Answer | Exception:
+    async def _outcome(self, *request: Any) -> GoogleResponse | Exception:
         """The answer, or why there is none: as a value, since the thread may have stopped to wait for it."""
         try:
             return await self._exchange(*request)
@@ -137,7 +137,7 @@ class LoopRequest:
         body: bytes | str | None,
         headers: Mapping[str, str],
         context: ssl.SSLContext,
-    ) -> Answer:
+    ) -> GoogleResponse:
         # What is sent is worth a token: another server that this one names must not have it.
         async with self._session.request(
             method, URL(url, encoded=True), data=body, headers=headers, ssl=context, allow_redirects=False
@@ -148,7 +148,7 @@ class LoopRequest:
                 if len(data) > _ANSWER_MAX:
                     raise aiohttp.ClientPayloadError("the token server's answer is too long")
             plain = {name.lower(): value for name, value in answer.headers.items()}
-            return Answer(answer.status, plain, data)
+            return GoogleResponse(answer.status, plain, data)
 
 
 class GoogleTokens:
@@ -178,7 +178,7 @@ class GoogleTokens:
         timeout = aiohttp.ClientTimeout(total=budget_s)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             request = LoopRequest(session, self._tls, time.monotonic() + budget_s)
-            work = _Work(self._credential, request, loop.create_future())
+            work = _RefreshJob(self._credential, request, loop.create_future())
             self._thread = threading.Thread(target=work.run, name="google-auth", daemon=True)
             self._thread.start()
             try:
@@ -189,7 +189,7 @@ class GoogleTokens:
                 request.close()
 
 
-class _Work(NamedTuple):
+class _RefreshJob(NamedTuple):
     """What the thread does: one refresh, whose outcome the event loop is given."""
 
     credential: GoogleCredential
@@ -204,10 +204,10 @@ class _Work(NamedTuple):
             outcome = NoAccessToken(_words(error))
             outcome.__cause__ = error
         with contextlib.suppress(RuntimeError):  # the event loop has ended
-            self.found.get_loop().call_soon_threadsafe(_settle, self.found, outcome)
+            self.found.get_loop().call_soon_threadsafe(_resolve, self.found, outcome)
 
 
-def _settle(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccessToken) -> None:
+def _resolve(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccessToken) -> None:
     if found.done():  # given up
         return
     if isinstance(outcome, AccessToken):

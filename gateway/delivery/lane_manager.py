@@ -14,31 +14,38 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from gateway.delivery.credential_check import unusable
-from gateway.delivery.credentials import ApnsAccess, ApnsKey, FcmAccount, NoHeaders, read_apns, read_fcm
-from gateway.delivery.dead_tokens import Tokens
-from gateway.delivery.http2_lane import Lane, LanePolicy
-from gateway.delivery.lane import Outlet
+from gateway.delivery.credential_check import unusable_credentials
+from gateway.delivery.credentials import (
+    ApnsAccess,
+    ApnsKey,
+    CertificateCredential,
+    FcmAccount,
+    read_apns,
+    read_fcm,
+)
+from gateway.delivery.dead_tokens import TokenReports
+from gateway.delivery.http2_lane import Http2Lane, LaneOptions
+from gateway.delivery.lane import Lane
 from gateway.delivery.providers import PROVIDERS, Credential
 from gateway.delivery.quota import Quota
-from gateway.delivery.rate_limiter import Pace
-from gateway.delivery.rhoconnect_push_builtin import RpsLane
-from gateway.delivery.rhoconnect_push_remote import RpsClientLane
-from gateway.delivery.route import LaneInterface, Route, place
+from gateway.delivery.rate_limiter import RateLimiter
+from gateway.delivery.rhoconnect_push_builtin import BuiltinRhoConnectPushLane
+from gateway.delivery.rhoconnect_push_remote import RemoteRhoConnectPushLane
+from gateway.delivery.route import LaneInterface, Route, token_scope
 from gateway.errors import BadSetting, CredentialError
-from gateway.mailbox.store import RpsStore
+from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.registry.token_marks import digest
-from gateway.scheduling.scheduler import Turns
+from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
 from gateway.transport.feed import Endpoint
 from protocols.apns.credentials import Certificate
-from protocols.apns.message import Target as ApnsTarget
-from protocols.devices import APNS, FCM, RPS
-from protocols.fcm.message import Target as FcmTarget
-from protocols.rhoconnect_push.message import Target as RpsTarget
+from protocols.apns.message import ApnsTarget
+from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
+from protocols.fcm.message import FcmTarget
+from protocols.rhoconnect_push.message import RhoConnectPushTarget
 
-_log = structlog.get_logger("lanes")
+_log = structlog.get_logger("lane_manager")
 
 NO_CREDENTIAL: Final = "no_credential"
 """Nothing is set for this provider and app: RhoConnect logs and ignores such a ping, so do we (contract §4)."""
@@ -52,7 +59,7 @@ _APNS_CREDENTIAL: Final = ("key", "key_file", "key_id", "team_id", "certificate_
 _FCM_CREDENTIAL: Final = ("credentials", "credentials_file", "project_id")
 
 
-class Lanes:
+class LaneManager:
     """Makes routes and lanes on demand.
 
     Args:
@@ -68,24 +75,24 @@ class Lanes:
         self,
         settings: Settings,
         metrics: Metrics,
-        tokens: Tokens,
-        rps_store: RpsStore | None = None,
+        tokens: TokenReports,
+        mailbox: MailboxStore | None = None,
         quota: Quota | None = None,
-        turns: Turns | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self._settings = settings
-        self._rps_store = rps_store
+        self._mailbox = mailbox
         self._quota = quota
-        self._turns = turns
+        self._scheduler = scheduler
         self._metrics = metrics
         self._tokens = tokens
         self._routes: dict[tuple[str, str], Route | str] = {}
-        self.edition: object = object()
+        self.routes_version: object = object()
         """Another one whenever a route may have changed."""
-        self._lanes: dict[str, Outlet] = {}
-        self._made_of: dict[str, object] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._configurations: dict[str, object] = {}
         """What each lane was made of: another value is another lane."""
-        self._settled: set[str] = set()
+        self._up_to_date: set[str] = set()
         """Names of lanes that are right by the settings in force."""
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -97,59 +104,59 @@ class Lanes:
             known = self._routes[platform, app] = self._open(platform, app)
         return known
 
-    def all(self) -> Iterable[Outlet]:
+    def all(self) -> Iterable[Lane]:
         """Every lane that exists."""
         return self._lanes.values()
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Take over new settings. A route whose new credential cannot be read stays as it was."""
         self._settings = settings
-        self.edition = object()
-        self._settled.clear()
+        self.routes_version = object()
+        self._up_to_date.clear()
         before, self._routes = self._routes, {}
         lanes = dict(self._lanes)
-        heirs: dict[LaneInterface, LaneInterface] = {}
+        successors: dict[LaneInterface, LaneInterface] = {}
         for (platform, app), old in before.items():
             if app and app not in settings.apps:
                 continue
             new = self._open(platform, app)
             if isinstance(old, Route) and new in _REFUSED:
-                _log.error("credential_not_renewed", provider=platform, app=app)
+                _log.error("credential_update_failed", provider=platform, app=app)
                 new = old
             self._routes[platform, app] = new
             if isinstance(old, Route) and isinstance(new, Route):
                 for one in old.chain if old is not new else ():
-                    heirs.setdefault(one.lane, one.succeeded_by(new).lane)
+                    successors.setdefault(one.lane, one.succeeded_by(new).lane)
         routes = [one for route in self._routes.values() if isinstance(route, Route) for one in route.chain]
         used = {route.lane for route in routes}
-        self._tokens.keep({route.place.identity for route in routes if route.place is not None})
+        self._tokens.retain({route.token_scope.identity for route in routes if route.token_scope is not None})
         for name, lane in lanes.items():
             lane.retry = settings.retry
-            if isinstance(lane, Lane) and (lane not in used or self._lanes[name] is not lane):
-                self._retire(name, lane, heirs.get(lane))
+            if isinstance(lane, Http2Lane) and (lane not in used or self._lanes[name] is not lane):
+                self._retire(name, lane, successors.get(lane))
 
-        self.tell_unusable()
+        self.log_unusable()
 
-    def tell_unusable(self) -> None:
+    def log_unusable(self) -> None:
         """Log every credential that cannot be used, before a ping needs it; of an open route that is said already."""
-        for found in unusable(self._settings):
+        for found in unusable_credentials(self._settings):
             if (found.provider, found.app) not in self._routes:
-                _log.error("bad_credential", provider=found.provider, app=found.app, error=found.error)
+                _log.error("credential_invalid", provider=found.provider, app=found.app, error=found.error)
 
-    def _retire(self, name: str, lane: Lane, heir: LaneInterface | None) -> None:
+    def _retire(self, name: str, lane: Http2Lane, successor: LaneInterface | None) -> None:
         """Let a lane end. Its heir serves the apps that it served; it may have another name."""
-        heir = None if heir is lane else heir
+        successor = None if successor is lane else successor
         if self._lanes[name] is lane:
-            del self._lanes[name], self._made_of[name]
+            del self._lanes[name], self._configurations[name]
             self._metrics.lane_in_flight(name).set(0)
             self._metrics.lane_breaker_open(name).set(0)
             self._metrics.lane_down(name).set(0)
-        task = asyncio.create_task(lane.retire(heir), name=f"retire:{name}")
+        task = asyncio.create_task(lane.retire(successor), name=f"retire:{name}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-        _log.info("lane_ended", lane=name, successor=heir.name if heir is not None else None)
+        _log.info("lane_retired", lane=name, successor=successor.name if successor is not None else None)
 
-    def heard_parked(self, parked: Mapping[str, int]) -> None:
+    def update_parked(self, parked: Mapping[str, int]) -> None:
         """How many sends each lane has parked in Redis, over all gateways."""
         for name, lane in self._lanes.items():
             lane.parked_total = parked.get(name, 0)
@@ -170,11 +177,11 @@ class Lanes:
                 return self._open_apns(settings.apns, app) if settings.apns.configured else NO_CREDENTIAL
             if platform == FCM:
                 return self._open_fcm(settings.fcm, app) if settings.fcm.configured else NO_CREDENTIAL
-            if platform == RPS:
-                return self._open_rps(app)
+            if platform == RHOCONNECT_PUSH:
+                return self._open_rhoconnect_push(app)
         except (BadSetting, CredentialError) as error:
             # `rhopush check` finds this before; a file that went away later must not end the worker.
-            _log.error("bad_credential", provider=platform, app=app, error=error.message)
+            _log.error("credential_invalid", provider=platform, app=app, error=error.message)
             return error.label
         return NOT_SERVED
 
@@ -185,13 +192,13 @@ class Lanes:
         name = f"apns:cert:{topic}" if certificate else f"apns:{settings.key_id}"
         target = ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert)
         servers = _servers(settings, certificate)
-        said = _said(settings, (*_APNS_TARGET, *_APNS_SERVER))
+        said = _configuration_of(settings, (*_APNS_TARGET, *_APNS_SERVER))
         credential = _credential_digest(settings, _APNS_CREDENTIAL, repr(servers))
         route: Route | None = None
         for server in reversed(servers):
-            made_of = (said, topic if certificate else "", *server)
-            lane = self._apns_lane(name + self._elsewhere(server), made_of, settings, access)
-            route = Route(lane, target, app, place(lane.name, app, server, topic, credential), route)
+            configuration = (said, topic if certificate else "", *server)
+            lane = self._apns_lane(name + self._elsewhere(server), configuration, settings, access)
+            route = Route(lane, target, app, token_scope(lane.name, app, server, topic, credential), route)
         if route is None:
             raise CredentialError("apns: no server", field="apns.host")
         return route
@@ -202,17 +209,23 @@ class Lanes:
         return "" if server == (above.server, above.port) else f"@{_authority(*server)}"
 
     def _apns_lane(
-        self, name: str, made_of: tuple[object, str, str, int], settings: ApnsSettings, access: ApnsAccess
-    ) -> Outlet:
-        _, _, host, port = made_of
-        credential: Credential = NoHeaders() if access.key is None else ApnsKey(access.key)
+        self,
+        name: str,
+        configuration: tuple[object, str, str, int],
+        settings: ApnsSettings,
+        access: ApnsAccess,
+    ) -> Lane:
+        _, _, host, port = configuration
+        credential: Credential = CertificateCredential() if access.key is None else ApnsKey(access.key)
         context = access.context()
         endpoint = Endpoint(host, port, context, _authority(host, port))
         policy = self._policy(settings)
         return self._lane(
             name,
-            made_of,
-            lambda: Lane(name, PROVIDERS[APNS], credential, endpoint, policy, self._metrics, self._tokens),
+            configuration,
+            lambda: Http2Lane(
+                name, PROVIDERS[APNS], credential, endpoint, policy, self._metrics, self._tokens
+            ),
         )
 
     def _open_fcm(self, settings: FcmSettings, app: str) -> Route:
@@ -225,12 +238,16 @@ class Lanes:
         endpoint = Endpoint(host, port, access.context(), _authority(host, port))
         policy = self._policy(settings)
         quota = self._quota
-        pace = Pace(quota, name, settings.per_minute, lambda: self._wake(name)) if quota is not None else None
+        rate_limiter = (
+            RateLimiter(quota, name, settings.per_minute, lambda: self._wake(name))
+            if quota is not None
+            else None
+        )
         lane = self._lane(
             name,
-            _said(settings, _FCM_TARGET),
-            lambda: Lane(
-                name, PROVIDERS[FCM], credential, endpoint, policy, self._metrics, self._tokens, pace
+            _configuration_of(settings, _FCM_TARGET),
+            lambda: Http2Lane(
+                name, PROVIDERS[FCM], credential, endpoint, policy, self._metrics, self._tokens, rate_limiter
             ),
         )
         times = self._settings.ping
@@ -243,41 +260,43 @@ class Lanes:
             settings.sync_priority,
         )
         credential_digest = _credential_digest(settings, _FCM_CREDENTIAL, settings.endpoint, project)
-        return Route(lane, target, app, place(name, app, (host, port), "", credential_digest))
+        return Route(lane, target, app, token_scope(name, app, (host, port), "", credential_digest))
 
-    def _open_rps(self, app: str) -> Route | str:
+    def _open_rhoconnect_push(self, app: str) -> Route | str:
         """All apps share one lane: what tells them apart is in the devices' tokens."""
         settings, push_server = self._settings, self._settings.push_server
-        if settings.rps.mode == "client" and push_server is None:
+        if settings.rhoconnect_push.mode == "client" and push_server is None:
             return NO_CREDENTIAL
-        name = next((lane.name for lane in self._lanes.values() if lane.provider.name == RPS), None)
-        lane = self._lanes[name] if name is not None else self._make_rps()
+        name = next(
+            (lane.name for lane in self._lanes.values() if lane.provider.name == RHOCONNECT_PUSH), None
+        )
+        lane = self._lanes[name] if name is not None else self._make_rhoconnect_push()
         if lane is None:
             return NOT_SERVED
         self._lanes[lane.name] = lane
-        self._made_of[lane.name] = None  # of nothing that can change while the gateway runs
+        self._configurations[lane.name] = None  # of nothing that can change while the gateway runs
         # Of the name alone: a password is short enough to be found out from its digest.
-        there = place(lane.name, app, (lane.name, 0), "", digest(lane.name))
-        return Route(lane, RpsTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app, there)
+        there = token_scope(lane.name, app, (lane.name, 0), "", digest(lane.name))
+        return Route(lane, RhoConnectPushTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app, there)
 
-    def _make_rps(self) -> Outlet | None:
+    def _make_rhoconnect_push(self) -> Lane | None:
         settings, push_server = self._settings, self._settings.push_server
-        if settings.rps.mode == "client" and push_server is not None:
-            return RpsClientLane(push_server, settings.retry, self._metrics, self._tokens)
-        if settings.rps.mode == "builtin" and self._rps_store is not None:
-            return RpsLane(self._rps_store, settings.retry, self._metrics)
+        if settings.rhoconnect_push.mode == "client" and push_server is not None:
+            return RemoteRhoConnectPushLane(push_server, settings.retry, self._metrics, self._tokens)
+        if settings.rhoconnect_push.mode == "builtin" and self._mailbox is not None:
+            return BuiltinRhoConnectPushLane(self._mailbox, settings.retry, self._metrics)
         return None
 
-    def _policy(self, settings: ApnsSettings | FcmSettings) -> LanePolicy:
-        turns = Turns() if self._turns is None else self._turns
-        return LanePolicy(settings.connections_max, settings.deadline_s, self._settings.retry, turns)
+    def _policy(self, settings: ApnsSettings | FcmSettings) -> LaneOptions:
+        scheduler = Scheduler() if self._scheduler is None else self._scheduler
+        return LaneOptions(settings.connections_max, settings.deadline_s, self._settings.retry, scheduler)
 
-    def _lane(self, name: str, made_of: object, make: Callable[[], Lane]) -> Outlet:
+    def _lane(self, name: str, configuration: object, make: Callable[[], Http2Lane]) -> Lane:
         """Apps with the same credential share a lane, and so its connections and its limits."""
-        known = name in self._settled or self._made_of.get(name) == made_of
+        known = name in self._up_to_date or self._configurations.get(name) == configuration
         if name not in self._lanes or not known:
-            self._lanes[name], self._made_of[name] = make(), made_of
-        self._settled.add(name)
+            self._lanes[name], self._configurations[name] = make(), configuration
+        self._up_to_date.add(name)
         return self._lanes[name]
 
     def _wake(self, name: str) -> None:
@@ -301,7 +320,7 @@ def _authority(host: str, port: int) -> str:
     return name if port == 443 else f"{name}:{port}"
 
 
-def _said(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> object:
+def _configuration_of(settings: ApnsSettings | FcmSettings, target: tuple[str, ...]) -> object:
     """All that makes a lane what it is: settings, and what stands in the files that they name.
 
     Raises:

@@ -7,7 +7,7 @@ Until then an answer "this token is dead" may as well come of a wrong setting, a
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.connection import Link, Script
+from gateway.store.connection import RedisConnection, Script
 from gateway.store.lua import CHECKS
 
 PROVEN: Final = -1
@@ -42,8 +42,8 @@ class Proofs:
         link: connection to the Redis that holds RhoConnect's users, where the marks are.
     """
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
 
     async def accepted(self, identity: str, now_ms: int) -> None:
         """Write that a send was accepted.
@@ -51,7 +51,7 @@ class Proofs:
         Raises:
             StoreDown: Redis did not answer, or refused.
         """
-        await self._link.eval(ACCEPTED, [keys.proof(identity)], [now_ms])
+        await self._connection.eval(ACCEPTED, [keys.credential_proof(identity)], [now_ms])
 
     async def count(self, identity: str, *, bad: bool) -> int:
         """How many BadDeviceToken answers came before the first acceptance, this one included (`bad`).
@@ -62,4 +62,4 @@ class Proofs:
         Raises:
             StoreDown: Redis did not answer, or refused.
         """
-        return int(await self._link.eval(COUNT, [keys.proof(identity)], [int(bad)]))
+        return int(await self._connection.eval(COUNT, [keys.credential_proof(identity)], [int(bad)]))

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from protocols.apns.message import compose as compose_apns
 from protocols.apns.verdicts import judge as judge_apns
-from protocols.devices import APNS, FCM, RPS
+from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
 from protocols.fcm.message import compose as compose_fcm
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.http2.client import Header
@@ -19,7 +19,7 @@ from protocols.rhoconnect_push.verdicts import judge as judge_rps
 from protocols.verdict import Verdict
 
 
-class Message(Protocol):
+class ProviderMessage(Protocol):
     """One encoding of a ping for all devices of one app (`protocols.apns.message`, `protocols.fcm.message`)."""
 
     headers: list[tuple[bytes, bytes]]
@@ -44,7 +44,7 @@ class Provider(NamedTuple):
     """
 
     name: str
-    compose: Callable[[Ping, Any, int], Message | None]
+    compose: Callable[[Ping, Any, int], ProviderMessage | None]
     judge: Callable[[int, Sequence[Header], bytes, float], Verdict]
     names_requests: bool
 
@@ -52,7 +52,7 @@ class Provider(NamedTuple):
 PROVIDERS: Final = {
     APNS: Provider(APNS, compose_apns, judge_apns, names_requests=True),
     FCM: Provider(FCM, compose_fcm, judge_fcm, names_requests=False),
-    RPS: Provider(RPS, compose_rps, judge_rps, names_requests=False),
+    RHOCONNECT_PUSH: Provider(RHOCONNECT_PUSH, compose_rps, judge_rps, names_requests=False),
 }
 
 
@@ -62,7 +62,7 @@ class Credential(Protocol):
     def authorization(self) -> Sequence[Header] | None:
         """Headers for the next requests; None: not now (a token is being fetched)."""
 
-    def renew(self, date_s: float | None = None) -> bool:
+    def refresh(self, date_s: float | None = None) -> bool:
         """The provider refused the token: get another one.
 
         Args:

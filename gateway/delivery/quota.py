@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.store import keys
-from gateway.store.connection import Link, Reply, Script
+from gateway.store.connection import RedisConnection, Reply, Script
 from gateway.store.lua import CHECKS
 
 _DRAW: Final = Script(
@@ -37,8 +37,8 @@ return grant
 class Quota:
     """Draws from the buckets of the queue's Redis."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
 
     def draw(self, name: str, wanted: int, per_s: float, granted: Callable[[int], None]) -> None:
         """Ask for tokens.
@@ -53,4 +53,4 @@ class Quota:
         def replied(reply: Reply) -> None:
             granted(reply if isinstance(reply, int) else 0)
 
-        self._link.eval_then(_DRAW, [keys.quota(name)], [wanted, per_s, max(1.0, per_s)], replied)
+        self._connection.eval_then(_DRAW, [keys.quota(name)], [wanted, per_s, max(1.0, per_s)], replied)

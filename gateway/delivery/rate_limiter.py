@@ -12,10 +12,10 @@ from gateway.delivery.quota import Quota
 
 BATCH_S: Final = 0.05
 """A batch is this much of the quota: what an idle process can hold back from the others."""
-_AGAIN_S: Final = 0.05
+_RETRY_S: Final = 0.05
 
 
-class Pace:
+class RateLimiter:
     """One lane's share of a quota.
 
     Args:
@@ -41,9 +41,9 @@ class Pace:
             self._draw()
         return min(wanted, self._tokens)
 
-    def spend(self, sends: int) -> None:
+    def consume(self, deliveries: int) -> None:
         """So many went out."""
-        self._tokens -= sends
+        self._tokens -= deliveries
 
     def _draw(self) -> None:
         self._drawing = True
@@ -55,4 +55,4 @@ class Pace:
             self._tokens += tokens
             self._on_grant()
         else:
-            self._loop.call_later(_AGAIN_S, self._draw)
+            self._loop.call_later(_RETRY_S, self._draw)

@@ -9,7 +9,7 @@ final verdict now.
 from typing import Final, NamedTuple
 
 from gateway.settings import RetrySettings
-from protocols.verdict import Kind, Verdict
+from protocols.verdict import Verdict, VerdictKind
 
 EXPIRED: Final = "expired"
 GAVE_UP: Final = "gave_up"
@@ -22,7 +22,7 @@ _MISCONFIGURED_S: Final = 60.0
 _DOUBLINGS_MAX: Final = 10
 
 
-class Decision(NamedTuple):
+class RetryDecision(NamedTuple):
     """What happens to a send that was not accepted.
 
     Attributes:
@@ -36,7 +36,7 @@ class Decision(NamedTuple):
 
 def first_delay_s(provider: str, verdict: Verdict, status: int, retry: RetrySettings) -> float:
     """The delay of a first retry where the provider named none."""
-    if verdict.kind == Kind.UNKNOWN:
+    if verdict.kind == VerdictKind.UNKNOWN:
         return retry.unknown_s
     if status == 429:
         return _THROTTLED_S
@@ -47,7 +47,7 @@ def first_delay_s(provider: str, verdict: Verdict, status: int, retry: RetrySett
     return _MISCONFIGURED_S
 
 
-class Timing(NamedTuple):
+class RetryTiming(NamedTuple):
     """What the decision depends on besides the verdict.
 
     Attributes:
@@ -65,7 +65,9 @@ class Timing(NamedTuple):
     noise: float
 
 
-def again(provider: str, verdict: Verdict, status: int, timing: Timing, retry: RetrySettings) -> Decision:
+def decide_retry(
+    provider: str, verdict: Verdict, status: int, timing: RetryTiming, retry: RetrySettings
+) -> RetryDecision:
     """Decide about a `later` or `unknown` verdict."""
     delay_s = verdict.delay_s
     if not delay_s:  # none, or no time at all, which is no delay and would come round at once for ever
@@ -74,7 +76,7 @@ def again(provider: str, verdict: Verdict, status: int, timing: Timing, retry: R
     delay_s *= 1 + retry.jitter * timing.noise
     due_ms = timing.now_ms + int(delay_s * 1000)
     if due_ms >= timing.expires_ms:
-        return Decision(None, EXPIRED)
+        return RetryDecision(None, EXPIRED)
     if due_ms - (timing.first_ms or timing.now_ms) > retry.give_up_s * 1000:
-        return Decision(None, f"{GAVE_UP}:{verdict.reason}" if verdict.reason else GAVE_UP)
-    return Decision(due_ms, "")
+        return RetryDecision(None, f"{GAVE_UP}:{verdict.reason}" if verdict.reason else GAVE_UP)
+    return RetryDecision(due_ms, "")

@@ -16,29 +16,29 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import SHARED
-from gateway.delivery.batch import Send
-from gateway.delivery.lane import GRACE_S, Outlet
+from gateway.clock import SHARED_CLOCK
+from gateway.delivery.batch import Delivery
+from gateway.delivery.lane import GRACE_S, Lane
 from gateway.delivery.providers import PROVIDERS
 from gateway.delivery.retry import EXPIRED
 from gateway.errors import StoreDown
-from gateway.mailbox.store import Posting, RpsStore
+from gateway.mailbox.store import MailboxMessage, MailboxStore
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
-from gateway.store.connection import LinkLost, Reply
-from protocols.devices import RPS
-from protocols.rhoconnect_push.message import Message
+from gateway.store.connection import ConnectionLost, Reply
+from protocols.devices import RHOCONNECT_PUSH
+from protocols.rhoconnect_push.message import RhoConnectPushMessage
 from protocols.rhoconnect_push.verdicts import NOT_REGISTERED
-from protocols.verdict import Kind, Verdict
+from protocols.verdict import Verdict, VerdictKind
 
 _log = structlog.get_logger("lane")
 
 IN_FLIGHT_MAX: Final = 2_000
 """Messages given to Redis and not yet answered: ten script calls."""
-_DOWN: Final = Verdict(Kind.LATER, "no_connection")
+_DOWN: Final = Verdict(VerdictKind.LATER, "no_connection")
 
 
-class RpsLane(Outlet):
+class BuiltinRhoConnectPushLane(Lane):
     """The way to legacy devices inside this gateway.
 
     Args:
@@ -47,19 +47,19 @@ class RpsLane(Outlet):
         metrics: where verdicts are counted.
     """
 
-    def __init__(self, store: RpsStore, retry: RetrySettings, metrics: Metrics) -> None:
-        super().__init__("rps", PROVIDERS[RPS], retry, metrics)
+    def __init__(self, store: MailboxStore, retry: RetrySettings, metrics: Metrics) -> None:
+        super().__init__("rhoconnect_push", PROVIDERS[RHOCONNECT_PUSH], retry, metrics)
         self._store = store
         self._in_flight = 0
         self._down_since: float | None = None
-        self._accepted: list[Send] = []
+        self._accepted: list[Delivery] = []
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
+    def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
-        self._let_wait(sends, bulk=bulk)
+        self._enqueue(deliveries, bulk=bulk)
         self.wake()
 
     def wake(self) -> None:
@@ -68,13 +68,13 @@ class RpsLane(Outlet):
             self._went_down()
             return
         self._down_since = None
-        now_ms = SHARED.now_ms()
+        now_ms = SHARED_CLOCK.now_ms()
         while self._in_flight < IN_FLIGHT_MAX and (waiting := self._small or self._bulk):
-            send = waiting.popleft()
-            if self._is_over(send, now_ms):
-                self._end(send, EXPIRED)
+            delivery = waiting.popleft()
+            if self._is_over(delivery, now_ms):
+                self._end(delivery, EXPIRED)
             else:
-                self._give(send)
+                self._enqueue_message(delivery)
 
     @property
     def in_flight(self) -> int:
@@ -82,7 +82,7 @@ class RpsLane(Outlet):
         return self._in_flight
 
     @property
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         """Why this lane cannot send now."""
         return None if self._down_since is None else "Redis does not answer"
 
@@ -90,48 +90,48 @@ class RpsLane(Outlet):
         """Park what waits while Redis is gone; go on once it is back."""
         self._metrics.lane_in_flight(self.name).set(self._in_flight)
         if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
-            self._park_beyond(0, _DOWN)
+            self._park_above(0, _DOWN)
         self.wake()
 
     async def close(self, budget_s: float) -> None:
         """Wait for what is in flight, within the budget; what waits stays in its units."""
-        self._abandon()
+        self._clear()
         try:
             await asyncio.wait_for(self._idle.wait(), budget_s)
         except TimeoutError:
-            _log.warning("rps_lane_closed", in_flight=self._in_flight)
+            _log.warning("rhoconnect_push_lane_closed", in_flight=self._in_flight)
 
-    def _give(self, send: Send) -> None:
-        message = send.message
-        if not isinstance(message, Message):
+    def _enqueue_message(self, delivery: Delivery) -> None:
+        message = delivery.message
+        if not isinstance(message, RhoConnectPushMessage):
             raise TypeError(f"{message!r} is no message for legacy devices")
         self._in_flight += 1
         self._idle.clear()
-        posting = Posting(send.device.pin, message.data, message.collapse, name=message.name)
-        self._store.post(posting, partial(self._settle, send))
+        posting = MailboxMessage(delivery.device.pin, message.data, message.collapse, name=message.name)
+        self._store.post(posting, partial(self._on_reply, delivery))
 
-    def _settle(self, send: Send, reply: Reply) -> None:
+    def _on_reply(self, delivery: Delivery, reply: Reply) -> None:
         self._in_flight -= 1
         if not self._in_flight:
             self._idle.set()
-        if isinstance(reply, LinkLost):
-            self._wait_again(send)
+        if isinstance(reply, ConnectionLost):
+            self._requeue_first(delivery)
             self._went_down()
         elif isinstance(reply, StoreDown):
-            self._later(send, Verdict(Kind.UNKNOWN, reply.label), 0)
+            self._later(delivery, Verdict(VerdictKind.UNKNOWN, reply.label), 0)
         elif not reply:
-            self._end(send, NOT_REGISTERED)
+            self._end(delivery, NOT_REGISTERED)
         else:
             if not self._accepted:
                 self._loop.call_soon(self._count)
-            self._accepted.append(send)
-            send.unit.accept(send.place)
+            self._accepted.append(delivery)
+            delivery.batch.accept(delivery.index)
         if self._in_flight < IN_FLIGHT_MAX // 2 and (self._small or self._bulk):
             self.wake()
 
     def _count(self) -> None:
-        sends, self._accepted = self._accepted, []
-        self._count_accepted(sends)
+        deliveries, self._accepted = self._accepted, []
+        self._count_accepted(deliveries)
 
     def _went_down(self) -> None:
         if self._down_since is None:

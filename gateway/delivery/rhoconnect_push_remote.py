@@ -17,28 +17,28 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from gateway.clock import SHARED
-from gateway.delivery.batch import Send
-from gateway.delivery.dead_tokens import Tokens
-from gateway.delivery.lane import GRACE_S, Outlet
+from gateway.clock import SHARED_CLOCK
+from gateway.delivery.batch import Delivery
+from gateway.delivery.dead_tokens import TokenReports
+from gateway.delivery.lane import GRACE_S, Lane
 from gateway.delivery.providers import PROVIDERS
 from gateway.delivery.retry import EXPIRED
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
-from protocols.devices import RPS
-from protocols.verdict import Kind, Verdict
+from protocols.devices import RHOCONNECT_PUSH
+from protocols.verdict import Verdict, VerdictKind
 
 _log = structlog.get_logger("lane")
 
 CONNECTIONS_MAX: Final = 8
 DEADLINE_S: Final = 15.0
 _CONNECT_S: Final = 5.0
-_AGAIN_S: Final = 0.5
-_DOWN: Final = Verdict(Kind.LATER, "no_connection")
+_RETRY_S: Final = 0.5
+_DOWN: Final = Verdict(VerdictKind.LATER, "no_connection")
 
 
-class RpsClientLane(Outlet):
+class RemoteRhoConnectPushLane(Lane):
     """The way to legacy devices through an outside push service.
 
     Args:
@@ -56,11 +56,17 @@ class RpsClientLane(Outlet):
         push_server: Secret,
         retry: RetrySettings,
         metrics: Metrics,
-        tokens: Tokens,
+        tokens: TokenReports,
     ) -> None:
         self._origin, authorization = read_push_server(push_server)
         self._headers = {"Content-Type": "application/json", "Authorization": authorization}
-        super().__init__(f"rps:{self._origin.partition('://')[2]}", PROVIDERS[RPS], retry, metrics, tokens)
+        super().__init__(
+            f"rhoconnect_push:{self._origin.partition('://')[2]}",
+            PROVIDERS[RHOCONNECT_PUSH],
+            retry,
+            metrics,
+            tokens,
+        )
         self._more = asyncio.Event()
         self._in_flight = 0
         self._down_since: float | None = None
@@ -68,9 +74,9 @@ class RpsClientLane(Outlet):
         self._session: aiohttp.ClientSession | None = None
         self._workers: list[asyncio.Task[None]] = []
 
-    def offer(self, sends: Sequence[Send], *, bulk: bool) -> None:
+    def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
         """Take sends. Each ends with a verdict in its unit."""
-        self._let_wait(sends, bulk=bulk)
+        self._enqueue(deliveries, bulk=bulk)
         self.wake()
 
     def wake(self) -> None:
@@ -92,7 +98,7 @@ class RpsClientLane(Outlet):
         return self._in_flight
 
     @property
-    def trouble(self) -> str | None:
+    def error_text(self) -> str | None:
         """Why this lane cannot send now."""
         return None if self._down_since is None else self._error
 
@@ -101,11 +107,11 @@ class RpsClientLane(Outlet):
         self._metrics.lane_in_flight(self.name).set(self._in_flight)
         self._metrics.lane_down(self.name).set(int(self._down_since is not None))
         if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
-            self._park_beyond(0, _DOWN)
+            self._park_above(0, _DOWN)
 
     async def close(self, budget_s: float) -> None:
         """Wait for what is in flight, within the budget; what waits stays in its units."""
-        self._abandon()
+        self._clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(budget_s):
                 while self._in_flight:
@@ -124,57 +130,57 @@ class RpsClientLane(Outlet):
                 self._more.clear()
                 await self._more.wait()
                 continue
-            send = waiting.popleft()
-            if self._is_over(send, SHARED.now_ms()):
-                self._end(send, EXPIRED)
+            delivery = waiting.popleft()
+            if self._is_over(delivery, SHARED_CLOCK.now_ms()):
+                self._end(delivery, EXPIRED)
                 continue
             self._in_flight += 1
             try:
-                await self._post(session, send)
+                await self._post(session, delivery)
             finally:
                 self._in_flight -= 1
                 self._more.set()
 
-    async def _post(self, session: aiohttp.ClientSession, send: Send) -> None:
-        url = URL(self._origin + send.path.decode(), encoded=True)
+    async def _post(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
+        url = URL(self._origin + delivery.path.decode(), encoded=True)
         try:
             async with session.post(
                 url,
-                data=send.message.body(send.device.pin),
+                data=delivery.message.body(delivery.device.pin),
                 headers=self._headers,
                 allow_redirects=False,
             ) as answer:
                 body = await answer.read()
         except aiohttp.ClientConnectorError as error:
-            await self._unreachable(send, error)
+            await self._unreachable(delivery, error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = "deadline" if isinstance(error, TimeoutError) else "connection_lost"
-            self._later(send, Verdict(Kind.UNKNOWN, reason), 0)
+            self._later(delivery, Verdict(VerdictKind.UNKNOWN, reason), 0)
         else:
             self._down_since = None
             headers = [(name.lower(), value) for name, value in answer.raw_headers]
-            verdict = self.provider.judge(answer.status, headers, body, SHARED.now_s())
-            self._settle(send, answer.status, verdict)
+            verdict = self.provider.judge(answer.status, headers, body, SHARED_CLOCK.now_s())
+            self._on_response(delivery, answer.status, verdict)
 
-    def _settle(self, send: Send, status: int, verdict: Verdict) -> None:
-        if verdict.kind == Kind.ACCEPTED:
-            self._count_accepted((send,))
-            send.unit.accept(send.place)
-        elif verdict.kind == Kind.LATER:
-            self._later(send, verdict, status)
+    def _on_response(self, delivery: Delivery, status: int, verdict: Verdict) -> None:
+        if verdict.kind == VerdictKind.ACCEPTED:
+            self._count_accepted((delivery,))
+            delivery.batch.accept(delivery.index)
+        elif verdict.kind == VerdictKind.LATER:
+            self._later(delivery, verdict, status)
         else:
             if verdict.dead:
-                self._is_dead(send, verdict)
-            self._end(send, verdict.reason)
+                self._report_dead(delivery, verdict)
+            self._end(delivery, verdict.reason)
 
-    async def _unreachable(self, send: Send, error: OSError) -> None:
+    async def _unreachable(self, delivery: Delivery, error: OSError) -> None:
         """Nothing was sent: it waits on, or is parked by the next sweep."""
-        self._wait_again(send)
+        self._requeue_first(delivery)
         self._error = error.strerror or type(error).__name__
         if self._down_since is None:
             self._down_since = time.monotonic()
             _log.warning("lane_down", lane=self.name, error=self._error)
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(_RETRY_S)
 
 
 def read_push_server(push_server: Secret) -> tuple[str, str]:

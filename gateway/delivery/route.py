@@ -9,11 +9,11 @@ from gateway.registry.token_marks import digest
 from protocols.devices import Device, accepted_elsewhere, refused_at
 
 SETTING: Final = "apns.environment"
-_APPLES_PORTS: Final = (443, 2197)
+_APPLE_PORTS: Final = (443, 2197)
 """Two ports of one service (providers A1)."""
 
 
-class Place(NamedTuple):
+class TokenScope(NamedTuple):
     """A host and topic that a lane sends to, with the credential that it uses there.
 
     Attributes:
@@ -38,18 +38,18 @@ class Place(NamedTuple):
         return f"apps.{self.app}.{SETTING}" if self.app else SETTING
 
 
-def place(lane: str, app: str, server: tuple[str, int], topic: str, credential: str) -> Place:
+def token_scope(lane: str, app: str, server: tuple[str, int], topic: str, credential: str) -> TokenScope:
     """Make a place.
 
     Args:
         lane: the lane's name.
         app: as in metrics.
         server: host and port.
-        topic: see `Place`.
+        topic: see `TokenScope`.
         credential: digest of the credential and of all else that makes the place another one.
     """
-    host = server[0] if server[1] in _APPLES_PORTS else f"{server[0]}:{server[1]}"
-    return Place(lane, app, host, topic, digest(host, topic), digest(credential, topic))
+    host = server[0] if server[1] in _APPLE_PORTS else f"{server[0]}:{server[1]}"
+    return TokenScope(lane, app, host, topic, digest(host, topic), digest(credential, topic))
 
 
 class LaneInterface(Protocol):
@@ -63,8 +63,8 @@ class LaneInterface(Protocol):
     name: str
     provider: Provider
 
-    def offer(self, sends: Sequence[Any], *, bulk: bool) -> None:
-        """Take deliveries (`gateway.delivery.batch.Send`)."""
+    def offer(self, deliveries: Sequence[Any], *, bulk: bool) -> None:
+        """Take deliveries (`gateway.delivery.batch_id.Delivery`)."""
 
 
 class Route:
@@ -80,23 +80,23 @@ class Route:
         heir: has taken its place for the same topic since the settings changed; None: nothing has.
     """
 
-    __slots__ = ("app", "fallback", "heir", "lane", "place", "proven", "target")
+    __slots__ = ("accepted", "app", "fallback", "lane", "successor", "target", "token_scope")
 
     def __init__(
         self,
         lane: LaneInterface,
         target: Any,
         app: str,
-        place: Place | None = None,
+        token_scope: TokenScope | None = None,
         fallback: "Route | None" = None,
     ) -> None:
         self.lane = lane
         self.target = target
         self.app = app
-        self.place = place
+        self.token_scope = token_scope
         self.fallback = fallback
-        self.proven = False
-        self.heir: Route | None = None
+        self.accepted = False
+        self.successor: Route | None = None
 
     @property
     def chain(self) -> tuple["Route", ...]:
@@ -107,25 +107,31 @@ class Route:
     def newest(self) -> "Route":
         """The route that has taken this one's place, or this one."""
         route = self
-        while route.heir is not None:
-            route = route.heir
+        while route.successor is not None:
+            route = route.successor
         return route
 
     def succeeded_by(self, new: "Route") -> "Route":
         """Name the heir of this route among a new one and its fallback: the one of the same host if there is one."""
-        mine = self.place
-        heir = next((one for one in new.chain if mine and one.place and one.place.host == mine.host), new)
-        if mine is not None and heir.place is not None and heir.place.topic == mine.topic:
-            self.heir = heir  # else its sends bear another topic than the heir's
-        return heir
+        mine = self.token_scope
+        successor = next(
+            (one for one in new.chain if mine and one.token_scope and one.token_scope.host == mine.host), new
+        )
+        if (
+            mine is not None
+            and successor.token_scope is not None
+            and successor.token_scope.topic == mine.topic
+        ):
+            self.successor = successor  # else its sends bear another topic than the heir's
+        return successor
 
     def of(self, device: Device) -> "Route | None":
         """This route or its fallback, by what is known of the device's token; None: it is bad wherever it may go."""
-        place, fallback = self.place, self.fallback
-        if place is None:
+        token_scope, fallback = self.token_scope, self.fallback
+        if token_scope is None:
             return self
         if fallback is None:
-            return None if refused_at(device, place.key) else self
-        if accepted_elsewhere(device, place.key):
+            return None if refused_at(device, token_scope.key) else self
+        if accepted_elsewhere(device, token_scope.key):
             return fallback
-        return fallback.of(device) if refused_at(device, place.key) else self
+        return fallback.of(device) if refused_at(device, token_scope.key) else self

@@ -12,21 +12,21 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.delivery.proofs import PROVEN, Proofs
-from gateway.delivery.route import Place
+from gateway.delivery.route import TokenScope
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
 
-_log = structlog.get_logger("dead")
+_log = structlog.get_logger("dead_tokens")
 
 ALARM_COUNT: Final = 3
-LOOK_S: Final = 5.0
+POLL_S: Final = 5.0
 """While the alarm is on, how often a worker asks whether another one had an acceptance; also the pause before an
 acceptance that Redis did not take is written again."""
 
 
-class Gate:
+class TokenTrust:
     """Knows which places have proven themselves, and raises the alarm for one that only refuses tokens.
 
     Args:
@@ -37,36 +37,36 @@ class Gate:
     def __init__(self, proofs: Proofs, metrics: Metrics) -> None:
         self._proofs = proofs
         self._metrics = metrics
-        self._proven: set[str] = set()
-        self._alarms: dict[str, Place] = {}
+        self._accepted: set[str] = set()
+        self._alarms: dict[str, TokenScope] = {}
         self._watching: asyncio.Task[None] | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
-    def prove(self, place: Place) -> None:
+    def record_acceptance(self, scope: TokenScope) -> None:
         """Take note that a send was accepted at this place; the first time, write it for all workers."""
-        if place.identity in self._proven:
+        if scope.identity in self._accepted:
             return
-        self._proven.add(place.identity)
-        self._end_alarm(place.identity)
-        self._start(self._write(place.identity))
+        self._accepted.add(scope.identity)
+        self._end_alarm(scope.identity)
+        self._start(self._write(scope.identity))
 
-    async def admits(self, place: Place, *, bad: bool) -> bool:
+    async def is_trusted(self, scope: TokenScope, *, bad: bool) -> bool:
         """Whether an answer that a token is dead may be believed; `bad`: the answer was BadDeviceToken.
 
         Raises:
             StoreDown: this process does not know, and Redis did not answer.
         """
-        if place.identity in self._proven:
+        if scope.identity in self._accepted:
             return True
-        count = await self._proofs.count(place.identity, bad=bad)
+        count = await self._proofs.count(scope.identity, bad=bad)
         if count == PROVEN:
-            self._proven.add(place.identity)
-            self._end_alarm(place.identity)
-        elif bad and count >= ALARM_COUNT and place.identity not in self._proven:
-            self._raise_alarm(place, count)
-        return place.identity in self._proven
+            self._accepted.add(scope.identity)
+            self._end_alarm(scope.identity)
+        elif bad and count >= ALARM_COUNT and scope.identity not in self._accepted:
+            self._raise_alarm(scope, count)
+        return scope.identity in self._accepted
 
-    def keep(self, identities: set[str]) -> None:
+    def retain(self, identities: set[str]) -> None:
         """The settings changed: end the alarm of every place that is in force no more."""
         for identity in self._alarms.keys() - identities:
             self._end_alarm(identity)
@@ -79,48 +79,48 @@ class Gate:
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)
 
-    def _raise_alarm(self, place: Place, count: int) -> None:
-        if place.identity in self._alarms:
+    def _raise_alarm(self, scope: TokenScope, count: int) -> None:
+        if scope.identity in self._alarms:
             return
-        self._alarms[place.identity] = place
-        self._metrics.tokens_refused(place.lane, place.topic).set(1)
+        self._alarms[scope.identity] = scope
+        self._metrics.tokens_refused(scope.lane, scope.topic).set(1)
         _log.error(
-            "every_device_token_refused",
-            lane=place.lane,
-            host=place.host,
-            topic=place.topic,
+            "all_device_tokens_rejected",
+            lane=scope.lane,
+            host=scope.host,
+            topic=scope.topic,
             reason="BadDeviceToken",
             answers=count,
-            check=f"{place.setting}: is it the environment of these devices' app? Then the topic",
+            check=f"{scope.setting}: is it the environment of these devices' app? Then the topic",
         )
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch(), name="token alarms")
 
     def _end_alarm(self, identity: str) -> None:
-        place = self._alarms.pop(identity, None)
-        if place is not None:
-            self._metrics.tokens_refused(place.lane, place.topic).set(0)
-            _log.info("device_token_alarm_ended", lane=place.lane, host=place.host, topic=place.topic)
+        scope = self._alarms.pop(identity, None)
+        if scope is not None:
+            self._metrics.tokens_refused(scope.lane, scope.topic).set(0)
+            _log.info("device_tokens_accepted", lane=scope.lane, host=scope.host, topic=scope.topic)
 
     async def _watch(self) -> None:
         """End alarms where another worker had an acceptance."""
         while self._alarms:
-            await asyncio.sleep(LOOK_S)
-            for place in tuple(self._alarms.values()):
+            await asyncio.sleep(POLL_S)
+            for scope in tuple(self._alarms.values()):
                 try:
-                    await self.admits(place, bad=False)
+                    await self.is_trusted(scope, bad=False)
                 except StoreDown as error:
-                    _log.debug("proof_not_read", error=error.message)
+                    _log.debug("credential_proof_read_failed", error=error.message)
         self._watching = None
 
     async def _write(self, identity: str) -> None:
         """Write an acceptance until Redis has taken it: no other worker may mark anything before."""
         while True:
             try:
-                await self._proofs.accepted(identity, SHARED.now_ms())
+                await self._proofs.accepted(identity, SHARED_CLOCK.now_ms())
             except StoreDown as error:
-                _log.warning("acceptance_not_written", error=error.message)
-                await asyncio.sleep(LOOK_S)
+                _log.warning("credential_proof_write_failed", error=error.message)
+                await asyncio.sleep(POLL_S)
             else:
                 return
 

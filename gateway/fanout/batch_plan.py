@@ -1,7 +1,7 @@
 """The plan of one batch: the message of each app and the deliveries of each lane. No I/O."""
 
-from gateway.delivery.batch import Send, Unit
-from gateway.delivery.providers import Message
+from gateway.delivery.batch import Delivery, DeliveryBatch
+from gateway.delivery.providers import ProviderMessage
 from gateway.delivery.route import LaneInterface, Route
 from protocols.errors import InputError
 from protocols.ping.model import Ping
@@ -10,28 +10,30 @@ from protocols.ping.model import Ping
 class BatchPlan:
     """A unit being planned, ping by ping: what the present one is told by route, and everybody's sends by lane."""
 
-    __slots__ = ("_messages", "_node", "by_lane", "message", "now_ms", "ping", "route", "unit")
+    __slots__ = ("_messages", "_node", "batch", "by_lane", "message", "now_ms", "ping", "route")
 
-    def __init__(self, unit: Unit, now_ms: int, by_lane: dict[LaneInterface, list[Send]]) -> None:
-        self.unit = unit
+    def __init__(
+        self, batch: DeliveryBatch, now_ms: int, by_lane: dict[LaneInterface, list[Delivery]]
+    ) -> None:
+        self.batch = batch
         self.now_ms = now_ms
         self.by_lane = by_lane
         self.ping = Ping()
         self.route: Route | None = None
-        self.message: Message | InputError | None = None
-        self._messages: dict[Route, Message | InputError | None] = {}
+        self.message: ProviderMessage | InputError | None = None
+        self._messages: dict[Route, ProviderMessage | InputError | None] = {}
         self._node = 0
 
-    def begin(self, number: int, skipped: dict[str, int]) -> None:
+    def begin_ping(self, number: int, skipped: dict[str, int]) -> None:
         """Turn to one of the unit's pings; the places from here on are of it."""
-        self.unit.begin_ping(skipped)
-        self.ping = self.unit.pings[number]
-        self._node = self.unit.node + self.unit.first_place + number
+        self.batch.begin_ping(skipped)
+        self.ping = self.batch.pings[number]
+        self._node = self.batch.node + self.batch.first_ping_index + number
         self.route = None
         if self._messages:
             self._messages = {}
 
-    def turn_to(self, route: Route) -> None:
+    def select_route(self, route: Route) -> None:
         """Let `message` be what this app is told, encoded once; None: nothing."""
         if self.route is not None:
             self._messages[self.route] = self.message
@@ -48,4 +50,4 @@ class BatchPlan:
 
     def request_id(self, number: int) -> bytes:
         """A UUID that is the same at each try of this ping to this device (providers.md A2, apns-id)."""
-        return b"%b%012x" % (self.unit.prefix, number ^ self._node)
+        return b"%b%012x" % (self.batch.prefix, number ^ self._node)

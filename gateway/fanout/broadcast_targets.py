@@ -6,27 +6,27 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.lane_manager import LaneManager
 from gateway.fanout.recipients import choose, is_bad
 from gateway.queue.broadcasts import BroadcastStore
-from gateway.registry.registry import Registry
-from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
+from gateway.registry.registry import DeviceRegistry
+from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from protocols.devices import REPEATED, Chosen, Device, dedupe_key
 
-_log = structlog.get_logger("audience")
+_log = structlog.get_logger("broadcast_targets")
 
-LOST_PART: Final = "lost_part"
+CHUNK_MISSING: Final = "lost_part"
 """Reason under `skipped`: a part of the list of users (`keys.CHUNK_USERS`) that Redis no longer has."""
 
 
-class Reached(NamedTuple):
+class ChunkRecipients(NamedTuple):
     """The devices of one chunk, and what was left out, by reason."""
 
     chosen: list[Chosen]
     skipped: dict[str, int]
 
 
-class Audience:
+class BroadcastTargets:
     """Looks chunks up.
 
     Args:
@@ -36,14 +36,16 @@ class Audience:
         turns: between whose slices small pings are served.
     """
 
-    def __init__(self, store: BroadcastStore, registry: Registry, lanes: Lanes, turns: Turns) -> None:
+    def __init__(
+        self, store: BroadcastStore, registry: DeviceRegistry, lane_manager: LaneManager, scheduler: Scheduler
+    ) -> None:
         self.store = store
         """What was given."""
         self._registry = registry
-        self._lanes = lanes
-        self._turns = turns
+        self._lane_manager = lane_manager
+        self._scheduler = scheduler
 
-    async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> Reached:
+    async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> ChunkRecipients:
         """The same devices however often it is asked for, as long as users and phones stay as they are.
 
         Args:
@@ -56,8 +58,8 @@ class Audience:
         """
         users = await self.store.users(ping_id, chunk)
         if not users:  # evicted or deleted: no chunk is empty
-            _log.error("users_lost", ping_id=ping_id, chunk=chunk)
-            return Reached([], {LOST_PART: 1})
+            _log.error("broadcast_chunk_missing", ping_id=ping_id, chunk=chunk)
+            return ChunkRecipients([], {CHUNK_MISSING: 1})
         chosen: list[Chosen] = []
         phones: list[bytes] = []
         skipped: dict[str, int] = {}
@@ -67,22 +69,22 @@ class Audience:
             large += [user for user, one in zip(users, known, strict=True) if one.large]
         known = [one for one in known if not one.large]
         for part in slices(known, LIGHT_SLICE):
-            await self._turns.turn()
-            chosen += choose(part, self._lanes, together, skipped)
+            await self._scheduler.turn()
+            chosen += choose(part, self._lane_manager, together, skipped)
             phones += [digest(one.device) for one in chosen[len(phones) :]]
         mine = await self.claim(ping_id, chunk, phones)
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
         if len(fresh) < len(chosen):
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
-        return Reached(fresh, skipped)
+        return ChunkRecipients(fresh, skipped)
 
-    def refuses(self, device: Device) -> bool:
+    def has_bad_token(self, device: Device) -> bool:
         """Whether the provider calls this device's token bad wherever its ping may go."""
-        return is_bad(device, self._lanes)
+        return is_bad(device, self._lane_manager)
 
     async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
         """Which of these phones this chunk reaches. Raises StoreDown."""
-        if not self._turns.calm:
+        if not self._scheduler.should_yield:
             return await self.store.claim(ping_id, chunk, phones)
         mine: list[bool] = []
         for part in slices(phones, LIGHT_SLICE):  # a fifth of a millisecond in which Redis serves nobody else

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-LOOK_S: Final = 0.1
+SAMPLE_S: Final = 0.1
 """Between two looks: long enough to be a mean, short enough to follow a burst."""
 
 
-class Effort:
+class CpuLoad:
     """The share of the time that this thread computed, as of the last look.
 
     Args:
@@ -29,7 +29,7 @@ class Effort:
         """0: it waited all the time; 1: it never did."""
         now_s = self._clock()
         passed_s = now_s - self._since_s
-        if passed_s >= LOOK_S:
+        if passed_s >= SAMPLE_S:
             used_s = self._used()
             self._share = (used_s - self._before_s) / passed_s
             self._since_s, self._before_s = now_s, used_s

@@ -13,23 +13,23 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.clock import SHARED
-from gateway.delivery.batch import Send, Unit
-from gateway.delivery.lane_manager import Lanes
+from gateway.clock import SHARED_CLOCK
+from gateway.delivery.batch import Delivery, DeliveryBatch
+from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.reasons import reason_label
 from gateway.delivery.route import LaneInterface
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.batch_plan import BatchPlan
-from gateway.fanout.broadcast_targets import Audience
-from gateway.fanout.in_flight import Ledger
-from gateway.fanout.recipients import DEFECT, DEFECTS, Recipient, recipient, recipients
-from gateway.fanout.splitting import Part, Splitting, is_large
+from gateway.fanout.broadcast_targets import BroadcastTargets
+from gateway.fanout.in_flight import InFlight
+from gateway.fanout.recipients import INTERNAL_ERROR, INTERNAL_ERRORS, Recipient, recipient, recipients
+from gateway.fanout.splitting import LargePingSplitter, SplitPart, is_large
 from gateway.metrics import Metrics
-from gateway.queue.consumer import Progress, Streams
-from gateway.queue.entries import Lease, Piece, read_entry, read_piece
-from gateway.registry.registry import Registry
-from gateway.registry.user_devices import DEAD, UNKNOWN_USER, Registration
-from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
+from gateway.queue.consumer import BatchProgress, Streams
+from gateway.queue.entries import Chunk, Lease, read_chunk, read_entry
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
+from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
 from protocols.devices import Device, platform_of
 from protocols.errors import InputError, NothingToSend
@@ -58,35 +58,35 @@ class Planner:
 
     def __init__(
         self,
-        registry: Registry,
-        audience: Audience,
-        lanes: Lanes,
+        registry: DeviceRegistry,
+        targets: BroadcastTargets,
+        lane_manager: LaneManager,
         streams: Streams,
-        ledger: Ledger,
+        in_flight: InFlight,
         metrics: Metrics,
-        turns: Turns,
+        scheduler: Scheduler,
     ) -> None:
         self._registry = registry
-        self._audience = audience
-        self._lanes = lanes
+        self._targets = targets
+        self._lane_manager = lane_manager
         self._streams = streams
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._metrics = metrics
-        self._turns = turns
-        self._splitting = Splitting(registry, audience, ledger, turns, self._count_skipped)
+        self._scheduler = scheduler
+        self._splitting = LargePingSplitter(registry, targets, in_flight, scheduler, self._count_skipped)
 
     async def close(self) -> None:
         """Stop what is done in the background; it goes on from where it is, wherever its leases go."""
         await self._splitting.close()
 
-    def foresee(self, ping: Ping) -> None:
+    def prefetch(self, ping: Ping) -> None:
         """This ping will be delivered in a moment: what has to be looked up for it can be looked up now."""
-        self._registry.foresee(ping.users)
+        self._registry.prefetch(ping.users)
 
-    def ease(self) -> None:
+    def shed_backlog(self) -> None:
         """This worker's room for small pings is used up: no lane shall hold it all."""
-        for lane in self._lanes.all():
-            lane.ease()
+        for lane in self._lane_manager.all():
+            lane.shed_backlog()
 
     async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
         """Plan entries of the pings, retries and pieces streams, and offer their sends.
@@ -95,93 +95,95 @@ class Planner:
             Leases whose look-ups failed because Redis did not answer: nothing of them was sent. They stay in
             hand; deliver them again.
         """
-        fresh: list[Unit] = []
-        pieces: list[tuple[Unit, Piece]] = []
+        fresh: list[DeliveryBatch] = []
+        chunks: list[tuple[DeliveryBatch, Chunk]] = []
         undone: list[Lease] = []
-        for lease in self._ledger.claim(leases):
+        for lease in self._in_flight.claim(leases):
             try:
-                unit, piece = self._open(lease)
-                if lease.again and await self._resumed(unit):
+                batch, chunk = self._open(lease)
+                if lease.reread and await self._resumed(batch):
                     continue
             except StoreDown as error:
-                await self._postpone(lease, error, undone)
+                await self._retry_later(lease, error, undone)
             except BAD_DATA as error:
-                await self._ledger.put_aside(lease, error)
+                await self._in_flight.quarantine(lease, error)
             else:
-                if piece is None:
-                    fresh.append(unit)
+                if chunk is None:
+                    fresh.append(batch)
                 else:
-                    pieces.append((unit, piece))
+                    chunks.append((batch, chunk))
         undone += await self._deliver_fresh(fresh)
-        return undone + await self._deliver_pieces(pieces)
+        return undone + await self._deliver_chunks(chunks)
 
-    async def _postpone(self, lease: Lease, error: StoreDown, undone: list[Lease]) -> None:
+    async def _retry_later(self, lease: Lease, error: StoreDown, undone: list[Lease]) -> None:
         """Hand a lease back to be delivered again; but put it aside where a key of its own is in the way."""
         if error.of_data:
-            await self._ledger.put_aside(lease, error)
+            await self._in_flight.quarantine(lease, error)
         else:
             undone.append(lease)
 
-    def _open(self, lease: Lease) -> tuple[Unit, Piece | None]:
+    def _open(self, lease: Lease) -> tuple[DeliveryBatch, Chunk | None]:
         """The unit that an entry holds, and its piece, if it is one.
 
         Raises:
             UnreadableEntry: it cannot be read.
         """
         if lease.stream == keys.PINGS:
-            return self._unit(lease), None
-        piece = read_piece(lease.payload)
-        msgspec.structs.force_setattr(piece.ping, "accepted_ms", SHARED.corrected(piece.ping.accepted_ms))
-        unit = Unit(
-            lease,
-            piece.ping.id[:28],
-            (piece.ping,),
-            self._ledger.settled,
-            first_place=int(piece.ping.id[28:], 16),
-            attempt=piece.attempt,
-            first_ms=SHARED.corrected(piece.first_ms),
-            lane=piece.lane,
-            bulk=piece.bulk or lease.stream == keys.PIECES,
+            return self._read_batch(lease), None
+        chunk = read_chunk(lease.payload)
+        msgspec.structs.force_setattr(
+            chunk.ping, "accepted_ms", SHARED_CLOCK.corrected(chunk.ping.accepted_ms)
         )
-        unit.chunk = piece.chunk
-        return unit, piece
+        batch = DeliveryBatch(
+            lease,
+            chunk.ping.id[:28],
+            (chunk.ping,),
+            self._in_flight.on_complete,
+            first_ping_index=int(chunk.ping.id[28:], 16),
+            attempt=chunk.attempt,
+            first_ms=SHARED_CLOCK.corrected(chunk.first_ms),
+            lane=chunk.lane,
+            bulk=chunk.bulk or lease.stream == keys.CHUNKS,
+        )
+        batch.chunk_index = chunk.chunk_index
+        return batch, chunk
 
     # -- pings -----------------------------------------------------------------------------------------------
 
-    def _unit(self, lease: Lease) -> Unit:
-        entry = lease.held or read_entry(lease.payload)
-        accepted_ms = SHARED.corrected(entry.accepted_ms)
-        for place, ping in enumerate(entry.pings):
+    def _read_batch(self, lease: Lease) -> DeliveryBatch:
+        entry = lease.decoded or read_entry(lease.payload)
+        accepted_ms = SHARED_CLOCK.corrected(entry.accepted_ms)
+        for index, ping in enumerate(entry.pings):
             # The pings were made or decoded a moment ago and are nobody else's.
-            msgspec.structs.force_setattr(ping, "id", f"{entry.batch}{place:04x}")
+            msgspec.structs.force_setattr(ping, "id", f"{entry.batch_id}{index:04x}")
             msgspec.structs.force_setattr(ping, "accepted_ms", accepted_ms)
-        return Unit(lease, entry.batch, entry.pings, self._ledger.settled)
+        return DeliveryBatch(lease, entry.batch_id, entry.pings, self._in_flight.on_complete)
 
-    async def _deliver_fresh(self, units: list[Unit]) -> list[Lease]:
+    async def _deliver_fresh(self, batches: list[DeliveryBatch]) -> list[Lease]:
         """Plan pings that are seen for the first time; the leases of those that could not be looked up."""
-        users = [user for unit in units for ping in unit.pings for user in ping.users]
+        users = [user for batch in batches for ping in batch.pings for user in ping.users]
         try:
             known = await self._registry.devices_of(users)
         except StoreDown as error:
             if error.of_data:
-                return await self._deliver_apart(units, error)
-            return [unit.lease for unit in units]
+                return await self._deliver_one_by_one(batches, error)
+            return [batch.lease for batch in batches]
         except BAD_DATA as error:
-            return await self._deliver_apart(units, error)
-        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
-        now_ms = SHARED.now_ms()
+            return await self._deliver_one_by_one(batches, error)
+        by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
+        now_ms = SHARED_CLOCK.now_ms()
         found = iter(known)
-        for unit in units:
-            of_pings = [tuple(islice(found, len(ping.users))) for ping in unit.pings]
+        for batch in batches:
+            of_pings = [tuple(islice(found, len(ping.users))) for ping in batch.pings]
             try:
-                parts = await self._plan_fresh(BatchPlan(unit, now_ms, by_lane), of_pings)
-                self._begin(unit, parts)
+                parts = await self._plan_fresh(BatchPlan(batch, now_ms, by_lane), of_pings)
+                self._begin(batch, parts)
             except BAD_DATA as error:
-                await self._give_up(unit, by_lane, error)
+                await self._quarantine(batch, by_lane, error)
         self._offer(by_lane)
         return []
 
-    async def _plan_fresh(self, plan: BatchPlan, known: Sequence[Sequence[Registration]]) -> list[Part]:
+    async def _plan_fresh(self, plan: BatchPlan, known: Sequence[Sequence[UserDevices]]) -> list[SplitPart]:
         """Plan the pings of a unit, but for those that go to very many devices.
 
         Args:
@@ -191,245 +193,262 @@ class Planner:
         Returns:
             What is to be split.
         """
-        parts: list[Part] = []
-        planned = 0
-        for number, told in enumerate(known):
-            if is_large(told):
-                plan.begin(number, {})
-                plan.unit.split.append(number)
-                parts.append(Part(number, plan.unit.pings[number].users, {}))
+        parts: list[SplitPart] = []
+        finish_planning = 0
+        for number, known_users in enumerate(known):
+            if is_large(known_users):
+                plan.begin_ping(number, {})
+                plan.batch.split.append(number)
+                parts.append(SplitPart(number, plan.batch.pings[number].users, {}))
                 continue
-            chosen, skipped = recipients(told, self._lanes)
-            plan.begin(number, skipped)
-            for to in chosen:
-                self._plan_device(plan, to, skipped)
+            chosen, skipped = recipients(known_users, self._lane_manager)
+            plan.begin_ping(number, skipped)
+            for recipient_device in chosen:
+                self._plan_device(plan, recipient_device, skipped)
             if skipped:
                 self._count_skipped(skipped)
-            if len(plan.unit.states) - planned > STEP_DEVICES:
-                planned = len(plan.unit.states)
+            if len(plan.batch.states) - finish_planning > STEP_DEVICES:
+                finish_planning = len(plan.batch.states)
                 await asyncio.sleep(0)
         return parts
 
-    async def _deliver_apart(self, units: list[Unit], error: Exception) -> list[Lease]:
+    async def _deliver_one_by_one(self, batches: list[DeliveryBatch], error: Exception) -> list[Lease]:
         """One of these cannot be looked up: find out which, so that the others are delivered."""
-        if len(units) == 1:
-            await self._ledger.put_aside(units[0].lease, error)
+        if len(batches) == 1:
+            await self._in_flight.quarantine(batches[0].lease, error)
             return []
-        return [lease for unit in units for lease in await self._deliver_fresh([unit])]
+        return [lease for batch in batches for lease in await self._deliver_fresh([batch])]
 
-    async def _give_up(self, unit: Unit, by_lane: dict[LaneInterface, list[Send]], error: Exception) -> None:
+    async def _quarantine(
+        self, batch: DeliveryBatch, by_lane: dict[LaneInterface, list[Delivery]], error: Exception
+    ) -> None:
         """Put a unit aside that cannot be planned to its end; nothing of it has been sent."""
-        for lane, sends in by_lane.items():
-            by_lane[lane] = [send for send in sends if send.unit is not unit]
-        await self._ledger.put_aside(unit.lease, error)
+        for lane, deliveries in by_lane.items():
+            by_lane[lane] = [delivery for delivery in deliveries if delivery.batch is not batch]
+        await self._in_flight.quarantine(batch.lease, error)
 
-    def _plan_device(self, plan: BatchPlan, to: Recipient, skipped: dict[str, int] | None) -> None:
+    def _plan_device(
+        self, plan: BatchPlan, recipient_device: Recipient, skipped: dict[str, int] | None
+    ) -> None:
         """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
-        unit = plan.unit
-        place = len(unit.states)
+        batch = plan.batch
+        index = len(batch.states)
         try:
-            self._plan_send(plan, to, skipped)
-        except DEFECTS:
+            self._plan_send(plan, recipient_device, skipped)
+        except INTERNAL_ERRORS:
             # A ping or a setting that we cannot cope with must not stop those that were read with it.
-            _log.exception("cannot_plan", ping_id=plan.ping.id, client=to.device.client_id)
-            if place == len(unit.states):
-                unit.add_place(to.device.client_id, to.platform)
-            self._refuse(unit, place, to.platform, DEFECT)
+            _log.exception(
+                "device_planning_failed", ping_id=plan.ping.id, client=recipient_device.device.client_id
+            )
+            if index == len(batch.states):
+                batch.add_delivery(recipient_device.device.client_id, recipient_device.platform)
+            self._reject(batch, index, recipient_device.platform, INTERNAL_ERROR)
 
-    def _plan_send(self, plan: BatchPlan, to: Recipient, skipped: dict[str, int] | None) -> None:
-        unit, route, device = plan.unit, to.route, to.device
+    def _plan_send(
+        self, plan: BatchPlan, recipient_device: Recipient, skipped: dict[str, int] | None
+    ) -> None:
+        batch, route, device = plan.batch, recipient_device.route, recipient_device.device
         if isinstance(route, str):
-            self._refuse(unit, unit.add_place(device.client_id, to.platform), to.platform, route)
+            self._reject(
+                batch,
+                batch.add_delivery(device.client_id, recipient_device.platform),
+                recipient_device.platform,
+                route,
+            )
             return
         if plan.route is not route:
-            plan.turn_to(route)
+            plan.select_route(route)
         message = plan.message
         if message is None and skipped is not None:
             skipped[NOTHING_TO_SEND] = skipped.get(NOTHING_TO_SEND, 0) + 1
             return
-        place = unit.add_place(device.client_id, to.platform)
+        index = batch.add_delivery(device.client_id, recipient_device.platform)
         try:
             if message is None or isinstance(message, InputError):
                 raise message or NothingToSend("the ping holds nothing for this platform any more")
-            path = to.path or message.path(device.pin)
+            path = recipient_device.path or message.path(device.pin)
         except InputError as error:
-            self._refuse(unit, place, to.platform, error.label)
+            self._reject(batch, index, recipient_device.platform, error.label)
             return
-        to.path = path
+        recipient_device.path = path
         lane = route.lane
-        request_id = plan.request_id(to.number) if lane.provider.names_requests else b""
-        plan.by_lane[lane].append(Send(unit, place, device, route, message, path, request_id))
+        request_id = plan.request_id(recipient_device.number) if lane.provider.names_requests else b""
+        plan.by_lane[lane].append(Delivery(batch, index, device, route, message, path, request_id))
 
     # -- pieces and what was begun before --------------------------------------------------------------------
 
-    async def _deliver_pieces(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
+    async def _deliver_chunks(self, chunks: list[tuple[DeliveryBatch, Chunk]]) -> list[Lease]:
         """Plan pieces; the leases of those that could not be looked up."""
-        undone = await self._deliver_again([(unit, piece) for unit, piece in pieces if piece.chunk < 0])
-        for unit, piece in pieces:
-            if piece.chunk >= 0:
+        undone = await self._deliver_retries(
+            [(batch, chunk) for batch, chunk in chunks if chunk.chunk_index < 0]
+        )
+        for batch, chunk in chunks:
+            if chunk.chunk_index >= 0:
                 try:
-                    await self._deliver_chunk(unit, piece)
+                    await self._deliver_chunk(batch, chunk)
                 except StoreDown as error:
-                    await self._postpone(unit.lease, error, undone)
+                    await self._retry_later(batch.lease, error, undone)
                 except BAD_DATA as error:
-                    await self._ledger.put_aside(unit.lease, error)
+                    await self._in_flight.quarantine(batch.lease, error)
         return undone
 
-    async def _deliver_chunk(self, unit: Unit, piece: Piece) -> None:
+    async def _deliver_chunk(self, batch: DeliveryBatch, chunk: Chunk) -> None:
         """Plan a piece of a broadcast."""
         large: list[str] = []
-        chosen, skipped = await self._audience.of(piece.ping.id, piece.chunk, large)
-        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
-        plan = BatchPlan(unit, SHARED.now_ms(), by_lane)
-        plan.begin(0, skipped)
+        chosen, skipped = await self._targets.of(chunk.ping.id, chunk.chunk_index, large)
+        by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
+        plan = BatchPlan(batch, SHARED_CLOCK.now_ms(), by_lane)
+        plan.begin_ping(0, skipped)
         for part in slices(chosen, LIGHT_SLICE):
-            await self._turns.turn()
+            await self._scheduler.turn()
             for device, platform in part:
-                self._plan_device(plan, recipient(device, platform, self._lanes), skipped)
+                self._plan_device(plan, recipient(device, platform, self._lane_manager), skipped)
         self._count_skipped(skipped)
-        self._begin(unit, [Part(0, large, {}, piece.chunk)] if large else ())
-        await self._offer_in_turns(by_lane)
+        self._begin(batch, [SplitPart(0, large, {}, chunk.chunk_index)] if large else ())
+        await self._offer_throttled(by_lane)
 
-    async def _deliver_again(self, pieces: list[tuple[Unit, Piece]]) -> list[Lease]:
+    async def _deliver_retries(self, chunks: list[tuple[DeliveryBatch, Chunk]]) -> list[Lease]:
         """Plan what comes again, with one look-up for all: devices may have gone or changed since.
 
         Returns:
             The leases of those that could not be looked up.
         """
-        clients = [client for _, piece in pieces for client in piece.clients]
-        accepted = [piece.ping.accepted_ms for _, piece in pieces for _ in piece.clients]
+        clients = [client for _, chunk in chunks for client in chunk.clients]
+        accepted = [chunk.ping.accepted_ms for _, chunk in chunks for _ in chunk.clients]
         try:
             found = iter(await self._registry.devices(clients, accepted))
         except (StoreDown, *BAD_DATA) as error:
             if isinstance(error, StoreDown) and not error.of_data:
-                return [unit.lease for unit, _ in pieces]
-            if len(pieces) > 1:
-                return [lease for one in pieces for lease in await self._deliver_again([one])]
-            await self._ledger.put_aside(pieces[0][0].lease, error)
+                return [batch.lease for batch, _ in chunks]
+            if len(chunks) > 1:
+                return [lease for one in chunks for lease in await self._deliver_retries([one])]
+            await self._in_flight.quarantine(chunks[0][0].lease, error)
             return []
-        for unit, piece in pieces:
-            devices = list(islice(found, len(piece.clients)))
+        for batch, chunk in chunks:
+            devices = list(islice(found, len(chunk.clients)))
             try:
-                await self._plan_known(unit, piece.clients, devices)
+                await self._plan_known(batch, chunk.clients, devices)
             except BAD_DATA as error:
-                await self._ledger.put_aside(unit.lease, error)
+                await self._in_flight.quarantine(batch.lease, error)
         return []
 
-    async def _resumed(self, unit: Unit) -> bool:
+    async def _resumed(self, batch: DeliveryBatch) -> bool:
         """Deliver the rest of a unit that was begun before; False: it was not."""
-        progress = await self._streams.progress(unit.lease)
+        progress = await self._streams.progress(batch.lease)
         if progress is None:
             return False
-        if not progress.fits(len(unit.pings)):
+        if not progress.fits(len(batch.pings)):
             # Some of its sends are repeated, rather than none delivered.
-            _log.error("unreadable_progress", stream=unit.lease.stream, entry=unit.lease.entry)
+            _log.error("progress_unreadable", stream=batch.lease.stream, entry=batch.lease.entry)
             return False
-        await self._resume(unit, progress)
+        await self._resume(batch, progress)
         return True
 
-    async def _resume(self, unit: Unit, progress: Progress) -> None:
+    async def _resume(self, batch: DeliveryBatch, progress: BatchProgress) -> None:
         """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
         clients = [client for ping_clients in progress.plan for client in ping_clients]
-        pings = zip(unit.pings, progress.plan, strict=False)  # as many, unless what is stored is damaged
+        pings = zip(batch.pings, progress.plan, strict=False)  # as many, unless what is stored is damaged
         accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
         found = iter(await self._registry.devices(clients, accepted))
-        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
-        now_ms = SHARED.now_ms()
+        by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
+        now_ms = SHARED_CLOCK.now_ms()
         ended = progress.ended()
-        plan = BatchPlan(unit, now_ms, by_lane)
+        plan = BatchPlan(batch, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
-            plan.begin(number, progress.skipped[number] if progress.skipped else {})
+            plan.begin_ping(number, progress.skipped[number] if progress.skipped else {})
             for part in slices(ping_clients, LIGHT_SLICE):
-                await self._turns.turn()
+                await self._scheduler.turn()
                 for client in part:
                     device = next(found)
-                    if len(unit.states) in ended:
-                        unit.add_place(client, _provider(device))
+                    if len(batch.states) in ended:
+                        batch.add_delivery(client, _provider(device))
                     else:
                         self._plan_client(plan, client, device)
-        unit.recall(progress)
-        self._begin(unit, await self._parts_again(unit, progress))
-        self._offer(by_lane, bulk=unit.bulk)
+        batch.restore(progress)
+        self._begin(batch, await self._restored_parts(batch, progress))
+        self._offer(by_lane, bulk=batch.bulk)
 
-    async def _parts_again(self, unit: Unit, progress: Progress) -> list[Part]:
+    async def _restored_parts(self, batch: DeliveryBatch, progress: BatchProgress) -> list[SplitPart]:
         """What of a unit that was begun before is split: its plan has no places of that."""
-        if unit.chunk >= 0:
+        if batch.chunk_index >= 0:
             large: list[str] = []
-            await self._audience.of(unit.pings[0].id, unit.chunk, large)
-            return [Part(0, large, {}, unit.chunk)] if large else []
+            await self._targets.of(batch.pings[0].id, batch.chunk_index, large)
+            return [SplitPart(0, large, {}, batch.chunk_index)] if large else []
         parts = []
-        for number, (ping, clients) in enumerate(zip(unit.pings, progress.plan, strict=True)):
+        for number, (ping, clients) in enumerate(zip(batch.pings, progress.plan, strict=True)):
             if not clients and ping.users and is_large(await self._registry.devices_of(ping.users)):
-                unit.split.append(number)
-                parts.append(Part(number, ping.users, {}))
+                batch.split.append(number)
+                parts.append(SplitPart(number, ping.users, {}))
         return parts
 
-    async def _plan_known(self, unit: Unit, clients: Sequence[str], devices: Sequence[Device | None]) -> None:
-        by_lane: dict[LaneInterface, list[Send]] = defaultdict(list)
-        plan = BatchPlan(unit, SHARED.now_ms(), by_lane)
-        plan.begin(0, {})
+    async def _plan_known(
+        self, batch: DeliveryBatch, clients: Sequence[str], devices: Sequence[Device | None]
+    ) -> None:
+        by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
+        plan = BatchPlan(batch, SHARED_CLOCK.now_ms(), by_lane)
+        plan.begin_ping(0, {})
         for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
-            if unit.bulk:
-                await self._turns.turn()
+            if batch.bulk:
+                await self._scheduler.turn()
             for client, device in part:
                 self._plan_client(plan, client, device)
-        self._begin(unit)
-        if unit.bulk:
-            await self._offer_in_turns(by_lane)
+        self._begin(batch)
+        if batch.bulk:
+            await self._offer_throttled(by_lane)
         else:
             self._offer(by_lane)
 
     def _plan_client(self, plan: BatchPlan, client: str, device: Device | None) -> None:
         platform = platform_of(device) if device is not None else None
         if device is None or not platform:
-            self._refuse(plan.unit, plan.unit.add_place(client, platform or ""), "", GONE)
+            self._reject(plan.batch, plan.batch.add_delivery(client, platform or ""), "", GONE)
         else:
-            to = recipient(device, platform, self._lanes)
-            if to.route == DEAD:  # marked since the ping was planned
-                self._refuse(plan.unit, plan.unit.add_place(client, platform), platform, GONE)
+            recipient_device = recipient(device, platform, self._lane_manager)
+            if recipient_device.route == MARKED_DEAD:  # marked since the ping was planned
+                self._reject(plan.batch, plan.batch.add_delivery(client, platform), platform, GONE)
             else:
-                self._plan_device(plan, to, None)
+                self._plan_device(plan, recipient_device, None)
 
     # -- handing over ----------------------------------------------------------------------------------------
 
-    def _begin(self, unit: Unit, parts: Sequence[Part] = ()) -> None:
-        self._ledger.hold(unit)
+    def _begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart] = ()) -> None:
+        self._in_flight.hold(batch)
         if parts:
-            self._splitting.begin(unit, parts)
+            self._splitting.begin(batch, parts)
         else:
-            unit.planned()
+            batch.finish_planning()
 
-    async def _offer_in_turns(self, by_lane: dict[LaneInterface, list[Send]]) -> None:
+    async def _offer_throttled(self, by_lane: dict[LaneInterface, list[Delivery]]) -> None:
         """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and
         this loop have done with by the next turn."""
-        parts = [(lane, part) for lane, sends in by_lane.items() for part in slices(sends)]
+        parts = [(lane, part) for lane, deliveries in by_lane.items() for part in slices(deliveries)]
         parts.reverse()
         try:
             while parts:
-                if self._turns.calm:
-                    await self._turns.turn()
+                if self._scheduler.should_yield:
+                    await self._scheduler.turn()
                 lane, part = parts.pop()
                 self._hand_over(lane, part, bulk=True)
         finally:  # a worker that ends reads no more, but waits for what was begun
             for lane, part in reversed(parts):
                 self._hand_over(lane, part, bulk=True)
 
-    def _offer(self, by_lane: dict[LaneInterface, list[Send]], *, bulk: bool = False) -> None:
-        for lane, sends in by_lane.items():
-            self._hand_over(lane, sends, bulk=bulk)
+    def _offer(self, by_lane: dict[LaneInterface, list[Delivery]], *, bulk: bool = False) -> None:
+        for lane, deliveries in by_lane.items():
+            self._hand_over(lane, deliveries, bulk=bulk)
 
-    def _hand_over(self, lane: LaneInterface, sends: Sequence[Send], *, bulk: bool) -> None:
+    def _hand_over(self, lane: LaneInterface, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
         """Offer sends; a lane that fails at one must leave none without a verdict, and stop no other lane."""
         try:
-            lane.offer(sends, bulk=bulk)
-        except DEFECTS:
-            _log.exception("cannot_send", lane=lane.name)
-            for send in sends:
-                send.unit.reject(send.place, DEFECT)
+            lane.offer(deliveries, bulk=bulk)
+        except INTERNAL_ERRORS:
+            _log.exception("lane_offer_failed", lane=lane.name)
+            for delivery in deliveries:
+                delivery.batch.reject(delivery.index, INTERNAL_ERROR)
 
-    def _refuse(self, unit: Unit, place: int, provider: str, reason: str) -> None:
+    def _reject(self, batch: DeliveryBatch, index: int, provider: str, reason: str) -> None:
         self._metrics.deliveries(provider, "", "rejected", reason_label(reason)).inc()
-        unit.reject(place, reason)
+        batch.reject(index, reason)
 
     def _count_skipped(self, skipped: dict[str, int]) -> None:
         for reason, number in skipped.items():

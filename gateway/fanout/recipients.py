@@ -9,19 +9,19 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
-from gateway.registry.user_devices import DEAD, Registration
+from gateway.registry.user_devices import MARKED_DEAD, UserDevices
 from protocols.devices import REPEATED, Chosen, Device, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
 
 _log = structlog.get_logger("recipients")
 
-DEFECT: Final = RhoPushError.label
+INTERNAL_ERROR: Final = RhoPushError.label
 """Reason of a send that a fault of ours stopped."""
-DEFECTS: Final = (OSError, *BAD_DATA)
+INTERNAL_ERRORS: Final = (OSError, *BAD_DATA)
 """A ping, a device or a setting that we cannot cope with must not stop those that were read with it."""
 
 
@@ -30,7 +30,7 @@ class Recipient:
 
     Attributes:
         device: to whom.
-        platform: who delivers ("apns", "fcm", "rps").
+        platform: who delivers ("apns", "fcm", "rhoconnect_push").
         route: how, or the reason why that is impossible.
         number: 48 bits of its client id, for the ids of its requests (see `planner`).
         path: of its requests, b"" before the first: the same for every ping, since it depends on token and app.
@@ -50,46 +50,48 @@ _NOTHING: Final[dict[str, int]] = {}
 """Most users have nothing that is left out: they share this."""
 
 
-class _Memo(NamedTuple):
+class _CachedRecipients(NamedTuple):
     """The recipients of a ping for one user alone, as the lanes stood."""
 
-    lanes: object
+    lane_manager: object
     recipients: Sequence[Recipient]
     skipped: dict[str, int]
 
 
 def recipients(
-    registrations: Sequence[Registration], lanes: Lanes
+    registrations: Sequence[UserDevices], lane_manager: LaneManager
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
     """The devices of a ping's users, and what was left out, by reason (the caller's own to add to)."""
     if len(registrations) != 1:
-        return _choose(registrations, lanes)
-    memo = _memo(registrations[0], lanes)
-    return memo.recipients, memo.skipped.copy() if memo.skipped else {}
+        return _choose(registrations, lane_manager)
+    cached_recipients = _memo(registrations[0], lane_manager)
+    return cached_recipients.recipients, cached_recipients.skipped.copy() if cached_recipients.skipped else {}
 
 
-def _memo(registration: Registration, lanes: Lanes) -> _Memo:
+def _memo(registration: UserDevices, lane_manager: LaneManager) -> _CachedRecipients:
     """The recipients of a ping for one user alone, worked out again once the lanes have changed."""
-    memo: _Memo | None = registration.memo
-    if memo is None or memo.lanes is not lanes.edition:
-        memo = registration.memo = _Memo(lanes.edition, *_choose_alone(registration, lanes))
-    return memo
+    cached_recipients: _CachedRecipients | None = registration.cached_recipients
+    if cached_recipients is None or cached_recipients.lane_manager is not lane_manager.routes_version:
+        cached_recipients = registration.cached_recipients = _CachedRecipients(
+            lane_manager.routes_version, *_choose_alone(registration, lane_manager)
+        )
+    return cached_recipients
 
 
-def recipient(device: Device, platform: str, lanes: Lanes) -> Recipient:
+def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recipient:
     """A device that is to be sent to."""
     try:
-        route = lanes.route(platform, device.app_id)
-    except DEFECTS:
-        _log.exception("no_route", provider=platform, app=device.app_id)
-        route = DEFECT
+        route = lane_manager.route(platform, device.app_id)
+    except INTERNAL_ERRORS:
+        _log.exception("route_failed", provider=platform, app=device.app_id)
+        route = INTERNAL_ERROR
     if device.bad_at and isinstance(route, Route):
-        route = route.of(device) or DEAD
+        route = route.of(device) or MARKED_DEAD
     return Recipient(device, platform, route)
 
 
 def choose(
-    registrations: Sequence[Registration], lanes: Lanes, seen: set[str], skipped: dict[str, int]
+    registrations: Sequence[UserDevices], lane_manager: LaneManager, seen: set[str], skipped: dict[str, int]
 ) -> list[Chosen]:
     """The devices of a ping's users by PingJob's rules (contract §3).
 
@@ -103,9 +105,9 @@ def choose(
     for registration in registrations:
         devices = registration.devices
         if registration.marked:
-            devices = tuple(device for device in devices if not is_bad(device, lanes))
+            devices = tuple(device for device in devices if not is_bad(device, lane_manager))
             if len(devices) < len(registration.devices):
-                skipped[DEAD] = skipped.get(DEAD, 0) + len(registration.devices) - len(devices)
+                skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + len(registration.devices) - len(devices)
         select_into(selection, devices, seen)
         if registration.left_out or registration.unknown:
             registration.add_left_out(skipped)
@@ -113,7 +115,7 @@ def choose(
 
 
 def _choose(
-    registrations: Sequence[Registration], lanes: Lanes
+    registrations: Sequence[UserDevices], lane_manager: LaneManager
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
     """The recipients of a ping for several users, deduplicated."""
     chosen: list[Recipient] = []
@@ -121,41 +123,47 @@ def _choose(
     skipped: dict[str, int] = {}
     for registration in registrations:
         if registration.simple:
-            _add_simple(_memo(registration, lanes), chosen, seen, skipped)
+            _add_simple(_memo(registration, lane_manager), chosen, seen, skipped)
         else:
-            found = choose((registration,), lanes, seen, skipped)
-            chosen += [recipient(device, platform, lanes) for device, platform in found]
+            found = choose((registration,), lane_manager, seen, skipped)
+            chosen += [recipient(device, platform, lane_manager) for device, platform in found]
     return chosen, skipped
 
 
-def _add_simple(memo: _Memo, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]) -> None:
+def _add_simple(
+    cached_recipients: _CachedRecipients, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]
+) -> None:
     """Add the only device of a user, if the ping does not reach it already, or the reason why it is left out."""
-    for to in memo.recipients:
+    for to in cached_recipients.recipients:
         key = dedupe_key(to.device)
         if key in seen:
             skipped[REPEATED] = skipped.get(REPEATED, 0) + 1
         else:
             seen.add(key)
             chosen.append(to)
-    for reason, count in memo.skipped.items():
+    for reason, count in cached_recipients.skipped.items():
         skipped[reason] = skipped.get(reason, 0) + count
 
 
-def _choose_alone(registration: Registration, lanes: Lanes) -> tuple[Sequence[Recipient], dict[str, int]]:
+def _choose_alone(
+    registration: UserDevices, lane_manager: LaneManager
+) -> tuple[Sequence[Recipient], dict[str, int]]:
     """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
     if registration.simple:
         (device,) = registration.devices
         platform, reason = fit(device)
-        return ((), {reason: 1}) if reason else ((recipient(device, platform, lanes),), _NOTHING)
+        return ((), {reason: 1}) if reason else ((recipient(device, platform, lane_manager),), _NOTHING)
     skipped: dict[str, int] = {}
-    chosen = choose((registration,), lanes, set(), skipped)
-    return tuple(recipient(device, platform, lanes) for device, platform in chosen), skipped or _NOTHING
+    chosen = choose((registration,), lane_manager, set(), skipped)
+    return tuple(
+        recipient(device, platform, lane_manager) for device, platform in chosen
+    ), skipped or _NOTHING
 
 
-def is_bad(device: Device, lanes: Lanes) -> bool:
+def is_bad(device: Device, lane_manager: LaneManager) -> bool:
     """Whether the provider refuses this device's token at every place that its app's settings name."""
     platform, _ = fit(device)
-    return bool(device.bad_at and platform) and recipient(device, platform, lanes).route == DEAD
+    return bool(device.bad_at and platform) and recipient(device, platform, lane_manager).route == MARKED_DEAD
 
 
 def _number(client_id: str) -> int:

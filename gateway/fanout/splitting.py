@@ -15,16 +15,16 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from gateway.clock import SHARED
-from gateway.delivery.batch import Unit
+from gateway.clock import SHARED_CLOCK
+from gateway.delivery.batch import DeliveryBatch
 from gateway.errors import BAD_DATA, StoreDown
-from gateway.fanout.broadcast_targets import Audience, digest
-from gateway.fanout.in_flight import Ledger
+from gateway.fanout.broadcast_targets import BroadcastTargets, digest
+from gateway.fanout.in_flight import InFlight
 from gateway.queue.broadcasts import SplitStep
-from gateway.queue.entries import CHUNKS_MAX, Piece
-from gateway.registry.registry import AllDevices, Registry
-from gateway.registry.user_devices import DANGLING, DEAD, UNKNOWN_USER, Registration
-from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
+from gateway.queue.entries import CHUNKS_MAX, Chunk
+from gateway.registry.registry import AllDevices, DeviceRegistry
+from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UNKNOWN_USER, UserDevices
+from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
 from protocols.devices import REPEATED, Device, dedupe_key, fit
 from protocols.ping.model import Ping
@@ -33,16 +33,16 @@ _log = structlog.get_logger("fanout")
 
 PING_DEVICES: Final = 1_000
 """Devices of one ping that are planned together; a ping for more is split."""
-PIECE_CLIENTS: Final = keys.CHUNK_USERS
+CHUNK_CLIENTS: Final = keys.CHUNK_USERS
 """Client ids in a piece: as many as a chunk of a broadcast has users."""
-STEP_PIECES: Final = 8
+STEP_CHUNKS: Final = 8
 """Pieces that one step puts on the stream: some 100 KB."""
-AHEAD_PIECES: Final = 40
+AHEAD_CHUNKS: Final = 40
 """Pieces that may wait on their stream before splitting pauses."""
 SPLITS_MAX: Final = 2
 """Units that one worker splits at once: each holds the devices of one user."""
 _PAUSE_S: Final = 0.02
-_AGAIN_S: Final = 0.5
+_RETRY_S: Final = 0.5
 
 
 class Cursor(NamedTuple):
@@ -71,14 +71,14 @@ class Cursor(NamedTuple):
 _DIGITS_MAX: Final = 12
 
 
-def is_large(known: Sequence[Registration]) -> bool:
+def is_large(known: Sequence[UserDevices]) -> bool:
     """Whether a ping to these users is split."""
     if len(known) == 1:
         return known[0].large
     return any(one.large for one in known) or sum(len(one.devices) for one in known) > PING_DEVICES
 
 
-class Part(NamedTuple):
+class SplitPart(NamedTuple):
     """Users of one ping of a unit who are split off.
 
     Attributes:
@@ -91,10 +91,10 @@ class Part(NamedTuple):
     number: int
     users: Sequence[str]
     skipped: dict[str, int]
-    chunk: int = -1
+    chunk_index: int = -1
 
 
-class Splitting:
+class LargePingSplitter:
     """Splits pings in the background.
 
     Args:
@@ -107,28 +107,28 @@ class Splitting:
 
     def __init__(
         self,
-        registry: Registry,
-        audience: Audience,
-        ledger: Ledger,
-        turns: Turns,
+        registry: DeviceRegistry,
+        targets: BroadcastTargets,
+        in_flight: InFlight,
+        scheduler: Scheduler,
         count_skipped: Callable[[dict[str, int]], None],
     ) -> None:
         self._registry = registry
-        self._audience = audience
-        self._ledger = ledger
-        self._turns = turns
+        self._targets = targets
+        self._in_flight = in_flight
+        self._scheduler = scheduler
         self._count_skipped = count_skipped
         self._room = asyncio.Semaphore(SPLITS_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, unit: Unit, parts: Sequence[Part]) -> None:
-        """Split these parts of a unit in the background. `unit.planned` is called at the end.
+    def begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
+        """Split these parts of a unit in the background. `batch.finish_planning` is called at the end.
 
         Args:
             unit: held by the ledger.
             parts: in the order of their pings.
         """
-        task = asyncio.create_task(self._run(unit, parts), name=f"split:{unit.lease.entry}")
+        task = asyncio.create_task(self._run(batch, parts), name=f"split:{batch.lease.entry}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -138,38 +138,38 @@ class Splitting:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, unit: Unit, parts: Sequence[Part]) -> None:
+    async def _run(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
         async with self._room:
-            while not unit.lost:
-                if await self._try(unit, parts):
+            while not batch.lease_lost:
+                if await self._try(batch, parts):
                     break
-                await asyncio.sleep(_AGAIN_S)
-            unit.planned()
+                await asyncio.sleep(_RETRY_S)
+            batch.finish_planning()
 
-    async def _try(self, unit: Unit, parts: Sequence[Part]) -> bool:
+    async def _try(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> bool:
         """Whether it is over: split to its end, put aside, or another worker's. Else Redis did not answer."""
         for part in parts:
             part.skipped.clear()
         try:
-            await self._split(unit, parts)
+            await self._split(batch, parts)
         except StoreDown as error:
             if not error.of_data:
-                _log.warning("splitting_again", entry=unit.lease.entry, error=error.message)
+                _log.warning("large_ping_split_retry", entry=batch.lease.entry, error=error.message)
                 return False
-            await self._ledger.put_aside(unit.lease, error)
+            await self._in_flight.quarantine(batch.lease, error)
         except BAD_DATA as error:
-            await self._ledger.put_aside(unit.lease, error)
+            await self._in_flight.quarantine(batch.lease, error)
         return True
 
-    async def _split(self, unit: Unit, parts: Sequence[Part]) -> None:
-        cursor = Cursor.parse(await self._audience.store.split_cursor(unit.lease))
+    async def _split(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
+        cursor = Cursor.parse(await self._targets.store.split_cursor(batch.lease))
         for part in parts:
-            if not await _Pieces(self._audience, unit, part, cursor).write(self._devices):
-                unit.lost = True
-                self._ledger.let_go(unit.lease)
+            if not await _ChunkWriter(self._targets, batch, part, cursor).write(self._devices):
+                batch.lease_lost = True
+                self._in_flight.release(batch.lease)
                 return
         for part in parts:
-            unit.skipped[part.number].update(_sum(unit.skipped[part.number], part.skipped))
+            batch.skipped[part.number].update(_sum(batch.skipped[part.number], part.skipped))
             self._count_skipped(part.skipped)
 
     async def _devices(self, user: str, skipped: dict[str, int]) -> list[Device]:
@@ -178,25 +178,27 @@ class Splitting:
         _count_left_out(found, skipped)
         best: dict[str, Device] = {}
         for part in slices(found.devices, LIGHT_SLICE):
-            await self._turns.turn()
+            await self._scheduler.turn()
             for device in part:
-                if device.bad_at and self._audience.refuses(device):
-                    skipped[DEAD] = skipped.get(DEAD, 0) + 1
+                if device.bad_at and self._targets.has_bad_token(device):
+                    skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + 1
                 else:
                     _keep_newest(best, device, skipped)
         return sorted(best.values(), key=_client_id)
 
 
-class _Pieces:
+class _ChunkWriter:
     """The pieces of one part of a unit."""
 
-    def __init__(self, audience: Audience, unit: Unit, part: Part, cursor: Cursor) -> None:
-        self._audience = audience
-        self._unit = unit
+    def __init__(
+        self, targets: BroadcastTargets, batch: DeliveryBatch, part: SplitPart, cursor: Cursor
+    ) -> None:
+        self._targets = targets
+        self._batch = batch
         self._part = part
         self._cursor = cursor
-        self._ping: Ping = msgspec.structs.replace(unit.pings[part.number], users=())
-        self._waiting: list[tuple[Cursor, Piece]] = []
+        self._ping: Ping = msgspec.structs.replace(batch.pings[part.number], users=())
+        self._waiting: list[tuple[Cursor, Chunk]] = []
 
     async def write(self, devices_of: "DevicesOf") -> bool:
         """Put them on the stream from the cursor on; False: another worker has this unit."""
@@ -207,13 +209,13 @@ class _Pieces:
             return False
         for index, user in enumerate(part.users):
             devices = await devices_of(user, part.skipped)
-            for some in slices(await self._mine(devices, index), PIECE_CLIENTS):
+            for some in slices(await self._mine(devices, index), CHUNK_CLIENTS):
                 clients = tuple(one.client_id for one in some)
                 at = Cursor(part.number, index, clients[-1])
                 if at > self._cursor:
                     left = [client for client in clients if (part.number, index, client) > self._cursor]
-                    self._waiting.append((at, Piece(self._ping, -1, tuple(left), bulk=True)))
-                if len(self._waiting) == STEP_PIECES and not await self._flush():
+                    self._waiting.append((at, Chunk(self._ping, -1, tuple(left), bulk=True)))
+                if len(self._waiting) == STEP_CHUNKS and not await self._flush():
                     return False
         return await self._flush()
 
@@ -222,20 +224,20 @@ class _Pieces:
 
         A chunk of a broadcast is counted as still to come already.
         """
-        if self._unit.lease.stream != keys.PINGS or self._cursor.number == self._part.number:
+        if self._batch.lease.stream != keys.PINGS or self._cursor.number == self._part.number:
             return True
         return await self._step(Cursor(self._part.number, 0, ""), (), more=1)
 
     async def _mine(self, devices: list[Device], index: int) -> list[Device]:
         """Those that no other part of the ping reaches."""
         part = self._part
-        if part.chunk < 0 and len(part.users) == 1:
+        if part.chunk_index < 0 and len(part.users) == 1:
             return devices
         # Of a broadcast's chunk: a number that neither this chunk's other users nor another chunk has.
-        chunk = index if part.chunk < 0 else part.chunk + CHUNKS_MAX * (index + 1)
+        chunk_index = index if part.chunk_index < 0 else part.chunk_index + CHUNKS_MAX * (index + 1)
         mine: list[Device] = []
         for some in slices(devices, LIGHT_SLICE):
-            asked = await self._audience.claim(self._ping.id, chunk, [digest(one) for one in some])
+            asked = await self._targets.claim(self._ping.id, chunk_index, [digest(one) for one in some])
             mine += [one for one, is_mine in zip(some, asked, strict=True) if is_mine]
         if len(mine) < len(devices):
             part.skipped[REPEATED] = part.skipped.get(REPEATED, 0) + len(devices) - len(mine)
@@ -245,20 +247,20 @@ class _Pieces:
         if not self._waiting:
             return True
         waiting, self._waiting = self._waiting, []
-        return await self._step(waiting[-1][0], [piece for _, piece in waiting])
+        return await self._step(waiting[-1][0], [chunk for _, chunk in waiting])
 
-    async def _step(self, after: Cursor, pieces: Sequence[Piece], *, more: int = 0) -> bool:
-        unit, store = self._unit, self._audience.store
-        place = unit.first_place + self._part.number
-        step = SplitStep(unit.lease, unit.batch, place, str(self._cursor), str(after), pieces, more)
-        ahead = await store.split(step, SHARED.now_ms())
-        if ahead < 0 or unit.lost:
+    async def _step(self, after: Cursor, chunks: Sequence[Chunk], *, more: int = 0) -> bool:
+        batch, store = self._batch, self._targets.store
+        index = batch.first_ping_index + self._part.number
+        step = SplitStep(batch.lease, batch.batch_id, index, str(self._cursor), str(after), chunks, more)
+        ahead = await store.split_devices(step, SHARED_CLOCK.now_ms())
+        if ahead < 0 or batch.lease_lost:
             return False
         self._cursor = after
-        while ahead > AHEAD_PIECES and not unit.lost:
+        while ahead > AHEAD_CHUNKS and not batch.lease_lost:
             await asyncio.sleep(_PAUSE_S)
-            ahead = await store.waiting_pieces()
-        return not unit.lost
+            ahead = await store.waiting_chunks()
+        return not batch.lease_lost
 
 
 DevicesOf = Callable[[str, dict[str, int]], Awaitable[list[Device]]]
@@ -274,7 +276,11 @@ def _sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
 
 def _count_left_out(found: AllDevices, skipped: dict[str, int]) -> None:
     unknown = not (found.devices or found.dangling or found.dead)
-    for reason, number in ((UNKNOWN_USER, int(unknown)), (DANGLING, found.dangling), (DEAD, found.dead)):
+    for reason, number in (
+        (UNKNOWN_USER, int(unknown)),
+        (DANGLING_CLIENT, found.dangling),
+        (MARKED_DEAD, found.dead),
+    ):
         if number:
             skipped[reason] = skipped.get(reason, 0) + number
 

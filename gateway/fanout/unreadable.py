@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
@@ -31,14 +31,14 @@ class UnreadableEntries:
         self._unlogged: dict[str, int] = {}
         self._logged_s: dict[str, float] = {}
 
-    async def put_aside(self, lease: Lease, error: Exception) -> None:
+    async def quarantine(self, lease: Lease, error: Exception) -> None:
         """Keep a record of this entry and take it off its stream.
 
         Raises:
             StoreDown: it is perhaps put aside; repeating it is safe.
         """
         reason = _reason(error)
-        if await self._streams.put_aside(lease, reason, SHARED.now_ms()):
+        if await self._streams.quarantine(lease, reason, SHARED_CLOCK.now_ms()):
             self._metrics.entries_unreadable(lease.stream.rpartition(":")[2]).inc()
             self._report(lease, reason)
 
@@ -48,7 +48,7 @@ class UnreadableEntries:
         if now - self._logged_s.get(stream, -LOG_EVERY_S) >= LOG_EVERY_S:
             self._logged_s[stream] = now
             self._unlogged[stream] = 0
-            _log.error("unreadable_entry", stream=stream, entry=lease.entry, error=reason, entries=count)
+            _log.error("entry_quarantined", stream=stream, entry=lease.entry, error=reason, entries=count)
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The doors: HTTP in, pings and registrations out. `open_doors` opens them on a bound socket."""
+"""The doors: HTTP in, pings and registrations out. `open_http_api` opens them on a bound socket."""
 
 import asyncio
 import contextlib
@@ -9,32 +9,38 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from gateway.http_api.aiohttp_handler import Handed
+from gateway.http_api.aiohttp_handler import AiohttpConnection
 from gateway.http_api.aiohttp_parser import HEADERS_MAX
 from gateway.http_api.app import make_app, with_single_slashes
-from gateway.http_api.context import Desk
-from gateway.http_api.dependencies import PingQueue, PingWaiters, ReceiptReader, Services, Times
-from gateway.http_api.fast_path import Front
+from gateway.http_api.context import HandlerContext
+from gateway.http_api.dependencies import (
+    CompletionSource,
+    Dependencies,
+    HttpTimeouts,
+    PingQueue,
+    ReceiptReader,
+)
+from gateway.http_api.fast_path import PingServer
 from gateway.http_api.request_head import HEAD_BYTES
 from gateway.settings import Settings
 
 __all__ = [
-    "Doors",
+    "CompletionSource",
+    "Dependencies",
+    "HttpApi",
+    "HttpTimeouts",
     "PingQueue",
-    "PingWaiters",
     "ReceiptReader",
-    "Services",
-    "Times",
-    "open_doors",
+    "open_http_api",
 ]
 
 _BACKLOG = 1_024
 _LINGER_S = 10.0  # how long the rest of a refused body is read away, so that its sender sees the answer
-_FAREWELL_S = 1.0  # before the end, whoever waits for verdicts is told that they are still open
+_LAST_RESPONSE_S = 1.0  # before the end, whoever waits for verdicts is told that they are still open
 _CLEANUP_S = 0.2  # aiohttp's part in the closing, once every connection is gone or dropped
 
 
-class Doors:
+class HttpApi:
     """The open doors of one process.
 
     Args:
@@ -44,17 +50,19 @@ class Doors:
         server: the listener.
     """
 
-    def __init__(self, desk: Desk, runner: web.AppRunner, front: Front, server: asyncio.Server) -> None:
-        self._desk = desk
-        self._services = desk.services
+    def __init__(
+        self, context: HandlerContext, runner: web.AppRunner, fast_path: PingServer, server: asyncio.Server
+    ) -> None:
+        self._context = context
+        self._services = context.services
         self._runner = runner
-        self._front = front
+        self._fast_path = fast_path
         self._server = server
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Take over new settings. Requests that are under way end by the old ones."""
-        self._services.renew(settings)
-        self._front.renew()
+        self._services.apply_settings(settings)
+        self._fast_path.apply_settings()
 
     async def close(self, budget_s: float) -> None:
         """Take nothing new, answer what was taken, then close every connection.
@@ -65,15 +73,15 @@ class Doors:
             budget_s: seconds after which connections are dropped all the same.
         """
         self._server.close()
-        self._front.drain()
+        self._fast_path.drain()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._front.empty.wait(), max(budget_s - _FAREWELL_S, 0.0))
-        self._services.waiters.hurry()
+            await asyncio.wait_for(self._fast_path.empty.wait(), max(budget_s - _LAST_RESPONSE_S, 0.0))
+        self._services.completions.end_waits()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._front.empty.wait(), min(budget_s, _FAREWELL_S))
-        self._front.stop()
+            await asyncio.wait_for(self._fast_path.empty.wait(), min(budget_s, _LAST_RESPONSE_S))
+        self._fast_path.stop()
         await self._runner.cleanup()
-        await self._desk.close()
+        await self._context.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,15 +91,18 @@ class Doors:
 
 
 def _hand_over(
-    server: web.Server, gone: Callable[[Handed], None], used: Callable[[], int], **options: Any
-) -> Handed:
-    return Handed(server, gone=gone, used=used, **options)
+    server: web.Server,
+    on_closed: Callable[[AiohttpConnection], None],
+    used: Callable[[], int],
+    **options: Any,
+) -> AiohttpConnection:
+    return AiohttpConnection(server, on_closed=on_closed, used=used, **options)
 
 
-async def open_doors(services: Services, sock: socket.socket) -> Doors:
+async def open_http_api(services: Dependencies, sock: socket.socket) -> HttpApi:
     """Open the doors on a bound socket (many processes may share it). It is closed with the doors."""
-    desk = Desk(services)
-    runner = web.AppRunner(make_app(desk), handle_signals=False, shutdown_timeout=_CLEANUP_S)
+    context = HandlerContext(services)
+    runner = web.AppRunner(make_app(context), handle_signals=False, shutdown_timeout=_CLEANUP_S)
     await runner.setup()
     aiohttp_server = runner.server
     if aiohttp_server is None:
@@ -101,16 +112,16 @@ async def open_doors(services: Services, sock: socket.socket) -> Doors:
         _hand_over,
         aiohttp_server,
         access_log=None,  # it would hold query strings, and those may hold tokens
-        keepalive_timeout=services.times.idle_s,
-        head_s=services.times.head_s,
-        read_s=services.times.read_s,
+        keepalive_timeout=services.timeouts.idle_s,
+        head_s=services.timeouts.head_s,
+        read_s=services.timeouts.read_s,
         lingering_time=_LINGER_S,
         max_line_size=HEAD_BYTES,
         max_field_size=HEAD_BYTES,
         max_headers=HEADERS_MAX,
         auto_decompress=False,  # `bodies.BodyReader` does, as far as a body is read
     )
-    front = Front(services, desk.intake, handler)
+    fast_path = PingServer(services, context.admission, handler)
     sock.setblocking(False)
-    server = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=_BACKLOG)
-    return Doors(desk, runner, front, server)
+    server = await asyncio.get_running_loop().create_server(fast_path, sock=sock, backlog=_BACKLOG)
+    return HttpApi(context, runner, fast_path, server)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.errors import TooManyRequests
-from gateway.http_api.dependencies import Services
-from gateway.http_api.token_cache import TokenBook, require_admin
+from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.token_cache import TokenCache, require_admin
 from gateway.queue.producer import IdempotencyKey
-from gateway.registry.accounts import Standing
+from gateway.registry.accounts import TokenRole
 from protocols.errors import BodyTooLarge, InvalidField
 from protocols.ping.parse import Submission
 
@@ -19,7 +19,7 @@ LATE: Final = "the body did not come in time"
 _KEY_HEADER: Final = "Idempotency-Key"
 
 
-class Rate:
+class RequestRate:
     """A token bucket of one second: `per_s` requests, and as many at once."""
 
     def __init__(self, per_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,24 +41,24 @@ class Rate:
         return True
 
 
-class Intake:
+class PingAdmission:
     """Says whether a ping may go into the queue."""
 
-    def __init__(self, services: Services, tokens: TokenBook) -> None:
+    def __init__(self, services: Dependencies, tokens: TokenCache) -> None:
         self._services = services
         self.tokens = tokens
-        self.accepted = services.metrics.pings_accepted("rest")
-        self.renew()
+        self.accepted = services.metrics.pings_accepted("http")
+        self.apply_settings()
 
-    def renew(self) -> None:
+    def apply_settings(self) -> None:
         """Take over the limits of new settings."""
         limits = self._services.settings.limits
         self._users_max = limits.users_per_ping
         per_s = limits.requests_per_s
         self._limited = per_s is not None
-        self._rate = Rate(None if per_s is None else per_s / self._services.workers)
+        self._rate = RequestRate(None if per_s is None else per_s / self._services.workers)
 
-    def admit(self, submission: Submission, standing: Standing) -> None:
+    def admit(self, submission: Submission, role: TokenRole) -> None:
         """Check what a parsed ping must satisfy besides its own form.
 
         Raises:
@@ -66,14 +66,14 @@ class Intake:
             BodyTooLarge: more users than `limits.users_per_ping`.
             TooManyRequests: over `limits.requests_per_s`.
         """
-        if standing is not Standing.ADMIN:
-            require_admin(standing)
+        if role is not TokenRole.ADMIN:
+            require_admin(role)
         if len(submission.ping.users) > self._users_max:
             raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
         if self._limited and not self._rate.take():
             raise TooManyRequests("more pings than limits.requests_per_s allows")
 
-    def once(self, key: str, header: str, submission: Submission, body: bytes) -> IdempotencyKey:
+    def idempotency_key(self, key: str, header: str, submission: Submission, body: bytes) -> IdempotencyKey:
         """Digest an Idempotency-Key: the scope is the key and the caller's token, the body is the whole body.
 
         Raises:

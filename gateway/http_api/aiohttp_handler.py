@@ -20,19 +20,21 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.http_api import responses
-from gateway.http_api.aiohttp_parser import Parser, refusal_of
-from gateway.http_api.dependencies import Times
+from gateway.http_api.aiohttp_parser import RequestParser, refusal_of
+from gateway.http_api.dependencies import HttpTimeouts
 
-_LOOK_S: Final = 0.05
+_IDLE_CHECK_S: Final = 0.05
 """How often a connection that shall end is looked at, whether something is still owed."""
 LINGER_IDLE_S: Final = 2.0
 """A sender that waits for an answer before it sends on has it by then."""
-HandedMaker = Callable[[Callable[["Handed"], None], Callable[[], int]], "Handed"]
+AiohttpConnectionMaker = Callable[
+    [Callable[["AiohttpConnection"], None], Callable[[], int]], "AiohttpConnection"
+]
 """Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
-_log = structlog.get_logger("doors")
+_log = structlog.get_logger("http_api")
 
 
-class Handed(web.RequestHandler):
+class AiohttpConnection(web.RequestHandler):
     """aiohttp's protocol for one connection.
 
     Args:
@@ -48,17 +50,17 @@ class Handed(web.RequestHandler):
         self,
         server: web.Server,
         *,
-        gone: Callable[["Handed"], None],
+        on_closed: Callable[["AiohttpConnection"], None],
         used: Callable[[], int],
         head_s: float,
         read_s: float,
         **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
-        self._requests = Parser(self._parser, lambda: self._reading_paused or self._buffer_paused)
+        self._requests = RequestParser(self._parser, lambda: self._reading_paused or self._buffer_paused)
         self._parser = cast("Any", self._requests)
-        self._gone = gone
-        self._used = used
+        self._on_closed = on_closed
+        self._next_use = used
         self._order = used()
         self._wire: asyncio.Transport | None = None
         self._closing_since = 0  # the tick at which it was found to be closed here
@@ -66,7 +68,7 @@ class Handed(web.RequestHandler):
         self._linger: asyncio.TimerHandle | None = None
         self._head_s = head_s
         self._read_s = read_s
-        self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
+        self._read_timer: asyncio.TimerHandle | None = None  # with a client that does not read
         self._head: asyncio.TimerHandle | None = None  # a head that is not whole
         self._half_closed = asyncio.Event()  # the client sends no more, or the connection is lost
         self.trusted = False
@@ -79,30 +81,30 @@ class Handed(web.RequestHandler):
         self._wire = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
-    def watch(self, ticks: int, times: Times) -> None:
+    def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
         """Drop a connection that is closed here and whose client does not read its last answers."""
         if self._wire is None or not self._wire.is_closing():
             return
         self._closing_since = self._closing_since or ticks
-        if (ticks - self._closing_since) * times.tick_s > times.read_s:
+        if (ticks - self._closing_since) * timeouts.tick_s > timeouts.read_s:
             self._wire.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel what is done for this client, as aiohttp does."""
-        for timer in (self._patience, self._head, self._linger):
+        for timer in (self._read_timer, self._head, self._linger):
             if timer is not None:
                 timer.cancel()
         self._half_closed.set()
         super().connection_lost(exc)
-        self._gone(self)
+        self._on_closed(self)
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp read it, and begin the time of a head that is not whole after it."""
-        self._order = self._used()
+        self._order = self._next_use()
         if self._linger is not None:
             self._count_lingering(len(data))
         super().data_received(data)
-        if not self._resting:
+        if not self._is_idle:
             self._end_head()
         elif self._head is None and data.strip(b"\r\n"):  # empty lines begin no head (RFC 9112 §2.2)
             self._head = asyncio.get_running_loop().call_later(self._head_s, self._late_head)
@@ -110,20 +112,20 @@ class Handed(web.RequestHandler):
     def pause_writing(self) -> None:
         """The client does not read its answers: give it some time."""
         super().pause_writing()
-        self._patience = asyncio.get_running_loop().call_later(self._read_s, self.abort)
+        self._read_timer = asyncio.get_running_loop().call_later(self._read_s, self.abort)
 
     def resume_writing(self) -> None:
         """It reads again."""
         super().resume_writing()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def eof_received(self) -> Any:
         """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)"""
         self._half_closed.set()
         self._end_input()
-        self._look_later()
+        self._check_idle_later()
         return True
 
     def _end_input(self) -> None:
@@ -135,7 +137,7 @@ class Handed(web.RequestHandler):
     def drain(self) -> None:
         """Close the connection with the answer under way, or as soon as nothing is owed."""
         self.draining = True
-        self._look_later()
+        self._check_idle_later()
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -145,14 +147,14 @@ class Handed(web.RequestHandler):
     @property
     def idle_since(self) -> int | None:
         """Its place in the order of use while nothing is owed or under way, else None."""
-        return self._order if self._resting and self._head is None and self._linger is None else None
+        return self._order if self._is_idle and self._head is None and self._linger is None else None
 
     @property
     def awaits_client(self) -> bool:
         """Whether the client must act next: send a request or the rest of one, or read its answers."""
         request = self._current_request
-        unread = self._patience is not None or (self._wire is not None and self._wire.is_closing())
-        return self._resting or unread or not (request is None or request.content.is_eof())
+        unread = self._read_timer is not None or (self._wire is not None and self._wire.is_closing())
+        return self._is_idle or unread or not (request is None or request.content.is_eof())
 
     def linger(self, most: int) -> None:
         """The body under way is refused: read it away, so that its sender sees the answer before a reset.
@@ -179,7 +181,7 @@ class Handed(web.RequestHandler):
         if self.transport is not None:
             self.transport.close()
 
-    async def farewell(self) -> None:
+    async def wait_for_close(self) -> None:
         """After the last answer: wait until its client has closed, at most `LINGER_IDLE_S`; drop what still comes."""
         transport = self.transport
         if transport is None or self._half_closed.is_set():
@@ -200,9 +202,9 @@ class Handed(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         if status == 400:
-            found: web.Response = LastAnswer(responses.of_error(refusal_of(exc)), self)
+            found: web.Response = FinalResponse(responses.of_error(refusal_of(exc)), self)
         else:
-            _log.error("request failed", method=request.method, path=request.path, exc_info=exc)
+            _log.error("request_failed", method=request.method, path=request.path, exc_info=exc)
             found = responses.response(responses.of_failure())
         found.headers["Server"] = "rhopush"  # no more than that; `app` leaves it out where it can
         found.force_close()
@@ -212,12 +214,12 @@ class Handed(web.RequestHandler):
         """What aiohttp tells of a connection that it ends: broken bodies are the client's, and answered already."""
         about, error = " ".join(map(str, args)), kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
-            _log.debug("connection failed", about=about, error=str(error))
+            _log.debug("connection_failed", about=about, error=str(error))
         else:
-            _log.error("connection failed", about=about, exc_info=error)
+            _log.error("connection_failed", about=about, exc_info=error)
 
     @property
-    def _resting(self) -> bool:
+    def _is_idle(self) -> bool:
         """Whether nothing is owed: aiohttp waits for a request, or was not asked anything yet."""
         waiter = self._waiter
         return not self._request_count or (waiter is not None and not waiter.done())
@@ -229,31 +231,31 @@ class Handed(web.RequestHandler):
 
     def _late_head(self) -> None:
         self._head = None
-        if self._resting:
+        if self._is_idle:
             self.force_close()
 
-    def _look_later(self) -> None:
-        asyncio.get_running_loop().call_later(_LOOK_S, self._close_if_resting)
+    def _check_idle_later(self) -> None:
+        asyncio.get_running_loop().call_later(_IDLE_CHECK_S, self._close_if_resting)
 
     def _close_if_resting(self) -> None:
         if self.transport is None:
             return
-        if self._resting:
+        if self._is_idle:
             self.transport.close()
             return
         if self._half_closed.is_set():
             self._end_input()
-        self._look_later()
+        self._check_idle_later()
 
 
 def trust(request: web.Request) -> None:
     """This request's caller has shown a valid API token or session: see `gateway.http_api.idle_eviction`."""
     protocol = request.protocol
-    if isinstance(protocol, Handed):
+    if isinstance(protocol, AiohttpConnection):
         protocol.trusted = True
 
 
-class LastAnswer(web.Response):
+class FinalResponse(web.Response):
     """An answer after which nothing more is read of its connection.
 
     Args:
@@ -261,7 +263,7 @@ class LastAnswer(web.Response):
         protocol: the connection.
     """
 
-    def __init__(self, answer: responses.Answer, protocol: Handed) -> None:
+    def __init__(self, answer: responses.HttpResponse, protocol: AiohttpConnection) -> None:
         super().__init__(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
         self.set_status(answer.status, responses.REASONS[answer.status])
         self.headers["Connection"] = "close"
@@ -271,4 +273,4 @@ class LastAnswer(web.Response):
     async def write_eof(self, data: bytes = b"") -> None:
         """Write the body, and stay until the client has read it."""
         await super().write_eof(data)
-        await self._protocol.farewell()
+        await self._protocol.wait_for_close()

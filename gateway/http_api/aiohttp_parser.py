@@ -42,7 +42,7 @@ class MalformedRequest(InputError):
     label = "malformed_request"
 
 
-class Parser:
+class RequestParser:
     """The parser of one connection.
 
     Args:

@@ -11,14 +11,14 @@ from aiohttp.typedefs import Middleware
 
 from gateway.errors import ExpectationRefused, HeadTooLarge, NotFound, RhoPushError
 from gateway.http_api import responses
-from gateway.http_api.aiohttp_handler import Handed, LastAnswer
+from gateway.http_api.aiohttp_handler import AiohttpConnection, FinalResponse
 from gateway.http_api.aiohttp_parser import MalformedRequest
-from gateway.http_api.bodies import ADMISSION, HOLDING, Admission
+from gateway.http_api.bodies import BODY_ADMISSION, BODY_RESERVATION, BodyAdmission
 from gateway.http_api.client_address import CLIENT_ADDRESSES, ClientAddresses
-from gateway.http_api.context import Desk
+from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import refuse_unclear
-from gateway.http_api.routes import Handler, Route, routes
-from gateway.limits.body_budget import Holding
+from gateway.http_api.routes import Handler, HttpRoute, routes
+from gateway.limits.body_budget import BodyReservation
 from protocols.response_headers import SAFETY_HEADERS
 
 RequestMaker = Callable[..., web.BaseRequest]
@@ -26,14 +26,14 @@ _SLASHES: Final = re.compile(r"/{2,}")
 _PART: Final = re.compile(r"\{(\w+)\}")
 
 
-def make_app(desk: Desk) -> web.Application:
+def make_app(context: HandlerContext) -> web.Application:
     """Make the application of all routes."""
     # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
-    app = web.Application(middlewares=[_ending, _errors_of(desk)], client_max_size=0)
-    app[CLIENT_ADDRESSES] = ClientAddresses(desk.services.settings.http.trusted_proxies)
-    app[ADMISSION] = Admission(desk.services, desk.tokens)
-    for route in routes(desk):
-        handler = _warning(route) if route.deprecated else route.handler
+    app = web.Application(middlewares=[_close_while_draining, _errors_of(context)], client_max_size=0)
+    app[CLIENT_ADDRESSES] = ClientAddresses(context.services.settings.http.trusted_proxies)
+    app[BODY_ADMISSION] = BodyAdmission(context.services, context.tokens)
+    for route in routes(context):
+        handler = _deprecated(route) if route.deprecated else route.handler
         resource = app.router.add_resource(_pattern(route.path))
         methods = [route.method]
         if route.method == hdrs.METH_GET and not route.changes_state:
@@ -79,7 +79,7 @@ async def _no_route(_: web.Request) -> web.StreamResponse:
     raise web.HTTPNotFound
 
 
-def _warning(route: Route) -> Handler:
+def _deprecated(route: HttpRoute) -> Handler:
     """Answer an older name, and say that it is one."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -91,28 +91,28 @@ def _warning(route: Route) -> Handler:
 
 
 @web.middleware
-async def _ending(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _close_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
     """While the doors close, an answer is the last of its connection, whatever was sent behind its request."""
     answer = await handler(request)
     protocol = request.protocol
-    if isinstance(protocol, Handed) and protocol.draining:
+    if isinstance(protocol, AiohttpConnection) and protocol.draining:
         answer.force_close()
     return answer
 
 
-def _errors_of(desk: Desk) -> Middleware:
+def _errors_of(context: HandlerContext) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # No error is kept in a name of this frame: `gateway.http_api.token_cache.require_admin` says why.
-        holding = request[HOLDING] = Holding(desk.services.bodies)
+        holding = request[BODY_RESERVATION] = BodyReservation(context.services.bodies)
         try:
             refuse_unclear(request)
-            await request.app[ADMISSION].admit(request)
+            await request.app[BODY_ADMISSION].admit(request)
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _refused(request, NotFound(f"there is no route {request.method} {request.path}"))
         except RhoPushError as error:
-            desk.services.metrics.pings_refused(error.label).inc()
+            context.services.metrics.pings_refused(error.label).inc()
             return _refused(request, error)
         finally:
             holding.release()
@@ -122,15 +122,15 @@ def _errors_of(desk: Desk) -> Middleware:
 
 def _refused(request: web.Request, error: RhoPushError) -> web.Response:
     protocol = request.protocol
-    if request.content.exception() is not None and isinstance(protocol, Handed):
-        return LastAnswer(
+    if request.content.exception() is not None and isinstance(protocol, AiohttpConnection):
+        return FinalResponse(
             responses.of_error(error), protocol
         )  # the body broke: nothing can be read behind it
     answer = responses.response(responses.of_error(error))
     if not request.content.is_eof():  # the rest of the body is not wanted
         answer.force_close()
-        if isinstance(protocol, Handed):
-            protocol.linger(request.app[ADMISSION].large)
+        if isinstance(protocol, AiohttpConnection):
+            protocol.linger(request.app[BODY_ADMISSION].large)
     if isinstance(error, (MalformedRequest, HeadTooLarge)):  # what comes behind it is not read
         answer.force_close()
     return answer

@@ -15,15 +15,15 @@ from typing import Final
 
 from aiohttp import ClientError, HttpVersion11, hdrs, web
 
-from gateway.errors import TooSlow
+from gateway.errors import RequestTimeout
 from gateway.http_api.admission import LATE
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address
 from gateway.http_api.content_encoding import decoder_of
-from gateway.http_api.dependencies import Services
-from gateway.http_api.token_cache import TokenBook
-from gateway.limits.body_budget import BodyBudget, Holding
-from gateway.registry.accounts import Standing
+from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.token_cache import TokenCache
+from gateway.limits.body_budget import BodyBudget, BodyReservation
+from gateway.registry.accounts import TokenRole
 from protocols.errors import BodyTooLarge, MalformedBody
 
 API_HEADER: Final = "X-RhoConnect-API-TOKEN"
@@ -31,7 +31,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TURN_BYTES: Final = 262_144  # decoded without a turn of the loop: about a millisecond
 
 
-class Admission:
+class BodyAdmission:
     """Decides how long a request's body may be.
 
     Args:
@@ -39,7 +39,7 @@ class Admission:
         tokens: judges API tokens.
     """
 
-    def __init__(self, services: Services, tokens: TokenBook) -> None:
+    def __init__(self, services: Dependencies, tokens: TokenCache) -> None:
         self._services = services
         self._tokens = tokens
 
@@ -47,12 +47,12 @@ class Admission:
     def small(self) -> int:
         """The longest body of a caller without a valid token in the header."""
         limit = self._services.settings.limits.unauthenticated_body_bytes
-        return min(limit, self.large, self._budget.most(judged=False))
+        return min(limit, self.large, self._budget.max_body(authenticated=False))
 
     @property
     def large(self) -> int:
         """The longest body of a caller with one."""
-        return min(self._services.settings.limits.body_bytes, self._budget.most(judged=True))
+        return min(self._services.settings.limits.body_bytes, self._budget.max_body(authenticated=True))
 
     @property
     def _budget(self) -> BodyBudget:
@@ -60,7 +60,7 @@ class Admission:
 
     def known(self, request: web.Request) -> bool:
         """Whether the token in the header is known to be valid, without a question to Redis."""
-        return self._tokens.judge(request.headers.get(API_HEADER, ""), "") is Standing.ADMIN
+        return self._tokens.lookup(request.headers.get(API_HEADER, ""), "") is TokenRole.ADMIN
 
     async def admit(self, request: web.Request) -> None:
         """Refuse a body that is too long by its Content-Length, before a byte of it is read.
@@ -77,7 +77,7 @@ class Admission:
         """Let a body of so many bytes through, by the token in the request's header. Raises as `admit`."""
         header = request.headers.get(API_HEADER, "")
         client = address_group(client_address(request))
-        if await self._tokens.ask(header, "", client) is not Standing.ADMIN:
+        if await self._tokens.resolve(header, "", client) is not TokenRole.ADMIN:
             raise BodyTooLarge(
                 f"without a valid API token in the header {API_HEADER} a body may have at most {self.small} bytes"
             )
@@ -86,8 +86,8 @@ class Admission:
             raise BodyTooLarge(f"a body may have at most {self.large} bytes")
 
 
-ADMISSION: Final = web.AppKey("admission", Admission)
-HOLDING: Final = web.RequestKey("holding", Holding)
+BODY_ADMISSION: Final = web.AppKey("admission", BodyAdmission)
+BODY_RESERVATION: Final = web.RequestKey("holding", BodyReservation)
 
 
 class BodyReader:
@@ -98,15 +98,15 @@ class BodyReader:
         services: what lies behind the doors.
     """
 
-    def __init__(self, request: web.Request, services: Services) -> None:
+    def __init__(self, request: web.Request, services: Dependencies) -> None:
         self._request = request
-        self._admission = request.app[ADMISSION]
-        self._times = services.times
-        self._holding = request[HOLDING]
+        self._admission = request.app[BODY_ADMISSION]
+        self._times = services.timeouts
+        self._reservation = request[BODY_RESERVATION]
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
-        self._came = 0
-        self._made = 0
+        self._received_bytes = 0
+        self._decoded_bytes = 0
         self._limit = self._admission.small
         self._decoder = decoder_of(request.headers.get(hdrs.CONTENT_ENCODING, ""))
         self._pieces: Iterator[bytes] = iter(())
@@ -116,16 +116,16 @@ class BodyReader:
         """Make sure that the body may come, and let it come.
 
         Raises:
-            BodyTooLarge, StoreDown: as `Admission.admit`.
+            BodyTooLarge, StoreDown: as `BodyAdmission.admit`.
             BodiesFull: it does not fit into `limits.bodies_bytes` now.
         """
         request, length = self._request, self._request.content_length or 0
         if length > self._limit:
             await self._promote(length)
         elif self._admission.known(request):
-            self._holding.promote()
+            self._reservation.mark_authenticated()
             trust(request)
-        self._holding.grow(length)
+        self._reservation.reserve(length)
         if request.headers.get(hdrs.EXPECT) and request.version >= HttpVersion11:
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the answer itself has not begun
@@ -141,8 +141,8 @@ class BodyReader:
         piece = next(self._pieces, None)
         while piece is None:
             data = await self._came_next()
-            self._came += len(data)
-            await self._check(self._came)
+            self._received_bytes += len(data)
+            await self._check(self._received_bytes)
             if not data:
                 if self._decoder is not None:
                     self._decoder.finish()
@@ -153,13 +153,15 @@ class BodyReader:
         return piece
 
     async def _came_next(self) -> bytes:
-        times = self._times
-        patience_s = times.body_patience_s(self._came, judged=self._holding.judged)
+        timeouts = self._times
+        patience_s = timeouts.body_patience_s(
+            self._received_bytes, authenticated=self._reservation.authenticated
+        )
         try:
             async with asyncio.timeout_at(self._since + patience_s):
                 return await self._request.content.readany()
         except TimeoutError as error:
-            raise TooSlow(LATE) from error
+            raise RequestTimeout(LATE) from error
         except (web.RequestPayloadError, ClientError, ConnectionError) as error:
             # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
             cause = error.with_traceback(None)
@@ -167,9 +169,9 @@ class BodyReader:
 
     async def _count(self, made: int) -> None:
         """Count decoded bytes."""
-        self._made += made
-        await self._check(self._made)
-        self._holding.grow(self._made)
+        self._decoded_bytes += made
+        await self._check(self._decoded_bytes)
+        self._reservation.reserve(self._decoded_bytes)
         self._turn += made
         if self._turn >= _TURN_BYTES:
             self._turn = 0
@@ -181,11 +183,11 @@ class BodyReader:
 
     async def _promote(self, total: int) -> None:
         await self._admission.judge(self._request, total)
-        self._holding.promote()
+        self._reservation.mark_authenticated()
         self._limit = self._admission.large
 
 
-async def read_body(request: web.Request, services: Services) -> bytes:
+async def read_body(request: web.Request, services: Dependencies) -> bytes:
     """Read a whole body. Raises as `BodyReader.begin` and `BodyReader.next`."""
     reader = BodyReader(request, services)
     await reader.begin()

@@ -23,7 +23,7 @@ _PREFIX_BITS: Final = 64
 Address = IPv4Address | IPv6Address
 
 
-class Client(NamedTuple):
+class ClientOrigin(NamedTuple):
     """Where a request came from.
 
     Attributes:
@@ -48,7 +48,7 @@ class ClientAddresses:
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
         self._trusted = networks(trusted_proxies)
 
-    def client(self, peer: str, forwarded_for: Sequence[str] = ()) -> Client:
+    def client(self, peer: str, forwarded_for: Sequence[str] = ()) -> ClientOrigin:
         """The client of a request.
 
         Args:
@@ -57,9 +57,9 @@ class ClientAddresses:
         """
         address, hops = _parsed(peer), 0
         if address is None:
-            return Client(peer, 0)
+            return ClientOrigin(peer, 0)
         if not self._is_trusted(address):
-            return Client(str(address), 0)
+            return ClientOrigin(str(address), 0)
         for entry in reversed(_last_entries(forwarded_for)):
             forwarded = _parsed(_without_port(entry))
             hops += 1
@@ -70,7 +70,7 @@ class ClientAddresses:
             address = forwarded
             if not self._is_trusted(address):
                 break
-        return Client(str(address), max(1, hops))
+        return ClientOrigin(str(address), max(1, hops))
 
     def _is_trusted(self, address: Address) -> bool:
         return any(_contains(network, address) for network in self._trusted)
@@ -85,7 +85,7 @@ def client_address(request: web.Request) -> str:
     return _client(request).address
 
 
-def came_by_tls(request: web.Request) -> bool:
+def used_tls(request: web.Request) -> bool:
     """Whether the client used TLS: to this process, or to a trusted proxy that says so in X-Forwarded-Proto.
 
     Where the proxies each append to X-Forwarded-Proto, the value of the proxy that the client connected to counts.
@@ -109,7 +109,7 @@ def address_group(address: str) -> str:
     return address if parsed is None else str(parsed)
 
 
-def _client(request: web.Request) -> Client:
+def _client(request: web.Request) -> ClientOrigin:
     addresses = request.config_dict[CLIENT_ADDRESSES]
     return addresses.client(request.remote or "", request.headers.getall(FORWARDED_FOR, ()))
 

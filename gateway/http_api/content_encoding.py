@@ -20,7 +20,7 @@ _GZIP: Final = frozenset({"gzip", "x-gzip"})  # RFC 9110 §8.4.1.3
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
 
 
-class Decoder:
+class BodyDecoder:
     """Decodes one body.
 
     Args:
@@ -31,8 +31,8 @@ class Decoder:
         self._gzip = gzip
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS + 16 if gzip else zlib.MAX_WBITS)
         self._members = 1
-        self._came = 0
-        self._made = 0
+        self._encoded_bytes = 0
+        self._decoded_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decode what came.
@@ -41,14 +41,14 @@ class Decoder:
             MalformedBody: it is not encoded so.
             BodyTooLarge: it unpacks to more than `RATIO_MAX` times its size.
         """
-        if not self._came and data and not self._gzip and data[0] & 0x0F != zlib.DEFLATED:
+        if not self._encoded_bytes and data and not self._gzip and data[0] & 0x0F != zlib.DEFLATED:
             self._inflate = zlib.decompressobj(_RAW_DEFLATE)
-        self._came += len(data)
+        self._encoded_bytes += len(data)
         more = bool(data)
         while more:
             piece = self._piece(data)
-            self._made += len(piece)
-            if self._made > max(_FREE_BYTES, self._came * RATIO_MAX):
+            self._decoded_bytes += len(piece)
+            if self._decoded_bytes > max(_FREE_BYTES, self._encoded_bytes * RATIO_MAX):
                 raise BodyTooLarge(f"the body unpacks to more than {RATIO_MAX} times its size")
             if piece:
                 yield piece
@@ -61,7 +61,7 @@ class Decoder:
         Raises:
             MalformedBody: its encoded form is not.
         """
-        if self._came and not self._inflate.eof:
+        if self._encoded_bytes and not self._inflate.eof:
             raise _malformed()
 
     def _piece(self, data: bytes) -> bytes:
@@ -82,7 +82,7 @@ class Decoder:
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS + 16)
 
 
-def decoder_of(content_encoding: str) -> Decoder | None:
+def decoder_of(content_encoding: str) -> BodyDecoder | None:
     """The decoder for a Content-Encoding header; None: the body is not encoded.
 
     Raises:
@@ -92,7 +92,7 @@ def decoder_of(content_encoding: str) -> Decoder | None:
     if coding in ("", "identity"):
         return None
     if coding in _GZIP or coding == "deflate":
-        return Decoder(gzip=coding in _GZIP)
+        return BodyDecoder(gzip=coding in _GZIP)
     raise UnsupportedCoding(
         "the Content-Encoding must be gzip, deflate or identity", field="Content-Encoding"
     )

@@ -8,26 +8,26 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from gateway.errors import ApiTokenRefused, NotAuthenticated
-from gateway.http_api.admission import Intake
+from gateway.http_api.admission import PingAdmission
 from gateway.http_api.aiohttp_handler import trust
-from gateway.http_api.client_address import address_group, came_by_tls, client_address
-from gateway.http_api.dependencies import Services
+from gateway.http_api.client_address import address_group, client_address, used_tls
+from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import API_HEADER, text_of
 from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, Sessions
-from gateway.http_api.token_cache import TokenBook, require_admin
-from gateway.registry.accounts import Accounts, Standing, User
+from gateway.http_api.token_cache import TokenCache, require_admin
+from gateway.registry.accounts import Accounts, TokenRole, User
 from gateway.registry.clients import Clients
 from gateway.registry.hashing import HASHES_AT_ONCE
 
 
-class Desk:
+class HandlerContext:
     """The doors' view of the gateway.
 
     Args:
         services: what lies behind the doors.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Dependencies) -> None:
         settings = services.settings
         self.services = services
         self.accounts = Accounts(
@@ -44,10 +44,10 @@ class Desk:
             most=lambda: services.settings.limits.devices_per_user,
             mailbox=services.mailbox,
         )
-        self.tokens = TokenBook(
-            self.accounts.standing, self.accounts.standings, favoured=self.accounts.is_configured
+        self.tokens = TokenCache(
+            self.accounts.token_role, self.accounts.token_roles, is_configured=self.accounts.is_configured
         )
-        self.intake = Intake(services, self.tokens)
+        self.admission = PingAdmission(services, self.tokens)
         self._sessions: Sessions | None = None
 
     async def close(self) -> None:
@@ -63,15 +63,15 @@ class Desk:
 
     # -- who calls -------------------------------------------------------------------------------------------
 
-    async def standing(self, request: web.Request, found: Mapping[str, Any]) -> Standing:
+    async def token_role(self, request: web.Request, found: Mapping[str, Any]) -> TokenRole:
         """What the caller's API tokens are worth."""
         parameter = found.get("api_token")
         header = request.headers.get(API_HEADER, "")
         found_token = parameter if isinstance(parameter, str) else ""
-        standing = await self.tokens.ask(header, found_token, client_of(request))
-        if standing is Standing.ADMIN:
+        token_role = await self.tokens.resolve(header, found_token, client_of(request))
+        if token_role is TokenRole.ADMIN:
             trust(request)
-        return standing
+        return token_role
 
     async def require_admin(self, request: web.Request, found: Mapping[str, Any]) -> None:
         """Let an admin's API token through.
@@ -79,7 +79,7 @@ class Desk:
         Raises:
             ApiTokenRefused: in RhoConnect's words (contract §1.1).
         """
-        require_admin(await self.standing(request, found))
+        require_admin(await self.token_role(request, found))
 
     async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
         """Let an admin's API token or an admin's session through.
@@ -139,7 +139,7 @@ class Desk:
             value,
             path="/",
             max_age=LIFETIME_S,
-            secure=came_by_tls(request),
+            secure=used_tls(request),
             httponly=True,
             samesite="Strict" if admin else "Lax",
         )

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import RhoPushError
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
-from gateway.queue.completion import Heard
+from gateway.queue.completion import Completion
 from gateway.queue.producer import Accepted, IdempotencyKey
-from gateway.registry.clients import Mailbox
-from gateway.scheduling.scheduler import Turns
+from gateway.registry.clients import TokenMailbox
+from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping
 
@@ -45,27 +45,27 @@ class ReceiptReader(Protocol):
         """Counts and devices' verdicts; None: no such ping is known."""
 
 
-class PingWaiters(Protocol):
+class CompletionSource(Protocol):
     """Tells a waiting door that a ping is finished, whichever process delivered it."""
 
     @property
     def channel(self) -> str:
         """What goes into `Ping.reply_to`."""
 
-    def expecting(self, ping_id: str) -> AbstractContextManager[Heard]:
+    def waiting_for(self, ping_id: str) -> AbstractContextManager[Completion]:
         """Around append and wait: the end of this ping is listened for from the start."""
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: Heard | None = None
+        self, ping_id: str, timeout_s: float, heard: Completion | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`. `heard`: of `expecting`."""
+        """The ping's report once it is finished; None: not within `timeout_s`. `heard`: of `waiting_for`."""
 
-    def hurry(self) -> None:
+    def end_waits(self) -> None:
         """End every wait now."""
 
 
 @dataclass(kw_only=True)
-class Times:
+class HttpTimeouts:
     """How long a caller may take, in seconds.
 
     Attributes:
@@ -83,22 +83,22 @@ class Times:
     head_s: float = 10.0
     body_s: float = 30.0
     body_bytes_per_s: float = 65_536.0
-    unjudged_body_s: float = 10.0
+    unauthenticated_body_s: float = 10.0
     idle_s: float = 75.0
     read_s: float = 30.0
     tick_s: float = 1.0
 
-    def body_patience_s(self, came: int, *, judged: bool) -> float:
-        """How long a body may take of which `came` bytes are there; `judged`: the caller's token is valid."""
-        return self.body_s + came / self.body_bytes_per_s if judged else self.unjudged_body_s
+    def body_patience_s(self, came: int, *, authenticated: bool) -> float:
+        """How long a body may take of which `came` bytes are there; `authenticated`: the caller's token is valid."""
+        return self.body_s + came / self.body_bytes_per_s if authenticated else self.unauthenticated_body_s
 
 
 @dataclass(kw_only=True)
-class Services:
+class Dependencies:
     """Everything behind the doors.
 
     Attributes:
-        settings: those in force; `Doors.renew` swaps them.
+        settings: those in force; `Doors.apply_settings` swaps them.
         api_token: the configured API token, from the settings or `data_dir/api_token`.
         owns_store: the gateway's own embedded store: no RhoConnect reads it.
         queue, receipts, waiters: see the protocols above.
@@ -123,27 +123,27 @@ class Services:
     owns_store: bool
     queue: PingQueue
     receipts: ReceiptReader
-    waiters: PingWaiters
+    completions: CompletionSource
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
-    mailbox: Mailbox | None = None
+    mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None
     workers: int = 1
-    now: Callable[[], float] = SHARED.now_s
+    now: Callable[[], float] = SHARED_CLOCK.now_s
     fast_path: bool = True
-    times: Times = field(default_factory=Times)
-    turns: Turns = field(default_factory=Turns)
+    timeouts: HttpTimeouts = field(default_factory=HttpTimeouts)
+    scheduler: Scheduler = field(default_factory=Scheduler)
     bodies: BodyBudget = field(default_factory=lambda: BodyBudget(0))
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
-    parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    parsing_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         """Take the limits from the settings."""
-        self.renew(self.settings)
+        self.apply_settings(self.settings)
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Take over new settings."""
         self.settings = settings
         self.bodies.limit = settings.limits.bodies_bytes

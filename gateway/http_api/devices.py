@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.errors import LoginRefused, NotAllowed, NotFound
 from gateway.http_api import responses
-from gateway.http_api.context import Desk, client_of
+from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.requests import API_HEADER, json_response, parameters, text_of, text_response
 from gateway.http_api.sessions import COOKIE
 from gateway.registry.accounts import User
@@ -23,72 +23,72 @@ class DeviceRoutes:
         desk: what the routes share.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: HandlerContext) -> None:
+        self._context = context
 
     async def login(self, request: web.Request) -> web.Response:
         """A user's login on a device: a session cookie."""
         user = await self._enter(request)
         answer = text_response("")
-        await self._desk.begin_session(request, answer, user, admin=False)
+        await self._context.begin_session(request, answer, user, admin=False)
         return answer
 
     async def login_with_body(self, request: web.Request) -> web.Response:
         """The same on RhoConnect's older route, which also puts the cookie into the body."""
         user = await self._enter(request)
         answer = text_response("")
-        value = await self._desk.begin_session(request, answer, user, admin=False)
+        value = await self._context.begin_session(request, answer, user, admin=False)
         answer.body = responses.html_safe_json({COOKIE: quote(f"{COOKIE}={value}", safe="")})
         return answer
 
     async def create(self, request: web.Request) -> web.Response:
         """A new client of the session's user."""
-        found = await parameters(request, self._desk.services)
+        found = await parameters(request, self._context.services)
         login = await self._login(request, found, "")
-        client_id = await self._desk.clients.create(login, found)
+        client_id = await self._context.clients.create(login, found)
         return json_response({"client": {"client_id": client_id}})
 
     async def register(self, request: web.Request) -> web.Response:
         """What a client says about itself: platform, token, phone, app."""
-        found = await parameters(request, self._desk.services)
+        found = await parameters(request, self._context.services)
         client_id = request.match_info.get("client_id") or text_of(found, "client_id")
         login = await self._login(request, found, client_id)
-        await self._desk.clients.register(login, client_id, found)
+        await self._context.clients.register(login, client_id, found)
         return text_response("")
 
     async def _enter(self, request: web.Request) -> User:
         """Check a login by the rule of `auth.devices`; with `open`, whoever comes is created."""
-        desk = self._desk
-        mode = desk.services.settings.auth.devices
-        found = await parameters(request, desk.services)
+        context = self._context
+        mode = context.services.settings.auth.devices
+        found = await parameters(request, context.services)
         self._must_be_on()
         if mode == "redis":
-            login, checked = await desk.credentials(request, found)
+            login, checked = await context.credentials(request, found)
             if checked is None:
                 raise LoginRefused(f"Unable to authenticate '{login}'")
             return checked
         login = text_of(found, "login")
         if not login:
             raise LoginRefused(f"Unable to authenticate '{login}'")
-        return await desk.accounts.user_or_new(login, text_of(found, "password"), client_of(request))
+        return await context.accounts.user_or_new(login, text_of(found, "password"), client_of(request))
 
     async def _login(self, request: web.Request, found: dict[str, Any], client_id: str) -> str:
         """Whose device this is: the session's user, or the one whom an admin's token names.
 
         With a token and without `user_id` a client that exists stays with its user.
         """
-        desk = self._desk
+        context = self._context
         if request.headers.get(API_HEADER) or found.get("api_token"):
-            await desk.require_admin(request, found)
+            await context.require_admin(request, found)
             login = text_of(found, "user_id")
             if not login and client_id:
-                login = (await desk.clients.show(client_id))["user_id"] or ""
-            if await desk.accounts.user(login) is None:
+                login = (await context.clients.show(client_id))["user_id"] or ""
+            if await context.accounts.user(login) is None:
                 raise NotFound("there is no such user", field="user_id")
             return login
         self._must_be_on()
-        return (await desk.require_device(request)).login
+        return (await context.require_device(request)).login
 
     def _must_be_on(self) -> None:
-        if self._desk.services.settings.auth.devices == "off":
+        if self._context.services.settings.auth.devices == "off":
             raise NotAllowed("devices do not register here: the setting auth.devices is off")

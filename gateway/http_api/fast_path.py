@@ -5,7 +5,7 @@ whose caller waits for the verdicts has a task. A request that `request_head` do
 and its transport, to aiohttp's handler, once the answers before it are written; the connection then stays there.
 Answers leave in the order of their requests (RFC 9112 §9.3.2), and all that are ready together leave in one write.
 
-One coarse clock, `Front.tick`, watches all connections: idle, slow head, slow body.
+One coarse clock, `PingServer.tick`, watches all connections: idle, slow head, slow body.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from typing import Any
 import structlog
 
 from gateway.http_api import responses
-from gateway.http_api.admission import Intake
-from gateway.http_api.aiohttp_handler import HandedMaker
-from gateway.http_api.bodies import Admission
+from gateway.http_api.admission import PingAdmission
+from gateway.http_api.aiohttp_handler import AiohttpConnectionMaker
+from gateway.http_api.bodies import BodyAdmission
 from gateway.http_api.client_address import ClientAddresses
-from gateway.http_api.dependencies import Services
-from gateway.http_api.idle_eviction import Connections, HttpConnection
-from gateway.http_api.ping_connection import Connection
-from gateway.http_api.request_head import Heads
+from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.idle_eviction import ConnectionRegistry, HttpConnection
+from gateway.http_api.ping_connection import PingConnection
+from gateway.http_api.request_head import RequestHeadParser
 
-_log = structlog.get_logger("doors")
+_log = structlog.get_logger("http_api")
 
 
-class Front:
+class PingServer:
     """All connections of one listening socket.
 
     Args:
@@ -37,44 +37,46 @@ class Front:
         handler: makes aiohttp's protocol for a connection that is handed over.
     """
 
-    def __init__(self, services: Services, intake: Intake, handler: HandedMaker) -> None:
+    def __init__(
+        self, services: Dependencies, admission: PingAdmission, handler: AiohttpConnectionMaker
+    ) -> None:
         self.services = services
-        self.intake = intake
+        self.admission = admission
         self.queue = services.queue
-        self.clients = ClientAddresses(services.settings.http.trusted_proxies)
+        self.client_addresses = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()
-        self.connections = Connections(services.connections)
-        self._admission = Admission(services, intake.tokens)
+        self.connections = ConnectionRegistry(services.connections)
+        self._body_admission = BodyAdmission(services, admission.tokens)
         self.empty = asyncio.Event()  # set once all have gone, after `drain`
         self.fast = services.fast_path
         self.draining = False
         self.ticks = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self.renew()
+        self.apply_settings()
         self._timer: asyncio.TimerHandle | None = None
         self.tick()
 
-    def __call__(self) -> Connection:
+    def __call__(self) -> PingConnection:
         """Make the protocol of a new connection."""
-        return Connection(self)
+        return PingConnection(self)
 
-    def renew(self) -> None:
+    def apply_settings(self) -> None:
         """Take over new settings."""
-        self.intake.renew()
-        self.heads = Heads(self._admission.large)
-        self.small_body = self._admission.small
+        self.admission.apply_settings()
+        self.heads = RequestHeadParser(self._body_admission.large)
+        self.small_body = self._body_admission.small
 
     def tick(self) -> None:
-        """Each `Times.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
+        """Each `HttpTimeouts.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
         self.ticks += 1
         self.date = formatdate(self.services.now(), usegmt=True)
         self.accepted_head = responses.accepted_head(self.date)
         if refused := self.services.connections.take_refused():
             _log.warning("http_connections_refused", count=refused)
         for connection in tuple(self.connections):
-            connection.watch(self.ticks, self.services.times)
-        self._timer = self.loop.call_later(self.services.times.tick_s, self.tick)
+            connection.check_timeouts(self.ticks, self.services.timeouts)
+        self._timer = self.loop.call_later(self.services.timeouts.tick_s, self.tick)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what must wait (a token that nobody asked about yet) beside the protocol."""
@@ -87,14 +89,14 @@ class Front:
         self.draining = True
         for connection in tuple(self.connections):
             connection.drain()
-        self._look_if_empty()
+        self._check_empty()
 
-    def forget(self, connection: HttpConnection) -> None:
+    def remove(self, connection: HttpConnection) -> None:
         """A connection is gone."""
-        self.connections.leave(connection)
-        self._look_if_empty()
+        self.connections.remove(connection)
+        self._check_empty()
 
-    def _look_if_empty(self) -> None:
+    def _check_empty(self) -> None:
         if self.draining and not self.connections:
             self.empty.set()
 

@@ -12,7 +12,7 @@ nor with heads and bodies that never end. A new caller is a stranger until its f
 beginning it is the last of them.
 
 Connections do not keep themselves in an order of use: that would cost each ping. Only at the ceiling all are looked at,
-and their order is then used up; a look that found none is not repeated for `_AGAIN_S`, so that a flood of connections
+and their order is then used up; a look that found none is not repeated for `_RETRY_S`, so that a flood of connections
 does not make it a habit. Strangers are kept in the order in which they came; one whose token was judged meanwhile is
 taken out when it is met.
 """
@@ -21,10 +21,10 @@ import asyncio
 from collections import deque
 from typing import Final, Protocol
 
-from gateway.http_api.dependencies import Times
+from gateway.http_api.dependencies import HttpTimeouts
 from gateway.limits.connection_limits import ConnectionLimits
 
-_AGAIN_S: Final = 0.1
+_RETRY_S: Final = 0.1
 _OWED_MAX: Final = 256
 """Strangers with an answer under way that are passed over for one new connection."""
 
@@ -44,7 +44,7 @@ class HttpConnection(Protocol):
     def awaits_client(self) -> bool:
         """Whether no response is being made: the connection waits for its client to send or to read."""
 
-    def watch(self, ticks: int, times: Times) -> None:
+    def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
         """End the connection where it takes too long; called at each tick of the coarse clock."""
 
     def drain(self) -> None:
@@ -54,7 +54,7 @@ class HttpConnection(Protocol):
         """Drop the connection."""
 
 
-class Connections(dict[HttpConnection, None]):
+class ConnectionRegistry(dict[HttpConnection, None]):
     """All connections of the main port, oldest first.
 
     Args:
@@ -64,29 +64,29 @@ class Connections(dict[HttpConnection, None]):
         uses: grows with each use of a connection: the order of use.
     """
 
-    __slots__ = ("_again_s", "_limits", "_loop", "_order", "_strangers", "uses")
+    __slots__ = ("_again_s", "_limits", "_loop", "_order", "_strangers", "last_use")
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self.uses = 0
+        self.last_use = 0
         self._order: deque[tuple[int, HttpConnection]] = deque()
         self._again_s = 0.0
         self._strangers: dict[HttpConnection, None] = {}  # oldest first; some may be trusted by now
 
     def next_use(self) -> int:
         """A connection is used: its place in the order of use."""
-        self.uses += 1
-        return self.uses
+        self.last_use += 1
+        return self.last_use
 
-    def enter(self, connection: HttpConnection) -> bool:
+    def add(self, connection: HttpConnection) -> bool:
         """Add a new connection. False: there is no room, and no connection that may be closed."""
         if self._limits.main_full():
             closed = self._stranger() or self._oldest()
             if closed is None:
                 return False
-            self.leave(closed)
+            self.remove(closed)
             closed.abort()  # it may have answers that its client never reads: a close would wait for that
         self[connection] = self._strangers[connection] = None
         self._limits.main = len(self)
@@ -100,7 +100,7 @@ class Connections(dict[HttpConnection, None]):
             del self._strangers[connection]
             self._strangers[by] = None
 
-    def leave(self, connection: HttpConnection) -> None:
+    def remove(self, connection: HttpConnection) -> None:
         """Forget one that is gone, if it is known."""
         self.pop(connection, None)
         self._strangers.pop(connection, None)
@@ -127,7 +127,7 @@ class Connections(dict[HttpConnection, None]):
             self._order = deque(sorted(idle, key=lambda pair: pair[0]))
             found = self._next()
             if found is None:
-                self._again_s = self._loop.time() + _AGAIN_S
+                self._again_s = self._loop.time() + _RETRY_S
         return found
 
     def _next(self) -> HttpConnection | None:

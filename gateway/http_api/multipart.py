@@ -47,8 +47,8 @@ async def pairs_of(request: web.Request, body: BodyReader) -> Pairs:
         others: as `BodyReader.next`.
     """
     loop = asyncio.get_running_loop()
-    flow = _Flow(loop)
-    stream = _Lines(flow, _BUFFER_BYTES, loop=loop)
+    flow = _FlowControl(loop)
+    stream = _LimitedStream(flow, _BUFFER_BYTES, loop=loop)
     feeding = asyncio.create_task(_feed(body, stream, flow))
     try:
         return await _parts(request, stream)
@@ -64,7 +64,7 @@ async def pairs_of(request: web.Request, body: BodyReader) -> Pairs:
         del feeding, stream, flow
 
 
-class _Flow(BaseProtocol):
+class _FlowControl(BaseProtocol):
     """Lets the feeder wait while the reader has enough."""
 
     __slots__ = ("wanted",)
@@ -88,7 +88,7 @@ class _Flow(BaseProtocol):
         self.wanted.set()
 
 
-class _Lines(StreamReader):
+class _LimitedStream(StreamReader):
     """A stream that gives so many lines and no more: each costs as much as a part's."""
 
     left = LINES_MAX
@@ -101,7 +101,7 @@ class _Lines(StreamReader):
         return await super().readline(max_line_length=max_line_length or HEADER_BYTES_MAX)
 
 
-class _Reader(MultipartReader):
+class _FormReader(MultipartReader):
     """aiohttp's reader, without its own reading of Content-Disposition, which warns about every oddity."""
 
     disposition = ""
@@ -116,7 +116,7 @@ class _Reader(MultipartReader):
         return part
 
 
-async def _feed(body: BodyReader, stream: StreamReader, flow: _Flow) -> None:
+async def _feed(body: BodyReader, stream: StreamReader, flow: _FlowControl) -> None:
     try:
         while piece := await body.next():
             for start in range(0, len(piece), _BUFFER_BYTES):
@@ -128,8 +128,8 @@ async def _feed(body: BodyReader, stream: StreamReader, flow: _Flow) -> None:
     stream.feed_eof()
 
 
-async def _parts(request: web.Request, stream: _Lines) -> Pairs:
-    reader = _Reader(
+async def _parts(request: web.Request, stream: _LimitedStream) -> Pairs:
+    reader = _FormReader(
         request.headers,
         stream,
         client_max_size=_VALUE_BYTES_MAX,

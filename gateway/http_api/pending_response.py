@@ -4,9 +4,9 @@ from typing import Protocol
 
 from gateway.errors import RhoPushError
 from gateway.http_api import responses
-from gateway.http_api.admission import Intake
-from gateway.http_api.dependencies import Services
-from gateway.http_api.responses import Answer
+from gateway.http_api.admission import PingAdmission
+from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.responses import HttpResponse
 from gateway.queue.producer import Accepted
 
 
@@ -20,8 +20,8 @@ class ResponseContext(Protocol):
         date: the Date header of this second.
     """
 
-    services: Services
-    intake: Intake
+    services: Dependencies
+    admission: PingAdmission
     accepted_head: bytes
     date: str
 
@@ -30,50 +30,50 @@ class ResponseOwner(Protocol):
     """The part of a connection (`gateway.http_api.fast_path`) that a pending response uses."""
 
     @property
-    def front(self) -> ResponseContext:
+    def server(self) -> ResponseContext:
         """What all connections share."""
 
-    def settled(self, slot: "Slot") -> None:
+    def on_ready(self, response: "PendingResponse") -> None:
         """Write the responses that are ready."""
 
 
-class Slot:
+class PendingResponse:
     """The place of one answer in its connection's order. The queue calls it with the ping's fate."""
 
-    __slots__ = ("_answer", "_connection", "close", "ping_id", "ready", "warned")
+    __slots__ = ("_connection", "_response", "close", "ping_id", "ready", "warning")
 
     def __init__(self, connection: ResponseOwner, close: bool) -> None:
         self._connection = connection
-        self._answer: Answer | None = None
+        self._response: HttpResponse | None = None
         self.close = close
         self.ping_id = ""
         self.ready = False
-        self.warned = ""  # what X-Ping-Warning says
+        self.warning = ""  # what X-Ping-Warning says
 
     def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
         """Settle this answer."""
-        front = self._connection.front
+        server = self._connection.server
         if isinstance(outcome, RhoPushError):
-            self._answer = responses.of_error(outcome, self.ping_id)
-            front.services.metrics.pings_refused(outcome.label).inc()
+            self._response = responses.of_error(outcome, self.ping_id)
+            server.services.metrics.pings_refused(outcome.label).inc()
         else:
-            front.intake.accepted.value += 1  # for each ping: without the call of `inc`
+            server.admission.accepted.value += 1  # for each ping: without the call of `inc`
             if outcome is not None:
                 self.ping_id = outcome.ping_id
-            if self.warned:
-                self._answer = responses.accepted(self.ping_id, self.warned)
+            if self.warning:
+                self._response = responses.accepted(self.ping_id, self.warning)
         self.ready = True
-        self._connection.settled(self)
+        self._connection.on_ready(self)
 
-    def answer(self, answer: Answer) -> None:
+    def respond(self, respond: HttpResponse) -> None:
         """Settle it with an answer that is made already."""
-        self._answer = answer
+        self._response = respond
         self.ready = True
-        self._connection.settled(self)
+        self._connection.on_ready(self)
 
-    def render(self, front: ResponseContext) -> bytes:
+    def render(self, server: ResponseContext) -> bytes:
         """The bytes of the answer."""
-        if self._answer is None and not self.close:
-            return b"%b%b\r\n\r\n" % (front.accepted_head, self.ping_id.encode())
-        answer = self._answer or responses.accepted(self.ping_id)
-        return responses.wire(answer, front.date, close=self.close)
+        if self._response is None and not self.close:
+            return b"%b%b\r\n\r\n" % (server.accepted_head, self.ping_id.encode())
+        respond = self._response or responses.accepted(self.ping_id)
+        return responses.encode(respond, server.date, close=self.close)

@@ -8,22 +8,22 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, cast
 
-from gateway.errors import RhoPushError, TooSlow
+from gateway.errors import RequestTimeout, RhoPushError
 from gateway.http_api import responses
 from gateway.http_api.admission import LATE
-from gateway.http_api.aiohttp_handler import HandedMaker
+from gateway.http_api.aiohttp_handler import AiohttpConnectionMaker
 from gateway.http_api.client_address import ClientAddresses, address_group
-from gateway.http_api.dependencies import PingQueue, Times
-from gateway.http_api.idle_eviction import Connections, HttpConnection
-from gateway.http_api.pending_response import ResponseContext, Slot
-from gateway.http_api.request_head import PREFIX, Head, Heads, may_be_ours
-from gateway.http_api.wait import WaitedPing
-from gateway.limits.body_budget import Holding
-from gateway.registry.accounts import Standing
+from gateway.http_api.dependencies import HttpTimeouts, PingQueue
+from gateway.http_api.idle_eviction import ConnectionRegistry, HttpConnection
+from gateway.http_api.pending_response import PendingResponse, ResponseContext
+from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
+from gateway.http_api.wait import WaitingRequest
+from gateway.limits.body_budget import BodyReservation
+from gateway.registry.accounts import TokenRole
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
-_SLOTS_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
+_PENDING_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
 _IDLE, _HEAD, _BODY = 0, 1, 2  # what a connection waits for
 
 
@@ -44,12 +44,12 @@ class ConnectionContext(ResponseContext, Protocol):
     """
 
     queue: PingQueue
-    clients: ClientAddresses
-    handler: HandedMaker
+    client_addresses: ClientAddresses
+    handler: AiohttpConnectionMaker
     loop: asyncio.AbstractEventLoop
-    connections: Connections
+    connections: ConnectionRegistry
     fast: bool
-    heads: Heads
+    heads: RequestHeadParser
     small_body: int
     draining: bool
     ticks: int
@@ -57,11 +57,11 @@ class ConnectionContext(ResponseContext, Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run beside the protocol what must wait."""
 
-    def forget(self, connection: HttpConnection) -> None:
+    def remove(self, connection: HttpConnection) -> None:
         """Remove a connection that is closed."""
 
 
-class Connection(asyncio.Protocol):
+class PingConnection(asyncio.Protocol):
     """One client's connection, as long as it sends plain pings.
 
     Args:
@@ -69,41 +69,41 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_clogged",
+        "_buffer",
+        "_client_not_reading",
         "_closing",
-        "_ended",
+        "_detached",
         "_eof",
         "_flushing",
-        "_gone",
-        "_handing",
-        "_holding",
-        "_need",
+        "_handing_over",
+        "_last_request_read",
+        "_needed",
         "_order",
         "_paused",
+        "_pending",
         "_reading",
-        "_rest",
+        "_reservation",
         "_since",
-        "_slots",
         "_stage",
         "_transport",
-        "front",
+        "server",
         "trusted",
     )
 
-    def __init__(self, front: ConnectionContext) -> None:
-        self.front = front
-        self._slots: deque[Slot] = deque()
-        self._rest: bytearray | None = None  # a request that is not whole yet, or that must wait
-        self._need = 0  # how long `_rest` must be before another look is worth it
+    def __init__(self, server: ConnectionContext) -> None:
+        self.server = server
+        self._pending: deque[PendingResponse] = deque()
+        self._buffer: bytearray | None = None  # a request that is not whole yet, or that must wait
+        self._needed = 0  # how long `_buffer` must be before another look is worth it
         self._stage = _IDLE
-        self._since = front.ticks  # the tick at which the stage began
+        self._since = server.ticks  # the tick at which the stage began
         self._order = 0  # of the last use, among all connections
-        self._holding: Holding | None = None  # of a body that is not whole yet
-        self._handing = False  # aiohttp gets this connection once the answers before are written
-        self._gone = False  # aiohttp has it, or it is lost
-        self._ended = False  # no further request is read
+        self._reservation: BodyReservation | None = None  # of a body that is not whole yet
+        self._handing_over = False  # aiohttp gets this connection once the answers before are written
+        self._detached = False  # aiohttp has it, or it is lost
+        self._last_request_read = False  # no further request is read
         self._eof = False  # the client sends no more
-        self._clogged = False  # the client does not read its answers
+        self._client_not_reading = False  # the client does not read its answers
         self._paused = False  # we do not read its requests
         self._closing = False  # closed, once the client has read its last answers
         self._reading = False  # inside data_received: answers are written at its end
@@ -115,177 +115,184 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
-        self._order = self.front.connections.next_use()
-        if not self.front.connections.enter(self):
-            self._gone = True
-            self.front.services.connections.refuse(self._transport)
+        self._order = self.server.connections.next_use()
+        if not self.server.connections.add(self):
+            self._detached = True
+            self.server.services.connections.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Read as many requests as are whole."""
-        rest = self._rest
+        rest = self._buffer
         if rest is not None:
             rest += data
-            if len(rest) < self._need or self._handing:
+            if len(rest) < self._needed or self._handing_over:
                 return
             data = bytes(rest)
-            self._rest = None
+            self._buffer = None
             self._release()
         self._reading = True
         self._consume(data)
         self._reading = False
-        if self._slots and self._slots[0].ready:
+        if self._pending and self._pending[0].ready:
             self._flush()
 
     def eof_received(self) -> bool:
         """The client sends no more, but may still read: answer what it asked, and what it cut off."""
         self._eof = True
-        if self._rest is not None and not self._handing and not self._ended:
+        if self._buffer is not None and not self._handing_over and not self._last_request_read:
             self._release()
-            self._hand_over(bytes(self._rest))
+            self._hand_over(bytes(self._buffer))
             return True
-        return bool(self._slots) or self._handing
+        return bool(self._pending) or self._handing_over
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read no more of its requests."""
-        self._clogged = True
-        self._since = self.front.ticks
+        self._client_not_reading = True
+        self._since = self.server.ticks
         self._pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        self._clogged = False
+        self._client_not_reading = False
         self._resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; pings that the queue has are accepted all the same."""
-        self.front.forget(self)
-        self._gone = True
-        self._slots.clear()
-        self._rest = None
+        self.server.remove(self)
+        self._detached = True
+        self._pending.clear()
+        self._buffer = None
         self._release()
 
     # -- requests --------------------------------------------------------------------------------------------
 
     def _consume(self, data: bytes) -> None:
-        front, at, size = self.front, 0, len(data)
-        while at < size and not self._ended:
-            if len(self._slots) >= _SLOTS_MAX:
+        server, at, size = self.server, 0, len(data)
+        while at < size and not self._last_request_read:
+            if len(self._pending) >= _PENDING_MAX:
                 self._keep(data[at:], 0)
                 self._pause()
                 return
-            end = data.find(_END, at) if front.fast and data.startswith(PREFIX, at) else -1
+            end = data.find(_END, at) if server.fast and data.startswith(PREFIX, at) else -1
             if end < 0:
                 self._begin(data[at:])
                 return
             end += len(_END)
-            head = front.heads.read(data[at:end])
-            if head is not None and head.length > front.small_body and not self._is_admin(head):
+            head = server.heads.read(data[at:end])
+            if head is not None and head.length > server.small_body and not self._is_admin(head):
                 head = None  # aiohttp's side asks about the token before it reads the body
             stop = end + head.length if head is not None else 0
-            if head is not None and stop > size and self._hold(head):
+            if head is not None and stop > size and self._reserve_body(head):
                 self._keep(data[at:], stop - at)
                 return
-            if head is None or stop > size or not self._take(head, data[end:stop]):
+            if head is None or stop > size or not self._handle_ping(head, data[end:stop]):
                 self._hand_over(data[at:])
                 return
             at = stop
 
-    def _is_admin(self, head: Head) -> bool:
+    def _is_admin(self, head: RequestHead) -> bool:
         """Whether the token in the header is known to be an admin's."""
-        return self.front.intake.tokens.judge(head.token, "") is Standing.ADMIN
+        return self.server.admission.tokens.lookup(head.token, "") is TokenRole.ADMIN
 
-    def _hold(self, head: Head) -> bool:
+    def _reserve_body(self, head: RequestHead) -> bool:
         """Count a body that is not whole yet; False: it does not fit now."""
-        judged = self._is_admin(head)
-        self.trusted = self.trusted or judged
-        self._holding = Holding(self.front.services.bodies, judged=judged)
-        return self._holding.fits(head.length)
+        authenticated = self._is_admin(head)
+        self.trusted = self.trusted or authenticated
+        self._reservation = BodyReservation(self.server.services.bodies, authenticated=authenticated)
+        return self._reservation.try_reserve(head.length)
 
     def _release(self) -> None:
-        if self._holding is not None:
-            self._holding.release()
-            self._holding = None
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
 
     def _begin(self, start: bytes) -> None:
         """Keep a head that is not whole yet, if it may become one of ours."""
-        if self.front.fast and may_be_ours(start):
+        if self.server.fast and may_be_ping(start):
             self._keep(start, 0)
         else:
             self._hand_over(start)
 
     def _keep(self, rest: bytes, need: int) -> None:
-        self._rest = bytearray(rest)
-        self._need = need
+        self._buffer = bytearray(rest)
+        self._needed = need
         stage = _BODY if need else _HEAD
         if stage != self._stage:
             self._stage = stage
-            self._since = self.front.ticks
+            self._since = self.server.ticks
 
-    def _take(self, head: Head, body: bytes) -> bool:
+    def _handle_ping(self, head: RequestHead, body: bytes) -> bool:
         """Decide about one ping; False: aiohttp must answer it."""
-        front = self.front
-        self._need = 0
+        server = self.server
+        self._needed = 0
         self._stage = _IDLE
         try:
             submission = from_json(body)
         except RhoPushError as error:
-            self._slot(head)(error)
+            self._add_pending(head)(error)
             return True
-        slot = self._slot(head)
-        standing = front.intake.tokens.judge(head.token, submission.api_token or "")
-        if standing is None:
-            front.spawn(self._ask(slot, head, submission, body))
+        response = self._add_pending(head)
+        role = server.admission.tokens.lookup(head.token, submission.api_token or "")
+        if role is None:
+            server.spawn(self._authenticate(response, head, submission, body))
         else:
-            self._submit(slot, head, submission, body, standing)
+            self._submit(response, head, submission, body, role)
         return True
 
-    def _slot(self, head: Head) -> Slot:
-        close = head.close or self.front.draining
-        slot = Slot(self, close)
-        self._slots.append(slot)
+    def _add_pending(self, head: RequestHead) -> PendingResponse:
+        close = head.close or self.server.draining
+        response = PendingResponse(self, close)
+        self._pending.append(response)
         if close:
-            self._ended = True
-        return slot
+            self._last_request_read = True
+        return response
 
-    async def _ask(self, slot: Slot, head: Head, submission: Submission, body: bytes) -> None:
+    async def _authenticate(
+        self, response: PendingResponse, head: RequestHead, submission: Submission, body: bytes
+    ) -> None:
         """Ask Redis what the caller's tokens are worth, then go on."""
-        holding = Holding(self.front.services.bodies)
+        reservation = BodyReservation(self.server.services.bodies)
         try:
-            holding.grow(len(body))
-            tokens, client = self.front.intake.tokens, self._client(head)
-            standing = await tokens.ask(head.token, submission.api_token or "", client)
-            self._submit(slot, head, submission, body, standing)
+            reservation.reserve(len(body))
+            tokens, client = self.server.admission.tokens, self._client_group(head)
+            role = await tokens.resolve(head.token, submission.api_token or "", client)
+            self._submit(response, head, submission, body, role)
         except RhoPushError as error:
-            slot(error)
+            response(error)
         finally:
-            holding.release()
+            reservation.release()
 
-    def _client(self, head: Head) -> str:
+    def _client_group(self, head: RequestHead) -> str:
         """See `gateway.http_api.context.client_of`. Only for a token that must be looked up."""
         peer = self._transport.get_extra_info("peername") or ("",)
-        return address_group(self.front.clients.client(peer[0], (head.forwarded_for,)).address)
+        return address_group(self.server.client_addresses.client(peer[0], (head.forwarded_for,)).address)
 
     def _submit(
-        self, slot: Slot, head: Head, submission: Submission, body: bytes, standing: Standing
+        self,
+        response: PendingResponse,
+        head: RequestHead,
+        submission: Submission,
+        body: bytes,
+        role: TokenRole,
     ) -> None:
-        front = self.front
+        server = self.server
         key = None
         try:
-            front.intake.admit(submission, standing)
+            server.admission.admit(submission, role)
             self.trusted = True
             if head.key is not None:
-                key = front.intake.once(head.key, head.token, submission, body)
+                key = server.admission.idempotency_key(head.key, head.token, submission, body)
         except RhoPushError as error:
-            slot(error)
+            response(error)
             return
         if submission.wait:
-            front.spawn(self._wait(slot, WaitedPing(front.services, submission, len(body), key)))
+            server.spawn(self._wait(response, WaitingRequest(server.services, submission, len(body), key)))
             return
         if submission.unknown:
-            slot.warned = responses.warning(submission)
-        slot.ping_id = front.queue.submit(submission.ping, len(body), slot, key=key)
+            response.warning = responses.warning(submission)
+        response.ping_id = server.queue.submit(submission.ping, len(body), response, key=key)
 
-    async def _wait(self, slot: Slot, ping: WaitedPing) -> None:
+    async def _wait(self, response: PendingResponse, ping: WaitingRequest) -> None:
         """Answer once every device has its verdict. Whatever happens, there is an answer."""
         answer = responses.of_failure()
         try:
@@ -293,56 +300,56 @@ class Connection(asyncio.Protocol):
         except RhoPushError as error:
             answer = responses.of_error(error)
         finally:
-            slot.answer(answer)
+            response.respond(answer)
 
     # -- answers ---------------------------------------------------------------------------------------------
 
-    def settled(self, slot: Slot) -> None:
+    def on_ready(self, response: PendingResponse) -> None:
         """One answer is ready: write it, with its neighbours, if it is the turn of it."""
-        slots = self._slots
-        if not slots or slots[0] is not slot or self._reading or self._flushing:
+        pending = self._pending
+        if not pending or pending[0] is not response or self._reading or self._flushing:
             return
-        if len(slots) == 1:
+        if len(pending) == 1:
             self._flush()
         else:  # its neighbours are of the same commit: let them come
             self._flushing = True
-            self.front.loop.call_soon(self._flush)
+            self.server.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._gone:
+        if self._detached:
             return
-        slots, front = self._slots, self.front
-        if not slots or not slots[0].ready:
+        pending, server = self._pending, self.server
+        if not pending or not pending[0].ready:
             return
-        slot = slots.popleft()
-        ready = slot.render(front)
-        if slots and slots[0].ready:
+        response = pending.popleft()
+        ready = response.render(server)
+        if pending and pending[0].ready:
             more = [ready]
-            while slots and slots[0].ready:
-                slot = slots.popleft()
-                more.append(slot.render(front))
+            while pending and pending[0].ready:
+                response = pending.popleft()
+                more.append(response.render(server))
             ready = b"".join(more)
         self._transport.write(ready)
-        if slot.close:
+        if response.close:
             self._close()
-        elif not slots:
+        elif not pending:
             self._after_answers()
         elif self._paused:
             self._resume()
 
     def _after_answers(self) -> None:
         """Nothing is owed any more: rest, read on, hand over or close."""
-        if self._handing:
+        if self._handing_over:
             self._hand_over_now()
             return
         if self._stage == _IDLE:
-            self._since = self.front.ticks
-            connections = self.front.connections
-            self._order = connections.uses = connections.uses + 1
+            self._since = self.server.ticks
+            connections = self.server.connections
+            self._order = connections.last_use = connections.last_use + 1
         if self._paused:
             self._resume()
-        if (self._ended or self._eof) and not self._slots and not self._handing:
+        if (self._last_request_read or self._eof) and not self._pending and not self._handing_over:
             self._close()
 
     def _pause(self) -> None:
@@ -352,86 +359,98 @@ class Connection(asyncio.Protocol):
 
     def _resume(self) -> None:
         """Go on reading, first with what was left."""
-        if not self._paused or self._clogged or self._handing or len(self._slots) > _SLOTS_MAX // 2:
+        if (
+            not self._paused
+            or self._client_not_reading
+            or self._handing_over
+            or len(self._pending) > _PENDING_MAX // 2
+        ):
             return
         self._paused = False
         self._transport.resume_reading()
-        if self._rest is not None and not self._need:
+        if self._buffer is not None and not self._needed:
             self.data_received(b"")
 
     # -- the way to aiohttp ----------------------------------------------------------------------------------
 
     def _hand_over(self, data: bytes) -> None:
-        self._handing = True
-        self._rest = bytearray(data)
-        if self._slots:
+        self._handing_over = True
+        self._buffer = bytearray(data)
+        if self._pending:
             self._pause()
         else:
             self._hand_over_now()
 
     def _hand_over_now(self) -> None:
-        transport, data = self._transport, bytes(self._rest or b"")
-        self._gone = True
-        self._rest = None
-        handed = self.front.handler(self.front.forget, self.front.connections.next_use)
-        handed.trusted = self.trusted
-        self.front.connections.replace(self, handed)
-        transport.set_protocol(handed)
-        handed.connection_made(transport)
+        transport, data = self._transport, bytes(self._buffer or b"")
+        self._detached = True
+        self._buffer = None
+        aiohttp_connection = self.server.handler(self.server.remove, self.server.connections.next_use)
+        aiohttp_connection.trusted = self.trusted
+        self.server.connections.replace(self, aiohttp_connection)
+        transport.set_protocol(aiohttp_connection)
+        aiohttp_connection.connection_made(transport)
         if data:
-            handed.data_received(data)
-        if self._clogged:
-            handed.pause_writing()
+            aiohttp_connection.data_received(data)
+        if self._client_not_reading:
+            aiohttp_connection.pause_writing()
         if self._paused:
             transport.resume_reading()
         if self._eof:
-            handed.eof_received()
-        if self.front.draining:
-            handed.drain()
+            aiohttp_connection.eof_received()
+        if self.server.draining:
+            aiohttp_connection.drain()
 
     # -- the clock -------------------------------------------------------------------------------------------
 
-    def watch(self, ticks: int, times: Times) -> None:
+    def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
         """End a connection that waits for its client too long; only a late body has an answer (408)."""
-        waited_s = (ticks - self._since) * times.tick_s
-        if self._clogged or self._closing:
-            if waited_s > times.read_s:
+        waited_s = (ticks - self._since) * timeouts.tick_s
+        if self._client_not_reading or self._closing:
+            if waited_s > timeouts.read_s:
                 self._transport.abort()
-        elif self._slots or self._handing:
+        elif self._pending or self._handing_over:
             pass  # it waits for us
         elif self._stage == _BODY:
-            judged = self._holding is not None and self._holding.judged
-            if waited_s > times.body_patience_s(len(self._rest or b""), judged=judged):
-                late = responses.of_error(TooSlow(LATE))
-                self._transport.write(responses.wire(late, self.front.date, close=True))
+            authenticated = self._reservation is not None and self._reservation.authenticated
+            if waited_s > timeouts.body_patience_s(len(self._buffer or b""), authenticated=authenticated):
+                late = responses.of_error(RequestTimeout(LATE))
+                self._transport.write(responses.encode(late, self.server.date, close=True))
                 self._close()
-        elif waited_s > (times.head_s if self._stage == _HEAD else times.idle_s):
+        elif waited_s > (timeouts.head_s if self._stage == _HEAD else timeouts.idle_s):
             self._close()
 
     @property
     def idle_since(self) -> int | None:
         """Its place in the order of use while nothing is owed or under way, else None."""
-        resting = self._stage == _IDLE and not self._slots and not self._handing and not self._ended
+        resting = (
+            self._stage == _IDLE
+            and not self._pending
+            and not self._handing_over
+            and not self._last_request_read
+        )
         return self._order if resting else None
 
     @property
     def awaits_client(self) -> bool:
         """Whether the client must act next: send a request or the rest of one, or read its answers."""
-        return not self._slots and not self._handing
+        return not self._pending and not self._handing_over
 
     def _close(self) -> None:
-        self._ended = self._closing = True
-        self._since = self.front.ticks
+        self._last_request_read = self._closing = True
+        self._since = self.server.ticks
         self._transport.close()
 
     def drain(self) -> None:
         """Take no further request than one whose head is there; close once every answer is written."""
-        self._ended = True
-        if self._slots:
-            self._slots[-1].close = True
+        self._last_request_read = True
+        if self._pending:
+            self._pending[-1].close = True
         elif self._stage == _BODY:
-            self._ended = False  # the ping that is under way is taken; `_slot` ends the connection with it
-        elif not self._handing:
+            self._last_request_read = (
+                False  # the ping that is under way is taken; `_add_pending` ends the connection with it
+            )
+        elif not self._handing_over:
             self._close()
 
     def abort(self) -> None:

@@ -31,12 +31,12 @@ _PLAIN: Final = re.compile(
     re.escape(PREFIX) + rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e][ \t\x21-\x7e]*\r\n)+\r\n"
 )
 _OTHER_CHARSET: Final = re.compile(rb'charset[ \t]*=(?![ \t]*"?utf-?8"?[ \t]*(?:;|\Z))', re.IGNORECASE)
-_NOT_OURS: Final = frozenset(
+_UNSUPPORTED: Final = frozenset(
     {b"transfer-encoding", b"expect", b"prefer", b"upgrade", b"content-encoding", b"trailer", b"te"}
 )
 
 
-class Head:
+class RequestHead:
     """What the fast path needs to know of a head.
 
     Attributes:
@@ -73,14 +73,14 @@ class _Fields:
         self.found[name] = value.strip(b" \t")
 
 
-class Heads:
+class RequestHeadParser:
     """Parses heads, and remembers them. `body_bytes` is the setting `limits.body_bytes`."""
 
     def __init__(self, body_bytes: int) -> None:
-        self._known: dict[bytes, Head] = {}
+        self._known: dict[bytes, RequestHead] = {}
         self._body_bytes = min(body_bytes, BODY_BYTES)
 
-    def read(self, head: bytes) -> Head | None:
+    def read(self, head: bytes) -> RequestHead | None:
         """What a whole head (with its empty line) says; None: not one for the fast path."""
         known = self._known.get(head)
         if known is not None:
@@ -94,7 +94,7 @@ class Heads:
         return found
 
 
-def may_be_ours(start: bytes) -> bool:
+def may_be_ping(start: bytes) -> bool:
     """Whether the beginning of a request, up to a head that is not yet complete, may become one of ours."""
     if not (start.startswith(PREFIX) if len(start) >= len(PREFIX) else PREFIX.startswith(start)):
         return False
@@ -102,7 +102,7 @@ def may_be_ours(start: bytes) -> bool:
     return len(start) <= HEAD_BYTES and start.count(b"\n") == start.count(b"\r\n")
 
 
-def _parse(head: bytes, body_bytes: int) -> Head | None:
+def _parse(head: bytes, body_bytes: int) -> RequestHead | None:
     if len(head) > HEAD_BYTES or _PLAIN.fullmatch(head) is None:
         return None
     fields = _Fields()
@@ -112,12 +112,12 @@ def _parse(head: bytes, body_bytes: int) -> Head | None:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     found = fields.found
-    if fields.repeated or len(found) > _HEADERS_MAX or not _NOT_OURS.isdisjoint(found):
+    if fields.repeated or len(found) > _HEADERS_MAX or not _UNSUPPORTED.isdisjoint(found):
         return None
     return _judge(found, body_bytes)
 
 
-def _judge(found: dict[bytes, bytes], body_bytes: int) -> Head | None:
+def _judge(found: dict[bytes, bytes], body_bytes: int) -> RequestHead | None:
     length = found.get(b"content-length", b"")
     connection = found.get(b"connection", b"keep-alive").lower()
     if b"host" not in found or not length.isdigit() or len(length) > 9 or int(length) > body_bytes:
@@ -128,7 +128,7 @@ def _judge(found: dict[bytes, bytes], body_bytes: int) -> Head | None:
     if connection not in (b"keep-alive", b"close"):
         return None
     key = found.get(b"idempotency-key")
-    return Head(
+    return RequestHead(
         length=int(length),
         token=found.get(b"x-rhoconnect-api-token", b"").decode("ascii"),
         key=None if key is None else key.decode("ascii"),

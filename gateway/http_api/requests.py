@@ -10,12 +10,12 @@ from aiohttp import HttpVersion11, hdrs, web
 from gateway.http_api import responses
 from gateway.http_api.aiohttp_parser import MalformedRequest, check_head
 from gateway.http_api.bodies import API_HEADER, BodyReader, read_body
-from gateway.http_api.dependencies import Services
+from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.multipart import pairs_of
 from gateway.http_api.responses import response
-from gateway.scheduling.scheduler import Turns
+from gateway.scheduling.scheduler import Scheduler
 from protocols.errors import InvalidField, MalformedBody
-from protocols.json_bodies import Kind, json_text, kind_of
+from protocols.json_bodies import BodyKind, json_text, kind_of
 from protocols.json_syntax import find_fault
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
@@ -50,7 +50,7 @@ def refuse_unclear(request: web.Request) -> None:
         raise MalformedRequest("it is not clear where this request ends")
 
 
-class Sent(NamedTuple):
+class RequestBody(NamedTuple):
     """A request's body, read as its Content-Type and its content say (`protocols.json_bodies`).
 
     Attributes:
@@ -62,11 +62,11 @@ class Sent(NamedTuple):
 
     body: bytes
     json: bytes | None = None
-    found: Mapping[str, Any] = MappingProxyType({})
+    values: Mapping[str, Any] = MappingProxyType({})
     unread: str = ""
 
 
-async def read_sent(request: web.Request, services: Services) -> Sent:
+async def read_request_body(request: web.Request, services: Dependencies) -> RequestBody:
     """Read a request's body.
 
     Raises: as `read_body`; MalformedBody: it is no form, or not in its charset.
@@ -74,46 +74,48 @@ async def read_sent(request: web.Request, services: Services) -> Sent:
     # A field value is ASCII (RFC 9110 §5.5); other bytes must not come back in a warning or an error.
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "").encode("ascii", "replace").decode()
     kind = kind_of(content_type)
-    if kind is Kind.MULTIPART:
+    if kind is BodyKind.MULTIPART:
         reader = BodyReader(request, services)
         await reader.begin()
         pairs = await pairs_of(request, reader)
         held = b"\0".join(name.encode() + b"=" + value for name, value in pairs)
-        return Sent(held, found=form.of_pairs(pairs, "body"))
+        return RequestBody(held, values=form.of_pairs(pairs, "body"))
     body = await read_body(request, services)
     json = json_text(body, content_type)
     if json is not None:
-        return Sent(body, json=json)
-    if kind is not Kind.FORM:
-        return Sent(b"", unread=content_type if body.strip() else "")
+        return RequestBody(body, json=json)
+    if kind is not BodyKind.FORM:
+        return RequestBody(b"", unread=content_type if body.strip() else "")
     if len(body) <= LARGE_BYTES:
-        return Sent(body, found=form.parameters(body, "body"))
-    async with services.parsing:
-        return Sent(body, found=await driven(form.parameters_in_steps(body, "body"), services.turns))
+        return RequestBody(body, values=form.parameters(body, "body"))
+    async with services.parsing_lock:
+        return RequestBody(
+            body, values=await run_in_steps(form.parameters_in_steps(body, "body"), services.scheduler)
+        )
 
 
-async def driven(steps: Generator[None, None, Found], turns: Turns) -> Found:
+async def run_in_steps(steps: Generator[None, None, Found], scheduler: Scheduler) -> Found:
     """What the steps return in the end; small pings are served between them."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
             return cast("Found", end.value)
-        await turns.turn()
+        await scheduler.turn()
 
 
-async def parameters(request: web.Request, services: Services) -> dict[str, Any]:
+async def parameters(request: web.Request, services: Dependencies) -> dict[str, Any]:
     """All parameters of a request: the query's, and over them the body's, JSON or form.
 
     Raises:
         MalformedBody: a body or query that is no JSON object or form.
     """
     query = request.rel_url.raw_query_string
-    found = form.parameters(query, "query") if query else {}
+    values = form.parameters(query, "query") if query else {}
     if request.can_read_body:
-        sent = await read_sent(request, services)
-        found |= sent.found if sent.json is None else _json_object(sent.json)
-    return found
+        sent = await read_request_body(request, services)
+        values |= sent.values if sent.json is None else _json_object(sent.json)
+    return values
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -132,13 +134,13 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def text_of(found: dict[str, Any], name: str) -> str:
+def text_of(values: dict[str, Any], name: str) -> str:
     """A text among parameters; "" where it is missing.
 
     Raises:
         InvalidField: something else than a text.
     """
-    value = found.get(name)
+    value = values.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):

@@ -20,13 +20,13 @@ from gateway.errors import (
     ApiTokenRefused,
     LoginRefused,
     NotAuthenticated,
-    PerhapsAccepted,
+    PossiblyAccepted,
     RecordRefused,
     RhoPushError,
     TooManyRequests,
 )
-from gateway.store.error_text import refused
-from gateway.store.replies import ReplyFault, ReplyRefused
+from gateway.store.error_text import refused_text
+from gateway.store.replies import RedisReplyError, RedisReplyRefused
 from protocols.ping.parse import Submission
 from protocols.response_headers import SAFETY_HEADERS
 
@@ -54,7 +54,7 @@ TEXT_HEADERS: Final[Headers] = (
 )
 
 _MARKUP: Final = ((b"<", rb"\u003c"), (b">", rb"\u003e"), (b"&", rb"\u0026"))
-_IN_WORDS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
+_ERROR_TEXTS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
 _RETRY_AFTER_S: Final = 2  # a store that comes back, or a backlog that shrinks, needs about this long
 _NAMES_MAX: Final = 20  # names in one warning: a caller with more has another problem
 _NAME_CHARACTERS: Final = 64
@@ -80,7 +80,7 @@ REASONS: Final = {
 }
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """Status, headers without Content-Length and Date, and body."""
 
     status: int
@@ -88,7 +88,7 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-def accepted(ping_id: str, warned: str = "") -> Answer:
+def accepted(ping_id: str, warned: str = "") -> HttpResponse:
     """200 for a ping that is durable: empty, since that suits every client in the field (contract §1.3).
 
     `warned` is what `warning` returned.
@@ -96,7 +96,7 @@ def accepted(ping_id: str, warned: str = "") -> Answer:
     headers = (*RHOCONNECT_HEADERS, ("X-Ping-Id", ping_id))
     if warned:
         headers = (*headers, ("X-Ping-Warning", warned))
-    return Answer(200, headers)
+    return HttpResponse(200, headers)
 
 
 def warning(submission: Submission) -> str:
@@ -115,14 +115,14 @@ def warning(submission: Submission) -> str:
     return "; ".join(parts)
 
 
-def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> Answer:
+def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """A JSON body."""
-    return Answer(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
+    return HttpResponse(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
 
 
 def accepted_head(date: str) -> bytes:
     """The answer to an accepted ping up to the ping's id, which comes last."""
-    empty = wire(accepted(""), date, close=False)
+    empty = encode(accepted(""), date, close=False)
     return empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
 
 
@@ -137,45 +137,45 @@ def html_safe_json(value: object) -> bytes:
     return text
 
 
-def of_html_json(value: object) -> Answer:
+def of_html_json(value: object) -> HttpResponse:
     """JSON in RhoConnect's manner: called HTML (contract §2)."""
-    return Answer(200, RHOCONNECT_HEADERS, html_safe_json(value))
+    return HttpResponse(200, RHOCONNECT_HEADERS, html_safe_json(value))
 
 
-def of_text(text: str, *, status: int = 200) -> Answer:
+def of_text(text: str, *, status: int = 200) -> HttpResponse:
     """A body in RhoConnect's manner: bare text, called HTML."""
-    return Answer(status, RHOCONNECT_HEADERS, text.encode())
+    return HttpResponse(status, RHOCONNECT_HEADERS, text.encode())
 
 
-def of_error(error: RhoPushError, ping_id: str = "") -> Answer:
+def of_error(error: RhoPushError, ping_id: str = "") -> HttpResponse:
     """Say what is wrong. `ping_id` goes out only where the ping may have been accepted all the same."""
     headers: Headers = ()
     if error.status in (429, 503):
         after_s = error.retry_after_s if isinstance(error, TooManyRequests) else _RETRY_AFTER_S
         headers = (("Retry-After", str(after_s)),)
-    if ping_id and isinstance(error, PerhapsAccepted):
+    if ping_id and isinstance(error, PossiblyAccepted):
         headers = (*headers, ("X-Ping-Id", ping_id))
-    if isinstance(error, _IN_WORDS):
-        return Answer(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
+    if isinstance(error, _ERROR_TEXTS):
+        return HttpResponse(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
     if error.status == 500:  # ours alone: what happened inside is in the log, not in the answer
         return of_failure()
-    message = f"Redis refuses: {_words(error)}" if isinstance(error, ReplyFault) else error.message
+    message = f"Redis refuses: {_words(error)}" if isinstance(error, RedisReplyError) else error.message
     about = {"code": error.code, "message": message, "field": error.field}
     return of_json({"error": about}, status=error.status, headers=headers)
 
 
-def _words(error: ReplyFault) -> str:
+def _words(error: RedisReplyError) -> str:
     """The error of Redis itself where an operator must act on it, else what it means."""
-    return error.words if isinstance(error, ReplyRefused) else refused(error.words)
+    return error.words if isinstance(error, RedisReplyRefused) else refused_text(error.words)
 
 
-def of_failure() -> Answer:
+def of_failure() -> HttpResponse:
     """500 for what should not happen. The log has the reason."""
     about = {"code": "internal", "message": "internal server error", "field": None}
     return of_json({"error": about}, status=500)
 
 
-def response(answer: Answer) -> web.Response:
+def response(answer: HttpResponse) -> web.Response:
     """An answer as aiohttp sends it."""
     reason = REASONS[answer.status]
     return web.Response(
@@ -183,7 +183,7 @@ def response(answer: Answer) -> web.Response:
     )
 
 
-def wire(answer: Answer, date: str, *, close: bool) -> bytes:
+def encode(answer: HttpResponse, date: str, *, close: bool) -> bytes:
     """The bytes of an answer in HTTP/1.1 (RFC 9112 §4)."""
     lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}"]
     lines += [f"{name}: {value}" for name, value in answer.headers]

@@ -7,44 +7,44 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import hdrs, web
 
 from gateway.http_api import responses
-from gateway.http_api.context import Desk, client_of
+from gateway.http_api.context import HandlerContext, client_of
 from gateway.settings import Secret
 from protocols.rhoconnect_push.wire import Basic, basic
 
 PUSH_SERVER: Final = "push_server"
 """What attempts to guess the app's credentials are counted for."""
-_GOOD: Final = responses.Answer(204, ())
+_GOOD: Final = responses.HttpResponse(204, ())
 _NO_BASIC: Final = responses.of_text("Invalid Basic Authorization header", status=401)
 _NO_SETTING: Final = responses.of_text("Invalid RhoConnect Push settings", status=500)
 _OTHER_APP: Final = responses.of_text("Invalid RhoConnect Push server credentials", status=401)
 _NO_USER: Final = responses.of_text("", status=401)
 
 
-class RpsLoginRoutes:
+class RhoConnectPushLoginRoutes:
     """The two questions of an outside push service for legacy devices.
 
     Args:
         desk: what the routes share.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: HandlerContext) -> None:
+        self._context = context
 
     async def app(self, request: web.Request) -> web.Response:
         """Whether these are the credentials of the app that posts messages: those in `:push_server:`."""
         given = basic(request.headers.get(hdrs.AUTHORIZATION))
-        wanted = app_credentials(self._desk.services.settings.push_server)
+        wanted = app_credentials(self._context.services.settings.push_server)
         if not given.encoded:
             return responses.response(_NO_BASIC)
         if wanted is None:
             return responses.response(_NO_SETTING)
-        accounts = self._desk.accounts
+        accounts = self._context.accounts
         good = await accounts.check_secret(PUSH_SERVER, same_app(given, wanted), client_of(request))
         return responses.response(_GOOD if good else _OTHER_APP)
 
     async def user(self, request: web.Request) -> web.Response:
         """Whether a device's cookie is a session; its Basic name need not be the session's user."""
-        await self._desk.require_device(request)
+        await self._context.require_device(request)
         given = basic(request.headers.get(hdrs.AUTHORIZATION))
         return responses.response(_GOOD if given.encoded else _NO_USER)
 

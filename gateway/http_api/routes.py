@@ -9,18 +9,18 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from gateway.http_api.context import Desk
+from gateway.http_api.context import HandlerContext
 from gateway.http_api.devices import DeviceRoutes
 from gateway.http_api.openapi import describe
-from gateway.http_api.ops import OperationRoutes
+from gateway.http_api.ops import OpsRoutes
 from gateway.http_api.ping import PingRoutes
-from gateway.http_api.rhoconnect_push_login import RpsLoginRoutes
-from gateway.http_api.users import PeopleRoutes
+from gateway.http_api.rhoconnect_push_login import RhoConnectPushLoginRoutes
+from gateway.http_api.users import UserRoutes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Route(NamedTuple):
+class HttpRoute(NamedTuple):
     """One route.
 
     Attributes:
@@ -47,102 +47,106 @@ class Route(NamedTuple):
         return f"Use of the {self.method} {self.path} is deprecated. Use Rhoconnect API v1 instead."
 
 
-def routes(desk: Desk) -> list[Route]:
-    """The table, with its handlers bound to `desk`."""
+def routes(context: HandlerContext) -> list[HttpRoute]:
+    """The table, with its handlers bound to `context`."""
     table = [
-        *_pings(PingRoutes(desk)),
-        *_people(PeopleRoutes(desk)),
-        *_devices(DeviceRoutes(desk)),
-        *_rps_logins(RpsLoginRoutes(desk)),
+        *_pings(PingRoutes(context)),
+        *_users(UserRoutes(context)),
+        *_devices(DeviceRoutes(context)),
+        *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
     ]
-    own_listener = desk.services.settings.metrics.port is not None  # then /metrics is not on this port
-    operation = _operation(OperationRoutes(desk, {}), metrics=not own_listener)
+    own_listener = context.services.settings.metrics.port is not None  # then /metrics is not on this port
+    operation = _ops(OpsRoutes(context, {}), metrics=not own_listener)
     description = describe(
         (route.method, route.path, route.who, route.summary)
         for route in (*table, *operation)
         if not route.deprecated
     )
-    return table + _operation(OperationRoutes(desk, description), metrics=not own_listener)
+    return table + _ops(OpsRoutes(context, description), metrics=not own_listener)
 
 
 _PING: Final = "Ping users' devices"
 
 
-def _pings(on: PingRoutes) -> list[Route]:
+def _pings(on: PingRoutes) -> list[HttpRoute]:
     return [
-        Route("POST", "/rc/v1/users/ping", "token", _PING, on.ping),
+        HttpRoute("POST", "/rc/v1/users/ping", "token", _PING, on.ping),
         # The seed's .NET example has this space, and it is in the field so.
-        Route("POST", "/rc/v1/users%20/ping", "token", _PING, on.ping),
-        Route("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
-        Route("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),
-        Route("GET", "/rc/v1/pings/{ping_id}", "operator", "What became of a ping", on.report),
+        HttpRoute("POST", "/rc/v1/users%20/ping", "token", _PING, on.ping),
+        HttpRoute("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
+        HttpRoute("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),
+        HttpRoute("GET", "/rc/v1/pings/{ping_id}", "operator", "What became of a ping", on.report),
     ]
 
 
-def _people(on: PeopleRoutes) -> list[Route]:
+def _users(on: UserRoutes) -> list[HttpRoute]:
     login, users, create = "Log in as admin and get the API token", "Every login", "Create a user"
     clients, client = "A user's client ids", "A client's fields"
     return [
-        Route("POST", "/rc/v1/system/login", "login", login, on.login),
-        Route("POST", "/login", "login", login, on.login, deprecated=True),
-        Route("POST", "/api/admin/login", "login", login, on.login, deprecated=True),
-        Route("GET", "/rc/v1/users", "token", users, on.users),
-        Route("GET", "/rc/v1/users/", "token", users, on.users),
-        Route("POST", "/api/list_users", "token", users, on.users, deprecated=True),
-        Route("POST", "/api/user/list_users", "token", users, on.users, deprecated=True),
-        Route("POST", "/rc/v1/users", "token", create, on.create_user),
-        Route("POST", "/api/create_user", "token", create, on.create_user, deprecated=True),
-        Route("GET", "/rc/v1/users/{user_id}", "token", "A user's fields", on.show_user),
-        Route("PUT", "/rc/v1/users/{user_id}", "token", "Change a password or email", on.update_user),
-        Route("DELETE", "/rc/v1/users/{user_id}", "token", "Delete a user", on.delete_user),
-        Route("GET", "/rc/v1/users/{user_id}/clients", "token", clients, on.user_clients),
-        Route("POST", "/api/list_clients", "token", clients, on.user_clients, deprecated=True),
-        Route("POST", "/api/client/list_clients", "token", clients, on.user_clients, deprecated=True),
-        Route(
+        HttpRoute("POST", "/rc/v1/system/login", "login", login, on.login),
+        HttpRoute("POST", "/login", "login", login, on.login, deprecated=True),
+        HttpRoute("POST", "/api/admin/login", "login", login, on.login, deprecated=True),
+        HttpRoute("GET", "/rc/v1/users", "token", users, on.users),
+        HttpRoute("GET", "/rc/v1/users/", "token", users, on.users),
+        HttpRoute("POST", "/api/list_users", "token", users, on.users, deprecated=True),
+        HttpRoute("POST", "/api/user/list_users", "token", users, on.users, deprecated=True),
+        HttpRoute("POST", "/rc/v1/users", "token", create, on.create_user),
+        HttpRoute("POST", "/api/create_user", "token", create, on.create_user, deprecated=True),
+        HttpRoute("GET", "/rc/v1/users/{user_id}", "token", "A user's fields", on.show_user),
+        HttpRoute("PUT", "/rc/v1/users/{user_id}", "token", "Change a password or email", on.update_user),
+        HttpRoute("DELETE", "/rc/v1/users/{user_id}", "token", "Delete a user", on.delete_user),
+        HttpRoute("GET", "/rc/v1/users/{user_id}/clients", "token", clients, on.user_clients),
+        HttpRoute("POST", "/api/list_clients", "token", clients, on.user_clients, deprecated=True),
+        HttpRoute("POST", "/api/client/list_clients", "token", clients, on.user_clients, deprecated=True),
+        HttpRoute(
             "DELETE",
             "/rc/v1/users/{user_id}/clients/{client_id}",
             "token",
             "Delete a client",
             on.delete_client,
         ),
-        Route("GET", "/rc/v1/clients/{client_id}", "token", client, on.show_client),
-        Route("POST", "/api/get_client_params", "token", client, on.show_client, deprecated=True),
-        Route("POST", "/api/client/get_client_params", "token", client, on.show_client, deprecated=True),
-        Route("GET", "/rc/v1/sources/type/{kind}", "token", "The names of sources", on.sources),
+        HttpRoute("GET", "/rc/v1/clients/{client_id}", "token", client, on.show_client),
+        HttpRoute("POST", "/api/get_client_params", "token", client, on.show_client, deprecated=True),
+        HttpRoute("POST", "/api/client/get_client_params", "token", client, on.show_client, deprecated=True),
+        HttpRoute("GET", "/rc/v1/sources/type/{kind}", "token", "The names of sources", on.sources),
     ]
 
 
-def _devices(on: DeviceRoutes) -> list[Route]:
+def _devices(on: DeviceRoutes) -> list[HttpRoute]:
     login, create, register = "Log in on a device", "Create a client", "Register a client for push"
     old = {"deprecated": True, "changes_state": True}
     return [
-        Route("POST", "/rc/v1/app/login", "login", login, on.login),
-        Route("POST", "/application/clientlogin", "login", login, on.login, deprecated=True),
-        Route("POST", "/api/application/clientlogin", "login", login, on.login_with_body, deprecated=True),
-        Route("POST", "/rc/v1/clients", "device", create, on.create),
-        Route("GET", "/application/clientcreate", "device", create, on.create, **old),
-        Route("GET", "/api/application/clientcreate", "device", create, on.create, **old),
-        Route("POST", "/rc/v1/clients/{client_id}/register", "device", register, on.register),
-        Route("POST", "/application/clientregister", "device", register, on.register, deprecated=True),
-        Route("POST", "/api/application/clientregister", "device", register, on.register, deprecated=True),
+        HttpRoute("POST", "/rc/v1/app/login", "login", login, on.login),
+        HttpRoute("POST", "/application/clientlogin", "login", login, on.login, deprecated=True),
+        HttpRoute(
+            "POST", "/api/application/clientlogin", "login", login, on.login_with_body, deprecated=True
+        ),
+        HttpRoute("POST", "/rc/v1/clients", "device", create, on.create),
+        HttpRoute("GET", "/application/clientcreate", "device", create, on.create, **old),
+        HttpRoute("GET", "/api/application/clientcreate", "device", create, on.create, **old),
+        HttpRoute("POST", "/rc/v1/clients/{client_id}/register", "device", register, on.register),
+        HttpRoute("POST", "/application/clientregister", "device", register, on.register, deprecated=True),
+        HttpRoute(
+            "POST", "/api/application/clientregister", "device", register, on.register, deprecated=True
+        ),
     ]
 
 
-def _rps_logins(on: RpsLoginRoutes) -> list[Route]:
+def _rhoconnect_push_logins(on: RhoConnectPushLoginRoutes) -> list[HttpRoute]:
     app, user = "Whether an app may post to the push service", "Whether a device may use the push service"
     return [
-        Route("GET", "/rc/v1/system/rps_login", "login", app, on.app),
-        Route("GET", "/rc/v1/app/rps_login", "login", user, on.user),
-        Route("GET", "/rc/v1/app/ans_login", "login", user, on.user, deprecated=True),
-        Route("GET", "/ans/login", "login", user, on.user, deprecated=True),
+        HttpRoute("GET", "/rc/v1/system/rps_login", "login", app, on.app),
+        HttpRoute("GET", "/rc/v1/app/rps_login", "login", user, on.user),
+        HttpRoute("GET", "/rc/v1/app/ans_login", "login", user, on.user, deprecated=True),
+        HttpRoute("GET", "/ans/login", "login", user, on.user, deprecated=True),
     ]
 
 
-def _operation(on: OperationRoutes, *, metrics: bool) -> list[Route]:
-    scraped = Route("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics)
+def _ops(on: OpsRoutes, *, metrics: bool) -> list[HttpRoute]:
+    scraped = HttpRoute("GET", "/metrics", "anyone", "Prometheus metrics", on.metrics)
     return [
-        Route("GET", "/healthz", "anyone", "Whether the process lives", on.healthz),
-        Route("GET", "/readyz", "anyone", "Whether pings can be taken and sent", on.readyz),
+        HttpRoute("GET", "/healthz", "anyone", "Whether the process lives", on.healthz),
+        HttpRoute("GET", "/readyz", "anyone", "Whether pings can be taken and sent", on.readyz),
         *([scraped] if metrics else []),
-        Route("GET", "/openapi.json", "anyone", "This description", on.openapi),
+        HttpRoute("GET", "/openapi.json", "anyone", "This description", on.openapi),
     ]

@@ -8,44 +8,44 @@ from aiohttp import web
 
 from gateway.errors import ApiTokenRefused, LoginRefused, NotFound
 from gateway.http_api import responses
-from gateway.http_api.context import Desk
+from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import parameters, text_of, text_response
 from gateway.registry.accounts import User
 from protocols.errors import InvalidField
 
 
-class PeopleRoutes:
+class UserRoutes:
     """The routes of users, of their clients, and of the admin's login.
 
     Args:
         desk: what the routes share.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: HandlerContext) -> None:
+        self._context = context
 
     async def login(self, request: web.Request) -> web.Response:
         """An admin's login: the answer's body is its API token."""
-        desk = self._desk
-        login, user = await desk.credentials(request, await parameters(request, desk.services))
+        context = self._context
+        login, user = await context.credentials(request, await parameters(request, context.services))
         if user is None:
             raise LoginRefused(f"Unable to authenticate '{login}'")
         if not user.admin:
             raise ApiTokenRefused("Invalid/missing API user")
-        answer = text_response(await desk.accounts.admin_token(user))
-        await desk.begin_session(request, answer, user, admin=True)
+        answer = text_response(await context.accounts.admin_token(user))
+        await context.begin_session(request, answer, user, admin=True)
         return answer
 
     async def users(self, request: web.Request) -> web.Response:
         """Every login."""
         await self._admin(request)
-        return _array(await self._desk.accounts.logins())
+        return _array(await self._context.accounts.logins())
 
     async def show_user(self, request: web.Request) -> web.Response:
         """One user's fields; null is what opens something (salt, hash, token), which RhoConnect shows."""
         found = await self._admin(request)
         user = await self._user(_named(request, found, "user_id"))
-        clients = await self._desk.clients.of_user(user.login)
+        clients = await self._context.clients.of_user(user.login)
         fields: list[tuple[str, str, Any]] = [
             ("rho__id", "string", user.login),
             ("login", "string", user.login),
@@ -62,56 +62,56 @@ class PeopleRoutes:
         """A new user: `attributes` with login and password."""
         attributes = _attributes(await self._admin(request))
         login, password = text_of(attributes, "login"), text_of(attributes, "password")
-        await self._desk.accounts.create(login, password)
+        await self._context.accounts.create(login, password)
         return text_response("User created")
 
     async def update_user(self, request: web.Request) -> web.Response:
         """Another password or email."""
         found = await self._admin(request)
-        await self._desk.accounts.update(_named(request, found, "user_id"), _attributes(found))
+        await self._context.accounts.update(_named(request, found, "user_id"), _attributes(found))
         return text_response("User updated")
 
     async def delete_user(self, request: web.Request) -> web.Response:
         """Delete a user with its clients and token."""
         found = await self._admin(request)
-        await self._desk.accounts.delete(_named(request, found, "user_id"))
-        self._desk.tokens.forget()
+        await self._context.accounts.delete(_named(request, found, "user_id"))
+        self._context.tokens.clear()
         return text_response("User deleted")
 
     async def user_clients(self, request: web.Request) -> web.Response:
         """The client ids of a user."""
         found = await self._admin(request)
         user = await self._user(_named(request, found, "user_id"))
-        return _array(await self._desk.clients.of_user(user.login))
+        return _array(await self._context.clients.of_user(user.login))
 
     async def delete_client(self, request: web.Request) -> web.Response:
         """Delete a client."""
         await self._admin(request)
         path = request.match_info
         await self._user(path["user_id"])
-        await self._desk.clients.delete(path["user_id"], path["client_id"])
+        await self._context.clients.delete(path["user_id"], path["client_id"])
         return text_response("Client deleted")
 
     async def show_client(self, request: web.Request) -> web.Response:
         """One client's fields, in RhoConnect's order."""
         found = await self._admin(request)
-        fields = await self._desk.clients.show(_named(request, found, "client_id"))
+        fields = await self._context.clients.show(_named(request, found, "client_id"))
         return _array([_shown(name, value) for name, value in fields.items()])
 
     async def sources(self, request: web.Request) -> web.Response:
         """The names of sources by their partition: `user`, `app` or `all`."""
         await self._admin(request)
         kind = request.match_info["kind"]
-        sources = self._desk.services.settings.sources
+        sources = self._context.services.settings.sources
         return _array([name for name, source in sources.items() if kind in ("all", source.partition_type)])
 
     async def _admin(self, request: web.Request) -> dict[str, Any]:
-        found = await parameters(request, self._desk.services)
-        await self._desk.require_admin(request, found)
+        found = await parameters(request, self._context.services)
+        await self._context.require_admin(request, found)
         return found
 
     async def _user(self, login: str) -> User:
-        user = await self._desk.accounts.user(login)
+        user = await self._context.accounts.user(login)
         if user is None:
             raise NotFound("there is no such user", field="user_id")
         return user

@@ -8,14 +8,14 @@ import msgspec
 
 from gateway.errors import RhoPushError, StoreDown
 from gateway.http_api import responses
-from gateway.http_api.dependencies import Services
-from gateway.http_api.responses import Answer, Headers
+from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.responses import Headers, HttpResponse
 from gateway.queue.producer import Accepted, IdempotencyKey
 from gateway.queue.receipts import joined_errors
 from protocols.ping.parse import Submission
 
 
-class WaitedPing:
+class WaitingRequest:
     """One of them, given to the queue at once.
 
     Args:
@@ -26,22 +26,22 @@ class WaitedPing:
     """
 
     def __init__(
-        self, services: Services, submission: Submission, size: int, key: IdempotencyKey | None
+        self, services: Dependencies, submission: Submission, size: int, key: IdempotencyKey | None
     ) -> None:
         self._services = services
-        self._warned = responses.warning(submission)
+        self._warning = responses.warning(submission)
         loop = asyncio.get_running_loop()
-        self._settled: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
-        ping = msgspec.structs.replace(submission.ping, reply_to=services.waiters.channel)
-        self._ping_id = services.queue.submit(ping, size, self._settle, key=key)
+        self._accepted: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
+        ping = msgspec.structs.replace(submission.ping, reply_to=services.completions.channel)
+        self._ping_id = services.queue.submit(ping, size, self._on_accepted, key=key)
 
-    def _settle(self, outcome: Accepted | RhoPushError | None) -> None:
-        if not self._settled.done():  # the caller may be gone
-            self._settled.set_result(outcome)
+    def _on_accepted(self, outcome: Accepted | RhoPushError | None) -> None:
+        if not self._accepted.done():  # the caller may be gone
+            self._accepted.set_result(outcome)
 
     async def answer(
         self, extra: Headers = (), *, represent: bool = False, wait_s: float | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """Wait, at most `ping.wait_max_s`, and say what became of it.
 
         Args:
@@ -50,24 +50,24 @@ class WaitedPing:
             wait_s: the caller's own limit of the wait; `ping.wait_max_s` holds beside it.
         """
         metrics = self._services.metrics
-        with self._services.waiters.expecting(self._ping_id) as heard:
-            outcome = await self._settled or Accepted(self._ping_id)
+        with self._services.completions.waiting_for(self._ping_id) as heard:
+            outcome = await self._accepted or Accepted(self._ping_id)
             if isinstance(outcome, RhoPushError):
                 metrics.pings_refused(outcome.label).inc()
                 return responses.of_error(outcome, self._ping_id)
-            metrics.pings_accepted("rest").inc()
+            metrics.pings_accepted("http").inc()
             most_s = self._services.settings.ping.wait_max_s
             if wait_s is not None:
                 most_s = min(most_s, wait_s)
             # A repeat is another ping, which may have ended long ago.
             since = None if outcome.repeated else heard
-            report = await self._services.waiters.outcome(outcome.ping_id, most_s, since)
-        return await self._tell(outcome.ping_id, report, extra, represent=represent)
+            report = await self._services.completions.outcome(outcome.ping_id, most_s, since)
+        return await self._respond(outcome.ping_id, report, extra, represent=represent)
 
-    async def _tell(
+    async def _respond(
         self, ping_id: str, report: dict[str, Any] | None, extra: Headers, *, represent: bool
-    ) -> Answer:
-        empty = responses.accepted(ping_id, self._warned)
+    ) -> HttpResponse:
+        empty = responses.accepted(ping_id, self._warning)
         headers = own_headers(empty)
         if report is None:
             return await self._still_open(ping_id, headers)
@@ -77,17 +77,17 @@ class WaitedPing:
         if not errors:
             return empty
         # RhoConnect calls this text HTML, and a reason is whatever the provider wrote.
-        return Answer(500, responses.RHOCONNECT_HEADERS + headers, escape(errors, quote=False).encode())
+        return HttpResponse(500, responses.RHOCONNECT_HEADERS + headers, escape(errors, quote=False).encode())
 
-    async def _still_open(self, ping_id: str, headers: Headers) -> Answer:
+    async def _still_open(self, ping_id: str, headers: Headers) -> HttpResponse:
         """504: the ping goes on, only this caller's wait is over."""
-        report = await known_of(self._services, ping_id)
+        report = await report_if_available(self._services, ping_id)
         about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
         found: dict[str, Any] = {"error": about, "report": report}
         return responses.of_json(found, status=504, headers=headers)
 
 
-async def known_of(services: Services, ping_id: str) -> dict[str, Any] | None:
+async def report_if_available(services: Dependencies, ping_id: str) -> dict[str, Any] | None:
     """The report of a ping that is accepted; None where Redis does not tell it now. The ping is no less accepted
     for that: answered with 503, it would be sent once more."""
     try:
@@ -96,6 +96,6 @@ async def known_of(services: Services, ping_id: str) -> dict[str, Any] | None:
         return None
 
 
-def own_headers(answer: Answer) -> Headers:
+def own_headers(answer: HttpResponse) -> Headers:
     """The headers that are ours: X-Ping-Id and X-Ping-Warning."""
     return tuple(header for header in answer.headers if header[0].startswith("X-Ping-"))

@@ -11,7 +11,7 @@ from gateway.errors import BodiesFull
 
 SMALL_BYTES: Final = 8_192
 """As much as a request's head may have, which is not counted either."""
-_UNJUDGED_SHARE: Final = 4
+_UNAUTHENTICATED_SHARE: Final = 4
 
 
 class BodyBudget:
@@ -23,32 +23,32 @@ class BodyBudget:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
-        self._unjudged = 0
+        self.reserved = 0
+        self._unauthenticated = 0
 
-    def most(self, *, judged: bool) -> int:
+    def max_body(self, *, authenticated: bool) -> int:
         """The longest body that could ever fit."""
-        return max(self.limit if judged else self.limit // _UNJUDGED_SHARE, SMALL_BYTES)
+        return max(self.limit if authenticated else self.limit // _UNAUTHENTICATED_SHARE, SMALL_BYTES)
 
-    def take(self, count: int, *, judged: bool) -> bool:
+    def reserve(self, count: int, *, authenticated: bool) -> bool:
         """Count so many bytes; False: they do not fit."""
-        if self.held + count > self.limit:
+        if self.reserved + count > self.limit:
             return False
-        if not judged:
-            if self._unjudged + count > self.limit // _UNJUDGED_SHARE:
+        if not authenticated:
+            if self._unauthenticated + count > self.limit // _UNAUTHENTICATED_SHARE:
                 return False
-            self._unjudged += count
-        self.held += count
+            self._unauthenticated += count
+        self.reserved += count
         return True
 
-    def give(self, count: int, *, judged: bool) -> None:
+    def give_back(self, count: int, *, authenticated: bool) -> None:
         """Count them no longer."""
-        self.held -= count
-        if not judged:
-            self._unjudged -= count
+        self.reserved -= count
+        if not authenticated:
+            self._unauthenticated -= count
 
 
-class Holding:
+class BodyReservation:
     """What one request holds of the budget. `release` may be called more than once.
 
     Args:
@@ -58,39 +58,39 @@ class Holding:
         judged: whether the caller's API token is known to be valid.
     """
 
-    __slots__ = ("_budget", "_count", "judged")
+    __slots__ = ("_budget", "_count", "authenticated")
 
-    def __init__(self, budget: BodyBudget, *, judged: bool = False) -> None:
+    def __init__(self, budget: BodyBudget, *, authenticated: bool = False) -> None:
         self._budget = budget
         self._count = 0
-        self.judged = judged
+        self.authenticated = authenticated
 
-    def grow(self, total: int) -> None:
+    def reserve(self, total: int) -> None:
         """Hold `total` bytes from now on, unless as many are held already.
 
         Raises:
             BodiesFull: they do not fit.
         """
-        if not self.fits(total):
+        if not self.try_reserve(total):
             raise BodiesFull("too many bytes of request bodies are held: limits.bodies_bytes")
 
-    def fits(self, total: int) -> bool:
-        """`grow`, with an answer instead of an error."""
+    def try_reserve(self, total: int) -> bool:
+        """`reserve`, with an answer instead of an error."""
         if total <= max(SMALL_BYTES, self._count):
             return True
-        if not self._budget.take(total - self._count, judged=self.judged):
+        if not self._budget.reserve(total - self._count, authenticated=self.authenticated):
             return False
         self._count = total
         return True
 
-    def promote(self) -> None:
+    def mark_authenticated(self) -> None:
         """The caller's token was found to be valid. What is held already counts as before: it may not fit anew."""
-        if not self.judged:
-            self._budget.give(self._count, judged=False)
-            self.judged = True
-            self._count = self._count if self._budget.take(self._count, judged=True) else 0
+        if not self.authenticated:
+            self._budget.give_back(self._count, authenticated=False)
+            self.authenticated = True
+            self._count = self._count if self._budget.reserve(self._count, authenticated=True) else 0
 
     def release(self) -> None:
         """Hold nothing."""
         count, self._count = self._count, 0
-        self._budget.give(count, judged=self.judged)
+        self._budget.give_back(count, authenticated=self.authenticated)

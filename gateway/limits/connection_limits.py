@@ -51,7 +51,7 @@ class ConnectionLimits:
         self.main = 0
         self.push = 0
         self._refused = 0
-        self._reading: set[Refusal] = set()
+        self._reading: set[RefusedConnection] = set()
 
     def main_full(self) -> bool:
         """Whether the main port has as many connections as it may."""
@@ -64,7 +64,7 @@ class ConnectionLimits:
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 on a new connection and end it."""
         self._refused += 1
-        refusal = Refusal(transport, self._reading)
+        refusal = RefusedConnection(transport, self._reading)
         transport.set_protocol(refusal)
         refusal.begin(stay=len(self._reading) < _READING_MAX)
 
@@ -81,7 +81,7 @@ class ConnectionLimits:
         return usable - max(others, usable // 4)
 
 
-class Refusal(asyncio.Protocol):
+class RefusedConnection(asyncio.Protocol):
     """A connection beyond the ceiling: it is answered, and stays a moment so that its client reads the answer.
 
     A close at once, with the client's request unread, would reset the connection and take the answer with it.
@@ -91,7 +91,7 @@ class Refusal(asyncio.Protocol):
         staying: all that stay.
     """
 
-    def __init__(self, transport: asyncio.Transport, staying: set["Refusal"]) -> None:
+    def __init__(self, transport: asyncio.Transport, staying: set["RefusedConnection"]) -> None:
         self._transport = transport
         self._staying = staying
         self._timer: asyncio.TimerHandle | None = None

@@ -29,12 +29,12 @@ Notice = Callable[[int], str]
 """A line that says how many lines were dropped, without its end."""
 
 
-class _Item(NamedTuple):
-    """Text that waits; `lines` of the log are in it, and it says that `said` were dropped."""
+class _QueuedText(NamedTuple):
+    """Text that waits; `lines` of the log are in it, and it says that `reported_drops` were dropped."""
 
     data: bytes
     lines: int
-    said: int = 0
+    reported_drops: int = 0
 
 
 class LineWriter:
@@ -54,10 +54,10 @@ class LineWriter:
         self._descriptor, self._notice = descriptor, notice
         self._lines_max, self._bytes_max = lines_max, bytes_max
         self._changed = threading.Condition()
-        self._waiting: deque[_Item] = deque()
+        self._waiting: deque[_QueuedText] = deque()
         self._lines = self._bytes = 0
         self._writing = self._full = self._broken_line = False
-        self._dropped = self._unsaid = 0
+        self._dropped = self._unreported = 0
         self._thread: threading.Thread | None = None
 
     @property
@@ -67,13 +67,13 @@ class LineWriter:
 
     def put(self, text: str) -> None:
         """Have `text`, whole lines, written. From any thread; never waits for the descriptor."""
-        item = _Item(text.encode("utf-8", "backslashreplace"), text.count("\n") or 1)
+        item = _QueuedText(text.encode("utf-8", "backslashreplace"), text.count("\n") or 1)
         with self._changed:
             if not self._room(item):
                 self._lose(item)
                 return
-            if self._unsaid:
-                self._say_dropped()
+            if self._unreported:
+                self._report_dropped()
             self._add(item)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
@@ -85,7 +85,7 @@ class LineWriter:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout_s)
 
-    def _room(self, item: _Item) -> bool:
+    def _room(self, item: _QueuedText) -> bool:
         part = 2 if self._full else 1
         self._full = (
             self._lines + item.lines > self._lines_max // part
@@ -93,16 +93,16 @@ class LineWriter:
         )
         return not self._full
 
-    def _lose(self, item: _Item) -> None:
+    def _lose(self, item: _QueuedText) -> None:
         self._dropped += item.lines
-        self._unsaid += item.lines + item.said
+        self._unreported += item.lines + item.reported_drops
 
-    def _say_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         """Put the line about dropped lines into the queue, where they would have been."""
-        number, self._unsaid = self._unsaid, 0
-        self._add(_Item(f"{self._notice(number)}\n".encode(), 0, number))
+        number, self._unreported = self._unreported, 0
+        self._add(_QueuedText(f"{self._notice(number)}\n".encode(), 0, number))
 
-    def _add(self, item: _Item) -> None:
+    def _add(self, item: _QueuedText) -> None:
         self._waiting.append(item)
         self._lines += item.lines
         self._bytes += len(item.data)
@@ -121,8 +121,8 @@ class LineWriter:
                 self._writing = False
                 if not written:
                     self._lose(item)
-                elif self._unsaid and not self._waiting:
-                    self._say_dropped()
+                elif self._unreported and not self._waiting:
+                    self._report_dropped()
                 self._changed.notify_all()
 
     def _write(self, data: bytes) -> bool:

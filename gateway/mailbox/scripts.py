@@ -18,7 +18,7 @@ from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
-EPOCH_S: Final = 1_577_836_800
+PROLONG_EPOCH_S: Final = 1_577_836_800
 """Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
 
 SKEW_S: Final = 60
@@ -28,14 +28,14 @@ AHEAD_MAX: Final = 2**24
 RAISED_MAX: Final = 2**31 - AHEAD_MAX
 """A poll raises a counter up to here: Windows devices hold ids of 31 bits."""
 
-UNSOUND: Final = -1
+CORRUPT: Final = -1
 """In a reply for one of several: a key of this instance or token is of another type; nothing was done for it."""
 
 _COMMON: Final = (
     CHECKS
     + f"""
-local REG, TOK, CNT = '{keys.RPS_REGISTRATIONS}', '{keys.RPS_INSTANCE_OF}', '{keys.RPS_COUNTER}'
-local QUE, COL = '{keys.RPS_QUEUE}', '{keys.RPS_COLLAPSE}'
+local REG, TOK, CNT = '{keys.MAILBOX_REGISTRATIONS}', '{keys.MAILBOX_INSTANCE_OF}', '{keys.MAILBOX_COUNTER}'
+local QUE, COL = '{keys.MAILBOX_QUEUE}', '{keys.MAILBOX_COLLAPSE}'
 
 -- Whether all keys of an instance are of their types, so that no step of these scripts can fail.
 local function sound(instance)
@@ -87,17 +87,17 @@ end
 
 ENDING: Final = f"""
 local function check_registration(token)
-    local instance = redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
+    local instance = redis.call('GET', '{keys.MAILBOX_INSTANCE_OF}' .. token)
     if not instance then return end
-    redis.call('SCARD', '{keys.RPS_REGISTRATIONS}' .. instance)
-    redis.call('ZCARD', '{keys.RPS_QUEUE}' .. instance)
-    redis.call('ZCARD', '{keys.RPS_COLLAPSE}' .. instance)
+    redis.call('SCARD', '{keys.MAILBOX_REGISTRATIONS}' .. instance)
+    redis.call('ZCARD', '{keys.MAILBOX_QUEUE}' .. instance)
+    redis.call('ZCARD', '{keys.MAILBOX_COLLAPSE}' .. instance)
 end
 
 local function drop_messages(token, instance)
-    instance = instance or redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
+    instance = instance or redis.call('GET', '{keys.MAILBOX_INSTANCE_OF}' .. token)
     if not instance then return end
-    local que, col = '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance
+    local que, col = '{keys.MAILBOX_QUEUE}' .. instance, '{keys.MAILBOX_COLLAPSE}' .. instance
     local own = '"token":"' .. token .. '"'
     for _, message in ipairs(redis.call('ZRANGE', que, 0, -1)) do
         if string.find(string.sub(message, 1, 200), own, 1, true) then
@@ -109,7 +109,7 @@ local function drop_messages(token, instance)
 end
 
 local function end_counter(instance, first)
-    local key = '{keys.RPS_COUNTER}' .. instance
+    local key = '{keys.MAILBOX_COUNTER}' .. instance
     local found = redis.pcall('GET', key)
     local ahead = (type(found) == 'string' and tonumber(found) or 0) - first
     if ahead > 0 and ahead < {AHEAD_MAX} then
@@ -120,23 +120,23 @@ local function end_counter(instance, first)
 end
 
 local function end_registration(token, channel, first, instance)
-    instance = instance or redis.call('GET', '{keys.RPS_INSTANCE_OF}' .. token)
+    instance = instance or redis.call('GET', '{keys.MAILBOX_INSTANCE_OF}' .. token)
     if not instance then return end
-    local reg, rest = '{keys.RPS_REGISTRATIONS}' .. instance, 0
+    local reg, rest = '{keys.MAILBOX_REGISTRATIONS}' .. instance, 0
     local own = {{}}
     for _, member in ipairs(redis.call('SMEMBERS', reg)) do
         local fine, entry = pcall(cjson.decode, member)
         if fine and type(entry) == 'table' and entry.token == token then own[#own + 1] = member else rest = rest + 1 end
     end
     drop_messages(token, instance)
-    redis.call('DEL', '{keys.RPS_INSTANCE_OF}' .. token)
+    redis.call('DEL', '{keys.MAILBOX_INSTANCE_OF}' .. token)
     if rest > 0 then
         for _, member in ipairs(own) do redis.call('SREM', reg, member) end
         return
     end
     redis.call('DEL', reg)
     end_counter(instance, first)
-    redis.call('DEL', '{keys.RPS_QUEUE}' .. instance, '{keys.RPS_COLLAPSE}' .. instance)
+    redis.call('DEL', '{keys.MAILBOX_QUEUE}' .. instance, '{keys.MAILBOX_COLLAPSE}' .. instance)
     redis.pcall('PUBLISH', channel, 'g\\n' .. instance)
 end
 """
@@ -223,7 +223,7 @@ if #wake > 1 then redis.pcall('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
 return ids
 """
 )
-"""Queue messages; the id of each, 0 where its token is not registered, or `UNSOUND`.
+"""Queue messages; the id of each, 0 where its token is not registered, or `CORRUPT`.
 
 A collapse replaces what is queued by a message with a new id: whoever acknowledges the old one has not
 acknowledged this. A message of the same name is queued once. Where the queue of an instance is full, its
@@ -276,7 +276,7 @@ if #taken > 2 then redis.pcall('PUBLISH', ARGV[3], table.concat(taken, '\\n')) e
 return found
 """
 )
-"""Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued), its lowest message or `UNSOUND`.
+"""Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued), its lowest message or `CORRUPT`.
 
 An id above the counter (and above everything queued) acknowledges nothing: the phone remembers it from
 another counter. Where nothing is queued, the counter is raised to it. Other processes hear who waits now, and answer an
@@ -365,7 +365,7 @@ return #ARGV - 3
 )
 """What becomes of registrations and messages when a client's owner changes (`client_scripts.REGISTER`)."""
 
-FORGET: Final = Script(
+END_INSTANCE: Final = Script(
     _COMMON
     + ENDING
     + """

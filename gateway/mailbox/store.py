@@ -15,15 +15,15 @@ from typing import Final, NamedTuple, Protocol
 import orjson
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import StoreDown
 from gateway.mailbox import scripts
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link, Reply, ReplyFault, Script, Word
+from gateway.store.address import RedisAddress
+from gateway.store.connection import Argument, RedisConnection, RedisReplyError, Reply, Script
 from gateway.store.subscriptions import Channel, Subscriptions
 
-_log = structlog.get_logger("rps")
+_log = structlog.get_logger("rhoconnect_push")
 
 BATCH: Final = 200
 """Messages or polls in one script call: Redis does nothing else for about 1 ms."""
@@ -31,16 +31,16 @@ APPS_MAX: Final = 64
 """Registrations of one instance: a phone has a handful of apps."""
 QUEUE_MAX: Final = 100
 """Messages that wait for one instance; the oldest go first."""
-_PROVE_S: Final = 5.0
-_LOOK_S: Final = 2.0
+_PROBE_S: Final = 5.0
+_RECHECK_S: Final = 2.0
 """Between two looks for the messages of all waiting polls, where Redis refuses the channel to its user."""
 
-_UNSOUND: Final = ReplyFault("WRONGTYPE a key of this instance is of another type")
-Done = Callable[[Reply], None]
+_CORRUPT: Final = RedisReplyError("WRONGTYPE a key of this instance is of another type")
+OnReply = Callable[[Reply], None]
 """Gets what a script found for one entry, or a `StoreDown`."""
 
 
-class Keeping(NamedTuple):
+class MailboxLimits(NamedTuple):
     """How long and how much is kept.
 
     Attributes:
@@ -49,17 +49,17 @@ class Keeping(NamedTuple):
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
     """
 
-    life_s: int = keys.RPS_REGISTRATION_S
+    registration_ttl_s: int = keys.MAILBOX_REGISTRATION_S
     queue_max: int = QUEUE_MAX
     collapse_unnamed: bool = False
 
     @property
-    def fresh_s(self) -> int:
+    def refresh_after_s(self) -> int:
         """With so much life left nothing is prolonged: one look instead of six writes for each call."""
-        return self.life_s - self.life_s // 30
+        return self.registration_ttl_s - self.registration_ttl_s // 30
 
 
-class Posting(NamedTuple):
+class MailboxMessage(NamedTuple):
     """A message for one device.
 
     Attributes:
@@ -77,23 +77,23 @@ class Posting(NamedTuple):
     name: str = ""
 
 
-class Listener(Protocol):
+class MailboxListener(Protocol):
     """Holds the polls that wait in this process."""
 
     def message(self, instance: bytes, message: bytes) -> None:
         """A message was queued for an instance that had none."""
 
-    def taken(self, instance: bytes) -> None:
+    def superseded(self, instance: bytes) -> None:
         """A newer poll of this instance waits in another process."""
 
-    def gone(self, instance: bytes) -> None:
+    def unregistered(self, instance: bytes) -> None:
         """The last registration of this instance ended."""
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """The channel was not heard for a while."""
 
 
-class Batch:
+class ScriptBatch:
     """Joins the entries of one turn of the loop into script calls.
 
     Args:
@@ -102,15 +102,17 @@ class Batch:
         head: the first arguments, made anew for each call.
     """
 
-    def __init__(self, link: Link, script: Script, head: Callable[[], Sequence[Word]]) -> None:
-        self._link = link
+    def __init__(
+        self, connection: RedisConnection, script: Script, head: Callable[[], Sequence[Argument]]
+    ) -> None:
+        self._connection = connection
         self._script = script
         self._head = head
         self._loop = asyncio.get_running_loop()
-        self._entries: list[Word] = []
-        self._waiting: list[Done] = []
+        self._entries: list[Argument] = []
+        self._waiting: list[OnReply] = []
 
-    def add(self, words: Iterable[Word], done: Done) -> None:
+    def add(self, words: Iterable[Argument], done: OnReply) -> None:
         """Add one entry."""
         if not self._waiting:
             self._loop.call_soon(self._flush)
@@ -129,12 +131,12 @@ class Batch:
             if isinstance(reply, StoreDown):
                 reply = [reply] * len(waiting)
             for done, found in zip(waiting, reply, strict=True):
-                done(_UNSOUND if found == scripts.UNSOUND else found)
+                done(_CORRUPT if found == scripts.CORRUPT else found)
 
-        self._link.eval_then(self._script, (), (*self._head(), *entries), spread)
+        self._connection.eval_then(self._script, (), (*self._head(), *entries), spread)
 
 
-class RpsStore:
+class MailboxStore:
     """The service's part of Redis.
 
     Args:
@@ -144,21 +146,24 @@ class RpsStore:
     """
 
     def __init__(
-        self, address: Address, keeping: Keeping | None = None, clock: Callable[[], float] = SHARED.now_s
+        self,
+        address: RedisAddress,
+        limits: MailboxLimits | None = None,
+        clock: Callable[[], float] = SHARED_CLOCK.now_s,
     ) -> None:
-        self.keeping = keeping or Keeping()
+        self.limits = limits or MailboxLimits()
         self._clock = clock
         self._name = secrets.token_hex(8)
-        self._listener: Listener | None = None
-        self._link = Link(address, "rps")
-        self._heard = Link(address, "rps-wait", on_push=self._pushed, on_up=self._up)
-        self._posts = Batch(self._link, scripts.ENQUEUE, self._post_head)
-        self._polls = Batch(self._heard, scripts.POLL, self._poll_head)
-        self._prover: asyncio.TimerHandle | None = None
-        self._looker: asyncio.TimerHandle | None = None
-        lost = f"messages reach RhoConnect Push devices up to {_LOOK_S} s later"
+        self._listener: MailboxListener | None = None
+        self._connection = RedisConnection(address, "rps")
+        self._wake_connection = RedisConnection(address, "rps-wait", on_push=self._pushed, on_up=self._up)
+        self._posts = ScriptBatch(self._connection, scripts.ENQUEUE, self._post_head)
+        self._polls = ScriptBatch(self._wake_connection, scripts.POLL, self._poll_head)
+        self._probe_task: asyncio.TimerHandle | None = None
+        self._recheck_task: asyncio.TimerHandle | None = None
+        lost = f"messages reach RhoConnect Push devices up to {_RECHECK_S} s later"
         self._subscriptions = Subscriptions(
-            lambda: self._heard, [Channel(keys.RPS_WAKE, lost)], self._look_if_refused
+            lambda: self._wake_connection, [Channel(keys.MAILBOX_WAKE, lost)], self._recheck_if_refused
         )
 
     async def open(self, timeout_s: float = 15.0) -> None:
@@ -167,39 +172,39 @@ class RpsStore:
         Raises:
             StoreDown: Redis could not be reached in time.
         """
-        await self._link.open(timeout_s)
-        await self._heard.open(timeout_s)
-        self._prove()
+        await self._connection.open(timeout_s)
+        await self._wake_connection.open(timeout_s)
+        self._probe()
 
     async def close(self) -> None:
         """Disconnect."""
-        for timer in (self._prover, self._looker):
+        for timer in (self._probe_task, self._recheck_task):
             if timer is not None:
                 timer.cancel()
         self._subscriptions.close()
-        await self._link.close()
-        await self._heard.close()
+        await self._connection.close()
+        await self._wake_connection.close()
 
     @property
     def up(self) -> bool:
         """Whether messages can be queued now."""
-        return self._link.up
+        return self._connection.up
 
-    def listen(self, listener: Listener) -> None:
+    def set_listener(self, listener: MailboxListener) -> None:
         """Tell this listener what the channel says."""
         self._listener = listener
 
     # -- messages and polls
     # ------------------------------------------------------------------------------------------
 
-    def post(self, posting: Posting, done: Done) -> None:
+    def post(self, message: MailboxMessage, done: OnReply) -> None:
         """Queue a message; `done` gets its id, 0 where the token is not registered, or a `StoreDown`."""
-        collapse = posting.collapse
+        collapse = message.collapse
         if collapse is None:
-            collapse = "undefined" if self.keeping.collapse_unnamed else ""
-        self._posts.add((posting.token, posting.app, posting.data, collapse, posting.name), done)
+            collapse = "undefined" if self.limits.collapse_unnamed else ""
+        self._posts.add((message.token, message.app, message.data, collapse, message.name), done)
 
-    def poll(self, instance: bytes, last: int, done: Done) -> None:
+    def poll(self, instance: bytes, last: int, done: OnReply) -> None:
         """Acknowledge up to `last` and look; `done` gets 0 (not registered), b"" (nothing), a message, or a
         `StoreDown`."""
         self._polls.add((instance, last), done)
@@ -224,17 +229,25 @@ class RpsStore:
             StoreDown: Redis did not answer.
         """
         member = orjson.dumps({"token": token, "appname": app})
-        words: tuple[Word, ...] = (self.keeping.life_s, APPS_MAX, self._first(), instance, app, token, member)
+        words: tuple[Argument, ...] = (
+            self.limits.registration_ttl_s,
+            APPS_MAX,
+            self._first(),
+            instance,
+            app,
+            token,
+            member,
+        )
         words = (*words, registrant, int(made_for_user))
-        return _text(await self._link.eval(scripts.REGISTER, (), words))
+        return _text(await self._connection.eval(scripts.REGISTER, (), words))
 
     async def token_of(self, instance: str, app: str, registrant: str = "") -> str | None:
         """The token of a registered app, with its life prolonged; None: not registered, or by another user.
 
         Raises as `register`.
         """
-        words = (self.keeping.life_s, instance, app, registrant)
-        return _text(await self._link.eval(scripts.LOOK_UP, (), words))
+        words = (self.limits.registration_ttl_s, instance, app, registrant)
+        return _text(await self._connection.eval(scripts.LOOK_UP, (), words))
 
     async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
         """End the registrations of the tokens `ended`, and drop the messages that wait for `dropped`.
@@ -242,17 +255,17 @@ class RpsStore:
         Raises as `register`.
         """
         if ended or dropped:
-            words: tuple[Word, ...] = (keys.RPS_WAKE, self._first(), len(ended), *ended, *dropped)
-            await self._link.eval(scripts.END_TOKENS, (), words)
+            words: tuple[Argument, ...] = (keys.MAILBOX_WAKE, self._first(), len(ended), *ended, *dropped)
+            await self._connection.eval(scripts.END_TOKENS, (), words)
 
     async def unregister(self, instance: str, app: str) -> bool:
         """End an app's registration; False: there is none. Raises as `register`."""
-        words = (keys.RPS_WAKE, self._first(), instance, app)
-        return bool(await self._link.eval(scripts.UNREGISTER, (), words))
+        words = (keys.MAILBOX_WAKE, self._first(), instance, app)
+        return bool(await self._connection.eval(scripts.UNREGISTER, (), words))
 
     async def forget(self, instance: str) -> bool:
         """End all registrations of an instance; False: there are none. Raises as `register`."""
-        return bool(await self._link.eval(scripts.FORGET, (), (self._first(), instance)))
+        return bool(await self._connection.eval(scripts.END_INSTANCE, (), (self._first(), instance)))
 
     async def secret(self, kept: bytes | None = None) -> bytes:
         """The secret of this installation's ids: made by whoever comes first, the same in all processes.
@@ -266,17 +279,17 @@ class RpsStore:
         Raises:
             StoreDown: Redis did not answer, or took no write.
         """
-        found = await self._link.call("GET", keys.RPS_ID_KEY)
+        found = await self._connection.call("GET", keys.MAILBOX_ID_KEY)
         secret = None if found is None else read_id_secret(found)
         if secret is not None:
             return secret
         made = kept or secrets.token_bytes(32)
         condition = () if found is not None else ("NX",)
-        written = await self._link.call("SET", keys.RPS_ID_KEY, made.hex(), *condition)
+        written = await self._connection.call("SET", keys.MAILBOX_ID_KEY, made.hex(), *condition)
         if written is None:  # another process was first
             return await self.secret(kept)
         if kept is not None:
-            _log.warning("id_secret_written_back", why="Redis had lost it")
+            _log.warning("id_secret_restored", why="Redis had lost it")
         return made
 
     # -- the channel
@@ -285,7 +298,7 @@ class RpsStore:
     def _up(self) -> None:
         self._subscriptions.begin()
         if self._listener is not None:
-            self._listener.look_again()
+            self._listener.recheck()
 
     def _pushed(self, push: Reply) -> None:
         if push[0] != b"message" or self._listener is None:
@@ -296,35 +309,41 @@ class RpsStore:
                 self._listener.message(entries[at], entries[at + 1])
         elif kind == b"t" and entries[:1] != [self._name.encode()]:
             for instance in entries[1:]:
-                self._listener.taken(instance)
+                self._listener.superseded(instance)
         elif kind == b"g" and entries:
-            self._listener.gone(entries[0])
+            self._listener.unregistered(entries[0])
 
-    def _prove(self) -> None:
+    def _probe(self) -> None:
         """Send something on a connection that may be silent for long: a dead one is found by its reply."""
-        if self._heard.up:
-            self._heard.post("PING")
-        self._prover = asyncio.get_running_loop().call_later(_PROVE_S, self._prove)
+        if self._wake_connection.up:
+            self._wake_connection.send("PING")
+        self._probe_task = asyncio.get_running_loop().call_later(_PROBE_S, self._probe)
 
-    def _look_if_refused(self) -> None:
+    def _recheck_if_refused(self) -> None:
         """As long as the channel is refused, the polls are asked about instead."""
-        if self._looker is not None:
-            self._looker.cancel()
-            self._looker = None
+        if self._recheck_task is not None:
+            self._recheck_task.cancel()
+            self._recheck_task = None
         if self._subscriptions.refused:
             if self._listener is not None:
-                self._listener.look_again()
-            self._looker = asyncio.get_running_loop().call_later(_LOOK_S, self._look_if_refused)
+                self._listener.recheck()
+            self._recheck_task = asyncio.get_running_loop().call_later(_RECHECK_S, self._recheck_if_refused)
 
-    def _post_head(self) -> Sequence[Word]:
-        keeping = self.keeping
-        return (keeping.life_s, keeping.fresh_s, keeping.queue_max, self._first(), keys.RPS_WAKE)
+    def _post_head(self) -> Sequence[Argument]:
+        limits = self.limits
+        return (
+            limits.registration_ttl_s,
+            limits.refresh_after_s,
+            limits.queue_max,
+            self._first(),
+            keys.MAILBOX_WAKE,
+        )
 
-    def _poll_head(self) -> Sequence[Word]:
-        return (self.keeping.life_s, self.keeping.fresh_s, keys.RPS_WAKE, self._name)
+    def _poll_head(self) -> Sequence[Argument]:
+        return (self.limits.registration_ttl_s, self.limits.refresh_after_s, keys.MAILBOX_WAKE, self._name)
 
     def _first(self) -> int:
-        return int(self._clock()) - scripts.EPOCH_S
+        return int(self._clock()) - scripts.PROLONG_EPOCH_S
 
 
 def _text(reply: Reply) -> str | None:

@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 from gateway.errors import UnreadableEntry
 from gateway.queue import scripts
-from gateway.queue.entries import Lease, Piece, decoder, encode
+from gateway.queue.entries import Chunk, Lease, decoder, encode
 from gateway.store import keys
-from gateway.store.connection import Link, Word
+from gateway.store.connection import Argument, RedisConnection
 from protocols.numbers import whole
 
 decode_users: Final = decoder(list[str])
@@ -25,19 +25,19 @@ class SplitStep(NamedTuple):
     """
 
     lease: Lease
-    batch: str
-    place: int
+    batch_id: str
+    ping_index: int
     before: str
     after: str
-    pieces: Sequence[Piece] = ()
+    chunks: Sequence[Chunk] = ()
     more: int = 0
 
 
 class BroadcastStore:
     """What the cutter of a broadcast, and whoever delivers its pieces, read and write."""
 
-    def __init__(self, link: Link, receipt_s: int) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection, receipt_s: int) -> None:
+        self._connection = connection
         self._receipt_s = receipt_s
 
     async def cursor(self, lease: Lease) -> int:
@@ -46,59 +46,65 @@ class BroadcastStore:
         Raises:
             UnreadableEntry: what is kept is no number of a chunk; cutting cannot go on from there.
         """
-        kept = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
+        kept = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
         cursor = whole(kept) if kept is not None else 0
         if cursor is None:
             raise UnreadableEntry("its cursor is no number")
         return cursor
 
-    async def chunks(self, ping_id: str) -> int:
+    async def chunk_count(self, ping_id: str) -> int:
         """How many chunks of users are kept for a broadcast."""
-        return int(await self._link.call("HLEN", keys.broadcast_users(ping_id)))
+        return int(await self._connection.call("HLEN", keys.broadcast_users(ping_id)))
 
-    async def waiting_pieces(self) -> int:
+    async def waiting_chunks(self) -> int:
         """Pieces on their stream."""
-        return int(await self._link.call("XLEN", keys.PIECES))
+        return int(await self._connection.call("XLEN", keys.CHUNKS))
 
-    async def cut(self, lease: Lease, batch: str, before: int, pieces: Sequence[Piece], now_ms: int) -> int:
+    async def split_users(
+        self, lease: Lease, batch_id: str, before: int, chunks: Sequence[Chunk], now_ms: int
+    ) -> int:
         """Put the pieces from chunk `before` on their stream and advance the cursor in one step.
 
         Returns:
             How many pieces wait; -1 where another worker has cut this part.
         """
-        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.PIECES]
-        names += [keys.receipt(batch), keys.RECEIPTS]
-        words: list[Word] = [lease.entry, before, before + len(pieces), keys.BROADCAST_S, now_ms]
-        words += [self._receipt_s + keys.RECEIPT_SLACK_S, *map(encode, pieces)]
-        return int(await self._link.eval(scripts.CUT, names, words))
+        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.CHUNKS]
+        names += [keys.receipt(batch_id), keys.RECEIPTS]
+        words: list[Argument] = [lease.entry, before, before + len(chunks), keys.BROADCAST_S, now_ms]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, *map(encode, chunks)]
+        return int(await self._connection.eval(scripts.SPLIT_USERS, names, words))
 
     async def split_cursor(self, lease: Lease) -> str:
         """Where splitting an entry's pings goes on; "": it has not begun."""
-        value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
+        value = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
         return value.decode("utf-8", "replace") if value else ""
 
-    async def split(self, step: SplitStep, now_ms: int) -> int:
+    async def split_devices(self, step: SplitStep, now_ms: int) -> int:
         """Put pieces on their stream and advance the cursor in one step.
 
         Returns:
             How many pieces wait; -1 where another worker has done this step, or the entry is settled.
         """
         lease = step.lease
-        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.PIECES]
-        names += [keys.receipt(step.batch), keys.RECEIPTS]
-        words: list[Word] = [lease.entry, step.before, step.after, keys.BROADCAST_S, now_ms]
-        words += [self._receipt_s + keys.RECEIPT_SLACK_S, f"{step.place}:open", step.more]
-        return int(await self._link.eval(scripts.SPLIT, names, [*words, *map(encode, step.pieces)]))
+        names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.CHUNKS]
+        names += [keys.receipt(step.batch_id), keys.RECEIPTS]
+        words: list[Argument] = [lease.entry, step.before, step.after, keys.BROADCAST_S, now_ms]
+        words += [self._receipt_s + keys.RECEIPT_SLACK_S, f"{step.ping_index}:open", step.more]
+        return int(
+            await self._connection.eval(scripts.SPLIT_DEVICES, names, [*words, *map(encode, step.chunks)])
+        )
 
-    async def users(self, ping_id: str, chunk: int) -> list[str]:
+    async def users(self, ping_id: str, chunk_index: int) -> list[str]:
         """One chunk of the broadcast's users."""
-        value = await self._link.call("HGET", keys.broadcast_users(ping_id), chunk)
+        value = await self._connection.call("HGET", keys.broadcast_users(ping_id), chunk_index)
         return decode_users(value) if value is not None else []
 
-    async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
+    async def claim(self, ping_id: str, chunk_index: int, phones: Sequence[bytes]) -> list[bool]:
         """Which of these phones this chunk reaches; the others another chunk of the broadcast does."""
         if not phones:
             return []
-        words: list[Word] = [chunk, keys.BROADCAST_S, *phones]
-        reply: list[int] = await self._link.eval(scripts.CLAIM, [keys.broadcast_reached(ping_id)], words)
+        words: list[Argument] = [chunk_index, keys.BROADCAST_S, *phones]
+        reply: list[int] = await self._connection.eval(
+            scripts.CLAIM, [keys.broadcast_devices(ping_id)], words
+        )
         return [bool(mine) for mine in reply]

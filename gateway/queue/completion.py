@@ -1,9 +1,9 @@
 """Doors that wait for the end of a ping (`wait=true`), whichever process delivers it.
 
 The ping carries the channel of the process whose door waits. Where that process delivers it, too, and all its sends
-are settled at once, the door hears so directly (`Waiters.hear`); otherwise settling its last send publishes the
-ping's id there, and with it the whole record, if one settlement has it. One connection a process listens. A
-message can be missed (a lost connection), so whoever waits also looks for itself.
+are settled at once, the door hears so directly (`CompletionWaiters.complete`); otherwise settling its last send
+publishes the ping's id there, and with it the whole record, if one settlement has it. One connection a process listens.
+A message can be missed (a lost connection), so whoever waits also looks for itself.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ import msgspec
 from gateway.errors import StoreDown
 from gateway.queue.receipts import PING_ID_LENGTH, Receipts, report_of
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link, Reply
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection, Reply
 from gateway.store.subscriptions import Channel, Subscriptions
 
-LOOK_S: Final = 2.0
+POLL_S: Final = 2.0
 """How often a waiting door looks for itself."""
-ALONE_S: Final = 0.25
+POLL_WITHOUT_CHANNEL_S: Final = 0.25
 """The same where Redis refuses the channel to its user: then nothing but the look tells."""
-_PROVE_S: Final = 5.0
+_PROBE_S: Final = 5.0
 
 
-class Heard:
+class Completion:
     """What one door has heard of its ping.
 
     Attributes:
@@ -36,14 +36,14 @@ class Heard:
         record: what became of it, packed; b"": that was not said.
     """
 
-    __slots__ = ("event", "record")
+    __slots__ = ("done", "record")
 
     def __init__(self) -> None:
-        self.event = asyncio.Event()
+        self.done = asyncio.Event()
         self.record = b""
 
 
-class Waiters:
+class CompletionWaiters:
     """The doors of this process that wait.
 
     Args:
@@ -51,92 +51,92 @@ class Waiters:
         receipts: where the outcome stands.
     """
 
-    def __init__(self, address: Address, receipts: Receipts) -> None:
-        self.channel = keys.done_channel(secrets.token_hex(8))
+    def __init__(self, address: RedisAddress, receipts: Receipts) -> None:
+        self.channel = keys.completion_channel(secrets.token_hex(8))
         """What goes into `Ping.reply_to`."""
         self._receipts = receipts
-        self._doors: dict[str, list[Heard]] = {}
-        lost = f"answers to wait=true come up to {ALONE_S} s later"
-        self._subscriptions = Subscriptions(lambda: self._link, [Channel(self.channel, lost)])
-        self._link = Link(
-            address, "waiters", reply_s=3.0, on_push=self._pushed, on_up=self._subscriptions.begin
+        self._waiting: dict[str, list[Completion]] = {}
+        lost = f"answers to wait=true come up to {POLL_WITHOUT_CHANNEL_S} s later"
+        self._subscriptions = Subscriptions(lambda: self._connection, [Channel(self.channel, lost)])
+        self._connection = RedisConnection(
+            address, "waiters", reply_s=3.0, on_push=self._on_message, on_up=self._subscriptions.begin
         )
-        self._prover: asyncio.Task[None] | None = None
-        self._hurried = False
+        self._probe_task: asyncio.Task[None] | None = None
+        self._ending = False
 
     async def open(self) -> None:
         """Begin to listen."""
-        await self._link.open(10.0)
-        self._prover = asyncio.create_task(self._prove(), name="waiters:prove")
+        await self._connection.open(10.0)
+        self._probe_task = asyncio.create_task(self._probe(), name="waiters:prove")
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._prover is not None:
-            self._prover.cancel()
+        if self._probe_task is not None:
+            self._probe_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._prover
+                await self._probe_task
         self._subscriptions.close()
-        await self._link.close()
+        await self._connection.close()
 
     @contextlib.contextmanager
-    def expecting(self, ping_id: str) -> Iterator[Heard]:
+    def waiting_for(self, ping_id: str) -> Iterator[Completion]:
         """Listen for the end of a ping, best from before its append."""
-        heard = Heard()
-        doors = self._doors.setdefault(ping_id, [])
-        doors.append(heard)
+        completion = Completion()
+        completions = self._waiting.setdefault(ping_id, [])
+        completions.append(completion)
         try:
-            yield heard
+            yield completion
         finally:
-            doors.remove(heard)
-            if not doors:
-                self._doors.pop(ping_id, None)
+            completions.remove(completion)
+            if not completions:
+                self._waiting.pop(ping_id, None)
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: Heard | None = None
+        self, ping_id: str, timeout_s: float, completion: Completion | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`, or not before `hurry`.
+        """The ping's report once it is finished; None: not within `timeout_s`, or not before `end_waits`.
 
         Args:
-            heard: of `expecting`, since before the append. There is nothing to look at until something was
+            heard: of `waiting_for`, since before the append. There is nothing to look at until something was
                 heard, and three round trips to Redis stay out of the ping's way.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                if heard is None:
-                    with self.expecting(ping_id) as late:
-                        return await self._look(ping_id) or await self._listen(ping_id, late)
-                return await self._listen(ping_id, heard)
+                if completion is None:
+                    with self.waiting_for(ping_id) as late:
+                        return await self._read_receipt(ping_id) or await self._wait(ping_id, late)
+                return await self._wait(ping_id, completion)
         except TimeoutError:
             return None
 
-    def hear(self, ping_id: str, record: bytes) -> None:
+    def complete(self, ping_id: str, record: bytes) -> None:
         """A ping is over; what became of it, packed, or b"": that was not said."""
-        for heard in self._doors.get(ping_id, ()):
-            heard.record = record
-            heard.event.set()
+        for completion in self._waiting.get(ping_id, ()):
+            completion.record = record
+            completion.done.set()
 
-    def hurry(self) -> None:
+    def end_waits(self) -> None:
         """This process is about to end: whoever waits is told what there is now."""
-        self._hurried = True
-        for doors in self._doors.values():
-            for heard in doors:
-                heard.event.set()
+        self._ending = True
+        for completions in self._waiting.values():
+            for completion in completions:
+                completion.done.set()
 
-    async def _listen(self, ping_id: str, heard: Heard) -> dict[str, Any] | None:
+    async def _wait(self, ping_id: str, completion: Completion) -> dict[str, Any] | None:
         while True:
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which makes a task of its own.
-                async with asyncio.timeout(0 if self._hurried else self._look_s):
-                    await heard.event.wait()
+                async with asyncio.timeout(0 if self._ending else self._poll_s):
+                    await completion.done.wait()
             with contextlib.suppress(msgspec.DecodeError):
-                if heard.record:
-                    return report_of(ping_id, heard.record)
-            heard.event.clear()  # before the look: what comes during it must not be missed
-            report = await self._look(ping_id)
-            if report is not None or self._hurried:
+                if completion.record:
+                    return report_of(ping_id, completion.record)
+            completion.done.clear()  # before the look: what comes during it must not be missed
+            report = await self._read_receipt(ping_id)
+            if report is not None or self._ending:
                 return report
 
-    async def _look(self, ping_id: str) -> dict[str, Any] | None:
+    async def _read_receipt(self, ping_id: str) -> dict[str, Any] | None:
         try:
             report = await self._receipts.report(ping_id)
         except StoreDown:
@@ -144,15 +144,15 @@ class Waiters:
         return report if report is not None and report["state"] == "done" else None
 
     @property
-    def _look_s(self) -> float:
-        return ALONE_S if self._subscriptions.refused else LOOK_S
+    def _poll_s(self) -> float:
+        return POLL_WITHOUT_CHANNEL_S if self._subscriptions.refused else POLL_S
 
-    def _pushed(self, message: Reply) -> None:
+    def _on_message(self, message: Reply) -> None:
         if message[0] == b"message":
             ping_id, record = message[2][:PING_ID_LENGTH], message[2][PING_ID_LENGTH:]
-            self.hear(ping_id.decode("ascii", "replace"), record)
+            self.complete(ping_id.decode("ascii", "replace"), record)
 
-    async def _prove(self) -> None:
+    async def _probe(self) -> None:
         while True:
-            await asyncio.sleep(_PROVE_S)
-            self._link.post("PING")
+            await asyncio.sleep(_PROBE_S)
+            self._connection.send("PING")

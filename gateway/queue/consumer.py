@@ -12,27 +12,27 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from gateway.clock import SHARED, SharedClock
+from gateway.clock import SHARED_CLOCK, SharedClock
 from gateway.errors import BAD_DATA
 from gateway.queue import scripts, unreadable
-from gateway.queue.entries import Lease, Piece, decoder, encode, leases_of, outline
+from gateway.queue.entries import Chunk, Lease, decoder, encode, leases_of, outline
 from gateway.store import keys
-from gateway.store.connection import Link, Reply, ReplyFault, Word
+from gateway.store.connection import Argument, RedisConnection, RedisReplyError, Reply
 from protocols.numbers import stored
-from protocols.verdict import Kind
+from protocols.verdict import VerdictKind
 
 LEASE_S: Final = 20.0
 """An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
 RENEW_S: Final = 5.0
 TAKEN_OVER: Final = -1
-GONE: Final = 0
+SETTLED: Final = 0
 _RENEWED_TOGETHER: Final = 500
 """Redis does nothing else meanwhile: about a millisecond."""
 FIRST: Final = "0-0"
 """Before every entry of a stream."""
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
     """The verdicts that a unit has so far, by the places of its plan.
 
     Attributes:
@@ -44,28 +44,30 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
     plan: tuple[tuple[str, ...], ...]
     accepted: bytes
-    rest: tuple[tuple[int, int, str], ...]
+    other_verdicts: tuple[tuple[int, int, str], ...]
     skipped: tuple[dict[str, int], ...] = ()
 
     def fits(self, pings: int) -> bool:
         """Whether this can be the progress of a unit of so many pings."""
-        places = sum(map(len, self.plan))
+        total = sum(map(len, self.plan))
         return (
             len(self.plan) == pings
-            and 8 * len(self.accepted) >= places
+            and 8 * len(self.accepted) >= total
             and len(self.skipped) in (0, pings)
-            and all(0 <= place < places and kind in _KINDS for place, kind, _ in self.rest)
+            and all(0 <= ping_index < total and kind in _KINDS for ping_index, kind, _ in self.other_verdicts)
         )
 
     def ended(self) -> set[int]:
         """The places that have a final verdict."""
         accepted = {
-            place for place in range(8 * len(self.accepted)) if self.accepted[place >> 3] >> (place & 7) & 1
+            ping_index
+            for ping_index in range(8 * len(self.accepted))
+            if self.accepted[ping_index >> 3] >> (ping_index & 7) & 1
         }
-        return accepted.union(place for place, _, _ in self.rest)
+        return accepted.union(ping_index for ping_index, _, _ in self.other_verdicts)
 
 
-class Retry(NamedTuple):
+class ScheduledRetry(NamedTuple):
     """A piece that goes on the schedule when its unit is settled.
 
     Attributes:
@@ -75,7 +77,7 @@ class Retry(NamedTuple):
 
     name: str
     due_ms: int
-    piece: Piece
+    chunk: Chunk
     parked_in: str = ""
 
 
@@ -87,7 +89,7 @@ class ReceiptField(NamedTuple):
     value: bytes | int
 
 
-class Waiting(NamedTuple):
+class PingWaiter(NamedTuple):
     """A door that waits for a ping of this unit.
 
     Attributes:
@@ -105,7 +107,7 @@ class Waiting(NamedTuple):
     record: bytes = b""
 
 
-class UsedChunk(NamedTuple):
+class ReachedChunk(NamedTuple):
     """A chunk of a broadcast's users that was reached. With the last one all goes that was kept for them.
 
     Attributes:
@@ -114,13 +116,13 @@ class UsedChunk(NamedTuple):
     """
 
     users: str
-    chunk: int
+    chunk_index: int
     phones: str
 
     @classmethod
-    def of(cls, ping_id: str, chunk: int) -> "UsedChunk":
+    def of(cls, ping_id: str, chunk_index: int) -> "ReachedChunk":
         """A chunk by its number."""
-        return cls(keys.broadcast_users(ping_id), chunk, keys.broadcast_reached(ping_id))
+        return cls(keys.broadcast_users(ping_id), chunk_index, keys.broadcast_devices(ping_id))
 
 
 class Settlement(NamedTuple):
@@ -128,17 +130,17 @@ class Settlement(NamedTuple):
 
     lease: Lease
     receipts: Sequence[ReceiptField] = ()
-    retries: Sequence[Retry] = ()
-    waiting: Sequence[Waiting] = ()
+    retries: Sequence[ScheduledRetry] = ()
+    waiters: Sequence[PingWaiter] = ()
     unparked: Sequence[tuple[str, int]] = ()
-    used: Sequence[UsedChunk] = ()
+    reached_chunks: Sequence[ReachedChunk] = ()
 
 
-_KINDS: Final = frozenset(map(int, Kind))
+_KINDS: Final = frozenset(map(int, VerdictKind))
 _RECORD_BYTES: Final = 200
 """What a record of an unreadable entry takes beside the entry."""
-_log = structlog.get_logger("streams")
-_decode_progress: Final = decoder(Progress)
+_log = structlog.get_logger("queue_streams")
+_decode_progress: Final = decoder(BatchProgress)
 
 
 class Streams:
@@ -151,34 +153,38 @@ class Streams:
         clock: gets each reading of Redis' clock.
     """
 
-    def __init__(self, link: Link, name: str, receipt_s: int, clock: SharedClock = SHARED) -> None:
-        self._link = link
+    def __init__(
+        self, connection: RedisConnection, name: str, receipt_s: int, clock: SharedClock = SHARED_CLOCK
+    ) -> None:
+        self._connection = connection
         self.name = name
         self._receipt_s = receipt_s
         self._clock = clock
 
     @property
-    def reached_s(self) -> float:
+    def reachable_s(self) -> float:
         """For how many seconds Redis has been in reach and its clock was not set; infinite: always."""
-        return min(self._link.up_s, self._clock.settled_s)
+        return min(self._connection.up_s, self._clock.stable_s)
 
     async def prepare(self) -> None:
         """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
         for stream in keys.STREAMS:
             try:
-                await self._link.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
-            except ReplyFault as error:
+                await self._connection.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
+            except RedisReplyError as error:
                 if not error.words.startswith("BUSYGROUP"):
                     raise
 
-    async def read(self, reader: Link, streams: Sequence[str], count: int, block_ms: int) -> list[Lease]:
+    async def read(
+        self, reader: RedisConnection, streams: Sequence[str], count: int, block_ms: int
+    ) -> list[Lease]:
         """Wait for new entries.
 
         Args:
             reader: a link of its own, since nothing else gets through while this waits.
             count: at most so many of each stream.
         """
-        words: list[Word] = [
+        words: list[Argument] = [
             "XREADGROUP",
             "GROUP",
             keys.GROUP,
@@ -191,7 +197,7 @@ class Streams:
         ]
         try:
             reply = await reader.call(*words, *streams, *(">" for _ in streams))
-        except ReplyFault as error:
+        except RedisReplyError as error:
             if not error.words.startswith("NOGROUP"):
                 raise
             await self.prepare()
@@ -199,17 +205,26 @@ class Streams:
         return [
             lease
             for stream, entries in reply or ()
-            for lease in leases_of(stream.decode(), entries, again=False)
+            for lease in leases_of(stream.decode(), entries, reread=False)
         ]
 
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
         """Entries that this consumer already held when it ended, from `after` on, a hundred at a time; none: no
         more."""
-        words: list[Word] = ["XREADGROUP", "GROUP", keys.GROUP, self.name, "COUNT", 100, "STREAMS", stream]
+        words: list[Argument] = [
+            "XREADGROUP",
+            "GROUP",
+            keys.GROUP,
+            self.name,
+            "COUNT",
+            100,
+            "STREAMS",
+            stream,
+        ]
         while True:
-            reply = await self._link.call(*words, after)
+            reply = await self._connection.call(*words, after)
             entries = reply[0][1] if reply else ()
-            leases = leases_of(stream, entries, again=True)
+            leases = leases_of(stream, entries, reread=True)
             if leases or not entries:
                 return leases
             after = entries[-1][0].decode()  # all of these were deleted: the ones behind them are still held
@@ -225,19 +240,21 @@ class Streams:
             The entries, perhaps none though there are more, and where to go on; `FIRST`: that was all.
         """
         idle_ms = int(LEASE_S * 1000)
-        reply = await self._link.call(
+        reply = await self._connection.call(
             "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, start, "COUNT", count
         )
-        return leases_of(stream, reply[1], again=True), reply[0].decode()
+        return leases_of(stream, reply[1], reread=True), reply[0].decode()
 
-    async def touch(self, stream: str) -> None:
+    async def fix_future_leases(self, stream: str) -> None:
         """Let leases that were renewed in the future, since Redis' clock was set back, end like all others."""
         start = "-"
         while start:
-            reply = await self._link.eval(scripts.TOUCH, [stream], [keys.GROUP, start, _RENEWED_TOGETHER])
+            reply = await self._connection.eval(
+                scripts.FIX_FUTURE_LEASES, [stream], [keys.GROUP, start, _RENEWED_TOGETHER]
+            )
             start = reply.decode()
 
-    async def renew(self, stream: str, entries: Sequence[str]) -> list[str]:
+    async def renew_leases(self, stream: str, entries: Sequence[str]) -> list[str]:
         """Keep the leases of these entries.
 
         Returns:
@@ -247,80 +264,82 @@ class Streams:
         lost: list[bytes] = []
         for first in range(0, len(entries), _RENEWED_TOGETHER):
             part = entries[first : first + _RENEWED_TOGETHER]
-            lost += await self._link.eval(scripts.RENEW, [stream], [keys.GROUP, self.name, *part])
+            lost += await self._connection.eval(scripts.RENEW, [stream], [keys.GROUP, self.name, *part])
         return [entry.decode() for entry in lost]
 
-    async def release(self) -> None:
+    async def release_leases(self) -> None:
         """Leave the leases that this consumer still has to whoever looks next; its own, if it is back before."""
         for stream in keys.STREAMS:
-            await self._link.eval(scripts.RELEASE, [stream], [keys.GROUP, self.name, int(LEASE_S * 1000)])
+            await self._connection.eval(
+                scripts.RELEASE, [stream], [keys.GROUP, self.name, int(LEASE_S * 1000)]
+            )
 
-    async def progress(self, lease: Lease) -> Progress | None:
+    async def progress(self, lease: Lease) -> BatchProgress | None:
         """The verdicts that an entry had when its last consumer ended; None: none, or none that can be read.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         try:
-            value = await self._link.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
+            value = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "verdicts")
             return _decode_progress(value) if value is not None else None
-        except ReplyFault as error:
+        except RedisReplyError as error:
             if not error.of_data:
                 raise
             unreadable: str = error.message
         except BAD_DATA as error:
             unreadable = str(error)
         # Some of its sends are repeated; it must not wait for verdicts that nobody can read any more.
-        _log.error("unreadable_progress", stream=lease.stream, entry=lease.entry, error=unreadable)
+        _log.error("progress_unreadable", stream=lease.stream, entry=lease.entry, error=unreadable)
         return None
 
-    def save(self, lease: Lease, progress: Progress) -> asyncio.Future[int]:
+    def save(self, lease: Lease, progress: BatchProgress) -> asyncio.Future[int]:
         """Keep the verdicts so far: after a kill, these sends are not repeated.
 
         Returns:
-            1; `GONE` where the entry is settled; `TAKEN_OVER` where another consumer has it now.
+            1; `SETTLED` where the entry is settled; `TAKEN_OVER` where another consumer has it now.
         """
-        return self._link.eval(
+        return self._connection.eval(
             scripts.SAVE,
             [lease.stream, keys.progress(lease.stream, lease.entry)],
             [keys.GROUP, self.name, lease.entry, keys.BROADCAST_S, encode(progress)],
         )
 
-    def settle(self, done: Settlement, steady_ms: int, told: Callable[[Reply], None]) -> None:
+    def settle(self, settlement: Settlement, steady_ms: int, on_reply: Callable[[Reply], None]) -> None:
         """Take a finished unit off its stream. May be repeated after a lost reply.
 
         Args:
-            steady_ms: now, by the clock of `Retry.due_ms`.
+            steady_ms: now, by the clock of `ScheduledRetry.due_ms`.
             told: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
         """
-        lease = done.lease
-        words: list[Word] = [keys.GROUP, lease.entry, steady_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
-        words += [lease.pings, lease.size, len(done.receipts)]
-        for key, field, value in done.receipts:
+        lease = settlement.lease
+        words: list[Argument] = [keys.GROUP, lease.entry, steady_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
+        words += [lease.pings, lease.size, len(settlement.receipts)]
+        for key, field, value in settlement.receipts:
             words += [key, field, value, int(isinstance(value, int))]
-        words.append(len(done.retries))
-        for retry in done.retries:
+        words.append(len(settlement.retries))
+        for retry in settlement.retries:
             words += [
                 retry.name,
                 retry.due_ms,
-                encode(retry.piece),
+                encode(retry.chunk),
                 retry.parked_in,
-                len(retry.piece.clients),
+                len(retry.chunk.clients),
             ]
-        words.append(len(done.waiting))
-        for door in done.waiting:
-            words += door
-        words.append(len(done.unparked))
-        for lane, sends in done.unparked:
-            words += [lane, sends]
-        words.append(len(done.used))
-        for chunk in done.used:
-            words += chunk
+        words.append(len(settlement.waiters))
+        for waiter in settlement.waiters:
+            words += waiter
+        words.append(len(settlement.unparked))
+        for lane, deliveries in settlement.unparked:
+            words += [lane, deliveries]
+        words.append(len(settlement.reached_chunks))
+        for chunk_index in settlement.reached_chunks:
+            words += chunk_index
         names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry)]
-        names += [keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
-        self._link.eval_then(scripts.SETTLE, names, words, told)
+        names += [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RECEIPTS, keys.PARKED]
+        self._connection.eval_then(scripts.SETTLE, names, words, on_reply)
 
-    async def put_aside(self, lease: Lease, reason: str, now_ms: int) -> bool:
+    async def quarantine(self, lease: Lease, reason: str, now_ms: int) -> bool:
         """Take an entry that cannot be delivered off its stream, and keep a record of it (`keys.UNREADABLE`).
 
         Its pings get the verdict `unreadable`, as far as their ids can be read. May be repeated after a lost reply.
@@ -335,63 +354,72 @@ class Streams:
         Raises:
             StoreDown: it is perhaps put aside.
         """
-        found = await self._link.call("XRANGE", lease.stream, lease.entry, lease.entry)
+        found = await self._connection.call("XRANGE", lease.stream, lease.entry, lease.entry)
         fields: list[bytes] = found[0][1] if found else []
-        record: list[Word] = ["stream", lease.stream, "entry", lease.entry, "reason", reason, "at_ms", now_ms]
+        record: list[Argument] = [
+            "stream",
+            lease.stream,
+            "entry",
+            lease.entry,
+            "reason",
+            reason,
+            "at_ms",
+            now_ms,
+        ]
         size = sum(map(len, fields))
         if size <= keys.UNREADABLE_ENTRY_BYTES:
             record += ["fields", encode(fields)]
         else:
             size = 0
-        told = outline(lease.stream, lease.payload)
+        on_reply = outline(lease.stream, lease.payload)
         names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry), keys.UNREADABLE]
-        names += [keys.receipt(told.batch if told else ""), keys.RECEIPTS]
-        words: list[Word] = [keys.GROUP, lease.entry, lease.pings, lease.size]
+        names += [keys.receipt(on_reply.batch_id if on_reply else ""), keys.RECEIPTS]
+        words: list[Argument] = [keys.GROUP, lease.entry, lease.pings, lease.size]
         words += [keys.UNREADABLE_MAX, keys.UNREADABLE_BYTES, size + _RECORD_BYTES]
         words += [
             self._receipt_s + keys.RECEIPT_SLACK_S,
             now_ms,
-            *unreadable.verdict_words(lease, told),
+            *unreadable.verdict_arguments(lease, on_reply),
             *record,
         ]
-        return bool(await self._link.eval(unreadable.PUT_ASIDE, names, words))
+        return bool(await self._connection.eval(unreadable.QUARANTINE, names, words))
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 
     async def read_clock(self) -> None:
         """Take a reading of Redis' clock for the shared clock."""
         asked_ms = self._clock.steady_ms()
-        seconds, micros = await self._link.call("TIME")
-        self._clock.note(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
+        seconds, micros = await self._connection.call("TIME")
+        self._clock.record_reading(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
 
-    async def call_due(self, most: int) -> int:
+    async def release_due(self, most: int) -> int:
         """Put pieces whose time has come on the retries stream, until it holds `most`; their number.
 
         The answer is also a reading of Redis' clock.
         """
-        names = [keys.LATER, keys.LATER_BODY, keys.RETRIES, keys.STATS]
+        names = [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RETRIES, keys.STATS]
         asked_ms = self._clock.steady_ms()
-        words: list[Word] = [most, self._clock.now_ms(), keys.CLOCK_DRIFT_MS]
-        called, now_ms = await self._link.eval(scripts.DUE, names, words)
-        self._clock.note(asked_ms, now_ms)
+        words: list[Argument] = [most, self._clock.now_ms(), keys.CLOCK_DRIFT_MS]
+        called, now_ms = await self._connection.eval(scripts.RELEASE_DUE, names, words)
+        self._clock.record_reading(asked_ms, now_ms)
         return int(called)
 
     async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
         """Drop receipts that are older than `age_ms`, and the oldest beyond `most_bytes`; their number."""
-        words: list[Word] = [age_ms, most_bytes, 500, keys.CLOCK_DRIFT_MS]
-        return int(await self._link.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], words))
+        words: list[Argument] = [age_ms, most_bytes, 500, keys.CLOCK_DRIFT_MS]
+        return int(await self._connection.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], words))
 
     async def parked(self) -> dict[str, int]:
         """How many sends each lane has parked."""
-        flat = await self._link.call("HGETALL", keys.PARKED)
+        flat = await self._connection.call("HGETALL", keys.PARKED)
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        return {lane.decode("utf-8", "replace"): stored(sends) for lane, sends in pairs}
+        return {lane.decode("utf-8", "replace"): stored(deliveries) for lane, deliveries in pairs}
 
     async def backlog(self) -> tuple[int, int]:
         """Pings that are accepted and not settled, and the epoch ms of the oldest entry (0: none)."""
-        count, oldest = await self._link.call("HGET", keys.STATS, "pings"), 0
+        count, oldest = await self._connection.call("HGET", keys.STATS, "pings"), 0
         for stream in (keys.PINGS, keys.BROADCASTS):
-            first = await self._link.call("XRANGE", stream, "-", "+", "COUNT", 1)
+            first = await self._connection.call("XRANGE", stream, "-", "+", "COUNT", 1)
             if first:
                 at = stored(first[0][0].partition(b"-")[0])
                 oldest = min(oldest or at, at)

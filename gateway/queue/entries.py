@@ -17,14 +17,14 @@ Kind = TypeVar("Kind")
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """What a stream entry holds: the pings of one batch. A ping's id is the batch and its place, in hex."""
 
-    batch: str
+    batch_id: str
     accepted_ms: int
     pings: tuple[Ping, ...]
-    chunks: int = 0
+    chunk_count: int = 0
     """Of a broadcast: how many chunks of users are kept beside."""
 
 
-class Piece(msgspec.Struct, frozen=True, array_like=True):
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """Sends of one ping that go out together: cut from a broadcast, or due again.
 
     Attributes:
@@ -38,7 +38,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     """
 
     ping: Ping
-    chunk: int = -1
+    chunk_index: int = -1
     clients: tuple[str, ...] = ()
     attempt: int = 0
     first_ms: int = 0
@@ -52,7 +52,7 @@ class Lease(NamedTuple):
     Attributes:
         stream: whose entry it is.
         entry: its id in the stream.
-        payload: an `Entry` (pings, broadcasts) or a `Piece`, packed.
+        payload: an `Entry` (pings, broadcasts) or a `Chunk`, packed.
         pings: counted against the backlog.
         size: bytes counted against the backlog.
         again: it was read before, perhaps by another consumer: there may be progress.
@@ -64,13 +64,13 @@ class Lease(NamedTuple):
     payload: bytes
     pings: int
     size: int
-    again: bool
-    held: Entry | None = None
+    reread: bool
+    decoded: Entry | None = None
 
     @property
     def users(self) -> int:
         """How many users the pings name; as many as pings where this process has not written them."""
-        return self.pings if self.held is None else sum(len(ping.users) for ping in self.held.pings)
+        return self.pings if self.decoded is None else sum(len(ping.users) for ping in self.decoded.pings)
 
 
 def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
@@ -91,7 +91,7 @@ def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
 
 
 decode_entry: Final = decoder(Entry)
-decode_piece: Final = decoder(Piece)
+decode_chunk: Final = decoder(Chunk)
 encode: Final = msgspec.msgpack.Encoder().encode
 
 CHUNKS_MAX: Final = 1_000_000
@@ -114,7 +114,7 @@ def read_entry(payload: bytes) -> Entry:
         entry = decode_entry(payload)
     except BAD_DATA as error:
         raise UnreadableEntry(f"no entry: {error}") from error
-    if not _BATCH.fullmatch(entry.batch):
+    if not _BATCH.fullmatch(entry.batch_id):
         raise UnreadableEntry("the batch is not 28 hex digits")
     if not 0 < len(entry.pings) <= keys.ENTRY_PINGS:
         raise UnreadableEntry(f"{len(entry.pings)} pings")
@@ -126,35 +126,35 @@ def read_entry(payload: bytes) -> Entry:
 def read_broadcast(payload: bytes) -> Entry:
     """The one ping of an entry of the broadcasts stream. Raises as `read_entry`."""
     entry = read_entry(payload)
-    if len(entry.pings) != 1 or not 0 <= entry.chunks <= CHUNKS_MAX:
-        raise UnreadableEntry(f"a broadcast of {len(entry.pings)} pings and {entry.chunks} chunks")
+    if len(entry.pings) != 1 or not 0 <= entry.chunk_count <= CHUNKS_MAX:
+        raise UnreadableEntry(f"a broadcast of {len(entry.pings)} pings and {entry.chunk_count} chunks")
     return entry
 
 
-def read_piece(payload: bytes) -> Piece:
+def read_chunk(payload: bytes) -> Chunk:
     """An entry of the retries or the pieces stream. Raises as `read_entry`."""
     try:
-        piece = decode_piece(payload)
+        chunk = decode_chunk(payload)
     except BAD_DATA as error:
         raise UnreadableEntry(f"no piece: {error}") from error
-    if not _PING_ID.fullmatch(piece.ping.id):
+    if not _PING_ID.fullmatch(chunk.ping.id):
         raise UnreadableEntry("the ping's id is not 32 hex digits")
-    if not -1 <= piece.chunk < CHUNKS_MAX or not 0 <= piece.attempt <= _ATTEMPTS_MAX:
-        raise UnreadableEntry(f"chunk {piece.chunk}, attempt {piece.attempt}")
-    if not 0 <= piece.first_ms <= _MS_MAX or not 0 <= piece.ping.accepted_ms <= _MS_MAX:
+    if not -1 <= chunk.chunk_index < CHUNKS_MAX or not 0 <= chunk.attempt <= _ATTEMPTS_MAX:
+        raise UnreadableEntry(f"chunk {chunk.chunk_index}, attempt {chunk.attempt}")
+    if not 0 <= chunk.first_ms <= _MS_MAX or not 0 <= chunk.ping.accepted_ms <= _MS_MAX:
         raise UnreadableEntry("first_ms or accepted_ms is no instant")
-    return piece
+    return chunk
 
 
 class _EntryOutline(msgspec.Struct, frozen=True, array_like=True):
-    batch: str
+    batch_id: str
     accepted_ms: msgspec.Raw
     pings: tuple[msgspec.Raw, ...]
 
 
-class _PieceOutline(msgspec.Struct, frozen=True, array_like=True):
+class _ChunkOutline(msgspec.Struct, frozen=True, array_like=True):
     ping: msgspec.Raw
-    chunk: msgspec.Raw = msgspec.Raw()
+    chunk_index: msgspec.Raw = msgspec.Raw()
     clients: tuple[str, ...] = ()
 
 
@@ -162,7 +162,7 @@ class _PingOutline(msgspec.Struct, frozen=True, array_like=True):
     id: str
 
 
-class Outline(NamedTuple):
+class EntryOutline(NamedTuple):
     """What can be told of an entry that cannot be read as a whole.
 
     Attributes:
@@ -171,42 +171,44 @@ class Outline(NamedTuple):
         clients: client ids that a piece names.
     """
 
-    batch: str
+    batch_id: str
     pings: tuple[tuple[int, str], ...]
     clients: tuple[str, ...] = ()
 
 
 _decode_entry_outline: Final = msgspec.msgpack.Decoder(_EntryOutline).decode
-_decode_piece_outline: Final = msgspec.msgpack.Decoder(_PieceOutline).decode
+_decode_chunk_outline: Final = msgspec.msgpack.Decoder(_ChunkOutline).decode
 _decode_ping_outline: Final = msgspec.msgpack.Decoder(_PingOutline).decode
 _decode_ping: Final = msgspec.msgpack.Decoder(Ping).decode
 
 
-def outline(stream: str, payload: bytes) -> Outline | None:
+def outline(stream: str, payload: bytes) -> EntryOutline | None:
     """The pings of an entry that was put aside, as far as their ids can be read; None: they cannot."""
     try:
         if stream in (keys.PINGS, keys.BROADCASTS):
             return _outline_of_entry(payload)
-        piece = _decode_piece_outline(payload)
-        ping_id = _decode_ping_outline(piece.ping).id
+        chunk = _decode_chunk_outline(payload)
+        ping_id = _decode_ping_outline(chunk.ping).id
     except BAD_DATA:
         return None
     if not _PING_ID.fullmatch(ping_id):
         return None
-    place = int(ping_id[28:], 16)
-    return Outline(ping_id[:28], ((place, _reply_to(piece.ping)),), piece.clients[: keys.ENTRY_USERS])
+    ping_index = int(ping_id[28:], 16)
+    return EntryOutline(
+        ping_id[:28], ((ping_index, _reply_to(chunk.ping)),), chunk.clients[: keys.ENTRY_USERS]
+    )
 
 
-def _outline_of_entry(payload: bytes) -> Outline | None:
+def _outline_of_entry(payload: bytes) -> EntryOutline | None:
     entry = _decode_entry_outline(payload)
-    if not _BATCH.fullmatch(entry.batch) or not 0 < len(entry.pings) <= keys.ENTRY_PINGS:
+    if not _BATCH.fullmatch(entry.batch_id) or not 0 < len(entry.pings) <= keys.ENTRY_PINGS:
         return None
-    return Outline(entry.batch, tuple(_places(entry.pings)))
+    return EntryOutline(entry.batch_id, tuple(_ping_indexes(entry.pings)))
 
 
-def _places(pings: Sequence[msgspec.Raw]) -> Iterator[tuple[int, str]]:
-    for place, ping in enumerate(pings):
-        yield place, _reply_to(ping)
+def _ping_indexes(pings: Sequence[msgspec.Raw]) -> Iterator[tuple[int, str]]:
+    for ping_index, ping in enumerate(pings):
+        yield ping_index, _reply_to(ping)
 
 
 def _reply_to(ping: msgspec.Raw) -> str:
@@ -216,7 +218,7 @@ def _reply_to(ping: msgspec.Raw) -> str:
         return ""
 
 
-def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease]:
+def leases_of(stream: str, entries: Sequence[Any], *, reread: bool) -> list[Lease]:
     """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
     leases = []
     for item in entries:
@@ -225,7 +227,7 @@ def leases_of(stream: str, entries: Sequence[Any], *, again: bool) -> list[Lease
         entry, flat = item
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         pings, size = _count(fields.get(b"n", b"")), _count(fields.get(b"s", b""))
-        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, again))
+        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, reread))
     return leases
 
 

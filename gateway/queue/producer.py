@@ -5,8 +5,8 @@ one marker for up to `ENTRY_PINGS` pings. A door is told only when Redis has the
 answered by sending again: the marker is asked first (`_resolve`), and asking also forbids the append for ever
 if it has not happened yet.
 
-A worker that has room takes what it appends at once (`Taker`): the step that makes a batch durable leases it, too,
-and neither a second round trip nor a second decoding stands between the door and the fan-out.
+A worker that has room takes what it appends at once (`LocalConsumer`): the step that makes a batch durable leases it,
+too, and neither a second round trip nor a second decoding stands between the door and the fan-out.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import (
     IdempotencyConflict,
-    PerhapsAccepted,
+    PossiblyAccepted,
     QueueFull,
     RhoPushError,
     StoreDown,
@@ -27,10 +27,10 @@ from gateway.errors import (
 )
 from gateway.queue import scripts
 from gateway.queue.entries import Entry, Lease, leases_of
-from gateway.scheduling.scheduler import Turns
+from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
-from gateway.store.connection import Link, LinkLost, Reply, ReplyFault
-from gateway.store.error_text import refused
+from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply
+from gateway.store.error_text import refused_text
 from protocols.ping.model import Ping
 
 RESOLVE_S: Final = 4.0
@@ -57,20 +57,20 @@ class IdempotencyKey(NamedTuple):
     body: bytes
 
 
-Done: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
+OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
 """Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
 
-_PLACES: Final = tuple(f"{place:04x}" for place in range(keys.ENTRY_PINGS))
+_PING_INDEXES: Final = tuple(f"{place:04x}" for place in range(keys.ENTRY_PINGS))
 
 
-class Limits(NamedTuple):
+class BacklogLimits(NamedTuple):
     """The ingest backlog beyond which doors say 503 (`limits.queue_pings`, `limits.queue_bytes`)."""
 
     pings: int
     bytes: int
 
 
-class Taker(Protocol):
+class LocalConsumer(Protocol):
     """A consumer of the queue in this process. Plain calls from the event loop."""
 
     @property
@@ -82,7 +82,7 @@ class Taker(Protocol):
         """Whether it wants the next entry, rather than leave it to whoever reads first."""
         ...
 
-    def expect(self, entry: Entry) -> None:
+    def prefetch(self, entry: Entry) -> None:
         """This entry is on its way to Redis, and will be its to deliver if nothing fails and nothing older waits."""
         ...
 
@@ -101,28 +101,28 @@ def new_batch(now_ms: int) -> str:
     return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
 
 
-class _Batch:
+class _AppendBatch:
     """Pings that will be appended together."""
 
-    __slots__ = ("accepted_ms", "attempt", "doors", "id", "key", "pings", "size", "stream", "users")
+    __slots__ = ("accepted_ms", "attempt", "callbacks", "id", "key", "pings", "size", "stream", "users")
 
     def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
-        self.accepted_ms = SHARED.now_ms()
+        self.accepted_ms = SHARED_CLOCK.now_ms()
         self.id = new_batch(self.accepted_ms)
         self.stream = stream
         self.key = key
         self.attempt = 0
         self.pings: list[Ping] = []
-        self.doors: list[Done] = []
+        self.callbacks: list[OnAppended] = []
         self.size = 0
         self.users = 0
 
-    def add(self, ping: Ping, size: int, done: Done) -> str:
+    def add(self, ping: Ping, size: int, done: OnAppended) -> str:
         self.pings.append(ping)
-        self.doors.append(done)
+        self.callbacks.append(done)
         self.size += size
         self.users += len(ping.users)
-        return self.id + _PLACES[len(self.pings) - 1]
+        return self.id + _PING_INDEXES[len(self.pings) - 1]
 
     @property
     def full(self) -> bool:
@@ -132,12 +132,12 @@ class _Batch:
             or self.users >= keys.ENTRY_USERS
         )
 
-    def tell(self, outcome: RhoPushError | None) -> None:
-        for done in self.doors:
+    def notify(self, outcome: RhoPushError | None) -> None:
+        for done in self.callbacks:
             done(outcome)
 
 
-class Queue:
+class QueueProducer:
     """Takes pings from doors and answers when they are durable.
 
     Args:
@@ -150,24 +150,24 @@ class Queue:
 
     def __init__(
         self,
-        link: Link,
-        limits: Limits,
+        connection: RedisConnection,
+        limits: BacklogLimits,
         *,
         replicas: int = 0,
-        taker: Taker | None = None,
-        turns: Turns | None = None,
+        local_consumer: LocalConsumer | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
-        self._link = link
-        self._turns = Turns() if turns is None else turns
-        self._taker = taker
+        self._connection = connection
+        self._scheduler = Scheduler() if scheduler is None else scheduler
+        self._local_consumer = local_consumer
         self.limits = limits
         """Those in force; changed settings swap them."""
         self._replicas = replicas
-        self._open: _Batch | None = None
-        self._ready: list[_Batch] = []
+        self._open: _AppendBatch | None = None
+        self._ready: list[_AppendBatch] = []
         self._waiting_bytes = 0
         self._broadcast_bytes = 0
-        self._unkept: list[str] = []
+        self._orphaned_users: list[str] = []
         self._committing = 0
         self._scheduled = False
         self._encode = msgspec.msgpack.Encoder().encode
@@ -175,14 +175,14 @@ class Queue:
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
 
-    def submit(self, ping: Ping, size: int, done: Done, *, key: IdempotencyKey | None = None) -> str:
+    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
         """Queue a ping; `done` is called once, when its fate is known.
 
         Args:
             ping: with at most `limits.users_per_ping` users; its `id` is given here.
             size: bytes that it takes, for the backlog's limit.
             done: gets None, or `Accepted` where the ping is a repeat, or `QueueFull`, `StoreDown`,
-                `PerhapsAccepted` or `IdempotencyConflict`.
+                `PossiblyAccepted` or `IdempotencyConflict`.
             key: the caller's Idempotency-Key.
 
         Returns:
@@ -231,15 +231,15 @@ class Queue:
             self._idle.clear()
             await self._idle.wait()
 
-    def _small_batch(self, key: IdempotencyKey | None) -> _Batch:
-        self._turns.small_came()  # until `_tell`: broadcasts step back from here on
-        return _Batch(keys.PINGS, key)
+    def _small_batch(self, key: IdempotencyKey | None) -> _AppendBatch:
+        self._scheduler.small_started()  # until `_notify`: broadcasts step back from here on
+        return _AppendBatch(keys.PINGS, key)
 
-    def _tell(self, batch: _Batch, outcome: RhoPushError | None) -> None:
+    def _notify(self, batch: _AppendBatch, outcome: RhoPushError | None) -> None:
         """The fate of a batch is known."""
         if batch.stream == keys.PINGS:
-            self._turns.small_went()
-        batch.tell(outcome)
+            self._scheduler.small_finished()
+        batch.notify(outcome)
 
     # -- committing ------------------------------------------------------------------------------------------
 
@@ -255,10 +255,10 @@ class Queue:
         if not self._committing:
             self._idle.set()
 
-    def _send(self, batch: _Batch, entry: Entry) -> None:
-        taker = self._taker
-        if taker is not None and (batch.stream != keys.PINGS or not taker.has_room()):
-            taker = None
+    def _send(self, batch: _AppendBatch, entry: Entry) -> None:
+        local_consumer = self._local_consumer
+        if local_consumer is not None and (batch.stream != keys.PINGS or not local_consumer.has_room()):
+            local_consumer = None
         payload = self._encode(entry)
         names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
         words: list[str | int | bytes] = [
@@ -269,7 +269,7 @@ class Queue:
             keys.MARKER_S,
             payload,
             keys.GROUP,
-            taker.name if taker is not None else "",
+            local_consumer.name if local_consumer is not None else "",
         ]
         if batch.key is not None:
             names.append(keys.idempotency(batch.key.scope))
@@ -278,55 +278,55 @@ class Queue:
 
         def replied(reply: Reply) -> None:
             self._committing -= 1
-            if isinstance(reply, LinkLost) and reply.sent:
-                self._spawn(self._resolve(batch, entry, taker))
+            if isinstance(reply, ConnectionLost) and reply.sent:
+                self._spawn(self._resolve(batch, entry, local_consumer))
             elif self._replicas and not isinstance(reply, StoreDown):
                 self._spawn(self._replicate(batch, reply))
             else:
-                self._tell(batch, _outcome(batch, reply))
-            if taker is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
-                taker.take(_lease(batch, payload, entry, reply))
+                self._notify(batch, _outcome(batch, reply))
+            if local_consumer is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
+                local_consumer.take(_lease(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
                 if self._open is not None or self._ready:
                     self._commit()
 
-        self._link.eval_then(scripts.APPEND, names, words, replied)
-        if taker is not None:
-            taker.expect(entry)
+        self._connection.eval_then(scripts.APPEND, names, words, replied)
+        if local_consumer is not None:
+            local_consumer.prefetch(entry)
 
-    async def _resolve(self, batch: _Batch, entry: Entry, taker: Taker | None) -> None:
+    async def _resolve(self, batch: _AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
         """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
         try:
             async with asyncio.timeout(RESOLVE_S):
-                await self._link.wait_up()
-                fate = await self._link.eval(
+                await self._connection.wait_up()
+                marker = await self._connection.eval(
                     scripts.FENCE, [keys.marker(batch.id, batch.attempt)], [keys.MARKER_S]
                 )
         except (StoreDown, TimeoutError) as error:
-            lost = PerhapsAccepted("Redis was lost while this ping was appended; ask for its id later")
+            lost = PossiblyAccepted("Redis was lost while this ping was appended; ask for its id later")
             lost.__cause__ = error
-            self._tell(batch, lost)
-            if taker is not None:
-                taker.recover()
+            self._notify(batch, lost)
+            if local_consumer is not None:
+                local_consumer.recover()
             return
-        if fate != keys.VOID:
-            self._tell(batch, None if await self._replicated() else PerhapsAccepted(_NO_REPLICA))
-            if taker is not None:
-                taker.recover()
+        if marker != keys.VOID:
+            self._notify(batch, None if await self._replicated() else PossiblyAccepted(_NO_REPLICA))
+            if local_consumer is not None:
+                local_consumer.recover()
             return
         batch.attempt += 1
         self._send(batch, entry)
 
-    async def _replicate(self, batch: _Batch, reply: Reply) -> None:
+    async def _replicate(self, batch: _AppendBatch, reply: Reply) -> None:
         """Answer only when enough replicas have the append, be it an earlier one of the same Idempotency-Key."""
         word = reply[0]
         if word not in (b"done", b"repeated") or await self._replicated():
-            self._tell(batch, _outcome(batch, reply))
+            self._notify(batch, _outcome(batch, reply))
         elif word == b"done":
-            self._tell(batch, PerhapsAccepted(_NO_REPLICA))
+            self._notify(batch, PossiblyAccepted(_NO_REPLICA))
         else:  # not "perhaps": the id that this caller was given is no ping's
-            self._tell(
+            self._notify(
                 batch, StoreDown("no replica has this ping yet; ask again with the same Idempotency-Key")
             )
 
@@ -335,7 +335,7 @@ class Queue:
         if not self._replicas:
             return True
         try:
-            copies = await self._link.call("WAIT", self._replicas, int(REPLICATE_S * 1000))
+            copies = await self._connection.call("WAIT", self._replicas, int(REPLICATE_S * 1000))
         except StoreDown:
             return False
         return int(copies) >= self._replicas
@@ -356,44 +356,44 @@ class Queue:
             self._open = None
         self._waiting_bytes = 0
         for batch in batches:
-            self._tell(batch, error)
+            self._notify(batch, error)
 
     # -- broadcasts ------------------------------------------------------------------------------------------
 
-    def _submit_broadcast(self, ping: Ping, size: int, done: Done, key: IdempotencyKey | None) -> str:
-        batch = _Batch(keys.BROADCASTS, key)
+    def _submit_broadcast(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None) -> str:
+        batch = _AppendBatch(keys.BROADCASTS, key)
         users = ping.users
         if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
             done(QueueFull(_SLOW))
             return batch.add(ping, size, done)
         self._broadcast_bytes += size
-        self._drop_unkept()
+        self._drop_orphaned_users()
 
-        def told(outcome: Accepted | RhoPushError | None) -> None:
+        def on_result(outcome: Accepted | RhoPushError | None) -> None:
             self._broadcast_bytes -= size
-            if outcome is not None and not isinstance(outcome, PerhapsAccepted):
-                self._unkept.append(keys.broadcast_users(ping_id))
-                self._drop_unkept()
+            if outcome is not None and not isinstance(outcome, PossiblyAccepted):
+                self._orphaned_users.append(keys.broadcast_users(ping_id))
+                self._drop_orphaned_users()
             done(outcome)
 
-        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, told)
+        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, on_result)
         self._spawn(self._append_broadcast(batch, ping_id, users))
         return ping_id
 
-    def _drop_unkept(self) -> None:
+    def _drop_orphaned_users(self) -> None:
         """Drop the users of broadcasts that were refused, or keep them in mind while Redis is away."""
-        if not self._link.up:
+        if not self._connection.up:
             return
-        names, self._unkept = self._unkept, []
+        names, self._orphaned_users = self._orphaned_users, []
         for name in names:
 
-            def told(reply: Reply, name: str = name) -> None:
+            def on_result(reply: Reply, name: str = name) -> None:
                 if isinstance(reply, StoreDown):
-                    self._unkept.append(name)
+                    self._orphaned_users.append(name)
 
-            self._link.call_then(("UNLINK", name), told)
+            self._connection.call_then(("UNLINK", name), on_result)
 
-    async def _append_broadcast(self, batch: _Batch, ping_id: str, users: tuple[str, ...]) -> None:
+    async def _append_broadcast(self, batch: _AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
         """Keep the users beside the queue first (repeatable, since each chunk has its number), then append."""
         name = keys.broadcast_users(ping_id)
         starts = range(0, len(users), keys.CHUNK_USERS)
@@ -405,17 +405,17 @@ class Queue:
                         start // keys.CHUNK_USERS,
                         self._encode(users[start : start + keys.CHUNK_USERS]),
                     ]
-                stored = self._link.call(*words)
+                stored = self._connection.call(*words)
                 if not first:
-                    self._link.post("EXPIRE", name, keys.BROADCAST_S)
+                    self._connection.send("EXPIRE", name, keys.BROADCAST_S)
                 await stored
         except StoreDown as error:
-            self._tell(batch, _plain(error))
+            self._notify(batch, _plain(error))
             return
         self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
 
 
-def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
+def _outcome(batch: _AppendBatch, reply: Reply) -> RhoPushError | None:
     """What the doors of a batch are told; None: accepted.
 
     The owner of a repeated key is told here, since it gets an id of its own.
@@ -429,26 +429,26 @@ def _outcome(batch: _Batch, reply: Reply) -> RhoPushError | None:
         return IdempotencyConflict("this Idempotency-Key came with another body before")
     if word == b"repeated":
         first = Accepted(detail.decode(), repeated=True)
-        for done in batch.doors:
+        for done in batch.callbacks:
             done(first)
-        batch.doors.clear()
+        batch.callbacks.clear()
     if word == b"void":
         return StoreDown("the append was given up")
     return None
 
 
-def _lease(batch: _Batch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
+def _lease(batch: _AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
     """What the step that appended a batch has leased: the batch itself, or an older entry that nobody had read."""
     _, number, oldest = reply
     if oldest == b"own":
         return Lease(batch.stream, number.decode(), payload, len(entry.pings), batch.size, False, entry)
-    return leases_of(batch.stream, [oldest], again=False)[0]
+    return leases_of(batch.stream, [oldest], reread=False)[0]
 
 
 def _plain(error: StoreDown) -> StoreDown:
-    if isinstance(error, ReplyFault):
+    if isinstance(error, RedisReplyError):
         lasting = isinstance(error, StoreRefused)
-        why = error.words if lasting else refused(error.message)
+        why = error.words if lasting else refused_text(error.message)
         wrapped = (StoreRefused if lasting else StoreDown)(f"Redis refused the append: {why}")
     else:
         wrapped = StoreDown("Redis cannot be reached")

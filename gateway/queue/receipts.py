@@ -14,9 +14,9 @@ import structlog
 from gateway.errors import UnreadableEntry
 from gateway.queue.entries import decoder, leases_of
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.numbers import hexadecimal, stored, whole
-from protocols.verdict import Kind
+from protocols.verdict import VerdictKind
 
 _log = structlog.get_logger("receipts")
 Packed = TypeVar("Packed")
@@ -26,27 +26,27 @@ _NAME_SHOWN: Final = 64
 """Characters of a field's name in the log."""
 _ATTEMPTS: Final = 4
 """Appends of one batch whose markers are looked at: a further one follows only a reply and a request that were lost."""
-_APART_MS: Final = 60_000
+_CLOCK_DIFFERENCE_MS: Final = 60_000
 """How far the clocks of a gateway and of Redis may be apart, and how long an append may take."""
 _LOOK_AT: Final = 1_000
 _VERDICTS: Final = {
-    Kind.ACCEPTED: "accepted",
-    Kind.REJECTED: "rejected",
-    Kind.LATER: "later",
-    Kind.UNKNOWN: "unknown",
+    VerdictKind.ACCEPTED: "accepted",
+    VerdictKind.REJECTED: "rejected",
+    VerdictKind.LATER: "later",
+    VerdictKind.UNKNOWN: "unknown",
 }
 
 
-class Detail(msgspec.Struct, frozen=True, array_like=True):
+class DeviceVerdict(msgspec.Struct, frozen=True, array_like=True):
     """One device whose send was not simply accepted."""
 
     client_id: str
     provider: str
-    kind: Kind
+    kind: VerdictKind
     reason: str
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class PingRecord(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What one unit knows of one ping.
 
     Attributes:
@@ -58,29 +58,29 @@ class Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     accepted: int = 0
     clients: tuple[tuple[str, str], ...] = ()
-    rest: tuple[Detail, ...] = ()
+    other_verdicts: tuple[DeviceVerdict, ...] = ()
     skipped: dict[str, int] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()
-_base: Final = decoder(tuple[Record, ...])
-_delta: Final = decoder(Record)
+_base: Final = decoder(tuple[PingRecord, ...])
+_delta: Final = decoder(PingRecord)
 
 
-def pack_base(records: Iterable[Record]) -> bytes:
+def pack_base(records: Iterable[PingRecord]) -> bytes:
     """The `base` field of a batch."""
     return _encoder.encode(tuple(records))
 
 
-def pack_delta(record: Record) -> bytes:
+def pack_delta(record: PingRecord) -> bytes:
     """A `PLACE+NAME` field, or what a waiting door is told."""
     return _encoder.encode(record)
 
 
-def field_of(place: int, stream: str, entry: str) -> str:
+def field_of(ping_index: int, stream: str, entry: str) -> str:
     """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
     though both streams give an id of the same millisecond."""
-    return f"{place}+{'0-' if stream == keys.PIECES else ''}{entry}"
+    return f"{ping_index}+{'0-' if stream == keys.CHUNKS else ''}{entry}"
 
 
 def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
@@ -102,8 +102,8 @@ def split(ping_id: str) -> tuple[str, int]:
 class Receipts:
     """Answers what became of a ping."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         """Everything that is known; None: no such ping, or its receipt is over its age.
@@ -116,56 +116,58 @@ class Receipts:
             StoreDown: Redis did not answer.
         """
         try:
-            batch, place = split(ping_id)
+            batch, ping_index = split(ping_id)
         except ValueError:
             return None
-        known = await self._settled(ping_id, batch, place)
-        if known is None and (await self._waits(batch) or await self._waits_long(ping_id, batch)):
+        known = await self._read_report(ping_id, batch, ping_index)
+        if known is None and (
+            await self._is_queued(batch) or await self._is_queued_broadcast(ping_id, batch)
+        ):
             return _report(ping_id, "queued", [])
         # Asked again, since it may have been settled between the two questions.
-        return known or await self._settled(ping_id, batch, place)
+        return known or await self._read_report(ping_id, batch, ping_index)
 
-    async def _settled(self, ping_id: str, batch: str, place: int) -> dict[str, Any] | None:
-        flat = await self._link.call("HGETALL", keys.receipt(batch))
+    async def _read_report(self, ping_id: str, batch: str, ping_index: int) -> dict[str, Any] | None:
+        flat = await self._connection.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
             name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
-        records = _records(fields, place)
-        is_open = stored(fields.get(f"{place}:open")) > 0
+        records = _records(fields, ping_index)
+        is_open = stored(fields.get(f"{ping_index}:open")) > 0
         if records is None and not is_open:
             return None
         return _report(ping_id, "open" if is_open else "done", records or [])
 
-    async def _waits(self, batch: str) -> bool:
+    async def _is_queued(self, batch: str) -> bool:
         """Whether its entry is still to be settled: a marker may outlive that, and the receipt too."""
         markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
-        for entry in await self._link.call("MGET", *markers):
+        for entry in await self._connection.call("MGET", *markers):
             if entry in (None, keys.VOID):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
-                if await self._link.call("XRANGE", stream, entry, entry):
+                if await self._connection.call("XRANGE", stream, entry, entry):
                     return True
         return False
 
-    async def _waits_long(self, ping_id: str, batch: str) -> bool:
+    async def _is_queued_broadcast(self, ping_id: str, batch: str) -> bool:
         """Whether it is a broadcast that waits for others to be cut, by now for longer than its marker lives.
 
         Its users are kept for it, but those of an append that failed may be, too: the stream has the last word. An
         entry's id is Redis' time, the batch's begins with the gateway's.
         """
-        if not await self._link.call("EXISTS", keys.broadcast_users(ping_id)):
+        if not await self._connection.call("EXISTS", keys.broadcast_users(ping_id)):
             return False
         at_ms = int(batch[:12], 16)
-        first, last = max(0, at_ms - _APART_MS), at_ms + _APART_MS
-        entries = await self._link.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        first, last = max(0, at_ms - _CLOCK_DIFFERENCE_MS), at_ms + _CLOCK_DIFFERENCE_MS
+        entries = await self._connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
         # While Redis' clock is behind an earlier reading, new entries follow that reading.
-        entries += await self._link.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
+        entries += await self._connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
-            batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, again=True)
+            batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, reread=True)
         )
 
 
-def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
+def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | None:
     """The base record and what came after it, oldest first; None where the ping is not settled at all.
 
     A field that cannot be read counts as `unreadable`, with a line in the log: the rest of the report is still true.
@@ -173,16 +175,16 @@ def _records(fields: dict[str, bytes], place: int) -> list[Record] | None:
     records = []
     if "base" in fields:
         base = _read(_base, fields, "base")
-        if base is not None and place >= len(base):
+        if base is not None and ping_index >= len(base):
             return None
-        records.append(_LOST if base is None else base[place])
-    prefix = f"{place}+"
+        records.append(_DAMAGED if base is None else base[ping_index])
+    prefix = f"{ping_index}+"
     later = sorted((name for name in fields if name.startswith(prefix)), key=_order)
-    records += [_read(_delta, fields, name) or _LOST for name in later]
+    records += [_read(_delta, fields, name) or _DAMAGED for name in later]
     return records or None
 
 
-_LOST: Final = Record(skipped={UnreadableEntry.label: 1})
+_DAMAGED: Final = PingRecord(skipped={UnreadableEntry.label: 1})
 """A record that was damaged: the rest of the receipt is told all the same."""
 
 
@@ -198,7 +200,7 @@ def _order(name: str) -> tuple[int, ...]:
     return tuple(whole(part) or 0 for part in name.partition("+")[2].split("-"))
 
 
-def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:
+def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, Any]:
     counts = {"accepted": 0, "rejected": 0, "later": 0}
     skipped: dict[str, int] = {}
     devices: dict[str, dict[str, str]] = {}
@@ -208,7 +210,7 @@ def _report(ping_id: str, state: str, records: list[Record]) -> dict[str, Any]:
             skipped[reason] = skipped.get(reason, 0) + number
         for client_id, provider in record.clients:
             devices[client_id] = {"client_id": client_id, "provider": provider, "verdict": "accepted"}
-        for detail in record.rest:
+        for detail in record.other_verdicts:
             devices[detail.client_id] = {
                 "client_id": detail.client_id,
                 "provider": detail.provider,

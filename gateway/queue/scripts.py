@@ -259,7 +259,7 @@ return #held
 )
 """Let a consumer's leases, the oldest thousand, look as if it had been silent for so long; their number."""
 
-CUT: Final = Script(
+SPLIT_USERS: Final = Script(
     CHECKS
     + """
 -- KEYS: broadcasts, progress, pieces, receipt, receipts
@@ -286,7 +286,7 @@ return redis.call('XLEN', KEYS[3])
 )
 """Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
 
-SPLIT: Final = Script(
+SPLIT_DEVICES: Final = Script(
     CHECKS
     + """
 -- KEYS: stream, progress, pieces, receipt, receipts
@@ -339,7 +339,7 @@ return mine
 )
 """Which phones of a broadcast this chunk reaches: those that no other does. Asked again, it says the same."""
 
-DUE: Final = Script(
+RELEASE_DUE: Final = Script(
     CHECKS
     + """
 -- KEYS: later, later bodies, retries, stats; ARGV: at most on the stream, TIME ms as the caller expects it, how far
@@ -433,7 +433,7 @@ return dropped
 """Drop receipts that are too old, and the oldest where all together are too large. One of the future counts as
 written now."""
 
-TOUCH: Final = Script(
+FIX_FUTURE_LEASES: Final = Script(
     CHECKS
     + """
 -- KEYS: stream; ARGV: group, from, at most

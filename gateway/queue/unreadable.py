@@ -3,17 +3,17 @@
 from typing import Final
 
 from gateway.errors import UnreadableEntry
-from gateway.queue.entries import Lease, Outline
-from gateway.queue.receipts import Detail, Record, field_of, pack_base, pack_delta
+from gateway.queue.entries import EntryOutline, Lease
+from gateway.queue.receipts import DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
-from gateway.store.connection import Script, Word
+from gateway.store.connection import Argument, Script
 from gateway.store.lua import CHECKS
-from protocols.verdict import Kind
+from protocols.verdict import VerdictKind
 
 UNREADABLE: Final = UnreadableEntry.label
 """Verdict of pings and deliveries of an entry that was put aside."""
 
-PUT_ASIDE: Final = Script(
+QUARANTINE: Final = Script(
     CHECKS
     + """
 -- KEYS: stream, stats, progress, unreadable, receipt, receipts
@@ -79,21 +79,31 @@ second changes nothing and gets 0.
 """
 
 
-def verdict_words(lease: Lease, told: Outline | None) -> list[Word]:
-    """The receipt fields and the waiting requests of an entry that is put aside, as `PUT_ASIDE` takes them."""
-    if told is None:
+def verdict_arguments(lease: Lease, outline: EntryOutline | None) -> list[Argument]:
+    """The receipt fields and the waiting requests of an entry that is put aside, as `QUARANTINE` takes them."""
+    if outline is None:
         return [0, 0]
-    fields: list[Word]
+    fields: list[Argument]
     if lease.stream == keys.PINGS:
-        unreadable = Record(skipped={UNREADABLE: 1})
-        fields = [1, "base", pack_base([unreadable] * len(told.pings)), 0]
+        unreadable = PingRecord(skipped={UNREADABLE: 1})
+        fields = [1, "base", pack_base([unreadable] * len(outline.pings)), 0]
     else:
-        place = told.pings[0][0]
-        details = tuple(Detail(client, "", Kind.REJECTED, UNREADABLE) for client in told.clients)
-        delta = Record(rest=details, skipped={} if details else {UNREADABLE: 1})
-        fields = [2, field_of(place, lease.stream, lease.entry), pack_delta(delta), 0, f"{place}:open", -1, 1]
-    waiting: list[Word] = []
-    for place, channel in told.pings:
+        ping_index = outline.pings[0][0]
+        details = tuple(
+            DeviceVerdict(client, "", VerdictKind.REJECTED, UNREADABLE) for client in outline.clients
+        )
+        delta = PingRecord(other_verdicts=details, skipped={} if details else {UNREADABLE: 1})
+        fields = [
+            2,
+            field_of(ping_index, lease.stream, lease.entry),
+            pack_delta(delta),
+            0,
+            f"{ping_index}:open",
+            -1,
+            1,
+        ]
+    waiting: list[Argument] = []
+    for ping_index, channel in outline.pings:
         if channel:
-            waiting += [channel, f"{told.batch}{place:04x}"]
+            waiting += [channel, f"{outline.batch_id}{ping_index:04x}"]
     return [*fields, len(waiting) // 2, *waiting]

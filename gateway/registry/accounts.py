@@ -17,14 +17,14 @@ from redis.asyncio import Redis
 from gateway.errors import NotFound, RecordRefused
 from gateway.registry import passwords
 from gateway.registry.clients import delete_client
-from gateway.registry.hashing import HASHES_AT_ONCE, off_the_loop
+from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
 from gateway.registry.login_limits import LoginLimits, account_of
-from gateway.registry.logins import Logins
-from gateway.registry.passwords import NOBODY, Kept
+from gateway.registry.logins import LoginThrottle
+from gateway.registry.passwords import UNUSABLE_HASH, PasswordHash
 from gateway.scheduling.lookups import Lookups
 from gateway.settings import Secret
 from gateway.store import keys
-from gateway.store.errors import Asker, asked_of_redis
+from gateway.store.errors import RedisCommands, redis_errors
 from protocols.errors import InvalidField
 
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")
@@ -36,7 +36,7 @@ _CHECKS_AT_ONCE: Final = 8
 """Logins where the hash is RhoConnect's, which costs next to nothing: they wait for Redis."""
 
 
-class Standing(Enum):
+class TokenRole(Enum):
     """What an API token is worth."""
 
     MISSING = "missing"
@@ -59,7 +59,7 @@ class User(NamedTuple):
     email: str | None
     admin: bool
     token: str
-    kept: Kept
+    password_hash: PasswordHash
 
     def __repr__(self) -> str:
         return f"User({self.login!r}, admin={self.admin})"
@@ -67,7 +67,7 @@ class User(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """Changes with the password: sessions of an old one end."""
-        return _digest(f"{self.kept.salt}\n{self.kept.hashed}")[:16]
+        return _digest(f"{self.password_hash.salt}\n{self.password_hash.hashed}")[:16]
 
 
 class Accounts:
@@ -78,7 +78,7 @@ class Accounts:
         api_token: the configured API token.
         admin_password: of `rhoadmin`, where Redis holds none; None or empty: no login.
         owns_store: no RhoConnect reads this Redis, so passwords may be kept better than it can.
-        reserved: a client of the same Redis with connections that nothing but `standing` uses; None: `redis`.
+        reserved: a client of the same Redis with connections that nothing but `token_role` uses; None: `redis`.
         hashes_at_once: passwords that this process hashes at a time.
     """
 
@@ -93,12 +93,12 @@ class Accounts:
         hashes_at_once: int = HASHES_AT_ONCE,
     ) -> None:
         self._redis = redis
-        self._ask = Asker(redis)
-        self._ask_first = Asker(reserved or redis)
+        self._ask = RedisCommands(redis)
+        self._ask_first = RedisCommands(reserved or redis)
         self._api_token = api_token
         self._admin_password = admin_password
         self._owns_store = owns_store
-        self._logins = Logins(LoginLimits(redis), hashes_at_once if owns_store else _CHECKS_AT_ONCE)
+        self._logins = LoginThrottle(LoginLimits(redis), hashes_at_once if owns_store else _CHECKS_AT_ONCE)
         self._users = Lookups(self.users)
 
     async def close(self) -> None:
@@ -108,28 +108,28 @@ class Accounts:
 
     # -- API tokens ------------------------------------------------------------------------------------------
 
-    async def standing(self, token: str) -> Standing:
+    async def token_role(self, token: str) -> TokenRole:
         """What this API token is worth (contract §1.1), asked on the reserved connection.
 
         Raises:
             StoreDown: Redis does not answer.
         """
-        return (await self._standings([token], self._ask_first))[0]
+        return (await self._token_roles([token], self._ask_first))[0]
 
-    async def standings(self, tokens: Sequence[str]) -> list[Standing]:
+    async def token_roles(self, tokens: Sequence[str]) -> list[TokenRole]:
         """The same of many tokens: one round trip, and two more where some of them exist.
 
         Raises:
             StoreDown: Redis does not answer.
         """
-        return await self._standings(tokens, self._ask)
+        return await self._token_roles(tokens, self._ask)
 
     def is_configured(self, token: str) -> bool:
         """Whether this is the configured API token."""
         return bool(token) and _same(token, self._api_token.reveal())
 
-    async def _standings(self, tokens: Sequence[str], ask: Asker) -> list[Standing]:
-        found = dict.fromkeys(tokens, Standing.MISSING)
+    async def _token_roles(self, tokens: Sequence[str], ask: RedisCommands) -> list[TokenRole]:
+        found = dict.fromkeys(tokens, TokenRole.MISSING)
         names = [token for token in found if _may_be_a_name(token)]
         if not names:
             return [found[token] for token in tokens]
@@ -139,17 +139,17 @@ class Accounts:
         )
         existing = [token for token, exists in zip(names, exist, strict=True) if exists is not None]
         if not admins_token:  # a token that exists is judged by its own user, below
-            found |= {token: Standing.ADMIN for token in names if self.is_configured(token)}
+            found |= {token: TokenRole.ADMIN for token in names if self.is_configured(token)}
         if existing:
-            found |= await self._standings_of_users(existing, ask)
+            found |= await self._roles_of_users(existing, ask)
         return [found[token] for token in tokens]
 
-    async def _standings_of_users(self, tokens: Sequence[str], ask: Asker) -> dict[str, Standing]:
+    async def _roles_of_users(self, tokens: Sequence[str], ask: RedisCommands) -> dict[str, TokenRole]:
         logins = await ask.texts("MGET", *(keys.api_token(token, "user_id") for token in tokens))
         users = await _read_users([login or "" for login in logins], ask)
         admins = [user is not None and user.admin for user in users]
         return {
-            token: Standing.ADMIN if admin else Standing.OTHER
+            token: TokenRole.ADMIN if admin else TokenRole.OTHER
             for token, admin in zip(tokens, admins, strict=True)
         }
 
@@ -197,24 +197,24 @@ class Accounts:
     async def _checked(self, login: str, password: str) -> User | None:
         user = await self.user(login) if _may_be_a_name(login) else None
         configured = self._configured_admin(login, password) if user is None else None
-        if not await self._matches(password, NOBODY if user is None else user.kept):
+        if not await self._matches(password, UNUSABLE_HASH if user is None else user.password_hash):
             return configured
-        if user is not None and self._owns_store and user.kept.weak:
-            kept = await self._keep(password)
-            await self._write({"salt": kept.salt, "hashed_password": kept.hashed}, login)
-            user = user._replace(kept=kept)
+        if user is not None and self._owns_store and user.password_hash.weak:
+            password_hash = await self._keep(password)
+            await self._write({"salt": password_hash.salt, "hashed_password": password_hash.hashed}, login)
+            user = user._replace(password_hash=password_hash)
         return user
 
-    async def _matches(self, password: str, kept: Kept) -> bool:
+    async def _matches(self, password: str, password_hash: PasswordHash) -> bool:
         """See `passwords.matches`. RhoConnect's hash takes a microsecond, ours a fifth of a second."""
-        if kept.weak and not self._owns_store:
-            return passwords.matches(password, kept)
-        return await off_the_loop(passwords.matches, password, kept, strong=self._owns_store)
+        if password_hash.weak and not self._owns_store:
+            return passwords.matches(password, password_hash)
+        return await in_hash_thread(passwords.matches, password, password_hash, strong=self._owns_store)
 
     def _configured_admin(self, login: str, password: str) -> User | None:
         wanted = self._admin_password.reveal() if self._admin_password is not None else ""
         if login == keys.ADMIN_LOGIN and wanted and _same(password, wanted):
-            return User(login, None, True, "", Kept("", _digest(wanted)))
+            return User(login, None, True, "", PasswordHash("", _digest(wanted)))
         return None
 
     async def session_user(self, login: str, fingerprint: str, client: str = "") -> User | None:
@@ -234,11 +234,11 @@ class Accounts:
 
         Looked for first: a full Redis refuses a write, also one that would change nothing.
         """
-        kept = await self._ask("GET", keys.SESSION_HMAC)
-        if kept is None:
+        password_hash = await self._ask("GET", keys.SESSION_HMAC)
+        if password_hash is None:
             await self._ask("SET", keys.SESSION_HMAC, secrets.token_hex(32), "NX")
-            kept = await self._ask("GET", keys.SESSION_HMAC)
-        return bytes.fromhex(kept.decode())
+            password_hash = await self._ask("GET", keys.SESSION_HMAC)
+        return bytes.fromhex(password_hash.decode())
 
     # -- users -----------------------------------------------------------------------------------------------
 
@@ -280,11 +280,11 @@ class Accounts:
             raise RecordRefused("Empty login", field="login")
         if _LOGIN.fullmatch(login) is None or not _may_be_a_name(login):
             raise InvalidField("a login has 1 to 255 characters and no control characters", field="login")
-        kept = await self._keep(password) if password else Kept("", "")
-        fields = {"login": login, "salt": kept.salt, "hashed_password": kept.hashed}
+        password_hash = await self._keep(password) if password else PasswordHash("", "")
+        fields = {"login": login, "salt": password_hash.salt, "hashed_password": password_hash.hashed}
         if not await self._ask("SET", keys.user(login, "rho__id"), login, "NX"):
             raise RecordRefused(f"Record already exists for '{login}'", field="login")
-        with asked_of_redis():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.mset({keys.user(login, name): text for name, text in fields.items() if text})
                 pipe.incr(keys.count("user"))
@@ -292,7 +292,7 @@ class Accounts:
                 pipe.set(keys.app("name"), "application", nx=True)
                 pipe.sadd(keys.APP_USERS, login)
                 await pipe.execute()
-        return User(login, None, False, "", kept)
+        return User(login, None, False, "", password_hash)
 
     async def update(self, login: str, attributes: Mapping[str, Any]) -> None:
         """Change a user's email or password (`new_password`); its login never (contract §2).
@@ -312,8 +312,8 @@ class Accounts:
             if name == "email":
                 fields["email"] = value
             else:
-                kept = await self._keep(value) if value else Kept("", "")
-                fields |= {"salt": kept.salt, "hashed_password": kept.hashed}
+                password_hash = await self._keep(value) if value else PasswordHash("", "")
+                fields |= {"salt": password_hash.salt, "hashed_password": password_hash.hashed}
         if fields:
             await self._write(fields, login)
 
@@ -326,7 +326,7 @@ class Accounts:
         user = await self._must_exist(login)
         found = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
         clients = [client_id for client_id in found if client_id is not None]
-        with asked_of_redis():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.APP_USERS, login)
                 pipe.delete(*(keys.user(login, field) for field in (*USER_FIELDS, "clients")))
@@ -346,19 +346,19 @@ class Accounts:
             raise NotFound("there is no such user", field="user_id")
         return user
 
-    async def _keep(self, password: str) -> Kept:
+    async def _keep(self, password: str) -> PasswordHash:
         if not self._owns_store:
-            return passwords.keep_for_rhoconnect(password)
-        return await off_the_loop(passwords.keep_strong, password)
+            return passwords.hash_for_rhoconnect(password)
+        return await in_hash_thread(passwords.hash_strong, password)
 
     async def _write(self, fields: Mapping[str, str], login: str) -> None:
-        with asked_of_redis():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.mset({keys.user(login, name): text for name, text in fields.items()})
                 await pipe.execute()
 
 
-async def _read_users(logins: Sequence[str], ask: Asker) -> list[User | None]:
+async def _read_users(logins: Sequence[str], ask: RedisCommands) -> list[User | None]:
     size = len(USER_FIELDS)
     found = await ask.texts("MGET", *(keys.user(login, field) for login in logins for field in USER_FIELDS))
     return [_user_of(login, found[at * size : (at + 1) * size]) for at, login in enumerate(logins)]
@@ -368,7 +368,7 @@ def _user_of(login: str, fields: Sequence[str | None]) -> User | None:
     exists, _, email, salt, hashed, admin, token = fields
     if exists is None:
         return None
-    return User(login, email, admin == "1", token or "", Kept(salt or "", hashed or ""))
+    return User(login, email, admin == "1", token or "", PasswordHash(salt or "", hashed or ""))
 
 
 def _same(left: str, right: str) -> bool:

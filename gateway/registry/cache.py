@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from gateway.registry.user_devices import Registration
+from gateway.registry.user_devices import UserDevices
 
-LIFE_S: Final = 60.0
+TTL_S: Final = 60.0
 """Whatever happens, nothing is believed for longer."""
 USERS_MAX: Final = 100_000
 """Users remembered: 1.1 KB each with one device a user, so 110 MB a worker that pings as many within a life."""
@@ -23,51 +23,51 @@ CHANGES_MAX: Final = 100_000
 _NEVER: Final = float("-inf")
 
 
-class Cache:
+class DeviceCache:
     """Registrations by user, in the order in which they were read: the first is the first to end.
 
     Args:
         life_s: how long an entry is believed at most.
         users_max: how many are kept; 0: none.
-        clock: monotonic seconds, those of `Registration.read_s`.
+        clock: monotonic seconds, those of `UserDevices.read_s`.
     """
 
     def __init__(
         self,
         *,
-        life_s: float = LIFE_S,
+        life_s: float = TTL_S,
         users_max: int = USERS_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._life_s = life_s
         self._users_max = users_max
         self._clock = clock
-        self._users: OrderedDict[str, Registration] = OrderedDict()
+        self._users: OrderedDict[str, UserDevices] = OrderedDict()
         self._changed: dict[str, float] = {}
         self._changed_before: dict[str, float] = {}
         self._changes_turn_s = clock() + life_s
-        self._heard_s = _NEVER  # the newest change
-        self._void_s = _NEVER  # all that was read until then is void
-        self.trusted = False
+        self._tracked_since_s = _NEVER  # the newest change
+        self._invalid_before_s = _NEVER  # all that was read until then is void
+        self.enabled = False
         """Whether changes are being heard of; without that nothing is kept."""
 
     def __len__(self) -> int:
         return len(self._users)
 
-    def find(self, users: Iterable[str]) -> list[Registration | None]:
+    def get(self, users: Iterable[str]) -> list[UserDevices | None]:
         """What may be believed of these users; None: to be read."""
         oldest = self._clock() - self._life_s
-        sure = max(oldest, self._heard_s)
+        sure = max(oldest, self._tracked_since_s)
         get = self._users.get
-        found: list[Registration | None] = []
+        found: list[UserDevices | None] = []
         for user in users:
             known = get(user)
             if known is not None and known.read_s <= sure:
-                known = self._look_closer(user, known, oldest)
+                known = self._still_valid(user, known, oldest)
             found.append(known)
         return found
 
-    def keep(self, users: Sequence[str], read: Sequence[Registration]) -> None:
+    def put(self, users: Sequence[str], read: Sequence[UserDevices]) -> None:
         """Remember what was read of these users, where there is room; the question was sent at its `read_s`.
 
         Nobody who may still be believed has to go for another. When many more users are pinged than there is room
@@ -79,12 +79,12 @@ class Cache:
         for user, registration in zip(users, read, strict=True):
             if user in kept:
                 del kept[user]  # it goes to the end
-            if len(kept) < self._users_max and self.trusted and registration.heard:
+            if len(kept) < self._users_max and self.enabled and registration.is_tracked:
                 kept[user] = registration
 
-    def change(self, names: Iterable[str]) -> None:
+    def invalidate(self, names: Iterable[str]) -> None:
         """These users or clients are not what they were."""
-        now = self._heard_s = self._clock()
+        now = self._tracked_since_s = self._clock()
         if now >= self._changes_turn_s:
             self._changed_before, self._changed = self._changed, {}
             self._changes_turn_s = now + self._life_s
@@ -98,9 +98,9 @@ class Cache:
 
         Changes are remembered for `life_s` at least.
         """
-        if since_s > self._heard_s:
+        if since_s > self._tracked_since_s:
             return False
-        if since_s <= self._void_s:
+        if since_s <= self._invalid_before_s:
             return True
         some = tuple(names)
         for changes in (self._changed, self._changed_before):
@@ -112,7 +112,7 @@ class Cache:
 
     def clear(self) -> None:
         """Believe nothing any more, nor what is being read."""
-        self._void_s = self._heard_s = self._clock()
+        self._invalid_before_s = self._tracked_since_s = self._clock()
         for names in (self._users, self._changed, self._changed_before):
             names.clear()
 
@@ -124,7 +124,7 @@ class Cache:
                 break
             users.popitem(last=False)
 
-    def _look_closer(self, user: str, known: Registration, oldest: float) -> Registration | None:
+    def _still_valid(self, user: str, known: UserDevices, oldest: float) -> UserDevices | None:
         if known.read_s > oldest and not self.changed_since(known.read_s, known.depends_on(user)):
             return known
         del self._users[user]

@@ -15,7 +15,7 @@ COUNT: Final = "\0count"
 VOID: Final = "\0void"
 """Field: what was read before the journal stood here is not to be believed."""
 
-_BEGIN: Final = (
+_PREPARE: Final = (
     CHECKS
     + r"""
 -- KEYS: journal. Begins it anew; returns where it stands.
@@ -30,8 +30,8 @@ end
 """
 )
 
-BEAT: Final = Script(
-    _BEGIN
+HEARTBEAT: Final = Script(
+    _PREPARE
     + r"""
 -- KEYS: journal, listeners, this one's last word; ARGV: name, a word that never comes again, its seconds
 local life, before = seconds(ARGV[3]), redis.call('GET', KEYS[3])
@@ -44,8 +44,8 @@ return {stands and '0' or begin(), before}
 """Prove that this listener still listens. Where the journal had to be made: the count from which on it holds, else 0;
 and the word of this listener's last beat here."""
 
-LAPSE: Final = Script(
-    _BEGIN
+RECORD_LAPSE: Final = Script(
+    _PREPARE
     + """
 -- KEYS: journal, listeners; ARGV: name
 redis.call('HLEN', KEYS[1])
@@ -56,8 +56,8 @@ return begin()
 )
 """Nobody may have listened for a while: everything before is void. The count from which on the journal holds."""
 
-WRITE: Final = Script(
-    _BEGIN
+RECORD_CHANGES: Final = Script(
+    _PREPARE
     + r"""
 -- KEYS: journal, marks of clients whose keys were written; ARGV: names at most, then names that changed
 local most, size = natural(ARGV[1]), redis.call('HLEN', KEYS[1])

@@ -8,7 +8,7 @@ Every read, and every write that a full Redis may refuse, stands before the firs
 
 from typing import Final
 
-from gateway.mailbox.scripts import ENDING, EPOCH_S
+from gateway.mailbox.scripts import ENDING, PROLONG_EPOCH_S
 from gateway.registry.token_marks import LEARNED_LUA
 from gateway.store import keys
 from gateway.store.connection import Script
@@ -88,7 +88,8 @@ for _, kept in ipairs(dropped) do check_registration(kept) end
 
 -- A full Redis refuses this one, and then nothing was written.
 redis.call('MSET', unpack(written))
-for _, lost in ipairs(ended) do end_registration(lost, ARGV[6], math.floor((tonumber(now) or 0) / 1000) - {EPOCH_S}) end
+local first = math.floor((tonumber(now) or 0) / 1000) - {PROLONG_EPOCH_S}
+for _, lost in ipairs(ended) do end_registration(lost, ARGV[6], first) end
 for _, kept in ipairs(dropped) do drop_messages(kept) end
 if moved then
     for _, name in ipairs({_DEVICE_FIELDS}) do

@@ -13,14 +13,14 @@ from typing import Any, Final, NamedTuple, Protocol
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import NotFound, TooManyDevices
 from gateway.registry import client_scripts
 from gateway.registry.client_scripts import DEVICE_FIELDS
 from gateway.settings import LimitSettings
 from gateway.store import keys
 from gateway.store.connection import Script
-from gateway.store.errors import Asker, asked_of_redis
+from gateway.store.errors import RedisCommands, redis_errors
 from protocols.errors import InvalidField
 
 SHOWN_FIELDS: Final = (
@@ -45,14 +45,14 @@ _CLIENT_ID: Final = re.compile(r"[0-9A-Za-z_.-]{1,128}")
 _LIMIT: Final = LimitSettings().devices_per_user
 
 
-class Mailbox(Protocol):
+class TokenMailbox(Protocol):
     """RhoConnect Push registrations that are kept in another Redis than the users."""
 
     async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
         """End the registrations of `ended`, and drop the messages that wait for `dropped`. Raises StoreDown."""
 
 
-class _Moved(NamedTuple):
+class _TokenChanges(NamedTuple):
     """What a registration does to RhoConnect Push registrations: tokens, as `client_scripts.REGISTER` returns them."""
 
     ended: tuple[str, ...]
@@ -72,13 +72,13 @@ class Clients:
     def __init__(
         self,
         redis: Redis,
-        now: Callable[[], float] = SHARED.now_s,
+        now: Callable[[], float] = SHARED_CLOCK.now_s,
         *,
         most: Callable[[], int] = lambda: _LIMIT,
-        mailbox: Mailbox | None = None,
+        mailbox: TokenMailbox | None = None,
     ) -> None:
         self._redis = redis
-        self._ask = Asker(redis)
+        self._ask = RedisCommands(redis)
         self._now = now
         self._most = most
         self._mailbox = mailbox
@@ -118,7 +118,7 @@ class Clients:
         fields = device_fields(parameters)
         fields |= {"rho__id": client_id, "user_id": login, "app_id": "application"}
         now_ms, may_exist = str(int(self._now() * 1000)), "0" if is_new else "1"
-        words = [login, client_id, now_ms, str(self._most()), keys.RPS_WAKE, may_exist]
+        words = [login, client_id, now_ms, str(self._most()), keys.MAILBOX_WAKE, may_exist]
         for name, text in fields.items():
             words += (name, text)
         if self._mailbox is None:
@@ -132,8 +132,8 @@ class Clients:
         if done != planned:
             await self._mailbox.end_tokens(*done)
 
-    async def _script(self, kind: str, words: Sequence[str]) -> _Moved:
-        with asked_of_redis():
+    async def _script(self, kind: str, words: Sequence[str]) -> _TokenChanges:
+        with redis_errors():
             outcome, ended, dropped = await self._eval(client_scripts.REGISTER, kind, *words)
         if outcome == client_scripts.FULL:
             raise TooManyDevices(
@@ -141,7 +141,7 @@ class Clients:
                 "delete one first",
                 field="client_id",
             )
-        return _Moved(tuple(map(_text, ended)), tuple(map(_text, dropped)))
+        return _TokenChanges(tuple(map(_text, ended)), tuple(map(_text, dropped)))
 
     async def _eval(self, script: Script, *words: str) -> Any:
         try:
@@ -173,7 +173,7 @@ class Clients:
             NotFound: there is no such client.
         """
         await self.show(client_id)
-        with asked_of_redis():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.user(login, "clients"), client_id)
                 delete_client(pipe, client_id)

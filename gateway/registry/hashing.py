@@ -18,7 +18,7 @@ _NICE: Final = 2
 """The event loops go before, but a busy machine does not hold up a login for long."""
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Lower this thread's priority. On Linux a thread has one of its own (sched(7)); elsewhere nothing is done."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
@@ -27,11 +27,11 @@ def _step_back() -> None:
             )
 
 
-_threads: Final = ThreadPoolExecutor(HASHES_AT_ONCE, "password-hash", initializer=_step_back)
+_threads: Final = ThreadPoolExecutor(HASHES_AT_ONCE, "password-hash", initializer=_lower_priority)
 """Not the loop's default executor: what else runs there would wait for passwords."""
 
 
-async def off_the_loop(
+async def in_hash_thread(
     work: Callable[Arguments, Result], *args: Arguments.args, **options: Arguments.kwargs
 ) -> Result:
     """Do the work in one of the threads, once one is free."""

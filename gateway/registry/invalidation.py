@@ -2,7 +2,7 @@
 
 One RESP3 connection asks for the invalidations and receives them itself, so that its loss is seen: it empties
 the cache, and nothing is kept until it stands again. Over the same connection the journal of changes is kept
-(`journal`), whose beats also prove that it lives.
+(`change_log`), whose beats also prove that it lives.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.registry.change_log import Journal, Scribe
-from gateway.registry.registry import Registry, changes
+from gateway.registry.change_log import ChangeLog, ChangeLogWriter
+from gateway.registry.registry import DeviceRegistry, changes
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link, Reply
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection, Reply
 
-_log = structlog.get_logger("tracking")
+_log = structlog.get_logger("invalidation")
 
 PREFIXES: Final = (
     keys.USER_PREFIX,
@@ -31,7 +31,7 @@ REPLY_S: Final = 3.0
 """A beat without an answer for this long, or twice this, ends the connection: so much too old can an entry be."""
 
 
-class Invalidations:
+class InvalidationListener:
     """Keeps a registry's cache true, and the journal that snapshots are held against.
 
     Args:
@@ -44,46 +44,48 @@ class Invalidations:
 
     def __init__(
         self,
-        address: Address,
-        registry: Registry,
-        journal: Journal,
+        address: RedisAddress,
+        registry: DeviceRegistry,
+        change_log: ChangeLog,
         name: str,
-        lapsed: Callable[[], None] = lambda: None,
+        on_lapse: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
-        self._link = Link(
+        self._connection = RedisConnection(
             address, "tracking", reply_s=REPLY_S, on_push=self._pushed, on_up=self._up, on_down=self._down
         )
-        self.scribe = Scribe(self._link, journal, name, lapsed, lambda: registry.forget(None))
+        self.writer = ChangeLogWriter(
+            self._connection, change_log, name, on_lapse, lambda: registry.invalidate(None)
+        )
 
     async def open(self) -> None:
         """Begin to listen. A Redis without client tracking means no cache, said in the log."""
-        await self._link.open(10.0)
+        await self._connection.open(10.0)
 
     async def close(self) -> None:
         """Stop listening; the cache is emptied."""
-        self.scribe.end()
-        await self._link.close()
+        self.writer.stop()
+        await self._connection.close()
 
     def _up(self) -> None:
         words: list[str] = ["CLIENT", "TRACKING", "ON", "BCAST"]
         for prefix in PREFIXES:
             words += ["PREFIX", prefix]
         # Called before the link is announced as up, while `call_then` already works.
-        self._link.call_then(words, self._tracking)
+        self._connection.call_then(words, self._tracking)
 
     def _tracking(self, reply: Reply) -> None:
         if isinstance(reply, StoreDown):
-            _log.warning("no_client_tracking", error=reply.message)
+            _log.warning("client_tracking_unavailable", error=reply.message)
         else:
-            self._registry.forget(None)
-            self._registry.cache.trusted = True
-            self.scribe.begin()
+            self._registry.invalidate(None)
+            self._registry.cache.enabled = True
+            self.writer.start()
 
     def _down(self) -> None:
-        self.scribe.end()
-        self._registry.cache.trusted = False
-        self._registry.forget(None)
+        self.writer.stop()
+        self._registry.cache.enabled = False
+        self._registry.invalidate(None)
 
     def _pushed(self, message: Any) -> None:
         if message[0] == b"invalidate":
@@ -91,10 +93,10 @@ class Invalidations:
 
     def _changed(self, keys_changed: list[bytes] | None) -> None:
         if keys_changed is None:  # FLUSHDB: the journal went, too
-            self._registry.forget(None)
-            self.scribe.begin()
+            self._registry.invalidate(None)
+            self.writer.start()
             return
         found = changes(keys_changed)
-        self._registry.forget(found.names | found.syncs)
+        self._registry.invalidate(found.names | found.syncs)
         if found.names:
-            self.scribe.heard(found.names, found.written)
+            self.writer.on_changes(found.names, found.written)

@@ -25,15 +25,15 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
 from gateway.store import keys
 from gateway.store.connection import Script
-from gateway.store.errors import asked_of_redis
+from gateway.store.errors import redis_errors
 from gateway.store.lua import CHECKS
 
 PAIR_ATTEMPTS: Final = 10
 CLIENT_ATTEMPTS: Final = 100  # many devices stand behind one address
 ACCOUNT_ATTEMPTS: Final = 30
 _LIMITS: Final = (PAIR_ATTEMPTS, CLIENT_ATTEMPTS, 0)
-_LOOK_S: Final = 0.05
-_LOOKS: Final = 100
+_RECHECK_S: Final = 0.05
+_RECHECKS: Final = 100
 """While attempts of other processes are under way, how often and how many times the counts are looked at."""
 _ACCOUNT_CHARACTERS: Final = 1_024
 _LOCAL_MAX: Final = 16_384
@@ -73,7 +73,7 @@ return {answer, wait, tried}
 
 # KEYS: the counts. ARGV: what is added to `tried` and to `failed`. A count that expired meanwhile stays away: without a
 # time to live it would stay for ever.
-_SETTLE: Final = Script(
+_ADJUST: Final = Script(
     CHECKS
     + """
 local tried, failed = whole(ARGV[1]), whole(ARGV[2])
@@ -88,7 +88,7 @@ end
 )
 
 
-class _Answer(IntEnum):
+class _Reservation(IntEnum):
     RESERVED = 0
     REFUSED = 1
     WAIT = 2
@@ -121,7 +121,7 @@ class LoginLimits:
         self._local = _LocalCounts(clock)
 
     async def reserve(self, account: str, client: str) -> Attempt:
-        """Count an attempt before it is made. One that fails stays counted: see `failed` and `take_back`.
+        """Count an attempt before it is made. One that fails stays counted: see `failed` and `release`.
 
         Args:
             account: see `account_of`.
@@ -136,13 +136,13 @@ class LoginLimits:
             keys.login_attempts(_digest(scope))
             for scope in (f"pair:{client}\n{account}", f"address:{client}", f"account:{account}")
         )
-        for _ in range(_LOOKS):
+        for _ in range(_RECHECKS):
             answer, wait_ms, tried, local = await self._asked(names)
-            if answer == _Answer.RESERVED:
+            if answer == _Reservation.RESERVED:
                 return Attempt(names, tried, local)
-            if answer == _Answer.REFUSED:
+            if answer == _Reservation.REFUSED:
                 raise TooManyRequests("too many failed logins", retry_after_s=math.ceil(wait_ms / 1_000))
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_RECHECK_S)
         raise AuthenticationBusy("too many logins of this client are under way")
 
     async def failed(self, attempt: Attempt) -> None:
@@ -151,19 +151,19 @@ class LoginLimits:
         Raises:
             StoreDown: Redis cannot be reached. The attempt counts all the same.
         """
-        await self._settled(attempt, 0, 1)
+        await self._adjust(attempt, 0, 1)
 
-    async def take_back(self, attempt: Attempt) -> None:
+    async def release(self, attempt: Attempt) -> None:
         """The attempt was right, or was not made: it does not count.
 
         Raises:
             StoreDown: Redis cannot be reached. The attempt counts until the window ends.
         """
-        await self._settled(attempt, -1, 0)
+        await self._adjust(attempt, -1, 0)
 
     async def _asked(self, names: tuple[str, ...]) -> tuple[int, int, int, bool]:
         try:
-            with asked_of_redis():
+            with redis_errors():
                 found = await self._eval(_RESERVE, names, (keys.LOGIN_WINDOW_S * 1_000, *_LIMITS))
         except StoreDown as error:
             if not _refuses_writes(error.__cause__):
@@ -178,15 +178,15 @@ class LoginLimits:
         except NoScriptError:
             return await self._command("EVAL", script.text, len(names), *names, *words)
 
-    async def _settled(self, attempt: Attempt, tried: int, failed: int) -> None:
+    async def _adjust(self, attempt: Attempt, tried: int, failed: int) -> None:
         if attempt.local:
-            self._local.settle(attempt.names, tried, failed)
+            self._local.adjust(attempt.names, tried, failed)
             return
-        with asked_of_redis():
-            await self._eval(_SETTLE, attempt.names, (tried, failed))
+        with redis_errors():
+            await self._eval(_ADJUST, attempt.names, (tried, failed))
 
 
-class _Count(NamedTuple):
+class _AttemptCount(NamedTuple):
     tried: int
     failed: int
     end_s: float
@@ -197,7 +197,7 @@ class _LocalCounts:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._counts: dict[str, _Count] = {}
+        self._counts: dict[str, _AttemptCount] = {}
 
     def reserve(self, names: tuple[str, ...]) -> tuple[int, int, int]:
         """See `_RESERVE`."""
@@ -206,26 +206,30 @@ class _LocalCounts:
         limited = [(count, limit) for count, limit in zip(counts, _LIMITS, strict=True) if limit]
         waits = [count.end_s - now for count, limit in limited if count.failed >= limit]
         if waits:
-            return _Answer.REFUSED, math.ceil(max(waits) * 1_000), 0
+            return _Reservation.REFUSED, math.ceil(max(waits) * 1_000), 0
         if any(count.tried >= limit for count, limit in limited):
-            return _Answer.WAIT, 0, 0
+            return _Reservation.WAIT, 0, 0
         for name, count in zip(names, counts, strict=True):
             self._keep(name, count._replace(tried=count.tried + 1))
-        return _Answer.RESERVED, 0, counts[-1].tried + 1
+        return _Reservation.RESERVED, 0, counts[-1].tried + 1
 
-    def settle(self, names: tuple[str, ...], tried: int, failed: int) -> None:
-        """See `_SETTLE`."""
+    def adjust(self, names: tuple[str, ...], tried: int, failed: int) -> None:
+        """See `_ADJUST`."""
         now = self._clock()
         for name in names:
             count = self._of(name, now)
             if count.tried:
-                self._keep(name, _Count(count.tried + tried, count.failed + failed, count.end_s))
+                self._keep(name, _AttemptCount(count.tried + tried, count.failed + failed, count.end_s))
 
-    def _of(self, name: str, now: float) -> _Count:
+    def _of(self, name: str, now: float) -> _AttemptCount:
         count = self._counts.get(name)
-        return count if count is not None and now < count.end_s else _Count(0, 0, now + keys.LOGIN_WINDOW_S)
+        return (
+            count
+            if count is not None and now < count.end_s
+            else _AttemptCount(0, 0, now + keys.LOGIN_WINDOW_S)
+        )
 
-    def _keep(self, name: str, count: _Count) -> None:
+    def _keep(self, name: str, count: _AttemptCount) -> None:
         self._counts.pop(name, None)
         if len(self._counts) >= _LOCAL_MAX:
             del self._counts[next(iter(self._counts))]

@@ -19,7 +19,7 @@ _REFUSED_S: Final = 1.0
 _REFUSED_MAX: Final = 4_096
 
 
-class Logins:
+class LoginThrottle:
     """Checks passwords, and other secrets that a caller could guess.
 
     Args:
@@ -74,30 +74,30 @@ class Logins:
         try:
             attempt = await self._limits.reserve(account, client)
         except TooManyRequests as error:
-            self._note_refusal(account, client, error.retry_after_s)
+            self._remember_refusal(account, client, error.retry_after_s)
             self._work.demote(client, account)
             raise
         if attempt.account_attempts > ACCOUNT_ATTEMPTS:
-            self._work.hold(account, SPACING_S)
+            self._work.delay(account, SPACING_S)
         try:
             found = await check()
         except BaseException:
-            await self._settled(self._limits.take_back(attempt))
+            await self._adjust_count(self._limits.release(attempt))
             raise
         if found is None:
             self._work.demote(client, account)
-            await self._settled(self._limits.failed(attempt))
+            await self._adjust_count(self._limits.failed(attempt))
         else:
-            await self._settled(self._limits.take_back(attempt))
+            await self._adjust_count(self._limits.release(attempt))
         return found
 
     @staticmethod
-    async def _settled(counting: Awaitable[None]) -> None:
+    async def _adjust_count(counting: Awaitable[None]) -> None:
         """Without Redis the attempt counts until its window ends; the answer to it is the same."""
         with suppress(StoreDown):
             await counting
 
-    def _note_refusal(self, account: str, client: str, retry_after_s: int) -> None:
+    def _remember_refusal(self, account: str, client: str, retry_after_s: int) -> None:
         if len(self._refused) >= _REFUSED_MAX:
             self._refused.popitem(last=False)
         self._refused[client, account] = (self._clock() + min(_REFUSED_S, retry_after_s), retry_after_s)

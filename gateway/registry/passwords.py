@@ -15,7 +15,7 @@ _N, _R, _P = 2**15, 8, 3
 _MAXMEM: Final = 64 * 1024 * 1024
 
 
-class Kept(NamedTuple):
+class PasswordHash(NamedTuple):
     """The two fields of a user: `salt` and `hashed_password`."""
 
     salt: str
@@ -30,38 +30,39 @@ class Kept(NamedTuple):
         return "Kept(***)"
 
 
-NOBODY: Final = Kept("", "")
+UNUSABLE_HASH: Final = PasswordHash("", "")
 """Of an account that does not exist, or has no password: nothing opens it."""
 _NOTHING: Final = "-" * 40
 
 
-def keep_for_rhoconnect(password: str) -> Kept:
+def hash_for_rhoconnect(password: str) -> PasswordHash:
     """Hash as RhoConnect does: the SHA-1, in hex, of password and salt (contract §7)."""
     salt = "".join(secrets.choice(_ALPHABET) for _ in range(_SALT_CHARACTERS))
-    return Kept(salt, _sha1(password, salt))
+    return PasswordHash(salt, _sha1(password, salt))
 
 
-def keep_strong(password: str) -> Kept:
+def hash_strong(password: str) -> PasswordHash:
     """Hash with scrypt (RFC 7914). Takes tens of milliseconds: not on the loop."""
     salt = secrets.token_hex(16)
-    return Kept(salt, _SCRYPT + _scrypt(password, salt))
+    return PasswordHash(salt, _SCRYPT + _scrypt(password, salt))
 
 
-def matches(password: str, kept: Kept, *, strong: bool = False) -> bool:
+def matches(password: str, stored: PasswordHash, *, strong: bool = False) -> bool:
     """Whether this is the password. Never true for an empty one: RhoConnect's default must open nothing.
 
-    It takes as long for a wrong password, for none and for `NOBODY`, so that the time tells nothing about an account.
+    It takes as long for a wrong password, for none and for `UNUSABLE_HASH`, so that the time tells nothing about an
+    account.
 
     Args:
         password: what was given.
-        kept: the account's, or `NOBODY`.
+        kept: the account's, or `UNUSABLE_HASH`.
         strong: take as long as for one of our hashes, also where this one is RhoConnect's.
     """
-    hashed = _SCRYPT + _scrypt(password, kept.salt) if strong or not kept.weak else ""
-    if kept.weak:
-        hashed = _sha1(password, kept.salt)
-    same = hmac.compare_digest(hashed.encode(), (kept.hashed or _NOTHING).encode())
-    return same and bool(password and kept.hashed)
+    hashed = _SCRYPT + _scrypt(password, stored.salt) if strong or not stored.weak else ""
+    if stored.weak:
+        hashed = _sha1(password, stored.salt)
+    same = hmac.compare_digest(hashed.encode(), (stored.hashed or _NOTHING).encode())
+    return same and bool(password and stored.hashed)
 
 
 def _sha1(password: str, salt: str) -> str:

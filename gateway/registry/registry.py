@@ -15,25 +15,25 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.registry import token_marks
-from gateway.registry.cache import Cache
-from gateway.registry.change_log import Journal
-from gateway.registry.snapshots import COUNT_QUESTION, Snapshots
-from gateway.registry.token_marks import DEAD_EVERYWHERE
+from gateway.registry.cache import DeviceCache
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.snapshots import COUNT_QUESTION, SnapshotStore
+from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
 from gateway.registry.user_devices import (
+    DECODE_ERRORS,
     FIELDS,
     LARGE_DEVICES,
-    ODD_BYTES,
     SYNC,
     WIDTH,
-    Registration,
+    UserDevices,
     device,
-    nobody,
-    registration,
-    synced,
+    sync_name,
+    unknown_user,
+    user_devices,
 )
-from gateway.scheduling.scheduler import LIGHT_SLICE, Turns, slices
+from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from gateway.store.connection import Link, Reply, ReplyFault, ReplyRefused, pack
+from gateway.store.connection import RedisConnection, RedisReplyError, RedisReplyRefused, Reply, pack
 from protocols.devices import Device
 from protocols.numbers import stored
 
@@ -57,7 +57,7 @@ class AllDevices(NamedTuple):
     dead: int
 
 
-class Registry:
+class DeviceRegistry:
     """Reads users' devices.
 
     Args:
@@ -69,87 +69,87 @@ class Registry:
 
     def __init__(
         self,
-        link: Link,
-        cache: Cache | None = None,
-        snapshots: Snapshots | None = None,
-        turns: Turns | None = None,
+        connection: RedisConnection,
+        cache: DeviceCache | None = None,
+        snapshots: SnapshotStore | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
-        self._link = link
-        self._snapshots = Snapshots(link, Journal()) if snapshots is None else snapshots
-        self._turns = Turns() if turns is None else turns
-        self.cache = Cache() if cache is None else cache
-        self._foreseen: dict[str, asyncio.Task[None]] = {}
+        self._connection = connection
+        self._snapshots = SnapshotStore(connection, ChangeLog()) if snapshots is None else snapshots
+        self._scheduler = Scheduler() if scheduler is None else scheduler
+        self.cache = DeviceCache() if cache is None else cache
+        self._prefetched: dict[str, asyncio.Task[None]] = {}
 
-    def foresee(self, users: Sequence[str]) -> None:
+    def prefetch(self, users: Sequence[str]) -> None:
         """Begin to look up whoever of these is not remembered: they will be asked for in a moment."""
-        if not self.cache.trusted:
+        if not self.cache.enabled:
             return  # what is read now could not be kept until then
-        missing = [user for user in _without(users, self.cache.find(users)) if user not in self._foreseen]
+        missing = [user for user in _without(users, self.cache.get(users)) if user not in self._prefetched]
         if missing:
-            reading = asyncio.ensure_future(self._foresee(missing))
-            self._foreseen.update(dict.fromkeys(missing, reading))
+            reading = asyncio.ensure_future(self._prefetch(missing))
+            self._prefetched.update(dict.fromkeys(missing, reading))
             reading.add_done_callback(lambda _: self._seen(missing))
 
-    async def _foresee(self, users: Sequence[str]) -> None:
+    async def _prefetch(self, users: Sequence[str]) -> None:
         try:
-            await self._learn(users)
+            await self._read_and_cache(users)
         except StoreDown as error:  # whoever asks for them will hear of it
-            _log.debug("not_foreseen", error=error.message)
+            _log.debug("prefetch_failed", error=error.message)
 
     def _seen(self, users: Sequence[str]) -> None:
         for user in users:
-            del self._foreseen[user]
+            del self._prefetched[user]
 
-    async def devices_of(self, users: Sequence[str]) -> list[Registration]:
+    async def devices_of(self, users: Sequence[str]) -> list[UserDevices]:
         """The registrations of these users, in their order.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        found = self.cache.find(users)
+        found = self.cache.get(users)
         missing = list(dict.fromkeys(_without(users, found)))
         if not missing:
             return [known for known in found if known is not None]
-        if coming := {self._foreseen[user] for user in self._foreseen.keys() & missing}:
+        if coming := {self._prefetched[user] for user in self._prefetched.keys() & missing}:
             await asyncio.wait(coming)
             return await self.devices_of(users)
-        read = dict(zip(missing, await self._learn(missing), strict=True))
+        read = dict(zip(missing, await self._read_and_cache(missing), strict=True))
         return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
 
-    async def _learn(self, users: Sequence[str]) -> list[Registration]:
+    async def _read_and_cache(self, users: Sequence[str]) -> list[UserDevices]:
         """Read these users, and remember them."""
         read = await self._read(users)
-        self.cache.keep(users, read)
+        self.cache.put(users, read)
         return read
 
-    async def devices_of_many(self, users: Sequence[str]) -> list[Registration]:
+    async def devices_of_many(self, users: Sequence[str]) -> list[UserDevices]:
         """The same for a part of a broadcast: not remembered here, since each user comes only once.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        found: list[Registration | None] = []
+        found: list[UserDevices | None] = []
         if not users:
             return []
         if self._snapshots.usable:
-            kept = await self._snapshots.ask(users)
+            kept = await self._snapshots.fetch(users)
             parts = zip(slices(users, LIGHT_SLICE), slices(kept, LIGHT_SLICE), strict=True)
             for part, packed in parts:
-                await self._turns.turn()
-                found += self._snapshots.believed(part, packed)
+                await self._scheduler.turn()
+                found += self._snapshots.current(part, packed)
         else:
             found = [None] * len(users)
         read = iter(await self._read_in_turns(list(_without(users, found))))
         return [next(read) if known is None else known for known in found]
 
-    async def _read_in_turns(self, users: Sequence[str]) -> list[Registration]:
+    async def _read_in_turns(self, users: Sequence[str]) -> list[UserDevices]:
         asked: list[asyncio.Future[list[Reply]]] = []
         for part in slices(users):
-            await self._turns.turn()
+            await self._scheduler.turn()
             asked.append(self._ask(part))  # hundreds at once would hold Redis up for everybody
-        found: list[Registration] = []
+        found: list[UserDevices] = []
         for part, replies in zip(slices(users), await asyncio.gather(*asked), strict=True):
-            await self._turns.turn()
+            await self._scheduler.turn()
             found += await self._answered(part, replies)
         return found
 
@@ -168,7 +168,7 @@ class Registry:
         found: list[Device | None] = []
         for part in slices(client_ids, LIGHT_SLICE):
             if found:  # behind the first: small retries wait for no turn
-                await self._turns.turn()
+                await self._scheduler.turn()
             asked = accepted_ms[len(found) : len(found) + len(part)]
             found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
         return found
@@ -176,16 +176,16 @@ class Registry:
     async def _clients(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | str]:
-        """Each client, or why there is none (see `registration.device`): one that changed hands is gone."""
+        """Each client, or why there is none (see `user_devices.device`): one that changed hands is gone."""
         fields = len(client_ids) * WIDTH
         names = _field_names(client_ids)
         if accepted_ms:
             names += [_encoded(keys.owned_since(client_id)) for client_id in client_ids]
-        values = await self._link.call("MGET", *names)
+        values = await self._connection.call("MGET", *names)
         found: list[Device | str] = []
-        for place, client_id in enumerate(client_ids):
-            moved = bool(accepted_ms) and _epoch_ms(values[fields + place]) >= accepted_ms[place]
-            found.append("gone" if moved else device(client_id, values, place * WIDTH))
+        for index, client_id in enumerate(client_ids):
+            moved = bool(accepted_ms) and _epoch_ms(values[fields + index]) >= accepted_ms[index]
+            found.append("gone" if moved else device(client_id, values, index * WIDTH))
         return found
 
     async def all_devices(self, user: str) -> AllDevices:
@@ -199,26 +199,26 @@ class Registry:
         client_ids: dict[str, None] = {}  # SSCAN may give one twice
         cursor: bytes | int = 0
         while True:
-            await self._turns.turn()
-            cursor, part = await self._link.call(
+            await self._scheduler.turn()
+            cursor, part = await self._connection.call(
                 "SSCAN", keys.user(user, "clients"), cursor, "COUNT", _SCAN_CLIENTS
             )
-            client_ids.update(dict.fromkeys(one.decode("utf-8", ODD_BYTES) for one in part))
+            client_ids.update(dict.fromkeys(one.decode("utf-8", DECODE_ERRORS) for one in part))
             if int(cursor) == 0:
                 break
         devices: list[Device] = []
         dead = 0
         for ids in slices(tuple(client_ids), LIGHT_SLICE):
-            await self._turns.turn()
+            await self._scheduler.turn()
             for one in await self._clients(ids):
                 if isinstance(one, Device):
                     devices.append(one)
                 else:
-                    dead += one == DEAD_EVERYWHERE
+                    dead += one == DEAD_ON_ALL_HOSTS
         return AllDevices(devices, len(client_ids) - len(devices) - dead, dead)
 
     async def mark_dead(
-        self, phone: Device, reason: str, since_ms: int | None, now_ms: int, places: tuple[str, ...] = ()
+        self, phone: Device, reason: str, since_ms: int | None, now_ms: int, host_keys: tuple[str, ...] = ()
     ) -> bool:
         """Skip this device from now on, as long as its token stays the same and it does not sync.
 
@@ -236,39 +236,39 @@ class Registry:
         if since_ms is not None:
             latest_ms = now_ms + keys.CLOCK_DRIFT_MS
             # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
-            proofs = await self._link.call("MGET", keys.registered(client_id), last_sync)
+            proofs = await self._connection.call("MGET", keys.registered(client_id), last_sync)
             alive_ms = (stored(proofs[0]), token_marks.synced_ms(proofs[1]))
             if max((at_ms for at_ms in alive_ms if at_ms <= latest_ms), default=0) >= since_ms:
                 return False
-        before, after = token_marks.around(phone.pin, reason, now_ms, places)
-        life_s = keys.BAD_TOKEN_S if places else keys.DEAD_S
+        before, after = token_marks.around(phone.pin, reason, now_ms, host_keys)
+        life_s = keys.BAD_TOKEN_S if host_keys else keys.DEAD_S
         # Whole, and not by its digest: it is seldom needed, and the next ping should meet the mark.
-        await self._link.call(
+        await self._connection.call(
             "EVAL", token_marks.MARK.text, 2, keys.dead(client_id), last_sync, before, after, life_s
         )
         return True
 
-    async def mark_host(self, phone: Device, place: str, now_ms: int) -> None:
+    async def mark_host(self, phone: Device, index: str, now_ms: int) -> None:
         """Remember that this token is bad at a place and was accepted at the provider's other environment.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        mark = token_marks.host(phone.pin, now_ms, place)
-        await self._link.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
+        mark = token_marks.host(phone.pin, now_ms, index)
+        await self._connection.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
 
-    def forget(self, changed: Iterable[str] | None) -> None:
+    def invalidate(self, changed: Iterable[str] | None) -> None:
         """Believe nothing that depends on these (see `changes`); None: nothing at all (FLUSHDB, a lost link)."""
         if changed is None:
             self.cache.clear()
         else:
-            self.cache.change(changed)
+            self.cache.invalidate(changed)
 
-    async def _read(self, users: Sequence[str]) -> list[Registration]:
+    async def _read(self, users: Sequence[str]) -> list[UserDevices]:
         sent_s = time.monotonic()
-        found: list[Registration | None] = [None] * len(users)
+        found: list[UserDevices | None] = [None] * len(users)
         if self._snapshots.usable:
-            found = self._snapshots.believed(users, await self._snapshots.ask(users))
+            found = self._snapshots.current(users, await self._snapshots.fetch(users))
         missing = list(_without(users, found))
         read = iter(await self._answered(missing, await self._ask(missing)) if missing else ())
         together = [next(read) if known is None else known for known in found]
@@ -277,21 +277,21 @@ class Registry:
         return together
 
     def _ask(self, users: Sequence[str]) -> asyncio.Future[list[Reply]]:
-        return self._link.burst([COUNT_QUESTION, *map(_look_up, users)])
+        return self._connection.send_many([COUNT_QUESTION, *map(_look_up, users)])
 
-    async def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[Registration]:
+    async def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[UserDevices]:
         count, *values = replies
         try:
             found = await _registrations(users, values)
-        except ReplyFault as fault:
-            if not fault.words.startswith("OOM") and not isinstance(fault, ReplyRefused):
+        except RedisReplyError as fault:
+            if not fault.words.startswith("OOM") and not isinstance(fault, RedisReplyRefused):
                 raise
-            return await _registrations(users, await self._piecemeal(users))
-        if not isinstance(count, ReplyFault):
-            self._snapshots.keep(users, found, count)
+            return await _registrations(users, await self._read_without_sort(users))
+        if not isinstance(count, RedisReplyError):
+            self._snapshots.write(users, found, count)
         return found
 
-    async def _piecemeal(self, users: Sequence[str]) -> list[Reply]:
+    async def _read_without_sort(self, users: Sequence[str]) -> list[Reply]:
         """What `_look_up` finds, from a Redis that refuses SORT: a full one, since SORT might store what it finds, or
         one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET then).
 
@@ -302,18 +302,20 @@ class Registry:
             pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users
         ]  # an intset or listpack comes whole, however many it holds
         answers = [
-            answer if isinstance(answer, ReplyFault) else await self._first(user, answer, most)
-            for user, answer in zip(users, await self._link.burst(scans), strict=True)
+            answer if isinstance(answer, RedisReplyError) else await self._first(user, answer, most)
+            for user, answer in zip(users, await self._connection.send_many(scans), strict=True)
         ]
-        clients = [client for answer in answers if not isinstance(answer, ReplyFault) for client in answer]
+        clients = [
+            client for answer in answers if not isinstance(answer, RedisReplyError) for client in answer
+        ]
         found: list[bytes | None] = []
         for part in slices(clients, LIGHT_SLICE):
-            names = _field_names(client.decode("utf-8", ODD_BYTES) for client in part)
-            found += await self._link.call("MGET", *names)
+            names = _field_names(client.decode("utf-8", DECODE_ERRORS) for client in part)
+            found += await self._connection.call("MGET", *names)
         values = iter(found)
         return [
             answer
-            if isinstance(answer, ReplyFault)
+            if isinstance(answer, RedisReplyError)
             else [value for client in answer for value in (client, *islice(values, WIDTH))]
             for answer in answers
         ]
@@ -323,21 +325,23 @@ class Registry:
         cursor, part = answer
         found = dict.fromkeys(part)
         while int(cursor) and len(found) < most:
-            cursor, part = await self._link.call("SSCAN", keys.user(user, "clients"), cursor, "COUNT", most)
+            cursor, part = await self._connection.call(
+                "SSCAN", keys.user(user, "clients"), cursor, "COUNT", most
+            )
             found.update(dict.fromkeys(part))
         return list(found)[:most]
 
 
-def _without(users: Sequence[str], found: Sequence[Registration | None]) -> Iterator[str]:
+def _without(users: Sequence[str], found: Sequence[UserDevices | None]) -> Iterator[str]:
     return (user for user, known in zip(users, found, strict=True) if known is None)
 
 
-class Changes(NamedTuple):
+class RegistryChanges(NamedTuple):
     """What changed keys mean for registrations.
 
     Attributes:
         names: users and clients that are not what they were.
-        syncs: clients that only synced, by `registration.synced`.
+        syncs: clients that only synced, by `user_devices.sync_name`.
         written: those of `names` that are clients whose own keys were written: that ends their marks.
     """
 
@@ -346,11 +350,11 @@ class Changes(NamedTuple):
     written: set[str]
 
 
-def changes(changed: Iterable[bytes]) -> Changes:
+def changes(changed: Iterable[bytes]) -> RegistryChanges:
     """Tell what registrations depend on these keys: by far the most change none, or only when a device synced."""
-    found = Changes(set(), set(), set())
+    found = RegistryChanges(set(), set(), set())
     for key in changed:
-        name = key.decode("utf-8", ODD_BYTES)
+        name = key.decode("utf-8", DECODE_ERRORS)
         if name.startswith(keys.DEAD_PREFIX):
             found.names.add(name[len(keys.DEAD_PREFIX) :])
             continue
@@ -359,29 +363,29 @@ def changes(changed: Iterable[bytes]) -> Changes:
             if field == "clients":
                 found.names.add(owner)
         elif field == SYNC:
-            found.syncs.add(synced(owner))
+            found.syncs.add(sync_name(owner))
         elif field in FIELDS:
             found.names.add(owner)
             found.written.add(owner)
     return found
 
 
-async def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list[Registration]:
+async def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list[UserDevices]:
     found = []
     read = 0
     for user, values in zip(users, replies, strict=True):
-        if isinstance(values, ReplyFault):
+        if isinstance(values, RedisReplyError):
             found.append(_unreadable(user, values))
         else:
             read += len(values)
-            found.append(registration(values) if values else nobody())
+            found.append(user_devices(values) if values else unknown_user())
         if read > _STEP_VALUES:
             read = 0
             await asyncio.sleep(0)
     return found
 
 
-def _unreadable(user: str, fault: ReplyFault) -> Registration:
+def _unreadable(user: str, fault: RedisReplyError) -> UserDevices:
     """A key of another type in RhoConnect's place: this user has no devices; the others must not suffer.
 
     Raises:
@@ -389,8 +393,8 @@ def _unreadable(user: str, fault: ReplyFault) -> Registration:
     """
     if not fault.words.startswith("WRONGTYPE"):
         raise fault
-    _log.error("unreadable_user", user=user, error=fault.message)
-    return nobody()
+    _log.error("user_unreadable", user=user, error=fault.message)
+    return unknown_user()
 
 
 def _bulk(word: bytes) -> bytes:

@@ -8,21 +8,21 @@ from typing import Final
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.registry.registry import Registry
-from gateway.registry.user_devices import ODD_BYTES
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.user_devices import DECODE_ERRORS
 from gateway.store import keys
-from gateway.store.connection import Link, ReplyFault
+from gateway.store.connection import RedisConnection, RedisReplyError
 
-_log = structlog.get_logger("refill")
+_log = structlog.get_logger("snapshot_warmup")
 
 USERS: Final = 200
 """Asked for together."""
-REST: Final = 4.0
+PAUSE_FACTOR: Final = 4.0
 """For each second of reading so many of rest, so that pings have four fifths of this worker and of Redis."""
-_AGAIN_S: Final = 1.0
+_RETRY_S: Final = 1.0
 
 
-class Refill:
+class SnapshotWarmup:
     """Goes once through all users, at a fifth of the worker's time; a later lapse begins it anew.
 
     Args:
@@ -30,8 +30,8 @@ class Refill:
         registry: reads them, and keeps what it read.
     """
 
-    def __init__(self, link: Link, registry: Registry) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection, registry: DeviceRegistry) -> None:
+        self._connection = connection
         self._registry = registry
         self._task: asyncio.Task[None] | None = None
 
@@ -39,7 +39,7 @@ class Refill:
         """All snapshots are void."""
         if self._task is not None:
             self._task.cancel()
-        self._task = asyncio.create_task(self._go_through(), name="refill")
+        self._task = asyncio.create_task(self._run(), name="refill")
 
     async def close(self) -> None:
         """Stop; what is missing is made when it is needed."""
@@ -48,22 +48,24 @@ class Refill:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _go_through(self) -> None:
+    async def _run(self) -> None:
         begun_s, users, cursor = time.monotonic(), 0, b"0"
         while True:
             since_s = time.monotonic()
             try:
-                after, logins = await self._link.call("SSCAN", keys.APP_USERS, cursor, "COUNT", USERS)
-                await self._registry.devices_of_many([login.decode("utf-8", ODD_BYTES) for login in logins])
-            except ReplyFault as error:
-                _log.warning("snapshots_not_made", error=error.message)
+                after, logins = await self._connection.call("SSCAN", keys.APP_USERS, cursor, "COUNT", USERS)
+                await self._registry.devices_of_many(
+                    [login.decode("utf-8", DECODE_ERRORS) for login in logins]
+                )
+            except RedisReplyError as error:
+                _log.warning("snapshot_rebuild_failed", error=error.message)
                 return
             except StoreDown:
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
                 continue
             cursor = after
             users += len(logins)
             if cursor == b"0":
                 break
-            await asyncio.sleep(REST * (time.monotonic() - since_s))
-        _log.info("snapshots_made", users=users, seconds=round(time.monotonic() - begun_s, 1))
+            await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - since_s))
+        _log.info("snapshots_rebuilt", users=users, seconds=round(time.monotonic() - begun_s, 1))

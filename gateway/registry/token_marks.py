@@ -22,17 +22,17 @@ from protocols.devices import ELSEWHERE
 
 GONE: Final = "gone"
 BAD: Final = "bad"
-HOST: Final = "host"
-DEAD_EVERYWHERE: Final = "dead"
-"""Answer of `standing`, and no place: a digest has 16 digits."""
+OTHER_HOST: Final = "host"
+DEAD_ON_ALL_HOSTS: Final = "dead"
+"""Answer of `interpret`, and no place: a digest has 16 digits."""
 
 LEARNED_LUA: Final = "^%x+:%d+:host:"
 """Pattern of Lua: marks of the kind `host`, which outlive a registration with the same token."""
 
-_PLACES_MAX: Final = 8
+_HOSTS_MAX: Final = 8
 _SYNC_DIGITS: Final = 8
 _DIGEST: Final = 8
-_WITHOUT_PLACE: Final = b"BadDeviceToken"
+_WITHOUT_HOST: Final = b"BadDeviceToken"
 _EPOCH_DIGITS: Final = 15
 
 
@@ -58,26 +58,26 @@ return 1
 """Write a mark of the kind `gone` or `bad`."""
 
 
-def around(pin: str, reason: str, now_ms: int, places: tuple[str, ...]) -> tuple[str, str]:
+def around(pin: str, reason: str, now_ms: int, host_keys: tuple[str, ...]) -> tuple[str, str]:
     """What `MARK` puts around the digest of the last sync; places: where the token is bad, empty: it is gone."""
-    kind = BAD if places else GONE
-    return f"{token_digest(pin)}:{now_ms}:{kind}:", f":{' '.join(places[-_PLACES_MAX:])}:{reason}"
+    kind = BAD if host_keys else GONE
+    return f"{token_digest(pin)}:{now_ms}:{kind}:", f":{' '.join(host_keys[-_HOSTS_MAX:])}:{reason}"
 
 
-def host(pin: str, now_ms: int, place: str) -> str:
+def host(pin: str, now_ms: int, host_key: str) -> str:
     """The mark of a token that was bad at this place and accepted at the provider's other environment."""
-    return f"{token_digest(pin)}:{now_ms}:{HOST}::{place}:BadDeviceToken"
+    return f"{token_digest(pin)}:{now_ms}:{OTHER_HOST}::{host_key}:BadDeviceToken"
 
 
 def _sync_word(last_sync: bytes | None) -> str:
     return hashlib.sha1(last_sync or b"", usedforsecurity=False).hexdigest()[:_SYNC_DIGITS]
 
 
-def standing(mark: bytes, pin: str, last_sync: bytes | None) -> str:
+def interpret(mark: bytes, pin: str, last_sync: bytes | None) -> str:
     """What a mark means for a device as it is now.
 
     Returns:
-        `DEAD_EVERYWHERE`, or what belongs into `Device.bad_at`; "" where the mark has ended.
+        `DEAD_ON_ALL_HOSTS`, or what belongs into `Device.bad_at`; "" where the mark has ended.
     """
     token, _, rest = mark.partition(b":")
     if token != token_digest(pin).encode():
@@ -85,19 +85,19 @@ def standing(mark: bytes, pin: str, last_sync: bytes | None) -> str:
     words = rest.split(b":", 4)
     if len(words) < 5:
         return _of_earlier_version(words, last_sync)
-    _, kind, sync, places, _ = (word.decode("ascii", "replace") for word in words)
-    if kind == HOST:
-        return ELSEWHERE + places
+    _, kind, sync, host_keys, _ = (word.decode("ascii", "replace") for word in words)
+    if kind == OTHER_HOST:
+        return ELSEWHERE + host_keys
     if sync != _sync_word(last_sync):
         return ""
-    return DEAD_EVERYWHERE if kind == GONE else places
+    return DEAD_ON_ALL_HOSTS if kind == GONE else host_keys
 
 
 def _of_earlier_version(words: list[bytes], last_sync: bytes | None) -> str:
     at, reason = words[0], b":".join(words[1:])
-    if reason == _WITHOUT_PLACE or not (at.isdigit() and len(at) <= _EPOCH_DIGITS):
+    if reason == _WITHOUT_HOST or not (at.isdigit() and len(at) <= _EPOCH_DIGITS):
         return ""
-    return DEAD_EVERYWHERE if synced_ms(last_sync) <= int(at) else ""
+    return DEAD_ON_ALL_HOSTS if synced_ms(last_sync) <= int(at) else ""
 
 
 def synced_ms(value: bytes | None) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway.registry.token_marks import DEAD_EVERYWHERE, standing, synced_ms
+from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS, interpret, synced_ms
 from protocols.devices import ELSEWHERE, Device, dedupe_key
 
 FIELDS: Final = (
@@ -18,13 +18,13 @@ FIELDS: Final = (
 SYNC: Final = FIELDS[-1]
 WIDTH: Final = len(FIELDS) + 1
 """Values of one client: its fields and the mark of its token (see `marks`)."""
-ODD_BYTES: Final = "replace"
+DECODE_ERRORS: Final = "replace"
 """What RhoConnect holds should be UTF-8. Bytes that are not are shown as such, and never as half a surrogate pair,
 which no later step could write: one such device would stop the pings of all others."""
 
 # Reasons under `skipped`.
-DANGLING: Final = "dangling_client"
-DEAD: Final = "dead_token"
+DANGLING_CLIENT: Final = "dangling_client"
+MARKED_DEAD: Final = "dead_token"
 UNKNOWN_USER: Final = "unknown_user"  # a login that nobody has, or one without clients
 
 LARGE_DEVICES: Final = 64
@@ -33,7 +33,7 @@ _WORDS_MAX: Final = 1_000
 _words: dict[bytes, str] = {}
 
 
-class Registration:
+class UserDevices:
     """A user's devices that may be pushed to, and what was left out.
 
     Attributes:
@@ -53,13 +53,13 @@ class Registration:
 
     __slots__ = (
         "by_sync",
+        "cached_recipients",
         "dangling",
         "dead",
         "devices",
         "large",
         "left_out",
         "marked",
-        "memo",
         "read_s",
         "simple",
         "unknown",
@@ -88,10 +88,10 @@ class Registration:
             marked or dead > 0 or (len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices))
         )
         self.read_s = 0.0
-        self.memo: Any = None
+        self.cached_recipients: Any = None
 
     @property
-    def heard(self) -> bool:
+    def is_tracked(self) -> bool:
         """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone.
 
         Of a large one only some clients are held, so it is never kept.
@@ -109,9 +109,9 @@ class Registration:
         for device in self.devices:
             names.append(device.client_id)
             if self.by_sync:
-                names.append(synced(device.client_id))
+                names.append(sync_name(device.client_id))
         if self.by_sync:
-            names += map(synced, self.left_out)
+            names += map(sync_name, self.left_out)
         return names
 
     def add_left_out(self, skipped: dict[str, int]) -> None:
@@ -119,60 +119,60 @@ class Registration:
         if self.unknown:
             skipped[UNKNOWN_USER] = skipped.get(UNKNOWN_USER, 0) + 1
         if self.dangling:
-            skipped[DANGLING] = skipped.get(DANGLING, 0) + self.dangling
+            skipped[DANGLING_CLIENT] = skipped.get(DANGLING_CLIENT, 0) + self.dangling
         if self.dead:
-            skipped[DEAD] = skipped.get(DEAD, 0) + self.dead
+            skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + self.dead
 
 
-def synced(client_id: str) -> str:
+def sync_name(client_id: str) -> str:
     """The name under which a sync of this client is heard of: few registrations depend on it."""
     return client_id + ":" + SYNC
 
 
-def nobody() -> Registration:
+def unknown_user() -> UserDevices:
     """An unknown user."""
-    return Registration((), unknown=True)
+    return UserDevices((), unknown=True)
 
 
-def registration(values: Sequence[bytes | None]) -> Registration:
+def user_devices(values: Sequence[bytes | None]) -> UserDevices:
     """What one look-up found: of each client its id, then its `WIDTH` values."""
     devices = []
     left_out = []
     dead, marked = 0, False
-    for place in range(0, len(values), WIDTH + 1):
-        client_id = _text(values[place])
-        found = device(client_id, values, place + 1)
+    for offset in range(0, len(values), WIDTH + 1):
+        client_id = _text(values[offset])
+        found = device(client_id, values, offset + 1)
         if isinstance(found, Device):
             devices.append(found)
-            if values[place + WIDTH] is not None and found.bad_at and not found.bad_at.startswith(ELSEWHERE):
+            if values[offset + WIDTH] is not None and found.bad_at and not found.bad_at.startswith(ELSEWHERE):
                 marked = True
         else:
             left_out.append(client_id)
-            dead += found == DEAD_EVERYWHERE
+            dead += found == DEAD_ON_ALL_HOSTS
     large = len(devices) + len(left_out) > LARGE_DEVICES
-    return Registration(
+    return UserDevices(
         tuple(devices), len(left_out) - dead, dead, tuple(left_out), large=large, marked=marked
     )
 
 
-def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device | str:
-    """The client whose values begin at `place`, or why there is none: "gone" or "dead"."""
-    exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[place : place + WIDTH]
+def device(client_id: str, values: Sequence[bytes | None], offset: int) -> Device | str:
+    """The client whose values begin at `offset`, or why there is none: "gone" or "dead"."""
+    exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[offset : offset + WIDTH]
     if exists is None:
         return "gone"
-    token = str(pin, "utf-8", ODD_BYTES) if pin else ""
+    token = str(pin, "utf-8", DECODE_ERRORS) if pin else ""
     bad_at = ""
     if mark is not None:
-        bad_at = standing(mark, token, last_sync)
-        if bad_at == DEAD_EVERYWHERE:
-            return DEAD_EVERYWHERE
+        bad_at = interpret(mark, token, last_sync)
+        if bad_at == DEAD_ON_ALL_HOSTS:
+            return DEAD_ON_ALL_HOSTS
     # In place, since this runs for every device of a broadcast. A few words are those of all devices.
     return Device(
         client_id,
         (_words.get(device_type) or _word(device_type)) if device_type else "",
         (_words.get(push_type) or _word(push_type)) if push_type else "",
         token,
-        str(phone_id, "utf-8", ODD_BYTES) if phone_id else "",
+        str(phone_id, "utf-8", DECODE_ERRORS) if phone_id else "",
         (_words.get(app_id) or _word(app_id)) if app_id else "",
         synced_ms(last_sync),
         bad_at,
@@ -180,14 +180,14 @@ def device(client_id: str, values: Sequence[bytes | None], place: int) -> Device
 
 
 def _text(value: bytes | None) -> str:
-    return value.decode("utf-8", ODD_BYTES) if value else ""
+    return value.decode("utf-8", DECODE_ERRORS) if value else ""
 
 
 def _word(value: bytes) -> str:
     """A text that many devices share, kept in memory once."""
     if len(_words) >= _WORDS_MAX:
         _words.clear()
-    return _words.setdefault(value, str(value, "utf-8", ODD_BYTES))
+    return _words.setdefault(value, str(value, "utf-8", DECODE_ERRORS))
 
 
 _TRACKED: Final = frozenset(f"{byte:02x}" for byte in range(256))

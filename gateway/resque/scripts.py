@@ -123,7 +123,7 @@ return 1
 )
 """A job is done, or has failed with a record: it leaves the recovery list and is counted, in one step."""
 
-INHERIT: Final = Script(
+TAKE_OVER: Final = Script(
     CHECKS
     + """
 -- KEYS: takers, then the own recovery list

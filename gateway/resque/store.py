@@ -12,17 +12,17 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.queue.entries import Entry
-from gateway.queue.producer import IdempotencyKey, Limits, new_batch
+from gateway.queue.producer import BacklogLimits, IdempotencyKey, new_batch
 from gateway.resque import scripts
 from gateway.store import keys
-from gateway.store.address import Address, resque_address
-from gateway.store.connection import Link, Word
+from gateway.store.address import RedisAddress, resque_address
+from gateway.store.connection import Argument, RedisConnection
 from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
 
-SILENT_S: Final = 30.0
+TAKEOVER_S: Final = 30.0
 """The jobs in hand of a gateway that gave no sign of life for so long go to another one."""
 TAKE_JOBS: Final = 100
 TAKE_BYTES: Final = 1_000_000
@@ -34,14 +34,14 @@ _log = structlog.get_logger("resque")
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-class Place(NamedTuple):
+class ResqueLocation(NamedTuple):
     """Where Resque is: a Redis, and the namespace of its keys."""
 
-    address: Address
+    address: RedisAddress
     names: keys.ResqueKeys = keys.ResqueKeys()
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "ResqueLocation":
         """Read `resque.redis`.
 
         Raises:
@@ -51,7 +51,7 @@ class Place(NamedTuple):
         return cls(address, keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys())
 
 
-class Taken(NamedTuple):
+class TakenJob(NamedTuple):
     """A job in hand."""
 
     recovery_id: str
@@ -75,8 +75,10 @@ class ResqueStore:
         worker_id: as Resque shows it.
     """
 
-    def __init__(self, link: Link, names: keys.ResqueKeys, gateway: str, worker_id: str) -> None:
-        self._link = link
+    def __init__(
+        self, connection: RedisConnection, names: keys.ResqueKeys, gateway: str, worker_id: str
+    ) -> None:
+        self._connection = connection
         self._names = names
         self._gateway = gateway
         self._taken = keys.RESQUE_TAKEN + gateway
@@ -88,18 +90,19 @@ class ResqueStore:
     async def queues(self) -> list[str]:
         """The names of the queues that Resque knows. Raises StoreDown."""
         return [
-            name.decode("utf-8", "replace") for name in await self._link.call("SMEMBERS", self._names.queues)
+            name.decode("utf-8", "replace")
+            for name in await self._connection.call("SMEMBERS", self._names.queues)
         ]
 
-    async def take(self, queues: Sequence[str]) -> list[Taken]:
+    async def take(self, queues: Sequence[str]) -> list[TakenJob]:
         """Take the next jobs of ours; none while Resque is paused.
 
         Raises:
             StoreDown: some are perhaps taken: `in_hand` tells.
         """
-        words: list[Word] = [
+        words: list[Argument] = [
             self._gateway,
-            new_batch(SHARED.now_ms()),
+            new_batch(SHARED_CLOCK.now_ms()),
             TAKE_JOBS,
             TAKE_BYTES,
             DEPTH,
@@ -107,12 +110,12 @@ class ResqueStore:
         ]
         lists = [self._names.queue(name) for name in queues]
         names = [self._names.pause, self._taken, keys.RESQUE_TAKERS, *lists]
-        flat = await self._link.eval(scripts.TAKE, names, [*words, *CLASSES, *queues])
+        flat = await self._connection.eval(scripts.TAKE, names, [*words, *CLASSES, *queues])
         return [_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def in_hand(self) -> list[Taken]:
+    async def in_hand(self) -> list[TakenJob]:
         """Every job on this gateway's recovery list, oldest first. Raises StoreDown."""
-        flat = await self._link.call("HGETALL", self._taken)
+        flat = await self._connection.call("HGETALL", self._taken)
         pairs = list(zip(flat[::2], flat[1::2], strict=True))
         # An id that is no ASCII is none that a gateway gave; a job under it could never be taken off the list.
         readable = [pair for pair in pairs if pair[0].isascii()]
@@ -120,14 +123,19 @@ class ResqueStore:
             _log.error("recovery_list_unreadable", key=self._taken, entries=len(pairs) - len(readable))
         return sorted(_taken(*pair) for pair in readable)
 
-    async def inherit(self) -> int:
+    async def take_over(self) -> int:
         """Give a sign of life, and take over the jobs of gateways that gave none; their number. Raises
         StoreDown."""
-        words: list[Word] = [self._gateway, int(SILENT_S * 1000), keys.RESQUE_TAKEN, keys.CLOCK_DRIFT_MS]
+        words: list[Argument] = [
+            self._gateway,
+            int(TAKEOVER_S * 1000),
+            keys.RESQUE_TAKEN,
+            keys.CLOCK_DRIFT_MS,
+        ]
         names = [keys.RESQUE_TAKERS, self._taken]
-        return int(await self._link.eval(scripts.INHERIT, names, words))
+        return int(await self._connection.eval(scripts.TAKE_OVER, names, words))
 
-    async def admit(self, jobs: Sequence[tuple[Taken, Ping]], limits: Limits) -> str:
+    async def admit(self, jobs: Sequence[tuple[TakenJob, Ping]], limits: BacklogLimits) -> str:
         """Make jobs durable pings, where the queue is in this Redis.
 
         Args:
@@ -140,23 +148,23 @@ class ResqueStore:
         Raises:
             StoreDown: it is perhaps done: said again, it is "gone" then.
         """
-        now_ms = SHARED.now_ms()
+        now_ms = SHARED_CLOCK.now_ms()
         entry = Entry(new_batch(now_ms), now_ms, tuple(ping for _, ping in jobs))
         size = sum(len(job.item) for job, _ in jobs)
-        reply = await self._link.eval(
+        reply = await self._connection.eval(
             scripts.ADMIT,
-            [self._taken, keys.PINGS, keys.STATS, *self._counts("processed")],
+            [self._taken, keys.PINGS, keys.STATS, *self._stats("processed")],
             [len(jobs), size, *limits, _pack(entry), *(job.recovery_id for job, _ in jobs)],
         )
         return str(reply[0].decode())
 
-    async def finish(self, job: Taken, failure: bytes = b"") -> bool:
+    async def finish(self, job: TakenJob, failure: bytes = b"") -> bool:
         """A job is durable elsewhere, or has failed; False: it was not in hand any more. Raises StoreDown."""
-        names = [self._taken, *self._counts("processed"), self._names.failed, *self._counts("failed")]
-        reply = await self._link.eval(scripts.FINISH, names, [job.recovery_id, failure])
+        names = [self._taken, *self._stats("processed"), self._names.failed, *self._stats("failed")]
+        reply = await self._connection.eval(scripts.FINISH, names, [job.recovery_id, failure])
         return bool(reply)
 
-    def _counts(self, name: str) -> tuple[str, str]:
+    def _stats(self, name: str) -> tuple[str, str]:
         return self._names.stat(name), self._names.stat(name, self.worker_id)
 
     # -- being a worker
@@ -164,32 +172,32 @@ class ResqueStore:
 
     async def now_s(self) -> float:
         """Redis' clock, which Resque's heartbeats follow. Raises StoreDown."""
-        seconds, micros = await self._link.call("TIME")
+        seconds, micros = await self._connection.call("TIME")
         return int(seconds) + int(micros) / 1e6
 
     async def register(self, started: str, heartbeat: str, host: str) -> None:
         """Appear among the workers; what a killed worker of this gateway left goes. Raises StoreDown."""
-        for known in await self._link.call("SMEMBERS", self._names.workers):
+        for known in await self._connection.call("SMEMBERS", self._names.workers):
             name = known.decode("utf-8", "replace")
             if name.startswith(f"{host}:") and name != self.worker_id:
                 await self._forget(name)
-        await self._link.call("SADD", self._names.workers, self.worker_id)
-        await self._link.call("SET", self._names.started(self.worker_id), started)
+        await self._connection.call("SADD", self._names.workers, self.worker_id)
+        await self._connection.call("SET", self._names.started(self.worker_id), started)
         await self.beat(heartbeat)
 
     async def beat(self, heartbeat: str) -> None:
         """Give Resque's sign of life, and be registered (another worker may have pruned us). Raises
         StoreDown."""
-        await self._link.call("SADD", self._names.workers, self.worker_id)
-        await self._link.call("HSET", self._names.heartbeats, self.worker_id, heartbeat)
+        await self._connection.call("SADD", self._names.workers, self.worker_id)
+        await self._connection.call("HSET", self._names.heartbeats, self.worker_id, heartbeat)
 
     def busy(self, state: bytes) -> None:
         """Show what is worked on."""
-        self._link.post("SET", self._names.worker(self.worker_id), state)
+        self._connection.send("SET", self._names.worker(self.worker_id), state)
 
     def idle(self) -> None:
         """Show that nothing is worked on."""
-        self._link.post("DEL", self._names.worker(self.worker_id))
+        self._connection.send("DEL", self._names.worker(self.worker_id))
 
     async def unregister(self) -> None:
         """Leave the workers, and their counts. Raises StoreDown."""
@@ -197,12 +205,12 @@ class ResqueStore:
 
     async def _forget(self, worker_id: str) -> None:
         names = self._names
-        await self._link.call("SREM", names.workers, worker_id)
-        await self._link.call("HDEL", names.heartbeats, worker_id)
+        await self._connection.call("SREM", names.workers, worker_id)
+        await self._connection.call("HDEL", names.heartbeats, worker_id)
         own = [names.stat("processed", worker_id), names.stat("failed", worker_id)]
-        await self._link.call("DEL", names.worker(worker_id), names.started(worker_id), *own)
+        await self._connection.call("DEL", names.worker(worker_id), names.started(worker_id), *own)
 
 
-def _taken(recovery_id: bytes, value: bytes) -> Taken:
+def _taken(recovery_id: bytes, value: bytes) -> TakenJob:
     queue, _, item = value.partition(b"\0")
-    return Taken(recovery_id.decode(), queue.decode("utf-8", "replace"), item)
+    return TakenJob(recovery_id.decode(), queue.decode("utf-8", "replace"), item)

@@ -18,13 +18,13 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import BAD_DATA, QueueFull, StoreDown
 from gateway.metrics import Metrics
-from gateway.queue.producer import Queue
-from gateway.resque.store import ResqueStore, Taken
+from gateway.queue.producer import QueueProducer
+from gateway.resque.store import ResqueStore, TakenJob
 from gateway.store import keys
-from gateway.store.connection import ReplyFault
+from gateway.store.connection import RedisReplyError
 from protocols.errors import BodyTooLarge, InputError, MalformedBody
 from protocols.ping.model import Ping
 from protocols.resque import parse, records
@@ -34,14 +34,14 @@ POLL_S: Final = 0.5
 """An empty queue is looked at so often (Resque itself: every 5 s)."""
 QUEUES_S: Final = 5.0
 """So often patterns are held against the names of the queues, as a Resque worker does at every look."""
-SIGN_S: Final = 5.0
+LIVENESS_S: Final = 5.0
 """Sign of life towards other gateways."""
-_AGAIN_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
+_RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 _FULL_S: Final = 1.0
 
 _log = structlog.get_logger("resque")
 
-Readable = tuple[Taken, Ping]
+ReadJob = tuple[TakenJob, Ping]
 
 
 class ResqueWorker:
@@ -60,7 +60,7 @@ class ResqueWorker:
     def __init__(
         self,
         store: ResqueStore,
-        queue: Queue,
+        queue: QueueProducer,
         wanted: Sequence[str],
         *,
         host: str,
@@ -80,7 +80,7 @@ class ResqueWorker:
         self._registered = False
         self._unrecorded = False
         """A failure in hand could not be recorded."""
-        self._again = True
+        self._unfinished = True
         """There may be jobs in hand: of before a restart, or of a take whose reply was lost."""
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -106,25 +106,25 @@ class ResqueWorker:
         failures = 0
         while not self._stopping.is_set():
             try:
-                await self._keep_house()
+                await self._maintain()
                 worked = await self._work()
                 failures = 0
             except StoreDown as error:
-                self._again = True
+                self._unfinished = True
                 self._metrics.store_errors("resque").inc()
-                _log.debug("store_down", error=error.message)
-                await self._rest(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+                _log.debug("redis_unavailable", error=error.message)
+                await self._sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
                 continue
             except BAD_DATA:  # a task that ends would leave all jobs where they are
-                self._again = True
+                self._unfinished = True
                 _log.exception("resque_worker_failed")
-                await self._rest(_AGAIN_S[-1])
+                await self._sleep(_RETRY_S[-1])
                 continue
             if not worked:
-                await self._rest(POLL_S)
+                await self._sleep(POLL_S)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         """Wait, unless the end comes first."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -133,18 +133,18 @@ class ResqueWorker:
     # -- the house
     # ------------------------------------------------------------------------------------------------------
 
-    async def _keep_house(self) -> None:
+    async def _maintain(self) -> None:
         now = time.monotonic()
         if not self._registered:
             at_s = await self._store.now_s()
             await self._store.register(records.started(at_s), records.heartbeat(at_s), self._host)
             self._registered, self._beat_s = True, now
-            _log.info("resque_worker", worker=self._store.worker_id)
+            _log.info("resque_worker_registered", worker=self._store.worker_id)
         if now - self._beat_s >= records.HEARTBEAT_S:
             await self._store.beat(records.heartbeat(await self._store.now_s()))
             self._beat_s = now
-        if now - self._signed_s >= SIGN_S:
-            self._again |= await self._store.inherit() > 0 or self._unrecorded
+        if now - self._signed_s >= LIVENESS_S:
+            self._unfinished |= await self._store.take_over() > 0 or self._unrecorded
             self._unrecorded = False
             self._signed_s = now
         if now - self._looked_s >= QUEUES_S:
@@ -158,24 +158,24 @@ class ResqueWorker:
 
     async def _work(self) -> bool:
         """Bring the jobs in hand to their end, or take new ones; False: there were none."""
-        if self._again:
+        if self._unfinished:
             jobs = await self._store.in_hand()
-            self._again = False
+            self._unfinished = False
             self._metrics.resque_jobs("recovered").inc(len(jobs))
         else:
             jobs = await self._store.take(self._names)
         if not jobs:
             return False
-        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), SHARED.now_s()))
+        self._store.busy(records.working(jobs[0].queue, _payload(jobs[0]), SHARED_CLOCK.now_s()))
         try:
-            await self._bring(jobs)
+            await self._finish_jobs(jobs)
         finally:
             self._store.idle()
         return True
 
-    async def _bring(self, jobs: Sequence[Taken]) -> None:
+    async def _finish_jobs(self, jobs: Sequence[TakenJob]) -> None:
         """Bring each to its end. One that cannot be recorded as a failure stays in hand, and keeps no other back."""
-        plain: list[Readable] = []
+        plain: list[ReadJob] = []
         for job in jobs:
             try:
                 ping = self._read(job)
@@ -189,18 +189,18 @@ class ResqueWorker:
         for entry in _entries(plain):
             await self._admit(entry)
 
-    async def _try_to_fail(self, job: Taken, error: InputError) -> None:
+    async def _try_to_fail(self, job: TakenJob, error: InputError) -> None:
         """Record a failure; where the list of failures is of another type, try again with the next sign of life."""
         try:
             await self._fail(job, error)
-        except ReplyFault as fault:
+        except RedisReplyError as fault:
             if not fault.of_data:
                 raise
             self._unrecorded = True
             self._metrics.store_errors("resque").inc()
-            _log.error("failure_not_recorded", queue=job.queue, error=fault.message)
+            _log.error("resque_failure_write_failed", queue=job.queue, error=fault.message)
 
-    def _read(self, job: Taken) -> Ping:
+    def _read(self, job: TakenJob) -> Ping:
         try:
             read = parse(job.item)
         except InputError:
@@ -210,23 +210,23 @@ class ResqueWorker:
         if len(read.ping.users) > self.users_max:
             raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
         if read.unknown:
-            _log.info("unknown_parameters", names=read.unknown, queue=job.queue)
+            _log.info("unknown_parameters_ignored", names=read.unknown, queue=job.queue)
         return read.ping
 
-    async def _fail(self, job: Taken, error: InputError) -> None:
+    async def _fail(self, job: TakenJob, error: InputError) -> None:
         record = records.failure(
             shown(job.item),
             type(error).__name__,
             reason(error),
             self._store.worker_id,
             job.queue,
-            SHARED.now_s(),
+            SHARED_CLOCK.now_s(),
         )
         if await self._store.finish(job, record):
             self._metrics.resque_jobs("failed").inc()
-            _log.warning("job_failed", queue=job.queue, error=reason(error))
+            _log.warning("resque_job_failed", queue=job.queue, error=reason(error))
 
-    async def _admit(self, jobs: list[Readable]) -> None:
+    async def _admit(self, jobs: list[ReadJob]) -> None:
         """In one step; one by one where another gateway has taken some over."""
         while True:
             answer = await self._store.admit(jobs, self._queue.limits)
@@ -235,27 +235,27 @@ class ResqueWorker:
                 return
             if answer == "gone":
                 break
-            if not await self._may_try_again():
+            if not await self._wait_for_queue():
                 return
         for job in jobs if len(jobs) > 1 else ():
             await self._admit([job])
 
-    async def _append(self, job: Taken, ping: Ping) -> None:
+    async def _append(self, job: TakenJob, ping: Ping) -> None:
         """By the queue's own way in: into another Redis, or for many users. The recovery id makes it once."""
         while True:
             try:
                 await self._queue.append(ping, len(job.item), job.key)
                 break
             except QueueFull:
-                if not await self._may_try_again():
+                if not await self._wait_for_queue():
                     return
         if await self._store.finish(job):
             self._accepted(1)
 
-    async def _may_try_again(self) -> bool:
+    async def _wait_for_queue(self) -> bool:
         """Wait for room in the backlog; the signs of life go on meanwhile. False: the end has come."""
-        await self._rest(_FULL_S)
-        await self._keep_house()
+        await self._sleep(_FULL_S)
+        await self._maintain()
         return not self._stopping.is_set()
 
     def _accepted(self, count: int) -> None:
@@ -263,9 +263,9 @@ class ResqueWorker:
         self._metrics.resque_jobs("accepted").inc(count)
 
 
-def _entries(jobs: Iterable[Readable]) -> Iterator[list[Readable]]:
+def _entries(jobs: Iterable[ReadJob]) -> Iterator[list[ReadJob]]:
     """As many jobs together as an entry of the queue may hold."""
-    entry: list[Readable] = []
+    entry: list[ReadJob] = []
     users = 0
     for job, ping in jobs:
         users += len(ping.users)
@@ -277,6 +277,6 @@ def _entries(jobs: Iterable[Readable]) -> Iterator[list[Readable]]:
         yield entry
 
 
-def _payload(job: Taken) -> dict[str, object]:
+def _payload(job: TakenJob) -> dict[str, object]:
     """What the worker's state shows of a job."""
     return shown(job.item) if len(job.item) <= records.PAYLOAD_BYTES_MAX else {"class": "", "args": []}

@@ -4,18 +4,24 @@ import asyncio
 import socket
 import ssl
 
-from gateway.rhoconnect_push.auth import USER_S, AppGate, Gates, RhoConnectGate, UserGate
-from gateway.rhoconnect_push.service import Service, Times
+from gateway.rhoconnect_push.auth import (
+    USER_S,
+    AppAuthenticator,
+    Authenticator,
+    RhoConnectAuthenticator,
+    UserAuthenticator,
+)
+from gateway.rhoconnect_push.service import PushService, PushTimeouts
 
 __all__ = [
     "USER_S",
-    "AppGate",
-    "Gates",
-    "OpenService",
-    "RhoConnectGate",
-    "Service",
-    "Times",
-    "UserGate",
+    "AppAuthenticator",
+    "Authenticator",
+    "PushService",
+    "PushTimeouts",
+    "RhoConnectAuthenticator",
+    "RunningService",
+    "UserAuthenticator",
     "open_service",
 ]
 
@@ -23,7 +29,7 @@ _BACKLOG = 4_096
 _HANDSHAKE_S = 15.0  # a connection counts only after its TLS handshake; as long as a request may take
 
 
-class OpenService:
+class RunningService:
     """The service on its socket.
 
     Args:
@@ -31,7 +37,7 @@ class OpenService:
         server: the listener.
     """
 
-    def __init__(self, service: Service, server: asyncio.Server) -> None:
+    def __init__(self, service: PushService, server: asyncio.Server) -> None:
         self.service = service
         self._server = server
 
@@ -42,8 +48,8 @@ class OpenService:
 
 
 async def open_service(
-    service: Service, sock: socket.socket, tls: ssl.SSLContext | None = None
-) -> OpenService:
+    service: PushService, sock: socket.socket, tls: ssl.SSLContext | None = None
+) -> RunningService:
     """Listen on a bound socket (many processes may share it). It is closed with the service."""
     sock.setblocking(False)
     server = await asyncio.get_running_loop().create_server(
@@ -53,4 +59,4 @@ async def open_service(
         ssl=tls,
         ssl_handshake_timeout=None if tls is None else _HANDSHAKE_S,
     )
-    return OpenService(service, server)
+    return RunningService(service, server)

@@ -27,22 +27,22 @@ LINE_BYTES_MAX: Final = 8_190
 Devices send a session cookie of at most 4,096 bytes, the instance cookie and Basic credentials.
 """
 
-UserGate = Callable[[str, str | None, str], Awaitable[bool]]
+UserAuthenticator = Callable[[str, str | None, str], Awaitable[bool]]
 """Judges a device's user by its Cookie header and its Authorization header; in the turn of its client."""
-AppGate = Callable[[str, str], Awaitable[bool]]
+AppAuthenticator = Callable[[str, str], Awaitable[bool]]
 """Judges an app by its Authorization header; in the turn of its client."""
 
 
-class AuthorityDown(RhoPushError):
+class AuthServiceDown(RhoPushError):
     """Whoever judges users or apps does not answer. Devices hear 503 (contract §9)."""
 
     status = 503
-    code = "authority_down"
-    label = "authority_down"
+    code = "auth_service_down"
+    label = "auth_service_down"
     retryable = True
 
 
-class Remembered:
+class PositiveCache:
     """Good answers of the last seconds, by a digest of what was asked; bounded."""
 
     def __init__(self, life_s: float, clock: Callable[[], float]) -> None:
@@ -50,12 +50,12 @@ class Remembered:
         self._clock = clock
         self._until: dict[bytes, float] = {}
 
-    def knows(self, question: str) -> bool:
+    def contains(self, question: str) -> bool:
         """Whether this was answered with yes a short time ago."""
         until = self._until.get(_digest(question))
         return until is not None and self._clock() < until
 
-    def note(self, question: str) -> None:
+    def add(self, question: str) -> None:
         """It was answered with yes. The oldest answers make room."""
         key = _digest(question)
         self._until.pop(key, None)
@@ -64,7 +64,7 @@ class Remembered:
         self._until[key] = self._clock() + self._life_s
 
 
-class Gates:
+class Authenticator:
     """Both gates, with memory.
 
     Args:
@@ -77,8 +77,8 @@ class Gates:
 
     def __init__(
         self,
-        user: UserGate,
-        app: AppGate,
+        user: UserAuthenticator,
+        app: AppAuthenticator,
         *,
         app_s: float = APP_S,
         user_s: float = USER_S,
@@ -86,8 +86,8 @@ class Gates:
     ) -> None:
         self._user = user
         self._app = app
-        self._apps = Remembered(app_s, clock)
-        self._users = Remembered(user_s, clock)
+        self._apps = PositiveCache(app_s, clock)
+        self._users = PositiveCache(user_s, clock)
 
     async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
         """Whether this is a user.
@@ -103,28 +103,28 @@ class Gates:
         """
         cookies = proper_cookies(cookies)
         question = f"{without_instance(cookies)}\n{authorization}"
-        if self._users.knows(question):
+        if self._users.contains(question):
             return True
         good = await self._user(cookies, authorization, client)
         if good:
-            self._users.note(question)
+            self._users.add(question)
         return good
 
-    def app_known(self, authorization: str) -> bool:
+    def is_app_cached(self, authorization: str) -> bool:
         """Whether this app was found good a short time ago."""
-        return self._apps.knows(authorization)
+        return self._apps.contains(authorization)
 
     async def app(self, authorization: str, client: str = "") -> bool:
         """Whether this is an app. Raises as `user`; TooManyRequests: too many wrong credentials of this client."""
-        if self.app_known(authorization):
+        if self.is_app_cached(authorization):
             return True
         good = await self._app(authorization, client)
         if good:
-            self._apps.note(authorization)
+            self._apps.add(authorization)
         return good
 
 
-class RhoConnectGate:
+class RhoConnectAuthenticator:
     """Asks RhoConnect (contract §2.2): 204 is good, every other answer is not.
 
     A header that is too long for a web server, or that is no single line, is not sent: its answer is no.
@@ -137,7 +137,7 @@ class RhoConnectGate:
     def __init__(self, url: str, connections_max: int = 20) -> None:
         self._url = url
         self._connections_max = connections_max
-        self._turns = FairWork(connections_max)
+        self._limit = FairWork(connections_max)
         self._session: aiohttp.ClientSession | None = None
 
     async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
@@ -150,7 +150,7 @@ class RhoConnectGate:
 
     async def close(self) -> None:
         """End its connections."""
-        await self._turns.close()
+        await self._limit.close()
         if self._session is not None:
             await self._session.close()
 
@@ -160,9 +160,9 @@ class RhoConnectGate:
         async def ask() -> bool:
             return await self._ask(headers)
 
-        good = await self._turns.run(ask, client=client)
+        good = await self._limit.run(ask, client=client)
         if not good:
-            self._turns.demote(client, "")
+            self._limit.demote(client, "")
         return good
 
     async def _ask(self, headers: dict[str, str]) -> bool:
@@ -175,7 +175,7 @@ class RhoConnectGate:
                 await answer.read()
                 return answer.status == 204
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AuthorityDown(f"RhoConnect does not answer: {type(error).__name__}") from error
+            raise AuthServiceDown(f"RhoConnect does not answer: {type(error).__name__}") from error
         except ValueError:
             return False  # a header that cannot be sent
 

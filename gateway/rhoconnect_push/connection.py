@@ -11,8 +11,8 @@ from typing import Final, Protocol, cast
 import orjson
 
 from gateway.errors import BodiesFull
-from gateway.limits.body_budget import SMALL_BYTES, BodyBudget, Holding
-from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
+from gateway.limits.body_budget import SMALL_BYTES, BodyBudget, BodyReservation
+from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -24,7 +24,7 @@ REFUSED: Final = 3  # nothing more is read
 _REFUSED_S: Final = 2.0  # a refused client may read its answer for so long
 _CAUSES: Final = {
     400: ("malformed_request", "this is no HTTP/1.1 request"),
-    408: ("too_slow", "the request did not come in time"),
+    408: ("request_timeout", "the request did not come in time"),
     413: ("body_too_large", f"a body may have at most {BODY_BYTES_MAX} bytes"),
     431: ("head_too_large", f"a request's line and headers may have at most {HEAD_BYTES_MAX} bytes"),
     503: ("bodies_full", "the gateway holds as many bodies as it may (limits.bodies_bytes)"),
@@ -42,29 +42,29 @@ class ConnectionOwner(Protocol):
     bodies: BodyBudget
     draining: bool
 
-    def opened(self, connection: "Connection") -> bool:
+    def connection_opened(self, connection: "PushConnection") -> bool:
         """Register a new connection. False: there is no room."""
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """End a connection for which there is no room."""
 
-    def began(self, connection: "Connection") -> None:
+    def request_started(self, connection: "PushConnection") -> None:
         """Start the time limit of a request."""
 
-    def rests(self, connection: "Connection") -> None:
+    def request_answered(self, connection: "PushConnection") -> None:
         """Start the time limit of an idle connection."""
 
-    def lost(self, connection: "Connection") -> None:
+    def connection_closed(self, connection: "PushConnection") -> None:
         """Remove a connection that is closed."""
 
-    def handle(self, connection: "Connection", request: Reading) -> None:
+    def handle(self, connection: "PushConnection", request: PushRequest) -> None:
         """Handle a whole request."""
 
     def head(self, status: int, length: int, closing: bool) -> bytes:
         """The head of a response, up to further headers."""
 
 
-class Connection(asyncio.Protocol):
+class PushConnection(asyncio.Protocol):
     """A connection.
 
     Args:
@@ -77,8 +77,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_closing",
         "_dropping",
-        "_holding",
-        "_reading",
+        "_request",
+        "_reservation",
         "_service",
         "_stage",
         "_transport",
@@ -92,11 +92,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, service: ConnectionOwner) -> None:
         self._service = service
         self._transport: asyncio.Transport | None = None
-        self._reading: Reading | None = None
+        self._request: PushRequest | None = None
         self._stage = IDLE
         self._closing = False
         self._dropping: asyncio.TimerHandle | None = None  # of a refused connection
-        self._holding: Holding | None = None  # of a request that is not answered yet
+        self._reservation: BodyReservation | None = None  # of a request that is not answered yet
         self.instance = b""
         self.last = self.turn = self.since = 0
         self.asking = False
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
-        if not self._service.opened(self):
+        if not self._service.connection_opened(self):
             self._service.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
@@ -115,11 +115,11 @@ class Connection(asyncio.Protocol):
         if self._stage >= ANSWERING:
             self._closing = True
             return
-        reading = self._reading
+        reading = self._request
         if reading is None:
-            reading = self._reading = Reading()
+            reading = self._request = PushRequest()
             self._stage = READING
-            self._service.began(self)
+            self._service.request_started(self)
         try:
             reading.feed(data)
             self._hold(reading.body_bytes)
@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
             self.refuse(503)
             return
         if reading.complete:
-            self._reading = None
+            self._request = None
             self._stage = ANSWERING
             self._closing = self._closing or reading.overrun or not reading.keep
             self._service.handle(self, reading)
@@ -141,13 +141,13 @@ class Connection(asyncio.Protocol):
     def _hold(self, count: int) -> None:
         """Count a long body. Raises BodiesFull: it does not fit."""
         if count > SMALL_BYTES:
-            self._holding = self._holding or Holding(self._service.bodies)
-            self._holding.grow(count)
+            self._reservation = self._reservation or BodyReservation(self._service.bodies)
+            self._reservation.reserve(count)
 
     def _release(self) -> None:
-        if self._holding is not None:
-            self._holding.release()
-            self._holding = None
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
 
     def eof_received(self) -> bool:
         """The client sends no more. An app still gets its answer; a device that waits for a message is gone."""
@@ -163,11 +163,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._transport = None
-        self._reading = None
+        self._request = None
         self._release()
         if self._dropping is not None:
             self._dropping.cancel()
-        self._service.lost(self)
+        self._service.connection_closed(self)
 
     @property
     def peer(self) -> str:
@@ -197,14 +197,14 @@ class Connection(asyncio.Protocol):
         if closing:
             transport.close()
         else:
-            self._service.rests(self)
+            self._service.request_answered(self)
 
     def refuse(self, status: int) -> None:
         """Answer what will not be read to its end, and close once the client has read that.
 
         A close at once, with bytes unread, would reset the connection and take the answer with it.
         """
-        self._reading = None
+        self._request = None
         self._stage = REFUSED
         self._release()
         transport = self._transport

@@ -8,11 +8,11 @@ waits. What the channel says about an instance that is asking is in the store's 
 from typing import Protocol
 
 from gateway.errors import StoreDown
-from gateway.mailbox.store import RpsStore
-from gateway.store.connection import LinkLost, Reply
+from gateway.mailbox.store import MailboxStore
+from gateway.store.connection import ConnectionLost, Reply
 
 
-class Poll(Protocol):
+class LongPoll(Protocol):
     """A connection whose device waits for a message.
 
     Attributes:
@@ -33,7 +33,7 @@ class Poll(Protocol):
         """End the poll."""
 
 
-class Polls:
+class LongPolls:
     """All polls of this process.
 
     Args:
@@ -41,11 +41,11 @@ class Polls:
         wait: ticks after which a poll is answered with 204; 0: never.
     """
 
-    def __init__(self, store: RpsStore, wait: int) -> None:
+    def __init__(self, store: MailboxStore, wait: int) -> None:
         self._store = store
         self._wait = wait
         # In the order of their beginnings: the oldest is first.
-        self._waiting: dict[bytes, Poll] = {}
+        self._waiting: dict[bytes, LongPoll] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -55,7 +55,7 @@ class Polls:
         """How many of them the store has not answered yet."""
         return sum(poll.asking for poll in self._waiting.values())
 
-    def begin(self, poll: Poll, instance: str, last: int, now: int) -> None:
+    def begin(self, poll: LongPoll, instance: str, last: int, now: int) -> None:
         """A device asks for its next message. An older poll of the same instance is answered: 204."""
         poll.instance = instance.encode()
         poll.last = last
@@ -66,7 +66,7 @@ class Polls:
         if older is not None:
             older.answer(204)
 
-    def end(self, poll: Poll) -> None:
+    def end(self, poll: LongPoll) -> None:
         """Its connection is gone."""
         if self._waiting.get(poll.instance) is poll:
             del self._waiting[poll.instance]
@@ -79,7 +79,7 @@ class Polls:
         if not self._wait:
             return
         most = max(1_000, len(self._waiting) // 4)
-        over: list[Poll] = []
+        over: list[LongPoll] = []
         for poll in self._waiting.values():
             if now - poll.since < self._wait or len(over) >= most:
                 break
@@ -101,37 +101,37 @@ class Polls:
         if poll is not None and not poll.asking:
             self._answer(poll, 200, message)
 
-    def taken(self, instance: bytes) -> None:
+    def superseded(self, instance: bytes) -> None:
         """A newer poll of this instance waits in another process."""
         poll = self._waiting.get(instance)
         if poll is not None and not poll.asking:
             self._answer(poll, 204)
 
-    def gone(self, instance: bytes) -> None:
+    def unregistered(self, instance: bytes) -> None:
         """The last registration of this instance ended."""
         poll = self._waiting.get(instance)
         if poll is not None and not poll.asking:
             self._answer(poll, 410)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """The channel was not heard for a while: ask for all."""
         for poll in list(self._waiting.values()):
             self._ask(poll)
 
-    def _ask(self, poll: Poll) -> None:
+    def _ask(self, poll: LongPoll) -> None:
         poll.asking = True
         poll.turn += 1
         turn, instance = poll.turn, poll.instance
 
         def found(reply: Reply) -> None:
             if poll.turn == turn and self._waiting.get(instance) is poll:
-                self._found(poll, reply)
+                self._on_reply(poll, reply)
 
         self._store.poll(instance, poll.last, found)
 
-    def _found(self, poll: Poll, reply: Reply) -> None:
-        if isinstance(reply, LinkLost):
-            return  # `look_again` comes with the next connection; the device need not know
+    def _on_reply(self, poll: LongPoll, reply: Reply) -> None:
+        if isinstance(reply, ConnectionLost):
+            return  # `recheck` comes with the next connection; the device need not know
         if isinstance(reply, StoreDown):
             self._answer(poll, 503)
         elif reply == 0:
@@ -141,7 +141,7 @@ class Polls:
         else:
             poll.asking = False
 
-    def _answer(self, poll: Poll, status: int, body: bytes = b"") -> None:
+    def _answer(self, poll: LongPoll, status: int, body: bytes = b"") -> None:
         del self._waiting[poll.instance]
         poll.asking = False
         poll.answer(status, body)

@@ -26,7 +26,7 @@ class RefusedRequest(InputError):
         self.answer = answer
 
 
-class Reading:
+class PushRequest:
     """A request. `feed` it until it is `complete`.
 
     Attributes:

@@ -15,26 +15,26 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import RhoPushError, StoreDown
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
-from gateway.mailbox.store import Posting, RpsStore
+from gateway.mailbox.store import MailboxMessage, MailboxStore
 from gateway.metrics import Metrics
-from gateway.rhoconnect_push.auth import Gates
-from gateway.rhoconnect_push.connection import Connection
-from gateway.rhoconnect_push.long_polls import Polls
-from gateway.rhoconnect_push.request_parser import Reading
-from gateway.rhoconnect_push.timeouts import Watch
+from gateway.rhoconnect_push.auth import Authenticator
+from gateway.rhoconnect_push.connection import PushConnection
+from gateway.rhoconnect_push.long_polls import LongPolls
+from gateway.rhoconnect_push.request_parser import PushRequest
+from gateway.rhoconnect_push.timeouts import Timeouts
 from gateway.store.connection import Reply
 from protocols.errors import InputError
 from protocols.response_headers import SAFETY_HEADERS
-from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
+from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, IdValidity
 from protocols.rhoconnect_push.wire import (
-    Act,
     Basic,
-    Call,
-    Posted,
+    CallKind,
+    PostedMessage,
+    ServiceCall,
     basic,
     instance_cookie,
     read_line,
@@ -42,19 +42,19 @@ from protocols.rhoconnect_push.wire import (
     same_user,
 )
 
-_log = structlog.get_logger("rps")
+_log = structlog.get_logger("rhoconnect_push")
 
 _TICK_S: Final = 1.0
 BODIES_BYTES: Final = 67_108_864
 """Bytes of bodies where no budget is given."""
-_REGISTRATIONS: Final = frozenset({Act.REGISTER, Act.LOOK_UP, Act.UNREGISTER})
-_REFUSALS: Final = {Standing.UNKNOWN: 404, Standing.FORGEABLE: 401, Standing.WRONG: 401}
+_REGISTRATIONS: Final = frozenset({CallKind.REGISTER, CallKind.LOOK_UP, CallKind.UNREGISTER})
+_ID_STATUSES: Final = {IdValidity.UNKNOWN: 404, IdValidity.FORGEABLE: 401, IdValidity.WRONG: 401}
 """What an id is answered that is not accepted. At a 404 a device drops its id and begins again with a new one; at a 401
 an Android device keeps its id and asks for another cookie (contract §9.2)."""
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
-class Times(NamedTuple):
+class PushTimeouts(NamedTuple):
     """How long things may take, in seconds.
 
     Attributes:
@@ -68,7 +68,7 @@ class Times(NamedTuple):
     idle_s: float = 75.0
 
 
-class Service:
+class PushService:
     """All connections of one listening socket; makes their protocols.
 
     Args:
@@ -84,18 +84,18 @@ class Service:
 
     def __init__(
         self,
-        store: RpsStore,
+        store: MailboxStore,
         ids: Ids | None,
-        gates: Gates,
-        times: Times,
+        authenticator: Authenticator,
+        timeouts: PushTimeouts,
         metrics: Metrics,
-        now: Callable[[], float] = SHARED.now_s,
+        now: Callable[[], float] = SHARED_CLOCK.now_s,
         bodies: BodyBudget | None = None,
         limits: ConnectionLimits | None = None,
     ) -> None:
         self._store = store
         self.ids = ids
-        self._gates = gates
+        self._authenticator = authenticator
         self._metrics = metrics
         self._now = now
         self.bodies = bodies or BodyBudget(BODIES_BYTES)
@@ -103,59 +103,59 @@ class Service:
         self.client_of: Callable[[str, str], str] = lambda peer, _forwarded_for: peer
         """The client by which questions are shared out, of a peer's address and X-Forwarded-For."""
         self._loop = asyncio.get_running_loop()
-        self.polls = Polls(store, round(times.wait_s / _TICK_S))
-        self._reading: Watch[Connection] = Watch(max(1, round(times.request_s / _TICK_S)))
-        self._idle: Watch[Connection] = Watch(max(1, round(times.idle_s / _TICK_S)))
-        self._members: set[Connection] = set()
+        self.polls = LongPolls(store, round(timeouts.wait_s / _TICK_S))
+        self._reading: Timeouts[PushConnection] = Timeouts(max(1, round(timeouts.request_s / _TICK_S)))
+        self._idle: Timeouts[PushConnection] = Timeouts(max(1, round(timeouts.idle_s / _TICK_S)))
+        self._members: set[PushConnection] = set()
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticks = 0
         self._heads: dict[tuple[int, bool], bytes] = {}
         self.draining = False
-        store.listen(self.polls)
+        store.set_listener(self.polls)
         self._timer: asyncio.TimerHandle | None = None
         self._tick()
 
-    def __call__(self) -> Connection:
+    def __call__(self) -> PushConnection:
         """Make the protocol of a new connection."""
-        return Connection(self)
+        return PushConnection(self)
 
     # -- connections
     # -------------------------------------------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> bool:
+    def connection_opened(self, connection: PushConnection) -> bool:
         """A connection came. False: there is no room, and no idle one to close; a poll that waits is not idle."""
         if self._limits.push_full():
             oldest = self._idle.oldest()
             if oldest is None:
                 return False
-            self.lost(oldest)
+            self.connection_closed(oldest)
             oldest.expire()
         self._members.add(connection)
         self._limits.push = len(self._members)
-        self._idle.begin(connection, self._ticks)
+        self._idle.start(connection, self._ticks)
         return True
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """End a connection for which there is no room."""
         self._limits.refuse(transport)
 
-    def began(self, connection: Connection) -> None:
+    def request_started(self, connection: PushConnection) -> None:
         """A request began on it."""
-        self._idle.end(connection)
-        self._reading.begin(connection, self._ticks)
+        self._idle.stop(connection)
+        self._reading.start(connection, self._ticks)
 
-    def rests(self, connection: Connection) -> None:
+    def request_answered(self, connection: PushConnection) -> None:
         """Its request is answered."""
-        self._reading.end(connection)
-        self._idle.begin(connection, self._ticks)
+        self._reading.stop(connection)
+        self._idle.start(connection, self._ticks)
 
-    def lost(self, connection: Connection) -> None:
+    def connection_closed(self, connection: PushConnection) -> None:
         """It is gone."""
         self._members.discard(connection)
         self._limits.push = len(self._members)
-        self._reading.end(connection)
-        self._idle.end(connection)
+        self._reading.stop(connection)
+        self._idle.stop(connection)
         self.polls.end(connection)
         if self.draining and not self._members:
             self._empty.set()
@@ -184,12 +184,12 @@ class Service:
             try:
                 await asyncio.wait_for(self._empty.wait(), budget_s)
             except TimeoutError:
-                _log.warning("rps_connections_dropped", connections=len(self._members))
+                _log.warning("rhoconnect_push_connections_dropped", connections=len(self._members))
         if self._timer is not None:
             self._timer.cancel()
         for task in tuple(self._tasks):
             task.cancel()
-        self._metrics.rps_connections.set(0)
+        self._metrics.rhoconnect_push_waiting_devices.set(0)
 
     def _tick(self) -> None:
         self._ticks += 1
@@ -198,7 +198,7 @@ class Service:
         for watch in (self._idle, self._reading):
             for connection in watch.expired(self._ticks):
                 connection.expire()
-        self._metrics.rps_connections.set(len(self.polls))
+        self._metrics.rhoconnect_push_waiting_devices.set(len(self.polls))
         if refused := self._limits.take_refused():
             _log.warning("http_connections_refused", count=refused)
         self._timer = self._loop.call_later(_TICK_S, self._tick)
@@ -206,17 +206,17 @@ class Service:
     # -- requests
     # ----------------------------------------------------------------------------------------------------
 
-    def handle(self, connection: Connection, request: Reading) -> None:
+    def handle(self, connection: PushConnection, request: PushRequest) -> None:
         """Answer a request, now or later."""
-        self._reading.end(connection)
+        self._reading.stop(connection)
         call = read_line(request.method, request.target)
         if call is None:
             connection.answer(403)
         elif self.ids is None:
             connection.answer(503)
-        elif call.act is Act.POLL:
+        elif call.kind is CallKind.POLL:
             self._poll(connection, call, request)
-        elif call.act is Act.POST:
+        elif call.kind is CallKind.POST:
             self._post(connection, call, request)
         else:
             self._spawn(connection, self._device(connection, call, request))
@@ -227,22 +227,22 @@ class Service:
             raise StoreDown("there is no secret yet to make ids with")
         return self.ids
 
-    def _poll(self, connection: Connection, call: Call, request: Reading) -> None:
-        standing = self._ids.of_cookie(instance_cookie(request.cookies), call.name)
-        if standing is not Standing.GOOD:
-            connection.answer(_REFUSALS[standing])
+    def _poll(self, connection: PushConnection, call: ServiceCall, request: PushRequest) -> None:
+        validity = self._ids.of_cookie(instance_cookie(request.cookies), call.name)
+        if validity is not IdValidity.GOOD:
+            connection.answer(_ID_STATUSES[validity])
         elif self.draining:
             connection.answer(204)
         else:
             self.polls.begin(connection, call.name, call.last, self._ticks)
 
-    def _client(self, connection: Connection, request: Reading) -> str:
+    def _client(self, connection: PushConnection, request: PushRequest) -> str:
         return self.client_of(connection.peer, request.list_of(b"x-forwarded-for"))
 
     # -- messages of app servers
     # ---------------------------------------------------------------------------------------
 
-    def _post(self, connection: Connection, call: Call, request: Reading) -> None:
+    def _post(self, connection: PushConnection, call: ServiceCall, request: PushRequest) -> None:
         try:
             posted = read_message(request.header(b"content-type") or "", request.body)
         except InputError:
@@ -254,24 +254,24 @@ class Service:
             connection.answer(403)
         elif not app.encoded:
             connection.answer(401)
-        elif self._gates.app_known(authorization):
+        elif self._authenticator.is_app_cached(authorization):
             self._queue(connection, call.name, app.name, posted)
         else:
             client = self._client(connection, request)
             self._spawn(connection, self._ask_and_queue(connection, call.name, authorization, posted, client))
 
     async def _ask_and_queue(
-        self, connection: Connection, token: str, authorization: str, posted: Posted, client: str
+        self, connection: PushConnection, token: str, authorization: str, posted: PostedMessage, client: str
     ) -> None:
-        if await self._gates.app(authorization, client):
+        if await self._authenticator.app(authorization, client):
             self._queue(connection, token, basic(authorization).name, posted)
         else:
             connection.answer(401)
 
-    def _queue(self, connection: Connection, token: str, app: str, posted: Posted) -> None:
-        standing = self._ids.of_token(token, app)
-        if standing is not Standing.GOOD:
-            connection.answer(_REFUSALS[standing])
+    def _queue(self, connection: PushConnection, token: str, app: str, posted: PostedMessage) -> None:
+        validity = self._ids.of_token(token, app)
+        if validity is not IdValidity.GOOD:
+            connection.answer(_ID_STATUSES[validity])
             return
 
         def queued(reply: Reply) -> None:
@@ -280,54 +280,56 @@ class Service:
             else:
                 connection.answer(204 if reply else 404)
 
-        self._store.post(Posting(token, posted.data, posted.collapse, app), queued)
+        self._store.post(MailboxMessage(token, posted.data, posted.collapse, app), queued)
 
     # -- devices that register
     # ----------------------------------------------------------------------------------------
 
-    async def _device(self, connection: Connection, call: Call, request: Reading) -> None:
+    async def _device(self, connection: PushConnection, call: ServiceCall, request: PushRequest) -> None:
         """One of the calls that a user must make: cookie (registrations), then user, then the call itself."""
         cookies, authorization = request.cookies, request.header(b"authorization")
         user = basic(authorization)
-        registration = call.act in _REGISTRATIONS
-        standing = Standing.GOOD
+        registration = call.kind in _REGISTRATIONS
+        validity = IdValidity.GOOD
         if registration:
-            standing = self._ids.of_cookie(instance_cookie(cookies), call.name)
-        good = standing is not Standing.WRONG
-        good = good and await self._gates.user(cookies, authorization, self._client(connection, request))
+            validity = self._ids.of_cookie(instance_cookie(cookies), call.name)
+        good = validity is not IdValidity.WRONG
+        good = good and await self._authenticator.user(
+            cookies, authorization, self._client(connection, request)
+        )
         if not good or (registration and not same_user(call.user, user)):
             connection.answer(401)
-        elif standing is Standing.GOOD or self._may_exchange(standing, call.name, user):
+        elif validity is IdValidity.GOOD or self._may_exchange(validity, call.name, user):
             await self._serve(connection, call, user)
         else:
-            connection.answer(_REFUSALS[standing])
+            connection.answer(_ID_STATUSES[validity])
 
-    def _may_exchange(self, standing: Standing, instance: str, user: Basic) -> bool:
+    def _may_exchange(self, validity: IdValidity, instance: str, user: Basic) -> bool:
         """Whether an authenticated user registers with a cookie that polls do not accept, on an instance of their own.
 
         They could fetch a signed cookie for it. A device that keeps its old one does so after the next poll, which is
         answered with 401; refused here, it would never poll again.
         """
-        return standing is Standing.FORGEABLE and self._ids.made_for(instance, user.name)
+        return validity is IdValidity.FORGEABLE and self._ids.made_for(instance, user.name)
 
-    async def _serve(self, connection: Connection, call: Call, user: Basic) -> None:
-        if call.act is Act.CREATE:
+    async def _serve(self, connection: PushConnection, call: ServiceCall, user: Basic) -> None:
+        if call.kind is CallKind.CREATE:
             instance = self._ids.instance(user.name, secrets.randbits(INSTANCE_NONCE_BITS))
             connection.answer(200, orjson.dumps({"instance": instance}))
-        elif call.act is Act.COOKIE:
+        elif call.kind is CallKind.COOKIE:
             await self._give_cookie(connection, call.name, user.name)
-        elif call.act is Act.FORGET:
+        elif call.kind is CallKind.FORGET:
             connection.answer(204 if await self._store.forget(call.name) else 404)
-        elif call.act is Act.REGISTER:
+        elif call.kind is CallKind.REGISTER:
             await self._register(connection, call, user)
-        elif call.act is Act.LOOK_UP:
+        elif call.kind is CallKind.LOOK_UP:
             registrant = self._ids.registrant(_registrant(call, user))
             found = await self._store.token_of(call.name, call.app, registrant)
             _answer_token(connection, 200, found, 404)
         else:
             connection.answer(204 if await self._store.unregister(call.name, call.app) else 404)
 
-    async def _give_cookie(self, connection: Connection, instance: str, user: str) -> None:
+    async def _give_cookie(self, connection: PushConnection, instance: str, user: str) -> None:
         """Always a signed one, so that a device leaves rhoconnect-push's scheme by and by."""
         if not self._ids.made_for(instance, user):
             connection.answer(404)
@@ -338,7 +340,7 @@ class Service:
             204, headers=f"Set-Cookie: instance={cookie}\r\nSecure: true\r\nHttpOnly: true\r\n".encode()
         )
 
-    async def _register(self, connection: Connection, call: Call, user: Basic) -> None:
+    async def _register(self, connection: PushConnection, call: ServiceCall, user: Basic) -> None:
         ids, name = self._ids, _registrant(call, user)
         token = ids.token(call.app, secrets.randbits(TOKEN_NONCE_BITS), name)
         made_for_user = ids.made_for(call.name, user.name)
@@ -350,7 +352,7 @@ class Service:
     # -- tasks
     # --------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, connection: PushConnection, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
 
@@ -364,21 +366,21 @@ class Service:
         task.add_done_callback(done)
 
 
-def _registrant(call: Call, user: Basic) -> str:
+def _registrant(call: ServiceCall, user: Basic) -> str:
     """The user who registers an app: that of the credentials; without any, the one whom the path names."""
     return user.name or unquote(call.user)
 
 
-def _answer_token(connection: Connection, status: int, token: str | None, otherwise: int) -> None:
+def _answer_token(connection: PushConnection, status: int, token: str | None, otherwise: int) -> None:
     if token is None:
         connection.answer(otherwise)
     else:
         connection.answer(status, orjson.dumps({"token": token}))
 
 
-def _answer_error(connection: Connection, error: BaseException) -> None:
+def _answer_error(connection: PushConnection, error: BaseException) -> None:
     if isinstance(error, RhoPushError):
         connection.answer(error.status if error.status in _REASONS else 500)
         return
-    _log.error("rps_call_failed", exc_info=error)
+    _log.error("rhoconnect_push_call_failed", exc_info=error)
     connection.answer(500)

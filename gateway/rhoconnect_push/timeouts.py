@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 Member = TypeVar("Member", bound=Hashable)
 
 
-class Watch(Generic[Member]):
+class Timeouts(Generic[Member]):
     """Members that all have the same time.
 
     Args:
@@ -20,12 +20,12 @@ class Watch(Generic[Member]):
     def __len__(self) -> int:
         return len(self._since)
 
-    def begin(self, member: Member, now: int) -> None:
+    def start(self, member: Member, now: int) -> None:
         """Its time begins now, anew if it had begun before."""
         self._since.pop(member, None)
         self._since[member] = now
 
-    def end(self, member: Member) -> None:
+    def stop(self, member: Member) -> None:
         """It has done what it must."""
         self._since.pop(member, None)
 

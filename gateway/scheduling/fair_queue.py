@@ -43,10 +43,10 @@ class FairQueue(Generic[Item]):
         length = 0 if items is None else len(items)
         refused: Item | None = None
         if self._length >= self._items_max:
-            loser = self._loser(length)
+            loser = self._caller_to_evict(length)
             if loser is None:
                 return item
-            refused = self._give_up(loser)
+            refused = self._evict(loser)
         if items is None:
             items = self._callers[caller] = deque()
             self._unserved[caller] = None
@@ -81,7 +81,7 @@ class FairQueue(Generic[Item]):
     def _is_crowded(self) -> bool:
         return len(self._callers) > self._in_order
 
-    def _loser(self, length: int) -> str | None:
+    def _caller_to_evict(self, length: int) -> str | None:
         """The caller who gives up an item for one of a caller with `length` items; None: nobody."""
         if length + 1 < self._longest:
             return next(iter(self._by_length[self._longest]))
@@ -89,7 +89,7 @@ class FairQueue(Generic[Item]):
             return next(iter(self._callers))
         return None
 
-    def _give_up(self, caller: str) -> Item:
+    def _evict(self, caller: str) -> Item:
         items = self._callers[caller]
         item = items.pop()
         self._shortened(caller, len(items))

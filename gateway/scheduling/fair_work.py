@@ -37,7 +37,7 @@ class _Job(NamedTuple):
     outcome: asyncio.Future[Any]
 
 
-class _Lanes:
+class _WaitingJobs:
     """Jobs that wait: of clients without failures, and of those with some."""
 
     def __init__(self, waiting_max: int) -> None:
@@ -58,11 +58,11 @@ class _Lanes:
         Args:
             failing: whether it may be of a client with failures.
         """
-        lanes = [self._clean]
+        jobs = [self._clean]
         if failing:
             self._turn = (self._turn + 1) % _FAILING_TURN
-            lanes.insert(0 if self._turn == 0 else 1, self._failing)
-        return next((lane.take() for lane in lanes if lane), None)
+            jobs.insert(0 if self._turn == 0 else 1, self._failing)
+        return next((lane.take() for lane in jobs if lane), None)
 
     def demote(self, client: str) -> list[_Job]:
         """The client has a failure now; returns the jobs that have no place."""
@@ -70,7 +70,7 @@ class _Lanes:
         return [job for job in lost if job is not None]
 
 
-class _Held:
+class _HeldSubject:
     """A subject whose work is spaced out, and the jobs that wait for it.
 
     Attributes:
@@ -80,7 +80,7 @@ class _Held:
     """
 
     def __init__(self) -> None:
-        self.lanes = _Lanes(_HELD_MAX)
+        self.jobs = _WaitingJobs(_HELD_MAX)
         self.timer: asyncio.TimerHandle | None = None
         self.released: _Job | None = None
 
@@ -108,8 +108,8 @@ class FairWork:
         self._refusal = refusal
         self._patience_s = patience_s
         self._clock = clock
-        self._lanes = _Lanes(waiting_max)
-        self._held: dict[str, _Held] = {}
+        self._waiting = _WaitingJobs(waiting_max)
+        self._held: dict[str, _HeldSubject] = {}
         self._failing: dict[str, float] = {}
         self._running: dict[asyncio.Task[None], bool] = {}  # whether its client had failures
         self._woken = False
@@ -123,7 +123,7 @@ class FairWork:
         """
         loop = asyncio.get_running_loop()
         job = _Job(client, subject, work, loop.create_future())
-        self._refuse(self._lanes.put(job, failing=self.is_failing(client)))
+        self._refuse(self._waiting.put(job, failing=self.is_failing(client)))
         self._wake()
         outcome: Any = None
         try:
@@ -150,13 +150,13 @@ class FairWork:
             del self._failing[next(iter(self._failing))]
         self._failing[client] = self._clock() + FAILING_S
         held = self._held.get(subject)
-        for lanes in (self._lanes, *(() if held is None else (held.lanes,))):
-            for job in lanes.demote(client):
+        for jobs in (self._waiting, *(() if held is None else (held.jobs,))):
+            for job in jobs.demote(client):
                 self._refuse(job)
 
-    def hold(self, subject: str, delay_s: float) -> None:
+    def delay(self, subject: str, delay_s: float) -> None:
         """Begin no further work for this subject within `delay_s`, and then one piece."""
-        held = self._held.setdefault(subject, _Held())
+        held = self._held.setdefault(subject, _HeldSubject())
         if held.timer is not None:
             held.timer.cancel()
         held.released = None
@@ -167,10 +167,10 @@ class FairWork:
         for held in self._held.values():
             if held.timer is not None:
                 held.timer.cancel()
-        waiting = (self._lanes, *(held.lanes for held in self._held.values()))
+        waiting = (self._waiting, *(held.jobs for held in self._held.values()))
         self._held = {}
-        for lanes in waiting:
-            while (job := lanes.take()) is not None:
+        for jobs in waiting:
+            while (job := jobs.take()) is not None:
                 self._refuse(job)
         running = tuple(self._running)
         for task in running:
@@ -183,15 +183,15 @@ class FairWork:
         if held is None:
             return
         held.timer = held.released = None
-        while (job := held.lanes.take()) is not None:
+        while (job := held.jobs.take()) is not None:
             if not job.outcome.done():
                 held.released = job
-                self._refuse(self._lanes.put(job, failing=self.is_failing(job.client)))
+                self._refuse(self._waiting.put(job, failing=self.is_failing(job.client)))
                 self._wake()
                 return
         del self._held[subject]
 
-    def _over(self, job: _Job) -> None:
+    def _on_job_done(self, job: _Job) -> None:
         """A job is done or refused: the next one of its subject may follow, unless the subject is held on."""
         held = self._held.get(job.subject)
         if held is not None and held.released is job:
@@ -208,11 +208,11 @@ class FairWork:
         for _ in range(_SLICE):
             if len(self._running) >= self._at_once:
                 return
-            job = self._lanes.take(failing=sum(self._running.values()) < self._failing_at_once)
+            job = self._waiting.take(failing=sum(self._running.values()) < self._failing_at_once)
             if job is None:
                 return
             if job.outcome.done():
-                self._over(job)
+                self._on_job_done(job)
             elif not self._is_put_aside(job):
                 self._begin(job)
         self._wake()
@@ -221,29 +221,29 @@ class FairWork:
         refusal = self._refusal(job.client, job.subject)
         if refusal is not None:
             job.outcome.set_result(refusal)
-            self._over(job)
+            self._on_job_done(job)
             return True
         held = self._held.get(job.subject)
         if held is None or held.released is job:
             return False
-        self._refuse(held.lanes.put(job, failing=self.is_failing(job.client)))
+        self._refuse(held.jobs.put(job, failing=self.is_failing(job.client)))
         return True
 
     def _begin(self, job: _Job) -> None:
-        task = asyncio.get_running_loop().create_task(self._do(job), name="credential check")
+        task = asyncio.get_running_loop().create_task(self._run(job), name="credential check")
         self._running[task] = self.is_failing(job.client)
         task.add_done_callback(partial(self._ended, job))
 
     def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
         del self._running[task]
-        self._over(job)
+        self._on_job_done(job)
         if task.cancelled():
             job.outcome.cancel()
         elif (error := task.exception()) is not None and not job.outcome.done():
             job.outcome.set_exception(error)
         self._wake()
 
-    async def _do(self, job: _Job) -> None:
+    async def _run(self, job: _Job) -> None:
         try:
             outcome = await job.work()
         except RhoPushError as error:
@@ -257,4 +257,4 @@ class FairWork:
             return
         if not job.outcome.done():
             job.outcome.set_result(AuthenticationBusy(_BUSY))
-        self._over(job)
+        self._on_job_done(job)

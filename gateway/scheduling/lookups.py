@@ -27,7 +27,7 @@ class _Failure(NamedTuple):
     cause: BaseException | None = None
 
 
-class _Waiting(NamedTuple, Generic[Found]):
+class _PendingLookup(NamedTuple, Generic[Found]):
     name: str
     outcome: asyncio.Future[Found | _Failure]
 
@@ -50,7 +50,7 @@ class Lookups(Generic[Found]):
     ) -> None:
         self._ask = ask
         self._batch_max = batch_max
-        self._queue: FairQueue[_Waiting[Found]] = FairQueue(waiting_max)
+        self._queue: FairQueue[_PendingLookup[Found]] = FairQueue(waiting_max)
         self._under_way: dict[str, asyncio.Future[Found | _Failure]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -83,15 +83,15 @@ class Lookups(Generic[Found]):
     def _begin(self, name: str, caller: str) -> asyncio.Future[Found | _Failure]:
         future: asyncio.Future[Found | _Failure] = asyncio.get_running_loop().create_future()
         self._under_way[name] = future
-        refused = self._queue.put(caller, _Waiting(name, future))
+        refused = self._queue.put(caller, _PendingLookup(name, future))
         if refused is not None:
-            self._settle(refused, _Failure(AuthenticationBusy, _BUSY))
+            self._resolve(refused, _Failure(AuthenticationBusy, _BUSY))
         if self._task is None and self._queue:
             self._task = asyncio.create_task(self._work(), name="credential look-ups")
         return future
 
     async def _work(self) -> None:
-        batch: list[_Waiting[Found]] = []
+        batch: list[_PendingLookup[Found]] = []
         try:
             while self._queue:
                 batch = [self._queue.take() for _ in range(min(len(self._queue), self._batch_max))]
@@ -102,28 +102,28 @@ class Lookups(Generic[Found]):
                 waiting.outcome.cancel()
                 self._forget(waiting)
 
-    async def _look_up(self, batch: Sequence[_Waiting[Found]]) -> None:
+    async def _look_up(self, batch: Sequence[_PendingLookup[Found]]) -> None:
         try:
             found = await self._ask([waiting.name for waiting in batch])
         except RhoPushError as error:
             failure = _Failure(type(error), error.message, error.__cause__)
             # The same holds for those that still wait: they must not each wait out a Redis that is silent.
             for waiting in (*batch, *self._drained()):
-                self._settle(waiting, failure)
+                self._resolve(waiting, failure)
             return
         for at, (waiting, one) in enumerate(zip(batch, found, strict=True), 1):
-            self._settle(waiting, one)
+            self._resolve(waiting, one)
             if at % _SLICE == 0:
                 await asyncio.sleep(0)
 
-    def _drained(self) -> list[_Waiting[Found]]:
+    def _drained(self) -> list[_PendingLookup[Found]]:
         return [self._queue.take() for _ in range(len(self._queue))]
 
-    def _settle(self, waiting: _Waiting[Found], outcome: Found | _Failure) -> None:
+    def _resolve(self, waiting: _PendingLookup[Found], outcome: Found | _Failure) -> None:
         self._forget(waiting)
         if not waiting.outcome.done():
             waiting.outcome.set_result(outcome)
 
-    def _forget(self, waiting: _Waiting[Found]) -> None:
+    def _forget(self, waiting: _PendingLookup[Found]) -> None:
         if self._under_way.get(waiting.name) is waiting.outcome:
             del self._under_way[waiting.name]

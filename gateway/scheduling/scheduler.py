@@ -2,8 +2,8 @@
 
 A small ping takes some ten turns from its POST to its verdict. Whatever a broadcast does in one of them, that ping
 waits for, so all that is done for broadcasts together gets one slice a turn. While small pings are under way, and a
-moment longer, it gets one slice in `CALM_S`: the next one shall not find loop, Redis and provider with their hands
-full. That still leaves some ten thousand sends a second, and a ping that hangs does not count.
+moment longer, it gets one slice in `YIELD_INTERVAL_S`: the next one shall not find loop, Redis and provider with their
+hands full. That still leaves some ten thousand sends a second, and a ping that hangs does not count.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ SLICE: Final = 32
 some 0.4 ms."""
 LIGHT_SLICE: Final = 100
 """Users or devices in one slice of what costs 2 to 5 µs each: snapshots, choosing, planning."""
-CALM_S: Final = 0.001
+YIELD_INTERVAL_S: Final = 0.001
 """Between two slices of calm: uvloop's timers know no less."""
 LINGER_S: Final = 0.006
 """So long after a small ping came it stays calm: of two hundred a second the next one is under way by then."""
@@ -25,7 +25,7 @@ URGENT_S: Final = 0.1
 Item = TypeVar("Item")
 
 
-class Turns:
+class Scheduler:
     """Hands out the turns of one loop, in the order in which they were asked for.
 
     Args:
@@ -40,17 +40,17 @@ class Turns:
         self._small = 0
         self._newest_s = float("-inf")
 
-    def small_came(self) -> None:
+    def small_started(self) -> None:
         """A small ping, or several that came together, is under way."""
         self._small += 1
         self._newest_s = self._clock()
 
-    def small_went(self) -> None:
+    def small_finished(self) -> None:
         """It is over."""
         self._small -= 1
 
     @property
-    def calm(self) -> bool:
+    def should_yield(self) -> bool:
         """Whether long work steps back: a small ping came a moment ago, or is under way and its provider answers."""
         since_s = self._clock() - self._newest_s
         return since_s < LINGER_S or (self._small > 0 and since_s < URGENT_S)
@@ -65,8 +65,8 @@ class Turns:
 
     def _schedule(self) -> None:
         self._scheduled = True
-        if self.calm:
-            self._loop.call_later(CALM_S, self._next)
+        if self.should_yield:
+            self._loop.call_later(YIELD_INTERVAL_S, self._next)
         else:
             self._loop.call_soon(self._next)
 

@@ -8,7 +8,7 @@ from typing import Final
 _READ_BYTES: Final = 65_536
 
 
-class Peer:
+class BufferedSocket:
     """One connection of a thread that serves many. Subclasses say what becomes of what is received.
 
     Args:

@@ -28,14 +28,14 @@ _NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", I
 _POLL_S: Final = 0.05
 
 
-class FolderInUse(RhoPushError):
+class DataDirInUse(RhoPushError):
     """Another gateway runs on the data folder, or the folder cannot be used."""
 
-    code = "folder_in_use"
-    label = "folder_in_use"
+    code = "data_dir_in_use"
+    label = "data_dir_in_use"
 
 
-class DataFolder:
+class DataDir:
     """One data folder. Locks live as long as their descriptors: closing, or the end of the process, frees
     them.
 
@@ -62,15 +62,15 @@ class DataFolder:
             self._supervisor_fd = self._open("supervisor.lock")
             self.workers_fd = self._open("workers.lock")
         except OSError as error:
-            raise FolderInUse(f"{self.path} cannot be used: {error.strerror}") from error
+            raise DataDirInUse(f"{self.path} cannot be used: {error.strerror}") from error
         if not _locked(self._supervisor_fd):
             pid = os.pread(self._supervisor_fd, 32, 0).decode("utf-8", "replace").strip() or "unknown"
-            raise FolderInUse(f"another gateway runs on {self.path} (process {pid})")
+            raise DataDirInUse(f"another gateway runs on {self.path} (process {pid})")
         self._write_pid()
         deadline_s = time.monotonic() + _WORKERS_BUDGET_S
         while not _locked(self.workers_fd):
             if time.monotonic() > deadline_s:
-                raise FolderInUse(f"workers of an earlier gateway still run on {self.path}")
+                raise DataDirInUse(f"workers of an earlier gateway still run on {self.path}")
             pause(_POLL_S)
 
     def in_use(self) -> bool:
@@ -97,10 +97,10 @@ class DataFolder:
             FolderInUse: it cannot be written.
             UnsafeFile: as `lock`.
         """
-        check_data_folder(self.path)
+        check_data_dir(self.path)
         nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            raise FolderInUse(f"{self.path} cannot be used: {nearest} cannot be written")
+            raise DataDirInUse(f"{self.path} cannot be used: {nearest} cannot be written")
 
     def _open(self, name: str) -> int:
         return open_lock(self.path / name)
@@ -125,13 +125,13 @@ class DataFolder:
 
     def gateway_id(self) -> str:
         """This gateway's name among those that share a Redis: made once, then kept."""
-        return self._kept("gateway_id", lambda: secrets.token_hex(8))
+        return self._read_or_create("gateway_id", lambda: secrets.token_hex(8))
 
     def api_token(self) -> str:
         """The API token of a gateway whose settings name none: made once, then kept, for its owner alone."""
-        return self._kept("api_token", lambda: secrets.token_hex(32))
+        return self._read_or_create("api_token", lambda: secrets.token_hex(32))
 
-    def _kept(self, name: str, make: Callable[[], str]) -> str:
+    def _read_or_create(self, name: str, make: Callable[[], str]) -> str:
         """The content of a file; made where it is missing or empty.
 
         Raises:
@@ -146,24 +146,24 @@ class DataFolder:
         try:
             write_secret(file, made.encode() + b"\n")
         except OSError as error:
-            raise FolderInUse(f"{file} cannot be used: {error.strerror}") from error
+            raise DataDirInUse(f"{file} cannot be used: {error.strerror}") from error
         return made
 
     def _read(self, file: Path) -> str:
-        """The content of a file; "" where it is missing or empty. Raises as `_kept`."""
+        """The content of a file; "" where it is missing or empty. Raises as `_read_or_create`."""
         try:
             return (read_secret(file) or b"").decode().strip()
         except OSError as error:
-            raise FolderInUse(f"{file} cannot be used: {error.strerror}") from error
+            raise DataDirInUse(f"{file} cannot be used: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise FolderInUse(f"{file} cannot be used: it is no text") from error
+            raise DataDirInUse(f"{file} cannot be used: it is no text") from error
 
-    def clear_old(self) -> None:
+    def remove_old_metrics(self) -> None:
         """Remove the metrics folder of earlier versions, if that can be done. Nothing depends on it."""
         shutil.rmtree(self.path / "metrics", ignore_errors=True)
 
 
-def check_data_folder(path: Path) -> None:
+def check_data_dir(path: Path) -> None:
     """Look at a data folder and at what the gateway keeps in it, without changing anything.
 
     Raises:

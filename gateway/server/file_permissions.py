@@ -15,10 +15,10 @@ def exposed(settings: Settings) -> list[str]:
     warnings = folder_warnings(settings.data_dir)
     warnings += file_warnings(settings.data_dir / "api_token", "api_token")
     warnings += file_warnings(settings.data_dir / ID_FILE, "the secret of legacy devices' ids")
-    told: set[Path] = set()
+    reported: set[Path] = set()
     for setting, path in _credentials(settings):
-        if path not in told:
-            told.add(path)
+        if path not in reported:
+            reported.add(path)
             warnings += file_warnings(path, setting)
     return warnings
 
@@ -34,6 +34,11 @@ def _credentials(settings: Settings) -> Iterator[tuple[str, Path]]:
             f"{place}fcm.credentials_file": fcm.credentials_file,
         }
         yield from ((setting, path) for setting, path in named.items() if path is not None)
-    key_file = settings.rps.key_file or settings.rps.certificate_file
+    key_file = settings.rhoconnect_push.key_file or settings.rhoconnect_push.certificate_file
     if key_file is not None:
-        yield "rps.key_file" if settings.rps.key_file else "rps.certificate_file", key_file
+        yield (
+            "rhoconnect_push.key_file"
+            if settings.rhoconnect_push.key_file
+            else "rhoconnect_push.certificate_file",
+            key_file,
+        )

@@ -16,7 +16,7 @@ BUSY_S: Final = 600.0
 _NEVER: Final = 2**31 - 1
 
 
-def spare() -> None:
+def limit_collections() -> None:
     """Let the collector do little, once all that stays is built.
 
     The young generation is looked through after so many new objects instead of 700: a worker makes and drops

@@ -19,14 +19,14 @@ from typing import Final
 import structlog
 
 from gateway.errors import StoreDown
-from gateway.mailbox.store import RpsStore, read_id_secret
+from gateway.mailbox.store import MailboxStore, read_id_secret
 from gateway.server.data_dir import ID_FILE
-from gateway.store.connection import ReplyFault, ReplyRefused
+from gateway.store.connection import RedisReplyError, RedisReplyRefused
 from gateway.system.private_files import read_secret, write_secret
 
-_log = structlog.get_logger("rps")
+_log = structlog.get_logger("rhoconnect_push")
 
-_AGAIN_S: Final = 1.0
+_RETRY_S: Final = 1.0
 """Between two looks at Redis."""
 
 
@@ -39,7 +39,7 @@ class IdSecret:
         writes: whether this process renews the copy: one process of a gateway does.
     """
 
-    def __init__(self, store: RpsStore, folder: Path, *, writes: bool) -> None:
+    def __init__(self, store: MailboxStore, folder: Path, *, writes: bool) -> None:
         self._store = store
         self._file = folder / ID_FILE
         self._writes = writes
@@ -54,51 +54,51 @@ class IdSecret:
         """
         self._secret = self._copy()
         try:
-            return await self._agree()
-        except ReplyFault as error:
-            if not error.for_now and not isinstance(error, ReplyRefused):
+            return await self._synchronize()
+        except RedisReplyError as error:
+            if not error.for_now and not isinstance(error, RedisReplyRefused):
                 raise
             if self._secret is None:
-                _log.warning("no_legacy_devices_yet", error=error.message)
+                _log.warning("rhoconnect_push_delayed", error=error.message)
             return self._secret
 
-    async def keep(self, changed: Callable[[bytes], None]) -> None:
+    async def maintain(self, changed: Callable[[bytes], None]) -> None:
         """Look at Redis from time to time, for ever: write a lost secret back, and take over another one.
 
         Args:
             changed: called with a secret that was not in use before.
         """
         while True:
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
             used = self._secret
             with contextlib.suppress(StoreDown):
-                found = await self._agree()
+                found = await self._synchronize()
                 if found != used:
                     changed(found)
 
-    async def _agree(self) -> bytes:
+    async def _synchronize(self) -> bytes:
         found = await self._store.secret(self._secret)
         if self._secret not in (None, found):
             _log.warning("id_secret_replaced", why="Redis holds another one")
         if found != self._secret:
             self._secret = found
-            self._renew_copy(found)
+            self._update_copy(found)
         return found
 
     def _copy(self) -> bytes | None:
         try:
             return read_copy(self._file)
         except OSError as error:
-            _log.warning("id_secret_not_read", file=str(self._file), error=error.strerror)
+            _log.warning("id_secret_read_failed", file=str(self._file), error=error.strerror)
             return None
 
-    def _renew_copy(self, secret: bytes) -> None:
+    def _update_copy(self, secret: bytes) -> None:
         if not self._writes:
             return
         try:
             write_secret(self._file, secret.hex().encode() + b"\n")
         except OSError as error:
-            _log.warning("id_secret_not_kept", file=str(self._file), error=error.strerror)
+            _log.warning("id_secret_write_failed", file=str(self._file), error=error.strerror)
 
 
 def read_copy(file: Path) -> bytes | None:

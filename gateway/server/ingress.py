@@ -3,33 +3,33 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from gateway.change_events import Listening, open_events
+from gateway.change_events import Coalescer, open_change_events
 from gateway.metrics import Metrics
-from gateway.queue.producer import Queue
+from gateway.queue.producer import QueueProducer
 from gateway.resque import ResqueWorker, open_resque
 from gateway.settings import Settings
 
-SLOT = 0
+INGRESS_SLOT = 0
 """The worker that has them; when it falls, the supervisor starts it again."""
 
 
-class Background:
+class BackgroundIngress:
     """What works without being called; perhaps nothing."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
-        self.events: Listening | None = None
+        self.events: Coalescer | None = None
         self.resque: ResqueWorker | None = None
 
-    async def open(self, settings: Settings, gateway_id: str, queue: Queue, metrics: Metrics) -> None:
+    async def open(self, settings: Settings, gateway_id: str, queue: QueueProducer, metrics: Metrics) -> None:
         """Begin. Raises StoreDown, BadSetting."""
-        self.events = await self._stack.enter_async_context(open_events(settings, gateway_id, metrics))
+        self.events = await self._stack.enter_async_context(open_change_events(settings, gateway_id, metrics))
         self.resque = await self._stack.enter_async_context(open_resque(settings, gateway_id, queue, metrics))
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Take over settings that were read anew."""
         if self.events is not None:
-            self.events.renew(settings)
+            self.events.apply_settings(settings)
         if self.resque is not None:
             self.resque.users_max = settings.limits.users_per_ping
 
@@ -39,9 +39,9 @@ class Background:
 
 
 @asynccontextmanager
-async def background(
-    settings: Settings, gateway_id: str, slot: int, queue: Queue, metrics: Metrics
-) -> AsyncIterator[Background]:
+async def open_background_ingress(
+    settings: Settings, gateway_id: str, slot: int, queue: QueueProducer, metrics: Metrics
+) -> AsyncIterator[BackgroundIngress]:
     """The doors of this worker that nobody calls, open until `close` or the end of the block.
 
     Raises:
@@ -49,7 +49,7 @@ async def background(
         BadSetting: an address is none.
     """
     async with AsyncExitStack() as stack:
-        made = Background(stack)
-        if slot == SLOT:
+        made = BackgroundIngress(stack)
+        if slot == INGRESS_SLOT:
             await made.open(settings, gateway_id, queue, metrics)
         yield made

@@ -14,15 +14,15 @@ from gateway.errors import BadSetting
 from gateway.settings import Settings, from_json, to_json
 
 READY: Final = b"r"
-BEAT: Final = b"b"
-BEAT_S: Final = 1.0
+HEARTBEAT: Final = b"b"
+HEARTBEAT_S: Final = 1.0
 """How often a worker's loop shows that it turns."""
 
 EXIT_SETTINGS: Final = 2
 """Exit status for a wrong setting: starting again cannot help."""
 
 
-class Order(msgspec.Struct, frozen=True):
+class WorkerConfig(msgspec.Struct, frozen=True):
     """What one worker process is told at its start.
 
     Attributes:
@@ -42,27 +42,27 @@ class Order(msgspec.Struct, frozen=True):
     socket_fd: int
     status_fd: int
     metrics_fd: int
-    rps_fd: int | None = None
+    rhoconnect_push_fd: int | None = None
     workers: int = 1
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What the worker inherits."""
-        numbers = (self.socket_fd, self.status_fd, self.rps_fd, self.metrics_fd)
+        numbers = (self.socket_fd, self.status_fd, self.rhoconnect_push_fd, self.metrics_fd)
         return tuple(number for number in numbers if number is not None)
 
 
-def pack(order: Order, settings: Settings) -> bytes:
+def pack(order: WorkerConfig, settings: Settings) -> bytes:
     """Both lines."""
     return msgspec.json.encode(order) + b"\n" + to_json(settings) + b"\n"
 
 
-def unpack(order: bytes, settings: bytes) -> tuple[Order, Settings]:
+def unpack(order: bytes, settings: bytes) -> tuple[WorkerConfig, Settings]:
     """What `pack` was given, from its two lines."""
-    return msgspec.json.decode(order, type=Order), from_json(settings)
+    return msgspec.json.decode(order, type=WorkerConfig), from_json(settings)
 
 
-class News(msgspec.Struct, frozen=True):
+class SettingsUpdate(msgspec.Struct, frozen=True):
     """What came of reading the settings anew.
 
     Attributes:
@@ -71,25 +71,25 @@ class News(msgspec.Struct, frozen=True):
     """
 
     settings: Settings | None
-    refused: str = ""
+    error: str = ""
 
 
-def pack_news(news: News) -> bytes:
+def pack_settings_update(update: SettingsUpdate) -> bytes:
     """One line. A line without settings holds only what was wrong with them."""
-    if news.settings is None:
-        return msgspec.json.encode(news.refused) + b"\n"
-    return to_json(news.settings) + b"\n"
+    if update.settings is None:
+        return msgspec.json.encode(update.error) + b"\n"
+    return to_json(update.settings) + b"\n"
 
 
-def unpack_news(line: bytes) -> News:
-    """What `pack_news` was given.
+def unpack_settings_update(line: bytes) -> SettingsUpdate:
+    """What `pack_settings_update` was given.
 
     Raises:
-        BadSetting: it is no line of `pack_news`.
+        BadSetting: it is no line of `pack_settings_update`.
     """
     try:
         if line.startswith(b'"'):
-            return News(None, msgspec.json.decode(line, type=str))
-        return News(from_json(line))
+            return SettingsUpdate(None, msgspec.json.decode(line, type=str))
+        return SettingsUpdate(from_json(line))
     except (ValueError, RecursionError) as error:
         raise BadSetting("the settings that the supervisor sent cannot be read") from error

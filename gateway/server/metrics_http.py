@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.metrics import CONTENT_TYPE
-from gateway.server.buffered_socket import Peer
+from gateway.server.buffered_socket import BufferedSocket
 from protocols.response_headers import SAFETY_HEADERS
 
 CONNECTIONS_MAX: Final = 64
@@ -41,7 +41,7 @@ Render = Callable[[Callable[[bytes], None]], None]
 """Calls its argument with the rendered metrics, soon."""
 
 
-class Stage(enum.Enum):
+class ScrapeStage(enum.Enum):
     """How far a connection is, and how long that may take in seconds."""
 
     HEAD = HEAD_S
@@ -49,11 +49,11 @@ class Stage(enum.Enum):
     LINGER = LINGER_S
 
 
-class Scraper(Peer):
+class Scraper(BufferedSocket):
     """One connection of a scraper.
 
     Args:
-        sock, selector: as for `Peer`.
+        sock, selector: as for `BufferedSocket`.
         render: gives the metrics.
     """
 
@@ -62,7 +62,7 @@ class Scraper(Peer):
         self._render = render
         self._head = b""
         self._with_body = True
-        self._enter(Stage.HEAD)
+        self._enter(ScrapeStage.HEAD)
 
     def overdue(self, now_s: float) -> bool:
         """Whether its stage has taken too long. `now_s`: monotonic seconds."""
@@ -70,13 +70,13 @@ class Scraper(Peer):
 
     def received(self, data: bytes) -> None:
         """Collect the head; what comes behind it is thrown away."""
-        if self.stage is not Stage.HEAD:
+        if self.stage is not ScrapeStage.HEAD:
             return
         self._head += data
         end = self._head.find(b"\r\n\r\n")
         if end < 0 and len(self._head) <= HEAD_BYTES_MAX:
             return
-        self._enter(Stage.ANSWER)
+        self._enter(ScrapeStage.ANSWER)
         method, status = request_of(self._head) if 0 <= end <= HEAD_BYTES_MAX else ("", _LARGE)
         self._with_body = method != "HEAD"
         if status == _OK:
@@ -86,8 +86,8 @@ class Scraper(Peer):
 
     def sent(self) -> None:
         """End our side, and wait for the client to end its own."""
-        if self.stage is Stage.ANSWER:
-            self._enter(Stage.LINGER)
+        if self.stage is ScrapeStage.ANSWER:
+            self._enter(ScrapeStage.LINGER)
             with contextlib.suppress(OSError):  # the client is gone
                 self.sock.shutdown(socket.SHUT_WR)
 
@@ -102,7 +102,7 @@ class Scraper(Peer):
         )
         self.send(head.encode() + (body if self._with_body else b""))
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter(self, stage: ScrapeStage) -> None:
         self.stage = stage
         self._until_s = time.monotonic() + stage.value
 
@@ -143,7 +143,7 @@ class MetricsListener:
             return
         self._drop_closed()
         if len(self._scrapers) >= CONNECTIONS_MAX:
-            idle = next((one for one in self._scrapers if one.stage is not Stage.ANSWER), None)
+            idle = next((one for one in self._scrapers if one.stage is not ScrapeStage.ANSWER), None)
             if idle is None:
                 sock.close()
                 return

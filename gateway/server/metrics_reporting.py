@@ -23,9 +23,9 @@ from gateway.telemetry.frames import (
     Exposition,
     FromSupervisor,
     FromWorker,
-    Report,
-    Request,
-    Scrape,
+    MetricsReport,
+    ReportRequest,
+    ScrapeRequest,
     encode,
     frames_from_supervisor,
 )
@@ -35,15 +35,15 @@ REPORT_S: Final = 1.0
 """Longest time between two reports of a worker whose loop turns."""
 ANSWER_S: Final = 3.0
 """Longest wait of a scrape for the supervisor, whose first rendering takes a tenth of a second."""
-TURN_S: Final = 0.0005
+SLICE_S: Final = 0.0005
 """How long a report may hold the loop at a time: a worker with many apps has thousands of counts."""
-_STRETCH: Final = 32
+_SLICE_INTERVAL_FACTOR: Final = 32
 _READ_BYTES: Final = 262_144
 
 _log = structlog.get_logger("metrics")
 
 
-class Reporting:
+class MetricsReporter:
     """Reports a worker's metrics.
 
     Args:
@@ -85,7 +85,7 @@ class Reporting:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._scrapes[number] = answer
         try:
-            self._report(Scrape(number))
+            self._report(ScrapeRequest(number))
             async with asyncio.timeout(ANSWER_S):
                 return await answer
         except TimeoutError as error:
@@ -96,7 +96,7 @@ class Reporting:
     def close(self) -> None:
         """Report for the last time, as far as the channel takes it at once, and close the channel."""
         if self._metrics is not None and not self._unsent:
-            self._send(Report(tuple(filter(None, self._metrics.values.changes()))))
+            self._send(MetricsReport(tuple(filter(None, self._metrics.values.changes()))))
         self._stop()
 
     def _tick(self) -> None:
@@ -107,7 +107,7 @@ class Reporting:
             self._report()
 
     def _report(self, end: FromWorker | None = None) -> None:
-        """Send what has changed, and `end` behind it. What is changing is walked through in turns of `TURN_S`."""
+        """Send what has changed, and `end` behind it. What is changing is walked through in turns of `SLICE_S`."""
         if end is not None:
             self._ends.append(end)
         if self._walk is None:
@@ -121,25 +121,25 @@ class Reporting:
         # A full channel takes no report now: the next one holds what this one would have held.
         self._walk = iter(()) if self._unsent else self._metrics.values.changes()
         self._walk_ends, self._ends = self._ends, []
-        self._turn()
+        self._report_slice()
 
-    def _turn(self) -> None:
-        """Walk for `TURN_S`, and send what was found; behind the last of it, the ends."""
+    def _report_slice(self) -> None:
+        """Walk for `SLICE_S`, and send what was found; behind the last of it, the ends."""
         walk = self._walk
         if walk is None or not self._open:
             return
-        until_s = time.perf_counter() + TURN_S
+        until_s = time.perf_counter() + SLICE_S
         found: list[Change] = []
-        stretch = tuple(islice(walk, _STRETCH))
+        stretch = tuple(islice(walk, _SLICE_INTERVAL_FACTOR))
         while stretch:
             found += filter(None, stretch)
             if time.perf_counter() > until_s:
                 break
-            stretch = tuple(islice(walk, _STRETCH))
+            stretch = tuple(islice(walk, _SLICE_INTERVAL_FACTOR))
         if found:
-            self._send(Report(tuple(found)))
+            self._send(MetricsReport(tuple(found)))
         if stretch:
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._report_slice)
             return
         for end in self._walk_ends:
             self._send(end)
@@ -183,8 +183,8 @@ class Reporting:
             self._take(frame)
 
     def _take(self, frame: FromSupervisor) -> None:
-        if isinstance(frame, Request):
-            self._report(Report((), frame.number))
+        if isinstance(frame, ReportRequest):
+            self._report(MetricsReport((), frame.number))
         elif isinstance(frame, Exposition):
             answer = self._scrapes.get(frame.number)
             if answer is not None and not answer.done():

@@ -22,9 +22,16 @@ from gateway.errors import ChannelBroken
 from gateway.logs import writer
 from gateway.logs.plain import PlainLog
 from gateway.metrics import Metrics, render
-from gateway.server.buffered_socket import Peer
+from gateway.server.buffered_socket import BufferedSocket
 from gateway.server.metrics_http import MetricsListener
-from gateway.telemetry.frames import Exposition, FromWorker, Report, Request, encode, frames_from_worker
+from gateway.telemetry.frames import (
+    Exposition,
+    FromWorker,
+    MetricsReport,
+    ReportRequest,
+    encode,
+    frames_from_worker,
+)
 from gateway.telemetry.totals import Totals
 from gateway.telemetry.values import Change
 
@@ -50,11 +57,11 @@ _DEFECTS: Final = (
 Deliver = Callable[[bytes], None]
 
 
-class WorkerChannel(Peer):
+class WorkerChannel(BufferedSocket):
     """The supervisor's end of one worker's channel.
 
     Args:
-        sock, selector: as for `Peer`.
+        sock, selector: as for `BufferedSocket`.
         source: the worker's number among the sources; never used again.
         thread: takes what the worker sends.
     """
@@ -84,7 +91,7 @@ class WorkerChannel(Peer):
         self._thread.end(self)
 
 
-class Round:
+class ReportRound:
     """One round of reports.
 
     Attributes:
@@ -118,7 +125,7 @@ class MetricsThread(threading.Thread):
         self._new: deque[socket.socket] = deque()
         self._channels: set[WorkerChannel] = set()
         self._sources = self._rounds = _OWN
-        self._round: Round | None = None
+        self._round: ReportRound | None = None
         self._next: list[Deliver] = []
         self._own = Metrics(__version__)
         self._totals = Totals(self._own.values.definitions)
@@ -154,7 +161,7 @@ class MetricsThread(threading.Thread):
                 self._step()
             except _DEFECTS:
                 self._round = None
-                self._log.error("metrics_failed", exception=traceback.format_exc())
+                self._log.error("metrics_thread_failed", exception=traceback.format_exc())
                 time.sleep(_TICK_S)
         self._close()
 
@@ -165,7 +172,7 @@ class MetricsThread(threading.Thread):
     def take(self, channel: WorkerChannel, frame: FromWorker) -> None:
         """Take what a worker sent."""
         channel.reports = True
-        if isinstance(frame, Report):
+        if isinstance(frame, MetricsReport):
             self._totals.take(channel.source, frame.changes)
             if self._round is not None and frame.number == self._round.number:
                 self._round.waiting.discard(channel)
@@ -197,9 +204,9 @@ class MetricsThread(threading.Thread):
     def _close(self) -> None:
         """Close every socket but the listener, which is the supervisor's."""
         for key in tuple(self._selector.get_map().values()):
-            if isinstance(key.data, Peer):
+            if isinstance(key.data, BufferedSocket):
                 key.data.close()
-        self._welcome()  # channels that came last
+        self._accept_channels()  # channels that came last
         for channel in tuple(self._channels):
             channel.close()
         self._selector.close()
@@ -211,7 +218,7 @@ class MetricsThread(threading.Thread):
             return 0.0 if self._next else _TICK_S
         return max(0.0, min(_TICK_S, self._round.until_s - time.monotonic()))
 
-    def _welcome(self) -> None:
+    def _accept_channels(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(4096)
         while self._new:
@@ -221,19 +228,19 @@ class MetricsThread(threading.Thread):
     def _serve(self, timeout_s: float) -> None:
         for key, events in self._selector.select(timeout_s):
             if key.data is None:
-                self._welcome()
+                self._accept_channels()
             elif not getattr(key.data, "closed", False):  # another event of this pass may have closed it
                 key.data.ready(events)
 
     def _begin_round(self) -> None:
         """Ask every worker that has reported at all: one that starts is not waited for."""
-        self._welcome()
+        self._accept_channels()
         self._serve(0.0)  # the first report of a new worker may lie there
         self._rounds += 1
         asked = {one for one in self._channels if one.reports and not one.unsent}
         deliver, self._next = self._next, []
-        self._round = Round(self._rounds, asked, deliver)
-        request = encode(Request(self._rounds))
+        self._round = ReportRound(self._rounds, asked, deliver)
+        request = encode(ReportRequest(self._rounds))
         for channel in tuple(asked):
             channel.send(request)
 

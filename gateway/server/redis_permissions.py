@@ -7,7 +7,7 @@ import structlog
 
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Settings
-from gateway.store.command_probe import Refused, by_address, refused_by, uses
+from gateway.store.command_probe import RefusedCommands, by_address, refused_by, uses
 
 _log = structlog.get_logger("store")
 
@@ -15,7 +15,7 @@ EVERY_S: Final = 30.0
 """An operator may change permissions, and a failover may lead to another server: seen within this time."""
 
 
-class Permissions:
+class RedisPermissions:
     """What Redis refused when it was last tried.
 
     Args:
@@ -24,14 +24,14 @@ class Permissions:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._found: dict[str, Refused] = {}
+        self._found: dict[str, RefusedCommands] = {}
 
-    def renew(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Take over new settings."""
         self._settings = settings
 
     @property
-    def troubles(self) -> Mapping[str, str]:
+    def problems(self) -> Mapping[str, str]:
         """By setting, what keeps this gateway from working; empty: nothing."""
         return {one.setting: text for text, one in self._found.items() if one.fatal}
 
@@ -41,23 +41,23 @@ class Permissions:
         Raises:
             BadSetting: Redis refuses what no gateway can do without.
         """
-        await self.look()
-        for setting, text in self.troubles.items():
+        await self.check()
+        for setting, text in self.problems.items():
             raise BadSetting(f"{setting}: {text}", field=setting)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Try all commands, and log the refusals that are new and those that ended.
 
         A Redis that does not answer keeps what was last found of it.
         """
-        found: dict[str, Refused] = {}
+        found: dict[str, RefusedCommands] = {}
         for address, here in by_address(uses(self._settings)).items():
             try:
                 found |= {str(one): one for one in await refused_by(address, here)}
             except StoreDown:
                 found |= {text: one for text, one in self._found.items() if one.address == address}
         for text in found.keys() - self._found.keys():
-            _log.warning("redis_refuses_commands", text=text)
+            _log.warning("redis_commands_refused", text=text)
         for text in self._found.keys() - found.keys():
-            _log.info("redis_takes_commands_again", text=text)
+            _log.info("redis_commands_accepted", text=text)
         self._found = found

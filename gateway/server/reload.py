@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from gateway.errors import BadSetting
 from gateway.settings import Settings
-from gateway.settings.reload import Stamp, files_of, renewed, stamp
+from gateway.settings.reload import Stamp, files_of, merge_reloadable, stamp
 
 Stamps = dict[Path, Stamp]
 
 
-class Reread(NamedTuple):
+class ReloadResult(NamedTuple):
     """What came of reading anew.
 
     Attributes:
@@ -26,11 +26,11 @@ class Reread(NamedTuple):
     """
 
     settings: Settings | None
-    waiting: tuple[str, ...] = ()
-    refused: str = ""
+    needs_restart: tuple[str, ...] = ()
+    error: str = ""
 
 
-class Reading:
+class SettingsReloader:
     """Reads the settings of one gateway, again and again.
 
     Args:
@@ -41,26 +41,26 @@ class Reading:
 
     def __init__(self, file: Path, load: Callable[[], Settings], settings: Settings) -> None:
         self._file, self._load, self._settings = file, load, settings
-        self._seen = self._look()
+        self._seen = self._stamps()
         self._before = self._seen
 
     def changed(self) -> bool:
         """Whether a file is another one than when it was last read, and is no longer being written."""
-        now = self._look()
-        settled = now == self._before
+        now = self._stamps()
+        is_stable = now == self._before
         self._before = now
-        return settled and now != self._seen
+        return is_stable and now != self._seen
 
-    def again(self) -> Reread:
+    def reload(self) -> ReloadResult:
         """Read anew. A wrong file is told once: it is not looked at again before it changes again."""
-        self._seen = self._look()
+        self._seen = self._stamps()
         try:
-            found = renewed(self._settings, self._load())
+            found = merge_reloadable(self._settings, self._load())
         except BadSetting as error:
-            return Reread(None, refused=error.message)
+            return ReloadResult(None, error=error.message)
         self._settings = found.settings
-        self._seen = self._before = self._look()  # another file may be named now
-        return Reread(found.settings, found.waiting)
+        self._seen = self._before = self._stamps()  # another file may be named now
+        return ReloadResult(found.settings, found.needs_restart)
 
-    def _look(self) -> Stamps:
+    def _stamps(self) -> Stamps:
         return {path: stamp(path) for path in (self._file, *files_of(self._settings))}

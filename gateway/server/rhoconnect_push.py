@@ -10,43 +10,43 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import SHARED
+from gateway.clock import SHARED_CLOCK
 from gateway.http_api.client_address import ClientAddresses, address_group
 from gateway.http_api.rhoconnect_push_login import PUSH_SERVER, app_credentials, same_app
 from gateway.http_api.sessions import COOKIE, Sessions
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
-from gateway.mailbox.store import Keeping, RpsStore
+from gateway.mailbox.store import MailboxLimits, MailboxStore
 from gateway.metrics import Metrics
 from gateway.registry.accounts import Accounts
 from gateway.registry.login_limits import LoginLimits
-from gateway.registry.logins import Logins
+from gateway.registry.logins import LoginThrottle
 from gateway.rhoconnect_push import (
     USER_S,
-    AppGate,
-    Gates,
-    OpenService,
-    RhoConnectGate,
-    Service,
-    Times,
+    AppAuthenticator,
+    Authenticator,
+    PushService,
+    PushTimeouts,
+    RhoConnectAuthenticator,
+    RunningService,
     open_service,
 )
 from gateway.server.id_secret import IdSecret
 from gateway.server.push_certificate import push_context
-from gateway.settings import RpsSettings, Secret, Settings
-from gateway.store.address import main_address, rps_address
-from gateway.store.client_factory import DOOR_TIMEOUT_S, client
+from gateway.settings import RhoConnectPushSettings, Secret, Settings
+from gateway.store.address import main_address, rhoconnect_push_address
+from gateway.store.client_factory import HTTP_TIMEOUT_S, client
 from protocols.rhoconnect_push.ids import Ids
 from protocols.rhoconnect_push.wire import basic
 
-_log = structlog.get_logger("rps")
+_log = structlog.get_logger("rhoconnect_push")
 
 _APPS_AT_ONCE: Final = 8
 """Credentials of apps that are judged at a time."""
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
 
 
-class HouseGate:
+class LocalAuthenticator:
     """Judges by the gateway's own accounts, as RhoConnect's rps_login does (contract §2.2).
 
     A user has a session of this gateway, and Basic credentials besides; their name need not be the session's
@@ -74,7 +74,7 @@ class HouseGate:
             return False
         if self._sessions is None:
             self._sessions = Sessions(await self._accounts.session_secret())
-        session = self._sessions.read(found[1], SHARED.now_s())
+        session = self._sessions.read(found[1], SHARED_CLOCK.now_s())
         if session is None:
             return False
         return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
@@ -90,7 +90,7 @@ class HouseGate:
         return self._app is not None and bool(given.encoded) and same_app(given, self._app)
 
 
-class CountedApps:
+class RateLimitedAppAuthenticator:
     """Judges apps by another gate, within the bounds of logins: an app's password can be guessed like a user's.
 
     Args:
@@ -98,32 +98,34 @@ class CountedApps:
         logins: counts the attempts.
     """
 
-    def __init__(self, gate: AppGate, logins: Logins) -> None:
-        self._gate = gate
+    def __init__(self, authenticator: AppAuthenticator, logins: LoginThrottle) -> None:
+        self._authenticator = authenticator
         self._logins = logins
 
     async def app(self, authorization: str, client: str) -> bool:
-        """Whether this is an app. Raises as the other gate and as `Logins.attempt`."""
+        """Whether this is an app. Raises as the other gate and as `LoginThrottle.attempt`."""
 
         async def check() -> bool | None:
-            return await self._gate(authorization, client) or None
+            return await self._authenticator(authorization, client) or None
 
         return bool(await self._logins.attempt(f"secret:{PUSH_SERVER}", client, check))
 
 
 @asynccontextmanager
-async def rps_store(settings: Settings) -> AsyncIterator[RpsStore | None]:
+async def open_mailbox(settings: Settings) -> AsyncIterator[MailboxStore | None]:
     """The service's part of Redis, open; None where this gateway is not the service.
 
     Raises:
         StoreDown: Redis cannot be reached.
     """
-    if settings.rps.mode != "builtin":
+    if settings.rhoconnect_push.mode != "builtin":
         yield None
         return
-    rps = settings.rps
-    keeping = Keeping(rps.registration_s, rps.queue_max, rps.collapse_unnamed)
-    store = RpsStore(rps_address(settings), keeping)
+    rhoconnect_push = settings.rhoconnect_push
+    keeping = MailboxLimits(
+        rhoconnect_push.registration_ttl_s, rhoconnect_push.queue_max, rhoconnect_push.collapse_unnamed
+    )
+    store = MailboxStore(rhoconnect_push_address(settings), keeping)
     await store.open()
     try:
         yield store
@@ -132,16 +134,16 @@ async def rps_store(settings: Settings) -> AsyncIterator[RpsStore | None]:
 
 
 @asynccontextmanager
-async def legacy_service(
+async def open_rhoconnect_push(
     settings: Settings,
-    store: RpsStore,
+    store: MailboxStore,
     sock: socket.socket,
     metrics: Metrics,
     bodies: BodyBudget | None = None,
     connections: ConnectionLimits | None = None,
     *,
     slot: int = 0,
-) -> AsyncIterator[OpenService]:
+) -> AsyncIterator[RunningService]:
     """The service on its bound socket. Whoever uses it closes it; here ends what it needs.
 
     Where Redis takes no writes for now and there is no secret yet, devices and apps get 503 until it does.
@@ -154,62 +156,77 @@ async def legacy_service(
         BadSetting: the certificate cannot be used.
         UnsafeFile: other users may have made the copy of the secret.
     """
-    rps = settings.rps
+    rhoconnect_push = settings.rhoconnect_push
     keeping: asyncio.Task[None] | None = None
-    house = HouseGate(settings, None)
-    address = rps_address(settings) if settings.redis is None else main_address(settings)
-    redis = client(address, timeout_s=DOOR_TIMEOUT_S)
-    if rps.user_auth_url is None and settings.redis is not None:
+    house = LocalAuthenticator(settings, None)
+    address = rhoconnect_push_address(settings) if settings.redis is None else main_address(settings)
+    redis = client(address, timeout_s=HTTP_TIMEOUT_S)
+    if rhoconnect_push.user_auth_url is None and settings.redis is not None:
         accounts = Accounts(redis, api_token=Secret(""), admin_password=None, owns_store=False)
-        house = HouseGate(settings, accounts)
-    if rps.user_auth_url is None and settings.auth.devices == "off":
+        house = LocalAuthenticator(settings, accounts)
+    if rhoconnect_push.user_auth_url is None and settings.auth.devices == "off":
         _log.warning(
-            "no_legacy_registrations", why="neither rps.user_auth_url nor auth.devices lets users in"
+            "rhoconnect_push_registrations_disabled",
+            why="neither rhoconnect_push.user_auth_url nor auth.devices lets users in",
         )
-    users = None if rps.user_auth_url is None else RhoConnectGate(rps.user_auth_url)
-    apps = None if rps.app_auth_url is None else RhoConnectGate(rps.app_auth_url)
-    logins = Logins(LoginLimits(redis), _APPS_AT_ONCE)
-    counted = CountedApps(house.app if apps is None else apps.app, logins)
+    users = (
+        None
+        if rhoconnect_push.user_auth_url is None
+        else RhoConnectAuthenticator(rhoconnect_push.user_auth_url)
+    )
+    apps = (
+        None
+        if rhoconnect_push.app_auth_url is None
+        else RhoConnectAuthenticator(rhoconnect_push.app_auth_url)
+    )
+    logins = LoginThrottle(LoginLimits(redis), _APPS_AT_ONCE)
+    counted = RateLimitedAppAuthenticator(house.app if apps is None else apps.app, logins)
     clients = ClientAddresses(settings.http.trusted_proxies)
     try:
-        gates = Gates(
+        cached_authenticator = Authenticator(
             house.user if users is None else users.user,
             counted.app,
-            app_s=rps.auth_cache_s,
-            user_s=min(rps.auth_cache_s, USER_S),
+            app_s=rhoconnect_push.auth_cache_s,
+            user_s=min(rhoconnect_push.auth_cache_s, USER_S),
         )
-        times = Times(wait_s=rps.wait_s)
+        times = PushTimeouts(wait_s=rhoconnect_push.wait_s)
         bodies = bodies or BodyBudget(settings.limits.bodies_bytes)
         connections = connections or ConnectionLimits(settings.limits.connections)
-        service = Service(store, None, gates, times, metrics, bodies=bodies, limits=connections)
+        service = PushService(
+            store, None, cached_authenticator, times, metrics, bodies=bodies, limits=connections
+        )
         service.client_of = lambda peer, forwarded: address_group(clients.client(peer, (forwarded,)).address)
-        if rps.secret is None:
-            keeping = await _keep_ids(service, rps, IdSecret(store, settings.data_dir, writes=slot == 0))
+        if rhoconnect_push.secret is None:
+            keeping = await _maintain_ids(
+                service, rhoconnect_push, IdSecret(store, settings.data_dir, writes=slot == 0)
+            )
         else:
-            secret = hashlib.sha256(rps.secret.reveal().encode()).digest()
-            service.ids = Ids(secret, weak=rps.old_ids)
-        yield await open_service(service, sock, push_context(rps))
+            secret = hashlib.sha256(rhoconnect_push.secret.reveal().encode()).digest()
+            service.ids = Ids(secret, weak=rhoconnect_push.accept_unsigned_ids)
+        yield await open_service(service, sock, push_context(rhoconnect_push))
     finally:
         if keeping is not None:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
-        for gate in (users, apps):
-            if gate is not None:
-                await gate.close()
+        for authenticator in (users, apps):
+            if authenticator is not None:
+                await authenticator.close()
         await logins.close()
         await house.close()
         await redis.aclose()
 
 
-async def _keep_ids(service: Service, rps: RpsSettings, secret: IdSecret) -> asyncio.Task[None]:
+async def _maintain_ids(
+    service: PushService, rhoconnect_push: RhoConnectPushSettings, secret: IdSecret
+) -> asyncio.Task[None]:
     """Give the service its ids, now or once there is a secret, and others whenever the secret changes."""
 
     def use(found: bytes) -> None:
         if service.ids is None:
-            _log.info("legacy_devices_served")
-        service.ids = Ids(found, weak=rps.old_ids)
+            _log.info("rhoconnect_push_enabled")
+        service.ids = Ids(found, weak=rhoconnect_push.accept_unsigned_ids)
 
     found = await secret.open()
     if found is not None:
-        service.ids = Ids(found, weak=rps.old_ids)
-    return asyncio.create_task(secret.keep(use), name="rps ids")
+        service.ids = Ids(found, weak=rhoconnect_push.accept_unsigned_ids)
+    return asyncio.create_task(secret.maintain(use), name="rps ids")

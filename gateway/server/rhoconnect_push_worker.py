@@ -12,12 +12,12 @@ from gateway.errors import BadSetting
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
-from gateway.server.ipc import News
-from gateway.server.rhoconnect_push import legacy_service, rps_store
-from gateway.server.worker_channels import Supervision
+from gateway.server.ipc import SettingsUpdate
+from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.worker_channels import WorkerChannels
 from gateway.settings import Settings
 from gateway.store.client_factory import check_trust
-from gateway.store.command_probe import require, rps_use
+from gateway.store.command_probe import require_commands, rhoconnect_push_use
 
 _log = structlog.get_logger("worker")
 
@@ -31,7 +31,7 @@ async def run(
     stop: asyncio.Event,
     ready: Callable[[], None],
     workers: int = 1,
-    supervision: Supervision | None = None,
+    channels: WorkerChannels | None = None,
 ) -> None:
     """Work until `stop` is set, then answer all polls within `settings.drain_s`.
 
@@ -47,31 +47,33 @@ async def run(
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: this is not the service (`rps.mode`), or a certificate cannot be used.
+        BadSetting: this is not the service (`rhoconnect_push.mode`), or a certificate cannot be used.
     """
     check_trust(settings)
     async with AsyncExitStack() as opened:
-        for refused in await require([rps_use(settings)]):
-            _log.warning("redis_refuses_commands", text=refused)
-        store = await opened.enter_async_context(rps_store(settings))
+        for refused in await require_commands([rhoconnect_push_use(settings)]):
+            _log.warning("redis_commands_refused", text=refused)
+        store = await opened.enter_async_context(open_mailbox(settings))
         if store is None:
-            raise BadSetting("rps.mode: the legacy push service is not built in", field="rps.mode")
+            raise BadSetting(
+                "rhoconnect_push.mode: the legacy push service is not built in", field="rhoconnect_push.mode"
+            )
         metrics = Metrics(__version__)
         bodies = BodyBudget(settings.limits.bodies_bytes)
         connections = ConnectionLimits(settings.limits.connections)
 
-        def hear(said: News) -> None:
+        def hear(said: SettingsUpdate) -> None:
             if said.settings is not None:
                 bodies.limit = said.settings.limits.bodies_bytes
                 connections.setting = said.settings.limits.connections
 
-        if supervision is not None:
-            supervision.reporting.begin(metrics)
-            supervision.news.listen(hear)
+        if channels is not None:
+            channels.metrics_reporter.begin(metrics)
+            channels.settings_feed.subscribe(hear)
         service = await opened.enter_async_context(
-            legacy_service(settings, store, sock, metrics, bodies, connections, slot=slot)
+            open_rhoconnect_push(settings, store, sock, metrics, bodies, connections, slot=slot)
         )
         ready()
-        _log.info("ready", slot=slot, gateway=gateway_id)
+        _log.info("worker_ready", slot=slot, gateway=gateway_id)
         await stop.wait()
         await service.close(settings.drain_s)

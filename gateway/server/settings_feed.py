@@ -9,15 +9,15 @@ from typing import Final
 import structlog
 
 from gateway.errors import RhoPushError
-from gateway.server.ipc import News, unpack_news
+from gateway.server.ipc import SettingsUpdate, unpack_settings_update
 
 _log = structlog.get_logger("settings")
 _READ_BYTES: Final = 65_536
 
-Listener = Callable[[News], None]
+UpdateListener = Callable[[SettingsUpdate], None]
 
 
-class NewsFeed:
+class SettingsFeed:
     """Carries the newest settings from the pipe's thread to whoever listens on the loop.
 
     What is told before anybody listens waits; of several such the newest counts.
@@ -27,32 +27,32 @@ class NewsFeed:
         self._lock = threading.Lock()
         self._waiting: bytes | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listener: Listener | None = None
+        self._listener: UpdateListener | None = None
 
-    def listen(self, listener: Listener) -> None:
+    def subscribe(self, listener: UpdateListener) -> None:
         """From now on call `listener`, on the running loop."""
         with self._lock:
             self._loop, self._listener = asyncio.get_running_loop(), listener
             waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            self._hear(waiting)
+            self._on_line(waiting)
 
-    def tell(self, line: bytes) -> None:
+    def publish(self, line: bytes) -> None:
         """Take a line of the supervisor's. From any thread."""
         with self._lock:
             if self._loop is None:
                 self._waiting = line
             elif not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._hear, line)
+                self._loop.call_soon_threadsafe(self._on_line, line)
 
-    def _hear(self, line: bytes) -> None:
+    def _on_line(self, line: bytes) -> None:
         """A listener that fails leaves the worker with what it had, and says so."""
         try:
-            news = unpack_news(line)
+            update = unpack_settings_update(line)
             if self._listener is not None:
-                self._listener(news)
+                self._listener(update)
         except RhoPushError as error:
-            _log.error("settings_not_taken_over", error=error.message)
+            _log.error("settings_apply_failed", error=error.message)
 
 
 def read_lines(descriptor: int) -> Iterator[bytes]:

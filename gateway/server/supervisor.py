@@ -26,13 +26,13 @@ import msgspec
 
 from gateway.errors import BadSetting, StoreDown
 from gateway.logs.plain import PlainLog
-from gateway.server.data_dir import DataFolder
-from gateway.server.ipc import EXIT_SETTINGS, READY, News, Order, pack, pack_news
+from gateway.server.data_dir import DataDir
+from gateway.server.ipc import EXIT_SETTINGS, READY, SettingsUpdate, WorkerConfig, pack, pack_settings_update
 from gateway.server.listener import CannotListen, listen, url_of
 from gateway.server.metrics_thread import MetricsThread
-from gateway.server.reload import Reading
-from gateway.server.worker_state import FROZEN_AFTER_S, Slot
-from gateway.settings import RPS_PORT, Secret, Settings
+from gateway.server.reload import SettingsReloader
+from gateway.server.worker_state import UNRESPONSIVE_AFTER_S, WorkerState
+from gateway.settings import RHOCONNECT_PUSH_PORT, Secret, Settings
 from gateway.store.embedded import EmbeddedStore, Fsync
 
 _TICK_S: Final = 0.5
@@ -43,27 +43,27 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 
 
-class Worker:
+class WorkerProcess:
     """A running worker process and the two pipes to it."""
 
     def __init__(self, process: subprocess.Popen[bytes], status_fd: int) -> None:
         self.process = process
         self.status_fd = status_fd
-        self._unsaid = b""
+        self._unsent = b""
 
-    def tell(self, line: bytes) -> None:
+    def send_line(self, line: bytes) -> None:
         """Send it a line, without ever waiting for a worker that does not read."""
-        self._unsaid += line
-        self.say_more()
+        self._unsent += line
+        self.flush()
 
-    def say_more(self) -> None:
+    def flush(self) -> None:
         """Send what did not fit into the pipe before."""
         pipe = self.process.stdin
-        if pipe is None or not self._unsaid:
+        if pipe is None or not self._unsent:
             return
         os.set_blocking(pipe.fileno(), False)
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
-            self._unsaid = self._unsaid[os.write(pipe.fileno(), self._unsaid) :]
+            self._unsent = self._unsent[os.write(pipe.fileno(), self._unsent) :]
 
     def close(self) -> None:
         """Give the pipes back. Closing the one down also ends a process that still runs."""
@@ -73,7 +73,7 @@ class Worker:
                 self.process.stdin.close()
 
 
-class Plan(msgspec.Struct, frozen=True):
+class ServerOptions(msgspec.Struct, frozen=True):
     """How a gateway is to run.
 
     Attributes:
@@ -89,8 +89,8 @@ class Plan(msgspec.Struct, frozen=True):
     port: int = 9292
     workers: int = 1
     module: str = "gateway.server.worker"
-    frozen_after_s: float = FROZEN_AFTER_S
-    legacy: bool = True
+    unresponsive_after_s: float = UNRESPONSIVE_AFTER_S
+    rhoconnect_push: bool = True
 
 
 class Supervisor:
@@ -104,21 +104,29 @@ class Supervisor:
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, reading: Reading | None = None, *, out: TextIO | None = None
+        self,
+        settings: Settings,
+        options: ServerOptions,
+        reading: SettingsReloader | None = None,
+        *,
+        out: TextIO | None = None,
     ) -> None:
-        self._settings, self._plan, self._reading = settings, plan, reading
+        self._settings, self._options, self._reading = settings, options, reading
         self._out = sys.stdout if out is None else out
-        self._slots = [Slot(number, frozen_after_s=plan.frozen_after_s) for number in range(plan.workers)]
-        self._workers: dict[int, Worker] = {}
-        self._store_trouble = ""
-        self._made_token: str | None = None
-        self._folder = DataFolder(settings.data_dir)
+        self._slots = [
+            WorkerState(number, unresponsive_after_s=options.unresponsive_after_s)
+            for number in range(options.workers)
+        ]
+        self._workers: dict[int, WorkerProcess] = {}
+        self._store_error = ""
+        self._generated_token: str | None = None
+        self._folder = DataDir(settings.data_dir)
         self._store: EmbeddedStore | None = None
-        self._rps: socket.socket | None = None
+        self._rhoconnect_push: socket.socket | None = None
         self._log = PlainLog("supervisor")
         self._selector = selectors.DefaultSelector()
         self._signals = 0
-        self._hung_up = False
+        self._reload_requested = False
         self._exit: int | None = None
 
     def run(self) -> int:
@@ -132,7 +140,10 @@ class Supervisor:
             try:
                 self._start_store()
                 with self._metrics_served():
-                    with listen(self._plan.host, self._plan.port) as listener, self._legacy_door():
+                    with (
+                        listen(self._options.host, self._options.port) as listener,
+                        self._rhoconnect_push_listener(),
+                    ):
                         self._start_all(listener)
                         self._watch(listener)
                     self._drain()
@@ -148,30 +159,30 @@ class Supervisor:
         if self._settings.redis is None:
             self._store = EmbeddedStore(self._folder.path / "valkey", _fsync(self._settings))
             self._store.start(cancelled=lambda: self._signals > 0)
-            self._log.info("store_adopted" if self._store.adopted else "store_started")
+            self._log.info("embedded_store_adopted" if self._store.adopted else "embedded_store_started")
         self._settings = self._filled(self._settings)
 
     def _filled(self, settings: Settings) -> Settings:
         """Settings with what the gateway made itself: its token, its store's address."""
         if settings.api_token is None:
-            if self._made_token is None:  # read once: the folder need not be there when settings change
-                self._made_token = self._folder.api_token()
-            settings = msgspec.structs.replace(settings, api_token=Secret(self._made_token))
+            if self._generated_token is None:  # read once: the folder need not be there when settings change
+                self._generated_token = self._folder.api_token()
+            settings = msgspec.structs.replace(settings, api_token=Secret(self._generated_token))
         if settings.redis is None and self._store is not None:
             settings = msgspec.structs.replace(settings, redis=Secret(str(self._store.address)))
         return settings
 
-    def _look_after_store(self) -> None:
+    def _supervise_store(self) -> None:
         """Start it again if it has ended; its clients come back by themselves."""
         try:
-            if self._store is not None and self._store.revive():
-                self._log.error("store_revived")
+            if self._store is not None and self._store.restart():
+                self._log.error("embedded_store_restarted")
         except (StoreDown, OSError) as error:
-            if str(error) != self._store_trouble:  # once, and not twice a second as long as it lasts
-                self._log.error("store_not_revived", error=str(error))
-            self._store_trouble = str(error)
+            if str(error) != self._store_error:  # once, and not twice a second as long as it lasts
+                self._log.error("embedded_store_restart_failed", error=str(error))
+            self._store_error = str(error)
         else:
-            self._store_trouble = ""
+            self._store_error = ""
 
     def _stop_store(self) -> None:
         if self._store is not None:
@@ -180,22 +191,25 @@ class Supervisor:
     # The legacy push service's socket.
 
     @contextlib.contextmanager
-    def _legacy_door(self) -> Iterator[None]:
+    def _rhoconnect_push_listener(self) -> Iterator[None]:
         """Bound while the gateway serves. Where the default port is taken, it serves without such devices."""
-        rps = self._settings.rps
-        if rps.mode != "builtin" or not self._plan.legacy:
+        rhoconnect_push = self._settings.rhoconnect_push
+        if rhoconnect_push.mode != "builtin" or not self._options.rhoconnect_push:
             yield
             return
         try:
-            self._rps = listen(rps.host or self._plan.host, rps.port)
+            self._rhoconnect_push = listen(rhoconnect_push.host or self._options.host, rhoconnect_push.port)
         except CannotListen as error:
-            if rps.port != RPS_PORT:
+            if rhoconnect_push.port != RHOCONNECT_PUSH_PORT:
                 raise
-            self._log.error("no_legacy_devices", reason=error.message)
+            self._log.error("rhoconnect_push_disabled", reason=error.message)
             yield
             return
-        self._log.info("rps_listening", url=url_of(self._rps, "https" if rps.certificate_file else "http"))
-        with self._rps:
+        self._log.info(
+            "rhoconnect_push_listening",
+            url=url_of(self._rhoconnect_push, "https" if rhoconnect_push.certificate_file else "http"),
+        )
+        with self._rhoconnect_push:
             yield
 
     # Metrics.
@@ -207,7 +221,7 @@ class Supervisor:
         with contextlib.ExitStack() as closing:
             listener = None
             if port is not None:
-                listener = closing.enter_context(listen(self._plan.host, port))
+                listener = closing.enter_context(listen(self._options.host, port))
                 self._log.info("metrics_listening", url=f"{url_of(listener)}/metrics")
             self._metrics = MetricsThread(PlainLog("metrics"), listener)
             closing.callback(self._metrics.stop)
@@ -217,35 +231,35 @@ class Supervisor:
     # Workers.
 
     def _start_all(self, listener: socket.socket) -> None:
-        self._folder.clear_old()
+        self._folder.remove_old_metrics()
         self._gateway_id = self._folder.gateway_id()
         for slot in self._slots:
             self._start(slot, listener)
 
-    def _start(self, slot: Slot, listener: socket.socket) -> None:
+    def _start(self, slot: WorkerState, listener: socket.socket) -> None:
         now_s = time.monotonic()
         slot.started(now_s)
         try:
             worker = self._spawn(slot, listener)
         except OSError as error:  # no memory or descriptors just now: later perhaps
-            self._log.error("worker_not_started", worker=slot.number, error=str(error))
+            self._log.error("worker_start_failed", worker=slot.number, error=str(error))
             slot.ended(now_s)
             return
         self._workers[slot.number] = worker
         self._selector.register(worker.status_fd, selectors.EVENT_READ, slot)
         self._log.info("worker_started", worker=slot.number, pid=worker.process.pid)
 
-    def _spawn(self, slot: Slot, listener: socket.socket) -> Worker:
+    def _spawn(self, slot: WorkerState, listener: socket.socket) -> WorkerProcess:
         up, status = os.pipe()
         ours, theirs = socket.socketpair()
-        order = Order(
+        order = WorkerConfig(
             slot=slot.number,
             gateway_id=self._gateway_id,
-            module=self._plan.module,
+            module=self._options.module,
             socket_fd=listener.fileno(),
             status_fd=status,
-            rps_fd=None if self._rps is None else self._rps.fileno(),
-            workers=self._plan.workers,
+            rhoconnect_push_fd=None if self._rhoconnect_push is None else self._rhoconnect_push.fileno(),
+            workers=self._options.workers,
             metrics_fd=theirs.fileno(),
         )
         try:
@@ -268,13 +282,13 @@ class Supervisor:
             with contextlib.suppress(BrokenPipeError):  # it fell at once: seen when it is collected
                 process.stdin.write(pack(order, self._settings))
                 process.stdin.flush()
-        return Worker(process, up)
+        return WorkerProcess(process, up)
 
     def _watch(self, listener: socket.socket) -> None:
         """Until a signal, or until starting again cannot help."""
         announced = False
         while self._signals == 0 and self._exit is None:
-            self._hear(_TICK_S)
+            self._poll_workers(_TICK_S)
             self._collect()
             now_s = time.monotonic()
             for slot in self._slots:
@@ -286,16 +300,16 @@ class Supervisor:
                 announced = True
                 self._out.write(f"ready {url_of(listener)}\n")
                 self._out.flush()
-            self._look_after_store()
-            self._look_at_settings()
+            self._supervise_store()
+            self._reload_settings()
 
-    def _hear(self, timeout_s: float) -> None:
+    def _poll_workers(self, timeout_s: float) -> None:
         """Read what the workers said, for at most so long; a signal ends the wait."""
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 self._wakeup.recv(4096)
                 continue
-            slot: Slot = key.data
+            slot: WorkerState = key.data
             said = os.read(key.fd, 4096)
             now_s = time.monotonic()
             if not said:
@@ -304,7 +318,7 @@ class Supervisor:
                 slot.ready(now_s)
                 self._log.info("worker_ready", worker=slot.number)
             else:
-                slot.beat(now_s)
+                slot.heartbeat(now_s)
 
     def _collect(self) -> None:
         """Take the exit statuses of workers that have ended."""
@@ -313,24 +327,24 @@ class Supervisor:
             if worker is None or worker.process.poll() is None:
                 continue
             status = worker.process.returncode
-            self._forget(slot, worker)
+            self._remove_worker(slot, worker)
             if self._signals:
                 continue
             wait_s = slot.ended(time.monotonic())
-            self._log.error("worker_ended", worker=slot.number, status=status, next_start_s=wait_s)
-            if slot.hopeless or (status == EXIT_SETTINGS and not slot.ever_ready):
+            self._log.error("worker_exited", worker=slot.number, status=status, next_start_s=wait_s)
+            if slot.gave_up or (status == EXIT_SETTINGS and not slot.ever_ready):
                 self._exit = status if status == EXIT_SETTINGS else EXIT_FAILED
 
-    def _forget(self, slot: Slot, worker: Worker) -> None:
+    def _remove_worker(self, slot: WorkerState, worker: WorkerProcess) -> None:
         del self._workers[slot.number]
         with contextlib.suppress(KeyError):
             self._selector.unregister(worker.status_fd)
         worker.close()
 
-    def _kill(self, slot: Slot) -> None:
+    def _kill(self, slot: WorkerState) -> None:
         worker = self._workers.get(slot.number)
         if worker is not None:
-            self._log.error("worker_frozen", worker=slot.number, pid=worker.process.pid)
+            self._log.error("worker_unresponsive", worker=slot.number, pid=worker.process.pid)
             worker.process.kill()
             worker.process.wait()
 
@@ -338,17 +352,17 @@ class Supervisor:
 
     def _drain(self) -> None:
         """SIGTERM to every worker, then wait for `drain_s` and a little, or for a second signal."""
-        heard = self._signals
-        self._log.info("draining", workers=len(self._workers), budget_s=self._settings.drain_s)
+        received = self._signals
+        self._log.info("gateway_draining", workers=len(self._workers), budget_s=self._settings.drain_s)
         for worker in self._workers.values():
             worker.process.terminate()
         deadline_s = time.monotonic() + self._settings.drain_s + _GRACE_S
-        while self._workers and self._signals == heard and time.monotonic() < deadline_s:
-            self._hear(_TICK_S)
+        while self._workers and self._signals == received and time.monotonic() < deadline_s:
+            self._poll_workers(_TICK_S)
             self._collect()
-        if self._signals > heard:
+        if self._signals > received:
             self._exit = EXIT_FAILED
-        self._log.info("drained", killed=len(self._workers))
+        self._log.info("gateway_drained", killed=len(self._workers))
 
     def _kill_all(self) -> None:
         for slot in self._slots:
@@ -356,19 +370,19 @@ class Supervisor:
             if worker is not None:
                 worker.process.kill()
                 worker.process.wait()
-                self._forget(slot, worker)
+                self._remove_worker(slot, worker)
 
     # Signals.
 
     @contextlib.contextmanager
     def _signals_caught(self) -> Iterator[None]:
         """Signals become bytes on a socket, so that a wait for pipes also waits for them."""
-        self._wakeup, told = socket.socketpair()
+        self._wakeup, write_end = socket.socketpair()
         self._wakeup.setblocking(False)
-        told.setblocking(False)
-        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        write_end.setblocking(False)
+        before = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)}
-        handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+        handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_sighup)
         handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         try:
@@ -379,38 +393,40 @@ class Supervisor:
             signal.set_wakeup_fd(before)
             self._selector.close()
             self._wakeup.close()
-            told.close()
+            write_end.close()
 
     def _count(self, *_: object) -> None:
         self._signals += 1
 
-    def _hang_up(self, *_: object) -> None:
-        self._hung_up = True
+    def _on_sighup(self, *_: object) -> None:
+        self._reload_requested = True
 
     # Settings that change.
 
-    def _look_at_settings(self) -> None:
+    def _reload_settings(self) -> None:
         """Read them anew after a SIGHUP or a change; what is wrong is said, and the old ones stay."""
         for worker in self._workers.values():
-            worker.say_more()
-        asked, self._hung_up = self._hung_up, False
+            worker.flush()
+        asked, self._reload_requested = self._reload_requested, False
         if self._reading is None:
             if asked:
-                self._log.warning("settings_not_read_anew", advice="restart for changed settings")
+                self._log.warning("settings_reload_suspended", advice="restart for changed settings")
             return
         if not (self._reading.changed() or asked):
             return
-        found = self._reading.again()
+        found = self._reading.reload()
         if found.settings is None:
-            self._log.error("settings_refused", error=found.refused)
+            self._log.error("settings_reload_failed", error=found.error)
         else:
             self._settings = self._filled(found.settings)
-            self._log.info("settings_read_anew", warnings=list(found.settings.warnings))
-        if found.waiting:
-            self._log.warning("settings_need_restart", settings=list(found.waiting))
-        line = pack_news(News(None if found.settings is None else self._settings, found.refused))
+            self._log.info("settings_reloaded", warnings=list(found.settings.warnings))
+        if found.needs_restart:
+            self._log.warning("settings_restart_required", settings=list(found.needs_restart))
+        line = pack_settings_update(
+            SettingsUpdate(None if found.settings is None else self._settings, found.error)
+        )
         for worker in self._workers.values():
-            worker.tell(line)
+            worker.send_line(line)
 
 
 def _fsync(settings: Settings) -> Fsync:

@@ -1,6 +1,6 @@
 """One worker: doors, fan-out and delivery put together, opened in order and closed in the reverse.
 
-The way of a ping through it: `doors` -> `queue.producer` -> `fanout.consumer` -> `fanout.planner` ->
+The way of a ping through it: `http_api` -> `queue.producer` -> `fanout.consumer` -> `fanout.planner` ->
 `delivery.http2_lane` -> `transport` -> the provider's answer -> `delivery.http2_lane` ->
 `fanout.in_flight` -> settled in Redis.
 """
@@ -17,43 +17,43 @@ import structlog
 
 from gateway import __version__
 from gateway.delivery.dead_tokens import DeadTokens
-from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.quota import Quota
-from gateway.delivery.token_trust import Gate
+from gateway.delivery.token_trust import TokenTrust
 from gateway.errors import BadSetting
-from gateway.fanout.broadcast import Cutter, Cutting
-from gateway.fanout.broadcast_targets import Audience
-from gateway.fanout.consumer import Intake, Readers
-from gateway.fanout.in_flight import Ledger
+from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
+from gateway.fanout.broadcast_targets import BroadcastTargets
+from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
-from gateway.http_api import Doors, Services, open_doors
+from gateway.http_api import Dependencies, HttpApi, open_http_api
 from gateway.http_api.dependencies import Scrape
-from gateway.mailbox.store import RpsStore
+from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
-from gateway.queue.completion import Waiters
+from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
-from gateway.registry.change_log import Journal
-from gateway.registry.invalidation import Invalidations
-from gateway.registry.registry import Registry
-from gateway.registry.snapshot_warmup import Refill
-from gateway.registry.snapshots import Snapshots
-from gateway.scheduling.scheduler import Turns
-from gateway.server.ingress import Background, background
-from gateway.server.ipc import News
-from gateway.server.maintenance import Upkeep
-from gateway.server.redis_permissions import Permissions
-from gateway.server.rhoconnect_push import legacy_service, rps_store
-from gateway.server.worker_channels import Supervision
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.invalidation import InvalidationListener
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.snapshot_warmup import SnapshotWarmup
+from gateway.registry.snapshots import SnapshotStore
+from gateway.scheduling.scheduler import Scheduler
+from gateway.server.ingress import BackgroundIngress, open_background_ingress
+from gateway.server.ipc import SettingsUpdate
+from gateway.server.maintenance import Maintenance
+from gateway.server.redis_permissions import RedisPermissions
+from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.worker_channels import WorkerChannels
 from gateway.settings import Secret, Settings
-from gateway.store.address import Address, main_address, queue_address, rps_address
-from gateway.store.client_factory import DOOR_TIMEOUT_S, check_trust, client
-from gateway.store.connection import Link, ReplyFault
+from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
+from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
+from gateway.store.connection import RedisConnection, RedisReplyError
 from gateway.store.durability import check_durability
-from gateway.store.health import healths
+from gateway.store.health import redis_healths
 
 _log = structlog.get_logger("worker")
 
@@ -72,9 +72,9 @@ async def run(
     sock: socket.socket,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    rps_sock: socket.socket | None = None,
+    rhoconnect_push_sock: socket.socket | None = None,
     workers: int = 1,
-    supervision: Supervision | None = None,
+    channels: WorkerChannels | None = None,
 ) -> None:
     """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
 
@@ -97,70 +97,90 @@ async def run(
     """
     check_trust(settings)
     metrics = Metrics(__version__)
-    if supervision is not None:
-        supervision.reporting.begin(metrics)
+    if channels is not None:
+        channels.metrics_reporter.begin(metrics)
     async with AsyncExitStack() as closing:
-        spine = await closing.enter_async_context(_spine(settings, f"{gateway_id}:{slot}", metrics, workers))
-        scrape = None if supervision is None else supervision.reporting.scrape
-        services = _services(settings, spine, metrics, scrape, workers)
+        pipeline = await closing.enter_async_context(
+            _pipeline(settings, f"{gateway_id}:{slot}", metrics, workers)
+        )
+        scrape = None if channels is None else channels.metrics_reporter.scrape
+        services = _services(settings, pipeline, metrics, scrape, workers)
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
-        doors = await open_doors(services, sock)
-        legacy = None
-        if spine.rps is not None and rps_sock is not None:
-            legacy = await closing.enter_async_context(
-                legacy_service(
-                    settings, spine.rps, rps_sock, metrics, services.bodies, services.connections, slot=slot
+        http_api = await open_http_api(services, sock)
+        rhoconnect_push = None
+        if pipeline.mailbox is not None and rhoconnect_push_sock is not None:
+            rhoconnect_push = await closing.enter_async_context(
+                open_rhoconnect_push(
+                    settings,
+                    pipeline.mailbox,
+                    rhoconnect_push_sock,
+                    metrics,
+                    services.bodies,
+                    services.connections,
+                    slot=slot,
                 )
             )
-        unasked = await closing.enter_async_context(
-            background(settings, gateway_id, slot, spine.queue, metrics)
+        background_ingress = await closing.enter_async_context(
+            open_background_ingress(settings, gateway_id, slot, pipeline.queue, metrics)
         )
-        renewing = Renewing(settings, doors, spine, unasked, metrics)
-        if supervision is not None:
-            supervision.news.listen(renewing.hear)
+        settings_applier = SettingsApplier(settings, http_api, pipeline, background_ingress, metrics)
+        if channels is not None:
+            channels.settings_feed.subscribe(settings_applier.on_update)
         ready()
-        _log.info("ready", slot=slot, gateway=gateway_id)
+        _log.info("worker_ready", slot=slot, gateway=gateway_id)
         await stop.wait()
-        settings = renewing.settings
+        settings = settings_applier.settings
         until = time.monotonic() + settings.drain_s
-        spine.intake.take_no_more()
-        await unasked.close()
-        _log.info("draining", in_hand=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
-        await asyncio.gather(*(door.close(settings.drain_s) for door in (doors, legacy) if door is not None))
-        await spine.queue.close()
-        await spine.intake.close(max(0.0, until - time.monotonic()))
-        await spine.ledger.emptied(until - time.monotonic())
-        await spine.lanes.close(max(0.0, until - time.monotonic()))
-        _log.info("drained", unfinished=spine.ledger.sends(bulk=False) + spine.ledger.sends(bulk=True))
+        pipeline.consumer.stop_taking()
+        await background_ingress.close()
+        _log.info(
+            "worker_draining",
+            in_hand=pipeline.in_flight.deliveries(bulk=False) + pipeline.in_flight.deliveries(bulk=True),
+        )
+        await asyncio.gather(
+            *(
+                service.close(settings.drain_s)
+                for service in (http_api, rhoconnect_push)
+                if service is not None
+            )
+        )
+        await pipeline.queue.close()
+        await pipeline.consumer.close(max(0.0, until - time.monotonic()))
+        await pipeline.in_flight.wait_empty(until - time.monotonic())
+        await pipeline.lane_manager.close(max(0.0, until - time.monotonic()))
+        _log.info(
+            "worker_drained",
+            unfinished=pipeline.in_flight.deliveries(bulk=False) + pipeline.in_flight.deliveries(bulk=True),
+        )
 
 
-class Spine:
+class Pipeline:
     """What stands between the doors and the providers, opened."""
 
     def __init__(
         self,
-        queue: Queue,
+        queue: QueueProducer,
         receipts: Receipts,
-        waiters: Waiters,
-        ledger: Ledger,
-        intake: Intake,
-        lanes: Lanes,
-        upkeep: Upkeep,
-        rps: RpsStore | None,
+        completions: CompletionWaiters,
+        in_flight: InFlight,
+        consumer: QueueConsumer,
+        lane_manager: LaneManager,
+        maintenance: Maintenance,
+        mailbox: MailboxStore | None,
     ) -> None:
         self.queue = queue
         self.receipts = receipts
-        self.waiters = waiters
-        self.ledger = ledger
-        self.intake = intake
-        self.lanes = lanes
-        self.upkeep = upkeep
-        self.rps = rps
+        self.completions = completions
+        self.in_flight = in_flight
+        self.consumer = consumer
+        self.lane_manager = lane_manager
+        self.maintenance = maintenance
+        self.mailbox = mailbox
 
 
-class Renewing:
+class SettingsApplier:
     """Takes over settings that were read anew: one step, between two turns of the loop.
 
     Args:
@@ -170,42 +190,47 @@ class Renewing:
     """
 
     def __init__(
-        self, settings: Settings, doors: Doors, spine: Spine, unasked: Background, metrics: Metrics
+        self,
+        settings: Settings,
+        http_api: HttpApi,
+        pipeline: Pipeline,
+        background_ingress: BackgroundIngress,
+        metrics: Metrics,
     ) -> None:
         self.settings = settings
-        self._doors = doors
-        self._spine = spine
-        self._unasked = unasked
+        self._http_api = http_api
+        self._pipeline = pipeline
+        self._background = background_ingress
         self._metrics = metrics
 
-    def hear(self, news: News) -> None:
+    def on_update(self, settings_feed: SettingsUpdate) -> None:
         """Take over new settings, or raise the alarm that the file is wrong."""
-        self._metrics.settings_refused.set(int(news.settings is None))
-        if news.settings is None:
+        self._metrics.settings_reload_failed.set(int(settings_feed.settings is None))
+        if settings_feed.settings is None:
             return
-        self.settings = news.settings
-        self._doors.renew(news.settings)
-        self._unasked.renew(news.settings)
-        self._spine.queue.limits = _limits(news.settings)
-        self._spine.lanes.renew(news.settings)
-        self._spine.upkeep.renew(news.settings)
-        _log.info("settings_taken_over")
+        self.settings = settings_feed.settings
+        self._http_api.apply_settings(settings_feed.settings)
+        self._background.apply_settings(settings_feed.settings)
+        self._pipeline.queue.limits = _limits(settings_feed.settings)
+        self._pipeline.lane_manager.apply_settings(settings_feed.settings)
+        self._pipeline.maintenance.apply_settings(settings_feed.settings)
+        _log.info("settings_applied")
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
+def _limits(settings: Settings) -> BacklogLimits:
+    return BacklogLimits(settings.limits.queue_pings, settings.limits.queue_bytes)
 
 
 @asynccontextmanager
-async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Spine]:
+async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Pipeline]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
-    permissions = Permissions(settings)
+    permissions = RedisPermissions(settings)
     await permissions.require()
     async with AsyncExitStack() as opened:
 
-        async def link(address: Address, purpose: str, reply_s: float = 5.0) -> Link:
-            made = Link(address, purpose, reply_s=reply_s)
+        async def link(address: RedisAddress, purpose: str, reply_s: float = 5.0) -> RedisConnection:
+            made = RedisConnection(address, purpose, reply_s=reply_s)
             await made.open(_OPEN_S)
             opened.push_async_callback(made.close)
             return made
@@ -218,41 +243,45 @@ async def _spine(settings: Settings, name: str, metrics: Metrics, workers: int) 
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
         await streams.read_clock()
         await _prepare(streams)
-        turns = Turns()
-        journal = Journal()
-        snapshots = Snapshots(look_ups, journal, wanted=settings.registry.snapshots)
-        registry = Registry(look_ups, snapshots=snapshots, turns=turns)
-        refill = Refill(look_ups, registry)
-        opened.push_async_callback(refill.close)
-        lapsed = refill.begin if settings.registry.snapshots else lambda: None
-        invalidations = Invalidations(main, registry, journal, name, lapsed)
+        scheduler = Scheduler()
+        change_log = ChangeLog()
+        snapshots = SnapshotStore(look_ups, change_log, wanted=settings.registry.snapshots)
+        registry = DeviceRegistry(look_ups, snapshots=snapshots, scheduler=scheduler)
+        warmup = SnapshotWarmup(look_ups, registry)
+        opened.push_async_callback(warmup.close)
+        on_lapse = warmup.begin if settings.registry.snapshots else lambda: None
+        invalidations = InvalidationListener(main, registry, change_log, name, on_lapse)
         await invalidations.open()
         opened.push_async_callback(invalidations.close)
 
         receipts = Receipts(stream_link)
-        waiters = Waiters(queued, receipts)
-        await waiters.open()
-        opened.push_async_callback(waiters.close)
+        completions = CompletionWaiters(queued, receipts)
+        await completions.open()
+        opened.push_async_callback(completions.close)
 
-        dead = DeadTokens(registry, Gate(Proofs(look_ups), metrics))
+        dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
-        rps = await opened.enter_async_context(rps_store(settings))
-        lanes = Lanes(settings, metrics, dead, rps, Quota(stream_link), turns)
-        lanes.tell_unusable()
-        ledger = Ledger(streams, turns, waiters, metrics)
+        mailbox = await opened.enter_async_context(open_mailbox(settings))
+        lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler)
+        lane_manager.log_unusable()
+        in_flight = InFlight(streams, scheduler, completions, metrics)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
-        audience = Audience(broadcasts, registry, lanes, turns)
-        planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
-        cutting = Cutting(Cutter(broadcasts, ledger), ledger)
-        intake = Intake(streams, readers, planner, cutting, ledger, siblings=workers > 1)
-        stores = healths(main, look_ups, queued, stream_link)
-        upkeep = Upkeep(settings, streams, lanes, metrics, stores, permissions, lambda: intake.refused)
+        broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
+        planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
+        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight), in_flight)
+        consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
+        stores = redis_healths(main, look_ups, queued, stream_link)
+        maintenance = Maintenance(
+            settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
+        )
         replicas = int(settings.queue.durability == "replicas")
-        queue = Queue(appends, _limits(settings), replicas=replicas, taker=intake, turns=turns)
-        for part in (ledger, intake, upkeep):
+        queue = QueueProducer(
+            appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
+        )
+        for part in (in_flight, consumer, maintenance):
             part.start()
             opened.push_async_callback(part.close)
-        yield Spine(queue, receipts, waiters, ledger, intake, lanes, upkeep, rps)
+        yield Pipeline(queue, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox)
 
 
 async def _prepare(streams: Streams) -> None:
@@ -263,47 +292,47 @@ async def _prepare(streams: Streams) -> None:
     """
     try:
         await streams.prepare()
-    except ReplyFault as error:
+    except RedisReplyError as error:
         if not error.for_now:
             raise
-        _log.warning("groups_not_made", error=error.message)
+        _log.warning("consumer_groups_not_created", error=error.message)
 
 
-async def _check(settings: Settings, queued: Address) -> None:
+async def _check(settings: Settings, queued: RedisAddress) -> None:
     redis = client(queued)
     try:
         warnings = await check_durability(redis, settings.queue.durability)
     finally:
         await redis.aclose()
     for warning in warnings:
-        _log.warning("durability", text=warning)
+        _log.warning("durability_not_guaranteed", text=warning)
 
 
 def _services(
-    settings: Settings, spine: Spine, metrics: Metrics, scrape: Scrape | None, workers: int
-) -> Services:
+    settings: Settings, pipeline: Pipeline, metrics: Metrics, scrape: Scrape | None, workers: int
+) -> Dependencies:
     if settings.api_token is None:
         raise BadSetting("api_token: none was set or made", field="api_token")
     main = main_address(settings)
-    return Services(
+    return Dependencies(
         settings=settings,
         api_token=Secret(settings.api_token.reveal()),
         owns_store=_own(main, settings),
-        queue=spine.queue,
-        receipts=spine.receipts,
-        waiters=spine.waiters,
-        redis=client(main, timeout_s=DOOR_TIMEOUT_S),
-        reserved_redis=client(main, timeout_s=DOOR_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
-        readiness=spine.upkeep.readiness,
+        queue=pipeline.queue,
+        receipts=pipeline.receipts,
+        completions=pipeline.completions,
+        redis=client(main, timeout_s=HTTP_TIMEOUT_S),
+        reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
+        readiness=pipeline.maintenance.readiness,
         metrics=metrics,
-        mailbox=spine.rps if rps_address(settings) != main else None,
+        mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,
-        turns=spine.ledger.turns,
+        scheduler=pipeline.in_flight.scheduler,
     )
 
 
-def _own(main: Address, settings: Settings) -> bool:
+def _own(main: RedisAddress, settings: Settings) -> bool:
     """Whether the store is the embedded one: its socket lies in our own data folder."""
     if main.unix_path is None:
         return False

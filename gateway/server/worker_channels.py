@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from gateway.server.metrics_reporting import Reporting
-from gateway.server.settings_feed import NewsFeed
+from gateway.server.metrics_reporting import MetricsReporter
+from gateway.server.settings_feed import SettingsFeed
 
 
-class Supervision(NamedTuple):
+class WorkerChannels(NamedTuple):
     """A worker's connections to its supervisor.
 
     Attributes:
@@ -14,5 +14,5 @@ class Supervision(NamedTuple):
         reporting: takes the worker's metrics, and gives those of the whole gateway.
     """
 
-    news: NewsFeed
-    reporting: Reporting
+    settings_feed: SettingsFeed
+    metrics_reporter: MetricsReporter

@@ -8,7 +8,7 @@ it.
 
 from gateway.settings.loading import DEFAULT_PATH, load
 from gateway.settings.model import (
-    RPS_PORT,
+    RHOCONNECT_PUSH_PORT,
     ApnsSettings,
     App,
     AuthSettings,
@@ -22,7 +22,7 @@ from gateway.settings.model import (
     ReceiptSettings,
     ResqueSettings,
     RetrySettings,
-    RpsSettings,
+    RhoConnectPushSettings,
     Settings,
     Source,
 )
@@ -31,7 +31,7 @@ from gateway.settings.serialization import from_json, to_json
 
 __all__ = [
     "DEFAULT_PATH",
-    "RPS_PORT",
+    "RHOCONNECT_PUSH_PORT",
     "ApnsSettings",
     "App",
     "AuthSettings",
@@ -45,7 +45,7 @@ __all__ = [
     "ReceiptSettings",
     "ResqueSettings",
     "RetrySettings",
-    "RpsSettings",
+    "RhoConnectPushSettings",
     "Secret",
     "Settings",
     "Source",

@@ -16,7 +16,7 @@ from gateway.settings.paths import not_a_path
 from gateway.settings.secret import Secret
 from protocols.credential_text import control_character
 
-Place = tuple[str, ...]
+SettingPath = tuple[str, ...]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 _LINES: Final = frozenset({"key", "credentials"})
@@ -36,10 +36,12 @@ class Converter:
         strict: whether numbers and truth values must be such; an environment variable's are texts.
     """
 
-    def __init__(self, witness: Callable[[Place], str], folder: Path, *, strict: bool = True) -> None:
+    def __init__(self, witness: Callable[[SettingPath], str], folder: Path, *, strict: bool = True) -> None:
         self._witness, self._folder, self._strict = witness, folder, strict
 
-    def struct(self, kind: type[Kind], tree: Mapping[str, Any], place: Place, **ready: Any) -> Kind:
+    def struct(
+        self, kind: type[Kind], tree: Mapping[str, Any], setting_path: SettingPath, **ready: Any
+    ) -> Kind:
         """One struct and all below it.
 
         Args:
@@ -52,52 +54,56 @@ class Converter:
             BadSetting: an unknown key, or a value of the wrong type or out of range.
         """
         types = {field.name: field.type for field in msgspec.structs.fields(kind) if field.name not in ready}
-        self.only_known(types, tree, place)
-        values = {name: self.value(types[name], value, (*place, name)) for name, value in tree.items()}
+        self.only_known(types, tree, setting_path)
+        values = {name: self.value(types[name], value, (*setting_path, name)) for name, value in tree.items()}
         return kind(**values, **ready)
 
-    def value(self, type_: Any, value: Any, place: Place) -> Any:
+    def value(self, type_: Any, value: Any, setting_path: SettingPath) -> Any:
         """One value of whatever type a setting has."""
         if is_section(type_):
-            return self.struct(type_, self.mapping(value, place), place)
-        value = self._trimmed(value, place)
+            return self.struct(type_, self.mapping(value, setting_path), setting_path)
+        value = self._trimmed(value, setting_path)
         choices = choices_of(type_)
         if value is False and "off" in choices:
             value = "off"  # YAML 1.1 reads a bare `off` so
         if choices and value not in choices:
             word = not isinstance(value, str) or _WORD.fullmatch(value)
             found = f"found {value!r}" if word else "found another text"
-            raise self.wrong(place, f"expected one of {', '.join(choices)}, {found}")
+            raise self.error(setting_path, f"expected one of {', '.join(choices)}, {found}")
         try:
             converted = msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
             return _checked_address(type_, converted)
-        except _NoPath as error:
-            raise self.wrong(place, not_a_path(".".join(place), str(value)) or "no path") from error
+        except _InvalidPath as error:
+            raise self.error(
+                setting_path, not_a_path(".".join(setting_path), str(value)) or "no path"
+            ) from error
         except msgspec.ValidationError as error:
-            raise self.wrong(place, complaint(type_, value, strict=self._strict)) from error
+            raise self.error(setting_path, complaint(type_, value, strict=self._strict)) from error
         except (ValueError, OverflowError, RuntimeError) as error:
             # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end;
             # the home of a user that does not exist.
-            raise self.wrong(place, "the value cannot be read") from error
+            raise self.error(setting_path, "the value cannot be read") from error
 
-    def mapping(self, value: Any, place: Place) -> Mapping[str, Any]:
+    def mapping(self, value: Any, setting_path: SettingPath) -> Mapping[str, Any]:
         """A mapping; an absent one is empty."""
         if value is None:
             return {}
         if not isinstance(value, Mapping):
-            raise self.wrong(place, "expected a mapping")
+            raise self.error(setting_path, "expected a mapping")
         return value
 
-    def only_known(self, known: Iterable[str], tree: Mapping[str, Any], place: Place) -> None:
+    def only_known(self, known: Iterable[str], tree: Mapping[str, Any], setting_path: SettingPath) -> None:
         """Refuse a key that is not known, naming the nearest one that is."""
         for name in tree:
             if name not in known:
-                raise self.wrong((*place, name), "no such setting" + did_you_mean(name, known))
+                raise self.error((*setting_path, name), "no such setting" + did_you_mean(name, known))
 
-    def wrong(self, place: Place, what: str, *, said_at: Place | None = None) -> BadSetting:
+    def error(
+        self, setting_path: SettingPath, what: str, *, given_at: SettingPath | None = None
+    ) -> BadSetting:
         """The error about one setting, naming it and where it was said, or where another was that needs it."""
-        name = ".".join(place)
-        return BadSetting(f"{name}: {what} ({self._witness(said_at or place)})", field=name)
+        name = ".".join(setting_path)
+        return BadSetting(f"{name}: {what} ({self._witness(given_at or setting_path)})", field=name)
 
     def _adopt(self, kind: type, value: Any) -> Any:
         """msgspec's hook for the two types it does not know. Relative paths start at the folder."""
@@ -108,28 +114,28 @@ class Converter:
         if kind is not Path:
             return Secret(value)
         if not_a_path("", value) is not None:
-            raise _NoPath
+            raise _InvalidPath
         return self._folder / Path(value).expanduser()
 
-    def _trimmed(self, value: Any, place: Place) -> Any:
+    def _trimmed(self, value: Any, setting_path: SettingPath) -> Any:
         """A text, or the texts of a list, without what stands around it.
 
         Raises:
             BadSetting: there is a control character in it.
         """
         if isinstance(value, list | tuple):
-            return [self._trimmed(item, place) for item in value]
+            return [self._trimmed(item, setting_path) for item in value]
         if not isinstance(value, str):
             return value
         text = value.strip(_AROUND)
-        character = control_character(text, lines=place[-1] in _LINES)
+        character = control_character(text, lines=setting_path[-1] in _LINES)
         if character is not None:
-            instead = not_a_path(".".join(place), text) if place[-1].endswith("_file") else None
-            raise self.wrong(place, instead or f"holds the control character {character}")
+            instead = not_a_path(".".join(setting_path), text) if setting_path[-1].endswith("_file") else None
+            raise self.error(setting_path, instead or f"holds the control character {character}")
         return text
 
 
-class _NoPath(Exception):
+class _InvalidPath(Exception):
     """A text in the place of a path that is none."""
 
 

@@ -37,7 +37,7 @@ _COLLECTIONS: Final = (f"{_STANDARD}map", f"{_STANDARD}seq")
 _FLOW_SYMBOL: Final = re.compile(r":([A-Za-z_]\w*)")
 _FLOW_SYMBOLS_MAX: Final = 256
 
-Place = tuple[str, ...]
+SettingPath = tuple[str, ...]
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -51,12 +51,12 @@ class Document(msgspec.Struct, frozen=True):
 
     path: Path
     root: dict[str, Any]
-    lines: dict[Place, int]
+    lines: dict[SettingPath, int]
 
-    def where(self, place: Place) -> str:
+    def where(self, setting_path: SettingPath) -> str:
         """File and line of a value, or of the nearest mapping around it."""
-        for length in range(len(place), 0, -1):
-            line = self.lines.get(place[:length])
+        for length in range(len(setting_path), 0, -1):
+            line = self.lines.get(setting_path[:length])
             if line is not None:
                 return f"{self.path}, line {line}"
         return str(self.path)
@@ -94,7 +94,7 @@ def read(path: Path) -> Document:
     return Document(path, root, lines)
 
 
-class _NotSettings(yaml.MarkedYAMLError):
+class _UnsupportedYaml(yaml.MarkedYAMLError):
     """A part of the file is YAML, and nothing that settings are made of.
 
     Attributes:
@@ -108,7 +108,7 @@ class _NotSettings(yaml.MarkedYAMLError):
 
 def _why(error: yaml.MarkedYAMLError, text: str) -> str:
     """What is wrong at the place of a fault. The parser's own words differ from version to version."""
-    if isinstance(error, _NotSettings):
+    if isinstance(error, _UnsupportedYaml):
         return error.why
     if isinstance(error, yaml.composer.ComposerError):
         return "an alias without its anchor, or an anchor that is there twice"
@@ -168,14 +168,14 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-16" if wide else "utf-8-sig")
 
 
-def _parsed(text: str) -> tuple[Any, dict[Place, int]]:
+def _parsed(text: str) -> tuple[Any, dict[SettingPath, int]]:
     """The document and its lines.
 
     Old versions of libyaml, and so of Ruby, read `{:push_notify: 'true'}`, which newer ones refuse. Such a symbol is
     given its tag where the parser meets it, and the text is read again.
     """
     for _ in range(_FLOW_SYMBOLS_MAX):
-        reader = _Reader(text)
+        reader = _YamlReader(text)
         try:
             return reader.document(), reader.lines
         except yaml.MarkedYAMLError as error:
@@ -185,19 +185,19 @@ def _parsed(text: str) -> tuple[Any, dict[Place, int]]:
             text = f'{text[: symbol.start()]}!ruby/symbol "{symbol[1]}"{text[symbol.end() :]}'
         finally:
             reader.dispose()
-    raise _NotSettings(f"more than {_FLOW_SYMBOLS_MAX} symbols within braces or brackets", None)
+    raise _UnsupportedYaml(f"more than {_FLOW_SYMBOLS_MAX} symbols within braces or brackets", None)
 
 
 def _symbol_at(text: str, mark: yaml.Mark | None) -> re.Match[str] | None:
     return None if mark is None else _FLOW_SYMBOL.match(text, mark.index)
 
 
-class _Reader(yaml.CSafeLoader):
+class _YamlReader(yaml.CSafeLoader):
     """PyYAML's loader on libyaml. The nodes are walked here, since PyYAML's own result has no lines."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.lines: dict[Place, int] = {}
+        self.lines: dict[SettingPath, int] = {}
         self._left = VALUES_MAX
 
     def document(self) -> Any:
@@ -210,34 +210,34 @@ class _Reader(yaml.CSafeLoader):
         self._left -= 1
         if self._left < 0:
             problem = f"more than {VALUES_MAX} values once its aliases are written out"
-            raise _NotSettings(problem, node.start_mark)
+            raise _UnsupportedYaml(problem, node.start_mark)
 
-    def _value(self, node: yaml.Node, place: Place) -> Any:
+    def _value(self, node: yaml.Node, setting_path: SettingPath) -> Any:
         self._spend(node)
-        if len(place) > _DEPTH_MAX:
-            raise _NotSettings("nested too deeply", node.start_mark)
+        if len(setting_path) > _DEPTH_MAX:
+            raise _UnsupportedYaml("nested too deeply", node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if node.tag not in _COLLECTIONS:
-            raise _NotSettings(f"unknown tag {node.tag}", node.start_mark)
+            raise _UnsupportedYaml(f"unknown tag {node.tag}", node.start_mark)
         if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node, place))
-        return [self._value(item, (*place, str(at))) for at, item in enumerate(node.value)]
+            return dict(self._pairs(node, setting_path))
+        return [self._value(item, (*setting_path, str(at))) for at, item in enumerate(node.value)]
 
-    def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
+    def _pairs(self, node: yaml.MappingNode, setting_path: SettingPath) -> Iterator[tuple[str, Any]]:
         """Keys and values in their order, where a later one counts: Ruby merges what `<<` names at its place."""
         for key_node, value_node in node.value:
             merged = self._merged(key_node, value_node)
             if merged is not None:
                 for mapping in merged:
                     self._spend(mapping)
-                    yield from self._pairs(mapping, place)
+                    yield from self._pairs(mapping, setting_path)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _NotSettings("a key must be a text", key_node.start_mark)
+                raise _UnsupportedYaml("a key must be a text", key_node.start_mark)
             key = key_name(self._scalar(key_node))
-            self.lines[(*place, key)] = key_node.start_mark.line + 1
-            yield key, self._value(value_node, (*place, key))
+            self.lines[(*setting_path, key)] = key_node.start_mark.line + 1
+            yield key, self._value(value_node, (*setting_path, key))
 
     def _merged(self, key: yaml.Node, value: yaml.Node) -> list[yaml.MappingNode] | None:
         """The mappings that `<<` names, the weakest first; None: it is no merge."""
@@ -254,7 +254,7 @@ class _Reader(yaml.CSafeLoader):
         if tag in _SYMBOLS:
             return text
         if tag not in _SCALARS:
-            raise _NotSettings(f"unknown tag {tag}", node.start_mark)
+            raise _UnsupportedYaml(f"unknown tag {tag}", node.start_mark)
         if tag != _TEXT:  # plain, or said to be a number
             return scalar(text)
         resolve: Callable[..., str] = self.resolve  # left untyped

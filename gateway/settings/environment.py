@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.settings.convert import Converter, Place, did_you_mean, is_section
+from gateway.settings.convert import Converter, SettingPath, did_you_mean, is_section
 from gateway.settings.layers import overlay
 from gateway.settings.model import Port, PortOrAny, Settings
 from protocols.credential_text import is_path
 
 PREFIX: Final = "RHOPUSH_"
 
-_ALIASES: Final[tuple[tuple[str, Place], ...]] = (
+_ALIASES: Final[tuple[tuple[str, SettingPath], ...]] = (
     # from the weakest to the strongest; each is weaker than the RHOPUSH_ variable of the same setting
     ("REDIS_URL", ("redis",)),
     ("REDISTOGO_URL", ("redis",)),
@@ -33,13 +33,13 @@ _ALIASES: Final[tuple[tuple[str, Place], ...]] = (
 _GOOGLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _LINK: Final = re.compile(r"\s*(tcp|udp|sctp)://[^\s/]+:\d{1,5}\s*", re.I)
 """The value of a service link's variable `NAME_PORT`."""
-_ELSEWHERE: Final = frozenset({"RHOPUSH_SERVER"})  # the Python client's address
+_OTHER_VARIABLES: Final = frozenset({"RHOPUSH_SERVER"})  # the Python client's address
 _LINKS_OFF: Final = "enableServiceLinks: false turns them off"
 _PORTS: Final = (Port, PortOrAny, PortOrAny | None)
 _BUILT: Final = frozenset({"documents", "sources", "warnings"})  # no setting of the environment's
 
 
-class Said(msgspec.Struct, frozen=True):
+class EnvironmentLayer(msgspec.Struct, frozen=True):
     """A layer of settings from the environment.
 
     Attributes:
@@ -49,12 +49,12 @@ class Said(msgspec.Struct, frozen=True):
     """
 
     tree: dict[str, Any]
-    variables: dict[Place, str]
+    variables: dict[SettingPath, str]
     warnings: tuple[str, ...]
 
-    def variable(self, place: Place) -> str | None:
+    def variable(self, setting_path: SettingPath) -> str | None:
         """Which variable said the value at a place, or a mapping around it."""
-        around = (place[:length] for length in range(len(place), 0, -1))
+        around = (setting_path[:length] for length in range(len(setting_path), 0, -1))
         return next((self.variables[above] for above in around if above in self.variables), None)
 
 
@@ -67,53 +67,59 @@ def ambient(environ: Mapping[str, str]) -> dict[str, Any]:
     return {"fcm": {"credentials_file": str(Path.cwd() / file) if is_path(file) else file}}
 
 
-def ambient_variable(place: Place, value: Any, environ: Mapping[str, str]) -> str | None:
+def ambient_variable(setting_path: SettingPath, value: Any, environ: Mapping[str, str]) -> str | None:
     """Google's variable, where a setting's value came from there."""
     came = ambient(environ)
-    said = place == ("fcm", "credentials_file") and came and came["fcm"]["credentials_file"] == value
-    return f"environment variable {_GOOGLE}" if said else None
+    given = setting_path == ("fcm", "credentials_file") and came and came["fcm"]["credentials_file"] == value
+    return f"environment variable {_GOOGLE}" if given else None
 
 
-def read(environ: Mapping[str, str]) -> Said:
+def read(environ: Mapping[str, str]) -> EnvironmentLayer:
     """The layer that the environment says.
 
     Raises:
         BadSetting: a value is wrong; the message names the variable.
     """
-    names = {variable_of(place): (place, type_) for place, type_ in places()}
-    variables = [(name, place, names[variable_of(place)][1]) for name, place in _ALIASES if environ.get(name)]
+    names = {variable_of(setting_path): (setting_path, type_) for setting_path, type_ in setting_paths()}
+    variables = [
+        (name, setting_path, names[variable_of(setting_path)][1])
+        for name, setting_path in _ALIASES
+        if environ.get(name)
+    ]
     own = sorted(name for name in environ if name.startswith(PREFIX) and environ[name].strip())
     links = [name for name in own if name in names and _is_link(environ[name], names[name][1])]
     own = [name for name in own if name not in links]
     variables += [(name, *names[name]) for name in own if name in names]
     tree: dict[str, Any] = {}
-    for name, place, type_ in variables:
-        tree = overlay(tree, _nested(place, _value(name, place, type_, environ[name])))
-    strangers = [name for name in own if name not in names and name not in _ELSEWHERE]
-    return Said(
+    for name, setting_path, type_ in variables:
+        tree = overlay(tree, _nested(setting_path, _value(name, setting_path, type_, environ[name])))
+    unknown = [name for name in own if name not in names and name not in _OTHER_VARIABLES]
+    return EnvironmentLayer(
         tree,
-        {place: f"environment variable {name}" for name, place, _ in variables},
+        {setting_path: f"environment variable {name}" for name, setting_path, _ in variables},
         (
             *(f"{name} is a service link of Kubernetes and no setting: {_LINKS_OFF}" for name in links),
-            *(f"{name} is no setting{did_you_mean(name, names)}" for name in strangers),
+            *(f"{name} is no setting{did_you_mean(name, names)}" for name in unknown),
         ),
     )
 
 
-def variable_of(place: Place) -> str:
+def variable_of(setting_path: SettingPath) -> str:
     """The environment variable of a setting."""
-    return PREFIX + "_".join(place).upper()
+    return PREFIX + "_".join(setting_path).upper()
 
 
-def places(kind: type[msgspec.Struct] = Settings, above: Place = ()) -> Iterator[tuple[Place, Any]]:
+def setting_paths(
+    kind: type[msgspec.Struct] = Settings, above: SettingPath = ()
+) -> Iterator[tuple[SettingPath, Any]]:
     """Every setting with its type, sections before what is in them."""
     for field in msgspec.structs.fields(kind):
         if not above and field.name in _BUILT:
             continue
-        place = (*above, field.name)
-        yield place, field.type
+        setting_path = (*above, field.name)
+        yield setting_path, field.type
         if is_section(field.type):
-            yield from places(field.type, place)
+            yield from setting_paths(field.type, setting_path)
 
 
 def _is_link(value: str, type_: Any) -> bool:
@@ -121,21 +127,21 @@ def _is_link(value: str, type_: Any) -> bool:
     return type_ in _PORTS and _LINK.fullmatch(value) is not None
 
 
-def _value(name: str, place: Place, type_: Any, text: str) -> Any:
+def _value(name: str, setting_path: SettingPath, type_: Any, text: str) -> Any:
     converter = Converter(lambda _: f"environment variable {name}", Path.cwd(), strict=False)
-    if not _is_json(place, type_):
-        return converter.value(type_, text, place)
+    if not _is_json(setting_path, type_):
+        return converter.value(type_, text, setting_path)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise converter.wrong(place, "expected JSON") from error
+        raise converter.error(setting_path, "expected JSON") from error
 
 
-def _is_json(place: Place, type_: Any) -> bool:
-    return is_section(type_) or place == ("apps",) or "tuple" in str(type_)
+def _is_json(setting_path: SettingPath, type_: Any) -> bool:
+    return is_section(type_) or setting_path == ("apps",) or "tuple" in str(type_)
 
 
-def _nested(place: Place, value: Any) -> dict[str, Any]:
-    for key in reversed(place):
+def _nested(setting_path: SettingPath, value: Any) -> dict[str, Any]:
+    for key in reversed(setting_path):
         value = {key: value}
     return dict(value)

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from gateway.errors import BadSetting
 from gateway.settings import document, environment, rhoconnect, sources
-from gateway.settings.convert import Converter, Place
+from gateway.settings.convert import Converter, SettingPath
 from gateway.settings.credentials import one_credential
 from gateway.settings.layers import overlay
 from gateway.settings.model import ApnsSettings, App, FcmSettings, Settings
-from gateway.settings.networks import NotANetwork, networks
+from gateway.settings.networks import InvalidNetwork, networks
 
 DEFAULT_PATH: Final = Path("settings/settings.yml")
 
@@ -35,20 +35,20 @@ def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Sett
     file = _open(path)
     section = _section(file, env)
     gateway = _mapping(file, section.get("gateway"), (env, "gateway"))
-    said = environment.read(environ)
+    given = environment.read(environ)
     tree: dict[str, Any] = {}
-    for layer in (environment.ambient(environ), rhoconnect.translate(section), gateway, said.tree):
+    for layer in (environment.ambient(environ), rhoconnect.translate(section), gateway, given.tree):
         tree = overlay(tree, layer)
 
-    def witness(place: Place) -> str:
-        ambient = environment.ambient_variable(place, _at(tree, place), environ)
-        return said.variable(place) or ambient or file.where(_written_at(place, env, gateway))
+    def witness(setting_path: SettingPath) -> str:
+        ambient = environment.ambient_variable(setting_path, _at(tree, setting_path), environ)
+        return given.variable(setting_path) or ambient or file.where(_written_at(setting_path, env, gateway))
 
     return _settings(
         tree,
         Converter(witness, _app_folder(file.path)),
         sources=sources.read(file.root.get("sources"), section),
-        warnings=said.warnings,
+        warnings=given.warnings,
     )
 
 
@@ -59,42 +59,44 @@ def _settings(tree: dict[str, Any], convert: Converter, **ready: Any) -> Setting
     one_credential(convert, App(settings.apns, settings.fcm), ())
     _check_proxies(convert, settings)
     apps = {app_id: _app(app_id, listed[app_id], tree, convert) for app_id in listed}
-    ready["warnings"] = (*ready["warnings"], *_not_obeyed(settings, apps))
+    ready["warnings"] = (*ready["warnings"], *_ineffective(settings, apps))
     return convert.struct(Settings, tree, (), apps=apps, **ready)
 
 
 def _check_proxies(convert: Converter, settings: Settings) -> None:
     try:
         networks(settings.http.trusted_proxies)
-    except NotANetwork as error:
-        raise convert.wrong(("http", "trusted_proxies"), str(error)) from error
+    except InvalidNetwork as error:
+        raise convert.error(("http", "trusted_proxies"), str(error)) from error
 
 
-def _not_obeyed(settings: Settings, apps: Mapping[str, App]) -> list[str]:
+def _ineffective(settings: Settings, apps: Mapping[str, App]) -> list[str]:
     """What is understood and has no effect: said at the start, never silently ignored."""
     found = []
     everywhere = (settings.apns, *(app.apns for app in apps.values()))
     if any(apns.background_min_interval_s for apns in everywhere):
         found.append("apns.background_min_interval_s has no effect in this version")
-    if settings.rps.mode == "client" and settings.push_server is None:
-        found.append("rps.mode: client posts to push_server, and none is set: legacy devices get no pushes")
+    if settings.rhoconnect_push.mode == "client" and settings.push_server is None:
+        found.append(
+            "rhoconnect_push.mode: client posts to push_server, and none is set: legacy devices get no pushes"
+        )
     return found
 
 
-def _app(app_id: str, said: Any, tree: Mapping[str, Any], convert: Converter) -> App:
+def _app(app_id: str, given: Any, tree: Mapping[str, Any], convert: Converter) -> App:
     """One app's settings: what it says itself, over what is said for all."""
-    place = ("apps", app_id)
-    own = convert.mapping(said, place)
-    convert.only_known(App.__struct_fields__, own, place)
+    setting_path = ("apps", app_id)
+    own = convert.mapping(given, setting_path)
+    convert.only_known(App.__struct_fields__, own, setting_path)
     parts = {
-        name: overlay(tree.get(name) or {}, convert.mapping(own.get(name), (*place, name)))
+        name: overlay(tree.get(name) or {}, convert.mapping(own.get(name), (*setting_path, name)))
         for name in App.__struct_fields__
     }
     app = App(
-        apns=convert.struct(ApnsSettings, parts["apns"], (*place, "apns")),
-        fcm=convert.struct(FcmSettings, parts["fcm"], (*place, "fcm")),
+        apns=convert.struct(ApnsSettings, parts["apns"], (*setting_path, "apns")),
+        fcm=convert.struct(FcmSettings, parts["fcm"], (*setting_path, "fcm")),
     )
-    one_credential(convert, app, place)
+    one_credential(convert, app, setting_path)
     return app
 
 
@@ -118,29 +120,31 @@ def _section(file: document.Document, env: str) -> Mapping[str, Any]:
     return {}
 
 
-def _mapping(file: document.Document, value: Any, place: Place) -> Mapping[str, Any]:
+def _mapping(file: document.Document, value: Any, setting_path: SettingPath) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise BadSetting(f"{place[-1]}: expected a mapping ({file.where(place)})", field=place[-1])
+        raise BadSetting(
+            f"{setting_path[-1]}: expected a mapping ({file.where(setting_path)})", field=setting_path[-1]
+        )
     return value
 
 
-def _at(tree: Mapping[str, Any], place: Place) -> Any:
+def _at(tree: Mapping[str, Any], setting_path: SettingPath) -> Any:
     value: Any = tree
-    for key in place:
+    for key in setting_path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _written_at(place: Place, env: str, gateway: Mapping[str, Any]) -> Place:
+def _written_at(setting_path: SettingPath, env: str, gateway: Mapping[str, Any]) -> SettingPath:
     """The keys of the file that a setting came from: below `:gateway:`, or RhoConnect's own."""
     value: Any = gateway
-    for key in place:
+    for key in setting_path:
         if not isinstance(value, Mapping) or key not in value:
-            return (env, *rhoconnect.origin(place))
+            return (env, *rhoconnect.origin(setting_path))
         value = value[key]
-    return (env, "gateway", *place)
+    return (env, "gateway", *setting_path)
 
 
 def _app_folder(path: Path) -> Path:

@@ -15,7 +15,7 @@ from gateway.settings.secret import Secret
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrAny = Annotated[int, Meta(ge=0, le=65535)]
-RPS_PORT = 8675
+RHOCONNECT_PUSH_PORT = 8675
 SANDBOX_HOST = "api.sandbox.push.apple.com"
 ORIGIN_PATTERN = "^https?://[^/?#]+/?$"
 URL_PATTERN = "^https?://[^/?#]+"
@@ -145,7 +145,7 @@ class App(msgspec.Struct, frozen=True):
     fcm: FcmSettings = FcmSettings()
 
 
-class RpsSettings(msgspec.Struct, frozen=True):
+class RhoConnectPushSettings(msgspec.Struct, frozen=True):
     """The RhoConnect Push Service for legacy devices.
 
     Attributes:
@@ -172,15 +172,15 @@ class RpsSettings(msgspec.Struct, frozen=True):
 
     mode: Literal["builtin", "client", "off"] = "builtin"
     host: str | None = None
-    port: PortOrAny = RPS_PORT
+    port: PortOrAny = RHOCONNECT_PUSH_PORT
     redis: Secret | None = None
     user_auth_url: Annotated[str, Meta(pattern=URL_PATTERN)] | None = None
     app_auth_url: Annotated[str, Meta(pattern=URL_PATTERN)] | None = None
     auth_cache_s: Seconds = 60.0
     wait_s: Seconds = 90.0
-    registration_s: PositiveInt = 2_592_000
+    registration_ttl_s: PositiveInt = 2_592_000
     queue_max: PositiveInt = 100
-    old_ids: bool = True
+    accept_unsigned_ids: bool = True
     collapse_unnamed: bool = False
     secret: Secret | None = None
     certificate_file: Path | None = None
@@ -340,7 +340,7 @@ class Settings(msgspec.Struct, frozen=True):
     queue: QueueSettings = QueueSettings()
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
-    rps: RpsSettings = RpsSettings()
+    rhoconnect_push: RhoConnectPushSettings = RhoConnectPushSettings()
     events: EventSettings = EventSettings()
     resque: ResqueSettings = ResqueSettings()
     retry: RetrySettings = RetrySettings()

@@ -9,7 +9,7 @@ Network = IPv4Network | IPv6Network
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
-class NotANetwork(ValueError):
+class InvalidNetwork(ValueError):
     """An entry is neither an IP address nor a network in CIDR notation. The message names it."""
 
 
@@ -30,8 +30,10 @@ def _network(entry: str) -> Network:
     try:
         meant = ip_network(entry, strict=False)
     except ValueError as error:
-        raise NotANetwork(f"{entry!r} is neither an IP address nor a network such as 10.0.0.0/8") from error
-    raise NotANetwork(f"{entry!r} has bits set behind its prefix; the network is {meant}")
+        raise InvalidNetwork(
+            f"{entry!r} is neither an IP address nor a network such as 10.0.0.0/8"
+        ) from error
+    raise InvalidNetwork(f"{entry!r} has bits set behind its prefix; the network is {meant}")
 
 
 def _unmapped(network: Network) -> Network:

@@ -12,14 +12,25 @@ import msgspec
 
 from gateway.settings.model import ApnsSettings, FcmSettings, Settings
 
-LIVE: Final = ("apns", "fcm", "apps", "retry", "ping", "limits", "receipts", "drain_s", "sources", "warnings")
+RELOADABLE: Final = (
+    "apns",
+    "fcm",
+    "apps",
+    "retry",
+    "ping",
+    "limits",
+    "receipts",
+    "drain_s",
+    "sources",
+    "warnings",
+)
 """Settings, with all below them, that a running gateway takes over. The options table names the rest."""
 
 Stamp = tuple[int, int, int] | None
 """Inode, size and time of change of a file in ns; None: it is not there."""
 
 
-class Renewal(NamedTuple):
+class SettingsChange(NamedTuple):
     """A changed value, as far as it can hold now.
 
     Attributes:
@@ -28,20 +39,20 @@ class Renewal(NamedTuple):
     """
 
     settings: Settings
-    waiting: tuple[str, ...]
+    needs_restart: tuple[str, ...]
 
 
-def renewed(old: Settings, new: Settings) -> Renewal:
+def merge_reloadable(old: Settings, new: Settings) -> SettingsChange:
     """Take over what is live; leave the rest as it was and name it."""
-    kept = [name for name in Settings.__struct_fields__ if name not in LIVE]
-    waiting = tuple(name for name in kept if getattr(old, name) != getattr(new, name))
-    return Renewal(
+    kept = [name for name in Settings.__struct_fields__ if name not in RELOADABLE]
+    needs_restart = tuple(name for name in kept if getattr(old, name) != getattr(new, name))
+    return SettingsChange(
         msgspec.structs.replace(new, **{name: getattr(old, name) for name in kept}),
-        tuple(_deeper(name, getattr(old, name), getattr(new, name)) for name in waiting),
+        tuple(_changed_below(name, getattr(old, name), getattr(new, name)) for name in needs_restart),
     )
 
 
-def _deeper(name: str, old: object, new: object) -> str:
+def _changed_below(name: str, old: object, new: object) -> str:
     """Which of a section's settings differ; the name itself where it is no section."""
     if not isinstance(old, msgspec.Struct):
         return name

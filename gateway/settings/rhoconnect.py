@@ -24,7 +24,7 @@ _APPLE_PORTS: Final = (
     2197,
 )  # any other beside an Apple host is left over from the binary protocol (2195)
 
-_PLACES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+_SETTING_PATHS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     # the gateway's place of a setting -> the key of RhoConnect's that says the same
     ("apns", "certificate_file"): ("iphonecertfile",),
     ("apns", "certificate_passphrase"): ("iphonepassphrase",),
@@ -36,9 +36,9 @@ _PLACES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def origin(place: tuple[str, ...]) -> tuple[str, ...]:
+def origin(setting_path: tuple[str, ...]) -> tuple[str, ...]:
     """The keys below the environment that a setting came from, if it came from RhoConnect's own."""
-    return _PLACES.get(place) or _PLACES.get(place[:1]) or place
+    return _SETTING_PATHS.get(setting_path) or _SETTING_PATHS.get(setting_path[:1]) or setting_path
 
 
 def translate(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,18 +54,18 @@ def translate(section: Mapping[str, Any]) -> dict[str, Any]:
     fcm = {
         name: text_of(section[key])
         for name, key in (("project_id", "fcm_project_id"), ("package_name", "package_name"))
-        if _said(section, key)
+        if _is_set(section, key)
     }
     plain: dict[str, Any] = {
-        name: text_of(section[name]) for name in ("api_token", "push_server") if _said(section, name)
+        name: text_of(section[name]) for name in ("api_token", "push_server") if _is_set(section, name)
     }
-    if _said(section, "redis"):
+    if _is_set(section, "redis"):
         plain |= _addresses(section["redis"])
     apps = {app_id: {"apns": entry} for app_id, entry in _certificates(section).items()}
     return {**plain, "apns": apns, "fcm": fcm, "apps": apps}
 
 
-def _said(section: Mapping[str, Any], key: str) -> bool:
+def _is_set(section: Mapping[str, Any], key: str) -> bool:
     value = section.get(key)
     return value is not None and value != ""
 
@@ -81,9 +81,9 @@ def _addresses(value: Any) -> dict[str, Any]:
 
 def _certificate(section: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
-    if _said(section, "iphonecertfile"):
+    if _is_set(section, "iphonecertfile"):
         entry["certificate_file"] = section["iphonecertfile"]
-        if _said(section, "iphonepassphrase"):
+        if _is_set(section, "iphonepassphrase"):
             entry["certificate_passphrase"] = text_of(section["iphonepassphrase"])
     return entry
 
@@ -102,7 +102,7 @@ def _certificates(section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _server(section: Mapping[str, Any]) -> dict[str, Any]:
-    if not _said(section, "iphoneserver"):
+    if not _is_set(section, "iphoneserver"):
         return {}
     host, port = section["iphoneserver"], section.get("iphoneport")
     apple = _APPLE_HOSTS.get(host) if isinstance(host, str) else None

@@ -3,12 +3,12 @@
 | rhoconnect-push | here |
 | --- | --- |
 | ansServerPort; PORT in the environment wins | the port |
-| ansResponseTimeout (ms; 0: never) | `rps.wait_s`, at most 90 s: devices give up after 100 s |
-| registrationTimeout (s) | `rps.registration_s` |
-| userAuthHost, -Port, -Url and rcSecure | `rps.user_auth_url` |
-| appAuthHost, -Port, -Url and rcSecure | `rps.app_auth_url` |
-| authCredentialLifetime (ms), authCredentialCacheEnabled | `rps.auth_cache_s` |
-| httpSecure, certificateFile, keyFile | `rps.certificate_file`, `rps.key_file` |
+| ansResponseTimeout (ms; 0: never) | `rhoconnect_push.wait_s`, at most 90 s: devices give up after 100 s |
+| registrationTimeout (s) | `rhoconnect_push.registration_ttl_s` |
+| userAuthHost, -Port, -Url and rcSecure | `rhoconnect_push.user_auth_url` |
+| appAuthHost, -Port, -Url and rcSecure | `rhoconnect_push.app_auth_url` |
+| authCredentialLifetime (ms), authCredentialCacheEnabled | `rhoconnect_push.auth_cache_s` |
+| httpSecure, certificateFile, keyFile | `rhoconnect_push.certificate_file`, `rhoconnect_push.key_file` |
 | redisToGoUrl (`redis://DB:PASSWORD@host:port`) | `redis` |
 | devAuth*, numClients, ansServerHost | nothing: rhoconnect-push does not read them either |
 | socketPoolSize, authCredentialCacheSize, debugLevel | nothing: not needed |
@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from gateway.errors import BadSetting
-from gateway.settings.model import MetricsSettings, RpsSettings, Settings
+from gateway.settings.model import MetricsSettings, RhoConnectPushSettings, Settings
 from gateway.settings.secret import Secret
 from protocols.json_syntax import find_fault
 
@@ -74,7 +74,7 @@ _UNUSED: Final = frozenset(
 )
 
 
-class Translated(NamedTuple):
+class TranslatedSettings(NamedTuple):
     """What rhoconnect-push's settings amount to.
 
     Attributes:
@@ -108,8 +108,8 @@ def read_config(path: Path) -> dict[str, str]:
 
 
 def translate(
-    said: Mapping[str, str], environ: Mapping[str, str], data_dir: Path, metrics_port: int | None = None
-) -> Translated:
+    given: Mapping[str, str], environ: Mapping[str, str], data_dir: Path, metrics_port: int | None = None
+) -> TranslatedSettings:
     """The gateway's settings for what rhoconnect-push was told.
 
     Args:
@@ -121,29 +121,29 @@ def translate(
     Raises:
         BadSetting: a value is no number, or no address.
     """
-    number = _numbers(said)
+    number = _numbers(given)
     wait_s = number("ansResponseTimeout") / 1000
-    cached = said["authCredentialCacheEnabled"] == "y"
-    secure = said["httpSecure"] != "n"
-    rps = RpsSettings(
+    cached = given["authCredentialCacheEnabled"] == "y"
+    secure = given["httpSecure"] != "n"
+    rhoconnect_push = RhoConnectPushSettings(
         port=int(number("ansServerPort")),
-        user_auth_url=_url(said, "userAuth"),
-        app_auth_url=_url(said, "appAuth"),
+        user_auth_url=_url(given, "userAuth"),
+        app_auth_url=_url(given, "appAuth"),
         wait_s=min(wait_s, WAIT_MAX_S) if wait_s else WAIT_MAX_S,
-        registration_s=max(1, int(number("registrationTimeout"))),
+        registration_ttl_s=max(1, int(number("registrationTimeout"))),
         auth_cache_s=number("authCredentialLifetime") / 1000 if cached else 0.0,
-        certificate_file=Path(said["certificateFile"]) if secure else None,
-        key_file=Path(said["keyFile"]) if secure else None,
+        certificate_file=Path(given["certificateFile"]) if secure else None,
+        key_file=Path(given["keyFile"]) if secure else None,
     )
-    redis = said.get("redisToGoUrl") or environ.get("REDISTOGO_URL") or environ.get("REDIS")
+    redis = given.get("redisToGoUrl") or environ.get("REDISTOGO_URL") or environ.get("REDIS")
     settings = Settings(
         redis=Secret(_redis(redis or "redis://localhost:6379")),
-        rps=rps,
+        rhoconnect_push=rhoconnect_push,
         data_dir=data_dir,
         metrics=_metrics(metrics_port, environ),
     )
-    port = environ.get("PORT") or said["ansServerPort"]
-    return Translated(settings, int(_number("PORT", port)), tuple(_warnings(said, wait_s)))
+    port = environ.get("PORT") or given["ansServerPort"]
+    return TranslatedSettings(settings, int(_number("PORT", port)), tuple(_warnings(given, wait_s)))
 
 
 def _metrics(port: int | None, environ: Mapping[str, str]) -> MetricsSettings:
@@ -155,15 +155,15 @@ def _metrics(port: int | None, environ: Mapping[str, str]) -> MetricsSettings:
     return MetricsSettings(port)
 
 
-def _warnings(said: Mapping[str, str], wait_s: float) -> list[str]:
-    warnings = [f"{name} is none of rhoconnect-push's settings" for name in said if name not in _KNOWN]
+def _warnings(given: Mapping[str, str], wait_s: float) -> list[str]:
+    warnings = [f"{name} is none of rhoconnect-push's settings" for name in given if name not in _KNOWN]
     if not 0 < wait_s <= WAIT_MAX_S:
         warnings.append(
             f"ansResponseTimeout: polls wait {WAIT_MAX_S:.0f} s, since Windows devices give up after 100 s"
         )
-    if said["clearDataBase"] == "y":
+    if given["clearDataBase"] == "y":
         warnings.append("clearDataBase: the registrations are kept; FLUSHDB is for you to say")
-    if said["httpSecure"] != "n" and said.get("certificateAuthorityFile"):
+    if given["httpSecure"] != "n" and given.get("certificateAuthorityFile"):
         warnings.append("certificateAuthorityFile: put intermediate certificates behind the certificate")
     return warnings
 
@@ -177,8 +177,8 @@ def _text(path: Path, name: str, value: Any) -> str:
     raise BadSetting(f"{path}: {name}: expected a text or a number", field=name)
 
 
-def _numbers(said: Mapping[str, str]) -> Any:
-    return lambda name: _number(name, said[name])
+def _numbers(given: Mapping[str, str]) -> Any:
+    return lambda name: _number(name, given[name])
 
 
 def _number(name: str, text: str) -> float:
@@ -190,9 +190,9 @@ def _number(name: str, text: str) -> float:
     return number
 
 
-def _url(said: Mapping[str, str], whose: str) -> str:
-    scheme = "https" if said["rcSecure"] == "y" else "http"
-    return f"{scheme}://{said[f'{whose}Host']}:{said[f'{whose}Port']}{said[f'{whose}Url']}"
+def _url(given: Mapping[str, str], whose: str) -> str:
+    scheme = "https" if given["rcSecure"] == "y" else "http"
+    return f"{scheme}://{given[f'{whose}Host']}:{given[f'{whose}Port']}{given[f'{whose}Url']}"
 
 
 def _redis(text: str) -> str:

@@ -11,15 +11,15 @@ from gateway.settings.secret import Secret
 
 def to_json(settings: Settings) -> bytes:
     """All of it, secrets included. Never write this to a file or a log."""
-    return msgspec.json.encode(settings, enc_hook=_reveal)
+    return msgspec.json.encode(settings, enc_hook=_encode)
 
 
 def from_json(data: bytes) -> Settings:
     """The value that `to_json` was given."""
-    return msgspec.json.decode(data, type=Settings, dec_hook=_adopt)
+    return msgspec.json.decode(data, type=Settings, dec_hook=_decode)
 
 
-def _reveal(value: Any) -> str:
+def _encode(value: Any) -> str:
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, Path):
@@ -27,5 +27,5 @@ def _reveal(value: Any) -> str:
     raise NotImplementedError(type(value).__name__)
 
 
-def _adopt(kind: type, value: Any) -> Any:
+def _decode(kind: type, value: Any) -> Any:
     return kind(value)

@@ -16,10 +16,10 @@ from gateway.simulators.base import Hosting
 from gateway.simulators.fcm import FcmSimulator
 from gateway.simulators.keys import ServiceAccountKey, TeamKey
 from gateway.simulators.recording import Recording
-from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, LegacyDevice
+from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, RhoConnectPushDevice
 from protocols.apns.simulator import ApnsOptions
 from protocols.fcm.simulator import FcmOptions
-from protocols.simulation.record import Record
+from protocols.simulation.record import SimulatedRecord
 
 __all__ = [
     "ANDROID",
@@ -31,9 +31,9 @@ __all__ = [
     "FcmOptions",
     "FcmSimulator",
     "Hosting",
-    "LegacyDevice",
-    "Record",
     "Recording",
+    "RhoConnectPushDevice",
     "ServiceAccountKey",
+    "SimulatedRecord",
     "TeamKey",
 ]

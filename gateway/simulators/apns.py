@@ -10,7 +10,7 @@ from cryptography import x509
 
 from gateway.simulators.authority import ClientCertificate
 from gateway.simulators.base import Hosting, Simulator
-from gateway.simulators.connection import Session
+from gateway.simulators.connection import SimulatedSession
 from gateway.simulators.keys import TeamKey, make_team_key
 from protocols.apns.credentials import topics_of
 from protocols.apns.simulator import ApnsOptions, ApnsRules
@@ -59,7 +59,7 @@ class ApnsSimulator(Simulator):
         """Make a provider certificate that this simulator accepts."""
         return self.authority.client_certificate(topics)
 
-    def open_session(self, transport: asyncio.Transport) -> Session:
+    def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
         """The rules for a new connection, with the topics of its client certificate."""
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         shown = tls.getpeercert(binary_form=True) if tls is not None else None

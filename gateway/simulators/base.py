@@ -12,10 +12,16 @@ from types import TracebackType
 from typing import Self
 
 from gateway.simulators.authority import Authority
-from gateway.simulators.connection import AcceptAll, Doorway, Guest, Http2Connection, Session
+from gateway.simulators.connection import (
+    AcceptAllConnection,
+    ProtocolSniffer,
+    SimConnection,
+    SimHttp2Connection,
+    SimulatedSession,
+)
 from gateway.simulators.recording import KEEP, RecordFile, Recording
 from protocols.simulation.faults import FaultTable
-from protocols.simulation.record import Answer, Record
+from protocols.simulation.record import SimulatedAnswer, SimulatedRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Hosting:
     echo_ids: bool = False
     keep: int = KEEP
     record_file: Path | None = None
-    on_push: Callable[[Record], None] | None = None
+    on_push: Callable[[SimulatedRecord], None] | None = None
 
     @property
     def reached_at(self) -> str:
@@ -69,7 +75,7 @@ class Simulator(ABC):
         self.authority = self.hosting.authority or Authority([self.hosting.reached_at])
         self.received = Recording(self.hosting.keep)
         self.answered = 0
-        self.guests: set[Guest] = set()
+        self.open_connections: set[SimConnection] = set()
         self.closed = False
         self.held: list[Callable[[], None]] | None = None
         self._servers: list[asyncio.Server] = []
@@ -89,7 +95,7 @@ class Simulator(ABC):
         """SETTINGS_MAX_CONCURRENT_STREAMS of accept-all mode."""
 
     @abstractmethod
-    def open_session(self, transport: asyncio.Transport) -> Session:
+    def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
         """The rules for a new connection."""
 
     @property
@@ -98,9 +104,9 @@ class Simulator(ABC):
         return self._ports[0]
 
     @property
-    def connections(self) -> list[Http2Connection]:
+    def connections(self) -> list[SimHttp2Connection]:
         """The open connections that speak HTTP/2."""
-        return [guest for guest in self.guests if isinstance(guest, Http2Connection)]
+        return [guest for guest in self.open_connections if isinstance(guest, SimHttp2Connection)]
 
     @property
     def ca_pem(self) -> bytes:
@@ -186,7 +192,7 @@ class Simulator(ABC):
 
     def cut(self) -> None:
         """End every open connection without a word."""
-        for guest in list(self.guests):
+        for guest in list(self.open_connections):
             guest.cut()
 
     def limit_streams(self, limit: int) -> None:
@@ -194,7 +200,7 @@ class Simulator(ABC):
         for connection in self.connections:
             connection.limit_streams(limit)
 
-    def note(self, answer: Answer) -> None:
+    def record(self, answer: SimulatedAnswer) -> None:
         """Write a request down."""
         if answer.record is not None:
             self.received.append(answer.record)
@@ -217,17 +223,17 @@ class Simulator(ABC):
     async def _serve(self, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.create_server(self._door, self.hosting.host, port, ssl=context)
+            return await loop.create_server(self._protocol, self.hosting.host, port, ssl=context)
         except OSError as error:
             if not error.errno or error.errno < 0:  # not the operating system's
                 raise
             address = f"{self.hosting.host}:{port}"
             raise OSError(error.errno, os.strerror(error.errno), address) from error
 
-    def _door(self) -> asyncio.Protocol:
-        return Doorway(self, self._http2, self.http1())
+    def _protocol(self) -> asyncio.Protocol:
+        return ProtocolSniffer(self, self._http2, self.http1())
 
     def _http2(self) -> asyncio.Protocol:
         if self.hosting.accept_all:
-            return AcceptAll(self, self.streams, self.hosting.echo_ids)
-        return Http2Connection(self)
+            return AcceptAllConnection(self, self.streams, self.hosting.echo_ids)
+        return SimHttp2Connection(self)

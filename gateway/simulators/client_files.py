@@ -12,7 +12,9 @@ TOPIC: Final = "com.example.app"
 """The topic, and the Android package, of the settings that are written."""
 
 
-def write_outfit(folder: Path, apns: ApnsSimulator, fcm: FcmSimulator, env: str = "development") -> Path:
+def write_client_files(
+    folder: Path, apns: ApnsSimulator, fcm: FcmSimulator, env: str = "development"
+) -> Path:
     """Write what a gateway needs into `folder`, each file mode 600, and give the path of its settings.
 
     Args:

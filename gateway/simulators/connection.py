@@ -8,25 +8,25 @@ from typing import Protocol, cast
 
 import orjson
 
-from protocols.http2.server import Request, ServerConnection
-from protocols.simulation.faults import Act
-from protocols.simulation.record import Answer, Header
+from protocols.http2.server import ServerConnection, StreamRequest
+from protocols.simulation.faults import FaultAction
+from protocols.simulation.record import Header, SimulatedAnswer
 
 PREFACE_START = b"PRI "
 """How an HTTP/2 connection begins, and no HTTP/1.1 request (RFC 9113 §3.4)."""
 
 
-class Session(Protocol):
+class SimulatedSession(Protocol):
     """The rules' side of a connection: see `protocols.apns.simulator.ApnsSession`."""
 
     stream_limit: int
     goodbye: str
 
-    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> Answer:
+    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> SimulatedAnswer:
         """Judge one whole request."""
 
 
-class Stage(Protocol):
+class SimulatorHooks(Protocol):
     """What a connection needs of its simulator.
 
     Attributes:
@@ -35,36 +35,36 @@ class Stage(Protocol):
         held: answers that are kept back; None: they go out at once.
     """
 
-    guests: "set[Guest]"
+    open_connections: "set[SimConnection]"
     closed: bool
     held: list[Callable[[], None]] | None
 
-    def open_session(self, transport: asyncio.Transport) -> Session:
+    def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
         """The rules for a new connection."""
 
-    def note(self, answer: Answer) -> None:
+    def record(self, answer: SimulatedAnswer) -> None:
         """Write a request down."""
 
     def count(self, answered: int) -> None:
         """Count requests that were answered unread."""
 
 
-class Guest(asyncio.Protocol):
+class SimConnection(asyncio.Protocol):
     """A connection that its simulator knows of, and can cut."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, hooks: SimulatorHooks) -> None:
+        self.hooks = hooks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the simulator's guests; one whose TLS handshake outlasted the simulator is cut."""
         self.transport = cast(asyncio.Transport, transport)
-        self.stage.guests.add(self)
-        if self.stage.closed:
+        self.hooks.open_connections.add(self)
+        if self.hooks.closed:
             self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave them."""
-        self.stage.guests.discard(self)
+        self.hooks.open_connections.discard(self)
 
     def pause_writing(self) -> None:
         """A client that does not read is not read from."""
@@ -79,7 +79,7 @@ class Guest(asyncio.Protocol):
         self.transport.abort()
 
 
-class Doorway(Guest):
+class ProtocolSniffer(SimConnection):
     """Finds out what a connection speaks, by ALPN or by its first bytes, and hands it on.
 
     Args:
@@ -90,14 +90,14 @@ class Doorway(Guest):
 
     def __init__(
         self,
-        stage: Stage,
+        hooks: SimulatorHooks,
         http2: Callable[[], asyncio.Protocol],
         http1: Callable[[], asyncio.Protocol] | None,
     ) -> None:
-        super().__init__(stage)
+        super().__init__(hooks)
         self._http2 = http2
         self._http1 = http1
-        self._begun = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Decide at once where TLS has agreed on HTTP/2: the first SETTINGS need not wait for the client."""
@@ -108,9 +108,9 @@ class Doorway(Guest):
 
     def data_received(self, data: bytes) -> None:
         """Decide as soon as the bytes can only be one of the two: some clients know nothing of ALPN."""
-        self._begun += data
-        length = min(len(self._begun), len(PREFACE_START))
-        if self._begun[:length] != PREFACE_START[:length]:
+        self._received += data
+        length = min(len(self._received), len(PREFACE_START))
+        if self._received[:length] != PREFACE_START[:length]:
             self._hand_over(self._http1)
         elif length == len(PREFACE_START):
             self._hand_over(self._http2)
@@ -120,25 +120,25 @@ class Doorway(Guest):
             self.cut()
             return
         protocol = make()
-        self.stage.guests.discard(self)
+        self.hooks.open_connections.discard(self)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        if self._begun:
-            protocol.data_received(self._begun)
+        if self._received:
+            protocol.data_received(self._received)
 
 
-class Http2Connection(Guest):
+class SimHttp2Connection(SimConnection):
     """HTTP/2 by the server machine, answers by the session's rules."""
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage)
+    def __init__(self, hooks: SimulatorHooks) -> None:
+        super().__init__(hooks)
         self._highest = 0  # the highest stream whose request was taken
         self._last: int | None = None  # what GOAWAY named as the last one
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first SETTINGS, with the limit that the rules begin with."""
         super().connection_made(transport)
-        self._session = self.stage.open_session(self.transport)
+        self._session = self.hooks.open_session(self.transport)
         self._limit = self._session.stream_limit
         self._machine = ServerConnection(streams_limit=self._limit)
         self.flush()
@@ -180,10 +180,10 @@ class Http2Connection(Guest):
         self._follow_limit()
         self.flush()
 
-    def _take(self, request: Request) -> None:
+    def _take(self, request: StreamRequest) -> None:
         answer = self._session.answer(request.headers, request.body, time.time())
-        self.stage.note(answer)
-        _DO[answer.act](self, request.stream_id, answer)
+        self.hooks.record(answer)
+        _DO[answer.action](self, request.stream_id, answer)
         self._highest = max(self._highest, request.stream_id)
         self._follow_limit()
         if self._session.goodbye:
@@ -196,57 +196,57 @@ class Http2Connection(Guest):
 
     # What each act does; the table is below
 
-    def _send(self, stream_id: int, answer: Answer) -> None:
-        if self.stage.held is not None:
-            self.stage.held.append(lambda: self._send_now(stream_id, answer))
+    def _send(self, stream_id: int, answer: SimulatedAnswer) -> None:
+        if self.hooks.held is not None:
+            self.hooks.held.append(lambda: self._send_now(stream_id, answer))
         else:
             self._respond(stream_id, answer)
 
-    def _send_now(self, stream_id: int, answer: Answer) -> None:
+    def _send_now(self, stream_id: int, answer: SimulatedAnswer) -> None:
         self._respond(stream_id, answer)
         self.flush()
 
-    def _respond(self, stream_id: int, answer: Answer) -> None:
+    def _respond(self, stream_id: int, answer: SimulatedAnswer) -> None:
         status = (b":status", b"%d" % answer.status)
         self._machine.respond(stream_id, [status, *answer.headers], answer.body)
 
-    def _delay(self, stream_id: int, answer: Answer) -> None:
+    def _delay(self, stream_id: int, answer: SimulatedAnswer) -> None:
         delay_s = int(answer.argument or 0) / 1000
         asyncio.get_running_loop().call_later(delay_s, self._send_now, stream_id, answer)
 
-    def _silence(self, stream_id: int, answer: Answer) -> None:
+    def _silence(self, stream_id: int, answer: SimulatedAnswer) -> None:
         """Say nothing: the stream stays open until the client gives it up."""
 
-    def _refuse(self, stream_id: int, answer: Answer) -> None:
+    def _refuse(self, stream_id: int, answer: SimulatedAnswer) -> None:
         self._machine.refuse(stream_id)
 
-    def _reset(self, stream_id: int, answer: Answer) -> None:
+    def _reset(self, stream_id: int, answer: SimulatedAnswer) -> None:
         self._machine.reset(stream_id, int(answer.argument or 0))
 
-    def _go_away_before(self, stream_id: int, answer: Answer) -> None:
+    def _go_away_before(self, stream_id: int, answer: SimulatedAnswer) -> None:
         if self._highest > stream_id or self._last is not None:  # GOAWAY can't name it: a later one was taken
             self._machine.refuse(stream_id)
         self.go_away(answer.argument or "", last_stream_id=max(0, stream_id - 2, self._highest))
 
-    def _cut(self, stream_id: int, answer: Answer) -> None:
+    def _cut(self, stream_id: int, answer: SimulatedAnswer) -> None:
         self.flush()
         self.cut()
 
 
-_Do = Callable[[Http2Connection, int, Answer], None]
-_DO: dict[Act, _Do] = {
-    Act.SEND: Http2Connection._send,
-    Act.LIMIT: Http2Connection._send,
-    Act.DELAY: Http2Connection._delay,
-    Act.SILENCE: Http2Connection._silence,
-    Act.REFUSE: Http2Connection._refuse,
-    Act.RESET: Http2Connection._reset,
-    Act.GOAWAY: Http2Connection._go_away_before,
-    Act.CUT: Http2Connection._cut,
+_Do = Callable[[SimHttp2Connection, int, SimulatedAnswer], None]
+_DO: dict[FaultAction, _Do] = {
+    FaultAction.SEND: SimHttp2Connection._send,
+    FaultAction.LIMIT: SimHttp2Connection._send,
+    FaultAction.DELAY: SimHttp2Connection._delay,
+    FaultAction.SILENCE: SimHttp2Connection._silence,
+    FaultAction.REFUSE: SimHttp2Connection._refuse,
+    FaultAction.RESET: SimHttp2Connection._reset,
+    FaultAction.GOAWAY: SimHttp2Connection._go_away_before,
+    FaultAction.CUT: SimHttp2Connection._cut,
 }
 
 
-class AcceptAll(Guest):
+class AcceptAllConnection(SimConnection):
     """Answers 200 to every request, unread: a provider that is never the limit of a benchmark.
 
     Args:
@@ -257,8 +257,8 @@ class AcceptAll(Guest):
 
     _HEADERS = ((b":status", b"200"),)
 
-    def __init__(self, stage: Stage, streams: int, echo: bool) -> None:
-        super().__init__(stage)
+    def __init__(self, hooks: SimulatorHooks, streams: int, echo: bool) -> None:
+        super().__init__(hooks)
         self._machine = ServerConnection(streams_limit=streams, window=1 << 20)
         self._answer = self._echo if echo else self._accept
 
@@ -269,7 +269,7 @@ class AcceptAll(Guest):
 
     def data_received(self, data: bytes) -> None:
         """Answer what is complete; one write for all."""
-        self.stage.count(self._answer(data))
+        self.hooks.count(self._answer(data))
         output = self._machine.take_output()
         if output and not self.transport.is_closing():
             self.transport.write(output)

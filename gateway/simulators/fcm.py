@@ -10,14 +10,14 @@ from typing import Final
 from aiohttp import web
 
 from gateway.simulators.base import Hosting, Simulator
-from gateway.simulators.connection import Session
+from gateway.simulators.connection import SimulatedSession
 from gateway.simulators.keys import ServiceAccountKey, make_service_account
-from protocols.fcm.simulated_google import STS_PATH, User, Workload, gives_tokens
+from protocols.fcm.simulated_google import STS_PATH, GoogleUser, Workload, gives_tokens
 from protocols.fcm.simulator import OAUTH_PATH, FcmOptions, FcmRules
-from protocols.simulation.faults import Act, FaultTable
-from protocols.simulation.record import Answer, Header
+from protocols.simulation.faults import FaultAction, FaultTable
+from protocols.simulation.record import Header, SimulatedAnswer
 
-_CUTS: Final = frozenset({Act.REFUSE, Act.RESET, Act.GOAWAY, Act.CUT})
+_CUTS: Final = frozenset({FaultAction.REFUSE, FaultAction.RESET, FaultAction.GOAWAY, FaultAction.CUT})
 """Faults of HTTP/2 that HTTP/1.1 can only show by the end of the connection."""
 
 
@@ -112,7 +112,9 @@ class FcmSimulator(Simulator):
 
     def make_user(self, project_id: str) -> dict[str, object]:
         """Make the JSON of a user's account, as gcloud writes it."""
-        user = User(f"{secrets.token_hex(8)}.apps.googleusercontent.com", secrets.token_hex(12), project_id)
+        user = GoogleUser(
+            f"{secrets.token_hex(8)}.apps.googleusercontent.com", secrets.token_hex(12), project_id
+        )
         refresh_token = "1//" + secrets.token_urlsafe(32)
         self.rules.google.users[refresh_token] = user
         return {
@@ -135,7 +137,7 @@ class FcmSimulator(Simulator):
         self.rules.google.machine = (f"machine@{project_id}.iam.gserviceaccount.com", project_id)
         return f"{self.hosting.reached_at}:{self.plain_port}"
 
-    def open_session(self, transport: asyncio.Transport) -> Session:
+    def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
         """The rules for a new HTTP/2 connection."""
         return self.rules.session()
 
@@ -175,7 +177,7 @@ class FcmSimulator(Simulator):
         headers: list[Header] = [(b":method", request.method.encode()), (b":path", request.raw_path.encode())]
         headers += [(name.lower(), value) for name, value in request.raw_headers]
         answer = self._session.answer(headers, body, time.time())
-        self.note(answer)
+        self.record(answer)
         await self._suffer(request, answer)
         if self.held is not None:
             released = asyncio.Event()
@@ -184,10 +186,10 @@ class FcmSimulator(Simulator):
         plain = [(name.decode(), value.decode()) for name, value in answer.headers]
         return web.Response(status=answer.status, headers=dict(plain), body=answer.body)
 
-    async def _suffer(self, request: web.Request, answer: Answer) -> None:
-        if answer.act in _CUTS and request.transport is not None:
+    async def _suffer(self, request: web.Request, answer: SimulatedAnswer) -> None:
+        if answer.action in _CUTS and request.transport is not None:
             request.transport.abort()
-        if answer.act is Act.DELAY:
+        if answer.action is FaultAction.DELAY:
             await asyncio.sleep(int(answer.argument or 0) / 1000)
-        elif answer.act not in (Act.SEND, Act.LIMIT):
+        elif answer.action not in (FaultAction.SEND, FaultAction.LIMIT):
             await asyncio.Event().wait()  # silence, until the client or the simulator ends the connection

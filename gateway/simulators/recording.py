@@ -8,13 +8,13 @@ from typing import Final, overload
 
 import msgspec
 
-from protocols.simulation.record import Record
+from protocols.simulation.record import SimulatedRecord
 
 KEEP: Final = 100_000
 """Records kept in memory by default; between this and twice as many are there at any time."""
 
 
-class Recording(Sequence[Record]):
+class Recording(Sequence[SimulatedRecord]):
     """Every request to a simulator, oldest first. One that was refused, or met a fault, is here too.
 
     Attributes:
@@ -26,11 +26,11 @@ class Recording(Sequence[Record]):
         self.total = 0
         self.total_accepted = 0
         self._keep = keep
-        self._records: list[Record] = []
-        self._observers: list[Callable[[Record], None]] = []
+        self._records: list[SimulatedRecord] = []
+        self._observers: list[Callable[[SimulatedRecord], None]] = []
         self._more = asyncio.Event()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: SimulatedRecord) -> None:
         """Add one, and tell the observers."""
         self.total += 1
         self.total_accepted += record.accepted
@@ -42,12 +42,12 @@ class Recording(Sequence[Record]):
         for observer in self._observers:
             observer(record)
 
-    def observe(self, observer: Callable[[Record], None]) -> None:
+    def observe(self, observer: Callable[[SimulatedRecord], None]) -> None:
         """Call `observer` with each record from now on, in the event loop, before the answer goes out."""
         self._observers.append(observer)
 
     @property
-    def accepted(self) -> list[Record]:
+    def accepted(self) -> list[SimulatedRecord]:
         """The kept ones that were accepted."""
         return [record for record in self._records if record.accepted]
 
@@ -55,12 +55,12 @@ class Recording(Sequence[Record]):
         """Forget the kept ones; the totals go on."""
         self._records.clear()
 
-    async def wait(self, count: int, timeout_s: float = 30.0) -> list[Record]:
+    async def wait(self, count: int, timeout_s: float = 30.0) -> list[SimulatedRecord]:
         """Wait until `count` are kept, and give them all. Raises TimeoutError."""
         await self._until(lambda: len(self._records) >= count, timeout_s)
         return list(self._records)
 
-    async def wait_accepted(self, total: int, timeout_s: float = 30.0) -> list[Record]:
+    async def wait_accepted(self, total: int, timeout_s: float = 30.0) -> list[SimulatedRecord]:
         """Wait until `total` were accepted since the start; give those kept. Raises TimeoutError."""
         await self._until(lambda: self.total_accepted >= total, timeout_s)
         return self.accepted
@@ -70,9 +70,9 @@ class Recording(Sequence[Record]):
             while not true():
                 await self._more.wait()
 
-    async def follow(self) -> AsyncIterator[Record]:
+    async def follow(self) -> AsyncIterator[SimulatedRecord]:
         """Each record from now on, as it comes; one that follows slower than they come misses none."""
-        queue: asyncio.Queue[Record] = asyncio.Queue()
+        queue: asyncio.Queue[SimulatedRecord] = asyncio.Queue()
         self.observe(queue.put_nowait)
         try:
             while True:
@@ -81,16 +81,16 @@ class Recording(Sequence[Record]):
             self._observers.remove(queue.put_nowait)
 
     @overload
-    def __getitem__(self, index: int) -> Record: ...
+    def __getitem__(self, index: int) -> SimulatedRecord: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+    def __getitem__(self, index: slice) -> list[SimulatedRecord]: ...
+    def __getitem__(self, index: int | slice) -> SimulatedRecord | list[SimulatedRecord]:
         return self._records[index]
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[SimulatedRecord]:
         return iter(self._records)
 
 
@@ -104,7 +104,7 @@ class RecordFile:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._encoder = msgspec.json.Encoder()
 
-    def write(self, record: Record) -> None:
+    def write(self, record: SimulatedRecord) -> None:
         """Append one line, by one write: two simulators may share a file."""
         os.write(self._descriptor, self._encoder.encode(record) + b"\n")
 

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from protocols.errors import RhoPushError
 
 
-class Flavour(NamedTuple):
+class DeviceBehaviour(NamedTuple):
     """How one kind of device behaves.
 
     Attributes:
@@ -44,8 +44,8 @@ class Flavour(NamedTuple):
     forgets: bool
 
 
-ANDROID: Final = Flavour("android", False, True, 120.0, 8.0, 120.0, 0.0, (1 << 63) - 1, True)
-WINDOWS: Final = Flavour("windows", True, False, 100.0, 60.0, 60.0, 1.0, (1 << 31) - 1, False)
+ANDROID: Final = DeviceBehaviour("android", False, True, 120.0, 8.0, 120.0, 0.0, (1 << 63) - 1, True)
+WINDOWS: Final = DeviceBehaviour("windows", True, False, 100.0, 60.0, 60.0, 1.0, (1 << 31) - 1, False)
 
 _ERRORS: Final = {401: "UNAUTHORIZED", 404: "APP_NOT_REGISTERED"}
 
@@ -71,7 +71,7 @@ class Received(NamedTuple):
     data: dict[str, Any]
 
 
-class LegacyDevice:
+class RhoConnectPushDevice:
     """One device with its push service.
 
     Args:
@@ -97,19 +97,19 @@ class LegacyDevice:
         password: str,
         session: str,
         *,
-        flavour: Flavour = ANDROID,
+        behaviour: DeviceBehaviour = ANDROID,
         on_message: Callable[[Received], None] | None = None,
-        haste: float = 1.0,
+        speed_up: float = 1.0,
     ) -> None:
         self._url = url.rstrip("/")
         self._user = user
         self._session = session
         self._authorization = _basic(user, password)
         self._on_message = on_message
-        self._haste = haste
+        self._speed_up = speed_up
         self._http: aiohttp.ClientSession | None = None
         self._more = asyncio.Event()
-        self.flavour = flavour
+        self.behaviour = behaviour
         self.instance = self.cookie = ""
         self.tokens: dict[str, str] = {}
         self.last = -1
@@ -162,9 +162,9 @@ class LegacyDevice:
             try:
                 return await self.register(app)
             except RegistrationRefused:
-                if self.flavour.forgets:
+                if self.behaviour.forgets:
                     raise
-            await asyncio.sleep(self.flavour.retry_s / self._haste)
+            await asyncio.sleep(self.behaviour.retry_s / self._speed_up)
 
     async def start(self) -> None:
         """The start of the device's service (Android's TokenChecker): check each app, and register those again that
@@ -214,23 +214,23 @@ class LegacyDevice:
         while self.tokens:
             status = await self.poll()
             failures = 0 if status in (200, 204) else failures + 1
-            pause_s = self.flavour.pause_s if not failures else self._retry_s(failures)
-            await asyncio.sleep(pause_s / self._haste)
+            pause_s = self.behaviour.pause_s if not failures else self._retry_s(failures)
+            await asyncio.sleep(pause_s / self._speed_up)
 
     async def poll(self) -> int:
         """Ask once; the status, 0 where there was no answer in time."""
         headers = CIMultiDict({"Cookie": f"instance={self.cookie}"})
-        headers["Connection"] = "keep-alive" if self.flavour.keep_alive else "close"
+        headers["Connection"] = "keep-alive" if self.behaviour.keep_alive else "close"
         query = f"?lastMessage={self.last}" if self.last >= 0 else ""
         try:
-            async with asyncio.timeout(self.flavour.wait_s):
+            async with asyncio.timeout(self.behaviour.wait_s):
                 status, _, body = await self._send("GET", f"/nextMessage/{self.instance}{query}", headers)
         except (aiohttp.ClientError, OSError, TimeoutError):
             status, body = 0, b""
         self.statuses.append(status)
         if status == 200:
             self._take(body)
-        elif self.flavour.forgets:
+        elif self.behaviour.forgets:
             self._forget(status)
         return status
 
@@ -245,7 +245,7 @@ class LegacyDevice:
     def _take(self, body: bytes) -> None:
         message = json.loads(body)
         app = next((app for app, token in self.tokens.items() if token == message["token"]), None)
-        if app is None or message["id"] > self.flavour.id_max:
+        if app is None or message["id"] > self.behaviour.id_max:
             return  # not acknowledged: it comes again
         received = Received(message["id"], app, message["data"])
         self.received.append(received)
@@ -262,7 +262,7 @@ class LegacyDevice:
             self.instance = ""
 
     def _retry_s(self, failures: int) -> float:
-        return min(self.flavour.retry_s * 2.0 ** (failures - 1), self.flavour.retry_max_s)
+        return min(self.behaviour.retry_s * 2.0 ** (failures - 1), self.behaviour.retry_max_s)
 
     # -- requests
     # ----------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ class LegacyDevice:
         own = f"instance={self.cookie}"
         if not self.cookie:
             headers.add("Cookie", self._session)
-        elif self.flavour.joined:
+        elif self.behaviour.joined:
             headers.add("Cookie", f"{own},{self._session}")
         else:
             headers.add("Cookie", own)

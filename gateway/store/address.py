@@ -17,7 +17,7 @@ _NO_PORT: Final = "the port is no number from 0 to 65535"
 _SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
-class Address(msgspec.Struct, frozen=True):
+class RedisAddress(msgspec.Struct, frozen=True):
     """Where a Redis is. Its text never shows the passwords.
 
     Attributes:
@@ -63,7 +63,7 @@ class Address(msgspec.Struct, frozen=True):
         plain = (text.reveal() if isinstance(text, Secret) else text).strip()
         try:
             return cls(**(_from_url(plain) if "://" in plain else _from_rhoconnect(plain)))
-        except _NoAddress as error:
+        except _InvalidAddress as error:
             raise BadSetting(f"{setting}: no Redis address: {error.why}", field=setting) from error
         except ValueError:  # of the standard library; without the cause, which may quote a password
             raise BadSetting(f"{setting}: no Redis address: not a well-formed URL", field=setting) from None
@@ -78,7 +78,7 @@ class Address(msgspec.Struct, frozen=True):
         return f"{scheme}://{_bracketed(self.host)}:{self.port}/{self.db}"
 
 
-def main_address(settings: Settings) -> Address:
+def main_address(settings: Settings) -> RedisAddress:
     """RhoConnect's own Redis.
 
     Raises:
@@ -86,10 +86,10 @@ def main_address(settings: Settings) -> Address:
     """
     if settings.redis is None:
         raise BadSetting("redis: no address, and no embedded store was started", field="redis")
-    return Address.parse(settings.redis)
+    return RedisAddress.parse(settings.redis)
 
 
-def document_addresses(settings: Settings) -> tuple[Address, ...]:
+def document_addresses(settings: Settings) -> tuple[RedisAddress, ...]:
     """Every Redis that holds documents of RhoConnect's: of a list of shards all, with the main one first.
 
     Raises:
@@ -97,22 +97,22 @@ def document_addresses(settings: Settings) -> tuple[Address, ...]:
     """
     if not settings.documents:
         return (main_address(settings),)
-    return tuple(Address.parse(one) for one in settings.documents)
+    return tuple(RedisAddress.parse(one) for one in settings.documents)
 
 
-def queue_address(settings: Settings) -> Address:
+def queue_address(settings: Settings) -> RedisAddress:
     """The Redis in which pings wait: `queue.redis`, else RhoConnect's own."""
     own = settings.queue.redis
-    return main_address(settings) if own is None else Address.parse(own)
+    return main_address(settings) if own is None else RedisAddress.parse(own)
 
 
-def rps_address(settings: Settings) -> Address:
-    """The Redis of the legacy push service: `rps.redis`, else RhoConnect's own."""
-    own = settings.rps.redis
-    return main_address(settings) if own is None else Address.parse(own)
+def rhoconnect_push_address(settings: Settings) -> RedisAddress:
+    """The Redis of the legacy push service: `rhoconnect_push.redis`, else RhoConnect's own."""
+    own = settings.rhoconnect_push.redis
+    return main_address(settings) if own is None else RedisAddress.parse(own)
 
 
-def resque_address(text: Secret | str) -> tuple[Address, str]:
+def resque_address(text: Secret | str) -> tuple[RedisAddress, str]:
     """The Redis and the namespace ("": none is named) in `resque.redis`: any form of an address, and Resque's
     `host:port[:db]/namespace`; a URL names the namespace as `?namespace=`.
 
@@ -126,10 +126,10 @@ def resque_address(text: Secret | str) -> tuple[Address, str]:
         server, _, namespace = plain.partition("namespace=")
         namespace, _, rest = namespace.partition("&")
         server = (server + rest).rstrip("?&")
-    return Address.parse(server, setting="resque.redis"), namespace
+    return RedisAddress.parse(server, setting="resque.redis"), namespace
 
 
-def all_addresses(settings: Settings) -> Iterator[tuple[str, Address]]:
+def all_addresses(settings: Settings) -> Iterator[tuple[str, RedisAddress]]:
     """Every Redis that the settings name, with the name of its setting.
 
     Raises:
@@ -137,13 +137,17 @@ def all_addresses(settings: Settings) -> Iterator[tuple[str, Address]]:
     """
     if settings.resque.redis is not None:
         yield "resque.redis", resque_address(settings.resque.redis)[0]
-    named = {"redis": settings.redis, "queue.redis": settings.queue.redis, "rps.redis": settings.rps.redis}
+    named = {
+        "redis": settings.redis,
+        "queue.redis": settings.queue.redis,
+        "rhoconnect_push.redis": settings.rhoconnect_push.redis,
+    }
     for setting, text in (*named.items(), *(("redis", text) for text in settings.documents)):
         if text is not None:
-            yield setting, Address.parse(text, setting=setting)
+            yield setting, RedisAddress.parse(text, setting=setting)
 
 
-class _NoAddress(ValueError):
+class _InvalidAddress(ValueError):
     """A text is no address; `why` says so in words of our own."""
 
     def __init__(self, why: str) -> None:
@@ -159,7 +163,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
     """`host[:port[:db[:password]]]`; the password may hold colons (contract §7)."""
     host, *rest = text.split(":", 3)
     if not host or any(character.isspace() or character in "/@" for character in host):
-        raise _NoAddress("expected host[:port[:db[:password]]] or a URL")
+        raise _InvalidAddress("expected host[:port[:db[:password]]] or a URL")
     port, db, password = (*rest, *[""] * (3 - len(rest)))
     return {
         "host": host,
@@ -172,7 +176,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
 def _from_url(text: str) -> dict[str, Any]:
     scheme, _, rest = text.partition("://")
     if scheme not in _SCHEMES:
-        raise _NoAddress(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
+        raise _InvalidAddress(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
     if scheme.endswith("+sentinel"):
         return _from_sentinels(scheme, rest)
     url = _split(text, scheme)
@@ -194,7 +198,9 @@ def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
     head = _split(f"redis://{login}{at}h/{path}", scheme)
     service, _, db = head.path.strip("/").partition("/")
     if not service:
-        raise _NoAddress("a Sentinel address needs the service's name: redis+sentinel://host,host/service")
+        raise _InvalidAddress(
+            "a Sentinel address needs the service's name: redis+sentinel://host,host/service"
+        )
     nodes = [urlsplit(f"redis://{node}") for node in listed.split(",")]
     password = _option(head, "sentinel_password")
     return {
@@ -215,9 +221,9 @@ def _split(text: str, scheme: str) -> SplitResult:
     known += ["sentinel_password"] if scheme.endswith("+sentinel") else []
     unknown = [name for name in parse_qs(url.query, keep_blank_values=True) if name not in known]
     if url.fragment or (unknown and "@" in url.query):
-        raise _NoAddress("in a name or password, # is written %23 and ? is written %3F")
+        raise _InvalidAddress("in a name or password, # is written %23 and ? is written %3F")
     if unknown:
-        raise _NoAddress(f"unknown option {unknown[0]!r}; {scheme}:// knows {', '.join(known)}")
+        raise _InvalidAddress(f"unknown option {unknown[0]!r}; {scheme}:// knows {', '.join(known)}")
     return url
 
 
@@ -245,19 +251,19 @@ def _url_port(url: SplitResult, default: int) -> int:
     try:
         return default if url.port is None else url.port
     except ValueError as error:
-        raise _NoAddress(_NO_PORT) from error
+        raise _InvalidAddress(_NO_PORT) from error
 
 
 def _port(text: str) -> int:
     """Checked here, since a socket takes any number and connects to its last 16 bits."""
     port = whole(text, highest=65_535)
     if port is None:
-        raise _NoAddress(_NO_PORT)
+        raise _InvalidAddress(_NO_PORT)
     return port
 
 
 def _number(text: str, what: str) -> int:
     number = whole(text, highest=_NUMBER_MAX)
     if number is None:
-        raise _NoAddress(f"the {what} is no number")
+        raise _InvalidAddress(f"the {what} is no number")
     return number

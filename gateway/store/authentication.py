@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 
 _log = structlog.get_logger("store")
 
@@ -42,7 +42,7 @@ def needs_none(words: str) -> bool:
     return any(part in words for part in _OPEN)
 
 
-def worth_a_try(address: Address, words: str) -> Address | None:
+def worth_a_try(address: RedisAddress, words: str) -> RedisAddress | None:
     """The address without what Redis refused at AUTH; None: that would not help, or is not to be tried."""
     if address.password is None:
         return None
@@ -51,7 +51,7 @@ def worth_a_try(address: Address, words: str) -> Address | None:
     return msgspec.structs.replace(address, password=None) if needs_none(words) else None
 
 
-def warn_user_ignored(address: Address | None, user: str) -> None:
+def warn_user_ignored(address: RedisAddress | None, user: str) -> None:
     """The server does not accept this user, and accepts the password alone."""
     if _first(address, user):
         _log.warning(
@@ -63,7 +63,7 @@ def warn_user_ignored(address: Address | None, user: str) -> None:
         )
 
 
-def warn_no_password(address: Address | None) -> None:
+def warn_no_password(address: RedisAddress | None) -> None:
     """The address has a password, and the server has none."""
     if _first(address, ""):
         _log.warning(
@@ -73,7 +73,7 @@ def warn_no_password(address: Address | None) -> None:
         )
 
 
-def _first(address: Address | None, user: str) -> bool:
+def _first(address: RedisAddress | None, user: str) -> bool:
     key = (str(address), user)
     first = key not in _warned
     _warned.add(key)

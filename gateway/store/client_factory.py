@@ -19,31 +19,31 @@ from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
-from gateway.store.address import Address, all_addresses, main_address, queue_address
+from gateway.store.address import RedisAddress, all_addresses, main_address, queue_address
 from gateway.store.command_encoding import CheckedEncoder
-from gateway.store.error_replies import lasts, translated, words_of
-from gateway.store.error_text import trouble
-from gateway.store.redis_py_connections import tolerant
-from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_waiting
+from gateway.store.error_replies import is_lasting, to_store_error, words_of
+from gateway.store.error_text import error_text
+from gateway.store.redis_py_connections import with_lenient_auth
+from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_bounded_pool
 from protocols.numbers import whole
 
 __all__ = [
-    "Address",
-    "Facts",
+    "RedisAddress",
+    "ServerFacts",
     "check_trust",
     "client",
     "facts",
+    "invalid_ca_files",
     "locate",
     "main_address",
     "queue_address",
     "tls_context",
-    "untrusted",
 ]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
 """Longest wait for one answer of a client that does not block; longer than any command of ours takes."""
-DOOR_TIMEOUT_S: Final = 5.0
+HTTP_TIMEOUT_S: Final = 5.0
 """The same where a caller waits at a door: no longer than for an append (its reply, then its marker), which a Redis so
 silent would not make durable either."""
 SENTINEL_TIMEOUT_S: Final = 2.0
@@ -55,7 +55,7 @@ _PROTOCOL: Final = 2  # the same replies from Redis 6.2 as from any Valkey
 
 
 def client(
-    address: Address,
+    address: RedisAddress,
     *,
     timeout_s: float | None = COMMAND_TIMEOUT_S,
     connections_max: int = CONNECTIONS_MAX,
@@ -69,10 +69,10 @@ def client(
         connections_max: connections that are in use at a time; further commands wait for one, see
             `gateway.store.redis_py_pool`.
     """
-    return with_waiting(_client(address, timeout_s), connections_max)
+    return with_bounded_pool(_client(address, timeout_s), connections_max)
 
 
-def _client(address: Address, timeout_s: float | None) -> Redis:
+def _client(address: RedisAddress, timeout_s: float | None) -> Redis:
     options = _transport(address, timeout_s) | {
         "db": address.db,
         "username": address.username,
@@ -82,10 +82,10 @@ def _client(address: Address, timeout_s: float | None) -> Redis:
     made = _made(address, options)
     # An option of its connections only; the client's own constructor does not take it.
     made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
-    return tolerant(made, address)
+    return with_lenient_auth(made, address)
 
 
-def _made(address: Address, options: dict[str, Any]) -> Redis:
+def _made(address: RedisAddress, options: dict[str, Any]) -> Redis:
     if address.unix_path is not None:
         return Redis(unix_socket_path=address.unix_path, **options)
     if address.sentinels:
@@ -94,7 +94,7 @@ def _made(address: Address, options: dict[str, Any]) -> Redis:
     return Redis(host=address.host, port=address.port, **options)
 
 
-def tls_context(address: Address) -> ssl.SSLContext | None:
+def tls_context(address: RedisAddress) -> ssl.SSLContext | None:
     """A client context that checks the server's certificate; None without TLS.
 
     Raises:
@@ -107,7 +107,7 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
         raise BadSetting(f"ssl_ca_certs={address.ca_file}: {why}", field="ssl_ca_certs") from error
 
 
-def untrusted(settings: Settings) -> Iterator[BadSetting]:
+def invalid_ca_files(settings: Settings) -> Iterator[BadSetting]:
     """What is wrong with the authorities to trust, of every Redis that the settings name."""
     for setting, address in all_addresses(settings):
         try:
@@ -122,11 +122,11 @@ def check_trust(settings: Settings) -> None:
     Raises:
         BadSetting: of some Redis they cannot be read.
     """
-    for error in untrusted(settings):
+    for error in invalid_ca_files(settings):
         raise error
 
 
-async def locate(address: Address) -> tuple[str, int]:
+async def locate(address: RedisAddress) -> tuple[str, int]:
     """Host and port of the server that takes writes now; with Sentinels, they are asked.
 
     All at once, and the first that knows is believed: a master's machine often dies with a Sentinel on it, and
@@ -144,7 +144,7 @@ async def locate(address: Address) -> tuple[str, int]:
             try:
                 return await answer
             except (RedisError, OSError) as error:
-                refused.append(f"one {trouble(error)}")
+                refused.append(f"one {error_text(error)}")
     finally:
         for task in asking:
             task.cancel()
@@ -152,7 +152,7 @@ async def locate(address: Address) -> tuple[str, int]:
     raise StoreDown(f"no Sentinel names a master of {address.service!r}: {'; '.join(refused)}")
 
 
-async def _ask(address: Address, node: tuple[str, int]) -> tuple[str, int]:
+async def _ask(address: RedisAddress, node: tuple[str, int]) -> tuple[str, int]:
     """Where the master is, as one Sentinel says."""
     watch = _sentinel(address, (node,))
     try:
@@ -163,16 +163,16 @@ async def _ask(address: Address, node: tuple[str, int]) -> tuple[str, int]:
     return str(host), int(port)
 
 
-def _sentinel(address: Address, nodes: Sequence[tuple[str, int]]) -> Sentinel:
+def _sentinel(address: RedisAddress, nodes: Sequence[tuple[str, int]]) -> Sentinel:
     make: Callable[..., Sentinel] = Sentinel  # redis-py left its constructor untyped
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
     made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
     for asked in made.sentinels:
-        tolerant(asked, address)
+        with_lenient_auth(asked, address)
     return made
 
 
-def _transport(address: Address, timeout_s: float | None) -> dict[str, Any]:
+def _transport(address: RedisAddress, timeout_s: float | None) -> dict[str, Any]:
     """What holds for a connection to any node, Sentinels included."""
     options: dict[str, Any] = {
         "decode_responses": False,
@@ -184,7 +184,7 @@ def _transport(address: Address, timeout_s: float | None) -> dict[str, Any]:
     return options | ({"ssl": True, "ssl_ca_certs": address.ca_file} if address.tls else {})
 
 
-class Facts(msgspec.Struct, frozen=True):
+class ServerFacts(msgspec.Struct, frozen=True):
     """What a server says about itself. None: it does not tell (managed services hide CONFIG).
 
     Attributes:
@@ -222,7 +222,7 @@ class Facts(msgspec.Struct, frozen=True):
         return whole(major) or 0, whole(minor) or 0
 
 
-async def facts(redis: Redis) -> Facts:
+async def facts(redis: Redis) -> ServerFacts:
     """Ask a server about itself.
 
     Raises:
@@ -233,11 +233,11 @@ async def facts(redis: Redis) -> Facts:
         info = await _info(redis)
         config = await _config(redis)
     except (RedisError, OSError) as error:
-        raise translated(error, f"Redis does not answer: it {trouble(error)}") from error
+        raise to_store_error(error, f"Redis does not answer: it {error_text(error)}") from error
     loading = bool(info.get("loading"))
     clock_us = info.get("server_time_usec")
     appends = None if loading else info.get("aof_enabled")
-    return Facts(
+    return ServerFacts(
         product="valkey" if "valkey_version" in info else "redis",
         version=str(info.get("valkey_version") or info.get("redis_version", UNKNOWN)),
         append_only=None if appends is None else bool(appends),
@@ -258,7 +258,7 @@ async def _info(redis: Redis) -> dict[str, Any]:
     try:
         found: dict[str, Any] = await redis.info()
     except ResponseError as error:
-        if not lasts(words_of(error)):
+        if not is_lasting(words_of(error)):
             raise
     else:
         return found

@@ -15,14 +15,14 @@ from redis.exceptions import DataError
 
 from gateway.errors import StoreDown
 
-Word: TypeAlias = str | bytes | int | float
+Argument: TypeAlias = str | bytes | int | float
 
 _hiredis_pack: Final[Any] = hiredis.pack_command  # its stub knows only commands of one word
 # In C, some 0.2 µs a command: integers from -2^63 to 2^64-1, UTF-8 text, no type that Redis has not.
 _check: Final = msgspec.msgpack.Encoder().encode
 
 
-class Unsendable(StoreDown):
+class UnsendableCommand(StoreDown):
     """A command holds something that Redis cannot carry, and was not sent. The message never shows the value.
 
     Whatever comes from outside is limited where it is parsed; this is the last guard behind those limits.
@@ -39,7 +39,7 @@ class Unsendable(StoreDown):
         return True
 
 
-def pack(words: Sequence[Word]) -> bytes:
+def pack(words: Sequence[Argument]) -> bytes:
     """The bytes of a command, for `Link.burst` and `Link.post_packed`.
 
     Raises:
@@ -70,9 +70,9 @@ class CheckedEncoder(Encoder):
             raise _unsendable(error) from error
 
 
-def _unsendable(error: Exception) -> Unsendable:
+def _unsendable(error: Exception) -> UnsendableCommand:
     if isinstance(error, UnicodeEncodeError):
-        return Unsendable("a text holds characters that UTF-8 cannot carry")
+        return UnsendableCommand("a text holds characters that UTF-8 cannot carry")
     if isinstance(error, OverflowError):
-        return Unsendable("an integer has more than 64 bits")
-    return Unsendable("a value is neither text, bytes nor a number")
+        return UnsendableCommand("an integer has more than 64 bits")
+    return UnsendableCommand("a value is neither text, bytes nor a number")

@@ -13,16 +13,16 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Settings
 from gateway.store.address import (
-    Address,
+    RedisAddress,
     document_addresses,
     main_address,
     queue_address,
     resque_address,
-    rps_address,
+    rhoconnect_push_address,
 )
 from gateway.store.client_factory import client
 from gateway.store.durability import CLUSTER
-from gateway.store.error_replies import in_cluster_mode, lasts, translated, words_of
+from gateway.store.error_replies import in_cluster_mode, is_lasting, to_store_error, words_of
 from gateway.store.required_commands import (
     CHANNEL,
     EXECUTED,
@@ -30,7 +30,7 @@ from gateway.store.required_commands import (
     PATTERN,
     PURPOSES,
     STREAM,
-    Purpose,
+    CommandPurpose,
     Role,
 )
 from protocols.change_events import pattern
@@ -38,7 +38,7 @@ from protocols.change_events import pattern
 _TIMEOUT_S: Final = 5.0
 
 
-class Use(NamedTuple):
+class RedisUse(NamedTuple):
     """A part of the gateway that uses a Redis.
 
     Attributes:
@@ -49,12 +49,12 @@ class Use(NamedTuple):
     """
 
     setting: str
-    address: Address
+    address: RedisAddress
     role: Role
     values: Mapping[str, Sequence[str]] = {}
 
 
-class Refused(NamedTuple):
+class RefusedCommands(NamedTuple):
     """A purpose of which Redis refuses commands.
 
     Attributes:
@@ -66,25 +66,25 @@ class Refused(NamedTuple):
     """
 
     setting: str
-    address: Address
-    purpose: Purpose
+    address: RedisAddress
+    purpose: CommandPurpose
     commands: tuple[str, ...]
     words: str
 
     @property
     def fatal(self) -> bool:
         """Whether a gateway cannot work so."""
-        return not self.purpose.lost or in_cluster_mode(self.words)
+        return not self.purpose.consequence or in_cluster_mode(self.words)
 
     def __str__(self) -> str:
         if in_cluster_mode(self.words):
             return f"{self.address}: {CLUSTER}: {self.words}"
-        lost = self.purpose.lost or "without it no ping can be accepted or delivered"
+        consequence = self.purpose.consequence or "without it no ping can be accepted or delivered"
         names = ", ".join(self.commands)
-        return f"{self.address} refuses {names} ({self.purpose.use}): {self.words}; {lost}"
+        return f"{self.address} refuses {names} ({self.purpose.use}): {self.words}; {consequence}"
 
 
-def uses(settings: Settings, *, checking: bool = False) -> Iterator[Use]:
+def uses(settings: Settings, *, checking: bool = False) -> Iterator[RedisUse]:
     """Every use of a Redis by these settings.
 
     Args:
@@ -98,27 +98,31 @@ def uses(settings: Settings, *, checking: bool = False) -> Iterator[Use]:
     queue_setting = "redis" if settings.queue.redis is None else "queue.redis"
     roles: tuple[Role, ...] = ("registry", "devices", "users")
     roles = (*roles, "check") if checking else roles
-    yield Use(queue_setting, queued, "queue")
+    yield RedisUse(queue_setting, queued, "queue")
     if settings.queue.durability == "replicas":
-        yield Use(queue_setting, queued, "replicas")
+        yield RedisUse(queue_setting, queued, "replicas")
     for role in roles:
-        yield Use("redis", main, role)
-    if settings.rps.mode == "builtin":
-        yield rps_use(settings)
-    yield from _events(settings, Use(queue_setting, queued, "events"), main)
+        yield RedisUse("redis", main, role)
+    if settings.rhoconnect_push.mode == "builtin":
+        yield rhoconnect_push_use(settings)
+    yield from _events(settings, RedisUse(queue_setting, queued, "events"), main)
     if settings.resque.queues:
         own = settings.resque.redis
         place = (main, "") if own is None else resque_address(own)
         setting = "redis" if own is None else "resque.redis"
-        yield Use(setting, place[0], "resque", {NAMESPACE: [place[1] or "resque"]})
+        yield RedisUse(setting, place[0], "resque", {NAMESPACE: [place[1] or "resque"]})
 
 
-def rps_use(settings: Settings) -> Use:
+def rhoconnect_push_use(settings: Settings) -> RedisUse:
     """That of the RhoConnect Push Service."""
-    return Use("redis" if settings.rps.redis is None else "rps.redis", rps_address(settings), "rps")
+    return RedisUse(
+        "redis" if settings.rhoconnect_push.redis is None else "rhoconnect_push.redis",
+        rhoconnect_push_address(settings),
+        "rhoconnect_push",
+    )
 
 
-def _events(settings: Settings, windows: Use, main: Address) -> Iterator[Use]:
+def _events(settings: Settings, windows: RedisUse, main: RedisAddress) -> Iterator[RedisUse]:
     events = settings.events
     if not (events.channels or events.streams or events.keyspace != "off"):
         return
@@ -129,20 +133,20 @@ def _events(settings: Settings, windows: Use, main: Address) -> Iterator[Use]:
             CHANNEL: list(events.channels) if address == main else [],
             PATTERN: [pattern(address.db)] if keyspace else [],
         }
-        yield Use("redis", address, "documents", values)
+        yield RedisUse("redis", address, "documents", values)
     if events.streams:
-        yield Use("redis", main, "streams", {STREAM: list(events.streams)})
+        yield RedisUse("redis", main, "streams", {STREAM: list(events.streams)})
 
 
-def by_address(wanted: Iterable[Use]) -> Mapping[Address, Sequence[Use]]:
+def by_address(wanted: Iterable[RedisUse]) -> Mapping[RedisAddress, Sequence[RedisUse]]:
     """The uses of each Redis."""
-    found: dict[Address, list[Use]] = {}
+    found: dict[RedisAddress, list[RedisUse]] = {}
     for use in wanted:
         found.setdefault(use.address, []).append(use)
     return found
 
 
-async def refused_by(address: Address, here: Iterable[Use]) -> list[Refused]:
+async def refused_by(address: RedisAddress, here: Iterable[RedisUse]) -> list[RefusedCommands]:
     """What a Redis refuses of its uses.
 
     Raises:
@@ -152,13 +156,13 @@ async def refused_by(address: Address, here: Iterable[Use]) -> list[Refused]:
     tries = [(use, purpose, command) for use in here for purpose, command in _commands(use)]
     async with client(address, timeout_s=_TIMEOUT_S) as redis:
         try:
-            errors = await _tried(redis, [command for _, _, command in tries])
+            errors = await _probe(redis, [command for _, _, command in tries])
         except (RedisError, OSError) as error:
-            raise translated(error, f"Redis at {address} cannot be reached") from error
+            raise to_store_error(error, f"Redis at {address} cannot be reached") from error
     return list(_grouped(address, tries, errors))
 
 
-def _commands(use: Use) -> Iterator[tuple[Purpose, tuple[str, ...]]]:
+def _commands(use: RedisUse) -> Iterator[tuple[CommandPurpose, tuple[str, ...]]]:
     for purpose in PURPOSES:
         if purpose.role != use.role:
             continue
@@ -178,19 +182,19 @@ def _filled(words: tuple[str, ...], values: Mapping[str, Sequence[str]]) -> Iter
     yield tuple(word.replace(NAMESPACE + ":", namespace + ":") for word in words)
 
 
-async def _tried(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
+async def _probe(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
     """The error of Redis to each command; None: it takes it."""
     pool: Any = redis.connection_pool  # its methods are untyped
     connection = await pool.get_connection()
     try:
-        refused = await _said(connection, [("MULTI",)])
+        refused = await _replies(connection, [("MULTI",)])
         if refused[0] is not None:  # what came now would be executed
             return [refused[0] if command[0] == "MULTI" else None for command in commands]
         queued = [command for command in commands if command[0] not in _ENDING]
-        errors = dict(zip(queued, await _said(connection, queued), strict=True))
-        if (await _said(connection, [("DISCARD",)]))[0] is None:
+        errors = dict(zip(queued, await _replies(connection, queued), strict=True))
+        if (await _replies(connection, [("DISCARD",)]))[0] is None:
             executed = [one for one in queued if one[0] in EXECUTED and errors[one] is None]
-            errors |= dict(zip(executed, await _said(connection, executed), strict=True))
+            errors |= dict(zip(executed, await _replies(connection, executed), strict=True))
         return [errors.get(command) for command in commands]
     finally:
         await connection.disconnect()  # the end of any transaction
@@ -201,7 +205,7 @@ _ENDING: Final = ("MULTI", "EXEC")
 """Not to be queued."""
 
 
-async def _said(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
+async def _replies(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
     await connection.send_packed_command(connection.pack_commands(commands))
     said: list[str | None] = []
     for _ in commands:
@@ -209,17 +213,19 @@ async def _said(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[st
             await connection.read_response()
         except ResponseError as error:
             words = words_of(error)
-            said.append(words if lasts(words) else None)
+            said.append(words if is_lasting(words) else None)
         else:
             said.append(None)
     return said
 
 
 def _grouped(
-    address: Address, tries: Sequence[tuple[Use, Purpose, tuple[str, ...]]], errors: Sequence[str | None]
-) -> Iterator[Refused]:
+    address: RedisAddress,
+    tries: Sequence[tuple[RedisUse, CommandPurpose, tuple[str, ...]]],
+    errors: Sequence[str | None],
+) -> Iterator[RefusedCommands]:
     """One for each purpose and use."""
-    groups: dict[tuple[str, int], list[tuple[Use, Purpose, str, str]]] = {}
+    groups: dict[tuple[str, int], list[tuple[RedisUse, CommandPurpose, str, str]]] = {}
     for (use, purpose, command), error in zip(tries, errors, strict=True):
         if error is not None:
             one = (use, purpose, name_of(command), error)
@@ -227,7 +233,7 @@ def _grouped(
     for group in groups.values():
         use, purpose, _, words = group[0]
         names = tuple(dict.fromkeys(name for _, _, name, _ in group))
-        yield Refused(use.setting, address, purpose, names, words)
+        yield RefusedCommands(use.setting, address, purpose, names, words)
 
 
 def name_of(command: Sequence[str]) -> str:
@@ -236,7 +242,7 @@ def name_of(command: Sequence[str]) -> str:
     return " ".join(command[: 2 if command[0] in named else 1])
 
 
-async def require(wanted: Iterable[Use]) -> list[str]:
+async def require_commands(wanted: Iterable[RedisUse]) -> list[str]:
     """Try these uses at the start. A Redis that does not answer is left to the part that uses it.
 
     Returns:

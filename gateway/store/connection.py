@@ -1,9 +1,9 @@
 """One multiplexed connection to Redis for the paths where a ping's cost is decided.
 
 An awaited command through redis-py costs about 100 µs; the doors' appends and the fan-out's look-ups cannot
-pay that. A `Link` packs commands with hiredis, joins all that was called during one turn of the loop into one
-write, and hands each reply to its callback in order. What it never does is to send anything twice: a command
-whose reply was lost ends with `LinkLost`, and only the caller knows what that means.
+pay that. A `RedisConnection` packs commands with hiredis, joins all that was called during one turn of the loop into
+one write, and hands each reply to its callback in order. What it never does is to send anything twice: a command
+whose reply was lost ends with `ConnectionLost`, and only the caller knows what that means.
 """
 
 import asyncio
@@ -18,36 +18,36 @@ import hiredis
 import structlog
 
 from gateway.errors import BAD_DATA, RhoPushError, StoreDown, StoreRefused
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import locate, tls_context
-from gateway.store.command_encoding import Unsendable, Word, pack
-from gateway.store.error_replies import REFUSAL_LOG
-from gateway.store.handshake import greet
-from gateway.store.replies import LinkLost, ReplyFault, ReplyRefused, fault_of
+from gateway.store.command_encoding import Argument, UnsendableCommand, pack
+from gateway.store.error_replies import ERROR_REPLY_LOG
+from gateway.store.handshake import handshake
+from gateway.store.replies import ConnectionLost, RedisReplyError, RedisReplyRefused, reply_error
 from gateway.system.network_errors import describe
 
 __all__ = [
+    "Argument",
     "Callback",
-    "Link",
-    "LinkLost",
+    "ConnectionLost",
+    "RedisConnection",
+    "RedisProtocol",
+    "RedisReplyError",
+    "RedisReplyRefused",
     "Reply",
-    "ReplyFault",
-    "ReplyRefused",
     "Script",
-    "Wire",
-    "Word",
     "pack",
 ]
 
 Reply = Any
-"""What hiredis parses: bytes, int, None, list; `ReplyFault` for an error; `LinkLost` where no reply came."""
+"""What hiredis parses: bytes, int, None, list; `RedisReplyError` for an error; `ConnectionLost` where no reply came."""
 Callback = Callable[[Reply], None]
-_log = structlog.get_logger("link")
+_log = structlog.get_logger("redis_connection")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
-_SETTLED_S: Final = 1.0
+_STABLE_S: Final = 1.0
 """A connection that ended sooner is not followed by the next one at once."""
-_SAY_S: Final = 60.0
+_LOG_INTERVAL_S: Final = 60.0
 """Between two lines about connections that Redis' words ended: a replica ends several a second as long as it is one."""
 _READ_ONLY: Final = "READONLY"
 """In the error of a server that became a replica: the master is looked for anew. Redis 6.2 does not begin a
@@ -64,17 +64,17 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-class Wire(asyncio.Protocol):
+class RedisProtocol(asyncio.Protocol):
     """The bytes of one TCP or unix connection: commands in, replies out, in order."""
 
-    def __init__(self, on_lost: Callable[["Wire"], None], on_push: Callback | None) -> None:
+    def __init__(self, on_lost: Callable[["RedisProtocol"], None], on_push: Callback | None) -> None:
         self._on_lost = on_lost
         self._on_push = on_push
-        self._reader = hiredis.Reader(replyError=self._fault, protocolError=ReplyFault)
+        self._reader = hiredis.Reader(replyError=self._fault, protocolError=RedisReplyError)
         self._waiting: deque[Callback] = deque()
         self._outgoing: list[bytes] = []
         self._loop = asyncio.get_running_loop()
-        self.why: str | None = None
+        self.reason: str | None = None
         """Redis' words before the end, where it was they that ended the connection."""
         self.transport: asyncio.Transport | None = None
         self.answered = 0
@@ -102,20 +102,20 @@ class Wire(asyncio.Protocol):
                 elif waiting:
                     self.answered += 1
                     _hand_over(waiting.popleft(), reply)
-                    if isinstance(reply, ReplyFault) and _READ_ONLY in reply.words:
-                        self._distrust(reply.words)
+                    if isinstance(reply, RedisReplyError) and _READ_ONLY in reply.words:
+                        self._abort(reply.words)
                         return
                 else:
-                    self._unasked(reply)
+                    self._on_unsolicited(reply)
                     return
-        except ReplyFault as error:
-            self._distrust(error.words)
+        except RedisReplyError as error:
+            self._abort(error.words)
 
-    def _fault(self, words: str) -> ReplyFault:
+    def _fault(self, words: str) -> RedisReplyError:
         """The error for an error reply."""
-        fault = fault_of(words)
-        if self.name and isinstance(fault, ReplyRefused):
-            REFUSAL_LOG.note(fault.words, self.name)
+        fault = reply_error(words)
+        if self.name and isinstance(fault, RedisReplyRefused):
+            ERROR_REPLY_LOG.log(fault.words, self.name)
         return fault
 
     def _subscribed(self) -> None:
@@ -124,36 +124,38 @@ class Wire(asyncio.Protocol):
         if self._waiting:
             self._waiting.popleft()(b"OK")
 
-    def _unasked(self, reply: Reply) -> None:
+    def _on_unsolicited(self, reply: Reply) -> None:
         """A server that takes no more connections says so (`maxclients`) before it is asked anything."""
-        if isinstance(reply, ReplyFault):
-            self.why = reply.words
+        if isinstance(reply, RedisReplyError):
+            self.reason = reply.words
             self.abort()
         else:
-            self._distrust("a reply that nobody asked for")
+            self._abort("a reply that nobody asked for")
 
-    def _distrust(self, why: str) -> None:
+    def _abort(self, reason: str) -> None:
         """End a connection that cannot be of use: out of step, or to a server that became a replica."""
-        self.why = why
+        self.reason = reason
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every caller that is still waiting, then the owner."""
-        lost = LinkLost(f"the connection to Redis was lost ({self.why or exc or 'closed'})", sent=True)
+        lost = ConnectionLost(
+            f"the connection to Redis was lost ({self.reason or exc or 'closed'})", sent=True
+        )
         waiting, self._waiting = self._waiting, deque()
         self._outgoing.clear()  # uvloop raises where a closed transport is written to
         self._on_lost(self)
         for callback in waiting:
             callback(lost)
 
-    def call(self, words: Sequence[Word], callback: Callback) -> None:
+    def call(self, words: Sequence[Argument], callback: Callback) -> None:
         """Send a command with all others of this turn of the loop; `callback` gets its reply.
 
-        A command that holds something that Redis cannot carry is not sent: `callback` gets `Unsendable` at once.
+        A command that holds something that Redis cannot carry is not sent: `callback` gets `UnsendableCommand` at once.
         """
         try:
             packed = pack(words)
-        except Unsendable as error:
+        except UnsendableCommand as error:
             callback(error)
             return
         if not self._outgoing:
@@ -161,7 +163,7 @@ class Wire(asyncio.Protocol):
         self._outgoing.append(packed)
         self._waiting.append(callback)
 
-    def burst(self, packed: Sequence[bytes], callback: Callback) -> None:
+    def send_many(self, packed: Sequence[bytes], callback: Callback) -> None:
         """Send many packed commands at once; `callback` is called with each reply in turn."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
@@ -178,9 +180,9 @@ class Wire(asyncio.Protocol):
         """Whether nothing goes through it any more."""
         return self.transport is None or self.transport.is_closing()
 
-    def ended(self) -> LinkLost:
+    def ended(self) -> ConnectionLost:
         """Why a command was not sent."""
-        return LinkLost(f"the connection to Redis was lost ({self.why or 'closed'})", sent=False)
+        return ConnectionLost(f"the connection to Redis was lost ({self.reason or 'closed'})", sent=False)
 
     @property
     def waiting(self) -> int:
@@ -198,14 +200,14 @@ def _hand_over(callback: Callback, reply: Reply) -> None:
     try:
         callback(reply)
     except BAD_DATA:
-        _log.exception("reply_not_used")
+        _log.exception("reply_callback_failed")
 
 
 def _ignore(_: Reply) -> None:
     """Take a reply that nobody needs."""
 
 
-class Link:
+class RedisConnection:
     """A connection to Redis that comes back by itself.
 
     Args:
@@ -220,7 +222,7 @@ class Link:
 
     def __init__(
         self,
-        address: Address,
+        address: RedisAddress,
         name: str,
         *,
         reply_s: float = 5.0,
@@ -234,11 +236,11 @@ class Link:
         self._on_push = on_push
         self._on_up = on_up
         self._on_down = on_down
-        self._wire: Wire | None = None
+        self._protocol: RedisProtocol | None = None
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._said_s = float("-inf")
+        self._logged_s = float("-inf")
         self._since_s = float("-inf")
         self.error: str | None = None
         self._refusal: str | None = None
@@ -249,12 +251,12 @@ class Link:
     @property
     def up_s(self) -> float:
         """For how many seconds the connection has stood since it was lost; infinite: it never was; 0: it does not."""
-        return 0.0 if self._wire is None else time.monotonic() - self._since_s
+        return 0.0 if self._protocol is None else time.monotonic() - self._since_s
 
     @property
     def up(self) -> bool:
         """Whether commands can be sent now."""
-        return self._wire is not None
+        return self._protocol is not None
 
     def start(self) -> None:
         """Connect as soon as may be, and keep connected until `close`."""
@@ -280,27 +282,27 @@ class Link:
             raise StoreRefused(f"Redis at {self._address} refuses: {self._refusal}")
 
     async def close(self) -> None:
-        """End the connection; whoever waits gets `LinkLost`."""
+        """End the connection; whoever waits gets `ConnectionLost`."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        if self._wire is not None:
-            self._wire.abort()
+        if self._protocol is not None:
+            self._protocol.abort()
 
     async def wait_up(self) -> None:
         """Wait until commands can be sent."""
         await self._up.wait()
 
-    def call_then(self, words: Sequence[Word], callback: Callback) -> None:
-        """Send one command. `callback` gets the reply, a `ReplyFault` or a `LinkLost`; perhaps at once."""
-        if self._wire is None:
-            callback(self._no_wire())
+    def call_then(self, words: Sequence[Argument], callback: Callback) -> None:
+        """Send one command. `callback` gets the reply, a `RedisReplyError` or a `ConnectionLost`; perhaps at once."""
+        if self._protocol is None:
+            callback(self._not_connected())
         else:
-            self._wire.call(words, callback)
+            self._protocol.call(words, callback)
 
-    def call(self, *words: Word) -> asyncio.Future[Reply]:
+    def call(self, *words: Argument) -> asyncio.Future[Reply]:
         """Send one command.
 
         Raises (when awaited):
@@ -311,11 +313,11 @@ class Link:
         self.call_then(words, _resolver(future))
         return future
 
-    def burst(self, packed: Sequence[bytes]) -> asyncio.Future[list[Reply]]:
+    def send_many(self, packed: Sequence[bytes]) -> asyncio.Future[list[Reply]]:
         """Send many commands that the caller has packed, with one future for all of them.
 
         Returns:
-            A reply a command, in order; a `ReplyFault` stands where Redis refused one.
+            A reply a command, in order; a `RedisReplyError` stands where Redis refused one.
 
         Raises (when awaited):
             LinkLost: some replies will never come.
@@ -324,65 +326,67 @@ class Link:
         if not packed:
             future.set_result([])
             return future
-        if self._wire is None:
-            future.set_exception(self._no_wire())
+        if self._protocol is None:
+            future.set_exception(self._not_connected())
             return future
         replies: list[Reply] = []
 
         def collect(reply: Reply) -> None:
             replies.append(reply)
             if len(replies) == len(packed) and not future.done():
-                if isinstance(reply, LinkLost):
+                if isinstance(reply, ConnectionLost):
                     future.set_exception(reply)
                 else:
                     future.set_result(replies)
 
-        self._wire.burst(packed, collect)
+        self._protocol.send_many(packed, collect)
         return future
 
-    def post(self, *words: Word) -> None:
+    def send(self, *words: Argument) -> None:
         """Send one command whose reply does not matter."""
         self.call_then(words, _ignore)
 
-    def post_packed(self, packed: Sequence[bytes]) -> None:
+    def send_packed(self, packed: Sequence[bytes]) -> None:
         """Send many commands that the caller has packed and whose replies do not matter."""
-        if self._wire is not None:
-            self._wire.burst(packed, _ignore)
+        if self._protocol is not None:
+            self._protocol.send_many(packed, _ignore)
 
     def subscribe(self, channel: str, callback: Callback, *, pattern: bool = False) -> None:
         """Subscribe to one channel, or to all that match a pattern; needs `on_push`.
 
         Args:
             channel: the channel or pattern.
-            callback: gets b"OK", a `ReplyFault` or a `LinkLost`; perhaps at once.
+            callback: gets b"OK", a `RedisReplyError` or a `ConnectionLost`; perhaps at once.
             pattern: whether it is a pattern.
         """
         self.call_then(("PSUBSCRIBE" if pattern else "SUBSCRIBE", channel), callback)
 
     def eval_then(
-        self, script: Script, keys: Sequence[Word], args: Sequence[Word], callback: Callback
+        self, script: Script, keys: Sequence[Argument], args: Sequence[Argument], callback: Callback
     ) -> None:
         """Run a script; it is sent whole only where the server does not know it (then it has not run)."""
 
         def judge(reply: Reply) -> None:
-            if isinstance(reply, ReplyFault) and reply.words.startswith("NOSCRIPT"):
+            if isinstance(reply, RedisReplyError) and reply.words.startswith("NOSCRIPT"):
                 self.call_then(("EVAL", script.text, len(keys), *keys, *args), callback)
             else:
                 callback(reply)
 
         self.call_then(("EVALSHA", script.sha, len(keys), *keys, *args), judge)
 
-    def eval(self, script: Script, keys: Sequence[Word], args: Sequence[Word]) -> asyncio.Future[Reply]:
+    def eval(
+        self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]
+    ) -> asyncio.Future[Reply]:
         """Run a script. Raises as `call`."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.eval_then(script, keys, args, _resolver(future))
         return future
 
-    def _no_wire(self) -> StoreDown:
+    def _not_connected(self) -> StoreDown:
         """Why a command was not sent: Redis refuses every connection, or cannot be reached."""
         if self._refusal is not None:
-            return ReplyRefused(self._refusal)
-        return LinkLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
+            return RedisReplyRefused(self._refusal)
+        return ConnectionLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
 
     async def _keep(self) -> None:
         failures = 0
@@ -390,7 +394,7 @@ class Link:
             try:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the end of its work.
                 async with asyncio.timeout(_CONNECT_S):
-                    wire = await self._connect()
+                    protocol = await self._connect()
             except (OSError, RhoPushError, TimeoutError) as error:
                 self._failed(error, failures)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
@@ -398,53 +402,53 @@ class Link:
                 continue
             failures = 0
             since = time.monotonic()
-            await self._watch(wire)
-            if time.monotonic() - since < _SETTLED_S:
+            await self._watch(protocol)
+            if time.monotonic() - since < _STABLE_S:
                 await asyncio.sleep(_BACKOFF_S[2])
 
     def _failed(self, error: Exception, failures: int) -> None:
         """A connection could not be made."""
         self.error = error.message if isinstance(error, RhoPushError) else describe(error)
-        self._refusal = error.words if isinstance(error, ReplyRefused) else None
+        self._refusal = error.words if isinstance(error, RedisReplyRefused) else None
         if self._refusal is not None:
-            REFUSAL_LOG.note(self._refusal, self._name)
+            ERROR_REPLY_LOG.log(self._refusal, self._name)
             self._tried.set()
         elif failures in (0, 10, 100):
-            _log.warning("redis_unreachable", link=self._name, error=self.error)
+            _log.warning("redis_unreachable", connection=self._name, error=self.error)
 
-    async def _watch(self, wire: Wire) -> None:
+    async def _watch(self, protocol: RedisProtocol) -> None:
         """Serve until the wire is lost, or until a reply is overdue (a frozen server or a dead route)."""
-        while self._wire is wire:
-            before = wire.answered
-            waited = wire.waiting > 0
+        while self._protocol is protocol:
+            before = protocol.answered
+            waited = protocol.waiting > 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._reply_s):
                     await self._down.wait()
-            if self._wire is wire and waited and wire.waiting and wire.answered == before:
-                _log.warning("redis_silent", link=self._name, seconds=self._reply_s)
-                wire.abort()
+            if self._protocol is protocol and waited and protocol.waiting and protocol.answered == before:
+                _log.warning("redis_unresponsive", connection=self._name, seconds=self._reply_s)
+                protocol.abort()
                 await self._down.wait()
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> RedisProtocol:
         loop = asyncio.get_running_loop()
         address = self._address
 
-        def factory() -> Wire:
-            return Wire(self._lost, self._on_push)
+        def factory() -> RedisProtocol:
+            return RedisProtocol(self._lost, self._on_push)
 
         if address.unix_path is not None:
-            _, wire = await loop.create_unix_connection(factory, address.unix_path)
+            _, protocol = await loop.create_unix_connection(factory, address.unix_path)
         else:
             host, port = await locate(address)
-            _, wire = await loop.create_connection(factory, host, port, ssl=tls_context(address))
+            _, protocol = await loop.create_connection(factory, host, port, ssl=tls_context(address))
         try:
-            await self._greet(wire)
+            await self._greet(protocol)
         except BaseException:
-            wire.abort()
+            protocol.abort()
             raise
-        if wire.closing:
-            raise wire.ended()
-        self._wire = wire
+        if protocol.closing:
+            raise protocol.ended()
+        self._protocol = protocol
         if self._since_s > float("-inf"):
             self._since_s = time.monotonic()
         self.error = self._refusal = None
@@ -453,29 +457,29 @@ class Link:
             self._on_up()
         self._down.clear()
         self._up.set()
-        return wire
+        return protocol
 
-    async def _greet(self, wire: Wire) -> None:
-        async def ask(words: Sequence[Word]) -> Reply:
-            if wire.closing:  # nobody would be told of its loss any more
-                raise wire.ended()
+    async def _greet(self, protocol: RedisProtocol) -> None:
+        async def ask(words: Sequence[Argument]) -> Reply:
+            if protocol.closing:  # nobody would be told of its loss any more
+                raise protocol.ended()
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            wire.call(words, _resolver(future))
+            protocol.call(words, _resolver(future))
             return await future
 
-        await greet(ask, self._address, self._name, resp3=self._on_push is not None)
-        wire.name = self._name
+        await handshake(ask, self._address, self._name, resp3=self._on_push is not None)
+        protocol.name = self._name
 
-    def _lost(self, wire: Wire) -> None:
-        if self._wire is wire:
-            self._wire = None
+    def _lost(self, protocol: RedisProtocol) -> None:
+        if self._protocol is protocol:
+            self._protocol = None
             self._since_s = time.monotonic()
             self._up.clear()
             self._down.set()
-            self.error = wire.why or "connection lost"
-            if wire.why is not None and time.monotonic() - self._said_s > _SAY_S:
-                self._said_s = time.monotonic()
-                _log.error("connection_given_up", link=self._name, error=wire.why)
+            self.error = protocol.reason or "connection lost"
+            if protocol.reason is not None and time.monotonic() - self._logged_s > _LOG_INTERVAL_S:
+                self._logged_s = time.monotonic()
+                _log.error("redis_connection_closed", connection=self._name, error=protocol.reason)
             if self._on_down is not None:
                 self._on_down()
 

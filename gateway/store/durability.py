@@ -7,26 +7,26 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
-from gateway.store.client_factory import UNKNOWN, Facts, facts
+from gateway.store.client_factory import UNKNOWN, ServerFacts, facts
 
 _log = structlog.get_logger("durability")
 
 Durability = Literal["memory", "aof", "fsync", "replicas"]
-OLDEST: Final = (6, 2)
+OLDEST_VERSION: Final = (6, 2)
 """XAUTOCLAIM and SMISMEMBER came with Redis 6.2."""
 CLUSTER: Final = (
     "this Redis runs in cluster mode; RhoConnect's keys have no hash tags, so a plain Redis or one with Sentinels is "
     "needed (a cluster of one node refuses commands on keys of several slots, too)"
 )
-_LOOK_S: Final = 0.2
+_POLL_S: Final = 0.2
 """Between two looks at a Redis that loads."""
 
 
-def judge(found: Facts, wanted: Durability) -> tuple[list[str], list[str]]:
+def judge(found: ServerFacts, wanted: Durability) -> tuple[list[str], list[str]]:
     """What forbids to start, and what is only warned about."""
     refused: list[str] = []
     warned: list[str] = []
-    if found.product == "redis" and found.version != UNKNOWN and found.number < OLDEST:
+    if found.product == "redis" and found.version != UNKNOWN and found.number < OLDEST_VERSION:
         refused.append(f"Redis {found.version} is too old: 6.2 or Valkey is needed")
     if found.cluster:
         refused.append(CLUSTER)
@@ -63,7 +63,7 @@ async def check_durability(redis: Redis, wanted: Durability) -> list[str]:
     if found.loading:
         _log.warning("redis_loading", advice="the doors open when it has its data")
     while found.loading:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
         found = await facts(redis)
     refused, warned = judge(found, wanted)
     if refused:

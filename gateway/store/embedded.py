@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gateway.errors import StoreDown, UnsafeFile
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.system.pause import pause
 from gateway.system.private_files import open_lock, refuse_link
 
@@ -55,9 +55,9 @@ class EmbeddedStore:
         self.adopted = False
 
     @property
-    def address(self) -> Address:
+    def address(self) -> RedisAddress:
         """Where its clients connect."""
-        return Address(unix_path=str(self._socket))
+        return RedisAddress(unix_path=str(self._socket))
 
     def start(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Start the server, or adopt the one that lives on this folder, and wait until it answers.
@@ -73,7 +73,7 @@ class EmbeddedStore:
         if self._socket.parent != self._folder:
             _private_folder(self._socket.parent)
         deadline_s = time.monotonic() + START_BUDGET_S
-        self.adopted = not self.revive()
+        self.adopted = not self.restart()
         while not (answer := self._ask("PING")).startswith(b"+PONG"):
             if answer.startswith(b"-LOADING"):
                 deadline_s = time.monotonic() + START_BUDGET_S
@@ -84,12 +84,12 @@ class EmbeddedStore:
                     f"the embedded store on {self._folder} did not answer in {START_BUDGET_S:.0f} s"
                 )
             if self._process is not None and self._process.poll() is not None:
-                raise StoreDown(f"the embedded store ended at its start: {self._last_words()}")
-            self.adopted = not self.revive() and self.adopted  # the one to be adopted may have been ending
+                raise StoreDown(f"the embedded store ended at its start: {self._log_tail()}")
+            self.adopted = not self.restart() and self.adopted  # the one to be adopted may have been ending
             pause(_POLL_S)
         self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted one may have had another
 
-    def revive(self) -> bool:
+    def restart(self) -> bool:
         """Start a server if none lives on the folder, without waiting for it. False: one lives.
 
         A server of our own is looked at and not its folder, which may be gone while it serves.
@@ -119,7 +119,7 @@ class EmbeddedStore:
         if self._process is not None:
             self._process.terminate()  # asks for the same, also where the socket is gone
         deadline_s = time.monotonic() + _STOP_BUDGET_S
-        while self._lives() and time.monotonic() < deadline_s:
+        while self._is_running() and time.monotonic() < deadline_s:
             pause(_POLL_S)
         if self._process is not None:
             self._process.kill()  # has no effect on one that has ended
@@ -156,7 +156,7 @@ class EmbeddedStore:
         except OSError as error:
             raise StoreDown(f"the embedded store cannot be run: {error.strerror}") from error
 
-    def _lives(self) -> bool:
+    def _is_running(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
         try:
@@ -170,16 +170,16 @@ class EmbeddedStore:
 
     def _ask(self, command: str) -> bytes:
         """The first bytes of an answer to an inline command; nothing if there is no answer."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.settimeout(_ANSWER_S)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_ANSWER_S)
             try:
-                link.connect(str(self._socket))
-                link.sendall(command.encode() + b"\r\n")
-                return link.recv(256)
+                connection.connect(str(self._socket))
+                connection.sendall(command.encode() + b"\r\n")
+                return connection.recv(256)
             except OSError:
                 return b""
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         try:
             lines = (self._folder / "valkey.log").read_text(errors="replace").splitlines()
         except OSError:

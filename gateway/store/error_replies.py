@@ -13,12 +13,12 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreDown, StoreRefused
-from gateway.store.error_text import refused
+from gateway.store.error_text import refused_text
 
 _log = structlog.get_logger("store")
 
 _CLUSTER: Final = "Redis runs in cluster mode"
-LASTING: Final = {
+LASTING_ERRORS: Final = {
     "NOPERM": "a permission is missing (ACL SETUSER)",
     "The user executing the script can't": "a permission is missing (ACL SETUSER)",
     "ACL failure in script": "a permission is missing (ACL SETUSER)",
@@ -42,8 +42,8 @@ LASTING: Final = {
 """A part of the error of Redis -> the cause. The errors are those of Redis 6.2 to 7.2 and Valkey."""
 
 _WORDS_MAX: Final = 300
-_SAY_S: Final = 60.0
-_SAID_MAX: Final = 256
+_LOG_INTERVAL_S: Final = 60.0
+_LOGGED_MAX: Final = 256
 """Kinds of refusals that are remembered; with more, the oldest are forgotten."""
 _ARGUMENTS: Final = re.compile(r",? with args beginning with:.*", re.DOTALL)
 """Redis quotes the arguments of a command that it does not have: AUTH's are passwords."""
@@ -54,7 +54,7 @@ _PIPELINE: Final = re.compile(
 _VARIABLE: Final = re.compile(r"\b[0-9a-f]{40}\b|\d+")
 
 
-def quotable(text: str) -> str:
+def one_line(text: str) -> str:
     """The error of Redis on one line, without the arguments of the command."""
     if (piped := _PIPELINE.fullmatch(text)) is not None:
         text = piped[1]
@@ -64,10 +64,10 @@ def quotable(text: str) -> str:
 
 def cause_of(words: str) -> str | None:
     """Why Redis gives an error that lasts; None: it does not last."""
-    return next((cause for part, cause in LASTING.items() if part in words), None)
+    return next((cause for part, cause in LASTING_ERRORS.items() if part in words), None)
 
 
-def lasts(words: str) -> bool:
+def is_lasting(words: str) -> bool:
     """Whether Redis gives this error until an operator changes something."""
     return cause_of(words) is not None
 
@@ -79,11 +79,11 @@ def in_cluster_mode(words: str) -> bool:
 
 def words_of(error: RedisError) -> str:
     """The error of Redis from redis-py's exception, which holds the error code apart."""
-    words, code = quotable(str(error)), getattr(error, "status_code", None)
+    words, code = one_line(str(error)), getattr(error, "status_code", None)
     return words if not code or code == "ERR" or words.startswith(code) else f"{code} {words}"
 
 
-def translated(
+def to_store_error(
     error: RedisError | OSError | TimeoutError, unreachable: str = "Redis cannot be reached"
 ) -> StoreDown:
     """The error of the gateway for a failure of redis-py; the caller sets the cause.
@@ -92,26 +92,26 @@ def translated(
         error: the failure.
         unreachable: the message where Redis gave no answer.
     """
-    if not isinstance(error, RedisError) or not replied(error := origin(error)):
+    if not isinstance(error, RedisError) or not is_error_reply(error := original_error(error)):
         return StoreDown(unreachable)
     words = words_of(error)
-    if lasts(words):
+    if is_lasting(words):
         return StoreRefused(f"Redis refuses: {words}")
-    return StoreDown(f"Redis refuses: {refused(words)}")
+    return StoreDown(f"Redis refuses: {refused_text(words)}")
 
 
-def origin(error: RedisError) -> RedisError:
+def original_error(error: RedisError) -> RedisError:
     """The error of Redis, where redis-py wrapped it: it does so with the first commands of a connection."""
     cause = error.__cause__
-    return cause if isinstance(cause, RedisError) and replied(cause) else error
+    return cause if isinstance(cause, RedisError) and is_error_reply(cause) else error
 
 
-def replied(error: RedisError) -> bool:
+def is_error_reply(error: RedisError) -> bool:
     """Whether this is an error of Redis itself. redis-py makes connection errors of some of them (NOAUTH, LOADING)."""
     return isinstance(error, ResponseError) or getattr(error, "status_code", None) is not None
 
 
-class RefusalLog:
+class ErrorReplyLog:
     """Logs lasting refusals: each kind at most once a minute.
 
     Args:
@@ -120,27 +120,27 @@ class RefusalLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said_s: dict[str, float] = {}
+        self._logged_s: dict[str, float] = {}
 
-    def note(self, words: str, connection: str) -> None:
+    def log(self, words: str, connection: str) -> None:
         """Log an error of Redis, if it lasts and was not logged within the last minute.
 
         Args:
-            words: the error, as `quotable` gives it.
+            words: the error, as `one_line` gives it.
             connection: the purpose of the connection.
         """
         cause = cause_of(words)
         if cause is None:
             return
         kind, now = _VARIABLE.sub("", words), self._clock()
-        if now - self._said_s.get(kind, float("-inf")) < _SAY_S:
+        if now - self._logged_s.get(kind, float("-inf")) < _LOG_INTERVAL_S:
             return
-        self._said_s.pop(kind, None)
-        if len(self._said_s) >= _SAID_MAX:
-            del self._said_s[next(iter(self._said_s))]
-        self._said_s[kind] = now
-        _log.error("redis_refuses", error=words, cause=cause, connection=connection)
+        self._logged_s.pop(kind, None)
+        if len(self._logged_s) >= _LOGGED_MAX:
+            del self._logged_s[next(iter(self._logged_s))]
+        self._logged_s[kind] = now
+        _log.error("redis_command_refused", error=words, cause=cause, connection=connection)
 
 
-REFUSAL_LOG: Final = RefusalLog()
+ERROR_REPLY_LOG: Final = ErrorReplyLog()
 """That of this process: all its connections share the bound."""

@@ -32,22 +32,24 @@ _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-def refusal(message: str) -> str | None:
+def refusal_text(message: str) -> str | None:
     """The words for an error reply of Redis; None: it has none of the known codes."""
     return next((plain for code, plain in _REFUSALS.items() if code in message), None)
 
 
-def refused(message: str) -> str:
+def refused_text(message: str) -> str:
     """An error reply of Redis for a caller: its code, and the words for it where there are some."""
-    code, plain = message.partition(" ")[0], refusal(message)
+    code, plain = message.partition(" ")[0], refusal_text(message)
     if not (code.isascii() and code.isalpha() and code.isupper()):
         code = "ERR"
     return f"it {plain} ({code})" if plain else f"error {code}"
 
 
-def trouble(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The words for an error of redis-py or of the connection below it: "does not answer in time"."""
-    known = refusal(str(error)) or next((words for kind, words in _KINDS if isinstance(error, kind)), None)
+    known = refusal_text(str(error)) or next(
+        (words for kind, words in _KINDS if isinstance(error, kind)), None
+    )
     if known is not None:
         return known
     words = describe(error)

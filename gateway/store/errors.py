@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 from redis.exceptions import MaxConnectionsError, RedisError
 
 from gateway.errors import StoreBusy, StoreDown
-from gateway.store.error_replies import REFUSAL_LOG, translated
+from gateway.store.error_replies import ERROR_REPLY_LOG, to_store_error
 
 
 @contextlib.contextmanager
-def asked_of_redis() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
     """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses for now, and
     StoreRefused where it refuses until an operator changes something.
 
@@ -24,15 +24,15 @@ def asked_of_redis() -> Iterator[None]:
         raise StoreBusy("all connections to Redis are in use") from error
     except (RedisError, OSError, TimeoutError) as error:
         # No name holds the new error: with its traceback it would hold itself, and the request's body with it.
-        raise _noted(translated(error)) from error
+        raise _noted(to_store_error(error)) from error
 
 
 def _noted(error: StoreDown) -> StoreDown:
-    REFUSAL_LOG.note(error.message, "requests")
+    ERROR_REPLY_LOG.log(error.message, "requests")
     return error
 
 
-class Asker:
+class RedisCommands:
     """Single commands to Redis, with our errors.
 
     Args:
@@ -48,7 +48,7 @@ class Asker:
         Raises:
             StoreDown: Redis cannot be reached or refuses.
         """
-        with asked_of_redis():
+        with redis_errors():
             return await self._command(*words)
 
     async def texts(self, *words: str) -> list[str | None]:

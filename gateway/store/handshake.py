@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.authentication import (
     needs_none,
     password_alone,
@@ -12,14 +12,14 @@ from gateway.store.authentication import (
     warn_user_ignored,
     wrong_login,
 )
-from gateway.store.command_encoding import Word
-from gateway.store.replies import ReplyFault, ReplyRefused
+from gateway.store.command_encoding import Argument
+from gateway.store.replies import RedisReplyError, RedisReplyRefused
 
-Ask = Callable[[tuple[Word, ...]], Awaitable[object]]
-"""Sends one command. Raises `ReplyFault` and `LinkLost`."""
+Ask = Callable[[tuple[Argument, ...]], Awaitable[object]]
+"""Sends one command. Raises `RedisReplyError` and `LinkLost`."""
 
 
-async def greet(ask: Ask, address: Address, name: str, *, resp3: bool) -> None:
+async def handshake(ask: Ask, address: RedisAddress, name: str, *, resp3: bool) -> None:
     """Authenticate, choose protocol and database, and name the connection where Redis lets us.
 
     Raises:
@@ -31,32 +31,32 @@ async def greet(ask: Ask, address: Address, name: str, *, resp3: bool) -> None:
         await ask(("HELLO", "3"))
     if address.db:
         await ask(("SELECT", address.db))
-    with contextlib.suppress(ReplyRefused):  # the name only helps operators
+    with contextlib.suppress(RedisReplyRefused):  # the name only helps operators
         await ask(("CLIENT", "SETNAME", keys.CONNECTION_NAME + name))
 
 
-async def _authenticate(ask: Ask, address: Address) -> None:
+async def _authenticate(ask: Ask, address: RedisAddress) -> None:
     password = address.password.reveal() if address.password else ""
     if address.username:  # one of `nopass` has an empty password
         await _login(ask, address, address.username, password)
     elif password:
         try:
             await ask(("AUTH", password))
-        except ReplyFault as error:
+        except RedisReplyError as error:
             if not needs_none(error.words):
                 raise
             warn_no_password(address)
 
 
-async def _login(ask: Ask, address: Address, user: str, password: str) -> None:
+async def _login(ask: Ask, address: RedisAddress, user: str, password: str) -> None:
     """AUTH with a user, or with the password alone where that is worth a try."""
     try:
         await ask(("AUTH", user, password))
-    except ReplyFault as refused:
+    except RedisReplyError as refused:
         if not password or not password_alone(refused.words):
             raise
         try:
             await ask(("AUTH", password))
-        except ReplyFault as error:
+        except RedisReplyError as error:
             raise (refused if wrong_login(refused.words) else error) from error
         warn_user_ignored(address, user)

@@ -24,13 +24,13 @@ RETRIES: Final = "rhopush:{q}:retries"
 """STREAM: pieces whose time has come again."""
 BROADCASTS: Final = "rhopush:{q}:broadcasts"
 """STREAM: pings for many users, which wait to be cut."""
-PIECES: Final = "rhopush:{q}:pieces"
+CHUNKS: Final = "rhopush:{q}:pieces"
 """STREAM: pieces of broadcasts, a chunk of users each."""
-STREAMS: Final = (PINGS, RETRIES, BROADCASTS, PIECES)
+STREAMS: Final = (PINGS, RETRIES, BROADCASTS, CHUNKS)
 
-LATER: Final = "rhopush:{q}:later"
+SCHEDULE: Final = "rhopush:{q}:later"
 """ZSET: piece name -> epoch ms at which it is due again."""
-LATER_BODY: Final = "rhopush:{q}:later_body"
+SCHEDULE_BODIES: Final = "rhopush:{q}:later_body"
 """HASH: piece name -> the piece."""
 STATS: Final = "rhopush:{q}:stats"
 """HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`; `clock`: Redis' TIME in ms when the schedule was
@@ -102,7 +102,7 @@ def broadcast_users(ping_id: str) -> str:
     return f"rhopush:{{q}}:users:{ping_id}"
 
 
-def broadcast_reached(ping_id: str) -> str:
+def broadcast_devices(ping_id: str) -> str:
     """HASH: digest of a phone or pin -> the chunk by which this broadcast reaches it."""
     return f"rhopush:{{q}}:reached:{ping_id}"
 
@@ -112,7 +112,7 @@ def quota(lane: str) -> str:
     return f"rhopush:{{q}}:quota:{lane}"
 
 
-def done_channel(name: str) -> str:
+def completion_channel(name: str) -> str:
     """Channel on which the door `name` hears that a ping it waits for is finished."""
     return f"rhopush:done:{name}"
 
@@ -152,18 +152,18 @@ def snapshot(login: str) -> str:
 
 SNAPSHOT_S: Final = 7 * 86_400
 """Of a user whom nobody pings for so long there need be none."""
-JOURNAL: Final = "rhopush:journal"
+CHANGE_LOG: Final = "rhopush:journal"
 """HASH: user or client that changed -> count of the journal when that was noted; beside them its count and void."""
 LISTENERS: Final = "rhopush:listeners"
 """HASH: who listens for changes -> how often it has proved that."""
 
 
-def beat(listener: str) -> str:
+def heartbeat(listener: str) -> str:
     """STRING: the word that this listener left last, when it began or beat (EX BEAT_KEPT_S)."""
     return f"rhopush:beat:{listener}"
 
 
-BEAT_KEPT_S: Final = 3_600
+HEARTBEAT_TTL_S: Final = 3_600
 """Of a listener that has gone nothing stays."""
 
 
@@ -177,7 +177,7 @@ BAD_TOKEN_S: Final = 7 * 86_400
 """BadDeviceToken may also mean a wrong setting: such a mark ends much sooner than that of a token that is gone."""
 
 
-def proof(identity: str) -> str:
+def credential_proof(identity: str) -> str:
     """HASH: `accepted` (epoch ms) once a credential's send to a host and topic was accepted, and `bad`, the number of
     BadDeviceToken answers before that (EX PROOF_S)."""
     return f"rhopush:proof:{identity}"
@@ -240,7 +240,7 @@ def count(kind: str) -> str:
 
 # -- data changes --------------------------------------------------------------------------------------------
 
-EVENTS: Final = "rhopush:{q}:events"
+CHANGE_EVENTS: Final = "rhopush:{q}:events"
 """HASH: who listens for all gateways: `holder`, `until` and `heard` (epoch ms), `mark`."""
 WINDOWS: Final = "rhopush:{q}:windows"
 """ZSET: user -> epoch ms at which the next of the user's sources is due."""
@@ -253,9 +253,9 @@ CHANGE_ID: Final = "rhopush:{q}:change:"
 """+ id. STRING: this change is known (EX CHANGE_ID_S)."""
 CHANGE_ID_S: Final = 3_600
 """Longer than any take-over; an hour of 1,000 changes a second takes some 400 MB."""
-EVENT_GROUP: Final = "rhopush"
+CHANGE_EVENT_GROUP: Final = "rhopush"
 """Consumer group of the streams that writers append changes to."""
-MARKS: Final = "rhopush:events:mark"
+CHANGE_EVENT_MARKS: Final = "rhopush:events:mark"
 """Channel by which the listening gateways agree what of a channel is written down."""
 
 
@@ -331,20 +331,20 @@ RESQUE_TAKERS: Final = "rhopush:{q}:resque:takers"
 
 # -- the RhoConnect Push Service (contract §9): rhoconnect-push's own names, so that its data goes on --------
 
-RPS_REGISTRATIONS: Final = "reg:"
+MAILBOX_REGISTRATIONS: Final = "reg:"
 """+ instance. SET: `{"token":..,"appname":..}` of each registered app."""
-RPS_INSTANCE_OF: Final = "tok:"
+MAILBOX_INSTANCE_OF: Final = "tok:"
 """+ token. STRING: its instance."""
-RPS_COUNTER: Final = "cnt:"
+MAILBOX_COUNTER: Final = "cnt:"
 """+ instance. STRING: id of its last message."""
-RPS_QUEUE: Final = "que:"
+MAILBOX_QUEUE: Final = "que:"
 """+ instance. ZSET: message as the device gets it -> id."""
-RPS_COLLAPSE: Final = "col:"
+MAILBOX_COLLAPSE: Final = "col:"
 """+ instance. ZSET: `collapseId:appname` -> id; ours without a collapse id begin with `~`."""
-RPS_REGISTRATION_S: Final = 2_592_000
+MAILBOX_REGISTRATION_S: Final = 2_592_000
 """rhoconnect-push's registrationTimeout: all of these live 30 days from the last call of device or app."""
 
-RPS_ID_KEY: Final = "rhopush:rps:secret"
+MAILBOX_ID_KEY: Final = "rhopush:rps:secret"
 """STRING: the secret of the service's ids, made once and shared by all processes."""
-RPS_WAKE: Final = "rhopush:rps:wake"
+MAILBOX_WAKE: Final = "rhopush:rps:wake"
 """Channel on which every process of the service hears of messages and ended registrations."""

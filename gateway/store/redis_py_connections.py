@@ -11,19 +11,19 @@ from redis.asyncio import Connection, Redis, SSLConnection, UnixDomainSocketConn
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.exceptions import AuthenticationError, RedisError
 
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.authentication import needs_none, password_alone, warn_no_password, warn_user_ignored
-from gateway.store.error_replies import origin, words_of
+from gateway.store.error_replies import original_error, words_of
 
 _ADDRESS: Final = "rhopush_address"
 """The option of a connection by which its address reaches the warning."""
 
 
-class _Tolerant:
+class _LenientAuth:
     """Over a connection class of redis-py. Each attempt leaves one thing out that Redis refused."""
 
     def __init__(self, **options: Any) -> None:
-        self._address: Address | None = options.pop(_ADDRESS, None)
+        self._address: RedisAddress | None = options.pop(_ADDRESS, None)
         super().__init__(**options)
         mine: Any = self
         self._login: tuple[str | None, str | None] = mine.username, mine.password
@@ -40,7 +40,7 @@ class _Tolerant:
         try:
             await self._attempt(connect)
         except RedisError as error:
-            if not user or not mine.password or not password_alone(words_of(origin(error))):
+            if not user or not mine.password or not password_alone(words_of(original_error(error))):
                 raise
             mine.username = None
             if not await self._attempt_alone(connect):
@@ -52,7 +52,7 @@ class _Tolerant:
             try:
                 await connect()
             except RedisError as error:
-                if not self._give_in(words_of(origin(error))):
+                if not self._drop_refused(words_of(original_error(error))):
                     raise
             else:
                 return
@@ -62,12 +62,12 @@ class _Tolerant:
         try:
             await self._attempt(connect)
         except RedisError as error:
-            if not isinstance(origin(error), AuthenticationError):
+            if not isinstance(original_error(error), AuthenticationError):
                 raise
             return False
         return True
 
-    def _give_in(self, words: str) -> bool:
+    def _drop_refused(self, words: str) -> bool:
         """Leave out the name, or the password of an address without a user; False: neither helps."""
         mine: Any = self
         if "NOPERM" in words and mine.client_name:
@@ -81,36 +81,36 @@ class _Tolerant:
         return False
 
 
-class _TolerantConnection(_Tolerant, Connection):
+class _LenientConnection(_LenientAuth, Connection):
     pass
 
 
-class _TolerantSSLConnection(_Tolerant, SSLConnection):
+class _LenientSSLConnection(_LenientAuth, SSLConnection):
     pass
 
 
-class _TolerantUnixConnection(_Tolerant, UnixDomainSocketConnection):
+class _LenientUnixConnection(_LenientAuth, UnixDomainSocketConnection):
     pass
 
 
-class _TolerantSentinelConnection(_Tolerant, SentinelManagedConnection):
+class _LenientSentinelConnection(_LenientAuth, SentinelManagedConnection):
     pass
 
 
-class _TolerantSentinelSSLConnection(_Tolerant, SentinelManagedSSLConnection):
+class _LenientSentinelSSLConnection(_LenientAuth, SentinelManagedSSLConnection):
     pass
 
 
 _CLASSES: Final[dict[Any, Any]] = {
-    Connection: _TolerantConnection,
-    SSLConnection: _TolerantSSLConnection,
-    UnixDomainSocketConnection: _TolerantUnixConnection,
-    SentinelManagedConnection: _TolerantSentinelConnection,
-    SentinelManagedSSLConnection: _TolerantSentinelSSLConnection,
+    Connection: _LenientConnection,
+    SSLConnection: _LenientSSLConnection,
+    UnixDomainSocketConnection: _LenientUnixConnection,
+    SentinelManagedConnection: _LenientSentinelConnection,
+    SentinelManagedSSLConnection: _LenientSentinelSSLConnection,
 }
 
 
-def tolerant(redis: Redis, address: Address) -> Redis:
+def with_lenient_auth(redis: Redis, address: RedisAddress) -> Redis:
     """The client; its connections, of which none stands yet, are of the classes above."""
     pool: Any = redis.connection_pool
     pool.connection_class = _CLASSES[pool.connection_class]

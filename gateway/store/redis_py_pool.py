@@ -15,10 +15,10 @@ from gateway.errors import StoreBusy
 CONNECTIONS_MAX: Final = 32
 """Connections of one client. One process' requests to Redis do not get faster by more of them."""
 _WAITING_MAX: Final = 1_024
-_PATIENCE_S: Final = 5.0
+_WAIT_MAX_S: Final = 5.0
 
 
-class WaitingPool:
+class BoundedPool:
     """Stands before a pool of redis-py, of which it has the interface.
 
     Args:
@@ -34,7 +34,7 @@ class WaitingPool:
         connections_max: int = CONNECTIONS_MAX,
         *,
         waiting_max: int = _WAITING_MAX,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float = _WAIT_MAX_S,
     ) -> None:
         self._pool: Any = pool  # left untyped in parts
         self._free = asyncio.Semaphore(connections_max)
@@ -81,9 +81,9 @@ class WaitingPool:
             self._waiting -= 1
 
 
-def with_waiting(redis: Redis, connections_max: int = CONNECTIONS_MAX, **options: Any) -> Redis:
-    """The client, with a `WaitingPool` before its pool. `options` are those of `WaitingPool`."""
+def with_bounded_pool(redis: Redis, connections_max: int = CONNECTIONS_MAX, **options: Any) -> Redis:
+    """The client, with a `BoundedPool` before its pool. `options` are those of `BoundedPool`."""
     redis.connection_pool = cast(
-        "ConnectionPool", WaitingPool(redis.connection_pool, connections_max, **options)
+        "ConnectionPool", BoundedPool(redis.connection_pool, connections_max, **options)
     )
     return redis

@@ -1,31 +1,31 @@
 """The replies of Redis on a `Link` that are errors, and the loss of a reply."""
 
 from gateway.errors import StoreDown, StoreRefused
-from gateway.store.error_replies import lasts, quotable
+from gateway.store.error_replies import is_lasting, one_line
 from gateway.store.lua import BAD_VALUE
 
 
-class LinkLost(StoreDown):
+class ConnectionLost(StoreDown):
     """The connection is gone. `sent` tells whether the command may have reached Redis."""
 
-    label = "link_lost"
+    label = "redis_connection_lost"
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
 
 
-class ReplyFault(StoreDown):
+class RedisReplyError(StoreDown):
     """Redis answered this command with an error.
 
     Attributes:
         words: the error of Redis, without the arguments of the command.
     """
 
-    label = "reply_fault"
+    label = "redis_reply_error"
 
     def __init__(self, words: str) -> None:
-        self.words = quotable(words)
+        self.words = one_line(words)
         super().__init__(self.words)
 
     @property
@@ -39,12 +39,12 @@ class ReplyFault(StoreDown):
         return any(words in self.words for words in ("WRONGTYPE", "not an integer", BAD_VALUE))
 
 
-class ReplyRefused(ReplyFault, StoreRefused):
+class RedisReplyRefused(RedisReplyError, StoreRefused):
     """Redis answered this command with an error that lasts until an operator changes something."""
 
     label = "store_refused"
 
 
-def fault_of(words: str) -> ReplyFault:
+def reply_error(words: str) -> RedisReplyError:
     """The error for an error reply."""
-    return ReplyRefused(words) if lasts(words) else ReplyFault(words)
+    return RedisReplyRefused(words) if is_lasting(words) else RedisReplyError(words)

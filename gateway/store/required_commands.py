@@ -3,7 +3,7 @@
 `gateway.store.command_probe` tries them at the start and in `rhopush check`; a test compares this table
 with the source.
 
-| `lost` | where Redis refuses a command of the purpose |
+| `consequence` | where Redis refuses a command of the purpose |
 | --- | --- |
 | "" | `rhopush serve` does not start: no ping could be accepted or delivered |
 | text | `rhopush serve` starts without it, and logs the text |
@@ -23,7 +23,7 @@ Role = Literal[
     "registry",
     "devices",
     "users",
-    "rps",
+    "rhoconnect_push",
     "events",
     "documents",
     "streams",
@@ -40,7 +40,7 @@ _FIELD: Final = keys.client(PROBE_NAME, "device_pin")
 _TOKEN: Final = keys.api_token(PROBE_NAME, "user_id")
 
 
-class Purpose(NamedTuple):
+class CommandPurpose(NamedTuple):
     """What some commands are for.
 
     Attributes:
@@ -52,7 +52,7 @@ class Purpose(NamedTuple):
 
     role: Role
     use: str
-    lost: str
+    consequence: str
     commands: tuple[str, ...]
 
 
@@ -67,8 +67,8 @@ _WRITES: Final = ("DEL KEY", "EXPIRE KEY 1", "SET KEY v")
 
 PURPOSES: Final = (
     # -- pings: always needed
-    Purpose("queue", "connecting", "", ("PING", "HELLO 3", "SELECT 0")),
-    Purpose(
+    CommandPurpose("queue", "connecting", "", ("PING", "HELLO 3", "SELECT 0")),
+    CommandPurpose(
         "queue",
         "queue, receipts and limits of pings",
         "",
@@ -94,21 +94,24 @@ PURPOSES: Final = (
             ),
         ),
     ),
-    Purpose("replicas", "queue.durability: replicas", "", ("WAIT 0 1",)),
-    Purpose(
+    CommandPurpose("replicas", "queue.durability: replicas", "", ("WAIT 0 1",)),
+    CommandPurpose(
         "queue",
         "wait=true between processes",
         "answers to wait=true come up to 0.25 s later",
-        (f"SUBSCRIBE {keys.done_channel(PROBE_NAME)}", f"PUBLISH {keys.done_channel(PROBE_NAME)} m"),
+        (
+            f"SUBSCRIBE {keys.completion_channel(PROBE_NAME)}",
+            f"PUBLISH {keys.completion_channel(PROBE_NAME)} m",
+        ),
     ),
-    Purpose(
+    CommandPurpose(
         "queue",
         "facts about the server and names of connections",
         "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
         ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
     ),
     # -- users, devices and API tokens: always read
-    Purpose(
+    CommandPurpose(
         "registry",
         "users, devices and API tokens",
         "",
@@ -119,37 +122,39 @@ PURPOSES: Final = (
             *_on(keys.dead(PROBE_NAME), "SET KEY v EX 1"),
         ),
     ),
-    Purpose(
+    CommandPurpose(
         "registry",
         "marks of dead device tokens, which end when a device registers again",
         "devices whose token is dead are pushed to again and again, or are skipped until they sync",
         (
             *_on(keys.dead(PROBE_NAME), "GET KEY", "SET KEY v EX 1", "DEL KEY"),
             *_on(_FIELD, "GET KEY"),
-            *_on(keys.proof(PROBE_NAME), "HEXISTS KEY f", "HGET KEY f", "HSET KEY f v", "HDEL KEY f"),
-            *_on(keys.proof(PROBE_NAME), "EXPIRE KEY 1"),
+            *_on(
+                keys.credential_proof(PROBE_NAME), "HEXISTS KEY f", "HGET KEY f", "HSET KEY f v", "HDEL KEY f"
+            ),
+            *_on(keys.credential_proof(PROBE_NAME), "EXPIRE KEY 1"),
         ),
     ),
-    Purpose(
+    CommandPurpose(
         "registry",
         "one look-up for all devices of a user",
         "each look-up of a user's devices costs two more round trips",
         (f"SORT {_CLIENTS} BY nosort GET {keys.client('*', 'device_pin')}",),
     ),
-    Purpose(
+    CommandPurpose(
         "registry",
         "a cache of devices that Redis invalidates",
         "devices are read from Redis for every ping",
         (
             *("CLIENT TRACKING ON", "INFO memory", f"SSCAN {keys.APP_USERS} 0"),
             *_on(keys.snapshot(PROBE_NAME), "SET KEY v EX 1", "MGET KEY"),
-            *_on(keys.JOURNAL, "DEL KEY", "GET KEY", "HEXISTS KEY f", "HGET KEY f", "HGETALL KEY"),
-            *_on(keys.JOURNAL, "HINCRBY KEY f 1", "HLEN KEY", "HSET KEY f v"),
+            *_on(keys.CHANGE_LOG, "DEL KEY", "GET KEY", "HEXISTS KEY f", "HGET KEY f", "HGETALL KEY"),
+            *_on(keys.CHANGE_LOG, "HINCRBY KEY f 1", "HLEN KEY", "HSET KEY f v"),
             *_on(keys.LISTENERS, "HGETALL KEY", "HSET KEY f v", "DEL KEY"),
-            *_on(keys.beat(PROBE_NAME), "SET KEY v EX 1", "GET KEY"),
+            *_on(keys.heartbeat(PROBE_NAME), "SET KEY v EX 1", "GET KEY"),
         ),
     ),
-    Purpose(
+    CommandPurpose(
         "registry",
         "limits of login attempts, sessions of devices",
         "logins and sessions of devices are refused",
@@ -161,7 +166,7 @@ PURPOSES: Final = (
             *_on(keys.SESSION_HMAC, "GET KEY", "SET KEY v NX"),
         ),
     ),
-    Purpose(
+    CommandPurpose(
         "devices",
         "registration and deletion of devices",
         "devices cannot register through the gateway",
@@ -177,7 +182,7 @@ PURPOSES: Final = (
             *_on(keys.dead(PROBE_NAME), "DEL KEY"),
         ),
     ),
-    Purpose(
+    CommandPurpose(
         "users",
         "creation and deletion of users",
         "users cannot be created, changed or deleted through the gateway",
@@ -190,19 +195,19 @@ PURPOSES: Final = (
         ),
     ),
     # -- RhoConnect Push
-    Purpose(
-        "rps",
+    CommandPurpose(
+        "rhoconnect_push",
         "RhoConnect Push: registrations and messages of its devices",
         "RhoConnect Push devices are not served",
         (
             *("PING", "HELLO 3", *_SCRIPTS),
-            *_on(keys.RPS_REGISTRATIONS + PROBE_NAME, *_WRITES, "EXISTS KEY", "SADD KEY m", "SCARD KEY"),
-            *_on(keys.RPS_REGISTRATIONS + PROBE_NAME, "SMEMBERS KEY", "SREM KEY m", "TTL KEY"),
-            *_on(keys.RPS_INSTANCE_OF + PROBE_NAME, *_WRITES, "GET KEY", "EXISTS KEY"),
-            *_on(keys.RPS_COUNTER + PROBE_NAME, *_WRITES, "INCR KEY", "GET KEY"),
+            *_on(keys.MAILBOX_REGISTRATIONS + PROBE_NAME, *_WRITES, "EXISTS KEY", "SADD KEY m", "SCARD KEY"),
+            *_on(keys.MAILBOX_REGISTRATIONS + PROBE_NAME, "SMEMBERS KEY", "SREM KEY m", "TTL KEY"),
+            *_on(keys.MAILBOX_INSTANCE_OF + PROBE_NAME, *_WRITES, "GET KEY", "EXISTS KEY"),
+            *_on(keys.MAILBOX_COUNTER + PROBE_NAME, *_WRITES, "INCR KEY", "GET KEY"),
             *(
                 command
-                for key in (keys.RPS_QUEUE + PROBE_NAME, keys.RPS_COLLAPSE + PROBE_NAME)
+                for key in (keys.MAILBOX_QUEUE + PROBE_NAME, keys.MAILBOX_COLLAPSE + PROBE_NAME)
                 for command in _on(
                     key,
                     *("DEL KEY", "EXPIRE KEY 1", "ZADD KEY 1 m", "ZCARD KEY", "ZRANGE KEY 0 0", "ZREM KEY m"),
@@ -210,22 +215,22 @@ PURPOSES: Final = (
                     "ZSCORE KEY m",
                 )
             ),
-            *_on(keys.RPS_ID_KEY, "GET KEY", "SET KEY v NX"),
+            *_on(keys.MAILBOX_ID_KEY, "GET KEY", "SET KEY v NX"),
         ),
     ),
-    Purpose(
-        "rps",
+    CommandPurpose(
+        "rhoconnect_push",
         "RhoConnect Push: waking of devices that wait",
         "messages reach RhoConnect Push devices up to 2 s later",
-        (f"SUBSCRIBE {keys.RPS_WAKE}", f"PUBLISH {keys.RPS_WAKE} m"),
+        (f"SUBSCRIBE {keys.MAILBOX_WAKE}", f"PUBLISH {keys.MAILBOX_WAKE} m"),
     ),
     # -- data changes
-    Purpose(
+    CommandPurpose(
         "events",
         "data changes: windows of users",
         "data changes make no pings",
         (
-            *_on(keys.EVENTS, "HDEL KEY f", "HGET KEY f", "HMGET KEY f", "HSET KEY f v"),
+            *_on(keys.CHANGE_EVENTS, "HDEL KEY f", "HGET KEY f", "HMGET KEY f", "HSET KEY f v"),
             *_on(keys.WINDOWS, "ZADD KEY 1 m", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m", "ZSCORE KEY m"),
             *_on(keys.WINDOW + PROBE_NAME, "PEXPIRE KEY 1", "ZADD KEY 1 m", "ZRANGE KEY 0 0"),
             *_on(keys.WINDOW + PROBE_NAME, "ZREMRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
@@ -233,25 +238,31 @@ PURPOSES: Final = (
             *_on(keys.CHANGE_ID + PROBE_NAME, "SET KEY v EX 1 NX"),
         ),
     ),
-    Purpose(
+    CommandPurpose(
         "documents",
         "data changes: channels",
         "changes that are published on the refused channels make no pings",
-        ("HELLO 3", "PING", f"SUBSCRIBE {keys.MARKS}", f"PUBLISH {keys.MARKS} m", "SUBSCRIBE CHANNEL"),
+        (
+            "HELLO 3",
+            "PING",
+            f"SUBSCRIBE {keys.CHANGE_EVENT_MARKS}",
+            f"PUBLISH {keys.CHANGE_EVENT_MARKS} m",
+            "SUBSCRIBE CHANNEL",
+        ),
     ),
-    Purpose(
+    CommandPurpose(
         "documents",
         "data changes: keyspace notifications",
         "changes of documents make no pings",
         ("PSUBSCRIBE PATTERN",),
     ),
-    Purpose(
+    CommandPurpose(
         "documents",
         "data changes: configuration of keyspace notifications",
         "the gateway cannot see whether Redis sends keyspace notifications, nor configure them",
         ("CONFIG GET notify-keyspace-events", "CONFIG SET notify-keyspace-events Kg"),
     ),
-    Purpose(
+    CommandPurpose(
         "streams",
         "data changes: streams",
         "changes that are appended to the refused streams make no pings",
@@ -264,7 +275,7 @@ PURPOSES: Final = (
         ),
     ),
     # -- Resque
-    Purpose(
+    CommandPurpose(
         "resque",
         "Resque: jobs of RhoConnect",
         "jobs of Resque's queues make no pings",
@@ -283,7 +294,7 @@ PURPOSES: Final = (
         ),
     ),
     # -- rhopush check
-    Purpose(
+    CommandPurpose(
         "check",
         "counts of users, devices and keys in `rhopush check`",
         "`rhopush check` cannot say how many users and devices there are, or `--clean` cannot remove keys",
@@ -299,7 +310,7 @@ PURPOSES: Final = (
 EXECUTED: Final = ("SORT",)
 """Reads that are executed after the transaction: Redis checks the right to use BY and GET of SORT only then."""
 
-OUTSIDE: Final = {
+EXTERNAL: Final = {
     "AUTH": "the login itself: its error is the first that a connection meets",
     "DISCARD": "ends the transaction in which the commands are tried",
     "SHUTDOWN": "only the embedded Valkey is ended",

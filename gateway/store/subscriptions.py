@@ -1,4 +1,4 @@
-"""The channels of one `Link`, each subscribed to on its own: Redis may refuse some of them to its user.
+"""The channels of one `RedisConnection`, each subscribed to on its own: Redis may refuse some of them to its user.
 
 A refused channel is logged once, with what is lost, and tried again once a minute: an operator may have allowed it.
 """
@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.store.connection import Link, Reply, ReplyFault
+from gateway.store.connection import RedisConnection, RedisReplyError, Reply
 
 _log = structlog.get_logger("store")
 
-_AGAIN_S: Final = 60.0
+_RETRY_S: Final = 60.0
 
 
 class Channel(NamedTuple):
@@ -26,7 +26,7 @@ class Channel(NamedTuple):
     """
 
     name: str
-    lost: str
+    consequence: str
     pattern: bool = False
 
 
@@ -41,14 +41,14 @@ class Subscriptions:
 
     def __init__(
         self,
-        link: Callable[[], Link],
+        connection: Callable[[], RedisConnection],
         channels: Sequence[Channel],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._channels = channels
         self._changed = changed
-        self._again: asyncio.TimerHandle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
         self.refused: dict[str, str] = {}
         """Channel -> the error of Redis."""
 
@@ -59,31 +59,33 @@ class Subscriptions:
 
     def close(self) -> None:
         """Do not try again."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
 
     def _subscribe(self, channel: Channel) -> None:
         def answered(reply: Reply) -> None:
-            if isinstance(reply, ReplyFault):
+            if isinstance(reply, RedisReplyError):
                 self._refuse(channel, reply.words)
             elif reply == b"OK" and self.refused.pop(channel.name, None) is not None:
-                _log.info("channel_accepted", channel=channel.name)
+                _log.info("redis_channel_accepted", channel=channel.name)
                 self._changed()
 
-        self._link().subscribe(channel.name, answered, pattern=channel.pattern)
+        self._connection().subscribe(channel.name, answered, pattern=channel.pattern)
 
     def _refuse(self, channel: Channel, words: str) -> None:
         known = channel.name in self.refused
         self.refused[channel.name] = words
-        if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._try_again)
+        if self._retry_timer is None:
+            self._retry_timer = asyncio.get_running_loop().call_later(_RETRY_S, self._try_again)
         if not known:
-            _log.warning("channel_refused", channel=channel.name, error=words, lost=channel.lost)
+            _log.warning(
+                "redis_channel_refused", channel=channel.name, error=words, consequence=channel.consequence
+            )
             self._changed()
 
     def _try_again(self) -> None:
-        self._again = None
+        self._retry_timer = None
         for channel in self._channels:
             if channel.name in self.refused:
                 self._subscribe(channel)

@@ -2,10 +2,10 @@
 
 | sent by | frame | meaning |
 | --- | --- | --- |
-| worker | `Report` | the states that have changed since its last report: once a second, and when it is asked |
-| worker | `Scrape` | asks for the rendered text of the whole gateway |
-| supervisor | `Request` | asks for a report now |
-| supervisor | `Exposition` | the answer to a `Scrape` |
+| worker | `MetricsReport` | the states that have changed since its last report: once a second, and when it is asked |
+| worker | `ScrapeRequest` | asks for the rendered text of the whole gateway |
+| supervisor | `ReportRequest` | asks for a report now |
+| supervisor | `Exposition` | the answer to a `ScrapeRequest` |
 """
 
 from typing import Final, Generic, TypeVar
@@ -20,34 +20,34 @@ FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 _LENGTH_BYTES: Final = 4
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True, tag="report"):
-    """Changed states of a worker; `number`: of the `Request` that it answers, 0 for none."""
+class MetricsReport(msgspec.Struct, frozen=True, array_like=True, tag="report"):
+    """Changed states of a worker; `number`: of the `ReportRequest` that it answers, 0 for none."""
 
     changes: tuple[Change, ...]
     number: int = 0
 
 
-class Scrape(msgspec.Struct, frozen=True, array_like=True, tag="scrape"):
+class ScrapeRequest(msgspec.Struct, frozen=True, array_like=True, tag="scrape"):
     """A worker's wish for the rendered text; `number`: the worker's own."""
 
     number: int
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
+class ReportRequest(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     """The supervisor's wish for a report; `number`: of the round."""
 
     number: int
 
 
 class Exposition(msgspec.Struct, frozen=True, array_like=True, tag="exposition"):
-    """The rendered text; `number`: of the `Scrape`."""
+    """The rendered text; `number`: of the `ScrapeRequest`."""
 
     number: int
     text: bytes
 
 
-FromWorker = Report | Scrape
-FromSupervisor = Request | Exposition
+FromWorker = MetricsReport | ScrapeRequest
+FromSupervisor = ReportRequest | Exposition
 Frame = TypeVar("Frame")
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -1,6 +1,6 @@
 """Counters, gauges and histograms in the memory of one process.
 
-An update is an attribute's assignment: no lock and no file. All updates and `Registry.changes` must happen on the
+An update is an attribute's assignment: no lock and no file. All updates and `MetricRegistry.changes` must happen on the
 thread of the event loop. Reading from another thread is allowed and may miss the newest update.
 """
 
@@ -19,7 +19,7 @@ a histogram's sum, then the count of each bucket."""
 Change = tuple[str, Labels, Numbers]
 """A metric's name, a child's label values, and the child's state."""
 
-Kind = Literal["counter", "gauge", "histogram"]
+MetricKind = Literal["counter", "gauge", "histogram"]
 
 
 class Merge(enum.Enum):
@@ -44,7 +44,7 @@ class Definition(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     text: str
     label_names: tuple[str, ...] = ()
     merge: Merge = Merge.SUM
@@ -64,7 +64,7 @@ class Value:
     Attributes:
         definition: the metric's.
         children: by label values.
-        reported: the state that `Registry.changes` gave last; None: none yet.
+        reported: the state that `MetricRegistry.changes` gave last; None: none yet.
     """
 
     __slots__ = ("children", "definition", "reported")
@@ -170,7 +170,7 @@ class Histogram(Value):
         return (self.total, *self.counts)
 
 
-class Registry:
+class MetricRegistry:
     """All metrics of one process."""
 
     def __init__(self) -> None:

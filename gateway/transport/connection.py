@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from gateway.errors import LinkDown
+from gateway.errors import ProviderUnreachable
 from gateway.transport.error_text import describe
-from gateway.transport.feed import Feed
-from gateway.transport.policy import PROVEN, LinkFacts
-from protocols.http2.client import ClientConnection, Outcome, State
+from gateway.transport.feed import RequestFeed
+from gateway.transport.policy import PROVEN, ConnectionFacts
+from protocols.http2.client import ClientConnection, ConnectionState, RequestOutcome
 
 # A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each.
 WRITE_BUFFER: Final = 1 << 19
@@ -23,20 +23,20 @@ TICK_MIN_S: Final = 0.02
 TICK_MAX_S: Final = 1.0
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """Who is told what becomes of a connection. Plain calls from the event loop."""
 
-    def connection_full(self, connection: "Connection") -> None:
+    def connection_full(self, connection: "ProviderConnection") -> None:
         """It can take no more now, and the feed still has requests."""
 
-    def connection_left(self, connection: "Connection") -> None:
+    def connection_left(self, connection: "ProviderConnection") -> None:
         """It takes no more requests, ever. Said once."""
 
-    def connection_gone(self, connection: "Connection") -> None:
+    def connection_gone(self, connection: "ProviderConnection") -> None:
         """Its transport is gone and all its outcomes are given. Said once, the last of all."""
 
 
-class Connection(asyncio.Protocol):
+class ProviderConnection(asyncio.Protocol):
     """A machine, its transport and its timer.
 
     Attributes:
@@ -52,8 +52,8 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         machine: ClientConnection,
-        feed: Feed,
-        owner: Owner,
+        feed: RequestFeed,
+        owner: ConnectionOwner,
         *,
         deadline_s: float,
         clock: Callable[[], float],
@@ -70,9 +70,9 @@ class Connection(asyncio.Protocol):
         self.machine = machine
         self.successes = 0
         self.opened_s = 0.0
-        self.fault: LinkDown | None = None
+        self.fault: ProviderUnreachable | None = None
         self.retired = False
-        self.settling = False
+        self.giving_outcomes = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._feed = feed
         self._clock = clock
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._tick_s = min(TICK_MAX_S, max(TICK_MIN_S, deadline_s / TICKS))
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._again: asyncio.Handle | None = None
+        self._pump_again: asyncio.Handle | None = None
         self._tick_due_s = 0.0
         self._paused = False
         self._taking = True
@@ -88,14 +88,14 @@ class Connection(asyncio.Protocol):
     @property
     def takes_requests(self) -> bool:
         """Whether it is neither draining nor closed."""
-        return self.machine.state <= State.OPEN
+        return self.machine.state <= ConnectionState.OPEN
 
     @property
-    def facts(self) -> LinkFacts:
+    def facts(self) -> ConnectionFacts:
         """What the pool's decision looks at."""
         machine = self.machine
         full = self._paused or machine.capacity == 0
-        return LinkFacts(full, self.successes, throttled=machine.limit < machine.limit_peak)
+        return ConnectionFacts(full, self.successes, throttled=machine.limit < machine.limit_peak)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio. Over TLS the handshake is over: without `h2` there is no speaking to this peer."""
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         self.opened_s = self._clock()
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != "h2":
-            self.fault = LinkDown("the server does not offer HTTP/2 (ALPN)")
+            self.fault = ProviderUnreachable("the server does not offer HTTP/2 (ALPN)")
             self._transport.abort()
 
     def start(self) -> None:
@@ -116,8 +116,8 @@ class Connection(asyncio.Protocol):
         """See asyncio."""
         outcomes = self.machine.receive(data, self._clock())
         if outcomes:
-            self._settle(outcomes)
-        if self._again is None:  # else the next batch is due anyway, and one a turn is enough
+            self._give_outcomes(outcomes)
+        if self._pump_again is None:  # else the next batch is due anyway, and one a turn is enough
             self.pump()
 
     def pause_writing(self) -> None:
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         reason = "connection lost" if exc is None else f"connection lost: {describe(exc)}"
-        self._settle(self.machine.lost(reason))
+        self._give_outcomes(self.machine.lost(reason))
         self._leave()
         self.ended.set_result(None)
         self._owner.connection_gone(self)
@@ -142,13 +142,13 @@ class Connection(asyncio.Protocol):
     def pump(self) -> None:
         """Fill free streams, write what there is, give what that decided, close if the machine is done.
 
-        May be called at any time, also by a feed from within `settle`.
+        May be called at any time, also by a feed from within `on_outcomes`.
         """
         transport = self._transport
         if transport is None or self._timer is None or transport.is_closing():
             return  # not started, or at its end
         self._exchange(transport)
-        if self.machine.state is not State.OPEN:
+        if self.machine.state is not ConnectionState.OPEN:
             self._close_if_done(transport)
             self._leave()
         # Not if there is room: a feed may hold requests back (a rate, a breaker), and wakes the pool later.
@@ -175,8 +175,8 @@ class Connection(asyncio.Protocol):
         machine = self.machine
         while True:
             room = 0 if self._paused else machine.capacity
-            together = self._feed.together()
-            sends = self._feed.take(min(room, together)) if room else ()
+            max_batch = self._feed.max_batch()
+            sends = self._feed.take(min(room, max_batch)) if room else ()
             if sends:
                 machine.submit_batch(sends, self._clock())
             # A peer that reads nothing gets no answers to its PINGs either: the engine ends it when they are too many.
@@ -185,29 +185,29 @@ class Connection(asyncio.Protocol):
                 transport.write(output)
             if machine.has_outcomes:
                 # A request that could not be sent: its stream is free for the next.
-                self._settle(machine.take_outcomes())
+                self._give_outcomes(machine.take_outcomes())
             elif self._paused or not machine.capacity or (room and not sends):
                 return
-            elif len(sends) == together:
+            elif len(sends) == max_batch:
                 # Others of this loop come in between: a small ping's next step must not wait for a thousand sends.
-                self._again = self._again or asyncio.get_running_loop().call_soon(self._go_on)
+                self._pump_again = self._pump_again or asyncio.get_running_loop().call_soon(self._continue)
                 return
             # Else the output has emptied what waited for the peer's window: there is room after all.
 
-    def _go_on(self) -> None:
-        self._again = None
+    def _continue(self) -> None:
+        self._pump_again = None
         self.pump()
 
-    def _settle(self, outcomes: list[Outcome]) -> None:
+    def _give_outcomes(self, outcomes: list[RequestOutcome]) -> None:
         if self.successes < PROVEN:
             self.successes += sum(200 <= outcome.status < 300 for outcome in outcomes)
         if outcomes:
-            self.settling = True
-            self._feed.settle(outcomes)
-            self.settling = False
+            self.giving_outcomes = True
+            self._feed.on_outcomes(outcomes)
+            self.giving_outcomes = False
 
     def _close_if_done(self, transport: asyncio.Transport) -> None:
-        if self.machine.state is State.CLOSED:
+        if self.machine.state is ConnectionState.CLOSED:
             if self.machine.silent:
                 transport.abort()
             else:
@@ -231,5 +231,5 @@ class Connection(asyncio.Protocol):
             return
         outcomes = self.machine.expire(self._clock())
         if outcomes:
-            self._settle(outcomes)
+            self._give_outcomes(outcomes)
         self.pump()

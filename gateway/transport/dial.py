@@ -8,11 +8,11 @@ from typing import Final
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from gateway.errors import LinkDown
-from gateway.transport.connection import Connection
+from gateway.errors import ProviderUnreachable
+from gateway.transport.connection import ProviderConnection
 from gateway.transport.error_text import describe
-from gateway.transport.feed import BATCH, Endpoint, Send
-from protocols.http2.client import ClientConnection, Outcome
+from gateway.transport.feed import BATCH, Endpoint, OutgoingRequest
+from protocols.http2.client import ClientConnection, RequestOutcome
 
 # A frozen peer never confirms the end of TLS; the default would wait 30 s for it.
 SSL_SHUTDOWN_S: Final = 1.0
@@ -22,7 +22,9 @@ HAPPY_EYEBALLS_S: Final = 0.25
 _shuffle: Final = random.SystemRandom().shuffle
 
 
-async def dial(endpoint: Endpoint, make: Callable[[], Connection], timeout_s: float) -> Connection:
+async def dial(
+    endpoint: Endpoint, make: Callable[[], ProviderConnection], timeout_s: float
+) -> ProviderConnection:
     """Connect, with a look-up of its own, as Apple asks for every connection.
 
     Args:
@@ -49,13 +51,13 @@ async def dial(endpoint: Endpoint, make: Callable[[], Connection], timeout_s: fl
                 ssl_shutdown_timeout=SSL_SHUTDOWN_S if tls else None,
             )
     except TimeoutError as error:
-        raise LinkDown(f"no connection within {timeout_s:g} s") from error
+        raise ProviderUnreachable(f"no connection within {timeout_s:g} s") from error
     except (OSError, UnicodeError, RuntimeError) as error:  # the last two: a name that is none, odd addresses
-        raise LinkDown(describe(error)) from error
+        raise ProviderUnreachable(describe(error)) from error
     if connection.fault is not None:
         raise connection.fault
     if connection.ended.done():
-        raise LinkDown(connection.machine.reason)
+        raise ProviderUnreachable(connection.machine.reason)
     return connection
 
 
@@ -84,11 +86,11 @@ async def probe(endpoint: Endpoint, timeout_s: float) -> None:
         LinkDown: why not, in words fit for a terminal.
     """
     loop = asyncio.get_running_loop()
-    nobody = _Nobody()
+    nobody = _Unowned()
 
-    def make() -> Connection:
+    def make() -> ProviderConnection:
         machine = ClientConnection(deadline_s=timeout_s, now_s=loop.time())
-        return Connection(machine, nobody, nobody, deadline_s=timeout_s, clock=loop.time)
+        return ProviderConnection(machine, nobody, nobody, deadline_s=timeout_s, clock=loop.time)
 
     connection = await dial(endpoint, make, timeout_s)
     connection.start()
@@ -96,25 +98,25 @@ async def probe(endpoint: Endpoint, timeout_s: float) -> None:
     await connection.ended
 
 
-class _Nobody:
+class _Unowned:
     """A feed without requests and an owner without interest."""
 
     def waiting(self) -> int:
         return 0
 
-    def together(self) -> int:
+    def max_batch(self) -> int:
         return BATCH
 
-    def take(self, n: int) -> Sequence[Send]:
+    def take(self, n: int) -> Sequence[OutgoingRequest]:
         return ()
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
         pass
 
-    def link_changed(self, connected: int, error: str | None) -> None:
+    def on_connections_changed(self, connected: int, error: str | None) -> None:
         pass
 
-    def connection_full(self, connection: Connection) -> None:
+    def connection_full(self, connection: ProviderConnection) -> None:
         pass
 
     connection_left = connection_gone = connection_full

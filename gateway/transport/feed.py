@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, Final, Protocol
 
-from protocols.http2.client import Header, Outcome
+from protocols.http2.client import Header, RequestOutcome
 
-Send = tuple[list[Header], bytes, Any]
+OutgoingRequest = tuple[list[Header], bytes, Any]
 
 BATCH: Final = 96
 """Requests of one write, and of one turn of the loop. The provider reads the first while we make the next: with all
@@ -32,33 +32,33 @@ class Endpoint:
     authority: str
 
 
-class Feed(Protocol):
+class RequestFeed(Protocol):
     """Who has requests. All calls come from the event loop, are plain functions and must not raise."""
 
     def waiting(self) -> int:
         """How many requests could go out now."""
         ...
 
-    def together(self) -> int:
+    def max_batch(self) -> int:
         """How many requests at most may leave in one turn of the loop now, before others have theirs."""
         ...
 
-    def take(self, n: int) -> Sequence[Send]:
+    def take(self, n: int) -> Sequence[OutgoingRequest]:
         """Hand over at most `n` requests (n >= 1): headers with pseudo-headers first, body, context.
 
-        Each comes back exactly once, through `settle`. Fewer than are waiting is no promise of more: the pool
+        Each comes back exactly once, through `on_outcomes`. Fewer than are waiting is no promise of more: the pool
         asks again when something happens on a connection, or when it is woken.
         """
         ...
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
         """Take outcomes. UNTRIED ones should count as waiting again at once.
 
         The pool may be woken, renewed or told to reconnect from here.
         """
         ...
 
-    def link_changed(self, connected: int, error: str | None) -> None:
+    def on_connections_changed(self, connected: int, error: str | None) -> None:
         """The number of usable connections changed, or an attempt failed.
 
         Args:

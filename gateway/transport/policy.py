@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 PROVEN: Final = 2
 
 
-class LinkFacts(NamedTuple):
+class ConnectionFacts(NamedTuple):
     """What the decision looks at, for one connection that takes requests.
 
     Attributes:
@@ -24,7 +24,7 @@ class LinkFacts(NamedTuple):
     throttled: bool
 
 
-def wants_another(waiting: int, links: Iterable[LinkFacts], connections_max: int) -> bool:
+def wants_another(waiting: int, links: Iterable[ConnectionFacts], connections_max: int) -> bool:
     """Whether to open one more connection.
 
     The first as soon as something waits. Another only when all are full, have accepted requests, and none

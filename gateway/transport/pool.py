@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import LinkDown
-from gateway.transport.connection import Connection
+from gateway.errors import ProviderUnreachable
+from gateway.transport.connection import ProviderConnection
 from gateway.transport.dial import dial
-from gateway.transport.feed import Endpoint, Feed
+from gateway.transport.feed import Endpoint, RequestFeed
 from gateway.transport.policy import Backoff, wants_another
-from protocols.http2.client import DEFAULT_LIMITS, ClientConnection, Limits
+from protocols.http2.client import DEFAULT_LIMITS, ClientConnection, Http2Limits
 
 _JITTER: Final = random.SystemRandom().random
 
@@ -38,7 +38,7 @@ class Tuning:
     connect_timeout_s: float = 10.0
     backoff_first_s: float = 0.5
     backoff_most_s: float = 60.0
-    limits: Limits = DEFAULT_LIMITS
+    limits: Http2Limits = DEFAULT_LIMITS
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = _JITTER
 
@@ -46,13 +46,13 @@ class Tuning:
 DEFAULT_TUNING: Final = Tuning()
 
 
-class Pool:
+class ConnectionPool:
     """Draws requests from a feed, sends them, gives each one's outcome back. Lives on one running loop."""
 
     def __init__(
         self,
         endpoint: Endpoint,
-        feed: Feed,
+        feed: RequestFeed,
         *,
         connections_max: int,
         deadline_s: float,
@@ -73,7 +73,7 @@ class Pool:
         self._deadline_s = deadline_s
         self._tuning = tuning
         self._loop = asyncio.get_running_loop()
-        self._all: list[Connection] = []
+        self._all: list[ProviderConnection] = []
         self._wake_handle: asyncio.Handle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._dialing: asyncio.Task[None] | None = None
@@ -95,7 +95,7 @@ class Pool:
         if self._wake_handle is None and not self._closing:
             self._wake_handle = self._loop.call_soon(self._woken)
 
-    def renew(self, endpoint: Endpoint | None = None) -> None:
+    def replace_connections(self, endpoint: Endpoint | None = None) -> None:
         """Retire all connections gently and let new ones replace them, for a new credential or address.
 
         Args:
@@ -117,7 +117,7 @@ class Pool:
             reason: the provider's, fit for a log.
         """
         for connection in tuple(self._all):
-            if connection.settling:
+            if connection.giving_outcomes:
                 connection.retire(reason, useless=True)
         self.wake()
 
@@ -147,14 +147,14 @@ class Pool:
                 connection.abort()
             await asyncio.wait(ends)
 
-    def connection_full(self, connection: Connection) -> None:
+    def connection_full(self, connection: ProviderConnection) -> None:
         """See `connection.Owner`: others may have room, or another may be needed."""
         for other in tuple(self._all):
             if other is not connection and other.takes_requests and not other.facts.full:
                 other.pump()
         self._consider()
 
-    def connection_left(self, connection: Connection) -> None:
+    def connection_left(self, connection: ProviderConnection) -> None:
         """See `connection.Owner`: what it gave back untried goes out elsewhere at once."""
         now_s = self._tuning.clock()
         if connection in self._all:
@@ -162,10 +162,10 @@ class Pool:
                 self._backoff.ended(connection.successes, now_s - connection.opened_s, now_s)
             machine = connection.machine
             failed = machine.failed or not (connection.successes or connection.retired)
-            self._feed.link_changed(self.connected, machine.reason if failed else None)
+            self._feed.on_connections_changed(self.connected, machine.reason if failed else None)
             self.wake()
 
-    def connection_gone(self, connection: Connection) -> None:
+    def connection_gone(self, connection: ProviderConnection) -> None:
         """See `connection.Owner`."""
         if connection in self._all:
             self._all.remove(connection)
@@ -200,23 +200,23 @@ class Pool:
         endpoint = self._endpoint
         try:
             connection = await dial(endpoint, self._make, self._tuning.connect_timeout_s)
-        except LinkDown as error:
+        except ProviderUnreachable as error:
             self._dialing = None
             self._backoff.failed(self._tuning.clock())
-            self._feed.link_changed(self.connected, error.message)
+            self._feed.on_connections_changed(self.connected, error.message)
         else:
             self._dialing = None
             self._all.append(connection)
-            self._feed.link_changed(self.connected, None)
+            self._feed.on_connections_changed(self.connected, None)
             if endpoint is not self._endpoint:
                 connection.retire("renewed")
             connection.start()
         self._consider()
 
-    def _make(self) -> Connection:
+    def _make(self) -> ProviderConnection:
         clock = self._tuning.clock
         machine = ClientConnection(deadline_s=self._deadline_s, now_s=clock(), limits=self._tuning.limits)
-        return Connection(
+        return ProviderConnection(
             machine,
             self._feed,
             self,

@@ -35,7 +35,7 @@ VOIP_SUFFIX: Final = ".voip"  # a topic with this ending takes VoIP pushes only
 
 Header = tuple[bytes, bytes]
 
-PIN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a path a path
+TOKEN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a path a path
 # A bundle id, with the ending of a push type.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.\-_]{1,255}")
 _SHOWN: Final = frozenset({"alert", "badge", "sound"})
@@ -49,7 +49,7 @@ _NOT_STORED: Final = (b"apns-expiration", b"0")
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Target(NamedTuple):
+class ApnsTarget(NamedTuple):
     """Where an app's notifications go, and how long they live.
 
     Attributes:
@@ -65,7 +65,7 @@ class Target(NamedTuple):
     alert: str = AUTO
 
 
-class Message:
+class ApnsMessage:
     """One notification, encoded once for all devices of an app.
 
     Attributes:
@@ -95,8 +95,8 @@ class Message:
             size = len(bytes.fromhex(pin))
         except ValueError as error:
             raise InvalidToken("the device's pin is no APNs token: it must be hexadecimal") from error
-        if not 1 <= size <= PIN_BYTES:
-            raise InvalidToken(f"the device's pin is no APNs token: it must have 1 to {PIN_BYTES} bytes")
+        if not 1 <= size <= TOKEN_BYTES:
+            raise InvalidToken(f"the device's pin is no APNs token: it must have 1 to {TOKEN_BYTES} bytes")
         if size * 2 != len(pin):  # spaces between bytes: RhoConnect took tokens as iOS printed them
             pin = "".join(pin.split())
         return b"/3/device/" + pin.encode("ascii")
@@ -124,7 +124,7 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     vibrate: str | None = None
 
 
-def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
+def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
     """Make a ping's notification for an app.
 
     Args:
@@ -163,7 +163,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     ]
     if ping.collapse_id or ping.id:
         headers.append(_collapse_id(ping))
-    return Message(headers, body, background, ends_ms)
+    return ApnsMessage(headers, body, background, ends_ms)
 
 
 def _collapse_id(ping: Ping) -> Header:

@@ -19,8 +19,15 @@ from typing import Any, Final
 import orjson
 
 from protocols.apns.simulated_token import MAX_AGE_S, SigningKey, TokenCheck
-from protocols.simulation.faults import Act, Fault, FaultTable
-from protocols.simulation.record import Answer, Header, Record, Summary, readable, source_names
+from protocols.simulation.faults import Fault, FaultAction, FaultTable
+from protocols.simulation.record import (
+    Header,
+    SimulatedAnswer,
+    SimulatedRecord,
+    Summary,
+    readable,
+    source_names,
+)
 
 __all__ = ["MAX_AGE_S", "REASONS", "ApnsOptions", "ApnsRules", "ApnsSession", "SigningKey"]
 
@@ -190,28 +197,28 @@ class ApnsSession:
         self._authenticated = certificate_topics is not None
         self._errors = 0
 
-    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> Answer:
+    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> SimulatedAnswer:
         """Judge one whole request, as it came over the wire (pseudo-headers included).
 
         A scripted fault strikes only what would have been accepted: a client's own mistake always shows as
         itself.
         """
-        request = _Request(self, headers, body, now_s)
+        request = _ApnsRequest(self, headers, body, now_s)
         reason = request.verdict()
-        fault = None if reason else self.rules.faults.strike(request.token)
+        fault = None if reason else self.rules.faults.next_fault(request.token)
         if fault is None:
             return self._send(request, reason)
-        if fault.act is Act.SEND:
+        if fault.action is FaultAction.SEND:
             return self._send(request, fault.reason, fault.number)
-        if fault.act is Act.DELAY:
-            return self._send(request, "")._replace(act=Act.DELAY, argument=fault.argument)
-        if fault.act is Act.LIMIT:
+        if fault.action is FaultAction.DELAY:
+            return self._send(request, "")._replace(action=FaultAction.DELAY, argument=fault.argument)
+        if fault.action is FaultAction.LIMIT:
             answer = self._send(request, "")
             self.stream_limit = fault.number or 0
             return answer
         return _unanswered(request, fault)
 
-    def _send(self, request: "_Request", reason: str, argument: int | None = None) -> Answer:
+    def _send(self, request: "_ApnsRequest", reason: str, argument: int | None = None) -> SimulatedAnswer:
         status = REASONS[reason] if reason else _ACCEPTED
         headers: list[Header] = [(b"apns-id", request.apns_id.encode())]
         body = b""
@@ -223,10 +230,10 @@ class ApnsSession:
         elif self.rules.options.environment == "sandbox":
             headers.append((b"apns-unique-id", self.rules.new_id().encode()))
         self._count(status)
-        return Answer(Act.SEND, status, headers, body, request.record(status, reason))
+        return SimulatedAnswer(FaultAction.SEND, status, headers, body, request.record(status, reason))
 
     @staticmethod
-    def _explain(request: "_Request", reason: str, status: int, argument: int | None) -> bytes:
+    def _explain(request: "_ApnsRequest", reason: str, status: int, argument: int | None) -> bytes:
         explanation: dict[str, str | int] = {"reason": reason}
         if status == 410:
             # RESP: only with 410, in milliseconds: when APNs last confirmed that the token was no longer
@@ -247,7 +254,7 @@ class ApnsSession:
             self.goodbye = "TooManyErrors"
 
 
-class _Request:
+class _ApnsRequest:
     """One request while it is judged. Each check gives the reason for which APNs would refuse, or ""."""
 
     def __init__(self, session: ApnsSession, headers: Sequence[Header], body: bytes, now_s: float) -> None:
@@ -277,8 +284,8 @@ class _Request:
                 return reason
         return ""
 
-    def record(self, status: int, reason: str) -> Record:
-        return Record(
+    def record(self, status: int, reason: str) -> SimulatedRecord:
+        return SimulatedRecord(
             at_s=self.now_s,
             provider="apns",
             connection=self.session.number,
@@ -375,21 +382,21 @@ class _Request:
         return "InvalidPushType" if self.push_type == "alert" and not shows else ""
 
 
-_CHECKS: Final[tuple[Callable[[_Request], str], ...]] = (
-    _Request.method,
-    _Request.path,
-    _Request.duplicates,
-    _Request.message_id,
-    _Request.provider_token,
-    _Request.device_token,
-    _Request.kind,
-    _Request.topic_rules,
-    _Request.priority,
-    _Request.expiration,
-    _Request.collapse_id,
-    _Request.size,
-    _Request.content,
-    _Request.content_fits_type,
+_CHECKS: Final[tuple[Callable[[_ApnsRequest], str], ...]] = (
+    _ApnsRequest.method,
+    _ApnsRequest.path,
+    _ApnsRequest.duplicates,
+    _ApnsRequest.message_id,
+    _ApnsRequest.provider_token,
+    _ApnsRequest.device_token,
+    _ApnsRequest.kind,
+    _ApnsRequest.topic_rules,
+    _ApnsRequest.priority,
+    _ApnsRequest.expiration,
+    _ApnsRequest.collapse_id,
+    _ApnsRequest.size,
+    _ApnsRequest.content,
+    _ApnsRequest.content_fits_type,
 )
 
 
@@ -415,6 +422,6 @@ def _summary(payload: Any, aps: Mapping[str, Any]) -> Summary:
     )
 
 
-def _unanswered(request: _Request, fault: Fault) -> Answer:
-    record = request.record(0, fault.act.value)
-    return Answer(fault.act, 0, (), b"", record, fault.argument)
+def _unanswered(request: _ApnsRequest, fault: Fault) -> SimulatedAnswer:
+    record = request.record(0, fault.action.value)
+    return SimulatedAnswer(fault.action, 0, (), b"", record, fault.argument)

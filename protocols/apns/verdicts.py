@@ -12,24 +12,24 @@ import msgspec
 
 from protocols.numbers import INT64_MAX
 from protocols.provider_response import Header, reason_or_status, retry_after_s
-from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
-_REJECTED: Final = Verdict(Kind.REJECTED)
-_LATER: Final = Verdict(Kind.LATER)
+_REJECTED: Final = Verdict(VerdictKind.REJECTED)
+_LATER: Final = Verdict(VerdictKind.LATER)
 # The device token itself is dead, not merely used wrongly.
-_DEAD: Final = Verdict(Kind.REJECTED, dead=True)
+_DEAD: Final = Verdict(VerdictKind.REJECTED, dead=True)
 # RESP, "BadDeviceToken": also a token of the other environment, so nothing is said of other hosts and topics.
-_BAD_HERE: Final = Verdict(Kind.REJECTED, dead=True, here_only=True)
+_BAD_HERE: Final = Verdict(VerdictKind.REJECTED, dead=True, host_specific=True)
 # The credential cannot work until a person mends it; the notification is kept for as long as it lives.
-_HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
+_HALTED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT)
 # A key or certificate of the other environment: the same, but the other host may take it.
-_HALTED_HERE: Final = Verdict(Kind.LATER, remedy=Remedy.HALT, here_only=True)
+_HALTED_HERE: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT, host_specific=True)
 # Once more at once, with another provider token if there is one; refused again, as `_HALTED`.
-_RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
+_REFRESHED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REFRESH, retry_at_once=True)
 # The same only where there is another token: the key may be revoked.
-_REISSUED: Final = Verdict(Kind.LATER, remedy=Remedy.REISSUE, once=True)
+_REISSUED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REISSUE, retry_at_once=True)
 # The connection is at fault, not the notification: once more at once, on a new one.
-_MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
+_MOVED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT, retry_at_once=True)
 
 # reason -> what to do. Every reason that Apple documents for `/3/device`, with its status.
 REASONS: Final[dict[tuple[int, str], Verdict]] = {
@@ -51,7 +51,7 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (403, "BadCertificateEnvironment"): _HALTED_HERE,
     (403, "BadEnvironmentKeyIdInToken"): _HALTED_HERE,
     (403, "BadEnvironmentKeyInToken"): _HALTED_HERE,  # the same, as it is seen on the wire
-    (403, "ExpiredProviderToken"): _RENEWED,
+    (403, "ExpiredProviderToken"): _REFRESHED,
     (403, "Forbidden"): _REJECTED,
     (403, "InvalidProviderToken"): _REISSUED,  # also a token of the future: the clock was wrong
     (403, "MissingProviderToken"): _HALTED,
@@ -62,11 +62,11 @@ REASONS: Final[dict[tuple[int, str], Verdict]] = {
     (410, "Unregistered"): _DEAD,
     (413, "PayloadTooLarge"): _REJECTED,
     # The rule is watched connection by connection, and this one is of no more use for a while.
-    (429, "TooManyProviderTokenUpdates"): Verdict(Kind.LATER, remedy=Remedy.RECONNECT),
+    (429, "TooManyProviderTokenUpdates"): Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT),
     (429, "TooManyRequests"): _LATER,  # too many to this one device
     (500, "InternalServerError"): _LATER,
     (503, "ServiceUnavailable"): _LATER,
-    (503, "Shutdown"): Verdict(Kind.LATER, remedy=Remedy.RECONNECT),
+    (503, "Shutdown"): Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT),
 }
 _KNOWN: Final = {key: verdict._replace(reason=key[1]) for key, verdict in REASONS.items()}
 
@@ -81,15 +81,15 @@ _BY_STATUS: Final[dict[int, Verdict]] = {
 _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _ApnsBody(msgspec.Struct, frozen=True):
     """Apple's explanation; anything may stand in its place."""
 
     reason: Any = None
     timestamp: Any = None
 
 
-_decode: Final = msgspec.json.Decoder(_Body).decode
-_NO_BODY: Final = _Body()
+_decode: Final = msgspec.json.Decoder(_ApnsBody).decode
+_NO_BODY: Final = _ApnsBody()
 
 
 def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | None = None) -> Verdict:
@@ -110,14 +110,14 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
         # What is neither success nor the request's fault (1XX, 3XX, 5XX) may pass.
         by_class = _BY_CLASS.get(status // 100, _LATER)
         verdict = _BY_STATUS.get(status, by_class)._replace(reason=reason)
-    if verdict.kind is Kind.LATER and not verdict.once:
+    if verdict.kind is VerdictKind.LATER and not verdict.retry_at_once:
         return verdict._replace(delay_s=retry_after_s(headers, now_s))
     if status == 410 and type(said.timestamp) is int and 0 < said.timestamp <= INT64_MAX:
         return verdict._replace(dead_since_ms=said.timestamp)
     return verdict
 
 
-def _read(body: bytes) -> _Body:
+def _read(body: bytes) -> _ApnsBody:
     if not body:
         return _NO_BODY
     try:

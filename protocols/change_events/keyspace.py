@@ -49,8 +49,8 @@ def change_of(channel: bytes, event: bytes) -> Change | None:
     Raises:
         InvalidField: the partition is no text, or too long to be a login.
     """
-    told = _CHANNEL.fullmatch(channel)
-    found = _DOCUMENT.fullmatch(told[1]) if told is not None and event in WRITES else None
+    database = _CHANNEL.fullmatch(channel)
+    found = _DOCUMENT.fullmatch(database[1]) if database is not None and event in WRITES else None
     if found is None:
         return None
     try:

@@ -312,7 +312,7 @@ def _rsa(pem: str) -> RSAPrivateKey:
     return key
 
 
-class _Answer(msgspec.Struct):
+class _TokenResponse(msgspec.Struct):
     """The token server's answer (RFC 6749 §5.1, §5.2); anything may stand in its fields."""
 
     access_token: Any = None
@@ -333,7 +333,7 @@ _REFUSALS: Final = frozenset(
 )
 
 
-def parse_token_answer(status: int, body: bytes, now_s: float = 0.0) -> AccessToken:
+def parse_token_response(status: int, body: bytes, now_s: float = 0.0) -> AccessToken:
     """Read the token server's answer.
 
     Args:
@@ -376,8 +376,8 @@ def _is_header_text(value: str) -> bool:
     return value.isascii() and value.isprintable() and " " not in value and 0 < len(value) <= TOKEN_MAX
 
 
-def _read(body: bytes) -> _Answer:
+def _read(body: bytes) -> _TokenResponse:
     try:
-        return msgspec.json.decode(body, type=_Answer)
+        return msgspec.json.decode(body, type=_TokenResponse)
     except (ValueError, RecursionError):
-        return _Answer()
+        return _TokenResponse()

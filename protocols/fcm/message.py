@@ -69,7 +69,7 @@ _LOCALIZED: Final = {
 """A body's own keys come after the subtitle's: Android has no subtitle, and shows it where there is no body."""
 
 
-class Target(NamedTuple):
+class FcmTarget(NamedTuple):
     """Where an app's messages go, and how long they live.
 
     Attributes:
@@ -89,7 +89,7 @@ class Target(NamedTuple):
     sync_priority: str = HIGH
 
 
-class Message:
+class FcmMessage:
     """One message, encoded once for all devices of an app; only token and phone id are put in for each.
 
     Attributes:
@@ -141,7 +141,7 @@ class Message:
         return b"%b%b%b" % (head, token, self._tail)
 
 
-def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
+def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:
     """Make a ping's message for an app.
 
     Args:
@@ -160,7 +160,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
     alert = alert_of(ping)
     localized = _localized(ping.message)
-    message: dict[str, Any] = {"data": _data(ping, alert)}  # first: `Message.body` adds to it
+    message: dict[str, Any] = {"data": _data(ping, alert)}  # first: `FcmMessage.body` adds to it
     if alert and target.style == NOTIFICATION:
         message["notification"] = _notification(alert)
     own = ping.fcm is not None and "notification" in ping.fcm
@@ -178,7 +178,7 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
         _check_size(message)
     fits = len(tail) <= PAYLOAD_BYTES - PHONE_ID_BYTES
     takes_phone_id = fits and tail.startswith(_DATA_HEAD) and "phone_id" not in message["data"]
-    return Message(_path(target.project_id), tail, not notified, ends_ms, takes_phone_id=takes_phone_id)
+    return FcmMessage(_path(target.project_id), tail, not notified, ends_ms, takes_phone_id=takes_phone_id)
 
 
 @lru_cache(maxsize=1024)
@@ -234,7 +234,7 @@ def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
     return data
 
 
-def _android(ping: Ping, target: Target, urgent: bool, left_ms: int) -> dict[str, Any]:
+def _android(ping: Ping, target: FcmTarget, urgent: bool, left_ms: int) -> dict[str, Any]:
     android: dict[str, Any] = {
         "priority": ping.priority or (HIGH if urgent else target.sync_priority),
         "ttl": f"{-(-left_ms // 1000)}s",  # rounded up: 0 would mean now or never

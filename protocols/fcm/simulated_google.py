@@ -47,7 +47,7 @@ class Workload(NamedTuple):
     project_id: str = ""
 
 
-class User(NamedTuple):
+class GoogleUser(NamedTuple):
     """A person who has let an OAuth client act for them."""
 
     client_id: str
@@ -68,7 +68,7 @@ class GoogleEndpoints:
     def __init__(self, tokens: AccessTokens) -> None:
         self._tokens = tokens
         self.workloads: dict[str, Workload] = {}
-        self.users: dict[str, User] = {}
+        self.users: dict[str, GoogleUser] = {}
         self.accounts: dict[str, str] = {}
         self.machine: tuple[str, str] | None = None
 

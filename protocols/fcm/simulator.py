@@ -17,8 +17,15 @@ from protocols.fcm.simulated_google import GoogleEndpoints, gives_tokens
 from protocols.fcm.simulated_schema import TARGETS, Violation, plain, violations
 from protocols.fcm.simulated_token import AccessTokens, Account, TokenAnswer
 from protocols.numbers import whole
-from protocols.simulation.faults import Act, Fault, FaultTable
-from protocols.simulation.record import Answer, Header, Record, Summary, readable, source_names
+from protocols.simulation.faults import Fault, FaultAction, FaultTable
+from protocols.simulation.record import (
+    Header,
+    SimulatedAnswer,
+    SimulatedRecord,
+    Summary,
+    readable,
+    source_names,
+)
 
 __all__ = [
     "OAUTH_PATH",
@@ -191,25 +198,25 @@ class FcmSession:
         self.number = number
         self.stream_limit = rules.options.streams
 
-    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> Answer:
+    def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> SimulatedAnswer:
         """Judge one whole request, as it came over the wire (pseudo-headers included).
 
         A scripted fault strikes only a message that would have been accepted; never an endpoint for tokens.
         """
         token = self._token(headers, body, now_s)
         if token is not None:
-            return Answer(Act.SEND, token.status, _JSON, token.body, None)
-        request = _Request(self, headers, body, now_s)
+            return SimulatedAnswer(FaultAction.SEND, token.status, _JSON, token.body, None)
+        request = _FcmRequest(self, headers, body, now_s)
         reason, wrong = request.verdict()
-        fault = None if reason else self.rules.faults.strike(request.token)
+        fault = None if reason else self.rules.faults.next_fault(request.token)
         if fault is None:
             wait = self.rules.options.retry_after_s if reason == "QUOTA_EXCEEDED" else None
             return self._send(request, reason, wrong, wait)
-        if fault.act is Act.SEND:
+        if fault.action is FaultAction.SEND:
             return self._send(request, fault.reason, (), fault.number)
-        if fault.act is Act.DELAY:
-            return self._send(request, "")._replace(act=Act.DELAY, argument=fault.argument)
-        if fault.act is Act.LIMIT:
+        if fault.action is FaultAction.DELAY:
+            return self._send(request, "")._replace(action=FaultAction.DELAY, argument=fault.argument)
+        if fault.action is FaultAction.LIMIT:
             answer = self._send(request, "")
             self.stream_limit = fault.number or 0
             return answer
@@ -229,24 +236,26 @@ class FcmSession:
         return self.rules.google.answer(path, plain, body, now_s)
 
     def _send(
-        self, request: "_Request", reason: str, wrong: Sequence[Violation] = (), wait_s: int | None = None
-    ) -> Answer:
+        self, request: "_FcmRequest", reason: str, wrong: Sequence[Violation] = (), wait_s: int | None = None
+    ) -> SimulatedAnswer:
         headers = list(_JSON)
         if not reason:
             last = "fake_message_id" if request.validate_only else self.rules.next_id(request.now_s)
             name = {"name": f"projects/{request.project}/messages/{last}"}
-            return Answer(Act.SEND, 200, headers, orjson.dumps(name), request.record(200, ""))
+            return SimulatedAnswer(
+                FaultAction.SEND, 200, headers, orjson.dumps(name), request.record(200, "")
+            )
         row = REASONS[reason]
         if row.status == 401:
             headers.append((b"www-authenticate", b'Bearer realm="https://accounts.google.com/"'))
         if wait_s is not None:
             headers.append((b"retry-after", str(wait_s).encode()))
-        return Answer(
-            Act.SEND, row.status, headers, explain(reason, wrong), request.record(row.status, reason)
+        return SimulatedAnswer(
+            FaultAction.SEND, row.status, headers, explain(reason, wrong), request.record(row.status, reason)
         )
 
 
-class _Request:
+class _FcmRequest:
     """One request while it is judged."""
 
     def __init__(self, session: FcmSession, headers: Sequence[Header], body: bytes, now_s: float) -> None:
@@ -291,8 +300,8 @@ class _Request:
         # Google tells a caller without rights nothing of whether the project exists
         return "" if grant.project_id == self.project else "PermissionDenied"
 
-    def record(self, status: int, reason: str) -> Record:
-        return Record(
+    def record(self, status: int, reason: str) -> SimulatedRecord:
+        return SimulatedRecord(
             at_s=self.now_s,
             provider="fcm",
             connection=self.session.number,
@@ -385,5 +394,5 @@ def _badge(*candidates: Any) -> int | None:
     return None
 
 
-def _unanswered(request: _Request, fault: Fault) -> Answer:
-    return Answer(fault.act, 0, (), b"", request.record(0, fault.act.value), fault.argument)
+def _unanswered(request: _FcmRequest, fault: Fault) -> SimulatedAnswer:
+    return SimulatedAnswer(fault.action, 0, (), b"", request.record(0, fault.action.value), fault.argument)

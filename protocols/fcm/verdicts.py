@@ -10,16 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from protocols.provider_response import Header, reason_or_status, retry_after_s
-from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 QUOTA_DELAY_S: Final = 60.0  # without Retry-After, a minute ("Scale FCM")
 
-_REJECTED: Final = Verdict(Kind.REJECTED)
-_LATER: Final = Verdict(Kind.LATER)
-_DEAD: Final = Verdict(Kind.REJECTED, dead=True)
-_HALTED: Final = Verdict(Kind.LATER, remedy=Remedy.HALT)
-_MOVED: Final = Verdict(Kind.LATER, remedy=Remedy.RECONNECT, once=True)
-_RENEWED: Final = Verdict(Kind.LATER, remedy=Remedy.RENEW, once=True)
+_REJECTED: Final = Verdict(VerdictKind.REJECTED)
+_LATER: Final = Verdict(VerdictKind.LATER)
+_DEAD: Final = Verdict(VerdictKind.REJECTED, dead=True)
+_HALTED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT)
+_MOVED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT, retry_at_once=True)
+_RENEWED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REFRESH, retry_at_once=True)
 
 # errorCode of FcmError -> what to do, whatever the status.
 REASONS: Final[dict[str, Verdict]] = {
@@ -27,7 +27,7 @@ REASONS: Final[dict[str, Verdict]] = {
     "THIRD_PARTY_AUTH_ERROR": _LATER,  # the APNs key in Firebase is wrong: does not touch Android
     "SENDER_ID_MISMATCH": _REJECTED,  # the token is another project's: it lives, but not for us
     "UNREGISTERED": _DEAD,
-    "QUOTA_EXCEEDED": Verdict(Kind.LATER, delay_s=QUOTA_DELAY_S),
+    "QUOTA_EXCEEDED": Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S),
     "INTERNAL": _LATER,
     "UNAVAILABLE": _LATER,
 }
@@ -63,7 +63,7 @@ BY_STATUS: Final[dict[int, Verdict]] = {
     404: _HALTED,  # the project does not exist, or the address is wrong
     408: _LATER,
     421: _MOVED,  # RFC 9110 §15.5.20: not over this connection
-    429: Verdict(Kind.LATER, delay_s=QUOTA_DELAY_S),
+    429: Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S),
 }
 _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
 
@@ -81,11 +81,11 @@ class _Error(msgspec.Struct, frozen=True):
     details: Any = None
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _FcmBody(msgspec.Struct, frozen=True):
     error: _Error = _Error()
 
 
-_decode: Final = msgspec.json.Decoder(_Body).decode
+_decode: Final = msgspec.json.Decoder(_FcmBody).decode
 _NO_ERROR: Final = _Error()
 
 
@@ -110,7 +110,7 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
         verdict = BY_STATUS.get(status, by_class)._replace(reason=reason)
     elif code == "INVALID_ARGUMENT" and _is_token(error, details):
         return verdict._replace(dead=True)
-    if verdict.kind is not Kind.LATER or verdict.once:
+    if verdict.kind is not VerdictKind.LATER or verdict.retry_at_once:
         return verdict
     asked_s = retry_after_s(headers, now_s)
     return verdict if asked_s is None else verdict._replace(delay_s=asked_s)

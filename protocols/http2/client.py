@@ -38,11 +38,19 @@ from ngh2 import (
 )
 
 from protocols.errors import WrongState
-from protocols.http2.outcome import Fate, Header, Outcome
-from protocols.http2.states import State, Step, advance
+from protocols.http2.outcome import Header, OutcomeKind, RequestOutcome
+from protocols.http2.states import ConnectionState, Step, advance
 from protocols.http2.stream_result import decide, goaway_text
 
-__all__ = ["ClientConnection", "Fate", "Header", "Limits", "Outcome", "State", "never_indexed"]
+__all__ = [
+    "ClientConnection",
+    "ConnectionState",
+    "Header",
+    "Http2Limits",
+    "OutcomeKind",
+    "RequestOutcome",
+    "never_indexed",
+]
 
 # So many late or cut answers and a connection is no longer trusted.
 STRIKES_MAX: Final = 16
@@ -52,15 +60,15 @@ GRAINS: Final = 64
 WINDOW: Final = 1 << 20
 
 _PING: Final = b"rho push"
-_ANSWERED: Final = Fate.ANSWERED  # an enum's member costs three look-ups
+_ANSWERED: Final = OutcomeKind.ANSWERED  # an enum's member costs three look-ups
 _NEVER: Final = object()  # stands for no context: None may be one
-# What `Outcome(...)` comes to, without the call of Python that a named tuple's constructor is.
+# What `RequestOutcome(...)` comes to, without the call of Python that a named tuple's constructor is.
 _tuple: Final = tuple.__new__
 _CANCEL: Final = 0x08
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Http2Limits:
     """Our own limits of a connection. The defaults suit APNs and FCM.
 
     Attributes:
@@ -80,7 +88,7 @@ class Limits:
     stream_id_max: int = 2**31 - 2**17
 
 
-DEFAULT_LIMITS: Final = Limits()
+DEFAULT_LIMITS: Final = Http2Limits()
 
 
 def never_indexed(name: bytes, value: bytes) -> Header:
@@ -111,7 +119,7 @@ class ClientConnection:
         *,
         deadline_s: float,
         now_s: float = 0.0,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: Http2Limits = DEFAULT_LIMITS,
     ) -> None:
         """Prepare the preface and our SETTINGS; `take_output` has them.
 
@@ -120,7 +128,7 @@ class ClientConnection:
             now_s: the clock's reading now; every later `now_s` is of the same, monotonic clock.
             limits: our own limits.
         """
-        self.state = State.CONNECTING
+        self.state = ConnectionState.CONNECTING
         self.reason = ""
         self.failed = False
         self.silent = False
@@ -141,7 +149,7 @@ class ClientConnection:
         self._unended: set[int] = set()  # an answer began, its end has not come
         self._cut: set[int] = set()
         self._late: set[int] = set()  # decided as late, stream still open
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[RequestOutcome] = []
         self._engine = Connection(Role.CLIENT, Configuration(peer_max_concurrent_streams=1))
         self._engine.initiate_connection({Setting.ENABLE_PUSH: 0})
         self._engine.set_local_window_size(WINDOW)
@@ -152,7 +160,7 @@ class ClientConnection:
 
         Also 0 while request bodies wait for the peer's flow-control window: more would only wait with them.
         """
-        if self.state > State.OPEN:
+        if self.state > ConnectionState.OPEN:
             return 0
         free = self.limit - len(self._contexts) - len(self._late)
         return free if free > 0 and not self._blocked else 0
@@ -199,9 +207,9 @@ class ClientConnection:
             if stream_id >= self._limits.stream_id_max:
                 self.retire("stream ids used up")
 
-    def receive(self, data: bytes, now_s: float) -> list[Outcome]:
+    def receive(self, data: bytes, now_s: float) -> list[RequestOutcome]:
         """Take bytes from the peer. Nothing they hold raises: at worst it ends CLOSED and `failed`."""
-        if self.state is not State.CLOSED:
+        if self.state is not ConnectionState.CLOSED:
             self._heard_s = now_s
             self._pinged_s = None
             try:
@@ -221,21 +229,21 @@ class ClientConnection:
             self._blocked = self._engine.queued_body_size() > 0
         except NGH2Error:
             return b""
-        if events and self.state is not State.CLOSED:
+        if events and self.state is not ConnectionState.CLOSED:
             self._digest(events)
         return output
 
-    def take_outcomes(self) -> list[Outcome]:
+    def take_outcomes(self) -> list[RequestOutcome]:
         """The outcomes decided and not yet given."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def expire(self, now_s: float) -> list[Outcome]:
+    def expire(self, now_s: float) -> list[RequestOutcome]:
         """Decide the requests whose deadline has passed (UNKNOWN), and whether the peer is still there.
 
         To be called a few times within a deadline; it may add a PING to the output.
         """
-        if self.state is not State.CLOSED:
+        if self.state is not ConnectionState.CLOSED:
             self._expire_streams(now_s)
             self._check_room(now_s)
             self._check_silence(now_s)
@@ -247,9 +255,9 @@ class ClientConnection:
         self._step(Step.RETIRE, reason)
         self._close_if_done()
 
-    def lost(self, reason: str = "connection lost") -> list[Outcome]:
+    def lost(self, reason: str = "connection lost") -> list[RequestOutcome]:
         """The transport is gone: every request still open is decided."""
-        if self.state is not State.CLOSED:
+        if self.state is not ConnectionState.CLOSED:
             self._fail(reason)
         return self.take_outcomes()
 
@@ -263,7 +271,7 @@ class ClientConnection:
                     self._on_closed(event, headers)
                 # The hot path: an answer of 200 without a body, ended in order.
                 elif (context := contexts.pop(stream_id, _NEVER)) is not _NEVER:
-                    outcomes.append(_tuple(Outcome, (context, _ANSWERED, 200, headers, b"", "")))
+                    outcomes.append(_tuple(RequestOutcome, (context, _ANSWERED, 200, headers, b"", "")))
                 else:
                     self._late.discard(stream_id)
             elif type(event) is ResponseReceived:
@@ -274,7 +282,7 @@ class ClientConnection:
                     self._unended.add(stream_id)
             else:
                 self._on_other(event)
-        if self.state is State.DRAINING:
+        if self.state is ConnectionState.DRAINING:
             self._close_if_done()
 
     def _on_closed(self, event: StreamClosed, headers: tuple[Header, ...]) -> None:
@@ -288,10 +296,12 @@ class ClientConnection:
         elif stream_id in self._contexts:
             status = int(headers[0][1]) if headers else 0
             fate, status, reason = decide(status, ended, cut, event.error_code, event.local_error)
-            self._outcomes.append(Outcome(self._contexts.pop(stream_id), fate, status, headers, body, reason))
+            self._outcomes.append(
+                RequestOutcome(self._contexts.pop(stream_id), fate, status, headers, body, reason)
+            )
 
     def _on_other(self, event: Event) -> None:
-        if self.state is State.CLOSED:
+        if self.state is ConnectionState.CLOSED:
             return
         if isinstance(event, DataReceived):
             self._on_data(event)
@@ -323,7 +333,7 @@ class ClientConnection:
 
     def _on_settings(self, settings: Mapping[int, int]) -> None:
         # Unlimited until the peer says otherwise (RFC 9113 §6.5.2); later frames may leave it out.
-        known = self.limit if self.state is not State.CONNECTING else self._limits.streams_max
+        known = self.limit if self.state is not ConnectionState.CONNECTING else self._limits.streams_max
         granted = settings.get(Setting.MAX_CONCURRENT_STREAMS, known)
         self.limit = min(granted, self._limits.streams_max)
         self.limit_peak = max(self.limit_peak, self.limit)
@@ -351,7 +361,7 @@ class ClientConnection:
             late.append(stream_id)
         for stream_id in late:
             self._late.add(stream_id)
-            self._outcomes.append(self._unclosed(stream_id, Fate.UNKNOWN, "deadline"))
+            self._outcomes.append(self._unclosed(stream_id, OutcomeKind.UNKNOWN, "deadline"))
             del self._contexts[stream_id]
         if late and len(self._late) >= min(STRIKES_MAX, max(1, self.limit // 2)):
             self.failed = True
@@ -360,7 +370,7 @@ class ClientConnection:
     def _check_room(self, now_s: float) -> None:
         # A limit of no stream at all, or a window that stays shut. Requests that wait for such a peer have no
         # deadline, and another connection may be better off.
-        if self.capacity or self._contexts or self.state is not State.OPEN:
+        if self.capacity or self._contexts or self.state is not ConnectionState.OPEN:
             self._shut_s = None
         elif self._shut_s is None:
             self._shut_s = now_s
@@ -388,7 +398,7 @@ class ClientConnection:
             self._step(Step.RETIRE, reason)
 
     def _untried(self, context: Any, reason: str) -> None:
-        self._outcomes.append(Outcome(context, Fate.UNTRIED, reason=reason))
+        self._outcomes.append(RequestOutcome(context, OutcomeKind.UNTRIED, reason=reason))
         self._step(Step.RETIRE, reason)
 
     def _step(self, step: Step, reason: str = "") -> None:
@@ -396,7 +406,7 @@ class ClientConnection:
         self.reason = self.reason or reason
 
     def _close_if_done(self) -> None:
-        if self.state is State.DRAINING and not self._contexts:
+        if self.state is ConnectionState.DRAINING and not self._contexts:
             self._step(Step.EMPTY)
             with suppress(NGH2Error):  # the peer ended it first: no farewell is due
                 self._engine.terminate_connection()
@@ -404,22 +414,24 @@ class ClientConnection:
     def _fail(self, reason: str, *, failed: bool = True) -> None:
         """End now. What is open may have been processed, unless part of its body never left."""
         # A transport that goes away after its GOAWAY, with nothing open, is an orderly end.
-        self.failed = self.failed or (failed and (self.state < State.DRAINING or bool(self._contexts)))
+        self.failed = self.failed or (
+            failed and (self.state < ConnectionState.DRAINING or bool(self._contexts))
+        )
         self._step(Step.LOST, reason)
         queued = self._engine.queued_body_size
         some_queued = queued()
         for stream_id in self._contexts:
             unsent = some_queued and stream_id not in self._answers and queued(stream_id)
-            fate = Fate.UNTRIED if unsent else Fate.UNKNOWN
+            fate = OutcomeKind.UNTRIED if unsent else OutcomeKind.UNKNOWN
             self._outcomes.append(self._unclosed(stream_id, fate, reason))
         self._contexts.clear()
 
-    def _unclosed(self, stream_id: int, fate: Fate, reason: str) -> Outcome:
+    def _unclosed(self, stream_id: int, fate: OutcomeKind, reason: str) -> RequestOutcome:
         """The outcome of a stream that will not close in time: the answer that it has, if that counts."""
         context, headers = self._contexts[stream_id], self._answers.get(stream_id, ())
         if headers:
             ended, status = stream_id not in self._unended, int(headers[0][1])
             answered, status, _ = decide(status, ended, stream_id in self._cut, _CANCEL, None)
             if answered is _ANSWERED:
-                return Outcome(context, answered, status, headers, self._bodies.get(stream_id, b""))
-        return Outcome(context, fate, reason=reason)
+                return RequestOutcome(context, answered, status, headers, self._bodies.get(stream_id, b""))
+        return RequestOutcome(context, fate, reason=reason)

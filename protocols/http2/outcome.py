@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 Header = tuple[bytes, bytes]
 
 
-class Fate(IntEnum):
+class OutcomeKind(IntEnum):
     """The three things that can become of a request.
 
     UNTRIED is only said where the peer cannot have acted: it refused the stream (RFC 9113 §8.7), its GOAWAY
@@ -18,7 +18,7 @@ class Fate(IntEnum):
     UNKNOWN = 2  # sent, and no answer: it may have been processed
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """One request's end.
 
     Attributes:
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """
 
     context: Any
-    fate: Fate
+    kind: OutcomeKind
     status: int = 0
     headers: tuple[Header, ...] = ()
     body: bytes = b""

@@ -30,7 +30,7 @@ BODY_MAX: Final = 65_536
 RESET_RATE: Final = (1_000_000, 100_000)
 
 
-class Request(NamedTuple):
+class StreamRequest(NamedTuple):
     """One request, its body complete (or, from an eager connection, just begun).
 
     Attributes:
@@ -81,9 +81,9 @@ class ServerConnection:
         if window > 65_535:
             self._engine.set_local_window_size(window)
 
-    def receive(self, data: bytes) -> list[Request]:
+    def receive(self, data: bytes) -> list[StreamRequest]:
         """Take bytes from the client. Nothing they hold raises; a broken rule ends the connection."""
-        requests: list[Request] = []
+        requests: list[StreamRequest] = []
         for event in self._events(data):
             if isinstance(event, RequestReceived):
                 self._on_request(event, requests)
@@ -182,16 +182,16 @@ class ServerConnection:
             self.closed = True
             return []
 
-    def _on_request(self, event: RequestReceived, requests: list[Request]) -> None:
+    def _on_request(self, event: RequestReceived, requests: list[StreamRequest]) -> None:
         self.open_streams += 1
         if event.end_stream or self._eager:
-            requests.append(Request(event.stream_id, event.headers, b"", 0))
+            requests.append(StreamRequest(event.stream_id, event.headers, b"", 0))
         if not event.end_stream and not self._eager:
             self._headers[event.stream_id] = event.headers
             self._bodies[event.stream_id] = []
             self._sizes[event.stream_id] = 0
 
-    def _on_data(self, event: DataReceived, requests: list[Request]) -> None:
+    def _on_data(self, event: DataReceived, requests: list[StreamRequest]) -> None:
         stream_id = event.stream_id
         if stream_id not in self._headers:
             return
@@ -201,7 +201,7 @@ class ServerConnection:
         if event.end_stream:
             body = b"".join(self._bodies.pop(stream_id))[:BODY_MAX]
             size = self._sizes.pop(stream_id)
-            requests.append(Request(stream_id, self._headers.pop(stream_id), body, size))
+            requests.append(StreamRequest(stream_id, self._headers.pop(stream_id), body, size))
 
     def _on_ended(self, event: Event) -> None:
         if isinstance(event, StreamClosed):

@@ -18,7 +18,7 @@ from enum import IntEnum, auto
 from protocols.errors import WrongState
 
 
-class State(IntEnum):
+class ConnectionState(IntEnum):
     """Where a connection stands. Up to OPEN, streams may be opened."""
 
     CONNECTING = 0
@@ -37,26 +37,26 @@ class Step(IntEnum):
     LOST = auto()  # the transport is gone, or the connection broke a rule and is given up
 
 
-TRANSITIONS: dict[tuple[State, Step], State] = {
-    (State.CONNECTING, Step.SETTINGS): State.OPEN,
-    (State.CONNECTING, Step.GOAWAY): State.DRAINING,
-    (State.CONNECTING, Step.RETIRE): State.DRAINING,
-    (State.CONNECTING, Step.LOST): State.CLOSED,
-    (State.OPEN, Step.SETTINGS): State.OPEN,
-    (State.OPEN, Step.GOAWAY): State.DRAINING,
-    (State.OPEN, Step.RETIRE): State.DRAINING,
-    (State.OPEN, Step.LOST): State.CLOSED,
-    (State.DRAINING, Step.SETTINGS): State.DRAINING,
-    (State.DRAINING, Step.GOAWAY): State.DRAINING,
-    (State.DRAINING, Step.RETIRE): State.DRAINING,
-    (State.DRAINING, Step.EMPTY): State.CLOSED,
-    (State.DRAINING, Step.LOST): State.CLOSED,
-    (State.CLOSED, Step.RETIRE): State.CLOSED,
-    (State.CLOSED, Step.LOST): State.CLOSED,
+TRANSITIONS: dict[tuple[ConnectionState, Step], ConnectionState] = {
+    (ConnectionState.CONNECTING, Step.SETTINGS): ConnectionState.OPEN,
+    (ConnectionState.CONNECTING, Step.GOAWAY): ConnectionState.DRAINING,
+    (ConnectionState.CONNECTING, Step.RETIRE): ConnectionState.DRAINING,
+    (ConnectionState.CONNECTING, Step.LOST): ConnectionState.CLOSED,
+    (ConnectionState.OPEN, Step.SETTINGS): ConnectionState.OPEN,
+    (ConnectionState.OPEN, Step.GOAWAY): ConnectionState.DRAINING,
+    (ConnectionState.OPEN, Step.RETIRE): ConnectionState.DRAINING,
+    (ConnectionState.OPEN, Step.LOST): ConnectionState.CLOSED,
+    (ConnectionState.DRAINING, Step.SETTINGS): ConnectionState.DRAINING,
+    (ConnectionState.DRAINING, Step.GOAWAY): ConnectionState.DRAINING,
+    (ConnectionState.DRAINING, Step.RETIRE): ConnectionState.DRAINING,
+    (ConnectionState.DRAINING, Step.EMPTY): ConnectionState.CLOSED,
+    (ConnectionState.DRAINING, Step.LOST): ConnectionState.CLOSED,
+    (ConnectionState.CLOSED, Step.RETIRE): ConnectionState.CLOSED,
+    (ConnectionState.CLOSED, Step.LOST): ConnectionState.CLOSED,
 }
 
 
-def advance(state: State, step: Step) -> State:
+def advance(state: ConnectionState, step: Step) -> ConnectionState:
     """The state after a step.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Final
 
 from ngh2 import ConnectionClosingError, ErrorCode, NGH2Error
 
-from protocols.http2.outcome import Fate
+from protocols.http2.outcome import OutcomeKind
 
 TOO_LARGE_TO_SEND: Final = 431  # RFC 6585 §5, here said by ourselves
 _SAFE: Final = re.compile(r"[^A-Za-z0-9 _.:=-]")
@@ -23,7 +23,7 @@ def error_name(code: int) -> str:
 
 def decide(
     status: int, ended: bool, cut: bool, error_code: int, local_error: NGH2Error | None
-) -> tuple[Fate, int, str]:
+) -> tuple[OutcomeKind, int, str]:
     """Read the end of a stream. The first row that fits decides.
 
     | head came        | stream ended by               | fate     | source
@@ -39,12 +39,12 @@ def decide(
         Fate, status and reason of the outcome.
     """
     if status and (cut or ended or 200 <= status < 300):
-        return Fate.ANSWERED, status, "body cut" if cut else ""
+        return OutcomeKind.ANSWERED, status, "body cut" if cut else ""
     if local_error is not None and not isinstance(local_error, ConnectionClosingError):
-        return Fate.ANSWERED, TOO_LARGE_TO_SEND, f"not sent: {local_error}"
+        return OutcomeKind.ANSWERED, TOO_LARGE_TO_SEND, f"not sent: {local_error}"
     if error_code == ErrorCode.REFUSED_STREAM and not status:
-        return Fate.UNTRIED, 0, "refused"
-    return Fate.UNKNOWN, 0, f"reset {error_name(error_code)}"
+        return OutcomeKind.UNTRIED, 0, "refused"
+    return OutcomeKind.UNKNOWN, 0, f"reset {error_name(error_code)}"
 
 
 def goaway_text(code: int, debug_data: bytes) -> str:

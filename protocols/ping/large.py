@@ -34,7 +34,7 @@ _decode: Final = msgspec.json.Decoder(Any).decode
 _list: Final = msgspec.json.Decoder(list[Any]).decode
 
 
-class Reader:
+class LargeBodyReader:
     """Reads large bodies.
 
     Args:

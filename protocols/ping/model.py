@@ -48,4 +48,4 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     apns: dict[str, Any] | None = None
     fcm: dict[str, Any] | None = None
     reply_to: str | None = None
-    door: str = "rest"
+    ingress: str = "rest"

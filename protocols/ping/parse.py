@@ -13,7 +13,7 @@ import msgspec
 from protocols.errors import InvalidField, MalformedBody
 from protocols.json_syntax import find_fault
 from protocols.ping import fields, form, overrides
-from protocols.ping.large import LARGE_BYTES, Reader
+from protocols.ping.large import LARGE_BYTES, LargeBodyReader
 from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
 
@@ -75,7 +75,7 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-_large: Final = Reader(_KNOWN)
+_large: Final = LargeBodyReader(_KNOWN)
 _EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and how many more there are
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
@@ -90,7 +90,7 @@ def from_json(body: bytes) -> Submission:
         InvalidField: a parameter has a wrong type or value; `field` is its path.
     """
     if len(body) > LARGE_BYTES:
-        return driven(json_in_steps(body))
+        return run_steps(json_in_steps(body))
     try:
         raw = _decode_raw(body)
     except (ValueError, RecursionError):
@@ -115,7 +115,7 @@ def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submiss
     return (yield from params_in_steps(parameters))
 
 
-def driven(steps: Generator[None, None, Submission]) -> Submission:
+def run_steps(steps: Generator[None, None, Submission]) -> Submission:
     """What the steps return in the end, without a pause."""
     while True:
         try:

@@ -47,7 +47,7 @@ def parse(item: bytes) -> Job:
     if not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
         raise MalformedBody("the job's args must be a list with one hash of parameters")
     read = from_params(args[0])
-    return Job(msgspec.structs.replace(read.ping, door="resque"), read.unknown)
+    return Job(msgspec.structs.replace(read.ping, ingress="resque"), read.unknown)
 
 
 def shown(item: bytes) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 
-class Kind(NamedTuple):
+class IdKind(NamedTuple):
     """What an id is.
 
     Attributes:
@@ -39,9 +39,9 @@ class Kind(NamedTuple):
     fixed_text: str
 
 
-INSTANCE: Final = Kind("instance", "instanceSecret")
-COOKIE: Final = Kind("cookie", "cookieSecret")
-TOKEN: Final = Kind("token", "tokenSecret")
+INSTANCE: Final = IdKind("instance", "instanceSecret")
+COOKIE: Final = IdKind("cookie", "cookieSecret")
+TOKEN: Final = IdKind("token", "tokenSecret")
 
 INSTANCE_NONCE_BITS: Final = 64
 TOKEN_NONCE_BITS: Final = 40
@@ -57,7 +57,7 @@ _SIGNED: Final = re.compile(
 )
 
 
-class Standing(Enum):
+class IdValidity(Enum):
     """What an id is worth.
 
     Attributes:
@@ -135,29 +135,29 @@ class Ids:
         signed = _signed_value(instance)
         return signed is None or self._is_own(signed)
 
-    def of_cookie(self, cookie: str, instance: str) -> Standing:
+    def of_cookie(self, cookie: str, instance: str) -> IdValidity:
         """What a device's instance and cookie are worth together."""
         if _FORM.fullmatch(instance) is None or _FORM.fullmatch(cookie) is None:
-            return Standing.WRONG
+            return IdValidity.WRONG
         if cookie[14:15] == "8" and hmac.compare_digest(cookie, self.cookie(instance)):
-            return Standing.GOOD
+            return IdValidity.GOOD
         signed = _signed_value(instance)
         if signed is not None and not self._is_own(signed):
-            return Standing.UNKNOWN
+            return IdValidity.UNKNOWN
         if not _has_proof(COOKIE, cookie, instance):
-            return Standing.WRONG
-        return Standing.GOOD if self._weak and signed is None else Standing.FORGEABLE
+            return IdValidity.WRONG
+        return IdValidity.GOOD if self._weak and signed is None else IdValidity.FORGEABLE
 
-    def of_token(self, token: str, app: str) -> Standing:
+    def of_token(self, token: str, app: str) -> IdValidity:
         """What a token is worth to this app."""
         if not _has_proof(TOKEN, token, app):
-            return Standing.WRONG
+            return IdValidity.WRONG
         signed = _signed_value(token)
         if signed is None:
-            return Standing.GOOD if self._weak else Standing.FORGEABLE
+            return IdValidity.GOOD if self._weak else IdValidity.FORGEABLE
         rest, registrant = divmod(signed, 1 << _REGISTRANT_BITS)
         nonce, mac = divmod(rest, 1 << _TOKEN_MAC_BITS)
-        return Standing.GOOD if mac == self._token_mac(nonce, registrant, app) else Standing.UNKNOWN
+        return IdValidity.GOOD if mac == self._token_mac(nonce, registrant, app) else IdValidity.UNKNOWN
 
     def _is_own(self, instance: int) -> bool:
         """Whether the secret made the uuid of this instance, whoever its user is."""
@@ -190,13 +190,13 @@ def _signed_value(made: str) -> int | None:
     return (high << 14 | fourth & 0x3FFF) << 48 | last
 
 
-def rhoconnect_push_id(kind: Kind, owner: str, uuid: str) -> str:
+def rhoconnect_push_id(kind: IdKind, owner: str, uuid: str) -> str:
     """An id of rhoconnect-push's scheme (contract §9), as anybody who has read its source can make it."""
     text = f"{owner}{uuid}{kind.fixed_text}".encode("utf-8", "surrogatepass")
     return f"{uuid}:{hashlib.md5(text, usedforsecurity=False).hexdigest()}"
 
 
-def _has_proof(kind: Kind, made: str, owner: str) -> bool:
+def _has_proof(kind: IdKind, made: str, owner: str) -> bool:
     """Whether rhoconnect-push accepts this id for this owner."""
     if _FORM.fullmatch(made) is None:
         return False

@@ -18,7 +18,7 @@ from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.ping.content import expires_ms, has_message
 from protocols.ping.model import Ping
 
-_PIN_CHARACTERS: Final = 512
+_TOKEN_CHARACTERS: Final = 512
 _PLAIN: Final = re.compile(r"[0-9A-Za-z:-]{1,512}")
 """Every token that the service makes: nothing in it needs encoding."""
 BODY_BYTES_MAX: Final = 65_536
@@ -27,7 +27,7 @@ BODY_BYTES_MAX: Final = 65_536
 Header = tuple[bytes, bytes]
 
 
-class Target(NamedTuple):
+class RhoConnectPushTarget(NamedTuple):
     """How long an app's messages live.
 
     Attributes:
@@ -39,7 +39,7 @@ class Target(NamedTuple):
     sync_ttl_s: int = 3_600
 
 
-class Message:
+class RhoConnectPushMessage:
     """One message, encoded once for all devices of an app.
 
     Attributes:
@@ -79,10 +79,10 @@ class Message:
             encoded = quote(pin, safe=":").encode("ascii")
         except UnicodeEncodeError as error:
             raise InvalidToken("the device's pin is no RPS token: it holds half a character") from error
-        if 1 <= len(pin) <= _PIN_CHARACTERS:
+        if 1 <= len(pin) <= _TOKEN_CHARACTERS:
             return b"/messageQueue/" + encoded
         raise InvalidToken(
-            f"the device's pin is no RPS token: it must have 1 to {_PIN_CHARACTERS} characters"
+            f"the device's pin is no RPS token: it must have 1 to {_TOKEN_CHARACTERS} characters"
         )
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
@@ -90,7 +90,7 @@ class Message:
         return self._body
 
 
-def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
+def compose(ping: Ping, target: RhoConnectPushTarget, now_ms: int) -> RhoConnectPushMessage | None:
     """Make a ping's message for legacy devices.
 
     Args:
@@ -121,4 +121,4 @@ def compose(ping: Ping, target: Target, now_ms: int) -> Message | None:
     if len(encoded) > BODY_BYTES_MAX - 100:
         raise PayloadTooLarge(f"the message has {len(encoded)} bytes, a legacy device takes {BODY_BYTES_MAX}")
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
-    return Message(encoded, ping.badge, "alert" not in data, ends_ms, ping.id)
+    return RhoConnectPushMessage(encoded, ping.badge, "alert" not in data, ends_ms, ping.id)

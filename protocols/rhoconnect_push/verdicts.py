@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from protocols.provider_response import Header, retry_after_s
-from protocols.verdict import ACCEPTED, Kind, Verdict
+from protocols.verdict import ACCEPTED, Verdict, VerdictKind
 
 NOT_REGISTERED: Final = "NotRegistered"
 
 STATUSES: Final[dict[int, Verdict]] = {
     200: ACCEPTED,
     204: ACCEPTED,
-    400: Verdict(Kind.REJECTED, "InvalidRequest"),
+    400: Verdict(VerdictKind.REJECTED, "InvalidRequest"),
     # Wrong credentials of the app, or a token of another app: which of the two is not said.
-    401: Verdict(Kind.LATER, "Unauthorized"),
-    403: Verdict(Kind.REJECTED, "Forbidden"),  # the path is none of the service's
-    404: Verdict(Kind.REJECTED, NOT_REGISTERED, dead=True),
-    410: Verdict(Kind.REJECTED, NOT_REGISTERED, dead=True),
-    413: Verdict(Kind.REJECTED, "PayloadTooLarge"),
-    429: Verdict(Kind.LATER, "TooManyRequests"),
+    401: Verdict(VerdictKind.LATER, "Unauthorized"),
+    403: Verdict(VerdictKind.REJECTED, "Forbidden"),  # the path is none of the service's
+    404: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
+    410: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
+    413: Verdict(VerdictKind.REJECTED, "PayloadTooLarge"),
+    429: Verdict(VerdictKind.LATER, "TooManyRequests"),
 }
 
 
@@ -36,8 +36,8 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
     """
     verdict = STATUSES.get(status)
     if verdict is None:
-        kind = Kind.REJECTED if 400 <= status < 500 else Kind.LATER
+        kind = VerdictKind.REJECTED if 400 <= status < 500 else VerdictKind.LATER
         verdict = Verdict(kind, f"HTTP {status}")
-    if verdict.kind is Kind.LATER:
+    if verdict.kind is VerdictKind.LATER:
         return verdict._replace(delay_s=retry_after_s(headers, now_s))
     return verdict

@@ -26,7 +26,7 @@ from protocols.errors import InvalidField, MalformedBody
 from protocols.json_syntax import find_fault
 
 
-class Act(Enum):
+class CallKind(Enum):
     """What a request asks for."""
 
     CREATE = "create"
@@ -39,7 +39,7 @@ class Act(Enum):
     POST = "post"
 
 
-class Call(NamedTuple):
+class ServiceCall(NamedTuple):
     """A request's line, understood.
 
     Attributes:
@@ -50,7 +50,7 @@ class Call(NamedTuple):
         last: of a poll, the highest id that the device has; 0 for none.
     """
 
-    act: Act
+    kind: CallKind
     name: str = ""
     user: str = ""
     app: str = ""
@@ -76,8 +76,8 @@ class Basic(NamedTuple):
         return f"Basic({self.name!r}, given={self.given})"
 
 
-_INSTANCES: Final = {"GET": Act.COOKIE, "DELETE": Act.FORGET}
-_REGISTRATIONS: Final = {"PUT": Act.REGISTER, "GET": Act.LOOK_UP, "DELETE": Act.UNREGISTER}
+_INSTANCES: Final = {"GET": CallKind.COOKIE, "DELETE": CallKind.FORGET}
+_REGISTRATIONS: Final = {"PUT": CallKind.REGISTER, "GET": CallKind.LOOK_UP, "DELETE": CallKind.UNREGISTER}
 _COOKIE: Final = re.compile(r"instance=([a-z|0-9:-]+)", re.IGNORECASE)
 _COMMA_JOINED: Final = re.compile(r"(instance=[a-z|0-9:-]+),\s*", re.IGNORECASE)
 _OWN_COOKIE: Final = re.compile(r"instance=[a-z|0-9:-]*;?\s*", re.IGNORECASE)
@@ -92,7 +92,7 @@ _INTEGER_TEXT_BELOW: Final = 1e21
 _HEX: Final = re.compile(r"0[xX][0-9a-fA-F]+")
 
 
-def read_line(method: str, target: str) -> Call | None:
+def read_line(method: str, target: str) -> ServiceCall | None:
     """Understand a request's method and target; None: 403.
 
     Args:
@@ -102,16 +102,16 @@ def read_line(method: str, target: str) -> Call | None:
     if target.startswith("//"):
         target = "/" + target.lstrip("/")
     if target == "/instanceId":
-        return Call(Act.CREATE) if method == "POST" else None
+        return ServiceCall(CallKind.CREATE) if method == "POST" else None
     if target.startswith("/instanceId/"):
         return _with_name(_INSTANCES.get(method), target)
     if target.startswith("/registrations/"):
         return _registration(_REGISTRATIONS.get(method), target)
     if target.startswith("/nextMessage") and method == "GET":
-        call = _with_name(Act.POLL, target)
+        call = _with_name(CallKind.POLL, target)
         return None if call is None else call._replace(last=last_message(target.partition("?")[2]))
     if target.startswith("/messageQueue") and method == "POST":
-        return _with_name(Act.POST, target) or Call(Act.POST)
+        return _with_name(CallKind.POST, target) or ServiceCall(CallKind.POST)
     return None
 
 
@@ -187,7 +187,7 @@ def same_user(path_user: str, credentials: Basic) -> bool:
     return not credentials.given or credentials.name in (path_user, unquote(path_user))
 
 
-class Posted(NamedTuple):
+class PostedMessage(NamedTuple):
     """A message as an app server posts it.
 
     Attributes:
@@ -199,7 +199,7 @@ class Posted(NamedTuple):
     collapse: str | None
 
 
-def read_message(content_type: str, body: bytes) -> Posted:
+def read_message(content_type: str, body: bytes) -> PostedMessage:
     """Judge a posted message.
 
     `data: null` is taken, as rhoconnect-push does, but delivered as an empty object: an Android device that
@@ -227,19 +227,19 @@ def read_message(content_type: str, body: bytes) -> Posted:
         packed = orjson.dumps(data or {})
     except orjson.JSONEncodeError as error:  # it reads 1,024 levels and writes 254
         raise MalformedBody("data is nested too deeply") from error
-    return Posted(packed, _number_text(collapse) if "collapseId" in message else None)
+    return PostedMessage(packed, _number_text(collapse) if "collapseId" in message else None)
 
 
-def _with_name(act: Act | None, target: str) -> Call | None:
+def _with_name(kind: CallKind | None, target: str) -> ServiceCall | None:
     parts = _parts(target)
-    return Call(act, parts[2]) if act is not None and len(parts) == 3 and parts[2] else None
+    return ServiceCall(kind, parts[2]) if kind is not None and len(parts) == 3 and parts[2] else None
 
 
-def _registration(act: Act | None, target: str) -> Call | None:
+def _registration(kind: CallKind | None, target: str) -> ServiceCall | None:
     parts = _parts(target)
-    if act is None or len(parts) != 5 or not parts[4]:
+    if kind is None or len(parts) != 5 or not parts[4]:
         return None
-    return Call(act, parts[2], user=parts[3], app=parts[4])
+    return ServiceCall(kind, parts[2], user=parts[3], app=parts[4])
 
 
 def _parts(target: str) -> list[str]:

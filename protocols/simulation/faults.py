@@ -1,7 +1,7 @@
 """Scripted faults: one small language for Python, the command line and tests.
 
 A fault is written `WHAT[=ARGUMENT][:WHO]`, on the command line with the provider before it
-(`apns:410:token=dead`). WHAT is a word of `ACTS`, an HTTP status, or a reason by the provider's own name
+(`apns:410:token=dead`). WHAT is a word of `FAULT_ACTIONS`, an HTTP status, or a reason by the provider's own name
 (`Unregistered`, `QUOTA_EXCEEDED`). WHO narrows it, by commas: `token=PREFIX` (or the bare prefix), `after=N`
 (not for the first N requests), `every=N` (only each Nth), `next=N` (N times, then never again).
 
@@ -16,7 +16,7 @@ from protocols.errors import InvalidField
 from protocols.numbers import whole
 
 
-class Act(Enum):
+class FaultAction(Enum):
     """What is done with one request."""
 
     SEND = "send"  # the answer goes out
@@ -29,7 +29,7 @@ class Act(Enum):
     LIMIT = "limit"
 
 
-class ActRule(NamedTuple):
+class FaultActionRule(NamedTuple):
     """How a word of the fault language is read.
 
     Attributes:
@@ -47,27 +47,31 @@ class ActRule(NamedTuple):
     help: str
 
 
-ACTS: Final[dict[Act, ActRule]] = {
-    Act.DELAY: ActRule("MS", "1000", True, False, "answer rightly, but MS milliseconds late"),
-    Act.SILENCE: ActRule("", "", False, False, "never answer this request"),
-    Act.REFUSE: ActRule(
+FAULT_ACTIONS: Final[dict[FaultAction, FaultActionRule]] = {
+    FaultAction.DELAY: FaultActionRule("MS", "1000", True, False, "answer rightly, but MS milliseconds late"),
+    FaultAction.SILENCE: FaultActionRule("", "", False, False, "never answer this request"),
+    FaultAction.REFUSE: FaultActionRule(
         "", "", False, False, "RST_STREAM with REFUSED_STREAM: not processed (RFC 9113 §8.7)"
     ),
-    Act.RESET: ActRule("CODE", "2", True, False, "RST_STREAM with an error CODE; 2 is INTERNAL_ERROR"),
-    Act.GOAWAY: ActRule(
+    FaultAction.RESET: FaultActionRule(
+        "CODE", "2", True, False, "RST_STREAM with an error CODE; 2 is INTERNAL_ERROR"
+    ),
+    FaultAction.GOAWAY: FaultActionRule(
         "REASON",
         "Shutdown",
         False,
         True,
         "GOAWAY before this request: it and all later ones are not processed",
     ),
-    Act.CUT: ActRule("", "", False, True, "cut the connection without a word"),
-    Act.LIMIT: ActRule("N", "1", True, True, "set SETTINGS_MAX_CONCURRENT_STREAMS to N, then answer rightly"),
+    FaultAction.CUT: FaultActionRule("", "", False, True, "cut the connection without a word"),
+    FaultAction.LIMIT: FaultActionRule(
+        "N", "1", True, True, "set SETTINGS_MAX_CONCURRENT_STREAMS to N, then answer rightly"
+    ),
 }
 """The words that are no answers. An answer's own argument: milliseconds for 410 (its timestamp), else
 Retry-After s."""
 
-_WORDS: Final = {act.value: act for act in ACTS}
+_WORDS: Final = {action.value: action for action in FAULT_ACTIONS}
 
 
 class Fault(NamedTuple):
@@ -83,7 +87,7 @@ class Fault(NamedTuple):
         next: how many times it happens; None: without end.
     """
 
-    act: Act
+    action: FaultAction
     reason: str = ""
     argument: str | None = None
     token: str = ""
@@ -111,10 +115,10 @@ def parse_fault(text: str, answers: Mapping[str, str]) -> Fault:
     word, equals, argument = what.partition("=")
     selectors = _parse_selectors(text, who)
     if word in answers:
-        fault = Fault(Act.SEND, answers[word], _whole(text, argument) if equals else None)
+        fault = Fault(FaultAction.SEND, answers[word], _whole(text, argument) if equals else None)
     elif word in _WORDS:
         fault = _parse_act(text, _WORDS[word], argument if equals else None)
-        if ACTS[fault.act].once and not {"next", "every"} & selectors.keys():
+        if FAULT_ACTIONS[fault.action].once and not {"next", "every"} & selectors.keys():
             selectors["next"] = "1"
     else:
         known = ", ".join([*_WORDS, *answers])
@@ -127,13 +131,13 @@ def parse_fault(text: str, answers: Mapping[str, str]) -> Fault:
     )
 
 
-def _parse_act(text: str, act: Act, argument: str | None) -> Fault:
-    rule = ACTS[act]
+def _parse_act(text: str, action: FaultAction, argument: str | None) -> Fault:
+    rule = FAULT_ACTIONS[action]
     if argument is None:
-        return Fault(act, argument=rule.default or None)
+        return Fault(action, argument=rule.default or None)
     if not rule.takes:
-        raise InvalidField(f"fault {text!r}: {act.value} takes no argument", field="fault")
-    return Fault(act, argument=_whole(text, argument) if rule.number else argument)
+        raise InvalidField(f"fault {text!r}: {action.value} takes no argument", field="fault")
+    return Fault(action, argument=_whole(text, argument) if rule.number else argument)
 
 
 def _parse_selectors(text: str, who: str) -> dict[str, str]:
@@ -196,7 +200,7 @@ class FaultTable:
         """Forget all faults."""
         self._rows.clear()
 
-    def strike(self, token: str) -> Fault | None:
+    def next_fault(self, token: str) -> Fault | None:
         """Count one request for `token`; give the fault that it meets, if any."""
         for row in self._rows:
             if token.startswith(row.fault.token) and row.strikes():
@@ -224,7 +228,10 @@ class _Row:
 
 def describe_faults() -> str:
     """The table of words for `--help`, one a line."""
-    rows = [(act.value + (f"[={rule.takes}]" if rule.takes else ""), rule.help) for act, rule in ACTS.items()]
+    rows = [
+        (action.value + (f"[={rule.takes}]" if rule.takes else ""), rule.help)
+        for action, rule in FAULT_ACTIONS.items()
+    ]
     rows.append(("410[=MS]", "an answer by its status; for 410 the timestamp in epoch milliseconds"))
     rows.append(("429[=S], 503[=S]", "an answer by its status, with Retry-After: S"))
     rows.append(("REASON", "an answer by the provider's own name of the reason"))

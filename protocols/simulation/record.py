@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from protocols.simulation.faults import Act
+from protocols.simulation.faults import FaultAction
 
 Header = tuple[bytes, bytes]
 
@@ -31,7 +31,7 @@ class Summary(msgspec.Struct, frozen=True):
     do_sync: tuple[str, ...] = ()
 
 
-class Record(msgspec.Struct, frozen=True):
+class SimulatedRecord(msgspec.Struct, frozen=True):
     """One request to a simulated provider, and the answer to it.
 
     A recording exists to be compared with what was meant, so `token` is whole in the file; `repr` and
@@ -98,7 +98,7 @@ class Record(msgspec.Struct, frozen=True):
         return f"Record({self.line()})"
 
 
-class Answer(NamedTuple):
+class SimulatedAnswer(NamedTuple):
     """What to do with one request.
 
     Attributes:
@@ -110,15 +110,15 @@ class Answer(NamedTuple):
         record: what is written down; None for a request that is no push (a token, say).
     """
 
-    act: Act
+    action: FaultAction
     status: int
     headers: Sequence[Header]
     body: bytes
-    record: Record | None
+    record: SimulatedRecord | None
     argument: str | None = None
 
 
-Observer = Callable[[Record], None]
+Observer = Callable[[SimulatedRecord], None]
 
 
 def readable(headers: Mapping[str, str]) -> dict[str, str]:

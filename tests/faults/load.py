@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from gateway.simulators import Record
+from gateway.simulators import SimulatedRecord
 from tests.support.gateway import TOKEN, Gateway
 
 _PATIENCE_S = 60.0
@@ -31,7 +31,7 @@ class Deliveries:
         self.refused = 0
         self._changed = asyncio.Event()
 
-    def note(self, record: Record) -> None:
+    def note(self, record: SimulatedRecord) -> None:
         if record.accepted:
             self.counts[Delivery(record.summary.alert or "", record.token)] += 1
             self.times.append(record.at_s)

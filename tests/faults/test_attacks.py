@@ -22,7 +22,7 @@ import pytest
 from gateway.bench.attacks import ATTACKS
 from gateway.bench.child import Child
 from gateway.bench.scenarios.attacks import CONNECTIONS, ENVIRON, MEMORY_MB, under_attack
-from gateway.bench.testbed import Plan, Stand
+from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions
 
 PING_USERS = 50
 ON_TWO_WORKERS = [
@@ -32,26 +32,26 @@ ON_TWO_WORKERS = [
 
 
 @contextmanager
-def arena(workers: int) -> Iterator[tuple[Stand, Child]]:
+def arena(workers: int) -> Iterator[tuple[BenchEnvironment, Child]]:
     """A gateway with everything around it, and the attacker."""
-    plan = Plan(PING_USERS, workers, connections=CONNECTIONS, environ=ENVIRON)
-    with Stand(plan) as stand, Child("attacker", stand.folder) as attacker:
+    plan = EnvironmentOptions(PING_USERS, workers, connections=CONNECTIONS, environ=ENVIRON)
+    with BenchEnvironment(plan) as stand, Child("attacker", stand.folder) as attacker:
         yield stand, attacker
 
 
 @pytest.fixture(scope="module")
-def one_worker() -> Iterator[tuple[Stand, Child]]:
+def one_worker() -> Iterator[tuple[BenchEnvironment, Child]]:
     with arena(1) as arena_of_one:
         yield arena_of_one
 
 
 @pytest.fixture(scope="module")
-def two_workers() -> Iterator[tuple[Stand, Child]]:
+def two_workers() -> Iterator[tuple[BenchEnvironment, Child]]:
     with arena(2) as arena_of_two:
         yield arena_of_two
 
 
-def holds(stand: Stand, attacker: Child, name: str) -> None:
+def holds(stand: BenchEnvironment, attacker: Child, name: str) -> None:
     attacked = under_attack(stand, attacker, name)
     assert attacked.faults == [], attacked.result.statuses
     assert attacked.result.statuses, "the attack got no answer at all"
@@ -61,11 +61,13 @@ def holds(stand: Stand, attacker: Child, name: str) -> None:
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_good_pings_are_answered_during(one_worker: tuple[Stand, Child], name: str) -> None:
+def test_good_pings_are_answered_during(one_worker: tuple[BenchEnvironment, Child], name: str) -> None:
     holds(*one_worker, name)
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", ON_TWO_WORKERS)
-def test_good_pings_of_two_workers_are_answered_during(two_workers: tuple[Stand, Child], name: str) -> None:
+def test_good_pings_of_two_workers_are_answered_during(
+    two_workers: tuple[BenchEnvironment, Child], name: str
+) -> None:
     holds(*two_workers, name)

@@ -19,7 +19,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.consumer import LEASE_S
-from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting, Record
+from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting, SimulatedRecord
 from gateway.store import keys
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
@@ -44,7 +44,7 @@ class Pushes:
     def __init__(self) -> None:
         self.of: dict[int, dict[str, frozenset[str]]] = defaultdict(dict)
 
-    def note(self, record: Record) -> None:
+    def note(self, record: SimulatedRecord) -> None:
         assert record.accepted, record
         ping = record.headers["apns-collapse-id"]
         self.of[int(record.token, 16)][ping] = frozenset(record.summary.do_sync)
@@ -116,7 +116,7 @@ async def gateways(
                 place.mkdir()
                 made.append(Gateway(place, settings, app={"redis": store.address}, sources=sources))
                 await made[-1].start()
-            await until(lambda: redis.hexists(keys.EVENTS, "mark"))
+            await until(lambda: redis.hexists(keys.CHANGE_EVENTS, "mark"))
             yield made, redis
         finally:
             for gateway in made:
@@ -152,7 +152,7 @@ async def test_the_same_with_two_gateways_of_which_one_is_killed(
 ) -> None:
     pushes, book = Pushes(), Book()
     async with gateways(short_path, store, 2, pushes) as (made, redis):
-        holder = await redis.hget(keys.EVENTS, "holder")
+        holder = await redis.hget(keys.CHANGE_EVENTS, "holder")
         leader = next(one for one in made if (one.data_dir / "gateway_id").read_text().strip() in str(holder))
         writing = asyncio.create_task(publish(redis, book, random.Random(2), EVENTS, 1.0))
         await until(lambda: pushes.pings > USERS // 2)
@@ -161,7 +161,7 @@ async def test_the_same_with_two_gateways_of_which_one_is_killed(
         await leader.start()  # finds its own entries at once; it may not write before the other one does
         await writing
         await until(lambda: not book.missing(pushes), TAKEN_OVER_S)
-        assert await redis.hget(keys.EVENTS, "holder") != holder
+        assert await redis.hget(keys.CHANGE_EVENTS, "holder") != holder
         await idle(redis)
     with capsys.disabled():
         print(f"\n{EVENTS} events and a kill: {pushes.pings} pings of at most {book.windows} windows")
@@ -180,9 +180,13 @@ async def test_the_same_when_redis_goes_away_for_a_moment(short_path: Path, stor
         await until(lambda: not book.missing(pushes), 20)
         metrics = (await made[0].request("GET", "/metrics")).body.decode()
     assert listeners[0][1] == 0
-    deaf = [line for line in metrics.splitlines() if line.startswith("rhopush_events_deaf_seconds_total")]
+    deaf = [
+        line
+        for line in metrics.splitlines()
+        if line.startswith("rhopush_change_events_unmonitored_seconds_total")
+    ]
     assert float(deaf[0].split()[1]) > 0
-    assert "events_deaf" in made[0].log_tail(50_000)
+    assert "change_events_missed" in made[0].log_tail(50_000)
 
 
 async def listening(redis: Redis) -> bool:

@@ -28,7 +28,7 @@ from tests.support.requirements import missing
 StartGateway = Callable[..., Awaitable[Gateway]]
 BUDGET_S = 60.0
 DROPPED = "rhopush_log_lines_dropped_total"
-ACCEPTED = 'rhopush_pings_accepted_total{door="rest"}'
+ACCEPTED = 'rhopush_pings_accepted_total{ingress="http"}'
 
 
 def samples(text: str) -> dict[str, float]:
@@ -121,10 +121,10 @@ async def test_a_reader_of_the_log_that_stands_still_holds_nothing(
     await serves(gateway)
     assert (await scraped(gateway))[DROPPED] == 0  # they wait in the queues
     os.kill(gateway.supervisor, signal.SIGTERM)
-    lines = await asyncio.to_thread(full_pipe.lines_until, "drained")
+    lines = await asyncio.to_thread(full_pipe.lines_until, "gateway_drained")
     assert await gateway.wait() == 0
     supervised = [line["event"] for line in lines if line["logger"] == "supervisor"]
-    order = ["worker_started", "worker_ready", "settings_read_anew", "worker_ended", "draining"]
+    order = ["worker_started", "worker_ready", "settings_reloaded", "worker_exited", "gateway_draining"]
     assert [supervised.index(event) for event in order] == sorted(map(supervised.index, order))
 
 
@@ -210,7 +210,7 @@ async def test_a_running_gateway_needs_nothing_of_its_data_folder(
         with gateway.settings_file.open("a") as settings:
             settings.write("\n")  # read anew, with the token that was made at the start
         os.kill(gateway.supervisor, signal.SIGHUP)
-        await until(lambda: logged(gateway, "settings_read_anew"))
+        await until(lambda: logged(gateway, "settings_reloaded"))
         await replaced(gateway)
         await serves(gateway)
         assert (await scraped(gateway))[ACCEPTED] == before + 10

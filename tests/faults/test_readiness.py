@@ -83,7 +83,7 @@ async def test_a_redis_that_is_full_at_the_start_is_named_at_once(
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 1000.0)
     with RedisServer(kind, options={"maxmemory": "1"}) as server:
-        async with working(tmp_path, server.address, {"rps": {"mode": "off"}}) as worker:
+        async with working(tmp_path, server.address, {"rhoconnect_push": {"mode": "off"}}) as worker:
             found = await _readiness(worker)
             assert _fits(found, {"redis": "is full"}), found
 

@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.consumer import Streams
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.simulators import ApnsSimulator, FcmSimulator
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import COMMAND_TIMEOUT_S
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 from tests.support.providers import provider_settings
 from tests.support.proxy import Proxy
@@ -121,7 +121,7 @@ async def test_what_cannot_be_found_out_is_503_with_its_id(
     monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.3)
     stage.proxy.lose(APPEND, request_too=request_too, back=False)
     answer = await stage.worker.ping("bob", message="perhaps")
-    assert (answer.status, answer.json()["error"]["code"]) == (503, "perhaps_accepted")
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "possibly_accepted")
     assert int(answer.headers["Retry-After"]) > 0
     await stage.proxy.restore()
     await stage.worker.done(await accepted_again(stage, "after"))
@@ -142,7 +142,7 @@ async def test_a_ping_whose_append_was_forbidden_is_not_called_queued(stage: Sta
     await stage.proxy.struck.wait()
     stage.proxy.lose(APPEND, back=False)
     answer = await caller
-    assert answer.json()["error"]["code"] == "perhaps_accepted"
+    assert answer.json()["error"]["code"] == "possibly_accepted"
     await stage.proxy.restore()
     await stage.worker.done(await accepted_again(stage, "after"))
     asked = await stage.worker.request("GET", f"/rc/v1/pings/{answer.ping_id}")
@@ -157,7 +157,7 @@ async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None
     refused = await stage.worker.ping("bob", message="lost")
     assert (refused.status, refused.json()["error"]["code"]) in {
         (503, "store_unavailable"),
-        (503, "perhaps_accepted"),
+        (503, "possibly_accepted"),
     }
     assert int(refused.headers["Retry-After"]) > 0
     assert "redis" in str(await ready(stage.worker, status=503))
@@ -172,7 +172,7 @@ async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None
 async def test_a_silent_redis_does_not_hold_a_caller_as_long_as_any_command_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.server.worker.DOOR_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("gateway.server.worker.HTTP_TIMEOUT_S", 0.2)
     async with staged(tmp_path, "valkey") as stage:
         await stage.worker.done(await stage.worker.accepted("bob", message="before"))
         stage.store.freeze()
@@ -269,11 +269,13 @@ async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path
     """Otherwise a Redis that is full of pings would stay full: nobody else takes them out."""
     async with AsyncExitStack() as stack:
         store, redis, apns, said = await _apart(stack, kind)
-        link = Link(Address.parse(store.address), "test")
+        link = RedisConnection(RedisAddress.parse(store.address), "test")
         await link.open(30)
         stack.push_async_callback(link.close)
         await Streams(link, "tested:0", 3600).prepare()
-        waits = await Queue(link, Limits(10, 10_000)).append(Ping(users=("bob",), message="waits"), 10)
+        waits = await QueueProducer(link, BacklogLimits(10, 10_000)).append(
+            Ping(users=("bob",), message="waits"), 10
+        )
         await redis.config_set("maxmemory", "1mb")
         worker = await stack.enter_async_context(working(tmp_path, store.address, said))
         await worker.done(waits.ping_id)

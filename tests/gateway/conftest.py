@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 
-MakeLink = Callable[..., Awaitable[Link]]
+MakeLink = Callable[..., Awaitable[RedisConnection]]
 
 
 @pytest.fixture
@@ -17,15 +17,17 @@ async def make_link(redis_address: str) -> AsyncIterator[MakeLink]:
     """Opens links to the empty store: `await make_link("name", resp3=True)`."""
     async with AsyncExitStack() as stack:
 
-        async def make(name: str = "test", **options: Any) -> Link:
-            link = Link(Address.parse(options.pop("address", redis_address)), name, **options)
-            await link.open(30)
-            stack.push_async_callback(link.close)
-            return link
+        async def make(name: str = "test", **options: Any) -> RedisConnection:
+            connection = RedisConnection(
+                RedisAddress.parse(options.pop("address", redis_address)), name, **options
+            )
+            await connection.open(30)
+            stack.push_async_callback(connection.close)
+            return connection
 
         yield make
 
 
 @pytest.fixture
-async def link(make_link: MakeLink) -> Link:
+async def connection(make_link: MakeLink) -> RedisConnection:
     return await make_link()

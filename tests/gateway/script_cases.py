@@ -40,7 +40,7 @@ BATCH = "0" * 28
 RECEIPT = keys.receipt(BATCH)
 PROGRESS = keys.progress(keys.PINGS, "1-0")
 USERS = keys.broadcast_users(BATCH + "0000")
-REACHED = keys.broadcast_reached(BATCH + "0000")
+REACHED = keys.broadcast_devices(BATCH + "0000")
 ONCE = keys.idempotency(b"scope")
 TAKEN = keys.RESQUE_TAKEN + "one"
 _FUTURE_MS = 4_102_444_800_000  # the year 2100
@@ -98,8 +98,8 @@ def _settle(store: redis.Redis) -> None:
     store.hset(PROGRESS, "verdicts", "packed")
     store.hset(RECEIPT, mapping={"0:open": 2, "size": 5})
     store.zadd(keys.RECEIPTS, {RECEIPT: 900})
-    store.zadd(keys.LATER, {"other": 900})
-    store.hset(keys.LATER_BODY, "other", "body")
+    store.zadd(keys.SCHEDULE, {"other": 900})
+    store.hset(keys.SCHEDULE_BODIES, "other", "body")
     store.hset(keys.PARKED, "lane", 4)
     store.hset(USERS, "0", "packed")
     store.hset(REACHED, "digest", "0")
@@ -108,7 +108,7 @@ def _settle(store: redis.Redis) -> None:
 def _cut(store: redis.Redis) -> None:
     _leased(store, keys.BROADCASTS)
     store.hset(PROGRESS, "cursor", "16")
-    store.xadd(keys.PIECES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
+    store.xadd(keys.CHUNKS, {"e": "piece", "n": 0, "s": 0}, id="1-0")
     store.hset(RECEIPT, mapping={"0:open": 17})
     store.zadd(keys.RECEIPTS, {RECEIPT: 900})
 
@@ -116,12 +116,12 @@ def _cut(store: redis.Redis) -> None:
 def _split(store: redis.Redis) -> None:
     _settle(store)
     store.hset(PROGRESS, "cursor", "0:0:a")
-    store.xadd(keys.PIECES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
+    store.xadd(keys.CHUNKS, {"e": "piece", "n": 0, "s": 0}, id="1-0")
 
 
 def _due(store: redis.Redis) -> None:
-    store.zadd(keys.LATER, {"one": 900, "lost": 950, "two": 999_999})
-    store.hset(keys.LATER_BODY, mapping={"one": "body", "two": "body"})
+    store.zadd(keys.SCHEDULE, {"one": 900, "lost": 950, "two": 999_999})
+    store.hset(keys.SCHEDULE_BODIES, mapping={"one": "body", "two": "body"})
     store.xadd(keys.RETRIES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
 
 
@@ -133,9 +133,9 @@ def _trim(store: redis.Redis) -> None:
 
 
 def _journal(store: redis.Redis) -> None:
-    store.hset(keys.JOURNAL, mapping={"\0count": 7, "\0void": 5, "bob": 6})
+    store.hset(keys.CHANGE_LOG, mapping={"\0count": 7, "\0void": 5, "bob": 6})
     store.hset(keys.LISTENERS, "one", 3)
-    store.set(keys.beat("one"), "word", ex=1000)
+    store.set(keys.heartbeat("one"), "word", ex=1000)
 
 
 def _marked_journal(store: redis.Redis) -> None:
@@ -146,7 +146,7 @@ def _marked_journal(store: redis.Redis) -> None:
 
 
 def _proof(store: redis.Redis) -> None:
-    store.hset(keys.proof("one"), "bad", 2)
+    store.hset(keys.credential_proof("one"), "bad", 2)
 
 
 def _windows(store: redis.Redis) -> None:
@@ -160,7 +160,8 @@ def _windows(store: redis.Redis) -> None:
 
 def _events(store: redis.Redis) -> None:
     store.hset(
-        keys.EVENTS, mapping={"holder": "one", "until": 5, "heard": 4, "mark": "one#1", "since": 10**15}
+        keys.CHANGE_EVENTS,
+        mapping={"holder": "one", "until": 5, "heard": 4, "mark": "one#1", "since": 10**15},
     )
 
 
@@ -178,12 +179,12 @@ def _resque(store: redis.Redis) -> None:
 
 
 def _rps(store: redis.Redis) -> None:
-    store.sadd(keys.RPS_REGISTRATIONS + "phone", MEMBER, OTHER)
-    store.mset({keys.RPS_INSTANCE_OF + "tok1": "phone", keys.RPS_INSTANCE_OF + "tok2": "phone"})
-    store.set(keys.RPS_COUNTER + "phone", 9)
+    store.sadd(keys.MAILBOX_REGISTRATIONS + "phone", MEMBER, OTHER)
+    store.mset({keys.MAILBOX_INSTANCE_OF + "tok1": "phone", keys.MAILBOX_INSTANCE_OF + "tok2": "phone"})
+    store.set(keys.MAILBOX_COUNTER + "phone", 9)
     messages = {f'{{"id":{n},"token":"tok{n - 7}","data":{{}}}}': n for n in (8, 9)}
-    store.zadd(keys.RPS_QUEUE + "phone", messages)
-    store.zadd(keys.RPS_COLLAPSE + "phone", {"c:app": 8, "~9:other": 9})
+    store.zadd(keys.MAILBOX_QUEUE + "phone", messages)
+    store.zadd(keys.MAILBOX_COLLAPSE + "phone", {"c:app": 8, "~9:other": 9})
 
 
 def _put_aside(store: redis.Redis) -> None:
@@ -210,7 +211,7 @@ def _logins(store: redis.Redis) -> None:
         store.pexpire(name, 50_000)
 
 
-_CLIENT: list[Word] = ["write", "bob", "c1", 1000, 100, keys.RPS_WAKE, 1]
+_CLIENT: list[Word] = ["write", "bob", "c1", 1000, 100, keys.MAILBOX_WAKE, 1]
 _CLIENT += ["user_id", "bob", "device_pin", "tok2", "device_app_id", "app"]
 _APPEND: list[Word] = [3, 30, 1000, 10_000, 600, b"\x94entry", keys.GROUP, "one:0"]
 _APPEND_KEYS = [keys.PINGS, keys.marker(BATCH, 0), keys.STATS]
@@ -219,7 +220,15 @@ _SETTLE += [2, RECEIPT, "base", b"packed", 0, RECEIPT, "0:open", 1, 1]
 _SETTLE += [1, "pings:1-0.0", 5000, b"body", "lane", 2]
 _SETTLE += [1, "rhopush:done:x", BATCH + "0000", RECEIPT, "0:open", b"record"]
 _SETTLE += [1, "lane", 1, 1, USERS, 0, REACHED]
-_SETTLE_KEYS = [keys.PINGS, keys.STATS, PROGRESS, keys.LATER, keys.LATER_BODY, keys.RECEIPTS, keys.PARKED]
+_SETTLE_KEYS = [
+    keys.PINGS,
+    keys.STATS,
+    PROGRESS,
+    keys.SCHEDULE,
+    keys.SCHEDULE_BODIES,
+    keys.RECEIPTS,
+    keys.PARKED,
+]
 _HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]
 _CLOSE: list[Word] = [b"\x94head", b"before", b"between", b"behind", 200, 200, 1000, 100_000, 60_000, 90_000]
 _RESQUE_KEYS = ["resque:pause-all-workers", TAKEN, keys.RESQUE_TAKERS]
@@ -230,7 +239,7 @@ _ENQUEUE: list[Word] = [
     900,
     2,
     50,
-    keys.RPS_WAKE,
+    keys.MAILBOX_WAKE,
     "tok1",
     "",
     b"{}",
@@ -269,28 +278,31 @@ CASES: dict[str, Case] = {
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
     ),
     "renew": Case(scripts.RENEW, _leased, [keys.PINGS], [keys.GROUP, "one:0", "1-0", "2-0"]),
-    "touch": Case(scripts.TOUCH, _renewed_in_the_future, [keys.PINGS], [keys.GROUP, "-", 100]),
+    "touch": Case(scripts.FIX_FUTURE_LEASES, _renewed_in_the_future, [keys.PINGS], [keys.GROUP, "-", 100]),
     "release": Case(scripts.RELEASE, _leased, [keys.PINGS], [keys.GROUP, "one:0", 20_000]),
     "cut": Case(
-        scripts.CUT,
+        scripts.SPLIT_USERS,
         _cut,
-        [keys.BROADCASTS, PROGRESS, keys.PIECES, RECEIPT, keys.RECEIPTS],
+        [keys.BROADCASTS, PROGRESS, keys.CHUNKS, RECEIPT, keys.RECEIPTS],
         ["1-0", 16, 18, 3600, 1000, 3600, b"one", b"two"],
     ),
     "split": Case(
-        scripts.SPLIT,
+        scripts.SPLIT_DEVICES,
         _split,
-        [keys.PINGS, PROGRESS, keys.PIECES, RECEIPT, keys.RECEIPTS],
+        [keys.PINGS, PROGRESS, keys.CHUNKS, RECEIPT, keys.RECEIPTS],
         ["1-0", "0:0:a", "0:0:b", 3600, 1000, 3600, "0:open", 1, b"one", b"two"],
     ),
     "claim": Case(scripts.CLAIM, _settle, [REACHED], [1, 3600, "digest", "fresh"]),
     "due": Case(
-        scripts.DUE, _due, [keys.LATER, keys.LATER_BODY, keys.RETRIES, keys.STATS], [100, 1000, 5000]
+        scripts.RELEASE_DUE,
+        _due,
+        [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RETRIES, keys.STATS],
+        [100, 1000, 5000],
     ),
     "trim": Case(scripts.TRIM, _trim, [keys.RECEIPTS, keys.STATS], [1000, 1_000_000, 500, 5000]),
     "trim bytes": Case(scripts.TRIM, _trim, [keys.RECEIPTS, keys.STATS], [10**15, 1, 500, 5000]),
     "put aside": Case(
-        unreadable.PUT_ASIDE,
+        unreadable.QUARANTINE,
         _put_aside,
         [keys.PINGS, keys.STATS, PROGRESS, keys.UNREADABLE, RECEIPT, keys.RECEIPTS],
         _PUT_ASIDE,
@@ -302,24 +314,28 @@ CASES: dict[str, Case] = {
         [2, 10.5, 20.0],
     ),
     "journal beat": Case(
-        change_log_scripts.BEAT,
+        change_log_scripts.HEARTBEAT,
         _journal,
-        [keys.JOURNAL, keys.LISTENERS, keys.beat("one")],
+        [keys.CHANGE_LOG, keys.LISTENERS, keys.heartbeat("one")],
         ["one", "new word", 3600],
     ),
     "journal begun": Case(
-        change_log_scripts.BEAT,
+        change_log_scripts.HEARTBEAT,
         _counted,
-        [keys.JOURNAL, keys.LISTENERS, keys.beat("one")],
+        [keys.CHANGE_LOG, keys.LISTENERS, keys.heartbeat("one")],
         ["one", "new word", 3600],
     ),
-    "journal lapse": Case(change_log_scripts.LAPSE, _journal, [keys.JOURNAL, keys.LISTENERS], ["one"]),
-    "journal write": Case(change_log_scripts.WRITE, _journal, [keys.JOURNAL], [100, "bob", "ann"]),
-    "journal full": Case(change_log_scripts.WRITE, _journal, [keys.JOURNAL], [3, "bob", "ann"]),
+    "journal lapse": Case(
+        change_log_scripts.RECORD_LAPSE, _journal, [keys.CHANGE_LOG, keys.LISTENERS], ["one"]
+    ),
+    "journal write": Case(
+        change_log_scripts.RECORD_CHANGES, _journal, [keys.CHANGE_LOG], [100, "bob", "ann"]
+    ),
+    "journal full": Case(change_log_scripts.RECORD_CHANGES, _journal, [keys.CHANGE_LOG], [3, "bob", "ann"]),
     "journal write with marks": Case(
-        change_log_scripts.WRITE,
+        change_log_scripts.RECORD_CHANGES,
         _marked_journal,
-        [keys.JOURNAL, keys.dead("bob"), keys.dead("ann"), keys.dead("none")],
+        [keys.CHANGE_LOG, keys.dead("bob"), keys.dead("ann"), keys.dead("none")],
         [100, "bob", "ann"],
     ),
     "mark a token": Case(
@@ -328,13 +344,13 @@ CASES: dict[str, Case] = {
         [keys.dead("bob"), keys.client("bob", "last_sync")],
         ["digest:1:gone:", "::Unregistered", 60],
     ),
-    "an acceptance": Case(proofs.ACCEPTED, _proof, [keys.proof("one")], [1000]),
-    "a bad token": Case(proofs.COUNT, _proof, [keys.proof("one")], [1]),
-    "hear": Case(event_scripts.HEAR, _windows, [keys.WINDOWS], _HEAR),
-    "close": Case(event_scripts.CLOSE, _windows, [keys.WINDOWS, keys.PINGS, keys.STATS], _CLOSE),
-    "lead": Case(event_scripts.BEAT, _events, [keys.EVENTS], ["one", 2000, "one#2", 5000, 1500]),
-    "stand by": Case(event_scripts.BEAT, _events, [keys.EVENTS], ["two", 2000, "", 0, 10**15]),
-    "yield": Case(event_scripts.YIELD, _events, [keys.EVENTS], ["one"]),
+    "an acceptance": Case(proofs.ACCEPTED, _proof, [keys.credential_proof("one")], [1000]),
+    "a bad token": Case(proofs.COUNT, _proof, [keys.credential_proof("one")], [1]),
+    "hear": Case(event_scripts.WRITE_CHANGES, _windows, [keys.WINDOWS], _HEAR),
+    "close": Case(event_scripts.CLOSE_WINDOWS, _windows, [keys.WINDOWS, keys.PINGS, keys.STATS], _CLOSE),
+    "lead": Case(event_scripts.HOLD_LEASE, _events, [keys.CHANGE_EVENTS], ["one", 2000, "one#2", 5000, 1500]),
+    "stand by": Case(event_scripts.HOLD_LEASE, _events, [keys.CHANGE_EVENTS], ["two", 2000, "", 0, 10**15]),
+    "yield": Case(event_scripts.RELEASE_LEASE, _events, [keys.CHANGE_EVENTS], ["one"]),
     "take": Case(
         resque_scripts.TAKE,
         _resque,
@@ -350,10 +366,10 @@ CASES: dict[str, Case] = {
     "finish": Case(resque_scripts.FINISH, _resque, _FINISH_KEYS, ["a", ""]),
     "fail": Case(resque_scripts.FINISH, _resque, _FINISH_KEYS, ["a", b"record"]),
     "inherit": Case(
-        resque_scripts.INHERIT, _resque, [keys.RESQUE_TAKERS, TAKEN], ["one", 1000, keys.RESQUE_TAKEN, 5000]
+        resque_scripts.TAKE_OVER, _resque, [keys.RESQUE_TAKERS, TAKEN], ["one", 1000, keys.RESQUE_TAKEN, 5000]
     ),
     "enqueue": Case(rps_scripts.ENQUEUE, _rps, [], _ENQUEUE),
-    "poll": Case(rps_scripts.POLL, _rps, [], [1000, 900, keys.RPS_WAKE, "me", "phone", 8, "nobody", 0]),
+    "poll": Case(rps_scripts.POLL, _rps, [], [1000, 900, keys.MAILBOX_WAKE, "me", "phone", 8, "nobody", 0]),
     "register": Case(rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "third", "tok3", "{}", "", 0]),
     "register again": Case(
         rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "", 0]
@@ -361,12 +377,12 @@ CASES: dict[str, Case] = {
     "register for another": Case(
         rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "eve", 0]
     ),
-    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.RPS_WAKE, 50, 1, "tok1", "tok2"]),
+    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.MAILBOX_WAKE, 50, 1, "tok1", "tok2"]),
     "look up": Case(rps_scripts.LOOK_UP, _rps, [], [1000, "phone", "app", ""]),
-    "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.RPS_WAKE, 50, "phone", "app"]),
+    "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.MAILBOX_WAKE, 50, "phone", "app"]),
     "register a client": Case(client_scripts.REGISTER, _client, [], _CLIENT),
     "delete a client": Case(client_scripts.DELETE, _client, [], ["c1", "device_pin", "phone_id"]),
     "reserve a login": Case(login_limits._RESERVE, _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
-    "settle a login": Case(login_limits._SETTLE, _logins, ["l1", "l2", "l3"], [-1, 1]),
-    "forget": Case(rps_scripts.FORGET, _rps, [], [50, "phone"]),
+    "settle a login": Case(login_limits._ADJUST, _logins, ["l1", "l2", "l3"], [-1, 1]),
+    "forget": Case(rps_scripts.END_INSTANCE, _rps, [], [50, "phone"]),
 }

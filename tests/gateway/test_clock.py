@@ -30,7 +30,7 @@ class Clocks:
         self.steady_s += took_s * answered_after
         redis_ms = int(self.redis_s() * 1000)
         self.steady_s += took_s * (1 - answered_after)
-        self.shared.note(asked_ms, redis_ms)
+        self.shared.record_reading(asked_ms, redis_ms)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_local_clock_that_is_wrong_from_the_start_does_not_count(jump_s: float
     clocks.local_ahead_s = jump_s
     clocks.read()
     assert clocks.shared.now_s() == pytest.approx(clocks.redis_s(), abs=0.01)
-    assert clocks.shared.settled_s == float("inf")
+    assert clocks.shared.stable_s == float("inf")
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
@@ -73,9 +73,9 @@ def test_a_jump_of_redis_clock_is_followed_and_told(clocks: Clocks, jump_s: floa
         clocks.read()
     assert clocks.shared.now_s() == pytest.approx(clocks.redis_s(), abs=0.01)
     assert [(line["event"], line["seconds"]) for line in logs] == [("redis_clock_jumped", jump_s)]
-    assert clocks.shared.settled_s < 1
+    assert clocks.shared.stable_s < 1
     clocks.steady_s += 60
-    assert clocks.shared.settled_s > 59
+    assert clocks.shared.stable_s > 59
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
@@ -117,7 +117,7 @@ def test_clocks_that_are_apart_are_told_once(clocks: Clocks, ahead_s: float, lin
             clocks.shared.warn_of_skew()
         clocks.local_ahead_s = 0
         clocks.shared.warn_of_skew()
-    assert [line["event"] for line in logs] == ["clock_skew", "clock_skew_ended"][: 2 * lines]
+    assert [line["event"] for line in logs] == ["clock_skew_detected", "clock_skew_ended"][: 2 * lines]
 
 
 def provider_clock(clocks: Clocks) -> ProviderClock:

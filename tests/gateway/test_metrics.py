@@ -8,18 +8,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.metrics import CONTENT_TYPE, Metrics
 
 PUBLIC = {
-    "rhopush_pings_accepted_total": {"door"},
+    "rhopush_pings_accepted_total": {"ingress"},
     "rhopush_deliveries_total": {"provider", "app", "verdict", "reason"},
     "rhopush_delivery_seconds_count": {"provider"},
     "rhopush_queue_depth": set(),
-    "rhopush_queue_oldest_seconds": set(),
+    "rhopush_queue_oldest_age_seconds": set(),
     "rhopush_lane_in_flight": {"lane"},
     "rhopush_lane_breaker_open": {"lane"},
     "rhopush_lane_down": {"lane"},
     "rhopush_tokens_refused": {"lane", "topic"},
     "rhopush_credential_expiry_seconds": {"app", "provider"},
-    "rhopush_rps_connections": set(),
-    "rhopush_events_received_total": {"kind"},
+    "rhopush_rhoconnect_push_waiting_devices": set(),
+    "rhopush_change_events_received_total": {"kind"},
     "rhopush_log_lines_dropped_total": set(),
     "rhopush_build_info": {"version"},
 }
@@ -35,7 +35,7 @@ def filled() -> Metrics:
     metrics.lane_down("apns").set(0)
     metrics.tokens_refused("apns", "com.x").set(0)
     metrics.credential_expiry_seconds("com.x", "apns").set(86_400)
-    metrics.events_received("pubsub").inc()
+    metrics.change_events_received("pubsub").inc()
     return metrics
 
 
@@ -68,4 +68,4 @@ def test_counts_come_in_batches_and_children_are_bound_once() -> None:
     metrics = filled()
     assert metrics.pings_accepted("rest") is metrics.pings_accepted("rest")
     metrics.pings_accepted("rest").inc(4)
-    assert samples(metrics.exposition().decode())['rhopush_pings_accepted_total{door="rest"}'] == 7.0
+    assert samples(metrics.exposition().decode())['rhopush_pings_accepted_total{ingress="http"}'] == 7.0

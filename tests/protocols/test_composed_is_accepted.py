@@ -20,8 +20,8 @@ from protocols.fcm.simulator import REASONS as FCM_REASONS
 from protocols.fcm.simulator import Account, FcmOptions, FcmRules
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.ping.model import Ping
-from protocols.simulation.record import Answer
-from protocols.verdict import Kind
+from protocols.simulation.record import SimulatedAnswer
+from protocols.verdict import VerdictKind
 
 NOW_S = 1_700_000_000
 PIN = "ab" * 32
@@ -47,8 +47,8 @@ PINGS = [
 ]
 
 
-def ask_apns(ping: Ping, **options: Any) -> Answer | None:
-    message = to_apns.compose(ping, to_apns.Target(TOPIC), NOW_S * 1000)
+def ask_apns(ping: Ping, **options: Any) -> SimulatedAnswer | None:
+    message = to_apns.compose(ping, to_apns.ApnsTarget(TOPIC), NOW_S * 1000)
     if message is None:
         return None
     headers = [(b":method", b"POST"), (b":path", message.path(PIN)), *message.headers]
@@ -57,8 +57,8 @@ def ask_apns(ping: Ping, **options: Any) -> Answer | None:
     return session.answer(headers, message.body(PIN), NOW_S)
 
 
-def ask_fcm(ping: Ping, style: str = "notification", **options: Any) -> Answer | None:
-    target = to_fcm.Target("my-project", TOPIC, style)
+def ask_fcm(ping: Ping, style: str = "notification", **options: Any) -> SimulatedAnswer | None:
+    target = to_fcm.FcmTarget("my-project", TOPIC, style)
     message = to_fcm.compose(ping, target, NOW_S * 1000)
     if message is None:
         return None
@@ -68,7 +68,7 @@ def ask_fcm(ping: Ping, style: str = "notification", **options: Any) -> Answer |
     return rules.session().answer(headers, message.body(PIN), NOW_S)
 
 
-def refused(answers: dict[int, Answer | None]) -> dict[str, bytes]:
+def refused(answers: dict[int, SimulatedAnswer | None]) -> dict[str, bytes]:
     return {
         str(msgspec.structs.asdict(PINGS[place])): answer.body
         for place, answer in answers.items()
@@ -115,7 +115,7 @@ def test_every_apns_reason_is_judged_by_its_name(reason: str) -> None:
     answer = ask_apns(SIMPLE, faults=[reason])
     assert answer is not None
     verdict = judge_apns(answer.status, list(answer.headers), answer.body)
-    assert (verdict.reason, verdict.kind is Kind.ACCEPTED) == (reason, False)
+    assert (verdict.reason, verdict.kind is VerdictKind.ACCEPTED) == (reason, False)
     assert verdict.dead is (answer.status == 410 or reason == "BadDeviceToken")
     assert (verdict.dead_since_ms is not None) is (answer.status == 410)
 
@@ -125,10 +125,10 @@ def test_every_fcm_reason_is_judged(reason: str) -> None:
     answer = ask_fcm(SIMPLE, faults=[reason])
     assert answer is not None
     verdict = judge_fcm(answer.status, list(answer.headers), answer.body)
-    assert verdict.kind in (Kind.REJECTED, Kind.LATER)
+    assert verdict.kind in (VerdictKind.REJECTED, VerdictKind.LATER)
     assert verdict.dead is (reason in {"UNREGISTERED", "BadRegistrationToken"})
     for_good = {"SENDER_ID_MISMATCH", "UNREGISTERED", "MethodNotAllowed"}
-    assert (verdict.kind is Kind.REJECTED) is (answer.status == 400 or reason in for_good)
+    assert (verdict.kind is VerdictKind.REJECTED) is (answer.status == 400 or reason in for_good)
 
 
 @pytest.mark.parametrize("seconds", [0, 7, 600])

@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.errors import MalformedBody
-from protocols.json_bodies import Kind, json_text, kind_of
+from protocols.json_bodies import BodyKind, json_text, kind_of
 from protocols.ping.large import LARGE_BYTES
 
 JSON = '{"user_id":"ü"}'
@@ -13,17 +13,17 @@ UTF8 = JSON.encode()
 @pytest.mark.parametrize(
     ("content_type", "kind"),
     [
-        ("", Kind.FORM),
-        ("application/json", Kind.JSON),
-        ("Application/JSON ; charset=utf-8", Kind.JSON),
-        ("application/json-rpc", Kind.JSON),
-        ("Application/X-WWW-Form-Urlencoded", Kind.FORM),
-        ("Multipart/Form-Data; boundary=x", Kind.MULTIPART),
-        ("multipart/mixed; boundary=x", Kind.OTHER),
-        ("text/json", Kind.OTHER),
+        ("", BodyKind.FORM),
+        ("application/json", BodyKind.JSON),
+        ("Application/JSON ; charset=utf-8", BodyKind.JSON),
+        ("application/json-rpc", BodyKind.JSON),
+        ("Application/X-WWW-Form-Urlencoded", BodyKind.FORM),
+        ("Multipart/Form-Data; boundary=x", BodyKind.MULTIPART),
+        ("multipart/mixed; boundary=x", BodyKind.OTHER),
+        ("text/json", BodyKind.OTHER),
     ],
 )
-def test_the_kind(content_type: str, kind: Kind) -> None:
+def test_the_kind(content_type: str, kind: BodyKind) -> None:
     assert kind_of(content_type) is kind
 
 

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from protocols.apns.message import Target as AppleTarget
+from protocols.apns.message import ApnsTarget as AppleTarget
 from protocols.apns.message import compose as apple
 from protocols.apns.verdicts import judge as judge_apple
 from protocols.devices import Device, select
 from protocols.errors import InvalidField, MalformedBody
-from protocols.fcm.message import Target as FcmTarget
+from protocols.fcm.message import FcmTarget
 from protocols.fcm.message import compose as fcm
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.ping import Ping, from_form, from_json, from_params
-from protocols.rhoconnect_push.message import Target as RpsTarget
-from protocols.rhoconnect_push.message import compose as rps
+from protocols.rhoconnect_push.message import RhoConnectPushTarget
+from protocols.rhoconnect_push.message import compose as rhoconnect_push
 from protocols.rhoconnect_push.verdicts import judge as judge_rps
-from protocols.verdict import Kind
+from protocols.verdict import VerdictKind
 
 NOW_MS = 1_700_000_000_000
 U, U1 = "testuser", "testuser1"
@@ -202,7 +202,7 @@ def as_fcm(params: dict[str, Any]) -> Any:
 
 
 def as_rps(params: dict[str, Any]) -> Any:
-    message = rps(from_params(params).ping, RpsTarget(), NOW_MS)
+    message = rhoconnect_push(from_params(params).ping, RhoConnectPushTarget(), NOW_MS)
     return message and json.loads(message.body("abcd"))
 
 
@@ -271,21 +271,21 @@ def test_a_changed_source_pings_its_user_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("judge", "status", "kind"),
     [
-        (judge_rps, 204, Kind.ACCEPTED),
-        (judge_rps, 400, Kind.REJECTED),
+        (judge_rps, 204, VerdictKind.ACCEPTED),
+        (judge_rps, 400, VerdictKind.REJECTED),
         # §10: the others were success to RhoConnect
-        (judge_rps, 401, Kind.LATER),
-        (judge_rps, 404, Kind.REJECTED),
-        (judge_rps, 410, Kind.REJECTED),
-        (judge_rps, 503, Kind.LATER),
-        (judge_fcm, 200, Kind.ACCEPTED),
-        (judge_fcm, 503, Kind.LATER),
-        (judge_fcm, 403, Kind.LATER),
-        (judge_fcm, 401, Kind.LATER),
-        (judge_apple, 200, Kind.ACCEPTED),
+        (judge_rps, 401, VerdictKind.LATER),
+        (judge_rps, 404, VerdictKind.REJECTED),
+        (judge_rps, 410, VerdictKind.REJECTED),
+        (judge_rps, 503, VerdictKind.LATER),
+        (judge_fcm, 200, VerdictKind.ACCEPTED),
+        (judge_fcm, 503, VerdictKind.LATER),
+        (judge_fcm, 403, VerdictKind.LATER),
+        (judge_fcm, 401, VerdictKind.LATER),
+        (judge_apple, 200, VerdictKind.ACCEPTED),
     ],
 )
-def test_answers(judge: Any, status: int, kind: Kind) -> None:
+def test_answers(judge: Any, status: int, kind: VerdictKind) -> None:
     assert judge(status, (), b"").kind is kind
 
 
@@ -342,10 +342,10 @@ def test_fields_that_are_not_understood_are_named() -> None:
 
 def test_devices_do_not_change_what_the_next_one_gets() -> None:
     ping = from_params({**FULL, "sources": [], "message": ""}).ping
-    before = rps(ping, RpsTarget(), NOW_MS)
+    before = rhoconnect_push(ping, RhoConnectPushTarget(), NOW_MS)
     fcm(ping, FcmTarget("p"), NOW_MS)
     apple(ping, AppleTarget("com.example.app"), NOW_MS)
-    after = rps(ping, RpsTarget(), NOW_MS)
+    after = rhoconnect_push(ping, RhoConnectPushTarget(), NOW_MS)
     assert before is not None and after is not None
     assert before.body("a") == after.body("a")
 

@@ -72,7 +72,7 @@ class Gateway:
         self._environ = dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
         settings = dict(settings or {})
-        settings["rps"] = {"port": 0, **settings.get("rps", {})}
+        settings["rhoconnect_push"] = {"port": 0, **settings.get("rhoconnect_push", {})}
         gateway = {"data_dir": str(self.data_dir), **settings}
         document = {"development": {"api_token": TOKEN, **(app or {}), "gateway": gateway}}
         self.settings_file.write_text(yaml.safe_dump({"sources": dict(sources or {}), **document}))
@@ -110,7 +110,7 @@ class Gateway:
     @property
     def rps_url(self) -> str:
         """Where legacy devices go: the supervisor logs it."""
-        lines = [line for line in self.log.read_text().splitlines() if '"rps_listening"' in line]
+        lines = [line for line in self.log.read_text().splitlines() if '"rhoconnect_push_listening"' in line]
         return str(json.loads(lines[-1])["url"])
 
     @property

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from protocols.http2.client import ClientConnection, Header, Limits, Outcome, State
-from protocols.http2.server import Request, ServerConnection
+from protocols.http2.client import ClientConnection, ConnectionState, Header, Http2Limits, RequestOutcome
+from protocols.http2.server import ServerConnection, StreamRequest
 
 OK: list[Header] = [(b":status", b"200")]
 
@@ -46,8 +46,8 @@ class Pair:
         self.server = server or ServerConnection()
         self.chunk = chunk
         self.now_s = 0.0
-        self.outcomes: list[Outcome] = []
-        self.requests: list[Request] = []
+        self.outcomes: list[RequestOutcome] = []
+        self.requests: list[StreamRequest] = []
         self.answer: list[Header] | None = None
         self.submitted = 0
 
@@ -63,7 +63,7 @@ class Pair:
             for piece in pieces(down, self.chunk):
                 self.outcomes += self.client.receive(piece, self.now_s)
 
-    def _serve(self, requests: list[Request]) -> None:
+    def _serve(self, requests: list[StreamRequest]) -> None:
         self.requests += requests
         if self.answer is not None:
             for one in requests:
@@ -78,7 +78,7 @@ class Pair:
         self.client.submit_batch(sends, self.now_s)
         return self
 
-    def expire(self, now_s: float) -> list[Outcome]:
+    def expire(self, now_s: float) -> list[RequestOutcome]:
         """Move the clock and look at the deadlines."""
         self.now_s = now_s
         found = self.client.expire(now_s)
@@ -92,12 +92,12 @@ class Pair:
 
     def fates(self) -> dict[int, tuple[str, int]]:
         """Context -> (fate, status)."""
-        return {one.context: (one.fate.name, one.status) for one in self.outcomes}
+        return {one.context: (one.kind.name, one.status) for one in self.outcomes}
 
 
 def open_pair(limit: int | None = 100, chunk: int | None = None, **limits: Any) -> Pair:
-    """Both ends, the server's SETTINGS arrived; `limits` as of `Limits`."""
-    client = ClientConnection(deadline_s=9, limits=Limits(**limits))
+    """Both ends, the server's SETTINGS arrived; `limits` as of `Http2Limits`."""
+    client = ClientConnection(deadline_s=9, limits=Http2Limits(**limits))
     pair = Pair(client, ServerConnection(streams_limit=limit), chunk).pump()
-    assert client.state is State.OPEN
+    assert client.state is ConnectionState.OPEN
     return pair

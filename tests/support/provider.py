@@ -10,13 +10,13 @@ from typing import Any, Self, cast
 
 import trustme
 
-from gateway.transport.feed import BATCH, Endpoint, Send
+from gateway.transport.feed import BATCH, Endpoint, OutgoingRequest
 from gateway.transport.tls import client_context
-from protocols.http2.client import Fate, Outcome
-from protocols.http2.server import Request, ServerConnection
+from protocols.http2.client import OutcomeKind, RequestOutcome
+from protocols.http2.server import ServerConnection, StreamRequest
 from tests.support.http2 import OK, request
 
-Script = Callable[["Peer", Request], None]
+Script = Callable[["Peer", StreamRequest], None]
 
 
 class Watch:
@@ -40,12 +40,12 @@ class Watch:
         await future
 
 
-def answer(peer: "Peer", one: Request) -> None:
+def answer(peer: "Peer", one: StreamRequest) -> None:
     """The script of a provider that accepts everything."""
     peer.machine.respond(one.stream_id, OK)
 
 
-def hold(peer: "Peer", one: Request) -> None:
+def hold(peer: "Peer", one: StreamRequest) -> None:
     """A script that never answers."""
 
 
@@ -55,7 +55,7 @@ class Peer(asyncio.Protocol):
     def __init__(self, provider: "Provider") -> None:
         self.provider = provider
         self.machine = ServerConnection(streams_limit=provider.limit, window=provider.window)
-        self.requests: list[Request] = []
+        self.requests: list[StreamRequest] = []
         self.open_most = 0
         self.lost = False
 
@@ -106,7 +106,7 @@ class Provider(Watch):
         self.window = window
         self.ca = trustme.CA()
         self.peers: list[Peer] = []
-        self.requests: list[Request] = []
+        self.requests: list[StreamRequest] = []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.ca.issue_cert("127.0.0.1", "localhost").configure_cert(self.context)
         if alpn:
@@ -155,14 +155,14 @@ class ListFeed(Watch):
 
     def __init__(self, count: int = 0, body: bytes = b"{}") -> None:
         super().__init__()
-        self.queue: deque[Send] = deque()
-        self.outcomes: list[Outcome] = []
-        self.untried: list[Outcome] = []
+        self.queue: deque[OutgoingRequest] = deque()
+        self.outcomes: list[RequestOutcome] = []
+        self.untried: list[RequestOutcome] = []
         self.takes: list[int] = []
         self.links: list[tuple[int, str | None]] = []
         self.count = 0
         self.body = body
-        self.sends: dict[int, Send] = {}
+        self.sends: dict[int, OutgoingRequest] = {}
         self.on_untried: Callable[[], None] = lambda: None
         self.add(count)
 
@@ -177,24 +177,24 @@ class ListFeed(Watch):
     def waiting(self) -> int:
         return len(self.queue)
 
-    def together(self) -> int:
+    def max_batch(self) -> int:
         return BATCH
 
-    def take(self, n: int) -> Sequence[Send]:
+    def take(self, n: int) -> Sequence[OutgoingRequest]:
         taken = [self.queue.popleft() for _ in range(min(n, len(self.queue)))]
         self.takes.append(len(taken))
         return taken
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
         for outcome in outcomes:
-            if outcome.fate is Fate.UNTRIED:
+            if outcome.kind is OutcomeKind.UNTRIED:
                 self.untried.append(outcome)
                 self.queue.appendleft(self.sends[outcome.context])
             else:
                 self.outcomes.append(outcome)
         self.changed()
 
-    def link_changed(self, connected: int, error: str | None) -> None:
+    def on_connections_changed(self, connected: int, error: str | None) -> None:
         self.links.append((connected, error))
         self.changed()
 
@@ -215,7 +215,7 @@ class ListFeed(Watch):
         return [error for _, error in self.links if error is not None]
 
 
-def contexts_of(requests: Sequence[Request]) -> list[int]:
+def contexts_of(requests: Sequence[StreamRequest]) -> list[int]:
     """The contexts that a feed wrote into the paths."""
     return [int(dict(one.headers)[b":path"].removeprefix(b"/3/device/"), 16) for one in requests]
 

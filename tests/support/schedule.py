@@ -7,5 +7,5 @@ from gateway.store import keys
 
 async def make_all_due(redis: Redis) -> None:
     """Let everything on the schedule be due now."""
-    async for name, _ in redis.zscan_iter(keys.LATER):
-        await redis.zadd(keys.LATER, {name: 0})
+    async for name, _ in redis.zscan_iter(keys.SCHEDULE):
+        await redis.zadd(keys.SCHEDULE, {name: 0})

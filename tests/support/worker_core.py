@@ -11,25 +11,25 @@ from typing import Any
 import yaml
 
 from gateway.delivery.dead_tokens import DeadTokens
-from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
-from gateway.delivery.token_trust import Gate
-from gateway.fanout.broadcast import Cutter, Cutting
-from gateway.fanout.broadcast_targets import Audience
-from gateway.fanout.consumer import Intake, Readers
-from gateway.fanout.in_flight import Ledger
+from gateway.delivery.token_trust import TokenTrust
+from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
+from gateway.fanout.broadcast_targets import BroadcastTargets
+from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
-from gateway.registry.registry import Registry
-from gateway.scheduling.scheduler import Turns
+from gateway.registry.registry import DeviceRegistry
+from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import load
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 
 RECEIPT_S = 3600
@@ -40,18 +40,18 @@ _PATIENCE_S = 30.0
 class Spine:
     """The parts of one consumer, each real."""
 
-    queue: Queue
+    queue: QueueProducer
     streams: Streams
-    reader: Link
-    registry: Registry
+    reader: RedisConnection
+    registry: DeviceRegistry
     receipts: Receipts
-    lanes: Lanes
-    ledger: Ledger
-    audience: Audience
+    lanes: LaneManager
+    in_flight: InFlight
+    targets: BroadcastTargets
     planner: Planner
-    cutter: Cutter
-    cutting: Cutting
-    intake: Intake
+    splitter: BroadcastSplitter
+    cutting: BroadcastTasks
+    consumer: QueueConsumer
 
     async def append(self, *users: str, **fields: Any) -> str:
         """Queue a ping; its id."""
@@ -70,12 +70,12 @@ class Spine:
 
     async def done(self, ping_id: str) -> dict[str, Any]:
         """Its report, once everything in hand is settled."""
-        assert await self.ledger.emptied(_PATIENCE_S)
+        assert await self.in_flight.wait_empty(_PATIENCE_S)
         return await self.report(ping_id)
 
 
 @asynccontextmanager
-async def spine(
+async def pipeline(
     redis: str, folder: Path, settings: dict[str, Any] | None = None, *, name: str = "tested:0"
 ) -> AsyncIterator[Spine]:
     """Open the parts of the consumer `name`. Leaving the block ends it as a kill would: nothing is drained.
@@ -88,14 +88,14 @@ async def spine(
     file = folder / f"{name.replace(':', '-')}.yml"
     file.write_text(yaml.safe_dump({"development": {"gateway": settings or {}}}))
     said = load(file, "development", {})
-    address, metrics = Address.parse(redis), Metrics()
+    address, metrics = RedisAddress.parse(redis), Metrics()
     async with AsyncExitStack() as stack:
         # Ended last, when Redis can no longer be told: what a killed worker knew is lost.
-        turns = Turns()
+        scheduler = Scheduler()
         stack.push_async_callback(lambda: lanes.close(0))
 
-        async def link(purpose: str) -> Link:
-            made = Link(address, purpose)
+        async def link(purpose: str) -> RedisConnection:
+            made = RedisConnection(address, purpose)
             await made.open(30)
             stack.push_async_callback(made.close)
             return made
@@ -104,20 +104,20 @@ async def spine(
         streams = Streams(main, name, RECEIPT_S)
         await streams.prepare()
         look_ups = await link("registry")
-        registry = Registry(look_ups, turns=turns)
-        dead = DeadTokens(registry, Gate(Proofs(look_ups), metrics))
+        registry = DeviceRegistry(look_ups, scheduler=scheduler)
+        dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         stack.push_async_callback(dead.close)
-        lanes = Lanes(said, metrics, dead, turns=turns)
-        ledger = Ledger(streams, turns, metrics=metrics)
+        lanes = LaneManager(said, metrics, dead, scheduler=scheduler)
+        in_flight = InFlight(streams, scheduler, metrics=metrics)
         broadcasts = BroadcastStore(main, RECEIPT_S)
-        audience = Audience(broadcasts, registry, lanes, turns)
-        planner = Planner(registry, audience, lanes, streams, ledger, metrics, turns)
-        cutter = Cutter(broadcasts, ledger)
-        cutting = Cutting(cutter, ledger)
+        targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
+        planner = Planner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
+        splitter = BroadcastSplitter(broadcasts, in_flight)
+        cutting = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
-        intake = Intake(streams, readers, planner, cutting, ledger)
-        limits = Limits(said.limits.queue_pings, said.limits.queue_bytes)
-        queue = Queue(await link("append"), limits, turns=turns)
+        consumer = QueueConsumer(streams, readers, planner, cutting, in_flight)
+        limits = BacklogLimits(said.limits.queue_pings, said.limits.queue_bytes)
+        queue = QueueProducer(await link("append"), limits, scheduler=scheduler)
         yield Spine(
             queue=queue,
             streams=streams,
@@ -125,12 +125,12 @@ async def spine(
             registry=registry,
             receipts=Receipts(main),
             lanes=lanes,
-            ledger=ledger,
-            audience=audience,
+            in_flight=in_flight,
+            targets=targets,
             planner=planner,
-            cutter=cutter,
+            splitter=splitter,
             cutting=cutting,
-            intake=intake,
+            consumer=consumer,
         )
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from redis.asyncio import Redis
 
-from gateway.simulators.rhoconnect_push_device import LegacyDevice
+from gateway.simulators.rhoconnect_push_device import RhoConnectPushDevice
 from gateway.store import keys
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import TOPIC
@@ -212,7 +212,7 @@ async def log_in(gateway: Gateway, login: str) -> str:
 async def rhoconnect_push(maker: Maker, gateway: Gateway) -> None:
     """A device that registered: one message waits for its poll, and one delivery for its retry."""
     session = await log_in(gateway, "leo")
-    async with LegacyDevice(gateway.rps_url, "leo", PASSWORD, session) as device:
+    async with RhoConnectPushDevice(gateway.rps_url, "leo", PASSWORD, session) as device:
         pin = await device.register(TOPIC)
         body = {"device_type": "ANDROID", "device_push_type": "rhoconnect_push", "device_pin": pin}
         async with aiohttp.ClientSession(gateway.url, headers={"Cookie": session}) as http:
@@ -262,7 +262,7 @@ async def half_settled(maker: Maker, gateway: Gateway) -> None:
 async def second_life(maker: Maker) -> None:
     """No provider can be reached, nor the Redis of RhoConnect Push: deliveries are parked in each lane."""
     with RedisServer("valkey") as other:
-        async with maker.gateway("second", rps={"redis": other.address}) as gateway:
+        async with maker.gateway("second", rhoconnect_push={"redis": other.address}) as gateway:
             await maker.stand.apns.suspend()
             await maker.stand.fcm.suspend()
             other.kill()

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.change_events.windows import Heard, Windows
+from gateway.change_events.windows import ChangeWindows, PendingChange
 from gateway.delivery.proofs import Proofs
 from gateway.queue import scripts
 from gateway.queue.consumer import BroadcastStore, Streams
-from gateway.queue.entries import Piece, leases_of, read_broadcast
-from gateway.queue.producer import Limits, new_batch
+from gateway.queue.entries import Chunk, leases_of, read_broadcast
+from gateway.queue.producer import BacklogLimits, new_batch
 from gateway.resque.store import ResqueStore
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from protocols.change_events import Change
-from tests.support.worker_core import RECEIPT_S, Spine, now_ms, spine, until
+from tests.support.worker_core import RECEIPT_S, Spine, now_ms, pipeline, until
 from tests.upgrade.stand import CHANGES, LATER_S, place, registration, token
 
 if TYPE_CHECKING:
     from tests.upgrade.make_dump import Maker
 
 _DEAD = "dead-gateway"
-_LIMITS = Limits(1_000_000, 1 << 31)
+_LIMITS = BacklogLimits(1_000_000, 1 << 31)
 _FANS = [f"fan{number:03}" for number in range(850)]
 """Three chunks of users, of whom five exist."""
 
@@ -34,7 +34,7 @@ _FANS = [f"fan{number:03}" for number in range(850)]
 async def saved(address: str, ping_id: str, verdicts: int) -> bool:
     """Whether so many verdicts are saved of the unfinished entry that holds a ping."""
     async with linked(address) as link:
-        leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), again=True)
+        leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), reread=True)
         streams = Streams(link, "looks", RECEIPT_S)
         found = [await streams.progress(one) for one in leases if ping_id[:28].encode() in one.payload]
         return any(progress is not None and len(progress.ended()) == verdicts for progress in found)
@@ -44,7 +44,7 @@ async def leave(maker: "Maker") -> None:
     """Leave work in each stage."""
     settings = maker.stand.settings(retry={"unknown_s": 0.1, "jitter": 0.0})
     async with (
-        spine(maker.store.address, maker.folder, settings, name=f"{_DEAD}:0") as one,
+        pipeline(maker.store.address, maker.folder, settings, name=f"{_DEAD}:0") as one,
         linked(maker.store.address) as link,
     ):
         await marks(maker, one, link)
@@ -59,9 +59,9 @@ async def leave(maker: "Maker") -> None:
 
 
 @asynccontextmanager
-async def linked(address: str) -> AsyncIterator[Link]:
+async def linked(address: str) -> AsyncIterator[RedisConnection]:
     """A connection of the product's."""
-    link = Link(Address.parse(address), "made")
+    link = RedisConnection(RedisAddress.parse(address), "made")
     await link.open(5)
     try:
         yield link
@@ -69,7 +69,7 @@ async def linked(address: str) -> AsyncIterator[Link]:
         await link.close()
 
 
-async def marks(maker: "Maker", one: Spine, link: Link) -> None:
+async def marks(maker: "Maker", one: Spine, link: RedisConnection) -> None:
     """A token of Apple's other environment, refusals that are not believed yet, and an append that was given up."""
     [known] = await one.registry.devices_of(["gil"])
     [device] = [device for device in known.devices if device.pin == token("away")]
@@ -83,9 +83,9 @@ async def called_again(maker: "Maker", one: Spine) -> None:
     """A retry whose time has come, on its stream, held by the dead consumer."""
     text = "a retry that is due"
     ping_id = await one.append("zed", message=text)
-    await one.planner.deliver(one.ledger.claim(await one.read(keys.PINGS)))
-    assert await one.ledger.emptied(10)
-    await until(lambda: one.streams.call_due(1))
+    await one.planner.deliver(one.in_flight.claim(await one.read(keys.PINGS)))
+    assert await one.in_flight.wait_empty(10)
+    await until(lambda: one.streams.release_due(1))
     assert len(await one.read(keys.RETRIES)) == 1
     maker.note_ping(ping_id, text, [token("zed1")], (1, 0))
 
@@ -97,16 +97,16 @@ async def broadcast_after_cutting(maker: "Maker", one: Spine) -> None:
     maker.stand.fcm.faults.add(f"503={LATER_S}:token={registration('dora2')}")
     nobody = [f"nobody{number:03}" for number in range(keys.CHUNK_USERS - 1)]
     ping_id = await one.append("dora", *nobody, "dirk", message=text)
-    [lease] = one.ledger.claim(await one.read(keys.BROADCASTS))
-    await one.cutter.cut(lease)
-    await one.planner.deliver(one.ledger.claim(await one.read(keys.PIECES, 1)))
-    assert await one.ledger.emptied(10)
-    assert len(await one.read(keys.PIECES)) == 1
+    [lease] = one.in_flight.claim(await one.read(keys.BROADCASTS))
+    await one.splitter.split(lease)
+    await one.planner.deliver(one.in_flight.claim(await one.read(keys.CHUNKS, 1)))
+    assert await one.in_flight.wait_empty(10)
+    assert len(await one.read(keys.CHUNKS)) == 1
     skipped = {"repeated": 1, "unknown_user": len(nobody)}
     maker.note_ping(ping_id, text, [token("dirk1"), registration("dora2")], (3, 0), skipped)
 
 
-async def broadcast_between(maker: "Maker", one: Spine, link: Link) -> None:
+async def broadcast_between(maker: "Maker", one: Spine, link: RedisConnection) -> None:
     """The first of three chunks is cut. Its piece is not claimed; the dead consumer holds the broadcast."""
     text = "a broadcast that is half cut"
     ping_id = await one.append(*_FANS, message=text)
@@ -114,7 +114,7 @@ async def broadcast_between(maker: "Maker", one: Spine, link: Link) -> None:
     entry = read_broadcast(lease.payload)
     ping = msgspec.structs.replace(entry.pings[0], id=ping_id, accepted_ms=entry.accepted_ms)
     store = BroadcastStore(link, RECEIPT_S)
-    assert await store.cut(lease, entry.batch, 0, [Piece(ping, 0)], now_ms()) >= 0
+    assert await store.split_users(lease, entry.batch_id, 0, [Chunk(ping, 0)], now_ms()) >= 0
     note_fans(maker, ping_id, text)
 
 
@@ -141,21 +141,21 @@ async def appended(maker: "Maker", one: Spine) -> None:
     together = await asyncio.gather(*(one.append("wim", message=f"together {number}") for number in (1, 2)))
     for number, ping_id in enumerate(together, 1):
         maker.note_ping(ping_id, f"together {number}", [token("wim1")], (1, 0))
-    waited = await one.append("quin", message="waited for", reply_to=keys.done_channel(f"{_DEAD}:0"))
+    waited = await one.append("quin", message="waited for", reply_to=keys.completion_channel(f"{_DEAD}:0"))
     maker.note_ping(waited, "waited for", [registration("quin1")], (1, 0))
     marked = await one.append("gil", message="for marked devices")
     maker.note_ping(marked, "for marked devices", [token("gil1"), token("away")], (2, 0), {"dead_token": 2})
 
 
-async def changes(maker: "Maker", link: Link) -> None:
+async def changes(maker: "Maker", link: RedisConnection) -> None:
     """Data changes: a window that became a ping, and entries of the writers' stream, one of them read before."""
-    windows = Windows(link, _LIMITS, window_ms=0, interval_ms=60_000, bounding=True)
-    await windows.write([Heard(Change(("zed",), "Order"), bounded=True)])
+    windows = ChangeWindows(link, _LIMITS, window_ms=0, interval_ms=60_000, bounding=True)
+    await windows.write([PendingChange(Change(("zed",), "Order"), bounded=True)])
     assert (await windows.close()).pings == 1
     for number, user in enumerate(("dirk", "fan000")):
         change = {"source": "Order", "user_id": user, "id": f"stream {number}"}
         await maker.redis.xadd(CHANGES, {"event": json.dumps(change)})
-    found = await maker.redis.xreadgroup(keys.EVENT_GROUP, "gateway", {CHANGES: ">"}, count=1)
+    found = await maker.redis.xreadgroup(keys.CHANGE_EVENT_GROUP, "gateway", {CHANGES: ">"}, count=1)
     assert len(found) == 1
     synced = [
         ["wim1", "Product"],
@@ -167,7 +167,7 @@ async def changes(maker: "Maker", link: Link) -> None:
     maker.notes.append({"synced": [[token(name), source] for name, source in synced]})
 
 
-async def jobs(maker: "Maker", link: Link) -> None:
+async def jobs(maker: "Maker", link: RedisConnection) -> None:
     """A job in the hand of a gateway that is dead, and one that nobody took."""
     store = ResqueStore(link, keys.ResqueKeys(), _DEAD, f"rhopush-{_DEAD}:1:ping")
     for number, text in enumerate(("a job that was taken", "a job that waits")):

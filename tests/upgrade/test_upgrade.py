@@ -20,10 +20,10 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from gateway.simulators import Record
-from gateway.simulators.rhoconnect_push_device import LegacyDevice
+from gateway.simulators import SimulatedRecord
+from gateway.simulators.rhoconnect_push_device import RhoConnectPushDevice
 from gateway.store import keys
-from protocols.devices import APNS, FCM, RPS
+from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
 from tests.conftest import StartGateway
 from tests.support.gateway import Gateway
 from tests.upgrade import dump
@@ -82,7 +82,7 @@ class Upgraded:
     gateway: Gateway
     redis: Redis
     stand: Providers
-    device: LegacyDevice
+    device: RhoConnectPushDevice
     kept: Dump
 
     def notes(self, name: str) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class Upgraded:
         synced = [(to, f"sync {source}") for note in self.notes("synced") for to, source in note["synced"]]
         return Counter(texts + synced)
 
-    def pushes(self) -> list[Record]:
+    def pushes(self) -> list[SimulatedRecord]:
         """Each push that a provider accepted."""
         return [*self.stand.apns.received.accepted, *self.stand.fcm.received.accepted]
 
@@ -107,7 +107,7 @@ class Upgraded:
         return Counter([(push.token, what(push)) for push in self.pushes()] + polled)
 
 
-def what(push: Record) -> str:
+def what(push: SimulatedRecord) -> str:
     return push.summary.alert or f"sync {','.join(push.summary.do_sync)}"
 
 
@@ -125,7 +125,7 @@ async def upgraded(
             await redis_client.persist(key)  # a slow machine must not outlast their minute
         settings = stand.settings(retry={"unknown_s": 0.2, "jitter": 0.0})
         gateway = await start_gateway(settings, app={"redis": redis_address}, sources=SOURCES)
-        async with LegacyDevice(gateway.rps_url, "leo", PASSWORD, "") as device:
+        async with RhoConnectPushDevice(gateway.rps_url, "leo", PASSWORD, "") as device:
             device.instance, device.cookie, device.tokens = (
                 known["instance"],
                 known["cookie"],
@@ -193,8 +193,8 @@ async def remaining(redis: Redis) -> dict[str, int]:
     sizes |= {f"{name} of the backlog": int(stats.get(name.encode(), 0)) for name in ("pings", "bytes")}
     for pattern in (
         *WORKED_OFF,
-        *(keys.LATER, keys.LATER_BODY, keys.PARKED, keys.WINDOWS, f"{keys.WINDOW}*"),
-        *(keys.progress("*", "*"), keys.broadcast_users("*"), keys.broadcast_reached("*")),
+        *(keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.PARKED, keys.WINDOWS, f"{keys.WINDOW}*"),
+        *(keys.progress("*", "*"), keys.broadcast_users("*"), keys.broadcast_devices("*")),
         f"{keys.RESQUE_TAKEN}*",
     ):
         sizes[pattern] = len([key async for key in redis.scan_iter(pattern)])
@@ -227,7 +227,10 @@ async def final(gateway: Gateway, note: dict[str, Any]) -> None:
     assert report["state"] == "done", (note, report)
     assert report["counts"] == {"accepted": accepted, "rejected": rejected, "later": 0}, (note, report)
     assert report["skipped"] == note["skipped"], (note, report)
-    assert {device["provider"] for device in report["devices"]} <= {APNS, FCM, RPS}, (note, report)
+    assert {device["provider"] for device in report["devices"]} <= {APNS, FCM, RHOCONNECT_PUSH}, (
+        note,
+        report,
+    )
 
 
 async def receipts_add_up(redis: Redis) -> None:

@@ -10,7 +10,7 @@ NO_ANSWER = 0
 """In place of a status: the gateway closed the connection instead."""
 
 
-class Target(msgspec.Struct, frozen=True):
+class AttackTarget(msgspec.Struct, frozen=True):
     """The gateway that is attacked. It believes `X-Forwarded-For` of its caller, so that attackers have addresses.
 
     Attributes:
@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True):
         return f"Target(port={self.port}, push_port={self.push_port}, ceiling={self.ceiling})"
 
 
-class Outcome:
+class AttackOutcome:
     """What the attacker saw.
 
     Attributes:
@@ -44,9 +44,9 @@ class Outcome:
     def note(self, status: int, allowed: Iterable[int], what: str) -> None:
         """Count an answer; it is a fault if its status is not allowed."""
         self.statuses[status] += 1
-        self.must(status in set(allowed), f"{what} was answered with {status}")
+        self.require(status in set(allowed), f"{what} was answered with {status}")
 
-    def must(self, holds: bool, fault: str) -> None:
+    def require(self, holds: bool, fault: str) -> None:
         """Note a fault unless this holds."""
         if not holds and fault not in self.faults:
             self.faults.append(fault)
@@ -61,4 +61,4 @@ class Attack(NamedTuple):
     """
 
     name: str
-    run: Callable[[Target, Outcome], Awaitable[None]]
+    run: Callable[[AttackTarget, AttackOutcome], Awaitable[None]]

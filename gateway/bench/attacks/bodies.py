@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gateway.bench.attacks.attack import NO_ANSWER, Attack, Outcome, Target
+from gateway.bench.attacks.attack import NO_ANSWER, Attack, AttackOutcome, AttackTarget
 from gateway.bench.attacks.client import PING, at_once, exchange, pipelined, request, with_token
 from gateway.bench.attacks.hostile_bodies import HOSTILE_BODIES, HostileBody
 
@@ -13,7 +13,7 @@ _CONNECTIONS: Final = 40
 _INVENTED: Final = {"X_RhoConnect_API_TOKEN": "invented"}
 
 
-async def long_bodies(target: Target, outcome: Outcome) -> None:
+async def long_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Each kind of body in full, without a token and with one that is not valid."""
     for body in HOSTILE_BODIES:
         data = body.make(body.full_bytes)
@@ -22,7 +22,7 @@ async def long_bodies(target: Target, outcome: Outcome) -> None:
             outcome.note(answer.status, (413,), f"{body.name}, without a valid token,")
 
 
-async def short_bodies(target: Target, outcome: Outcome) -> None:
+async def short_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Each kind of body as long as a caller without a valid token may send it, many at once."""
     requests = [
         request(PING, body.make(_SHORT_BYTES), Content_Type=body.content_type)
@@ -34,7 +34,7 @@ async def short_bodies(target: Target, outcome: Outcome) -> None:
 
 
 def _with_a_good_token(body: HostileBody) -> Attack:
-    async def run(target: Target, outcome: Outcome) -> None:
+    async def run(target: AttackTarget, outcome: AttackOutcome) -> None:
         data = body.make(body.full_bytes)
         for _ in range(2):
             answer = await exchange(

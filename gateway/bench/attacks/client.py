@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
-from gateway.bench.attacks.attack import NO_ANSWER, Target
+from gateway.bench.attacks.attack import NO_ANSWER, AttackTarget
 
 PING: Final = "/rc/v1/users/ping"
 PATIENCE_S: Final = 60.0
@@ -18,7 +18,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _RESET: Final = struct.pack("ii", 1, 0)  # socket(7), SO_LINGER
 
 
-class Answer(NamedTuple):
+class AttackResponse(NamedTuple):
     """An answer; its status is `NO_ANSWER` if the connection ended instead."""
 
     status: int
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
         return self.headers.get("set-cookie", "").partition(";")[0]
 
 
-_NONE: Final = Answer(NO_ANSWER, {}, b"")
+_NONE: Final = AttackResponse(NO_ANSWER, {}, b"")
 
 
 def head(path: str, method: str = "POST", **headers: str | int) -> bytes:
@@ -55,7 +55,7 @@ def request(path: str, body: bytes | Mapping[str, Any] = b"", method: str = "POS
     return head(path, method, **given) + data
 
 
-def with_token(target: Target) -> dict[str, str]:
+def with_token(target: AttackTarget) -> dict[str, str]:
     """The header of a caller with a valid token."""
     return {"X_RhoConnect_API_TOKEN": target.token}
 
@@ -71,7 +71,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
         writer.transport.abort()
 
 
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
+async def read_answer(reader: asyncio.StreamReader) -> AttackResponse:
     """The next answer on a connection; interim answers (1xx) are skipped."""
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -83,12 +83,12 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 if status >= 200:
-                    return Answer(status, headers, body)
+                    return AttackResponse(status, headers, body)
     except (OSError, EOFError, TimeoutError):
         return _NONE
 
 
-async def exchange(port: int, data: bytes) -> Answer:
+async def exchange(port: int, data: bytes) -> AttackResponse:
     """One request on a connection of its own, all of it sent before the answer is read, as Java's client does."""
     try:
         async with connected(port) as (reader, writer):
@@ -114,14 +114,14 @@ async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
             await writer.drain()
 
 
-async def at_once(port: int, requests: Iterable[bytes]) -> list[Answer]:
+async def at_once(port: int, requests: Iterable[bytes]) -> list[AttackResponse]:
     """All requests at the same time, each on a connection of its own."""
     return await asyncio.gather(*(exchange(port, data) for data in requests))
 
 
 async def pipelined(
-    port: int, requests: Sequence[bytes], connections: int, answers: list[Answer] | None = None
-) -> list[Answer]:
+    port: int, requests: Sequence[bytes], connections: int, answers: list[AttackResponse] | None = None
+) -> list[AttackResponse]:
     """All requests at the same time, pipelined on so many connections.
 
     Args:
@@ -130,13 +130,13 @@ async def pipelined(
         connections: how many.
         answers: gets the answers as they come; None: a new list. It is returned.
     """
-    came: list[Answer] = [] if answers is None else answers
+    came: list[AttackResponse] = [] if answers is None else answers
     shares = [requests[number::connections] for number in range(connections)]
     await asyncio.gather(*(_one_after_the_other(port, share, came) for share in shares if share))
     return came
 
 
-async def _one_after_the_other(port: int, requests: Sequence[bytes], came: list[Answer]) -> None:
+async def _one_after_the_other(port: int, requests: Sequence[bytes], came: list[AttackResponse]) -> None:
     async with connected(port) as (reader, writer):
         writing = asyncio.create_task(send(writer, b"".join(requests)))
         try:

@@ -4,8 +4,8 @@ import json
 from typing import Any, Final
 from uuid import uuid4
 
-from gateway.bench.attacks.attack import Attack, Outcome, Target
-from gateway.bench.attacks.client import PING, Answer, exchange, pipelined, request, with_token
+from gateway.bench.attacks.attack import Attack, AttackOutcome, AttackTarget
+from gateway.bench.attacks.client import PING, AttackResponse, exchange, pipelined, request, with_token
 from gateway.bench.attacks.logins import log_in, new_user
 
 _CLIENTS: Final = "/rc/v1/clients"
@@ -15,7 +15,7 @@ _CONNECTIONS: Final = 40
 _SCRIPT: Final = "<script>alert(1)</script>"
 
 
-async def takeover(target: Target, outcome: Outcome) -> None:
+async def takeover(target: AttackTarget, outcome: AttackOutcome) -> None:
     """A session registers another user's client, while pings go to that user: it must not get the push token."""
     owner, thief = await new_user(target), await new_user(target)
     owning, stealing = await _session_of(target, owner), await _session_of(target, thief)
@@ -29,10 +29,10 @@ async def takeover(target: Target, outcome: Outcome) -> None:
         outcome.note(taken.status, (200,), "the registration of another user's client")
         outcome.note(pinged.status, (200,), "a ping to the first owner")
         found = (await exchange(target.port, _show(target, client))).body.decode()
-        outcome.must(phone["device_pin"] not in found, "the push token of a client went to its new owner")
+        outcome.require(phone["device_pin"] not in found, "the push token of a client went to its new owner")
 
 
-async def many_devices(target: Target, outcome: Outcome) -> None:
+async def many_devices(target: AttackTarget, outcome: AttackOutcome) -> None:
     """One session registers 3,000 devices."""
     session = await _session_of(target, await new_user(target))
     requests = [
@@ -43,10 +43,10 @@ async def many_devices(target: Target, outcome: Outcome) -> None:
     for answer in answers:
         outcome.note(answer.status, (200, 422, 503), "a registration")
     registered = sum(answer.status == 200 for answer in answers)
-    outcome.must(registered <= 1_000, f"one session registered {registered} devices")
+    outcome.require(registered <= 1_000, f"one session registered {registered} devices")
 
 
-async def stored_markup(target: Target, outcome: Outcome) -> None:
+async def stored_markup(target: AttackTarget, outcome: AttackOutcome) -> None:
     """A session stores markup in each field; no answer may give it back as such."""
     login = await new_user(target)
     session = await _session_of(target, login)
@@ -60,30 +60,30 @@ async def stored_markup(target: Target, outcome: Outcome) -> None:
     ]
     for answer in await pipelined(target.port, reads * 20, 4):
         outcome.note(answer.status, (200, 400, 404), "a read of stored markup")
-        outcome.must(_is_safe(answer), "stored markup came back as markup")
+        outcome.require(_is_safe(answer), "stored markup came back as markup")
 
 
-def _is_safe(answer: Answer) -> bool:
+def _is_safe(answer: AttackResponse) -> bool:
     if answer.headers.get("x-content-type-options") != "nosniff":
         return False
     markup = answer.headers.get("content-type", "").startswith("text/html")
     return not markup or b"<script" not in answer.body
 
 
-async def _session_of(target: Target, login: str) -> str:
+async def _session_of(target: AttackTarget, login: str) -> str:
     """Log in; the session's cookie."""
     return (await log_in(target, login)).cookie
 
 
-def _get(target: Target, path: str) -> bytes:
+def _get(target: AttackTarget, path: str) -> bytes:
     return request(path, b"", "GET", **with_token(target))
 
 
-def _show(target: Target, client: str) -> bytes:
+def _show(target: AttackTarget, client: str) -> bytes:
     return _get(target, f"{_CLIENTS}/{client}")
 
 
-async def _new_client(target: Target, session: str, fields: dict[str, Any]) -> str:
+async def _new_client(target: AttackTarget, session: str, fields: dict[str, Any]) -> str:
     """Make a client of the session's user; its id."""
     answer = await exchange(target.port, request(_CLIENTS, fields, Cookie=session))
     return str(json.loads(answer.body)["client"]["client_id"])

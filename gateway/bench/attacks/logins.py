@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
-from gateway.bench.attacks.attack import Attack, Outcome, Target
-from gateway.bench.attacks.client import Answer, exchange, pipelined, request, with_token
+from gateway.bench.attacks.attack import Attack, AttackOutcome, AttackTarget
+from gateway.bench.attacks.client import AttackResponse, exchange, pipelined, request, with_token
 from gateway.bench.attacks.tokens import address, note_refusals
 
 LOGIN: Final = "/rc/v1/app/login"
@@ -17,7 +17,7 @@ _GUESSES_MAX: Final = 10
 _CONNECTIONS: Final = 200
 
 
-async def new_user(target: Target) -> str:
+async def new_user(target: AttackTarget) -> str:
     """Create a user with the password `right` and a name that nobody has; its login."""
     login = f"user-{uuid4().hex}"
     body = {"attributes": {"login": login, "password": "right"}}
@@ -25,32 +25,32 @@ async def new_user(target: Target) -> str:
     return login
 
 
-async def log_in(target: Target, login: str, client: str = _HOME) -> Answer:
+async def log_in(target: AttackTarget, login: str, client: str = _HOME) -> AttackResponse:
     """Log in with the right password, from an address without failures unless another one is given."""
     body = {"login": login, "password": "right"}
     return await exchange(target.port, request(LOGIN, body, X_Forwarded_For=client))
 
 
-async def from_one_client(target: Target, outcome: Outcome) -> None:
+async def from_one_client(target: AttackTarget, outcome: AttackOutcome) -> None:
     """3,000 guesses of one client at one account: it gets ten, and nobody is locked out."""
     login = await new_user(target)
     attacker = f"203.0.113.{int(uuid4().hex[:4], 16) % 250 + 1}"
     requests = [_guess(LOGIN, login, number, attacker) for number in range(3_000)]
     before = outcome.statuses[401]
     await _flood(target, outcome, requests, login)
-    outcome.must(outcome.statuses[401] - before <= _GUESSES_MAX, "one client got more than ten guesses")
+    outcome.require(outcome.statuses[401] - before <= _GUESSES_MAX, "one client got more than ten guesses")
     blocked = await log_in(target, login, attacker)
     outcome.note(blocked.status, (429,), "a right login of a client with too many failures")
 
 
-async def from_many_clients(target: Target, outcome: Outcome) -> None:
+async def from_many_clients(target: AttackTarget, outcome: AttackOutcome) -> None:
     """1,000 guesses at one account by a hundred clients: they are spaced out, and nobody is locked out."""
     login = await new_user(target)
     requests = [_guess(LOGIN, login, number, address(number, 100)) for number in range(1_000)]
     await _flood(target, outcome, requests, login, break_off=True)
 
 
-async def at_invented_names(target: Target, outcome: Outcome) -> None:
+async def at_invented_names(target: AttackTarget, outcome: AttackOutcome) -> None:
     """1,000 guesses at names that do not exist, which cost the same hash."""
     login = await new_user(target)
     path = "/rc/v1/system/login"
@@ -58,7 +58,7 @@ async def at_invented_names(target: Target, outcome: Outcome) -> None:
     await _flood(target, outcome, requests, login, break_off=True)
 
 
-async def of_the_push_service(target: Target, outcome: Outcome) -> None:
+async def of_the_push_service(target: AttackTarget, outcome: AttackOutcome) -> None:
     """1,000 wrong app credentials at the route that RhoConnect Push servers ask."""
     login = await new_user(target)
     requests = [
@@ -74,7 +74,12 @@ async def of_the_push_service(target: Target, outcome: Outcome) -> None:
 
 
 async def _flood(
-    target: Target, outcome: Outcome, requests: Sequence[bytes], login: str, *, break_off: bool = False
+    target: AttackTarget,
+    outcome: AttackOutcome,
+    requests: Sequence[bytes],
+    login: str,
+    *,
+    break_off: bool = False,
 ) -> None:
     """Send the guesses, and meanwhile right logins from an address without failures.
 
@@ -85,7 +90,7 @@ async def _flood(
         login: whose password is right.
         break_off: end the guesses once the right logins are answered.
     """
-    other, answers = await new_user(target), list[Answer]()
+    other, answers = await new_user(target), list[AttackResponse]()
     flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))
     for name in (login, other, login):
         outcome.note((await log_in(target, name)).status, (200,), "a right login during a flood of guesses")

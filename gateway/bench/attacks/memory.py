@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from typing import Final
 
-from gateway.bench.attacks.attack import NO_ANSWER, Attack, Outcome, Target
+from gateway.bench.attacks.attack import NO_ANSWER, Attack, AttackOutcome, AttackTarget
 from gateway.bench.attacks.client import (
     PING,
     at_once,
@@ -34,21 +34,21 @@ def _long_ping(size: int) -> bytes:
     return b'{"user_id":"bob","message":"hello"' + b" " * (size - 35) + b"}"
 
 
-async def long_bodies_without_token(target: Target, outcome: Outcome) -> None:
+async def long_bodies_without_token(target: AttackTarget, outcome: AttackOutcome) -> None:
     """40 bodies of 31 MB at once, without a token."""
     data = request(PING, _long_ping(_LONG_BYTES))
     for answer in await at_once(target.port, [data] * _CONNECTIONS):
         outcome.note(answer.status, (413, NO_ANSWER), "31 MB without a token")
 
 
-async def long_bodies_with_token(target: Target, outcome: Outcome) -> None:
+async def long_bodies_with_token(target: AttackTarget, outcome: AttackOutcome) -> None:
     """40 bodies of 31 MB at once, with a good token: read as far as they fit, and refused after that."""
     data = request(PING, _long_ping(_LONG_BYTES), **with_token(target))
     for answer in await at_once(target.port, [data] * _CONNECTIONS):
         outcome.note(answer.status, (400, 503, NO_ANSWER), "31 MB of spaces with a good token")
 
 
-async def held_bodies(target: Target, outcome: Outcome) -> None:
+async def held_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
     """40 bodies of 31 MB, with a good token, each without its last byte."""
     data = request(PING, _long_ping(_LONG_BYTES), **with_token(target))[:-1]
 
@@ -64,7 +64,7 @@ async def held_bodies(target: Target, outcome: Outcome) -> None:
     await asyncio.gather(*(hold() for _ in range(_CONNECTIONS)))
 
 
-async def packed_bodies(target: Target, outcome: Outcome) -> None:
+async def packed_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
     """gzip of 1.3 MB that unpacks to 1.3 GB, with and without a good token; and as much as 60 kB may hold."""
     encoded = {"Content_Encoding": "gzip"}
     full, small = gzip_bomb(), small_gzip_bomb(_UNAUTHENTICATED_BYTES)
@@ -78,7 +78,7 @@ async def packed_bodies(target: Target, outcome: Outcome) -> None:
         outcome.note(answer.status, (400, 413, 503), "a gzip bomb")
 
 
-async def idle_connections(target: Target, outcome: Outcome) -> None:
+async def idle_connections(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Three times as many silent connections as there may be, on both ports."""
     for port in (target.port, target.push_port):
         async with AsyncExitStack() as stack:
@@ -89,7 +89,7 @@ async def idle_connections(target: Target, outcome: Outcome) -> None:
             outcome.note(answer.status, (200,), "/healthz beside silent connections")
 
 
-async def slow_requests(target: Target, outcome: Outcome) -> None:
+async def slow_requests(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Requests whose heads and bodies come byte by byte, on half as many connections as there may be."""
     body = head(PING, Content_Length=_UNAUTHENTICATED_BYTES, Content_Type="application/json") + b"{"
     begun: Iterable[bytes] = (body, head(PING, X_Field="x" * 1_000)[:-4], b"PUT /rc/v1/users/bob HT")
@@ -111,7 +111,7 @@ async def slow_requests(target: Target, outcome: Outcome) -> None:
     )
 
 
-async def unread_answers(target: Target, outcome: Outcome) -> None:
+async def unread_answers(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Thousands of pipelined requests on connections whose answers are not read."""
     data = request("/openapi.json", method="GET") * _UNREAD_REQUESTS
 

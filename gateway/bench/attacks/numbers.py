@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import uuid4
 
-from gateway.bench.attacks.attack import NO_ANSWER, Attack, Outcome, Target
+from gateway.bench.attacks.attack import NO_ANSWER, Attack, AttackOutcome, AttackTarget
 from gateway.bench.attacks.client import PING, at_once, pipelined, request, with_token
 from protocols.rhoconnect_push.ids import COOKIE, INSTANCE, rhoconnect_push_id
 
@@ -23,7 +23,7 @@ _ROUNDS: Final = 20
 _CONNECTIONS: Final = 20
 
 
-async def polls(target: Target, outcome: Outcome) -> None:
+async def polls(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Polls of instances that nobody registered, with cookies of rhoconnect-push's scheme, which anybody can make."""
     requests = [_poll(last) for _ in range(_ROUNDS) for last in _LAST_MESSAGES]
     for answer in await at_once(target.push_port, requests):
@@ -36,7 +36,7 @@ def _poll(last: str) -> bytes:
     return request(f"/nextMessage/{instance}?lastMessage={last}", method="GET", Cookie=f"instance={cookie}")
 
 
-async def numbers_in_pings(target: Target, outcome: Outcome) -> None:
+async def numbers_in_pings(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Numbers of thousands of digits in each field of a ping."""
     bodies = [
         b'{"user_id":"bob","%b":%b}' % (field.encode(), number.encode())

@@ -4,8 +4,8 @@ import base64
 import json
 from typing import Any, Final
 
-from gateway.bench.attacks.attack import Attack, Outcome, Target
-from gateway.bench.attacks.client import PING, Answer, pipelined, request
+from gateway.bench.attacks.attack import Attack, AttackOutcome, AttackTarget
+from gateway.bench.attacks.client import PING, AttackResponse, pipelined, request
 
 _FLOOD: Final = 12_000
 _CONNECTIONS: Final = 80
@@ -19,16 +19,18 @@ def address(number: int, count: int) -> str:
     return f"198.51.100.{number % count + 1}"
 
 
-def note_refusals(outcome: Outcome, answers: list[Answer], allowed: tuple[int, ...], what: str) -> None:
+def note_refusals(
+    outcome: AttackOutcome, answers: list[AttackResponse], allowed: tuple[int, ...], what: str
+) -> None:
     """Count the answers to a flood; a 503 must say that authentication is busy, and not that Redis is away."""
     for answer in answers:
         outcome.note(answer.status, (*allowed, 503), what)
-        outcome.must(
+        outcome.require(
             answer.status != 503 or answer.code == BUSY, f"{what} was answered with 503 {answer.code}"
         )
 
 
-async def tokens_in_headers(target: Target, outcome: Outcome) -> None:
+async def tokens_in_headers(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Pings, each with another invented token in the header, from five addresses."""
     requests = [
         request(
@@ -41,10 +43,10 @@ async def tokens_in_headers(target: Target, outcome: Outcome) -> None:
     ]
     answers = await pipelined(target.port, requests, _CONNECTIONS)
     note_refusals(outcome, answers, (422,), "an invented token")
-    outcome.must(outcome.statuses[422] > 0, "no invented token was refused as such")
+    outcome.require(outcome.statuses[422] > 0, "no invented token was refused as such")
 
 
-async def tokens_in_bodies(target: Target, outcome: Outcome) -> None:
+async def tokens_in_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
     """The same with `api_token` in the body, from an address each."""
     requests = [
         request(PING, {"user_id": "bob", "api_token": f"made up {number}"}, X_Forwarded_For=_own(number))
@@ -54,7 +56,7 @@ async def tokens_in_bodies(target: Target, outcome: Outcome) -> None:
     note_refusals(outcome, answers, (422,), "an invented token in a body")
 
 
-async def sessions(target: Target, outcome: Outcome) -> None:
+async def sessions(target: AttackTarget, outcome: AttackOutcome) -> None:
     """Registrations, each with another invented session cookie."""
     requests = [
         request(

@@ -51,7 +51,7 @@ class Machine(msgspec.Struct, frozen=True):
     load: float
 
 
-class Report(msgspec.Struct):
+class BenchReport(msgspec.Struct):
     """One run.
 
     Attributes:
@@ -71,14 +71,14 @@ class Report(msgspec.Struct):
     broken_off: str = ""
 
 
-def new_report(arguments: Sequence[str], *, peers: bool = True) -> Report:
+def new_report(arguments: Sequence[str], *, peers: bool = True) -> BenchReport:
     """A report without results yet.
 
     Args:
         arguments: of the command, without its name.
         peers: whether the run measures peers; their programs are asked for their versions only then.
     """
-    return Report(
+    return BenchReport(
         command=shlex.join(["rhopush", "bench", *arguments]),
         begun=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         machine=_machine(),

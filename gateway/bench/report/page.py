@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from gateway.bench.report.document import Report
+from gateway.bench.report.document import BenchReport
 from gateway.bench.report.svg import draw
 from gateway.bench.report.table import amount, bar
 from gateway.bench.result import Figure, Plot, Ratio, Result
@@ -31,12 +31,12 @@ polyline { fill: none; stroke-width: 2; }
 """
 
 
-def page(report: Report) -> str:
+def page(report: BenchReport) -> str:
     """HTML."""
     return "".join(_page(report))
 
 
-def _page(report: Report) -> Iterator[str]:
+def _page(report: BenchReport) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><meta charset="utf-8"><title>Rho Push Gateway: benchmark</title>'
     yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
     yield "<h1>Rho Push Gateway: benchmark</h1>"
@@ -45,7 +45,7 @@ def _page(report: Report) -> Iterator[str]:
         yield from _result(result)
 
 
-def _facts(report: Report) -> Iterator[str]:
+def _facts(report: BenchReport) -> Iterator[str]:
     machine = report.machine
     where = f"{machine.processor}, {machine.cores} cores, {machine.memory_gb} GB, {machine.system}"
     rows = {

@@ -49,10 +49,10 @@ def _bars(plot: Plot) -> Iterator[str]:
     for row, (label, values) in enumerate(zip(labels, rows, strict=True)):
         y, x = row * _ROW + 4, float(_LABEL)
         yield f'<text class="label" x="{_LABEL - 8}" y="{y + 15}" text-anchor="end">{escape(label)}</text>'
-        for place, value in enumerate(values):
+        for position, value in enumerate(values):
             width = value / most * room
             size = f'width="{max(width, 1):.1f}" height="18"'
-            yield f'<rect class="c{place}" x="{x:.1f}" y="{y}" {size} rx="2"/>'
+            yield f'<rect class="c{position}" x="{x:.1f}" y="{y}" {size} rx="2"/>'
             x += width
         yield f'<text x="{x + 6:.1f}" y="{y + 15}">{amount(sum(values))} {escape(plot.unit)}</text>'
 
@@ -77,7 +77,7 @@ class _Axis(NamedTuple):
     log: bool
     marks: Sequence[float]
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Where on the picture."""
         low, high, at = self.low, self.high, value
         if self.log:
@@ -105,14 +105,14 @@ def _axes(plot: Plot) -> tuple[_Axis, _Axis]:
 def _lines(plot: Plot) -> Iterator[str]:
     x_axis, y_axis = _axes(plot)
     for mark in y_axis.marks:
-        y = y_axis.place(mark)
+        y = y_axis.position(mark)
         yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>'
         yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{amount(mark)}</text>'
     for mark in x_axis.marks:
-        x = x_axis.place(mark)
+        x = x_axis.position(mark)
         yield f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{amount(mark)}</text>'
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     yield f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(plot.x_name)}</text>'
-    for place, line in enumerate(plot.lines):
-        points = " ".join(f"{x_axis.place(float(x)):.1f},{y_axis.place(y):.1f}" for x, y in line.points)
-        yield f'<polyline class="s{place}" points="{points}"/>'
+    for position, line in enumerate(plot.lines):
+        points = " ".join(f"{x_axis.position(float(x)):.1f},{y_axis.position(y):.1f}" for x, y in line.points)
+        yield f'<polyline class="s{position}" points="{points}"/>'

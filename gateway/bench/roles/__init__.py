@@ -22,14 +22,14 @@ def orders(kind: type[Order]) -> Iterator[Order]:
 
 def progress(fraction: float) -> None:
     """How much of the order is done."""
-    _tell({"progress": round(fraction, 3)})
+    _send({"progress": round(fraction, 3)})
 
 
 def result(value: Any) -> None:
     """The order is done."""
-    _tell({"result": value})
+    _send({"result": value})
 
 
-def _tell(words: dict[str, Any]) -> None:
+def _send(words: dict[str, Any]) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")
     sys.stdout.buffer.flush()

@@ -7,7 +7,7 @@ import msgspec
 import uvloop
 
 from gateway.bench.attacks import ATTACKS
-from gateway.bench.attacks.attack import Outcome, Target
+from gateway.bench.attacks.attack import AttackOutcome, AttackTarget
 from gateway.bench.roles import orders, result
 
 
@@ -21,7 +21,7 @@ class AttackOrder(msgspec.Struct):
     """
 
     name: str
-    target: Target
+    target: AttackTarget
     seconds: float = 0.0
 
 
@@ -41,12 +41,12 @@ class AttackResult(msgspec.Struct):
 
 async def attack(order: AttackOrder) -> AttackResult:
     """Run it."""
-    outcome, begun = Outcome(), time.perf_counter()
+    outcome, begun = AttackOutcome(), time.perf_counter()
     while True:
         try:
             await ATTACKS[order.name].run(order.target, outcome)
         except (OSError, EOFError, TimeoutError) as error:
-            outcome.must(holds=False, fault=f"the attack was broken off: {type(error).__name__}: {error}")
+            outcome.require(holds=False, fault=f"the attack was broken off: {type(error).__name__}: {error}")
         seconds = time.perf_counter() - begun
         if seconds >= order.seconds or outcome.faults:
             return AttackResult(seconds, dict(outcome.statuses), outcome.faults)

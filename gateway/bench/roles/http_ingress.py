@@ -18,22 +18,22 @@ import uvloop
 
 from gateway.bench.roles import result
 from gateway.bench.wire import CALLER_KEY
-from gateway.http_api import Services, open_doors
+from gateway.http_api import Dependencies, open_http_api
 from gateway.logs import structured
 from gateway.metrics import Metrics
-from gateway.queue.completion import Waiters
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.completion import CompletionWaiters
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.settings import Secret, load
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 
 _OPEN_S: Final = 5.0
 _REPLY_S: Final = 2.0
 
 
-class DoorOrder(msgspec.Struct):
+class IngressOrder(msgspec.Struct):
     """The one order: the settings file and the Redis."""
 
     settings: str
@@ -45,36 +45,39 @@ async def _always_ready() -> Mapping[str, str]:
 
 
 async def _serve() -> None:
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=DoorOrder)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=IngressOrder)
     settings = load(
         Path(order.settings), "development", {"API_TOKEN": CALLER_KEY, "RHOPUSH_REDIS": order.redis}
     )
-    address = Address.parse(order.redis)
+    address = RedisAddress.parse(order.redis)
     async with AsyncExitStack() as stack:
-        append, reading = Link(address, "append", reply_s=_REPLY_S), Link(address, "streams")
+        append, reading = (
+            RedisConnection(address, "append", reply_s=_REPLY_S),
+            RedisConnection(address, "streams"),
+        )
         for link in (append, reading):
             await link.open(_OPEN_S)
             stack.push_async_callback(link.close)
         receipts = Receipts(reading)
-        waiters = Waiters(address, receipts)
-        await waiters.open()
-        stack.push_async_callback(waiters.close)
+        completions = CompletionWaiters(address, receipts)
+        await completions.open()
+        stack.push_async_callback(completions.close)
         redis = client(address)
         stack.push_async_callback(redis.aclose)
-        limits = Limits(settings.limits.queue_pings, settings.limits.queue_bytes)
-        services = Services(
+        limits = BacklogLimits(settings.limits.queue_pings, settings.limits.queue_bytes)
+        services = Dependencies(
             settings=settings,
             api_token=Secret(CALLER_KEY),
             owns_store=False,
-            queue=Queue(append, limits),
+            queue=QueueProducer(append, limits),
             receipts=receipts,
-            waiters=waiters,
+            completions=completions,
             redis=redis,
             readiness=_always_ready,
             metrics=Metrics(),
         )
         sock = socket.create_server(("127.0.0.1", 0))
-        await stack.enter_async_context(await open_doors(services, sock))
+        await stack.enter_async_context(await open_http_api(services, sock))
         gc.collect()
         gc.freeze()  # as a worker does when it is ready
         result(sock.getsockname()[1])

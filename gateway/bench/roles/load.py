@@ -139,7 +139,7 @@ class Load:
         """Do it."""
         order = self._order
         begun, cpu = time.perf_counter(), time.process_time()
-        told = heard = begun
+        on_progress = heard = begun
         while self._done < order.requests:
             now = time.perf_counter()
             self._schedule(now, begun)
@@ -148,8 +148,8 @@ class Load:
                 heard = now
             elif now - heard > _SILENT_S:
                 raise TimeoutError(f"no answer for {_SILENT_S:.0f} s after {self._done} answers")
-            if now - told > _PROGRESS_S:
-                told = now
+            if now - on_progress > _PROGRESS_S:
+                on_progress = now
                 progress(self._done / order.requests)
         ended = time.perf_counter()
         for line in self._lines:

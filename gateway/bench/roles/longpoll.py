@@ -10,7 +10,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.bench.roles import result
-from gateway.bench.roles.rhoconnect_push import LegacyOrder, LegacyResult, order_lines
+from gateway.bench.roles.rhoconnect_push import RhoConnectPushOrder, RhoConnectPushResult, order_lines
 from gateway.errors import RhoPushError
 
 _BODY: Final = b'{"id":8,"token":"t","data":{"alert":"Order 0000000 is on its way","do_sync":["Product"]}}'
@@ -18,7 +18,7 @@ _POLL_S: Final = 0.01
 _LOOKS: Final = 6_000
 
 
-class LongPolls:
+class LongPollPeer:
     """The waiting requests, by instance."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class LongPolls:
 
 
 async def _serve() -> None:
-    polls = LongPolls()
+    polls = LongPollPeer()
     app = web.Application()
     app.router.add_get("/nextMessage/{instance}", polls.answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -54,12 +54,12 @@ async def _serve() -> None:
     site = web.TCPSite(runner, "0.0.0.0", 0, backlog=4096)
     await site.start()
     port = runner.addresses[0][1]
-    async for order in order_lines(LegacyOrder):
-        if order.act == "waiting":
+    async for order in order_lines(RhoConnectPushOrder):
+        if order.action == "waiting":
             await polls.full(order.count)
-        elif order.act == "send":
+        elif order.action == "send":
             polls.wake()
-        result(LegacyResult(port))
+        result(RhoConnectPushResult(port))
     await runner.cleanup()
 
 

@@ -24,7 +24,7 @@ _AT_ONCE: Final = 200
 _ID: Final = re.compile(rb'"id":(\d+)')
 
 
-class CrowdOrder(msgspec.Struct):
+class PollingOrder(msgspec.Struct):
     """What to do.
 
     Attributes:
@@ -36,7 +36,7 @@ class CrowdOrder(msgspec.Struct):
         connections: of the app server.
     """
 
-    act: str
+    action: str
     port: int
     secret: str
     count: int
@@ -44,21 +44,21 @@ class CrowdOrder(msgspec.Struct):
     connections: int = 64
 
 
-class CrowdResult(msgspec.Struct):
+class PollingResult(msgspec.Struct):
     """What was done: answers with a message (or good ones to a post), and seconds."""
 
     answers: int
     seconds: float
 
 
-class Crowd:
+class PollingDevices:
     """The devices.
 
     Args:
         order: port, secret and how many.
     """
 
-    def __init__(self, order: CrowdOrder) -> None:
+    def __init__(self, order: PollingOrder) -> None:
         self._order = order
         self._ids = Ids(order.secret.encode())
         self._epoll = select.epoll()
@@ -93,7 +93,7 @@ class Crowd:
         return len(self._phones)
 
 
-def post_all(order: CrowdOrder) -> int:
+def post_all(order: PollingOrder) -> int:
     """Post messages, one request at a time on each connection; the good answers."""
     ids = Ids(order.secret.encode())
     numbers = iter(range(order.count))
@@ -110,7 +110,11 @@ def post_all(order: CrowdOrder) -> int:
 
 
 def _answers(
-    order: CrowdOrder, ids: Ids, numbers: Iterator[int], lines: dict[int, socket.socket], epoll: select.epoll
+    order: PollingOrder,
+    ids: Ids,
+    numbers: Iterator[int],
+    lines: dict[int, socket.socket],
+    epoll: select.epoll,
 ) -> Iterator[bool]:
     open_lines = len(lines)
     while open_lines:
@@ -129,18 +133,18 @@ def _answers(
 
 def main() -> None:
     """Do as ordered."""
-    crowd: Crowd | None = None
-    for order in orders(CrowdOrder):
+    crowd: PollingDevices | None = None
+    for order in orders(PollingOrder):
         begun = time.perf_counter()
         answers = 0
-        if order.act == "poll":
-            crowd = Crowd(order)
+        if order.action == "poll":
+            crowd = PollingDevices(order)
             crowd.connect()
-        elif order.act == "post":
+        elif order.action == "post":
             answers = post_all(order)
         elif crowd is not None:
             answers = crowd.round()
-        result(CrowdResult(answers, time.perf_counter() - begun))
+        result(PollingResult(answers, time.perf_counter() - begun))
 
 
 if __name__ == "__main__":

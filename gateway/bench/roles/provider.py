@@ -14,7 +14,7 @@ import uvloop
 
 from gateway.bench.roles import result
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting
-from gateway.simulators.client_files import TOPIC, write_outfit
+from gateway.simulators.client_files import TOPIC, write_client_files
 
 
 class ProviderOrder(msgspec.Struct):
@@ -75,7 +75,7 @@ async def _provide() -> None:
         )
         fcm = await stack.enter_async_context(FcmSimulator(hosting=hosting))
         folder = Path(order.folder)
-        settings = write_outfit(folder, apns, fcm)
+        settings = write_client_files(folder, apns, fcm)
         key = apns.signing_key
         result(
             ProviderFacts(

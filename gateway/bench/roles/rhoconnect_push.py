@@ -17,35 +17,35 @@ import uvloop
 
 from gateway.bench.rhoconnect_push_devices import token_of
 from gateway.bench.roles import result
-from gateway.delivery.batch import Send, Unit
+from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.providers import PROVIDERS
-from gateway.delivery.rhoconnect_push_builtin import RpsLane
+from gateway.delivery.rhoconnect_push_builtin import BuiltinRhoConnectPushLane
 from gateway.delivery.route import Route
 from gateway.errors import RhoPushError
 from gateway.logs import structured
-from gateway.mailbox.store import RpsStore
+from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.queue.entries import Lease
-from gateway.rhoconnect_push import Gates, OpenService, Service, Times, open_service
+from gateway.rhoconnect_push import Authenticator, PushService, PushTimeouts, RunningService, open_service
 from gateway.settings import RetrySettings
 from gateway.store import keys
-from gateway.store.address import Address
-from protocols.devices import RPS, Device
+from gateway.store.address import RedisAddress
+from protocols.devices import RHOCONNECT_PUSH, Device
 from protocols.ping.model import Ping
 from protocols.rhoconnect_push.ids import Ids
-from protocols.rhoconnect_push.message import Target
+from protocols.rhoconnect_push.message import RhoConnectPushTarget
 
 Order = TypeVar("Order")
 
-UNIT_SENDS: Final = keys.ENTRY_PINGS
-UNITS_OFFERED: Final = 20
+BATCH_DELIVERIES: Final = keys.ENTRY_PINGS
+BATCHES_OFFERED: Final = 20
 _WAIT_S: Final = 3600.0
 """No poll ends by its time while it is measured."""
 _POLL_S: Final = 0.01
 _LOOKS: Final = 6_000
 
 
-class LegacyOrder(msgspec.Struct):
+class RhoConnectPushOrder(msgspec.Struct):
     """What to do.
 
     Attributes:
@@ -53,13 +53,13 @@ class LegacyOrder(msgspec.Struct):
             `send` (one message to each of `count` devices, over the lane).
     """
 
-    act: str
+    action: str
     redis: str = ""
     secret: str = ""
     count: int = 0
 
 
-class LegacyResult(msgspec.Struct):
+class RhoConnectPushResult(msgspec.Struct):
     """What was done: the port, seconds and CPU of the process."""
 
     port: int = 0
@@ -67,10 +67,12 @@ class LegacyResult(msgspec.Struct):
     cpu_s: float = 0.0
 
 
-class _House:
+class _RunningService:
     """The service, opened by the first order."""
 
-    def __init__(self, store: RpsStore, service: Service, opened: OpenService, ids: Ids, port: int) -> None:
+    def __init__(
+        self, store: MailboxStore, service: PushService, opened: RunningService, ids: Ids, port: int
+    ) -> None:
         self.store = store
         self.service = service
         self.opened = opened
@@ -88,21 +90,21 @@ async def _any_app(authorization: str, client: str) -> bool:
     return True
 
 
-async def _open(order: LegacyOrder) -> _House:
-    store = RpsStore(Address.parse(order.redis))
+async def _open(order: RhoConnectPushOrder) -> _RunningService:
+    store = MailboxStore(RedisAddress.parse(order.redis))
     await store.open()
     ids = Ids(order.secret.encode())
-    gates = Gates(_anybody, _any_app, app_s=_WAIT_S)
-    service = Service(store, ids, gates, Times(wait_s=_WAIT_S, idle_s=_WAIT_S), Metrics())
+    authenticator = Authenticator(_anybody, _any_app, app_s=_WAIT_S)
+    service = PushService(store, ids, authenticator, PushTimeouts(wait_s=_WAIT_S, idle_s=_WAIT_S), Metrics())
     sock = socket.create_server(("", 0))  # all loopback addresses: more devices than one address has ports
     opened = await open_service(service, sock)
     gc.collect()
     gc.freeze()  # as a worker does when it is ready
-    return _House(store, service, opened, ids, sock.getsockname()[1])
+    return _RunningService(store, service, opened, ids, sock.getsockname()[1])
 
 
-async def _waiting(house: _House, count: int) -> None:
-    polls = house.service.polls
+async def _waiting(service_state: _RunningService, count: int) -> None:
+    polls = service_state.service.polls
     for _ in range(_LOOKS):
         if len(polls) >= count and not polls.asking:
             return
@@ -110,88 +112,89 @@ async def _waiting(house: _House, count: int) -> None:
     raise RhoPushError(f"{len(polls)} of {count} polls wait")
 
 
-class _Feeder:
+class _DeliveryFeeder:
     """Sends one message to each device over the lane, and sees the last one accepted."""
 
-    def __init__(self, house: _House, count: int) -> None:
-        self._lane = RpsLane(house.store, RetrySettings(), house.metrics)
-        self._route = Route(self._lane, Target(), "")
+    def __init__(self, service_state: _RunningService, count: int) -> None:
+        self._lane = BuiltinRhoConnectPushLane(service_state.store, RetrySettings(), service_state.metrics)
+        self._route = Route(self._lane, RhoConnectPushTarget(), "")
         self._done = asyncio.Event()
-        house.round += 1
-        self._ids = house.ids
+        service_state.round += 1
+        self._ids = service_state.ids
         now_ms = int(time.time() * 1000)
         ping = Ping(
-            id=f"{house.round:032x}",
+            id=f"{service_state.round:032x}",
             accepted_ms=now_ms,
             sources=("Product",),
             message="Order 0000000 is on its way",
             vibrate=2000,
             sound="hello.mp3",
         )
-        message = PROVIDERS[RPS].compose(ping, Target(), now_ms)
+        message = PROVIDERS[RHOCONNECT_PUSH].compose(ping, RhoConnectPushTarget(), now_ms)
         if message is None:
             raise RhoPushError("the ping says nothing")
         self._message, self._ping = message, ping
-        self._units = [
-            self._unit(first, min(UNIT_SENDS, count - first)) for first in range(0, count, UNIT_SENDS)
+        self._batches = [
+            self._make_batch(first, min(BATCH_DELIVERIES, count - first))
+            for first in range(0, count, BATCH_DELIVERIES)
         ]
-        self._open = len(self._units)
+        self._open = len(self._batches)
 
     async def run(self) -> None:
         """Send everything."""
-        for _ in range(UNITS_OFFERED):
+        for _ in range(BATCHES_OFFERED):
             self._offer()
         await self._done.wait()
         await self._lane.close(1.0)
 
-    def _unit(self, first: int, size: int) -> list[Send]:
-        lease = Lease(keys.PIECES, f"{first}-0", b"", 0, 0, again=False)
-        unit = Unit(lease, f"{first:028x}", (self._ping,), self._settled, bulk=True)
-        unit.begin_ping({})
+    def _make_batch(self, first: int, size: int) -> list[Delivery]:
+        lease = Lease(keys.CHUNKS, f"{first}-0", b"", 0, 0, reread=False)
+        batch = DeliveryBatch(lease, f"{first:028x}", (self._ping,), self._on_batch_complete, bulk=True)
+        batch.begin_ping({})
         sends = []
         for number in range(first, first + size):
             device = Device(f"{number:032x}", "ANDROID", "rhoconnect_push", token_of(self._ids, number))
-            place = unit.add_place(device.client_id, RPS)
+            index = batch.add_delivery(device.client_id, RHOCONNECT_PUSH)
             path = self._message.path(device.pin)
-            sends.append(Send(unit, place, device, self._route, self._message, path, b""))
-        unit.planned()
+            sends.append(Delivery(batch, index, device, self._route, self._message, path, b""))
+        batch.finish_planning()
         return sends
 
     def _offer(self) -> None:
-        if self._units:
-            self._lane.offer(self._units.pop(), bulk=True)
+        if self._batches:
+            self._lane.offer(self._batches.pop(), bulk=True)
 
-    def _settled(self, unit: Unit) -> None:
-        if unit.rest:
-            raise RhoPushError(f"not accepted: {next(iter(unit.rest.values()))}")
+    def _on_batch_complete(self, batch: DeliveryBatch) -> None:
+        if batch.other_verdicts:
+            raise RhoPushError(f"not accepted: {next(iter(batch.other_verdicts.values()))}")
         self._open -= 1
         self._offer()
         if not self._open:
             self._done.set()
 
 
-async def _send(house: _House, count: int) -> LegacyResult:
-    feeder = _Feeder(house, count)
+async def _send(service_state: _RunningService, count: int) -> RhoConnectPushResult:
+    feeder = _DeliveryFeeder(service_state, count)
     gc.collect()
     begun, cpu = time.perf_counter(), time.process_time()
     await feeder.run()
-    return LegacyResult(house.port, time.perf_counter() - begun, time.process_time() - cpu)
+    return RhoConnectPushResult(service_state.port, time.perf_counter() - begun, time.process_time() - cpu)
 
 
 async def _serve() -> None:
-    house: _House | None = None
-    async for order in order_lines(LegacyOrder):
-        if house is None:
-            house = await _open(order)
-            result(LegacyResult(house.port))
-        elif order.act == "waiting":
-            await _waiting(house, order.count)
-            result(LegacyResult(house.port))
+    service_state: _RunningService | None = None
+    async for order in order_lines(RhoConnectPushOrder):
+        if service_state is None:
+            service_state = await _open(order)
+            result(RhoConnectPushResult(service_state.port))
+        elif order.action == "waiting":
+            await _waiting(service_state, order.count)
+            result(RhoConnectPushResult(service_state.port))
         else:
-            result(await _send(house, order.count))
-    if house is not None:
-        await house.opened.close(1.0)
-        await house.store.close()
+            result(await _send(service_state, order.count))
+    if service_state is not None:
+        await service_state.opened.close(1.0)
+        await service_state.store.close()
 
 
 async def order_lines(kind: type[Order]) -> AsyncIterator[Order]:

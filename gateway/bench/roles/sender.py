@@ -16,11 +16,11 @@ import uvloop
 from gateway.bench import population
 from gateway.bench.roles import orders, progress, result
 from gateway.bench.wire import USER
-from gateway.delivery.batch import Send, Unit
-from gateway.delivery.dead_tokens import NoMarks
-from gateway.delivery.lane_manager import Lanes
-from gateway.delivery.providers import Message
-from gateway.delivery.route import Place, Route
+from gateway.delivery.batch import Delivery, DeliveryBatch
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.providers import ProviderMessage
+from gateway.delivery.route import Route, TokenScope
 from gateway.errors import RhoPushError
 from gateway.logs import structured
 from gateway.metrics import Metrics
@@ -32,8 +32,8 @@ from protocols.devices import APNS, Device
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict
 
-UNIT_SENDS: Final = keys.ENTRY_PINGS
-UNITS_OFFERED: Final = 20
+BATCH_DELIVERIES: Final = keys.ENTRY_PINGS
+BATCHES_OFFERED: Final = 20
 """4,000 sends wait in the lane at any time: half of what it keeps in memory."""
 
 
@@ -74,12 +74,12 @@ class Feeder:
         self._order = order
         self._route = route
         self._done = asyncio.Event()
-        self._settled = 0
+        self._complete = 0
         now_ms = int(time.time() * 1000)
         self._pings = [self._ping(number, now_ms) for number in range(order.payloads)]
         self._messages = [self._message(ping) for ping in self._pings]
-        self._units = [self._unit(first) for first in range(0, order.pushes, UNIT_SENDS)]
-        self._count = len(self._units)
+        self._batches = [self._make_batch(first) for first in range(0, order.pushes, BATCH_DELIVERIES)]
+        self._count = len(self._batches)
 
     @property
     def payload_bytes(self) -> int:
@@ -88,13 +88,13 @@ class Feeder:
 
     async def run(self) -> None:
         """Send everything."""
-        for _ in range(UNITS_OFFERED):
+        for _ in range(BATCHES_OFFERED):
             self._offer()
         await self._done.wait()
 
     def _ping(self, number: int, now_ms: int) -> Ping:
         return Ping(
-            id=f"{number // UNIT_SENDS:028x}{number % UNIT_SENDS:04x}",
+            id=f"{number // BATCH_DELIVERIES:028x}{number % BATCH_DELIVERIES:04x}",
             accepted_ms=now_ms,
             users=(USER % number,),
             sources=("Product",),
@@ -103,41 +103,41 @@ class Feeder:
             sound="hello.mp3",
         )
 
-    def _message(self, ping: Ping) -> Message:
+    def _message(self, ping: Ping) -> ProviderMessage:
         message = self._route.lane.provider.compose(ping, self._route.target, ping.accepted_ms)
         if message is None:
             raise RhoPushError("the ping says nothing")
         return message
 
-    def _unit(self, first: int) -> list[Send]:
+    def _make_batch(self, first: int) -> list[Delivery]:
         """One unit, as an entry of the queue becomes one: a device of its own for each ping."""
-        size = min(UNIT_SENDS, self._order.pushes - first)
-        places = [number % len(self._pings) for number in range(first, first + size)]
-        pings = [self._pings[place] for place in places]
-        lease = Lease(keys.PINGS, f"{first}-0", b"", size, 0, again=False)
-        unit = Unit(lease, f"{first:028x}", pings, self._unit_settled)
-        sends = [self._send(unit, first + place) for place in range(size)]
-        unit.planned()
+        size = min(BATCH_DELIVERIES, self._order.pushes - first)
+        indexes = [number % len(self._pings) for number in range(first, first + size)]
+        pings = [self._pings[index] for index in indexes]
+        lease = Lease(keys.PINGS, f"{first}-0", b"", size, 0, reread=False)
+        batch = DeliveryBatch(lease, f"{first:028x}", pings, self._on_batch_complete)
+        sends = [self._send(batch, first + index) for index in range(size)]
+        batch.finish_planning()
         return sends
 
-    def _send(self, unit: Unit, number: int) -> Send:
+    def _send(self, batch: DeliveryBatch, number: int) -> Delivery:
         pin, message = population.pin(number), self._messages[number % len(self._messages)]
         device = Device(pin[:32], "Apple", "apple", pin)
-        unit.begin_ping({})
-        place = unit.add_place(device.client_id, APNS)
+        batch.begin_ping({})
+        index = batch.add_delivery(device.client_id, APNS)
         request_id = f"{pin[:8]}-{pin[8:12]}-{pin[12:16]}-{pin[16:20]}-{pin[20:32]}".encode()
-        return Send(unit, place, device, self._route, message, message.path(pin), request_id)
+        return Delivery(batch, index, device, self._route, message, message.path(pin), request_id)
 
     def _offer(self) -> None:
-        if self._units:
-            self._route.lane.offer(self._units.pop(), bulk=False)
+        if self._batches:
+            self._route.lane.offer(self._batches.pop(), bulk=False)
 
-    def _unit_settled(self, unit: Unit) -> None:
-        self._settled += 1
+    def _on_batch_complete(self, batch: DeliveryBatch) -> None:
+        self._complete += 1
         self._offer()
-        if self._settled % 50 == 0:
-            progress(self._settled / self._count)
-        if self._settled == self._count:
+        if self._complete % 50 == 0:
+            progress(self._complete / self._count)
+        if self._complete == self._count:
             self._done.set()
 
 
@@ -158,12 +158,12 @@ async def send(order: SenderOrder) -> SenderResult:
         connections_max=order.connections,
     )
     metrics = Metrics()
-    lanes = Lanes(Settings(apns=apns), metrics, _NoneDead())
+    lanes = LaneManager(Settings(apns=apns), metrics, _NoTokenReports())
     route = lanes.route(APNS, "")
     if isinstance(route, str):
         raise RhoPushError(f"no lane: {route}")
     feeder = Feeder(order, route)
-    gc_policy.spare()  # as a worker when it is ready; here it also takes the prepared sends out of the way
+    gc_policy.limit_collections()  # as a worker when it is ready; here it also takes the prepared sends out of the way
     before = _accepted(metrics)
     begun, cpu = time.perf_counter(), time.process_time()
     await feeder.run()
@@ -177,8 +177,10 @@ def _accepted(metrics: Metrics) -> int:
     return int(metrics.deliveries(APNS, "", "accepted", "").value)
 
 
-class _NoneDead(NoMarks):
-    def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+class _NoTokenReports(IgnoredTokenReports):
+    def on_dead_token(
+        self, send: Delivery, verdict: Verdict, index: TokenScope, others: tuple[str, ...] = ()
+    ) -> None:
         raise RhoPushError("the accept-all provider called a token dead")
 
 

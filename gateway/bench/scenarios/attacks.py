@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from gateway.bench.attacks import ATTACKS
-from gateway.bench.attacks.attack import Target
+from gateway.bench.attacks.attack import AttackTarget
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child, Progress
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.attacker import AttackOrder, AttackResult
-from gateway.bench.testbed import Stand
+from gateway.bench.testbed import BenchEnvironment
 from gateway.bench.usage import peak_rss_bytes, restart_peak
 from gateway.bench.wire import CALLER_KEY
 
@@ -38,7 +38,7 @@ MEMORY_MB: Final = 400
 ENVIRON: Final = {
     "RHOPUSH_HTTP_TRUSTED_PROXIES": '["127.0.0.1"]',
     "RHOPUSH_LIMITS_CONNECTIONS": str(CEILING),
-    "RHOPUSH_RPS_PORT": "0",
+    "RHOPUSH_RHOCONNECT_PUSH_PORT": "0",
     "RHOPUSH_PUSH_SERVER": "http://app:secret@127.0.0.1:8675/",
 }
 _RATE: Final = 100.0
@@ -69,7 +69,7 @@ def run(bench: Bench) -> Result:
     seconds = _SECONDS_FULL if bench.options.full else _SECONDS
     with bench.stand(USERS, environ=ENVIRON) as stand, Child("attacker", stand.folder) as attacker:
         bench.progress.begin("good pings alone")
-        idle_us = idle(stand, bench.pings(PINGS), bench.progress.told)
+        idle_us = idle(stand, bench.pings(PINGS), bench.progress.on_progress)
         attacked = {name: _attacked(bench, stand, attacker, name, seconds) for name in ATTACKS}
     alone = Latencies(idle_us)
     during = {name: Latencies(one.latencies_us) for name, one in attacked.items()}
@@ -98,7 +98,7 @@ def run(bench: Bench) -> Result:
     )
 
 
-def _attacked(bench: Bench, stand: Stand, attacker: Child, name: str, seconds: float) -> Attacked:
+def _attacked(bench: Bench, stand: BenchEnvironment, attacker: Child, name: str, seconds: float) -> Attacked:
     bench.progress.begin(name)
     try:
         return under_attack(stand, attacker, name, seconds)
@@ -113,17 +113,17 @@ def _figures(name: str, times: Latencies, attacked: Attacked | None = None) -> I
         yield Figure(f"{name}, peak memory", attacked.peak_bytes / 1e6, "MB")
 
 
-def idle(stand: Stand, pings: int, told: Progress | None = None) -> list[int]:
+def idle(stand: BenchEnvironment, pings: int, on_progress: Progress | None = None) -> list[int]:
     """Good pings alone, after some to warm up; the time of each in microseconds.
 
     Raises:
         CannotMeasure: not all were answered with 200.
     """
     stand.load(_ROUND, rate=_RATE, connections=CONNECTIONS)
-    return stand.load(pings, rate=_RATE, connections=CONNECTIONS, told=told).latencies_us
+    return stand.load(pings, rate=_RATE, connections=CONNECTIONS, on_progress=on_progress).latencies_us
 
 
-def under_attack(stand: Stand, attacker: Child, name: str, seconds: float = 0.0) -> Attacked:
+def under_attack(stand: BenchEnvironment, attacker: Child, name: str, seconds: float = 0.0) -> Attacked:
     """Send good pings while the attacker runs one attack of the table.
 
     Args:
@@ -138,7 +138,7 @@ def under_attack(stand: Stand, attacker: Child, name: str, seconds: float = 0.0)
     pids = stand.gateway.pids
     for pid in pids:
         restart_peak(pid)
-    target = Target(stand.gateway.port, stand.gateway.push_port, CALLER_KEY, CEILING)
+    target = AttackTarget(stand.gateway.port, stand.gateway.push_port, CALLER_KEY, CEILING)
     latencies: list[int] = []
     with _attacking(attacker, AttackOrder(name, target, seconds)) as attack:
         while True:
@@ -152,11 +152,11 @@ def under_attack(stand: Stand, attacker: Child, name: str, seconds: float = 0.0)
     return Attacked(attack.result, latencies, peak, [*attack.result.faults, *ended])
 
 
-def _round(stand: Stand, first: int) -> list[int]:
+def _round(stand: BenchEnvironment, first: int) -> list[int]:
     return stand.load(_ROUND, rate=_RATE, first=first, connections=CONNECTIONS).latencies_us
 
 
-def _must_be_healthy(stand: Stand) -> None:
+def _must_be_healthy(stand: BenchEnvironment) -> None:
     client = http.client.HTTPConnection("127.0.0.1", stand.gateway.port, timeout=_HEALTH_S)
     try:
         client.request("GET", "/healthz")
@@ -182,7 +182,7 @@ class _Attack(threading.Thread):
     def run(self) -> None:
         """Do it."""
         try:
-            self._result = self._attacker.ask(self._order, AttackResult)
+            self._result = self._attacker.request(self._order, AttackResult)
         except CannotMeasure as error:
             self._error = error
 

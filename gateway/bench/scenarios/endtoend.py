@@ -19,7 +19,7 @@ from gateway.bench.latencies import Latencies
 from gateway.bench.peers import Gorush, Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
-from gateway.bench.testbed import PARTS, Stand, Window
+from gateway.bench.testbed import PARTS, BenchEnvironment, Window
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
@@ -118,7 +118,7 @@ def _compared(peers: Peers, gateway: float, rate: float, many: _Many) -> Compari
     )
 
 
-def measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]:
+def measure(bench: Bench, stand: BenchEnvironment, pings: int) -> tuple[Window, LoadResult]:
     """Warm up, then send so many pings.
 
     Raises:
@@ -128,13 +128,13 @@ def measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]
     stand.warm()
     bench.progress.begin(f"{pings:,} pings")
     with stand.window() as window:
-        load = stand.load(pings, told=bench.progress.told)
+        load = stand.load(pings, on_progress=bench.progress.on_progress)
     if window.delivered != pings:
         raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
     return window, load
 
 
-def _measure_many(bench: Bench, stand: Stand) -> _Many:
+def _measure_many(bench: Bench, stand: BenchEnvironment) -> _Many:
     """Send requests that name many users each, one at least on every connection.
 
     Raises:
@@ -145,7 +145,7 @@ def _measure_many(bench: Bench, stand: Stand) -> _Many:
     pushes = requests * named
     bench.progress.begin(f"{requests:,} pings to {named} users each")
     with stand.window() as window:
-        stand.load(requests, named=named, told=bench.progress.told)
+        stand.load(requests, named=named, on_progress=bench.progress.on_progress)
     if window.delivered != pushes:
         raise CannotMeasure(f"{pushes} pushes were asked for and {window.delivered} came to the provider")
     return _Many(named, pushes, window)

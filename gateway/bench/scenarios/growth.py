@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.testbed import Stand, Window
+from gateway.bench.testbed import BenchEnvironment, Window
 
 SIZES: Final = (10_000, 100_000)
 SIZES_FULL: Final = (*SIZES, 1_000_000)
@@ -89,7 +89,7 @@ def _point(bench: Bench, users: int, workers: int) -> Point:
     )
 
 
-def _cost(bench: Bench, stand: Stand, how: str, pings: int) -> Window:
+def _cost(bench: Bench, stand: BenchEnvironment, how: str, pings: int) -> Window:
     """Send so many pings to the users there are.
 
     Raises:
@@ -97,7 +97,7 @@ def _cost(bench: Bench, stand: Stand, how: str, pings: int) -> Window:
     """
     bench.progress.begin(f"{stand.plan.users:,} users, {stand.plan.workers} workers, {how}")
     with stand.window() as window:
-        stand.load(pings, first=100, told=bench.progress.told)
+        stand.load(pings, first=100, on_progress=bench.progress.on_progress)
     if window.delivered != pings:
         raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
     return window

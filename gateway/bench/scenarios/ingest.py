@@ -15,14 +15,14 @@ from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
-from gateway.bench.roles.http_ingress import DoorOrder
+from gateway.bench.roles.http_ingress import IngressOrder
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios.endtoend import answers
-from gateway.bench.testbed import Stand, Window
+from gateway.bench.testbed import BenchEnvironment, Window
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
-_PARTS: Final = ("door", "redis", "gateway", "provider", "load")
+_PARTS: Final = ("ingress", "redis", "gateway", "provider", "load")
 _GORUSH_NOTE: Final = (
     "gorush answers when a notification is in its memory, and pushes meanwhile on the same cores"
 )
@@ -33,14 +33,14 @@ def run(bench: Bench) -> Result:
     pings = bench.pings(PINGS)
     with bench.stand(USERS) as stand:
         window, load = _measure(bench, stand, pings)
-    door, rate = window.cpu_us("door", pings), pings / load.seconds
-    compared = _compared(bench.peers, door, rate) if bench.peers else Comparison()
+    ingress, rate = window.cpu_us("ingress", pings), pings / load.seconds
+    compared = _compared(bench.peers, ingress, rate) if bench.peers else Comparison()
     return Result(
         scenario="ingest",
         proves=proves(__doc__),
         figures=(
             Figure("requests", rate, "requests/s"),
-            Figure("door CPU a request", door, "µs"),
+            Figure("ingress CPU a request", ingress, "µs"),
             Figure("Redis CPU a ping (append and consumption)", window.cpu_us("redis", pings), "µs"),
             Figure(
                 "Redis traffic a ping (append and consumption)", window.redis.network_bytes / pings, "bytes"
@@ -74,7 +74,7 @@ def run(bench: Bench) -> Result:
     )
 
 
-def _compared(peers: Peers, door: float, rate: float) -> Comparison:
+def _compared(peers: Peers, ingress: float, rate: float) -> Comparison:
     """Hold the door's CPU a request in µs and its requests a second against the peers'."""
     aiohttp, bare, gorush = peers.aiohttp, peers.bare, peers.optional("gorush")
     return Comparison(
@@ -86,9 +86,9 @@ def _compared(peers: Peers, door: float, rate: float) -> Comparison:
             *([Figure("gorush, 1 a request: requests", gorush.requests_s, "requests/s")] if gorush else []),
         ),
         ratios=(
-            Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / door, 3.0),
+            Ratio("requests a CPU second, to aiohttp's", aiohttp.cpu_us / ingress, 3.0),
             Ratio("requests/s, to aiohttp's", rate / aiohttp.rate),
-            Ratio("door CPU a request, to the bare protocol's", door / bare.cpu_us),
+            Ratio("ingress CPU a request, to the bare protocol's", ingress / bare.cpu_us),
             Ratio("aiohttp's CPU a request, to the bare protocol's", aiohttp.cpu_us / bare.cpu_us),
             *([Ratio("requests/s, to gorush's", rate / gorush.requests_s, 1.5)] if gorush else []),
         ),
@@ -97,14 +97,14 @@ def _compared(peers: Peers, door: float, rate: float) -> Comparison:
     )
 
 
-def _measure(bench: Bench, stand: Stand, pings: int) -> tuple[Window, LoadResult]:
-    with Child("http_ingress", stand.folder) as door:
-        port = door.ask(DoorOrder(stand.facts.settings, stand.store.address), int)
+def _measure(bench: Bench, stand: BenchEnvironment, pings: int) -> tuple[Window, LoadResult]:
+    with Child("http_ingress", stand.folder) as ingress:
+        port = ingress.request(IngressOrder(stand.facts.settings, stand.store.address), int)
         stand.load(2_000, port=port)
         stand.store.emptied()
         bench.progress.begin(f"ingest, {pings:,} pings")
-        with stand.window(door=door.pid) as window:
-            load = stand.load(pings, port=port, told=bench.progress.told)
+        with stand.window(ingress=ingress.pid) as window:
+            load = stand.load(pings, port=port, on_progress=bench.progress.on_progress)
     if window.delivered != pings:
         raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
     return window, load

@@ -14,7 +14,7 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.testbed import Stand, Window
+from gateway.bench.testbed import BenchEnvironment, Window
 from gateway.bench.wire import USER
 from gateway.settings import EventSettings
 from gateway.store.keys import ResqueKeys
@@ -33,50 +33,56 @@ def run(bench: Bench) -> Result:
         bench.progress.begin("warming up")
         stand.warm()
         windows = {
-            "REST": _through(bench, stand, pings, "REST", lambda: stand.load(pings)),
-            "Resque": _through(bench, stand, pings, "Resque", lambda: _enqueue(stand, pings)),
-            "data changes": _through(bench, stand, pings, "data changes", lambda: _publish(stand, pings)),
+            "REST": _measure_ingress(bench, stand, pings, "REST", lambda: stand.load(pings)),
+            "Resque": _measure_ingress(bench, stand, pings, "Resque", lambda: _enqueue(stand, pings)),
+            "data changes": _measure_ingress(
+                bench, stand, pings, "data changes", lambda: _publish(stand, pings)
+            ),
         }
-    cpu = {door: window.cpu_us("gateway", pings) for door, window in windows.items()}
+    cpu = {ingress: window.cpu_us("gateway", pings) for ingress, window in windows.items()}
     return Result(
         scenario="ingress",
         proves=proves(__doc__),
-        figures=tuple(figure for door, window in windows.items() for figure in _figures(door, window, pings)),
+        figures=tuple(
+            figure for ingress, window in windows.items() for figure in _figures(ingress, window, pings)
+        ),
         ratios=tuple(
-            Ratio(f"{door}: pings a CPU second, to REST's", cpu["REST"] / cpu[door])
-            for door in ("Resque", "data changes")
+            Ratio(f"{ingress}: pings a CPU second, to REST's", cpu["REST"] / cpu[ingress])
+            for ingress in ("Resque", "data changes")
         ),
         notes=(
             "data changes wait in a window (events.window_ms) before they become pings: their rate includes it",
-            *(f"{door}: {note}" for door, window in windows.items() if (note := window.limit_note())),
+            *(f"{ingress}: {note}" for ingress, window in windows.items() if (note := window.limit_note())),
         ),
         plots=(Plot("gateway CPU a ping, by door", "bars", "µs", (Line("CPU", tuple(cpu.items())),)),),
     )
 
 
-def _figures(door: str, window: Window, pings: int) -> tuple[Figure, ...]:
+def _figures(ingress: str, window: Window, pings: int) -> tuple[Figure, ...]:
     return (
-        Figure(f"{door}: pings", pings / window.seconds, "pings/s"),
-        Figure(f"{door}: gateway CPU a ping", window.cpu_us("gateway", pings), "µs"),
-        Figure(f"{door}: Redis CPU a ping", window.cpu_us("redis", pings), "µs"),
-        Figure(f"{door}: Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
+        Figure(f"{ingress}: pings", pings / window.seconds, "pings/s"),
+        Figure(f"{ingress}: gateway CPU a ping", window.cpu_us("gateway", pings), "µs"),
+        Figure(f"{ingress}: Redis CPU a ping", window.cpu_us("redis", pings), "µs"),
+        Figure(f"{ingress}: Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
     )
 
 
-def _through(bench: Bench, stand: Stand, pings: int, door: str, send: Callable[[], object]) -> Window:
-    bench.progress.begin(f"{door}, {pings:,} pings")
+def _measure_ingress(
+    bench: Bench, stand: BenchEnvironment, pings: int, ingress: str, send: Callable[[], object]
+) -> Window:
+    bench.progress.begin(f"{ingress}, {pings:,} pings")
     before = stand.delivered()
     with stand.window() as window:
         send()
         _until_delivered(stand, before + pings)
     if window.delivered != pings:
         raise CannotMeasure(
-            f"{pings} pings went in by {door} and {window.delivered} pushes came to the provider"
+            f"{pings} pings went in by {ingress} and {window.delivered} pushes came to the provider"
         )
     return window
 
 
-def _until_delivered(stand: Stand, wanted: int) -> None:
+def _until_delivered(stand: BenchEnvironment, wanted: int) -> None:
     """Wait for the provider to have them all: the queue is empty before a window of changes closes, too."""
     most, heard = -1, time.monotonic()
     while (delivered := stand.delivered()) < wanted:
@@ -87,7 +93,7 @@ def _until_delivered(stand: Stand, wanted: int) -> None:
         time.sleep(_POLL_S)
 
 
-def _enqueue(stand: Stand, pings: int) -> None:
+def _enqueue(stand: BenchEnvironment, pings: int) -> None:
     """As `Resque.enqueue(PingJob, ...)` does (contract §3.2)."""
     names = ResqueKeys()
     client = stand.store.client
@@ -102,7 +108,7 @@ def _job(user: str) -> str:
     return json.dumps({"class": "Rhoconnect::PingJob", "args": [ping]})
 
 
-def _publish(stand: Stand, pings: int) -> None:
+def _publish(stand: BenchEnvironment, pings: int) -> None:
     channel = EventSettings().channels[0]
     for first in range(0, pings, _BATCH):
         with stand.store.client.pipeline(transaction=False) as pipe:

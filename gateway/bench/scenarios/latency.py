@@ -13,7 +13,7 @@ from gateway.bench.bench import Bench, proves
 from gateway.bench.latencies import Latencies
 from gateway.bench.result import Figure, Plot, Ratio, Result
 from gateway.bench.scenarios.endtoend import measure
-from gateway.bench.testbed import Probe, Stand
+from gateway.bench.testbed import BenchEnvironment, Probe
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
@@ -76,9 +76,9 @@ def run(bench: Bench) -> Result:
     )
 
 
-def _at(bench: Bench, stand: Stand, rate: float, seconds: float) -> _Measured:
+def _at(bench: Bench, stand: BenchEnvironment, rate: float, seconds: float) -> _Measured:
     bench.progress.begin(f"{rate:,.0f} pings/s")
     probe, pings = Probe(int(_PROBE_RATE * seconds), _PROBE_RATE), int(rate * seconds)
     with stand.all_delivered(probe.pings + pings), stand.probing(probe) as times:
-        load = stand.load(pings, rate=rate, told=bench.progress.told)
+        load = stand.load(pings, rate=rate, on_progress=bench.progress.on_progress)
     return _Measured(Latencies(load.latencies_us), Latencies(times))

@@ -22,7 +22,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Plot, Ratio, Result
-from gateway.bench.testbed import Probe, Stand
+from gateway.bench.testbed import BenchEnvironment, Probe
 from gateway.bench.wire import broadcast
 
 USERS: Final = 100_000
@@ -42,7 +42,7 @@ def run(bench: Bench) -> Result:
         used_idle = stand.store.counters().since(before)
         bench.progress.begin("small pings during broadcasts")
         before, delivered = stand.store.counters(), stand.delivered()
-        with _broadcasts(stand) as broadcasts, stand.probing(probe, bench.progress.told) as times:
+        with _broadcasts(stand) as broadcasts, stand.probing(probe, bench.progress.on_progress) as times:
             pass
         stand.store.emptied()
         used = stand.store.counters().since(before)
@@ -101,9 +101,9 @@ def _compared(peers: Peers, idle: Latencies, round_trip_s: float, paced_s: float
     )
 
 
-def _idle(bench: Bench, stand: Stand, probe: Probe) -> Latencies:
+def _idle(bench: Bench, stand: BenchEnvironment, probe: Probe) -> Latencies:
     bench.progress.begin("small pings alone")
-    with stand.all_delivered(probe.pings), stand.probing(probe, bench.progress.told) as times:
+    with stand.all_delivered(probe.pings), stand.probing(probe, bench.progress.on_progress) as times:
         pass
     return Latencies(times)
 
@@ -121,7 +121,7 @@ class _Broadcasts(threading.Thread):
         delivered: pushes of broadcasts so far; a few small pings are among them.
     """
 
-    def __init__(self, stand: Stand) -> None:
+    def __init__(self, stand: BenchEnvironment) -> None:
         super().__init__(daemon=True)
         self._stand = stand
         self._end = threading.Event()
@@ -154,7 +154,7 @@ class _Broadcasts(threading.Thread):
 
 
 @contextmanager
-def _broadcasts(stand: Stand) -> Iterator[_Broadcasts]:
+def _broadcasts(stand: BenchEnvironment) -> Iterator[_Broadcasts]:
     thread = _Broadcasts(stand)
     thread.start()
     try:

@@ -11,7 +11,7 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.peers import Peer, Peers
+from gateway.bench.peers import PeerMeasurement, Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.provider import ProviderFacts, ProviderOrder
 from gateway.bench.roles.sender import SenderOrder, SenderResult
@@ -51,7 +51,7 @@ def run(bench: Bench) -> Result:
     )
 
 
-def _compared(peers: Peers, ours: Peer, pushes: int) -> Comparison:
+def _compared(peers: Peers, ours: PeerMeasurement, pushes: int) -> Comparison:
     h2load, aioapns, pyfcm = peers.h2load(pushes), peers.aioapns, peers.pyfcm
     apns2, nginx = peers.optional("apns2"), peers.optional("h2load_nginx")
     everybody = (h2load, aioapns, pyfcm, *(peer for peer in (apns2, nginx) if peer))
@@ -73,17 +73,17 @@ def _compared(peers: Peers, ours: Peer, pushes: int) -> Comparison:
     )
 
 
-def _measure(bench: Bench, pushes: int) -> Peer:
+def _measure(bench: Bench, pushes: int) -> PeerMeasurement:
     with scratch() as folder, Child("provider", folder) as provider, Child("sender", folder) as sender:
-        facts = provider.ask(ProviderOrder(str(folder / "outfit")), ProviderFacts)
-        sender.ask(_order(facts, min(WARM, pushes)), SenderResult)
+        facts = provider.request(ProviderOrder(str(folder / "outfit")), ProviderFacts)
+        sender.request(_order(facts, min(WARM, pushes)), SenderResult)
         bench.progress.begin(f"push, {pushes:,} pushes")
         before = cpu_s([provider.pid])
-        done = sender.ask(_order(facts, pushes), SenderResult, bench.progress.told)
+        done = sender.request(_order(facts, pushes), SenderResult, bench.progress.on_progress)
         used = cpu_s([provider.pid]) - before
     if done.accepted != pushes:
         raise CannotMeasure(f"{done.accepted} of {pushes} pushes were accepted")
-    return Peer("gateway", pushes, done.seconds, done.cpu_s, used)
+    return PeerMeasurement("gateway", pushes, done.seconds, done.cpu_s, used)
 
 
 def _order(facts: ProviderFacts, pushes: int) -> SenderOrder:

@@ -21,8 +21,8 @@ from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Comparison, Figure, Ratio, Result
 from gateway.bench.rhoconnect_push_devices import register
-from gateway.bench.roles.polling_devices import CrowdOrder, CrowdResult
-from gateway.bench.roles.rhoconnect_push import LegacyOrder, LegacyResult
+from gateway.bench.roles.polling_devices import PollingOrder, PollingResult
+from gateway.bench.roles.rhoconnect_push import RhoConnectPushOrder, RhoConnectPushResult
 from gateway.bench.scratch import scratch
 from gateway.bench.store import Store
 from gateway.bench.testbed import counted
@@ -36,7 +36,7 @@ _SPARE: Final = 200  # descriptors of a process that are no devices
 _IDLE_S: Final = 5.0
 
 
-class _Waiting(NamedTuple):
+class _WaitingDevices(NamedTuple):
     """What waiting devices cost a process.
 
     Attributes:
@@ -68,24 +68,24 @@ def run(bench: Bench) -> Result:
     secret = secrets.token_hex(16)
     with scratch() as folder, Store(folder, bench.options.redis) as store:
         bench.progress.begin(f"{devices:,} legacy devices registered")
-        register(store.client, Ids(secret.encode()), devices, bench.progress.told)
-        to_open = LegacyOrder("open", store.address, secret)
+        register(store.client, Ids(secret.encode()), devices, bench.progress.on_progress)
+        to_open = RhoConnectPushOrder("open", store.address, secret)
         with Child("rhoconnect_push", folder) as service, Child("polling_devices", folder) as crowd:
-            opened = service.ask(to_open, LegacyResult)
+            opened = service.request(to_open, RhoConnectPushResult)
             posted = _posted(bench, (service, crowd, store), opened.port, secret, (devices, messages))
         _forget(store.client)
         with Child("rhoconnect_push", folder) as service, Child("polling_devices", folder) as crowd:
-            opened = service.ask(to_open, LegacyResult)
+            opened = service.request(to_open, RhoConnectPushResult)
             ours = _waiting(bench, "rhoconnect_push", service, crowd, (opened.port, secret, devices))
         compared = _compared(bench, ours, folder, secret, devices) if bench.peers else Comparison()
     notes = [f"{wanted:,} devices were asked for; a process may have {_descriptors():,} descriptors"]
     return _result(devices, ours, compared, posted, notes if devices < wanted else [])
 
 
-def _compared(bench: Bench, ours: _Waiting, folder: Path, secret: str, devices: int) -> Comparison:
+def _compared(bench: Bench, ours: _WaitingDevices, folder: Path, secret: str, devices: int) -> Comparison:
     """Let as many devices wait at the peer."""
     with Child("longpoll", folder) as peer, Child("polling_devices", folder) as crowd:
-        opened = peer.ask(LegacyOrder("open"), LegacyResult)
+        opened = peer.request(RhoConnectPushOrder("open"), RhoConnectPushResult)
         theirs = _waiting(bench, "aiohttp", peer, crowd, (opened.port, secret, devices))
     return Comparison(
         figures=(
@@ -100,7 +100,9 @@ def _compared(bench: Bench, ours: _Waiting, folder: Path, secret: str, devices: 
     )
 
 
-def _result(devices: int, ours: _Waiting, compared: Comparison, posted: _Posted, notes: list[str]) -> Result:
+def _result(
+    devices: int, ours: _WaitingDevices, compared: Comparison, posted: _Posted, notes: list[str]
+) -> Result:
     return Result(
         scenario="rhoconnect_push",
         proves=proves(__doc__),
@@ -123,23 +125,25 @@ def _result(devices: int, ours: _Waiting, compared: Comparison, posted: _Posted,
     )
 
 
-def _waiting(bench: Bench, name: str, service: Child, crowd: Child, where: tuple[int, str, int]) -> _Waiting:
+def _waiting(
+    bench: Bench, name: str, service: Child, crowd: Child, where: tuple[int, str, int]
+) -> _WaitingDevices:
     """Let all devices ask, wait, be woken and ask again."""
     port, secret, devices = where
-    all_wait = LegacyOrder("waiting", count=devices)
+    all_wait = RhoConnectPushOrder("waiting", count=devices)
     first = pss_bytes([service.pid])
     bench.progress.begin(f"{name}, {devices:,} devices connect")
-    crowd.ask(CrowdOrder("poll", port, secret, devices), CrowdResult, bench.progress.told)
-    service.ask(all_wait, LegacyResult)
+    crowd.request(PollingOrder("poll", port, secret, devices), PollingResult, bench.progress.on_progress)
+    service.request(all_wait, RhoConnectPushResult)
     before = pss_bytes([service.pid])
     idle = cpu_s([service.pid])
     time.sleep(_IDLE_S)
     begun = cpu_s([service.pid])
-    crowd.tell(CrowdOrder("round", port, secret, devices))
+    crowd.send(PollingOrder("round", port, secret, devices))
     bench.progress.begin(f"{name}, {devices:,} devices are woken")
-    service.ask(LegacyOrder("send", count=devices), LegacyResult)
-    answered = crowd.hear(CrowdResult).answers
-    service.ask(all_wait, LegacyResult)
+    service.request(RhoConnectPushOrder("send", count=devices), RhoConnectPushResult)
+    answered = crowd.receive(PollingResult).answers
+    service.request(all_wait, RhoConnectPushResult)
     if answered != devices:
         raise CannotMeasure(f"{answered} of {devices} devices got a message")
     woken = cpu_s([service.pid]) - begun
@@ -147,7 +151,7 @@ def _waiting(bench: Bench, name: str, service: Child, crowd: Child, where: tuple
     after = pss_bytes([service.pid])
     if after <= first:
         raise CannotMeasure(f"too few devices: the memory of {name} did not grow with them")
-    return _Waiting(
+    return _WaitingDevices(
         (before - first) / devices, (after - first) / devices, (begun - idle) / _IDLE_S, woken / devices * 1e6
     )
 
@@ -161,8 +165,8 @@ def _posted(
     for count in (1_000, messages):  # the first is to warm up
         bench.progress.begin(f"rhoconnect_push, {count:,} messages over HTTP")
         begun = cpu_s([service.pid])
-        order = CrowdOrder("post", port, secret, count, devices, bench.options.connections)
-        answers = crowd.ask(order, CrowdResult).answers
+        order = PollingOrder("post", port, secret, count, devices, bench.options.connections)
+        answers = crowd.request(order, PollingResult).answers
         http_s = cpu_s([service.pid]) - begun
         if answers != count:
             raise CannotMeasure(f"{answers} of {count} messages were taken")
@@ -170,7 +174,9 @@ def _posted(
     before = store.counters()
     inside_s, sent = 0.0, 0
     while sent < messages:
-        done = service.ask(LegacyOrder("send", count=min(devices, messages)), LegacyResult)
+        done = service.request(
+            RhoConnectPushOrder("send", count=min(devices, messages)), RhoConnectPushResult
+        )
         inside_s += done.cpu_s
         sent += min(devices, messages)
     redis = store.counters().since(before)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.testbed import Stand
+from gateway.bench.testbed import BenchEnvironment
 from gateway.bench.usage import pss_bytes
 
 PINGS: Final = 200_000
@@ -24,7 +24,7 @@ _FIFTH: Final = 2
 BAR: Final = 1.05
 
 
-class _Held(NamedTuple):
+class _HeldMemory(NamedTuple):
     """What is held: by the gateway and by Redis in MB; Redis' keys, and those of them without a lifetime."""
 
     gateway_mb: float
@@ -48,7 +48,7 @@ def run(bench: Bench) -> Result:
         before, delivered = stand.store.counters(), stand.delivered()
         for number in range(PARTS):
             bench.progress.begin(f"soak, part {number + 1} of {PARTS}")
-            stand.load(part, first=number * part, told=bench.progress.told)
+            stand.load(part, first=number * part, on_progress=bench.progress.on_progress)
             stand.store.emptied()
             held.append(_held(stand))
         used = stand.store.counters().since(before)
@@ -94,7 +94,7 @@ def run(bench: Bench) -> Result:
     )
 
 
-def ratios(start: _Held, fifth: _Held, end: _Held, after: _Held) -> tuple[Ratio, ...]:
+def ratios(start: _HeldMemory, fifth: _HeldMemory, end: _HeldMemory, after: _HeldMemory) -> tuple[Ratio, ...]:
     """What has grown: the gateway since its caches were full, Redis since the start."""
     return (
         Ratio("gateway memory at the end, to 20 %", end.gateway_mb / fifth.gateway_mb, BAR, at_most=True),
@@ -122,6 +122,8 @@ _HELD: Final = (
 )
 
 
-def _held(stand: Stand) -> _Held:
+def _held(stand: BenchEnvironment) -> _HeldMemory:
     redis = stand.store.counters()
-    return _Held(pss_bytes(stand.gateway.pids) / 1e6, redis.memory_bytes / 1e6, redis.keys, redis.lasting)
+    return _HeldMemory(
+        pss_bytes(stand.gateway.pids) / 1e6, redis.memory_bytes / 1e6, redis.keys, redis.lasting
+    )

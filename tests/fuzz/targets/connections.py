@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from protocols.http2.client import ClientConnection, Outcome
+from protocols.http2.client import ClientConnection, RequestOutcome
 from protocols.http2.server import ServerConnection
 from tests.fuzz.target import Target, plain
 
@@ -53,7 +53,7 @@ def _asked() -> tuple[ClientConnection, ServerConnection, bytes, list[int]]:
 
 def _answered(data: bytes) -> None:
     client, _, _, _ = _asked()
-    found: list[Outcome] = []
+    found: list[RequestOutcome] = []
     cut = len(data) // 2
     for piece in (data[:cut], data[cut:]):
         found += client.receive(piece, 1.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.mailbox.store import read_id_secret
-from gateway.server.data_dir import ID_FILE, DataFolder, check_data_folder
+from gateway.server.data_dir import ID_FILE, DataDir, check_data_dir
 from gateway.store.command_encoding import pack
 from gateway.system.private_files import read_secret
 from protocols.rhoconnect_push.ids import Ids
@@ -20,12 +20,12 @@ _NAMES: Final = ("gateway_id", "api_token", ID_FILE)
 def _folder() -> Iterator[Step]:
     """One content in each file, since each reader must cope with it."""
     with tempfile.TemporaryDirectory() as path:
-        folder = DataFolder(Path(path))
+        folder = DataDir(Path(path))
 
         def step(data: bytes) -> None:
             for name in _NAMES:
                 (folder.path / name).write_bytes(data)
-            check_data_folder(folder.path)
+            check_data_dir(folder.path)
             kept = read_secret(folder.path / ID_FILE)
             secret = read_id_secret((kept or b"").strip())
             if secret is not None:

@@ -107,10 +107,10 @@ def _form(data: bytes) -> None:
 def compose(ping: Ping) -> None:
     """What each provider would be sent. Errors of the tree are verdicts here, and looked at by nobody."""
     targets = (
-        (to_apns.compose, to_apns.Target("com.example.app")),
-        (to_fcm.compose, to_fcm.Target("project", "com.example.app", "notification")),
-        (to_fcm.compose, to_fcm.Target("project", "com.example.app", "data")),
-        (to_rps.compose, to_rps.Target()),
+        (to_apns.compose, to_apns.ApnsTarget("com.example.app")),
+        (to_fcm.compose, to_fcm.FcmTarget("project", "com.example.app", "notification")),
+        (to_fcm.compose, to_fcm.FcmTarget("project", "com.example.app", "data")),
+        (to_rps.compose, to_rps.RhoConnectPushTarget()),
     )
     made: Any
     for make, target in targets:

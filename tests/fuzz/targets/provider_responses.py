@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gateway.store.command_encoding import pack
 from protocols.apns.simulator import ApnsOptions, ApnsRules, SigningKey
 from protocols.apns.verdicts import judge as judge_apns
-from protocols.fcm.credentials import parse_token_answer
+from protocols.fcm.credentials import parse_token_response
 from protocols.fcm.simulator import Account, FcmOptions, FcmRules
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.http2.stream_result import goaway_text
@@ -65,7 +65,7 @@ def _retry_after(data: bytes) -> None:
 
 
 def _token(data: bytes) -> None:
-    token = parse_token_answer(200, data, NOW_S)
+    token = parse_token_response(200, data, NOW_S)
     assert NOW_S <= token.expires_s < NOW_S + 1_000_000
     assert len(token.value) < 8 or token.value not in repr(token)
 

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
 from gateway.http_api.aiohttp_parser import HEADERS_MAX
-from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, Heads, may_be_ours
+from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, RequestHeadParser, may_be_ping
 from tests.fuzz.target import Step, Target
 
 HEAD: Final = (
@@ -58,10 +58,10 @@ SEEDS: Final = (
 @contextmanager
 def _both() -> Iterator[Step]:
     loop = asyncio.new_event_loop()
-    heads = Heads(BODY_BYTES)
+    heads = RequestHeadParser(BODY_BYTES)
 
     def step(data: bytes) -> None:
-        may_be_ours(data)
+        may_be_ping(data)
         head = heads.read(data)
         if head is None:
             return

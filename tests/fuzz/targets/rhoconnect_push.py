@@ -3,7 +3,7 @@
 import hashlib
 from typing import Final
 
-from gateway.rhoconnect_push.request_parser import Reading
+from gateway.rhoconnect_push.request_parser import PushRequest
 from gateway.store.command_encoding import pack
 from protocols.numbers import is_int64
 from protocols.rhoconnect_push.ids import Ids
@@ -95,7 +95,7 @@ def _message(data: bytes) -> None:
 
 
 def _request(data: bytes) -> None:
-    reading = Reading()
+    reading = PushRequest()
     cut = len(data) // 3
     for piece in (data[:cut], data[cut : 2 * cut], data[2 * cut :]):
         reading.feed(piece)

@@ -17,7 +17,7 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.http_api import aiohttp_handler
-from gateway.rhoconnect_push import Times
+from gateway.rhoconnect_push import PushTimeouts
 from tests.fuzz.target import Open, Step, Target
 from tests.fuzz.targets.pings import BASIC, FORM_SEEDS, JSON_SEEDS, WORDS
 from tests.fuzz.targets.rhoconnect_push import COOKIES, HTTP_WORDS, LINES, MESSAGES, REQUESTS
@@ -29,7 +29,7 @@ from tests.support.redis import RedisServer
 
 ANSWER_S: Final = 60.0
 """An answer that takes longer is a hang: no request here has anything to wait for but the processor."""
-_LOOK_S: Final = 0.002
+_IDLE_CHECK_S: Final = 0.002
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d\d\d) ")
 _FAILED: Final = re.compile(rb'HTTP/1\.[01] 500 [^\x00]*?(?:"code":"internal"|Server got itself in trouble)')
 Ask = Callable[[bytes], Coroutine[Any, Any, None]]
@@ -107,7 +107,7 @@ async def _exchange(port: int, data: bytes, done: Callable[[], bool]) -> bytes:
         with contextlib.suppress(OSError):  # refused before the last piece
             writer.write_eof()
         async with asyncio.timeout(ANSWER_S):
-            while not (await asyncio.wait({reading}, timeout=_LOOK_S))[0] and not done():
+            while not (await asyncio.wait({reading}, timeout=_IDLE_CHECK_S))[0] and not done():
                 pass
         if not reading.done():
             reading.cancel()
@@ -131,7 +131,7 @@ def _judge(answer: bytes) -> None:
 @asynccontextmanager
 async def _doors(redis: Redis, _address: str) -> AsyncIterator[Ask]:
     # So long aiohttp's connections are looked at after the client's end of stream: most of a step's time.
-    aiohttp_handler._LOOK_S = 0.001
+    aiohttp_handler._IDLE_CHECK_S = 0.001
     async with doors_house(redis) as house:
 
         async def ask(data: bytes) -> None:
@@ -145,7 +145,7 @@ async def _doors(redis: Redis, _address: str) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def _push(redis: Redis, address: str) -> AsyncIterator[Ask]:
-    async with rps_house(redis, address, times=Times(wait_s=0, request_s=2, idle_s=2)) as house:
+    async with rps_house(redis, address, times=PushTimeouts(wait_s=0, request_s=2, idle_s=2)) as house:
 
         def waits() -> bool:
             return bool(len(house.service.polls)) and not house.service.polls.asking

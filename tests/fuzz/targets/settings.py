@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway.settings import load
-from gateway.settings.environment import places, variable_of
+from gateway.settings.environment import setting_paths, variable_of
 from gateway.settings.rhoconnect_push import read_config, translate
-from gateway.store.address import Address, all_addresses, resque_address
+from gateway.store.address import RedisAddress, all_addresses, resque_address
 from tests.fuzz.target import Step, Target, plain
 
 FILE: Final = b"""\
@@ -33,10 +33,10 @@ FILE: Final = b"""\
     apps:
       com.example.app:
         apns: {key_id: KEY0000001, team_id: TEAM000001, topic: com.example.app}
-    rps: {mode: server, port: 0}
+    rhoconnect_push: {mode: server, port: 0}
 """
 _WORDS: Final = (
-    *(".".join(place).encode() for place, _ in places()),
+    *(".".join(place).encode() for place, _ in setting_paths()),
     *(b": ", b"- ", b"&a ", b"*a", b"<<", b"!!", b"|"),
 )
 _ENVIRON: Final = (
@@ -87,7 +87,7 @@ def _config() -> Iterator[Step]:
 
 def _address(data: bytes) -> None:
     text = os.fsdecode(data)
-    for read in (Address.parse, resque_address):
+    for read in (RedisAddress.parse, resque_address):
         found = read(text)
         str(found)
 
@@ -105,7 +105,7 @@ TARGETS: Final = (
     Target(
         "settings-environment",
         plain(_environment),
-        (_ENVIRON, *(f"{variable_of(place)}=5".encode() for place, _ in places())),
+        (_ENVIRON, *(f"{variable_of(place)}=5".encode() for place, _ in setting_paths())),
         (*_WORDS, b"=", b"\n", b"RHOPUSH_"),
         largest=16_384,
         base_s=0.1,

@@ -8,43 +8,45 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.fanout.recipients import DEFECTS, _number
+from gateway.fanout.recipients import INTERNAL_ERRORS, _number
 from gateway.queue.broadcasts import decode_users
 from gateway.queue.consumer import Streams
-from gateway.queue.entries import Entry, Piece, decode_entry, decode_piece, leases_of
-from gateway.queue.receipts import Detail, Receipts, Record, joined_errors, pack_base, pack_delta
-from gateway.registry.change_log import Journal
-from gateway.registry.snapshots import Snapshot, Snapshots
-from gateway.registry.user_devices import WIDTH, registration
+from gateway.queue.entries import Chunk, Entry, decode_chunk, decode_entry, leases_of
+from gateway.queue.receipts import DeviceVerdict, PingRecord, Receipts, joined_errors, pack_base, pack_delta
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.snapshots import Snapshot, SnapshotStore
+from gateway.registry.user_devices import WIDTH, user_devices
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.command_encoding import pack
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.devices import Device, fit, select
 from protocols.ping.model import Ping
-from protocols.verdict import Kind
+from protocols.verdict import VerdictKind
 from tests.fuzz.target import Open, Step, Target, plain
 from tests.fuzz.targets.pings import NOW_S, compose
 from tests.support.redis import RedisServer
 
 BATCH: Final = f"{NOW_S * 1000:012x}" + "0" * 16
 _PING: Final = Ping(id=BATCH + "0000", accepted_ms=NOW_S * 1000, users=("bob",), message="hello", badge=5)
-_RECORD: Final = Record(
-    2, (("c1", "apns"),), (Detail("c2", "fcm", Kind.REJECTED, "Unregistered"),), {"dead": 1}
+_RECORD: Final = PingRecord(
+    2, (("c1", "apns"),), (DeviceVerdict("c2", "fcm", VerdictKind.REJECTED, "Unregistered"),), {"dead": 1}
 )
 
 
 def _entry(data: bytes) -> None:
     """What the queue's consumers decode: pings, pieces to be sent again, chunks of a broadcast."""
-    (lease,) = leases_of(keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], again=False)
+    (lease,) = leases_of(
+        keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], reread=False
+    )
     pack(("SETTLE", lease.pings, lease.size))
-    for decode in (decode_entry, decode_piece, decode_users):
+    for decode in (decode_entry, decode_chunk, decode_users):
         try:
             found: Any = decode(data)
         except msgspec.DecodeError:  # as the planner does: they are put aside
             continue
         for ping in getattr(found, "pings", ()):
-            with contextlib.suppress(*DEFECTS):  # as the planner does: such a ping is refused
+            with contextlib.suppress(*INTERNAL_ERRORS):  # as the planner does: such a ping is refused
                 compose(ping)
 
 
@@ -52,7 +54,7 @@ def _registration(data: bytes) -> None:
     values: list[bytes | None] = [value or None for value in data.split(b"|")]
     width = WIDTH + 1
     values = (values + [None] * width)[: max(1, len(values) // width) * width]
-    found = registration(values)
+    found = user_devices(values)
     for device in found.devices:
         fit(device)
         _number(device.client_id)
@@ -62,29 +64,29 @@ def _registration(data: bytes) -> None:
         select(found.devices, set())
 
 
-def _with_redis(make: Callable[[Link], Callable[[bytes], Coroutine[Any, Any, None]]]) -> Open:
+def _with_redis(make: Callable[[RedisConnection], Callable[[bytes], Coroutine[Any, Any, None]]]) -> Open:
     """A step that asks a real store, over the gateway's own connection."""
 
     @contextmanager
     def opened() -> Iterator[Step]:
         with RedisServer("valkey") as server, asyncio.Runner() as runner:
             link = runner.run(_linked(server.address))
-            ask = make(link)
+            fetch = make(link)
             try:
-                yield lambda data: runner.run(ask(data))
+                yield lambda data: runner.run(fetch(data))
             finally:
                 runner.run(link.close())
 
     return opened
 
 
-async def _linked(address: str) -> Link:
-    link = Link(Address.parse(address), "fuzz")
+async def _linked(address: str) -> RedisConnection:
+    link = RedisConnection(RedisAddress.parse(address), "fuzz")
     await link.open(30)
     return link
 
 
-def _receipts(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+def _receipts(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     receipts = Receipts(link)
 
     async def step(data: bytes) -> None:
@@ -102,7 +104,7 @@ def _receipts(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     return step
 
 
-def _counters(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+def _counters(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     streams = Streams(link, "fuzz:0", 3_600)
 
     async def step(data: bytes) -> None:
@@ -115,15 +117,15 @@ def _counters(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     return step
 
 
-def _snapshots(link: Link) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+def _snapshots(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     """What a snapshot holds is sent to, as if it had just been read."""
-    journal = Journal()
-    journal.join(1, {})
-    snapshots = Snapshots(link, journal)
+    journal = ChangeLog()
+    journal.resume(1, {})
+    snapshots = SnapshotStore(link, journal)
 
     async def step(data: bytes) -> None:
         await link.call("SET", keys.snapshot("bob"), data)
-        (found,) = snapshots.believed(["bob"], await snapshots.ask(["bob"]))
+        (found,) = snapshots.current(["bob"], await snapshots.fetch(["bob"]))
         if found is not None:
             select(found.devices, set())
             for device in found.devices:
@@ -147,7 +149,7 @@ TARGETS: Final = (
             msgspec.msgpack.encode(value)
             for value in (
                 Entry(BATCH, NOW_S * 1000, (_PING, _PING)),
-                Piece(_PING, 3, ("c1",), 2, NOW_S, "lane", True),
+                Chunk(_PING, 3, ("c1",), 2, NOW_S, "lane", True),
                 ["bob", "ann"],
             )
         ),

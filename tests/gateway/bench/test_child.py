@@ -13,4 +13,4 @@ def test_an_order_to_a_role_that_was_killed_is_told_in_one_line(tmp_path: Path) 
     with pytest.raises(CannotMeasure, match="load process ended with -9"), Child("load", tmp_path) as role:
         os.kill(role.pid, signal.SIGKILL)
         os.waitid(os.P_PID, role.pid, os.WEXITED | os.WNOWAIT)
-        role.ask(LoadOrder(1, "", 1, 1), LoadResult)
+        role.request(LoadOrder(1, "", 1, 1), LoadResult)

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from gateway.bench.progress import Progress
+from gateway.bench.progress import ProgressLine
 
 
 class Terminal(io.StringIO):
@@ -16,9 +16,9 @@ class Terminal(io.StringIO):
 
 def test_nothing_is_written_where_there_is_no_terminal() -> None:
     out = io.StringIO()
-    progress = Progress(out)
+    progress = ProgressLine(out)
     progress.begin("pings")
-    progress.told(1.0)
+    progress.on_progress(1.0)
     progress.clear()
     assert out.getvalue() == ""
 
@@ -29,5 +29,5 @@ def test_a_line_is_narrower_than_the_terminal(
 ) -> None:
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
     out = Terminal()
-    Progress(out).begin("a peer with a name that is as long as names of peers are" * 2)
+    ProgressLine(out).begin("a peer with a name that is as long as names of peers are" * 2)
     assert len(out.getvalue().removeprefix("\r\x1b[2K")) == most

@@ -23,9 +23,9 @@ def test_pieces_and_what_comes_later_are_waited_for_as_pings_are(store: Store) -
         assert store.pending() == 0
         store.client.hset(keys.STATS, "pings", 2)
         assert store.pending() == 2
-        for stream in (keys.BROADCASTS, keys.PIECES, keys.RETRIES):
+        for stream in (keys.BROADCASTS, keys.CHUNKS, keys.RETRIES):
             store.client.xadd(stream, {"e": b""})
-        store.client.zadd(keys.LATER, {"name": 1})
+        store.client.zadd(keys.SCHEDULE, {"name": 1})
         assert store.pending() == 6
 
 
@@ -51,8 +51,8 @@ def test_no_rewriting_of_what_was_laid_before_falls_into_a_measurement(store: St
         store.client.set("user", "bob")
         before = store.client.info("persistence")["aof_rewrites"]
         store.rewritten()
-        told = store.client.info("persistence")
-        assert (told["aof_rewrites"], told["aof_rewrite_in_progress"]) == (before + 1, 0)
+        on_progress = store.client.info("persistence")
+        assert (on_progress["aof_rewrites"], on_progress["aof_rewrite_in_progress"]) == (before + 1, 0)
 
 
 def test_a_rewriting_without_an_end_is_told(store: Store) -> None:

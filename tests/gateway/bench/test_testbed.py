@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.testbed import Plan, Stand, counted, limit_note
+from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions, counted, limit_note
 
 
-class Counted(Stand):
+class Counted(BenchEnvironment):
     """Its provider says what the test says."""
 
     def __init__(self, *delivered: int) -> None:
-        super().__init__(Plan(1))
+        super().__init__(EnvironmentOptions(1))
         self.store = SimpleNamespace(emptied=lambda: None)
         self._counts = iter(delivered)
 
@@ -39,12 +39,12 @@ def test_a_ping_that_was_lost_or_doubled_is_told(after: int) -> None:
 
 def test_what_is_too_little_to_be_counted_is_told() -> None:
     counted({"gateway": 0.01})
-    with pytest.raises(CannotMeasure, match="too little was sent: door used less CPU"):
-        counted({"gateway": 0.01, "door": 0.0})
+    with pytest.raises(CannotMeasure, match="too little was sent: ingress used less CPU"):
+        counted({"gateway": 0.01, "ingress": 0.0})
 
 
 def test_a_gateway_that_is_gone_is_told() -> None:
-    stand = Stand(Plan(1))
+    stand = BenchEnvironment(EnvironmentOptions(1))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     stand.gateway = SimpleNamespace(port=port)

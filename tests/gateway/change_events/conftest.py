@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from gateway.queue.entries import decode_entry
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 
 
@@ -35,8 +35,8 @@ async def queued(redis: Redis) -> list[Queued]:
 
 
 @pytest.fixture
-async def link(redis_address: str) -> AsyncIterator[Link]:
-    made = Link(Address.parse(redis_address), "test")
+async def connection(redis_address: str) -> AsyncIterator[RedisConnection]:
+    made = RedisConnection(RedisAddress.parse(redis_address), "test")
     await made.open(30)
     yield made
     await made.close()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.change_events import Listening, open_events, source_rules, windows
+from gateway.change_events import Coalescer, open_change_events, source_rules, windows
 from gateway.metrics import Metrics
 from gateway.settings import EventSettings, Secret, Settings, Source
 from gateway.store import keys
@@ -26,10 +26,10 @@ SOURCES = {
 @asynccontextmanager
 async def listening(
     address: str, metrics: Metrics | None = None, *, name: str = "tested", **events: Any
-) -> AsyncIterator[Listening]:
+) -> AsyncIterator[Coalescer]:
     """A gateway's door of data changes, once it writes (or, as the second, once it stands by)."""
     settings = said(address, **events)
-    async with open_events(settings, name, metrics or Metrics()) as made:
+    async with open_change_events(settings, name, metrics or Metrics()) as made:
         assert made is not None
         yield made
 
@@ -40,8 +40,8 @@ def said(address: str, documents: tuple[str, ...] = (), **events: Any) -> Settin
     return Settings(redis=Secret(address), documents=shards, events=EventSettings(**events), sources=SOURCES)
 
 
-async def writing(made: Listening) -> None:
-    await made.leading.wait()
+async def writing(made: Coalescer) -> None:
+    await made.leader.wait()
 
 
 async def told(redis: Redis, source: str, user: str | list[str], **more: Any) -> None:
@@ -81,9 +81,9 @@ async def test_an_event_becomes_a_sync_only_ping(redis_address: str, redis_clien
         ("{q}", ("Order",)),
         ("ünï", ("Order",)),
     ]
-    assert {(one.ping.message, one.ping.door) for one in found} == {(None, "event")}
-    assert counts(metrics, "events_received", "kind") == {"channel": 2}
-    assert counts(metrics, "pings_accepted", "door") == {"event": 4}
+    assert {(one.ping.message, one.ping.ingress) for one in found} == {(None, "event")}
+    assert counts(metrics, "change_events_received", "kind") == {"channel": 2}
+    assert counts(metrics, "pings_accepted", "ingress") == {"change_events": 4}
 
 
 REFUSED = [
@@ -112,7 +112,7 @@ async def test_what_pushes_nobody_is_counted_and_harms_nothing(
         await told(redis_client, "Product", "after")
         found = await pings(redis_client, 1)
     assert [one.pair for one in found] == [("after", ("Product",))]
-    assert counts(metrics, "events_refused", "reason") == {reason: 1}
+    assert counts(metrics, "change_events_ignored", "reason") == {reason: 1}
 
 
 async def test_a_listed_source_pushes_without_push_notify(redis_address: str, redis_client: Redis) -> None:
@@ -123,7 +123,7 @@ async def test_a_listed_source_pushes_without_push_notify(redis_address: str, re
             await told(redis_client, source, f"{source}'s user")
         found = await pings(redis_client, 2)
     assert {one.ping.sources for one in found} == {("Quiet",), ("Unsaid",)}
-    assert counts(metrics, "events_refused", "reason") == {"not_listed": 1, "app_partition": 1}
+    assert counts(metrics, "change_events_ignored", "reason") == {"not_listed": 1, "app_partition": 1}
 
 
 async def test_rules_are_swapped(redis_address: str, redis_client: Redis) -> None:
@@ -131,8 +131,8 @@ async def test_rules_are_swapped(redis_address: str, redis_client: Redis) -> Non
     async with listening(redis_address, metrics) as made:
         await writing(made)
         await told(redis_client, "Quiet", "bob")
-        await until(lambda: counts(metrics, "events_refused", "reason"))
-        made.renew(said(redis_address, sources=("Quiet",)))
+        await until(lambda: counts(metrics, "change_events_ignored", "reason"))
+        made.apply_settings(said(redis_address, sources=("Quiet",)))
         assert made.rules == source_rules(said(redis_address, sources=("Quiet",)))
         await told(redis_client, "Quiet", "ann")
         found = await pings(redis_client, 1)
@@ -152,8 +152,8 @@ async def test_a_stream_keeps_events_while_nobody_listens(redis_address: str, re
         found = await pings(redis_client, 701)
         await until(lambda: empty(redis_client))
     assert {one.pair[0] for one in found} == {"new"} | {f"u{number}" for number in range(700)}
-    assert counts(metrics, "events_received", "kind") == {"stream": 702}
-    assert counts(metrics, "events_refused", "reason") == {"malformed": 1}
+    assert counts(metrics, "change_events_received", "kind") == {"stream": 702}
+    assert counts(metrics, "change_events_ignored", "reason") == {"malformed": 1}
 
 
 async def empty(redis: Redis) -> bool:
@@ -171,17 +171,17 @@ async def test_a_stream_that_others_read_too_is_left_whole(redis_address: str, r
 
 async def acknowledged(redis: Redis) -> bool:
     groups = {group["name"]: group for group in await redis.xinfo_groups(CHANNEL)}
-    ours = groups.get(keys.EVENT_GROUP.encode(), {"pending": 1, "entries-read": 0})
+    ours = groups.get(keys.CHANGE_EVENT_GROUP.encode(), {"pending": 1, "entries-read": 0})
     return ours["pending"] == 0 and ours["entries-read"] == 1
 
 
 async def test_what_was_read_of_a_stream_and_not_written_is_read_again(
     redis_address: str, redis_client: Redis
 ) -> None:
-    await redis_client.xgroup_create(CHANNEL, keys.EVENT_GROUP, "0", mkstream=True)
+    await redis_client.xgroup_create(CHANNEL, keys.CHANGE_EVENT_GROUP, "0", mkstream=True)
     for user in ("one", "two"):
         await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": user})})
-    await redis_client.xreadgroup(keys.EVENT_GROUP, "gateway", {CHANNEL: ">"})
+    await redis_client.xreadgroup(keys.CHANGE_EVENT_GROUP, "gateway", {CHANNEL: ">"})
     async with listening(redis_address, streams=(CHANNEL,)):
         found = await pings(redis_client, 2)
         await until(lambda: empty(redis_client))
@@ -213,8 +213,8 @@ async def test_documents_tell_of_themselves(
         await redis_client.sadd(b"source:application:\xff:Product:md:0a", "[]")
         found = await pings(redis_client, 2)
     assert sorted(one.pair for one in found) == [("a:b", ("Order",)), ("bob", ("Product",))]
-    assert counts(metrics, "events_received", "kind") == {"keyspace": 9}
-    assert counts(metrics, "events_refused", "reason") == {"no_push_notify": 3, "invalid_field": 1}
+    assert counts(metrics, "change_events_received", "kind") == {"keyspace": 9}
+    assert counts(metrics, "change_events_ignored", "reason") == {"no_push_notify": 3, "invalid_field": 1}
     await redis_client.config_set("notify-keyspace-events", "")
 
 
@@ -263,11 +263,11 @@ async def test_several_gateways_make_one_ping_of_an_event(redis_address: str, re
         several = [
             await stack.enter_async_context(listening(redis_address, name=f"gateway{n}")) for n in range(3)
         ]
-        await until(lambda: any(one.leading.is_set() for one in several))
+        await until(lambda: any(one.leader.is_set() for one in several))
         for number in range(200):
             await told(redis_client, "Product", f"user{number}")
         found = await pings(redis_client, 200)
-        assert sum(one.leading.is_set() for one in several) == 1
+        assert sum(one.leader.is_set() for one in several) == 1
     assert len(found) == 200
 
 
@@ -279,14 +279,14 @@ async def test_who_takes_over_writes_what_the_other_left(
         # Another one holds the lease and writes nothing: it has just died.
         seconds, micros = await redis_client.time()
         now_ms = seconds * 1000 + micros // 1000
-        second.leading.clear()
+        second.leader.clear()
         held = {"holder": "first", "until": now_ms + 60_000, "heard": now_ms - 1, "mark": "first#1"}
-        await redis_client.hset(keys.EVENTS, mapping=held)
-        await until(lambda: not second.leading.is_set())
+        await redis_client.hset(keys.CHANGE_EVENTS, mapping=held)
+        await until(lambda: not second.leader.is_set())
         await told(redis_client, "Product", "bob", id="17")
         await told(redis_client, "Order", "bob")
         assert await queued(redis_client) == []
-        await redis_client.hset(keys.EVENTS, "until", now_ms)  # its lease is over
+        await redis_client.hset(keys.CHANGE_EVENTS, "until", now_ms)  # its lease is over
         found = await pings(redis_client, 1)
         await told(redis_client, "Product", "bob", id="17")
         await told(redis_client, "Product", "ann", id="18")
@@ -295,7 +295,7 @@ async def test_who_takes_over_writes_what_the_other_left(
 
 
 async def test_nothing_to_listen_to(redis_address: str) -> None:
-    async with open_events(said(redis_address, channels=()), "tested", Metrics()) as made:
+    async with open_change_events(said(redis_address, channels=()), "tested", Metrics()) as made:
         assert made is None
 
 
@@ -317,18 +317,18 @@ async def test_a_stream_entry_that_cannot_be_read_keeps_none_back(
     await redis_client.xadd(CHANNEL, {"other": "field"})
     good = await redis_client.xadd(CHANNEL, {"event": '{"source": "Product", "user_id": "bob"}'})
     if again:
-        await redis_client.xgroup_create(CHANNEL, keys.EVENT_GROUP, "0")
-        await redis_client.xreadgroup(keys.EVENT_GROUP, "gateway", {CHANNEL: ">"})
+        await redis_client.xgroup_create(CHANNEL, keys.CHANGE_EVENT_GROUP, "0")
+        await redis_client.xreadgroup(keys.CHANGE_EVENT_GROUP, "gateway", {CHANNEL: ">"})
     async with listening(redis_address, metrics, streams=("odd", CHANNEL)):
         found = await pings(redis_client, 1)
         await until(lambda: _acknowledged(redis_client))
     assert [one.pair for one in found] == [("bob", ("Product",))]
     assert good
-    assert sum(counts(metrics, "events_refused", "reason").values()) == len(damaged) + 1
+    assert sum(counts(metrics, "change_events_ignored", "reason").values()) == len(damaged) + 1
 
 
 async def _acknowledged(redis: Redis) -> bool:
-    return bool((await redis.xpending(CHANNEL, keys.EVENT_GROUP))["pending"] == 0)
+    return bool((await redis.xpending(CHANNEL, keys.CHANGE_EVENT_GROUP))["pending"] == 0)
 
 
 @pytest.mark.parametrize("name", [keys.WINDOW, keys.PUSHED])

@@ -4,42 +4,50 @@ import itertools
 import pytest
 from redis.asyncio import Redis
 
-from gateway.change_events.windows import GRACE_MS, LEASE_MS, Heard, Windows
-from gateway.queue.producer import Limits
+from gateway.change_events.windows import GRACE_MS, LEASE_MS, ChangeWindows, PendingChange
+from gateway.queue.producer import BacklogLimits
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.change_events import Change
 from protocols.ping.model import Ping
-from tests.gateway.change_events.conftest import link, queued
+from tests.gateway.change_events.conftest import connection, queued
 
-__all__ = ["link"]
-ROOM = Limits(1_000_000, 10**9)
-
-
-def change(source: str, *users: str, id: str = "", bounded: bool = False) -> Heard:
-    return Heard(Change(users, source, id), bounded)
+__all__ = ["connection"]
+ROOM = BacklogLimits(1_000_000, 10**9)
 
 
-def windows(link: Link, *, limits: Limits = ROOM, window_ms: int = 0, interval_ms: int = 60_000) -> Windows:
-    return Windows(link, limits, window_ms=window_ms, interval_ms=interval_ms, bounding=True)
+def change(source: str, *users: str, id: str = "", bounded: bool = False) -> PendingChange:
+    return PendingChange(Change(users, source, id), bounded)
 
 
-async def test_changes_of_a_window_become_one_ping_with_all_sources(link: Link, redis_client: Redis) -> None:
-    made = windows(link)
+def windows(
+    connection: RedisConnection,
+    *,
+    limits: BacklogLimits = ROOM,
+    window_ms: int = 0,
+    interval_ms: int = 60_000,
+) -> ChangeWindows:
+    return ChangeWindows(connection, limits, window_ms=window_ms, interval_ms=interval_ms, bounding=True)
+
+
+async def test_changes_of_a_window_become_one_ping_with_all_sources(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    made = windows(connection)
     await made.write([change("Product", "bob", "ann"), change("Order", "bob"), change("Product", "bob")])
     closed = await made.close()
     assert (closed.pings, closed.next_ms, closed.full) == (2, None, False)
     assert [one.ping for one in await queued(redis_client)] == [
-        Ping(users=("ann",), sources=("Product",), door="event"),
-        Ping(users=("bob",), sources=("Order", "Product"), door="event"),
+        Ping(users=("ann",), sources=("Product",), ingress="event"),
+        Ping(users=("bob",), sources=("Order", "Product"), ingress="event"),
     ]
     assert await redis_client.hget(keys.STATS, "pings") == b"2"
     assert await redis_client.hget(keys.STATS, "bytes") == b"400"
     assert (await made.close()).pings == 0
 
 
-async def test_a_window_does_not_extend(link: Link, redis_client: Redis) -> None:
-    made = windows(link, window_ms=60_000)
+async def test_a_window_does_not_extend(connection: RedisConnection, redis_client: Redis) -> None:
+    made = windows(connection, window_ms=60_000)
     first = await made.write([change("Product", "bob")])
     begun = await redis_client.zscore(keys.WINDOWS, "bob")
     await asyncio.sleep(0.02)
@@ -54,8 +62,8 @@ async def test_a_window_does_not_extend(link: Link, redis_client: Redis) -> None
     assert (await made.close()).pings == 1
 
 
-async def test_a_change_with_an_id_counts_once(link: Link, redis_client: Redis) -> None:
-    made = windows(link)
+async def test_a_change_with_an_id_counts_once(connection: RedisConnection, redis_client: Redis) -> None:
+    made = windows(connection)
     assert (await made.write([change("Product", "bob", id="1")])).known == 0
     assert (await made.close()).pings == 1
     written = await made.write([change("Product", "bob", id="1"), change("Product", "bob", id="2")])
@@ -64,18 +72,18 @@ async def test_a_change_with_an_id_counts_once(link: Link, redis_client: Redis) 
     assert 0 < await redis_client.ttl(f"{keys.CHANGE_ID}1") <= keys.CHANGE_ID_S
 
 
-async def test_a_full_backlog_keeps_windows_open(link: Link, redis_client: Redis) -> None:
-    made = windows(link, limits=Limits(2, 10**9))
+async def test_a_full_backlog_keeps_windows_open(connection: RedisConnection, redis_client: Redis) -> None:
+    made = windows(connection, limits=BacklogLimits(2, 10**9))
     await made.write([change("Product", *(f"user{n}" for n in range(5)))])
     assert (await made.close())[::2] == (2, False)
     assert (await made.close())[::2] == (0, True)
     assert await redis_client.zcard(keys.WINDOWS) == 3
-    assert (await windows(link, limits=Limits(10, 599)).close())[::2] == (0, True)
-    assert (await windows(link, limits=Limits(10, 600)).close()).pings == 1
+    assert (await windows(connection, limits=BacklogLimits(10, 599)).close())[::2] == (0, True)
+    assert (await windows(connection, limits=BacklogLimits(10, 600)).close()).pings == 1
 
 
-async def test_many_windows_are_closed_in_entries(link: Link, redis_client: Redis) -> None:
-    made = windows(link)
+async def test_many_windows_are_closed_in_entries(connection: RedisConnection, redis_client: Redis) -> None:
+    made = windows(connection)
     names = [f"user{n:04}" for n in range(2_500)]
     await made.write([change("Product", name) for name in names] + [change("Order", *names)])
     counts = [(await made.close()).pings for _ in range(14)]
@@ -90,9 +98,9 @@ async def pushed_ms(redis: Redis) -> list[int]:
 
 
 async def test_bounded_changes_push_at_once_and_then_once_an_interval(
-    link: Link, redis_client: Redis
+    connection: RedisConnection, redis_client: Redis
 ) -> None:
-    made = windows(link, interval_ms=400)
+    made = windows(connection, interval_ms=400)
     one = change("Product", "bob", bounded=True)
     await made.write([one])
     pushes = (await made.close()).pings
@@ -105,12 +113,14 @@ async def test_bounded_changes_push_at_once_and_then_once_an_interval(
     times = await pushed_ms(redis_client)
     assert all(later - earlier >= 395 for earlier, later in itertools.pairwise(times))
     # The next change is still to come, an interval after the last push.
-    await windows(link, interval_ms=60_000).write([one])
+    await windows(connection, interval_ms=60_000).write([one])
     assert 59_995 <= await redis_client.zscore(keys.WINDOWS, "bob") - times[-1] <= 60_005
 
 
-async def test_many_sources_push_a_user_at_most_twice_an_interval(link: Link, redis_client: Redis) -> None:
-    made = windows(link, interval_ms=400)
+async def test_many_sources_push_a_user_at_most_twice_an_interval(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    made = windows(connection, interval_ms=400)
     sources = set[str]()
     turn = pushes = 0
     async with asyncio.timeout(30):
@@ -126,8 +136,10 @@ async def test_many_sources_push_a_user_at_most_twice_an_interval(link: Link, re
     assert sources == {f"Source{n}" for n in range(5)}
 
 
-async def test_a_writers_own_change_does_not_wait_for_a_bounded_one(link: Link, redis_client: Redis) -> None:
-    made = windows(link)
+async def test_a_writers_own_change_does_not_wait_for_a_bounded_one(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    made = windows(connection)
     await made.write([change("Product", "bob", bounded=True)])
     assert (await made.close()).pings == 1
     held = await made.write([change("Product", "bob", bounded=True)])
@@ -146,8 +158,8 @@ async def test_a_writers_own_change_does_not_wait_for_a_bounded_one(link: Link, 
     ]
 
 
-async def test_strange_names(link: Link, redis_client: Redis) -> None:
-    made = windows(link)
+async def test_strange_names(connection: RedisConnection, redis_client: Redis) -> None:
+    made = windows(connection)
     names = ["a:b", "ÿ\0", "{q}", "x" * 1_024]
     await made.write([change("Pro:duct\n", name) for name in names])
     await made.close()
@@ -156,8 +168,8 @@ async def test_strange_names(link: Link, redis_client: Redis) -> None:
     )
 
 
-async def test_one_holds_the_lease_and_tells_its_mark(link: Link) -> None:
-    made = windows(link)
+async def test_one_holds_the_lease_and_tells_its_mark(connection: RedisConnection) -> None:
+    made = windows(connection)
     assert (await made.hold("one", "one#1", 0))[:2] == (True, None)
     assert (await made.hold("two", "", 10_000))[::2] == (False, "one#1")
     await made.hold("one", "one#2", 0)
@@ -171,40 +183,40 @@ async def test_one_holds_the_lease_and_tells_its_mark(link: Link) -> None:
 
 @pytest.mark.parametrize("given_back", [True, False])
 async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
-    link: Link, redis_client: Redis, given_back: bool
+    connection: RedisConnection, redis_client: Redis, given_back: bool
 ) -> None:
-    made = windows(link)
+    made = windows(connection)
     await made.hold("one", "", 0)
     seconds, micros = await redis_client.time()
     now_ms = seconds * 1000 + micros // 1000
     silent_ms = GRACE_MS // 2 if given_back else LEASE_MS + GRACE_MS // 2
     gone = {"heard": now_ms - silent_ms, "until": now_ms - 1}
-    await redis_client.hset(keys.EVENTS, mapping=gone)
+    await redis_client.hset(keys.CHANGE_EVENTS, mapping=gone)
     if given_back:
         await made.give_back("one")
     assert not (await made.hold("new", "", silent_ms // 2)).held
     old = await made.hold("old", "", silent_ms + 2_000)
     assert old.held
-    assert old.deaf_ms is not None
-    assert silent_ms <= old.deaf_ms < silent_ms + 2_000
+    assert old.gap_ms is not None
+    assert silent_ms <= old.gap_ms < silent_ms + 2_000
     long_ago_ms = silent_ms + GRACE_MS + 1
-    await redis_client.hset(keys.EVENTS, mapping={"heard": now_ms - long_ago_ms, "until": now_ms - 1})
+    await redis_client.hset(keys.CHANGE_EVENTS, mapping={"heard": now_ms - long_ago_ms, "until": now_ms - 1})
     if given_back:
         await made.give_back("old")
     assert (await made.hold("new", "", 0)).held
 
 
 async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_goes_first(
-    link: Link, redis_client: Redis
+    connection: RedisConnection, redis_client: Redis
 ) -> None:
     """A writer that died and came back must not hide what another heard meanwhile."""
-    made = windows(link)
+    made = windows(connection)
     await made.hold("one", "", 0)
 
     async def silent(ms: int) -> None:
         seconds, micros = await redis_client.time()
         now_ms = seconds * 1000 + micros // 1000
-        await redis_client.hset(keys.EVENTS, mapping={"heard": now_ms - ms, "until": now_ms - 1})
+        await redis_client.hset(keys.CHANGE_EVENTS, mapping={"heard": now_ms - ms, "until": now_ms - 1})
 
     await silent(LEASE_MS + GRACE_MS // 2)
     assert not (await made.hold("back", "", 100)).held
@@ -222,8 +234,10 @@ async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_go
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])
-async def test_a_window_of_the_future_is_closed_now(link: Link, redis_client: Redis, jump_s: int) -> None:
-    made = windows(link, window_ms=60_000)
+async def test_a_window_of_the_future_is_closed_now(
+    connection: RedisConnection, redis_client: Redis, jump_s: int
+) -> None:
+    made = windows(connection, window_ms=60_000)
     await made.write([change("Product", "bob")])
     for name, member in ((keys.WINDOWS, "bob"), (f"{keys.WINDOW}bob", "Product")):
         await redis_client.zincrby(name, jump_s * 1000, member)
@@ -234,9 +248,9 @@ async def test_a_window_of_the_future_is_closed_now(link: Link, redis_client: Re
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])
 async def test_a_push_of_the_future_counts_as_one_of_now(
-    link: Link, redis_client: Redis, jump_s: int
+    connection: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
-    made = windows(link)
+    made = windows(connection)
     await made.write([change("Product", "bob", bounded=True)])
     assert (await made.close()).pings == 1
     for field in ("last", "=Product"):
@@ -247,12 +261,14 @@ async def test_a_push_of_the_future_counts_as_one_of_now(
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])
-async def test_a_lease_of_the_future_ends(link: Link, redis_client: Redis, jump_s: int) -> None:
-    made = windows(link)
+async def test_a_lease_of_the_future_ends(
+    connection: RedisConnection, redis_client: Redis, jump_s: int
+) -> None:
+    made = windows(connection)
     await made.hold("gone", "", 0)
     for field in ("until", "heard"):
-        await redis_client.hincrby(keys.EVENTS, field, jump_s * 1000)
+        await redis_client.hincrby(keys.CHANGE_EVENTS, field, jump_s * 1000)
     assert not (await made.hold("next", "", 0)).held
     seconds, micros = await redis_client.time()
-    until_ms = int(await redis_client.hget(keys.EVENTS, "until") or 0)
+    until_ms = int(await redis_client.hget(keys.CHANGE_EVENTS, "until") or 0)
     assert until_ms <= seconds * 1000 + micros // 1000 + LEASE_MS

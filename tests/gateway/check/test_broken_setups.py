@@ -153,7 +153,7 @@ def redis_that_sends_no_keyspace_notifications(parts: Parts) -> Broken:
 def push_server_that_is_away(parts: Parts) -> Broken:
     said = f"{EMBEDDED}FAIL  push_server 127.0.0.1:PORT       connection refused\n"
     app = {"push_server": f"http://someapp:{PASSWORD}@127.0.0.1:{parts.port}/"}
-    return Broken(1, READ + NO_APNS + NO_FCM + said, {"rps": {"mode": "client"}}, app)
+    return Broken(1, READ + NO_APNS + NO_FCM + said, {"rhoconnect_push": {"mode": "client"}}, app)
 
 
 def folder_that_anybody_may_write(parts: Parts) -> Broken:
@@ -188,7 +188,7 @@ SETUPS = (
 @contextlib.contextmanager
 def _written(parts: Parts, setup: Broken) -> Iterator[Path]:
     gateway = {"data_dir": str(parts.folder / "data"), **setup.gateway}
-    gateway["rps"] = {"port": 0, **setup.gateway.get("rps", {})}
+    gateway["rhoconnect_push"] = {"port": 0, **setup.gateway.get("rhoconnect_push", {})}
     file = parts.folder / "settings.yml"
     file.write_text(yaml.safe_dump({"development": {**setup.app, "gateway": gateway}}))
     yield file

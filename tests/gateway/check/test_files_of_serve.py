@@ -13,10 +13,10 @@ from gateway.check.checks import check_credentials, check_files, check_push_cert
 from gateway.check.findings import Finding, Level
 from gateway.errors import BadSetting, UnsafeFile
 from gateway.metrics import Metrics
-from gateway.server.data_dir import ID_FILE, DataFolder, FolderInUse
+from gateway.server.data_dir import ID_FILE, DataDir, DataDirInUse
 from gateway.server.id_secret import read_copy
-from gateway.server.rhoconnect_push import legacy_service, rps_store
-from gateway.settings import FcmSettings, RpsSettings, Secret, Settings
+from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.settings import FcmSettings, RhoConnectPushSettings, Secret, Settings
 from gateway.simulators.authority import Authority, ClientCertificate
 
 FOLDER = "FOLDER"
@@ -49,70 +49,72 @@ def written(folder: Path, **texts: str) -> dict[str, Path]:
     return files
 
 
-Make = Callable[[Path, Authority], RpsSettings]
+Make = Callable[[Path, Authority], RhoConnectPushSettings]
 
 
-def no_certificate_file(folder: Path, _: Authority) -> RpsSettings:
-    return RpsSettings(certificate_file=folder / "none.pem")
+def no_certificate_file(folder: Path, _: Authority) -> RhoConnectPushSettings:
+    return RhoConnectPushSettings(certificate_file=folder / "none.pem")
 
 
-def no_key_file(folder: Path, authority: Authority) -> RpsSettings:
+def no_key_file(folder: Path, authority: Authority) -> RhoConnectPushSettings:
     files = written(folder, own=pair(authority).certificate)
-    return RpsSettings(certificate_file=files["own"], key_file=folder / "none.pem")
+    return RhoConnectPushSettings(certificate_file=files["own"], key_file=folder / "none.pem")
 
 
-def no_key_at_all(folder: Path, authority: Authority) -> RpsSettings:
-    return RpsSettings(certificate_file=written(folder, own=pair(authority).certificate)["own"])
+def no_key_at_all(folder: Path, authority: Authority) -> RhoConnectPushSettings:
+    return RhoConnectPushSettings(certificate_file=written(folder, own=pair(authority).certificate)["own"])
 
 
-def key_of_another(folder: Path, authority: Authority) -> RpsSettings:
+def key_of_another(folder: Path, authority: Authority) -> RhoConnectPushSettings:
     files = written(folder, own=pair(authority).certificate, other=pair(authority).key)
-    return RpsSettings(certificate_file=files["own"], key_file=files["other"])
+    return RhoConnectPushSettings(certificate_file=files["own"], key_file=files["other"])
 
 
-def key_text_as_path(folder: Path, authority: Authority) -> RpsSettings:
+def key_text_as_path(folder: Path, authority: Authority) -> RhoConnectPushSettings:
     own = pair(authority)
     files = written(folder, own=own.certificate)
-    return RpsSettings(certificate_file=files["own"], key_file=Path(own.key))
+    return RhoConnectPushSettings(certificate_file=files["own"], key_file=Path(own.key))
 
 
-def certificate_text_as_path(folder: Path, authority: Authority) -> RpsSettings:
+def certificate_text_as_path(folder: Path, authority: Authority) -> RhoConnectPushSettings:
     own = pair(authority)
-    return RpsSettings(certificate_file=Path(own.certificate + own.key))
+    return RhoConnectPushSettings(certificate_file=Path(own.certificate + own.key))
 
 
-def damaged_certificate(folder: Path, authority: Authority) -> RpsSettings:
+def damaged_certificate(folder: Path, authority: Authority) -> RhoConnectPushSettings:
     own = pair(authority)
     lines = own.certificate.splitlines()
-    return RpsSettings(
+    return RhoConnectPushSettings(
         certificate_file=written(folder, own="\n".join([*lines[:3], *lines[5:], own.key]))["own"]
     )
 
 
-def no_pem(folder: Path, _: Authority) -> RpsSettings:
-    return RpsSettings(certificate_file=written(folder, own="hello")["own"])
+def no_pem(folder: Path, _: Authority) -> RhoConnectPushSettings:
+    return RhoConnectPushSettings(certificate_file=written(folder, own="hello")["own"])
 
 
-def folder_as_key(folder: Path, authority: Authority) -> RpsSettings:
-    return RpsSettings(
+def folder_as_key(folder: Path, authority: Authority) -> RhoConnectPushSettings:
+    return RhoConnectPushSettings(
         certificate_file=written(folder, own=pair(authority).certificate)["own"], key_file=folder
     )
 
 
 BROKEN: dict[Make, str] = {
-    no_certificate_file: "rps.certificate_file: FOLDER/none.pem: No such file or directory",
-    no_key_file: "rps.key_file: FOLDER/none.pem: No such file or directory",
-    no_key_at_all: "rps.certificate_file: FOLDER/own.pem: the certificate's file cannot be read: no private key in it",
-    key_of_another: "rps.certificate_file: FOLDER/own.pem with rps.key_file FOLDER/other.pem: "
+    no_certificate_file: "rhoconnect_push.certificate_file: FOLDER/none.pem: No such file or directory",
+    no_key_file: "rhoconnect_push.key_file: FOLDER/none.pem: No such file or directory",
+    no_key_at_all: "rhoconnect_push.certificate_file: FOLDER/own.pem: "
+    "the certificate's file cannot be read: no private key in it",
+    key_of_another: "rhoconnect_push.certificate_file: FOLDER/own.pem with rhoconnect_push.key_file FOLDER/other.pem: "
     "the certificate and its key do not match",
-    key_text_as_path: "rps.key_file: expected the path of a file, found what is no path; "
+    key_text_as_path: "rhoconnect_push.key_file: expected the path of a file, found what is no path; "
     "write the text into a file and name that",
-    certificate_text_as_path: "rps.certificate_file: expected the path of a file, found what is no path; "
+    certificate_text_as_path: "rhoconnect_push.certificate_file: expected the path of a file, found what is no path; "
     "write the text into a file and name that",
-    damaged_certificate: "rps.certificate_file: FOLDER/own.pem: a certificate in the certificate's file cannot be read",
-    no_pem: "rps.certificate_file: FOLDER/own.pem: the certificate's file is neither PEM nor PKCS#12, "
+    damaged_certificate: "rhoconnect_push.certificate_file: FOLDER/own.pem: "
+    "a certificate in the certificate's file cannot be read",
+    no_pem: "rhoconnect_push.certificate_file: FOLDER/own.pem: the certificate's file is neither PEM nor PKCS#12, "
     "or the passphrase is wrong",
-    folder_as_key: "rps.key_file: FOLDER: Is a directory",
+    folder_as_key: "rhoconnect_push.key_file: FOLDER: Is a directory",
 }
 
 
@@ -120,7 +122,7 @@ BROKEN: dict[Make, str] = {
 def test_a_fault_of_the_push_services_certificate_is_named(
     make: Make, tmp_path: Path, authority: Authority
 ) -> None:
-    (found,) = check_push_certificate(Settings(rps=make(tmp_path, authority)))
+    (found,) = check_push_certificate(Settings(rhoconnect_push=make(tmp_path, authority)))
     assert (found.level, found.subject) == (Level.BAD, "rhoconnect_push")
     assert found.text.replace(str(tmp_path), FOLDER) == BROKEN[make]
 
@@ -129,12 +131,14 @@ def test_a_fault_of_the_push_services_certificate_is_named(
 async def test_the_start_of_the_service_says_the_same(
     make: Make, tmp_path: Path, authority: Authority, redis_address: str
 ) -> None:
-    said = Settings(redis=Secret(redis_address), data_dir=tmp_path / "data", rps=make(tmp_path, authority))
+    said = Settings(
+        redis=Secret(redis_address), data_dir=tmp_path / "data", rhoconnect_push=make(tmp_path, authority)
+    )
     (tmp_path / "data").mkdir(mode=0o700)
-    async with rps_store(said) as store:
+    async with open_mailbox(said) as store:
         assert store is not None
         with socket.create_server(("127.0.0.1", 0)) as sock, pytest.raises(BadSetting) as refused:
-            async with legacy_service(said, store, sock, Metrics()):
+            async with open_rhoconnect_push(said, store, sock, Metrics()):
                 pass
     assert refused.value.message.replace(str(tmp_path), FOLDER) == BROKEN[make]
 
@@ -143,26 +147,35 @@ def test_a_good_certificate_is_told_with_its_time(tmp_path: Path, authority: Aut
     own, old = pair(authority), pair(authority, valid_s=-60)
     files = written(tmp_path, own=own.certificate + own.key, certificate=own.certificate, key=own.key)
     files |= written(tmp_path, old=old.certificate + old.key)
-    for rps in (
-        RpsSettings(certificate_file=files["own"]),
-        RpsSettings(certificate_file=files["certificate"], key_file=files["key"]),
+    for rhoconnect_push in (
+        RhoConnectPushSettings(certificate_file=files["own"]),
+        RhoConnectPushSettings(certificate_file=files["certificate"], key_file=files["key"]),
     ):
-        (found,) = check_push_certificate(Settings(rps=rps))
+        (found,) = check_push_certificate(Settings(rhoconnect_push=rhoconnect_push))
         assert found.level is Level.GOOD
-        assert found.text.startswith(f"certificate {rps.certificate_file}, valid for 36")
-    (found,) = check_push_certificate(Settings(rps=RpsSettings(certificate_file=files["old"])))
+        assert found.text.startswith(f"certificate {rhoconnect_push.certificate_file}, valid for 36")
+    (found,) = check_push_certificate(
+        Settings(rhoconnect_push=RhoConnectPushSettings(certificate_file=files["old"]))
+    )
     assert (found.level, found.text) == (Level.BAD, f"certificate {files['old']} has expired")
 
 
 def test_a_key_without_a_certificate_is_warned_about(tmp_path: Path) -> None:
-    (found,) = check_push_certificate(Settings(rps=RpsSettings(key_file=tmp_path / "key.pem")))
+    (found,) = check_push_certificate(
+        Settings(rhoconnect_push=RhoConnectPushSettings(key_file=tmp_path / "key.pem"))
+    )
     assert found.level is Level.WARNING
     assert "devices connect without TLS" in found.text
 
 
 def test_what_the_gateway_does_not_read_is_not_looked_at(tmp_path: Path) -> None:
     missing = tmp_path / "none.pem"
-    assert check_push_certificate(Settings(rps=RpsSettings(mode="client", certificate_file=missing))) == []
+    assert (
+        check_push_certificate(
+            Settings(rhoconnect_push=RhoConnectPushSettings(mode="client", certificate_file=missing))
+        )
+        == []
+    )
     assert check_push_certificate(Settings()) == []
 
 
@@ -173,8 +186,8 @@ def test_a_data_folder_that_is_a_file_is_named_with_any_redis(tmp_path: Path) ->
     (tmp_path / "data").write_text("")
     found = check_files(Settings(redis=Secret("127.0.0.1:1"), data_dir=tmp_path / "data"))[-1]
     assert (found.level, found.subject) == (Level.BAD, "data_dir")
-    with pytest.raises(FolderInUse):
-        DataFolder(tmp_path / "data").lock()
+    with pytest.raises(DataDirInUse):
+        DataDir(tmp_path / "data").lock()
 
 
 @pytest.mark.parametrize("name", ["api_token", "gateway_id"])
@@ -189,8 +202,8 @@ def test_a_kept_file_that_a_start_would_refuse_is_named(tmp_path: Path, name: st
         file.write_bytes(b"\xff\xfe" if kind == "bytes" else b"x" * 1_000_000)
         file.chmod(0o600)
     settings = Settings(redis=Secret("127.0.0.1:1"), data_dir=folder)
-    kept = DataFolder(folder)
-    with pytest.raises((FolderInUse, UnsafeFile)) as refused:
+    kept = DataDir(folder)
+    with pytest.raises((DataDirInUse, UnsafeFile)) as refused:
         kept.api_token() if name == "api_token" else kept.gateway_id()
     assert check_files(settings)[-1] == Finding(Level.BAD, "data_dir", refused.value.message)
     file.unlink()
@@ -218,7 +231,7 @@ def test_a_damaged_copy_of_the_ids_secret_is_warned_about(tmp_path: Path) -> Non
         found = check_files(settings)
         assert [one.level for one in found] == ([] if good else [Level.WARNING])
     assert "is no secret" in found[0].text
-    assert check_files(Settings(data_dir=folder, rps=RpsSettings(mode="off"))) == []
+    assert check_files(Settings(data_dir=folder, rhoconnect_push=RhoConnectPushSettings(mode="off"))) == []
 
 
 # -- Google's external accounts -------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.check.findings import Level
-from gateway.check.keyspace_notifications import check_keyspace_events
+from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.settings import EventSettings, Secret, Settings
 
 OPTION = "notify-keyspace-events"
@@ -26,17 +26,17 @@ def listening(address: str, keyspace: Any = "listen") -> Settings:
 
 
 async def test_a_redis_that_sends_nothing_is_named_with_the_cure(quiet: Redis, redis_address: str) -> None:
-    (found,) = await check_keyspace_events(listening(redis_address))
+    (found,) = await check_keyspace_notifications(listening(redis_address))
     assert found.level is Level.BAD
     assert f"does not send them: set {OPTION} to " in found.text
     value = found.text.partition(f"{OPTION} to ")[2].partition(",")[0]
     await quiet.config_set(OPTION, value)
-    (found,) = await check_keyspace_events(listening(redis_address))
+    (found,) = await check_keyspace_notifications(listening(redis_address))
     assert found.level is Level.GOOD
 
 
 async def test_what_serve_configures_by_itself_is_good(quiet: Redis, redis_address: str) -> None:
-    (found,) = await check_keyspace_events(listening(redis_address, "configure"))
+    (found,) = await check_keyspace_notifications(listening(redis_address, "configure"))
     assert (found.level, found.text.partition(": ")[2]) == (Level.GOOD, f"serve adds Kg$sh to {OPTION}")
 
 
@@ -47,7 +47,7 @@ async def test_a_redis_that_hides_its_configuration(
     await quiet.acl_setuser("blind", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
     try:
         address = redis_address.replace("unix://", "unix://blind:x@")
-        (found,) = await check_keyspace_events(listening(address, keyspace))
+        (found,) = await check_keyspace_notifications(listening(address, keyspace))
     finally:
         await quiet.acl_deluser("blind")
     assert found.level is level
@@ -55,5 +55,5 @@ async def test_a_redis_that_hides_its_configuration(
 
 
 async def test_nothing_is_said_where_nothing_is_listened_for(redis_address: str) -> None:
-    assert await check_keyspace_events(listening(redis_address, "off")) == []
-    assert await check_keyspace_events(Settings(events=EventSettings(keyspace="listen"))) == []
+    assert await check_keyspace_notifications(listening(redis_address, "off")) == []
+    assert await check_keyspace_notifications(Settings(events=EventSettings(keyspace="listen"))) == []

@@ -10,14 +10,14 @@ import yaml
 from redis.asyncio import Redis
 
 from gateway.check.findings import Level
-from gateway.check.inventory import Census
+from gateway.check.inventory import Inventory
 from gateway.check.migration import judge
 from gateway.cli import main
 from gateway.settings import EventSettings, Secret, Settings, Source
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, android, apple, lay_admin, lay_user, legacy
 
-NOTHING = Census(0, 0, Counter(), Counter(), Counter(), 0, 0, 0, 0, None, 0, ())
+NOTHING = Inventory(0, 0, Counter(), Counter(), Counter(), 0, 0, 0, 0, None, 0, ())
 BOTH = {"Product": Source(push_notify=True), "News": Source("app", push_notify=True), "Quiet": Source()}
 
 
@@ -129,7 +129,7 @@ def test_what_would_push_twice(events: EventSettings, level: Level, words: str) 
 
 
 def test_a_large_shop_says_how_far_it_was_looked_at() -> None:
-    census = NOTHING._replace(users=60_000, looked_at=50_000)
+    census = NOTHING._replace(users=60_000, users_examined=50_000)
     assert next(judge(census, Settings())).text.startswith("60000 users (the first 50000 looked at)")
 
 

@@ -12,8 +12,8 @@ from gateway.check import rhoconnect_push
 from gateway.check.checks import check_provider, providers
 from gateway.check.findings import Finding, Level
 from gateway.check.rhoconnect_push import check_push_port, check_registrations
-from gateway.server.data_dir import DataFolder
-from gateway.settings import RpsSettings, Secret, Settings
+from gateway.server.data_dir import DataDir
+from gateway.settings import RhoConnectPushSettings, Secret, Settings
 
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -42,20 +42,20 @@ async def listener(answer: bytes) -> AsyncIterator[int]:
 )
 async def test_who_has_the_port_is_named(answer: bytes, who: str) -> None:
     async with listener(answer) as port:
-        found = await check_push_port(Settings(rps=RpsSettings(port=port)))
+        found = await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(port=port)))
     text = f"{who} listens on 127.0.0.1:{port}: stop it first"
     assert found == [Finding(Level.BAD, "rhoconnect_push", text)]
 
 
 async def test_a_free_port_is_not_worth_a_line(unused_tcp_port: int) -> None:
-    assert await check_push_port(Settings(rps=RpsSettings(port=unused_tcp_port))) == []
-    assert await check_push_port(Settings(rps=RpsSettings(mode="off"))) == []
+    assert await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(port=unused_tcp_port))) == []
+    assert await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(mode="off"))) == []
 
 
 async def test_a_gateway_that_runs_on_the_folder_may_have_the_port(tmp_path: Path) -> None:
-    folder = DataFolder(tmp_path / "data")
+    folder = DataDir(tmp_path / "data")
     async with listener(REFUSAL) as port:
-        settings = Settings(data_dir=folder.path, rps=RpsSettings(port=port))
+        settings = Settings(data_dir=folder.path, rhoconnect_push=RhoConnectPushSettings(port=port))
         folder.lock()
         try:
             assert await check_push_port(settings) == []
@@ -67,15 +67,15 @@ async def test_a_gateway_that_runs_on_the_folder_may_have_the_port(tmp_path: Pat
 async def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway starts without RhoConnect Push devices then."""
     async with listener(REFUSAL) as port:
-        monkeypatch.setattr(rhoconnect_push, "RPS_PORT", port)
-        (found,) = await check_push_port(Settings(rps=RpsSettings(port=port)))
+        monkeypatch.setattr(rhoconnect_push, "RHOCONNECT_PUSH_PORT", port)
+        (found,) = await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(port=port)))
     assert found.level is Level.WARNING
     assert found.text.endswith("stop it first, or serve runs without RhoConnect Push devices")
 
 
 async def test_a_push_server_that_is_down_is_named_in_client_mode(unused_tcp_port: int) -> None:
     secret = Secret(f"http://app:hush@127.0.0.1:{unused_tcp_port}/")
-    settings = Settings(push_server=secret, rps=RpsSettings(mode="client"))
+    settings = Settings(push_server=secret, rhoconnect_push=RhoConnectPushSettings(mode="client"))
     (provider,) = providers(settings)
     (found,) = await check_provider(provider)
     assert (found.level, found.subject) == (Level.BAD, f"push_server 127.0.0.1:{unused_tcp_port}")
@@ -102,7 +102,7 @@ async def test_registrations_in_another_database_are_found(redis_client: Redis, 
         (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
     assert found.level is Level.BAD
     assert "0 of 1 devices" in found.text
-    assert "set rps.redis to the Redis of rhoconnect-push" in found.text
+    assert "set rhoconnect_push.redis to the Redis of rhoconnect-push" in found.text
     assert found.text.endswith("there are registrations in database 3 of this server")
 
 
@@ -112,10 +112,12 @@ async def test_registrations_of_others_in_the_same_database_are_no_hint(
     await redis_client.sadd("reg:instance", "{}")
     (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
     assert found.level is Level.BAD
-    assert found.text.endswith("set rps.redis to the Redis of rhoconnect-push (its option redisToGoUrl)")
+    assert found.text.endswith(
+        "set rhoconnect_push.redis to the Redis of rhoconnect-push (its option redisToGoUrl)"
+    )
 
 
 async def test_only_the_built_in_service_needs_the_registrations(redis_address: str) -> None:
-    settings = Settings(redis=Secret(redis_address), rps=RpsSettings(mode="client"))
+    settings = Settings(redis=Secret(redis_address), rhoconnect_push=RhoConnectPushSettings(mode="client"))
     assert await check_registrations(["one"], settings) == []
     assert await check_registrations([], Settings(redis=Secret(redis_address))) == []

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.bench import h2load, latencies
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.report.document import Report
+from gateway.bench.report.document import BenchReport
 from gateway.bench.result import Figure, Ratio, Result
 from gateway.cli import bench, main
 from gateway.errors import BadSetting
@@ -98,7 +98,7 @@ def test_without_peers_nothing_of_them_need_be_installed(
     file = tmp_path / "json"
     monkeypatch.setattr(sys, "argv", ["rhopush", "bench", "push", "fanout", "mixed", "--no-peers"])
     assert main(["bench", "push", "fanout", "mixed", "--no-peers", "--json", str(file)]) == 0
-    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    report = msgspec.json.decode(file.read_bytes(), type=BenchReport)
     assert [result.scenario for result in report.results] == ["push", "fanout", "mixed"]
     assert report.command.endswith("--no-peers")
     assert not {"h2load", "nginx", "go", "aioapns", "pyfcm"} & set(report.versions)
@@ -134,7 +134,7 @@ def test_a_report_does_not_show_the_password_of_a_redis(
     file, html = tmp_path / "json", tmp_path / "html"
     bench.run(wanted(redis=address, json=file, html=html))
     assert KEY not in file.read_text() + html.read_text()
-    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    report = msgspec.json.decode(file.read_bytes(), type=BenchReport)
     assert report.command == "rhopush bench ingest --redis=redis://127.0.0.1:6/0"
     assert report.broken_off == ""
 
@@ -154,7 +154,7 @@ def test_what_was_measured_before_a_run_broke_off_is_written(
     file, html = tmp_path / "json", tmp_path / "html"
     with pytest.raises(type(error)):
         bench.run(wanted("ingest", "soak", json=file, html=html))
-    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    report = msgspec.json.decode(file.read_bytes(), type=BenchReport)
     assert (report.results, report.broken_off) == ([RESULT], told)
     assert told in html.read_text()
 
@@ -206,7 +206,7 @@ def test_who_reads_no_further_ends_the_run_quietly(tmp_path: Path, scenarios: li
     with os.fdopen(writing, "wb") as nobody:
         done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
-    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    report = msgspec.json.decode(file.read_bytes(), type=BenchReport)
     assert [result.scenario for result in report.results] == ["ingress"]
     assert report.broken_off == told
 

@@ -63,7 +63,7 @@ def test_files_that_others_may_read_are_told_by_name(
         "apns": {"key_file": str(files["key.p8"]), "key_id": "A", "team_id": "B", "topic": "t"},
         "fcm": {"credentials_file": str(files["account.json"])},
         "apps": {"com.x": {"apns": {"certificate_file": str(files["app.pem"])}}},
-        "rps": {"certificate_file": str(files["rps.pem"])},
+        "rhoconnect_push": {"certificate_file": str(files["rps.pem"])},
     }
     _, out = check(tmp_path, said, capsys)
     told = [line for line in out.splitlines() if line.split()[:2] == ["warn", "files"]]
@@ -73,7 +73,7 @@ def test_files_that_others_may_read_are_told_by_name(
         f"apns.key_file: {files['key.p8']} may be read",
         f"fcm.credentials_file: {files['account.json']} may be read",
         f"apps.com.x.apns.certificate_file: {files['app.pem']} may be read",
-        f"rps.certificate_file: {files['rps.pem']} may be read",
+        f"rhoconnect_push.certificate_file: {files['rps.pem']} may be read",
     ]
     assert len(told) == len(places)
     for line, place in zip(told, places, strict=True):

@@ -48,8 +48,8 @@ def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
         (":development: {:gateway: {apns: {prot: 1}}}", "apns.prot: no such setting; did you mean port?"),
         (":development: {:redis: 'http://db'}", "redis: no Redis address: unknown scheme 'http'"),
         (
-            ":development: {:gateway: {rps: {redis: 'a:b'}}}",
-            "rps.redis: no Redis address: the port is no number",
+            ":development: {:gateway: {rhoconnect_push: {redis: 'a:b'}}}",
+            "rhoconnect_push.redis: no Redis address: the port is no number",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""`rhopush rps` in the place of rhoconnect-push: a real process over what that left in Redis."""
+"""`rhopush rhoconnect_push` in the place of rhoconnect-push: a real process over what that left in Redis."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 @asynccontextmanager
-async def rps(folder: Path, *options: str) -> AsyncIterator[str]:
+async def rhoconnect_push(folder: Path, *options: str) -> AsyncIterator[str]:
     """The command, ready; its URL. It must end with 0."""
     with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
@@ -66,7 +66,7 @@ async def test_it_serves_what_rhoconnect_push_left(
                 config |= {f"{whose}Url": f"/rc/v1/{path}/rps_login"}
             (tmp_path / "config.json").write_text(json.dumps(config))
             options = ["-c", str(tmp_path / "config.json")]
-        async with rps(tmp_path, *options) as url, aiohttp.ClientSession(url) as session:
+        async with rhoconnect_push(tmp_path, *options) as url, aiohttp.ClientSession(url) as session:
             headers = {"Cookie": f"instance={old_id('cookie', instance)}"}
             answer = await session.get(f"/nextMessage/{instance}", headers=headers)
             assert (answer.status, await answer.json()) == (200, json.loads(message))
@@ -93,12 +93,12 @@ async def test_its_metrics_have_a_listener_of_their_own(
         options += ["--metrics-port", "0"]
     else:
         monkeypatch.setenv("RHOPUSH_METRICS_PORT", "0")
-    async with rps(tmp_path, *options), aiohttp.ClientSession() as session:
+    async with rhoconnect_push(tmp_path, *options), aiohttp.ClientSession() as session:
         (line,) = [
             line for line in (tmp_path / "log").read_text().splitlines() if "metrics_listening" in line
         ]
         async with session.get(json.loads(line)["url"]) as answer:
-            assert "rhopush_rps_connections 0.0" in (await answer.text()).splitlines()
+            assert "rhopush_rhoconnect_push_waiting_devices 0.0" in (await answer.text()).splitlines()
 
 
 async def test_a_wrong_metrics_port_ends_with_2(tmp_path: Path) -> None:

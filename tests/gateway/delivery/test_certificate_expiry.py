@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
-from gateway.delivery.certificate_expiry import DAY_S, Expiries, step
+from gateway.delivery.certificate_expiry import DAY_S, CertificateExpiryMonitor, warnings_due
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, App, Secret, Settings
 from gateway.simulators.authority import Authority
@@ -27,7 +27,7 @@ EXPIRES_S = Certificate.load(CERTIFICATE.pem).expires_s
     [(31, 0), (30.01, 0), (30, 1), (7.01, 1), (7, 2), (1.01, 2), (1, 3), (0.01, 3), (0, 4), (-5, 4)],
 )
 def test_a_warning_is_due_at_a_month_a_week_a_day_and_the_end(days: float, due: int) -> None:
-    assert step(days * DAY_S) == due
+    assert warnings_due(days * DAY_S) == due
 
 
 def settings(folder: Path) -> Settings:
@@ -44,12 +44,12 @@ def gauge(metrics: Metrics) -> float:
 
 def test_each_warning_is_said_once_and_the_time_left_is_exported_every_minute(tmp_path: Path) -> None:
     metrics = Metrics()
-    expiries = Expiries(settings(tmp_path), metrics)
+    expiries = CertificateExpiryMonitor(settings(tmp_path), metrics)
     with structlog.testing.capture_logs() as logs:
         for left_s in (40 * DAY_S, 29 * DAY_S, 28 * DAY_S, 6 * DAY_S, 0.5 * DAY_S, 0.4 * DAY_S, -1):
-            expiries.tell(EXPIRES_S - left_s)
+            expiries.update(EXPIRES_S - left_s)
             assert gauge(metrics) == pytest.approx(left_s, abs=1)
-        expiries.tell(EXPIRES_S + 2)  # within the minute
+        expiries.update(EXPIRES_S + 2)  # within the minute
         assert gauge(metrics) == pytest.approx(-1, abs=1)
     told = [(log["log_level"], log["event"], log["days"]) for log in logs]
     assert told == [
@@ -62,11 +62,11 @@ def test_each_warning_is_said_once_and_the_time_left_is_exported_every_minute(tm
 
 
 def test_settings_that_name_the_same_certificate_repeat_no_warning(tmp_path: Path) -> None:
-    expiries = Expiries(settings(tmp_path), Metrics())
+    expiries = CertificateExpiryMonitor(settings(tmp_path), Metrics())
     with structlog.testing.capture_logs() as logs:
-        expiries.tell(EXPIRES_S - DAY_S)
-        expiries.renew(settings(tmp_path))
-        expiries.tell(EXPIRES_S - DAY_S)
+        expiries.update(EXPIRES_S - DAY_S)
+        expiries.apply_settings(settings(tmp_path))
+        expiries.update(EXPIRES_S - DAY_S)
     assert len(logs) == 1
 
 
@@ -79,20 +79,20 @@ def test_a_pkcs12_file_serves_like_a_pem(tmp_path: Path) -> None:
         pkcs12.serialize_key_and_certificates(b"push", key, leaf, None, BestAvailableEncryption(b"hush"))
     )
     assert client_context(certificate=Certificate.load(file.read_bytes(), "hush"))
-    expiries = Expiries(
+    expiries = CertificateExpiryMonitor(
         Settings(apns=ApnsSettings(certificate_file=file, certificate_passphrase=Secret("hush"))),
         metrics := Metrics(),
     )
-    expiries.tell(time.time())
+    expiries.update(time.time())
     assert gauge(metrics) == pytest.approx(EXPIRES_S - time.time(), abs=5)
     assert "hush" not in json.dumps(metrics.exposition().decode())
 
 
 def test_a_clock_that_was_wrong_takes_no_warning_away(tmp_path: Path) -> None:
     """It was a year ahead for a while; the certificate's true end must not come unannounced."""
-    expiries = Expiries(settings(tmp_path), Metrics())
-    expiries.tell(EXPIRES_S - 40 * DAY_S + 365 * DAY_S)
-    expiries.tell(EXPIRES_S - 40 * DAY_S)
+    expiries = CertificateExpiryMonitor(settings(tmp_path), Metrics())
+    expiries.update(EXPIRES_S - 40 * DAY_S + 365 * DAY_S)
+    expiries.update(EXPIRES_S - 40 * DAY_S)
     with structlog.testing.capture_logs() as logs:
-        expiries.tell(EXPIRES_S - 29 * DAY_S)
+        expiries.update(EXPIRES_S - 29 * DAY_S)
     assert [log["event"] for log in logs] == ["certificate_expires"]

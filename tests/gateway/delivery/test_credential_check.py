@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.delivery.credential_check import unusable
-from gateway.delivery.dead_tokens import NoMarks
-from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.credential_check import unusable_credentials
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.lane_manager import LaneManager
 from gateway.metrics import Metrics
-from gateway.settings import ApnsSettings, App, FcmSettings, RpsSettings, Secret, Settings
+from gateway.settings import ApnsSettings, App, FcmSettings, RhoConnectPushSettings, Secret, Settings
 from gateway.simulators.authority import Authority
 from protocols.devices import APNS
 
@@ -40,8 +40,8 @@ def certified(folder: Path, *, ca_file: Path | None = None) -> ApnsSettings:
         (Settings(fcm=FcmSettings(credentials=Secret('"hush"'))), "fcm", "", "fcm.credentials: "),
         (Settings(apps={"com.x": App(GONE)}), "apns", "com.x", "apns.certificate_file: /gone.pem: "),
         (
-            Settings(push_server=Secret("hush"), rps=RpsSettings(mode="client")),
-            "rps",
+            Settings(push_server=Secret("hush"), rhoconnect_push=RhoConnectPushSettings(mode="client")),
+            "rhoconnect_push",
             "",
             "push_server: expected http://",
         ),
@@ -50,38 +50,40 @@ def certified(folder: Path, *, ca_file: Path | None = None) -> ApnsSettings:
 def test_what_is_wrong_is_named_without_the_secret(
     settings: Settings, provider: str, app: str, error: str
 ) -> None:
-    (found,) = unusable(settings)
+    (found,) = unusable_credentials(settings)
     assert (found.provider, found.app) == (provider, app)
     assert found.error.startswith(error)
     assert "hush" not in found.error
 
 
 def test_an_authority_that_is_not_there_keeps_a_good_certificate_from_being_used(tmp_path: Path) -> None:
-    (found,) = unusable(Settings(apns=certified(tmp_path, ca_file=tmp_path / "none.pem")))
+    (found,) = unusable_credentials(Settings(apns=certified(tmp_path, ca_file=tmp_path / "none.pem")))
     assert found.error == f"{tmp_path / 'none.pem'}: no such file or directory"
 
 
 def test_what_is_not_set_or_can_be_used_is_not_named(tmp_path: Path) -> None:
-    assert list(unusable(Settings())) == []
+    assert list(unusable_credentials(Settings())) == []
     good = certified(tmp_path)
-    assert list(unusable(Settings(apns=good, apps={"com.x": App(good)}))) == []
+    assert list(unusable_credentials(Settings(apns=good, apps={"com.x": App(good)}))) == []
 
 
 def test_an_app_that_has_what_is_said_for_all_is_not_named_again() -> None:
-    assert [found.app for found in unusable(Settings(apns=GONE, apps={"com.x": App(GONE)}))] == [""]
+    assert [found.app for found in unusable_credentials(Settings(apns=GONE, apps={"com.x": App(GONE)}))] == [
+        ""
+    ]
 
 
-def told(lanes: Lanes, renewed: Settings | None = None) -> list[Mapping[str, object]]:
+def told(lanes: LaneManager, renewed: Settings | None = None) -> list[Mapping[str, object]]:
     with structlog.testing.capture_logs() as logs:
         if renewed is None:
-            lanes.tell_unusable()
+            lanes.log_unusable()
         else:
-            lanes.renew(renewed)
-    return [log for log in logs if log["event"] == "bad_credential"]
+            lanes.apply_settings(renewed)
+    return [log for log in logs if log["event"] == "credential_invalid"]
 
 
 async def test_lanes_tell_it_before_a_ping_and_once() -> None:
-    lanes = Lanes(Settings(apns=GONE), Metrics(), NoMarks())
+    lanes = LaneManager(Settings(apns=GONE), Metrics(), IgnoredTokenReports())
     (said,) = told(lanes)
     assert (said["log_level"], said["provider"], said["app"]) == ("error", "apns", "")
     (said,) = told(lanes, Settings(apns=GONE, fcm=FcmSettings(credentials=Secret("{"))))[1:]

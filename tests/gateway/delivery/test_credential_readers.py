@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.delivery.credential_check import unusable
+from gateway.delivery.credential_check import unusable_credentials
 from gateway.delivery.credentials import read_apns, read_fcm
 from gateway.errors import CredentialError, RhoPushError
 from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
@@ -67,7 +67,7 @@ def by_certificate(file: Path, data: bytes, passphrase: str = "hush") -> ApnsSet
 @pytest.mark.parametrize("form", CERTIFICATES)
 def test_a_certificate_in_any_form_is_accepted_and_sent_with(form: str, tmp_path: Path) -> None:
     said = by_certificate(tmp_path / "app.pem", CERTIFICATES[form])
-    assert list(unusable(Settings(apns=said))) == []
+    assert list(unusable_credentials(Settings(apns=said))) == []
     access = read_apns(said)
     assert access.topic == "com.example.app"
     assert isinstance(access.context(), ssl.SSLContext)
@@ -95,7 +95,7 @@ def test_a_certificate_that_is_none_is_named(data: bytes, words: str, tmp_path: 
     with pytest.raises(CredentialError, match=words) as refused:
         read_apns(said)
     assert "app.pem" in refused.value.message
-    assert [found.error for found in unusable(Settings(apns=said))] == [refused.value.message]
+    assert [found.error for found in unusable_credentials(Settings(apns=said))] == [refused.value.message]
 
 
 TOKEN_URIS = ("https://[::1", "https://", "https://x:99999/", "http://x/", "ftp://x/", "https://x:y/", "")

@@ -145,7 +145,7 @@ async def test_a_refused_token_is_replaced_though_the_server_fails_first(
         await asyncio.wait_for(came.wait(), PATIENCE_S)
         came.clear()
         monkeypatch.setattr(account, "_fetched_at", float("-inf"))
-        account.renew()
+        account.refresh()
         assert account.authorization() is None
         await asyncio.wait_for(came.wait(), PATIENCE_S)
         assert account.authorization() == GOOD_HEADERS
@@ -168,7 +168,7 @@ class Wall:
 
     def read(self) -> None:
         redis_s = START_S + self.steady_s + self.redis_ahead_s
-        self.shared.note(self.shared.steady_ms(), int(redis_s * 1000))
+        self.shared.record_reading(self.shared.steady_ms(), int(redis_s * 1000))
 
 
 def apns_key(wall: Wall) -> ApnsKey:
@@ -190,18 +190,18 @@ def test_a_refused_token_is_made_by_the_clock_that_is_right(jump_s: int) -> None
     wall.read()
     key = apns_key(wall)
     refused = key.authorization()
-    assert key.renew()
+    assert key.refresh()
     renewed = key.authorization()
     assert renewed != refused
     assert 60 <= wall.local_s() - issued_s(key) < BUCKET_S + 60
-    assert key.renew()  # what was sent with the old one comes back, too
+    assert key.refresh()  # what was sent with the old one comes back, too
     assert key.authorization() == renewed
 
 
 def test_a_key_that_is_refused_for_itself_is_not_tried_again() -> None:
     key = apns_key(Wall())
     key.authorization()
-    assert not key.renew()
+    assert not key.refresh()
     assert not key.corrected()
 
 
@@ -211,7 +211,7 @@ def test_a_token_that_is_too_old_for_a_provider_whose_clock_is_ahead_is_made_ane
     first_s = issued_s(key)
     wall.steady_s += BUCKET_S - 1_000 - 60 - 1
     assert issued_s(key) == first_s
-    assert key.renew()
+    assert key.refresh()
     second_s = issued_s(key)
     assert second_s - first_s >= 1_200
     assert wall.local_s() - second_s < 120
@@ -226,7 +226,7 @@ def test_a_clock_that_is_corrected_ends_the_wait_of_a_refused_token(jump_s: int)
     wall.read()
     key = apns_key(wall)
     key.authorization()
-    key.renew()
+    key.refresh()
     assert not key.corrected()
     wall.local_ahead_s = wall.redis_ahead_s = 0.0
     wall.read()

@@ -2,26 +2,26 @@
 
 import pytest
 
-from gateway.delivery.dead_tokens import BRAKE_COUNT, BRAKE_S, Brake
+from gateway.delivery.dead_tokens import BURST_COUNT, BURST_WINDOW_S, InvalidationLimiter
 
 
 @pytest.mark.parametrize(
-    ("before", "allowed"), [(BRAKE_COUNT - 2, True), (BRAKE_COUNT - 1, True), (BRAKE_COUNT, False)]
+    ("before", "allowed"), [(BURST_COUNT - 2, True), (BURST_COUNT - 1, True), (BURST_COUNT, False)]
 )
 def test_so_many_in_a_minute_and_no_more(before: int, allowed: bool) -> None:
-    brake = Brake()
+    brake = InvalidationLimiter()
     for _ in range(before):
-        brake.allows(0.0)
-    assert brake.allows(BRAKE_S / 2) == allowed
+        brake.allow_invalid(0.0)
+    assert brake.allow_invalid(BURST_WINDOW_S / 2) == allowed
 
 
 @pytest.mark.parametrize(("at_s", "allowed"), [(9.9, False), (10.0, True)])
 def test_the_brake_opens_when_the_time_has_passed(at_s: float, allowed: bool) -> None:
-    brake = Brake(count=1, within_s=10.0)
-    assert brake.allows(0.0)
-    assert brake.allows(at_s) == allowed
+    brake = InvalidationLimiter(count=1, within_s=10.0)
+    assert brake.allow_invalid(0.0)
+    assert brake.allow_invalid(at_s) == allowed
 
 
 def test_a_flood_that_goes_on_keeps_the_brake_closed() -> None:
-    brake = Brake(count=2, within_s=10.0)
-    assert [brake.allows(float(second)) for second in range(30)] == [True, True] + [False] * 28
+    brake = InvalidationLimiter(count=2, within_s=10.0)
+    assert [brake.allow_invalid(float(second)) for second in range(30)] == [True, True] + [False] * 28

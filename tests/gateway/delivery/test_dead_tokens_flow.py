@@ -23,7 +23,7 @@ from tests.support.apns_environments import apples
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
 from tests.support.worker import Worker, working
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 GOOD, BAD = "aa" * 32, "bb" * 32
 SYNCED = "2026-11-24T10:00:00+0000"
@@ -72,7 +72,7 @@ async def test_a_bad_token_is_skipped_for_seven_days(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     phone = await lay(redis_client)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await prove(one, redis_client)
         assert await ping(one) == BAD_HERE
         await until(lambda: marked(redis_client, phone))
@@ -92,7 +92,7 @@ async def test_another_topic_or_host_ends_the_effect_at_once_and_the_way_back_ha
     changed: str,
 ) -> None:
     await lay(redis_client)
-    async with spine(redis_address, tmp_path, settings) as one, apples(apns.signing_key) as other:
+    async with pipeline(redis_address, tmp_path, settings) as one, apples(apns.signing_key) as other:
         await prove(one, redis_client)
         assert await ping(one) == BAD_HERE
         await until(lambda: _skipped(one))
@@ -100,7 +100,7 @@ async def test_another_topic_or_host_ends_the_effect_at_once_and_the_way_back_ha
         if changed == "host":
             more = {"port": other.production.port, "ca_file": str(other.production.ca_file)}
         before = len(apns.received)
-        one.lanes.renew(loaded(tmp_path, {**settings, "apns": {**settings["apns"], **more}}))
+        one.lanes.apply_settings(loaded(tmp_path, {**settings, "apns": {**settings["apns"], **more}}))
         fate = await ping(one)
         if changed == "host":
             assert fate == [("accepted", "")]
@@ -108,7 +108,7 @@ async def test_another_topic_or_host_ends_the_effect_at_once_and_the_way_back_ha
             assert fate == BAD_HERE  # asked, and nothing was accepted for this topic: nothing is marked
             assert apns.received[-1].topic == "com.example.other"
             assert len(apns.received) == before + 1
-        one.lanes.renew(loaded(tmp_path, settings))
+        one.lanes.apply_settings(loaded(tmp_path, settings))
         assert await ping(one) == []
 
 
@@ -122,13 +122,13 @@ async def test_an_unregistered_token_is_skipped_for_every_topic(
     phone = apple("cc" * 32, last_sync=SYNCED)
     await lay_user(redis_client, "bob", [phone])
     apns.faults.add("410:token=cccc")
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await prove(one, redis_client)
         assert await ping(one) == [("rejected", "Unregistered")]
         await until(lambda: marked(redis_client, phone))
         assert await redis_client.ttl(keys.dead(phone.client_id)) > keys.BAD_TOKEN_S
         changed = {**settings, "apns": {**settings["apns"], "topic": "com.example.other"}}
-        one.lanes.renew(loaded(tmp_path, changed))
+        one.lanes.apply_settings(loaded(tmp_path, changed))
         assert await ping(one) == []
 
 
@@ -139,15 +139,15 @@ async def test_a_bad_device_does_not_use_up_its_phone(
     newer = apple(BAD, phone_id="phone", last_sync="2026-11-25T10:00:00+0000")
     await lay_user(redis_client, "bob", [newer, apple("dd" * 32, phone_id="phone", last_sync=SYNCED)])
     nobodies = [f"nobody{number}" for number in range(keys.BROADCAST_USERS)]
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await prove(one, redis_client)
         assert await ping(one) == BAD_HERE
         await until(lambda: marked(redis_client, newer))
         assert await ping(one) == [("accepted", "")]
         ping_id = await one.append("bob", *nobodies)
         (lease,) = await one.read(keys.BROADCASTS)
-        await one.cutter.cut(lease)
-        await one.planner.deliver(await one.read(keys.PIECES))
+        await one.splitter.split(lease)
+        await one.planner.deliver(await one.read(keys.CHUNKS))
         report = await one.done(ping_id)
         assert (report["counts"]["accepted"], report["skipped"]["dead_token"]) == (1, 1)
 
@@ -157,14 +157,14 @@ async def test_of_a_user_with_very_many_devices_the_bad_one_is_skipped(
 ) -> None:
     phones = [apple(f"{number:064x}") for number in range(LARGE_DEVICES)]
     await lay_user(redis_client, "bob", [apple(BAD), *phones])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await prove(one, redis_client)
         reports = []
         for _ in range(2):
             ping_id = await one.append("bob")
             await one.planner.deliver(await one.read(keys.PINGS))
-            await until(lambda: redis_client.xlen(keys.PIECES))
-            await one.planner.deliver(await one.read(keys.PIECES))
+            await until(lambda: redis_client.xlen(keys.CHUNKS))
+            await one.planner.deliver(await one.read(keys.CHUNKS))
             reports.append(await one.done(ping_id))
             await until(lambda: _any_mark(redis_client))
         first, second = reports
@@ -182,7 +182,7 @@ async def test_a_mark_of_an_earlier_version_for_a_bad_token_has_no_effect(
     """It names no host and topic, and was made for 400 days."""
     phone = await lay(redis_client)
     await redis_client.set(keys.dead(phone.client_id), f"{token_digest(BAD)}:9999999999999:BadDeviceToken")
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         assert await ping(one) == BAD_HERE
 
 
@@ -196,11 +196,11 @@ async def test_a_lane_that_never_had_an_acceptance_marks_nothing_and_raises_an_a
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(token_trust, "LOOK_S", 0.01)
+    monkeypatch.setattr(token_trust, "POLL_S", 0.01)
     phone = await lay(redis_client)
     async with (
-        spine(redis_address, tmp_path, settings, name="tested:0") as one,
-        spine(redis_address, tmp_path, settings, name="tested:1") as two,
+        pipeline(redis_address, tmp_path, settings, name="tested:0") as one,
+        pipeline(redis_address, tmp_path, settings, name="tested:1") as two,
     ):
         with capture_logs() as logs:
             for worker, times in ((one, 1), (two, 1)):
@@ -225,7 +225,7 @@ async def test_a_lane_that_never_had_an_acceptance_marks_nothing_and_raises_an_a
 
 
 def _alarms(logs: list[Any]) -> list[Any]:
-    return [log for log in logs if log["event"] == "every_device_token_refused"]
+    return [log for log in logs if log["event"] == "all_device_tokens_rejected"]
 
 
 async def _count(redis: Redis, count: int) -> bool:
@@ -249,14 +249,14 @@ async def test_what_was_proven_is_open_again_with_another_credential_topic_or_ho
     what: str,
 ) -> None:
     phone = await lay(redis_client)
-    async with spine(redis_address, tmp_path, settings) as one, apples(apns.signing_key) as other:
+    async with pipeline(redis_address, tmp_path, settings) as one, apples(apns.signing_key) as other:
         await prove(one, redis_client)
         other.tokens[BAD] = "elsewhere"
         moved = {"port": other.production.port, "ca_file": str(other.production.ca_file)}
         key = tmp_path / "again.p8"
         key.write_bytes(apns.signing_key.pem + b"\n")
         more = {"credential": {"key_file": str(key)}, "topic": {"topic": "com.other"}, "host": moved}[what]
-        one.lanes.renew(loaded(tmp_path, {**settings, "apns": {**settings["apns"], **more}}))
+        one.lanes.apply_settings(loaded(tmp_path, {**settings, "apns": {**settings["apns"], **more}}))
         assert await ping(one) == BAD_HERE
         await until(lambda: _any_count(redis_client))
         assert not await marked(redis_client, phone)
@@ -270,12 +270,12 @@ async def test_a_changed_setting_ends_the_alarm_of_the_old_one(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     await lay(redis_client)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         for _ in range(3):
             await ping(one)
         await until(lambda: refused_gauge(one) == 1)
         changed = {**settings, "apns": {**settings["apns"], "topic": "com.example.other"}}
-        one.lanes.renew(loaded(tmp_path, changed))
+        one.lanes.apply_settings(loaded(tmp_path, changed))
         assert refused_gauge(one) == 0
 
 
@@ -403,7 +403,7 @@ async def test_two_workers_mark_each_device_once_and_both_end_it(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(change_log, "BEAT_S", 0.05)
+    monkeypatch.setattr(change_log, "HEARTBEAT_S", 0.05)
     phone = await lay(stage.redis)
     one = await stage.worker()
     async with working(tmp_path, valkey.address, settings, slot=1) as two:

@@ -12,7 +12,7 @@ from gateway.simulators.keys import make_team_key
 from gateway.store import keys
 from tests.support.apns_environments import Apple, apples
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 DEVELOPERS, CUSTOMERS, NOBODYS = "de" * 32, "cc" * 32, "ff" * 32
 
@@ -46,7 +46,7 @@ async def test_a_customers_device_is_reached_at_once(
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, CUSTOMERS)
-    async with spine(redis_address, tmp_path, apns.settings()) as one:
+    async with pipeline(redis_address, tmp_path, apns.settings()) as one:
         assert await ping(one) == [("accepted", "")]
     assert apns.seen() == ([200], [])
     assert not await redis_client.exists(keys.dead(phone.client_id))
@@ -56,7 +56,7 @@ async def test_a_developers_device_is_reached_by_the_same_ping_and_directly_from
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, DEVELOPERS, last_sync="2026-11-24T10:00:00+0000")
-    async with spine(redis_address, tmp_path, apns.settings(), name="one:0") as one:
+    async with pipeline(redis_address, tmp_path, apns.settings(), name="one:0") as one:
         assert await ping(one) == [("accepted", "")]
         assert apns.seen() == ([400], [200])
         first, second = apns.production.received[0], apns.sandbox.received[0]
@@ -66,7 +66,7 @@ async def test_a_developers_device_is_reached_by_the_same_ping_and_directly_from
         assert apns.seen() == ([400], [200, 200])
     # Neither a restart, nor a sync, nor another worker forgets it.
     await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-25T10:00:00+0000")
-    async with spine(redis_address, tmp_path, apns.settings(), name="two:0") as two:
+    async with pipeline(redis_address, tmp_path, apns.settings(), name="two:0") as two:
         assert await ping(two) == [("accepted", "")]
         assert apns.seen() == ([400], [200] * 3)
         # The app from the store has another token.
@@ -80,13 +80,13 @@ async def test_a_broadcast_learns_and_goes_directly(
 ) -> None:
     phone = await lay(redis_client, DEVELOPERS)
     nobodies = [f"nobody{number}" for number in range(keys.BROADCAST_USERS)]
-    async with spine(redis_address, tmp_path, apns.settings()) as one:
+    async with pipeline(redis_address, tmp_path, apns.settings()) as one:
         for times in (1, 2):
             ping_id = await one.append("bob", *nobodies)
             (lease,) = await one.read(keys.BROADCASTS)
-            await one.cutter.cut(lease)
-            await one.planner.deliver(await one.read(keys.PIECES))
-            await one.ledger.emptied(30)
+            await one.splitter.split(lease)
+            await one.planner.deliver(await one.read(keys.CHUNKS))
+            await one.in_flight.wait_empty(30)
             assert (await one.report(ping_id))["counts"]["accepted"] == 1
             await learned(redis_client, phone)
             assert apns.seen() == ([400], [200] * times)
@@ -98,7 +98,7 @@ async def test_bad_at_both_is_rejected_once_and_marked_only_after_an_acceptance(
 ) -> None:
     phone = await lay(redis_client, NOBODYS)
     await lay_user(redis_client, "sue", [apple(DEVELOPERS)])
-    async with spine(redis_address, tmp_path, apns.settings()) as one:
+    async with pipeline(redis_address, tmp_path, apns.settings()) as one:
         if proven:
             assert await ping(one, "sue") == [("accepted", "")]
         before = apns.seen()
@@ -116,7 +116,7 @@ async def test_a_wrong_memory_ends_when_the_remembered_host_refuses_too(
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, DEVELOPERS)
-    async with spine(redis_address, tmp_path, apns.settings()) as one:
+    async with pipeline(redis_address, tmp_path, apns.settings()) as one:
         await ping(one)
         await learned(redis_client, phone)
         apns.tokens[DEVELOPERS] = "elsewhere"
@@ -153,7 +153,7 @@ async def test_a_key_of_one_environment_does_not_halt_the_other(
     async with apples(make_team_key(environment=limit)) as both:
         both.tokens.update({DEVELOPERS: "sandbox", CUSTOMERS: "production"})
         await lay(redis_client, pin)
-        async with spine(redis_address, tmp_path, both.settings()) as one:
+        async with pipeline(redis_address, tmp_path, both.settings()) as one:
             fate = ("accepted", "") if [200] in statuses else ("rejected", "BadDeviceToken")
             assert await ping(one) == [fate]
             assert not any(lane.halted for lane in one.lanes.all())
@@ -164,15 +164,15 @@ async def test_an_environment_that_changes_at_run_time_loses_nothing(
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, DEVELOPERS)
-    async with spine(redis_address, tmp_path, apns.settings("production")) as one:
+    async with pipeline(redis_address, tmp_path, apns.settings("production")) as one:
         assert await ping(one) == [("rejected", "BadDeviceToken")]
         for environment in ("auto", "sandbox", "auto", "production"):
-            one.lanes.renew(_loaded(tmp_path, apns, environment))
+            one.lanes.apply_settings(_loaded(tmp_path, apns, environment))
             fate = ("rejected", "BadDeviceToken") if environment == "production" else ("accepted", "")
             assert await ping(one) == [fate], environment
             if environment != "production":
                 await learned(redis_client, phone)
-        one.lanes.renew(_loaded(tmp_path, apns, "auto"))
+        one.lanes.apply_settings(_loaded(tmp_path, apns, "auto"))
         assert await ping(one) == [("accepted", "")]
 
 

@@ -9,26 +9,26 @@ from redis.asyncio import Redis
 
 from gateway.delivery import http2_lane
 from gateway.delivery import lane as lane_module
-from gateway.delivery.http2_lane import Lane
-from gateway.delivery.lane import Outlet
+from gateway.delivery.http2_lane import Http2Lane
+from gateway.delivery.lane import Lane
 from gateway.scheduling.scheduler import SLICE
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.transport.feed import BATCH
-from protocols.http2.server import Request
+from protocols.http2.server import StreamRequest
 from tests.support.http2 import status
 from tests.support.ports import free_port
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.schedule import make_all_due
-from tests.support.worker_core import Spine, now_ms, spine, until
+from tests.support.worker_core import Spine, now_ms, pipeline, until
 
 
 def pin(number: int) -> str:
     return f"{number:064x}"
 
 
-def down_gauge(lane: Outlet) -> float | None:
+def down_gauge(lane: Lane) -> float | None:
     """What Prometheus is told of a lane's connections."""
     return lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name})
 
@@ -37,8 +37,8 @@ async def planned_broadcast(one: Spine, users: list[str]) -> str:
     """One ping for many, cut and handed to its lane; its id."""
     ping_id = await one.append(*users)
     (lease,) = await one.read(keys.BROADCASTS)
-    await one.cutter.cut(lease)
-    await one.planner.deliver(await one.read(keys.PIECES))
+    await one.splitter.split(lease)
+    await one.planner.deliver(await one.read(keys.CHUNKS))
     return ping_id
 
 
@@ -60,19 +60,19 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
     rejected: int,
 ) -> None:
     """Two may wait in memory and three in Redis; some are parked already."""
-    monkeypatch.setattr(lane_module, "WAITING_SHARE", 2)
-    monkeypatch.setattr(lane_module, "SHARE_MAX", 3)
+    monkeypatch.setattr(lane_module, "WAITING_DELIVERIES", 2)
+    monkeypatch.setattr(lane_module, "PARKED_MAX", 3)
     settings["apns"]["port"] = free_port()  # where nobody answers
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         first = await one.append(users[0])
         await one.planner.deliver(await one.read(keys.PINGS))
         (lane,) = one.lanes.all()
         lane.parked_total = parked
         second = await one.append(*users[1:4])
         await one.planner.deliver(await one.read(keys.PINGS))
-        one.planner.ease()
-        await until(lambda: lane.trouble)
-        monkeypatch.setattr(lane_module, "SHARE_MAX", 1000)
+        one.planner.shed_backlog()
+        await until(lambda: lane.error_text)
+        monkeypatch.setattr(lane_module, "PARKED_MAX", 1000)
         monkeypatch.setattr(http2_lane, "GRACE_S", -1.0)
         lane.sweep()
         lane.sweep()
@@ -97,21 +97,21 @@ async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
     monkeypatch.setattr(http2_lane, "GRACE_S", -1.0)
     port = settings["apns"]["port"]
     settings["apns"]["port"] = free_port()
-    async with spine(redis_address, tmp_path, settings) as down:
+    async with pipeline(redis_address, tmp_path, settings) as down:
         ping_id = await down.append(*users[:3])
         await down.planner.deliver(await down.read(keys.PINGS))
         (lane,) = down.lanes.all()
-        await until(lambda: lane.trouble)
+        await until(lambda: lane.error_text)
         lane.sweep()
         lane.sweep()
         assert down_gauge(lane) == 1
         report = await down.done(ping_id)
         assert (report["state"], report["counts"]["later"]) == ("open", 3)
-    assert await redis_client.zcard(keys.LATER) >= 1
+    assert await redis_client.zcard(keys.SCHEDULE) >= 1
     settings["apns"]["port"] = port
-    async with spine(redis_address, tmp_path, settings) as up:
+    async with pipeline(redis_address, tmp_path, settings) as up:
         await make_all_due(redis_client)
-        await up.streams.call_due(100)
+        await up.streams.release_due(100)
         await up.planner.deliver(await up.read(keys.RETRIES))
         report = await up.done(ping_id)
         assert (report["state"], report["counts"]) == ("done", {"accepted": 3, "rejected": 0, "later": 0})
@@ -130,7 +130,7 @@ async def test_a_ping_that_waits_past_its_time_to_live_is_not_sent(
     apns: ApnsSimulator,
     users: list[str],
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append(users[0], ttl_s=1)
         (lease,) = await one.read(keys.PINGS)
         entry = await redis_client.xrange(keys.PINGS)
@@ -166,25 +166,25 @@ async def test_small_pings_overtake_a_broadcast(
     settings: dict[str, Any],
     users: list[str],
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await one.append(*users, message="broadcast")
         (broadcast,) = await one.read(keys.BROADCASTS)
         one.cutting.begin(broadcast)
         await until(lambda: _pieces(redis_client, 2))
-        await one.planner.deliver(await one.read(keys.PIECES))
+        await one.planner.deliver(await one.read(keys.CHUNKS))
         await narrow.received.wait(1)
         await one.append(users[0], message="small")
         await one.planner.deliver(await one.read(keys.PINGS))
         narrow.release()
         await narrow.received.wait(701)
-        assert await one.ledger.emptied(30)
+        assert await one.in_flight.wait_empty(30)
     # Behind what was on its way already.
     assert [record.summary.alert for record in narrow.received].index("small") <= 5
     assert len(narrow.received) == 701
 
 
 async def _pieces(redis: Redis, count: int) -> bool:
-    return bool(await redis.xlen(keys.PIECES) == count)
+    return bool(await redis.xlen(keys.CHUNKS) == count)
 
 
 async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
@@ -195,16 +195,16 @@ async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
     users: list[str],
     apns: ApnsSimulator,
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await one.append(users[0])
         await one.planner.deliver(await one.read(keys.PINGS))
-        assert await one.ledger.emptied(30)
+        assert await one.in_flight.wait_empty(30)
         (lane,) = one.lanes.all()
         for connection in list(apns.connections):
             connection.transport.abort()
         await until(lambda: lane._down_since is not None)
         lane.sweep()
-        assert (lane.trouble, lane.stuck_s) == (None, 0.0)
+        assert (lane.error_text, lane.stuck_s) == (None, 0.0)
         ping_id = await one.append(users[1])
         await one.planner.deliver(await one.read(keys.PINGS))
         lane.sweep()  # while it connects
@@ -218,18 +218,18 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
     settings: dict[str, Any],
     users: list[str],
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         lane._halted_until = float("inf")
         big = await planned_broadcast(one, users)
         lane.sweep()
         await until(lambda: _parked(redis_client))
         await make_all_due(redis_client)
-        await one.streams.call_due(2_000)
+        await one.streams.release_due(2_000)
         await one.planner.deliver(await one.read(keys.RETRIES))
         small = await one.append(users[0])
         await one.planner.deliver(await one.read(keys.PINGS))
-        assert [send.unit.pings[0].id for send in lane._small] == [small]
+        assert [delivery.batch.pings[0].id for delivery in lane._small] == [small]
         assert len(lane._bulk) == 700
         lane._halted_until = 0.0
         lane.wake()
@@ -238,7 +238,7 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
 
 
 async def _parked(redis: Redis) -> bool:
-    return bool(await redis.zcard(keys.LATER) and await redis.xlen(keys.PIECES) == 0)
+    return bool(await redis.zcard(keys.SCHEDULE) and await redis.xlen(keys.CHUNKS) == 0)
 
 
 async def test_beside_small_pings_a_broadcast_leaves_in_slices(
@@ -250,18 +250,18 @@ async def test_beside_small_pings_a_broadcast_leaves_in_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.scheduling.scheduler.URGENT_S", 60.0)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
-        together: list[int] = []
+        max_batch: list[int] = []
         take = lane.take
-        monkeypatch.setattr(lane, "take", lambda n: together.append(len(taken := take(n))) or taken)
+        monkeypatch.setattr(lane, "take", lambda n: max_batch.append(len(taken := take(n))) or taken)
         for came, most in ((0, BATCH), (1, SLICE)):
             for _ in range(came):
-                one.ledger.turns.small_came()
+                one.in_flight.scheduler.small_started()
             ping_id = await planned_broadcast(one, users)
             assert (await one.done(ping_id))["counts"]["accepted"] == 700
-            assert max(together) == most
-            together.clear()
+            assert max(max_batch) == most
+            max_batch.clear()
 
 
 async def test_small_pings_leave_together_whatever_waits_behind_them(
@@ -273,30 +273,30 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.scheduling.scheduler.URGENT_S", 60.0)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         lane._halted_until = float("inf")
-        one.ledger.turns.small_came()
+        one.in_flight.scheduler.small_started()
         await planned_broadcast(one, users)
-        assert (len(lane._bulk), lane.together()) == (700, SLICE)
-        for small, together in ((1, SLICE), (SLICE + 1, SLICE + 1), (BATCH + 1, BATCH)):
+        assert (len(lane._bulk), lane.max_batch()) == (700, SLICE)
+        for small, max_batch in ((1, SLICE), (SLICE + 1, SLICE + 1), (BATCH + 1, BATCH)):
             for _ in range(small - len(lane._small)):
                 await one.append(users[0])
             await one.planner.deliver(await one.read(keys.PINGS))
-            assert (len(lane._small), lane.together()) == (small, together)
+            assert (len(lane._small), lane.max_batch()) == (small, max_batch)
 
 
 async def test_any_success_is_one(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], users: list[str]
 ) -> None:
-    def script(peer: Peer, request: Request) -> None:
+    def script(peer: Peer, request: StreamRequest) -> None:
         peer.machine.respond(request.stream_id, status(202))
 
     async with Provider(script) as provider:
         ca_file = tmp_path / "ca.pem"
         provider.ca.cert_pem.write_to_path(str(ca_file))
         settings["apns"] |= {"ca_file": str(ca_file), "port": provider.port}
-        async with spine(redis_address, tmp_path, settings) as one:
+        async with pipeline(redis_address, tmp_path, settings) as one:
             ping_id = await one.append(users[0])
             await one.planner.deliver(await one.read(keys.PINGS))
             assert (await one.done(ping_id))["counts"] == {"accepted": 1, "rejected": 0, "later": 0}
@@ -318,7 +318,7 @@ async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_
     apns: ApnsSimulator,
 ) -> None:
     """Apple closes the connections of those who send it many errors."""
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         apns.faults.add("InvalidProviderToken")
         await one.append(users[0])
@@ -327,7 +327,7 @@ async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_
         for connection in list(apns.connections):
             connection.transport.abort()
         await until(lambda: lane._down_since is not None)
-        assert lane.trouble == "InvalidProviderToken"
+        assert lane.error_text == "InvalidProviderToken"
         second = await one.append(users[1])
         await one.planner.deliver(await one.read(keys.PINGS))
         lane.sweep()
@@ -335,12 +335,12 @@ async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_
         assert (device["verdict"], device["reason"]) == ("later", "InvalidProviderToken")
         lane._halted_until = 0.0  # the time is over: one may try, over a new connection
         apns.faults.clear()
-        lane.link_changed(1, None)
-        assert lane.trouble == "InvalidProviderToken"
+        lane.on_connections_changed(1, None)
+        assert lane.error_text == "InvalidProviderToken"
         third = await one.append(users[2])
         await one.planner.deliver(await one.read(keys.PINGS))
         assert (await one.done(third))["counts"]["accepted"] == 1
-        assert (lane.trouble, lane.halted) == (None, False)
+        assert (lane.error_text, lane.halted) == (None, False)
 
 
 async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
@@ -352,8 +352,8 @@ async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The lane may be up again by then; only what is over is over."""
-    monkeypatch.setattr(Lane, "stuck_s", property(lambda lane: 1000.0))
-    async with spine(redis_address, tmp_path, settings) as one:
+    monkeypatch.setattr(Http2Lane, "stuck_s", property(lambda lane: 1000.0))
+    async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
         lane._halted_until = float("inf")
         before_ms = now_ms()
@@ -361,7 +361,7 @@ async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
         await one.planner.deliver(await one.read(keys.PINGS))
         lane.sweep()
         assert (await one.done(ping_id))["counts"]["later"] == 1
-        ((_, due_ms),) = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
+        ((_, due_ms),) = await redis_client.zrange(keys.SCHEDULE, 0, -1, withscores=True)
         assert before_ms + 15_000 < due_ms < now_ms() + 20_000
 
 
@@ -370,7 +370,7 @@ async def test_answers_to_what_was_sent_before_a_refusal_do_not_close_the_breake
 ) -> None:
     """A key that is revoked in the middle of a broadcast: the first look at it must be one send, not a thousand."""
 
-    def script(peer: Peer, request: Request) -> None:
+    def script(peer: Peer, request: StreamRequest) -> None:
         if len(peer.requests) == 3:
             for one, code in zip(peer.requests, (200, 403, 200), strict=True):
                 peer.machine.respond(one.stream_id, status(code))
@@ -379,7 +379,7 @@ async def test_answers_to_what_was_sent_before_a_refusal_do_not_close_the_breake
         ca_file = tmp_path / "ca.pem"
         provider.ca.cert_pem.write_to_path(str(ca_file))
         settings["apns"] |= {"ca_file": str(ca_file), "port": provider.port, "connections_max": 1}
-        async with spine(redis_address, tmp_path, settings) as one:
+        async with pipeline(redis_address, tmp_path, settings) as one:
             await one.append(*users[:3])
             await one.planner.deliver(await one.read(keys.PINGS))
             (lane,) = one.lanes.all()

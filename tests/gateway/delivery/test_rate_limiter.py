@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.delivery.quota import Quota
-from gateway.delivery.rate_limiter import BATCH_S, Pace
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.delivery.rate_limiter import BATCH_S, RateLimiter
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 
 PER_MINUTE = 60_000  # 1,000 a second
 
 
 @pytest.fixture
 async def quotas(redis_address: str) -> AsyncIterator[list[Quota]]:
-    links = [Link(Address.parse(redis_address), f"pace{number}") for number in range(2)]
+    links = [RedisConnection(RedisAddress.parse(redis_address), f"pace{number}") for number in range(2)]
     for link in links:
         await link.open(30)
     yield [Quota(link) for link in links]
@@ -25,12 +25,12 @@ async def quotas(redis_address: str) -> AsyncIterator[list[Quota]]:
 
 async def test_it_allows_what_was_drawn_and_no_more(quotas: list[Quota]) -> None:
     granted = asyncio.Event()
-    pace = Pace(quotas[0], "fcm:p", PER_MINUTE, granted.set)
+    pace = RateLimiter(quotas[0], "fcm:p", PER_MINUTE, granted.set)
     assert pace.allow(10) == 0  # nothing is drawn yet: it is now
     await asyncio.wait_for(granted.wait(), 30)
     batch = int(PER_MINUTE / 60 * BATCH_S)
     assert pace.allow(10_000) == batch
-    pace.spend(batch)
+    pace.consume(batch)
     assert pace.allow(1) == 0
 
 
@@ -40,18 +40,19 @@ async def test_two_processes_share_one_quota(quotas: list[Quota]) -> None:
     sent = [0, 0]
     until = loop.time() + 1.5
     done = asyncio.Event()
-    paces: list[Pace] = []
+    paces: list[RateLimiter] = []
 
     def send(number: int) -> None:
         if loop.time() > until and min(sent):
             done.set()
             return
         while allowed := paces[number].allow(1_000):
-            paces[number].spend(allowed)
+            paces[number].consume(allowed)
             sent[number] += allowed
 
     paces += [
-        Pace(quotas[number], "fcm:p", PER_MINUTE, lambda number=number: send(number)) for number in (0, 1)
+        RateLimiter(quotas[number], "fcm:p", PER_MINUTE, lambda number=number: send(number))
+        for number in (0, 1)
     ]
     began = loop.time()
     send(0)
@@ -70,7 +71,7 @@ async def test_a_lost_store_stops_the_lane_and_does_not_end_it(quotas: list[Quot
         granted.append(tokens)
         waiting.set()
 
-    link = Link(Address.parse("unix:///nowhere/s"), "nobody")
+    link = RedisConnection(RedisAddress.parse("unix:///nowhere/s"), "nobody")
     Quota(link).draw("fcm:p", 5, 100.0, heard)
     await asyncio.wait_for(waiting.wait(), 30)
     assert granted == [0]

@@ -12,12 +12,12 @@ from gateway.store import keys
 from protocols.apns import verdicts as apns
 from protocols.errors import InvalidToken, PayloadTooLarge, RhoPushError
 from protocols.fcm import verdicts as fcm
-from protocols.http2.server import Request
-from protocols.rhoconnect_push import verdicts as rps
+from protocols.http2.server import StreamRequest
+from protocols.rhoconnect_push import verdicts as rhoconnect_push
 from tests.support.http2 import status
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.worker_core import spine
+from tests.support.worker_core import pipeline
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tests.support.worker_core import spine
         *sorted(OWN),
         *(reason for _, reason in apns.REASONS),
         *fcm.REASONS,
-        *(verdict.reason for verdict in rps.STATUSES.values()),
+        *(verdict.reason for verdict in rhoconnect_push.STATUSES.values()),
         "PERMISSION_DENIED",
         "HTTP 503",
         InvalidToken.label,
@@ -53,7 +53,7 @@ async def test_a_new_reason_is_other_to_prometheus_and_whole_in_receipt_and_log(
 ) -> None:
     """400 is final; 500 is retried, and given up at once."""
 
-    def script(peer: Peer, request: Request) -> None:
+    def script(peer: Peer, request: StreamRequest) -> None:
         new = b'{"reason": "BrandNew%d"}' % request.stream_id
         peer.machine.respond(request.stream_id, status(code), new)
 
@@ -64,7 +64,7 @@ async def test_a_new_reason_is_other_to_prometheus_and_whole_in_receipt_and_log(
         provider.ca.cert_pem.write_to_path(str(ca_file))
         settings["apns"] |= {"ca_file": str(ca_file), "port": provider.port}
         settings["retry"] = {"give_up_s": 1}
-        async with spine(redis_address, tmp_path, settings) as one:
+        async with pipeline(redis_address, tmp_path, settings) as one:
             with capture_logs() as logs:
                 ping_id = await one.append(*users)
                 await one.planner.deliver(await one.read(keys.PINGS))
@@ -80,7 +80,7 @@ async def test_a_new_reason_is_other_to_prometheus_and_whole_in_receipt_and_log(
     assert len(said) == len(users)
     assert all(reason.startswith("BrandNew") for reason in said)
     assert labels == {OTHER if code == 400 else "gave_up"}
-    told = [entry for entry in logs if entry["event"] == "unknown_reason"]
+    told = [entry for entry in logs if entry["event"] == "unknown_provider_reason"]
     assert len(told) == 1
     assert told[0]["reason"].removeprefix("gave_up:") in said
 
@@ -92,7 +92,7 @@ async def test_an_app_that_no_setting_names_is_no_label(
     users = [f"user{number}" for number in range(5)]
     phones = {user: [apple(f"{place:064x}", device_app_id=f"app{place}")] for place, user in enumerate(users)}
     await lay_users(redis_client, phones)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append(*users)
         await one.planner.deliver(await one.read(keys.PINGS))
         assert (await one.done(ping_id))["counts"]["accepted"] == len(users)

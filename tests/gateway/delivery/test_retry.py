@@ -2,18 +2,18 @@
 
 import pytest
 
-from gateway.delivery.retry import EXPIRED, GAVE_UP, Decision, Timing, again
+from gateway.delivery.retry import EXPIRED, GAVE_UP, RetryDecision, RetryTiming, decide_retry
 from gateway.settings import RetrySettings
-from protocols.verdict import Kind, Verdict
+from protocols.verdict import Verdict, VerdictKind
 
 RETRY = RetrySettings(apns_5xx_s=900, fcm_5xx_s=10, unknown_s=5, give_up_s=10_000, jitter=0.2)
-LATER = Verdict(Kind.LATER, "ServiceUnavailable")
-UNKNOWN = Verdict(Kind.UNKNOWN, "deadline")
+LATER = Verdict(VerdictKind.LATER, "ServiceUnavailable")
+UNKNOWN = Verdict(VerdictKind.UNKNOWN, "deadline")
 FAR_MS = 10**15
 
 
-def timing(**changes: float) -> Timing:
-    return Timing(1_000_000, 0, FAR_MS, 0, 0.0)._replace(**changes)
+def timing(**changes: float) -> RetryTiming:
+    return RetryTiming(1_000_000, 0, FAR_MS, 0, 0.0)._replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -28,42 +28,46 @@ def timing(**changes: float) -> Timing:
         ("apns", LATER, 403, 60),
         ("apns", UNKNOWN, 0, 5),
         ("fcm", UNKNOWN, 0, 5),
-        ("apns", Verdict(Kind.LATER, "refused"), 0, 5),
-        ("apns", Verdict(Kind.LATER, "x", delay_s=7), 503, 7),
-        ("fcm", Verdict(Kind.LATER, "x", delay_s=7), 429, 7),
+        ("apns", Verdict(VerdictKind.LATER, "refused"), 0, 5),
+        ("apns", Verdict(VerdictKind.LATER, "x", delay_s=7), 503, 7),
+        ("fcm", Verdict(VerdictKind.LATER, "x", delay_s=7), 429, 7),
     ],
 )
 def test_the_first_delay(provider: str, verdict: Verdict, status: int, delay_s: int) -> None:
-    assert again(provider, verdict, status, timing(), RETRY) == Decision(1_000_000 + delay_s * 1000, "")
+    assert decide_retry(provider, verdict, status, timing(), RETRY) == RetryDecision(
+        1_000_000 + delay_s * 1000, ""
+    )
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(0, 10), (1, 20), (2, 40), (3, 80)])
 def test_each_delay_is_twice_the_last(attempt: int, delay_s: int) -> None:
-    found = again("fcm", LATER, 503, timing(attempt=attempt), RETRY)
+    found = decide_retry("fcm", LATER, 503, timing(attempt=attempt), RETRY)
     assert found.due_ms == 1_000_000 + delay_s * 1000
 
 
 def test_what_a_provider_asks_for_does_not_grow() -> None:
-    found = again("fcm", Verdict(Kind.LATER, "x", delay_s=7), 503, timing(attempt=9), RETRY)
+    found = decide_retry("fcm", Verdict(VerdictKind.LATER, "x", delay_s=7), 503, timing(attempt=9), RETRY)
     assert found.due_ms == 1_007_000
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(0, 10), (3, 80)])
 def test_a_provider_that_asks_for_no_delay_leaves_it_to_us(attempt: int, delay_s: int) -> None:
     """A Retry-After of 0, or of a date that has passed."""
-    found = again("fcm", Verdict(Kind.LATER, "x", delay_s=0.0), 503, timing(attempt=attempt), RETRY)
+    found = decide_retry(
+        "fcm", Verdict(VerdictKind.LATER, "x", delay_s=0.0), 503, timing(attempt=attempt), RETRY
+    )
     assert found.due_ms == 1_000_000 + delay_s * 1000
 
 
 @pytest.mark.parametrize(("noise", "delay_ms"), [(0.0, 10_000), (0.5, 11_000), (1.0, 12_000)])
 def test_jitter_only_makes_it_longer(noise: float, delay_ms: int) -> None:
-    assert again("fcm", LATER, 503, timing(noise=noise), RETRY).due_ms == 1_000_000 + delay_ms
+    assert decide_retry("fcm", LATER, 503, timing(noise=noise), RETRY).due_ms == 1_000_000 + delay_ms
 
 
 @pytest.mark.parametrize(("expires_ms", "ends"), [(1_009_999, True), (1_010_000, True), (1_010_001, False)])
 def test_nothing_is_tried_after_its_time_to_live(expires_ms: int, ends: bool) -> None:
-    found = again("fcm", LATER, 503, timing(expires_ms=expires_ms), RETRY)
-    assert found == (Decision(None, EXPIRED) if ends else Decision(1_010_000, ""))
+    found = decide_retry("fcm", LATER, 503, timing(expires_ms=expires_ms), RETRY)
+    assert found == (RetryDecision(None, EXPIRED) if ends else RetryDecision(1_010_000, ""))
 
 
 @pytest.mark.parametrize(
@@ -72,10 +76,12 @@ def test_nothing_is_tried_after_its_time_to_live(expires_ms: int, ends: bool) ->
 def test_tries_are_given_up(first_ms: int, ends: bool) -> None:
     """`give_up_s` counts from the first try to the next one, 10 s from now."""
     retry = RetrySettings(fcm_5xx_s=10, give_up_s=1000, jitter=0)
-    found = again("fcm", LATER, 503, timing(first_ms=first_ms), retry)
-    assert found == (Decision(None, f"{GAVE_UP}:ServiceUnavailable") if ends else Decision(1_010_000, ""))
+    found = decide_retry("fcm", LATER, 503, timing(first_ms=first_ms), retry)
+    assert found == (
+        RetryDecision(None, f"{GAVE_UP}:ServiceUnavailable") if ends else RetryDecision(1_010_000, "")
+    )
 
 
 def test_a_retry_after_beyond_giving_up_ends_it() -> None:
-    found = again("fcm", Verdict(Kind.LATER, "", delay_s=10_001), 503, timing(), RETRY)
-    assert found == Decision(None, GAVE_UP)
+    found = decide_retry("fcm", Verdict(VerdictKind.LATER, "", delay_s=10_001), 503, timing(), RETRY)
+    assert found == RetryDecision(None, GAVE_UP)

@@ -9,24 +9,24 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from gateway.delivery.batch import Send, Unit
-from gateway.delivery.dead_tokens import NoMarks
-from gateway.delivery.lane import Outlet
+from gateway.delivery.batch import Delivery, DeliveryBatch
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.lane import Lane
 from gateway.delivery.providers import PROVIDERS
-from gateway.delivery.rhoconnect_push_builtin import RpsLane
-from gateway.delivery.rhoconnect_push_remote import RpsClientLane, read_push_server
-from gateway.delivery.route import Place, Route, place
+from gateway.delivery.rhoconnect_push_builtin import BuiltinRhoConnectPushLane
+from gateway.delivery.rhoconnect_push_remote import RemoteRhoConnectPushLane, read_push_server
+from gateway.delivery.route import Route, TokenScope, token_scope
 from gateway.errors import BadSetting
-from gateway.mailbox.store import RpsStore
+from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.queue.entries import Lease
 from gateway.settings import RetrySettings, Secret
 from gateway.store import keys
-from gateway.store.address import Address
-from protocols.devices import RPS, Device
+from gateway.store.address import RedisAddress
+from protocols.devices import RHOCONNECT_PUSH, Device
 from protocols.ping.model import Ping
-from protocols.rhoconnect_push.message import Target
-from protocols.verdict import Kind, Verdict
+from protocols.rhoconnect_push.message import RhoConnectPushTarget
+from protocols.verdict import Verdict, VerdictKind
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 
@@ -41,27 +41,32 @@ class Batch:
     def __init__(self, *pins: str, ttl_s: int = 10**9, **ping: object) -> None:
         said: dict[str, Any] = {"message": "hello", **ping}
         self.ping = Ping(id=PING_ID, accepted_ms=NOW_MS, ttl_s=ttl_s, **said)
-        message = PROVIDERS[RPS].compose(self.ping, Target(), NOW_MS)
+        message = PROVIDERS[RHOCONNECT_PUSH].compose(self.ping, RhoConnectPushTarget(), NOW_MS)
         assert message is not None
         self.settled = asyncio.Event()
-        lease = Lease(keys.PINGS, "1-0", b"", 1, 1, again=False)
-        self.unit = Unit(lease, PING_ID[:28], (self.ping,), lambda _: self.settled.set())
-        self.unit.begin_ping({})
-        self.sends = []
-        self.route = Route(cast(Outlet, None), Target(), "")
+        lease = Lease(keys.PINGS, "1-0", b"", 1, 1, reread=False)
+        self.batch = DeliveryBatch(lease, PING_ID[:28], (self.ping,), lambda _: self.settled.set())
+        self.batch.begin_ping({})
+        self.deliveries = []
+        self.route = Route(cast(Lane, None), RhoConnectPushTarget(), "")
         for number, pin in enumerate(pins):
             device = Device(f"{number:032x}", "ANDROID", "rhoconnect_push", pin)
-            number_of = self.unit.add_place(device.client_id, RPS)
-            self.sends.append(Send(self.unit, number_of, device, self.route, message, message.path(pin), b""))
-        self.unit.planned()
+            number_of = self.batch.add_delivery(device.client_id, RHOCONNECT_PUSH)
+            self.deliveries.append(
+                Delivery(self.batch, number_of, device, self.route, message, message.path(pin), b"")
+            )
+        self.batch.finish_planning()
 
-    async def through(self, lane: Outlet) -> dict[int, tuple[Kind, str]]:
+    async def through(self, lane: Lane) -> dict[int, tuple[VerdictKind, str]]:
         """Offer all and wait; what was not simply accepted, by place."""
-        self.route.lane, self.route.place = lane, place(lane.name, "", (lane.name, 0), "", "credential")
-        lane.offer(self.sends, bulk=False)
+        self.route.lane, self.route.token_scope = (
+            lane,
+            token_scope(lane.name, "", (lane.name, 0), "", "credential"),
+        )
+        lane.offer(self.deliveries, bulk=False)
         async with asyncio.timeout(30):
             await self.settled.wait()
-        return dict(self.unit.rest)
+        return dict(self.batch.other_verdicts)
 
 
 async def lay(redis: Redis, token: str, instance: str = INSTANCE) -> None:
@@ -75,8 +80,8 @@ async def queued(redis: Redis, instance: str = INSTANCE) -> list[dict[str, objec
 
 
 @pytest.fixture
-async def store(redis_address: str) -> AsyncIterator[RpsStore]:
-    made = RpsStore(Address.parse(redis_address))
+async def store(redis_address: str) -> AsyncIterator[MailboxStore]:
+    made = MailboxStore(RedisAddress.parse(redis_address))
     await made.open()
     yield made
     await made.close()
@@ -86,83 +91,88 @@ async def store(redis_address: str) -> AsyncIterator[RpsStore]:
 
 
 async def test_accepted_means_queued_and_an_unknown_token_is_rejected_for_good(
-    store: RpsStore, redis_client: Redis
+    store: MailboxStore, redis_client: Redis
 ) -> None:
     await lay(redis_client, "tok-1")
-    lane = RpsLane(store, RetrySettings(), Metrics())
-    rest = await Batch("tok-1", "tok-2", badge=3, vibrate=2000).through(lane)
-    assert rest == {1: (Kind.REJECTED, "NotRegistered")}
+    lane = BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics())
+    other_verdicts = await Batch("tok-1", "tok-2", badge=3, vibrate=2000).through(lane)
+    assert other_verdicts == {1: (VerdictKind.REJECTED, "NotRegistered")}
     data = {"alert": "hello", "vibrate": "2000"}
     assert await queued(redis_client) == [{"id": 8, "token": "tok-1", "data": data}]
     assert await redis_client.zrange(f"col:{INSTANCE}", 0, -1) == [b"3:app"]
-    assert (lane.in_flight, lane.backlog, lane.trouble) == (0, 0, None)
+    assert (lane.in_flight, lane.backlog, lane.error_text) == (0, 0, None)
 
 
-async def test_a_send_that_is_repeated_is_queued_once(store: RpsStore, redis_client: Redis) -> None:
+async def test_a_send_that_is_repeated_is_queued_once(store: MailboxStore, redis_client: Redis) -> None:
     await lay(redis_client, "tok-1")
-    lane = RpsLane(store, RetrySettings(), Metrics())
+    lane = BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics())
     for _ in range(2):
         assert await Batch("tok-1").through(lane) == {}
     assert len(await queued(redis_client)) == 1
 
 
-async def test_two_apps_on_one_phone_both_get_the_ping(store: RpsStore, redis_client: Redis) -> None:
+async def test_two_apps_on_one_phone_both_get_the_ping(store: MailboxStore, redis_client: Redis) -> None:
     await lay(redis_client, "tok-1")
     await redis_client.sadd(f"reg:{INSTANCE}", '{"token":"tok-2","appname":"other"}')
     await redis_client.set("tok:tok-2", INSTANCE)
-    assert await Batch("tok-1", "tok-2").through(RpsLane(store, RetrySettings(), Metrics())) == {}
+    assert (
+        await Batch("tok-1", "tok-2").through(BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics()))
+        == {}
+    )
     assert [message["token"] for message in await queued(redis_client)] == ["tok-1", "tok-2"]
 
 
-async def test_a_ping_whose_time_is_over_is_not_queued(store: RpsStore, redis_client: Redis) -> None:
+async def test_a_ping_whose_time_is_over_is_not_queued(store: MailboxStore, redis_client: Redis) -> None:
     await lay(redis_client, "tok-1")
-    rest = await Batch("tok-1", ttl_s=1).through(RpsLane(store, RetrySettings(), Metrics()))
-    assert rest == {0: (Kind.REJECTED, "expired")}
+    other_verdicts = await Batch("tok-1", ttl_s=1).through(
+        BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics())
+    )
+    assert other_verdicts == {0: (VerdictKind.REJECTED, "expired")}
     assert await queued(redis_client) == []
 
 
-async def test_more_than_a_batch_keeps_its_order(store: RpsStore, redis_client: Redis) -> None:
+async def test_more_than_a_batch_keeps_its_order(store: MailboxStore, redis_client: Redis) -> None:
     pins = [f"tok-{number}" for number in range(450)]
     for pin in pins:
         await lay(redis_client, pin, f"instance-{pin}")
     batch = Batch(*pins)
-    assert await batch.through(RpsLane(store, RetrySettings(), Metrics())) == {}
+    assert await batch.through(BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics())) == {}
     assert [len(await queued(redis_client, f"instance-{pin}")) for pin in pins] == [1] * 450
 
 
-async def test_a_lost_connection_loses_and_doubles_nothing(store: RpsStore, redis_client: Redis) -> None:
+async def test_a_lost_connection_loses_and_doubles_nothing(store: MailboxStore, redis_client: Redis) -> None:
     pins = [f"tok-{number}" for number in range(400)]
     for pin in pins:
         await lay(redis_client, pin, f"instance-{pin}")
     batch = Batch(*pins)
-    lane = RpsLane(store, RetrySettings(), Metrics())
-    lane.offer(batch.sends, bulk=False)
+    lane = BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics())
+    lane.offer(batch.deliveries, bulk=False)
     await redis_client.client_kill_filter(_type="normal", skipme=True)
     async with asyncio.timeout(30):
         while not batch.settled.is_set():
             lane.sweep()
             await asyncio.sleep(0.02)
-    assert batch.unit.rest == {}
+    assert batch.batch.other_verdicts == {}
     assert [len(await queued(redis_client, f"instance-{pin}")) for pin in pins] == [1] * 400
 
 
 async def test_without_redis_sends_are_parked() -> None:
     with RedisServer("valkey") as server:
-        store = RpsStore(Address.parse(server.address))
+        store = MailboxStore(RedisAddress.parse(server.address))
         await store.open()
         server.kill()
         async with asyncio.timeout(30):
             while store.up:
                 await asyncio.sleep(0.01)
-        lane = RpsLane(store, RetrySettings(), Metrics())
+        lane = BuiltinRhoConnectPushLane(store, RetrySettings(), Metrics())
         batch = Batch("tok-1")
-        lane.offer(batch.sends, bulk=True)
-        assert (lane.trouble, lane.backlog) == ("Redis does not answer", 1)
+        lane.offer(batch.deliveries, bulk=True)
+        assert (lane.error_text, lane.backlog) == ("Redis does not answer", 1)
         async with asyncio.timeout(30):
             while not batch.settled.is_set():
                 lane.sweep()
                 await asyncio.sleep(0.05)
-        assert (batch.unit.postponed[0].parked_in, lane.parked_total) == ("rps", 1)
+        assert (batch.batch.postponed[0].parked_in, lane.parked_total) == ("rhoconnect_push", 1)
         await lane.close(1.0)
         await store.close()
 
@@ -198,14 +208,16 @@ async def outside() -> AsyncIterator[Outside]:
     await runner.cleanup()
 
 
-def client_lane(port: int, dead: list[str] | None = None) -> RpsClientLane:
-    class Heard(NoMarks):
-        def heard(self, send: Send, verdict: Verdict, place: Place, others: tuple[str, ...] = ()) -> None:
+def client_lane(port: int, dead: list[str] | None = None) -> RemoteRhoConnectPushLane:
+    class Heard(IgnoredTokenReports):
+        def on_dead_token(
+            self, delivery: Delivery, verdict: Verdict, token_scope: TokenScope, others: tuple[str, ...] = ()
+        ) -> None:
             if dead is not None:
-                dead.append(send.device.pin)
+                dead.append(delivery.device.pin)
 
     url = Secret(f"http://some%40app:pw@127.0.0.1:{port}/lost/path")
-    return RpsClientLane(url, RetrySettings(), Metrics(), Heard())
+    return RemoteRhoConnectPushLane(url, RetrySettings(), Metrics(), Heard())
 
 
 async def test_the_request_is_rhoconnects(outside: Outside) -> None:
@@ -227,39 +239,39 @@ async def test_the_request_is_rhoconnects(outside: Outside) -> None:
     [
         (200, None, False),
         (204, None, False),
-        (400, (Kind.REJECTED, "InvalidRequest"), False),
-        (401, (Kind.LATER, "Unauthorized"), False),
-        (403, (Kind.REJECTED, "Forbidden"), False),
-        (404, (Kind.REJECTED, "NotRegistered"), True),
-        (410, (Kind.REJECTED, "NotRegistered"), True),
-        (413, (Kind.REJECTED, "PayloadTooLarge"), False),
-        (500, (Kind.LATER, "HTTP 500"), False),
-        (503, (Kind.LATER, "HTTP 503"), False),
+        (400, (VerdictKind.REJECTED, "InvalidRequest"), False),
+        (401, (VerdictKind.LATER, "Unauthorized"), False),
+        (403, (VerdictKind.REJECTED, "Forbidden"), False),
+        (404, (VerdictKind.REJECTED, "NotRegistered"), True),
+        (410, (VerdictKind.REJECTED, "NotRegistered"), True),
+        (413, (VerdictKind.REJECTED, "PayloadTooLarge"), False),
+        (500, (VerdictKind.LATER, "HTTP 500"), False),
+        (503, (VerdictKind.LATER, "HTTP 503"), False),
     ],
 )
 async def test_every_answer_is_a_verdict(
-    outside: Outside, status: int, fate: tuple[Kind, str] | None, dead: bool
+    outside: Outside, status: int, fate: tuple[VerdictKind, str] | None, dead: bool
 ) -> None:
     buried: list[str] = []
     lane = client_lane(outside.port, buried)
     batch = Batch(f"tok-{status}")
     assert await batch.through(lane) == ({} if fate is None else {0: fate})
     assert buried == ([f"tok-{status}"] if dead else [])
-    assert (0 in batch.unit.postponed) is (fate is not None and fate[0] is Kind.LATER)
+    assert (0 in batch.batch.postponed) is (fate is not None and fate[0] is VerdictKind.LATER)
     await lane.close(1.0)
 
 
 async def test_a_server_that_cannot_be_reached_is_trouble_and_sends_are_parked() -> None:
     lane = client_lane(free_port())
     batch = Batch("tok-1", "tok-2")
-    lane.offer(batch.sends, bulk=False)
+    lane.offer(batch.deliveries, bulk=False)
     async with asyncio.timeout(30):
         while not batch.settled.is_set():
             lane.sweep()
             await asyncio.sleep(0.05)
-    assert lane.trouble is not None
+    assert lane.error_text is not None
     assert lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name}) == 1
-    assert {later.parked_in for later in batch.unit.postponed.values()} == {lane.name}
+    assert {later.parked_in for later in batch.batch.postponed.values()} == {lane.name}
     await lane.close(1.0)
 
 

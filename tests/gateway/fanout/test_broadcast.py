@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.entries import Lease, decode_piece
+from gateway.queue.entries import Lease, decode_chunk
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_users
 from tests.support.schedule import make_all_due
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 Open = Callable[[], AbstractAsyncContextManager[Spine]]
 USERS = 2 * keys.CHUNK_USERS + 100
@@ -22,7 +22,7 @@ USERS = 2 * keys.CHUNK_USERS + 100
 
 @pytest.fixture
 def opened(redis_address: str, tmp_path: Path, settings: dict[str, Any]) -> Open:
-    return lambda: spine(redis_address, tmp_path, settings)
+    return lambda: pipeline(redis_address, tmp_path, settings)
 
 
 def pin(number: int) -> str:
@@ -43,9 +43,9 @@ async def begin(one: Spine) -> Lease:
 
 
 async def deliver_pieces(one: Spine) -> None:
-    while leases := await one.read(keys.PIECES, 2):
+    while leases := await one.read(keys.CHUNKS, 2):
         await one.planner.deliver(leases)
-    assert await one.ledger.emptied(30)
+    assert await one.in_flight.wait_empty(30)
 
 
 async def test_every_phone_is_reached_and_every_piece_is_small(
@@ -55,16 +55,16 @@ async def test_every_phone_is_reached_and_every_piece_is_small(
     async with opened() as one:
         ping_id = await one.append(*names(), "nobody", "nobody else")
         lease = await begin(one)
-        await one.cutter.cut(lease)
-        pieces = [decode_piece(fields[b"e"]) for _, fields in await redis_client.xrange(keys.PIECES)]
-        assert [piece.chunk for piece in pieces] == [0, 1, 2]
-        assert all(piece.ping.users == () for piece in pieces)
+        await one.splitter.split(lease)
+        chunks = [decode_chunk(fields[b"e"]) for _, fields in await redis_client.xrange(keys.CHUNKS)]
+        assert [chunk.chunk_index for chunk in chunks] == [0, 1, 2]
+        assert all(chunk.ping.users == () for chunk in chunks)
         await deliver_pieces(one)
         report = await one.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS)
     assert report["skipped"] == {"unknown_user": 2}
     assert sorted(record.token for record in apns.received) == [pin(n) for n in range(USERS)]
-    for name in (keys.broadcast_users(ping_id), keys.broadcast_reached(ping_id)):
+    for name in (keys.broadcast_users(ping_id), keys.broadcast_devices(ping_id)):
         assert await redis_client.exists(name) == 0
 
 
@@ -74,7 +74,7 @@ async def test_a_phone_of_many_users_is_reached_once_over_all_pieces(
     await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n % 7}"))
     async with opened() as one:
         ping_id = await one.append(*names())
-        await one.cutter.cut(await begin(one))
+        await one.splitter.split(await begin(one))
         await deliver_pieces(one)
         report = await one.report(ping_id)
     assert len(apns.received) == 7
@@ -86,19 +86,19 @@ async def test_a_killed_cutter_goes_on_where_it_stood(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n // 2}"))
-    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_PIECES", 0)
-    monkeypatch.setattr("gateway.fanout.broadcast.CUT_PIECES", 2)
+    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_CHUNKS", 0)
+    monkeypatch.setattr("gateway.fanout.broadcast.STEP_CHUNKS", 2)
     async with opened() as one:
         ping_id = await one.append(*names())
         lease = await begin(one)
         one.cutting.begin(lease)
-        await until(lambda: redis_client.xlen(keys.PIECES))
+        await until(lambda: redis_client.xlen(keys.CHUNKS))
         await one.cutting.close()
-    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_PIECES", 40)
+    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_CHUNKS", 40)
     async with opened() as back:
         (again,) = await back.streams.resume(keys.BROADCASTS)
         assert await redis_client.hget(keys.progress(again.stream, again.entry), "cursor") == b"2"
-        await back.cutter.cut(again)
+        await back.splitter.split(again)
         await deliver_pieces(back)
         report = await back.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS // 2)
@@ -112,8 +112,8 @@ async def test_two_cutters_of_one_broadcast_cut_it_once(
     async with opened() as one:
         ping_id = await one.append(*names())
         lease = await begin(one)
-        await one.cutter.cut(lease)
-        await one.cutter.cut(lease)
+        await one.splitter.split(lease)
+        await one.splitter.split(lease)
         await deliver_pieces(one)
         report = await one.report(ping_id)
     assert report["counts"]["accepted"] == len(apns.received) == USERS
@@ -126,17 +126,17 @@ async def test_a_killed_piece_repeats_only_what_had_no_verdict(
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     apns.faults.add("silence:after=300")
     async with opened() as one:
-        one.ledger.start()
+        one.in_flight.start()
         ping_id = await one.append(*names(400))
-        await one.cutter.cut(await begin(one))
-        await one.planner.deliver(await one.read(keys.PIECES))
+        await one.splitter.split(await begin(one))
+        await one.planner.deliver(await one.read(keys.CHUNKS))
         await apns.received.wait(400)
-        await until(lambda: one.ledger.sends(bulk=True) == 100)
-        await one.ledger.close()
+        await until(lambda: one.in_flight.deliveries(bulk=True) == 100)
+        await one.in_flight.close()
     apns.faults.clear()
     async with opened() as back:
-        await back.planner.deliver(await back.streams.resume(keys.PIECES))
-        assert await back.ledger.emptied(30)
+        await back.planner.deliver(await back.streams.resume(keys.CHUNKS))
+        assert await back.in_flight.wait_empty(30)
         report = await back.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", 400)
     assert len(apns.received) == 500
@@ -152,14 +152,14 @@ async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
     apns.faults.add("503=1:next=400")
     async with opened() as one:
         ping_id = await one.append(*names())
-        await one.cutter.cut(await begin(one))
+        await one.splitter.split(await begin(one))
         await deliver_pieces(one)
         report = await one.report(ping_id)
         assert (report["state"], report["counts"]["later"]) == ("open", 400)
         await make_all_due(redis_client)
-        await one.streams.call_due(100)
+        await one.streams.release_due(100)
         await one.planner.deliver(await one.read(keys.RETRIES))
-        assert await one.ledger.emptied(30)
+        assert await one.in_flight.wait_empty(30)
         report = await one.report(ping_id)
     assert (report["state"], report["counts"]) == ("done", {"accepted": USERS, "rejected": 0, "later": 0})
 
@@ -171,15 +171,15 @@ async def test_who_takes_a_piece_over_reaches_the_same_phones(
     await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n % 450}"))
     async with opened() as one:
         ping_id = await one.append(*names())
-        await one.cutter.cut(await begin(one))
-        (first,) = await one.read(keys.PIECES, 1)
-        chosen, _ = await one.audience.of(ping_id, decode_piece(first.payload).chunk)
+        await one.splitter.split(await begin(one))
+        (first,) = await one.read(keys.CHUNKS, 1)
+        chosen, _ = await one.targets.of(ping_id, decode_chunk(first.payload).chunk_index)
         assert len(chosen) == keys.CHUNK_USERS
     async with opened() as back:
         await deliver_pieces(back)
         assert len(apns.received) == 50
-        await back.planner.deliver(await back.streams.resume(keys.PIECES))
-        assert await back.ledger.emptied(30)
+        await back.planner.deliver(await back.streams.resume(keys.CHUNKS))
+        assert await back.in_flight.wait_empty(30)
         report = await back.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", 450)
     assert len({record.token for record in apns.received}) == len(apns.received) == 450
@@ -191,7 +191,7 @@ async def test_users_that_redis_lost_are_said_to_be(
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     async with opened() as one:
         ping_id = await one.append(*names())
-        await one.cutter.cut(await begin(one))
+        await one.splitter.split(await begin(one))
         await redis_client.hdel(keys.broadcast_users(ping_id), "1")
         await deliver_pieces(one)
         report = await one.report(ping_id)
@@ -205,10 +205,10 @@ async def test_a_chunk_that_cannot_be_read_is_put_aside(
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     async with opened() as one:
         ping_id = await one.append(*names())
-        await one.cutter.cut(await begin(one))
+        await one.splitter.split(await begin(one))
         await redis_client.hset(keys.broadcast_users(ping_id), "1", b"\xc1")
         await deliver_pieces(one)
-        assert not one.ledger._others
+        assert not one.in_flight._claims
     assert await redis_client.xlen(keys.UNREADABLE) == 1
     assert len(apns.received) == USERS - keys.CHUNK_USERS
 
@@ -216,23 +216,23 @@ async def test_a_chunk_that_cannot_be_read_is_put_aside(
 async def test_only_so_many_broadcasts_are_cut_at_once(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.broadcast.CUTTING_MAX", 2)
+    monkeypatch.setattr("gateway.fanout.broadcast.SPLITTING_MAX", 2)
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     most = 0
     async with opened() as one:
-        cut = one.cutter.cut
+        split = one.splitter.split
 
         async def counted(lease: Lease) -> None:
             nonlocal most
             most = max(most, len(one.cutting._tasks))
-            await cut(lease)
+            await split(lease)
 
-        monkeypatch.setattr(one.cutter, "cut", counted)
+        monkeypatch.setattr(one.splitter, "split", counted)
         ping_ids = [await one.append(*names()) for _ in range(6)]
-        one.intake.start()
+        one.consumer.start()
         for ping_id in ping_ids:
             await until(lambda ping_id=ping_id: _is_done(one, ping_id))
-        await one.intake.close()
+        await one.consumer.close()
     assert most == 2
 
 
@@ -247,22 +247,22 @@ async def test_broadcasts_that_are_taken_over_keep_no_piece_from_being_taken_ove
     monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.05)
-    for name, most in (("CUTTING_MAX", 1), ("AHEAD_PIECES", 0), ("CUT_PIECES", 1)):
+    for name, most in (("SPLITTING_MAX", 1), ("AHEAD_CHUNKS", 0), ("STEP_CHUNKS", 1)):
         monkeypatch.setattr(f"gateway.fanout.broadcast.{name}", most)
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
-    async with spine(redis_address, tmp_path, settings, name="gone:0") as gone:
+    async with pipeline(redis_address, tmp_path, settings, name="gone:0") as gone:
         held = await gone.append(*names())
         gone.cutting.begin(await begin(gone))
-        await until(lambda: gone.read(keys.PIECES))
+        await until(lambda: gone.read(keys.CHUNKS))
         await gone.cutting.close()
-    async with spine(redis_address, tmp_path, settings, name="heir:0") as heir:
+    async with pipeline(redis_address, tmp_path, settings, name="heir:0") as heir:
         own = await heir.append(*names())
-        heir.ledger.start()
-        heir.intake.start()
+        heir.in_flight.start()
+        heir.consumer.start()
         for ping_id in (held, own):
             await until(lambda ping_id=ping_id: _is_done(heir, ping_id))
-        await heir.intake.close()
-        await heir.ledger.close()
+        await heir.consumer.close()
+        await heir.in_flight.close()
 
 
 async def _is_done(one: Spine, ping_id: str) -> bool:
@@ -278,11 +278,11 @@ async def test_what_was_begun_is_sent_though_its_planning_is_ended(
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     async with opened() as one:
         await one.append(*names(keys.CHUNK_USERS))
-        await one.cutter.cut(await begin(one))
-        one.ledger.turns.small_came()
-        planning = asyncio.ensure_future(one.planner.deliver(await one.read(keys.PIECES)))
-        await until(lambda: one.ledger.sends(bulk=True))
+        await one.splitter.split(await begin(one))
+        one.in_flight.scheduler.small_started()
+        planning = asyncio.ensure_future(one.planner.deliver(await one.read(keys.CHUNKS)))
+        await until(lambda: one.in_flight.deliveries(bulk=True))
         assert not planning.done()
         planning.cancel()
-        assert await one.ledger.emptied(30)
+        assert await one.in_flight.wait_empty(30)
     assert len(apns.received) == keys.CHUNK_USERS

@@ -10,7 +10,7 @@ from gateway.queue.consumer import FIRST, Streams
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import spine, until
+from tests.support.worker_core import pipeline, until
 
 PIN = "ab" * 32
 
@@ -19,15 +19,15 @@ async def test_what_was_held_at_the_end_is_delivered_after_it(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ids = [await one.append("bob", message=f"ping {n}") for n in range(250)]
         assert len(await one.read(keys.PINGS, 1000)) == 250
-    async with spine(redis_address, tmp_path, settings) as back:
-        back.intake.start()
+    async with pipeline(redis_address, tmp_path, settings) as back:
+        back.consumer.start()
         await apns.received.wait(250)
         for ping_id in ids:
             assert (await back.done(ping_id))["counts"]["accepted"] == 1
-        await back.intake.close()
+        await back.consumer.close()
     assert len({record.summary.alert for record in apns.received}) == len(apns.received) == 250
 
 
@@ -44,25 +44,25 @@ async def test_what_a_silent_consumer_held_is_taken_over_whole(
     monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.05)
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings, name="alive:0") as alive:
-        alive.ledger.start()
+    async with pipeline(redis_address, tmp_path, settings, name="alive:0") as alive:
+        alive.in_flight.start()
         apns.hold()
         for _ in range(200):
             await alive.append("bob", message="held by who is alive")
         await alive.planner.deliver(await alive.read(keys.PINGS, 1000))
-        async with spine(redis_address, tmp_path, settings, name="gone:0") as gone:
+        async with pipeline(redis_address, tmp_path, settings, name="gone:0") as gone:
             for _ in range(60):
                 await gone.append("bob", message="held by who is gone")
             assert len(await gone.read(keys.PINGS, 1000)) == 60
         apns.received.clear()
-        async with spine(redis_address, tmp_path, settings, name="heir:0") as heir:
-            heir.intake.start()
+        async with pipeline(redis_address, tmp_path, settings, name="heir:0") as heir:
+            heir.consumer.start()
             records = await apns.received.wait(60)
             assert {record.summary.alert for record in records} == {"held by who is gone"}
             apns.release()
             await until(lambda: _settled(redis_client, keys.PINGS))
-            await heir.intake.close()
-        await alive.ledger.close()
+            await heir.consumer.close()
+        await alive.in_flight.close()
     assert len(apns.received) == 60
 
 
@@ -73,15 +73,15 @@ async def test_a_worker_that_ends_leaves_its_leases_to_whoever_looks_next(
     await lay_user(redis_client, "bob", [apple(PIN)])
     apns.faults.add("silence:next=1")
     async with (
-        spine(redis_address, tmp_path, settings, name="ends:0") as ends,
-        spine(redis_address, tmp_path, settings, name="goes-on:0") as goes_on,
+        pipeline(redis_address, tmp_path, settings, name="ends:0") as ends,
+        pipeline(redis_address, tmp_path, settings, name="goes-on:0") as goes_on,
     ):
         ping_id = await ends.append("bob")
         await ends.planner.deliver(await ends.read(keys.PINGS))
         await ends.append("bob")
         assert len(await ends.read(keys.PINGS)) == 1  # leased, and not begun
         assert (await goes_on.streams.take_over(keys.PINGS, FIRST, 10))[0] == []
-        await ends.ledger.close()
+        await ends.in_flight.close()
         leases, _ = await goes_on.streams.take_over(keys.PINGS, FIRST, 10)
         assert len(leases) == 2
         await goes_on.planner.deliver(leases)
@@ -93,12 +93,12 @@ async def test_nothing_is_leased_to_a_worker_that_reads_no_more(
 ) -> None:
     """It drains for many seconds yet; its reads were waiting in Redis when it stopped to listen."""
     async with (
-        spine(redis_address, tmp_path, settings, name="ends:0") as ends,
-        spine(redis_address, tmp_path, settings, name="goes-on:0") as goes_on,
+        pipeline(redis_address, tmp_path, settings, name="ends:0") as ends,
+        pipeline(redis_address, tmp_path, settings, name="goes-on:0") as goes_on,
     ):
-        ends.intake.start()
+        ends.consumer.start()
         await until(lambda: _blocked(redis_client, 3))
-        await ends.intake.close()
+        await ends.consumer.close()
         await until(lambda: _readers(redis_client, 3))  # the other's
         await goes_on.append(*(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
         assert len(await goes_on.read(keys.BROADCASTS)) == 1
@@ -126,42 +126,42 @@ async def test_who_has_only_just_reached_redis_again_takes_nothing_over(
     await lay_user(redis_client, "bob", [apple(PIN)])
     looks: list[float] = []
     async with (
-        spine(redis_address, tmp_path, settings, name="owner:0") as owner,
-        spine(redis_address, tmp_path, settings, name="other:0") as other,
+        pipeline(redis_address, tmp_path, settings, name="owner:0") as owner,
+        pipeline(redis_address, tmp_path, settings, name="other:0") as other,
     ):
         await owner.append("bob")
         (lease,) = await owner.read(keys.PINGS)
         await redis_client.xclaim(keys.PINGS, keys.GROUP, "owner:0", 0, [lease.entry], idle=3_600_000)
-        reached_s = 0.0
+        reachable_s = 0.0
 
         def reached(_: Streams) -> float:
-            looks.append(reached_s)
-            return reached_s
+            looks.append(reachable_s)
+            return reachable_s
 
-        monkeypatch.setattr(Streams, "reached_s", property(reached))
-        other.intake.start()
+        monkeypatch.setattr(Streams, "reachable_s", property(reached))
+        other.consumer.start()
         await until(lambda: len(looks) > 3)
         assert len(apns.received) == 0
-        reached_s = 1.0
+        reachable_s = 1.0
         await apns.received.wait(1)
-        await other.intake.close()
+        await other.consumer.close()
 
 
 async def test_a_broken_or_foreign_entry_hides_no_other(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         for stream in keys.STREAMS:
             await redis_client.xadd(stream, {"hello": "world"})
             await redis_client.xadd(stream, {"e": b"\xc1", "n": "many", "s": ""})
             await redis_client.xadd(stream, {"e": b"\x94\xa1x\x00\x90\x00", "n": 0, "s": 0})
         ping_id = await one.append("bob")
-        one.intake.start()
+        one.consumer.start()
         await until(lambda: _reported(one, ping_id))
         for stream in keys.STREAMS:
             await until(lambda stream=stream: _settled(redis_client, stream))
-        await one.intake.close()
+        await one.consumer.close()
     assert len(apns.received) == 1
     assert await redis_client.xlen(keys.UNREADABLE) >= 2 * len(keys.STREAMS)
 
@@ -183,9 +183,9 @@ async def test_a_loop_that_fails_begins_anew(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.consumer._DEFECT_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.consumer._FAILURE_PAUSE_S", 0.01)
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         read, failures = one.streams.read, [RuntimeError("a defect"), RuntimeError("another")]
 
         async def failing(*args: Any) -> Any:
@@ -194,8 +194,8 @@ async def test_a_loop_that_fails_begins_anew(
             return await read(*args)
 
         monkeypatch.setattr(one.streams, "read", failing)
-        one.intake.start()
+        one.consumer.start()
         await one.append("bob")
         await apns.received.wait(1)
-        await one.intake.close()
+        await one.consumer.close()
     assert failures == []

@@ -1,6 +1,6 @@
 """How busy a worker is."""
 
-from gateway.fanout.cpu_load import LOOK_S, Effort
+from gateway.fanout.cpu_load import SAMPLE_S, CpuLoad
 
 
 class Times:
@@ -23,17 +23,17 @@ class Times:
 
 def test_the_share_is_of_the_time_since_the_last_look() -> None:
     times = Times()
-    effort = Effort(times.clock, times.used)
-    times.go(2 * LOOK_S, LOOK_S)
+    effort = CpuLoad(times.clock, times.used)
+    times.go(2 * SAMPLE_S, SAMPLE_S)
     assert abs(effort.share() - 0.5) < 1e-6
-    times.go(1.5 * LOOK_S, 0)
+    times.go(1.5 * SAMPLE_S, 0)
     assert effort.share() == 0
 
 
 def test_it_is_not_looked_at_more_often_than_that() -> None:
     times = Times()
-    effort = Effort(times.clock, times.used)
-    times.go(LOOK_S / 2, LOOK_S / 2)
+    effort = CpuLoad(times.clock, times.used)
+    times.go(SAMPLE_S / 2, SAMPLE_S / 2)
     assert effort.share() == 0
-    times.go(LOOK_S, 0)
+    times.go(SAMPLE_S, 0)
     assert abs(effort.share() - 1 / 3) < 1e-6

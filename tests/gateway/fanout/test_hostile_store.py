@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_user, lay_users
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 PIN = "ab" * 32
 BINARY = b"\xff\xfe\x80"
@@ -39,11 +39,11 @@ async def test_bytes_that_are_no_text_keep_nobody_else_back(
     others: int,
 ) -> None:
     await _lay_binary(redis_client, "bob", field)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append("bob", *(f"nobody{n}" for n in range(others)))
-        one.intake.start()
+        one.consumer.start()
         await until(lambda: _finished(one, ping_id))
-        await one.intake.close()
+        await one.consumer.close()
         report = await one.report(ping_id)
     assert PIN in {record.token for record in apns.received}
     assert report["counts"]["accepted"] >= 1
@@ -52,12 +52,12 @@ async def test_bytes_that_are_no_text_keep_nobody_else_back(
 async def test_a_broadcast_whose_users_are_gone_ends_and_says_so(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append(*(f"user{n}" for n in range(keys.CHUNK_USERS + 1)))
         await redis_client.delete(keys.broadcast_users(ping_id))
-        one.intake.start()
+        one.consumer.start()
         await until(lambda: _finished(one, ping_id))
-        await one.intake.close()
+        await one.consumer.close()
         assert (await one.report(ping_id))["skipped"] == {"lost_part": 2}
 
 
@@ -67,7 +67,7 @@ async def test_dead_devices_with_odd_ids_are_marked(
     """The id of a device is whatever RhoConnect holds, not only hex."""
     odd = Client(client_id="gerät 1", device_type="Apple", push_type="apple", pin=PIN)
     await lay_users(redis_client, {"bob": [odd]})
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         device = (await one.registry.devices_of(["bob"]))[0].devices[0]
         assert await one.registry.mark_dead(device, "Unregistered", None, 1)
         assert (await one.registry.devices_of(["bob"]))[0].dead == 1

@@ -14,9 +14,9 @@ from gateway.clock import SharedClock
 from gateway.queue.entries import Lease
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
-from gateway.store.connection import LinkLost
+from gateway.store.connection import ConnectionLost
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ async def test_what_was_taken_over_is_sent_by_its_new_owner_alone(
     settings["apns"]["connections_max"] = 1
     await lay_user(redis_client, "bob", [apple(_pin(n)) for n in range(5)])
     async with (
-        spine(redis_address, tmp_path, settings, name="one:0") as one,
-        spine(redis_address, tmp_path, settings, name="two:0") as two,
+        pipeline(redis_address, tmp_path, settings, name="one:0") as one,
+        pipeline(redis_address, tmp_path, settings, name="two:0") as two,
     ):
         apns.hold()
         ping_id = await one.append("bob")
@@ -55,16 +55,16 @@ async def test_what_was_taken_over_is_sent_by_its_new_owner_alone(
         (lane,) = one.lanes.all()
         assert lane.backlog == 4
         leases, _ = await two.streams.take_over(keys.PINGS, "0-0", 10)
-        (unit,) = one.ledger._units.values()
-        unit.dirty = True
-        one.ledger.start()
-        await until(lambda: unit.lost)
+        (batch,) = one.in_flight._batches.values()
+        batch.unsaved = True
+        one.in_flight.start()
+        await until(lambda: batch.lease_lost)
         apns.release()
         await two.planner.deliver(leases)
         report = await two.done(ping_id)
         await until(lambda: lane.in_flight == 0)
         assert lane.backlog == 0
-        await one.ledger.close()
+        await one.in_flight.close()
     assert report["counts"]["accepted"] == 5
     # The one that was under way when the lease was lost comes twice; the four that waited do not.
     assert sorted(Counter(record.token for record in apns.received).values()) == [1, 1, 1, 1, 2]
@@ -78,16 +78,16 @@ async def test_redis_is_asked_by_one_settlement_while_it_is_away(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.in_flight._AGAIN_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.in_flight._RETRY_S", 0.01)
     await lay_user(redis_client, "bob", [apple(_pin(1))])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         settle, tried, away = one.streams.settle, 0, True
 
         def counted(done: Any, now_ms: int, told: Any) -> None:
             nonlocal tried
             tried += 1
             if away:
-                told(LinkLost("away", sent=False))
+                told(ConnectionLost("away", sent=False))
             else:
                 settle(done, now_ms, told)
 
@@ -120,8 +120,8 @@ async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_agai
     monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.01 if notices == "renewing" else 60)
     await lay_user(redis_client, "bob", [apple(_pin(n)) for n in range(5)])
     async with (
-        spine(redis_address, tmp_path, settings, name="one:0") as one,
-        spine(redis_address, tmp_path, settings, name="two:0") as two,
+        pipeline(redis_address, tmp_path, settings, name="one:0") as one,
+        pipeline(redis_address, tmp_path, settings, name="two:0") as two,
     ):
         ping_id = await one.append("bob")
         mine = await one.read(keys.PINGS)
@@ -133,20 +133,20 @@ async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_agai
             lane._halted_until = float("inf")
             thawed.set()
             await delivering
-            (unit,) = one.ledger._units.values()
-            unit.dirty = True
+            (batch,) = one.in_flight._batches.values()
+            batch.unsaved = True
         theirs, _ = await two.streams.take_over(keys.PINGS, "0-0", 10)
         await two.planner.deliver(theirs)
         if settled:
             await two.done(ping_id)
-        one.ledger.start()
-        await until(lambda: not one.ledger._units and not one.ledger._others)
+        one.in_flight.start()
+        await until(lambda: not one.in_flight._batches and not one.in_flight._claims)
         lane._halted_until = 0.0
         lane.wake()
         thawed.set()
         await delivering
         assert (await two.done(ping_id))["counts"]["accepted"] == 5
-        await one.ledger.close()
+        await one.in_flight.close()
     assert max(Counter(record.token for record in apns.received).values()) == 1
 
 
@@ -158,8 +158,8 @@ async def _deliver_after(
     async def room(**_: Any) -> None:
         await event.wait()
 
-    monkeypatch.setattr(one.ledger, "room", room)
-    await one.intake._deliver(leases)
+    monkeypatch.setattr(one.in_flight, "room", room)
+    await one.consumer._deliver(leases)
 
 
 async def test_a_lease_that_is_lost_while_its_users_are_looked_up_is_not_delivered(
@@ -171,18 +171,18 @@ async def test_a_lease_that_is_lost_while_its_users_are_looked_up_is_not_deliver
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await lay_user(redis_client, "bob", [apple(_pin(1))])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await one.append("bob")
         (lease,) = await one.read(keys.PINGS)
         look_up = one.registry.devices_of
 
         async def losing(users: Any) -> Any:
-            one.ledger._lose(lease.stream, lease.entry)
+            one.in_flight._on_lease_lost(lease.stream, lease.entry)
             return await look_up(users)
 
         monkeypatch.setattr(one.registry, "devices_of", losing)
         await one.planner.deliver([lease])
-        assert not one.ledger._units
+        assert not one.in_flight._batches
         assert one.lanes.route("apns", "").lane.in_flight == 0
     assert len(apns.received) == 0
 
@@ -198,15 +198,15 @@ async def test_nothing_is_taken_over_after_redis_clock_was_set(
 ) -> None:
     """Every lease looks old then, whoever holds it, until it is renewed."""
     monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.2)
-    async with spine(redis_address, tmp_path, settings, name="two:0") as two:
+    async with pipeline(redis_address, tmp_path, settings, name="two:0") as two:
         entry = await redis_client.xadd(keys.PINGS, {"e": b"", "n": 1, "s": 1})
         await redis_client.xreadgroup(keys.GROUP, "one:0", {keys.PINGS: ">"})
         await redis_client.xclaim(
             keys.PINGS, keys.GROUP, "one:0", 0, [entry], idle=jump_s * 1000, justid=True
         )
         clock = SharedClock(wall=lambda: time.time_ns() - jump_s * 1_000_000_000)
-        clock.note(clock.steady_ms(), clock.now_ms())
+        clock.record_reading(clock.steady_ms(), clock.now_ms())
         two.streams._clock = clock
-        await two.intake._take_over()
+        await two.consumer._take_over()
         (pending,) = await redis_client.xpending_range(keys.PINGS, keys.GROUP, "-", "+", 10)
         assert (pending["consumer"], pending["message_id"]) == (b"one:0", entry)

@@ -8,23 +8,23 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.fanout import consumer as consumer_module
-from gateway.fanout.consumer import Intake
+from gateway.fanout.consumer import QueueConsumer
 from gateway.queue.consumer import FIRST
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from gateway.store.connection import Link, LinkLost
+from gateway.store.connection import ConnectionLost, RedisConnection
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 PIN = "ab" * 32
 BOB = Ping(users=("bob",), message="hello")
 
 
-def door(one: Spine) -> Queue:
+def door(one: Spine) -> QueueProducer:
     """The queue of a worker whose intake takes."""
-    return Queue(one.queue._link, Limits(1_000, 1_000_000), taker=one.intake)
+    return QueueProducer(one.queue._connection, BacklogLimits(1_000, 1_000_000), local_consumer=one.consumer)
 
 
 async def no_reader(*_: Any) -> list[Any]:
@@ -42,29 +42,29 @@ async def test_what_is_appended_is_delivered_without_a_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         monkeypatch.setattr(one.streams, "read", no_reader)
-        one.intake.start()
+        one.consumer.start()
         queue = door(one)
         ids = [(await queue.append(BOB, 10)).ping_id for _ in range(3)]
         await apns.received.wait(3)
         assert [(await one.done(ping_id))["counts"]["accepted"] for ping_id in ids] == [1, 1, 1]
         assert await redis_client.xlen(keys.PINGS) == 0
-        await one.intake.close()
+        await one.consumer.close()
 
 
 async def test_what_was_taken_and_not_delivered_is_there_after_a_kill(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = (await door(one).append(BOB, 10)).ping_id  # its intake was never started
-        assert one.ledger._others
-    async with spine(redis_address, tmp_path, settings) as back:
-        back.intake.start()
+        assert one.in_flight._claims
+    async with pipeline(redis_address, tmp_path, settings) as back:
+        back.consumer.start()
         await apns.received.wait(1)
         assert (await back.done(ping_id))["counts"]["accepted"] == 1
-        await back.intake.close()
+        await back.consumer.close()
     assert len(apns.received) == 1
 
 
@@ -72,23 +72,23 @@ async def test_what_was_leased_by_a_lost_reply_is_found_and_delivered_once(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
-        one.intake.start()
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        one.consumer.start()
         queue = door(one)
         known = (await queue.append(BOB, 10)).ping_id
         await one.done(known)
         lost = await one.append("bob")
-        link: Link = one.queue._link
-        await link.call(
-            "XREADGROUP", "GROUP", keys.GROUP, one.intake.name, "COUNT", 1, "STREAMS", keys.PINGS, ">"
+        connection: RedisConnection = one.queue._connection
+        await connection.call(
+            "XREADGROUP", "GROUP", keys.GROUP, one.consumer.name, "COUNT", 1, "STREAMS", keys.PINGS, ">"
         )
-        one.intake.recover()
+        one.consumer.recover()
         await until(lambda: len(apns.received) == 2)
         assert (await one.done(lost))["counts"]["accepted"] == 1
-        one.intake.recover()
+        one.consumer.recover()
         leases, _ = await one.streams.take_over(keys.PINGS, FIRST, 10)
         assert leases == []
-        await one.intake.close()
+        await one.consumer.close()
     assert len(apns.received) == 2
 
 
@@ -99,39 +99,41 @@ async def test_there_is_room_for_so_many_sends(
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer_module, "TAKEN_SENDS", 2)
-    async with spine(redis_address, tmp_path, settings) as one:
+    monkeypatch.setattr(consumer_module, "TAKEN_DELIVERIES", 2)
+    async with pipeline(redis_address, tmp_path, settings) as one:
         queue = door(one)
         rooms = []
         for _ in range(3):
-            rooms.append(one.intake.has_room())
+            rooms.append(one.consumer.has_room())
             await queue.append(BOB, 10)
         assert rooms == [True, True, False]
         assert len(await one.read(keys.PINGS)) == 1  # the third was left
-        one.intake._taken.clear()
-        assert one.intake.has_room()
-        one.intake.take_no_more()
-        assert not one.intake.has_room()
+        one.consumer._taken.clear()
+        assert one.consumer.has_room()
+        one.consumer.stop_taking()
+        assert not one.consumer.has_room()
 
 
 async def test_room_is_counted_in_users(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer_module, "TAKEN_SENDS", 2)
-    async with spine(redis_address, tmp_path, settings) as one:
+    monkeypatch.setattr(consumer_module, "TAKEN_DELIVERIES", 2)
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await door(one).append(Ping(users=("bob", "eve"), message="hello"), 10)
-        assert not one.intake.has_room()
+        assert not one.consumer.has_room()
 
 
 async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_none(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
-        intake = Intake(one.streams, one.intake._readers, one.planner, one.cutting, one.ledger, siblings=True)
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        consumer = QueueConsumer(
+            one.streams, one.consumer._readers, one.planner, one.cutting, one.in_flight, siblings=True
+        )
         for share, expected in ((0.49, True), (0.5, False), (0.0, True)):
-            monkeypatch.setattr(intake._effort, "share", lambda share=share: share)
-            monkeypatch.setattr(one.intake._effort, "share", lambda share=share: share)
-            assert (intake.has_room(), one.intake.has_room()) == (expected, True)
+            monkeypatch.setattr(consumer._cpu_load, "share", lambda share=share: share)
+            monkeypatch.setattr(one.consumer._cpu_load, "share", lambda share=share: share)
+            assert (consumer.has_room(), one.consumer.has_room()) == (expected, True)
 
 
 async def test_what_was_settled_a_moment_ago_is_not_taken_again(
@@ -139,17 +141,17 @@ async def test_what_was_settled_a_moment_ago_is_not_taken_again(
 ) -> None:
     """An answer about what this consumer holds can be older than the settlement, and be looked at after it."""
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
-        one.intake.start()
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        one.consumer.start()
         ping_id = (await door(one).append(BOB, 10)).ping_id
-        (lease,) = one.ledger._others.values()
+        (lease,) = one.in_flight._claims.values()
         await one.done(ping_id)
-        one.intake.take(lease)
-        late = lease._replace(held=None, again=True)
-        assert one.ledger.claim([late]) == []
-        await one.intake._again([late])
+        one.consumer.take(lease)
+        late = lease._replace(decoded=None, reread=True)
+        assert one.in_flight.claim([late]) == []
+        await one.consumer._redeliver([late])
         await one.done((await door(one).append(BOB, 10)).ping_id)
-        await one.intake.close()
+        await one.consumer.close()
     assert len(apns.received) == 2
 
 
@@ -162,7 +164,7 @@ async def test_what_was_taken_goes_on_its_way_before_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         look_up = one.registry.devices_of
 
         async def slowly(users: Any) -> Any:
@@ -170,21 +172,21 @@ async def test_what_was_taken_goes_on_its_way_before_the_end(
             return await look_up(users)
 
         monkeypatch.setattr(one.registry, "devices_of", slowly)
-        one.intake.start()
+        one.consumer.start()
         await door(one).append(BOB, 10)
-        one.intake.take_no_more()
-        await one.intake.close(10)
-        assert await one.ledger.emptied(30)
+        one.consumer.stop_taking()
+        await one.consumer.close(10)
+        assert await one.in_flight.wait_empty(30)
     assert len(apns.received) == 1
 
 
 async def test_pings_that_wait_for_one_that_hangs_leave_no_room(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
-        for held, room in ((consumer_module.PINGS_HELD - 1, True), (consumer_module.PINGS_HELD, False)):
-            monkeypatch.setattr(one.ledger, "pings", lambda *, bulk, held=held: held)
-            assert one.intake.has_room() is room
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        for decoded, room in ((consumer_module.PINGS_HELD - 1, True), (consumer_module.PINGS_HELD, False)):
+            monkeypatch.setattr(one.in_flight, "pings", lambda *, bulk, decoded=decoded: decoded)
+            assert one.consumer.has_room() is room
 
 
 async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
@@ -195,24 +197,24 @@ async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.consumer._AGAIN_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.consumer._RETRY_S", 0.01)
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         read, lost = one.streams.read, list[Any]()
 
         async def losing(reader: Any, streams: Any, count: int, block_ms: int) -> Any:
             leases = await read(reader, streams, count, block_ms)
             if leases and not lost:
                 lost.append(leases)
-                raise LinkLost("lost", sent=True)
+                raise ConnectionLost("lost", sent=True)
             return leases
 
         monkeypatch.setattr(one.streams, "read", losing)
-        one.intake.start()
-        await until(lambda: not one.intake._unknown.is_set())
+        one.consumer.start()
+        await until(lambda: not one.consumer._resume_needed.is_set())
         await one.append("bob")
         await apns.received.wait(1)
-        await one.intake.close()
+        await one.consumer.close()
     assert lost
 
 
@@ -223,9 +225,9 @@ async def test_a_ping_that_comes_alone_is_looked_up_while_it_is_appended(
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         foreseen: list[tuple[str, ...]] = []
-        monkeypatch.setattr(one.registry, "foresee", foreseen.append)
+        monkeypatch.setattr(one.registry, "prefetch", foreseen.append)
         queue = door(one)
         await queue.append(BOB, 10)
         assert foreseen == [("bob",)]

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.entries import Lease, Piece, encode
+from gateway.queue.entries import Chunk, Lease, encode
 from gateway.registry.clients import Clients
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import android, apple, lay_user, lay_users
-from tests.support.worker_core import Spine, now_ms, spine, until
+from tests.support.worker_core import Spine, now_ms, pipeline, until
 
 APPLE = {"device_type": "APPLE", "device_push_type": "apple"}
 Open = Callable[[], AbstractAsyncContextManager[Spine]]
@@ -25,7 +25,7 @@ Open = Callable[[], AbstractAsyncContextManager[Spine]]
 @pytest.fixture
 def opened(redis_address: str, tmp_path: Path, settings: dict[str, Any]) -> Open:
     """Opens the same consumer, as often as a test wants it to come back."""
-    return lambda: spine(redis_address, tmp_path, settings)
+    return lambda: pipeline(redis_address, tmp_path, settings)
 
 
 def pin(number: int) -> str:
@@ -66,7 +66,7 @@ async def test_what_has_its_verdict_before_a_kill_is_not_sent_again(
     users = await lay_crowd(redis_client, 20)
     apns.faults.add("silence:after=12")
     async with opened() as one:
-        one.ledger.start()
+        one.in_flight.start()
         ping_id = await one.append(*users, "nobody")
         (lease,) = await one.read(keys.PINGS)
         await one.planner.deliver([lease])
@@ -98,7 +98,7 @@ async def test_a_replay_says_of_a_phone_that_is_gone_what_became_of_it(
     await lay_user(redis_client, "bob", phones)
     apns.faults.add(f"silence:token={pin(2)}")
     async with opened() as one:
-        one.ledger.start()
+        one.in_flight.start()
         ping_id = await one.append("bob")
         (lease,) = await one.read(keys.PINGS)
         await one.planner.deliver([lease])
@@ -126,7 +126,7 @@ async def test_what_is_tried_again_does_not_reach_the_next_owner_of_a_device(
     await lay_user(redis_client, "bob", phones)
     apns.faults.add(f"silence:token={pin(1)}")
     async with opened() as one:
-        one.ledger.start()
+        one.in_flight.start()
         begun = await one.append("bob", message="for bob")
         (lease,) = await one.read(keys.PINGS)
         await one.planner.deliver([lease])
@@ -140,8 +140,8 @@ async def test_what_is_tried_again_does_not_reach_the_next_owner_of_a_device(
         earlier = Ping("0" * 31 + "1", now_ms() - 60_000, message="for bob")
         later = Ping("0" * 31 + "2", now_ms() + 60_000, message="for eve")
         for ping in (earlier, later):
-            piece = Piece(ping, clients=(phones[1].client_id,), attempt=1, first_ms=ping.accepted_ms)
-            await redis_client.xadd(keys.RETRIES, {"e": encode(piece), "n": 0, "s": 0})
+            chunk = Chunk(ping, clients=(phones[1].client_id,), attempt=1, first_ms=ping.accepted_ms)
+            await redis_client.xadd(keys.RETRIES, {"e": encode(chunk), "n": 0, "s": 0})
         await back.planner.deliver(await back.read(keys.RETRIES))
         await until(lambda: len(apns.received) > before)
     found = {one["client_id"]: one.get("reason") for one in report["devices"]}
@@ -189,7 +189,7 @@ async def test_a_phone_of_two_users_is_reached_once(
     assert report["skipped"] == {"repeated": 1}
 
 
-@pytest.mark.parametrize("stream", [keys.PINGS, keys.RETRIES, keys.PIECES])
+@pytest.mark.parametrize("stream", [keys.PINGS, keys.RETRIES, keys.CHUNKS])
 @pytest.mark.parametrize("payload", [b"\xc1", b"\x93\x01\x02\x03", b""])
 async def test_an_entry_that_cannot_be_read_is_put_aside(
     opened: Open, redis_client: Redis, stream: str, payload: bytes
@@ -197,7 +197,7 @@ async def test_an_entry_that_cannot_be_read_is_put_aside(
     async with opened() as one:
         await redis_client.xadd(stream, {"e": payload, "n": 0, "s": 0})
         await one.planner.deliver(await one.read(stream))
-        await one.ledger.emptied(30)
+        await one.in_flight.wait_empty(30)
         ((_, record),) = await redis_client.xrange(keys.UNREADABLE)
         assert msgspec.msgpack.decode(record[b"fields"]) == [b"e", payload, b"n", b"0", b"s", b"0"]
         assert record[b"stream"] == stream.encode()

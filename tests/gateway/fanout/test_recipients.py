@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.delivery.dead_tokens import NoMarks
-from gateway.delivery.lane_manager import NO_CREDENTIAL, Lanes
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.lane_manager import NO_CREDENTIAL, LaneManager
 from gateway.fanout.recipients import recipients
 from gateway.metrics import Metrics
-from gateway.registry.user_devices import UNKNOWN_USER, Registration
+from gateway.registry.user_devices import UNKNOWN_USER, UserDevices
 from gateway.settings import Settings
 from protocols.devices import REPEATED, Device
 
@@ -33,68 +33,68 @@ def stub() -> StubLanes:
     return StubLanes()
 
 
-def routes(stub: StubLanes, *registrations: Registration) -> list[Any]:
-    found, _ = recipients(registrations, cast(Lanes, stub))
+def routes(stub: StubLanes, *registrations: UserDevices) -> list[Any]:
+    found, _ = recipients(registrations, cast(LaneManager, stub))
     return [one.route for one in found]
 
 
 def test_a_user_alone_is_worked_out_once(stub: StubLanes) -> None:
-    bob = Registration((PHONE,))
+    bob = UserDevices((PHONE,))
     assert routes(stub, bob) == routes(stub, bob) == [f"{NO_CREDENTIAL} apns app"]
     assert stub.asked == 1
 
 
 def test_after_a_reload_it_is_worked_out_anew(stub: StubLanes) -> None:
-    bob = Registration((PHONE,))
+    bob = UserDevices((PHONE,))
     routes(stub, bob)
     stub.name, stub.edition = "other", object()
     assert routes(stub, bob) == ["other apns app"]
 
 
 def test_users_of_one_ping_are_worked_out_once_and_again_after_a_reload(stub: StubLanes) -> None:
-    users = [Registration((Device(name, "Apple", "apple", name, app_id="app"),)) for name in ("ab", "cd")]
-    twice = [Registration((PHONE, Device("ef", "Apple", "apple", "ef", "phone", "app")))]
+    users = [UserDevices((Device(name, "Apple", "apple", name, app_id="app"),)) for name in ("ab", "cd")]
+    twice = [UserDevices((PHONE, Device("ef", "Apple", "apple", "ef", "phone", "app")))]
     expected = [f"{NO_CREDENTIAL} apns app"] * 3
     assert routes(stub, *users, *twice) == routes(stub, *users, *twice) == expected
     assert stub.asked == 4  # a user with several devices is worked out each time
     stub.name, stub.edition = "other", object()
     assert routes(stub, *users) == ["other apns app"] * 2
-    found, skipped = recipients([*users, users[0], Registration((), unknown=True)], cast(Lanes, stub))
+    found, skipped = recipients([*users, users[0], UserDevices((), unknown=True)], cast(LaneManager, stub))
     assert [one.device.pin for one in found] == ["ab", "cd"]
     assert skipped == {REPEATED: 1, UNKNOWN_USER: 1}
 
 
 def test_what_was_skipped_is_the_callers_own_to_add_to(stub: StubLanes) -> None:
-    for bob in (Registration((PHONE,)), Registration((PHONE, PHONE))):
+    for bob in (UserDevices((PHONE,)), UserDevices((PHONE, PHONE))):
         for _ in range(2):
-            _, skipped = recipients([bob], cast(Lanes, stub))
+            _, skipped = recipients([bob], cast(LaneManager, stub))
             assert skipped == ({REPEATED: 1} if len(bob.devices) > 1 else {})
             skipped["added"] = 1
 
 
 def test_users_of_one_ping_share_their_phones(stub: StubLanes) -> None:
-    assert len(routes(stub, Registration((PHONE,)), Registration((PHONE,)))) == 1
+    assert len(routes(stub, UserDevices((PHONE,)), UserDevices((PHONE,)))) == 1
 
 
 @pytest.mark.parametrize(
     "bob",
     [
-        Registration((PHONE,)),
-        Registration((Device("ab", "Apple"),)),
-        Registration((Device("ab", "", "apple", "cd"),)),
-        Registration((Device("ab", "wp8", "", "cd"),)),
-        Registration((PHONE,), 1, 1, ("ef", "01")),
-        Registration((PHONE, PHONE)),
-        Registration(()),
-        Registration((), unknown=True),
+        UserDevices((PHONE,)),
+        UserDevices((Device("ab", "Apple"),)),
+        UserDevices((Device("ab", "", "apple", "cd"),)),
+        UserDevices((Device("ab", "wp8", "", "cd"),)),
+        UserDevices((PHONE,), 1, 1, ("ef", "01")),
+        UserDevices((PHONE, PHONE)),
+        UserDevices(()),
+        UserDevices((), unknown=True),
     ],
     ids=["usual", "no token", "unregistered", "unsupported", "left out", "two", "none", "unknown"],
 )
 def test_a_user_alone_and_the_same_user_beside_others_come_to_the_same(
-    stub: StubLanes, bob: Registration
+    stub: StubLanes, bob: UserDevices
 ) -> None:
-    alone, left_out = recipients([bob], cast(Lanes, stub))
-    beside, left_out_beside = recipients([bob, Registration(())], cast(Lanes, stub))
+    alone, left_out = recipients([bob], cast(LaneManager, stub))
+    beside, left_out_beside = recipients([bob, UserDevices(())], cast(LaneManager, stub))
     assert [(one.device, one.platform, one.route) for one in alone] == [
         (one.device, one.platform, one.route) for one in beside
     ]
@@ -102,7 +102,7 @@ def test_a_user_alone_and_the_same_user_beside_others_come_to_the_same(
 
 
 def test_a_reload_is_another_edition() -> None:
-    lanes = Lanes(Settings(), Metrics(), NoMarks())
-    before = lanes.edition
-    lanes.renew(Settings())
-    assert lanes.edition is not before
+    lanes = LaneManager(Settings(), Metrics(), IgnoredTokenReports())
+    before = lanes.routes_version
+    lanes.apply_settings(Settings())
+    assert lanes.routes_version is not before

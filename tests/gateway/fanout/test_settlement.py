@@ -7,29 +7,29 @@ from typing import Any, cast
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
-from gateway.delivery.batch import Postponed, Unit
-from gateway.fanout.in_flight import Ledger
-from gateway.fanout.settlement import settlement
+from gateway.delivery.batch import DeliveryBatch, Postponed
+from gateway.fanout.in_flight import InFlight
+from gateway.fanout.settlement import build_settlement
 from gateway.queue.consumer import Settlement, Streams
 from gateway.queue.entries import Lease
-from gateway.queue.receipts import Record, pack_delta, report_of
+from gateway.queue.receipts import PingRecord, pack_delta, report_of
 from gateway.store import keys
 from protocols.ping.model import Ping
-from protocols.verdict import Kind, Verdict
-from tests.support.worker_core import spine
+from protocols.verdict import Verdict, VerdictKind
+from tests.support.worker_core import pipeline
 
 BATCH = "0" * 28
 
 
-def unit(stream: str) -> Unit:
+def batch(stream: str) -> DeliveryBatch:
     """Two pings for two devices each, the first of which has both its verdicts."""
-    pings = [Ping(id=f"{BATCH}{place:04x}", reply_to="door") for place in range(2)]
-    found = Unit(Lease(stream, "1-0", b"", 2, 9, False), BATCH, pings, lambda _: None)
+    pings = [Ping(id=f"{BATCH}{index:04x}", reply_to="door") for index in range(2)]
+    found = DeliveryBatch(Lease(stream, "1-0", b"", 2, 9, False), BATCH, pings, lambda _: None)
     for number in range(2):
         found.begin_ping({"repeated": number})
         for device in "ab":
-            found.add_place(f"{device}{number}", "apns")
-    found.planned()
+            found.add_delivery(f"{device}{number}", "apns")
+    found.finish_planning()
     found.accept(0)
     found.reject(1, "Unregistered")
     found.accept(2)
@@ -37,9 +37,9 @@ def unit(stream: str) -> Unit:
 
 
 def test_a_door_is_told_the_whole_record_of_a_ping_that_is_done() -> None:
-    one = unit(keys.PINGS)
-    one.postpone(3, Verdict(Kind.LATER, "busy"), Postponed(5_000, 1, ""))
-    done, open_still = settlement(one).waiting
+    one = batch(keys.PINGS)
+    one.postpone(3, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
+    done, open_still = build_settlement(one).waiters
     assert report_of(done.ping_id, done.record) == {
         "ping_id": f"{BATCH}0000",
         "state": "done",
@@ -54,36 +54,38 @@ def test_a_door_is_told_the_whole_record_of_a_ping_that_is_done() -> None:
 
 
 def test_a_door_whose_sends_are_all_accepted_is_told_so() -> None:
-    one = unit(keys.PINGS)
+    one = batch(keys.PINGS)
     one.accept(3)
-    told = settlement(one).waiting[1]
-    assert told.record == pack_delta(Record(2, (("a1", "apns"), ("b1", "apns")), (), {"repeated": 1}))
+    told = build_settlement(one).waiters[1]
+    assert told.record == pack_delta(PingRecord(2, (("a1", "apns"), ("b1", "apns")), (), {"repeated": 1}))
 
 
 def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None:
-    one = unit(keys.RETRIES)
+    one = batch(keys.RETRIES)
     one.accept(3)
-    assert [door.record for door in settlement(one).waiting] == [b"", b""]
+    assert [door.record for door in build_settlement(one).waiters] == [b"", b""]
 
 
-def broadcast_part(stream: str, entry: str, device: str) -> Unit:
+def broadcast_part(stream: str, entry: str, device: str) -> DeliveryBatch:
     """A part of one broadcast, for one device whose send is accepted."""
-    found = Unit(
+    found = DeliveryBatch(
         Lease(stream, entry, b"", 0, 0, False), BATCH, [Ping(id=f"{BATCH}0000")], lambda _: None, bulk=True
     )
     found.begin_ping({})
-    found.add_place(device, "apns")
+    found.add_delivery(device, "apns")
     found.accept(0)
     return found
 
 
-async def counts(redis_address: str, redis: AsyncRedis, folder: Path, units: Sequence[Unit]) -> Any:
+async def counts(
+    redis_address: str, redis: AsyncRedis, folder: Path, batches: Sequence[DeliveryBatch]
+) -> Any:
     """What the report says once these are settled."""
-    for unit in units:
-        for receipt in settlement(unit).receipts:
+    for batch in batches:
+        for receipt in build_settlement(batch).receipts:
             if isinstance(receipt.value, bytes):
                 await redis.hset(receipt.key, receipt.field, receipt.value)
-    async with spine(redis_address, folder) as one:
+    async with pipeline(redis_address, folder) as one:
         return (await one.report(f"{BATCH}0000"))["counts"]
 
 
@@ -91,18 +93,18 @@ async def test_a_piece_and_a_retry_of_one_millisecond_have_a_record_each(
     redis_address: str, redis_client: AsyncRedis, tmp_path: Path
 ) -> None:
     """Each stream numbers its own entries: the script that cuts and the one that calls retries may give one id."""
-    units = [broadcast_part(keys.PIECES, "5-0", "a"), broadcast_part(keys.RETRIES, "5-0", "b")]
-    assert (await counts(redis_address, redis_client, tmp_path, units))["accepted"] == 2
+    batches = [broadcast_part(keys.CHUNKS, "5-0", "a"), broadcast_part(keys.RETRIES, "5-0", "b")]
+    assert (await counts(redis_address, redis_client, tmp_path, batches))["accepted"] == 2
 
 
 async def test_a_retry_has_the_last_word_though_the_clock_of_redis_went_back(
     redis_address: str, redis_client: AsyncRedis, tmp_path: Path
 ) -> None:
-    piece = broadcast_part(keys.PIECES, "9-0", "a")
-    piece.add_place("b", "apns")
-    piece.postpone(1, Verdict(Kind.LATER, "busy"), Postponed(5_000, 1, ""))
+    chunk = broadcast_part(keys.CHUNKS, "9-0", "a")
+    chunk.add_delivery("b", "apns")
+    chunk.postpone(1, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
     found = await counts(
-        redis_address, redis_client, tmp_path, [piece, broadcast_part(keys.RETRIES, "5-0", "b")]
+        redis_address, redis_client, tmp_path, [chunk, broadcast_part(keys.RETRIES, "5-0", "b")]
     )
     assert found == {"accepted": 2, "rejected": 0, "later": 0}
 
@@ -115,7 +117,7 @@ class Doors:
     def __init__(self) -> None:
         self.heard: list[tuple[str, bytes]] = []
 
-    def hear(self, ping_id: str, record: bytes) -> None:
+    def complete(self, ping_id: str, record: bytes) -> None:
         self.heard.append((ping_id, record))
 
 
@@ -137,13 +139,13 @@ class Redis:
 async def test_doors_of_this_process_hear_at_once_and_others_through_redis(
     channel: str, postponed: bool, here: int, elsewhere: int
 ) -> None:
-    doors, redis, one = Doors(), Redis(), unit(keys.PINGS)
+    doors, redis, one = Doors(), Redis(), batch(keys.PINGS)
     doors.channel = channel
-    one.settled = Ledger(cast(Streams, redis), ear=doors).settled
+    one.on_complete = InFlight(cast(Streams, redis), local_waiters=doors).on_complete
     if postponed:
-        one.postpone(3, Verdict(Kind.LATER, "busy"), Postponed(5_000, 1, ""))
+        one.postpone(3, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
     else:
         one.accept(3)
     (written,) = redis.written
-    assert (len(doors.heard), len(written.waiting)) == (here, elsewhere)
-    assert doors.heard == [(door.ping_id, door.record) for door in settlement(one).waiting][:here]
+    assert (len(doors.heard), len(written.waiters)) == (here, elsewhere)
+    assert doors.heard == [(door.ping_id, door.record) for door in build_settlement(one).waiters][:here]

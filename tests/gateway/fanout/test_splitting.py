@@ -12,14 +12,14 @@ from redis.asyncio import Redis
 
 from gateway.fanout import splitting
 from gateway.fanout.splitting import Cursor
-from gateway.queue.entries import decode_piece
+from gateway.queue.entries import decode_chunk
 from gateway.registry import user_devices
-from gateway.registry.registry import Registry
-from gateway.scheduling.scheduler import LIGHT_SLICE, Turns
+from gateway.registry.registry import DeviceRegistry
+from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_users
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 Open = Callable[..., AbstractAsyncContextManager[Spine]]
 DEVICES = 1_000
@@ -27,7 +27,7 @@ DEVICES = 1_000
 
 @pytest.fixture
 def opened(redis_address: str, tmp_path: Path, settings: dict[str, Any]) -> Open:
-    return lambda name="tested:0": spine(redis_address, tmp_path, settings, name=name)
+    return lambda name="tested:0": pipeline(redis_address, tmp_path, settings, name=name)
 
 
 def phone(number: int, **more: Any) -> Client:
@@ -60,10 +60,10 @@ async def test_every_device_of_a_user_with_many_is_reached_once(
     await redis_client.sadd("user:shared:clients", "gone")
     async with opened() as one:
         both, small = await asyncio.gather(one.append("shared", "bob", "nobody"), one.append("eve"))
-        one.intake.start()
+        one.consumer.start()
         report = await finished(one, both)
         assert (await finished(one, small))["counts"]["accepted"] == 1
-        await one.intake.close()
+        await one.consumer.close()
     assert reached(apns) == Counter([*range(DEVICES), 5_000, 6_000])
     assert report["counts"] == {"accepted": DEVICES + 1, "rejected": 0, "later": 0}
     assert report["skipped"] == {"repeated": 1, "unknown_user": 1, "dangling_client": 1}
@@ -82,9 +82,9 @@ async def test_of_two_devices_of_a_phone_the_newer_is_chosen(
     await lay_users(redis_client, {"shared": [*crowd(), newer]})
     async with opened() as one:
         ping_id = await one.append("shared")
-        one.intake.start()
+        one.consumer.start()
         report = await finished(one, ping_id)
-        await one.intake.close()
+        await one.consumer.close()
     assert reached(apns) == Counter([*range(7), *range(8, DEVICES), 9_999])
     assert report["skipped"] == {"repeated": 1}
 
@@ -98,9 +98,9 @@ async def test_a_chunk_of_a_broadcast_with_such_a_user(
     await lay_users(redis_client, users)
     async with opened() as one:
         ping_id = await one.append(*users)
-        one.intake.start()
+        one.consumer.start()
         report = await finished(one, ping_id)
-        await one.intake.close()
+        await one.consumer.close()
     rest = [5_000 + n for n in range(len(users)) if n not in (7, 8)]
     assert reached(apns) == Counter([*range(DEVICES), *rest])
     assert report["counts"]["accepted"] == DEVICES + len(rest)
@@ -112,10 +112,10 @@ async def test_several_such_users_in_one_ping(opened: Open, redis_client: Redis,
     await lay_users(redis_client, users)
     async with opened() as one:
         ping_id = await one.append(*users)
-        one.intake.start()
+        one.consumer.start()
         report = await finished(one, ping_id)
-        await one.intake.close()
-    assert reached(apns) == Counter(1_000 * n + place for n in range(5) for place in range(200))
+        await one.consumer.close()
+    assert reached(apns) == Counter(1_000 * n + index for n in range(5) for index in range(200))
     assert report["counts"]["accepted"] == 1_000
 
 
@@ -129,13 +129,13 @@ async def test_many_users_with_a_few_devices_each_are_split_too(
         ping_id = await one.append(*users)
         await one.planner.deliver(await one.read(keys.PINGS))
         await until(lambda: _pieces(redis_client, 10))
-        one.intake.start()
+        one.consumer.start()
         assert (await finished(one, ping_id))["counts"]["accepted"] == 100
-        await one.intake.close()
+        await one.consumer.close()
 
 
 async def _pieces(redis: Redis, count: int) -> bool:
-    return bool(await redis.xlen(keys.PIECES) >= count)
+    return bool(await redis.xlen(keys.CHUNKS) >= count)
 
 
 @pytest.mark.parametrize("steps", range(4))
@@ -146,11 +146,11 @@ async def test_a_kill_between_two_steps_repeats_nothing_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     steps: int,
 ) -> None:
-    monkeypatch.setattr(splitting, "PIECE_CLIENTS", 100)
-    monkeypatch.setattr(splitting, "STEP_PIECES", 3)
+    monkeypatch.setattr(splitting, "CHUNK_CLIENTS", 100)
+    monkeypatch.setattr(splitting, "STEP_CHUNKS", 3)
     await lay_users(redis_client, {"shared": crowd(), "eve": [phone(6_000)]})
     async with opened() as one:
-        split, done, blocked = one.audience.store.split, 0, asyncio.Event()
+        split_devices, done, blocked = one.targets.store.split_devices, 0, asyncio.Event()
 
         async def dies(*args: Any) -> int:
             nonlocal done
@@ -158,18 +158,18 @@ async def test_a_kill_between_two_steps_repeats_nothing_and_loses_nothing(
                 blocked.set()
                 await asyncio.Event().wait()
             done += 1
-            return await split(*args)
+            return await split_devices(*args)
 
-        monkeypatch.setattr(one.audience.store, "split", dies)
+        monkeypatch.setattr(one.targets.store, "split_devices", dies)
         ping_id, small = await asyncio.gather(one.append("shared"), one.append("eve"))
         await one.planner.deliver(await one.read(keys.PINGS))
         await blocked.wait()
         await one.planner.close()
     async with opened() as back:
-        back.intake.start()
+        back.consumer.start()
         report = await finished(back, ping_id)
         assert (await finished(back, small))["counts"]["accepted"] == 1
-        await back.intake.close()
+        await back.consumer.close()
     assert report["counts"]["accepted"] == DEVICES
     found = reached(apns)
     found.pop(6_000)  # the small ping of the killed worker may be repeated
@@ -179,29 +179,29 @@ async def test_a_kill_between_two_steps_repeats_nothing_and_loses_nothing(
 async def test_pieces_are_small_and_only_so_many_are_ahead(
     opened: Open, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splitting, "PIECE_CLIENTS", 10)
-    monkeypatch.setattr(splitting, "STEP_PIECES", 2)
+    monkeypatch.setattr(splitting, "CHUNK_CLIENTS", 10)
+    monkeypatch.setattr(splitting, "STEP_CHUNKS", 2)
     await lay_users(redis_client, {"shared": crowd()})
     async with opened() as one:
         await one.append("shared")
         await one.planner.deliver(await one.read(keys.PINGS))
-        await until(lambda: _pieces(redis_client, splitting.AHEAD_PIECES))
-        pieces = [decode_piece(fields[b"e"]) for _, fields in await redis_client.xrange(keys.PIECES)]
-        assert len(pieces) <= splitting.AHEAD_PIECES + 2
-        assert {len(piece.clients) for piece in pieces} == {10}
-        assert all(piece.bulk and not piece.ping.users for piece in pieces)
+        await until(lambda: _pieces(redis_client, splitting.AHEAD_CHUNKS))
+        chunks = [decode_chunk(fields[b"e"]) for _, fields in await redis_client.xrange(keys.CHUNKS)]
+        assert len(chunks) <= splitting.AHEAD_CHUNKS + 2
+        assert {len(chunk.clients) for chunk in chunks} == {10}
+        assert all(chunk.bulk and not chunk.ping.users for chunk in chunks)
         await one.planner.close()
 
 
-class _Noting(Turns):
+class _Noting(Scheduler):
     """Counts the turns that were waited for."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.turns = 0
+        self.scheduler = 0
 
     async def turn(self) -> None:
-        self.turns += 1
+        self.scheduler += 1
         await super().turn()
 
 
@@ -210,18 +210,18 @@ async def test_a_user_with_many_devices_is_read_in_slices(
 ) -> None:
     """No reply, and no step of the loop between two turns, has to do with more than a slice."""
     await lay_users(redis_client, {"shared": crowd(5_000)})
-    turns = _Noting()
+    scheduler = _Noting()
     read: list[int] = []
     device = user_devices.device
 
     def noting(*args: Any) -> Any:
-        read.append(turns.turns)
+        read.append(scheduler.scheduler)
         return device(*args)
 
     monkeypatch.setattr("gateway.registry.registry.device", noting)
     monkeypatch.setattr(user_devices, "device", noting)
     async with opened() as one:
-        registry = Registry(one.reader, turns=turns)
+        registry = DeviceRegistry(one.reader, scheduler=scheduler)
         (first,) = await registry.devices_of(["shared"])
         assert first.large
         assert len(read) == user_devices.LARGE_DEVICES + 1
@@ -241,12 +241,12 @@ async def test_a_small_ping_overtakes_one_to_many_devices(
     await lay_users(redis_client, {"shared": crowd(5_000), "eve": [phone(60_000)]})
     async with opened() as one:
         ping_id, same = await asyncio.gather(one.append("shared"), one.append("eve", message="same entry"))
-        one.intake.start()
+        one.consumer.start()
         behind = await one.append("eve", message="behind")
         await finished(one, same)
         await finished(one, behind)
         assert sum(reached(apns).values()) < 2_500
-        await one.intake.close()
+        await one.consumer.close()
         assert (await one.report(ping_id))["state"] in ("queued", "open")
 
 

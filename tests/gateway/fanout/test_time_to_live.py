@@ -8,13 +8,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.delivery.batch import Postponed
-from gateway.queue.entries import decode_piece
+from gateway.queue.entries import decode_chunk
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from protocols.ping.model import Ping
-from protocols.verdict import Kind, Verdict
+from protocols.verdict import Verdict, VerdictKind
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import now_ms, spine, until
+from tests.support.worker_core import now_ms, pipeline, until
 
 PIN = "ab" * 32
 
@@ -23,7 +23,7 @@ async def test_now_or_never_is_now(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append("bob", ttl_s=0)
         await one.planner.deliver(await one.read(keys.PINGS))
         assert (await one.done(ping_id))["counts"]["accepted"] == 1
@@ -43,7 +43,7 @@ async def test_now_or_never_is_not_tried_twice(
             "key_id": apns.signing_key.key_id,
             "team_id": apns.signing_key.team_id,
         }
-        async with spine(redis_address, tmp_path, settings) as one:
+        async with pipeline(redis_address, tmp_path, settings) as one:
             ping_id = await one.append("bob", ttl_s=0)
             await one.planner.deliver(await one.read(keys.PINGS))
             report = await one.done(ping_id)
@@ -55,7 +55,7 @@ async def test_now_or_never_is_not_much_later(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append("bob", ttl_s=0)
         (lease,) = await one.read(keys.PINGS)
         batch, _, pings, chunks = msgspec.msgpack.decode(lease.payload)
@@ -71,14 +71,14 @@ async def test_what_is_only_parked_has_no_first_try(
 ) -> None:
     """Else the hours that a provider was down would count against `retry.give_up_s`."""
 
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         await one.queue.append(Ping(users=("bob",), message="hello"), 10)
         (lease,) = await one.read(keys.PINGS)
-        unit, _ = one.planner._open(lease)
-        unit.begin_ping({})
-        place = unit.add_place("phone", "apns")
-        unit.postpone(place, Verdict(Kind.LATER, "x"), Postponed(now_ms(), 0, lane))
-        unit.planned()
-        await until(lambda: one.ledger.empty)
-        (body,) = await redis_client.hvals(keys.LATER_BODY)
-    assert (decode_piece(body).first_ms == 0) is bool(lane)
+        batch, _ = one.planner._open(lease)
+        batch.begin_ping({})
+        index = batch.add_delivery("phone", "apns")
+        batch.postpone(index, Verdict(VerdictKind.LATER, "x"), Postponed(now_ms(), 0, lane))
+        batch.finish_planning()
+        await until(lambda: one.in_flight.empty)
+        (body,) = await redis_client.hvals(keys.SCHEDULE_BODIES)
+    assert (decode_chunk(body).first_ms == 0) is bool(lane)

@@ -11,20 +11,20 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.entries import Entry, Piece, encode
+from gateway.queue.entries import Chunk, Entry, encode
 from gateway.queue.receipts import Receipts
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from protocols.ping.model import Ping
 from tests.support.gateway import Gateway
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import Spine, spine, until
+from tests.support.worker_core import Spine, pipeline, until
 
 PIN = "ab" * 32
 BATCH = "0123456789ab7def8123456789ab"
 PING = Ping(users=("bob",), message="odd")
 PING_ID = BATCH + "0000"
-PIECE = Piece(Ping(id=PING_ID, message="odd"), clients=("client",))
+PIECE = Chunk(Ping(id=PING_ID, message="odd"), clients=("client",))
 
 
 def nested(depth: int) -> bytes:
@@ -35,13 +35,13 @@ def entry(**changes: Any) -> bytes:
     return encode(msgspec.structs.replace(Entry(BATCH, 1, (PING,)), **changes))
 
 
-def piece(**changes: Any) -> bytes:
+def chunk(**changes: Any) -> bytes:
     return encode(msgspec.structs.replace(PIECE, **changes))
 
 
-def as_list(packed: bytes, place: int, value: Any) -> bytes:
+def as_list(packed: bytes, index: int, value: Any) -> bytes:
     fields = msgspec.msgpack.decode(packed)
-    return encode([*fields[:place], value, *fields[place + 1 :]])
+    return encode([*fields[:index], value, *fields[index + 1 :]])
 
 
 NO_VALUE = {
@@ -55,8 +55,8 @@ NO_VALUE["nested"] = nested(100_000)
 ENTRIES = {
     "no pings": entry(pings=()),
     "too many pings": entry(pings=(PING,) * 300),
-    "a batch that is none": entry(batch="x" * 28),
-    "a short batch": entry(batch=""),
+    "a batch that is none": entry(batch_id="x" * 28),
+    "a short batch": entry(batch_id=""),
     "a negative instant": entry(accepted_ms=-1),
     "no instant": entry(accepted_ms=2**63 - 1),
     "an instant of text": as_list(entry(), 1, "now"),
@@ -67,20 +67,20 @@ ENTRIES = {
     "a deep ping": b"\x93" + encode(BATCH) + b"\x01\x91\x95\xa0\x00\x91\xa3bob\x90" + nested(5_000),
 }
 BROADCASTS = {
-    "a thousand million chunks": entry(chunks=10**9),
-    "negative chunks": entry(chunks=-1),
-    "two pings": entry(pings=(PING, PING), chunks=1),
+    "a thousand million chunks": entry(chunk_count=10**9),
+    "negative chunks": entry(chunk_count=-1),
+    "two pings": entry(pings=(PING, PING), chunk_count=1),
 }
 PIECES = {
-    "an id that is none": piece(ping=Ping(id="x")),
-    "an id of other letters": piece(ping=Ping(id="g" * 32)),
-    "a chunk far away": piece(chunk=10**9),
-    "a chunk below all": piece(chunk=-7),
-    "a negative attempt": piece(attempt=-1),
-    "attempts without end": piece(attempt=2**63),
-    "no first instant": piece(first_ms=2**63),
-    "clients of another type": as_list(piece(), 2, [1]),
-    "clients as text": as_list(piece(), 2, "client"),
+    "an id that is none": chunk(ping=Ping(id="x")),
+    "an id of other letters": chunk(ping=Ping(id="g" * 32)),
+    "a chunk far away": chunk(chunk_index=10**9),
+    "a chunk below all": chunk(chunk_index=-7),
+    "a negative attempt": chunk(attempt=-1),
+    "attempts without end": chunk(attempt=2**63),
+    "no first instant": chunk(first_ms=2**63),
+    "clients of another type": as_list(chunk(), 2, [1]),
+    "clients as text": as_list(chunk(), 2, "client"),
     "another version": encode({"version": 9}),
 }
 CASES = [
@@ -89,7 +89,7 @@ CASES = [
         (keys.PINGS, NO_VALUE | ENTRIES),
         (keys.BROADCASTS, NO_VALUE | ENTRIES | BROADCASTS),
         (keys.RETRIES, NO_VALUE | PIECES),
-        (keys.PIECES, NO_VALUE | PIECES),
+        (keys.CHUNKS, NO_VALUE | PIECES),
     )
     for name, payload in payloads.items()
 ]
@@ -104,10 +104,10 @@ async def bob(redis_client: Redis) -> AsyncIterator[None]:
 
 async def _delivered(one: Spine, redis: Redis, ping_id: str) -> dict[str, Any]:
     """Run the loops until everything is off the streams; the report of the good ping."""
-    one.intake.start()
+    one.consumer.start()
     for stream in keys.STREAMS:
         await until(lambda stream=stream: _empty(redis, stream))
-    await one.intake.close()
+    await one.consumer.close()
     return await one.report(ping_id)
 
 
@@ -125,7 +125,7 @@ async def test_what_cannot_be_read_is_put_aside_and_the_rest_delivered(
     bob: None,
     again: bool,
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         for stream, _, payload in CASES:
             await redis_client.xadd(stream, {"e": payload, "n": 1, "s": 1})
         for count in COUNTS:
@@ -134,7 +134,7 @@ async def test_what_cannot_be_read_is_put_aside_and_the_rest_delivered(
         if again:  # its consumer ends with all of them in hand
             for stream in keys.STREAMS:
                 await one.read(stream, 1_000)
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         report = await _delivered(one, redis_client, ping_id)
     assert report["counts"]["accepted"] == len(apns.received) == 1
     records = [record for _, record in await redis_client.xrange(keys.UNREADABLE)]
@@ -149,16 +149,16 @@ async def test_what_cannot_be_read_is_put_aside_and_the_rest_delivered(
     [
         (keys.PINGS, entry(accepted_ms=-1), ""),
         (keys.PINGS, ENTRIES["users of another type"], ""),
-        (keys.BROADCASTS, entry(chunks=10**9), ""),
-        (keys.PIECES, piece(chunk=10**9, clients=()), ""),
-        (keys.RETRIES, piece(attempt=-1), "client"),
+        (keys.BROADCASTS, entry(chunk_count=10**9), ""),
+        (keys.CHUNKS, chunk(chunk_index=10**9, clients=()), ""),
+        (keys.RETRIES, chunk(attempt=-1), "client"),
     ],
 )
 async def test_pings_that_were_put_aside_have_a_verdict(
     redis_address: str, redis_client: Redis, tmp_path: Path, stream: str, payload: bytes, device: str
 ) -> None:
-    async with spine(redis_address, tmp_path) as one:
-        if stream in (keys.PIECES, keys.RETRIES):
+    async with pipeline(redis_address, tmp_path) as one:
+        if stream in (keys.CHUNKS, keys.RETRIES):
             await redis_client.hset(keys.receipt(BATCH), "0:open", 1)
         await redis_client.xadd(stream, {"e": payload, "n": 1, "s": 1})
         good = await one.append("nobody")
@@ -177,7 +177,7 @@ async def test_a_ping_without_users_is_settled_whole(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     """`HINCRBY` takes no `-0`: the counts of what was accepted go down by whatever they went up."""
-    async with spine(redis_address, tmp_path) as one:
+    async with pipeline(redis_address, tmp_path) as one:
         ping_id = (await one.queue.append(Ping(), 0)).ping_id
         report = await _delivered(one, redis_client, ping_id)
     assert (report["state"], report["devices"]) == ("done", [])
@@ -202,7 +202,7 @@ async def test_an_empty_body_is_a_ping_to_nobody_with_a_receipt(
 
 WRONG = {
     "users of a broadcast": keys.broadcast_users,
-    "devices that it reached": keys.broadcast_reached,
+    "devices that it reached": keys.broadcast_devices,
 }
 
 
@@ -215,7 +215,7 @@ async def test_a_key_of_another_type_stops_its_broadcast_alone(
     bob: None,
     name: str,
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         odd = await one.append("bob", *(f"nobody{n}" for n in range(keys.BROADCAST_USERS)))
         good = await one.append(*(f"nobody{n}" for n in range(keys.BROADCAST_USERS)), "bob")
         await redis_client.delete(WRONG[name](odd))
@@ -250,7 +250,7 @@ async def test_progress_that_cannot_be_read_costs_no_ping(
     bob: None,
     damage: str,
 ) -> None:
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append("bob")
         good = await one.append("bob")
         lease, _ = await one.read(keys.PINGS)
@@ -259,7 +259,7 @@ async def test_progress_that_cannot_be_read_costs_no_ping(
             await redis_client.hset(name, "verdicts", DAMAGED[damage])
         else:
             await redis_client.set(name, "of another type")
-    async with spine(redis_address, tmp_path, settings) as back:
+    async with pipeline(redis_address, tmp_path, settings) as back:
         assert (await _delivered(back, redis_client, good))["counts"]["accepted"] == 1
         assert (await back.report(ping_id))["counts"]["accepted"] == 1
     assert len(apns.received) == 2
@@ -274,26 +274,26 @@ async def test_a_receipt_of_another_type_costs_no_retry(
     bob: None,
 ) -> None:
     apns.faults.add("503:next=1")
-    async with spine(redis_address, tmp_path, settings) as one:
+    async with pipeline(redis_address, tmp_path, settings) as one:
         ping_id = await one.append("bob")
         await redis_client.set(keys.receipt(ping_id[:28]), "of another type")
-        one.intake.start()
+        one.consumer.start()
         await until(lambda: len(apns.received.accepted) == 1)
         await until(lambda: _empty(redis_client, keys.RETRIES))
-        assert await one.ledger.emptied(30)
-        await one.intake.close()
+        assert await one.in_flight.wait_empty(30)
+        await one.consumer.close()
 
 
 async def test_what_comes_due_without_a_body_is_put_aside(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
-    async with spine(redis_address, tmp_path) as one:
-        await redis_client.zadd(keys.LATER, {"lost": 1, "odd": 2})
-        await redis_client.hset(keys.LATER_BODY, "odd", b"\xc1")
+    async with pipeline(redis_address, tmp_path) as one:
+        await redis_client.zadd(keys.SCHEDULE, {"lost": 1, "odd": 2})
+        await redis_client.hset(keys.SCHEDULE_BODIES, "odd", b"\xc1")
         good = await one.append("nobody")
-        one.intake.start()
+        one.consumer.start()
         await until(lambda: _records(redis_client, 2))
-        await one.intake.close()
+        await one.consumer.close()
         assert (await one.report(good))["state"] == "done"
     fields = [
         msgspec.msgpack.decode(record[b"fields"]) for _, record in await redis_client.xrange(keys.UNREADABLE)
@@ -308,12 +308,12 @@ async def _records(redis: Redis, count: int) -> bool:
 async def test_entries_that_were_deleted_hide_none_behind_them(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
-    async with spine(redis_address, tmp_path) as one:
+    async with pipeline(redis_address, tmp_path) as one:
         gone = [await redis_client.xadd(keys.PINGS, {"e": b"", "n": 0, "s": 0}) for _ in range(250)]
         ping_id = await one.append("nobody")
         assert len(await one.read(keys.PINGS, 1_000)) == 251
         await redis_client.xdel(keys.PINGS, *gone)
-    async with spine(redis_address, tmp_path) as back:
+    async with pipeline(redis_address, tmp_path) as back:
         assert (await _delivered(back, redis_client, ping_id))["state"] == "done"
 
 
@@ -329,7 +329,7 @@ async def test_a_damaged_receipt_is_told_as_far_as_it_can_be_read(
     redis_address: str, redis_client: Redis, tmp_path: Path, fields: dict[str, bytes]
 ) -> None:
     await redis_client.hset(keys.receipt(BATCH), mapping=fields)
-    async with spine(redis_address, tmp_path) as one:
+    async with pipeline(redis_address, tmp_path) as one:
         found = await Receipts(one.reader).report(PING_ID)
     assert found is not None
     assert found["state"] == "done"

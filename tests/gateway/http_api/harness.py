@@ -13,9 +13,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from gateway.errors import RhoPushError
-from gateway.http_api import Doors, Services, Times, open_doors
+from gateway.http_api import Dependencies, HttpApi, HttpTimeouts, open_http_api
 from gateway.metrics import Metrics
-from gateway.queue.completion import Heard
+from gateway.queue.completion import Completion
 from gateway.queue.producer import Accepted, IdempotencyKey
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping
@@ -75,23 +75,23 @@ class Reports:
         self.known: dict[str, dict[str, Any]] = {}
         self.finished: dict[str, Any] | None = None
         self.waited_s: list[float] = []
-        self.ends: asyncio.Event | None = None  # given: waits last until `hurry`
+        self.ends: asyncio.Event | None = None  # given: waits last until `end_waits`
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         return self.known.get(ping_id)
 
-    def expecting(self, ping_id: str) -> AbstractContextManager[Heard]:
-        return nullcontext(Heard())
+    def waiting_for(self, ping_id: str) -> AbstractContextManager[Completion]:
+        return nullcontext(Completion())
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: Heard | None = None
+        self, ping_id: str, timeout_s: float, heard: Completion | None = None
     ) -> dict[str, Any] | None:
         self.waited_s.append(timeout_s)
         if self.ends is not None:
             await self.ends.wait()
         return None if self.finished is None else self.finished | {"ping_id": ping_id}
 
-    def hurry(self) -> None:
+    def end_waits(self) -> None:
         if self.ends is not None:
             self.ends.set()
 
@@ -100,8 +100,8 @@ class Reports:
 class House:
     """The doors, and everything behind them that a test looks at or changes."""
 
-    doors: Doors
-    services: Services
+    doors: HttpApi
+    services: Dependencies
     queue: RecordingQueue
     reports: Reports
     port: int
@@ -118,12 +118,12 @@ class House:
         for name, values in changes.items():
             section = msgspec.structs.replace(getattr(settings, name), **values)
             settings = msgspec.structs.replace(settings, **{name: section})
-        self.doors.renew(settings)
+        self.doors.apply_settings(settings)
 
 
 @contextlib.asynccontextmanager
 async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) -> AsyncIterator[House]:
-    """Open doors on a free port. `options` are those of `Services`.
+    """Open doors on a free port. `options` are those of `Dependencies`.
 
     Args:
         send_bytes: SO_SNDBUF of its connections: how many bytes of unread answers the kernel takes at most.
@@ -137,12 +137,12 @@ async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) 
         "settings": Settings(),
         "api_token": Secret(TOKEN),
         "owns_store": False,  # RhoConnect's hash: the strong one takes a fifth of a second
-        "times": Times(),
+        "timeouts": HttpTimeouts(),
     }
-    services = Services(
+    services = Dependencies(
         queue=queue,
         receipts=reports,
-        waiters=reports,
+        completions=reports,
         redis=redis,
         readiness=readiness,
         metrics=Metrics(),
@@ -152,7 +152,7 @@ async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) 
     if send_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     port = sock.getsockname()[1]
-    async with await open_doors(services, sock) as doors:
+    async with await open_http_api(services, sock) as doors:
         yield House(doors, services, queue, reports, port, missing)
 
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from gateway.http_api.admission import Rate
+from gateway.http_api.admission import RequestRate
 
 
 def test_no_limit() -> None:
-    rate = Rate(None)
+    rate = RequestRate(None)
     assert all(rate.take() for _ in range(10_000))
 
 
 @pytest.mark.parametrize("per_s", [1.0, 5.0, 100.0])
 def test_as_many_at_once_and_as_many_a_second(per_s: float) -> None:
     now = 0.0
-    rate = Rate(per_s, lambda: now)
+    rate = RequestRate(per_s, lambda: now)
     assert sum(rate.take() for _ in range(500)) == per_s
     now += 1.0 / per_s - 0.0001
     assert not rate.take()
@@ -26,7 +26,7 @@ def test_as_many_at_once_and_as_many_a_second(per_s: float) -> None:
 
 def test_less_than_one_a_second() -> None:
     now = 0.0
-    rate = Rate(0.5, lambda: now)
+    rate = RequestRate(0.5, lambda: now)
     assert [rate.take(), rate.take()] == [True, False]
     now = 2.0
     assert [rate.take(), rate.take()] == [True, False]

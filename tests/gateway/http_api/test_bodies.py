@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.http_api import Times
+from gateway.http_api import HttpTimeouts
 from tests.gateway.http_api.harness import PING, TOKEN, WAIT_S, House, Wire, call, house, request, wire
 
 SMALL = 65_536
@@ -189,9 +189,9 @@ async def test_a_refused_body_is_not_read_without_end(both: House) -> None:
 
 
 async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> None:
-    times = Times(tick_s=0.02, unjudged_body_s=0.1, body_s=WAIT_S * 2)
+    timeouts = HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1, body_s=WAIT_S * 2)
     for fast in (True, False):
-        async with house(redis_client, times=times, fast_path=fast) as doors:
+        async with house(redis_client, timeouts=timeouts, fast_path=fast) as doors:
             for token in (None, "no-such-token", "x" * 2_000):
                 async with wire(doors.port) as client:
                     client.send(head(10, token=token) + b"{")
@@ -206,8 +206,8 @@ async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> Non
 
 async def test_the_time_of_a_judged_body_grows_with_what_came(redis_client: Redis) -> None:
     """A long body that does not come is not waited for as long as its length would need."""
-    times = Times(tick_s=0.02, body_s=0.2, body_bytes_per_s=100_000)
-    async with house(redis_client, times=times) as doors:
+    timeouts = HttpTimeouts(tick_s=0.02, body_s=0.2, body_bytes_per_s=100_000)
+    async with house(redis_client, timeouts=timeouts) as doors:
         assert (await call(doors, {"user_id": "bob"})).status == 200
         async with wire(doors.port) as client:
             client.send(head(30_000_000, token=TOKEN) + b"{")
@@ -229,7 +229,7 @@ async def held(doors: House, count: int, size: int, token: str | None) -> AsyncI
 
 async def bytes_held(doors: House, count: int) -> None:
     async with asyncio.timeout(WAIT_S):
-        while doors.services.bodies.held != count:
+        while doors.services.bodies.reserved != count:
             await asyncio.sleep(0.005)
 
 

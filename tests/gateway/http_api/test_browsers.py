@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from redis.asyncio import Redis
 
-from gateway.http_api.context import Desk
+from gateway.http_api.context import HandlerContext
 from gateway.http_api.routes import routes
 from gateway.settings import Settings
 from gateway.settings.model import Source
@@ -27,7 +27,7 @@ def is_safe(answer: Answer) -> bool:
 
 async def test_every_route_answers_with_the_safety_headers(both: House) -> None:
     checked = 0
-    for route in routes(Desk(both.services)):
+    for route in routes(HandlerContext(both.services)):
         for token in (TOKEN, None):
             answer = await call(both, {"user_id": "bob"}, method=route.method, path=route.path, token=token)
             assert is_safe(answer), (route.method, route.path, answer)

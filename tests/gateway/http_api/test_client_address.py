@@ -12,8 +12,8 @@ from gateway.http_api.client_address import (
     CLIENT_ADDRESSES,
     ClientAddresses,
     address_group,
-    came_by_tls,
     client_address,
+    used_tls,
 )
 
 TRUSTED = ("10.0.0.0/8", "::1", "127.0.0.1")
@@ -76,7 +76,7 @@ async def echo(*trusted: str) -> AsyncIterator[int]:
     """A server that answers with what it finds of its client; yields its port."""
 
     async def answer(request: web.Request) -> web.Response:
-        return web.Response(text=f"{client_address(request)} {came_by_tls(request)}")
+        return web.Response(text=f"{client_address(request)} {used_tls(request)}")
 
     app = web.Application()
     app[CLIENT_ADDRESSES] = ClientAddresses(trusted)

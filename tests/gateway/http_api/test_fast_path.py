@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.errors import QueueFull
-from gateway.http_api import Times
-from gateway.http_api.aiohttp_handler import Handed
-from gateway.http_api.fast_path import Connection
+from gateway.http_api import HttpTimeouts
+from gateway.http_api.aiohttp_handler import AiohttpConnection
+from gateway.http_api.fast_path import PingConnection
 from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, house, request, wire
 from tests.support.worker_core import until
 
@@ -92,7 +92,7 @@ async def test_one_commit_of_many_pings_is_one_write(doors: House) -> None:
 
 def _count_writes(doors: House) -> list[int]:
     """Let the one connection's transport tell how many answers each write holds."""
-    (connection,) = doors.doors._front.connections
+    (connection,) = doors.doors._fast_path.connections
     transport = connection._transport
     writes: list[int] = []
 
@@ -127,10 +127,10 @@ async def test_a_client_that_does_not_read_is_not_read(doors: House) -> None:
     async with wire(doors.port) as client:
         client.send(BOB)
         await client.answer()
-        (connection,) = doors.doors._front.connections
+        (connection,) = doors.doors._fast_path.connections
         sent = 0
         async with asyncio.timeout(WAIT_S):
-            while not connection._clogged:
+            while not connection._client_not_reading:
                 client.send(BOB * 100)
                 sent += 100
                 await asyncio.sleep(0)
@@ -148,8 +148,8 @@ def hold_little(transport: asyncio.BaseTransport, option: int) -> None:
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4_096)
 
 
-def wire_of(connection: Connection | Handed) -> asyncio.BaseTransport:
-    found = connection.transport if isinstance(connection, Handed) else connection._transport
+def wire_of(connection: PingConnection | AiohttpConnection) -> asyncio.BaseTransport:
+    found = connection.transport if isinstance(connection, AiohttpConnection) else connection._transport
     assert found is not None
     return found
 
@@ -157,23 +157,23 @@ def wire_of(connection: Connection | Handed) -> asyncio.BaseTransport:
 async def test_a_client_that_never_reads_is_dropped(redis_client: Redis) -> None:
     """Whether it only does not read, or is closed with answers unread."""
     for fast in (True, False):
-        times = Times(tick_s=0.02, read_s=0.2)
+        timeouts = HttpTimeouts(tick_s=0.02, read_s=0.2)
         async with (
-            house(redis_client, send_bytes=16_384, times=times, fast_path=fast) as doors,
+            house(redis_client, send_bytes=16_384, timeouts=timeouts, fast_path=fast) as doors,
             wire(doors.port) as client,
         ):
             client.send(BOB)
             await client.answer()
             client.read_nothing()
-            (connection,) = doors.doors._front.connections
+            (connection,) = doors.doors._fast_path.connections
             hold_little(client.writer.transport, socket.SO_RCVBUF)
             hold_little(wire_of(connection), socket.SO_SNDBUF)
             async with asyncio.timeout(WAIT_S):
-                while doors.doors._front.connections:
+                while doors.doors._fast_path.connections:
                     if client.writer.transport.get_write_buffer_size() < 1_000_000:
                         client.send(BOB * 100)
                     await asyncio.sleep(0.001)
-            assert connection not in doors.doors._front.connections
+            assert connection not in doors.doors._fast_path.connections
 
 
 async def test_connection_close_is_obeyed_after_the_answer(doors: House) -> None:
@@ -249,38 +249,43 @@ async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "data", "statuses"),
+    ("timeouts", "data", "statuses"),
     [
-        (Times(tick_s=0.02, idle_s=0.1), b"", []),
-        (Times(tick_s=0.02, idle_s=0.1), BOB, [200]),
-        (Times(tick_s=0.02, head_s=0.1), BOB[:40], []),
-        (Times(tick_s=0.02, head_s=0.1), BOB + BOB[:40], [200]),
-        (Times(tick_s=0.02, head_s=0.1), HEALTH[:-2], []),
-        (Times(tick_s=0.02, unjudged_body_s=0.1), BOB[:-1], [408]),
+        (HttpTimeouts(tick_s=0.02, idle_s=0.1), b"", []),
+        (HttpTimeouts(tick_s=0.02, idle_s=0.1), BOB, [200]),
+        (HttpTimeouts(tick_s=0.02, head_s=0.1), BOB[:40], []),
+        (HttpTimeouts(tick_s=0.02, head_s=0.1), BOB + BOB[:40], [200]),
+        (HttpTimeouts(tick_s=0.02, head_s=0.1), HEALTH[:-2], []),
+        (HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1), BOB[:-1], [408]),
     ],
     ids=["idle", "idle after a ping", "head", "head after a ping", "other head", "body"],
 )
 async def test_whoever_is_too_slow_is_let_go(
-    redis_client: Redis, times: Times, data: bytes, statuses: list[int]
+    redis_client: Redis, timeouts: HttpTimeouts, data: bytes, statuses: list[int]
 ) -> None:
-    async with house(redis_client, times=times) as doors, wire(doors.port) as client:
+    async with house(redis_client, timeouts=timeouts) as doors, wire(doors.port) as client:
         client.send(data)
         assert [answer.status for answer in await client.answers()] == statuses
 
 
 async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> None:
     async with (
-        house(redis_client, times=Times(tick_s=0.02, unjudged_body_s=0.1), fast_path=False) as doors,
+        house(
+            redis_client, timeouts=HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1), fast_path=False
+        ) as doors,
         wire(doors.port) as client,
     ):
         client.send(BOB[:-1])
         (answer,) = await client.answers()
-        assert (answer.status, answer.error["code"]) == (408, "too_slow")
+        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
 
 
 @pytest.mark.parametrize("first", [b"", HEALTH], ids=["fast", "aiohttp"])
 async def test_a_head_that_drips_gains_no_time(redis_client: Redis, first: bytes) -> None:
-    async with house(redis_client, times=Times(tick_s=0.02, head_s=0.1)) as doors, wire(doors.port) as client:
+    async with (
+        house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, head_s=0.1)) as doors,
+        wire(doors.port) as client,
+    ):
         client.send(first)
         for _ in range(first.count(HEALTH)):
             await client.answer()
@@ -299,8 +304,8 @@ async def test_a_head_that_drips_gains_no_time(redis_client: Redis, first: bytes
 
 async def test_empty_lines_after_a_request_are_no_late_head(redis_client: Redis) -> None:
     """Some old clients send one after a body (RFC 9112 §2.2)."""
-    times = Times(tick_s=0.02, head_s=0.05)
-    async with house(redis_client, times=times) as doors, wire(doors.port) as client:
+    timeouts = HttpTimeouts(tick_s=0.02, head_s=0.05)
+    async with house(redis_client, timeouts=timeouts) as doors, wire(doors.port) as client:
         for _ in range(2):
             client.send(HEALTH)
             assert (await client.answer()).status == 200
@@ -313,7 +318,7 @@ def test_a_busy_loop_forgets_no_half_closed_client(
     run: Run, redis_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However late the handler begins: the connection is looked at in every turn of the loop."""
-    monkeypatch.setattr("gateway.http_api.aiohttp_handler._LOOK_S", 0.0)
+    monkeypatch.setattr("gateway.http_api.aiohttp_handler._IDLE_CHECK_S", 0.0)
 
     async def play() -> None:
         async with Redis.from_url(redis_address) as redis, house(redis) as doors, wire(doors.port) as client:
@@ -328,7 +333,7 @@ def test_a_busy_loop_forgets_no_half_closed_client(
 
 async def test_a_connection_that_waits_for_the_queue_is_not_slow(redis_client: Redis) -> None:
     async with (
-        house(redis_client, times=Times(tick_s=0.02, idle_s=0.1, head_s=0.1)) as doors,
+        house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, idle_s=0.1, head_s=0.1)) as doors,
         wire(doors.port) as client,
     ):
         doors.queue.holding = True
@@ -375,10 +380,10 @@ async def test_tokens_never_reach_the_log(doors: House, caplog: pytest.LogCaptur
 async def test_a_ping_that_is_under_way_is_taken_while_draining(doors: House) -> None:
     async with wire(doors.port) as client:
         client.send(BOB[:-5])
-        front = doors.doors._front
-        await until(lambda: any(len(one._rest or b"") == len(BOB) - 5 for one in front.connections))
+        server = doors.doors._fast_path
+        await until(lambda: any(len(one._buffer or b"") == len(BOB) - 5 for one in server.connections))
         closing = asyncio.create_task(doors.doors.close(WAIT_S))
-        await until(lambda: front.draining)
+        await until(lambda: server.draining)
         client.send(BOB[-5:])
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")

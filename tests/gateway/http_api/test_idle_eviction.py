@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.http_api.aiohttp_handler import Handed
-from gateway.http_api.dependencies import Times
+from gateway.http_api.aiohttp_handler import AiohttpConnection
+from gateway.http_api.dependencies import HttpTimeouts
 from gateway.limits.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
 from protocols.response_headers import SAFETY_HEADERS
 from tests.conftest import StartGateway
@@ -84,7 +84,7 @@ async def test_where_none_is_idle_a_new_connection_is_refused(doors: House, busy
         doors.queue.holding = True
         for client in clients:
             client.send(begun)
-        await until(lambda: all(one.idle_since is None for one in doors.doors._front.connections))
+        await until(lambda: all(one.idle_since is None for one in doors.doors._fast_path.connections))
         refused = await stack.enter_async_context(wire(doors.port))
         answer = await refused.answer()
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "connections_full")
@@ -113,10 +113,10 @@ STRANGERS = {
 
 async def stranger_of(stack: AsyncExitStack, doors: House, kind: str) -> Wire:
     """A stranger that the doors know as what it is."""
-    connections = doors.doors._front.connections
-    uses = connections.uses
+    connections = doors.doors._fast_path.connections
+    last_use = connections.last_use
     stranger = await stack.enter_async_context(wire(doors.port))
-    await until(lambda: connections.uses > uses)
+    await until(lambda: connections.last_use > last_use)
     stranger.send(STRANGERS[kind])
     if kind in ("refused", "anonymous"):
         assert (await stranger.answer()).status in (200, 422)
@@ -164,7 +164,7 @@ async def test_a_stranger_whose_answer_is_under_way_is_not_closed(
         redis_server.freeze()
         try:
             asking.send(STRANGERS["refused"])
-            await until(lambda: any(one.idle_since is None for one in doors.doors._front.connections))
+            await until(lambda: any(one.idle_since is None for one in doors.doors._fast_path.connections))
             await stack.enter_async_context(wire(doors.port))
             assert await silent.rest() == b""
         finally:
@@ -246,7 +246,7 @@ async def test_the_body_of_a_caller_is_not_cut_off_for_another(
     async with AsyncExitStack() as stack:
         caller = await connected(stack, doors)
         caller.send(sent[:-3])
-        await until(lambda: all(one.trusted for one in doors.doors._front.connections))
+        await until(lambda: all(one.trusted for one in doors.doors._fast_path.connections))
         stranger = await connected(stack, doors)
         await connected(stack, doors, BOB)
         assert await stranger.rest() == b""
@@ -256,8 +256,8 @@ async def test_the_body_of_a_caller_is_not_cut_off_for_another(
 
 def unread_of(doors: House) -> asyncio.Transport:
     """The transport of the only connection, also where it was just handed over."""
-    (connection,) = doors.doors._front.connections
-    found = connection.transport if isinstance(connection, Handed) else connection._transport
+    (connection,) = doors.doors._fast_path.connections
+    found = connection.transport if isinstance(connection, AiohttpConnection) else connection._transport
     assert found is not None
     return found
 
@@ -278,7 +278,7 @@ async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, 
                 deaf.send(STRANGERS[kind])
             await asyncio.sleep(0)
         unread = unread_of(doors)
-        await until(lambda: all(one.awaits_client for one in doors.doors._front.connections))
+        await until(lambda: all(one.awaits_client for one in doors.doors._fast_path.connections))
         assert unread.get_write_buffer_size() > 0
         async with wire(doors.port) as client:
             client.send(BOB)
@@ -289,7 +289,7 @@ async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, 
 async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_client: Redis) -> None:
     """So few that the transport takes them all: nothing but the close is waiting for the client."""
     loop = asyncio.get_running_loop()
-    async with house(redis_client, times=Times(read_s=0.2, tick_s=0.05)) as doors:
+    async with house(redis_client, times=HttpTimeouts(read_s=0.2, tick_s=0.05)) as doors:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             deaf.setblocking(False)
@@ -297,8 +297,10 @@ async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_clien
             await until(lambda: bool(doors.services.connections.main))
             unread_of(doors).get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
             await loop.sock_sendall(deaf, STRANGERS["anonymous"])
-            await until(lambda: all(isinstance(one, Handed) for one in doors.doors._front.connections))
-            (handed,) = doors.doors._front.connections
+            await until(
+                lambda: all(isinstance(one, AiohttpConnection) for one in doors.doors._fast_path.connections)
+            )
+            (handed,) = doors.doors._fast_path.connections
             while not unread_of(doors).get_write_buffer_size():
                 sent = handed.idle_since
                 await loop.sock_sendall(deaf, STRANGERS["anonymous"])
@@ -329,7 +331,7 @@ async def test_of_many_refused_ones_few_stay(doors: House, monkeypatch: pytest.M
     async with AsyncExitStack() as stack:
         busy = await connected(stack, doors, BOB)
         busy.send(BOB[:-3])
-        await until(lambda: all(one.idle_since is None for one in doors.doors._front.connections))
+        await until(lambda: all(one.idle_since is None for one in doors.doors._fast_path.connections))
         for _ in range(200):
             refused = await stack.enter_async_context(wire(doors.port))
             assert b"connections_full" in await refused.rest()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.registry.accounts import Standing
+from gateway.registry.accounts import TokenRole
 from gateway.scheduling.lookups import Lookups
 from gateway.settings import AuthSettings, HttpSettings, Secret, Settings
 from tests.gateway.http_api.harness import Answer, House, call, house
@@ -111,7 +111,7 @@ async def test_an_invented_token_is_looked_up_in_its_clients_turn(
     found: list[str] = []
     look_up = Lookups.__call__
 
-    async def note(self: Lookups[Standing], name: str, caller: str) -> Standing:
+    async def note(self: Lookups[TokenRole], name: str, caller: str) -> TokenRole:
         found.append(caller)
         return await look_up(self, name, caller)
 

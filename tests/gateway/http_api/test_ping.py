@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, StoreDown
-from gateway.store.address import Address
+from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, StoreDown
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
 from protocols.ping.fields import USERS_STEP
 from protocols.ping.model import Ping
@@ -335,7 +335,7 @@ async def test_requests_over_the_rate_are_429(both: House) -> None:
     [
         (QueueFull("full"), 503, False),
         (StoreDown("gone"), 503, False),
-        (PerhapsAccepted("lost"), 503, True),
+        (PossiblyAccepted("lost"), 503, True),
         (IdempotencyConflict("other body"), 409, False),
     ],
 )
@@ -355,7 +355,7 @@ async def test_what_the_queue_refuses(both: House, failure: StoreDown, status: i
 
 async def test_503_while_redis_is_gone() -> None:
     for fast in (True, False):
-        async with house(client(Address(unix_path="/nowhere")), fast_path=fast) as gone:
+        async with house(client(RedisAddress(unix_path="/nowhere")), fast_path=fast) as gone:
             answer = await call(gone, {"user_id": "bob"})
         assert (answer.status, answer.error["code"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "2"
@@ -472,13 +472,13 @@ async def test_a_long_body_that_is_malformed_is_400_as_a_short_one(both: House) 
 async def test_a_long_list_of_users_is_read_in_the_turns_of_broadcasts(
     both: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns, turn, taken = both.services.turns, both.services.turns.turn, list[None]()
+    scheduler, turn, taken = both.services.scheduler, both.services.scheduler.turn, list[None]()
 
     async def counted() -> None:
         taken.append(None)
         await turn()
 
-    monkeypatch.setattr(turns, "turn", counted)
+    monkeypatch.setattr(scheduler, "turn", counted)
     names = [f"user{n}" for n in range(8 * USERS_STEP)]
     assert (await call(both, {"user_id": names, "message": "hello"})).status == 200
     assert both.queue.pings[0].users == tuple(names)

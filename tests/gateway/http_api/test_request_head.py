@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, PREFIX, Heads, may_be_ours
+from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, PREFIX, RequestHeadParser, may_be_ping
 
 GOOD = {
     "Host": "gateway",
@@ -19,7 +19,7 @@ def head(changes: dict[str, str | None] | None = None, extra: str = "") -> bytes
 
 
 def test_a_plain_head() -> None:
-    found = Heads(10**9).read(head())
+    found = RequestHeadParser(10**9).read(head())
     assert found is not None
     assert (found.length, found.token, found.key, found.close) == (12, "t0ken", None, False)
 
@@ -37,7 +37,7 @@ def test_a_plain_head() -> None:
     ],
 )
 def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, str | None, bool]) -> None:
-    found = Heads(10**9).read(head(changes, extra))
+    found = RequestHeadParser(10**9).read(head(changes, extra))
     assert found is not None
     assert (found.token, found.key, found.close) == expected
 
@@ -80,7 +80,7 @@ def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, 
     ],
 )
 def test_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
-    assert Heads(10**9).read(head(changes, extra)) is None
+    assert RequestHeadParser(10**9).read(head(changes, extra)) is None
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
     ],
 )
 def test_the_longest_body(limit: int, length: int, taken: bool) -> None:
-    assert (Heads(limit).read(head({"Content-Length": str(length)})) is not None) == taken
+    assert (RequestHeadParser(limit).read(head({"Content-Length": str(length)})) is not None) == taken
 
 
 def test_heads_are_remembered_but_not_those_that_come_once_or_without_end() -> None:
-    heads = Heads(10**9)
+    heads = RequestHeadParser(10**9)
     assert heads.read(head()) is heads.read(head())
     keyed = head({"Idempotency-Key": "k"})
     assert heads.read(keyed) is not heads.read(keyed)
@@ -125,4 +125,4 @@ def test_heads_are_remembered_but_not_those_that_come_once_or_without_end() -> N
     ],
 )
 def test_the_beginning_of_a_head(start: bytes, ours: bool) -> None:
-    assert may_be_ours(start) == ours
+    assert may_be_ping(start) == ours

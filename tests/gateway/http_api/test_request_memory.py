@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import RhoPushError
 from gateway.http_api.bodies import read_body
 from gateway.http_api.request_head import BODY_BYTES
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
 from tests.gateway.http_api.harness import WAIT_S, House, call, house, request, wire
 
@@ -65,7 +65,7 @@ async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
             await client.writer.drain()
             await asyncio.sleep(0.05)
         async with asyncio.timeout(WAIT_S):
-            while both.doors._front.connections:
+            while both.doors._fast_path.connections:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         frames = [found for found in gc.get_objects() if isinstance(found, FrameType)]
@@ -79,7 +79,7 @@ async def test_a_ping_that_no_redis_can_judge_is_forgotten_at_once(fast: bool) -
     before = errors()  # of other tests
     gc.disable()
     try:
-        async with house(client(Address(unix_path="/nowhere")), fast_path=fast) as gone:
+        async with house(client(RedisAddress(unix_path="/nowhere")), fast_path=fast) as gone:
             assert (await call(gone, {"user_id": "bob"})).status == 503
             await asyncio.sleep(0)
             after = errors()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.errors import ApiTokenRefused, BadSetting, PerhapsAccepted, QueueFull, TooManyRequests
+from gateway.errors import ApiTokenRefused, BadSetting, PossiblyAccepted, QueueFull, TooManyRequests
 from gateway.http_api import responses
 from protocols.errors import InvalidField
 from protocols.ping.model import Ping
@@ -12,13 +12,13 @@ from protocols.ping.parse import Submission, from_params
 
 
 def test_an_answers_bytes() -> None:
-    answer = responses.Answer(422, (("A", "b"),), b"text")
+    answer = responses.HttpResponse(422, (("A", "b"),), b"text")
     date = "Tue, 24 Nov 2026 10:00:00 GMT"
-    assert responses.wire(answer, date, close=False) == (
+    assert responses.encode(answer, date, close=False) == (
         b"HTTP/1.1 422 Unprocessable Content\r\nA: b\r\nContent-Length: 4\r\n"
         b"Date: Tue, 24 Nov 2026 10:00:00 GMT\r\n\r\ntext"
     )
-    assert b"\r\nConnection: close\r\n\r\ntext" in responses.wire(answer, date, close=True)
+    assert b"\r\nConnection: close\r\n\r\ntext" in responses.encode(answer, date, close=True)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_an_answers_bytes() -> None:
     [
         (InvalidField("no", field="badge"), 400, None, False),
         (QueueFull("full"), 503, "2", False),
-        (PerhapsAccepted("lost"), 503, "2", True),
+        (PossiblyAccepted("lost"), 503, "2", True),
         (TooManyRequests("slow", retry_after_s=60), 429, "60", False),
     ],
 )
@@ -48,9 +48,11 @@ def test_rhoconnects_words_stay_text() -> None:
 
 def test_both_ways_say_the_same_reason() -> None:
     for status, reason in responses.REASONS.items():
-        answer = responses.Answer(status, ())
+        answer = responses.HttpResponse(status, ())
         assert responses.response(answer).reason == reason
-        assert responses.wire(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
+        assert responses.encode(answer, "", close=False).startswith(
+            f"HTTP/1.1 {status} {reason}\r\n".encode()
+        )
 
 
 def test_what_failed_inside_stays_inside() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from gateway.http_api.context import Desk
+from gateway.http_api.context import HandlerContext
 from gateway.http_api.routes import routes
 from gateway.settings import Secret, Settings, Source
 from tests.gateway.http_api.harness import House, call, house
@@ -143,7 +143,9 @@ async def check(doors: House, row: Row, session: str, deprecated: bool) -> str:
 
 async def test_every_row_answers_as_rhoconnect(redis_client: Redis) -> None:
     async with house(redis_client, settings=SETTINGS) as doors:
-        old = {(route.method, route.path) for route in routes(Desk(doors.services)) if route.deprecated}
+        old = {
+            (route.method, route.path) for route in routes(HandlerContext(doors.services)) if route.deprecated
+        }
         session = ""
         for row in ROWS:
             session = await check(doors, row, session, (row.method, row.path) in old)
@@ -163,6 +165,6 @@ async def test_a_clients_fields_stand_in_rhoconnects_order(redis_client: Redis) 
 
 
 async def test_every_older_name_has_its_row(doors: House) -> None:
-    old = {(route.method, route.path) for route in routes(Desk(doors.services)) if route.deprecated}
+    old = {(route.method, route.path) for route in routes(HandlerContext(doors.services)) if route.deprecated}
     assert len(old) == 19
     assert old <= {(row.method, row.path) for row in ROWS}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.http_api.context import Desk
-from gateway.http_api.routes import Route, routes
+from gateway.http_api.context import HandlerContext
+from gateway.http_api.routes import HttpRoute, routes
 from tests.gateway.http_api.harness import TOKEN, House, request, wire
 from tests.gateway.http_api.test_devices import PHONE, add, log_in, new_client
 
@@ -18,7 +18,7 @@ async def everything(redis: Redis) -> dict[bytes, bytes]:
     return {key: await redis.dump(key) async for key in redis.scan_iter("*")}
 
 
-def filled(route: Route, client_id: str) -> str:
+def filled(route: HttpRoute, client_id: str) -> str:
     """The path of a route with what is there."""
     names = {"user_id": "bob", "client_id": client_id, "ping_id": "0" * 32, "kind": "all"}
     return route.path.format(**names) + f"?user_id=bob&client_id={client_id}"
@@ -40,7 +40,7 @@ async def test_no_other_get_changes_anything(doors: House, redis_client: Redis, 
     client_id = await new_client(doors, session, PHONE)
     doors.reports.known["0" * 32] = {"ping_id": "0" * 32}
     changing, answered = set(), 0
-    for route in routes(Desk(doors.services)):
+    for route in routes(HandlerContext(doors.services)):
         if route.method != "GET":
             continue
         for token, headers in ((TOKEN, {}), (None, session), (TOKEN, {"Authorization": "Basic eDp5"})):
@@ -55,7 +55,7 @@ async def test_no_other_get_changes_anything(doors: House, redis_client: Redis, 
 
 
 async def test_the_table_and_the_documentation_name_them(doors: House) -> None:
-    table = routes(Desk(doors.services))
+    table = routes(HandlerContext(doors.services))
     assert {(route.method, route.path) for route in table if route.changes_state} == RHOCONNECTS
     text = DOCUMENT.read_text()
     for method, path in RHOCONNECTS:

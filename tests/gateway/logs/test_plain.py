@@ -15,7 +15,7 @@ def test_a_line_is_json_without_secrets() -> None:
     stream = io.StringIO()
     log = PlainLog("supervisor", stream)
     log.info("worker_started", worker=1, pid=7)
-    log.error("worker_ended", token="0123456789abcdef")
+    log.error("worker_exited", token="0123456789abcdef")
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert first.pop("timestamp").endswith("Z")
     assert first == {
@@ -30,7 +30,9 @@ def test_a_line_is_json_without_secrets() -> None:
 
 def test_on_a_terminal_it_is_readable() -> None:
     stream = Terminal()
-    PlainLog("supervisor", stream).warning("worker_frozen", worker=1)
+    PlainLog("supervisor", stream).warning("worker_unresponsive", worker=1)
     assert (
-        stream.getvalue().rstrip().endswith("[warning ] worker_frozen                  [supervisor] worker=1")
+        stream.getvalue()
+        .rstrip()
+        .endswith("[warning ] worker_unresponsive                  [supervisor] worker=1")
     )

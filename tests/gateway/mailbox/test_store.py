@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
-from gateway.mailbox.store import APPS_MAX, BATCH, Keeping, Posting, RpsStore
-from gateway.store.address import Address
+from gateway.mailbox.store import APPS_MAX, BATCH, MailboxLimits, MailboxMessage, MailboxStore
+from gateway.store.address import RedisAddress
 from tests.support.redis import RedisServer
 
 NOW_S = 1_795_600_000
@@ -26,37 +26,37 @@ class Channel:
     def message(self, instance: bytes, message: bytes) -> None:
         self.heard.append(("message", instance + b" " + message))
 
-    def taken(self, instance: bytes) -> None:
+    def superseded(self, instance: bytes) -> None:
         self.heard.append(("taken", instance))
 
-    def gone(self, instance: bytes) -> None:
+    def unregistered(self, instance: bytes) -> None:
         self.heard.append(("gone", instance))
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         self.heard.append(("look again", b""))
 
 
-async def opened(address: str, **keeping: Any) -> RpsStore:
-    store = RpsStore(Address.parse(address), Keeping(**keeping), clock=lambda: NOW_S)
+async def opened(address: str, **keeping: Any) -> MailboxStore:
+    store = MailboxStore(RedisAddress.parse(address), MailboxLimits(**keeping), clock=lambda: NOW_S)
     await store.open()
     return store
 
 
 @pytest.fixture
-async def store(redis_address: str) -> AsyncIterator[RpsStore]:
+async def store(redis_address: str) -> AsyncIterator[MailboxStore]:
     made = await opened(redis_address)
     yield made
     await made.close()
 
 
-async def post(store: RpsStore, *postings: Posting) -> list[Any]:
+async def post(store: MailboxStore, *postings: MailboxMessage) -> list[Any]:
     futures = [asyncio.get_running_loop().create_future() for _ in postings]
     for posting, future in zip(postings, futures, strict=True):
         store.post(posting, future.set_result)
     return list(await asyncio.gather(*futures))
 
 
-async def poll(store: RpsStore, *polls: tuple[bytes, int]) -> list[Any]:
+async def poll(store: MailboxStore, *polls: tuple[bytes, int]) -> list[Any]:
     futures = [asyncio.get_running_loop().create_future() for _ in polls]
     for (instance, last), future in zip(polls, futures, strict=True):
         store.poll(instance, last, future.set_result)
@@ -68,18 +68,22 @@ async def calls(redis: Redis) -> int:
     return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-async def test_a_turn_of_the_loop_is_one_call_up_to_the_batch(store: RpsStore, redis_client: Redis) -> None:
+async def test_a_turn_of_the_loop_is_one_call_up_to_the_batch(
+    store: MailboxStore, redis_client: Redis
+) -> None:
     await store.register("i", "app", "t")
-    await post(store, Posting("t", b"{}"))  # the scripts are known from here on
+    await post(store, MailboxMessage("t", b"{}"))  # the scripts are known from here on
     await redis_client.config_resetstat()
-    ids = await post(store, *[Posting("t", b"{}")] * (BATCH + 1))
+    ids = await post(store, *[MailboxMessage("t", b"{}")] * (BATCH + 1))
     assert ids == [FIRST + 2 + number for number in range(BATCH + 1)]
     assert await calls(redis_client) == 2
 
 
-async def test_each_entry_of_a_batch_has_its_own_end(store: RpsStore) -> None:
+async def test_each_entry_of_a_batch_has_its_own_end(store: MailboxStore) -> None:
     await store.register("i", "app", "t")
-    assert await post(store, Posting("t", b"{}"), Posting("none", b"{}"), Posting("t", b"{}")) == [
+    assert await post(
+        store, MailboxMessage("t", b"{}"), MailboxMessage("none", b"{}"), MailboxMessage("t", b"{}")
+    ) == [
         FIRST + 1,
         0,
         FIRST + 2,
@@ -88,11 +92,11 @@ async def test_each_entry_of_a_batch_has_its_own_end(store: RpsStore) -> None:
     assert [json.loads(reply)["id"] if reply else reply for reply in found] == [FIRST + 1, 0, FIRST + 2, b""]
 
 
-async def test_the_channel_tells_of_first_messages_alone(store: RpsStore, redis_address: str) -> None:
+async def test_the_channel_tells_of_first_messages_alone(store: MailboxStore, redis_address: str) -> None:
     channel, other = Channel(), await opened(redis_address)
-    other.listen(channel)
+    other.set_listener(channel)
     await store.register("i", "app", "t")
-    await post(store, Posting("t", b'{"a":1}'), Posting("t", b'{"a":2}'))
+    await post(store, MailboxMessage("t", b'{"a":1}'), MailboxMessage("t", b'{"a":2}'))
     await poll(store, (b"i", FIRST + 2))
     assert await store.unregister("i", "app")
     async with asyncio.timeout(30):
@@ -103,50 +107,53 @@ async def test_the_channel_tells_of_first_messages_alone(store: RpsStore, redis_
     await other.close()
 
 
-async def test_its_own_polls_are_no_news_to_a_process(store: RpsStore) -> None:
+async def test_its_own_polls_are_no_news_to_a_process(store: MailboxStore) -> None:
     channel = Channel()
-    store.listen(channel)
+    store.set_listener(channel)
     await store.register("i", "app", "t")
     await poll(store, (b"i", 0))
-    await post(store, Posting("t", b"{}"))
+    await post(store, MailboxMessage("t", b"{}"))
     async with asyncio.timeout(30):
         while not channel.heard:
             await asyncio.sleep(0.01)
     assert [word for word, _ in channel.heard] == ["message"]
 
 
-async def test_a_named_message_is_queued_once_while_it_is_there(store: RpsStore) -> None:
+async def test_a_named_message_is_queued_once_while_it_is_there(store: MailboxStore) -> None:
     await store.register("i", "app", "t")
     first, again, other = await post(
-        store, Posting("t", b"{}", name="p1"), Posting("t", b"{}", name="p1"), Posting("t", b"{}", name="p2")
+        store,
+        MailboxMessage("t", b"{}", name="p1"),
+        MailboxMessage("t", b"{}", name="p1"),
+        MailboxMessage("t", b"{}", name="p2"),
     )
     assert (again, other) == (first, first + 1)
     await poll(store, (b"i", first))
-    assert await post(store, Posting("t", b"{}", name="p1")) == [other + 1]
+    assert await post(store, MailboxMessage("t", b"{}", name="p1")) == [other + 1]
 
 
-async def test_an_app_with_a_difficult_name_is_found(store: RpsStore, redis_client: Redis) -> None:
+async def test_an_app_with_a_difficult_name_is_found(store: MailboxStore, redis_client: Redis) -> None:
     name = 'a"b\\c:dé'
     assert await store.register("i", name, "t") == "t"
     assert await store.token_of("i", name) == "t"
-    await post(store, Posting("t", b"{}", collapse="5"))
+    await post(store, MailboxMessage("t", b"{}", collapse="5"))
     assert await redis_client.zrange("col:i", 0, -1) == [f"5:{name}".encode()]
     assert await store.unregister("i", name)
     assert await redis_client.keys("*") == [b"cnt:i"], "the counter, which is ahead of this clock"
 
 
-async def test_registrations_have_their_limit(store: RpsStore) -> None:
+async def test_registrations_have_their_limit(store: MailboxStore) -> None:
     for number in range(APPS_MAX):
         assert await store.register("i", f"app{number}", f"t{number}") == f"t{number}"
     assert await store.register("i", "one more", "t") is None
     assert await store.register("i", "app0", "other") == "t0"
 
 
-async def test_garbage_beside_a_registration_does_not_hurt(store: RpsStore, redis_client: Redis) -> None:
+async def test_garbage_beside_a_registration_does_not_hurt(store: MailboxStore, redis_client: Redis) -> None:
     await redis_client.sadd("reg:i", "no json", '{"token":"t","appname":"app"}', "[]")
     await redis_client.set("tok:t", "i")
     assert await store.token_of("i", "app") == "t"
-    assert (await post(store, Posting("t", b"{}", collapse="1")))[0] == FIRST
+    assert (await post(store, MailboxMessage("t", b"{}", collapse="1")))[0] == FIRST
     assert await store.forget("i")
 
 
@@ -156,7 +163,7 @@ async def test_a_queue_has_its_limit(
 ) -> None:
     store = await opened(redis_address, queue_max=queue_max)
     await store.register("i", "app", "t")
-    await post(store, *(Posting("t", b'{"n":%d}' % number) for number in range(3)))
+    await post(store, *(MailboxMessage("t", b'{"n":%d}' % number) for number in range(3)))
     found = await redis_client.zrange("que:i", 0, -1)
     assert [json.loads(text)["data"]["n"] for text in found] == left
     await store.close()
@@ -172,7 +179,7 @@ async def test_nothing_is_prolonged_that_is_fresh(redis_client: Redis, redis_add
     await store.close()
 
 
-async def test_the_secret_is_made_once(store: RpsStore, redis_address: str) -> None:
+async def test_the_secret_is_made_once(store: MailboxStore, redis_address: str) -> None:
     other = await opened(redis_address)
     secrets = await asyncio.gather(store.secret(), other.secret())
     assert secrets[0] == secrets[1]
@@ -184,7 +191,7 @@ async def test_without_redis_everybody_is_told() -> None:
     with RedisServer("valkey") as server:
         store = await opened(server.address)
         server.kill()
-        replies = await post(store, Posting("t", b"{}"), Posting("t", b"{}"))
+        replies = await post(store, MailboxMessage("t", b"{}"), MailboxMessage("t", b"{}"))
         replies += await poll(store, (b"i", 0))
         assert all(isinstance(reply, StoreDown) for reply in replies)
         with pytest.raises(StoreDown):
@@ -194,13 +201,13 @@ async def test_without_redis_everybody_is_told() -> None:
 
 @pytest.mark.parametrize("kind", ["reg:", "cnt:", "que:", "col:"])
 async def test_a_damaged_mailbox_harms_no_other_of_the_same_call(
-    store: RpsStore, redis_client: Redis, kind: str
+    store: MailboxStore, redis_client: Redis, kind: str
 ) -> None:
     for instance in ("odd", "good"):
         await store.register(instance, "app", f"token-{instance}")
     await redis_client.delete(kind + "odd")
     await redis_client.rpush(kind + "odd", "of another type")
-    messages = [Posting(f"token-{instance}", b"{}") for instance in ("odd", "good")]
+    messages = [MailboxMessage(f"token-{instance}", b"{}") for instance in ("odd", "good")]
     refused, accepted = await post(store, *messages)
     assert isinstance(refused, StoreDown)
     assert accepted == FIRST + 1
@@ -211,18 +218,18 @@ async def test_a_damaged_mailbox_harms_no_other_of_the_same_call(
 
 @pytest.mark.parametrize("member", ["5", "null", "[", '{"token":5}', '{"token":"x","appname":{}}'])
 async def test_a_registration_that_cannot_be_read_is_passed_over(
-    store: RpsStore, redis_client: Redis, member: str
+    store: MailboxStore, redis_client: Redis, member: str
 ) -> None:
     await redis_client.sadd("reg:phone", member)
     assert await store.register("phone", "app", "token") == "token"
-    assert await post(store, Posting("token", b"{}")) == [FIRST + 1]
+    assert await post(store, MailboxMessage("token", b"{}")) == [FIRST + 1]
     assert b"token" in (await poll(store, (b"phone", 0)))[0]
     assert await store.unregister("phone", "app")
 
 
 async def test_a_counter_that_is_no_number_begins_as_one_that_is_not_there(
-    store: RpsStore, redis_client: Redis
+    store: MailboxStore, redis_client: Redis
 ) -> None:
     await store.register("phone", "app", "token")
     await redis_client.set("cnt:phone", "x")
-    assert await post(store, Posting("token", b"{}")) == [FIRST]
+    assert await post(store, MailboxMessage("token", b"{}")) == [FIRST]

@@ -7,26 +7,26 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue import completion
-from gateway.queue.completion import Waiters
-from gateway.queue.receipts import Detail, Receipts, Record, pack_base, pack_delta
+from gateway.queue.completion import CompletionWaiters
+from gateway.queue.receipts import DeviceVerdict, PingRecord, Receipts, pack_base, pack_delta
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
-from protocols.verdict import Kind
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
+from protocols.verdict import VerdictKind
 
 PING = "0" * 32
 
 
 @pytest.fixture
-async def waiters(redis_address: str, link: Link) -> AsyncIterator[Waiters]:
-    found = Waiters(Address.parse(redis_address), Receipts(link))
+async def completions(redis_address: str, connection: RedisConnection) -> AsyncIterator[CompletionWaiters]:
+    found = CompletionWaiters(RedisAddress.parse(redis_address), Receipts(connection))
     await found.open()
     yield found
     await found.close()
 
 
 async def finish(redis: Redis, *, still_open: int = 0) -> None:
-    mapping = {"base": pack_base([Record(1)]), "0:open": still_open}
+    mapping = {"base": pack_base([PingRecord(1)]), "0:open": still_open}
     await redis.hset(keys.receipt(PING[:28]), mapping=mapping)
 
 
@@ -35,117 +35,122 @@ async def subscribed(redis: Redis, channel: str) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_ping_that_is_finished_is_told_at_once(waiters: Waiters, redis_client: Redis) -> None:
+async def test_a_ping_that_is_finished_is_told_at_once(
+    completions: CompletionWaiters, redis_client: Redis
+) -> None:
     await finish(redis_client)
-    report = await waiters.outcome(PING, 30)
+    report = await completions.outcome(PING, 30)
     assert report is not None
     assert report["counts"]["accepted"] == 1
 
 
 async def test_a_door_hears_of_the_end(
-    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 1000.0)  # it must hear, not look
-    await subscribed(redis_client, waiters.channel)
-    door = asyncio.create_task(waiters.outcome(PING, 30))
-    twin = asyncio.create_task(waiters.outcome(PING, 30))
-    while len(waiters._doors.get(PING, ())) < 2:
+    monkeypatch.setattr(completion, "POLL_S", 1000.0)  # it must hear, not look
+    await subscribed(redis_client, completions.channel)
+    door = asyncio.create_task(completions.outcome(PING, 30))
+    twin = asyncio.create_task(completions.outcome(PING, 30))
+    while len(completions._waiting.get(PING, ())) < 2:
         await asyncio.sleep(0)
     await finish(redis_client)
-    await redis_client.publish(waiters.channel, PING)
+    await redis_client.publish(completions.channel, PING)
     assert (await door) == (await twin) is not None
-    assert waiters._doors == {}
+    assert completions._waiting == {}
 
 
 async def test_a_message_that_was_missed_is_made_good_by_looking(
-    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 0.01)
-    door = asyncio.create_task(waiters.outcome(PING, 30))
+    monkeypatch.setattr(completion, "POLL_S", 0.01)
+    door = asyncio.create_task(completions.outcome(PING, 30))
     await asyncio.sleep(0)
     await finish(redis_client)
     assert (await door) is not None
 
 
 async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
-    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
-    await subscribed(redis_client, waiters.channel)
+    monkeypatch.setattr(completion, "POLL_S", 1000.0)
+    await subscribed(redis_client, completions.channel)
     await redis_client.config_resetstat()
-    with waiters.expecting(PING) as heard:
+    with completions.waiting_for(PING) as heard:
         await finish(redis_client)
-        await redis_client.publish(waiters.channel, PING)  # perhaps before its door even waits
-        assert await waiters.outcome(PING, 30, heard) is not None
-    assert waiters._doors == {}
+        await redis_client.publish(completions.channel, PING)  # perhaps before its door even waits
+        assert await completions.outcome(PING, 30, heard) is not None
+    assert completions._waiting == {}
     stats = await redis_client.info("commandstats")
     assert stats["cmdstat_hgetall"]["calls"] == 1
 
 
 async def test_a_door_that_was_told_the_record_asks_redis_nothing(
-    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
-    await subscribed(redis_client, waiters.channel)
+    monkeypatch.setattr(completion, "POLL_S", 1000.0)
+    await subscribed(redis_client, completions.channel)
     await redis_client.config_resetstat()
-    record = Record(
-        1, (("c1", "apns"),), (Detail("c2", "fcm", Kind.REJECTED, "UNREGISTERED"),), {"repeated": 2}
+    record = PingRecord(
+        1,
+        (("c1", "apns"),),
+        (DeviceVerdict("c2", "fcm", VerdictKind.REJECTED, "UNREGISTERED"),),
+        {"repeated": 2},
     )
-    with waiters.expecting(PING) as heard:
-        await redis_client.publish(waiters.channel, PING.encode() + pack_delta(record))
-        told = await waiters.outcome(PING, 30, heard)
+    with completions.waiting_for(PING) as heard:
+        await redis_client.publish(completions.channel, PING.encode() + pack_delta(record))
+        told = await completions.outcome(PING, 30, heard)
     assert "cmdstat_hgetall" not in await redis_client.info("commandstats")
     # The same as it would have found there.
     await redis_client.hset(keys.receipt(PING[:28]), "base", pack_base([record]))
-    assert told == await waiters.outcome(PING, 30) is not None
+    assert told == await completions.outcome(PING, 30) is not None
 
 
 async def test_a_door_that_was_told_nonsense_looks_for_itself(
-    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
-    await subscribed(redis_client, waiters.channel)
-    with waiters.expecting(PING) as heard:
+    monkeypatch.setattr(completion, "POLL_S", 1000.0)
+    await subscribed(redis_client, completions.channel)
+    with completions.waiting_for(PING) as heard:
         await finish(redis_client)
-        await redis_client.publish(waiters.channel, PING.encode() + b"\xff\xff")
-        report = await waiters.outcome(PING, 30, heard)
+        await redis_client.publish(completions.channel, PING.encode() + b"\xff\xff")
+        report = await completions.outcome(PING, 30, heard)
     assert report is not None
     assert report["counts"]["accepted"] == 1
 
 
 async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(
-    waiters: Waiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 0.01)
-    with waiters.expecting(PING) as heard:
+    monkeypatch.setattr(completion, "POLL_S", 0.01)
+    with completions.waiting_for(PING) as heard:
         await finish(redis_client)
-        assert await waiters.outcome(PING, 30, heard) is not None
+        assert await completions.outcome(PING, 30, heard) is not None
 
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_an_open_ping_ends_the_wait_with_nothing(
-    waiters: Waiters, redis_client: Redis, known: bool
+    completions: CompletionWaiters, redis_client: Redis, known: bool
 ) -> None:
     if known:
         await finish(redis_client, still_open=1)
-    assert await waiters.outcome(PING, 0.05) is None
-    assert waiters._doors == {}
+    assert await completions.outcome(PING, 0.05) is None
+    assert completions._waiting == {}
 
 
 @pytest.mark.parametrize("waiting_before", [True, False])
 async def test_a_process_that_ends_makes_nobody_wait(
-    waiters: Waiters, monkeypatch: pytest.MonkeyPatch, waiting_before: bool
+    completions: CompletionWaiters, monkeypatch: pytest.MonkeyPatch, waiting_before: bool
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 1000.0)
+    monkeypatch.setattr(completion, "POLL_S", 1000.0)
     if not waiting_before:
-        waiters.hurry()
-    with waiters.expecting(PING) as heard:
-        door = asyncio.create_task(waiters.outcome(PING, 1000, heard))
+        completions.end_waits()
+    with completions.waiting_for(PING) as heard:
+        door = asyncio.create_task(completions.outcome(PING, 1000, heard))
         await asyncio.sleep(0.01)
-        waiters.hurry()
+        completions.end_waits()
         assert await asyncio.wait_for(door, 30) is None
 
 
-async def test_each_process_has_a_channel_of_its_own(redis_address: str, link: Link) -> None:
-    made = [Waiters(Address.parse(redis_address), Receipts(link)) for _ in range(2)]
+async def test_each_process_has_a_channel_of_its_own(redis_address: str, connection: RedisConnection) -> None:
+    made = [CompletionWaiters(RedisAddress.parse(redis_address), Receipts(connection)) for _ in range(2)]
     assert len({one.channel for one in made}) == 2

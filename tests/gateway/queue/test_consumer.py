@@ -12,17 +12,17 @@ from gateway.clock import SharedClock
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import (
     FIRST,
-    Progress,
+    BatchProgress,
+    PingWaiter,
+    ReachedChunk,
     ReceiptField,
-    Retry,
+    ScheduledRetry,
     Settlement,
     Streams,
-    UsedChunk,
-    Waiting,
 )
-from gateway.queue.entries import Lease, Piece, decode_piece
+from gateway.queue.entries import Chunk, Lease, decode_chunk
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 from tests.gateway.conftest import MakeLink
 
@@ -31,14 +31,14 @@ RECEIPT = keys.receipt("0" * 28)
 
 
 @pytest.fixture
-async def streams(link: Link) -> Streams:
-    found = Streams(link, "tested:0", 3600)
+async def streams(connection: RedisConnection) -> Streams:
+    found = Streams(connection, "tested:0", 3600)
     await found.prepare()
     return found
 
 
 @pytest.fixture
-async def reader(make_link: MakeLink) -> Link:
+async def reader(make_link: MakeLink) -> RedisConnection:
     return await make_link("reader")
 
 
@@ -59,45 +59,51 @@ def names(leases: Sequence[Lease]) -> list[str]:
 # Leases.
 
 
-async def test_each_entry_is_read_once(streams: Streams, reader: Link, redis_client: Redis) -> None:
+async def test_each_entry_is_read_once(
+    streams: Streams, reader: RedisConnection, redis_client: Redis
+) -> None:
     added = await add(redis_client, count=5)
     first = await streams.read(reader, keys.STREAMS, 3, 1)
     second = await streams.read(reader, keys.STREAMS, 3, 1)
     assert names(first + second) == added
-    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, again=False)
+    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, reread=False)
     assert await streams.read(reader, keys.STREAMS, 3, 1) == []
 
 
 async def test_what_was_read_is_there_again_after_a_restart(
-    streams: Streams, reader: Link, redis_client: Redis
+    streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     added = await add(redis_client, count=150)
     await streams.read(reader, (keys.PINGS,), 1000, 1)
     found = await streams.resume(keys.PINGS)
     assert names(found) == added[:100]
-    assert all(lease.again for lease in found)
+    assert all(lease.reread for lease in found)
     assert names(await streams.resume(keys.PINGS, found[-1].entry)) == added[100:]
 
 
 async def test_only_what_was_not_renewed_is_taken_over(
-    streams: Streams, reader: Link, link: Link, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    streams: Streams,
+    reader: RedisConnection,
+    connection: RedisConnection,
+    redis_client: Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     added = await add(redis_client, count=2)
     await streams.read(reader, (keys.PINGS,), 10, 1)
-    heir = Streams(link, "heir:0", 3600)
+    heir = Streams(connection, "heir:0", 3600)
     assert await heir.take_over(keys.PINGS, FIRST, 10) == ([], FIRST)
     # Redis counts idle time itself: let these have been idle for long.
     await redis_client.execute_command(
         "XCLAIM", keys.PINGS, keys.GROUP, streams.name, 0, *added, "IDLE", 25_000
     )
-    await streams.renew(keys.PINGS, added[:1])
+    await streams.renew_leases(keys.PINGS, added[:1])
     found, start = await heir.take_over(keys.PINGS, FIRST, 10)
     assert (names(found), start) == (added[1:], FIRST)
     assert names(await streams.resume(keys.PINGS)) == added[:1]
 
 
 async def test_a_group_that_a_flush_took_is_made_again(
-    streams: Streams, reader: Link, redis_client: Redis
+    streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     await redis_client.flushall()
     added = await add(redis_client)
@@ -105,7 +111,9 @@ async def test_a_group_that_a_flush_took_is_made_again(
     assert names(await streams.read(reader, keys.STREAMS, 10, 1)) == added
 
 
-async def test_preparing_twice_changes_nothing(streams: Streams, reader: Link, redis_client: Redis) -> None:
+async def test_preparing_twice_changes_nothing(
+    streams: Streams, reader: RedisConnection, redis_client: Redis
+) -> None:
     added = await add(redis_client)
     await streams.read(reader, (keys.PINGS,), 10, 1)
     await streams.prepare()
@@ -115,18 +123,18 @@ async def test_preparing_twice_changes_nothing(streams: Streams, reader: Link, r
 # Progress and settling.
 
 
-async def lease_one(streams: Streams, reader: Link, redis: Redis) -> Lease:
+async def lease_one(streams: Streams, reader: RedisConnection, redis: Redis) -> Lease:
     await add(redis)
     (lease,) = await streams.read(reader, (keys.PINGS,), 10, 1)
     return lease
 
 
 async def test_progress_is_kept_until_the_unit_is_settled(
-    streams: Streams, reader: Link, redis_client: Redis
+    streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
     assert await streams.progress(lease) is None
-    found = Progress((("c1", "c2"),), b"\x02", ((0, 1, "Unregistered"),), ({"dead_token": 1},))
+    found = BatchProgress((("c1", "c2"),), b"\x02", ((0, 1, "Unregistered"),), ({"dead_token": 1},))
     await streams.save(lease, found)
     assert await streams.progress(lease) == found
     assert await settled(streams, Settlement(lease)) == 1
@@ -134,15 +142,17 @@ async def test_progress_is_kept_until_the_unit_is_settled(
     assert await streams.progress(lease) is None
 
 
-async def test_settling_writes_all_once(streams: Streams, reader: Link, redis_client: Redis) -> None:
+async def test_settling_writes_all_once(
+    streams: Streams, reader: RedisConnection, redis_client: Redis
+) -> None:
     lease = await lease_one(streams, reader, redis_client)
     await redis_client.hset(keys.STATS, mapping={"pings": 5, "bytes": 100})
     await redis_client.hset(keys.PARKED, "lane", 7)
-    piece = Piece(PING, -1, ("c1", "c2"), 1, 4000, "lane")
+    chunk = Chunk(PING, -1, ("c1", "c2"), 1, 4000, "lane")
     done = Settlement(
         lease,
         receipts=[ReceiptField(RECEIPT, "base", b"abc"), ReceiptField(RECEIPT, "0:open", 1)],
-        retries=[Retry("pings:1-0.0", 9000, piece, "lane")],
+        retries=[ScheduledRetry("pings:1-0.0", 9000, chunk, "lane")],
         unparked=[("lane", 3)],
     )
     assert await settled(streams, done) == 1
@@ -153,13 +163,13 @@ async def test_settling_writes_all_once(streams: Streams, reader: Link, redis_cl
     set_ms = int(stats.pop(b"clock"))
     assert stats == {b"pings": b"4", b"bytes": b"90", b"receipt_bytes": b"3"}
     assert await redis_client.hgetall(RECEIPT) == {b"base": b"abc", b"size": b"3", b"0:open": b"1"}
-    later = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
+    later = await redis_client.zrange(keys.SCHEDULE, 0, -1, withscores=True)
     assert later == [(b"pings:1-0.0", set_ms + 9000 - 5000)]
     assert await redis_client.hget(keys.PARKED, "lane") == b"6"
 
 
 async def test_a_lane_with_nothing_parked_is_forgotten(
-    streams: Streams, reader: Link, redis_client: Redis
+    streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
     await redis_client.hset(keys.PARKED, mapping={"one": 2, "two": 2})
@@ -169,14 +179,14 @@ async def test_a_lane_with_nothing_parked_is_forgotten(
 
 @pytest.mark.parametrize(("still_open", "told"), [(0, True), (1, False)])
 async def test_a_waiting_door_hears_of_the_end_alone(
-    streams: Streams, reader: Link, redis_client: Redis, still_open: int, told: bool
+    streams: Streams, reader: RedisConnection, redis_client: Redis, still_open: int, told: bool
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
     await redis_client.hset(RECEIPT, "0:open", still_open)
     async with redis_client.pubsub() as heard:
         await heard.subscribe("door", "marker")
-        door = Waiting("door", "ping", RECEIPT, "0:open", b"\xffrecord")
-        await settled(streams, Settlement(lease, waiting=[door, door._replace(record=b"")]))
+        door = PingWaiter("door", "ping", RECEIPT, "0:open", b"\xffrecord")
+        await settled(streams, Settlement(lease, waiters=[door, door._replace(record=b"")]))
         await redis_client.publish("marker", "end")
         found = []
         while not found or found[-1] != b"end":
@@ -196,81 +206,81 @@ async def redis_ms(redis: Redis) -> int:
 
 @pytest.mark.parametrize(("now_ms", "due"), [(0, 0), (8999 - 60_000, 0), (9000, 1), (9001, 1)])
 async def test_a_piece_is_called_when_it_is_due(
-    streams: Streams, reader: Link, redis_client: Redis, now_ms: int, due: int
+    streams: Streams, reader: RedisConnection, redis_client: Redis, now_ms: int, due: int
 ) -> None:
     """By the process's steady clock it was settled at `now_ms`, to be due at 9000."""
     lease = await lease_one(streams, reader, redis_client)
-    piece = Piece(PING, -1, ("c1",), 2, 4000)
-    await settled(streams, Settlement(lease, retries=[Retry("pings:1-0.0", 9000, piece)]), now_ms)
-    assert await streams.call_due(100) == due
-    assert await streams.call_due(100) == 0
+    chunk = Chunk(PING, -1, ("c1",), 2, 4000)
+    await settled(streams, Settlement(lease, retries=[ScheduledRetry("pings:1-0.0", 9000, chunk)]), now_ms)
+    assert await streams.release_due(100) == due
+    assert await streams.release_due(100) == 0
     found = await streams.read(reader, (keys.RETRIES,), 10, 1)
-    assert [decode_piece(one.payload) for one in found] == [piece] * due
-    assert await redis_client.hlen(keys.LATER_BODY) == 1 - due
+    assert [decode_chunk(one.payload) for one in found] == [chunk] * due
+    assert await redis_client.hlen(keys.SCHEDULE_BODIES) == 1 - due
     assert await redis_client.hexists(keys.STATS, "clock") != bool(due)
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
 async def test_the_schedule_moves_with_redis_clock(
-    streams: Streams, reader: Link, redis_client: Redis, jump_s: int
+    streams: Streams, reader: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
     """As if it was written before Redis' clock jumped: each piece waits as long as it was meant to."""
     lease = await lease_one(streams, reader, redis_client)
     now_ms = await redis_ms(redis_client)
     before_ms = now_ms - jump_s * 1000
-    retries = [Retry("soon", 4000, Piece(PING)), Retry("late", 600_000, Piece(PING))]
+    retries = [ScheduledRetry("soon", 4000, Chunk(PING)), ScheduledRetry("late", 600_000, Chunk(PING))]
     await settled(streams, Settlement(lease, retries=retries))
     for name, delay_ms in (("soon", -1000), ("late", 600_000)):
-        await redis_client.zadd(keys.LATER, {name: before_ms + delay_ms})
+        await redis_client.zadd(keys.SCHEDULE, {name: before_ms + delay_ms})
     await redis_client.hset(keys.STATS, "clock", before_ms)
     clock = SharedClock(wall=lambda: before_ms * 1_000_000)
-    streams = Streams(streams._link, "tested:0", 3600, clock)
-    assert await streams.call_due(100) == 1
-    assert await streams.call_due(100) == 0
-    ((name, due_ms),) = await redis_client.zrange(keys.LATER, 0, -1, withscores=True)
+    streams = Streams(streams._connection, "tested:0", 3600, clock)
+    assert await streams.release_due(100) == 1
+    assert await streams.release_due(100) == 0
+    ((name, due_ms),) = await redis_client.zrange(keys.SCHEDULE, 0, -1, withscores=True)
     assert name == b"late"
     assert now_ms + 600_000 <= due_ms < now_ms + 660_000
 
 
 async def test_a_time_without_gateways_moves_no_schedule(
-    streams: Streams, reader: Link, redis_client: Redis
+    streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     """The last look was an hour ago, and whoever looks now has seen no jump: all that became due is due."""
     lease = await lease_one(streams, reader, redis_client)
-    await settled(streams, Settlement(lease, retries=[Retry("due", 4000, Piece(PING))]))
+    await settled(streams, Settlement(lease, retries=[ScheduledRetry("due", 4000, Chunk(PING))]))
     hour_ago_ms = await redis_ms(redis_client) - 3_600_000
     await redis_client.hset(keys.STATS, "clock", hour_ago_ms)
-    await redis_client.zadd(keys.LATER, {"due": hour_ago_ms + 60_000})
-    assert await streams.call_due(100) == 1
+    await redis_client.zadd(keys.SCHEDULE, {"due": hour_ago_ms + 60_000})
+    assert await streams.release_due(100) == 1
 
 
 # Broadcasts.
 
 
 @pytest.fixture
-async def store(link: Link) -> BroadcastStore:
-    return BroadcastStore(link, 3600)
+async def store(connection: RedisConnection) -> BroadcastStore:
+    return BroadcastStore(connection, 3600)
 
 
 async def test_pieces_and_cursor_move_together(
-    streams: Streams, store: BroadcastStore, reader: Link, redis_client: Redis
+    streams: Streams, store: BroadcastStore, reader: RedisConnection, redis_client: Redis
 ) -> None:
     await add(redis_client, keys.BROADCASTS)
     (lease,) = await streams.read(reader, (keys.BROADCASTS,), 1, 1)
-    first, then = [Piece(PING, 0), Piece(PING, 1)], [Piece(PING, 2)]
-    assert await store.cut(lease, "0" * 28, 0, first, 5000) == 2
+    first, then = [Chunk(PING, 0), Chunk(PING, 1)], [Chunk(PING, 2)]
+    assert await store.split_users(lease, "0" * 28, 0, first, 5000) == 2
     assert await store.cursor(lease) == 2
     # A second worker, or the same after a lost reply: nothing happens twice.
-    assert await store.cut(lease, "0" * 28, 0, first, 5000) == -1
-    assert await store.waiting_pieces() == 2
+    assert await store.split_users(lease, "0" * 28, 0, first, 5000) == -1
+    assert await store.waiting_chunks() == 2
     assert await redis_client.hget(RECEIPT, "0:open") == b"3"  # two pieces, and the cutting itself
-    assert await store.cut(lease, "0" * 28, 2, then, 5000) == 3
+    assert await store.split_users(lease, "0" * 28, 2, then, 5000) == 3
     assert await redis_client.hget(RECEIPT, "0:open") == b"4"
     assert await store.cursor(lease) == 3
-    cut = await streams.read(reader, (keys.PIECES,), 10, 1)
-    assert [decode_piece(one.payload) for one in cut] == [*first, *then]
+    split_users = await streams.read(reader, (keys.CHUNKS,), 10, 1)
+    assert [decode_chunk(one.payload) for one in split_users] == [*first, *then]
     await settled(streams, Settlement(lease))
-    assert await store.cut(lease, "0" * 28, 3, then, 5000) == -1
+    assert await store.split_users(lease, "0" * 28, 3, then, 5000) == -1
 
 
 async def test_a_phone_is_one_chunks_and_stays_so(store: BroadcastStore, redis_client: Redis) -> None:
@@ -281,18 +291,18 @@ async def test_a_phone_is_one_chunks_and_stays_so(store: BroadcastStore, redis_c
     many = [b"%d" % n for n in range(2_500)]  # more than Lua passes on at once
     assert await store.claim(PING.id, 1, many) == [True] * 2_500
     assert await store.claim(PING.id, 2, [*many, b"new"]) == [*[False] * 2_500, True]
-    assert 0 < await redis_client.ttl(keys.broadcast_reached(PING.id)) <= keys.BROADCAST_S
+    assert 0 < await redis_client.ttl(keys.broadcast_devices(PING.id)) <= keys.BROADCAST_S
 
 
 async def test_what_is_kept_for_a_broadcast_goes_with_its_last_chunk(
-    streams: Streams, store: BroadcastStore, reader: Link, redis_client: Redis
+    streams: Streams, store: BroadcastStore, reader: RedisConnection, redis_client: Redis
 ) -> None:
-    users, phones = keys.broadcast_users(PING.id), keys.broadcast_reached(PING.id)
+    users, phones = keys.broadcast_users(PING.id), keys.broadcast_devices(PING.id)
     await redis_client.hset(users, mapping={0: b"x", 1: b"x"})
     await store.claim(PING.id, 0, [b"one"])
     for left, chunk in ((1, 1), (0, 0)):
         lease = await lease_one(streams, reader, redis_client)
-        done = Settlement(lease, used=[UsedChunk.of(PING.id, chunk)])
+        done = Settlement(lease, reached_chunks=[ReachedChunk.of(PING.id, chunk)])
         assert await settled(streams, done) == 1
         assert await settled(streams, done) == 0
         assert await redis_client.hlen(users) == left
@@ -322,7 +332,7 @@ async def test_only_so_many_unreadable_entries_are_kept(
 
 async def _put_aside(streams: Streams, redis: Redis, payload: bytes) -> bool:
     entry = await redis.xadd(keys.PINGS, {"e": payload, "n": 0, "s": 0})
-    return await streams.put_aside(Lease(keys.PINGS, entry.decode(), payload, 0, 0, False), "damaged", 1_000)
+    return await streams.quarantine(Lease(keys.PINGS, entry.decode(), payload, 0, 0, False), "damaged", 1_000)
 
 
 async def test_only_so_many_bytes_of_unreadable_entries_are_kept(
@@ -345,7 +355,7 @@ async def test_an_entry_is_put_aside_once(streams: Streams, redis_client: Redis)
     entry = (await redis_client.xadd(keys.PINGS, {"e": b"odd", "n": 1, "s": 5})).decode()
     await redis_client.hset(keys.STATS, mapping={"pings": 3, "bytes": 30})
     lease = Lease(keys.PINGS, entry, b"odd", 1, 5, False)
-    assert await streams.put_aside(lease, "damaged", 1)
-    assert not await streams.put_aside(lease, "damaged", 2)
+    assert await streams.quarantine(lease, "damaged", 1)
+    assert not await streams.quarantine(lease, "damaged", 2)
     assert await redis_client.xlen(keys.UNREADABLE) == 1
     assert await redis_client.hmget(keys.STATS, "pings", "bytes") == [b"2", b"25"]

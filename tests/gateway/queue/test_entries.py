@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.queue.broadcasts import decode_users
-from gateway.queue.entries import Entry, decode_entry, decode_piece, encode, leases_of
+from gateway.queue.entries import Entry, decode_chunk, decode_entry, encode, leases_of
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -14,7 +14,7 @@ DEEP = [b"\x91" * 100_000, b"\x93\xa1b\x00\x91\x95\xa1i\x00\x90\x90" + b"\x81\xa
 NO_TEXT = [b"\x93\xa1\xff\x00\x90", b"\x91\xa1\xff"]
 
 
-@pytest.mark.parametrize("decode", [decode_entry, decode_piece, decode_users])
+@pytest.mark.parametrize("decode", [decode_entry, decode_chunk, decode_users])
 @pytest.mark.parametrize("packed", [b"", b"\xc1", *DEEP, *NO_TEXT], ids=range(6))
 def test_what_cannot_be_read_is_one_error(decode: Any, packed: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
@@ -30,5 +30,5 @@ def test_an_entry_is_read() -> None:
 def test_a_count_that_is_none_is_0_and_hides_no_other_entry(count: bytes) -> None:
     good = (b"2-0", [b"e", b"payload", b"n", b"3", b"s", b"100"])
     wrong = (b"1-0", [b"e", b"payload", b"n", count, b"s", count])
-    found = leases_of(keys.PINGS, [wrong, good], again=False)
+    found = leases_of(keys.PINGS, [wrong, good], reread=False)
     assert [(lease.entry, lease.pings, lease.size) for lease in found] == [("1-0", 0, 0), ("2-0", 3, 100)]

@@ -10,22 +10,22 @@ from structlog.testing import capture_logs
 
 from gateway.delivery.quota import Quota
 from gateway.errors import QueueFull, StoreDown
-from gateway.mailbox.store import RpsStore
+from gateway.mailbox.store import MailboxStore
 from gateway.queue.broadcasts import BroadcastStore
-from gateway.queue.consumer import Progress, ReceiptField, Retry, Settlement, Streams
-from gateway.queue.entries import Lease, Piece
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.consumer import BatchProgress, ReceiptField, ScheduledRetry, Settlement, Streams
+from gateway.queue.entries import Chunk, Lease
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.registry.accounts import Accounts
-from gateway.registry.change_log import Journal
-from gateway.registry.invalidation import Invalidations
-from gateway.registry.registry import Registry
-from gateway.registry.snapshots import Snapshots
-from gateway.registry.user_devices import Registration
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.invalidation import InvalidationListener
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.snapshots import SnapshotStore
+from gateway.registry.user_devices import UserDevices
 from gateway.settings import Secret
 from gateway.store import connection as connection_module
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link, Reply, ReplyFault
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection, RedisReplyError, Reply
 from protocols.devices import Device
 from protocols.ping.model import Ping
 from tests.gateway.conftest import MakeLink
@@ -34,7 +34,7 @@ from tests.support.rhoconnect import android, apple, lay_users
 from tests.support.worker_core import until
 
 BOB = Ping(users=("bob",), message="hello")
-LIMITS = Limits(1000, 1_000_000)
+LIMITS = BacklogLimits(1000, 1_000_000)
 
 
 @pytest.fixture(params=KINDS)
@@ -47,11 +47,11 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 class Consumer:
     """One consumer of that store."""
 
-    def __init__(self, link: Link, reader: Link) -> None:
-        self.link = link
+    def __init__(self, connection: RedisConnection, reader: RedisConnection) -> None:
+        self.connection = connection
         self.reader = reader
-        self.streams = Streams(link, "one:0", 3600)
-        self.queue = Queue(link, LIMITS)
+        self.streams = Streams(connection, "one:0", 3600)
+        self.queue = QueueProducer(connection, LIMITS)
 
     async def read(self, stream: str) -> list[Lease]:
         return await self.streams.read(self.reader, (stream,), 10, 1)
@@ -65,10 +65,10 @@ class Consumer:
 async def _open(stack: AsyncExitStack, server: RedisServer) -> Consumer:
     links = []
     for name in ("one", "reader"):
-        link = Link(Address.parse(server.address), name)
-        await link.open(30)
-        stack.push_async_callback(link.close)
-        links.append(link)
+        connection = RedisConnection(RedisAddress.parse(server.address), name)
+        await connection.open(30)
+        stack.push_async_callback(connection.close)
+        links.append(connection)
     consumer = Consumer(*links)
     await consumer.streams.prepare()
     return consumer
@@ -77,8 +77,8 @@ async def _open(stack: AsyncExitStack, server: RedisServer) -> Consumer:
 async def test_a_full_store_lets_broadcasts_go_on(own_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        await one.link.call("CONFIG", "SET", "maxmemory", "1")
-        assert await BroadcastStore(one.link, 60).claim("p", 0, [b"a", b"b"]) == [True, True]
+        await one.connection.call("CONFIG", "SET", "maxmemory", "1")
+        assert await BroadcastStore(one.connection, 60).claim("p", 0, [b"a", b"b"]) == [True, True]
 
 
 async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisServer) -> None:
@@ -88,9 +88,9 @@ async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisSe
         redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
         await lay_users(redis, {"bob": [apple("ab"), android("cd")], "eve": [apple("ef")]})
         await redis.set(keys.user("odd", "clients"), "no set")
-        before = await Registry(one.link).devices_of(users)
-        await one.link.call("CONFIG", "SET", "maxmemory", "1")
-        registry = Registry(one.link)
+        before = await DeviceRegistry(one.connection).devices_of(users)
+        await one.connection.call("CONFIG", "SET", "maxmemory", "1")
+        registry = DeviceRegistry(one.connection)
         for found in (await registry.devices_of(users), await registry.devices_of_many(users)):
             assert [set(user.devices) for user in found] == [set(user.devices) for user in before]
             assert [user.unknown for user in found] == [False, True, False, True, False]
@@ -99,31 +99,33 @@ async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisSe
 async def test_snapshots_leave_room_to_others(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.registry.snapshots.LOOK_S", 0.0)
+    monkeypatch.setattr("gateway.registry.snapshots.MEMORY_CHECK_S", 0.0)
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        journal = Journal()
-        journal.join(1, {})
-        snapshots = Snapshots(one.link, journal)
-        bob = [Registration((Device("ab", "Apple", "apple", "cd"),))]
-        used = int((await one.link.call("INFO", "memory")).split(b"used_memory:")[1].split()[0])
+        change_log = ChangeLog()
+        change_log.resume(1, {})
+        snapshots = SnapshotStore(one.connection, change_log)
+        bob = [UserDevices((Device("ab", "Apple", "apple", "cd"),))]
+        used = int((await one.connection.call("INFO", "memory")).split(b"used_memory:")[1].split()[0])
         for most, kept in ((used * 10, True), (used + 1_000, False), (0, True)):
-            await one.link.call("CONFIG", "SET", "maxmemory", most)
-            snapshots.keep(["bob"], bob, b"5")  # looks
-            await one.link.call("DEL", keys.snapshot("bob"))
-            snapshots.keep(["bob"], bob, b"5")
-            assert await one.link.call("EXISTS", keys.snapshot("bob")) == kept
+            await one.connection.call("CONFIG", "SET", "maxmemory", most)
+            snapshots.write(["bob"], bob, b"5")  # looks
+            await one.connection.call("DEL", keys.snapshot("bob"))
+            snapshots.write(["bob"], bob, b"5")
+            assert await one.connection.call("EXISTS", keys.snapshot("bob")) == kept
 
 
 async def test_a_damaged_count_of_the_journal_costs_a_snapshot_and_no_ping(
     make_link: MakeLink, redis_client: Redis
 ) -> None:
-    link = await make_link()
+    connection = await make_link()
     await lay_users(redis_client, {"bob": [apple("ab")]})
-    await redis_client.hset(keys.JOURNAL, "\0count", "x")
-    journal = Journal()
-    journal.join(1, {})
-    (found,) = await Registry(link, snapshots=Snapshots(link, journal)).devices_of(["bob"])
+    await redis_client.hset(keys.CHANGE_LOG, "\0count", "x")
+    change_log = ChangeLog()
+    change_log.resume(1, {})
+    (found,) = await DeviceRegistry(connection, snapshots=SnapshotStore(connection, change_log)).devices_of(
+        ["bob"]
+    )
     assert len(found.devices) == 1
     assert not await redis_client.exists(keys.snapshot("bob"))
 
@@ -131,23 +133,27 @@ async def test_a_damaged_count_of_the_journal_costs_a_snapshot_and_no_ping(
 async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("BEAT_S", "JOIN_S", "_AGAIN_S"):
+    for name in ("HEARTBEAT_S", "JOIN_S", "_RETRY_S"):
         monkeypatch.setattr(f"gateway.registry.change_log.{name}", 0.01)
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        journal, lapses = Journal(), list[int]()
-        tracking = Invalidations(
-            Address.parse(own_server.address), Registry(one.link), journal, "one:0", lambda: lapses.append(1)
+        change_log, lapses = ChangeLog(), list[int]()
+        tracking = InvalidationListener(
+            RedisAddress.parse(own_server.address),
+            DeviceRegistry(one.connection),
+            change_log,
+            "one:0",
+            lambda: lapses.append(1),
         )
         await tracking.open()
         stack.push_async_callback(tracking.close)
-        await until(lambda: journal.open)
-        await one.link.call("CONFIG", "SET", "maxmemory", "1")
-        await until(lambda: not journal.open)
+        await until(lambda: change_log.complete)
+        await one.connection.call("CONFIG", "SET", "maxmemory", "1")
+        await until(lambda: not change_log.complete)
         await asyncio.sleep(0.3)
-        assert (len(lapses), journal.open) == (1, False)
-        await one.link.call("CONFIG", "SET", "maxmemory", "0")
-        await until(lambda: journal.open)
+        assert (len(lapses), change_log.complete) == (1, False)
+        await one.connection.call("CONFIG", "SET", "maxmemory", "0")
+        await until(lambda: change_log.complete)
 
 
 async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisServer) -> None:
@@ -156,23 +162,23 @@ async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisSe
         for _ in range(2):
             await one.queue.append(BOB, 10)
         first, second = await one.read(keys.PINGS)
-        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        await one.connection.call("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(StoreDown, match="refused"):
             await one.queue.append(BOB, 10)
 
-        await one.streams.save(second, Progress((("phone",),), b"\1", ()))
-        assert await one.streams.progress(second) == Progress((("phone",),), b"\1", ())
-        piece = Piece(BOB, clients=("phone",), attempt=1)
+        await one.streams.save(second, BatchProgress((("phone",),), b"\1", ()))
+        assert await one.streams.progress(second) == BatchProgress((("phone",),), b"\1", ())
+        piece = Chunk(BOB, clients=("phone",), attempt=1)
         receipts = [ReceiptField(keys.receipt("b"), "base", b"much" * 100)]
-        assert await one.settle(Settlement(first, receipts, [Retry("again", 5, piece)])) == 1
+        assert await one.settle(Settlement(first, receipts, [ScheduledRetry("again", 5, piece)])) == 1
         assert await one.settle(Settlement(second)) == 1
-        assert await one.streams.call_due(10) == 1
+        assert await one.streams.release_due(10) == 1
         (due,) = await one.read(keys.RETRIES)
         assert await one.settle(Settlement(due)) == 1
         assert await one.streams.trim_receipts(-1, 10**9) == 1
 
         granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        Quota(one.link).draw("fcm:project", 5, 10.0, granted.set_result)
+        Quota(one.connection).draw("fcm:project", 5, 10.0, granted.set_result)
         assert await granted == 5
         with own_server.client() as client:
             left = {key.decode() for key in client.scan_iter()}
@@ -191,16 +197,16 @@ async def test_a_full_store_tells_who_has_which_devices(own_server: RedisServer,
         await lay_users(redis, {"ann": ann, "bob": [apple("ef", client_id="ac")], "cid": []})
         await redis.set("user:dan:clients", "no set")
         await redis.sadd("user:bob:clients", "ad")
-        registry = Registry(one.link)
+        registry = DeviceRegistry(one.connection)
         look_up = registry.devices_of_many if many else registry.devices_of
         users = ["ann", "nobody", "bob", "dan", "cid"]
         before = [_facts(one) for one in await look_up(users)]
-        await one.link.call("CONFIG", "SET", "maxmemory", "1")
+        await one.connection.call("CONFIG", "SET", "maxmemory", "1")
         assert [_facts(one) for one in await look_up(users)] == before
         assert [len(devices) for devices, *_ in before] == [2, 0, 1, 0, 0]
 
 
-def _facts(found: Registration) -> tuple[set[Device], int, tuple[str, ...], bool]:
+def _facts(found: UserDevices) -> tuple[set[Device], int, tuple[str, ...], bool]:
     return set(found.devices), found.dangling, found.left_out, found.unknown
 
 
@@ -209,24 +215,24 @@ async def test_a_full_store_gives_the_secrets_that_it_has(own_server: RedisServe
         one = await _open(stack, own_server)
         redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
         accounts = Accounts(redis, api_token=Secret("token"), admin_password=None, owns_store=False)
-        rps = RpsStore(Address.parse(own_server.address))
-        await rps.open()
-        stack.push_async_callback(rps.close)
-        secrets = await accounts.session_secret(), await rps.secret()
-        await one.link.call("CONFIG", "SET", "maxmemory", "1")
-        assert (await accounts.session_secret(), await rps.secret()) == secrets
+        rhoconnect_push = MailboxStore(RedisAddress.parse(own_server.address))
+        await rhoconnect_push.open()
+        stack.push_async_callback(rhoconnect_push.close)
+        secrets = await accounts.session_secret(), await rhoconnect_push.secret()
+        await one.connection.call("CONFIG", "SET", "maxmemory", "1")
+        assert (await accounts.session_secret(), await rhoconnect_push.secret()) == secrets
 
 
 async def test_a_server_that_became_a_replica_is_left(own_server: RedisServer) -> None:
     """Sentinel, or a name that leads to the new master, is asked again: the link does not stay where it was."""
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        before = await one.link.call("CLIENT", "ID")
-        await one.link.call("REPLICAOF", "127.0.0.1", "1")
+        before = await one.connection.call("CLIENT", "ID")
+        await one.connection.call("REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(StoreDown):
             await one.queue.append(BOB, 10)
-        await until(lambda: _another_than(before, one.link))
-        await one.link.call("REPLICAOF", "NO", "ONE")
+        await until(lambda: _another_than(before, one.connection))
+        await one.connection.call("REPLICAOF", "NO", "ONE")
         await one.queue.append(BOB, 10)
         assert len(await one.read(keys.PINGS)) == 1
 
@@ -236,35 +242,35 @@ async def test_a_server_that_stays_a_replica_is_told_of_now_and_then(
 ) -> None:
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        await one.link.call("REPLICAOF", "127.0.0.1", "1")
+        await one.connection.call("REPLICAOF", "127.0.0.1", "1")
         with capture_logs() as logged:
             for _ in range(5):
-                await _refused(one.link)
-        assert [(line["event"], line["link"]) for line in logged] == [("connection_given_up", "one")]
+                await _refused(one.connection)
+        assert [(line["event"], line["link"]) for line in logged] == [("redis_connection_closed", "one")]
         assert logged[0]["error"].startswith("READONLY")
-        monkeypatch.setattr(connection_module, "_SAY_S", -1.0)
+        monkeypatch.setattr(connection_module, "_LOG_INTERVAL_S", -1.0)
         with capture_logs() as logged:
-            await _refused(one.link)
-        assert [line["event"] for line in logged] == ["connection_given_up"]
+            await _refused(one.connection)
+        assert [line["event"] for line in logged] == ["redis_connection_closed"]
 
 
-async def _refused(link: Link) -> None:
+async def _refused(connection: RedisConnection) -> None:
     """Write until that ends the connection."""
-    await link.wait_up()
-    with pytest.raises(ReplyFault, match="READONLY"):
-        await link.call("SET", "key", "value")
-    await until(lambda: not link.up)
+    await connection.wait_up()
+    with pytest.raises(RedisReplyError, match="READONLY"):
+        await connection.call("SET", "key", "value")
+    await until(lambda: not connection.up)
 
 
-async def _another_than(before: int, link: Link) -> bool:
+async def _another_than(before: int, connection: RedisConnection) -> bool:
     try:
-        return bool(await link.call("CLIENT", "ID") != before)
+        return bool(await connection.call("CLIENT", "ID") != before)
     except StoreDown:
         return False
 
 
 async def test_the_users_of_a_refused_broadcast_do_not_stay(make_link: MakeLink, redis_client: Redis) -> None:
-    queue = Queue(await make_link(), Limits(1, 10))
+    queue = QueueProducer(await make_link(), BacklogLimits(1, 10))
     users = tuple(f"user{n}" for n in range(20 * keys.CHUNK_USERS))
     with pytest.raises(QueueFull):
         await queue.append(Ping(users=users, message="hello"), 11)
@@ -275,27 +281,29 @@ async def test_the_users_of_a_refused_broadcast_do_not_stay(make_link: MakeLink,
 async def test_the_users_of_half_a_broadcast_end_by_themselves(
     make_link: MakeLink, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = await make_link()
-    call = link.call
+    connection = await make_link()
+    call = connection.call
 
     def fails_at_the_second(*words: str | bytes | int | float) -> "asyncio.Future[Reply]":
         if words[0] == "HSET" and 0 not in words:
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            future.set_exception(ReplyFault("OOM"))
-            monkeypatch.setattr(Queue, "_drop_unkept", lambda _: None)  # nor is anything taken back
+            future.set_exception(RedisReplyError("OOM"))
+            monkeypatch.setattr(
+                QueueProducer, "_drop_orphaned_users", lambda _: None
+            )  # nor is anything taken back
             return future
         return call(*words)
 
-    monkeypatch.setattr(link, "call", fails_at_the_second)
+    monkeypatch.setattr(connection, "call", fails_at_the_second)
     users = tuple(f"user{n}" for n in range(20 * keys.CHUNK_USERS))
     with pytest.raises(StoreDown):
-        await Queue(link, LIMITS).append(Ping(users=users, message="hello"), 11)
+        await QueueProducer(connection, LIMITS).append(Ping(users=users, message="hello"), 11)
     (name,) = [key async for key in redis_client.scan_iter("*:users:*")]
     assert 0 < await redis_client.ttl(name) <= keys.BROADCAST_S
 
 
 async def test_an_entry_holds_so_many_users(make_link: MakeLink, redis_client: Redis) -> None:
-    queue = Queue(await make_link(), LIMITS)
+    queue = QueueProducer(await make_link(), LIMITS)
     each = keys.ENTRY_USERS // 10
     ping = Ping(users=tuple(f"user{n}" for n in range(each)), message="hello")
     await asyncio.gather(*(queue.append(ping, 10) for _ in range(11)))
@@ -304,4 +312,4 @@ async def test_an_entry_holds_so_many_users(make_link: MakeLink, redis_client: R
 
 
 async def test_nothing_to_ask_is_answered(make_link: MakeLink) -> None:
-    assert await (await make_link()).burst([]) == []
+    assert await (await make_link()).send_many([]) == []

@@ -9,25 +9,25 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import IdempotencyConflict, PerhapsAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.queue.entries import Entry
-from gateway.queue.producer import Accepted, IdempotencyKey, Limits, Queue, new_batch
-from gateway.scheduling.scheduler import Turns
+from gateway.queue.producer import Accepted, BacklogLimits, IdempotencyKey, QueueProducer, new_batch
+from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 from tests.gateway.conftest import MakeLink
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 
-ROOMY = Limits(1_000_000, 1_000_000_000)
+ROOMY = BacklogLimits(1_000_000, 1_000_000_000)
 BOB = Ping(users=("bob",), message="hello")
 KEY = IdempotencyKey(b"scope", b"body")
 
 
 @pytest.fixture
-async def queue(link: Link) -> Queue:
-    return Queue(link, ROOMY)
+async def queue(connection: RedisConnection) -> QueueProducer:
+    return QueueProducer(connection, ROOMY)
 
 
 class Told:
@@ -36,7 +36,9 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: list[Accepted | RhoPushError] = []
 
-    def submit(self, queue: Queue, ping: Ping, size: int, *, key: IdempotencyKey | None = None) -> str:
+    def submit(
+        self, queue: QueueProducer, ping: Ping, size: int, *, key: IdempotencyKey | None = None
+    ) -> str:
         given: list[str] = []
 
         def done(outcome: Accepted | RhoPushError | None) -> None:
@@ -59,17 +61,21 @@ async def entries(redis: Redis, stream: str = keys.PINGS) -> list[Entry]:
     return [msgspec.msgpack.decode(fields[b"e"], type=Entry) for _, fields in found]
 
 
-async def test_pings_of_one_turn_of_the_loop_share_one_entry(queue: Queue, redis_client: Redis) -> None:
+async def test_pings_of_one_turn_of_the_loop_share_one_entry(
+    queue: QueueProducer, redis_client: Redis
+) -> None:
     told = Told()
     given = [told.submit(queue, Ping(users=(f"user{n}",)), 10) for n in range(5)]
     await queue.close()
     assert told.ids == given
     (entry,) = await entries(redis_client)
     assert [ping.users for ping in entry.pings] == [(f"user{n}",) for n in range(5)]
-    assert given == [f"{entry.batch}{n:04x}" for n in range(5)]
+    assert given == [f"{entry.batch_id}{n:04x}" for n in range(5)]
 
 
-async def test_what_arrives_during_an_append_goes_into_the_next(queue: Queue, redis_client: Redis) -> None:
+async def test_what_arrives_during_an_append_goes_into_the_next(
+    queue: QueueProducer, redis_client: Redis
+) -> None:
     told = Told()
     first = told.submit(queue, BOB, 10)
     await asyncio.sleep(0)  # the first is on its way
@@ -88,7 +94,7 @@ async def test_what_arrives_during_an_append_goes_into_the_next(queue: Queue, re
     ],
 )
 async def test_an_entry_holds_so_many_pings(
-    queue: Queue, redis_client: Redis, count: int, sizes: list[int]
+    queue: QueueProducer, redis_client: Redis, count: int, sizes: list[int]
 ) -> None:
     told = Told()
     given = [told.submit(queue, BOB, 10) for _ in range(count)]
@@ -97,16 +103,18 @@ async def test_an_entry_holds_so_many_pings(
     assert sorted(len(entry.pings) for entry in await entries(redis_client)) == sorted(sizes)
 
 
-async def test_an_entry_holds_so_many_bytes(queue: Queue, redis_client: Redis) -> None:
+async def test_an_entry_holds_so_many_bytes(queue: QueueProducer, redis_client: Redis) -> None:
     for _ in range(3):
         Told().submit(queue, BOB, keys.ENTRY_BYTES // 2)
     await queue.close()
     assert [len(entry.pings) for entry in await entries(redis_client)] == [2, 1]
 
 
-@pytest.mark.parametrize("limits", [Limits(3, 1000), Limits(1000, 30)], ids=["pings", "bytes"])
-async def test_the_backlog_ends_at_its_limit(link: Link, redis_client: Redis, limits: Limits) -> None:
-    queue = Queue(link, limits)
+@pytest.mark.parametrize("limits", [BacklogLimits(3, 1000), BacklogLimits(1000, 30)], ids=["pings", "bytes"])
+async def test_the_backlog_ends_at_its_limit(
+    connection: RedisConnection, redis_client: Redis, limits: BacklogLimits
+) -> None:
+    queue = QueueProducer(connection, limits)
     for _ in range(3):
         await queue.append(BOB, 10)
     with pytest.raises(QueueFull):
@@ -124,7 +132,7 @@ async def test_the_backlog_ends_at_its_limit(link: Link, redis_client: Redis, li
     [(keys.BROADCAST_USERS, keys.PINGS), (keys.BROADCAST_USERS + 1, keys.BROADCASTS)],
 )
 async def test_many_users_are_kept_beside_the_queue(
-    queue: Queue, redis_client: Redis, users: int, stream: str
+    queue: QueueProducer, redis_client: Redis, users: int, stream: str
 ) -> None:
     names = tuple(f"user{n}" for n in range(users))
     accepted = await queue.append(Ping(users=names), 10)
@@ -132,12 +140,12 @@ async def test_many_users_are_kept_beside_the_queue(
     kept = await redis_client.hgetall(keys.broadcast_users(accepted.ping_id))
     beside = [user for n in sorted(kept, key=int) for user in msgspec.msgpack.decode(kept[n])]
     assert tuple(beside) + entry.pings[0].users == names
-    assert entry.chunks == len(kept)
+    assert entry.chunk_count == len(kept)
     if kept:
         assert 0 < await redis_client.ttl(keys.broadcast_users(accepted.ping_id)) <= keys.BROADCAST_S
 
 
-async def test_a_broadcasts_users_are_cut_into_chunks(queue: Queue, redis_client: Redis) -> None:
+async def test_a_broadcasts_users_are_cut_into_chunks(queue: QueueProducer, redis_client: Redis) -> None:
     names = tuple(f"user{n}" for n in range(2 * keys.CHUNK_USERS + 1))
     accepted = await queue.append(Ping(users=names), 10)
     kept = await redis_client.hgetall(keys.broadcast_users(accepted.ping_id))
@@ -148,7 +156,7 @@ async def test_a_broadcasts_users_are_cut_into_chunks(queue: Queue, redis_client
 # Idempotency-Key.
 
 
-async def test_a_repeated_key_gets_the_first_id(queue: Queue, redis_client: Redis) -> None:
+async def test_a_repeated_key_gets_the_first_id(queue: QueueProducer, redis_client: Redis) -> None:
     first = await queue.append(BOB, 10, KEY)
     second = await queue.append(BOB, 10, KEY)
     assert (first.repeated, second) == (False, Accepted(first.ping_id, repeated=True))
@@ -156,7 +164,7 @@ async def test_a_repeated_key_gets_the_first_id(queue: Queue, redis_client: Redi
     assert 0 < await redis_client.ttl(keys.idempotency(KEY.scope)) <= keys.IDEMPOTENCY_S
 
 
-async def test_twins_in_flight_share_one_outcome(queue: Queue, redis_client: Redis) -> None:
+async def test_twins_in_flight_share_one_outcome(queue: QueueProducer, redis_client: Redis) -> None:
     told = Told()
     for _ in range(3):
         told.submit(queue, BOB, 10, key=KEY)
@@ -166,7 +174,7 @@ async def test_twins_in_flight_share_one_outcome(queue: Queue, redis_client: Red
     assert len(await entries(redis_client)) == 1
 
 
-async def test_a_key_with_another_body_is_a_conflict(queue: Queue, redis_client: Redis) -> None:
+async def test_a_key_with_another_body_is_a_conflict(queue: QueueProducer, redis_client: Redis) -> None:
     await queue.append(BOB, 10, KEY)
     with pytest.raises(IdempotencyConflict):
         await queue.append(BOB, 10, KEY._replace(body=b"other"))
@@ -174,14 +182,14 @@ async def test_a_key_with_another_body_is_a_conflict(queue: Queue, redis_client:
     assert len(await entries(redis_client)) == 2
 
 
-async def test_a_key_of_a_refused_ping_is_free(link: Link, redis_client: Redis) -> None:
+async def test_a_key_of_a_refused_ping_is_free(connection: RedisConnection, redis_client: Redis) -> None:
     with pytest.raises(QueueFull):
-        await Queue(link, Limits(0, 1000)).append(BOB, 10, KEY)
-    assert not (await Queue(link, ROOMY).append(BOB, 10, KEY)).repeated
+        await QueueProducer(connection, BacklogLimits(0, 1000)).append(BOB, 10, KEY)
+    assert not (await QueueProducer(connection, ROOMY).append(BOB, 10, KEY)).repeated
     assert len(await entries(redis_client)) == 1
 
 
-async def test_a_broadcast_honours_its_key(queue: Queue, redis_client: Redis) -> None:
+async def test_a_broadcast_honours_its_key(queue: QueueProducer, redis_client: Redis) -> None:
     crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
     first = await queue.append(crowd, 10, KEY)
     assert await queue.append(crowd, 10, KEY) == Accepted(first.ping_id, repeated=True)
@@ -201,8 +209,8 @@ async def test_pings_of_a_lost_append_are_there_once(
     key: IdempotencyKey | None,
 ) -> None:
     async with Proxy(redis_server.socket) as proxy:
-        turns = Turns()
-        queue = Queue(await make_link(address=proxy.address), ROOMY, turns=turns)
+        scheduler = Scheduler()
+        queue = QueueProducer(await make_link(address=proxy.address), ROOMY, scheduler=scheduler)
         await queue.append(BOB, 10)  # Redis knows the script now: what is lost next is the append itself
         told = Told()
         proxy.lose(b"{q}:append:", request_too=request_too)
@@ -210,7 +218,7 @@ async def test_pings_of_a_lost_append_are_there_once(
         await queue.close()
         assert told.ids == given
         assert proxy.struck.is_set()
-        assert turns._small == 0
+        assert scheduler._small == 0
     assert sum(len(entry.pings) for entry in await entries(redis_client)) == 1 + len(given)
 
 
@@ -219,18 +227,20 @@ async def test_what_cannot_be_found_out_is_perhaps_accepted(
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.2)
     async with Proxy(redis_server.socket) as proxy:
-        turns = Turns()
-        queue = Queue(await make_link(address=proxy.address), ROOMY, turns=turns)
+        scheduler = Scheduler()
+        queue = QueueProducer(await make_link(address=proxy.address), ROOMY, scheduler=scheduler)
         proxy.lose(b"{q}:append:", back=False)
-        with pytest.raises(PerhapsAccepted):
+        with pytest.raises(PossiblyAccepted):
             await queue.append(BOB, 10)
         with pytest.raises(StoreDown) as down:
             await queue.append(BOB, 10)
         assert type(down.value) is StoreDown
-        assert turns._small == 0
+        assert scheduler._small == 0
 
 
-async def test_an_append_that_redis_refuses_is_not_accepted(queue: Queue, redis_client: Redis) -> None:
+async def test_an_append_that_redis_refuses_is_not_accepted(
+    queue: QueueProducer, redis_client: Redis
+) -> None:
     await redis_client.set(keys.PINGS, "not a stream")
     told = Told()
     for _ in range(3):
@@ -240,14 +250,14 @@ async def test_an_append_that_redis_refuses_is_not_accepted(queue: Queue, redis_
 
 
 async def test_more_than_memory_may_hold_is_refused_at_once(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+    queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer._WAITING_BYTES", 100)
     told = Told()
     for _ in range(11):
         told.submit(queue, BOB, 10)
     assert told.kinds == [QueueFull] * 11
-    assert queue._turns._small == 0
+    assert queue._scheduler._small == 0
     await queue.append(BOB, 10)
 
 
@@ -257,21 +267,21 @@ async def test_the_users_of_a_broadcast_that_was_refused_are_dropped_once_redis_
     """A caller who tries again and again while Redis comes and goes must not fill it."""
     crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
     async with Proxy(redis_server.socket) as proxy:
-        link = await make_link(address=proxy.address)
-        queue = Queue(link, ROOMY)
+        connection = await make_link(address=proxy.address)
+        queue = QueueProducer(connection, ROOMY)
         proxy.lose(b"{q}:users:", back=False)
         with pytest.raises(StoreDown):
             await queue.append(crowd, 10)
         assert await redis_client.keys("rhopush:{q}:users:*")
         await proxy.restore()
-        await link.wait_up()
+        await connection.wait_up()
         accepted = await queue.append(crowd, 10)
         (left,) = await redis_client.keys("rhopush:{q}:users:*")
         assert left.decode() == keys.broadcast_users(accepted.ping_id)
 
 
 async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+    queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer._WAITING_BYTES", 100)
     crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
@@ -289,25 +299,25 @@ async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
 def test_ids_have_the_form_of_a_version_7_uuid_and_sort_by_time() -> None:
     made: Sequence[str] = [new_batch(now_ms) for now_ms in (1_700_000_000_000, 1_800_000_000_000)]
     assert made == sorted(made)
-    for batch in made:
-        assert re.fullmatch(r"[0-9a-f]{28}", batch)
-        found = uuid.UUID(batch + "0001")
+    for batch_id in made:
+        assert re.fullmatch(r"[0-9a-f]{28}", batch_id)
+        found = uuid.UUID(batch_id + "0001")
         assert (found.version, found.variant) == (7, uuid.RFC_4122)
     assert new_batch(1) != new_batch(1)
 
 
-@pytest.mark.parametrize("limits", [ROOMY, Limits(0, 0)], ids=["accepted", "refused"])
+@pytest.mark.parametrize("limits", [ROOMY, BacklogLimits(0, 0)], ids=["accepted", "refused"])
 async def test_small_pings_are_under_way_from_the_door_until_their_fate_is_known(
-    link: Link, limits: Limits
+    connection: RedisConnection, limits: BacklogLimits
 ) -> None:
-    turns, told = Turns(), Told()
-    queue = Queue(link, limits, turns=turns)
+    scheduler, told = Scheduler(), Told()
+    queue = QueueProducer(connection, limits, scheduler=scheduler)
     told.submit(queue, BOB, 10)
     told.submit(queue, BOB, 10)
     told.submit(queue, BOB, 10, key=KEY)
-    assert turns._small == 2  # two batches
+    assert scheduler._small == 2  # two batches
     told.submit(queue, Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1))), 10)
-    assert turns._small == 2
+    assert scheduler._small == 2
     await queue.close()
     assert len(told.outcomes) == 4
-    assert turns._small == 0
+    assert scheduler._small == 0

@@ -5,32 +5,32 @@ from redis.asyncio import Redis
 
 from gateway.queue.consumer import ReceiptField, Settlement, Streams
 from gateway.queue.entries import Lease
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import (
-    Detail,
+    DeviceVerdict,
+    PingRecord,
     Receipts,
-    Record,
     joined_errors,
     pack_base,
     pack_delta,
     split,
 )
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
-from protocols.verdict import Kind
+from protocols.verdict import VerdictKind
 
 BATCH = "0" * 28
 FIRST, SECOND = f"{BATCH}0000", f"{BATCH}0001"
 
 
 @pytest.fixture
-async def receipts(link: Link) -> Receipts:
-    return Receipts(link)
+async def receipts(connection: RedisConnection) -> Receipts:
+    return Receipts(connection)
 
 
-def later(client: str, kind: Kind = Kind.LATER) -> Detail:
-    return Detail(client, "apns", kind, "ServiceUnavailable")
+def later(client: str, kind: VerdictKind = VerdictKind.LATER) -> DeviceVerdict:
+    return DeviceVerdict(client, "apns", kind, "ServiceUnavailable")
 
 
 async def test_a_ping_that_nobody_sent_is_unknown(receipts: Receipts) -> None:
@@ -67,10 +67,10 @@ async def test_a_ping_whose_receipt_is_over_its_age_is_unknown_and_not_queued_ag
 
 @pytest.mark.parametrize(("appended", "state"), [(True, "queued"), (False, None)])
 async def test_a_broadcast_that_waits_longer_than_its_marker_lives_is_queued(
-    receipts: Receipts, redis_client: Redis, link: Link, appended: bool, state: str | None
+    receipts: Receipts, redis_client: Redis, connection: RedisConnection, appended: bool, state: str | None
 ) -> None:
     """Thousands may wait to be cut. Users may be kept for one whose append failed, too."""
-    queue = Queue(link, Limits(100, 1_000_000))
+    queue = QueueProducer(connection, BacklogLimits(100, 1_000_000))
     ids = [(await queue.append(Ping(users=("bob",) * 201), 100)).ping_id for _ in range(2)]
     await redis_client.delete(*[keys.marker(ping_id[:28], 0) for ping_id in ids])
     if not appended:
@@ -81,7 +81,7 @@ async def test_a_broadcast_that_waits_longer_than_its_marker_lives_is_queued(
 
 
 async def test_pings_of_a_batch_have_their_own_records(receipts: Receipts, redis_client: Redis) -> None:
-    base = pack_base([Record(1, (("c1", "apns"),)), Record(0, (), (), {"unknown_user": 1})])
+    base = pack_base([PingRecord(1, (("c1", "apns"),)), PingRecord(0, (), (), {"unknown_user": 1})])
     await redis_client.hset(keys.receipt(BATCH), "base", base)
     assert await receipts.report(FIRST) == {
         "ping_id": FIRST,
@@ -98,15 +98,17 @@ async def test_pings_of_a_batch_have_their_own_records(receipts: Receipts, redis
 
 async def test_the_last_word_about_a_device_counts(receipts: Receipts, redis_client: Redis) -> None:
     name = keys.receipt(BATCH)
-    await redis_client.hset(name, "base", pack_base([Record(1, (), (later("c1"), later("c2")))]))
+    await redis_client.hset(name, "base", pack_base([PingRecord(1, (), (later("c1"), later("c2")))]))
     await redis_client.hset(name, "0:open", 1)
     found = await receipts.report(FIRST)
     assert found is not None
     assert (found["state"], found["counts"]) == ("open", {"accepted": 1, "rejected": 0, "later": 2})
     # Entry ids sort by number, not by letter.
-    gone = Detail("c2", "apns", Kind.REJECTED, "expired")
-    await redis_client.hset(name, "0+9-0", pack_delta(Record(0, (), (later("c1", Kind.UNKNOWN), gone))))
-    await redis_client.hset(name, "0+10-0", pack_delta(Record(1, (("c1", "apns"),))))
+    gone = DeviceVerdict("c2", "apns", VerdictKind.REJECTED, "expired")
+    await redis_client.hset(
+        name, "0+9-0", pack_delta(PingRecord(0, (), (later("c1", VerdictKind.UNKNOWN), gone)))
+    )
+    await redis_client.hset(name, "0+10-0", pack_delta(PingRecord(1, (("c1", "apns"),))))
     await redis_client.hset(name, "0:open", 0)
     found = await receipts.report(FIRST)
     assert found is not None
@@ -140,8 +142,8 @@ async def settle(redis: Redis, streams: Streams, batch: str, size: int, age_ms: 
 
 
 @pytest.fixture
-async def streams(link: Link) -> Streams:
-    found = Streams(link, "tested:0", 3600)
+async def streams(connection: RedisConnection) -> Streams:
+    found = Streams(connection, "tested:0", 3600)
     await found.prepare()
     return found
 
@@ -203,9 +205,9 @@ async def test_a_field_that_cannot_be_read_leaves_the_rest_of_a_report(
 ) -> None:
     batch = "0" * 28
     kept = {
-        "base": pack_base([Record(2)]),
+        "base": pack_base([PingRecord(2)]),
         "0+1-0": damaged,
-        "0+x-y": pack_delta(Record(1)),
+        "0+x-y": pack_delta(PingRecord(1)),
         "0:open": damaged,
     }
     await redis_client.hset(keys.receipt(batch), mapping=kept)

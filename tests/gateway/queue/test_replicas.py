@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
-from gateway.errors import PerhapsAccepted, StoreDown
-from gateway.queue.producer import IdempotencyKey, Limits, Queue
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.errors import PossiblyAccepted, StoreDown
+from gateway.queue.producer import BacklogLimits, IdempotencyKey, QueueProducer
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 from tests.support.proxy import Proxy
 from tests.support.redis import KINDS, RedisServer
@@ -22,7 +22,7 @@ KEY = IdempotencyKey(b"scope", b"body")
 class Pair(NamedTuple):
     """A master behind a proxy, its replica, and a queue that waits for that."""
 
-    queue: Queue
+    queue: QueueProducer
     replica: RedisServer
     proxy: Proxy
 
@@ -44,25 +44,25 @@ async def _pair(kind: str, port: int) -> AsyncIterator[Pair]:
         follows = {"replicaof": f"127.0.0.1 {port}"}
         replica = stack.enter_context(RedisServer(kind, options=follows))
         proxy = await stack.enter_async_context(Proxy(master.socket))
-        link = Link(Address.parse(proxy.address), "append", reply_s=1.0)
-        await link.open(30)
-        stack.push_async_callback(link.close)
-        queue = Queue(link, Limits(1000, 1_000_000), replicas=1)
+        connection = RedisConnection(RedisAddress.parse(proxy.address), "append", reply_s=1.0)
+        await connection.open(30)
+        stack.push_async_callback(connection.close)
+        queue = QueueProducer(connection, BacklogLimits(1000, 1_000_000), replicas=1)
         await until(lambda: _accepts(queue))
         yield Pair(queue, replica, proxy)
 
 
-async def _accepts(queue: Queue) -> bool:
+async def _accepts(queue: QueueProducer) -> bool:
     try:
         await queue.append(BOB, 10)
-    except PerhapsAccepted:  # the replica is still being filled
+    except PossiblyAccepted:  # the replica is still being filled
         return False
     return True
 
 
 async def test_a_repeated_key_waits_for_a_replica_too(pair: Pair) -> None:
     pair.replica.freeze()
-    with pytest.raises(PerhapsAccepted):
+    with pytest.raises(PossiblyAccepted):
         await pair.queue.append(BOB, 10, KEY)
     with pytest.raises(StoreDown, match="no replica"):
         await pair.queue.append(BOB, 10, KEY)
@@ -70,7 +70,7 @@ async def test_a_repeated_key_waits_for_a_replica_too(pair: Pair) -> None:
     await until(lambda: _repeats(pair.queue))
 
 
-async def _repeats(queue: Queue) -> bool:
+async def _repeats(queue: QueueProducer) -> bool:
     try:
         return (await queue.append(BOB, 10, KEY)).repeated
     except StoreDown:
@@ -83,7 +83,7 @@ async def test_an_append_whose_reply_was_lost_waits_for_a_replica_too(pair: Pair
         pair.replica.freeze()
     pair.proxy.lose(b"{q}:append:")
     if frozen:
-        with pytest.raises(PerhapsAccepted, match="no replica"):
+        with pytest.raises(PossiblyAccepted, match="no replica"):
             await pair.queue.append(BOB, 10)
     else:
         assert (await pair.queue.append(BOB, 10)).ping_id

@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import RecordRefused, StoreDown
-from gateway.registry.accounts import Accounts, Standing
-from gateway.registry.passwords import keep_for_rhoconnect
+from gateway.registry.accounts import Accounts, TokenRole
+from gateway.registry.passwords import hash_for_rhoconnect
 from gateway.settings import Secret
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
-from gateway.store.redis_py_pool import with_waiting
+from gateway.store.redis_py_pool import with_bounded_pool
 from protocols.errors import InvalidField
 from tests.support.redis import RedisServer
 
@@ -73,18 +73,18 @@ async def test_one_of_two_who_create_a_user_at_once_is_refused(redis_client: Red
 
 @pytest.mark.parametrize("token", ["", "x" * 1025, "\udce9", "other"])
 async def test_a_token_that_does_not_exist(redis_client: Redis, token: str) -> None:
-    assert await accounts(redis_client).standing(token) is Standing.MISSING
+    assert await accounts(redis_client).token_role(token) is TokenRole.MISSING
 
 
 async def test_the_configured_token_counts_while_redis_has_no_admin(redis_client: Redis) -> None:
     ours = accounts(redis_client)
-    assert await ours.standing(TOKEN) is Standing.ADMIN
+    assert await ours.token_role(TOKEN) is TokenRole.ADMIN
     await redis_client.set("user:rhoadmin:token_id", "in-redis")
-    assert await ours.standing(TOKEN) is Standing.MISSING
+    assert await ours.token_role(TOKEN) is TokenRole.MISSING
     await redis_client.mset({f"api_token:{TOKEN}:rho__id": TOKEN, f"api_token:{TOKEN}:user_id": "rhoadmin"})
-    assert await ours.standing(TOKEN) is Standing.OTHER  # that user does not exist
+    assert await ours.token_role(TOKEN) is TokenRole.OTHER  # that user does not exist
     await redis_client.mset({"user:rhoadmin:rho__id": "rhoadmin", "user:rhoadmin:admin": "1"})
-    assert await ours.standing(TOKEN) is Standing.ADMIN
+    assert await ours.token_role(TOKEN) is TokenRole.ADMIN
 
 
 async def test_the_configured_admin_logs_in_until_redis_has_one(redis_client: Redis) -> None:
@@ -94,7 +94,7 @@ async def test_the_configured_admin_logs_in_until_redis_has_one(redis_client: Re
     assert user.admin
     assert await ours.admin_token(user) == TOKEN
     assert await ours.session_user("rhoadmin", user.fingerprint) == user
-    kept = keep_for_rhoconnect("in redis")
+    kept = hash_for_rhoconnect("in redis")
     await redis_client.mset(
         {
             "user:rhoadmin:rho__id": "rhoadmin",
@@ -146,8 +146,8 @@ async def test_the_session_secret_is_made_once(redis_client: Redis) -> None:
 
 
 async def test_a_store_that_is_gone() -> None:
-    gone = accounts(client(Address(unix_path="/nowhere")))
-    for ask in (gone.standing("t"), gone.login("bob", "x", "a"), gone.logins(), gone.session_secret()):
+    gone = accounts(client(RedisAddress(unix_path="/nowhere")))
+    for ask in (gone.token_role("t"), gone.login("bob", "x", "a"), gone.logins(), gone.session_secret()):
         with pytest.raises(StoreDown) as caught:
             await ask
         assert caught.value.__cause__ is not None
@@ -248,10 +248,10 @@ async def test_many_tokens_are_asked_about_in_few_round_trips(redis_client: Redi
     )
     before = (await redis_client.info("stats"))["total_commands_processed"]
     tokens = ["t-bob", "", *(f"invented{n}" for n in range(500)), "\udce9", "t-admin", TOKEN, "t-nobody"]
-    found = await ours.standings(tokens)
+    found = await ours.token_roles(tokens)
     after = (await redis_client.info("stats"))["total_commands_processed"]
-    assert [found[0], *found[-3:]] == [Standing.OTHER, Standing.ADMIN, Standing.ADMIN, Standing.OTHER]
-    assert set(found[1:-3]) == {Standing.MISSING}
+    assert [found[0], *found[-3:]] == [TokenRole.OTHER, TokenRole.ADMIN, TokenRole.ADMIN, TokenRole.OTHER]
+    assert set(found[1:-3]) == {TokenRole.MISSING}
     assert after - before <= 4
 
 
@@ -260,7 +260,7 @@ async def test_a_token_that_was_valid_is_asked_about_on_the_reserved_connection(
 ) -> None:
     """Also while all others are in use."""
     async with (
-        with_waiting(Redis(unix_socket_path=str(redis_server.socket)), 1) as shared,
+        with_bounded_pool(Redis(unix_socket_path=str(redis_server.socket)), 1) as shared,
         shared.pipeline() as pipe,
     ):
         ours = Accounts(
@@ -268,4 +268,4 @@ async def test_a_token_that_was_valid_is_asked_about_on_the_reserved_connection(
         )
         await pipe.watch("key")  # takes the only connection
         async with asyncio.timeout(30):
-            assert await ours.standing(TOKEN) is Standing.ADMIN
+            assert await ours.token_role(TOKEN) is TokenRole.ADMIN

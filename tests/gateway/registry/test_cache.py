@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.registry.cache import CHANGES_MAX, Cache
-from gateway.registry.user_devices import Registration
+from gateway.registry.cache import CHANGES_MAX, DeviceCache
+from gateway.registry.user_devices import UserDevices
 from protocols.devices import Device
 
 LIFE_S = 60.0
@@ -25,27 +25,27 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def cache(clock: Clock) -> Cache:
-    cache = Cache(life_s=LIFE_S, users_max=8, clock=clock)
-    cache.trusted = True
+def cache(clock: Clock) -> DeviceCache:
+    cache = DeviceCache(life_s=LIFE_S, users_max=8, clock=clock)
+    cache.enabled = True
     return cache
 
 
-def read(clock: Clock, client: str = "ab", *, gone: str = "") -> Registration:
-    found = Registration((Device(client, "Apple"),), left_out=(gone,) if gone else ())
+def read(clock: Clock, client: str = "ab", *, gone: str = "") -> UserDevices:
+    found = UserDevices((Device(client, "Apple"),), left_out=(gone,) if gone else ())
     found.read_s = clock.now_s
     return found
 
 
-def keep(cache: Cache, user: str, found: Registration) -> None:
-    cache.keep([user], [found])
+def keep(cache: DeviceCache, user: str, found: UserDevices) -> None:
+    cache.put([user], [found])
 
 
-def knows(cache: Cache, user: str = "bob") -> bool:
-    return cache.find([user]) != [None]
+def knows(cache: DeviceCache, user: str = "bob") -> bool:
+    return cache.get([user]) != [None]
 
 
-def test_an_entry_lives_as_long_as_is_said(cache: Cache, clock: Clock) -> None:
+def test_an_entry_lives_as_long_as_is_said(cache: DeviceCache, clock: Clock) -> None:
     keep(cache, "bob", read(clock))
     for after_s, believed in ((0, True), (LIFE_S - 0.1, True), (LIFE_S, False), (0, False)):
         clock.now_s = 1000.0 + after_s
@@ -53,49 +53,51 @@ def test_an_entry_lives_as_long_as_is_said(cache: Cache, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("name", ["bob", "ab", "cd"])
-def test_a_change_of_user_or_client_ends_it(cache: Cache, clock: Clock, name: str) -> None:
+def test_a_change_of_user_or_client_ends_it(cache: DeviceCache, clock: Clock, name: str) -> None:
     keep(cache, "bob", read(clock, gone="cd"))
     keep(cache, "eve", read(clock, "ef"))
     clock.now_s += 1
-    cache.change([name])
+    cache.invalidate([name])
     assert (knows(cache), knows(cache, "eve")) == (False, True)
 
 
 @pytest.mark.parametrize(("heard_after_s", "believed"), [(-1.0, True), (0.0, False), (1.0, False)])
 def test_what_changed_after_the_question_was_sent_is_not_believed(
-    cache: Cache, clock: Clock, heard_after_s: float, believed: bool
+    cache: DeviceCache, clock: Clock, heard_after_s: float, believed: bool
 ) -> None:
     """The answer may be older than the change, or newer: asking once more is never wrong."""
     found = read(clock)
     clock.now_s += heard_after_s
-    cache.change(["bob"])
+    cache.invalidate(["bob"])
     clock.now_s = 1002.0
     keep(cache, "bob", found)
     assert knows(cache) == believed
 
 
-def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(cache: Cache, clock: Clock) -> None:
-    cache.change(["early"])
+def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(
+    cache: DeviceCache, clock: Clock
+) -> None:
+    cache.invalidate(["early"])
     clock.now_s += LIFE_S
     late = read(clock)
-    cache.change(["bob"])
+    cache.invalidate(["bob"])
     for _ in range(3):
         clock.now_s += LIFE_S / 4
-        cache.change(["other"])
+        cache.invalidate(["other"])
     keep(cache, "bob", late)
     assert not knows(cache)
 
 
 @pytest.mark.parametrize("how", ["clear", "flood"])
 def test_after_a_flush_nothing_is_believed_that_was_asked_before(
-    cache: Cache, clock: Clock, how: str
+    cache: DeviceCache, clock: Clock, how: str
 ) -> None:
     keep(cache, "bob", read(clock))
     on_its_way = read(clock, "cd")
     if how == "clear":
         cache.clear()
     else:
-        cache.change(str(number) for number in range(CHANGES_MAX + 1))
+        cache.invalidate(str(number) for number in range(CHANGES_MAX + 1))
     keep(cache, "eve", on_its_way)
     assert (knows(cache), knows(cache, "eve")) == (False, False)
     clock.now_s += 1
@@ -103,13 +105,13 @@ def test_after_a_flush_nothing_is_believed_that_was_asked_before(
     assert knows(cache, "eve")
 
 
-def test_nothing_is_kept_while_changes_are_not_heard(cache: Cache, clock: Clock) -> None:
-    cache.trusted = False
+def test_nothing_is_kept_while_changes_are_not_heard(cache: DeviceCache, clock: Clock) -> None:
+    cache.enabled = False
     keep(cache, "bob", read(clock))
     assert not knows(cache)
 
 
-def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: Cache, clock: Clock) -> None:
+def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: DeviceCache, clock: Clock) -> None:
     for number in range(20):
         clock.now_s += 0.1
         keep(cache, f"u{number}", read(clock))
@@ -123,7 +125,7 @@ def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: Cache, c
     assert [knows(cache, f"u{number}") for number in range(8)] == [number >= 4 for number in range(8)]
 
 
-def test_what_is_read_again_lives_again(cache: Cache, clock: Clock) -> None:
+def test_what_is_read_again_lives_again(cache: DeviceCache, clock: Clock) -> None:
     keep(cache, "bob", read(clock))
     for number in range(7):
         clock.now_s += 0.1
@@ -134,7 +136,7 @@ def test_what_is_read_again_lives_again(cache: Cache, clock: Clock) -> None:
     assert (knows(cache), knows(cache, "eve"), knows(cache, "u5")) == (True, True, False)
 
 
-def test_what_is_over_makes_room_as_others_come(cache: Cache, clock: Clock) -> None:
+def test_what_is_over_makes_room_as_others_come(cache: DeviceCache, clock: Clock) -> None:
     for number in range(8):
         keep(cache, f"u{number}", read(clock))
     clock.now_s += LIFE_S
@@ -144,7 +146,7 @@ def test_what_is_over_makes_room_as_others_come(cache: Cache, clock: Clock) -> N
 
 
 def test_a_cache_of_no_users_keeps_none(clock: Clock) -> None:
-    cache = Cache(users_max=0, clock=clock)
-    cache.trusted = True
+    cache = DeviceCache(users_max=0, clock=clock)
+    cache.enabled = True
     keep(cache, "bob", read(clock))
     assert (len(cache), knows(cache)) == (0, False)

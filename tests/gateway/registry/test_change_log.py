@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from gateway.registry import change_log as change_log_module
 from gateway.registry import change_log_scripts
-from gateway.registry.change_log import Journal, Scribe
-from gateway.registry.invalidation import Invalidations
-from gateway.registry.registry import Registry
+from gateway.registry.change_log import ChangeLog, ChangeLogWriter
+from gateway.registry.invalidation import InvalidationListener
+from gateway.registry.registry import DeviceRegistry
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from tests.gateway.conftest import MakeLink
 from tests.support.redis import RedisServer
 from tests.support.worker_core import until
@@ -23,67 +23,67 @@ from tests.support.worker_core import until
 # Decisions, without Redis.
 
 
-def opened(void: int = 100, **counts: int) -> Journal:
-    journal = Journal()
-    journal.join(void, counts)
-    return journal
+def opened(void: int = 100, **counts: int) -> ChangeLog:
+    change_log = ChangeLog()
+    change_log.resume(void, counts)
+    return change_log
 
 
 @pytest.mark.parametrize(("at", "believed"), [(99, False), (100, True), (101, True)])
 def test_what_was_read_before_a_lapse_is_void(at: int, believed: bool) -> None:
-    assert opened(100).believes(at, ["bob"]) is believed
+    assert opened(100).is_current(at, ["bob"]) is believed
 
 
 @pytest.mark.parametrize(("at", "believed"), [(119, False), (120, True), (121, True)])
 def test_a_change_ends_what_was_read_before_it_was_noted(at: int, believed: bool) -> None:
-    journal = opened(100, bob=120, eve=130)
-    assert journal.believes(at, ["bob"]) is believed
-    assert journal.believes(at, ["ann"]) is True
-    assert journal.believes(at, ["ann", "eve"]) is False
+    change_log = opened(100, bob=120, eve=130)
+    assert change_log.is_current(at, ["bob"]) is believed
+    assert change_log.is_current(at, ["ann"]) is True
+    assert change_log.is_current(at, ["ann", "eve"]) is False
 
 
 def test_a_change_counts_from_the_moment_it_is_heard() -> None:
-    journal = opened()
-    journal.heard(["bob"])
-    assert journal.believes(10**9, ["bob"]) is False
-    assert journal.to_note() == ("bob",)
-    assert journal.believes(10**9, ["bob"]) is False
-    journal.noted(120, anew=False)
-    assert [journal.believes(at, ["bob"]) for at in (119, 120)] == [False, True]
+    change_log = opened()
+    change_log.on_changes(["bob"])
+    assert change_log.is_current(10**9, ["bob"]) is False
+    assert change_log.take_unwritten() == ("bob",)
+    assert change_log.is_current(10**9, ["bob"]) is False
+    change_log.mark_written(120, anew=False)
+    assert [change_log.is_current(at, ["bob"]) for at in (119, 120)] == [False, True]
 
 
 def test_what_is_heard_while_another_is_noted_is_noted_next() -> None:
-    journal = opened()
-    journal.heard(["bob"])
-    journal.to_note()
-    journal.heard(["bob", "eve"])
-    assert journal.to_note() == ()
-    journal.noted(120, anew=False)
-    assert journal.believes(120, ["bob"]) is False
-    assert sorted(journal.to_note()) == ["bob", "eve"]
-    journal.noted(121, anew=False)
-    assert [journal.believes(at, ["bob"]) for at in (120, 121)] == [False, True]
+    change_log = opened()
+    change_log.on_changes(["bob"])
+    change_log.take_unwritten()
+    change_log.on_changes(["bob", "eve"])
+    assert change_log.take_unwritten() == ()
+    change_log.mark_written(120, anew=False)
+    assert change_log.is_current(120, ["bob"]) is False
+    assert sorted(change_log.take_unwritten()) == ["bob", "eve"]
+    change_log.mark_written(121, anew=False)
+    assert [change_log.is_current(at, ["bob"]) for at in (120, 121)] == [False, True]
 
 
 def test_a_full_journal_makes_all_before_it_void() -> None:
-    journal = opened(100, eve=110)
-    journal.heard(["bob"])
-    journal.to_note()
-    journal.noted(130, anew=True)
-    assert [journal.believes(at, ["ann"]) for at in (129, 130)] == [False, True]
+    change_log = opened(100, eve=110)
+    change_log.on_changes(["bob"])
+    change_log.take_unwritten()
+    change_log.mark_written(130, anew=True)
+    assert [change_log.is_current(at, ["ann"]) for at in (129, 130)] == [False, True]
 
 
 def test_a_newcomer_keeps_what_it_heard_itself() -> None:
-    journal = Journal()
-    journal.begin()
-    journal.heard(["bob"])
-    journal.to_note()
-    journal.noted(130, anew=False)
-    journal.heard(["eve"])
-    journal.join(100, {"bob": 120, "ann": 110})
-    assert [journal.believes(at, ["bob"]) for at in (129, 130)] == [False, True]
-    assert [journal.believes(at, ["ann"]) for at in (109, 110)] == [False, True]
-    assert journal.believes(140, ["eve"]) is False
+    change_log = ChangeLog()
+    change_log.start()
+    change_log.on_changes(["bob"])
+    change_log.take_unwritten()
+    change_log.mark_written(130, anew=False)
+    change_log.on_changes(["eve"])
+    change_log.resume(100, {"bob": 120, "ann": 110})
+    assert [change_log.is_current(at, ["bob"]) for at in (129, 130)] == [False, True]
+    assert [change_log.is_current(at, ["ann"]) for at in (109, 110)] == [False, True]
+    assert change_log.is_current(140, ["eve"]) is False
 
 
 # With Redis.
@@ -92,20 +92,22 @@ def test_a_newcomer_keeps_what_it_heard_itself() -> None:
 class Listener:
     """One process that listens: its journal, and how often it found that something may have been missed."""
 
-    def __init__(self, address: Address, link: Link, name: str) -> None:
-        self.journal = Journal()
+    def __init__(self, address: RedisAddress, connection: RedisConnection, name: str) -> None:
+        self.change_log = ChangeLog()
         self.lapses = 0
-        self.invalidations = Invalidations(address, Registry(link), self.journal, name, self._lapsed)
+        self.invalidations = InvalidationListener(
+            address, DeviceRegistry(connection), self.change_log, name, self._lapsed
+        )
 
     def _lapsed(self) -> None:
         self.lapses += 1
 
     async def sure(self) -> None:
-        await until(lambda: self.journal.open)
+        await until(lambda: self.change_log.complete)
 
     @property
-    def scribe(self) -> Scribe:
-        return self.invalidations.scribe
+    def writer(self) -> ChangeLogWriter:
+        return self.invalidations.writer
 
 
 Listen = Callable[[str], Awaitable[Listener]]
@@ -115,13 +117,13 @@ Listen = Callable[[str], Awaitable[Listener]]
 async def listen(
     redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Listen]:
-    monkeypatch.setattr(change_log_module, "BEAT_S", 0.02)
+    monkeypatch.setattr(change_log_module, "HEARTBEAT_S", 0.02)
     monkeypatch.setattr(change_log_module, "JOIN_S", 0.4)
-    monkeypatch.setattr(change_log_module, "_AGAIN_S", 0.02)
+    monkeypatch.setattr(change_log_module, "_RETRY_S", 0.02)
     async with AsyncExitStack() as stack:
 
         async def begin(name: str) -> Listener:
-            listener = Listener(Address.parse(redis_server.address), await make_link(), name)
+            listener = Listener(RedisAddress.parse(redis_server.address), await make_link(), name)
             await listener.invalidations.open()
             stack.push_async_callback(listener.invalidations.close)
             return listener
@@ -130,7 +132,7 @@ async def listen(
 
 
 async def count_of(redis: Redis) -> int:
-    return int(await redis.hget(keys.JOURNAL, change_log_scripts.COUNT) or 0)
+    return int(await redis.hget(keys.CHANGE_LOG, change_log_scripts.COUNT) or 0)
 
 
 async def test_the_first_says_that_nobody_listened(listen: Listen, redis_client: Redis) -> None:
@@ -138,7 +140,7 @@ async def test_the_first_says_that_nobody_listened(listen: Listen, redis_client:
     await one.sure()
     count = await count_of(redis_client)
     assert one.lapses == 1
-    assert [one.journal.believes(at, ["bob"]) for at in (count - 1, count)] == [False, True]
+    assert [one.change_log.is_current(at, ["bob"]) for at in (count - 1, count)] == [False, True]
 
 
 async def test_a_change_is_noted_for_all(listen: Listen, redis_client: Redis) -> None:
@@ -151,9 +153,11 @@ async def test_a_change_is_noted_for_all(listen: Listen, redis_client: Redis) ->
     await redis_client.set(keys.dead("ef"), "x")
     for listener in (one, two):
         for name in ("bob", "cd", "ef"):
-            await until(lambda listener=listener, name=name: not listener.journal.believes(count, [name]))
-    await until(lambda: redis_client.hexists(keys.JOURNAL, "ef"))
-    assert {b"bob", b"cd", b"ef"} <= set(await redis_client.hkeys(keys.JOURNAL))
+            await until(
+                lambda listener=listener, name=name: not listener.change_log.is_current(count, [name])
+            )
+    await until(lambda: redis_client.hexists(keys.CHANGE_LOG, "ef"))
+    assert {b"bob", b"cd", b"ef"} <= set(await redis_client.hkeys(keys.CHANGE_LOG))
 
 
 async def test_other_keys_and_syncs_are_no_changes(listen: Listen, redis_client: Redis) -> None:
@@ -163,21 +167,21 @@ async def test_other_keys_and_syncs_are_no_changes(listen: Listen, redis_client:
     await redis_client.set("client:ab:last_sync", "2026-11-24T10:00:00+0000")
     await redis_client.set("client:ab:device_port", "1")
     await redis_client.set("client:ab:device_pin", "x")
-    await until(lambda: redis_client.hexists(keys.JOURNAL, "ab"))
-    assert {name for name in await redis_client.hkeys(keys.JOURNAL) if b"\0" not in name} == {b"ab"}
+    await until(lambda: redis_client.hexists(keys.CHANGE_LOG, "ab"))
+    assert {name for name in await redis_client.hkeys(keys.CHANGE_LOG) if b"\0" not in name} == {b"ab"}
 
 
 async def test_who_comes_beside_a_listener_knows_what_it_noted(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
     await redis_client.set("client:ab:device_pin", "x")
-    await until(lambda: redis_client.hexists(keys.JOURNAL, "ab"))
+    await until(lambda: redis_client.hexists(keys.CHANGE_LOG, "ab"))
     count = await count_of(redis_client)
     two = await listen("two:0")
     await two.sure()
     assert (one.lapses, two.lapses) == (1, 0)
-    assert [two.journal.believes(at, ["ab"]) for at in (count - 1, count)] == [False, True]
-    assert two.journal.believes(count - 1, ["bob"]) is True
+    assert [two.change_log.is_current(at, ["ab"]) for at in (count - 1, count)] == [False, True]
+    assert two.change_log.is_current(count - 1, ["bob"]) is True
 
 
 @pytest.mark.parametrize("how", ["closed", "frozen"])
@@ -191,12 +195,12 @@ async def test_who_comes_after_the_last_has_gone_says_so(
     if how == "closed":
         await one.invalidations.close()
     else:
-        one.scribe.end()
-        one.journal.join(0, {})  # it thinks that it listens, and beats no more
+        one.writer.stop()
+        one.change_log.resume(0, {})  # it thinks that it listens, and beats no more
     two = await listen("two:0")
     await two.sure()
     assert two.lapses == 1
-    assert two.journal.believes(count, ["bob"]) is False
+    assert two.change_log.is_current(count, ["bob"]) is False
 
 
 async def test_a_beat_alone_is_no_proof(listen: Listen, redis_client: Redis) -> None:
@@ -218,9 +222,9 @@ async def test_after_a_flush_the_journal_begins_anew_and_higher(listen: Listen, 
     await one.sure()
     count = await count_of(redis_client)
     await redis_client.flushall()
-    await until(lambda: one.lapses == 2 and one.journal.open)
+    await until(lambda: one.lapses == 2 and one.change_log.complete)
     assert await count_of(redis_client) > count
-    assert one.journal.believes(count, ["bob"]) is False
+    assert one.change_log.is_current(count, ["bob"]) is False
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["other", "copied"])
@@ -232,17 +236,17 @@ async def test_what_was_read_in_another_database_is_void(
     await until(lambda: redis_client.hexists(keys.LISTENERS, "one:0"))
     count = await count_of(redis_client)
     if copied:  # a data set that somebody prepared: the names in it are those of the original
-        for name in (keys.JOURNAL, keys.LISTENERS, keys.beat("one:0")):
+        for name in (keys.CHANGE_LOG, keys.LISTENERS, keys.heartbeat("one:0")):
             assert await redis_client.copy(name, name, destination_db=1)
         beats = int(await redis_client.hget(keys.LISTENERS, "one:0"))
         await until(lambda: _beyond(redis_client, beats))
     await redis_client.swapdb(0, 1)
-    await until(lambda: one.lapses == 2 and one.journal.open)
+    await until(lambda: one.lapses == 2 and one.change_log.complete)
     assert await count_of(redis_client) > count
-    assert one.journal.believes(count, ["bob"]) is False
+    assert one.change_log.is_current(count, ["bob"]) is False
     await redis_client.swapdb(0, 1)
-    await until(lambda: one.lapses == 3 and one.journal.open)
-    assert one.journal.believes(await count_of(redis_client), ["bob"]) is True
+    await until(lambda: one.lapses == 3 and one.change_log.complete)
+    assert one.change_log.is_current(await count_of(redis_client), ["bob"]) is True
 
 
 async def _beyond(redis: Redis, beats: int) -> bool:
@@ -254,10 +258,12 @@ async def test_who_lapses_does_not_unsettle_others(listen: Listen, redis_client:
     one = await listen("one:0")
     await one.sure()
     with capture_logs() as logged:
-        await redis_client.eval(change_log_scripts.LAPSE.text, 2, keys.JOURNAL, keys.LISTENERS, "two:0")
+        await redis_client.eval(
+            change_log_scripts.RECORD_LAPSE.text, 2, keys.CHANGE_LOG, keys.LISTENERS, "two:0"
+        )
         beats = int(await redis_client.hget(keys.LISTENERS, "one:0") or 0)
         await until(lambda: _beyond(redis_client, beats + 3))
-    assert (one.lapses, one.journal.open) == (1, True)
+    assert (one.lapses, one.change_log.complete) == (1, True)
     assert logged == []
 
 
@@ -272,7 +278,7 @@ async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(
         lapses = sum(listener.lapses for listener in listeners)
         await redis_client.swapdb(0, 1)
         for name in names:  # each is to notice before the next swap
-            word = await redis_client.get(keys.beat(name))
+            word = await redis_client.get(keys.heartbeat(name))
             await until(lambda name=name, word=word: _beaten(redis_client, name, word))
         await until(lambda lapses=lapses: sum(listener.lapses for listener in listeners) > lapses)
         for listener in listeners:
@@ -280,21 +286,23 @@ async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(
         count = await count_of(redis_client)
         await redis_client.set("client:ab:device_pin", "x")
         for listener in listeners:
-            await until(lambda listener=listener, count=count: not listener.journal.believes(count, ["ab"]))
+            await until(
+                lambda listener=listener, count=count: not listener.change_log.is_current(count, ["ab"])
+            )
 
 
 async def _beaten(redis: Redis, name: str, before: bytes | None) -> bool:
-    return bool(await redis.get(keys.beat(name)) != before)
+    return bool(await redis.get(keys.heartbeat(name)) != before)
 
 
 async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
     count = await count_of(redis_client)
-    await redis_client.delete(keys.JOURNAL)
-    await until(lambda: redis_client.exists(keys.JOURNAL))
+    await redis_client.delete(keys.CHANGE_LOG)
+    await until(lambda: redis_client.exists(keys.CHANGE_LOG))
     assert await count_of(redis_client) > count
-    await until(lambda: not one.journal.believes(count, ["bob"]))
+    await until(lambda: not one.change_log.is_current(count, ["bob"]))
 
 
 async def test_a_journal_that_is_full_makes_everything_void(
@@ -306,9 +314,9 @@ async def test_a_journal_that_is_full_makes_everything_void(
     count = await count_of(redis_client)
     for number in range(10):
         await redis_client.set(f"client:{number:02x}:device_pin", "x")
-        await until(lambda number=number: not one.journal.believes(count, [f"{number:02x}"]))
-    assert await redis_client.hlen(keys.JOURNAL) <= 6
-    assert one.journal.believes(count, ["bob"]) is False
+        await until(lambda number=number: not one.change_log.is_current(count, [f"{number:02x}"]))
+    assert await redis_client.hlen(keys.CHANGE_LOG) <= 6
+    assert one.change_log.is_current(count, ["bob"]) is False
 
 
 async def test_who_never_meets_the_full_journal_forgets_all_the_same(
@@ -322,17 +330,17 @@ async def test_who_never_meets_the_full_journal_forgets_all_the_same(
         await redis_client.set(f"client:{number:02x}:device_pin", "x")
         await asyncio.sleep(0)
     for listener in listeners:
-        journal = listener.journal
-        await until(lambda journal=journal: not (journal._heard or journal._noting))
-        assert len(journal._counts) <= 40
+        change_log = listener.change_log
+        await until(lambda change_log=change_log: not (change_log._unwritten or change_log._being_written))
+        assert len(change_log._counts) <= 40
 
 
 async def test_what_cannot_be_noted_makes_nobody_sure(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
-    await redis_client.set(keys.JOURNAL, "no hash")
+    await redis_client.set(keys.CHANGE_LOG, "no hash")
     await redis_client.set("client:ab:device_pin", "x")
-    await until(lambda: not one.journal.open)
-    await redis_client.delete(keys.JOURNAL)
-    await until(lambda: one.journal.open)
+    await until(lambda: not one.change_log.complete)
+    await redis_client.delete(keys.CHANGE_LOG)
+    await until(lambda: one.change_log.complete)
     assert one.lapses == 2

@@ -9,13 +9,13 @@ from redis.asyncio import Redis
 
 from gateway.registry import change_log as change_log_module
 from gateway.registry import invalidation
-from gateway.registry.cache import Cache
-from gateway.registry.change_log import Journal
-from gateway.registry.invalidation import PREFIXES, Invalidations
-from gateway.registry.registry import Registry
+from gateway.registry.cache import DeviceCache
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.invalidation import PREFIXES, InvalidationListener
+from gateway.registry.registry import DeviceRegistry
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
@@ -25,10 +25,10 @@ from tests.support.worker_core import until
 class Watched:
     """A registry whose cache is on; tells how often Redis was asked."""
 
-    def __init__(self, registry: Registry, journal: Journal, proxy: Proxy, redis: Redis) -> None:
+    def __init__(self, registry: DeviceRegistry, change_log: ChangeLog, proxy: Proxy, redis: Redis) -> None:
         self.registry = registry
         self.proxy = proxy
-        self._journal = journal
+        self._journal = change_log
         self._redis = redis
 
     async def pins(self, user: str = "bob") -> list[str]:
@@ -44,8 +44,8 @@ class Watched:
         """Wait until the laying down of bob and this client is noted: what is read, or marked, from now on stays."""
 
         async def is_so() -> bool:
-            known = await self._redis.hmget(keys.JOURNAL, ["bob", phone.client_id])
-            return None not in known and self._journal.quiet_from < inf
+            known = await self._redis.hmget(keys.CHANGE_LOG, ["bob", phone.client_id])
+            return None not in known and self._journal.unchanged_since < inf
 
         await until(is_so)
 
@@ -65,17 +65,22 @@ class Watched:
 
 @pytest.fixture
 async def watched(
-    redis_server: RedisServer, redis_client: Redis, link: Link, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer,
+    redis_client: Redis,
+    connection: RedisConnection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Watched]:
     monkeypatch.setattr(invalidation, "REPLY_S", 60.0)  # a busy machine does not end the connection
-    registry, journal = Registry(link), Journal()
+    registry, change_log = DeviceRegistry(connection), ChangeLog()
     async with Proxy(redis_server.socket) as proxy:
-        invalidations = Invalidations(Address.parse(proxy.address), registry, journal, "tested:0")
+        invalidations = InvalidationListener(
+            RedisAddress.parse(proxy.address), registry, change_log, "tested:0"
+        )
         await invalidations.open()
         await until(lambda: redis_client.hexists(keys.LISTENERS, "tested:0"))
-        yield Watched(registry, journal, proxy, redis_client)
+        yield Watched(registry, change_log, proxy, redis_client)
         await invalidations.close()
-    await until(lambda: not registry.cache.trusted)
+    await until(lambda: not registry.cache.enabled)
 
 
 @pytest.fixture
@@ -157,17 +162,17 @@ async def test_a_flush_is_seen(watched: Watched, phone: Client, redis_client: Re
 async def test_another_database_in_the_same_place_is_seen(
     watched: Watched, phone: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_log_module, "BEAT_S", 0.01)
+    monkeypatch.setattr(change_log_module, "HEARTBEAT_S", 0.01)
     await watched.becomes(["aa"])
 
     async def beaten(before: bytes | None) -> bool:
-        return await redis_client.get(keys.beat("tested:0")) not in (None, before)
+        return await redis_client.get(keys.heartbeat("tested:0")) not in (None, before)
 
     for pins in ([], ["aa"], [], ["aa"]):
         await redis_client.swapdb(0, 1)
         await watched.becomes(pins)
         # Who swaps and swaps back between two beats is not seen.
-        word = await redis_client.get(keys.beat("tested:0"))
+        word = await redis_client.get(keys.heartbeat("tested:0"))
         await until(lambda word=word: beaten(word))
 
 
@@ -176,13 +181,13 @@ async def test_without_the_connection_nothing_is_believed(
 ) -> None:
     await watched.becomes(["aa"])
     watched.proxy.vanish()
-    await until(lambda: not watched.registry.cache.trusted)
+    await until(lambda: not watched.registry.cache.enabled)
     await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
     assert await watched.pins() == ["bb"]
     await redis_client.set(f"client:{phone.client_id}:device_pin", "cc")
     assert await watched.pins() == ["cc"]
     await watched.proxy.restore()
-    await until(lambda: watched.registry.cache.trusted)
+    await until(lambda: watched.registry.cache.enabled)
     await watched.becomes(["cc"])
 
 
@@ -201,9 +206,11 @@ async def test_ids_out_of_reach_are_never_kept(watched: Watched, redis_client: R
     assert await watched.pins() == ["bb"]
 
 
-async def test_an_entry_ends_by_its_age(link: Link, redis_client: Redis, phone: Client) -> None:
-    registry = Registry(link, Cache(life_s=-1.0))
-    registry.cache.trusted = True
+async def test_an_entry_ends_by_its_age(
+    connection: RedisConnection, redis_client: Redis, phone: Client
+) -> None:
+    registry = DeviceRegistry(connection, DeviceCache(life_s=-1.0))
+    registry.cache.enabled = True
     assert [device.pin for device in (await registry.devices_of(["bob"]))[0].devices] == ["aa"]
     await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
     assert [device.pin for device in (await registry.devices_of(["bob"]))[0].devices] == ["bb"]
@@ -211,23 +218,23 @@ async def test_an_entry_ends_by_its_age(link: Link, redis_client: Redis, phone: 
 
 @pytest.mark.parametrize("what", ["user", "client", "all"])
 async def test_what_changed_while_it_was_read_is_not_kept(
-    link: Link, redis_client: Redis, phone: Client, what: str
+    connection: RedisConnection, redis_client: Redis, phone: Client, what: str
 ) -> None:
-    registry = Registry(link)
-    registry.cache.trusted = True
+    registry = DeviceRegistry(connection)
+    registry.cache.enabled = True
     changed = {"user": "bob", "client": phone.client_id}
     reading = asyncio.create_task(registry.devices_of(["bob"]))
     await asyncio.sleep(0)  # the question is on its way
-    registry.forget(None if what == "all" else [changed[what]])
+    registry.invalidate(None if what == "all" else [changed[what]])
     await reading
-    assert registry.cache.find(["bob"]) == [None]
+    assert registry.cache.get(["bob"]) == [None]
     await registry.devices_of(["bob"])
-    assert registry.cache.find(["bob"]) != [None]
+    assert registry.cache.get(["bob"]) != [None]
 
 
-async def test_the_cache_is_bounded(link: Link, redis_client: Redis) -> None:
-    registry = Registry(link, Cache(users_max=10))
-    registry.cache.trusted = True
+async def test_the_cache_is_bounded(connection: RedisConnection, redis_client: Redis) -> None:
+    registry = DeviceRegistry(connection, DeviceCache(users_max=10))
+    registry.cache.enabled = True
     for n in range(50):
         await registry.devices_of([f"user{n}"])
         assert len(registry.cache) <= 10

@@ -16,7 +16,7 @@ from gateway.registry.login_limits import (
     account_of,
 )
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
 from tests.support.redis import KINDS, RedisServer
 
@@ -63,10 +63,10 @@ async def test_attempts_under_way_are_waited_for(
     limits = LoginLimits(redis_client)
     under_way = [await limits.reserve("bob", "a") for _ in range(PAIR_ATTEMPTS)]
     another = asyncio.ensure_future(limits.reserve("bob", "a"))
-    await limits.take_back(under_way[0])
+    await limits.release(under_way[0])
     async with asyncio.timeout(30):
         await another
-    monkeypatch.setattr(login_limits, "_LOOKS", 1)
+    monkeypatch.setattr(login_limits, "_RECHECKS", 1)
     with pytest.raises(AuthenticationBusy):
         await limits.reserve("bob", "a")
 
@@ -75,7 +75,7 @@ async def test_a_right_attempt_does_not_count(redis_client: Redis) -> None:
     limits = LoginLimits(redis_client)
     for _ in range(3 * PAIR_ATTEMPTS):
         attempt = await limits.reserve("bob", "a")
-        await limits.take_back(attempt)
+        await limits.release(attempt)
     assert attempt.account_attempts == 1
 
 
@@ -87,7 +87,7 @@ async def test_counts_end_by_themselves(redis_client: Redis) -> None:
     for name in found:
         assert 0 < await redis_client.pttl(name) <= keys.LOGIN_WINDOW_S * 1_000
     await redis_client.flushdb()
-    await limits.take_back(attempt)  # what ended meanwhile stays away
+    await limits.release(attempt)  # what ended meanwhile stays away
     await limits.failed(attempt)
     assert await redis_client.dbsize() == 0
 
@@ -119,7 +119,7 @@ async def test_a_full_store_still_counts_here(own_server: RedisServer) -> None:
         limits = LoginLimits(redis, lambda: now)
         attempt = await limits.reserve("bob", "a")
         assert attempt.local
-        await limits.take_back(attempt)
+        await limits.release(attempt)
         for _ in range(PAIR_ATTEMPTS):
             await fail(limits, "bob", "a")
         with pytest.raises(TooManyRequests) as caught:
@@ -133,7 +133,7 @@ async def test_a_full_store_still_counts_here(own_server: RedisServer) -> None:
 async def test_what_is_under_way_is_waited_for_here_too(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login_limits, "_LOOKS", 1)
+    monkeypatch.setattr(login_limits, "_RECHECKS", 1)
     async with Redis(unix_socket_path=str(own_server.socket)) as redis:
         await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
         limits = LoginLimits(redis)
@@ -156,6 +156,6 @@ async def test_the_counts_of_this_process_are_bounded(
 
 
 async def test_a_store_that_is_gone_is_told() -> None:
-    limits = LoginLimits(client(Address(unix_path="/nowhere")))
+    limits = LoginLimits(client(RedisAddress(unix_path="/nowhere")))
     with pytest.raises(StoreDown):
         await limits.reserve("bob", "a")

@@ -9,20 +9,20 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown, TooManyDevices
-from gateway.mailbox.store import Posting, RpsStore
+from gateway.mailbox.store import MailboxMessage, MailboxStore
 from gateway.registry import client_scripts
 from gateway.registry.accounts import Accounts
-from gateway.registry.cache import Cache
-from gateway.registry.change_log import Journal
+from gateway.registry.cache import DeviceCache
+from gateway.registry.change_log import ChangeLog
 from gateway.registry.clients import Clients
-from gateway.registry.invalidation import Invalidations
-from gateway.registry.registry import Registry
-from gateway.registry.snapshots import Snapshots
+from gateway.registry.invalidation import InvalidationListener
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.snapshots import SnapshotStore
 from gateway.registry.token_marks import token_digest
 from gateway.settings import Secret
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.worker_core import until
@@ -42,18 +42,18 @@ NOW_S = 1_795_600_000.0
 
 
 @pytest.fixture
-async def push(redis_address: str) -> AsyncIterator[RpsStore]:
+async def push(redis_address: str) -> AsyncIterator[MailboxStore]:
     """The push service's store, in the Redis of the users."""
-    store = RpsStore(Address.parse(redis_address))
+    store = MailboxStore(RedisAddress.parse(redis_address))
     await store.open()
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def other_push(redis_server: RedisServer, redis_address: str) -> AsyncIterator[RpsStore]:
+async def other_push(redis_server: RedisServer, redis_address: str) -> AsyncIterator[MailboxStore]:
     """The push service's store, in a Redis of its own."""
-    store = RpsStore(Address.parse(redis_address.replace("db=0", "db=1")))
+    store = MailboxStore(RedisAddress.parse(redis_address.replace("db=0", "db=1")))
     await store.open()
     yield store
     async with Redis(unix_socket_path=str(redis_server.socket), db=1) as redis:
@@ -61,14 +61,14 @@ async def other_push(redis_server: RedisServer, redis_address: str) -> AsyncIter
     await store.close()
 
 
-async def message(push: RpsStore, token: str, text: str) -> int:
+async def message(push: MailboxStore, token: str, text: str) -> int:
     """Queue a message; its id, 0 where the token is not registered."""
     queued: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    push.post(Posting(token, b'{"alert":"%b"}' % text.encode()), queued.set_result)
+    push.post(MailboxMessage(token, b'{"alert":"%b"}' % text.encode()), queued.set_result)
     return int(await queued)
 
 
-async def polled(push: RpsStore, instance: str) -> Any:
+async def polled(push: MailboxStore, instance: str) -> Any:
     found: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     push.poll(instance.encode(), 0, found.set_result)
     return await found
@@ -138,7 +138,7 @@ async def test_a_client_that_stays_keeps_what_is_not_brought(redis_client: Redis
 
 @pytest.mark.parametrize("brought", [{}, {"device_pin": ""}, {"device_pin": "new"}])
 async def test_the_push_registration_of_a_client_that_moves_ends(
-    redis_client: Redis, push: RpsStore, brought: dict[str, str]
+    redis_client: Redis, push: MailboxStore, brought: dict[str, str]
 ) -> None:
     await push.register("phone", "app", "token")
     await push.register("phone", "other app", "other")
@@ -153,7 +153,9 @@ async def test_the_push_registration_of_a_client_that_moves_ends(
     assert b'"id":%d' % kept in await polled(push, "phone")
 
 
-async def test_the_last_push_registration_ends_with_its_instance(redis_client: Redis, push: RpsStore) -> None:
+async def test_the_last_push_registration_ends_with_its_instance(
+    redis_client: Redis, push: MailboxStore
+) -> None:
     await push.register("phone", "app", "token")
     await message(push, "token", "for bob")
     clients = Clients(redis_client)
@@ -167,7 +169,7 @@ async def test_the_last_push_registration_ends_with_its_instance(redis_client: R
 
 
 async def test_a_device_that_brings_its_token_keeps_its_registration_without_old_messages(
-    redis_client: Redis, push: RpsStore
+    redis_client: Redis, push: MailboxStore
 ) -> None:
     await push.register("phone", "app", "token")
     await message(push, "token", "for bob")
@@ -180,7 +182,7 @@ async def test_a_device_that_brings_its_token_keeps_its_registration_without_old
 
 
 async def test_a_token_that_another_user_registers_leaves_the_earlier_users_client(
-    redis_client: Redis, push: RpsStore
+    redis_client: Redis, push: MailboxStore
 ) -> None:
     await push.register("phone", "app", "token")
     await message(push, "token", "for bob")
@@ -216,7 +218,7 @@ async def test_a_token_that_a_client_no_longer_has_is_nobodys(redis_client: Redi
     assert (await fields_of(redis_client))["device_pin"] == "new"
 
 
-async def test_a_push_service_with_a_redis_of_its_own(redis_client: Redis, other_push: RpsStore) -> None:
+async def test_a_push_service_with_a_redis_of_its_own(redis_client: Redis, other_push: MailboxStore) -> None:
     clients = Clients(redis_client, mailbox=other_push)
     for number in range(2):
         await other_push.register(f"phone{number}", "app", f"token{number}")
@@ -233,7 +235,7 @@ async def test_a_push_service_with_a_redis_of_its_own(redis_client: Redis, other
 
 
 async def test_messages_that_wait_go_with_a_client_and_with_a_user(
-    redis_client: Redis, push: RpsStore
+    redis_client: Redis, push: MailboxStore
 ) -> None:
     accounts = Accounts(redis_client, api_token=Secret("t"), admin_password=None, owns_store=False)
     clients = Clients(redis_client)
@@ -281,7 +283,7 @@ async def test_a_user_has_as_many_clients_as_it_may(redis_client: Redis) -> None
     ],
 )
 async def test_a_step_that_fails_leaves_everything_as_it_was(
-    redis_client: Redis, push: RpsStore, name: str
+    redis_client: Redis, push: MailboxStore, name: str
 ) -> None:
     await push.register("phone", "app", "token")
     await message(push, "token", "for bob")
@@ -295,7 +297,7 @@ async def test_a_step_that_fails_leaves_everything_as_it_was(
     assert await everything(redis_client) == before
 
 
-async def test_a_full_redis_refuses_a_registration_whole(redis_client: Redis, push: RpsStore) -> None:
+async def test_a_full_redis_refuses_a_registration_whole(redis_client: Redis, push: MailboxStore) -> None:
     await push.register("phone", "app", "token")
     await message(push, "token", "for bob")
     clients = Clients(redis_client)
@@ -318,9 +320,11 @@ async def test_a_script_that_redis_forgot_is_sent_again(redis_client: Redis) -> 
     assert await clients.of_user("eve") == [CLIENT]
 
 
-async def test_no_look_up_finds_one_users_client_with_anothers_token(redis_client: Redis, link: Link) -> None:
+async def test_no_look_up_finds_one_users_client_with_anothers_token(
+    redis_client: Redis, connection: RedisConnection
+) -> None:
     """While a client goes to and fro, nobody who is looked up has the other's token."""
-    clients, registry = Clients(redis_client), Registry(link, Cache(users_max=0))
+    clients, registry = Clients(redis_client), DeviceRegistry(connection, DeviceCache(users_max=0))
     moves = 200
 
     async def move() -> None:
@@ -341,9 +345,9 @@ async def test_no_look_up_finds_one_users_client_with_anothers_token(redis_clien
 
 
 async def test_what_was_accepted_for_an_earlier_owner_is_not_for_the_present_one(
-    redis_client: Redis, link: Link
+    redis_client: Redis, connection: RedisConnection
 ) -> None:
-    registry, before_ms = Registry(link), int(NOW_S * 1000)
+    registry, before_ms = DeviceRegistry(connection), int(NOW_S * 1000)
     clients = Clients(redis_client, now=lambda: NOW_S)
     phone = apple("aa")
     await lay_user(redis_client, "bob", [phone])  # by RhoConnect
@@ -361,11 +365,13 @@ async def test_what_was_accepted_for_an_earlier_owner_is_not_for_the_present_one
 
 
 async def test_the_caches_of_both_users_end(
-    redis_server: RedisServer, redis_client: Redis, link: Link
+    redis_server: RedisServer, redis_client: Redis, connection: RedisConnection
 ) -> None:
-    journal = Journal()
-    registry = Registry(link, Cache(), Snapshots(link, journal))
-    invalidations = Invalidations(Address.parse(redis_server.address), registry, journal, "tested:0")
+    change_log = ChangeLog()
+    registry = DeviceRegistry(connection, DeviceCache(), SnapshotStore(connection, change_log))
+    invalidations = InvalidationListener(
+        RedisAddress.parse(redis_server.address), registry, change_log, "tested:0"
+    )
     await invalidations.open()
     clients = Clients(redis_client)
     await clients.register("bob", CLIENT, FIELDS)
@@ -379,7 +385,7 @@ async def test_the_caches_of_both_users_end(
 
     async def become(bob: list[str], eve: list[str]) -> None:
         async def are() -> bool:
-            return all(registry.cache.find(["bob", "eve"])) and await pins() == (bob, eve)
+            return all(registry.cache.get(["bob", "eve"])) and await pins() == (bob, eve)
 
         async def asked() -> bool:
             await pins()

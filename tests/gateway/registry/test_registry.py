@@ -7,10 +7,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
-from gateway.registry.registry import Registry, changes
+from gateway.registry.registry import DeviceRegistry, changes
 from gateway.registry.token_marks import token_digest
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from protocols.devices import Device
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 
@@ -19,16 +19,16 @@ SYNCED_MS = 1_795_514_400_000
 
 
 @pytest.fixture
-async def registry(link: Link) -> Registry:
-    return Registry(link)
+async def registry(connection: RedisConnection) -> DeviceRegistry:
+    return DeviceRegistry(connection)
 
 
-async def devices(registry: Registry, user: str = "bob") -> set[Device]:
+async def devices(registry: DeviceRegistry, user: str = "bob") -> set[Device]:
     (found,) = await registry.devices_of([user])
     return set(found.devices)
 
 
-async def test_each_field_of_a_client_is_read(registry: Registry, redis_client: Redis) -> None:
+async def test_each_field_of_a_client_is_read(registry: DeviceRegistry, redis_client: Redis) -> None:
     phone = apple("ab", phone_id="phone", device_app_id="app", last_sync=SYNCED)
     await lay_user(redis_client, "bob", [phone])
     assert await devices(registry) == {
@@ -47,13 +47,13 @@ async def test_each_field_of_a_client_is_read(registry: Registry, redis_client: 
     ],
 )
 async def test_a_sync_time_that_is_none_counts_as_never(
-    registry: Registry, redis_client: Redis, text: str | None, at_ms: int
+    registry: DeviceRegistry, redis_client: Redis, text: str | None, at_ms: int
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab", last_sync=text)])
     assert {one.last_sync_ms for one in await devices(registry)} == {at_ms}
 
 
-async def test_users_come_in_their_order_known_or_not(registry: Registry, redis_client: Redis) -> None:
+async def test_users_come_in_their_order_known_or_not(registry: DeviceRegistry, redis_client: Redis) -> None:
     phones = {name: apple(name.encode().hex()) for name in ("bob", "eve")}
     await lay_users(redis_client, {name: [phone] for name, phone in phones.items()} | {"none": []})
     found = await registry.devices_of(["nobody", "eve", "none", "bob", "eve"])
@@ -63,7 +63,7 @@ async def test_users_come_in_their_order_known_or_not(registry: Registry, redis_
     ]
 
 
-async def test_a_login_may_hold_what_json_may(registry: Registry, redis_client: Redis) -> None:
+async def test_a_login_may_hold_what_json_may(registry: DeviceRegistry, redis_client: Redis) -> None:
     names = ["a:b", "a b", "ü", "*", "\n", "user:x:clients"]
     await lay_users(redis_client, {name: [apple(name.encode().hex())] for name in names})
     found = await registry.devices_of(names)
@@ -72,7 +72,7 @@ async def test_a_login_may_hold_what_json_may(registry: Registry, redis_client: 
     ]
 
 
-async def test_a_client_that_is_gone_is_counted(registry: Registry, redis_client: Redis) -> None:
+async def test_a_client_that_is_gone_is_counted(registry: DeviceRegistry, redis_client: Redis) -> None:
     phone, gone = apple("ab"), apple("cd")
     await lay_user(redis_client, "bob", [phone, gone])
     await redis_client.delete(f"client:{gone.client_id}:rho__id")
@@ -81,7 +81,7 @@ async def test_a_client_that_is_gone_is_counted(registry: Registry, redis_client
     assert (found.dangling, found.dead, found.left_out) == (1, 0, (gone.client_id,))
 
 
-async def test_clients_are_found_whoever_has_them(registry: Registry, redis_client: Redis) -> None:
+async def test_clients_are_found_whoever_has_them(registry: DeviceRegistry, redis_client: Redis) -> None:
     phones: list[Client] = [apple("ab"), android("token")]
     await lay_users(redis_client, {"bob": phones[:1], "eve": phones[1:]})
     found = await registry.devices([phones[1].client_id, "0" * 32, phones[0].client_id])
@@ -92,7 +92,9 @@ async def test_clients_are_found_whoever_has_them(registry: Registry, redis_clie
 # Dead tokens.
 
 
-async def test_a_dead_token_is_left_out_until_it_is_another(registry: Registry, redis_client: Redis) -> None:
+async def test_a_dead_token_is_left_out_until_it_is_another(
+    registry: DeviceRegistry, redis_client: Redis
+) -> None:
     phone = apple("ab")
     await lay_user(redis_client, "bob", [phone])
     (device,) = await devices(registry)
@@ -104,7 +106,7 @@ async def test_a_dead_token_is_left_out_until_it_is_another(registry: Registry, 
     assert {one.pin for one in await devices(registry)} == {"cd"}
 
 
-async def test_a_mark_holds_no_token_and_ends(registry: Registry, redis_client: Redis) -> None:
+async def test_a_mark_holds_no_token_and_ends(registry: DeviceRegistry, redis_client: Redis) -> None:
     await lay_user(redis_client, "bob", [apple("ab" * 32)])
     (device,) = await devices(registry)
     await registry.mark_dead(device, "Unregistered", None, 1000)
@@ -119,7 +121,7 @@ async def test_a_mark_holds_no_token_and_ends(registry: Registry, redis_client: 
 @pytest.mark.parametrize("proof", ["registered", "synced"])
 @pytest.mark.parametrize(("since_ms", "dead"), [(-1, False), (0, False), (1, True)])
 async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
-    registry: Registry, redis_client: Redis, proof: str, since_ms: int, dead: bool
+    registry: DeviceRegistry, redis_client: Redis, proof: str, since_ms: int, dead: bool
 ) -> None:
     phone = apple("ab", last_sync=SYNCED if proof == "synced" else None)
     await lay_user(redis_client, "bob", [phone])
@@ -134,7 +136,7 @@ async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
 
 
 async def test_a_key_of_another_type_is_that_users_trouble_alone(
-    registry: Registry, redis_client: Redis
+    registry: DeviceRegistry, redis_client: Redis
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
     await redis_client.set("user:eve:clients", "x")
@@ -144,7 +146,7 @@ async def test_a_key_of_another_type_is_that_users_trouble_alone(
 
 @pytest.mark.parametrize("many", [False, True])
 async def test_an_error_of_redis_is_no_unknown_user(
-    registry: Registry, redis_client: Redis, many: bool
+    registry: DeviceRegistry, redis_client: Redis, many: bool
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
     await redis_client.execute_command("ACL", "SETUSER", "default", "-sort", "-sscan")
@@ -158,11 +160,11 @@ async def test_an_error_of_redis_is_no_unknown_user(
 
 
 async def test_a_lost_redis_is_told_once_however_many_parts_were_asked_for(
-    registry: Registry, link: Link
+    registry: DeviceRegistry, connection: RedisConnection
 ) -> None:
     said: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
-    await link.close()
+    await connection.close()
     with pytest.raises(StoreDown):
         await registry.devices_of_many([f"user{number}" for number in range(100)])
     await asyncio.sleep(0)
@@ -187,7 +189,7 @@ def test_what_changed_keys_mean() -> None:
 
 
 async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_up(
-    registry: Registry, redis_client: Redis
+    registry: DeviceRegistry, redis_client: Redis
 ) -> None:
     phone = apple("ab", last_sync="2026-11-24T10:00:00+0000")
     await lay_user(redis_client, "bob", [phone])
@@ -199,7 +201,7 @@ async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_
     assert await registry.mark_dead(found.devices[0], "Unregistered", died_ms + 3_600_001, now_ms)
 
 
-async def test_a_sync_of_the_future_proves_nothing(registry: Registry, redis_client: Redis) -> None:
+async def test_a_sync_of_the_future_proves_nothing(registry: DeviceRegistry, redis_client: Redis) -> None:
     """It was written by a clock that was ahead: dead tokens would be pushed to until that time had come."""
     phone = apple("ab", last_sync="2026-11-24T12:00:00+0000")
     await lay_user(redis_client, "bob", [phone])
@@ -217,46 +219,46 @@ async def sorts(redis: Redis) -> int:
     return stats.get("cmdstat_sort", {}).get("calls", 0)
 
 
-async def test_who_is_foreseen_is_read_once(registry: Registry, redis_client: Redis) -> None:
+async def test_who_is_foreseen_is_read_once(registry: DeviceRegistry, redis_client: Redis) -> None:
     phone = apple("ab")
     await lay_user(redis_client, "bob", [phone])
-    registry.cache.trusted = True
+    registry.cache.enabled = True
     before = await sorts(redis_client)
-    registry.foresee(["bob", "nobody"])
-    registry.foresee(["bob"])  # on its way
+    registry.prefetch(["bob", "nobody"])
+    registry.prefetch(["bob"])  # on its way
     found = await registry.devices_of(["nobody", "bob", "bob"])
     assert [[one.pin for one in each.devices] for each in found] == [[], ["ab"], ["ab"]]
-    registry.foresee(["bob"])  # remembered
+    registry.prefetch(["bob"])  # remembered
     await registry.devices_of(["bob"])
     assert await sorts(redis_client) - before == 2
-    assert not registry._foreseen
+    assert not registry._prefetched
 
 
 async def test_a_change_heard_while_somebody_is_foreseen_counts(
-    registry: Registry, redis_client: Redis
+    registry: DeviceRegistry, redis_client: Redis
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
-    registry.cache.trusted = True
-    registry.foresee(["bob"])
+    registry.cache.enabled = True
+    registry.prefetch(["bob"])
     asked = asyncio.ensure_future(registry.devices_of(["bob"]))
     await asyncio.sleep(0)
-    registry.forget({"bob"})
+    registry.invalidate({"bob"})
     await redis_client.delete(keys.user("bob", "clients"))
     assert [one.unknown or not one.devices for one in await asked] == [True]
 
 
-async def test_nobody_is_foreseen_while_changes_are_not_heard(registry: Registry) -> None:
-    registry.cache.trusted = False
-    registry.foresee(["bob"])
-    assert not registry._foreseen
+async def test_nobody_is_foreseen_while_changes_are_not_heard(registry: DeviceRegistry) -> None:
+    registry.cache.enabled = False
+    registry.prefetch(["bob"])
+    assert not registry._prefetched
 
 
 async def test_what_cannot_be_foreseen_is_said_to_whoever_asks(
-    registry: Registry, link: Link, redis_client: Redis
+    registry: DeviceRegistry, connection: RedisConnection, redis_client: Redis
 ) -> None:
-    registry.cache.trusted = True
-    await link.close()
-    registry.foresee(["bob"])
+    registry.cache.enabled = True
+    await connection.close()
+    registry.prefetch(["bob"])
     with pytest.raises(StoreDown):
         await registry.devices_of(["bob"])
-    assert not registry._foreseen
+    assert not registry._prefetched

@@ -8,12 +8,12 @@ from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
 from gateway.registry import snapshot_warmup as snapshot_warmup_module
-from gateway.registry.change_log import Journal
-from gateway.registry.registry import Registry
-from gateway.registry.snapshot_warmup import Refill
-from gateway.registry.snapshots import Snapshots
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.snapshot_warmup import SnapshotWarmup
+from gateway.registry.snapshots import SnapshotStore
 from gateway.store import keys
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker_core import until
 
@@ -21,21 +21,23 @@ USERS = 700  # SSCAN gives them in several parts
 
 
 @pytest.fixture
-async def registry(link: Link, redis_client: Redis) -> Registry:
-    journal = Journal()
-    journal.join(1, {})
-    await redis_client.hset(keys.JOURNAL, mapping={"\0count": 1, "\0void": 1})
+async def registry(connection: RedisConnection, redis_client: Redis) -> DeviceRegistry:
+    change_log = ChangeLog()
+    change_log.resume(1, {})
+    await redis_client.hset(keys.CHANGE_LOG, mapping={"\0count": 1, "\0void": 1})
     names = [f"user{n}" for n in range(USERS)]
     await lay_users(redis_client, {name: [apple(name.encode().hex())] for name in names})
     await redis_client.sadd(keys.APP_USERS, *names)
-    return Registry(link, None, Snapshots(link, journal))
+    return DeviceRegistry(connection, None, SnapshotStore(connection, change_log))
 
 
 @pytest.fixture
-async def refill(link: Link, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Refill]:
-    monkeypatch.setattr(snapshot_warmup_module, "REST", 0.1)
-    monkeypatch.setattr(snapshot_warmup_module, "_AGAIN_S", 0.01)
-    made = Refill(link, registry)
+async def refill(
+    connection: RedisConnection, registry: DeviceRegistry, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SnapshotWarmup]:
+    monkeypatch.setattr(snapshot_warmup_module, "PAUSE_FACTOR", 0.1)
+    monkeypatch.setattr(snapshot_warmup_module, "_RETRY_S", 0.01)
+    made = SnapshotWarmup(connection, registry)
     yield made
     await made.close()
 
@@ -48,12 +50,12 @@ async def all_made(redis: Redis) -> bool:
     return await count(redis) == USERS
 
 
-async def test_all_users_are_gone_through(refill: Refill, redis_client: Redis) -> None:
+async def test_all_users_are_gone_through(refill: SnapshotWarmup, redis_client: Redis) -> None:
     refill.begin()
     await until(lambda: all_made(redis_client))
 
 
-async def test_a_later_lapse_begins_it_anew(refill: Refill, redis_client: Redis) -> None:
+async def test_a_later_lapse_begins_it_anew(refill: SnapshotWarmup, redis_client: Redis) -> None:
     refill.begin()
     await until(lambda: count(redis_client))
     await redis_client.unlink(*[keys.snapshot(f"user{n}") for n in range(USERS)])
@@ -62,7 +64,7 @@ async def test_a_later_lapse_begins_it_anew(refill: Refill, redis_client: Redis)
 
 
 async def test_it_waits_for_a_store_that_is_away(
-    refill: Refill, registry: Registry, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    refill: SnapshotWarmup, registry: DeviceRegistry, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, failures = registry.devices_of_many, 3
 
@@ -79,8 +81,10 @@ async def test_it_waits_for_a_store_that_is_away(
     assert failures == 0
 
 
-async def test_closing_stops_it(refill: Refill, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot_warmup_module, "REST", 1e6)
+async def test_closing_stops_it(
+    refill: SnapshotWarmup, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_warmup_module, "PAUSE_FACTOR", 1e6)
     refill.begin()
     await until(lambda: count(redis_client))
     await refill.close()
@@ -89,7 +93,9 @@ async def test_closing_stops_it(refill: Refill, redis_client: Redis, monkeypatch
 
 
 @pytest.mark.parametrize("what", ["nobody", "no set"])
-async def test_where_there_are_no_users_it_ends(refill: Refill, redis_client: Redis, what: str) -> None:
+async def test_where_there_are_no_users_it_ends(
+    refill: SnapshotWarmup, redis_client: Redis, what: str
+) -> None:
     await redis_client.delete(keys.APP_USERS)
     if what == "no set":
         await redis_client.set(keys.APP_USERS, "x")

@@ -9,13 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.registry import change_log as change_log_module
-from gateway.registry.cache import Cache
-from gateway.registry.change_log import Journal
-from gateway.registry.invalidation import Invalidations
-from gateway.registry.registry import Registry
-from gateway.registry.snapshots import Snapshots
+from gateway.registry.cache import DeviceCache
+from gateway.registry.change_log import ChangeLog
+from gateway.registry.invalidation import InvalidationListener
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.snapshots import SnapshotStore
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from protocols.devices import Device
 from tests.gateway.conftest import MakeLink
 from tests.support.redis import RedisServer
@@ -26,9 +26,11 @@ from tests.support.worker_core import until
 class Reader:
     """A process that looks users up; it remembers nothing itself."""
 
-    def __init__(self, registry: Registry, journal: Journal, invalidations: Invalidations) -> None:
+    def __init__(
+        self, registry: DeviceRegistry, change_log: ChangeLog, invalidations: InvalidationListener
+    ) -> None:
         self.registry = registry
-        self.journal = journal
+        self.change_log = change_log
         self.invalidations = invalidations
 
     async def pins(self, user: str = "bob") -> list[str]:
@@ -51,18 +53,22 @@ Open = Callable[[str], Awaitable[Reader]]
 async def opened(
     redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Open]:
-    monkeypatch.setattr(change_log_module, "BEAT_S", 0.01)
+    monkeypatch.setattr(change_log_module, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(change_log_module, "JOIN_S", 0.2)
     async with AsyncExitStack() as stack:
 
         async def make(name: str) -> Reader:
-            link, journal = await make_link(), Journal()
-            registry = Registry(link, Cache(users_max=0), Snapshots(link, journal))
-            invalidations = Invalidations(Address.parse(redis_server.address), registry, journal, name)
+            connection, change_log = await make_link(), ChangeLog()
+            registry = DeviceRegistry(
+                connection, DeviceCache(users_max=0), SnapshotStore(connection, change_log)
+            )
+            invalidations = InvalidationListener(
+                RedisAddress.parse(redis_server.address), registry, change_log, name
+            )
             await invalidations.open()
             stack.push_async_callback(invalidations.close)
-            await until(lambda: journal.open)
-            return Reader(registry, journal, invalidations)
+            await until(lambda: change_log.complete)
+            return Reader(registry, change_log, invalidations)
 
         yield make
 
@@ -174,7 +180,7 @@ async def test_a_sync_ends_no_snapshot(opened: Open, redis_client: Redis) -> Non
     await quiet(one, redis_client)
     await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-25T10:00:00+0000")
     await redis_client.set("client:ff:device_pin", "the end of what was to be heard")
-    await until(lambda: redis_client.hexists(keys.JOURNAL, "ff"))
+    await until(lambda: redis_client.hexists(keys.CHANGE_LOG, "ff"))
     before = await sorts(redis_client)
     await one.pins()
     assert await sorts(redis_client) == before
@@ -246,11 +252,11 @@ async def test_without_a_sure_journal_nothing_is_kept_or_believed(
     make_link: MakeLink, redis_client: Redis
 ) -> None:
     await lay_user(redis_client, "bob", [apple("aa")])
-    link, journal = await make_link(), Journal()
-    unsure = Registry(link, None, Snapshots(link, journal))
-    journal.join(1, {})
-    unwanted = Registry(link, None, Snapshots(link, journal, wanted=False))
-    journal.open = False
+    connection, change_log = await make_link(), ChangeLog()
+    unsure = DeviceRegistry(connection, None, SnapshotStore(connection, change_log))
+    change_log.resume(1, {})
+    unwanted = DeviceRegistry(connection, None, SnapshotStore(connection, change_log, wanted=False))
+    change_log.complete = False
     for registry in (unsure, unwanted):
         assert [one.pin for one in (await registry.devices_of(["bob"]))[0].devices] == ["aa"]
         assert not await kept(redis_client)

@@ -2,10 +2,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting
-from gateway.resque.store import Place, ResqueStore, Taken
+from gateway.resque.store import ResqueLocation, ResqueStore, TakenJob
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from gateway.store.keys import ResqueKeys
 
 
@@ -25,33 +25,33 @@ from gateway.store.keys import ResqueKeys
     ],
 )
 def test_where_resque_is(text: str, address: str, namespace: str) -> None:
-    place = Place.parse(text)
-    assert place == Place(Address.parse(address), ResqueKeys(namespace))
+    place = ResqueLocation.parse(text)
+    assert place == ResqueLocation(RedisAddress.parse(address), ResqueKeys(namespace))
     assert place.names.queue("ping") == f"{namespace}:queue:ping"
 
 
 def test_a_wrong_place_names_the_setting() -> None:
     with pytest.raises(BadSetting) as caught:
-        Place.parse("localhost:x/shop")
+        ResqueLocation.parse("localhost:x/shop")
     assert caught.value.field == "resque.redis"
 
 
 def test_two_jobs_with_the_same_text_have_different_keys() -> None:
-    one, other = Taken("1", "ping", b"{}"), Taken("2", "ping", b"{}")
+    one, other = TakenJob("1", "ping", b"{}"), TakenJob("2", "ping", b"{}")
     assert one.key != other.key
-    assert one.key == Taken("1", "ping", b"{}").key
+    assert one.key == TakenJob("1", "ping", b"{}").key
     assert one.key.body == other.key.body
 
 
 @pytest.mark.parametrize(("behind_s", "inherited"), [(0, 0), (60, 1), (-86_400, 0)])
 async def test_the_jobs_of_a_silent_gateway_are_inherited_by_redis_clock(
-    link: Link, redis_client: Redis, behind_s: int, inherited: int
+    connection: RedisConnection, redis_client: Redis, behind_s: int, inherited: int
 ) -> None:
-    store = ResqueStore(link, ResqueKeys(), "heir", "heir:1:ping")
+    store = ResqueStore(connection, ResqueKeys(), "heir", "heir:1:ping")
     await redis_client.hset(f"{keys.RESQUE_TAKEN}gone", "1", b"ping\0{}")
     seconds, _ = await redis_client.time()
     await redis_client.zadd(keys.RESQUE_TAKERS, {"gone": (seconds - behind_s) * 1000})
-    assert await store.inherit() == inherited
+    assert await store.take_over() == inherited
     if not inherited:  # one of the future, too, is silent from now on
         signed_ms = await redis_client.zscore(keys.RESQUE_TAKERS, "gone")
         assert signed_ms is not None

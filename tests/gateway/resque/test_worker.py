@@ -9,13 +9,13 @@ from redis.asyncio import Redis
 
 from gateway.client.resque import push
 from gateway.metrics import Metrics
-from gateway.queue.producer import Limits, Queue
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.resque import ResqueWorker, open_resque
 from gateway.resque.store import ResqueStore
 from gateway.settings import LimitSettings, QueueSettings, ResqueSettings, Secret, Settings
 from gateway.store import keys
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 from tests.gateway.change_events.conftest import queued
 from tests.support.redis import RedisServer
 from tests.support.resque import enqueue, overview
@@ -25,16 +25,16 @@ from tests.support.worker_core import until
 @asynccontextmanager
 async def working(
     address: str, queue_at: str | None = None, *, name: str = "tested", room: int = 1_000_000, **said: Any
-) -> AsyncIterator[tuple[ResqueWorker, Queue]]:
+) -> AsyncIterator[tuple[ResqueWorker, QueueProducer]]:
     settings = Settings(
         redis=Secret(address),
         queue=QueueSettings(redis=None if queue_at is None else Secret(queue_at)),
         resque=ResqueSettings(**said),
         limits=LimitSettings(users_per_ping=1_000),
     )
-    link = Link(Address.parse(queue_at or address), "append")
+    link = RedisConnection(RedisAddress.parse(queue_at or address), "append")
     await link.open(30)
-    queue = Queue(link, Limits(room, 10**9))
+    queue = QueueProducer(link, BacklogLimits(room, 10**9))
     async with open_resque(settings, name, queue, Metrics()) as worker:
         assert worker is not None
         yield worker, queue
@@ -67,7 +67,7 @@ async def test_jobs_become_durable_pings_and_are_counted(
         shown = await overview(socket)
     found = [one.ping for one in await queued(redis_client)]
     assert [ping.message for ping in found] == [f"job {n}" for n in range(250)]
-    assert {(ping.users, ping.badge, ping.door) for ping in found} == {(("a", "b"), 3, "resque")}
+    assert {(ping.users, ping.badge, ping.ingress) for ping in found} == {(("a", "b"), 3, "resque")}
     assert (shown["processed"], shown["failed"], shown["pending"]) == (250, 0, {"ping": 0})
     assert await redis_client.hget(keys.STATS, "pings") == b"250"
     assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 0
@@ -82,7 +82,7 @@ async def test_jobs_become_durable_pings_and_are_counted(
 
 async def test_pythons_enqueue_is_the_same_job(redis_server: RedisServer, redis_client: Redis) -> None:
     parameters = {"user_id": "a", "message": "from Python", "sources": ["Product"]}
-    await asyncio.to_thread(push, Address.parse(redis_server.address), parameters)
+    await asyncio.to_thread(push, RedisAddress.parse(redis_server.address), parameters)
     async with working(redis_server.address):
         await processed(redis_client, 1)
     (one,) = await queued(redis_client)
@@ -198,7 +198,7 @@ async def test_a_full_backlog_keeps_jobs_in_hand(redis_server: RedisServer, redi
     async with working(redis_server.address, room=0) as (_, queue):
         await until(lambda: redis_client.hlen(f"{keys.RESQUE_TAKEN}tested"))
         assert await queued(redis_client) == []
-        queue.limits = Limits(1, 1_000)
+        queue.limits = BacklogLimits(1, 1_000)
         await processed(redis_client, 1)
     assert await messages(redis_client) == ["waits"]
 
@@ -226,7 +226,7 @@ async def test_a_queue_in_another_redis_gets_each_job_once(
 
 async def hand_again(redis: Redis, theirs: Redis, server: RedisServer, other: RedisServer) -> None:
     await enqueue(server.socket, [{"user_id": "a", "message": "again"}])
-    link = Link(Address.parse(server.address), "test")
+    link = RedisConnection(RedisAddress.parse(server.address), "test")
     await link.open(30)
     store = ResqueStore(link, keys.ResqueKeys(), "tested", "rhopush-x:1:ping")
     (job,) = await store.take(["ping"])
@@ -242,7 +242,7 @@ async def test_jobs_of_a_silent_gateway_are_taken_over(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(3)])
-    link = Link(Address.parse(redis_server.address), "test")
+    link = RedisConnection(RedisAddress.parse(redis_server.address), "test")
     await link.open(30)
     fallen = ResqueStore(link, keys.ResqueKeys(), "fallen", "rhopush-y:1:ping")
     assert len(await fallen.take(["ping"])) == 3

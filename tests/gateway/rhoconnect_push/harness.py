@@ -13,11 +13,18 @@ from typing import Any
 from aiohttp import web
 from redis.asyncio import Redis
 
-from gateway.clock import SHARED
-from gateway.mailbox.store import Keeping, RpsStore
+from gateway.clock import SHARED_CLOCK
+from gateway.mailbox.store import MailboxLimits, MailboxStore
 from gateway.metrics import Metrics
-from gateway.rhoconnect_push import Gates, OpenService, RhoConnectGate, Service, Times, open_service
-from gateway.store.address import Address
+from gateway.rhoconnect_push import (
+    Authenticator,
+    PushService,
+    PushTimeouts,
+    RhoConnectAuthenticator,
+    RunningService,
+    open_service,
+)
+from gateway.store.address import RedisAddress
 from protocols.rhoconnect_push.ids import Ids
 
 SECRET = b"a secret of this installation"
@@ -140,8 +147,8 @@ class Phone:
 class House:
     """The service and what is around it."""
 
-    service: Service
-    store: RpsStore
+    service: PushService
+    store: MailboxStore
     redis: Redis
     judge: RhoConnect
     port: int
@@ -209,22 +216,24 @@ async def house(
     redis: Redis,
     address: str,
     *,
-    times: Times | None = None,
-    keeping: Keeping | None = None,
+    times: PushTimeouts | None = None,
+    keeping: MailboxLimits | None = None,
     weak: bool = True,
-    clock: Callable[[], float] = SHARED.now_s,
+    clock: Callable[[], float] = SHARED_CLOCK.now_s,
 ) -> AsyncIterator[House]:
     """Open the service on a free port."""
-    store = RpsStore(Address.parse(address), keeping, clock)
+    store = MailboxStore(RedisAddress.parse(address), keeping, clock)
     await store.open()
     async with rhoconnect() as judge:
-        users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")
-        apps = RhoConnectGate(f"{judge.url}/rc/v1/system/rps_login")
+        users = RhoConnectAuthenticator(f"{judge.url}/rc/v1/app/rps_login")
+        apps = RhoConnectAuthenticator(f"{judge.url}/rc/v1/system/rps_login")
         ids = Ids(SECRET, weak=weak)
-        service = Service(store, ids, Gates(users.user, apps.app), times or Times(), Metrics())
+        service = PushService(
+            store, ids, Authenticator(users.user, apps.app), times or PushTimeouts(), Metrics()
+        )
         sock = socket.create_server(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-        opened: OpenService = await open_service(service, sock)
+        opened: RunningService = await open_service(service, sock)
         try:
             yield House(service, store, redis, judge, port, ids)
         finally:

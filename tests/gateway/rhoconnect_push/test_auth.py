@@ -4,7 +4,12 @@ import logging
 
 import pytest
 
-from gateway.rhoconnect_push.auth import LINE_BYTES_MAX, AuthorityDown, Gates, RhoConnectGate
+from gateway.rhoconnect_push.auth import (
+    LINE_BYTES_MAX,
+    Authenticator,
+    AuthServiceDown,
+    RhoConnectAuthenticator,
+)
 from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, rhoconnect
 from tests.support.ports import free_port
 
@@ -25,21 +30,21 @@ class Judge:
         self.asked.append(authorization)
         return self.good
 
-    def gates(self) -> Gates:
-        return Gates(self.user, self.app, app_s=60.0, user_s=10.0, clock=lambda: self.now_s)
+    def gates(self) -> Authenticator:
+        return Authenticator(self.user, self.app, app_s=60.0, user_s=10.0, clock=lambda: self.now_s)
 
 
 async def test_a_good_app_is_remembered_exactly_so_long() -> None:
     judge = Judge()
     gates = judge.gates()
-    assert not gates.app_known("Basic x")
+    assert not gates.is_app_cached("Basic x")
     assert await gates.app("Basic x")
     judge.now_s = 59.9
-    assert gates.app_known("Basic x")
+    assert gates.is_app_cached("Basic x")
     assert await gates.app("Basic x")
     assert len(judge.asked) == 1
     judge.now_s = 60.0  # not sliding: a withdrawn password stops working
-    assert not gates.app_known("Basic x")
+    assert not gates.is_app_cached("Basic x")
     judge.good = False
     assert not await gates.app("Basic x")
     assert len(judge.asked) == 2
@@ -71,8 +76,8 @@ async def test_a_no_is_never_remembered() -> None:
 
 async def test_rhoconnect_is_asked_with_the_clients_own_headers() -> None:
     async with rhoconnect() as judge:
-        users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")
-        apps = RhoConnectGate(f"{judge.url}/rc/v1/system/rps_login")
+        users = RhoConnectAuthenticator(f"{judge.url}/rc/v1/app/rps_login")
+        apps = RhoConnectAuthenticator(f"{judge.url}/rc/v1/system/rps_login")
         assert await users.user(f"instance=a:b; {SESSION}", basic(USER))
         assert not await users.user("", None)
         assert await apps.app(basic(APP))
@@ -92,8 +97,8 @@ async def test_a_header_longer_than_web_servers_take_is_not_sent_to_rhoconnect(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with rhoconnect() as judge:
-        users = RhoConnectGate(f"{judge.url}/rc/v1/app/rps_login")
-        apps = RhoConnectGate(f"{judge.url}/rc/v1/system/rps_login")
+        users = RhoConnectAuthenticator(f"{judge.url}/rc/v1/app/rps_login")
+        apps = RhoConnectAuthenticator(f"{judge.url}/rc/v1/system/rps_login")
         longest = SESSION + "; a=" + "x" * (LINE_BYTES_MAX - len(f"Cookie: {SESSION}; a="))
         assert await users.user(longest, basic(USER))
         assert not await users.user(longest + "x", basic(USER))
@@ -120,8 +125,8 @@ async def test_a_device_whose_header_rhoconnect_refuses_is_answered_401(
 
 
 async def test_a_rhoconnect_that_is_gone_is_no_answer() -> None:
-    gate = RhoConnectGate(f"http://127.0.0.1:{free_port()}/")
-    with pytest.raises(AuthorityDown) as caught:
+    gate = RhoConnectAuthenticator(f"http://127.0.0.1:{free_port()}/")
+    with pytest.raises(AuthServiceDown) as caught:
         await gate.app("Basic secret")
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is not None

@@ -10,13 +10,13 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from gateway.rhoconnect_push import Times
+from gateway.rhoconnect_push import PushTimeouts
 from gateway.simulators.rhoconnect_push_device import (
     ANDROID,
     WINDOWS,
-    Flavour,
-    LegacyDevice,
+    DeviceBehaviour,
     RegistrationRefused,
+    RhoConnectPushDevice,
 )
 from tests.conftest import StartGateway
 from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, house
@@ -25,11 +25,11 @@ from tests.support.gateway import Gateway
 from tests.support.ports import free_port
 
 HASTE = 100.0
-FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])
+FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["android", "windows"])
 
 
 @contextlib.asynccontextmanager
-async def switched_on(device: LegacyDevice) -> AsyncIterator[asyncio.Task[None]]:
+async def switched_on(device: RhoConnectPushDevice) -> AsyncIterator[asyncio.Task[None]]:
     """A device that polls."""
     task = asyncio.create_task(device.run())
     try:
@@ -39,14 +39,16 @@ async def switched_on(device: LegacyDevice) -> AsyncIterator[asyncio.Task[None]]
         await asyncio.gather(task, return_exceptions=True)
 
 
-def device_of(service: House, flavour: Flavour, password: str = "pwd") -> LegacyDevice:
+def device_of(service: House, behaviour: DeviceBehaviour, password: str = "pwd") -> RhoConnectPushDevice:
     url = f"http://127.0.0.1:{service.port}"
-    return LegacyDevice(url, USER, password, SESSION, flavour=flavour, haste=HASTE)
+    return RhoConnectPushDevice(url, USER, password, SESSION, behaviour=behaviour, speed_up=HASTE)
 
 
 @FLAVOURS
-async def test_register_poll_message_acknowledge_and_unregister(service: House, flavour: Flavour) -> None:
-    async with device_of(service, flavour) as device:
+async def test_register_poll_message_acknowledge_and_unregister(
+    service: House, behaviour: DeviceBehaviour
+) -> None:
+    async with device_of(service, behaviour) as device:
         token = await device.register(APP)
         assert await device.check(APP)
         async with switched_on(device) as polling:
@@ -66,12 +68,12 @@ async def test_register_poll_message_acknowledge_and_unregister(service: House, 
 
 @FLAVOURS
 async def test_a_device_polls_again_after_the_end_of_a_wait(
-    redis_client: Redis, redis_address: str, flavour: Flavour
+    redis_client: Redis, redis_address: str, behaviour: DeviceBehaviour
 ) -> None:
-    times = Times(wait_s=1.0)
+    times = PushTimeouts(wait_s=1.0)
     async with (
         house(redis_client, redis_address, times=times) as service,
-        device_of(service, flavour) as device,
+        device_of(service, behaviour) as device,
     ):
         token = await device.register(APP)
         async with switched_on(device):
@@ -108,7 +110,7 @@ async def test_a_windows_device_repeats_until_the_service_knows_it(service: Hous
 
 async def test_who_is_no_user_cannot_register(service: House) -> None:
     url = f"http://127.0.0.1:{service.port}"
-    async with LegacyDevice(url, USER, "pwd", "rhoconnect_session=none") as device:
+    async with RhoConnectPushDevice(url, USER, "pwd", "rhoconnect_session=none") as device:
         with pytest.raises(RegistrationRefused, match="UNAUTHORIZED"):
             await device.register(APP)
 
@@ -126,11 +128,13 @@ async def log_in(gateway: Gateway, login: str, password: str) -> str:
         return f"rhoconnect_session={answer.cookies['rhoconnect_session'].value}"
 
 
-async def owner_of(gateway: Gateway, redis: Redis, flavour: Flavour = ANDROID) -> LegacyDevice:
+async def owner_of(
+    gateway: Gateway, redis: Redis, behaviour: DeviceBehaviour = ANDROID
+) -> RhoConnectPushDevice:
     """A user of the gateway's own accounts, and its device."""
     await rhoconnect.lay_user(redis, "bob", [], password="pw")
     session = await log_in(gateway, "bob", "pw")
-    return LegacyDevice(gateway.rps_url, "bob", "pw", session, flavour=flavour, haste=HASTE)
+    return RhoConnectPushDevice(gateway.rps_url, "bob", "pw", session, behaviour=behaviour, speed_up=HASTE)
 
 
 async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
@@ -145,10 +149,10 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
 
 @FLAVOURS
 async def test_a_ping_reaches_a_device_without_a_hop(
-    start_gateway: StartGateway, redis_client: Redis, redis_address: str, flavour: Flavour
+    start_gateway: StartGateway, redis_client: Redis, redis_address: str, behaviour: DeviceBehaviour
 ) -> None:
     gateway = await start_gateway(app={"redis": redis_address}, workers=2)
-    async with await owner_of(gateway, redis_client, flavour) as device:
+    async with await owner_of(gateway, redis_client, behaviour) as device:
         token = await device.register("someapp")
         await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.legacy(token)], password="pw")
         async with switched_on(device):
@@ -162,7 +166,7 @@ async def test_a_ping_reaches_a_device_without_a_hop(
                 assert got[-1].data == {"alert": f"hello {number}", "vibrate": "2000", "do_sync": ["A"]}
         report = await finished(gateway, answer.ping_id)
     assert report["counts"] == {"accepted": 1, "rejected": 0, "later": 0}
-    assert report["devices"][0]["provider"] == "rps"
+    assert report["devices"][0]["provider"] == "rhoconnect_push"
 
 
 async def test_a_registration_that_is_gone_is_rejected_for_good(
@@ -199,7 +203,7 @@ async def test_the_apps_of_push_server_may_post(
 async def test_kill_9_loses_no_message_and_repeats_none_that_was_acknowledged(
     start_gateway: StartGateway, redis_client: Redis, redis_address: str
 ) -> None:
-    gateway = await start_gateway({"rps": {"port": free_port()}}, app={"redis": redis_address})
+    gateway = await start_gateway({"rhoconnect_push": {"port": free_port()}}, app={"redis": redis_address})
     async with await owner_of(gateway, redis_client) as device:
         token = await device.register("someapp")
         await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.legacy(token)], password="pw")
@@ -231,7 +235,7 @@ async def test_as_a_client_the_gateway_posts_to_the_outside_service(
     async with house(redis_client, redis_address) as outside:
         server = f"http://{APP}:pwd@127.0.0.1:{outside.port}/any/path"
         gateway = await start_gateway(
-            {"rps": {"mode": "client"}}, app={"redis": redis_address, "push_server": server}
+            {"rhoconnect_push": {"mode": "client"}}, app={"redis": redis_address, "push_server": server}
         )
         async with device_of(outside, ANDROID) as device:
             token = await device.register(APP)

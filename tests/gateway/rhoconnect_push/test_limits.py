@@ -5,7 +5,7 @@ import gc
 import json
 from contextlib import AsyncExitStack
 
-from gateway.rhoconnect_push.connection import Connection
+from gateway.rhoconnect_push.connection import PushConnection
 from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX
 from tests.gateway.rhoconnect_push.harness import APP, WAIT_S, House, Phone, Wire, basic
 
@@ -73,7 +73,7 @@ async def test_long_bodies_have_a_budget_and_give_it_back(service: House) -> Non
 
     async def held(count: int) -> None:
         async with asyncio.timeout(WAIT_S):
-            while bodies.held != count:
+            while bodies.reserved != count:
                 await asyncio.sleep(0.002)
 
     async with service.wire() as client, service.wire() as gone:
@@ -113,4 +113,4 @@ async def test_a_refused_connection_is_forgotten_once_its_client_has_closed_it(s
         while service.service._members:
             await asyncio.sleep(0)
     gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, Connection)]
+    assert not [one for one in gc.get_objects() if isinstance(one, PushConnection)]

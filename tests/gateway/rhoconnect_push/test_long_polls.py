@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import StoreDown
-from gateway.mailbox.store import RpsStore
-from gateway.rhoconnect_push.long_polls import Polls
-from gateway.store.connection import LinkLost
+from gateway.mailbox.store import MailboxStore
+from gateway.rhoconnect_push.long_polls import LongPolls
+from gateway.store.connection import ConnectionLost
 
 
 class Store:
@@ -43,8 +43,8 @@ def store() -> Store:
 
 
 @pytest.fixture
-def polls(store: Store) -> Polls:
-    return Polls(cast(RpsStore, store), 90)
+def polls(store: Store) -> LongPolls:
+    return LongPolls(cast(MailboxStore, store), 90)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def polls(store: Store) -> Polls:
         (b"message", [(200, b"message")], 0),
         (b"", [], 1),
         (StoreDown("refused"), [(503, b"")], 0),
-        (LinkLost("gone", sent=True), [], 1),
+        (ConnectionLost("gone", sent=True), [], 1),
     ],
 )
 def test_what_the_store_tells(
-    store: Store, polls: Polls, reply: Any, answers: list[tuple[int, bytes]], waiting: int
+    store: Store, polls: LongPolls, reply: Any, answers: list[tuple[int, bytes]], waiting: int
 ) -> None:
     device = Device()
     polls.begin(device, "i", 7, 0)
@@ -67,12 +67,12 @@ def test_what_the_store_tells(
     assert (device.answers, len(polls)) == (answers, waiting)
 
 
-def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: Polls) -> None:
+def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: LongPolls) -> None:
     device = Device()
     polls.begin(device, "i", 0, 0)
     polls.message(b"i", b"old news")
-    polls.taken(b"i")
-    polls.gone(b"i")
+    polls.superseded(b"i")
+    polls.unregistered(b"i")
     assert device.answers == []
     store.tell(b"")
     polls.message(b"i", b"news")
@@ -82,7 +82,9 @@ def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: Polls) 
 
 
 @pytest.mark.parametrize(("word", "status"), [("taken", 204), ("gone", 410)])
-def test_what_the_channel_says_to_one_that_waits(store: Store, polls: Polls, word: str, status: int) -> None:
+def test_what_the_channel_says_to_one_that_waits(
+    store: Store, polls: LongPolls, word: str, status: int
+) -> None:
     device = Device()
     polls.begin(device, "i", 0, 0)
     store.tell(b"")
@@ -90,7 +92,7 @@ def test_what_the_channel_says_to_one_that_waits(store: Store, polls: Polls, wor
     assert device.answers == [(status, b"")]
 
 
-def test_a_late_reply_to_an_older_question_counts_for_nothing(store: Store, polls: Polls) -> None:
+def test_a_late_reply_to_an_older_question_counts_for_nothing(store: Store, polls: LongPolls) -> None:
     first, second = Device(), Device()
     polls.begin(first, "i", 0, 0)
     polls.begin(second, "i", 5, 1)
@@ -101,12 +103,12 @@ def test_a_late_reply_to_an_older_question_counts_for_nothing(store: Store, poll
     assert second.answers == [(200, b"now")]
 
 
-def test_a_lost_channel_makes_all_ask_again(store: Store, polls: Polls) -> None:
+def test_a_lost_channel_makes_all_ask_again(store: Store, polls: LongPolls) -> None:
     devices = [Device() for _ in range(3)]
     for number, device in enumerate(devices):
         polls.begin(device, f"i{number}", number, 0)
         store.tell(b"")
-    polls.look_again()
+    polls.recheck()
     assert [(instance, last) for instance, last, _ in store.questions[3:]] == [
         (b"i0", 0),
         (b"i1", 1),
@@ -117,7 +119,7 @@ def test_a_lost_channel_makes_all_ask_again(store: Store, polls: Polls) -> None:
     assert devices[1].answers == [(200, b"found")]
 
 
-def test_a_device_that_is_gone_is_not_the_one_that_came_after_it(store: Store, polls: Polls) -> None:
+def test_a_device_that_is_gone_is_not_the_one_that_came_after_it(store: Store, polls: LongPolls) -> None:
     first, second = Device(), Device()
     polls.begin(first, "i", 0, 0)
     polls.begin(second, "i", 0, 0)
@@ -127,7 +129,7 @@ def test_a_device_that_is_gone_is_not_the_one_that_came_after_it(store: Store, p
     assert len(polls) == 0
 
 
-def test_the_end_of_the_wait_exactly(store: Store, polls: Polls) -> None:
+def test_the_end_of_the_wait_exactly(store: Store, polls: LongPolls) -> None:
     device = Device()
     polls.begin(device, "i", 0, 10)
     store.tell(b"")
@@ -138,13 +140,13 @@ def test_the_end_of_the_wait_exactly(store: Store, polls: Polls) -> None:
 
 
 def test_for_ever_is_for_ever(store: Store) -> None:
-    polls = Polls(cast(RpsStore, store), 0)
+    polls = LongPolls(cast(MailboxStore, store), 0)
     polls.begin(Device(), "i", 0, 0)
     polls.tick(10**9)
     assert len(polls) == 1
 
 
-def test_those_that_came_together_do_not_go_together(store: Store, polls: Polls) -> None:
+def test_those_that_came_together_do_not_go_together(store: Store, polls: LongPolls) -> None:
     for number in range(8_000):
         polls.begin(Device(), str(number), 0, 0)
     left = []

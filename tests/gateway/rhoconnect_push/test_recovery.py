@@ -13,13 +13,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.mailbox.scripts import RAISED_MAX, SKEW_S
-from gateway.rhoconnect_push import Times
-from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, Flavour, LegacyDevice
+from gateway.rhoconnect_push import PushTimeouts
+from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, DeviceBehaviour, RhoConnectPushDevice
 from protocols.rhoconnect_push.ids import Ids
 from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, house, old_id
 from tests.support.rhoconnect_push import RhoconnectPush, rhoconnect_push
 
-FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])
+FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["android", "windows"])
 HASTE = 10_000.0
 ANOTHER_SECRET = b"a secret that came after the loss"
 
@@ -28,7 +28,7 @@ ANOTHER_SECRET = b"a secret that came after the loss"
 async def service(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
     """The service, whose polls do not wait for long, and for which a minute passes between any two calls."""
     minutes = itertools.count(int(time.time()), 60)
-    times = Times(wait_s=1.0)
+    times = PushTimeouts(wait_s=1.0)
     async with house(redis_client, redis_address, times=times, clock=lambda: next(minutes)) as found:
         yield found
 
@@ -44,8 +44,8 @@ def url_of(service: House) -> str:
     return f"http://127.0.0.1:{service.port}"
 
 
-def device_at(url: str, flavour: Flavour) -> LegacyDevice:
-    return LegacyDevice(url, USER, "pwd", SESSION, flavour=flavour, haste=HASTE)
+def device_at(url: str, behaviour: DeviceBehaviour) -> RhoConnectPushDevice:
+    return RhoConnectPushDevice(url, USER, "pwd", SESSION, behaviour=behaviour, speed_up=HASTE)
 
 
 async def post(url: str, token: str, text: str) -> int:
@@ -57,7 +57,7 @@ async def post(url: str, token: str, text: str) -> int:
         return answer.status
 
 
-async def gets(device: LegacyDevice, url: str, text: str) -> bool:
+async def gets(device: RhoConnectPushDevice, url: str, text: str) -> bool:
     """Whether a message reaches the device."""
     assert await post(url, device.tokens[APP], text) == 204
     assert await device.poll() == 200
@@ -70,17 +70,17 @@ async def gets(device: LegacyDevice, url: str, text: str) -> bool:
 @FLAVOURS
 @pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
 async def test_it_registers_again_with_the_same_instance_and_cookie(
-    service: House, before: RhoconnectPush, flavour: Flavour, first: str
+    service: House, before: RhoconnectPush, behaviour: DeviceBehaviour, first: str
 ) -> None:
     url = url_of(service)
-    async with device_at(url if first == "gateway" else before.url, flavour) as device:
+    async with device_at(url if first == "gateway" else before.url, behaviour) as device:
         await device.register(APP)
         device.move(url)
         own = device.instance, device.cookie
         for text in ("a", "b"):
             await device.unregister(APP)
             assert await service.redis.keys("*") == []
-            assert await device.poll() == 404 or flavour is WINDOWS
+            assert await device.poll() == 404 or behaviour is WINDOWS
             device.instance, device.cookie = own  # an Android device polls only while it has a registration
             await device.register(APP)
             assert (device.instance, device.cookie) == own
@@ -89,9 +89,9 @@ async def test_it_registers_again_with_the_same_instance_and_cookie(
 
 @FLAVOURS
 async def test_a_reset_of_rhoconnect_takes_registrations_but_locks_nobody_out(
-    service: House, flavour: Flavour
+    service: House, behaviour: DeviceBehaviour
 ) -> None:
-    async with device_at(url_of(service), flavour) as device:
+    async with device_at(url_of(service), behaviour) as device:
         await device.register(APP)
         own = device.instance
         polling = asyncio.create_task(device.run())
@@ -100,7 +100,7 @@ async def test_a_reset_of_rhoconnect_takes_registrations_but_locks_nobody_out(
         async with asyncio.timeout(30):
             while 404 not in device.statuses:
                 await asyncio.sleep(0.01)
-            if flavour is ANDROID:
+            if behaviour is ANDROID:
                 await polling
                 assert (device.instance, device.cookie, device.tokens) == ("", "", {})
                 await device.register(APP)
@@ -206,7 +206,7 @@ async def test_when_unsigned_ids_end_an_android_device_exchanges_its_cookie(
     redis_client: Redis, redis_address: str
 ) -> None:
     async with (
-        house(redis_client, redis_address, times=Times(wait_s=1.0), weak=False) as service,
+        house(redis_client, redis_address, times=PushTimeouts(wait_s=1.0), weak=False) as service,
         rhoconnect_push(redis_client, f"{service.judge.url}/rc/v1/app/rps_login") as before,
         device_at(before.url, ANDROID) as device,
     ):
@@ -243,10 +243,10 @@ async def test_an_unsigned_cookie_opens_nothing_to_another_user(
 @pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
 @pytest.mark.parametrize("ended", [True, False])
 async def test_another_user_registers_on_the_same_device(
-    service: House, before: RhoconnectPush, flavour: Flavour, first: str, ended: bool
+    service: House, before: RhoconnectPush, behaviour: DeviceBehaviour, first: str, ended: bool
 ) -> None:
     url = url_of(service)
-    async with device_at(url if first == "gateway" else before.url, flavour) as device:
+    async with device_at(url if first == "gateway" else before.url, behaviour) as device:
         token = await device.register(APP)
         device.move(url)
         own = device.instance
@@ -264,13 +264,13 @@ async def test_another_user_registers_on_the_same_device(
 @FLAVOURS
 @pytest.mark.parametrize("first", ["gateway", "rhoconnect-push"])
 async def test_a_device_survives_switches_in_both_directions(
-    service: House, before: RhoconnectPush, flavour: Flavour, first: str
+    service: House, before: RhoconnectPush, behaviour: DeviceBehaviour, first: str
 ) -> None:
     """It polls, is found, ends its registration and registers again at each server with what the other gave it."""
     urls = [url_of(service), before.url]
     if first != "gateway":
         urls.reverse()
-    async with device_at(urls[0], flavour) as device:
+    async with device_at(urls[0], behaviour) as device:
         token = await device.register(APP)
         own = device.instance
         for number in range(4):
@@ -316,11 +316,13 @@ BURST = 20
 async def at_once(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
     """The service, for which all calls fall into one second."""
     now_s = int(time.time())
-    async with house(redis_client, redis_address, times=Times(wait_s=1.0), clock=lambda: now_s) as found:
+    async with house(
+        redis_client, redis_address, times=PushTimeouts(wait_s=1.0), clock=lambda: now_s
+    ) as found:
         yield found
 
 
-async def takes(device: LegacyDevice, url: str, texts: list[str]) -> None:
+async def takes(device: RhoConnectPushDevice, url: str, texts: list[str]) -> None:
     """Post all texts while the device is away; then it polls until it has them."""
     had = len(device.received)
     for text in texts:
@@ -333,11 +335,11 @@ async def takes(device: LegacyDevice, url: str, texts: list[str]) -> None:
 @FLAVOURS
 @pytest.mark.parametrize("how", ["unregister", "forget"])
 async def test_what_comes_after_a_new_registration_of_the_same_second_is_not_lost(
-    at_once: House, flavour: Flavour, how: str
+    at_once: House, behaviour: DeviceBehaviour, how: str
 ) -> None:
     """More messages than seconds went by, so the device remembers an id that is ahead of the clock."""
     url = url_of(at_once)
-    async with device_at(url, flavour) as device:
+    async with device_at(url, behaviour) as device:
         for turn in range(3):
             await device.register(APP)
             await takes(device, url, [f"{turn} {number}" for number in range(BURST)])
@@ -359,10 +361,12 @@ async def test_an_end_keeps_a_counter_only_until_the_clock_has_overtaken_it(at_o
 
 
 @FLAVOURS
-async def test_what_comes_after_a_lost_counter_is_not_lost(at_once: House, flavour: Flavour) -> None:
+async def test_what_comes_after_a_lost_counter_is_not_lost(
+    at_once: House, behaviour: DeviceBehaviour
+) -> None:
     """RhoConnect's reset empties Redis; then the device polls once before messages come."""
     url = url_of(at_once)
-    async with device_at(url, flavour) as device:
+    async with device_at(url, behaviour) as device:
         await device.register(APP)
         await takes(device, url, [f"a {number}" for number in range(BURST)])
         await at_once.redis.flushdb()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, Reading, RefusedRequest
+from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
 
 REQUEST = (
     b"POST /messageQueue/t?q=1 HTTP/1.1\r\nHost: push\r\nCookie: a=1\r\ncookie: b=2\r\n"
@@ -14,14 +14,14 @@ REQUEST = (
 CHUNKED = b'POST /x HTTP/1.1\r\nHost: push\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"dat\r\n6\r\na":{}}\r\n0\r\n\r\n'
 
 
-def read(*parts: bytes) -> Reading:
-    reading = Reading()
+def read(*parts: bytes) -> PushRequest:
+    reading = PushRequest()
     for part in parts:
         reading.feed(part)
     return reading
 
 
-def seen(reading: Reading) -> tuple[object, ...]:
+def seen(reading: PushRequest) -> tuple[object, ...]:
     return (reading.method, reading.target, reading.cookies, reading.body, reading.complete, reading.keep)
 
 

@@ -1,36 +1,36 @@
 """Times without timers, exactly at their limit."""
 
-from gateway.rhoconnect_push.timeouts import Watch
+from gateway.rhoconnect_push.timeouts import Timeouts
 
 
 def test_a_member_is_over_at_its_limit_and_not_before() -> None:
-    watch: Watch[str] = Watch(3)
-    watch.begin("a", 10)
+    watch: Timeouts[str] = Timeouts(3)
+    watch.start("a", 10)
     assert watch.expired(12) == []
     assert watch.expired(13) == ["a"]
     assert watch.expired(14) == []
 
 
 def test_those_that_began_first_are_over_first() -> None:
-    watch: Watch[str] = Watch(3)
+    watch: Timeouts[str] = Timeouts(3)
     for now, member in enumerate("abc"):
-        watch.begin(member, now)
+        watch.start(member, now)
     assert watch.expired(4) == ["a", "b"]
     assert len(watch) == 1
 
 
 def test_beginning_anew_starts_the_time_anew() -> None:
-    watch: Watch[str] = Watch(3)
-    watch.begin("a", 0)
-    watch.begin("b", 1)
-    watch.begin("a", 2)
+    watch: Timeouts[str] = Timeouts(3)
+    watch.start("a", 0)
+    watch.start("b", 1)
+    watch.start("a", 2)
     assert watch.expired(4) == ["b"]
     assert watch.expired(5) == ["a"]
 
 
 def test_what_has_ended_is_not_watched() -> None:
-    watch: Watch[str] = Watch(1)
-    watch.begin("a", 0)
-    watch.end("a")
-    watch.end("never there")
+    watch: Timeouts[str] = Timeouts(1)
+    watch.start("a", 0)
+    watch.stop("a")
+    watch.stop("never there")
     assert watch.expired(9) == []

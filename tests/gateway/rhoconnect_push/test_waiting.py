@@ -7,8 +7,8 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from gateway.mailbox.store import Keeping
-from gateway.rhoconnect_push import Times
+from gateway.mailbox.store import MailboxLimits
+from gateway.rhoconnect_push import PushTimeouts
 from tests.gateway.rhoconnect_push.harness import APP, House, Phone, Wire, basic, house, old_id
 
 
@@ -100,7 +100,7 @@ async def test_an_acknowledged_message_never_comes_again(service: House) -> None
 
 
 async def test_the_end_of_the_wait_is_204(redis_client: Redis, redis_address: str) -> None:
-    async with house(redis_client, redis_address, times=Times(wait_s=1.0)) as service:
+    async with house(redis_client, redis_address, times=PushTimeouts(wait_s=1.0)) as service:
         phone = await service.new_phone()
         async with service.wire() as wire:
             ask(wire, phone)
@@ -276,7 +276,7 @@ async def test_without_a_collapse_id_nothing_collapses(service: House) -> None:
 async def test_the_old_rule_collapses_all_without_a_collapse_id(
     redis_client: Redis, redis_address: str
 ) -> None:
-    keeping = Keeping(collapse_unnamed=True)
+    keeping = MailboxLimits(collapse_unnamed=True)
     async with house(redis_client, redis_address, keeping=keeping) as service:
         phone = await service.new_phone()
         for text in ("a", "b"):
@@ -289,7 +289,7 @@ async def test_the_old_rule_collapses_all_without_a_collapse_id(
 
 
 async def test_of_too_many_messages_the_oldest_go(redis_client: Redis, redis_address: str) -> None:
-    async with house(redis_client, redis_address, keeping=Keeping(queue_max=3)) as service:
+    async with house(redis_client, redis_address, keeping=MailboxLimits(queue_max=3)) as service:
         phone = await service.new_phone()
         for text in "abcde":
             await posted(service, phone, text)
@@ -345,7 +345,7 @@ async def test_a_request_that_is_cut_off_is_answered(service: House, start: byte
 
 
 async def test_slow_senders_and_idle_connections_are_cut_off(redis_client: Redis, redis_address: str) -> None:
-    times = Times(request_s=1.0, idle_s=1.0)
+    times = PushTimeouts(request_s=1.0, idle_s=1.0)
     async with (
         house(redis_client, redis_address, times=times) as service,
         service.wire() as slow,

@@ -108,14 +108,14 @@ async def test_beyond_the_bound_and_after_its_patience_a_client_is_refused() -> 
 
 async def test_a_held_account_is_spaced_out_and_holds_up_nobody_else() -> None:
     stage = Stage(at_once=8)
-    stage.work.hold("account", 0.05)
+    stage.work.delay("account", 0.05)
     started = [stage.start(f"{client}1", subject="account") for client in "abc"]
     other = stage.start("x1", subject="other")
     await stage.has_begun("x1")
     assert stage.begun == ["x1"]
     await stage.has_begun("a1")
     assert stage.begun == ["x1", "a1"], "one at a time"
-    stage.work.hold("account", 0.05)
+    stage.work.delay("account", 0.05)
     stage.end("a1", "b1", "c1", "x1")
     assert await passed([*started, other]) == ["a1", "b1", "c1", "x1"]
     assert stage.work._held == {}
@@ -123,7 +123,7 @@ async def test_a_held_account_is_spaced_out_and_holds_up_nobody_else() -> None:
 
 async def test_of_a_held_account_the_client_without_failures_comes_first() -> None:
     stage = Stage(at_once=8)
-    stage.work.hold("account", 0.05)
+    stage.work.delay("account", 0.05)
     for client in "abc":
         stage.work.demote(client, "account")
     flood = [stage.start(f"{client}1", subject="account") for client in "abc"]
@@ -137,7 +137,7 @@ async def test_a_held_account_goes_on_where_its_next_client_has_gone() -> None:
     stage = Stage()
     blocker = stage.start("x1")
     await stage.has_begun("x1")
-    stage.work.hold("account", 0.0)
+    stage.work.delay("account", 0.0)
     gone, good = stage.start("a1", subject="account"), stage.start("b1", subject="account")
     stage.end("b1")
     stage.end("x1")
@@ -184,7 +184,7 @@ async def test_at_its_end_nothing_runs_on_and_nobody_waits() -> None:
     stage = Stage()
     running, waiting = stage.start("a1"), stage.start("b1")
     await stage.has_begun("a1")
-    stage.work.hold("account", 60.0)
+    stage.work.delay("account", 60.0)
     held = stage.start("c1", subject="account")
     await asyncio.sleep(0)
     await stage.work.close()

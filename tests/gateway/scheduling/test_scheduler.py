@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from gateway.scheduling.scheduler import CALM_S, LINGER_S, SLICE, URGENT_S, Turns, slices
+from gateway.scheduling.scheduler import LINGER_S, SLICE, URGENT_S, YIELD_INTERVAL_S, Scheduler, slices
 
 
 async def test_one_slice_a_turn_whoever_asks() -> None:
     """Two workers share the turns; what others scheduled meanwhile runs between any two slices."""
-    turns, log = Turns(), list[str]()
+    scheduler, log = Scheduler(), list[str]()
 
     async def work(name: str) -> None:
         for _ in range(3):
-            await turns.turn()
+            await scheduler.turn()
             log.append(name)
 
     def other() -> None:
@@ -29,10 +29,10 @@ async def test_one_slice_a_turn_whoever_asks() -> None:
 
 
 async def test_a_cancelled_worker_takes_no_turn() -> None:
-    turns, done = Turns(), list[str]()
+    scheduler, done = Scheduler(), list[str]()
 
     async def work(name: str) -> None:
-        await turns.turn()
+        await scheduler.turn()
         done.append(name)
 
     gone, stays = (asyncio.create_task(work(name)) for name in ("gone", "stays"))
@@ -52,7 +52,7 @@ class Calls:
         later = loop.call_later
 
         def counted(delay_s: float, *args: object) -> object:
-            self.calm += delay_s == CALM_S
+            self.calm += delay_s == YIELD_INTERVAL_S
             return later(delay_s, *args)
 
         monkeypatch.setattr(loop, "call_later", counted)
@@ -74,14 +74,14 @@ async def test_while_a_small_ping_is_under_way_and_a_moment_longer_slices_keep_a
     monkeypatch: pytest.MonkeyPatch, came: int, went: int, age_s: float, calm: int
 ) -> None:
     now_s = 0.0
-    turns, calls = Turns(lambda: now_s), Calls(monkeypatch)
+    scheduler, calls = Scheduler(lambda: now_s), Calls(monkeypatch)
     for _ in range(came):
-        turns.small_came()
+        scheduler.small_started()
     for _ in range(went):
-        turns.small_went()
+        scheduler.small_finished()
     now_s = age_s
     for _ in range(3):
-        await asyncio.wait_for(turns.turn(), 30)
+        await asyncio.wait_for(scheduler.turn(), 30)
     assert calls.calm == calm
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from gateway.errors import BadSetting, StoreDown
-from gateway.server.worker_channels import Supervision
+from gateway.server.worker_channels import WorkerChannels
 from gateway.settings import Settings
 
 
@@ -23,9 +23,9 @@ async def run(
     sock: socket.socket,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    rps_sock: socket.socket | None = None,
+    rhoconnect_push_sock: socket.socket | None = None,
     workers: int = 1,
-    supervision: Supervision | None = None,
+    channels: WorkerChannels | None = None,
 ) -> None:
     if settings.apns.topic == "bad-setting":
         raise BadSetting("apns.topic: a worker found it bad")
@@ -44,7 +44,9 @@ async def run(
             "gateway_id": gateway_id,
             "workers": workers,
         }
-        about["rps_port"] = None if rps_sock is None else rps_sock.getsockname()[1]
+        about["rhoconnect_push_port"] = (
+            None if rhoconnect_push_sock is None else rhoconnect_push_sock.getsockname()[1]
+        )
         if word == "stick":
             writer.write(b"sticking\n")
             time.sleep(3600)  # the loop stands still

@@ -65,7 +65,7 @@ async def test_a_malformed_account_leaves_the_old_one_in_force(
             bad = make_service_account(fcm.project_id, uri).json
             (tmp_path / f"bad-{number}.json").write_bytes(bad)
             change(gateway, fcm={**settings["fcm"], "credentials_file": str(tmp_path / f"bad-{number}.json")})
-            await logged(gateway, "credential_not_renewed", times=number)
+            await logged(gateway, "credential_update_failed", times=number)
             assert (await gateway.ping("bob", message="two", wait=True)).status == 200
         assert [record.status for record in fcm.received] == [200, 200, 200]
         assert "PRIVATE KEY" not in gateway.log.read_text()

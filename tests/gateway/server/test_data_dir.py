@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.server import data_dir as data_dir_module
-from gateway.server.data_dir import DataFolder, FolderInUse
+from gateway.server.data_dir import DataDir, DataDirInUse
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_second_gateway_is_refused_and_told_by_whom(path: Path) -> None:
-    first, second = DataFolder(path), DataFolder(path)
+    first, second = DataDir(path), DataDir(path)
     first.lock()
-    with pytest.raises(FolderInUse, match=rf"another gateway runs on .*data \(process {os.getpid()}\)"):
+    with pytest.raises(DataDirInUse, match=rf"another gateway runs on .*data \(process {os.getpid()}\)"):
         second.lock()
     first.release()
     second.release()
@@ -29,11 +29,11 @@ def test_a_second_gateway_is_refused_and_told_by_whom(path: Path) -> None:
 
 
 def test_a_successor_waits_for_the_last_worker(path: Path) -> None:
-    first = DataFolder(path)
+    first = DataDir(path)
     first.lock()
     worker = subprocess.Popen(["sleep", "0.3"], pass_fds=(first.workers_fd,))
     first.release()
-    successor = DataFolder(path)
+    successor = DataDir(path)
     successor.lock()
     assert worker.wait() == 0
     successor.release()
@@ -41,19 +41,19 @@ def test_a_successor_waits_for_the_last_worker(path: Path) -> None:
 
 def test_workers_that_do_not_end_are_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_dir_module, "_WORKERS_BUDGET_S", 0.1)
-    first = DataFolder(path)
+    first = DataDir(path)
     first.lock()
     with subprocess.Popen(["sleep", "60"], pass_fds=(first.workers_fd,)) as worker:
         first.release()
-        successor = DataFolder(path)
-        with pytest.raises(FolderInUse, match="workers of an earlier gateway still run"):
+        successor = DataDir(path)
+        with pytest.raises(DataDirInUse, match="workers of an earlier gateway still run"):
             successor.lock()
         successor.release()
         worker.kill()
 
 
 def test_id_and_token_are_made_once_for_their_owner_alone(path: Path) -> None:
-    folder = DataFolder(path)
+    folder = DataDir(path)
     folder.lock()
     gateway_id, token = folder.gateway_id(), folder.api_token()
     assert (len(gateway_id), len(token)) == (16, 64)
@@ -64,7 +64,7 @@ def test_id_and_token_are_made_once_for_their_owner_alone(path: Path) -> None:
 
 
 def test_an_empty_file_is_no_id(path: Path) -> None:
-    folder = DataFolder(path)
+    folder = DataDir(path)
     folder.lock()
     (path / "gateway_id").write_text("")
     assert len(folder.gateway_id()) == 16
@@ -72,28 +72,28 @@ def test_an_empty_file_is_no_id(path: Path) -> None:
 
 
 def test_the_metrics_folder_of_earlier_versions_goes(path: Path) -> None:
-    folder = DataFolder(path)
+    folder = DataDir(path)
     folder.lock()
-    folder.clear_old()
+    folder.remove_old_metrics()
     (path / "metrics").mkdir()
     (path / "metrics" / "counter_1.db").write_text("old")
-    folder.clear_old()
+    folder.remove_old_metrics()
     assert not (path / "metrics").exists()
     (path / "metrics").write_text("a file in its place is left")
-    folder.clear_old()
+    folder.remove_old_metrics()
     folder.release()
 
 
 @pytest.mark.parametrize("name", ["gateway_id", "api_token"])
 @pytest.mark.parametrize("what", ["a folder", "no text"])
 def test_a_file_that_cannot_be_read_is_told_by_name(path: Path, name: str, what: str) -> None:
-    folder = DataFolder(path)
+    folder = DataDir(path)
     folder.lock()
     if what == "a folder":
         (path / name).mkdir()
     else:
         (path / name).write_bytes(b"\xff\xfe")
-    with pytest.raises(FolderInUse, match=f"{name} cannot be used"):
+    with pytest.raises(DataDirInUse, match=f"{name} cannot be used"):
         getattr(folder, name)()
     folder.release()
 
@@ -125,9 +125,9 @@ def test_on_a_full_disk_the_lock_holds_and_files_that_cannot_be_written_are_told
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "data"):
-        with pytest.raises(FolderInUse, match="cannot be used"):
-            DataFolder(path).lock()
-        with pytest.raises(FolderInUse, match="cannot be used"):
-            DataFolder(path).probe()
-    DataFolder(tmp_path / "new" / "data").probe()
+        with pytest.raises(DataDirInUse, match="cannot be used"):
+            DataDir(path).lock()
+        with pytest.raises(DataDirInUse, match="cannot be used"):
+            DataDir(path).probe()
+    DataDir(tmp_path / "new" / "data").probe()
     assert not (tmp_path / "new").exists()

@@ -12,31 +12,34 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.errors import UnsafeFile
-from gateway.mailbox.store import RpsStore
+from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.server import id_secret
 from gateway.server.file_permissions import exposed
-from gateway.server.rhoconnect_push import legacy_service, rps_store
-from gateway.settings import AuthSettings, RpsSettings, Secret, Settings
-from gateway.simulators.rhoconnect_push_device import ANDROID, LegacyDevice
+from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.settings import AuthSettings, RhoConnectPushSettings, Secret, Settings
+from gateway.simulators.rhoconnect_push_device import ANDROID, RhoConnectPushDevice
 from gateway.store import keys
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from tests.support.redis import KINDS, RedisServer
 from tests.support.worker_core import until
 
-KEY = keys.RPS_ID_KEY
+KEY = keys.MAILBOX_ID_KEY
 NAME = "rps_secret"
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(id_secret, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(id_secret, "_RETRY_S", 0.01)
 
 
 def settings(address: str, folder: Path) -> Settings:
     folder.mkdir(exist_ok=True)
     return Settings(
-        redis=Secret(address), data_dir=folder, auth=AuthSettings(devices="open"), rps=RpsSettings(wait_s=1)
+        redis=Secret(address),
+        data_dir=folder,
+        auth=AuthSettings(devices="open"),
+        rhoconnect_push=RhoConnectPushSettings(wait_s=1),
     )
 
 
@@ -45,15 +48,15 @@ async def served(said: Settings, slot: int = 0) -> AsyncIterator[str]:
     """A gateway's legacy service; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        async with rps_store(said) as store:
+        async with open_mailbox(said) as store:
             assert store is not None
-            async with legacy_service(said, store, sock, Metrics(), slot=slot) as service:
+            async with open_rhoconnect_push(said, store, sock, Metrics(), slot=slot) as service:
                 yield url
                 await service.close(1.0)
 
 
-def device(url: str) -> LegacyDevice:
-    return LegacyDevice(url, "bob", "pw", "s=1", flavour=ANDROID, haste=1_000.0)
+def device(url: str) -> RhoConnectPushDevice:
+    return RhoConnectPushDevice(url, "bob", "pw", "s=1", behaviour=ANDROID, speed_up=1_000.0)
 
 
 async def arrives(redis: Redis) -> bytes:
@@ -75,7 +78,7 @@ async def test_a_running_gateway_writes_a_lost_secret_back(
             await redis_client.flushdb()
             assert await arrives(redis_client) == secret
             await until(lambda: logs)  # the line follows when Redis has answered
-        assert [line["event"] for line in logs] == ["id_secret_written_back"]
+        assert [line["event"] for line in logs] == ["id_secret_restored"]
         assert secret.decode() not in str(logs)
         await phone.register("app")
         assert phone.instance == own
@@ -182,7 +185,7 @@ async def test_a_folder_that_takes_no_copy_stops_nothing(redis_address: str, tmp
     with capture_logs() as logs:
         async with served(gone) as url, device(url) as phone:
             await phone.register("app")
-    (line,) = [line for line in logs if line["event"] == "id_secret_not_kept"]
+    (line,) = [line for line in logs if line["event"] == "id_secret_write_failed"]
     assert line["file"].endswith(NAME)
 
 
@@ -216,7 +219,7 @@ async def test_a_secret_of_the_settings_is_kept_nowhere(
         redis=Secret(redis_address),
         data_dir=tmp_path,
         auth=AuthSettings(devices="open"),
-        rps=RpsSettings(secret=Secret("a secret of the settings")),
+        rhoconnect_push=RhoConnectPushSettings(secret=Secret("a secret of the settings")),
     )
     async with served(said) as url, device(url) as phone:
         await phone.register("app")
@@ -225,7 +228,7 @@ async def test_a_secret_of_the_settings_is_kept_nowhere(
 
 
 async def test_of_many_that_write_back_at_once_one_wins(redis_client: Redis, redis_address: str) -> None:
-    stores = [RpsStore(Address.parse(redis_address)) for _ in range(4)]
+    stores = [MailboxStore(RedisAddress.parse(redis_address)) for _ in range(4)]
     for store in stores:
         await store.open()
     kept = [bytes([number]) * 32 for number in range(4)]

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.delivery.dead_tokens import NoMarks
-from gateway.delivery.lane_manager import Lanes
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.lane_manager import LaneManager
 from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
 from gateway.server import maintenance as maintenance_module
-from gateway.server.maintenance import Upkeep
-from gateway.server.redis_permissions import Permissions
+from gateway.server.maintenance import Maintenance
+from gateway.server.redis_permissions import RedisPermissions
 from gateway.settings import load
-from gateway.store.address import Address
-from gateway.store.connection import Link
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
 
 
 async def test_a_defect_is_not_the_end(
@@ -24,8 +24,8 @@ async def test_a_defect_is_not_the_end(
     file = tmp_path / "settings.yml"
     file.write_text("development: {}")
     settings, metrics = load(file, "development", {}), Metrics()
-    lanes = Lanes(settings, metrics, NoMarks())
-    link = Link(Address.parse(redis_address), "upkeep")
+    lanes = LaneManager(settings, metrics, IgnoredTokenReports())
+    link = RedisConnection(RedisAddress.parse(redis_address), "upkeep")
     await link.open(30)
     calls, failed_often = 0, asyncio.Event()
 
@@ -37,12 +37,12 @@ async def test_a_defect_is_not_the_end(
         raise KeyError("a defect")
 
     monkeypatch.setattr(lanes, "all", failing)
-    upkeep = Upkeep(
-        settings, Streams(link, "one:0", 60), lanes, metrics, (), Permissions(settings), lambda: None
+    maintenance = Maintenance(
+        settings, Streams(link, "one:0", 60), lanes, metrics, (), RedisPermissions(settings), lambda: None
     )
-    upkeep.start()
+    maintenance.start()
     async with asyncio.timeout(30):
         await failed_often.wait()
-    await upkeep.close()
+    await maintenance.close()
     await link.close()
     assert calls >= 3

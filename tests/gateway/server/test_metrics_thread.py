@@ -15,12 +15,12 @@ from gateway.metrics import Metrics
 from gateway.server import metrics_http, metrics_reporting
 from gateway.server.listener import listen
 from gateway.server.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, request_of
-from gateway.server.metrics_reporting import Reporting
+from gateway.server.metrics_reporting import MetricsReporter
 from gateway.server.metrics_thread import MetricsThread
-from gateway.telemetry.frames import Report, frames_from_worker
+from gateway.telemetry.frames import MetricsReport, frames_from_worker
 from protocols.response_headers import SAFETY_HEADERS
 
-ACCEPTED = 'rhopush_pings_accepted_total{door="rest"}'
+ACCEPTED = 'rhopush_pings_accepted_total{ingress="http"}'
 IN_FLIGHT = 'rhopush_lane_in_flight{lane="apns"}'
 
 
@@ -32,15 +32,15 @@ class House:
         self.port = self.listener.getsockname()[1]
         self.log = io.StringIO()
         self.thread = MetricsThread(PlainLog("metrics", self.log), self.listener)
-        self.open: list[Reporting] = []
+        self.open: list[MetricsReporter] = []
 
     def channel(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         self.thread.add(ours)
         return theirs
 
-    def worker(self) -> tuple[Metrics, Reporting]:
-        metrics, made = Metrics("1"), Reporting(self.channel(), report_s=3600)
+    def worker(self) -> tuple[Metrics, MetricsReporter]:
+        metrics, made = Metrics("1"), MetricsReporter(self.channel(), report_s=3600)
         made.begin(metrics)
         self.open.append(made)
         return metrics, made
@@ -110,13 +110,13 @@ async def test_reports_come_without_being_asked_for() -> None:
     """A worker that is killed loses at most what it counted since its last report."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    made = Reporting(theirs, report_s=0.01)
+    made = MetricsReporter(theirs, report_s=0.01)
     made.begin(metrics := Metrics("1"))
     metrics.pings_accepted("rest").inc(3)
     frames, found = frames_from_worker(), dict[tuple[str, tuple[str, ...]], tuple[float, ...]]()
     while ("rhopush_pings_accepted", ("rest",)) not in found:
         for frame in frames.feed(await asyncio.get_running_loop().sock_recv(ours, 65_536)):
-            assert isinstance(frame, Report)
+            assert isinstance(frame, MetricsReport)
             found |= {(name, labels): numbers for name, labels, numbers in frame.changes}
     assert found["rhopush_pings_accepted", ("rest",)] == (3,)
     made.close()
@@ -125,7 +125,7 @@ async def test_reports_come_without_being_asked_for() -> None:
 
 async def test_a_worker_that_stands_still_holds_no_scrape(house: House) -> None:
     metrics, asked = house.worker()
-    frozen = Reporting(house.channel(), report_s=3600)
+    frozen = MetricsReporter(house.channel(), report_s=3600)
     frozen.begin(still := Metrics("1"))
     still.pings_accepted("rest").inc(100)
     frozen._loop.remove_reader(frozen._channel)  # it does not answer
@@ -145,7 +145,7 @@ async def test_many_scrapes_at_once_are_all_answered(house: House) -> None:
 async def test_a_supervisor_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_reporting, "ANSWER_S", 0.01)
     ours, theirs = socket.socketpair()
-    made = Reporting(theirs, report_s=3600)
+    made = MetricsReporter(theirs, report_s=3600)
     made.begin(Metrics("1"))
     with pytest.raises(MetricsUnavailable):
         await made.scrape()
@@ -153,14 +153,14 @@ async def test_a_supervisor_that_does_not_answer_is_told_in_time(monkeypatch: py
     ours.close()
 
 
-async def reported(made: Reporting) -> int:
+async def reported(made: MetricsReporter) -> int:
     """Have a report made; the turns of the loop that it took."""
     made._report()
-    turns = 0
+    scheduler = 0
     while made._walk is not None:
         await asyncio.sleep(0)
-        turns += 1
-    return turns
+        scheduler += 1
+    return scheduler
 
 
 async def test_a_long_report_is_made_in_turns_of_the_loop(house: House) -> None:
@@ -174,7 +174,7 @@ async def test_a_long_report_is_made_in_turns_of_the_loop(house: House) -> None:
 
 async def test_a_supervisor_that_reads_nothing_holds_no_worker() -> None:
     ours, theirs = socket.socketpair()
-    metrics, made = Metrics("1"), Reporting(theirs, report_s=3600)
+    metrics, made = Metrics("1"), MetricsReporter(theirs, report_s=3600)
     made.begin(metrics)
     for number in range(3000):  # many times what a channel holds
         metrics.pings_accepted(f"door {number} {'x' * 300}").inc()
@@ -256,7 +256,7 @@ async def test_connections_without_a_request_keep_no_scraper_out(house: House) -
 
 
 async def test_a_head_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_http.Stage.HEAD, "_value_", 0.0)
+    monkeypatch.setattr(metrics_http.ScrapeStage.HEAD, "_value_", 0.0)
     made = House()
     made.thread.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
@@ -270,7 +270,7 @@ async def test_a_head_that_never_ends_is_not_waited_for(monkeypatch: pytest.Monk
 async def test_a_client_that_takes_no_answer_is_not_waited_for(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_http.Stage.ANSWER, "_value_", 0.0)
+    monkeypatch.setattr(metrics_http.ScrapeStage.ANSWER, "_value_", 0.0)
     metrics, _ = house.worker()
     for number in range(20_000):  # more than the buffers of a connection hold
         metrics.pings_accepted(f"door {number} {'x' * 300}")

@@ -18,8 +18,8 @@ from gateway.cli import main
 from gateway.client.resque import push
 from gateway.errors import BadSetting, StoreRefused
 from gateway.server import maintenance as maintenance_module
-from gateway.simulators import ANDROID, ApnsSimulator, FcmSimulator, LegacyDevice
-from gateway.store.address import Address
+from gateway.simulators import ANDROID, ApnsSimulator, FcmSimulator, RhoConnectPushDevice
+from gateway.store.address import RedisAddress
 from tests.conftest import StartGateway
 from tests.support import rhoconnect
 from tests.support.gateway import Gateway
@@ -72,7 +72,7 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def legacy_device(gateway: Gateway) -> AsyncIterator[LegacyDevice]:
+async def legacy_device(gateway: Gateway) -> AsyncIterator[RhoConnectPushDevice]:
     """A device of bob, registered and polling."""
     async with (
         aiohttp.ClientSession(gateway.url) as session,
@@ -80,7 +80,9 @@ async def legacy_device(gateway: Gateway) -> AsyncIterator[LegacyDevice]:
     ):
         assert answer.status == 200
         cookie = f"rhoconnect_session={answer.cookies['rhoconnect_session'].value}"
-    async with LegacyDevice(gateway.rps_url, "bob", "pw", cookie, flavour=ANDROID, haste=100.0) as device:
+    async with RhoConnectPushDevice(
+        gateway.rps_url, "bob", "pw", cookie, behaviour=ANDROID, speed_up=100.0
+    ) as device:
         await device.register("someapp")
         task = asyncio.create_task(device.run())
         try:
@@ -115,7 +117,9 @@ async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, chann
         await admin.publish("rhoconnect:changes", json.dumps({"source": "Product", "user_id": "bob"}))
         await until(lambda: apns.received.total == 2)
     before = apns.received.total
-    address = Address.parse(str(yaml.safe_load(gateway.settings_file.read_text())["development"]["redis"]))
+    address = RedisAddress.parse(
+        str(yaml.safe_load(gateway.settings_file.read_text())["development"]["redis"])
+    )
     await asyncio.to_thread(push, address, {"user_id": ["bob"], "message": "job"})
     await until(lambda: apns.received.total == before + 1)
 
@@ -146,10 +150,10 @@ async def test_a_limited_user_suffices(
     address = await limited(admin, server, *rules)
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
         said = provider_settings(apns, fcm, events={"window_ms": 0}, resque={"queues": ["ping"]})
-        said["rps"] = {"wait_s": 30}
+        said["rhoconnect_push"] = {"wait_s": 30}
         gateway = await start_gateway(said, app={"redis": address}, sources=SOURCES, workers=2)
         await all_ways(gateway, admin, apns, channels=rights != "no-channels")
-    texts = " ".join(line["text"] for line in logged(gateway) if line["event"] == "redis_refuses_commands")
+    texts = " ".join(line["text"] for line in logged(gateway) if line["event"] == "redis_commands_refused")
     named = {
         "documented": ["SORT"],
         "read-all": [],
@@ -160,7 +164,7 @@ async def test_a_limited_user_suffices(
     assert bool(texts) is bool(named[rights]), texts
     if rights == "documented":
         assert (
-            len({line["text"] for line in logged(gateway) if line["event"] == "redis_refuses_commands"}) == 1
+            len({line["text"] for line in logged(gateway) if line["event"] == "redis_commands_refused"}) == 1
         )
 
 
@@ -172,7 +176,7 @@ async def test_a_user_without_channels_is_logged_rarely(
     # The connection with the refused channels stands, and proves itself twice a second.
     await until(
         lambda: any(
-            line["event"] == "channel_refused" and line["channel"] == "rhoconnect:changes"
+            line["event"] == "redis_channel_refused" and line["channel"] == "rhoconnect:changes"
             for line in logged(gateway)
         )
     )
@@ -182,7 +186,7 @@ async def test_a_user_without_channels_is_logged_rarely(
         assert (await gateway.request("GET", "/readyz")).status == 200
         await asyncio.sleep(0.5)  # the time in which there were fifteen lines
     assert {line["id"] for line in await admin.client_list() if line["name"] == "rhopush:events"} == connected
-    refused = [line for line in logged(gateway) if line["event"] == "channel_refused"]
+    refused = [line for line in logged(gateway) if line["event"] == "redis_channel_refused"]
     assert len(refused) == len({line["channel"] for line in refused})
     assert any(line["channel"] == "rhoconnect:changes" and "NOPERM" in line["error"] for line in refused)
     lines = [line for line in logged(gateway) if line["level"] in ("warning", "error")]
@@ -272,7 +276,7 @@ async def test_rights_that_are_taken_away_are_named_and_given_back(
             await admin.execute_command("ACL", "SETUSER", "few", "~*")
             await eventually(worker, "")
             await worker.accepted("bob")
-    lines = [line for line in said if line["event"] == "redis_refuses"]
+    lines = [line for line in said if line["event"] == "redis_command_refused"]
     assert len({line["error"] for line in lines}) == len(lines)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.reload import Reading
+from gateway.server.reload import SettingsReloader
 from gateway.settings import load
 
 GOOD = "development: {gateway: {drain_s: %d, apns: {ca_file: ca.pem}}}"
@@ -17,45 +17,45 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reading(file: Path) -> Reading:
-    return Reading(file, lambda: load(file, None, {}), load(file, None, {}))
+def reading(file: Path) -> SettingsReloader:
+    return SettingsReloader(file, lambda: load(file, None, {}), load(file, None, {}))
 
 
-def test_nothing_changed(reading: Reading) -> None:
+def test_nothing_changed(reading: SettingsReloader) -> None:
     assert [reading.changed() for _ in range(3)] == [False, False, False]
 
 
-def test_a_change_counts_when_it_has_stayed_for_a_look(reading: Reading, file: Path) -> None:
+def test_a_change_counts_when_it_has_stayed_for_a_look(reading: SettingsReloader, file: Path) -> None:
     file.write_text(GOOD % 22)
     assert not reading.changed()
     file.write_text(GOOD % 333)
     assert not reading.changed()
     assert reading.changed()
-    settings = reading.again().settings
+    settings = reading.reload().settings
     assert settings is not None and settings.drain_s == 333
     assert not reading.changed()
 
 
-def test_a_wrong_file_is_refused_once_and_the_mended_one_taken(reading: Reading, file: Path) -> None:
+def test_a_wrong_file_is_refused_once_and_the_mended_one_taken(reading: SettingsReloader, file: Path) -> None:
     file.write_text("development: {gateway: {drain: 1}}")
     assert [reading.changed(), reading.changed()] == [False, True]
-    found = reading.again()
+    found = reading.reload()
     assert found.settings is None
-    assert "drain: no such setting; did you mean drain_s?" in found.refused
+    assert "drain: no such setting; did you mean drain_s?" in found.error
     assert [reading.changed(), reading.changed()] == [False, False]
     file.write_text(GOOD % 22)
     assert [reading.changed(), reading.changed()] == [False, True]
-    settings = reading.again().settings
+    settings = reading.reload().settings
     assert settings is not None and settings.drain_s == 22
 
 
-def test_a_credentials_file_counts_like_the_settings(reading: Reading, file: Path) -> None:
+def test_a_credentials_file_counts_like_the_settings(reading: SettingsReloader, file: Path) -> None:
     (file.parent / "ca.pem").write_text("new")
     assert [reading.changed(), reading.changed()] == [False, True]
 
 
-def test_what_needs_a_restart_is_named(reading: Reading, file: Path) -> None:
+def test_what_needs_a_restart_is_named(reading: SettingsReloader, file: Path) -> None:
     file.write_text("development: {redis: 'elsewhere:1', gateway: {drain_s: 5}}")
-    found = reading.again()
-    assert found.waiting == ("redis",)
+    found = reading.reload()
+    assert found.needs_restart == ("redis",)
     assert found.settings is not None and found.settings.redis is None

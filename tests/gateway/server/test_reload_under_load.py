@@ -69,7 +69,7 @@ async def test_a_new_credential_takes_over_under_load_and_nothing_is_lost(
                 group.create_task(load())
             await at_least(old, 20)
             change(gateway, apns=provider_settings(new, fcm)["apns"])
-            await logged(gateway, "settings_taken_over", times=2)
+            await logged(gateway, "settings_applied", times=2)
             before = len(old.received)
             await at_least(new, 20)
             stop.set()
@@ -86,15 +86,15 @@ async def test_a_wrong_file_changes_nothing_and_raises_the_alarm_until_it_is_men
     gateway = await start_gateway({"limits": {"users_per_ping": 5}})
     two, pids = ["a", "b"], gateway.workers
     change(gateway, limits={"users_per_ping": 1, "typo": 1})
-    await logged(gateway, "settings_refused")
+    await logged(gateway, "settings_reload_failed")
     assert (await gateway.ping(two)).status == 200
     async with asyncio.timeout(BUDGET_S):
-        while await gauge(gateway, "settings_refused") != 1:
+        while await gauge(gateway, "settings_reload_failed") != 1:
             await asyncio.sleep(0.02)
     change(gateway, limits={"users_per_ping": 1})
-    await logged(gateway, "settings_taken_over")
+    await logged(gateway, "settings_applied")
     assert (await gateway.ping(two)).status == 413
-    assert await gauge(gateway, "settings_refused") == 0
+    assert await gauge(gateway, "settings_reload_failed") == 0
     assert gateway.workers == pids
 
 
@@ -103,10 +103,10 @@ async def test_sighup_reads_anew_and_a_worker_that_starts_later_has_the_new_sett
 ) -> None:
     gateway = await start_gateway({"limits": {"users_per_ping": 5}})
     kill(gateway.supervisor, signal.SIGHUP)
-    await logged(gateway, "settings_taken_over")
+    await logged(gateway, "settings_applied")
     change(gateway, limits={"users_per_ping": 1}, data_dir="elsewhere")
-    await logged(gateway, "settings_taken_over", times=2)
-    assert '{"settings": ["data_dir"], "event": "settings_need_restart"' in gateway.log.read_text()
+    await logged(gateway, "settings_applied", times=2)
+    assert '{"settings": ["data_dir"], "event": "settings_restart_required"' in gateway.log.read_text()
     gateway.kill(*gateway.workers)
     await logged(gateway, "worker_ready", times=2)
     assert (await gateway.ping(["a", "b"])).status == 413
@@ -121,7 +121,7 @@ async def test_a_credential_that_cannot_be_read_leaves_the_old_one_in_force(
         await lay(gateway)
         assert (await gateway.ping("bob", message="one", wait=True)).status == 200
         change(gateway, apns={**settings["apns"], "key_file": str(tmp_path / "gone.p8")})
-        await logged(gateway, "credential_not_renewed")
+        await logged(gateway, "credential_update_failed")
         assert (await gateway.ping("bob", message="two", wait=True)).status == 200
         assert [record.status for record in apns.received] == [200, 200]
 
@@ -131,6 +131,6 @@ async def test_a_credential_that_cannot_be_read_is_told_at_the_start_and_pings_a
 ) -> None:
     key = {"key_file": str(tmp_path / "gone.p8"), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}
     gateway = await start_gateway({"apns": {**key, "topic": "com.example.app"}})
-    await logged(gateway, "bad_credential")
+    await logged(gateway, "credential_invalid")
     assert "gone.p8: No such file or directory" in gateway.log.read_text()
     assert (await gateway.ping("bob")).status == 200

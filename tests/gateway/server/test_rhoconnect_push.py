@@ -18,8 +18,8 @@ from gateway.http_api.sessions import COOKIE, Session, Sessions
 from gateway.metrics import Metrics
 from gateway.registry.accounts import Accounts
 from gateway.server import id_secret
-from gateway.server.rhoconnect_push import HouseGate, legacy_service, rps_store
-from gateway.settings import AuthSettings, HttpSettings, RpsSettings, Secret, Settings
+from gateway.server.rhoconnect_push import LocalAuthenticator, open_mailbox, open_rhoconnect_push
+from gateway.settings import AuthSettings, HttpSettings, RhoConnectPushSettings, Secret, Settings
 from tests.support import rhoconnect
 from tests.support.redis import KINDS, RedisServer
 from tests.support.worker_core import until
@@ -51,7 +51,7 @@ async def cookie(accounts: Accounts, *, until_s: float) -> str:
 @pytest.mark.parametrize("joined", ["{}", "instance=a:b; {}", "instance=a:b,{}"])
 async def test_a_user_has_a_session_and_credentials(redis_client: Redis, joined: str) -> None:
     accounts = await accounts_of(redis_client)
-    gate = HouseGate(settings(), accounts)
+    gate = LocalAuthenticator(settings(), accounts)
     session = joined.format(await cookie(accounts, until_s=time.time() + DAY_S))
     assert await gate.user(session, basic("bob:pw"))
     assert await gate.user(session, basic("somebody:else")), "its name need not be the session's"
@@ -61,7 +61,7 @@ async def test_a_user_has_a_session_and_credentials(redis_client: Redis, joined:
 
 async def test_a_session_that_is_over_altered_or_of_an_old_password_is_none(redis_client: Redis) -> None:
     accounts = await accounts_of(redis_client)
-    gate = HouseGate(settings(), accounts)
+    gate = LocalAuthenticator(settings(), accounts)
     good = await cookie(accounts, until_s=time.time() + DAY_S)
     assert not await gate.user(await cookie(accounts, until_s=time.time() - 1), basic("bob:pw"))
     assert not await gate.user(good[:-1] + "g", basic("bob:pw"))
@@ -73,10 +73,10 @@ async def test_a_session_that_is_over_altered_or_of_an_old_password_is_none(redi
 async def test_the_other_rules_for_devices(redis_client: Redis) -> None:
     accounts = await accounts_of(redis_client)
     good = await cookie(accounts, until_s=time.time() + DAY_S)
-    assert not await HouseGate(settings("off"), accounts).user(good, basic("bob:pw"))
-    assert await HouseGate(settings("open"), accounts).user("", basic("anybody"))
-    assert not await HouseGate(settings("open"), accounts).user("", None)
-    assert not await HouseGate(settings(), None).user(good, basic("bob:pw"))
+    assert not await LocalAuthenticator(settings("off"), accounts).user(good, basic("bob:pw"))
+    assert await LocalAuthenticator(settings("open"), accounts).user("", basic("anybody"))
+    assert not await LocalAuthenticator(settings("open"), accounts).user("", None)
+    assert not await LocalAuthenticator(settings(), None).user(good, basic("bob:pw"))
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,18 @@ async def test_the_other_rules_for_devices(redis_client: Redis) -> None:
 async def test_an_app_has_the_credentials_of_push_server(
     push_server: str | None, login: str, good: bool
 ) -> None:
-    assert await HouseGate(settings(push_server=push_server), None).app(basic(login)) is good
+    assert await LocalAuthenticator(settings(push_server=push_server), None).app(basic(login)) is good
 
 
 async def test_only_the_built_in_service_has_a_store(redis_address: str) -> None:
     for mode in ("client", "off"):
-        said = Settings(redis=Secret(redis_address), rps=msgspec.convert({"mode": mode}, RpsSettings))
-        async with rps_store(said) as store:
+        said = Settings(
+            redis=Secret(redis_address),
+            rhoconnect_push=msgspec.convert({"mode": mode}, RhoConnectPushSettings),
+        )
+        async with open_mailbox(said) as store:
             assert store is None
-    async with rps_store(Settings(redis=Secret(redis_address))) as store:
+    async with open_mailbox(Settings(redis=Secret(redis_address))) as store:
         assert store is not None
         assert store.up
 
@@ -110,13 +113,18 @@ async def test_only_the_built_in_service_has_a_store(redis_address: str) -> None
 async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
     redis_address: str, tmp_path: Path
 ) -> None:
-    said = Settings(redis=Secret(redis_address), rps=RpsSettings(certificate_file=tmp_path / "none.pem"))
-    async with rps_store(said) as store:
+    said = Settings(
+        redis=Secret(redis_address),
+        rhoconnect_push=RhoConnectPushSettings(certificate_file=tmp_path / "none.pem"),
+    )
+    async with open_mailbox(said) as store:
         assert store is not None
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            with pytest.raises(BadSetting, match=r"^rps\.certificate_file: .*none\.pem: No such file"):
-                async with legacy_service(said, store, sock, Metrics()):
+            with pytest.raises(
+                BadSetting, match=r"^rhoconnect_push\.certificate_file: .*none\.pem: No such file"
+            ):
+                async with open_rhoconnect_push(said, store, sock, Metrics()):
                     pass
 
 
@@ -124,19 +132,19 @@ async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
 async def test_the_first_start_on_a_full_redis_waits_for_room(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(id_secret, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(id_secret, "_RETRY_S", 0.01)
     with RedisServer(kind) as server, socket.create_server(("127.0.0.1", 0)) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}/instanceId"
         said = Settings(redis=Secret(server.address), auth=AuthSettings(devices="open"))
         async with (
             Redis(unix_socket_path=str(server.socket)) as redis,
-            rps_store(said) as store,
+            open_mailbox(said) as store,
             aiohttp.ClientSession(headers={"Authorization": basic("bob:pw")}) as phone,
         ):
             assert store is not None
             await redis.config_set("maxmemory", "1")
             with capture_logs() as logs:
-                async with legacy_service(said, store, sock, Metrics()) as service:
+                async with open_rhoconnect_push(said, store, sock, Metrics()) as service:
                     async with phone.post(url) as answer:
                         assert answer.status == 503
                     await redis.config_set("maxmemory", "0")
@@ -144,12 +152,12 @@ async def test_the_first_start_on_a_full_redis_waits_for_room(
                     async with phone.post(url) as answer:
                         assert answer.status == 200
                     await service.close(1)
-            (log,) = (line for line in logs if line["event"] == "no_legacy_devices_yet")
+            (log,) = (line for line in logs if line["event"] == "rhoconnect_push_delayed")
             assert log["error"].startswith("OOM")
 
 
 def test_nothing_here_shows_a_password() -> None:
-    gate = HouseGate(settings(push_server="http://a:hunter2@h/"), None)
+    gate = LocalAuthenticator(settings(push_server="http://a:hunter2@h/"), None)
     assert "hunter2" not in repr(vars(gate))
 
 
@@ -170,9 +178,9 @@ async def test_an_apps_credentials_are_guessed_within_the_bounds_of_logins(redis
     )
     with socket.create_server(("127.0.0.1", 0)) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        async with rps_store(said) as store:
+        async with open_mailbox(said) as store:
             assert store is not None
-            async with legacy_service(said, store, sock, Metrics()) as service:
+            async with open_rhoconnect_push(said, store, sock, Metrics()) as service:
                 guesses = (post(url, f"guess{number}", "198.51.100.1") for number in range(100))
                 assert Counter(await asyncio.gather(*guesses)) == {401: 10, 429: 90}
                 assert await post(url, "good", "198.51.100.1") == 429
@@ -185,7 +193,7 @@ async def test_an_apps_credentials_are_guessed_within_the_bounds_of_logins(redis
 async def test_a_devices_session_is_looked_up_in_its_clients_turn(redis_client: Redis) -> None:
     accounts = await accounts_of(redis_client)
     good = await cookie(accounts, until_s=time.time() + DAY_S)
-    gate = HouseGate(settings(), accounts)
+    gate = LocalAuthenticator(settings(), accounts)
     found = await asyncio.gather(*(gate.user(good, basic("bob:pw"), f"client{n}") for n in range(50)))
     assert found == [True] * 50
     await gate.close()

@@ -54,7 +54,7 @@ class Run:
 
     async def start(self, workers: int = 2, **environ: str) -> None:
         said = {"RHOPUSH_DATA_DIR": str(self.folder / "data"), "RHOPUSH_REDIS": "nowhere"}
-        said |= {"RHOPUSH_RPS_MODE": "off", **environ}
+        said |= {"RHOPUSH_RHOCONNECT_PUSH_MODE": "off", **environ}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", PROGRAM, json.dumps(said), str(workers)),
@@ -129,29 +129,31 @@ async def test_ready_is_said_once_alone_and_sigterm_ends_with_0(run: Run) -> Non
 
 
 async def test_the_legacy_services_socket_is_bound_once_for_all_workers(run: Run) -> None:
-    await run.start(workers=2, RHOPUSH_RPS_MODE="builtin", RHOPUSH_RPS_PORT="0")
+    await run.start(workers=2, RHOPUSH_RHOCONNECT_PUSH_MODE="builtin", RHOPUSH_RHOCONNECT_PUSH_PORT="0")
     await run.ready()
-    url = (await run.logged("rps_listening"))["url"]
+    url = (await run.logged("rhoconnect_push_listening"))["url"]
     _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.close()
     about = await run.say("who")
-    assert about["rps_port"] == int(url.rpartition(":")[2])
+    assert about["rhoconnect_push_port"] == int(url.rpartition(":")[2])
 
 
 async def test_without_the_legacy_services_default_port_the_gateway_serves_and_says_so(run: Run) -> None:
     with contextlib.ExitStack() as taken:
         with contextlib.suppress(OSError):  # somebody else has it: as good
             taken.enter_context(socket.create_server(("127.0.0.1", 8675)))
-        await run.start(workers=1, RHOPUSH_RPS_MODE="builtin")
+        await run.start(workers=1, RHOPUSH_RHOCONNECT_PUSH_MODE="builtin")
         await run.ready()
-        await run.logged("no_legacy_devices")
-        assert (await run.say("who"))["rps_port"] is None
+        await run.logged("rhoconnect_push_disabled")
+        assert (await run.say("who"))["rhoconnect_push_port"] is None
 
 
 async def test_another_port_of_the_legacy_service_must_be_had(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        await run.start(workers=1, RHOPUSH_RPS_MODE="builtin", RHOPUSH_RPS_PORT=str(port))
+        await run.start(
+            workers=1, RHOPUSH_RHOCONNECT_PUSH_MODE="builtin", RHOPUSH_RHOCONNECT_PUSH_PORT=str(port)
+        )
         assert await run.end() == 1
     assert f"cannot listen on 127.0.0.1:{port}" in run.log.read_text()
 
@@ -168,7 +170,7 @@ async def test_sighup_is_told_and_changes_nothing(run: Run) -> None:
     await run.ready()
     before = await run.slots({0})
     run.process.send_signal(signal.SIGHUP)
-    await run.logged("settings_not_read_anew")
+    await run.logged("settings_reload_suspended")
     assert await run.slots({0}) == before
 
 
@@ -179,7 +181,7 @@ async def test_signals_that_are_ignored_at_the_start_are_caught_all_the_same(run
     await run.ready()
     before = await run.slots({0})
     run.process.send_signal(signal.SIGHUP)
-    await run.logged("settings_not_read_anew")
+    await run.logged("settings_reload_suspended")
     assert await run.slots({0}) == before
     run.process.send_signal(signal.SIGINT)
     assert await run.end() == 0
@@ -190,7 +192,7 @@ async def test_a_killed_worker_is_started_again_in_its_slot(run: Run) -> None:
     await run.ready()
     before = await run.slots({0, 1})
     os.kill(before[1], signal.SIGKILL)
-    await run.logged("worker_ended", worker=1, status=-9)
+    await run.logged("worker_exited", worker=1, status=-9)
     await run.logged("worker_started", worker=1, pid=(await run.slots({0, 1}))[1])
     after = await run.slots({0, 1})
     assert after[0] == before[0]
@@ -207,7 +209,7 @@ async def test_a_frozen_worker_is_replaced(run: Run, how: str) -> None:
         writer.close()
     else:
         os.kill(frozen, signal.SIGSTOP)
-    assert (await run.logged("worker_frozen"))["pid"] == frozen
+    assert (await run.logged("worker_unresponsive"))["pid"] == frozen
     assert (await run.slots({0}))[0] != frozen
     assert not alive(frozen)
 
@@ -286,7 +288,7 @@ async def test_what_has_begun_is_finished_before_the_end(run: Run) -> None:
     await run.ready()
     reader, writer = await lingering(run)
     run.process.terminate()
-    await run.logged("draining")
+    await run.logged("gateway_draining")
     writer.write(b"go on\n")
     assert json.loads(await reader.readline())["slot"] == 0
     writer.close()
@@ -298,7 +300,7 @@ async def test_a_second_signal_forces(run: Run) -> None:
     await run.ready()
     reader, writer = await lingering(run)
     run.process.terminate()
-    await run.logged("draining")
+    await run.logged("gateway_draining")
     run.process.terminate()
     assert await run.end() == 1
     with contextlib.suppress(ConnectionError):

@@ -76,13 +76,13 @@ async def test_a_door_hears_from_its_own_worker_without_redis_in_between(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(completion, "LOOK_S", 1000.0)  # it must hear, not look
+    monkeypatch.setattr(completion, "POLL_S", 1000.0)  # it must hear, not look
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with (
         working(tmp_path, redis_address, provider_settings(*providers)) as worker,
         redis_client.pubsub(ignore_subscribe_messages=True) as told,
     ):
-        await told.psubscribe(keys.done_channel("*"))
+        await told.psubscribe(keys.completion_channel("*"))
         assert await told.get_message(timeout=5) is None  # it is subscribed
         for _ in range(5):
             answer = await worker.ping("bob", wait=True)

@@ -2,23 +2,29 @@
 
 import pytest
 
-from gateway.server.worker_state import FIRST_STARTS_MAX, START_BUDGET_S, STEADY_AFTER_S, Slot, State
+from gateway.server.worker_state import (
+    FIRST_STARTS_MAX,
+    STABLE_AFTER_S,
+    START_BUDGET_S,
+    WorkerPhase,
+    WorkerState,
+)
 
 
-def serving(at_s: float = 100.0) -> Slot:
-    slot = Slot(0, frozen_after_s=10.0)
+def serving(at_s: float = 100.0) -> WorkerState:
+    slot = WorkerState(0, unresponsive_after_s=10.0)
     slot.started(at_s - 1)
     slot.ready(at_s)
     return slot
 
 
 def test_a_new_slot_is_due_at_once_and_not_while_its_process_lives() -> None:
-    slot = Slot(0)
+    slot = WorkerState(0)
     assert slot.due(0.0)
     slot.started(0.0)
-    assert (slot.state, slot.due(1e9)) == (State.STARTING, False)
+    assert (slot.state, slot.due(1e9)) == (WorkerPhase.STARTING, False)
     slot.ready(1.0)
-    assert (slot.state, slot.due(1e9), slot.ever_ready) == (State.SERVING, False, True)
+    assert (slot.state, slot.due(1e9), slot.ever_ready) == (WorkerPhase.SERVING, False, True)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +32,12 @@ def test_a_new_slot_is_due_at_once_and_not_while_its_process_lives() -> None:
 )
 def test_a_loop_that_stands_still_too_long_is_frozen(beat_s: float, now_s: float, frozen: bool) -> None:
     slot = serving()
-    slot.beat(beat_s)
+    slot.heartbeat(beat_s)
     assert slot.frozen(now_s) is frozen
 
 
 def test_a_start_may_take_longer_than_a_beat_but_not_for_ever() -> None:
-    slot = Slot(0, frozen_after_s=1.0)
+    slot = WorkerState(0, unresponsive_after_s=1.0)
     slot.started(100.0)
     assert not slot.frozen(100.0 + START_BUDGET_S)
     assert slot.frozen(100.01 + START_BUDGET_S)
@@ -50,15 +56,15 @@ def test_falls_in_a_row_wait_longer_and_a_steady_time_forgives() -> None:
     assert slot.due(205.0)
     slot.started(300.0)
     slot.ready(301.0)
-    assert slot.ended(301.0 + STEADY_AFTER_S) == 0.0
+    assert slot.ended(301.0 + STABLE_AFTER_S) == 0.0
 
 
 def test_a_slot_that_was_never_ready_is_given_up() -> None:
-    slot = Slot(0)
+    slot = WorkerState(0)
     for fall in range(1, FIRST_STARTS_MAX + 1):
         slot.started(0.0)
         slot.ended(0.0)
-        assert slot.hopeless is (fall >= FIRST_STARTS_MAX)
+        assert slot.gave_up is (fall >= FIRST_STARTS_MAX)
 
 
 def test_a_slot_that_was_ready_once_is_never_given_up() -> None:
@@ -66,4 +72,4 @@ def test_a_slot_that_was_ready_once_is_never_given_up() -> None:
     for _ in range(2 * FIRST_STARTS_MAX):
         slot.ended(100.0)
         slot.started(100.0)
-    assert not slot.hopeless
+    assert not slot.gave_up

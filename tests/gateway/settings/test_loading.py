@@ -232,8 +232,8 @@ def test_a_key_displaces_the_certificate_of_the_old_file(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("word", ["off", "'off'", "no", "false"])
 def test_a_bare_off_is_taken_where_off_is_a_choice(tmp_path: Path, word: str) -> None:
-    settings = loaded(tmp_path, f"auth: {{devices: {word}}}\nrps: {{mode: {word}}}")
-    assert (settings.auth.devices, settings.rps.mode) == ("off", "off")
+    settings = loaded(tmp_path, f"auth: {{devices: {word}}}\nrhoconnect_push: {{mode: {word}}}")
+    assert (settings.auth.devices, settings.rhoconnect_push.mode) == ("off", "off")
 
 
 @pytest.mark.parametrize(
@@ -263,8 +263,14 @@ def test_a_bare_off_is_taken_where_off_is_a_choice(tmp_path: Path, word: str) ->
             "fcm: {endpoint: fcm.example.com}",
             "fcm.endpoint: expected http:// or https:// with a host, perhaps a port, and no path (",
         ),
-        ("rps: {user_auth_url: host/x}", "rps.user_auth_url: expected an http:// or https:// address ("),
-        ("rps: {app_auth_url: 'http://'}", "rps.app_auth_url: expected an http:// or https:// address ("),
+        (
+            "rhoconnect_push: {user_auth_url: host/x}",
+            "rhoconnect_push.user_auth_url: expected an http:// or https:// address (",
+        ),
+        (
+            "rhoconnect_push: {app_auth_url: 'http://'}",
+            "rhoconnect_push.app_auth_url: expected an http:// or https:// address (",
+        ),
         ("warnings: []", "warnings: no such setting ("),
     ],
 )
@@ -295,7 +301,11 @@ def test_a_wrong_value_of_rhoconnects_keys_is_named_where_it_stands(tmp_path: Pa
         ("RHOPUSH_FCM_ENDPOINT", "ftp://x", "fcm.endpoint: expected http:// or https:// with a host"),
         ("RHOPUSH_APNS_KEY", "PEM", "apns.key_id: a p8 key needs it"),
         ("RHOPUSH_APNS_KEY_FILE", "a.p8", "apns.key_id: a p8 key needs it"),
-        ("RHOPUSH_RPS_MODE", "on", "rps.mode: expected one of builtin, client, off, found 'on'"),
+        (
+            "RHOPUSH_RHOCONNECT_PUSH_MODE",
+            "on",
+            "rhoconnect_push.mode: expected one of builtin, client, off, found 'on'",
+        ),
         ("RHOPUSH_APPS", '{"x": {"fcm": {"style": "loud"}}}', "apps.x.fcm.style: expected one of"),
     ],
 )
@@ -411,12 +421,14 @@ def test_what_stands_around_a_mounted_secret_is_no_part_of_it(said: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("more", "told"), [({}, True), ({"RHOPUSH_PUSH_SERVER": "http://app@rps:8675/"}, False)]
+    ("more", "told"), [({}, True), ({"RHOPUSH_PUSH_SERVER": "http://app@push-server:8675/"}, False)]
 )
 def test_a_push_service_that_is_nowhere_is_warned_of(
     tmp_path: Path, more: dict[str, str], told: bool
 ) -> None:
-    settings = load(None, None, {"RHOPUSH_RPS_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more)
+    settings = load(
+        None, None, {"RHOPUSH_RHOCONNECT_PUSH_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more
+    )
     assert any("push_server" in warning for warning in settings.warnings) is told
 
 

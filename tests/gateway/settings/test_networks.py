@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.settings.networks import NotANetwork, networks
+from gateway.settings.networks import InvalidNetwork, networks
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_addresses_and_networks(entry: str, network: str) -> None:
 
 @pytest.mark.parametrize("entry", ["", "localhost", "10.0.0", "10.0.0.0/33", "10.0.0.1:80", "*"])
 def test_an_entry_that_is_neither_is_named(entry: str) -> None:
-    with pytest.raises(NotANetwork) as refused:
+    with pytest.raises(InvalidNetwork) as refused:
         networks(["10.0.0.1", entry])
     assert repr(entry) in str(refused.value)
 
 
 def test_bits_behind_the_prefix_are_refused_with_the_network_that_may_be_meant() -> None:
-    with pytest.raises(NotANetwork, match=r"'10\.1\.2\.3/8' .* 10\.0\.0\.0/8$"):
+    with pytest.raises(InvalidNetwork, match=r"'10\.1\.2\.3/8' .* 10\.0\.0\.0/8$"):
         networks(["10.1.2.3/8"])

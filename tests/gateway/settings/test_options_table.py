@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.settings import Settings
-from gateway.settings.environment import places, variable_of
+from gateway.settings.environment import setting_paths, variable_of
 
 TABLE = Path(__file__).parents[3] / "docs" / "settings.md"
 OTHER_NAMES = {
@@ -40,7 +40,7 @@ def shown(default: Any) -> str:
 
 
 def settings() -> list[tuple[str, ...]]:
-    found = list(places())
+    found = list(setting_paths())
     sections = {
         place for place, type_ in found if isinstance(type_, type) and issubclass(type_, msgspec.Struct)
     }

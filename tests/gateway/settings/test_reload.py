@@ -5,29 +5,29 @@ from pathlib import Path
 import msgspec
 
 from gateway.settings import ApnsSettings, App, FcmSettings, QueueSettings, Secret, Settings
-from gateway.settings.reload import LIVE, files_of, renewed, stamp
+from gateway.settings.reload import RELOADABLE, files_of, merge_reloadable, stamp
 
 OLD = Settings(redis=Secret("one"), apns=ApnsSettings(key_id="A"), drain_s=1.0)
 
 
 def test_a_new_credential_holds_at_once() -> None:
     new = msgspec.structs.replace(OLD, apns=ApnsSettings(key_id="B"), drain_s=2.0)
-    assert renewed(OLD, new) == (new, ())
+    assert merge_reloadable(OLD, new) == (new, ())
 
 
 def test_what_the_gateway_stands_on_waits_and_is_named_without_its_value() -> None:
     new = msgspec.structs.replace(
         OLD, redis=Secret("two"), queue=QueueSettings(durability="aof"), apns=ApnsSettings(key_id="B")
     )
-    found = renewed(OLD, new)
+    found = merge_reloadable(OLD, new)
     assert found.settings.redis == Secret("one")
     assert found.settings.queue.durability == "memory"
     assert found.settings.apns.key_id == "B"
-    assert found.waiting == ("redis", "queue.durability")
+    assert found.needs_restart == ("redis", "queue.durability")
 
 
 def test_every_live_name_is_a_setting() -> None:
-    assert set(LIVE) <= set(Settings.__struct_fields__)
+    assert set(RELOADABLE) <= set(Settings.__struct_fields__)
 
 
 def test_files_are_those_of_every_app_each_once() -> None:

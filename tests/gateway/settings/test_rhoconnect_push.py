@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import BadSetting
-from gateway.settings.rhoconnect_push import LINE_DEFAULTS, Translated, read_config, translate
+from gateway.settings.rhoconnect_push import LINE_DEFAULTS, TranslatedSettings, read_config, translate
 
 # As it comes with rhoconnect-push.
 SHIPPED = {
@@ -31,7 +31,7 @@ SHIPPED = {
 }
 
 
-def translated(tmp_path: Path, config: dict[str, Any] | None, **environ: str) -> Translated:
+def translated(tmp_path: Path, config: dict[str, Any] | None, **environ: str) -> TranslatedSettings:
     """A config.json's meaning; None: the command line's without options."""
     said = LINE_DEFAULTS
     if config is not None:
@@ -43,13 +43,17 @@ def translated(tmp_path: Path, config: dict[str, Any] | None, **environ: str) ->
 
 def test_the_shipped_config(tmp_path: Path) -> None:
     found = translated(tmp_path, SHIPPED)
-    rps = found.settings.rps
+    rhoconnect_push = found.settings.rhoconnect_push
     assert found.port == 8675
-    assert rps.mode == "builtin"
-    assert rps.user_auth_url == "http://localhost:9292/rc/v1/app/rps_login"
-    assert rps.app_auth_url == "http://localhost:9292/rc/v1/system/rps_login"
-    assert (rps.wait_s, rps.registration_s, rps.auth_cache_s) == (90.0, 2_592_000, 0.0)
-    assert rps.certificate_file is None
+    assert rhoconnect_push.mode == "builtin"
+    assert rhoconnect_push.user_auth_url == "http://localhost:9292/rc/v1/app/rps_login"
+    assert rhoconnect_push.app_auth_url == "http://localhost:9292/rc/v1/system/rps_login"
+    assert (rhoconnect_push.wait_s, rhoconnect_push.registration_ttl_s, rhoconnect_push.auth_cache_s) == (
+        90.0,
+        2_592_000,
+        0.0,
+    )
+    assert rhoconnect_push.certificate_file is None
     assert found.settings.redis is not None
     assert found.settings.redis.reveal() == "redis://localhost:6379/0"
     assert [warning.partition(":")[0] for warning in found.warnings] == ["ansResponseTimeout"]
@@ -58,18 +62,21 @@ def test_the_shipped_config(tmp_path: Path) -> None:
 def test_the_command_lines_defaults(tmp_path: Path) -> None:
     found = translated(tmp_path, None)
     assert found.port == 8675
-    assert found.settings.rps.user_auth_url == "http://localhost:9292/rc/v1/app/rps_login"
-    assert found.settings.rps.auth_cache_s == 60.0
-    assert found.settings.rps.certificate_file is None
+    assert found.settings.rhoconnect_push.user_auth_url == "http://localhost:9292/rc/v1/app/rps_login"
+    assert found.settings.rhoconnect_push.auth_cache_s == 60.0
+    assert found.settings.rhoconnect_push.certificate_file is None
 
 
 def test_what_a_config_does_not_say_has_its_own_defaults(tmp_path: Path) -> None:
     found = translated(tmp_path, {})
-    rps = found.settings.rps
+    rhoconnect_push = found.settings.rhoconnect_push
     assert found.port == 5000
-    assert rps.user_auth_url == "https://localhost:5003/userAuthUrl"
-    assert rps.app_auth_url == "https://localhost:5002/appAuthUrl"
-    assert (rps.certificate_file, rps.key_file) == (Path("certificate.pem"), Path("privatekey.pem"))
+    assert rhoconnect_push.user_auth_url == "https://localhost:5003/userAuthUrl"
+    assert rhoconnect_push.app_auth_url == "https://localhost:5002/appAuthUrl"
+    assert (rhoconnect_push.certificate_file, rhoconnect_push.key_file) == (
+        Path("certificate.pem"),
+        Path("privatekey.pem"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,15 +84,15 @@ def test_what_a_config_does_not_say_has_its_own_defaults(tmp_path: Path) -> None
     [
         ("ansResponseTimeout", "30000", ("wait_s", 30.0)),
         ("ansResponseTimeout", 0, ("wait_s", 90.0)),
-        ("registrationTimeout", 60, ("registration_s", 60)),
+        ("registrationTimeout", 60, ("registration_ttl_s", 60)),
         ("authCredentialCacheEnabled", "y", ("auth_cache_s", 60.0)),
         ("rcSecure", "y", ("app_auth_url", "https://localhost:9292/rc/v1/system/rps_login")),
         ("httpSecure", "y", ("key_file", Path("privatekey.pem"))),
     ],
 )
 def test_single_settings(tmp_path: Path, key: str, value: Any, meaning: tuple[str, Any]) -> None:
-    rps = translated(tmp_path, {**SHIPPED, key: value}).settings.rps
-    assert getattr(rps, meaning[0]) == meaning[1]
+    rhoconnect_push = translated(tmp_path, {**SHIPPED, key: value}).settings.rhoconnect_push
+    assert getattr(rhoconnect_push, meaning[0]) == meaning[1]
 
 
 @pytest.mark.parametrize(

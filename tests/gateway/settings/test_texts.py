@@ -39,7 +39,7 @@ KEY_TEXT = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0
         ("RHOPUSH_FCM_CREDENTIALS_FILE", "fcm.credentials takes the text itself"),
         ("GOOGLE_APPLICATION_CREDENTIALS", "fcm.credentials takes the text itself"),
         ("RHOPUSH_APNS_CERTIFICATE_FILE", "write the text into a file"),
-        ("RHOPUSH_RPS_KEY_FILE", "write the text into a file"),
+        ("RHOPUSH_RHOCONNECT_PUSH_KEY_FILE", "write the text into a file"),
         ("RHOPUSH_APNS_CA_FILE", "write the text into a file"),
         ("RHOPUSH_DATA_DIR", "data_dir: "),
         ("RHOPUSH_APNS_ENVIRONMENT", "apns.environment: "),
@@ -70,9 +70,9 @@ def test_a_key_in_the_place_of_a_path_in_the_file_is_not_shown(tmp_path: Path) -
         ("RHOPUSH_FCM_ENDPOINT", "https://[::1", "fcm.endpoint: expected http:// or https:// with a host"),
         ("RHOPUSH_FCM_ENDPOINT", "https://x:99999", "fcm.endpoint: expected http:// or https:// with a host"),
         (
-            "RHOPUSH_RPS_USER_AUTH_URL",
+            "RHOPUSH_RHOCONNECT_PUSH_USER_AUTH_URL",
             "http://[::1",
-            "rps.user_auth_url: expected an http:// or https:// address",
+            "rhoconnect_push.user_auth_url: expected an http:// or https:// address",
         ),
         ("RHOPUSH_APNS_KEY_FILE", "~nobody-here/key.p8", "apns.key_file: the value cannot be read"),
     ],
@@ -87,7 +87,7 @@ def test_white_space_around_a_text_is_no_part_of_it(tmp_path: Path) -> None:
     environ = {
         "RHOPUSH_APNS_TOPIC": " com.example.app\n",
         "RHOPUSH_APNS_PORT": " 2197 ",
-        "RHOPUSH_RPS_MODE": "off\r\n",
+        "RHOPUSH_RHOCONNECT_PUSH_MODE": "off\r\n",
         "RHOPUSH_FCM_ENDPOINT": "\ufeffhttps://x ",
         "RHOPUSH_APNS_CA_FILE": " /ca.pem\n",
         "RHOPUSH_QUEUE_REDIS": " redis://x\n",
@@ -95,7 +95,7 @@ def test_white_space_around_a_text_is_no_part_of_it(tmp_path: Path) -> None:
         "RHOPUSH_PUSH_SERVER": " ",
     }
     found = loaded(tmp_path, "events: {channels: [' a ']}", environ)
-    assert (found.apns.topic, found.apns.port, found.rps.mode) == ("com.example.app", 2197, "off")
+    assert (found.apns.topic, found.apns.port, found.rhoconnect_push.mode) == ("com.example.app", 2197, "off")
     assert (found.fcm.endpoint, found.apns.ca_file) == ("https://x", Path("/ca.pem"))
     assert (found.queue.redis, found.push_server) == (Secret("redis://x"), None)
     assert (found.fcm.credentials_file, found.events.channels) == (Path("/account.json"), ("a",))
@@ -117,10 +117,10 @@ def service_links(name: str) -> dict[str, str]:
     }
 
 
-SECTIONS = [place[0] for place, type_ in environment.places() if len(place) == 1]
+SECTIONS = [place[0] for place, type_ in environment.setting_paths() if len(place) == 1]
 
 
-@pytest.mark.parametrize("name", ["", *SECTIONS, "apns-host", "rps-host", "redis-master"])
+@pytest.mark.parametrize("name", ["", *SECTIONS, "apns-host", "rhoconnect-push-host", "redis-master"])
 def test_a_service_beside_the_gateway_stops_no_pod(tmp_path: Path, name: str) -> None:
     environ = service_links(f"rhopush-{name}".rstrip("-").replace("_", "-"))
     found = loaded(tmp_path, "{}", environ)

@@ -10,7 +10,7 @@ from typing import cast
 import jwt
 
 from gateway.simulators import ApnsSimulator, TeamKey
-from protocols.http2.client import ClientConnection, Outcome
+from protocols.http2.client import ClientConnection, RequestOutcome
 from protocols.http2.outcome import Header
 
 TOPIC = b"com.example.app"
@@ -59,14 +59,16 @@ class Client(asyncio.Protocol):
         if not self.lost.done():
             self.lost.set_result(None)
 
-    def begin(self, headers: Sequence[Header], body: bytes) -> "asyncio.Future[Outcome]":
+    def begin(self, headers: Sequence[Header], body: bytes) -> "asyncio.Future[RequestOutcome]":
         """Send a request; its outcome comes as the future's result."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[RequestOutcome] = asyncio.get_running_loop().create_future()
         self.machine.submit(list(headers), body, future, time.monotonic())
         self.flush()
         return future
 
-    async def send(self, headers: Sequence[Header], body: bytes = b'{"aps":{"alert":"hi"}}') -> Outcome:
+    async def send(
+        self, headers: Sequence[Header], body: bytes = b'{"aps":{"alert":"hi"}}'
+    ) -> RequestOutcome:
         """Send a request and wait for its outcome."""
         return await self.begin(headers, body)
 
@@ -77,7 +79,7 @@ class Client(asyncio.Protocol):
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, outcomes: Sequence[RequestOutcome]) -> None:
         for outcome in outcomes:
             if not outcome.context.done():
                 outcome.context.set_result(outcome)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, Authority, Hosting
 from gateway.simulators.keys import make_team_key
-from protocols.http2.client import Fate
+from protocols.http2.client import OutcomeKind
 from tests.gateway.simulators.client import PIN, Client, connected, provider_token, push
 from tests.support.requirements import need_program
 
@@ -39,32 +39,32 @@ async def test_a_certificate_of_another_authority_ends_the_connection() -> None:
         context = apns.authority.client_context(certificate=stranger)
         async with connected(apns, context) as client:
             future = client.begin(push("x"), b"{}")
-            assert (await future).fate is not Fate.ANSWERED
+            assert (await future).kind is not OutcomeKind.ANSWERED
         assert len(apns.received) == 0
 
 
 FAULTS = [
-    ("410=1700000000000", Fate.ANSWERED, 410, b'{"reason":"Unregistered","timestamp":1700000000000}'),
-    ("429=30", Fate.ANSWERED, 429, b'{"reason":"TooManyRequests"}'),
-    ("503", Fate.ANSWERED, 503, b'{"reason":"ServiceUnavailable"}'),
-    ("expired", Fate.ANSWERED, 403, b'{"reason":"ExpiredProviderToken"}'),
-    ("BadDeviceToken", Fate.ANSWERED, 400, b'{"reason":"BadDeviceToken"}'),
-    ("refuse", Fate.UNTRIED, 0, b""),
-    ("reset", Fate.UNKNOWN, 0, b""),
-    ("goaway", Fate.UNTRIED, 0, b""),
-    ("cut", Fate.UNKNOWN, 0, b""),
-    ("delay=1", Fate.ANSWERED, 200, b""),
-    ("limit=3", Fate.ANSWERED, 200, b""),
+    ("410=1700000000000", OutcomeKind.ANSWERED, 410, b'{"reason":"Unregistered","timestamp":1700000000000}'),
+    ("429=30", OutcomeKind.ANSWERED, 429, b'{"reason":"TooManyRequests"}'),
+    ("503", OutcomeKind.ANSWERED, 503, b'{"reason":"ServiceUnavailable"}'),
+    ("expired", OutcomeKind.ANSWERED, 403, b'{"reason":"ExpiredProviderToken"}'),
+    ("BadDeviceToken", OutcomeKind.ANSWERED, 400, b'{"reason":"BadDeviceToken"}'),
+    ("refuse", OutcomeKind.UNTRIED, 0, b""),
+    ("reset", OutcomeKind.UNKNOWN, 0, b""),
+    ("goaway", OutcomeKind.UNTRIED, 0, b""),
+    ("cut", OutcomeKind.UNKNOWN, 0, b""),
+    ("delay=1", OutcomeKind.ANSWERED, 200, b""),
+    ("limit=3", OutcomeKind.ANSWERED, 200, b""),
 ]
 
 
-@pytest.mark.parametrize(("fault", "fate", "status", "body"), FAULTS, ids=[row[0] for row in FAULTS])
-async def test_a_scripted_fault_arrives(fault: str, fate: Fate, status: int, body: bytes) -> None:
+@pytest.mark.parametrize(("fault", "kind", "status", "body"), FAULTS, ids=[row[0] for row in FAULTS])
+async def test_a_scripted_fault_arrives(fault: str, kind: OutcomeKind, status: int, body: bytes) -> None:
     async with ApnsSimulator(ApnsOptions(faults=[f"{fault}:token=dead"])) as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
         assert (await client.send(push(token))).status == 200
         outcome = await client.send(push(token, "dead"))
-        assert (outcome.fate, outcome.status, outcome.body) == (fate, status, body)
+        assert (outcome.kind, outcome.status, outcome.body) == (kind, status, body)
         assert [record.token for record in apns.received] == [PIN, "dead"]
 
 
@@ -104,7 +104,7 @@ async def test_goaway_names_the_last_processed_stream_and_tells_why() -> None:
         futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(5)]
         outcomes = await asyncio.gather(*futures)
         assert [outcome.status for outcome in outcomes] == [200, 200, 0, 0, 0]
-        assert [outcome.fate for outcome in outcomes[2:]] == [Fate.UNTRIED] * 3
+        assert [outcome.kind for outcome in outcomes[2:]] == [OutcomeKind.UNTRIED] * 3
         await client.lost
         assert "IdleTimeout" in client.machine.reason
 
@@ -130,7 +130,7 @@ async def test_a_cut_leaves_requests_unanswered() -> None:
         future = client.begin(push(provider_token(apns.signing_key)), b'{"aps":{"alert":"x"}}')
         await apns.received.wait(1)
         apns.cut()
-        assert (await future).fate is Fate.UNKNOWN
+        assert (await future).kind is OutcomeKind.UNKNOWN
 
 
 async def test_the_limit_can_be_changed_from_outside() -> None:
@@ -264,7 +264,7 @@ async def test_a_closed_simulator_leaves_nothing_behind() -> None:
         await apns.close()
         await client.lost
     assert not folder.exists()
-    assert not apns.guests
+    assert not apns.open_connections
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
 
@@ -303,8 +303,8 @@ async def test_nothing_is_taken_after_a_cut() -> None:
         futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(4)]
         client.hold_output = False
         client.flush()
-        fates = [(await future).fate for future in futures]
-        assert fates[1:] == [Fate.UNKNOWN] * 3
+        fates = [(await future).kind for future in futures]
+        assert fates[1:] == [OutcomeKind.UNKNOWN] * 3
         assert [record.reason for record in apns.received] == ["", "", "cut"]
 
 
@@ -338,4 +338,4 @@ async def test_a_second_goaway_takes_nothing_back() -> None:
         apns.go_away()
         apns.release()
         assert [(await future).status for future in futures] == [200, 0]
-        assert (await futures[1]).fate is Fate.UNTRIED
+        assert (await futures[1]).kind is OutcomeKind.UNTRIED

@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.simulators.recording import Record, RecordFile, Recording
+from gateway.simulators.recording import RecordFile, Recording, SimulatedRecord
 
 
-def record(token: str, status: int = 200) -> Record:
-    return Record(1.0, "apns", 1, token, "topic", status, "" if status == 200 else "Bad", {}, None)
+def record(token: str, status: int = 200) -> SimulatedRecord:
+    return SimulatedRecord(1.0, "apns", 1, token, "topic", status, "" if status == 200 else "Bad", {}, None)
 
 
 async def test_waiting_ends_when_there_are_enough() -> None:
@@ -80,5 +80,5 @@ def test_two_may_share_a_file(tmp_path: Path) -> None:
         assert len(path.read_bytes().splitlines()) == number + 1
     for file in files:
         file.close()
-    read = [msgspec.json.decode(line, type=Record) for line in path.read_bytes().splitlines()]
+    read = [msgspec.json.decode(line, type=SimulatedRecord) for line in path.read_bytes().splitlines()]
     assert [item.token for item in read] == ["0", "1", "2", "3"]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.simulators import ANDROID, WINDOWS, LegacyDevice
-from gateway.simulators.rhoconnect_push_device import Flavour, RegistrationRefused
+from gateway.simulators import ANDROID, WINDOWS, RhoConnectPushDevice
+from gateway.simulators.rhoconnect_push_device import DeviceBehaviour, RegistrationRefused
 
 INSTANCE, COOKIE, TOKEN = "in-st:1", "co-ok:2", "to-ken:3"
-FLAVOURS = pytest.mark.parametrize("flavour", [ANDROID, WINDOWS], ids=["android", "windows"])
+FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["android", "windows"])
 
 
 class Service:
@@ -55,18 +55,18 @@ async def service() -> AsyncIterator[Service]:
     await runner.cleanup()
 
 
-def device(service: Service, flavour: Flavour) -> LegacyDevice:
-    return LegacyDevice(service.url, "u", "p", "s=1", flavour=flavour, haste=1000.0)
+def device(service: Service, behaviour: DeviceBehaviour) -> RhoConnectPushDevice:
+    return RhoConnectPushDevice(service.url, "u", "p", "s=1", behaviour=behaviour, speed_up=1000.0)
 
 
 @FLAVOURS
-async def test_the_calls_of_a_registration(service: Service, flavour: Flavour) -> None:
-    async with device(service, flavour) as phone:
+async def test_the_calls_of_a_registration(service: Service, behaviour: DeviceBehaviour) -> None:
+    async with device(service, behaviour) as phone:
         assert await phone.register("app") == TOKEN
         assert await phone.check("app")
         await phone.unregister("app")
         await phone.poll()
-    both = [f"instance={COOKIE},s=1"] if flavour is WINDOWS else [f"instance={COOKIE}", "s=1"]
+    both = [f"instance={COOKIE},s=1"] if behaviour is WINDOWS else [f"instance={COOKIE}", "s=1"]
     basic, keep = "Basic dTpw", "keep-alive"
     registration = f"/registrations/{INSTANCE}/u/app"
     assert service.requests == [
@@ -75,7 +75,12 @@ async def test_the_calls_of_a_registration(service: Service, flavour: Flavour) -
         (f"PUT {registration}", both, basic, keep),
         (f"GET {registration}", both, basic, keep),
         (f"DELETE {registration}", both, basic, keep),
-        (f"GET /nextMessage/{INSTANCE}", [f"instance={COOKIE}"], "", keep if flavour is ANDROID else "close"),
+        (
+            f"GET /nextMessage/{INSTANCE}",
+            [f"instance={COOKIE}"],
+            "",
+            keep if behaviour is ANDROID else "close",
+        ),
     ]
 
 
@@ -98,10 +103,12 @@ async def test_what_an_app_hears_of_a_refusal(
 
 
 @FLAVOURS
-async def test_a_message_is_acknowledged_after_the_app_has_it(service: Service, flavour: Flavour) -> None:
+async def test_a_message_is_acknowledged_after_the_app_has_it(
+    service: Service, behaviour: DeviceBehaviour
+) -> None:
     message = {"id": 7, "token": TOKEN, "data": {"alert": "hello"}}
     service.answers["nextMessage"] = [(200, message), (200, {**message, "token": "strange"}), (204, None)]
-    async with device(service, flavour) as phone:
+    async with device(service, behaviour) as phone:
         await phone.register("app")
         phone.tokens["app"] = TOKEN
         seen = [await phone.poll() for _ in range(3)]
@@ -122,7 +129,7 @@ async def test_a_windows_device_cannot_hold_a_long_id(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flavour", "status", "forgotten"),
+    ("behaviour", "status", "forgotten"),
     [
         (ANDROID, 401, (INSTANCE, "", {})),
         (ANDROID, 404, ("", "", {})),
@@ -132,20 +139,20 @@ async def test_a_windows_device_cannot_hold_a_long_id(service: Service) -> None:
     ],
 )
 async def test_what_a_device_forgets(
-    service: Service, flavour: Flavour, status: int, forgotten: tuple[str, str, dict[str, str]]
+    service: Service, behaviour: DeviceBehaviour, status: int, forgotten: tuple[str, str, dict[str, str]]
 ) -> None:
     service.answers["nextMessage"] = [(status, None)]
-    async with device(service, flavour) as phone:
+    async with device(service, behaviour) as phone:
         await phone.register("app")
         await phone.poll()
     assert (phone.instance, phone.cookie, phone.tokens) == forgotten
 
 
 @FLAVOURS
-async def test_it_polls_on_after_failures(service: Service, flavour: Flavour) -> None:
+async def test_it_polls_on_after_failures(service: Service, behaviour: DeviceBehaviour) -> None:
     message = {"id": 7, "token": TOKEN, "data": {}}
     service.answers["nextMessage"] = [(503, None), (500, None), (200, message)]
-    async with device(service, flavour) as phone:
+    async with device(service, behaviour) as phone:
         await phone.register("app")
         polling = asyncio.create_task(phone.run())
         assert [found.message_id for found in await phone.wait(1)] == [7]
@@ -185,9 +192,9 @@ async def test_an_android_device_tries_a_registration_once(service: Service) -> 
 
 @FLAVOURS
 async def test_another_user_and_another_server_find_the_instance_and_cookie_that_are_there(
-    service: Service, flavour: Flavour
+    service: Service, behaviour: DeviceBehaviour
 ) -> None:
-    async with LegacyDevice("http://127.0.0.1:1", "u", "p", "s=1", flavour=flavour) as phone:
+    async with RhoConnectPushDevice("http://127.0.0.1:1", "u", "p", "s=1", behaviour=behaviour) as phone:
         phone.move(service.url)
         await phone.register("app")
         service.requests.clear()
@@ -195,5 +202,5 @@ async def test_another_user_and_another_server_find_the_instance_and_cookie_that
         await phone.register("app")
     ((line, cookies, authorization, _),) = service.requests
     assert line == f"PUT /registrations/{INSTANCE}/eve/app"
-    assert cookies == ([f"instance={COOKIE},s=2"] if flavour is WINDOWS else [f"instance={COOKIE}", "s=2"])
+    assert cookies == ([f"instance={COOKIE},s=2"] if behaviour is WINDOWS else [f"instance={COOKIE}", "s=2"])
     assert authorization == "Basic ZXZlOnB3"

@@ -5,44 +5,44 @@ import pytest
 from gateway.errors import BadSetting
 from gateway.settings import Secret, Settings
 from gateway.settings.model import QueueSettings
-from gateway.store.address import Address, main_address, queue_address
+from gateway.store.address import RedisAddress, main_address, queue_address
 
 FORMS = {
-    "localhost:6379": Address("localhost", 6379),
-    "redis1": Address("redis1", 6379),
-    "redis1:7000:3": Address("redis1", 7000, 3),
-    "redis1:7000:3:hu:sh": Address("redis1", 7000, 3, password=Secret("hu:sh")),
-    "redis1:7000::hush": Address("redis1", 7000, 0, password=Secret("hush")),
-    "redis://db": Address("db"),
-    "redis://:hush@db:7000/2": Address("db", 7000, 2, password=Secret("hush")),
-    "redis://user:hu%40sh@db/": Address("db", username="user", password=Secret("hu@sh")),
-    "redis://db?db=4": Address("db", db=4),
-    "redis://[::1]:7000": Address("::1", 7000),
-    "rediss://db/1?ssl_ca_certs=/etc/ca.pem": Address("db", db=1, tls=True, ca_file="/etc/ca.pem"),
-    "unix:///run/redis.sock?db=1": Address(unix_path="/run/redis.sock", db=1),
-    "unix://:hush@/run/redis.sock": Address(unix_path="/run/redis.sock", password=Secret("hush")),
-    "redis+sentinel://:hush@s1,s2:7001/mymaster/2?sentinel_password=psst": Address(
+    "localhost:6379": RedisAddress("localhost", 6379),
+    "redis1": RedisAddress("redis1", 6379),
+    "redis1:7000:3": RedisAddress("redis1", 7000, 3),
+    "redis1:7000:3:hu:sh": RedisAddress("redis1", 7000, 3, password=Secret("hu:sh")),
+    "redis1:7000::hush": RedisAddress("redis1", 7000, 0, password=Secret("hush")),
+    "redis://db": RedisAddress("db"),
+    "redis://:hush@db:7000/2": RedisAddress("db", 7000, 2, password=Secret("hush")),
+    "redis://user:hu%40sh@db/": RedisAddress("db", username="user", password=Secret("hu@sh")),
+    "redis://db?db=4": RedisAddress("db", db=4),
+    "redis://[::1]:7000": RedisAddress("::1", 7000),
+    "rediss://db/1?ssl_ca_certs=/etc/ca.pem": RedisAddress("db", db=1, tls=True, ca_file="/etc/ca.pem"),
+    "unix:///run/redis.sock?db=1": RedisAddress(unix_path="/run/redis.sock", db=1),
+    "unix://:hush@/run/redis.sock": RedisAddress(unix_path="/run/redis.sock", password=Secret("hush")),
+    "redis+sentinel://:hush@s1,s2:7001/mymaster/2?sentinel_password=psst": RedisAddress(
         db=2,
         password=Secret("hush"),
         sentinels=(("s1", 26379), ("s2", 7001)),
         service="mymaster",
         sentinel_password=Secret("psst"),
     ),
-    "rediss+sentinel://s1/m": Address(tls=True, sentinels=(("s1", 26379),), service="m"),
+    "rediss+sentinel://s1/m": RedisAddress(tls=True, sentinels=(("s1", 26379),), service="m"),
 }
 
 
 @pytest.mark.parametrize(("text", "address"), FORMS.items(), ids=[*FORMS])
-def test_an_address_is_read(text: str, address: Address) -> None:
-    assert Address.parse(text) == address
-    assert Address.parse(Secret(f" {text}\n")) == address
+def test_an_address_is_read(text: str, address: RedisAddress) -> None:
+    assert RedisAddress.parse(text) == address
+    assert RedisAddress.parse(Secret(f" {text}\n")) == address
 
 
 @pytest.mark.parametrize(("text", "address"), FORMS.items(), ids=[*FORMS])
-def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, address: Address) -> None:
+def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, address: RedisAddress) -> None:
     for shown in (str(address), repr(address)):
         assert not any(secret in shown for secret in ("hush", "hu:sh", "hu@sh", "psst"))
-    again = Address.parse(str(address))
+    again = RedisAddress.parse(str(address))
     assert (again.host, again.port, again.db, again.unix_path) == (
         address.host,
         address.port,
@@ -85,7 +85,7 @@ def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, addr
 )
 def test_what_is_no_address_is_told_without_its_password(text: str, reason: str) -> None:
     with pytest.raises(BadSetting, match=reason) as refused:
-        Address.parse(Secret(text))
+        RedisAddress.parse(Secret(text))
     assert "hush" not in str(refused.value)
 
 

@@ -13,10 +13,10 @@ from gateway.client import PingError
 from gateway.client.resque import push
 from gateway.errors import StoreDown, StoreRefused
 from gateway.store import authentication
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
-from gateway.store.connection import Link
-from gateway.store.errors import Asker
+from gateway.store.connection import RedisConnection
+from gateway.store.errors import RedisCommands
 from tests.support.redis import KINDS, RedisServer
 
 PASSWORD: Final = "pa:ss w%rd"
@@ -35,20 +35,20 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         yield one
 
 
-async def connected(address: Address) -> bytes:
+async def connected(address: RedisAddress) -> bytes:
     """The user's name, as a link and as redis-py's client see it."""
-    link = Link(address, "test", on_push=lambda _: None)
-    await link.open(30)
-    names = {await link.call("ACL", "WHOAMI")}
-    await link.close()
+    connection = RedisConnection(address, "test", on_push=lambda _: None)
+    await connection.open(30)
+    names = {await connection.call("ACL", "WHOAMI")}
+    await connection.close()
     async with client(address) as redis:
-        names.add(await Asker(redis)("ACL", "WHOAMI"))
+        names.add(await RedisCommands(redis)("ACL", "WHOAMI"))
     (name,) = names
     return bytes(name)
 
 
 async def test_a_made_up_user_is_left_out_and_named_once(server: RedisServer) -> None:
-    address = Address.parse(server.address.replace("unix://", f"unix://redistogo:{QUOTED}@"))
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://redistogo:{QUOTED}@"))
     with capture_logs() as said:
         assert await connected(address) == b"default"
         assert await connected(address) == b"default"
@@ -59,7 +59,7 @@ async def test_a_made_up_user_is_left_out_and_named_once(server: RedisServer) ->
 
 async def test_the_password_of_the_default_user_fits_any_name(server: RedisServer) -> None:
     """redis-rb 4.8 connects so and warns, also where the user exists."""
-    address = Address.parse(server.address.replace("unix://", f"unix://real:{QUOTED}@"))
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://real:{QUOTED}@"))
     with capture_logs() as said:
         assert await connected(address) == b"default"
     assert [line["event"] for line in said] == ["redis_user_ignored"]
@@ -68,30 +68,32 @@ async def test_the_password_of_the_default_user_fits_any_name(server: RedisServe
 @pytest.mark.parametrize(("login", "name"), [(f":{QUOTED}", b"default"), (f"real:{QUOTED}2", b"real")])
 async def test_what_fits_is_not_warned_of(server: RedisServer, login: str, name: bytes) -> None:
     with capture_logs() as said:
-        assert await connected(Address.parse(server.address.replace("unix://", f"unix://{login}@"))) == name
+        assert (
+            await connected(RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))) == name
+        )
     assert said == []
 
 
 @pytest.mark.parametrize("login", ["redistogo:wrong", ":wrong", "real:wrong"])
 async def test_a_wrong_password_is_refused_at_once_in_redis_words(server: RedisServer, login: str) -> None:
-    address = Address.parse(server.address.replace("unix://", f"unix://{login}@"))
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))
     with pytest.raises(StoreRefused, match="WRONGPASS"):
-        await Link(address, "test").open()  # without an end
+        await RedisConnection(address, "test").open()  # without an end
     async with client(address) as redis:
         with pytest.raises(StoreRefused, match="Redis refuses: WRONGPASS") as caught:
-            await Asker(redis)("PING")
+            await RedisCommands(redis)("PING")
     assert "wrong" not in str(caught.value)
 
 
 async def test_no_password_is_said_so(server: RedisServer) -> None:
-    async with client(Address.parse(server.address)) as redis:
+    async with client(RedisAddress.parse(server.address)) as redis:
         with pytest.raises(StoreRefused, match="Redis refuses: NOAUTH"):
-            await Asker(redis)("GET", "a")
+            await RedisCommands(redis)("GET", "a")
 
 
 async def test_a_password_that_the_server_does_not_have(redis_address: str) -> None:
     authentication._warned.clear()
-    address = Address.parse(redis_address.replace("unix://", "unix://:pw@"))
+    address = RedisAddress.parse(redis_address.replace("unix://", "unix://:pw@"))
     with capture_logs() as said:
         assert await connected(address) == b"default"
     (warning,) = [line for line in said if line["log_level"] == "warning"]
@@ -111,21 +113,21 @@ async def test_a_named_user_never_becomes_the_default_user_without_a_password(
     open_to_all: str, login: str
 ) -> None:
     """redis-rb 4.8 raises WRONGPASS in both cases."""
-    address = Address.parse(open_to_all.replace("unix://", f"unix://{login}@"))
+    address = RedisAddress.parse(open_to_all.replace("unix://", f"unix://{login}@"))
     with pytest.raises(StoreRefused, match="WRONGPASS"):
-        await Link(address, "test").open()
+        await RedisConnection(address, "test").open()
     async with client(address, connections_max=1) as redis:
         for _ in range(3):  # on one connection, which begins with the user each time
             with pytest.raises(StoreRefused, match="Redis refuses: WRONGPASS"):
-                await Asker(redis)("PING")
+                await RedisCommands(redis)("PING")
     with pytest.raises(PingError, match="refuses the user or password"):
         await asyncio.to_thread(push, address, {})
 
 
 async def test_a_connection_that_comes_back_begins_with_the_user(server: RedisServer) -> None:
-    address = Address.parse(server.address.replace("unix://", f"unix://late:{QUOTED}@"))
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://late:{QUOTED}@"))
     async with client(address, connections_max=1) as redis:
-        ask = Asker(redis)
+        ask = RedisCommands(redis)
         assert await ask("ACL", "WHOAMI") == b"default"
         await ask("ACL", "SETUSER", "late", "on", f">{PASSWORD}", "~*", "&*", "+@all")
         await ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
@@ -136,18 +138,18 @@ async def test_a_connection_that_comes_back_begins_with_the_user(server: RedisSe
 
 @pytest.mark.parametrize(("login", "done"), [(f"redistogo:{QUOTED}", True), ("redistogo:wrong", False)])
 async def test_a_job_is_appended_with_the_same_rules(server: RedisServer, login: str, done: bool) -> None:
-    address = Address.parse(server.address.replace("unix://", f"unix://{login}@"))
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))
     if not done:
         with pytest.raises(PingError):
             await asyncio.to_thread(push, address, {})
         return
     await asyncio.to_thread(push, address, {"user_id": "bob"})
-    async with client(Address.parse(server.address.replace("unix://", f"unix://:{QUOTED}@"))) as redis:
-        assert await Asker(redis)("LLEN", "resque:queue:ping") == 1
+    async with client(RedisAddress.parse(server.address.replace("unix://", f"unix://:{QUOTED}@"))) as redis:
+        assert await RedisCommands(redis)("LLEN", "resque:queue:ping") == 1
 
 
 async def test_a_connection_without_a_name_stands(server: RedisServer) -> None:
-    address = Address.parse(server.address.replace("unix://", "unix://named:pw@"))
+    address = RedisAddress.parse(server.address.replace("unix://", "unix://named:pw@"))
     assert await connected(address) == b"named"
 
 

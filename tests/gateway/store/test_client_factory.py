@@ -8,13 +8,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreDown
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client, facts, locate
 from tests.support.redis import RedisServer
 
 
 async def test_facts_of_a_server_without_persistence(redis_server: RedisServer, redis_address: str) -> None:
-    async with client(Address.parse(redis_address)) as redis:
+    async with client(RedisAddress.parse(redis_address)) as redis:
         found = await facts(redis)
     assert found.product == redis_server.kind
     assert found.number >= (6, 2)
@@ -26,7 +26,7 @@ async def test_facts_of_a_server_without_persistence(redis_server: RedisServer, 
 async def test_facts_of_a_server_that_keeps_and_evicts() -> None:
     options = {"appendfsync": "always", "maxmemory": "10mb", "maxmemory-policy": "allkeys-lru"}
     with RedisServer("valkey", persist=True, options=options) as server:
-        async with client(Address.parse(server.address)) as redis:
+        async with client(RedisAddress.parse(server.address)) as redis:
             found = await facts(redis)
     assert (found.append_only, found.append_fsync) == (True, "always")
     assert (found.eviction, found.memory_max_bytes) == ("allkeys-lru", 10 * 1024 * 1024)
@@ -34,7 +34,7 @@ async def test_facts_of_a_server_that_keeps_and_evicts() -> None:
 
 async def test_where_config_is_forbidden_the_rest_is_still_told() -> None:
     with RedisServer("redis") as server:
-        address = Address.parse(server.address)
+        address = RedisAddress.parse(server.address)
         async with client(address) as redis:
             await redis.execute_command("ACL", "SETUSER", "default", "-config")
             found = await facts(redis)
@@ -43,7 +43,7 @@ async def test_where_config_is_forbidden_the_rest_is_still_told() -> None:
 
 
 async def test_a_server_that_is_not_there_is_a_store_that_is_down(tmp_path: Path) -> None:
-    async with client(Address(unix_path=str(tmp_path / "none"))) as redis:
+    async with client(RedisAddress(unix_path=str(tmp_path / "none"))) as redis:
         with pytest.raises(StoreDown, match="Redis does not answer"):
             await facts(redis)
 
@@ -63,7 +63,7 @@ async def test_a_command_without_an_answer_is_sent_once() -> None:
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        async with client(Address("127.0.0.1", port), timeout_s=0.2) as redis:
+        async with client(RedisAddress("127.0.0.1", port), timeout_s=0.2) as redis:
             with pytest.raises((RedisTimeoutError, RedisConnectionError)):
                 await redis.rpush("list", "once")
         server.close()
@@ -71,16 +71,16 @@ async def test_a_command_without_an_answer_is_sent_once() -> None:
 
 
 async def test_replies_are_bytes(redis_address: str) -> None:
-    async with client(Address.parse(redis_address)) as redis:
+    async with client(RedisAddress.parse(redis_address)) as redis:
         await redis.set("key", "value")
         assert await redis.get("key") == b"value"
 
 
 async def test_a_plain_address_is_where_it_says() -> None:
-    assert await locate(Address("db", 7000)) == ("db", 7000)
+    assert await locate(RedisAddress("db", 7000)) == ("db", 7000)
 
 
 async def test_no_sentinel_is_a_store_that_is_down(unused_tcp_port: int) -> None:
-    address = Address(sentinels=(("127.0.0.1", unused_tcp_port),), service="mymaster")
+    address = RedisAddress(sentinels=(("127.0.0.1", unused_tcp_port),), service="mymaster")
     with pytest.raises(StoreDown, match="no Sentinel names a master of 'mymaster'"):
         await locate(address)

@@ -7,10 +7,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import RhoPushError, StoreDown
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
-from gateway.store.command_encoding import Unsendable, pack
-from gateway.store.connection import Link
+from gateway.store.command_encoding import UnsendableCommand, pack
+from gateway.store.connection import RedisConnection
 
 # Those of 4,300 digits and more end the process by SIGSEGV inside hiredis, so a red run of them has no report.
 UNSENDABLE: list[Any] = [
@@ -33,7 +33,7 @@ CARRIED: list[Any] = [0, -(2**63), 2**64 - 1, 1.5, "ü", "", b"\xff", b"x" * 100
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=NAMES)
 def test_what_redis_cannot_carry_is_refused(value: Any) -> None:
-    with pytest.raises(Unsendable) as caught:
+    with pytest.raises(UnsendableCommand) as caught:
         pack(("SET", "key", value))
     assert isinstance(caught.value, StoreDown)
     assert (caught.value.status, caught.value.retryable) == (400, False)
@@ -41,23 +41,27 @@ def test_what_redis_cannot_carry_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", CARRIED, ids=range(len(CARRIED)))
-async def test_everything_else_arrives(link: Link, value: Any) -> None:
+async def test_everything_else_arrives(connection: RedisConnection, value: Any) -> None:
     said = str(value) if isinstance(value, int | float) else value
-    assert await link.call("ECHO", value) == (said.encode() if isinstance(said, str) else said)
+    assert await connection.call("ECHO", value) == (said.encode() if isinstance(said, str) else said)
 
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=NAMES)
-async def test_a_link_goes_on_with_the_commands_around_it(link: Link, value: Any) -> None:
-    before, wrong, after = link.call("ECHO", "a"), link.call("SET", "key", value), link.call("ECHO", "b")
+async def test_a_link_goes_on_with_the_commands_around_it(connection: RedisConnection, value: Any) -> None:
+    before, wrong, after = (
+        connection.call("ECHO", "a"),
+        connection.call("SET", "key", value),
+        connection.call("ECHO", "b"),
+    )
     assert await asyncio.gather(before, after) == [b"a", b"b"]
-    with pytest.raises(Unsendable):
+    with pytest.raises(UnsendableCommand):
         await wrong
-    assert await link.call("EXISTS", "key") == 0
+    assert await connection.call("EXISTS", "key") == 0
 
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=NAMES)
 async def test_a_client_of_redis_py_goes_on(redis_address: str, value: Any) -> None:
-    redis: Redis = client(Address.parse(redis_address))
+    redis: Redis = client(RedisAddress.parse(redis_address))
     async with redis:
         with pytest.raises(RhoPushError):
             await redis.set("key", value)

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.errors import StoreDown
-from gateway.store.address import Address
-from gateway.store.connection import Link, LinkLost, ReplyFault, Script
+from gateway.store.address import RedisAddress
+from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Script
 from tests.gateway.conftest import MakeLink
 from tests.support.proxy import Proxy
 from tests.support.redis import KINDS, RedisServer
@@ -20,31 +20,39 @@ from tests.support.worker_core import until
 ECHO = Script("return ARGV[1]")
 
 
-async def test_replies_come_in_order(link: Link) -> None:
-    replies = [link.call("ECHO", n) for n in range(1000)]
+async def test_replies_come_in_order(connection: RedisConnection) -> None:
+    replies = [connection.call("ECHO", n) for n in range(1000)]
     assert await asyncio.gather(*replies) == [b"%d" % n for n in range(1000)]
 
 
-async def test_a_command_that_redis_refuses_harms_no_other(link: Link, redis_client: Redis) -> None:
+async def test_a_command_that_redis_refuses_harms_no_other(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
     await redis_client.set("text", "x")
-    first, wrong, last = link.call("ECHO", "a"), link.call("INCR", "text"), link.call("ECHO", "b")
+    first, wrong, last = (
+        connection.call("ECHO", "a"),
+        connection.call("INCR", "text"),
+        connection.call("ECHO", "b"),
+    )
     assert (await first, await last) == (b"a", b"b")
-    with pytest.raises(ReplyFault, match="not an integer"):
+    with pytest.raises(RedisReplyError, match="not an integer"):
         await wrong
 
 
-async def test_a_burst_has_a_reply_for_each_and_a_fault_in_its_place(link: Link) -> None:
+async def test_a_burst_has_a_reply_for_each_and_a_fault_in_its_place(connection: RedisConnection) -> None:
     def packed(*words: bytes) -> bytes:
         return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
-    first, fault, last = await link.burst([packed(b"ECHO", b"a"), packed(b"NOSUCH"), packed(b"ECHO", b"b")])
+    first, fault, last = await connection.send_many(
+        [packed(b"ECHO", b"a"), packed(b"NOSUCH"), packed(b"ECHO", b"b")]
+    )
     assert (first, last) == (b"a", b"b")
-    assert isinstance(fault, ReplyFault)
+    assert isinstance(fault, RedisReplyError)
 
 
-async def test_a_script_is_sent_whole_only_once(link: Link, redis_client: Redis) -> None:
+async def test_a_script_is_sent_whole_only_once(connection: RedisConnection, redis_client: Redis) -> None:
     before = await calls(redis_client, "eval")
-    assert [await link.eval(ECHO, [], [n]) for n in range(5)] == [b"%d" % n for n in range(5)]
+    assert [await connection.eval(ECHO, [], [n]) for n in range(5)] == [b"%d" % n for n in range(5)]
     assert await calls(redis_client, "eval") == before + 1
 
 
@@ -62,10 +70,10 @@ async def test_a_user_without_a_password_is_not_the_default_user() -> None:
     with RedisServer("redis") as server:
         with server.client() as client:
             client.execute_command("ACL", "SETUSER", "plain", "on", "nopass", "~*", "&*", "+@all")
-        link = Link(Address.parse(f"unix://plain@{server.socket}"), "one")
-        await link.open(30)
-        assert await link.call("ACL", "WHOAMI") == b"plain"
-        await link.close()
+        connection = RedisConnection(RedisAddress.parse(f"unix://plain@{server.socket}"), "one")
+        await connection.open(30)
+        assert await connection.call("ACL", "WHOAMI") == b"plain"
+        await connection.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,16 +81,16 @@ def test_a_server_that_takes_no_more_connections_is_believed(kind: str) -> None:
     """On the workers' own loop, which is angry about writes to a connection that has ended."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("maxclients", 1)
-        link = Link(Address.parse(server.address), "one")
+        connection = RedisConnection(RedisAddress.parse(server.address), "one")
         troubles: list[object] = []
 
         async def come() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, found: troubles.append(found))
             with pytest.raises(StoreDown, match="max number of clients"):
-                await link.open(1.0)
+                await connection.open(1.0)
             client.config_set("maxclients", 100)
-            await link.open(30)
-            await link.close()
+            await connection.open(30)
+            await connection.close()
 
         with capture_logs() as logged, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(come())
@@ -94,29 +102,29 @@ async def test_a_lost_connection_tells_everyone_and_comes_back(
     redis_server: RedisServer, make_link: MakeLink
 ) -> None:
     async with Proxy(redis_server.socket) as proxy:
-        link = await make_link(address=proxy.address)
+        connection = await make_link(address=proxy.address)
         proxy.lose(b"lost")
-        lost = [link.call("ECHO", "lost"), link.call("ECHO", "behind it")]
+        lost = [connection.call("ECHO", "lost"), connection.call("ECHO", "behind it")]
         for future in lost:
-            with pytest.raises(LinkLost) as error:
+            with pytest.raises(ConnectionLost) as error:
                 await future
             assert error.value.sent
-        await link.wait_up()
-        assert await link.call("ECHO", "again") == b"again"
+        await connection.wait_up()
+        assert await connection.call("ECHO", "again") == b"again"
 
 
 async def test_how_long_it_stands_is_counted_from_its_last_loss(
     redis_server: RedisServer, make_link: MakeLink
 ) -> None:
     async with Proxy(redis_server.socket) as proxy:
-        link = await make_link(address=proxy.address)
-        assert link.up_s == float("inf")
+        connection = await make_link(address=proxy.address)
+        assert connection.up_s == float("inf")
         proxy.vanish()
-        await until(lambda: not link.up)
-        assert link.up_s == 0.0
+        await until(lambda: not connection.up)
+        assert connection.up_s == 0.0
         await proxy.restore()
-        await link.wait_up()
-        assert link.up_s < float("inf")
+        await connection.wait_up()
+        assert connection.up_s < float("inf")
 
 
 def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_server: RedisServer) -> None:
@@ -125,18 +133,18 @@ def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_se
 
     async def play() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
-        link = Link(Address.parse(redis_server.address), "test")
-        await link.open(30)
-        wire = link._wire
+        connection = RedisConnection(RedisAddress.parse(redis_server.address), "test")
+        await connection.open(30)
+        wire = connection._protocol
         assert wire is not None
         wire.abort()
         replies: list[Any] = []
-        while link.up:
-            link.call_then(("PING",), replies.append)
+        while connection.up:
+            connection.call_then(("PING",), replies.append)
             await asyncio.sleep(0)
         await asyncio.sleep(0.01)
-        assert isinstance(replies[-1], LinkLost)
-        await link.close()
+        assert isinstance(replies[-1], ConnectionLost)
+        await connection.close()
 
     uvloop.run(play())
     assert broken == []
@@ -144,50 +152,50 @@ def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_se
 
 async def test_without_a_connection_nothing_was_sent(redis_server: RedisServer, make_link: MakeLink) -> None:
     async with Proxy(redis_server.socket) as proxy:
-        link = await make_link(address=proxy.address)
+        connection = await make_link(address=proxy.address)
         proxy.vanish()
-        await until(lambda: not link.up)
-        with pytest.raises(LinkLost) as error:
-            await link.call("ECHO", "x")
+        await until(lambda: not connection.up)
+        with pytest.raises(ConnectionLost) as error:
+            await connection.call("ECHO", "x")
         assert not error.value.sent
-        with pytest.raises(LinkLost):
-            await link.burst([b"*1\r\n$4\r\nPING\r\n"])
+        with pytest.raises(ConnectionLost):
+            await connection.send_many([b"*1\r\n$4\r\nPING\r\n"])
 
 
 async def test_a_silent_connection_is_ended(redis_server: RedisServer, make_link: MakeLink) -> None:
     async with Proxy(redis_server.socket) as proxy:
-        link = await make_link(address=proxy.address, reply_s=0.1)
+        connection = await make_link(address=proxy.address, reply_s=0.1)
         proxy.lose(b"silence", cut=False)
-        with pytest.raises(LinkLost):
-            await link.call("ECHO", "silence")
-        await link.wait_up()
-        assert await link.call("ECHO", "again") == b"again"
+        with pytest.raises(ConnectionLost):
+            await connection.call("ECHO", "silence")
+        await connection.wait_up()
+        assert await connection.call("ECHO", "again") == b"again"
 
 
 async def test_no_server_is_said_so() -> None:
-    link = Link(Address(unix_path="/nowhere/s"), "test")
+    connection = RedisConnection(RedisAddress(unix_path="/nowhere/s"), "test")
     with pytest.raises(StoreDown, match="cannot be reached"):
-        await link.open(0.1)
-    assert not link.up
+        await connection.open(0.1)
+    assert not connection.up
 
 
 async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, unused_tcp_port: int) -> None:
     """As while somebody puts new ones in their place."""
-    address = Address.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
-    link = Link(address, "one")
-    link.start()
-    await until(lambda: "ca.pem: no such file" in str(link.error))
+    address = RedisAddress.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
+    connection = RedisConnection(address, "one")
+    connection.start()
+    await until(lambda: "ca.pem: no such file" in str(connection.error))
     (tmp_path / "ca.pem").write_text("half a fi")
-    await until(lambda: "not usable as PEM" in str(link.error))
-    await link.close()
+    await until(lambda: "not usable as PEM" in str(connection.error))
+    await connection.close()
 
 
 async def test_messages_out_of_band_go_their_own_way(make_link: MakeLink, redis_client: Redis) -> None:
     heard: list[object] = []
-    link = await make_link("listens", on_push=heard.append)
+    connection = await make_link("listens", on_push=heard.append)
     subscribed: list[object] = []
-    link.subscribe("news", subscribed.append)
-    assert await link.call("ECHO", "between") == b"between"
+    connection.subscribe("news", subscribed.append)
+    assert await connection.call("ECHO", "between") == b"between"
     assert subscribed == [b"OK"]
     await redis_client.publish("news", "hello")
     await until(lambda: heard)
@@ -218,6 +226,6 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(make_link: Make
 
     server = await asyncio.start_unix_server(strange, tmp_path / "s")
     async with server:
-        link = Link(Address(unix_path=str(tmp_path / "s")), "test")
+        connection = RedisConnection(RedisAddress(unix_path=str(tmp_path / "s")), "test")
         with pytest.raises(StoreDown):
-            await link.open(0.2)
+            await connection.open(0.2)

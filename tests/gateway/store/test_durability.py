@@ -9,13 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import BadSetting, StoreDown
-from gateway.store.client_factory import Facts, facts
+from gateway.store.client_factory import ServerFacts, facts
 from gateway.store.durability import Durability, check_durability, judge
 from tests.support.redis import KINDS, RedisServer
 
 
 @pytest.fixture
-async def sound(redis_client: Redis) -> Facts:
+async def sound(redis_client: Redis) -> ServerFacts:
     """A server with nothing to say against it."""
     return changed(
         await facts(redis_client),
@@ -28,7 +28,7 @@ async def sound(redis_client: Redis) -> Facts:
     )
 
 
-def changed(found: Facts, **changes: Any) -> Facts:
+def changed(found: ServerFacts, **changes: Any) -> ServerFacts:
     if dataclasses.is_dataclass(found):
         return dataclasses.replace(found, **changes)
     if isinstance(found, tuple):
@@ -37,7 +37,7 @@ def changed(found: Facts, **changes: Any) -> Facts:
 
 
 @pytest.mark.parametrize("wanted", ["memory", "aof", "fsync", "replicas"])
-async def test_a_sound_server_is_taken_without_a_word(sound: Facts, wanted: Durability) -> None:
+async def test_a_sound_server_is_taken_without_a_word(sound: ServerFacts, wanted: Durability) -> None:
     assert judge(sound, wanted) == ([], [])
 
 
@@ -53,7 +53,7 @@ async def test_a_sound_server_is_taken_without_a_word(sound: Facts, wanted: Dura
     ],
 )
 async def test_what_does_not_hold_is_refused(
-    sound: Facts, changes: dict[str, Any], wanted: Durability, refused: str
+    sound: ServerFacts, changes: dict[str, Any], wanted: Durability, refused: str
 ) -> None:
     found, _ = judge(changed(sound, **changes), wanted)
     assert len(found) == 1
@@ -67,7 +67,7 @@ async def test_what_does_not_hold_is_refused(
         ({"eviction": "allkeys-lru", "memory_max_bytes": 1}, "allkeys-lru"),
     ],
 )
-async def test_what_is_risky_is_warned_of(sound: Facts, changes: dict[str, Any], warned: str) -> None:
+async def test_what_is_risky_is_warned_of(sound: ServerFacts, changes: dict[str, Any], warned: str) -> None:
     refused, found = judge(changed(sound, **changes), "memory")
     assert refused == []
     assert len(found) == 1
@@ -75,7 +75,7 @@ async def test_what_is_risky_is_warned_of(sound: Facts, changes: dict[str, Any],
 
 
 @pytest.mark.parametrize(("version", "taken"), [("6.2.0", True), ("6.1.9", False), ("7.0.0", True)])
-async def test_the_oldest_that_is_taken(sound: Facts, version: str, taken: bool) -> None:
+async def test_the_oldest_that_is_taken(sound: ServerFacts, version: str, taken: bool) -> None:
     assert (judge(changed(sound, version=version), "memory")[0] == []) == taken
 
 
@@ -97,7 +97,7 @@ async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> No
         await starting
 
 
-async def _first_facts(redis: Redis) -> Facts:
+async def _first_facts(redis: Redis) -> ServerFacts:
     async with asyncio.timeout(30):
         while True:
             try:

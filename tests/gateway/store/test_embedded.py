@@ -105,8 +105,8 @@ def test_no_second_server_is_started_where_one_lives(folder: Path) -> None:
     store = EmbeddedStore(folder)
     store.start()
     before = pid_of(store)
-    assert store.revive() is False
-    assert EmbeddedStore(folder).revive() is False
+    assert store.restart() is False
+    assert EmbeddedStore(folder).restart() is False
     assert pid_of(store) == before
     store.stop()
 
@@ -118,7 +118,7 @@ def test_a_killed_server_is_revived_with_its_data(folder: Path) -> None:
         client.set("key", "value")
     first = pid_of(store)
     os.kill(first, signal.SIGKILL)
-    while not store.revive():  # the kernel frees the lock when the process is gone
+    while not store.restart():  # the kernel frees the lock when the process is gone
         time.sleep(0.01)
     store.start()
     assert pid_of(store) != first
@@ -189,10 +189,10 @@ def test_a_server_that_loads_may_take_longer_than_a_silent_one(
 
     def serve(listener: socket.socket) -> None:
         for answer in answers:
-            link, _ = listener.accept()
-            with link:
-                asked.append(link.recv(64))
-                link.sendall(answer)
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(connection.recv(64))
+                connection.sendall(answer)
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(occupied / "valkey.sock"))

@@ -4,7 +4,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.store.error_text import refusal, refused, trouble
+from gateway.store.error_text import error_text, refusal_text, refused_text
 from tests.support.redis import RedisServer
 
 
@@ -24,7 +24,7 @@ from tests.support.redis import RedisServer
     ],
 )
 def test_each_error_has_words_of_our_own(error: Exception, words: str) -> None:
-    assert trouble(error) == words
+    assert error_text(error) == words
 
 
 def test_a_port_at_which_nobody_listens(redis_server: RedisServer) -> None:
@@ -33,18 +33,20 @@ def test_a_port_at_which_nobody_listens(redis_server: RedisServer) -> None:
         pytest.raises(exceptions.ConnectionError) as caught,
     ):
         client.ping()
-    assert trouble(caught.value) == "cannot be reached (connection refused)"
+    assert error_text(caught.value) == "cannot be reached (connection refused)"
 
 
 def test_a_wrong_command(redis_server: RedisServer) -> None:
     with redis_server.client() as client, pytest.raises(exceptions.ResponseError) as caught:
         client.execute_command("NONSENSE")
-    assert trouble(caught.value) == "refuses the command"
-    assert refusal("OOM command not allowed") == "is full: it refuses writes until it has room (maxmemory)"
-    assert refusal("ERR unknown") is None
+    assert error_text(caught.value) == "refuses the command"
     assert (
-        refused("OOM command not allowed")
+        refusal_text("OOM command not allowed") == "is full: it refuses writes until it has room (maxmemory)"
+    )
+    assert refusal_text("ERR unknown") is None
+    assert (
+        refused_text("OOM command not allowed")
         == "it is full: it refuses writes until it has room (maxmemory) (OOM)"
     )
-    assert refused("UNKILLABLE Sorry") == "error UNKILLABLE"
-    assert refused("odd words") == "error ERR"
+    assert refused_text("UNKILLABLE Sorry") == "error UNKILLABLE"
+    assert refused_text("odd words") == "error ERR"

@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from gateway.errors import StoreRefused
 from gateway.simulators import Authority
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
-from gateway.store.connection import Link
-from gateway.store.errors import Asker
+from gateway.store.connection import RedisConnection
+from gateway.store.errors import RedisCommands
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
 
@@ -23,25 +23,25 @@ LOGINS: Final = {"redistogo:hosted": b"default", "real:right": b"real", ":hosted
 REFUSED: Final = ("real:wrong", "redistogo:wrong", ":wrong")
 
 
-async def names(address: Address) -> set[bytes]:
+async def names(address: RedisAddress) -> set[bytes]:
     """The user's name, as a link and as redis-py's client see it."""
-    link = Link(address, "test", on_push=lambda _: None)
-    await link.open(5)
-    found = {bytes(await link.call("ACL", "WHOAMI"))}
-    await link.close()
+    connection = RedisConnection(address, "test", on_push=lambda _: None)
+    await connection.open(5)
+    found = {bytes(await connection.call("ACL", "WHOAMI"))}
+    await connection.close()
     async with client(address) as redis:
-        found.add(bytes(await Asker(redis)("ACL", "WHOAMI")))
+        found.add(bytes(await RedisCommands(redis)("ACL", "WHOAMI")))
         await close_sentinels(redis)
     return found
 
 
-async def assert_refused(address: Address, words: str = "WRONGPASS") -> None:
+async def assert_refused(address: RedisAddress, words: str = "WRONGPASS") -> None:
     """Both kinds of clients get Redis' own error at once."""
     with pytest.raises(StoreRefused, match=words):
-        await Link(address, "test").open()
+        await RedisConnection(address, "test").open()
     async with client(address) as redis:
         with pytest.raises(StoreRefused, match=words):
-            await Asker(redis)("PING")
+            await RedisCommands(redis)("PING")
         await close_sentinels(redis)
 
 
@@ -96,9 +96,9 @@ async def test_through_tls(kind: str, tmp_path: Path) -> None:
         restrict(server, nopass=False)
         async with tls_before(server, tmp_path) as place:
             for login, name in LOGINS.items():
-                assert await names(Address.parse(f"rediss://{login}@{place}")) == {name}
+                assert await names(RedisAddress.parse(f"rediss://{login}@{place}")) == {name}
             for login in REFUSED:
-                await assert_refused(Address.parse(f"rediss://{login}@{place}"))
+                await assert_refused(RedisAddress.parse(f"rediss://{login}@{place}"))
 
 
 async def test_through_tls_to_a_default_user_without_a_password(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_through_tls_to_a_default_user_without_a_password(tmp_path: Path) 
         restrict(server, nopass=True)
         async with tls_before(server, tmp_path) as place:
             for login in ("real:wrong", "redistogo:hosted"):
-                await assert_refused(Address.parse(f"rediss://{login}@{place}"))
+                await assert_refused(RedisAddress.parse(f"rediss://{login}@{place}"))
 
 
 # -- Sentinel -------------------------------------------------------------------------------------------------
@@ -129,9 +129,9 @@ async def test_through_a_sentinel(watched: tuple[RedisServer, str]) -> None:
     server, place = watched
     restrict(server, nopass=False)
     for login, name in LOGINS.items():
-        assert await names(Address.parse(f"redis+sentinel://{login}@{place}")) == {name}
+        assert await names(RedisAddress.parse(f"redis+sentinel://{login}@{place}")) == {name}
     for login in REFUSED:
-        await assert_refused(Address.parse(f"redis+sentinel://{login}@{place}"))
+        await assert_refused(RedisAddress.parse(f"redis+sentinel://{login}@{place}"))
 
 
 async def test_through_a_sentinel_to_a_default_user_without_a_password(
@@ -140,7 +140,7 @@ async def test_through_a_sentinel_to_a_default_user_without_a_password(
     server, place = watched
     restrict(server, nopass=True)
     for login in ("real:wrong", "redistogo:hosted"):
-        await assert_refused(Address.parse(f"redis+sentinel://{login}@{place}"))
+        await assert_refused(RedisAddress.parse(f"redis+sentinel://{login}@{place}"))
 
 
 # -- Redis before 6 -------------------------------------------------------------------------------------------
@@ -184,13 +184,13 @@ async def redis_5(password: bytes) -> AsyncIterator[str]:
 @pytest.mark.parametrize("login", [":hosted", "redistogo:hosted"])
 async def test_a_redis_without_users_takes_the_password_alone(login: str) -> None:
     async with redis_5(b"hosted") as place:
-        address = Address.parse(f"redis://{login}@{place}")
-        link = Link(address, "test")
-        await link.open(5)
-        assert await link.call("PING") == b"OK"
-        await link.close()
+        address = RedisAddress.parse(f"redis://{login}@{place}")
+        connection = RedisConnection(address, "test")
+        await connection.open(5)
+        assert await connection.call("PING") == b"OK"
+        await connection.close()
         async with client(address) as redis:
-            assert await Asker(redis)("GET", "a") == b"OK"
+            assert await RedisCommands(redis)("GET", "a") == b"OK"
 
 
 @pytest.mark.parametrize(
@@ -205,4 +205,4 @@ async def test_a_redis_without_users_refuses_in_its_own_words(
     password: bytes, login: str, words: str
 ) -> None:
     async with redis_5(password) as place:
-        await assert_refused(Address.parse(f"redis://{login}@{place}"), words)
+        await assert_refused(RedisAddress.parse(f"redis://{login}@{place}"), words)

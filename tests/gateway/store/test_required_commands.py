@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from gateway.errors import BadSetting, StoreRefused
 from gateway.settings import EventSettings, QueueSettings, ResqueSettings, Secret, Settings
-from gateway.store.address import Address
-from gateway.store.command_probe import Refused, by_address, refused_by, require, uses
+from gateway.store.address import RedisAddress
+from gateway.store.command_probe import RefusedCommands, by_address, refused_by, require_commands, uses
 from gateway.store.durability import CLUSTER
-from gateway.store.required_commands import OUTSIDE, PURPOSES
+from gateway.store.required_commands import EXTERNAL, PURPOSES
 from tests.support.redis import KINDS, RedisServer
 from tests.support.worker_core import until
 
@@ -71,7 +71,7 @@ async def test_every_command_of_the_source_is_in_the_table(redis_client: Redis) 
     known = {str(name).upper() for name in await redis_client.command()}
     used = _used(known)
     listed = {command.split(" ")[0] for purpose in PURPOSES for command in purpose.commands}
-    excused = OUTSIDE.keys() | NOT_SENT
+    excused = EXTERNAL.keys() | NOT_SENT
     assert {name: file for name, file in used.items() if name not in listed | excused} == {}
     assert listed - used.keys() == set()
     assert {"XREADGROUP", "SORT", "PSUBSCRIBE", "SPOP", "WAIT", "XCLAIM"} <= used.keys()
@@ -91,8 +91,8 @@ def everything(address: str) -> Settings:
     )
 
 
-async def found(address: str) -> list[Refused]:
-    refused: list[Refused] = []
+async def found(address: str) -> list[RefusedCommands]:
+    refused: list[RefusedCommands] = []
     for one, here in by_address(uses(everything(address), checking=True)).items():
         refused += await refused_by(one, here)
     return refused
@@ -171,7 +171,7 @@ async def test_without_transactions_nothing_is_executed(
 async def test_a_renamed_command_is_named_without_its_arguments(kind: str) -> None:
     with RedisServer(kind, options={"rename-command": "PEXPIRE secret"}) as server:
         with pytest.raises(BadSetting, match=r"PEXPIRE.*unknown command 'PEXPIRE'") as caught:
-            await require(uses(Settings(redis=Secret(server.address))))
+            await require_commands(uses(Settings(redis=Secret(server.address))))
         assert "probe" not in caught.value.message
 
 
@@ -184,9 +184,9 @@ async def test_cluster_mode_is_refused_in_its_own_words(kind: str, slots: bool) 
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
                 await until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         with pytest.raises(BadSetting, match="in cluster mode"):
-            await require(uses(Settings(redis=Secret(server.address))))
+            await require_commands(uses(Settings(redis=Secret(server.address))))
         fatal = [one for one in await found(server.address) if one.fatal]
         assert CLUSTER in str(fatal[0])
         assert ("CROSSSLOT" if slots else "CLUSTERDOWN") in {one.words.split()[0] for one in fatal}
         with pytest.raises(StoreRefused, match=r"in cluster mode|DB index is out of range"):
-            await refused_by(Address.parse(server.address.replace("db=0", "db=1")), ())
+            await refused_by(RedisAddress.parse(server.address.replace("db=0", "db=1")), ())

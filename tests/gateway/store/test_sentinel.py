@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreDown
-from gateway.store.address import Address
+from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client, locate
-from gateway.store.connection import Link
+from gateway.store.connection import RedisConnection
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
 
@@ -35,8 +35,8 @@ def silent() -> Iterator[tuple[int, int]]:
         yield one.getsockname()[1], other.getsockname()[1]
 
 
-def watched(*ports: int) -> Address:
-    return Address(sentinels=tuple(("127.0.0.1", port) for port in ports), service="mymaster")
+def watched(*ports: int) -> RedisAddress:
+    return RedisAddress(sentinels=tuple(("127.0.0.1", port) for port in ports), service="mymaster")
 
 
 async def test_a_sentinel_names_the_master(sentinel: tuple[int, int]) -> None:
@@ -49,12 +49,12 @@ async def test_a_silent_sentinel_keeps_no_link_from_the_master(
 ) -> None:
     """The master's machine dies with the Sentinel on it, and that one is named first."""
     _, port = sentinel
-    link = Link(watched(*silent, port), "test")
-    await link.open(30)
+    connection = RedisConnection(watched(*silent, port), "test")
+    await connection.open(30)
     try:
-        assert await link.call("PING") == b"PONG"
+        assert await connection.call("PING") == b"PONG"
     finally:
-        await link.close()
+        await connection.close()
 
 
 async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
@@ -70,7 +70,7 @@ async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
 
 async def test_what_each_sentinel_said_is_told(sentinel: tuple[int, int]) -> None:
     _, port = sentinel
-    unknown = Address(sentinels=(("127.0.0.1", port),), service="other")
+    unknown = RedisAddress(sentinels=(("127.0.0.1", port),), service="other")
     with pytest.raises(
         StoreDown, match="no Sentinel names a master of 'other': one has no master of that name"
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreDown, UnsafeFile
-from gateway.server.data_dir import DataFolder, FolderInUse, check_data_folder
+from gateway.server.data_dir import DataDir, DataDirInUse, check_data_dir
 from gateway.store.embedded import EmbeddedStore
 from gateway.system.private_files import (
     SECRET_BYTES,
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 def use(path: Path) -> None:
     """All that a supervisor does with its folder."""
-    folder = DataFolder(path)
+    folder = DataDir(path)
     try:
         folder.lock()
         folder.gateway_id()
@@ -48,7 +48,7 @@ def test_a_data_folder_that_is_anothers_link_is_refused(
         os.chown(link, 4_321, -1, follow_symlinks=False)
     else:
         monkeypatch.setattr(os, "getuid", lambda: maker + 1)
-    for look in (use, check_data_folder):
+    for look in (use, check_data_dir):
         with pytest.raises(UnsafeFile, match=r"/link is a symbolic link that another user made"):
             look(link)
     assert list(path.iterdir()) == []
@@ -84,7 +84,7 @@ def test_a_link_in_the_data_folder_is_refused(tmp_path: Path, path: Path, name: 
     if there:
         target.write_text("planted by another user")
     (path / name).symlink_to(target)
-    for look in (use, check_data_folder):
+    for look in (use, check_data_dir):
         with pytest.raises(UnsafeFile, match=rf"/{name} is a symbolic link"):
             look(path)
     assert target.exists() is there
@@ -105,7 +105,7 @@ def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path: Path, path: Pa
 @pytest.mark.parametrize("mode", [0o707, 0o777, 0o1777, 0o702])
 def test_a_data_folder_that_everybody_may_write_is_refused(path: Path, mode: int) -> None:
     path.chmod(mode)
-    for look in (use, check_data_folder):
+    for look in (use, check_data_dir):
         with pytest.raises(UnsafeFile, match=r"/data may be written by every user of this machine"):
             look(path)
 
@@ -113,7 +113,7 @@ def test_a_data_folder_that_everybody_may_write_is_refused(path: Path, mode: int
 def test_a_token_that_everybody_may_write_is_refused(path: Path) -> None:
     use(path)
     (path / "api_token").chmod(0o666)
-    for look in (use, check_data_folder):
+    for look in (use, check_data_dir):
         with pytest.raises(UnsafeFile, match=r"api_token may be written by every user"):
             look(path)
 
@@ -121,7 +121,7 @@ def test_a_token_that_everybody_may_write_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_file_is_refused_and_not_waited_for(path: Path, name: str) -> None:
     os.mkfifo(path / name)
-    with pytest.raises((UnsafeFile, FolderInUse), match=name if "lock" not in name else "no file"):
+    with pytest.raises((UnsafeFile, DataDirInUse), match=name if "lock" not in name else "no file"):
         use(path)
 
 

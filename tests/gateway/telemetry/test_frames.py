@@ -8,15 +8,19 @@ from gateway.telemetry.frames import (
     FRAME_BYTES_MAX,
     Exposition,
     FromWorker,
-    Report,
-    Request,
-    Scrape,
+    MetricsReport,
+    ReportRequest,
+    ScrapeRequest,
     encode,
     frames_from_supervisor,
     frames_from_worker,
 )
 
-SENT: list[FromWorker] = [Report((("c", ("x", "é"), (1.0, 2.5)),), 7), Scrape(3), Report(())]
+SENT: list[FromWorker] = [
+    MetricsReport((("c", ("x", "é"), (1.0, 2.5)),), 7),
+    ScrapeRequest(3),
+    MetricsReport(()),
+]
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 1000])
@@ -28,7 +32,7 @@ def test_frames_are_put_together_from_pieces(size: int) -> None:
 
 
 def test_the_supervisors_frames() -> None:
-    sent = [Request(1), Exposition(2, b"text")]
+    sent = [ReportRequest(1), Exposition(2, b"text")]
     assert frames_from_supervisor().feed(b"".join(map(encode, sent))) == sent
 
 
@@ -37,7 +41,7 @@ def test_the_supervisors_frames() -> None:
     [
         (FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
         b"\0\0\0\x01\xc1",
-        encode(Request(1)),
+        encode(ReportRequest(1)),
         (9).to_bytes(4, "big") + msgspec.msgpack.encode(["report", "x"]) + b"\0" * 20,
     ],
 )

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Histogram as Witness
 
 from gateway.metrics import DELIVERY_BUCKETS_S
-from gateway.telemetry.values import Change, Counter, Definition, Gauge, Histogram, Merge, Registry
+from gateway.telemetry.values import Change, Counter, Definition, Gauge, Histogram, Merge, MetricRegistry
 
 DURATIONS = Definition("d", "histogram", "text", buckets=DELIVERY_BUCKETS_S)
 
@@ -36,8 +36,8 @@ def test_a_histogram_counts_as_prometheus_own_does(seconds: list[float]) -> None
     assert [sum(ours.counts[: at + 1]) for at in range(len(ours.counts))] == cumulative
 
 
-def registry() -> tuple[Registry, Counter, Gauge]:
-    made = Registry()
+def registry() -> tuple[MetricRegistry, Counter, Gauge]:
+    made = MetricRegistry()
     counter, gauge = (
         Counter(Definition("c", "counter", "text", ("by",))),
         Gauge(Definition("g", "gauge", "text")),
@@ -47,7 +47,7 @@ def registry() -> tuple[Registry, Counter, Gauge]:
     return made, counter, gauge
 
 
-def changes(registry: Registry) -> list[Change]:
+def changes(registry: MetricRegistry) -> list[Change]:
     return [change for change in registry.changes() if change is not None]
 
 
@@ -64,7 +64,7 @@ def test_only_what_has_changed_is_reported_and_in_full() -> None:
 
 
 def test_a_most_recent_gauge_that_is_set_again_is_reported_again() -> None:
-    made = Registry()
+    made = MetricRegistry()
     gauge = Gauge(Definition("g", "gauge", "text", merge=Merge.MOST_RECENT))
     made.add(gauge)
     gauge.set(1)

@@ -7,11 +7,11 @@ import pytest
 import uvloop
 
 from gateway.transport.feed import Endpoint
-from gateway.transport.pool import Pool, Tuning
+from gateway.transport.pool import ConnectionPool, Tuning
 from tests.support.provider import ListFeed, Provider
 
 QUICK = Tuning(backoff_first_s=0.01, backoff_most_s=0.05)
-MakePool = Callable[..., Pool]
+MakePool = Callable[..., ConnectionPool]
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -21,7 +21,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 async def make_pool() -> AsyncIterator[MakePool]:
-    pools: list[Pool] = []
+    pools: list[ConnectionPool] = []
 
     def make(
         where: Provider | Endpoint,
@@ -30,9 +30,11 @@ async def make_pool() -> AsyncIterator[MakePool]:
         connections_max: int = 4,
         deadline_s: float = 30,
         tuning: Tuning = QUICK,
-    ) -> Pool:
+    ) -> ConnectionPool:
         endpoint = where.endpoint() if isinstance(where, Provider) else where
-        pool = Pool(endpoint, feed, connections_max=connections_max, deadline_s=deadline_s, tuning=tuning)
+        pool = ConnectionPool(
+            endpoint, feed, connections_max=connections_max, deadline_s=deadline_s, tuning=tuning
+        )
         pools.append(pool)
         pool.wake()
         return pool

@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.transport.connection import Connection
+from gateway.transport.connection import ProviderConnection
 from gateway.transport.dial import dial
 from gateway.transport.feed import BATCH, Endpoint
-from gateway.transport.pool import Pool, Tuning
-from protocols.http2.client import ClientConnection, Fate, State
-from protocols.http2.server import Request
+from gateway.transport.pool import ConnectionPool, Tuning
+from protocols.http2.client import ClientConnection, ConnectionState, OutcomeKind
+from protocols.http2.server import StreamRequest
 from tests.support.http2 import status
 from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, hold
 
-MakePool = Callable[..., Pool]
+MakePool = Callable[..., ConnectionPool]
 
 
 async def test_many_wakes_in_one_turn_make_one_batch(make_pool: MakePool) -> None:
@@ -31,7 +31,7 @@ async def test_many_wakes_in_one_turn_make_one_batch(make_pool: MakePool) -> Non
 
 
 async def test_a_refused_stream_goes_out_again_on_the_same_connection(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if len(provider.requests) <= 3:
             peer.machine.refuse(one.stream_id)
         else:
@@ -83,7 +83,7 @@ async def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_without_a_second_
 
 
 async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if contexts_of([one]) != [0]:
             answer(peer, one)
 
@@ -92,7 +92,7 @@ async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool:
         make_pool(provider, feed, deadline_s=0.2)
         await feed.all_settled()
         late = feed.outcomes[-1]
-        assert (late.context, late.fate, late.reason) == (0, Fate.UNKNOWN, "deadline")
+        assert (late.context, late.kind, late.reason) == (0, OutcomeKind.UNKNOWN, "deadline")
         assert len(provider.alive) == 1  # one late answer does not condemn a connection
 
 
@@ -100,7 +100,7 @@ async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool:
 async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> None:
     now_s = 0.0
 
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if peer is provider.peers[0]:
             peer.transport.pause_reading()
         else:
@@ -119,7 +119,7 @@ async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> No
             connection._tick()
         assert now_s < 100_000
         await feed.all_settled()
-        assert (feed.outcomes[0].fate, feed.outcomes[0].reason) == (Fate.UNKNOWN, "silent peer")
+        assert (feed.outcomes[0].kind, feed.outcomes[0].reason) == (OutcomeKind.UNKNOWN, "silent peer")
         assert feed.statuses == [0, 200, 200, 200]
         assert [connection.machine.silent for connection in pool._all] == [False]
         assert feed.errors == ["silent peer"]
@@ -177,12 +177,12 @@ async def test_a_peer_that_asks_and_asks_and_reads_no_answer_is_left(make_pool: 
         peer, (connection,) = provider.peers[0], pool._all
         peer.transport.pause_reading()
         for _ in range(3000):  # 25 MB, the most of which no socket's buffer takes
-            if connection.machine.state is State.CLOSED:
+            if connection.machine.state is ConnectionState.CLOSED:
                 break
             peer.transport.write(ping * 500)  # fewer than are taken for a flood, when they come together
             for _ in range(4):
                 await asyncio.sleep(0)
-        assert (connection.machine.state, connection.machine.failed) == (State.CLOSED, True)
+        assert (connection.machine.state, connection.machine.failed) == (ConnectionState.CLOSED, True)
 
 
 @pytest.mark.usefixtures("no_ticks")
@@ -216,7 +216,7 @@ async def test_a_slow_reader_holds_back_requests_and_loses_none(make_pool: MakeP
 
 
 async def test_large_answers_flow_beyond_every_window(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         peer.machine.respond(one.stream_id, status(500), b"y" * 60_000)
 
     async with Provider(script) as provider:
@@ -241,18 +241,20 @@ async def test_the_clear_works_by_prior_knowledge(make_pool: MakePool) -> None:
 
 async def test_a_connection_takes_nothing_before_it_is_started() -> None:
     class Nobody:
-        def connection_full(self, connection: Connection) -> None: ...
+        def connection_full(self, connection: ProviderConnection) -> None: ...
 
         connection_left = connection_gone = connection_full
 
     async with Provider() as provider:
         feed, loop = ListFeed(1), asyncio.get_running_loop()
 
-        def make() -> Connection:
-            return Connection(ClientConnection(deadline_s=5), feed, Nobody(), deadline_s=5, clock=loop.time)
+        def make() -> ProviderConnection:
+            return ProviderConnection(
+                ClientConnection(deadline_s=5), feed, Nobody(), deadline_s=5, clock=loop.time
+            )
 
         connection = await dial(provider.endpoint(), make, 5)
-        while connection.machine.state is State.CONNECTING:
+        while connection.machine.state is ConnectionState.CONNECTING:
             await asyncio.sleep(0)
         assert (feed.waiting(), feed.takes) == (1, [])
         connection.start()

@@ -6,17 +6,17 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from gateway.errors import LinkDown
+from gateway.errors import ProviderUnreachable
 from gateway.transport.dial import probe
 from gateway.transport.feed import Endpoint
-from gateway.transport.pool import Pool, Tuning
+from gateway.transport.pool import ConnectionPool, Tuning
 from gateway.transport.tls import client_context
 from protocols.apns.credentials import Certificate
 from tests.support.provider import ListFeed, Provider, deaf_port
 
 
 async def why(endpoint: Endpoint, timeout_s: float = 5) -> str:
-    with pytest.raises(LinkDown) as caught:
+    with pytest.raises(ProviderUnreachable) as caught:
         await probe(endpoint, timeout_s)
     return str(caught.value)
 
@@ -101,7 +101,7 @@ async def test_our_certificate_is_shown_to_a_provider_that_asks() -> None:
             certificate=Certificate.load(ours.private_key_and_cert_chain_pem.bytes())
         )
         feed = ListFeed(1)
-        pool = Pool(endpoint, feed, connections_max=1, deadline_s=5)
+        pool = ConnectionPool(endpoint, feed, connections_max=1, deadline_s=5)
         pool.wake()
         await feed.all_settled()
         assert feed.statuses == [200]
@@ -113,7 +113,7 @@ async def test_our_certificate_is_shown_to_a_provider_that_asks() -> None:
 async def test_a_provider_that_asks_for_a_certificate_we_have_not_is_told_as_such() -> None:
     async with Provider(client_ca=trustme.CA()) as provider:
         feed = ListFeed(1)
-        pool = Pool(
+        pool = ConnectionPool(
             provider.endpoint(), feed, connections_max=1, deadline_s=5, tuning=Tuning(backoff_first_s=1000)
         )
         pool.wake()

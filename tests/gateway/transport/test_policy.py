@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.transport.policy import PROVEN, Backoff, LinkFacts, wants_another
+from gateway.transport.policy import PROVEN, Backoff, ConnectionFacts, wants_another
 
-FULL = LinkFacts(full=True, successes=PROVEN, throttled=False)
+FULL = ConnectionFacts(full=True, successes=PROVEN, throttled=False)
 ROOMY = FULL._replace(full=False)
 UNPROVEN = FULL._replace(successes=PROVEN - 1)
 THROTTLED = FULL._replace(throttled=True)
@@ -27,7 +27,7 @@ THROTTLED = FULL._replace(throttled=True)
     ],
 )
 def test_another_connection_is_opened_exactly_when_it_helps(
-    waiting: int, links: list[LinkFacts], most: int, wanted: bool
+    waiting: int, links: list[ConnectionFacts], most: int, wanted: bool
 ) -> None:
     assert wants_another(waiting, links, most) is wanted
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from gateway.transport.feed import Endpoint, Send
-from gateway.transport.pool import Pool, Tuning
-from protocols.http2.client import Fate, Outcome
-from protocols.http2.server import Request
+from gateway.transport.feed import Endpoint, OutgoingRequest
+from gateway.transport.pool import ConnectionPool, Tuning
+from protocols.http2.client import OutcomeKind, RequestOutcome
+from protocols.http2.server import StreamRequest
 from tests.support.http2 import OK, request, status
 from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, deaf_port, hold
 
-MakePool = Callable[..., Pool]
+MakePool = Callable[..., ConnectionPool]
 
 
 async def test_thousands_of_requests_share_one_connection(make_pool: MakePool) -> None:
@@ -39,7 +39,7 @@ async def test_nothing_is_opened_while_nothing_waits(make_pool: MakePool) -> Non
 
 
 async def test_goaway_mid_flight_loses_and_repeats_nothing(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if peer is not provider.peers[0]:
             answer(peer, one)
         elif len(peer.requests) == 10:
@@ -53,14 +53,14 @@ async def test_goaway_mid_flight_loses_and_repeats_nothing(make_pool: MakePool) 
         make_pool(provider, feed)
         await feed.all_settled()
         assert feed.statuses == [200] * 10
-        assert [one.fate for one in feed.outcomes] == [Fate.ANSWERED] * 10
+        assert [one.kind for one in feed.outcomes] == [OutcomeKind.ANSWERED] * 10
         kept, sent_again = provider.peers[0].requests[:4], provider.peers[1].requests
         assert sorted(contexts_of(kept) + contexts_of(sent_again)) == list(range(10))
         assert len(feed.untried) == 6
         assert feed.errors == []  # an orderly goodbye is no failure
 
 
-def answer_and_go(peer: Peer, one: Request) -> None:
+def answer_and_go(peer: Peer, one: StreamRequest) -> None:
     """A script that lets every connection do one thing."""
     answer(peer, one)
     peer.machine.go_away(one.stream_id)
@@ -90,7 +90,7 @@ async def test_a_goaway_on_every_connection_still_delivers(make_pool: MakePool) 
 async def test_a_cut_connection_leaves_unknown_what_was_sent_and_the_rest_goes_out_anew(
     make_pool: MakePool,
 ) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if peer is not provider.peers[0]:
             answer(peer, one)
         elif len(peer.requests) == 5:
@@ -100,7 +100,7 @@ async def test_a_cut_connection_leaves_unknown_what_was_sent_and_the_rest_goes_o
         feed = ListFeed(12)
         make_pool(provider, feed)
         await feed.all_settled()
-        lost = [one for one in feed.outcomes if one.fate is Fate.UNKNOWN]
+        lost = [one for one in feed.outcomes if one.kind is OutcomeKind.UNKNOWN]
         assert len(lost) + feed.statuses.count(200) == 12
         assert 0 < len(lost) <= 5
         assert all(one.reason.startswith("connection lost") for one in lost)
@@ -108,7 +108,7 @@ async def test_a_cut_connection_leaves_unknown_what_was_sent_and_the_rest_goes_o
 
 
 async def test_full_connections_that_answer_get_company_up_to_the_limit(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if len(peer.requests) <= 4:
             answer(peer, one)
 
@@ -137,7 +137,7 @@ async def test_a_low_limit_before_the_first_answers_is_waited_out(make_pool: Mak
 
 @pytest.mark.usefixtures("no_ticks")
 async def test_what_one_connection_cannot_take_another_with_room_does(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if len(peer.requests) <= 4:
             answer(peer, one)
 
@@ -213,7 +213,7 @@ async def test_renewal_lets_old_requests_end_and_sends_new_ones_anew(make_pool: 
         feed = ListFeed(2)
         pool = make_pool(old, feed)
         await old.until(lambda: len(old.requests) == 2)
-        pool.renew(new.endpoint())
+        pool.replace_connections(new.endpoint())
         feed.add(2)
         await feed.until(lambda: len(feed.outcomes) == 2)
         assert contexts_of(new.requests) == [2, 3]
@@ -232,17 +232,17 @@ async def test_renewal_in_the_middle_of_a_handshake_counts_for_it_too(make_pool:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert pool._dialing is not None
-        pool.renew(new.endpoint())
+        pool.replace_connections(new.endpoint())
         await feed.all_settled()
         assert (old.requests, len(new.requests)) == ([], 2)
 
 
 async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool) -> None:
     class Renewing(ListFeed):
-        def settle(self, outcomes: Sequence[Outcome]) -> None:
-            super().settle(outcomes)
+        def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
+            super().on_outcomes(outcomes)
             if len(self.outcomes) == 1:
-                pool.renew()
+                pool.replace_connections()
 
     async with Provider(limit=1) as provider:
         feed = Renewing()
@@ -257,17 +257,17 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
 class Leaving(ListFeed):
     """A lane that leaves a connection when it is told so, and sends again what was not accepted."""
 
-    pool: Pool
+    pool: ConnectionPool
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
         for outcome in outcomes:
             if outcome.status == 503:
                 self.pool.reconnect("Shutdown")
                 self.queue.appendleft(self.sends[outcome.context])
-        super().settle([outcome for outcome in outcomes if outcome.status != 503])
+        super().on_outcomes([outcome for outcome in outcomes if outcome.status != 503])
 
 
-def shut_down(peer: Peer, one: Request) -> None:
+def shut_down(peer: Peer, one: StreamRequest) -> None:
     peer.machine.respond(one.stream_id, status(503))
 
 
@@ -288,7 +288,7 @@ async def test_a_provider_that_serves_no_connection_is_not_asked_ever_faster(mak
 async def test_a_connection_that_served_is_replaced_at_once_when_it_no_longer_does(
     make_pool: MakePool,
 ) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if peer is provider.peers[0] and len(peer.requests) > 5:
             shut_down(peer, one)
         else:
@@ -303,7 +303,7 @@ async def test_a_connection_that_served_is_replaced_at_once_when_it_no_longer_do
 
 
 async def test_what_an_old_connection_says_late_leaves_the_new_one_alone(make_pool: MakePool) -> None:
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if peer is not provider.peers[0]:
             answer(peer, one)
 
@@ -323,10 +323,10 @@ async def test_a_feed_that_holds_its_requests_back_is_asked_again_when_it_wakes(
     class Held(ListFeed):
         open = True
 
-        def take(self, n: int) -> Sequence[Send]:
+        def take(self, n: int) -> Sequence[OutgoingRequest]:
             return super().take(n) if self.open else ()
 
-    def script(peer: Peer, one: Request) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
         if len(peer.requests) <= 4:
             answer(peer, one)
 
@@ -374,10 +374,10 @@ async def test_closing_gives_back_as_unknown_what_has_no_answer(make_pool: MakeP
         pool = make_pool(provider, feed)
         await provider.until(lambda: len(provider.requests) == 3)
         await pool.close(0.05)
-        assert [(one.context, one.fate) for one in sorted(feed.outcomes)] == [
-            (0, Fate.UNKNOWN),
-            (1, Fate.UNKNOWN),
-            (2, Fate.UNKNOWN),
+        assert [(one.context, one.kind) for one in sorted(feed.outcomes)] == [
+            (0, OutcomeKind.UNKNOWN),
+            (1, OutcomeKind.UNKNOWN),
+            (2, OutcomeKind.UNKNOWN),
         ]
         await provider.until(lambda: provider.alive == [])
 

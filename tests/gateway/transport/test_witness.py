@@ -8,9 +8,9 @@ import pytest
 import trustme
 
 from gateway.transport.feed import Endpoint
-from gateway.transport.pool import Pool, Tuning
+from gateway.transport.pool import ConnectionPool, Tuning
 from gateway.transport.tls import client_context
-from protocols.http2.client import Fate
+from protocols.http2.client import OutcomeKind
 from tests.support.ports import free_port
 from tests.support.provider import ListFeed
 from tests.support.requirements import need_program
@@ -49,7 +49,7 @@ async def nginx(tmp_path: Path) -> AsyncIterator[Endpoint]:
 
 async def test_a_server_that_goes_away_every_300_requests_loses_none(nginx: Endpoint) -> None:
     feed = ListFeed(3000, body=b'{"aps":{"alert":"hello"}}')
-    pool = Pool(
+    pool = ConnectionPool(
         nginx,
         feed,
         connections_max=2,
@@ -58,7 +58,7 @@ async def test_a_server_that_goes_away_every_300_requests_loses_none(nginx: Endp
     )
     pool.wake()
     await feed.all_settled()
-    assert [one.fate for one in feed.outcomes] == [Fate.ANSWERED] * 3000
+    assert [one.kind for one in feed.outcomes] == [OutcomeKind.ANSWERED] * 3000
     assert feed.statuses == [200] * 3000
     opened = [connected for connected, _ in feed.links]
     assert len(opened) >= 2 * 9  # each of at least ten connections came, and all but the last went

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.apns.message import Message, Target, compose
+from protocols.apns.message import ApnsMessage, ApnsTarget, compose
 from protocols.apns.simulator import ApnsRules
 from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
 from protocols.http2.client import never_indexed
 from protocols.ping import Ping
 
-TARGET = Target("com.example.app", ttl_s=86_400, sync_ttl_s=3_600)
+TARGET = ApnsTarget("com.example.app", ttl_s=86_400, sync_ttl_s=3_600)
 NOW_MS = 1_700_000_000_000
 PIN = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0"
 
 
-def told(ping: Ping, target: Target = TARGET) -> tuple[dict[bytes, bytes], dict[str, Any]]:
+def told(ping: Ping, target: ApnsTarget = TARGET) -> tuple[dict[bytes, bytes], dict[str, Any]]:
     message = compose(ping, target, NOW_MS)
     assert message is not None
     headers = dict(message.headers)
@@ -165,11 +165,11 @@ def test_a_collapse_id_that_comes_once_stays_out_of_the_header_table(ping: Ping,
 
 
 def test_a_voip_topic_takes_voip_pushes_of_its_own_size() -> None:
-    headers, _ = told(Ping(sources=("A",)), Target("com.example.app.voip"))
+    headers, _ = told(Ping(sources=("A",)), ApnsTarget("com.example.app.voip"))
     assert (headers[b"apns-push-type"], headers[b"apns-priority"]) == (b"voip", b"10")
     with pytest.raises(PayloadTooLarge):
-        compose(Ping(message="x" * 5120), Target("com.example.app.voip"), NOW_MS)
-    assert compose(Ping(message="x" * 5000), Target("com.example.app.voip"), NOW_MS) is not None
+        compose(Ping(message="x" * 5120), ApnsTarget("com.example.app.voip"), NOW_MS)
+    assert compose(Ping(message="x" * 5000), ApnsTarget("com.example.app.voip"), NOW_MS) is not None
 
 
 def test_the_payload_limit_exactly() -> None:
@@ -194,12 +194,12 @@ def test_text_beyond_ascii_is_sent_as_utf8() -> None:
 @pytest.mark.parametrize("topic", ["", "com.example\r\n", "com example", "com.ä", "x" * 256])
 def test_a_topic_that_is_none_never_reaches_a_header(topic: str) -> None:
     with pytest.raises(InvalidField) as refused:
-        compose(Ping(message="x"), Target(topic), NOW_MS)
+        compose(Ping(message="x"), ApnsTarget(topic), NOW_MS)
     assert refused.value.field == "apns.topic"
 
 
 @pytest.fixture
-def message() -> Message:
+def message() -> ApnsMessage:
     composed = compose(Ping(message="x"), TARGET, NOW_MS)
     assert composed is not None
     return composed
@@ -216,7 +216,7 @@ def message() -> Message:
         ("ab" * 256, b"/3/device/" + b"ab" * 256),
     ],
 )
-def test_the_path(message: Message, pin: str, path: bytes) -> None:
+def test_the_path(message: ApnsMessage, pin: str, path: bytes) -> None:
     assert message.path(pin) == path
 
 
@@ -239,7 +239,7 @@ def test_the_path(message: Message, pin: str, path: bytes) -> None:
         "٣٣",
     ],
 )
-def test_a_pin_that_is_no_hex_never_reaches_a_path(message: Message, pin: str) -> None:
+def test_a_pin_that_is_no_hex_never_reaches_a_path(message: ApnsMessage, pin: str) -> None:
     with pytest.raises(InvalidToken) as refused:
         message.path(pin)
     assert not pin or pin not in refused.value.message
@@ -253,7 +253,7 @@ def test_the_ping_and_the_additions_are_left_as_they_were() -> None:
     assert additions == {"aps": {"category": "c"}}
 
 
-def test_what_is_shown_of_a_message(message: Message) -> None:
+def test_what_is_shown_of_a_message(message: ApnsMessage) -> None:
     assert repr(message) == "<APNs message, alert, 21 bytes>"
     assert not message.background
     assert message.expires_ms == NOW_MS + 86_400_000

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.apns.simulator import ANSWERS, REASONS, ApnsOptions, ApnsRules, ApnsSession, SigningKey
-from protocols.simulation.faults import Act
-from protocols.simulation.record import Answer, Header
+from protocols.simulation.faults import FaultAction
+from protocols.simulation.record import Header, SimulatedAnswer
 
 NOW_S = 1_700_000_000.0
 ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
@@ -58,12 +58,12 @@ def ask(
     changes: dict[str, str | None] | None = None,
     payload: dict[str, Any] | bytes = ALERT,
     now_s: float = NOW_S,
-) -> Answer:
+) -> SimulatedAnswer:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return session.answer(headers(changes), body, now_s)
 
 
-def verdict(answer: Answer) -> tuple[int, str]:
+def verdict(answer: SimulatedAnswer) -> tuple[int, str]:
     """Status and reason, as the wire says them."""
     return answer.status, json.loads(answer.body)["reason"] if answer.body else ""
 
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_refused_with_its_reason(
 @pytest.mark.parametrize(("changes", "payload"), ACCEPTED)
 def test_what_is_right_is_accepted(changes: dict[str, str | None], payload: Any) -> None:
     answer = ask(rules().session(), changes, payload)
-    assert (verdict(answer), answer.act) == ((200, ""), Act.SEND)
+    assert (verdict(answer), answer.action) == ((200, ""), FaultAction.SEND)
 
 
 def test_a_repeated_header_is_refused() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocols.apns.simulator import REASONS as SIMULATED
 from protocols.apns.verdicts import REASONS, judge
-from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 FOREVER = """400 BadCollapseId, 400 BadDeviceToken, 400 BadExpirationDate, 400 BadMessageId, 400 BadPriority,
     400 BadTopic, 400 DeviceTokenNotForTopic, 400 DuplicateHeaders, 400 InvalidPushType,
@@ -27,7 +27,7 @@ REMEDIES = {
     "BadCertificateEnvironment": Remedy.HALT,
     "BadEnvironmentKeyIdInToken": Remedy.HALT,
     "BadEnvironmentKeyInToken": Remedy.HALT,
-    "ExpiredProviderToken": Remedy.RENEW,
+    "ExpiredProviderToken": Remedy.REFRESH,
     "InvalidProviderToken": Remedy.REISSUE,
     "MissingProviderToken": Remedy.HALT,
     "UnrelatedKeyIdInToken": Remedy.RECONNECT,
@@ -54,18 +54,18 @@ def body(reason: str, **more: object) -> bytes:
 @pytest.mark.parametrize(("status", "reason"), rows(FOREVER))
 def test_rejected_for_good(status: int, reason: str) -> None:
     assert judge(status, (), body(reason)) == Verdict(
-        Kind.REJECTED, reason, dead=reason in DEAD, here_only=reason in HERE_ONLY
+        VerdictKind.REJECTED, reason, dead=reason in DEAD, host_specific=reason in HERE_ONLY
     )
 
 
 @pytest.mark.parametrize(("status", "reason"), rows(LATER))
 def test_later(status: int, reason: str) -> None:
     assert judge(status, (), body(reason)) == Verdict(
-        Kind.LATER,
+        VerdictKind.LATER,
         reason,
         remedy=REMEDIES.get(reason, Remedy.NONE),
-        once=reason in AT_ONCE,
-        here_only=reason in HERE_ONLY,
+        retry_at_once=reason in AT_ONCE,
+        host_specific=reason in HERE_ONLY,
     )
 
 
@@ -87,14 +87,14 @@ def test_since_when_a_token_is_dead() -> None:
     assert judge(410, (), said).dead_since_ms == 1_700_000_000_123
     for wrong in ("1700000000123", None, -5, 0, True, 1.5, []):
         verdict = judge(410, (), body("Unregistered", timestamp=wrong))
-        assert verdict == Verdict(Kind.REJECTED, "Unregistered", dead=True)
+        assert verdict == Verdict(VerdictKind.REJECTED, "Unregistered", dead=True)
     assert judge(400, (), body("BadDeviceToken", timestamp=5)).dead_since_ms is None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_retry_after_counts(status: int) -> None:
     verdict = judge(status, [(b":status", b""), (b"retry-after", b"17")], b"")
-    assert (verdict.kind, verdict.delay_s, verdict.reason) == (Kind.LATER, 17.0, f"HTTP {status}")
+    assert (verdict.kind, verdict.delay_s, verdict.reason) == (VerdictKind.LATER, 17.0, f"HTTP {status}")
 
 
 def test_retry_after_delays_only_what_is_later_and_not_once() -> None:
@@ -113,21 +113,23 @@ def test_a_date_is_understood_with_the_time() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "dead", "remedy"),
     [
-        (400, Kind.REJECTED, False, Remedy.NONE),
-        (403, Kind.LATER, False, Remedy.HALT),
-        (404, Kind.REJECTED, False, Remedy.NONE),
-        (408, Kind.LATER, False, Remedy.NONE),
-        (410, Kind.REJECTED, True, Remedy.NONE),
-        (418, Kind.REJECTED, False, Remedy.NONE),
-        (429, Kind.LATER, False, Remedy.NONE),
-        (500, Kind.LATER, False, Remedy.NONE),
-        (502, Kind.LATER, False, Remedy.NONE),
-        (599, Kind.LATER, False, Remedy.NONE),
-        (302, Kind.LATER, False, Remedy.NONE),
-        (204, Kind.ACCEPTED, False, Remedy.NONE),
+        (400, VerdictKind.REJECTED, False, Remedy.NONE),
+        (403, VerdictKind.LATER, False, Remedy.HALT),
+        (404, VerdictKind.REJECTED, False, Remedy.NONE),
+        (408, VerdictKind.LATER, False, Remedy.NONE),
+        (410, VerdictKind.REJECTED, True, Remedy.NONE),
+        (418, VerdictKind.REJECTED, False, Remedy.NONE),
+        (429, VerdictKind.LATER, False, Remedy.NONE),
+        (500, VerdictKind.LATER, False, Remedy.NONE),
+        (502, VerdictKind.LATER, False, Remedy.NONE),
+        (599, VerdictKind.LATER, False, Remedy.NONE),
+        (302, VerdictKind.LATER, False, Remedy.NONE),
+        (204, VerdictKind.ACCEPTED, False, Remedy.NONE),
     ],
 )
-def test_an_unknown_reason_goes_by_its_status(status: int, kind: Kind, dead: bool, remedy: Remedy) -> None:
+def test_an_unknown_reason_goes_by_its_status(
+    status: int, kind: VerdictKind, dead: bool, remedy: Remedy
+) -> None:
     for said, reason in (
         (body("BrandNew"), "BrandNew"),
         (b"", f"HTTP {status}"),
@@ -138,18 +140,18 @@ def test_an_unknown_reason_goes_by_its_status(status: int, kind: Kind, dead: boo
 
 def test_a_misdirected_request_goes_out_again_over_another_connection() -> None:
     """RFC 9110 §15.5.20."""
-    moved = Verdict(Kind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, once=True)
+    moved = Verdict(VerdictKind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, retry_at_once=True)
     assert judge(421, (), b"") == moved
 
 
 def test_a_known_reason_with_another_status_goes_by_the_status() -> None:
-    assert judge(503, (), body("Unregistered")) == Verdict(Kind.LATER, "Unregistered")
+    assert judge(503, (), body("Unregistered")) == Verdict(VerdictKind.LATER, "Unregistered")
 
 
 @given(st.integers(100, 599), st.binary(max_size=40) | st.from_regex(rb'\{"reason": ?.{0,20}\}'))
 def test_no_answer_makes_it_raise(status: int, said: bytes) -> None:
     verdict = judge(status, [(b"retry-after", said)], said, 0.0)
-    assert verdict.kind in Kind
+    assert verdict.kind in VerdictKind
     assert len(verdict.reason) <= 64
 
 

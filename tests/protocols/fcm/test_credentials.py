@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import CredentialRefused, InvalidCredential, NoAccessToken
-from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_answer
+from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_response
 from protocols.fcm.simulated_token import AccessTokens, Account
 
 PRIVATE = rsa.generate_private_key(65537, 2048)
@@ -64,7 +64,7 @@ def test_the_request_is_one_that_a_token_server_takes() -> None:
     assert parse_qs(form.decode())["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
     known = Account(account().client_email, "key1", PRIVATE.public_key(), "my-project")
     answer = AccessTokens([known], secret=b"s", life_s=3600).exchange(form, NOW_S)
-    token = parse_token_answer(answer.status, answer.body, NOW_S)
+    token = parse_token_response(answer.status, answer.body, NOW_S)
     assert NOW_S + 3500 < token.expires_s <= NOW_S + 3600
 
 
@@ -156,7 +156,7 @@ def test_a_file_that_is_no_json(data: bytes) -> None:
 
 
 def test_a_token() -> None:
-    token = parse_token_answer(
+    token = parse_token_response(
         200, b'{"access_token":"ya29.abc","expires_in":3599,"token_type":"Bearer"}', NOW_S
     )
     assert token == AccessToken("ya29.abc", NOW_S + 3599)
@@ -166,13 +166,13 @@ def test_a_token() -> None:
 @pytest.mark.parametrize("expires_in", [None, 0, -1, "3599", True, []])
 def test_a_life_that_is_not_said_is_an_hour(expires_in: Any) -> None:
     body = json.dumps({"access_token": "t", "expires_in": expires_in}).encode()
-    assert parse_token_answer(200, body).expires_s == 3600.0
+    assert parse_token_response(200, body).expires_s == 3600.0
 
 
 @pytest.mark.parametrize("expires_in", ["86401", "1e308", "9" * 400])
 def test_no_life_is_longer_than_a_day(expires_in: str) -> None:
     body = f'{{"access_token": "t", "expires_in": {expires_in}}}'.encode()
-    assert parse_token_answer(200, body).expires_s == 86_400.0
+    assert parse_token_response(200, body).expires_s == 86_400.0
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_no_life_is_longer_than_a_day(expires_in: str) -> None:
 )
 def test_an_account_that_is_refused(status: int, body: bytes, says: str) -> None:
     with pytest.raises(CredentialRefused, match=says) as refused:
-        parse_token_answer(status, body)
+        parse_token_response(status, body)
     assert not refused.value.retryable
 
 
@@ -210,11 +210,11 @@ def test_an_account_that_is_refused(status: int, body: bytes, says: str) -> None
 )
 def test_no_token_now(status: int, body: bytes, says: str) -> None:
     with pytest.raises(NoAccessToken, match=says) as refused:
-        parse_token_answer(status, body)
+        parse_token_response(status, body)
     assert refused.value.retryable
 
 
 @given(st.integers(100, 599), st.binary(max_size=60))
 def test_no_answer_raises_anything_else(status: int, body: bytes) -> None:
     with pytest.raises((CredentialRefused, NoAccessToken)):
-        parse_token_answer(status, body)
+        parse_token_response(status, body)

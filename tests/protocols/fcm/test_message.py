@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 
 from protocols.errors import InvalidToken, PayloadTooLarge
-from protocols.fcm.message import Message, Target, compose
+from protocols.fcm.message import FcmMessage, FcmTarget, compose
 from protocols.fcm.simulated_schema import violations
 from protocols.ping import Ping
 from protocols.ping.overrides import fcm as additions
 from tests.protocols.apns.test_message import PINGS
 
-TARGET = Target("my-project", "com.example.app")
+TARGET = FcmTarget("my-project", "com.example.app")
 NOW_MS = 1_700_000_000_000
 PIN = "dGVzdA:APA91bEXAMPLE-_" + "x" * 120
 
 
-def told(ping: Ping, target: Target = TARGET) -> dict[str, Any]:
+def told(ping: Ping, target: FcmTarget = TARGET) -> dict[str, Any]:
     message = compose(ping, target, NOW_MS)
     assert message is not None
     body = json.loads(message.body(PIN))
@@ -228,7 +228,7 @@ def test_a_phone_id_does_not_exceed_the_limit() -> None:
 
 
 def test_any_package_where_none_is_set() -> None:
-    assert "restricted_package_name" not in told(Ping(message="x"), Target("p"))["android"]
+    assert "restricted_package_name" not in told(Ping(message="x"), FcmTarget("p"))["android"]
 
 
 def test_time_to_live_is_what_is_left() -> None:
@@ -306,33 +306,33 @@ def test_options_do_not_count_against_the_limit() -> None:
 
 
 @pytest.fixture
-def message() -> Message:
+def message() -> FcmMessage:
     composed = compose(Ping(message="x"), TARGET, NOW_MS)
     assert composed is not None
     return composed
 
 
-def test_path_and_headers(message: Message) -> None:
+def test_path_and_headers(message: FcmMessage) -> None:
     assert message.path(PIN) == b"/v1/projects/my-project/messages:send"
     assert message.headers == [(b"content-type", b"application/json")]
-    odd = compose(Ping(message="x"), Target("example.com:pro/ject"), NOW_MS)
+    odd = compose(Ping(message="x"), FcmTarget("example.com:pro/ject"), NOW_MS)
     assert odd is not None and odd.path(PIN) == b"/v1/projects/example.com:pro%2Fject/messages:send"
 
 
 @pytest.mark.parametrize("pin", ['a"b', "a\\b", 'x","topic":"all', "ä", "a b", "\0", "x" * 4096])
-def test_a_pin_is_a_json_text_whatever_it_holds(message: Message, pin: str) -> None:
+def test_a_pin_is_a_json_text_whatever_it_holds(message: FcmMessage, pin: str) -> None:
     sent = json.loads(message.body(pin))["message"]
     assert sent["token"] == pin
     assert "topic" not in sent
 
 
 @pytest.mark.parametrize("pin", ["", "x" * 4097, "a\ud800"])
-def test_a_pin_that_is_none(message: Message, pin: str) -> None:
+def test_a_pin_that_is_none(message: FcmMessage, pin: str) -> None:
     with pytest.raises(InvalidToken, match="no FCM token"):
         message.body(pin)
 
 
-def test_what_is_shown_of_a_message(message: Message) -> None:
+def test_what_is_shown_of_a_message(message: FcmMessage) -> None:
     assert repr(message).startswith("<FCM message, notification, ")
     assert not message.background
     assert message.expires_ms == NOW_MS + 86_400_000

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 
-from protocols.fcm.simulated_google import STS_PATH, GoogleEndpoints, User, Workload, gives_tokens
+from protocols.fcm.simulated_google import STS_PATH, GoogleEndpoints, GoogleUser, Workload, gives_tokens
 from protocols.fcm.simulated_token import IAM_SCOPE, SCOPES, AccessTokens, TokenAnswer
 
 NOW_S = 1_700_000_000.0
@@ -19,7 +19,7 @@ MACHINE = "/computeMetadata/v1/instance/service-accounts/default/token?scopes=x"
 def endpoints() -> GoogleEndpoints:
     found = GoogleEndpoints(AccessTokens([], secret=b"secret"))
     found.workloads["subject"] = Workload("//pool", "project")
-    found.users["refresh"] = User("id", "secret", "project")
+    found.users["refresh"] = GoogleUser("id", "secret", "project")
     found.accounts["sender@p.iam.gserviceaccount.com"] = "project"
     found.machine = ("machine@p.iam.gserviceaccount.com", "project")
     return found

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from protocols.fcm.simulator import ANSWERS, REASONS, Account, FcmOptions, FcmRules, FcmSession
-from protocols.simulation.faults import Act
-from protocols.simulation.record import Answer, Header, Summary
+from protocols.simulation.faults import FaultAction
+from protocols.simulation.record import Header, SimulatedAnswer, Summary
 
 NOW_S = 1_700_000_000.0
 ACCOUNT = Account("push@p", "key-1", rsa.generate_private_key(65537, 2048).public_key(), "my-project")
@@ -30,7 +30,7 @@ def ask(
     path: str = PATH,
     bearer: str | None = "Bearer GOOD",
     now_s: float = NOW_S,
-) -> Answer:
+) -> SimulatedAnswer:
     headers: list[Header] = [(b":method", b"POST"), (b":path", path.encode())]
     if bearer is not None:
         good = connection.rules.tokens.issue(ACCOUNT, NOW_S)
@@ -38,7 +38,7 @@ def ask(
     return connection.answer(headers, body if isinstance(body, bytes) else orjson.dumps(body), now_s)
 
 
-def error(answer: Answer) -> dict[str, Any]:
+def error(answer: SimulatedAnswer) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(answer.body)["error"]
     assert found["code"] == answer.status
     return found
@@ -180,18 +180,21 @@ def test_a_scripted_answer_may_say_when_to_come_back() -> None:
     assert (b"retry-after", b"7") in ask(session(faults=["503=7"])).headers
 
 
-@pytest.mark.parametrize("act", [Act.SILENCE, Act.REFUSE, Act.RESET, Act.GOAWAY, Act.CUT])
-def test_a_fault_of_the_connection_is_the_hosts_to_do(act: Act) -> None:
-    answer = ask(session(faults=[act.value]))
-    assert (answer.act, answer.status) == (act, 0)
+@pytest.mark.parametrize(
+    "action",
+    [FaultAction.SILENCE, FaultAction.REFUSE, FaultAction.RESET, FaultAction.GOAWAY, FaultAction.CUT],
+)
+def test_a_fault_of_the_connection_is_the_hosts_to_do(action: FaultAction) -> None:
+    answer = ask(session(faults=[action.value]))
+    assert (answer.action, answer.status) == (action, 0)
     assert answer.record is not None
-    assert answer.record.reason == act.value
+    assert answer.record.reason == action.value
 
 
 def test_a_limit_and_a_delay_still_answer() -> None:
     connection = session(faults=["limit=3:next=1", "delay=5"])
     assert (ask(connection).status, connection.stream_limit) == (200, 3)
-    assert ask(connection)[:2] == (Act.DELAY, 200)
+    assert ask(connection)[:2] == (FaultAction.DELAY, 200)
 
 
 def test_the_token_endpoint_is_one_of_its_paths() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from protocols.fcm.simulator import REASONS as SIMULATED
 from protocols.fcm.simulator import explain
 from protocols.fcm.verdicts import judge
-from protocols.verdict import ACCEPTED, Kind, Remedy, Verdict
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -34,36 +34,52 @@ def violation(*fields: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("http", "said", "verdict"),
     [
-        (400, body("INVALID_ARGUMENT", "INVALID_ARGUMENT"), Verdict(Kind.REJECTED, "INVALID_ARGUMENT")),
+        (
+            400,
+            body("INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+            Verdict(VerdictKind.REJECTED, "INVALID_ARGUMENT"),
+        ),
         (
             401,
             body("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"),
-            Verdict(Kind.LATER, "THIRD_PARTY_AUTH_ERROR"),
+            Verdict(VerdictKind.LATER, "THIRD_PARTY_AUTH_ERROR"),
         ),
         (
             401,
             body("UNAUTHENTICATED", None),
-            Verdict(Kind.LATER, "UNAUTHENTICATED", remedy=Remedy.RENEW, once=True),
+            Verdict(VerdictKind.LATER, "UNAUTHENTICATED", remedy=Remedy.REFRESH, retry_at_once=True),
         ),
-        (403, body("PERMISSION_DENIED", "SENDER_ID_MISMATCH"), Verdict(Kind.REJECTED, "SENDER_ID_MISMATCH")),
-        (403, body("PERMISSION_DENIED", None), Verdict(Kind.LATER, "PERMISSION_DENIED", remedy=Remedy.HALT)),
-        (404, body("NOT_FOUND", "UNREGISTERED"), Verdict(Kind.REJECTED, "UNREGISTERED", dead=True)),
-        (404, body("NOT_FOUND", None), Verdict(Kind.LATER, "NOT_FOUND", remedy=Remedy.HALT)),
-        (429, body("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), Verdict(Kind.LATER, "QUOTA_EXCEEDED", 60.0)),
-        (429, b"", Verdict(Kind.LATER, "HTTP 429", 60.0)),
-        (500, body("INTERNAL", "INTERNAL"), Verdict(Kind.LATER, "INTERNAL")),
-        (503, body("UNAVAILABLE", "UNAVAILABLE"), Verdict(Kind.LATER, "UNAVAILABLE")),
-        (500, body("UNKNOWN", "UNSPECIFIED_ERROR"), Verdict(Kind.LATER, "UNSPECIFIED_ERROR")),
-        (400, body("UNKNOWN", "UNSPECIFIED_ERROR"), Verdict(Kind.REJECTED, "UNSPECIFIED_ERROR")),
-        (400, body("INVALID_ARGUMENT", None), Verdict(Kind.REJECTED, "INVALID_ARGUMENT")),
-        (400, b"", Verdict(Kind.REJECTED, "HTTP 400")),
-        (404, b"<html>not found</html>", Verdict(Kind.LATER, "HTTP 404", remedy=Remedy.HALT)),
-        (405, b"", Verdict(Kind.REJECTED, "HTTP 405")),
-        (408, b"", Verdict(Kind.LATER, "HTTP 408")),
-        (421, b"", Verdict(Kind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, once=True)),
-        (502, b"", Verdict(Kind.LATER, "HTTP 502")),
-        (302, b"", Verdict(Kind.LATER, "HTTP 302")),
-        (500, body("NEW", "BRAND_NEW"), Verdict(Kind.LATER, "BRAND_NEW")),
+        (
+            403,
+            body("PERMISSION_DENIED", "SENDER_ID_MISMATCH"),
+            Verdict(VerdictKind.REJECTED, "SENDER_ID_MISMATCH"),
+        ),
+        (
+            403,
+            body("PERMISSION_DENIED", None),
+            Verdict(VerdictKind.LATER, "PERMISSION_DENIED", remedy=Remedy.HALT),
+        ),
+        (404, body("NOT_FOUND", "UNREGISTERED"), Verdict(VerdictKind.REJECTED, "UNREGISTERED", dead=True)),
+        (404, body("NOT_FOUND", None), Verdict(VerdictKind.LATER, "NOT_FOUND", remedy=Remedy.HALT)),
+        (
+            429,
+            body("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
+            Verdict(VerdictKind.LATER, "QUOTA_EXCEEDED", 60.0),
+        ),
+        (429, b"", Verdict(VerdictKind.LATER, "HTTP 429", 60.0)),
+        (500, body("INTERNAL", "INTERNAL"), Verdict(VerdictKind.LATER, "INTERNAL")),
+        (503, body("UNAVAILABLE", "UNAVAILABLE"), Verdict(VerdictKind.LATER, "UNAVAILABLE")),
+        (500, body("UNKNOWN", "UNSPECIFIED_ERROR"), Verdict(VerdictKind.LATER, "UNSPECIFIED_ERROR")),
+        (400, body("UNKNOWN", "UNSPECIFIED_ERROR"), Verdict(VerdictKind.REJECTED, "UNSPECIFIED_ERROR")),
+        (400, body("INVALID_ARGUMENT", None), Verdict(VerdictKind.REJECTED, "INVALID_ARGUMENT")),
+        (400, b"", Verdict(VerdictKind.REJECTED, "HTTP 400")),
+        (404, b"<html>not found</html>", Verdict(VerdictKind.LATER, "HTTP 404", remedy=Remedy.HALT)),
+        (405, b"", Verdict(VerdictKind.REJECTED, "HTTP 405")),
+        (408, b"", Verdict(VerdictKind.LATER, "HTTP 408")),
+        (421, b"", Verdict(VerdictKind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, retry_at_once=True)),
+        (502, b"", Verdict(VerdictKind.LATER, "HTTP 502")),
+        (302, b"", Verdict(VerdictKind.LATER, "HTTP 302")),
+        (500, body("NEW", "BRAND_NEW"), Verdict(VerdictKind.LATER, "BRAND_NEW")),
     ],
 )
 def test_each_row(http: int, said: bytes, verdict: Verdict) -> None:
@@ -90,7 +106,7 @@ def test_accepted() -> None:
     ],
 )
 def test_which_invalid_argument_is_the_tokens(said: bytes, dead: bool) -> None:
-    assert judge(400, (), said) == Verdict(Kind.REJECTED, "INVALID_ARGUMENT", dead=dead)
+    assert judge(400, (), said) == Verdict(VerdictKind.REJECTED, "INVALID_ARGUMENT", dead=dead)
 
 
 @pytest.mark.parametrize("http", [429, 500, 503])
@@ -101,7 +117,9 @@ def test_retry_after_wins(http: int) -> None:
 def test_retry_after_delays_only_what_is_later_and_not_once() -> None:
     headers = [(b"retry-after", b"7")]
     assert judge(400, headers, b"").delay_s is None
-    assert judge(401, headers, b"") == Verdict(Kind.LATER, "HTTP 401", remedy=Remedy.RENEW, once=True)
+    assert judge(401, headers, b"") == Verdict(
+        VerdictKind.LATER, "HTTP 401", remedy=Remedy.REFRESH, retry_at_once=True
+    )
 
 
 def test_a_date_is_understood_with_the_time() -> None:
@@ -113,19 +131,19 @@ def test_a_date_is_understood_with_the_time() -> None:
 @pytest.mark.parametrize(
     ("reason", "kind", "dead"),
     [
-        ("UNREGISTERED", Kind.REJECTED, True),
-        ("BadRegistrationToken", Kind.REJECTED, True),
-        ("INVALID_ARGUMENT", Kind.REJECTED, False),
-        ("InvalidMessage", Kind.REJECTED, False),
-        ("SENDER_ID_MISMATCH", Kind.REJECTED, False),
-        ("QUOTA_EXCEEDED", Kind.LATER, False),
-        ("UNAVAILABLE", Kind.LATER, False),
-        ("INTERNAL", Kind.LATER, False),
-        ("AccessTokenExpired", Kind.LATER, False),
-        ("PermissionDenied", Kind.LATER, False),
+        ("UNREGISTERED", VerdictKind.REJECTED, True),
+        ("BadRegistrationToken", VerdictKind.REJECTED, True),
+        ("INVALID_ARGUMENT", VerdictKind.REJECTED, False),
+        ("InvalidMessage", VerdictKind.REJECTED, False),
+        ("SENDER_ID_MISMATCH", VerdictKind.REJECTED, False),
+        ("QUOTA_EXCEEDED", VerdictKind.LATER, False),
+        ("UNAVAILABLE", VerdictKind.LATER, False),
+        ("INTERNAL", VerdictKind.LATER, False),
+        ("AccessTokenExpired", VerdictKind.LATER, False),
+        ("PermissionDenied", VerdictKind.LATER, False),
     ],
 )
-def test_what_the_simulator_says_is_understood(reason: str, kind: Kind, dead: bool) -> None:
+def test_what_the_simulator_says_is_understood(reason: str, kind: VerdictKind, dead: bool) -> None:
     verdict = judge(SIMULATED[reason].status, (), explain(reason, ()))
     assert (verdict.kind, verdict.dead) == (kind, dead)
 
@@ -149,13 +167,13 @@ JSON = st.recursive(
 @given(st.integers(100, 599), JSON)
 def test_no_answer_makes_it_raise(http: int, said: Any) -> None:
     verdict = judge(http, (), json.dumps(said).encode())
-    assert verdict.kind in Kind
+    assert verdict.kind in VerdictKind
     assert len(verdict.reason) <= 64
 
 
 def test_details_of_every_wrong_shape() -> None:
     for details in (5, "x", {}, [5], [[]], [{"@type": FCM_ERROR, "errorCode": {}}], [{"@type": FCM_ERROR}]):
         said = json.dumps({"error": {"status": "UNAVAILABLE", "details": details}}).encode()
-        assert judge(503, (), said).kind is Kind.LATER
+        assert judge(503, (), said).kind is VerdictKind.LATER
     said = body("X", "INVALID_ARGUMENT", "", {"@type": BAD_REQUEST, "fieldViolations": [5, {"field": []}]})
-    assert judge(400, (), said).kind is Kind.REJECTED
+    assert judge(400, (), said).kind is VerdictKind.REJECTED

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import WrongState
-from protocols.http2.client import ClientConnection, Fate, State, never_indexed
+from protocols.http2.client import ClientConnection, ConnectionState, OutcomeKind, never_indexed
 from protocols.http2.server import ServerConnection
 from tests.support.http2 import OK, Pair, open_pair, request, status
 
@@ -27,8 +27,8 @@ def test_requests_come_whole_and_answers_go_to_their_contexts(chunk: int | None)
     pair.server.respond(second, status(429, retry_after="7"))
     pair.pump()
     found = {one.context: one for one in pair.outcomes}
-    assert found[2] == (2, Fate.ANSWERED, 200, ((b":status", b"200"), (b"apns-id", b"X")), b"", "")
-    assert found[0][1:5] == (Fate.ANSWERED, 410, ((b":status", b"410"),), b'{"reason":"Unregistered"}')
+    assert found[2] == (2, OutcomeKind.ANSWERED, 200, ((b":status", b"200"), (b"apns-id", b"X")), b"", "")
+    assert found[0][1:5] == (OutcomeKind.ANSWERED, 410, ((b":status", b"410"),), b'{"reason":"Unregistered"}')
     assert found[1].headers[1] == (b"retry-after", b"7")
     assert (len(pair.outcomes), pair.client.in_flight, pair.client.capacity) == (3, 0, 100)
 
@@ -44,7 +44,7 @@ def test_an_interim_answer_and_trailers_change_nothing(chunk: int | None) -> Non
     assert pair.outcomes == []
     pair.server.respond_trailers(stream, [(b"grpc-status", b"0")])
     pair.pump()
-    assert pair.outcomes[0][1:] == (Fate.ANSWERED, 200, ((b":status", b"200"),), b"part", "")
+    assert pair.outcomes[0][1:] == (OutcomeKind.ANSWERED, 200, ((b":status", b"200"),), b"part", "")
 
 
 def test_a_request_without_a_body_ends_with_its_headers() -> None:
@@ -60,15 +60,25 @@ def test_an_answer_may_come_before_the_request_has_ended() -> None:
     pair.pump()
     pair.server.reset(stream, 0)
     pair.pump()
-    assert pair.outcomes == [(0, Fate.ANSWERED, 413, ((b":status", b"413"),), b"{}", "")]
+    assert pair.outcomes == [(0, OutcomeKind.ANSWERED, 413, ((b":status", b"413"),), b"{}", "")]
 
 
 def test_a_body_over_its_cap_is_cut_and_its_stream_ended() -> None:
     pair = open_pair(body_max=1000).submit().pump()
     pair.server.respond(pair.streams[0], status(500), b"y" * 60_000)
     pair.pump()
-    assert pair.outcomes[0][1:] == (Fate.ANSWERED, 500, ((b":status", b"500"),), b"y" * 1000, "body cut")
-    assert (pair.client.in_flight, pair.client.state, pair.server.open_streams) == (0, State.OPEN, 0)
+    assert pair.outcomes[0][1:] == (
+        OutcomeKind.ANSWERED,
+        500,
+        ((b":status", b"500"),),
+        b"y" * 1000,
+        "body cut",
+    )
+    assert (pair.client.in_flight, pair.client.state, pair.server.open_streams) == (
+        0,
+        ConnectionState.OPEN,
+        0,
+    )
 
 
 def test_a_body_of_exactly_its_cap_is_whole() -> None:
@@ -81,11 +91,11 @@ def test_a_peer_whose_answers_are_all_too_large_is_retired() -> None:
     pair = open_pair(body_max=10).submit(17).pump()
     for stream in pair.streams[:15]:
         pair.server.respond(stream, status(200), b"y" * 20)
-    assert pair.pump().client.state is State.OPEN
+    assert pair.pump().client.state is ConnectionState.OPEN
     for stream in pair.streams[15:]:
         pair.server.respond(stream, status(200), b"y" * 20)
     pair.pump()
-    assert (pair.client.state, pair.client.reason) == (State.CLOSED, "answers too large")
+    assert (pair.client.state, pair.client.reason) == (ConnectionState.CLOSED, "answers too large")
     assert [one.status for one in pair.outcomes] == [200] * 17
 
 
@@ -104,7 +114,7 @@ def test_windows_are_given_back() -> None:
 def test_a_header_block_that_cannot_be_sent_is_answered_by_ourselves_and_does_not_loop() -> None:
     pair = open_pair().submit(1, token="ab" * 40_000).submit(1).pump()
     first = pair.outcomes[0]
-    assert first[:3] == (0, Fate.ANSWERED, 431)
+    assert first[:3] == (0, OutcomeKind.ANSWERED, 431)
     assert "not sent" in first.reason and "abab" not in first.reason
     assert len(pair.requests) == 1
 
@@ -127,7 +137,7 @@ def test_changing_headers_are_kept_out_of_the_compression_table() -> None:
 
 def test_one_stream_before_the_peers_settings() -> None:
     pair = Pair()
-    assert (pair.client.state, pair.client.capacity) == (State.CONNECTING, 1)
+    assert (pair.client.state, pair.client.capacity) == (ConnectionState.CONNECTING, 1)
     pair.submit()
     assert pair.client.capacity == 0
     with pytest.raises(WrongState):
@@ -192,13 +202,17 @@ def test_goaway_gives_back_what_is_above_its_stream_and_the_rest_still_ends(chun
     pair.server.go_away(second, b'{"reason":"Shutdown"}')
     pair.pump()
     assert pair.fates() == {2: ("UNTRIED", 0), 3: ("UNTRIED", 0)}
-    assert (pair.client.state, pair.client.capacity, pair.client.failed) == (State.DRAINING, 0, False)
+    assert (pair.client.state, pair.client.capacity, pair.client.failed) == (
+        ConnectionState.DRAINING,
+        0,
+        False,
+    )
     assert pair.client.reason == "GOAWAY NO_ERROR Shutdown"
     pair.server.respond(first, OK)
     pair.server.respond(second, status(503))
     pair.pump()
     assert pair.fates() == {2: ("UNTRIED", 0), 3: ("UNTRIED", 0), 0: ("ANSWERED", 200), 1: ("ANSWERED", 503)}
-    assert pair.client.state is State.CLOSED
+    assert pair.client.state is ConnectionState.CLOSED
     assert pair.client.failed is False
 
 
@@ -206,7 +220,7 @@ def test_a_graceful_pair_of_goaways_loses_nothing_between_them() -> None:
     pair = open_pair().submit(2).pump()
     pair.server.announce_shutdown()
     pair.pump()
-    assert (pair.client.state, pair.client.in_flight, pair.outcomes) == (State.DRAINING, 2, [])
+    assert (pair.client.state, pair.client.in_flight, pair.outcomes) == (ConnectionState.DRAINING, 2, [])
     pair.server.go_away(pair.streams[0])
     pair.pump()
     pair.server.respond(pair.streams[0], OK)
@@ -218,7 +232,7 @@ def test_a_goaway_before_the_first_request_closes_at_once() -> None:
     pair = Pair()
     pair.server.go_away()
     pair.pump()
-    assert pair.client.state is State.CLOSED
+    assert pair.client.state is ConnectionState.CLOSED
 
 
 def test_requests_crossing_a_goaway_go_back() -> None:
@@ -243,18 +257,22 @@ def test_a_lost_connection_leaves_every_open_request_unknown() -> None:
     pair.server.respond(pair.streams[1], OK)
     pair.pump()
     lost = pair.client.lost("connection lost: reset")
-    assert [(one.context, one.fate, one.reason) for one in lost] == [
-        (0, Fate.UNKNOWN, "connection lost: reset"),
-        (2, Fate.UNKNOWN, "connection lost: reset"),
+    assert [(one.context, one.kind, one.reason) for one in lost] == [
+        (0, OutcomeKind.UNKNOWN, "connection lost: reset"),
+        (2, OutcomeKind.UNKNOWN, "connection lost: reset"),
     ]
-    assert (pair.client.state, pair.client.failed, pair.client.capacity) == (State.CLOSED, True, 0)
+    assert (pair.client.state, pair.client.failed, pair.client.capacity) == (ConnectionState.CLOSED, True, 0)
     assert pair.client.lost() == []
 
 
 def test_a_request_whose_body_never_left_is_untried_when_the_connection_is_lost() -> None:
     pair = open_pair().submit(3, body=b"x" * 60_000)
     pair.client.take_output()  # the window lets 65,535 bytes out: all of the first, a part of the second
-    assert [one.fate for one in pair.client.lost()] == [Fate.UNKNOWN, Fate.UNTRIED, Fate.UNTRIED]
+    assert [one.kind for one in pair.client.lost()] == [
+        OutcomeKind.UNKNOWN,
+        OutcomeKind.UNTRIED,
+        OutcomeKind.UNTRIED,
+    ]
 
 
 def test_after_the_end_nothing_raises_and_nothing_is_said_twice() -> None:
@@ -272,13 +290,21 @@ def test_after_the_end_nothing_raises_and_nothing_is_said_twice() -> None:
 def test_retiring_lets_open_requests_end_and_says_farewell() -> None:
     pair = open_pair().submit(2).pump()
     pair.client.retire("renewed")
-    assert (pair.client.state, pair.client.capacity, pair.client.in_flight) == (State.DRAINING, 0, 2)
+    assert (pair.client.state, pair.client.capacity, pair.client.in_flight) == (
+        ConnectionState.DRAINING,
+        0,
+        2,
+    )
     pair.answer = OK
     for stream in pair.streams:
         pair.server.respond(stream, OK)
     pair.pump()
     assert [one.status for one in pair.outcomes] == [200, 200]
-    assert (pair.client.state, pair.client.reason, pair.client.failed) == (State.CLOSED, "renewed", False)
+    assert (pair.client.state, pair.client.reason, pair.client.failed) == (
+        ConnectionState.CLOSED,
+        "renewed",
+        False,
+    )
     assert pair.server.closed
 
 
@@ -286,9 +312,9 @@ def test_ids_are_not_used_up_unseen() -> None:
     pair = open_pair(stream_id_max=9)
     pair.answer = OK
     pair.submit(4).pump()
-    assert pair.client.state is State.OPEN  # ids 1, 3, 5, 7
+    assert pair.client.state is ConnectionState.OPEN  # ids 1, 3, 5, 7
     pair.submit(1).pump()
-    assert (pair.client.state, pair.client.reason) == (State.CLOSED, "stream ids used up")
+    assert (pair.client.state, pair.client.reason) == (ConnectionState.CLOSED, "stream ids used up")
     assert len(pair.outcomes) == 5
 
 
@@ -296,18 +322,20 @@ def test_ids_are_not_used_up_unseen() -> None:
 def test_a_reset_is_unknown(code: int) -> None:
     pair = open_pair().submit().pump()
     pair.server.reset(pair.streams[0], code)
-    assert pair.pump().outcomes[0][1:3] == (Fate.UNKNOWN, 0)
-    assert pair.client.state is State.OPEN
+    assert pair.pump().outcomes[0][1:3] == (OutcomeKind.UNKNOWN, 0)
+    assert pair.client.state is ConnectionState.OPEN
 
 
-@pytest.mark.parametrize(("code", "fate"), [(200, Fate.ANSWERED), (204, Fate.ANSWERED), (410, Fate.UNKNOWN)])
-def test_a_broken_answer_counts_only_if_it_began_as_a_success(code: int, fate: Fate) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"), [(200, OutcomeKind.ANSWERED), (204, OutcomeKind.ANSWERED), (410, OutcomeKind.UNKNOWN)]
+)
+def test_a_broken_answer_counts_only_if_it_began_as_a_success(code: int, kind: OutcomeKind) -> None:
     pair = open_pair().submit().pump()
     pair.server.respond_part(pair.streams[0], status(code), b"{")
     pair.pump()
     pair.server.reset(pair.streams[0], 2)
     pair.pump()
-    assert pair.outcomes[0][1:3] == (fate, code if fate is Fate.ANSWERED else 0)
+    assert pair.outcomes[0][1:3] == (kind, code if kind is OutcomeKind.ANSWERED else 0)
 
 
 def without_resets(output: bytes) -> bytes:
@@ -332,9 +360,9 @@ def test_an_answer_counts_though_its_stream_never_closes(code: int, whole: bool,
     assert pair.client.receive(without_resets(pair.server.take_output()), 1.0) == []
     (one,) = pair.client.expire(10.0) if deadline else pair.client.lost()
     if whole or code == 200:
-        assert one == (0, Fate.ANSWERED, code, ((b":status", str(code).encode()),), b"{}", "")
+        assert one == (0, OutcomeKind.ANSWERED, code, ((b":status", str(code).encode()),), b"{}", "")
     else:
-        assert one.fate is Fate.UNKNOWN
+        assert one.kind is OutcomeKind.UNKNOWN
 
 
 def test_a_refused_stream_is_untried() -> None:
@@ -357,7 +385,7 @@ def test_what_is_no_http2_ends_the_connection(garbage: bytes, after_settings: bo
     pair.client.take_output()
     pair.outcomes += pair.client.take_outcomes()
     assert pair.fates() == {0: ("UNKNOWN", 0)}
-    assert (pair.client.state, pair.client.failed) == (State.CLOSED, True)
+    assert (pair.client.state, pair.client.failed) == (ConnectionState.CLOSED, True)
     assert pair.client.reason.startswith("GOAWAY ")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocols.http2.client import Fate, State
+from protocols.http2.client import ConnectionState, OutcomeKind
 from protocols.http2.server import ServerConnection
 from tests.support.http2 import OK, Pair, open_pair, status
 
@@ -13,10 +13,10 @@ def test_a_request_is_late_after_its_deadline_and_not_before() -> None:
     pair.now_s = 8.0
     pair.pump()
     assert pair.expire(9.0) == []
-    assert [(one.context, one.fate, one.reason) for one in pair.expire(9.0 + 9.0 / 64)] == [
-        (1, Fate.UNKNOWN, "deadline")
+    assert [(one.context, one.kind, one.reason) for one in pair.expire(9.0 + 9.0 / 64)] == [
+        (1, OutcomeKind.UNKNOWN, "deadline")
     ]
-    assert (pair.client.in_flight, pair.client.state) == (0, State.OPEN)
+    assert (pair.client.in_flight, pair.client.state) == (0, ConnectionState.OPEN)
 
 
 def test_a_late_stream_keeps_its_slot_until_it_closes_and_its_answer_is_dropped() -> None:
@@ -46,7 +46,7 @@ def test_many_late_answers_retire_the_connection(limit: int, late: int, retired:
         pair.server.limit_streams(limit)
         pair.pump()
     assert len(pair.expire(9.5)) == late
-    assert (pair.client.state > State.OPEN) is retired
+    assert (pair.client.state > ConnectionState.OPEN) is retired
     assert pair.client.failed is retired
     assert pair.client.reason == ("late answers" if retired else "")
     assert pair.client.in_flight == (1 if limit > late else 0)
@@ -73,8 +73,8 @@ def test_a_silent_peer_is_asked_and_then_given_up() -> None:
     ping = pair.client.take_output()
     assert len(ping) == 17 and ping[3] == 6
     assert pair.expire(5.9) == []
-    assert [(one.fate, one.reason) for one in pair.expire(6.0)] == [(Fate.UNKNOWN, "silent peer")] * 2
-    assert (pair.client.state, pair.client.silent, pair.client.failed) == (State.CLOSED, True, True)
+    assert [(one.kind, one.reason) for one in pair.expire(6.0)] == [(OutcomeKind.UNKNOWN, "silent peer")] * 2
+    assert (pair.client.state, pair.client.silent, pair.client.failed) == (ConnectionState.CLOSED, True, True)
 
 
 def test_a_peer_that_answers_pings_is_waited_for_until_the_deadline() -> None:
@@ -94,10 +94,10 @@ def test_an_idle_connection_is_asked_after_its_idle_time_only() -> None:
     pair.expire(300.0)
     pair.pump()
     pair.expire(599.0)
-    assert pair.client.state is State.OPEN
+    assert pair.client.state is ConnectionState.OPEN
     pair.expire(600.0)
     pair.expire(603.0)
-    assert (pair.client.state, pair.client.reason) == (State.CLOSED, "silent peer")
+    assert (pair.client.state, pair.client.reason) == (ConnectionState.CLOSED, "silent peer")
 
 
 def test_a_peer_that_leaves_no_room_for_a_stream_is_left_after_a_deadline() -> None:
@@ -107,9 +107,13 @@ def test_a_peer_that_leaves_no_room_for_a_stream_is_left_after_a_deadline() -> N
     for second in (1.0, 9.9):
         pair.expire(second)
         pair.pump()
-    assert (pair.client.capacity, pair.client.state) == (0, State.OPEN)
+    assert (pair.client.capacity, pair.client.state) == (0, ConnectionState.OPEN)
     pair.expire(10.0)
-    assert (pair.client.state, pair.client.reason, pair.client.failed) == (State.CLOSED, "no room", True)
+    assert (pair.client.state, pair.client.reason, pair.client.failed) == (
+        ConnectionState.CLOSED,
+        "no room",
+        True,
+    )
 
 
 def test_a_peer_that_makes_room_in_time_is_kept() -> None:
@@ -119,7 +123,7 @@ def test_a_peer_that_makes_room_in_time_is_kept() -> None:
         for _ in range(8):
             pair.expire(pair.now_s + 1)
             pair.pump()
-    assert pair.client.state is State.OPEN
+    assert pair.client.state is ConnectionState.OPEN
 
 
 def test_a_peer_whose_window_stays_shut_is_left_after_its_requests() -> None:
@@ -130,4 +134,8 @@ def test_a_peer_whose_window_stays_shut_is_left_after_its_requests() -> None:
         pair.expire(pair.now_s + 1)
         pair.pump()
     assert pair.fates() == {0: ("UNKNOWN", 0)}
-    assert (pair.client.state, pair.client.reason, pair.client.failed) == (State.CLOSED, "no room", True)
+    assert (pair.client.state, pair.client.reason, pair.client.failed) == (
+        ConnectionState.CLOSED,
+        "no room",
+        True,
+    )

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from protocols.errors import WrongState
-from protocols.http2.states import TRANSITIONS, State, Step, advance
+from protocols.http2.states import TRANSITIONS, ConnectionState, Step, advance
 
 LEGAL = {
     "CONNECTING": {"SETTINGS": "OPEN", "GOAWAY": "DRAINING", "RETIRE": "DRAINING", "LOST": "CLOSED"},
@@ -19,8 +19,8 @@ LEGAL = {
 }
 
 
-@pytest.mark.parametrize(("state", "step"), list(itertools.product(State, Step)))
-def test_every_pair_of_state_and_step_is_decided(state: State, step: Step) -> None:
+@pytest.mark.parametrize(("state", "step"), list(itertools.product(ConnectionState, Step)))
+def test_every_pair_of_state_and_step_is_decided(state: ConnectionState, step: Step) -> None:
     expected = LEGAL[state.name].get(step.name)
     if expected is None:
         with pytest.raises(WrongState, match=f"{state.name} cannot take {step.name}"):
@@ -30,8 +30,10 @@ def test_every_pair_of_state_and_step_is_decided(state: State, step: Step) -> No
 
 
 def test_nothing_leads_out_of_closed() -> None:
-    assert {after for (state, _), after in TRANSITIONS.items() if state is State.CLOSED} == {State.CLOSED}
+    assert {after for (state, _), after in TRANSITIONS.items() if state is ConnectionState.CLOSED} == {
+        ConnectionState.CLOSED
+    }
 
 
 def test_every_state_can_be_lost() -> None:
-    assert all(advance(state, Step.LOST) is State.CLOSED for state in State)
+    assert all(advance(state, Step.LOST) is ConnectionState.CLOSED for state in ConnectionState)

@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ngh2 import ConnectionClosingError, NGH2Error, StreamProtocolError
 
-from protocols.http2.outcome import Fate
+from protocols.http2.outcome import OutcomeKind
 from protocols.http2.stream_result import decide, error_name, goaway_text
 
-A, T, U = Fate.ANSWERED, Fate.UNTRIED, Fate.UNKNOWN
+A, T, U = OutcomeKind.ANSWERED, OutcomeKind.UNTRIED, OutcomeKind.UNKNOWN
 OWN = StreamProtocolError("header block too large")
 CLOSING = ConnectionClosingError("closing")
 
@@ -32,7 +32,12 @@ CLOSING = ConnectionClosingError("closing")
     ],
 )
 def test_each_way_a_stream_can_end(
-    status: int, ended: bool, cut: bool, code: int, local: NGH2Error | None, expected: tuple[Fate, int, str]
+    status: int,
+    ended: bool,
+    cut: bool,
+    code: int,
+    local: NGH2Error | None,
+    expected: tuple[OutcomeKind, int, str],
 ) -> None:
     assert decide(status, ended, cut, code, local) == expected
 

@@ -19,7 +19,7 @@ def test_rhoconnects_job_is_a_ping(klass: str) -> None:
     job = parse(
         item({"user_id": ["a"], "message": "hi", "async": True, "api_token": "t", "odd": 1}, klass=klass)
     )
-    assert job.ping == Ping(users=("a",), message="hi", door="resque")
+    assert job.ping == Ping(users=("a",), message="hi", ingress="resque")
     assert job.unknown == ("odd",)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, Standing
+from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, IdValidity
 
 SECRET = b"a secret of 16 B"
 OTHER = b"another secret, as long"
@@ -45,9 +45,9 @@ def test_what_is_made_is_recognised(owner: str, nonce: int) -> None:
     ids = Ids(SECRET, weak=False)
     instance = ids.instance(owner, nonce)
     assert ids.made_for(instance, owner)
-    assert ids.of_cookie(ids.cookie(instance), instance) is Standing.GOOD
+    assert ids.of_cookie(ids.cookie(instance), instance) is IdValidity.GOOD
     token_nonce = nonce >> INSTANCE_NONCE_BITS - TOKEN_NONCE_BITS
-    assert ids.of_token(ids.token(owner, token_nonce, "mike"), owner) is Standing.GOOD
+    assert ids.of_token(ids.token(owner, token_nonce, "mike"), owner) is IdValidity.GOOD
 
 
 def test_an_id_belongs_to_its_owner_alone() -> None:
@@ -55,9 +55,9 @@ def test_an_id_belongs_to_its_owner_alone() -> None:
     instance, other = ids.instance("mike", NONCE), ids.instance("mike", NONCE + 1)
     assert not ids.made_for(instance, "mik")
     assert not ids.made_for(ids.token("mike", 1, "mike"), "mike"), "a token is no instance"
-    assert ids.of_cookie(ids.cookie(other), instance) is Standing.WRONG
-    assert ids.of_token(ids.token("app", 1, "mike"), "other") is Standing.WRONG
-    assert ids.of_token(instance, "mike") is Standing.WRONG
+    assert ids.of_cookie(ids.cookie(other), instance) is IdValidity.WRONG
+    assert ids.of_token(ids.token("app", 1, "mike"), "other") is IdValidity.WRONG
+    assert ids.of_token(instance, "mike") is IdValidity.WRONG
 
 
 @pytest.mark.parametrize("weak", [True, False])
@@ -67,9 +67,9 @@ def test_nobody_without_the_secret_makes_a_signed_id(weak: bool) -> None:
     instance = ids.instance("mike", NONCE)
     forged = old("cookie", instance, forger.cookie(instance).split(":")[0])
     assert rhoconnect_push(forged, instance, "cookie")
-    assert ids.of_cookie(forged, instance) is Standing.FORGEABLE
-    assert ids.of_cookie(old("cookie", instance), instance) is Standing.FORGEABLE
-    assert ids.of_token(forger.token("app", 1, "mike"), "app") is Standing.UNKNOWN
+    assert ids.of_cookie(forged, instance) is IdValidity.FORGEABLE
+    assert ids.of_cookie(old("cookie", instance), instance) is IdValidity.FORGEABLE
+    assert ids.of_token(forger.token("app", 1, "mike"), "app") is IdValidity.UNKNOWN
     assert not ids.made_for(forger.instance("mike", NONCE), "mike")
 
 
@@ -82,8 +82,8 @@ def test_each_bit_of_a_signed_uuid_counts(weak: bool) -> None:
     for bit in (*range(62), *range(64, 76), *range(80, 128)):
         assert not ids.made_for(old("instance", "mike", flipped(instance.split(":")[0], bit)), "mike")
         altered = old("cookie", instance, flipped(cookie, bit))
-        assert ids.of_cookie(altered, instance) is Standing.FORGEABLE
-        assert ids.of_token(old("token", "app", flipped(token, bit)), "app") is Standing.UNKNOWN
+        assert ids.of_cookie(altered, instance) is IdValidity.FORGEABLE
+        assert ids.of_token(old("token", "app", flipped(token, bit)), "app") is IdValidity.UNKNOWN
 
 
 def flipped(uuid: str, bit: int) -> str:
@@ -94,9 +94,9 @@ def flipped(uuid: str, bit: int) -> str:
 def test_what_another_secret_made_is_unknown_and_not_wrong() -> None:
     lost, ids = Ids(OTHER), Ids(SECRET)
     instance = lost.instance("mike", NONCE)
-    assert ids.of_cookie(lost.cookie(instance), instance) is Standing.UNKNOWN
-    assert ids.of_cookie(old("cookie", instance), instance) is Standing.UNKNOWN
-    assert ids.of_cookie("bad:cookie", instance) is Standing.WRONG
+    assert ids.of_cookie(lost.cookie(instance), instance) is IdValidity.UNKNOWN
+    assert ids.of_cookie(old("cookie", instance), instance) is IdValidity.UNKNOWN
+    assert ids.of_cookie("bad:cookie", instance) is IdValidity.WRONG
     assert not ids.made_for(instance, "mike")
 
 
@@ -104,11 +104,11 @@ def test_rhoconnect_pushs_ids_are_accepted_until_that_is_ended() -> None:
     instance, token = old("instance", "mike"), old("token", "app")
     cookie = old("cookie", instance)
     on, off = Ids(SECRET), Ids(SECRET, weak=False)
-    assert [ids.of_cookie(cookie, instance) for ids in (on, off)] == [Standing.GOOD, Standing.FORGEABLE]
-    assert [ids.of_token(token, "app") for ids in (on, off)] == [Standing.GOOD, Standing.FORGEABLE]
+    assert [ids.of_cookie(cookie, instance) for ids in (on, off)] == [IdValidity.GOOD, IdValidity.FORGEABLE]
+    assert [ids.of_token(token, "app") for ids in (on, off)] == [IdValidity.GOOD, IdValidity.FORGEABLE]
     assert [ids.made_for(instance, "mike") for ids in (on, off)] == [True, True]
-    assert on.of_cookie(old("cookie", "other"), instance) is Standing.WRONG
-    assert on.of_token(token, "other") is Standing.WRONG
+    assert on.of_cookie(old("cookie", "other"), instance) is IdValidity.WRONG
+    assert on.of_token(token, "other") is IdValidity.WRONG
     assert not on.made_for(instance, "other")
 
 
@@ -116,8 +116,8 @@ def test_an_old_instance_with_a_signed_cookie_counts_for_ever() -> None:
     instance = old("instance", "mike")
     cookie = Ids(SECRET).cookie(instance)
     assert rhoconnect_push(cookie, instance, "cookie")
-    assert Ids(SECRET, weak=False).of_cookie(cookie, instance) is Standing.GOOD
-    assert Ids(OTHER).of_cookie(cookie, instance) is Standing.GOOD, (
+    assert Ids(SECRET, weak=False).of_cookie(cookie, instance) is IdValidity.GOOD
+    assert Ids(OTHER).of_cookie(cookie, instance) is IdValidity.GOOD, (
         "the secret was lost: as good as an old one"
     )
 
@@ -126,9 +126,9 @@ def test_an_old_instance_with_a_signed_cookie_counts_for_ever() -> None:
 def test_nothing_else_is_an_id(made: str, owner: str) -> None:
     ids = Ids(SECRET)
     assert not ids.made_for(made, owner)
-    assert ids.of_cookie(made, ids.instance(owner, 1)) is Standing.WRONG
-    assert ids.of_cookie(made, made) is Standing.WRONG
-    assert ids.of_token(made, owner) is Standing.WRONG
+    assert ids.of_cookie(made, ids.instance(owner, 1)) is IdValidity.WRONG
+    assert ids.of_cookie(made, made) is IdValidity.WRONG
+    assert ids.of_token(made, owner) is IdValidity.WRONG
 
 
 def test_a_token_ends_with_its_registrant() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from protocols.errors import InvalidToken
 from protocols.ping import Ping
-from protocols.rhoconnect_push.message import Message, Target, compose
+from protocols.rhoconnect_push.message import RhoConnectPushMessage, RhoConnectPushTarget, compose
 
 NOW_MS = 1_700_000_000_000
 
@@ -26,7 +26,7 @@ NOW_MS = 1_700_000_000_000
     ],
 )
 def test_what_the_ping_holds_and_what_is_sent(ping: Ping, body: bytes) -> None:
-    message = compose(ping, Target(), NOW_MS)
+    message = compose(ping, RhoConnectPushTarget(), NOW_MS)
     assert message is not None
     assert message.body("any") == body
     assert message.headers == [(b"content-type", b"application/json")]
@@ -36,33 +36,33 @@ def test_what_the_ping_holds_and_what_is_sent(ping: Ping, body: bytes) -> None:
     "ping", [Ping(), Ping(badge=5), Ping(message=""), Ping(apns={"a": 1}, fcm={"b": {}})]
 )
 def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
-    assert compose(ping, Target(), NOW_MS) is None
+    assert compose(ping, RhoConnectPushTarget(), NOW_MS) is None
 
 
 @pytest.fixture
-def message() -> Message:
-    composed = compose(Ping(sources=("A",)), Target(), NOW_MS)
+def message() -> RhoConnectPushMessage:
+    composed = compose(Ping(sources=("A",)), RhoConnectPushTarget(), NOW_MS)
     assert composed is not None
     return composed
 
 
-def test_a_pin_is_percent_encoded(message: Message) -> None:
+def test_a_pin_is_percent_encoded(message: RhoConnectPushMessage) -> None:
     assert message.path("6ba7b810-9dad:0cc175b9c0f1") == b"/messageQueue/6ba7b810-9dad:0cc175b9c0f1"
     assert message.path("../../x?y#z ä\r\n") == b"/messageQueue/..%2F..%2Fx%3Fy%23z%20%C3%A4%0D%0A"
 
 
-def test_the_shortest_and_the_longest_pin(message: Message) -> None:
+def test_the_shortest_and_the_longest_pin(message: RhoConnectPushMessage) -> None:
     assert message.path("x") == b"/messageQueue/x"
     assert message.path("x" * 512) == b"/messageQueue/" + b"x" * 512
 
 
 @pytest.mark.parametrize("pin", ["", "x" * 513, "a\ud800"])
-def test_a_pin_that_is_none(message: Message, pin: str) -> None:
+def test_a_pin_that_is_none(message: RhoConnectPushMessage, pin: str) -> None:
     with pytest.raises(InvalidToken, match="no RPS token"):
         message.path(pin)
 
 
-def test_what_is_shown_of_a_message(message: Message) -> None:
+def test_what_is_shown_of_a_message(message: RhoConnectPushMessage) -> None:
     assert repr(message) == "<RPS message, 26 bytes>"
     assert message.background
     assert message.expires_ms == NOW_MS + 3_600_000

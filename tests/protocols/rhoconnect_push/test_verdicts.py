@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.rhoconnect_push.verdicts import judge
-from protocols.verdict import ACCEPTED, Kind, Verdict
+from protocols.verdict import ACCEPTED, Verdict, VerdictKind
 
 
 @pytest.mark.parametrize(
@@ -11,19 +11,19 @@ from protocols.verdict import ACCEPTED, Kind, Verdict
     [
         (200, ACCEPTED),
         (204, ACCEPTED),
-        (400, Verdict(Kind.REJECTED, "InvalidRequest")),
-        (401, Verdict(Kind.LATER, "Unauthorized")),
-        (403, Verdict(Kind.REJECTED, "Forbidden")),
-        (404, Verdict(Kind.REJECTED, "NotRegistered", dead=True)),
-        (410, Verdict(Kind.REJECTED, "NotRegistered", dead=True)),
-        (413, Verdict(Kind.REJECTED, "PayloadTooLarge")),
-        (418, Verdict(Kind.REJECTED, "HTTP 418")),
-        (429, Verdict(Kind.LATER, "TooManyRequests")),
-        (499, Verdict(Kind.REJECTED, "HTTP 499")),
-        (500, Verdict(Kind.LATER, "HTTP 500")),
-        (503, Verdict(Kind.LATER, "HTTP 503")),
-        (302, Verdict(Kind.LATER, "HTTP 302")),
-        (399, Verdict(Kind.LATER, "HTTP 399")),
+        (400, Verdict(VerdictKind.REJECTED, "InvalidRequest")),
+        (401, Verdict(VerdictKind.LATER, "Unauthorized")),
+        (403, Verdict(VerdictKind.REJECTED, "Forbidden")),
+        (404, Verdict(VerdictKind.REJECTED, "NotRegistered", dead=True)),
+        (410, Verdict(VerdictKind.REJECTED, "NotRegistered", dead=True)),
+        (413, Verdict(VerdictKind.REJECTED, "PayloadTooLarge")),
+        (418, Verdict(VerdictKind.REJECTED, "HTTP 418")),
+        (429, Verdict(VerdictKind.LATER, "TooManyRequests")),
+        (499, Verdict(VerdictKind.REJECTED, "HTTP 499")),
+        (500, Verdict(VerdictKind.LATER, "HTTP 500")),
+        (503, Verdict(VerdictKind.LATER, "HTTP 503")),
+        (302, Verdict(VerdictKind.LATER, "HTTP 302")),
+        (399, Verdict(VerdictKind.LATER, "HTTP 399")),
     ],
 )
 def test_each_status(status: int, verdict: Verdict) -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from protocols.errors import InputError, InvalidField, MalformedBody
 from protocols.rhoconnect_push.wire import (
-    Act,
     Basic,
-    Call,
+    CallKind,
+    ServiceCall,
     basic,
     instance_cookie,
     last_message,
@@ -26,37 +26,37 @@ from protocols.rhoconnect_push.wire import (
 @pytest.mark.parametrize(
     ("method", "target", "call"),
     [
-        ("POST", "/instanceId", Call(Act.CREATE)),
+        ("POST", "/instanceId", ServiceCall(CallKind.CREATE)),
         ("POST", "/instanceId?x", None),
-        ("GET", "/instanceId/i", Call(Act.COOKIE, "i")),
-        ("GET", "/instanceId/i?x=/y", Call(Act.COOKIE, "i")),
-        ("DELETE", "/instanceId/i#f", Call(Act.FORGET, "i")),
+        ("GET", "/instanceId/i", ServiceCall(CallKind.COOKIE, "i")),
+        ("GET", "/instanceId/i?x=/y", ServiceCall(CallKind.COOKIE, "i")),
+        ("DELETE", "/instanceId/i#f", ServiceCall(CallKind.FORGET, "i")),
         ("DELETE", "/instanceId/", None),
-        ("PUT", "/registrations/i/u/a", Call(Act.REGISTER, "i", "u", "a")),
-        ("GET", "/registrations/i/u/a%20b", Call(Act.LOOK_UP, "i", "u", "a%20b")),
-        ("DELETE", "/registrations//u/a", Call(Act.UNREGISTER, "", "u", "a")),
+        ("PUT", "/registrations/i/u/a", ServiceCall(CallKind.REGISTER, "i", "u", "a")),
+        ("GET", "/registrations/i/u/a%20b", ServiceCall(CallKind.LOOK_UP, "i", "u", "a%20b")),
+        ("DELETE", "/registrations//u/a", ServiceCall(CallKind.UNREGISTER, "", "u", "a")),
         ("PUT", "/registrations/i/u/", None),
         ("PUT", "/registrationsX/i/u/a", None),
-        ("GET", "/nextMessage/i", Call(Act.POLL, "i")),
-        ("GET", "/nextMessage/i?lastMessage=7", Call(Act.POLL, "i", last=7)),
-        ("GET", "/nextMessageX/i", Call(Act.POLL, "i")),
+        ("GET", "/nextMessage/i", ServiceCall(CallKind.POLL, "i")),
+        ("GET", "/nextMessage/i?lastMessage=7", ServiceCall(CallKind.POLL, "i", last=7)),
+        ("GET", "/nextMessageX/i", ServiceCall(CallKind.POLL, "i")),
         ("GET", "/nextMessage", None),
         ("GET", "/xnextMessage/i", None),
-        ("POST", "/messageQueue/t", Call(Act.POST, "t")),
-        ("POST", "/messageQueueX/t?q", Call(Act.POST, "t")),
-        ("POST", "/messageQueue", Call(Act.POST)),
-        ("POST", "/messageQueue/t/u", Call(Act.POST)),
+        ("POST", "/messageQueue/t", ServiceCall(CallKind.POST, "t")),
+        ("POST", "/messageQueueX/t?q", ServiceCall(CallKind.POST, "t")),
+        ("POST", "/messageQueue", ServiceCall(CallKind.POST)),
+        ("POST", "/messageQueue/t/u", ServiceCall(CallKind.POST)),
         ("GET", "/messageQueue/t", None),
         ("GET", "http://push/nextMessage/i", None),
-        ("POST", "//instanceId", Call(Act.CREATE)),
-        ("PUT", "///registrations/i/u/a", Call(Act.REGISTER, "i", "u", "a")),
-        ("POST", "//messageQueue/t", Call(Act.POST, "t")),
-        ("GET", "//registrations//u/a", Call(Act.LOOK_UP, "", "u", "a")),
+        ("POST", "//instanceId", ServiceCall(CallKind.CREATE)),
+        ("PUT", "///registrations/i/u/a", ServiceCall(CallKind.REGISTER, "i", "u", "a")),
+        ("POST", "//messageQueue/t", ServiceCall(CallKind.POST, "t")),
+        ("GET", "//registrations//u/a", ServiceCall(CallKind.LOOK_UP, "", "u", "a")),
         ("GET", "//", None),
         ("GET", "", None),
     ],
 )
-def test_the_request_line(method: str, target: str, call: Call | None) -> None:
+def test_the_request_line(method: str, target: str, call: ServiceCall | None) -> None:
     assert read_line(method, target) == call
 
 
@@ -260,7 +260,7 @@ def test_any_body_is_a_message_or_an_input_error(body: bytes) -> None:
 @given(st.text(), st.text())
 def test_any_request_line_is_a_call_or_none(method: str, target: str) -> None:
     call = read_line(method, target)
-    assert call is None or call.act in Act
+    assert call is None or call.kind in CallKind
 
 
 @given(st.text())

@@ -4,9 +4,9 @@ import pytest
 
 from protocols.errors import InvalidField
 from protocols.simulation.faults import (
-    ACTS,
-    Act,
+    FAULT_ACTIONS,
     Fault,
+    FaultAction,
     FaultTable,
     describe_faults,
     parse_fault,
@@ -16,19 +16,19 @@ from protocols.simulation.faults import (
 ANSWERS = {"410": "Unregistered", "Unregistered": "Unregistered", "429": "TooManyRequests"}
 
 READ = [
-    ("410", Fault(Act.SEND, "Unregistered")),
-    ("410=17:token=dead", Fault(Act.SEND, "Unregistered", "17", token="dead")),
-    ("Unregistered:dead", Fault(Act.SEND, "Unregistered", token="dead")),
-    ("429=30:next=5,token=ab", Fault(Act.SEND, "TooManyRequests", "30", token="ab", next=5)),
-    ("silence", Fault(Act.SILENCE)),
-    ("delay", Fault(Act.DELAY, argument="1000")),
-    ("delay=5:every=3", Fault(Act.DELAY, argument="5", every=3)),
-    ("reset=8", Fault(Act.RESET, argument="8")),
-    ("goaway", Fault(Act.GOAWAY, argument="Shutdown", next=1)),
-    ("goaway=IdleTimeout:every=100", Fault(Act.GOAWAY, argument="IdleTimeout", every=100)),
-    ("cut:after=9", Fault(Act.CUT, after=9, next=1)),
-    ("limit=0", Fault(Act.LIMIT, argument="0", next=1)),
-    ("silence:abc:APA91b", Fault(Act.SILENCE, token="abc:APA91b")),
+    ("410", Fault(FaultAction.SEND, "Unregistered")),
+    ("410=17:token=dead", Fault(FaultAction.SEND, "Unregistered", "17", token="dead")),
+    ("Unregistered:dead", Fault(FaultAction.SEND, "Unregistered", token="dead")),
+    ("429=30:next=5,token=ab", Fault(FaultAction.SEND, "TooManyRequests", "30", token="ab", next=5)),
+    ("silence", Fault(FaultAction.SILENCE)),
+    ("delay", Fault(FaultAction.DELAY, argument="1000")),
+    ("delay=5:every=3", Fault(FaultAction.DELAY, argument="5", every=3)),
+    ("reset=8", Fault(FaultAction.RESET, argument="8")),
+    ("goaway", Fault(FaultAction.GOAWAY, argument="Shutdown", next=1)),
+    ("goaway=IdleTimeout:every=100", Fault(FaultAction.GOAWAY, argument="IdleTimeout", every=100)),
+    ("cut:after=9", Fault(FaultAction.CUT, after=9, next=1)),
+    ("limit=0", Fault(FaultAction.LIMIT, argument="0", next=1)),
+    ("silence:abc:APA91b", Fault(FaultAction.SILENCE, token="abc:APA91b")),
 ]
 
 
@@ -68,22 +68,26 @@ STRIKES = [
 @pytest.mark.parametrize(("text", "pattern"), STRIKES, ids=[row[0] for row in STRIKES])
 def test_when_a_fault_strikes(text: str, pattern: str) -> None:
     table = FaultTable(ANSWERS, [text])
-    assert "".join("X" if table.strike("ab") else "." for _ in pattern) == pattern
+    assert "".join("X" if table.next_fault("ab") else "." for _ in pattern) == pattern
 
 
 def test_only_fitting_tokens_count_and_the_first_fault_decides() -> None:
     table = FaultTable(ANSWERS, ["silence:token=ab,next=1", "cut"])
-    struck = [table.strike(token) for token in ("cd", "ab", "ab")]
-    assert [fault.act if fault else None for fault in struck] == [Act.CUT, Act.SILENCE, None]
+    struck = [table.next_fault(token) for token in ("cd", "ab", "ab")]
+    assert [fault.action if fault else None for fault in struck] == [
+        FaultAction.CUT,
+        FaultAction.SILENCE,
+        None,
+    ]
 
 
 def test_faults_come_and_go_while_it_runs() -> None:
     table = FaultTable(ANSWERS)
-    assert table.strike("ab") is None
-    assert table.add("410") == Fault(Act.SEND, "Unregistered")
-    assert table.strike("ab") == Fault(Act.SEND, "Unregistered")
+    assert table.next_fault("ab") is None
+    assert table.add("410") == Fault(FaultAction.SEND, "Unregistered")
+    assert table.next_fault("ab") == Fault(FaultAction.SEND, "Unregistered")
     table.clear()
-    assert table.strike("ab") is None
+    assert table.next_fault("ab") is None
 
 
 def test_the_command_line_names_the_provider() -> None:
@@ -100,5 +104,5 @@ def test_the_command_line_names_the_provider() -> None:
 
 def test_every_word_is_described() -> None:
     text = describe_faults()
-    assert all(act.value in text for act in ACTS)
-    assert Act.SEND not in ACTS
+    assert all(action.value in text for action in FAULT_ACTIONS)
+    assert FaultAction.SEND not in FAULT_ACTIONS

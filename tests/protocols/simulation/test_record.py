@@ -1,9 +1,9 @@
 """The record of a push: what shows, and what never does."""
 
-from protocols.simulation.record import Record, Summary, readable, source_names
+from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names
 
 
-def record(**changes: object) -> Record:
+def record(**changes: object) -> SimulatedRecord:
     fields = {
         "at_s": 1.0,
         "provider": "apns",
@@ -16,7 +16,7 @@ def record(**changes: object) -> Record:
         "payload": {"aps": {"alert": "a secret message"}},
         **changes,
     }
-    return Record(**fields)  # type-checked by the test itself
+    return SimulatedRecord(**fields)  # type-checked by the test itself
 
 
 def test_a_line_shortens_the_token_and_says_what_the_device_gets() -> None:

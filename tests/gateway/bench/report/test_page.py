@@ -2,7 +2,7 @@ import re
 
 import msgspec
 
-from gateway.bench.report.document import Report, new_report
+from gateway.bench.report.document import BenchReport, new_report
 from gateway.bench.report.page import page
 from gateway.bench.report.table import amount, table
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
@@ -17,7 +17,7 @@ RESULT = Result(
 )
 
 
-def report() -> Report:
+def report() -> BenchReport:
     made = new_report(["push", "--json", "a file"])
     made.results.append(RESULT)
     return made
@@ -42,7 +42,7 @@ def test_a_run_that_broke_off_says_why() -> None:
 
 def test_the_report_is_json_that_comes_back() -> None:
     made = report()
-    assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
+    assert msgspec.json.decode(msgspec.json.encode(made), type=BenchReport) == made
     assert made.machine.cores >= 1
     assert "uvloop" in made.versions
 

@@ -9,7 +9,10 @@ from gateway.bench.wire import ping_template
 
 
 def test_it_answers_each_read_whatever_it_says(tmp_path: Path) -> None:
-    with Child("bare", tmp_path) as bare, socket.create_connection(("127.0.0.1", bare.hear(int)), 10) as line:
+    with (
+        Child("bare", tmp_path) as bare,
+        socket.create_connection(("127.0.0.1", bare.receive(int)), 10) as line,
+    ):
         for said in ((ping_template() % (1, 2)).encode(), b"nonsense"):
             line.sendall(said)
             assert line.recv(4096) == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -17,5 +20,5 @@ def test_it_answers_each_read_whatever_it_says(tmp_path: Path) -> None:
 
 def test_the_generator_takes_its_answers(tmp_path: Path) -> None:
     with Child("bare", tmp_path) as bare, Child("load", tmp_path) as load:
-        done = load.ask(LoadOrder(bare.hear(int), ping_template(), 500, 50, 4), LoadResult)
+        done = load.request(LoadOrder(bare.receive(int), ping_template(), 500, 50, 4), LoadResult)
     assert done.statuses == {"200": 500}

@@ -3,7 +3,7 @@
 from gateway.bench.bench import proves
 from gateway.bench.scenarios import growth
 from gateway.bench.scenarios.growth import Point, ratios
-from gateway.registry.cache import LIFE_S, USERS_MAX
+from gateway.registry.cache import TTL_S, USERS_MAX
 
 
 def point(users: int, workers: int, cold_us: float, warm_us: float) -> Point:
@@ -29,5 +29,5 @@ def test_the_most_users_are_held_against_the_fewest_warm() -> None:
 
 
 def test_a_report_says_whom_a_warm_worker_remembers() -> None:
-    told = f"A worker remembers {USERS_MAX:,} users, each for {LIFE_S:g} seconds at most"
-    assert told in proves(growth.__doc__)
+    on_progress = f"A worker remembers {USERS_MAX:,} users, each for {TTL_S:g} seconds at most"
+    assert on_progress in proves(growth.__doc__)

@@ -12,19 +12,19 @@ from gateway.bench import golang
 from gateway.bench.bench import Bench, Options
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.peers import Gorush, Peer, Peers
-from gateway.bench.progress import Progress
+from gateway.bench.peers import Gorush, PeerMeasurement, Peers
+from gateway.bench.progress import ProgressLine
 from gateway.bench.result import Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios import attacks, run_scenario
-from gateway.bench.testbed import Stand
+from gateway.bench.testbed import BenchEnvironment
 
 USERS: Final = 50
 
 
 def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
     options = Options(pings=pings, users=users, connections=4, peers=peers)
-    return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
+    return run_scenario(scenario, Bench(options, ProgressLine(io.StringIO())))
 
 
 @pytest.fixture
@@ -41,37 +41,39 @@ def figures(result: Result) -> dict[str, float]:
 
 def test_soak_sends_all_and_leaves_no_lasting_key() -> None:
     result = small("soak", 1_000)
-    told = figures(result)
-    assert told["pings"] == 1_000
-    assert told["Redis CPU a ping"] > 0
-    assert told["Redis traffic a ping"] > 0
-    assert told["gateway memory (PSS), at the end"] > 10
+    on_progress = figures(result)
+    assert on_progress["pings"] == 1_000
+    assert on_progress["Redis CPU a ping"] > 0
+    assert on_progress["Redis traffic a ping"] > 0
+    assert on_progress["gateway memory (PSS), at the end"] > 10
     lasting = "Redis keys without a lifetime"
     # 15 keys a user; streams, consumer groups and what workers say of themselves are few
-    assert USERS * 15 <= told[f"{lasting}, at the start"] < USERS * 15 + 50
-    assert told[f"{lasting}, at the end"] == pytest.approx(told[f"{lasting}, at the start"], abs=5)
+    assert USERS * 15 <= on_progress[f"{lasting}, at the start"] < USERS * 15 + 50
+    assert on_progress[f"{lasting}, at the end"] == pytest.approx(
+        on_progress[f"{lasting}, at the start"], abs=5
+    )
 
 
 def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
     pytest.importorskip("hdrh")
     if shutil.which("h2load") is None:
         pytest.skip("h2load is not installed")
-    told = figures(small("mixed", 100))
-    assert told["broadcast pushes meanwhile"] >= USERS
+    on_progress = figures(small("mixed", 100))
+    assert on_progress["broadcast pushes meanwhile"] >= USERS
     for when in ("idle: Redis {} a ping", "during broadcasts: Redis {} a push"):
-        assert told[when.format("CPU")] > 0
-        assert told[when.format("traffic")] > 0
-    assert 0 < told["idle, p50"] <= told["idle, p99"]
-    assert 0 < told["during broadcasts, p50"] <= told["during broadcasts, p99"]
+        assert on_progress[when.format("CPU")] > 0
+        assert on_progress[when.format("traffic")] > 0
+    assert 0 < on_progress["idle, p50"] <= on_progress["idle, p99"]
+    assert 0 < on_progress["during broadcasts, p50"] <= on_progress["during broadcasts, p99"]
 
 
 def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
     result = small("ingress", 1_000)
-    told = figures(result)
+    on_progress = figures(result)
     for door in ("REST", "Resque", "data changes"):
-        assert told[f"{door}: pings"] > 0
-        assert told[f"{door}: gateway CPU a ping"] > 0
-        assert told[f"{door}: Redis traffic a ping"] > 0
+        assert on_progress[f"{door}: pings"] > 0
+        assert on_progress[f"{door}: gateway CPU a ping"] > 0
+        assert on_progress[f"{door}: Redis traffic a ping"] > 0
     assert [ratio.name for ratio in result.ratios] == [
         "Resque: pings a CPU second, to REST's",
         "data changes: pings a CPU second, to REST's",
@@ -79,22 +81,22 @@ def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
 
 
 def held_against_one_that_is_answered_unread(result: Result, part: str, ratio: str) -> None:
-    told, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
-    assert ratios[ratio].value == told[part] / told["bare protocol: CPU a request"]
+    on_progress, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
+    assert ratios[ratio].value == on_progress[part] / on_progress["bare protocol: CPU a request"]
     assert ratios["aiohttp's CPU a request, to the bare protocol's"].bar is ratios[ratio].bar is None
 
 
 @pytest.mark.usefixtures("without_go")
 def test_a_door_is_held_against_one_that_answers_unread() -> None:
     result = small("ingest", 2_000)
-    ratio = "door CPU a request, to the bare protocol's"
-    held_against_one_that_is_answered_unread(result, "door CPU a request", ratio)
+    ratio = "ingress CPU a request, to the bare protocol's"
+    held_against_one_that_is_answered_unread(result, "ingress CPU a request", ratio)
 
 
 def test_a_gateway_is_held_against_such_a_door_and_many_users_against_as_many_notifications(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    theirs = Peer("gorush, 100 a request", 3_000, 1.0, 1.0)
+    theirs = PeerMeasurement("gorush, 100 a request", 3_000, 1.0, 1.0)
     monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
     result = small("endtoend", 2_000)
     ratio = "gateway CPU a ping, to the bare protocol's a request"
@@ -107,12 +109,12 @@ def test_a_gateway_is_held_against_such_a_door_and_many_users_against_as_many_no
 
 
 def test_a_push_too_many_to_many_users_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = Stand.load
+    load = BenchEnvironment.load
 
-    def once_too_often(stand: Stand, requests: int, **more: Any) -> LoadResult:
+    def once_too_often(stand: BenchEnvironment, requests: int, **more: Any) -> LoadResult:
         return load(stand, requests + (more.get("named", 1) > 1), **more)
 
-    monkeypatch.setattr(Stand, "load", once_too_often)
+    monkeypatch.setattr(BenchEnvironment, "load", once_too_often)
     with pytest.raises(CannotMeasure, match="2000 pushes were asked for and 2050 came to the provider"):
         small("endtoend", 2_000)
 
@@ -133,10 +135,10 @@ def test_good_pings_are_measured_beside_each_attack(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("gateway.bench.scenarios.attacks.ATTACKS", names)
     monkeypatch.setattr("gateway.bench.scenarios.attacks._SECONDS", 0.5)
     result = small("attacks", 50, peers=False)
-    told = figures(result)
+    on_progress = figures(result)
     for when in ("idle", *names):
-        assert 0 < told[f"{when}, p50"] <= told[f"{when}, p99"]
-    peaks = [told[f"{name}, peak memory"] for name in names]
+        assert 0 < on_progress[f"{when}, p50"] <= on_progress[f"{when}, p99"]
+    peaks = [on_progress[f"{name}, peak memory"] for name in names]
     assert 10 < max(peaks) == result.ratios[0].value < 400
     assert result.notes == ()
     ((bars,),) = [plot.lines for plot in result.plots]
@@ -172,7 +174,7 @@ PEER_NAMES: Final = (
 )
 ALONE: Final = {
     "ingest": {
-        "door CPU a request",
+        "ingress CPU a request",
         "Redis CPU a ping (append and consumption)",
         "consuming gateway's CPU a ping",
         "load generator's CPU a request",
@@ -218,6 +220,6 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
     assert started
     assert not PEER_ROLES & set(started)
     assert {figure.name for figure in result.figures if figure.unit == "µs"} == ALONE[scenario]
-    told = [*figures(result), *(ratio.name for ratio in result.ratios), *result.notes]
-    told += [str(point[0]) for plot in result.plots for line in plot.lines for point in line.points]
-    assert [name for name in told if any(peer in name for peer in PEER_NAMES)] == []
+    on_progress = [*figures(result), *(ratio.name for ratio in result.ratios), *result.notes]
+    on_progress += [str(point[0]) for plot in result.plots for line in plot.lines for point in line.points]
+    assert [name for name in on_progress if any(peer in name for peer in PEER_NAMES)] == []
