@@ -210,7 +210,11 @@ def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, An
         for reason, number in record.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + number
         for client_id, provider in record.clients:
-            devices[client_id] = {"client_id": client_id, "provider": present_provider(provider), "verdict": "accepted"}
+            devices[client_id] = {
+                "client_id": client_id,
+                "provider": present_provider(provider),
+                "verdict": "accepted",
+            }
         for detail in record.other_verdicts:
             devices[detail.client_id] = {
                 "client_id": detail.client_id,

@@ -67,7 +67,7 @@ def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, command: str, text: s
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "rps"])
+@pytest.mark.parametrize("command", ["serve", "check"])
 def test_an_old_environment_variable_is_one_line_and_2(tmp_path: Path, command: str) -> None:
     done = rhopush(tmp_path, command, RHOPUSH_RPS_MODE="off")
     assert (done.returncode, done.stdout) == (2, "")

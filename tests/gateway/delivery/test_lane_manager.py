@@ -12,7 +12,8 @@ from gateway.settings import RhoConnectPushSettings, Secret, Settings
 from protocols.devices import RHOCONNECT_PUSH
 
 REMOTE = Settings(
-    push_server=Secret("http://someapp@push.example:8675/"), rhoconnect_push=RhoConnectPushSettings(mode="client")
+    push_server=Secret("http://someapp@push.example:8675/"),
+    rhoconnect_push=RhoConnectPushSettings(mode="client"),
 )
 NAME, FORMER = "rhoconnect_push:push.example:8675", "rps:push.example:8675"
 

@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from gateway.queue.broadcasts import decode_users
-from gateway.queue.entries import Chunk, Entry, decode_chunk, decode_entry, encode, leases_of, read_chunk, read_entry
+from gateway.queue.entries import (
+    Chunk,
+    Entry,
+    decode_chunk,
+    decode_entry,
+    encode,
+    leases_of,
+    read_chunk,
+    read_entry,
+)
 from gateway.store import keys
 from protocols.ping.model import Ping
 

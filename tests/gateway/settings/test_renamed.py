@@ -56,7 +56,10 @@ def test_an_old_name_in_the_file_is_refused(tmp_path: Path, gateway: str, said: 
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        *((f"RHOPUSH_RPS_{name.upper()}", f"RHOPUSH_RHOCONNECT_PUSH_{name.upper()}", "1") for name in SECTION),
+        *(
+            (f"RHOPUSH_RPS_{name.upper()}", f"RHOPUSH_RHOCONNECT_PUSH_{name.upper()}", "1")
+            for name in SECTION
+        ),
         ("RHOPUSH_RPS", "RHOPUSH_RHOCONNECT_PUSH", "{}"),
         *(
             (f"{section}_{old}", f"RHOPUSH_RHOCONNECT_PUSH_{new}", "1")

@@ -7,7 +7,13 @@ from gateway.store.former_words import INGRESSES, former_lane_name, present_prov
 
 @pytest.mark.parametrize(
     ("stored", "present"),
-    [("rps", "rhoconnect_push"), ("rhoconnect_push", "rhoconnect_push"), ("apns", "apns"), ("fcm", "fcm"), ("", "")],
+    [
+        ("rps", "rhoconnect_push"),
+        ("rhoconnect_push", "rhoconnect_push"),
+        ("apns", "apns"),
+        ("fcm", "fcm"),
+        ("", ""),
+    ],
 )
 def test_a_stored_provider_has_its_present_name(stored: str, present: str) -> None:
     assert present_provider(stored) == present
