@@ -121,7 +121,7 @@ def read_entry(payload: bytes) -> Entry:
         raise UnreadableEntry(f"{len(entry.pings)} pings")
     if not 0 <= entry.accepted_ms <= _MS_MAX:
         raise UnreadableEntry("accepted_ms is no instant")
-    if any([ping.ingress in INGRESSES for ping in entry.pings]):
+    if any(ping.ingress in INGRESSES for ping in entry.pings):
         pings = tuple(map(_with_present_ingress, entry.pings))
         return Entry(entry.batch_id, entry.accepted_ms, pings, entry.chunk_count)
     return entry
