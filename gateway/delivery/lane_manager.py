@@ -160,10 +160,8 @@ class LaneManager:
     def update_parked(self, parked: Mapping[str, int]) -> None:
         """How many sends each lane has parked in Redis, over all gateways."""
         for name, lane in self._lanes.items():
-            former = former_lane_name(name)
             # Deliveries that an earlier version parked are counted by the lane's former name until they are settled.
-            before = parked.get(former, 0) if former != name else 0
-            lane.parked_total = parked.get(name, 0) + before
+            lane.parked_total = sum(parked.get(one, 0) for one in {name, former_lane_name(name)})
 
     async def close(self, budget_s: float) -> None:
         """Close every lane, all within one budget."""

@@ -1,6 +1,7 @@
 """Lanes of RhoConnect Push go on with what an earlier version stored under their former names."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,9 @@ from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
 from gateway.metrics import Metrics
-from gateway.settings import RhoConnectPushSettings, Secret, Settings
-from protocols.devices import RHOCONNECT_PUSH
+from gateway.settings import ApnsSettings, RhoConnectPushSettings, Secret, Settings
+from gateway.simulators.authority import Authority
+from protocols.devices import APNS, RHOCONNECT_PUSH
 
 REMOTE = Settings(
     push_server=Secret("http://someapp@push.example:8675/"),
@@ -40,6 +42,17 @@ async def test_deliveries_parked_by_an_earlier_version_count(
     (lane,) = lanes.all()
     lanes.update_parked(parked)
     assert (lane.name, lane.parked_total) == (NAME, total)
+
+
+async def test_deliveries_of_a_lane_that_kept_its_name_count_once(tmp_path: Path) -> None:
+    file = tmp_path / "apple.pem"
+    file.write_bytes(Authority().client_certificate(["com.example.app"]).pem)
+    lanes = LaneManager(Settings(apns=ApnsSettings(certificate_file=file)), Metrics(), IgnoredTokenReports())
+    lanes.route(APNS, "")
+    (lane,) = lanes.all()
+    lanes.update_parked({lane.name: 3})
+    assert lane.parked_total == 3
+    await lanes.close(1)
 
 
 async def test_answers_about_device_tokens_are_those_of_earlier_versions(lanes: LaneManager) -> None:
