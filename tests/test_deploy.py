@@ -13,9 +13,16 @@ import yaml
 from gateway.cli import serve
 from gateway.metrics import Metrics
 from gateway.settings import Settings, load
+from gateway.settings.environment import setting_paths, variable_of
+from protocols.devices import RHOCONNECT_PUSH
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 _NAME = re.compile(r"rhopush_\w+")
+_VARIABLE = re.compile(r"RHOPUSH_[A-Z0-9_]*[A-Z0-9]")
+_GROUPED = re.compile(r"\bby \(([a-z_, ]+)\)")
+_SHOWN = re.compile(r"{{ ?(?:\$labels\.)?([a-z_]+) ?}}")
+PAGES = [DEPLOY.parent / "README.md", *sorted((DEPLOY.parent / "docs").glob("*.md"))]
+LABELS = {label for known in Metrics().values.definitions.values() for label in known.label_names}
 _PARTS = re.compile(r"_(bucket|sum|count|created)$")
 
 
@@ -97,6 +104,35 @@ def test_the_manifests_metrics_are_scraped_where_they_are_served() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["rhopush"]
     at = compose["environment"]["RHOPUSH_METRICS_PORT"]
     assert f"127.0.0.1:{at}:{at}" in compose["ports"]
+
+
+def test_each_port_of_the_service_is_one_of_the_container() -> None:
+    container = manifests()["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    names = {port["name"]: port["containerPort"] for port in container["ports"]}
+    served = {port["name"]: names[port["targetPort"]] for port in manifests()["Service"]["spec"]["ports"]}
+    assert served == {"http": 9292, RHOCONNECT_PUSH.replace("_", "-"): Settings().rhoconnect_push.port}
+
+
+@pytest.mark.parametrize(
+    "file", [*PAGES, *(path for path in DEPLOY.rglob("*") if path.is_file())], ids=lambda path: path.name
+)
+def test_every_variable_that_is_named_is_a_setting(file: Path) -> None:
+    known = {variable_of(path) for path, _ in setting_paths()} | {"RHOPUSH_SERVER"}
+    assert {name for name in _VARIABLE.findall(file.read_text()) if name not in known} == set()
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda path: path.name)
+def test_every_metric_that_a_page_names_exists(file: Path) -> None:
+    known = metric_names()
+    assert {name for name in named(file.read_text()) if name not in known} == set()
+
+
+@pytest.mark.parametrize("file", ["prometheus/rules.yml", "grafana/rhopush.json"])
+def test_every_label_that_is_asked_for_exists(file: str) -> None:
+    text = (DEPLOY / file).read_text()
+    grouped = {label for group in _GROUPED.findall(text) for label in group.split(", ")}
+    assert grouped - {"le"} <= LABELS
+    assert set(_SHOWN.findall(text)) <= LABELS
 
 
 def test_a_gateway_gets_more_time_to_end_than_it_takes() -> None:

@@ -34,6 +34,7 @@ from gateway.store.connection import Reply
 from protocols.change_events import Change, SourceRules, change_of, parse
 from protocols.errors import InputError
 from protocols.numbers import whole
+from protocols.ping.model import CHANGE_EVENTS
 
 HEARTBEAT_S: Final = 0.5
 STANDBY_AFTER_LOSS_S: Final = 1.5
@@ -316,7 +317,7 @@ class Coalescer:
             self._due_s = time.monotonic() + _RETRY_S[-1]
             return
         if closed.pings:
-            self._metrics.pings_accepted("change_events").inc(closed.pings)
+            self._metrics.pings_accepted(CHANGE_EVENTS).inc(closed.pings)
         self._due_in(closed.next_ms)
         if closed.full:
             self._metrics.pings_refused("queue_full").inc()

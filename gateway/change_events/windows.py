@@ -16,7 +16,7 @@ from gateway.queue.producer import BacklogLimits, new_batch
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Reply
 from protocols.change_events import Change
-from protocols.ping.model import Ping
+from protocols.ping.model import CHANGE_EVENTS, Ping
 
 PING_BYTES: Final = 200
 """What a ping of a window counts against `limits.queue_bytes`: it holds a login and names of sources."""
@@ -166,7 +166,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 def _frame() -> tuple[bytes, bytes, bytes]:
     """A ping's bytes around its users and its sources, as the queue's readers decode it."""
     users, sources = ("\0u",), ("\0s",)
-    whole = _pack(Ping(users=users, sources=sources, ingress="event"))
+    whole = _pack(Ping(users=users, sources=sources, ingress=CHANGE_EVENTS))
     before, rest = whole.split(_pack(users))
     between, behind = rest.split(_pack(sources))
     return before, between, behind

@@ -38,6 +38,7 @@ from gateway.metrics import Metrics
 from gateway.registry.token_marks import digest
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
+from gateway.store.former_words import former_lane_name
 from gateway.transport.feed import Endpoint
 from protocols.apns.credentials import Certificate
 from protocols.apns.message import ApnsTarget
@@ -159,7 +160,8 @@ class LaneManager:
     def update_parked(self, parked: Mapping[str, int]) -> None:
         """How many sends each lane has parked in Redis, over all gateways."""
         for name, lane in self._lanes.items():
-            lane.parked_total = parked.get(name, 0)
+            # Deliveries that an earlier version parked are counted by the lane's former name until they are settled.
+            lane.parked_total = sum(parked.get(one, 0) for one in {name, former_lane_name(name)})
 
     async def close(self, budget_s: float) -> None:
         """Close every lane, all within one budget."""
@@ -275,8 +277,10 @@ class LaneManager:
             return NOT_SERVED
         self._lanes[lane.name] = lane
         self._configurations[lane.name] = None  # of nothing that can change while the gateway runs
-        # Of the name alone: a password is short enough to be found out from its digest.
-        there = token_scope(lane.name, app, (lane.name, 0), "", digest(lane.name))
+        # Of the name alone: a password is short enough to be found out from its digest. Of the former name: what the
+        # push service answered to earlier versions still counts.
+        former = former_lane_name(lane.name)
+        there = token_scope(lane.name, app, (former, 0), "", digest(former))._replace(host=lane.name)
         return Route(lane, RhoConnectPushTarget(settings.ping.ttl_s, settings.ping.sync_ttl_s), app, there)
 
     def _make_rhoconnect_push(self) -> Lane | None:

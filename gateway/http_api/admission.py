@@ -12,6 +12,7 @@ from gateway.http_api.token_cache import TokenCache, require_admin
 from gateway.queue.producer import IdempotencyKey
 from gateway.registry.accounts import TokenRole
 from protocols.errors import BodyTooLarge, InvalidField
+from protocols.ping.model import HTTP
 from protocols.ping.parse import Submission
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -47,7 +48,7 @@ class PingAdmission:
     def __init__(self, services: Dependencies, tokens: TokenCache) -> None:
         self._services = services
         self.tokens = tokens
-        self.accepted = services.metrics.pings_accepted("http")
+        self.accepted = services.metrics.pings_accepted(HTTP)
         self.apply_settings()
 
     def apply_settings(self) -> None:

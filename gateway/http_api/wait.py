@@ -12,6 +12,7 @@ from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.responses import Headers, HttpResponse
 from gateway.queue.producer import Accepted, IdempotencyKey
 from gateway.queue.receipts import joined_errors
+from protocols.ping.model import HTTP
 from protocols.ping.parse import Submission
 
 
@@ -55,7 +56,7 @@ class WaitingRequest:
             if isinstance(outcome, RhoPushError):
                 metrics.pings_refused(outcome.label).inc()
                 return responses.of_error(outcome, self._ping_id)
-            metrics.pings_accepted("http").inc()
+            metrics.pings_accepted(HTTP).inc()
             most_s = self._services.settings.ping.wait_max_s
             if wait_s is not None:
                 most_s = min(most_s, wait_s)

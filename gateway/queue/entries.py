@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.errors import BAD_DATA, UnreadableEntry
 from gateway.store import keys
+from gateway.store.former_words import INGRESSES
 from protocols.numbers import whole
 from protocols.ping.model import Ping
 
@@ -120,6 +121,9 @@ def read_entry(payload: bytes) -> Entry:
         raise UnreadableEntry(f"{len(entry.pings)} pings")
     if not 0 <= entry.accepted_ms <= _MS_MAX:
         raise UnreadableEntry("accepted_ms is no instant")
+    if any(ping.ingress in INGRESSES for ping in entry.pings):
+        pings = tuple(map(_with_present_ingress, entry.pings))
+        return Entry(entry.batch_id, entry.accepted_ms, pings, entry.chunk_count)
     return entry
 
 
@@ -143,7 +147,14 @@ def read_chunk(payload: bytes) -> Chunk:
         raise UnreadableEntry(f"chunk {chunk.chunk_index}, attempt {chunk.attempt}")
     if not 0 <= chunk.first_ms <= _MS_MAX or not 0 <= chunk.ping.accepted_ms <= _MS_MAX:
         raise UnreadableEntry("first_ms or accepted_ms is no instant")
+    if chunk.ping.ingress in INGRESSES:
+        return msgspec.structs.replace(chunk, ping=_with_present_ingress(chunk.ping))
     return chunk
+
+
+def _with_present_ingress(ping: Ping) -> Ping:
+    """The ping with its ingress in this version's words, where an earlier version stored it."""
+    return msgspec.structs.replace(ping, ingress=INGRESSES.get(ping.ingress, ping.ingress))
 
 
 class _EntryOutline(msgspec.Struct, frozen=True, array_like=True):

@@ -15,6 +15,7 @@ from gateway.errors import UnreadableEntry
 from gateway.queue.entries import decoder, leases_of
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.store.former_words import present_provider
 from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import VerdictKind
 
@@ -209,11 +210,15 @@ def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, An
         for reason, number in record.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + number
         for client_id, provider in record.clients:
-            devices[client_id] = {"client_id": client_id, "provider": provider, "verdict": "accepted"}
+            devices[client_id] = {
+                "client_id": client_id,
+                "provider": present_provider(provider),
+                "verdict": "accepted",
+            }
         for detail in record.other_verdicts:
             devices[detail.client_id] = {
                 "client_id": detail.client_id,
-                "provider": detail.provider,
+                "provider": present_provider(detail.provider),
                 "verdict": _VERDICTS[detail.kind],
                 "reason": detail.reason,
             }

@@ -26,7 +26,7 @@ from gateway.resque.store import ResqueStore, TakenJob
 from gateway.store import keys
 from gateway.store.connection import RedisReplyError
 from protocols.errors import BodyTooLarge, InputError, MalformedBody
-from protocols.ping.model import Ping
+from protocols.ping.model import RESQUE, Ping
 from protocols.resque import parse, records
 from protocols.resque.job import reason, shown
 
@@ -259,7 +259,7 @@ class ResqueWorker:
         return not self._stopping.is_set()
 
     def _accepted(self, count: int) -> None:
-        self._metrics.pings_accepted("resque").inc(count)
+        self._metrics.pings_accepted(RESQUE).inc(count)
         self._metrics.resque_jobs("accepted").inc(count)
 
 

@@ -13,6 +13,7 @@ from gateway.errors import BadSetting
 from gateway.settings.expectations import complaint
 from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
 from gateway.settings.paths import not_a_path
+from gateway.settings.renamed import renaming
 from gateway.settings.secret import Secret
 from protocols.credential_text import control_character
 
@@ -93,9 +94,12 @@ class Converter:
         return value
 
     def only_known(self, known: Iterable[str], tree: Mapping[str, Any], setting_path: SettingPath) -> None:
-        """Refuse a key that is not known, naming the nearest one that is."""
+        """Refuse a key that is not known, naming its new name or the nearest one that is known."""
         for name in tree:
             if name not in known:
+                hint = renaming((*setting_path, name), tree[name])
+                if hint is not None:
+                    raise self.error((*setting_path, name), hint)
                 raise self.error((*setting_path, name), "no such setting" + did_you_mean(name, known))
 
     def error(

@@ -1,10 +1,11 @@
 """What the process environment says: `RHOPUSH_` + path, and the variables that RhoConnect and Google use.
 
-`RHOPUSH_APNS_KEY_ID` is `apns.key_id`. Lists and mappings are JSON. An empty variable counts as not set. A
-`RHOPUSH_` variable that is no setting is only warned about: Kubernetes puts such variables into every pod for a service
-whose name begins with `rhopush` (Kubernetes, "Discovering services"; Docker's links have the same form). One of them
-may have a setting's own name: `RHOPUSH_METRICS_PORT=tcp://10.0.0.1:80` of a service `rhopush-metrics`. It is told from
-a setting by its value, warned about and left alone.
+`RHOPUSH_APNS_KEY_ID` is `apns.key_id`. Lists and mappings are JSON. An empty variable counts as not set. A variable
+with the name that a setting had in an earlier version is refused. A `RHOPUSH_` variable that is no setting is only
+warned about: Kubernetes puts such variables into every pod for a service whose name begins with `rhopush` (Kubernetes,
+"Discovering services"; Docker's links have the same form). One of them may have a setting's own name:
+`RHOPUSH_METRICS_PORT=tcp://10.0.0.1:80` of a service `rhopush-metrics`. It is told from a setting by its value, warned
+about and left alone.
 """
 
 import json
@@ -15,9 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.errors import BadSetting
 from gateway.settings.convert import Converter, SettingPath, did_you_mean, is_section
 from gateway.settings.layers import overlay
 from gateway.settings.model import Port, PortOrAny, Settings
+from gateway.settings.renamed import former_paths
 from protocols.credential_text import is_path
 
 PREFIX: Final = "RHOPUSH_"
@@ -78,7 +81,7 @@ def read(environ: Mapping[str, str]) -> EnvironmentLayer:
     """The layer that the environment says.
 
     Raises:
-        BadSetting: a value is wrong; the message names the variable.
+        BadSetting: a value is wrong, or a setting has the name of an earlier version; the message names the variable.
     """
     names = {variable_of(setting_path): (setting_path, type_) for setting_path, type_ in setting_paths()}
     variables = [
@@ -87,8 +90,14 @@ def read(environ: Mapping[str, str]) -> EnvironmentLayer:
         if environ.get(name)
     ]
     own = sorted(name for name in environ if name.startswith(PREFIX) and environ[name].strip())
-    links = [name for name in own if name in names and _is_link(environ[name], names[name][1])]
+    former = _former_variables()
+    types = {**former, **names}
+    links = [name for name in own if name in types and _is_link(environ[name], types[name][1])]
     own = [name for name in own if name not in links]
+    for name in own:
+        if name in former:
+            present = former[name][0]
+            raise BadSetting(f"{name}: is now called {variable_of(present)}", field=".".join(present))
     variables += [(name, *names[name]) for name in own if name in names]
     tree: dict[str, Any] = {}
     for name, setting_path, type_ in variables:
@@ -120,6 +129,15 @@ def setting_paths(
         yield setting_path, field.type
         if is_section(field.type):
             yield from setting_paths(field.type, setting_path)
+
+
+def _former_variables() -> dict[str, tuple[SettingPath, Any]]:
+    """Variables of earlier versions: the present setting of each, and its type."""
+    return {
+        variable_of(former): (setting_path, type_)
+        for setting_path, type_ in setting_paths()
+        for former in former_paths(setting_path)
+    }
 
 
 def _is_link(value: str, type_: Any) -> bool:

@@ -160,10 +160,10 @@ class RhoConnectPushSettings(msgspec.Struct, frozen=True):
         auth_cache_s: how long a good answer about an app is believed; about a user, at most 10 s of it.
         wait_s: how long a poll waits; 0: for ever. Windows devices give up after 100 s, Android after 120 s
             (contract §9.1).
-        registration_s: a registration ends so long after the last call of its device or app
+        registration_ttl_s: a registration ends so long after the last call of its device or app
             (rhoconnect-push's registrationTimeout).
         queue_max: messages that wait for one device; of more the oldest go.
-        old_ids: whether polls and messages accept ids without a signature, as rhoconnect-push makes them.
+        accept_unsigned_ids: whether polls and messages accept ids without a signature, as rhoconnect-push makes them.
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
         secret: what new ids are made with; None: one that is made once, and kept in Redis and in `data_dir`.
         certificate_file: PEM with the service's certificate chain, for devices that use TLS; None: no TLS.

@@ -7,6 +7,11 @@ import msgspec
 ALL_SOURCES: Final = "all"
 """The source name that means: sync every source. Only a convention of the devices (contract §1.2)."""
 
+# The ways in, as in `Ping.ingress` and in metrics.
+HTTP: Final = "http"
+RESQUE: Final = "resque"
+CHANGE_EVENTS: Final = "change_events"
+
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """A push for the devices of one or many users, as accepted by a door.
@@ -30,7 +35,7 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         apns: raw additions to the APNs payload.
         fcm: raw additions to the FCM message.
         reply_to: Redis channel on which a waiting door hears of the end of this ping.
-        door: which door it came through ("rest", "resque", "event", "python").
+        ingress: the way it came in: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
     """
 
     id: str = ""
@@ -48,4 +53,4 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     apns: dict[str, Any] | None = None
     fcm: dict[str, Any] | None = None
     reply_to: str | None = None
-    ingress: str = "rest"
+    ingress: str = HTTP

@@ -7,6 +7,7 @@ import msgspec
 from protocols.errors import InputError, MalformedBody
 from protocols.json_syntax import find_fault
 from protocols.ping import Ping, from_params
+from protocols.ping.model import RESQUE
 
 CLASSES: Final = ("Rhoconnect::PingJob", "PingJob")
 """Ours. RhoConnect always writes the first; the second is what its documentation shows."""
@@ -47,7 +48,7 @@ def parse(item: bytes) -> Job:
     if not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
         raise MalformedBody("the job's args must be a list with one hash of parameters")
     read = from_params(args[0])
-    return Job(msgspec.structs.replace(read.ping, ingress="resque"), read.unknown)
+    return Job(msgspec.structs.replace(read.ping, ingress=RESQUE), read.unknown)
 
 
 def shown(item: bytes) -> dict[str, Any]:

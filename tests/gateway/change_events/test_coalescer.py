@@ -81,7 +81,7 @@ async def test_an_event_becomes_a_sync_only_ping(redis_address: str, redis_clien
         ("{q}", ("Order",)),
         ("ünï", ("Order",)),
     ]
-    assert {(one.ping.message, one.ping.ingress) for one in found} == {(None, "event")}
+    assert {(one.ping.message, one.ping.ingress) for one in found} == {(None, "change_events")}
     assert counts(metrics, "change_events_received", "kind") == {"channel": 2}
     assert counts(metrics, "pings_accepted", "ingress") == {"change_events": 4}
 

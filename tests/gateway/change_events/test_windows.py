@@ -38,8 +38,8 @@ async def test_changes_of_a_window_become_one_ping_with_all_sources(
     closed = await made.close()
     assert (closed.pings, closed.next_ms, closed.full) == (2, None, False)
     assert [one.ping for one in await queued(redis_client)] == [
-        Ping(users=("ann",), sources=("Product",), ingress="event"),
-        Ping(users=("bob",), sources=("Order", "Product"), ingress="event"),
+        Ping(users=("ann",), sources=("Product",), ingress="change_events"),
+        Ping(users=("bob",), sources=("Order", "Product"), ingress="change_events"),
     ]
     assert await redis_client.hget(keys.STATS, "pings") == b"2"
     assert await redis_client.hget(keys.STATS, "bytes") == b"400"

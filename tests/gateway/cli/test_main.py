@@ -9,11 +9,11 @@ import pytest
 RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
-def rhopush(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def rhopush(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", RUN, *words],
         cwd=folder,
-        env={"PATH": ""},
+        env={"PATH": "", **environ},
         capture_output=True,
         text=True,
         timeout=60,
@@ -51,6 +51,11 @@ def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
             ":development: {:gateway: {rhoconnect_push: {redis: 'a:b'}}}",
             "rhoconnect_push.redis: no Redis address: the port is no number",
         ),
+        (":development: {:gateway: {rps: {mode: client}}}", "rps: is now called rhoconnect_push"),
+        (
+            ":development: {:gateway: {rhoconnect_push: {old_ids: true}}}",
+            "rhoconnect_push.old_ids: is now called rhoconnect_push.accept_unsigned_ids",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, command: str, text: str, line: str) -> None:
@@ -60,3 +65,22 @@ def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, command: str, text: s
     assert done.stderr.startswith(f"rhopush {command}: {line}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_an_old_environment_variable_is_one_line_and_2(tmp_path: Path, command: str) -> None:
+    done = rhopush(tmp_path, command, RHOPUSH_RPS_MODE="off")
+    assert (done.returncode, done.stdout) == (2, "")
+    said = "RHOPUSH_RPS_MODE: is now called RHOPUSH_RHOCONNECT_PUSH_MODE"
+    assert done.stderr == f"rhopush {command}: {said}\n"
+
+
+@pytest.mark.parametrize(("old", "new"), [("doors", "ingress"), ("rps", "rhoconnect_push")])
+def test_an_old_scenario_is_refused_with_a_list_that_holds_the_new_name(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    done = rhopush(tmp_path, "bench", old)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"invalid choice: {old!r}" in done.stderr
+    assert new in done.stderr.partition("choose from")[2]
+    assert old not in done.stderr.partition("choose from")[2]

@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from gateway.queue.broadcasts import decode_users
-from gateway.queue.entries import Entry, decode_chunk, decode_entry, encode, leases_of
+from gateway.queue.entries import (
+    Chunk,
+    Entry,
+    decode_chunk,
+    decode_entry,
+    encode,
+    leases_of,
+    read_chunk,
+    read_entry,
+)
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -24,6 +33,25 @@ def test_what_cannot_be_read_is_one_error(decode: Any, packed: bytes) -> None:
 def test_an_entry_is_read() -> None:
     entry = Entry("b", 5, (Ping(users=("bob",)),))
     assert decode_entry(encode(entry)) == entry
+
+
+FORMER_INGRESSES = [("rest", "http"), ("event", "change_events"), ("resque", "resque"), ("python", "python")]
+BATCH = "0" * 28
+
+
+@pytest.mark.parametrize(("stored", "present"), FORMER_INGRESSES)
+def test_a_ping_of_an_earlier_version_names_its_ingress_in_present_words(stored: str, present: str) -> None:
+    pings = (Ping(users=("bob",), ingress=stored), Ping(users=("ann",), message="hi"))
+    read = read_entry(encode(Entry(BATCH, 5, pings, 7)))
+    now = (Ping(users=("bob",), ingress=present), Ping(users=("ann",), message="hi", ingress="http"))
+    assert read == Entry(BATCH, 5, now, 7)
+
+
+@pytest.mark.parametrize(("stored", "present"), FORMER_INGRESSES)
+def test_a_chunk_of_an_earlier_version_keeps_the_name_of_its_lane(stored: str, present: str) -> None:
+    ping = Ping(id=f"{BATCH}0000", ingress=stored)
+    read = read_chunk(encode(Chunk(ping, clients=("c",), attempt=2, lane="rps")))
+    assert read == Chunk(Ping(id=ping.id, ingress=present), clients=("c",), attempt=2, lane="rps")
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-1", b"1.5", b"9" * 5_000, b"1_0", b"18446744073709551616"])

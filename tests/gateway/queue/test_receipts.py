@@ -13,6 +13,7 @@ from gateway.queue.receipts import (
     joined_errors,
     pack_base,
     pack_delta,
+    report_of,
     split,
 )
 from gateway.store import keys
@@ -224,3 +225,11 @@ async def test_a_field_that_cannot_be_read_leaves_the_rest_of_a_report(
 def test_only_hexadecimal_digits_are_an_id(name: str) -> None:
     with pytest.raises(ValueError, match="32 hex digits"):
         split(name)
+
+
+def test_a_provider_that_an_earlier_version_stored_has_its_present_name() -> None:
+    refused = DeviceVerdict("c", "rps", VerdictKind.REJECTED, "not registered")
+    report = report_of(FIRST, pack_delta(PingRecord(2, (("a", "rps"), ("b", "apns")), (refused,))))
+    providers = {device["client_id"]: device["provider"] for device in report["devices"]}
+    assert providers == {"a": "rhoconnect_push", "b": "apns", "c": "rhoconnect_push"}
+    assert joined_errors(report) == "rhoconnect_push: not registered"
