@@ -37,11 +37,11 @@ class Verdict(NamedTuple):
         reason: the provider's own name of the reason ("Unregistered", "QUOTA_EXCEEDED"), or ours.
         delay_s: for `later`, what the provider asked for (Retry-After); None: the retry policy decides.
         dead: the answer says that the device token itself is dead.
-        here_only: the answer is about this host and topic alone: another environment of the provider may take what
+        host_specific: the answer is about this host and topic alone: another environment of the provider may take what
             this one refused.
         dead_since_ms: since when (APNs 410 timestamp, epoch ms), if the provider says so.
         remedy: what the lane must do.
-        once: retry at once, one time only (a renewed token).
+        retry_at_once: retry at once, one time only (a renewed token).
     """
 
     kind: VerdictKind

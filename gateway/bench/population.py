@@ -30,7 +30,7 @@ def lay_users(
     Args:
         client: of an otherwise unused server.
         users: how many there are in the end.
-        told: hears the fraction done.
+        on_progress: hears the fraction done.
         first: what is there already.
     """
     for start in range(first, users, _CHUNK):

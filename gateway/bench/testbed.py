@@ -102,7 +102,7 @@ class BenchEnvironment:
 
     Args:
         plan: what it is to be like.
-        told: hears how far the putting up is.
+        on_progress: hears how far the putting up is.
     """
 
     def __init__(self, plan: EnvironmentOptions, on_progress: Progress | None = None) -> None:

@@ -41,7 +41,7 @@ class ChangeStreamReader:
     Args:
         address: of the Redis that writers use.
         streams: their names.
-        listening: what is told of each change.
+        coalescer: what is told of each change.
         metrics: what is counted.
     """
 

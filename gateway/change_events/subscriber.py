@@ -40,10 +40,10 @@ class ChangeSubscriber:
 
     Args:
         address: of the Redis.
-        hearing: what for.
-        told: gets kind, channel and data of each message.
-        marked: called when a mark was heard.
-        deaf: called with the seconds for which nothing could be heard, once it can again.
+        subscription: what for.
+        on_message: gets kind, channel and data of each message.
+        on_mark: called when a mark was heard.
+        on_gap: called with the seconds for which nothing could be heard, once it can again.
     """
 
     def __init__(

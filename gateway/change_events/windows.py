@@ -64,7 +64,7 @@ class LeaderLease(NamedTuple):
 
     Attributes:
         held: this one does.
-        deaf_ms: for how long nobody said so before; None: nobody ever did.
+        gap_ms: for how long nobody said so before; None: nobody ever did.
         mark: up to here everything is written down.
     """
 
@@ -77,7 +77,7 @@ class ChangeWindows:
     """The windows of all users.
 
     Args:
-        link: to the queue's Redis.
+        connection: to the queue's Redis.
         limits: of the queue's backlog.
         window_ms: `events.window_ms`.
         interval_ms: `events.min_interval_s`, of bounded changes.

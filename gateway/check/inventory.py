@@ -35,12 +35,12 @@ class Inventory(NamedTuple):
         unsupported: devices that nobody reaches, by what they call themselves.
         gcm: devices that call themselves `gcm`, which RhoConnect no longer reaches.
         unregistered: clients without a platform: logged out.
-        no_pin: registered devices without a token.
+        without_push_token: registered devices without a token.
         dangling: client ids whose client is gone.
         admin_token: the admin's API token in Redis; None: there is no admin.
         jobs: jobs that wait in the Resque queues of the settings.
         workers: Resque workers of others that take from these queues.
-        legacy_pins: RhoConnect Push tokens of devices, at most `PUSH_TOKENS_MAX`.
+        push_tokens: RhoConnect Push tokens of devices, at most `PUSH_TOKENS_MAX`.
     """
 
     users: int

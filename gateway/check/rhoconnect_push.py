@@ -55,7 +55,7 @@ async def check_registrations(push_tokens: Sequence[str], settings: Settings) ->
     """Whether the built-in service's Redis holds the registrations of RhoConnect's devices.
 
     Args:
-        pins: RhoConnect Push tokens that RhoConnect's devices have.
+        push_tokens: RhoConnect Push tokens that RhoConnect's devices have.
     """
     if not push_tokens or settings.rhoconnect_push.mode != "builtin":
         return []

@@ -36,14 +36,14 @@ class Delivery:
     """One ping to one device, on its way.
 
     Attributes:
-        unit, place: whose verdict it is.
+        batch, index: whose verdict it is.
         device: to whom.
         route: how its app is reached.
         message: the ping as this app's devices are told it.
         path: the request's path, checked.
         request_id: the same at each try (apns-id); b"" where the provider knows none.
-        untried: how often a connection handed it back unprocessed.
-        renewed: whether it was tried again with a new provider token.
+        unprocessed: how often a connection handed it back unprocessed.
+        reauthorized: whether it was tried again with a new provider token.
     """
 
     __slots__ = (
@@ -84,13 +84,13 @@ class DeliveryBatch:
 
     Args:
         lease: the stream entry.
-        batch: of the pings' ids.
+        batch_id: of the pings' ids.
         pings: in the order of their places in the batch (a piece: one).
-        first_place: place in its batch of the first ping.
+        first_ping_index: place in its batch of the first ping.
         attempt: how often these sends were tried before.
         first_ms: epoch ms of their first try.
         lane: the lane in whose share they were parked; "".
-        settled: called once, when every place has a verdict.
+        on_complete: called once, when every place has a verdict.
     """
 
     __slots__ = (

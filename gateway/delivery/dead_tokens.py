@@ -73,9 +73,9 @@ class TokenReports(Protocol):
         """Take note that a provider called this send's token dead.
 
         Args:
-            send: the send.
+            delivery: the send.
             verdict: the answer.
-            place: where.
+            scope: where.
             others: keys of other places where the same token is bad.
         """
 
@@ -112,7 +112,7 @@ class DeadTokens(TokenReports):
 
     Args:
         registry: where the marks are.
-        gate: whether such an answer may be believed.
+        trust: whether such an answer may be believed.
     """
 
     def __init__(self, registry: DeviceRegistry, trust: TokenTrust) -> None:

@@ -107,7 +107,7 @@ class Http2Lane(Lane):
         policy: its settings.
         metrics: where verdicts are counted.
         tokens: takes note of device tokens that the provider called dead.
-        pace: keeps it to its provider's quota; None: there is none.
+        rate_limiter: keeps it to its provider's quota; None: there is none.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class Http2Lane(Lane):
         A send that comes back unprocessed meanwhile goes the same way.
 
         Args:
-            heir: has taken this lane's place; None: nothing has.
+            successor: has taken this lane's place; None: nothing has.
         """
         self._retired, self._successor = True, successor
         for waiting, bulk in ((self._small, False), (self._bulk, True)):

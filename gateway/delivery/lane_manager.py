@@ -67,9 +67,9 @@ class LaneManager:
         settings: those in force.
         metrics: handed to each lane.
         tokens: takes note of the providers' answers about device tokens.
-        rps_store: where messages for legacy devices go, where this gateway is their service.
+        mailbox: where messages for legacy devices go, where this gateway is their service.
         quota: keeps all processes together to what providers allow; None: nobody does.
-        turns: knows whether small pings are under way; a lane has its own unless given.
+        scheduler: knows whether small pings are under way; a lane has its own unless given.
     """
 
     def __init__(

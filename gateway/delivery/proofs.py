@@ -39,7 +39,7 @@ class Proofs:
     """Reads and writes them.
 
     Args:
-        link: connection to the Redis that holds RhoConnect's users, where the marks are.
+        connection: connection to the Redis that holds RhoConnect's users, where the marks are.
     """
 
     def __init__(self, connection: RedisConnection) -> None:

@@ -74,10 +74,10 @@ class Route:
         lane: over what.
         target: what `Provider.compose` wants to know of the app.
         app: as in metrics.
-        place: what the lane's answers about device tokens are about; None: it gives none.
+        token_scope: what the lane's answers about device tokens are about; None: it gives none.
         fallback: the same app at the provider's other environment; None: there is none.
-        proven: this process knows that a send of this route was accepted.
-        heir: has taken its place for the same topic since the settings changed; None: nothing has.
+        accepted: this process knows that a send of this route was accepted.
+        successor: has taken its place for the same topic since the settings changed; None: nothing has.
     """
 
     __slots__ = ("accepted", "app", "fallback", "lane", "successor", "target", "token_scope")

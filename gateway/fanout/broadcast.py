@@ -41,7 +41,7 @@ class BroadcastSplitter:
 
     Args:
         store: cursor and pieces.
-        ledger: keeps the lease while a broadcast is cut.
+        in_flight: keeps the lease while a broadcast is cut.
     """
 
     def __init__(self, store: BroadcastStore, in_flight: InFlight) -> None:

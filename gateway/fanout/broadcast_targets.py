@@ -32,8 +32,8 @@ class BroadcastTargets:
     Args:
         store: the users, and which phones are reached by which chunk.
         registry: who has which devices.
-        lanes: where the devices' pings would go.
-        turns: between whose slices small pings are served.
+        lane_manager: where the devices' pings would go.
+        scheduler: between whose slices small pings are served.
     """
 
     def __init__(

@@ -75,8 +75,8 @@ class QueueConsumer:
         streams: the consumer.
         readers: its blocking connections.
         planner: delivers pings and pieces.
-        cutting: takes broadcasts.
-        ledger: knows what is in hand.
+        broadcast_tasks: takes broadcasts.
+        in_flight: knows what is in hand.
         siblings: other workers read the same streams on this machine.
     """
 

@@ -60,8 +60,8 @@ class InFlight:
 
     Args:
         streams: where units come from and are settled.
-        turns: is told of small pings, before which long work steps back; of its own unless given.
-        ear: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
+        scheduler: is told of small pings, before which long work steps back; of its own unless given.
+        local_waiters: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
         metrics: where entries that were put aside are counted; of its own unless given.
     """
 

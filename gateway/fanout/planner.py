@@ -48,12 +48,12 @@ class Planner:
 
     Args:
         registry: who has which devices.
-        audience: whom a piece of a broadcast reaches.
-        lanes: where sends go.
+        targets: whom a piece of a broadcast reaches.
+        lane_manager: where sends go.
         streams: for the progress of entries that were begun before.
-        ledger: told of every unit before its first send goes out.
+        in_flight: told of every unit before its first send goes out.
         metrics: where what is left out is counted.
-        turns: between whose slices small pings are served.
+        scheduler: between whose slices small pings are served.
     """
 
     def __init__(

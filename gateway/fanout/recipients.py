@@ -97,7 +97,7 @@ def choose(
 
     Args:
         registrations: of these users; the same ping may have others.
-        lanes: where the devices' pings would go: a token that is bad there is as good as none.
+        lane_manager: where the devices' pings would go: a token that is bad there is as good as none.
         seen: what the ping has chosen before, added to here (see `select`).
         skipped: what was left out, by reason, added to here.
     """

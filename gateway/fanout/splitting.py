@@ -85,7 +85,7 @@ class SplitPart(NamedTuple):
         number: which ping.
         users: their logins.
         skipped: what is left out, by reason; added to.
-        chunk: of a broadcast that they are of; -1: of none.
+        chunk_index: of a broadcast that they are of; -1: of none.
     """
 
     number: int
@@ -99,9 +99,9 @@ class LargePingSplitter:
 
     Args:
         registry: reads devices.
-        audience: which device is reached by which part of a ping.
-        ledger: keeps the leases meanwhile.
-        turns: between whose slices small pings are served.
+        targets: which device is reached by which part of a ping.
+        in_flight: keeps the leases meanwhile.
+        scheduler: between whose slices small pings are served.
         count_skipped: counts what was left out.
     """
 
@@ -125,7 +125,7 @@ class LargePingSplitter:
         """Split these parts of a unit in the background. `batch.finish_planning` is called at the end.
 
         Args:
-            unit: held by the ledger.
+            batch: held by the ledger.
             parts: in the order of their pings.
         """
         task = asyncio.create_task(self._run(batch, parts), name=f"split:{batch.lease.entry}")

@@ -44,7 +44,7 @@ class HttpApi:
     """The open doors of one process.
 
     Args:
-        desk: what their routes share.
+        context: what their routes share.
         runner: aiohttp's side.
         front: the listening protocol.
         server: the listener.

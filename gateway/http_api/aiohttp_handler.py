@@ -39,7 +39,7 @@ class AiohttpConnection(web.RequestHandler):
 
     Args:
         server: aiohttp's server, which counts its connections.
-        gone: called once, when the connection is lost.
+        on_closed: called once, when the connection is lost.
         used: gives the connection a place in the order of use.
         head_s: how long a head may take, from its first byte.
         read_s: how long a client may leave its answers unread.

@@ -72,7 +72,7 @@ class HttpTimeouts:
         head_s: for a request's head, from its first byte.
         body_s: for the body of a caller with a valid API token, apart from its length.
         body_bytes_per_s: the slowest body that is waited for, beyond `body_s`: what came so far counts.
-        unjudged_body_s: for the body of every other caller.
+        unauthenticated_body_s: for the body of every other caller.
         idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so
         that
             they close first and never meet a connection that closes under their request.
@@ -101,7 +101,7 @@ class Dependencies:
         settings: those in force; `Doors.apply_settings` swaps them.
         api_token: the configured API token, from the settings or `data_dir/api_token`.
         owns_store: the gateway's own embedded store: no RhoConnect reads it.
-        queue, receipts, waiters: see the protocols above.
+        queue, receipts, completions: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
         reserved_redis: another client of it, for API tokens that were valid lately; None: `redis`.
         readiness: what keeps this gateway from working, by part; empty: ready.
@@ -111,11 +111,11 @@ class Dependencies:
         workers: how many processes share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
         fast_path: off: aiohttp answers everything (for tests and comparison).
-        times: how long callers may take.
-        turns: between which a long list of users is read.
+        timeouts: how long callers may take.
+        scheduler: between which a long list of users is read.
         bodies: the bytes of request bodies that this process holds.
         connections: how many HTTP connections this process may have.
-        parsing: held while a long body is parsed: what it becomes takes several times its size.
+        parsing_lock: held while a long body is parsed: what it becomes takes several times its size.
     """
 
     settings: Settings

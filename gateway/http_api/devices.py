@@ -20,7 +20,7 @@ class DeviceRoutes:
     """The routes that devices call.
 
     Args:
-        desk: what the routes share.
+        context: what the routes share.
     """
 
     def __init__(self, context: HandlerContext) -> None:

@@ -33,7 +33,7 @@ class PingServer:
 
     Args:
         services: what lies behind the doors.
-        intake: decides about pings.
+        admission: decides about pings.
         handler: makes aiohttp's protocol for a connection that is handed over.
     """
 

@@ -61,7 +61,7 @@ class ConnectionRegistry(dict[HttpConnection, None]):
         limits: how many there may be.
 
     Attributes:
-        uses: grows with each use of a connection: the order of use.
+        last_use: grows with each use of a connection: the order of use.
     """
 
     __slots__ = ("_again_s", "_limits", "_loop", "_order", "_strangers", "last_use")

@@ -14,7 +14,7 @@ class OpsRoutes:
     """Liveness, readiness, metrics, and the description of the interface.
 
     Args:
-        desk: what the routes share.
+        context: what the routes share.
         description: the OpenAPI document.
     """
 

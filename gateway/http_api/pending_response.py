@@ -15,7 +15,7 @@ class ResponseContext(Protocol):
 
     Attributes:
         services: what lies behind the HTTP API.
-        intake: decides about pings, and counts them.
+        admission: decides about pings, and counts them.
         accepted_head: the head of an accepted ping's response, up to the ping's id.
         date: the Date header of this second.
     """

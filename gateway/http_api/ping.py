@@ -29,7 +29,7 @@ class PingRoutes:
     """The routes of pings.
 
     Args:
-        desk: what the routes share.
+        context: what the routes share.
     """
 
     def __init__(self, context: HandlerContext) -> None:

@@ -32,7 +32,7 @@ class ConnectionContext(ResponseContext, Protocol):
 
     Attributes:
         queue: takes pings.
-        clients: finds the address of a request's client.
+        client_addresses: finds the address of a request's client.
         handler: makes aiohttp's protocol for a connection that is handed over.
         loop: runs the connections.
         connections: all connections of the port.
@@ -65,7 +65,7 @@ class PingConnection(asyncio.Protocol):
     """One client's connection, as long as it sends plain pings.
 
     Args:
-        front: what all connections share.
+        server: what all connections share.
     """
 
     __slots__ = (

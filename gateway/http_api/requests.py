@@ -56,7 +56,7 @@ class RequestBody(NamedTuple):
     Attributes:
         body: what an Idempotency-Key is held against.
         json: JSON's text as UTF-8; None where the body is no JSON.
-        found: the parameters of a form.
+        values: the parameters of a form.
         unread: the Content-Type of a body that was not read; "" where it was read or is empty.
     """
 

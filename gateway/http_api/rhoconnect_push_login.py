@@ -24,7 +24,7 @@ class RhoConnectPushLoginRoutes:
     """The two questions of an outside push service for legacy devices.
 
     Args:
-        desk: what the routes share.
+        context: what the routes share.
     """
 
     def __init__(self, context: HandlerContext) -> None:

@@ -31,9 +31,9 @@ class TokenCache:
     """Remembers what tokens are worth.
 
     Args:
-        ask: asks the store about one token, before all others.
+        resolve: asks the store about one token, before all others.
         ask_many: asks the store about many tokens; the answers stand in the same order.
-        favoured: whether a token is to be asked about first though it was not valid lately: the configured one.
+        is_configured: whether a token is to be asked about first though it was not valid lately: the configured one.
         clock: monotonic seconds.
     """
 

@@ -18,7 +18,7 @@ class UserRoutes:
     """The routes of users, of their clients, and of the admin's login.
 
     Args:
-        desk: what the routes share.
+        context: what the routes share.
     """
 
     def __init__(self, context: HandlerContext) -> None:

@@ -55,7 +55,7 @@ class BodyReservation:
         budget: of the process.
 
     Attributes:
-        judged: whether the caller's API token is known to be valid.
+        authenticated: whether the caller's API token is known to be valid.
     """
 
     __slots__ = ("_budget", "_count", "authenticated")

@@ -44,7 +44,7 @@ class MailboxLimits(NamedTuple):
     """How long and how much is kept.
 
     Attributes:
-        life_s: registrations end so long after the device's or the app's last call.
+        registration_ttl_s: registrations end so long after the device's or the app's last call.
         queue_max: messages of an instance.
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
     """
@@ -97,7 +97,7 @@ class ScriptBatch:
     """Joins the entries of one turn of the loop into script calls.
 
     Args:
-        link: where they go.
+        connection: where they go.
         script: what runs; its reply is one value for each entry.
         head: the first arguments, made anew for each call.
     """
@@ -141,7 +141,7 @@ class MailboxStore:
 
     Args:
         address: the Redis that rhoconnect-push used, or the gateway's own.
-        keeping: how long and how much is kept.
+        limits: how long and how much is kept.
         clock: epoch seconds.
     """
 

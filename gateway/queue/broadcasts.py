@@ -18,9 +18,9 @@ class SplitStep(NamedTuple):
 
     Attributes:
         lease: the entry that holds the ping.
-        batch, place: which ping it is.
+        batch_id, ping_index: which ping it is.
         before, after: the cursor.
-        pieces: what goes on the stream of pieces.
+        chunks: what goes on the stream of pieces.
         more: counted as still to come beside these pieces: 1 until the ping itself is settled.
     """
 

@@ -32,7 +32,7 @@ class Completion:
     """What one door has heard of its ping.
 
     Attributes:
-        event: set when the end of the ping was heard of.
+        done: set when the end of the ping was heard of.
         record: what became of it, packed; b"": that was not said.
     """
 
@@ -97,7 +97,7 @@ class CompletionWaiters:
         """The ping's report once it is finished; None: not within `timeout_s`, or not before `end_waits`.
 
         Args:
-            heard: of `waiting_for`, since before the append. There is nothing to look at until something was
+            completion: of `waiting_for`, since before the append. There is nothing to look at until something was
                 heard, and three round trips to Redis stay out of the ping's way.
         """
         try:

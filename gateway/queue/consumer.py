@@ -38,7 +38,7 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         plan: client ids, one tuple a ping, in the order of the places.
         accepted: bitmap, one bit a place.
-        rest: (place, kind, reason) of each other final verdict.
+        other_verdicts: (place, kind, reason) of each other final verdict.
         skipped: what each ping left out, by reason.
     """
 
@@ -111,7 +111,7 @@ class ReachedChunk(NamedTuple):
     """A chunk of a broadcast's users that was reached. With the last one all goes that was kept for them.
 
     Attributes:
-        users, chunk: hash and field in which they are kept.
+        users, chunk_index: hash and field in which they are kept.
         phones: which of their phones were reached.
     """
 
@@ -147,7 +147,7 @@ class Streams:
     """Reads, keeps and settles entries for one consumer.
 
     Args:
-        link: for everything that does not block.
+        connection: for everything that does not block.
         name: the consumer's name, the same after a restart.
         receipt_s: how long receipts are kept.
         clock: gets each reading of Redis' clock.
@@ -310,7 +310,7 @@ class Streams:
 
         Args:
             steady_ms: now, by the clock of `ScheduledRetry.due_ms`.
-            told: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
+            on_reply: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
         """
         lease = settlement.lease
         words: list[Argument] = [keys.GROUP, lease.entry, steady_ms, self._receipt_s + keys.RECEIPT_SLACK_S]

@@ -30,7 +30,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         ping: with its id; `users` is empty.
-        chunk: of a broadcast, the part of its list of users that this reaches; -1: it comes again.
+        chunk_index: of a broadcast, the part of its list of users that this reaches; -1: it comes again.
         clients: client ids, of what comes again.
         attempt: how often these sends were tried.
         first_ms: epoch ms of their first try; 0: never tried.
@@ -56,8 +56,8 @@ class Lease(NamedTuple):
         payload: an `Entry` (pings, broadcasts) or a `Chunk`, packed.
         pings: counted against the backlog.
         size: bytes counted against the backlog.
-        again: it was read before, perhaps by another consumer: there may be progress.
-        held: what the payload says, where this process has just written it.
+        reread: it was read before, perhaps by another consumer: there may be progress.
+        decoded: what the payload says, where this process has just written it.
     """
 
     stream: str
@@ -177,7 +177,7 @@ class EntryOutline(NamedTuple):
     """What can be told of an entry that cannot be read as a whole.
 
     Attributes:
-        batch: of its pings' ids.
+        batch_id: of its pings' ids.
         pings: their places in the batch, and the channel on which a request waits for each; "".
         clients: client ids that a piece names.
     """

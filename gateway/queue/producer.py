@@ -141,11 +141,11 @@ class QueueProducer:
     """Takes pings from doors and answers when they are durable.
 
     Args:
-        link: connection to the queue's Redis; used by nothing that blocks.
+        connection: connection to the queue's Redis; used by nothing that blocks.
         limits: the backlog allowed.
         replicas: how many replicas must have an append before it is answered (`queue.durability: replicas`).
-        taker: delivers what is appended here, while it has room; None: only readers of the stream do.
-        turns: is told of small pings on their way to Redis; of its own unless given.
+        local_consumer: delivers what is appended here, while it has room; None: only readers of the stream do.
+        scheduler: is told of small pings on their way to Redis; of its own unless given.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class PingRecord(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
     Attributes:
         accepted: number of sends that a provider accepted.
         clients: client id and provider of those, for pings small enough to list them.
-        rest: the others, with reason; kind `later` means that the send comes again.
+        other_verdicts: the others, with reason; kind `later` means that the send comes again.
         skipped: devices and users left out, by reason.
     """
 

@@ -52,7 +52,7 @@ class User(NamedTuple):
         email: None: never set.
         admin: whether it may use the admin routes.
         token: its API token, "" without one.
-        kept: salt and hash of its password.
+        password_hash: salt and hash of its password.
     """
 
     login: str

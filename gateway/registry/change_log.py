@@ -52,7 +52,7 @@ class ChangeLog:
     """What this process knows of the journal. No I/O.
 
     Attributes:
-        open: nothing was missed: snapshots may be believed and made.
+        complete: nothing was missed: snapshots may be believed and made.
     """
 
     def __init__(self) -> None:
@@ -120,11 +120,11 @@ class ChangeLogWriter:
     """Keeps the journal, in Redis and here, as one of its listeners.
 
     Args:
-        link: the connection on which invalidations come; what is noted goes out over it, too.
-        journal: what this process knows.
+        connection: the connection on which invalidations come; what is noted goes out over it, too.
+        change_log: what this process knows.
         name: this listener's, no other's: the consumer's.
-        lapsed: called when this listener has declared a lapse.
-        moved: called when what was read before may be of another database.
+        on_lapse: called when this listener has declared a lapse.
+        on_database_swapped: called when what was read before may be of another database.
     """
 
     def __init__(

@@ -37,9 +37,9 @@ class InvalidationListener:
     Args:
         address: of RhoConnect's Redis.
         registry: whose cache it is.
-        journal: what this process knows of changes.
+        change_log: what this process knows of changes.
         name: the listener's, no other's.
-        lapsed: called when it turned out that perhaps nobody listened for a while.
+        on_lapse: called when it turned out that perhaps nobody listened for a while.
     """
 
     def __init__(

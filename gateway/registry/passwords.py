@@ -55,7 +55,7 @@ def matches(password: str, stored: PasswordHash, *, strong: bool = False) -> boo
 
     Args:
         password: what was given.
-        kept: the account's, or `UNUSABLE_HASH`.
+        stored: the account's, or `UNUSABLE_HASH`.
         strong: take as long as for one of our hashes, also where this one is RhoConnect's.
     """
     hashed = _SCRYPT + _scrypt(password, stored.salt) if strong or not stored.weak else ""

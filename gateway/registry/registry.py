@@ -61,10 +61,10 @@ class DeviceRegistry:
     """Reads users' devices.
 
     Args:
-        link: connection to the Redis that holds RhoConnect's users.
+        connection: connection to the Redis that holds RhoConnect's users.
         cache: what is remembered between two look-ups; a new one unless given.
         snapshots: what is remembered in Redis; None: nothing.
-        turns: paces the reading of many; of its own unless given.
+        scheduler: paces the reading of many; of its own unless given.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class DeviceRegistry:
         """Skip this device from now on, as long as its token stays the same and it does not sync.
 
         Args:
-            places: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
+            host_keys: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
                 sync after that instant proves the token alive, and nothing is marked (providers.md A7,
                 timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.

@@ -26,7 +26,7 @@ class SnapshotWarmup:
     """Goes once through all users, at a fifth of the worker's time; a later lapse begins it anew.
 
     Args:
-        link: connection to RhoConnect's Redis.
+        connection: connection to RhoConnect's Redis.
         registry: reads them, and keeps what it read.
     """
 

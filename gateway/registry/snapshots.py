@@ -39,7 +39,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A registration at a place of the journal. Later versions append fields, each with a default.
 
     Attributes:
-        at: the journal's count before the registration was read.
+        change_log_count: the journal's count before the registration was read.
         devices, dangling, dead, left_out: as in `UserDevices`.
         layout: which version wrote it; one of another version is made anew.
     """
@@ -62,8 +62,8 @@ class SnapshotStore:
     """Reads and keeps them.
 
     Args:
-        link: connection to RhoConnect's Redis.
-        journal: says what may be believed.
+        connection: connection to RhoConnect's Redis.
+        change_log: says what may be believed.
         wanted: whether to use them at all (`registry.snapshots`).
     """
 

@@ -48,7 +48,7 @@ class UserDevices:
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
         large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
-        memo: what the fan-out has worked out and wants to find again with this value.
+        cached_recipients: what the fan-out has worked out and wants to find again with this value.
     """
 
     __slots__ = (

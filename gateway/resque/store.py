@@ -69,7 +69,7 @@ class ResqueStore:
     """One gateway's view of Resque.
 
     Args:
-        link: to Resque's Redis.
+        connection: to Resque's Redis.
         names: Resque's keys.
         gateway: this one's name, the same after a restart.
         worker_id: as Resque shows it.

@@ -74,8 +74,8 @@ class PushService:
     Args:
         store: registrations and queues.
         ids: makes and recognises ids; None: `ids` is set later, and until then everything is answered with 503.
-        gates: judge users and apps.
-        times: how long things may take.
+        authenticator: judge users and apps.
+        timeouts: how long things may take.
         metrics: where waiting devices are counted.
         now: epoch seconds.
         bodies: counts long bodies; None: nothing but this service holds any.

@@ -74,7 +74,7 @@ class _HeldSubject:
     """A subject whose work is spaced out, and the jobs that wait for it.
 
     Attributes:
-        lanes: the jobs.
+        jobs: the jobs.
         timer: runs until the next job may begin; None: `released` may.
         released: the job whose turn it is among those of this subject; it stands in line with all other work.
     """

@@ -21,8 +21,8 @@ class ReloadResult(NamedTuple):
 
     Attributes:
         settings: what holds now; None: what was read is wrong, and the old value stays.
-        waiting: settings that have changed and need a restart.
-        refused: what is wrong.
+        needs_restart: settings that have changed and need a restart.
+        error: what is wrong.
     """
 
     settings: Settings | None

@@ -94,7 +94,7 @@ class RateLimitedAppAuthenticator:
     """Judges apps by another gate, within the bounds of logins: an app's password can be guessed like a user's.
 
     Args:
-        gate: the other one.
+        authenticator: the other one.
         logins: counts the attempts.
     """
 

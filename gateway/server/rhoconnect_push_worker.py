@@ -43,7 +43,7 @@ async def run(
         stop: set to drain.
         ready: called when it serves.
         workers: how many processes serve; nothing here is shared out among them.
-        supervision: where metrics go, and settings come from that were read anew; of those, `limits` can change.
+        channels: where metrics go, and settings come from that were read anew; of those, `limits` can change.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.

@@ -81,8 +81,8 @@ class ServerOptions(msgspec.Struct, frozen=True):
         port: 0 for any free one.
         workers: how many worker processes.
         module: whose `run` the workers call.
-        frozen_after_s: how long a worker's loop may stand still.
-        legacy: whether the legacy push service has a socket of its own, where the settings say so.
+        unresponsive_after_s: how long a worker's loop may stand still.
+        rhoconnect_push: whether the legacy push service has a socket of its own, where the settings say so.
     """
 
     host: str = "127.0.0.1"
@@ -98,7 +98,7 @@ class Supervisor:
 
     Args:
         settings: what holds for it; the embedded store's address is filled in where no Redis is named.
-        plan: how it is to run.
+        options: how it is to run.
         reading: reads the settings anew; None: they hold as long as it runs.
         out: where the `ready` line goes; None: stdout.
     """

@@ -85,9 +85,9 @@ async def run(
         sock: the bound listening socket.
         stop: set to drain.
         ready: called when every door is open.
-        rps_sock: the bound listening socket of the legacy push service; None: this gateway has none.
+        rhoconnect_push_sock: the bound listening socket of the legacy push service; None: this gateway has none.
         workers: how many processes share what is limited a gateway.
-        supervision: where changed settings come from, and where metrics go; None: this process is alone.
+        channels: where changed settings come from, and where metrics go; None: this process is alone.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -185,7 +185,7 @@ class SettingsApplier:
 
     Args:
         settings: those in force.
-        doors, spine, unasked: who obeys them.
+        http_api, pipeline, background_ingress: who obeys them.
         metrics: tells whether the file on disk is the one in force.
     """
 

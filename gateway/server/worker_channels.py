@@ -10,8 +10,8 @@ class WorkerChannels(NamedTuple):
     """A worker's connections to its supervisor.
 
     Attributes:
-        news: gives settings that were read anew.
-        reporting: takes the worker's metrics, and gives those of the whole gateway.
+        settings_feed: gives settings that were read anew.
+        metrics_reporter: takes the worker's metrics, and gives those of the whole gateway.
     """
 
     settings_feed: SettingsFeed

@@ -40,7 +40,7 @@ class WorkerState:
     Attributes:
         number: from 0.
         state: see the module.
-        falls: ends in a row, since it last served steadily.
+        failures: ends in a row, since it last served steadily.
         ever_ready: whether a worker of this slot has served at all.
     """
 

@@ -48,7 +48,7 @@ class Converter:
         Args:
             kind: the struct.
             tree: what was said; what is not said has its default.
-            place: where this struct stands among the settings.
+            setting_path: where this struct stands among the settings.
             ready: fields that have their value already and may not stand in `tree`.
 
         Raises:

@@ -35,7 +35,7 @@ class SettingsChange(NamedTuple):
 
     Attributes:
         settings: what holds from now on.
-        waiting: names of settings that have changed and need a restart.
+        needs_restart: names of settings that have changed and need a restart.
     """
 
     settings: Settings

@@ -113,7 +113,7 @@ def translate(
     """The gateway's settings for what rhoconnect-push was told.
 
     Args:
-        said: by rhoconnect-push's names, complete.
+        given: by rhoconnect-push's names, complete.
         environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`, `RHOPUSH_METRICS_PORT`.
         data_dir: folder of the locks.
         metrics_port: port of a listener for metrics; None: as the environment says, or none.

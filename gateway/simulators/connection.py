@@ -30,7 +30,7 @@ class SimulatorHooks(Protocol):
     """What a connection needs of its simulator.
 
     Attributes:
-        guests: the open connections.
+        open_connections: the open connections.
         closed: no more guests.
         held: answers that are kept back; None: they go out at once.
     """
@@ -83,7 +83,7 @@ class ProtocolSniffer(SimConnection):
     """Finds out what a connection speaks, by ALPN or by its first bytes, and hands it on.
 
     Args:
-        stage: the simulator.
+        hooks: the simulator.
         http2: makes the protocol for HTTP/2.
         http1: makes the protocol for anything else; None: such a connection is cut.
     """
@@ -250,7 +250,7 @@ class AcceptAllConnection(SimConnection):
     """Answers 200 to every request, unread: a provider that is never the limit of a benchmark.
 
     Args:
-        stage: the simulator, told how many requests were answered.
+        hooks: the simulator, told how many requests were answered.
         streams: SETTINGS_MAX_CONCURRENT_STREAMS.
         echo: give each request's apns-id back, which some clients wait for.
     """

@@ -79,9 +79,9 @@ class RhoConnectPushDevice:
         user: the user's login.
         password: the user's.
         session: the app's session with RhoConnect, as a cookie (`rhoconnect_session=...`).
-        flavour: `ANDROID` or `WINDOWS`.
+        behaviour: `ANDROID` or `WINDOWS`.
         on_message: called with each message.
-        haste: its own pauses are divided by this: a test need not wait for minutes.
+        speed_up: its own pauses are divided by this: a test need not wait for minutes.
 
     Attributes:
         instance, cookie: what the service gave it; "" without.

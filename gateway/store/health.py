@@ -32,7 +32,7 @@ class RedisHealth:
 
     Args:
         name: the setting that names it.
-        link: over which it is asked.
+        connection: over which it is asked.
         written: whether pings are written to it.
         read: whether users and devices are read from it.
     """

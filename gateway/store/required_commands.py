@@ -46,7 +46,7 @@ class CommandPurpose(NamedTuple):
     Attributes:
         role: who uses them.
         use: what they are for.
-        lost: what does not work without them; "": nothing works.
+        consequence: what does not work without them; "": nothing works.
         commands: each as it is tried; its words stand between blanks.
     """
 

@@ -21,7 +21,7 @@ class Channel(NamedTuple):
 
     Attributes:
         name: as Redis knows it.
-        lost: what does not work without it, for the log.
+        consequence: what does not work without it, for the log.
         pattern: whether it is a pattern.
     """
 
@@ -34,7 +34,7 @@ class Subscriptions:
     """Subscribes to channels.
 
     Args:
-        link: returns the connection, which has `on_push`.
+        connection: returns the connection, which has `on_push`.
         channels: to subscribe to.
         changed: called when a channel was refused, or accepted after it had been refused.
     """

@@ -23,7 +23,7 @@ class RequestOutcome(NamedTuple):
 
     Attributes:
         context: what was given with the request, untouched.
-        fate: whether there is an answer, and if not, whether the peer can have acted.
+        kind: whether there is an answer, and if not, whether the peer can have acted.
         status: HTTP status, 0 without an answer. 431 with a `reason` is our own: the header block was too
             large to be sent, and would be again.
         headers: as received, `:status` first; empty without an answer.

@@ -43,7 +43,7 @@ class ServiceCall(NamedTuple):
     """A request's line, understood.
 
     Attributes:
-        act: what it asks for.
+        kind: what it asks for.
         name: the instance; of a `POST` the token, "" where its path is none (403, once the body is judged).
         user: of a registration.
         app: of a registration.

@@ -78,7 +78,7 @@ class Fault(NamedTuple):
     """One scripted fault, as read.
 
     Attributes:
-        act: what happens; `SEND` for an answer with `reason`.
+        action: what happens; `SEND` for an answer with `reason`.
         reason: the provider's name of the reason, for `SEND`.
         argument: milliseconds, seconds, a code, a limit or a GOAWAY reason; None: not said.
         token: the prefix that a device token must have; "" fits all.

@@ -102,7 +102,7 @@ class SimulatedAnswer(NamedTuple):
     """What to do with one request.
 
     Attributes:
-        act: send the answer, or one of the faults that need the connection.
+        action: send the answer, or one of the faults that need the connection.
         status: HTTP status, where an answer goes out.
         headers: regular response headers.
         body: response body.

@@ -114,7 +114,7 @@ PING_JOB = [
         "a client of the push service",
         {U: [but(C, push_type="rhoconnect_push")]},
         U,
-        [("rps", "abcd")],
+        [("rhoconnect_push", "abcd")],
         {},
     ),
     Spec("iphone, the deprecated name", {U: [but(C, device_type="iphone")]}, U, [("apns", "abcd")], {}),

@@ -28,7 +28,7 @@ class PollingOrder(msgspec.Struct):
     """What to do.
 
     Attributes:
-        act: `poll` (all devices connect and ask), `round` (each gets one message and asks again,
+        action: `poll` (all devices connect and ask), `round` (each gets one message and asks again,
             acknowledging it), or `post` (`count` messages to the devices in turn, over `connections`).
         port, secret: of the service, and of its ids.
         count: devices, or messages.

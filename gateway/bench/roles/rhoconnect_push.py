@@ -49,7 +49,7 @@ class RhoConnectPushOrder(msgspec.Struct):
     """What to do.
 
     Attributes:
-        act: `open` (with `redis`, `secret`), `waiting` (until `count` polls wait, all of them asked for), or
+        action: `open` (with `redis`, `secret`), `waiting` (until `count` polls wait, all of them asked for), or
             `send` (one message to each of `count` devices, over the lane).
     """
 

@@ -158,7 +158,7 @@ async def _deliver_after(
     async def room(**_: Any) -> None:
         await event.wait()
 
-    monkeypatch.setattr(one.in_flight, "room", room)
+    monkeypatch.setattr(one.in_flight, "wait_for_room", room)
     await one.consumer._deliver(leases)
 
 

@@ -19,7 +19,7 @@ class StubLanes:
     """Routes of one name, which a reload changes."""
 
     def __init__(self) -> None:
-        self.edition: object = object()
+        self.routes_version: object = object()
         self.name = NO_CREDENTIAL
         self.asked = 0
 
@@ -47,7 +47,7 @@ def test_a_user_alone_is_worked_out_once(stub: StubLanes) -> None:
 def test_after_a_reload_it_is_worked_out_anew(stub: StubLanes) -> None:
     bob = UserDevices((PHONE,))
     routes(stub, bob)
-    stub.name, stub.edition = "other", object()
+    stub.name, stub.routes_version = "other", object()
     assert routes(stub, bob) == ["other apns app"]
 
 
@@ -57,7 +57,7 @@ def test_users_of_one_ping_are_worked_out_once_and_again_after_a_reload(stub: St
     expected = [f"{NO_CREDENTIAL} apns app"] * 3
     assert routes(stub, *users, *twice) == routes(stub, *users, *twice) == expected
     assert stub.asked == 4  # a user with several devices is worked out each time
-    stub.name, stub.edition = "other", object()
+    stub.name, stub.routes_version = "other", object()
     assert routes(stub, *users) == ["other apns app"] * 2
     found, skipped = recipients([*users, users[0], UserDevices((), unknown=True)], cast(LaneManager, stub))
     assert [one.device.pin for one in found] == ["ab", "cd"]
@@ -101,7 +101,7 @@ def test_a_user_alone_and_the_same_user_beside_others_come_to_the_same(
     assert left_out == left_out_beside
 
 
-def test_a_reload_is_another_edition() -> None:
+def test_a_reload_is_another_version_of_the_routes() -> None:
     lanes = LaneManager(Settings(), Metrics(), IgnoredTokenReports())
     before = lanes.routes_version
     lanes.apply_settings(Settings())

@@ -289,7 +289,7 @@ async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, 
 async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_client: Redis) -> None:
     """So few that the transport takes them all: nothing but the close is waiting for the client."""
     loop = asyncio.get_running_loop()
-    async with house(redis_client, times=HttpTimeouts(read_s=0.2, tick_s=0.05)) as doors:
+    async with house(redis_client, timeouts=HttpTimeouts(read_s=0.2, tick_s=0.05)) as doors:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             deaf.setblocking(False)

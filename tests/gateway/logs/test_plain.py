@@ -32,7 +32,5 @@ def test_on_a_terminal_it_is_readable() -> None:
     stream = Terminal()
     PlainLog("supervisor", stream).warning("worker_unresponsive", worker=1)
     assert (
-        stream.getvalue()
-        .rstrip()
-        .endswith("[warning ] worker_unresponsive                  [supervisor] worker=1")
+        stream.getvalue().rstrip().endswith("[warning ] worker_unresponsive            [supervisor] worker=1")
     )

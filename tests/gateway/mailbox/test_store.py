@@ -170,7 +170,7 @@ async def test_a_queue_has_its_limit(
 
 
 async def test_nothing_is_prolonged_that_is_fresh(redis_client: Redis, redis_address: str) -> None:
-    store = await opened(redis_address, life_s=3_000)
+    store = await opened(redis_address, registration_ttl_s=3_000)
     await store.register("i", "app", "t")
     for ttl, prolonged in ((2_950, False), (2_850, True)):
         await redis_client.expire("reg:i", ttl)

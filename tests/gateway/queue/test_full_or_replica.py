@@ -246,7 +246,9 @@ async def test_a_server_that_stays_a_replica_is_told_of_now_and_then(
         with capture_logs() as logged:
             for _ in range(5):
                 await _refused(one.connection)
-        assert [(line["event"], line["link"]) for line in logged] == [("redis_connection_closed", "one")]
+        assert [(line["event"], line["connection"]) for line in logged] == [
+            ("redis_connection_closed", "one")
+        ]
         assert logged[0]["error"].startswith("READONLY")
         monkeypatch.setattr(connection_module, "_LOG_INTERVAL_S", -1.0)
         with capture_logs() as logged:

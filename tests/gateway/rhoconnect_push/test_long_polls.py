@@ -81,14 +81,14 @@ def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: LongPol
     assert len(device.answers) == 1
 
 
-@pytest.mark.parametrize(("word", "status"), [("taken", 204), ("gone", 410)])
+@pytest.mark.parametrize(("event", "status"), [("superseded", 204), ("unregistered", 410)])
 def test_what_the_channel_says_to_one_that_waits(
-    store: Store, polls: LongPolls, word: str, status: int
+    store: Store, polls: LongPolls, event: str, status: int
 ) -> None:
     device = Device()
     polls.begin(device, "i", 0, 0)
     store.tell(b"")
-    getattr(polls, word)(b"i")
+    getattr(polls, event)(b"i")
     assert device.answers == [(status, b"")]
 
 

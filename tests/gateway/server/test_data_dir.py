@@ -101,14 +101,14 @@ def test_a_file_that_cannot_be_read_is_told_by_name(path: Path, name: str, what:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from gateway.server.data_dir import DataFolder, FolderInUse
+from gateway.server.data_dir import DataDir, DataDirInUse
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file takes a byte
-folder = DataFolder(Path(sys.argv[1]))
+folder = DataDir(Path(sys.argv[1]))
 folder.lock()
 for make in (folder.gateway_id, folder.api_token):
     try:
         make()
-    except FolderInUse as error:
+    except DataDirInUse as error:
         print(error)
 """
 

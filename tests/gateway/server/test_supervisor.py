@@ -24,13 +24,15 @@ BUDGET_S = 30.0
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from gateway.server.supervisor import Plan, Supervisor
+from gateway.server.supervisor import ServerOptions, Supervisor
 from gateway.settings import load
 from gateway.errors import RhoPushError
 settings = load(None, None, json.loads(sys.argv[1]))
-plan = Plan(port=0, workers=int(sys.argv[2]), module="tests.gateway.server.stand_in_worker", frozen_after_s=2.5)
+options = ServerOptions(
+    port=0, workers=int(sys.argv[2]), module="tests.gateway.server.stand_in_worker", unresponsive_after_s=2.5
+)
 try:
-    sys.exit(Supervisor(settings, plan).run())
+    sys.exit(Supervisor(settings, options).run())
 except RhoPushError as error:
     sys.exit(error.message)
 """
