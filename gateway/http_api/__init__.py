@@ -46,7 +46,7 @@ class HttpApi:
     Args:
         context: what their routes share.
         runner: aiohttp's side.
-        front: the listening protocol.
+        fast_path: the listening protocol.
         server: the listener.
     """
 

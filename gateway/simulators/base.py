@@ -63,7 +63,7 @@ class Simulator(ABC):
         authority: its certificate authority.
         received: the recording.
         answered: requests answered in accept-all mode.
-        guests: the open connections.
+        open_connections: the open connections.
         closed: it takes no connections.
         held: the answers kept back, where `hold` was called.
     """

@@ -214,7 +214,6 @@ class RedisConnection:
         address: where Redis is.
         name: CLIENT SETNAME, so that an operator sees what each connection is for.
         reply_s: a reply that takes longer means a dead connection (blocking commands: longer than the block).
-        resp3: speak RESP3 (needed for `on_push`).
         on_push: takes out-of-band messages (invalidations).
         on_up: called with each new connection, before anything else is sent on it.
         on_down: called when a connection was lost.

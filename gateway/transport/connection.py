@@ -45,7 +45,7 @@ class ProviderConnection(asyncio.Protocol):
         opened_s: when the transport was made.
         fault: why it must not be used at all, if the handshake ended in something else than HTTP/2.
         retired: we ended its use ourselves, through `retire`, and not because it was of no use.
-        settling: its outcomes are being given to the feed at this moment.
+        giving_outcomes: its outcomes are being given to the feed at this moment.
         ended: done when the transport is gone and every outcome has been given.
     """
 
