@@ -43,7 +43,6 @@ class ConnectionLimits:
         setting: `limits.connections`; None: derived.
         main: connections of the main port.
         push: connections of the RhoConnect Push port.
-        refused: connections that were refused since the last look of `take_refused`.
     """
 
     def __init__(self, setting: int | None = None) -> None:
