@@ -135,18 +135,23 @@ async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("password", ["pw", ""])
-def test_a_made_up_user_or_password_of_a_hoster_is_left_out(kind: str, password: str) -> None:
+@pytest.mark.parametrize(
+    ("password", "accepted", "refused"),
+    [("pw", ("redistogo:pw", ":pw"), "redistogo:other"), ("", (":pw",), "redistogo:pw")],
+    ids=["pw", ""],
+)
+def test_a_made_up_user_or_password_of_a_hoster_is_left_out(
+    kind: str, password: str, accepted: tuple[str, ...], refused: str
+) -> None:
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("requirepass", password)
-        for login in ("redistogo:pw", ":pw"):
+        for login in accepted:
             PingJob.configure(redis=server.address.replace("unix://", f"unix://{login}@"))
             PingJob.enqueue(user_id="bob")
-        if password:
-            PingJob.configure(redis=server.address.replace("unix://", "unix://redistogo:other@"))
-            with pytest.raises(PingError, match="refuses the user or password"):
-                PingJob.enqueue(user_id="bob")
-        assert client.llen("resque:queue:ping") == 2
+        PingJob.configure(redis=server.address.replace("unix://", f"unix://{refused}@"))
+        with pytest.raises(PingError, match="refuses the user or password"):
+            PingJob.enqueue(user_id="bob")
+        assert client.llen("resque:queue:ping") == len(accepted)
 
 
 def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:
