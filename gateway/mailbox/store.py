@@ -44,7 +44,7 @@ class MailboxLimits(NamedTuple):
     """How long and how much is kept.
 
     Attributes:
-        life_s: registrations end so long after the device's or the app's last call.
+        registration_ttl_s: registrations end so long after the device's or the app's last call.
         queue_max: messages of an instance.
         collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
     """
