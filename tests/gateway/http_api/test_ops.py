@@ -17,10 +17,10 @@ async def test_not_ready_says_what_is_missing(doors: House) -> None:
 
 
 async def test_metrics_in_prometheus_text(doors: House) -> None:
-    doors.services.metrics.pings_accepted("rest").inc(3)
+    doors.services.metrics.pings_accepted("http").inc(3)
     answer = await call(doors, method="GET", path="/metrics", token=None)
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert b'rhopush_pings_accepted_total{door="rest"} 3.0' in answer.body
+    assert b'rhopush_pings_accepted_total{ingress="http"} 3.0' in answer.body
 
 
 async def test_answers_do_not_tell_which_software_this_is(both: House) -> None:

@@ -438,7 +438,7 @@ async def test_accepted_and_refused_pings_are_counted(both: House) -> None:
     await call(both, {"user_id": "bob"})
     await call(both, {"user_id": "bob"}, token="wrong")
     await both.doors.close(1.0)
-    assert 'rhopush_pings_accepted_total{door="rest"} 1.0' in both.metrics
+    assert 'rhopush_pings_accepted_total{ingress="http"} 1.0' in both.metrics
     assert 'rhopush_pings_refused_total{reason="api_token_refused"} 1.0' in both.metrics
 
 
