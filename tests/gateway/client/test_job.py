@@ -138,11 +138,12 @@ async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
 @pytest.mark.parametrize(
     ("password", "accepted", "refused"),
     [("pw", ("redistogo:pw", ":pw"), "redistogo:other"), ("", (":pw",), "redistogo:pw")],
-    ids=["pw", ""],
+    ids=["password", "no password"],
 )
 def test_a_made_up_user_or_password_of_a_hoster_is_left_out(
     kind: str, password: str, accepted: tuple[str, ...], refused: str
 ) -> None:
+    """As redis-rb does: a user that Redis does not know is left out only where the password alone is right."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("requirepass", password)
         for login in accepted:

@@ -5,13 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.errors import UnreadableEntry
 from gateway.queue.broadcasts import decode_users
-from gateway.queue.entries import Entry, decode_chunk, decode_entry, encode, leases_of, outline, read_entry
+from gateway.queue.entries import Entry, decode_chunk, decode_entry, encode, leases_of
 from gateway.store import keys
 from protocols.ping.model import Ping
 
-BATCH = "0123456789ab7def8123456789ab"
 DEEP = [b"\x91" * 100_000, b"\x93\xa1b\x00\x91\x95\xa1i\x00\x90\x90" + b"\x81\xa1a" * 5_000]
 NO_TEXT = [b"\x93\xa1\xff\x00\x90", b"\x91\xa1\xff"]
 
@@ -26,27 +24,6 @@ def test_what_cannot_be_read_is_one_error(decode: Any, packed: bytes) -> None:
 def test_an_entry_is_read() -> None:
     entry = Entry("b", 5, (Ping(users=("bob",)),))
     assert decode_entry(encode(entry)) == entry
-
-
-@pytest.mark.parametrize(
-    ("count", "fits"), [(0, False), (1, True), (keys.ENTRY_PINGS, True), (keys.ENTRY_PINGS + 1, False)]
-)
-def test_an_entry_holds_one_ping_and_not_more_than_fit(count: int, fits: bool) -> None:
-    packed = encode(Entry(BATCH, 5, (Ping(users=("bob",)),) * count))
-    if fits:
-        assert len(read_entry(packed).pings) == count
-    else:
-        with pytest.raises(UnreadableEntry, match=f"^{count} pings$"):
-            read_entry(packed)
-    found = outline(keys.PINGS, packed)
-    assert (found is not None and len(found.pings) == count) == fits
-
-
-def test_an_entry_that_was_deleted_meanwhile_is_passed_over() -> None:
-    """XAUTOCLAIM of Redis 6.2 gives nil for it, XREADGROUP its id without fields."""
-    good = (b"2-0", [b"e", b"payload", b"n", b"3", b"s", b"100"])
-    found = leases_of(keys.PINGS, [None, (b"1-0", None), (b"1-1", []), good], reread=True)
-    assert [(lease.entry, lease.payload) for lease in found] == [("2-0", b"payload")]
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-1", b"1.5", b"9" * 5_000, b"1_0", b"18446744073709551616"])
