@@ -1,6 +1,7 @@
 """Entries that cannot be read or planned: counted, logged with a rate limit, and put aside in Redis."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -14,6 +15,7 @@ from gateway.queue.entries import Lease
 LOG_EVERY_S: Final = 10.0
 """Between two log lines about entries of the same stream; the later one says how many there were."""
 REASON_CHARS: Final = 300
+"""Of an error's text in the record and in the log."""
 _log = structlog.get_logger("fanout")
 
 
@@ -23,11 +25,15 @@ class UnreadableEntries:
     Args:
         streams: the consumer that holds them.
         metrics: `entries_unreadable` is counted.
+        clock: monotonic seconds, by which log lines are limited.
     """
 
-    def __init__(self, streams: Streams, metrics: Metrics) -> None:
+    def __init__(
+        self, streams: Streams, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._streams = streams
         self._metrics = metrics
+        self._clock = clock
         self._unlogged: dict[str, int] = {}
         self._logged_s: dict[str, float] = {}
 
@@ -43,7 +49,7 @@ class UnreadableEntries:
             self._report(lease, reason)
 
     def _report(self, lease: Lease, reason: str) -> None:
-        stream, now = lease.stream, time.monotonic()
+        stream, now = lease.stream, self._clock()
         count = self._unlogged[stream] = self._unlogged.get(stream, 0) + 1
         if now - self._logged_s.get(stream, -LOG_EVERY_S) >= LOG_EVERY_S:
             self._logged_s[stream] = now

@@ -18,6 +18,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
+from protocols.devices import Device
 from tests.support.rhoconnect import Client, apple, lay_users
 from tests.support.worker_core import Spine, pipeline, until
 
@@ -232,6 +233,37 @@ async def test_a_user_with_many_devices_is_read_in_slices(
         read.clear()
         assert len(await registry.devices([f"{n:032x}" for n in range(5_000)])) == 5_000
         assert max(Counter(read).values()) <= LIGHT_SLICE
+
+
+async def test_devices_are_chosen_in_slices(
+    opened: Open, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two slices the loop has a turn for others, also where all devices are read already."""
+    await lay_users(redis_client, {"shared": crowd()})
+    chosen: list[int] = []
+    turns = 0
+    fit = splitting.fit
+
+    def noting(device: Device) -> Any:
+        chosen.append(turns)
+        return fit(device)
+
+    monkeypatch.setattr(splitting, "fit", noting)
+    async with opened() as one:
+        turn = one.in_flight.scheduler.turn
+
+        async def counted() -> None:
+            nonlocal turns
+            turns += 1
+            await turn()
+
+        monkeypatch.setattr(one.in_flight.scheduler, "turn", counted)
+        await one.append("shared")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: _pieces(redis_client, 1))
+        await one.planner.close()
+    assert len(chosen) == DEVICES
+    assert max(Counter(chosen).values()) == LIGHT_SLICE
 
 
 async def test_a_small_ping_overtakes_one_to_many_devices(

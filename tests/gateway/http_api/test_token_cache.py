@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.errors import ApiTokenRefused, AuthenticationBusy, StoreDown
+from gateway.http_api import token_cache
 from gateway.http_api.token_cache import CACHE_S, VALID_S, TokenCache, require_admin
 from gateway.registry.accounts import NAME_CHARACTERS, TokenRole
 
@@ -202,3 +203,23 @@ async def test_what_is_remembered_is_bounded() -> None:
         await store.book.role(f"good{number}")
     assert len(store.book._admins) == 4_096
     assert store.book.known("good4999") is TokenRole.ADMIN
+
+
+@pytest.mark.parametrize("role", [TokenRole.ADMIN, TokenRole.OTHER])
+async def test_the_token_that_was_looked_up_longest_ago_is_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch, role: TokenRole
+) -> None:
+    monkeypatch.setattr(token_cache, "_ADMINS_MAX", 3)
+    monkeypatch.setattr(token_cache, "_OTHERS_MAX", 3)
+    store = Store()
+    store.worth = dict.fromkeys(("first", "second", "third", "fourth"), role)
+    for token in ("first", "second", "third"):
+        await store.book.role(token)
+    store.now += CACHE_S
+    await store.book.role("second")  # is the newest from here on
+    store.now += CACHE_S / 2
+    await store.book.role("first")
+    await store.book.role("fourth")
+    kept = store.book._admins if role is TokenRole.ADMIN else store.book._others
+    assert list(kept) == ["second", "first", "fourth"]
+    assert [store.book.known(token) for token in ("first", "second", "fourth")] == [role] * 3

@@ -233,3 +233,20 @@ async def test_a_counter_that_is_no_number_begins_as_one_that_is_not_there(
     await store.register("phone", "app", "token")
     await redis_client.set("cnt:phone", "x")
     assert await post(store, MailboxMessage("token", b"{}")) == [FIRST]
+
+
+@pytest.mark.parametrize("counter", [None, FIRST - 100, FIRST], ids=["lost", "behind", "just behind"])
+async def test_what_is_queued_is_acknowledged_though_its_counter_was_lost(
+    store: MailboxStore, redis_client: Redis, counter: int | None
+) -> None:
+    await store.register("i", "app", "t")
+    assert await post(store, *[MailboxMessage("t", b"{}")] * 3) == [FIRST + 1, FIRST + 2, FIRST + 3]
+    await redis_client.delete("cnt:i")
+    if counter is not None:
+        await redis_client.set("cnt:i", counter)
+    (above,) = await poll(store, (b"i", FIRST + 4))
+    assert json.loads(above)["id"] == FIRST + 1, "no message has this id: nothing is acknowledged"
+    (third,) = await poll(store, (b"i", FIRST + 2))
+    assert json.loads(third)["id"] == FIRST + 3
+    assert await poll(store, (b"i", FIRST + 3)) == [b""]
+    assert await redis_client.zcard("que:i") == 0

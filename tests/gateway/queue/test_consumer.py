@@ -142,6 +142,30 @@ async def test_progress_is_kept_until_the_unit_is_settled(
     assert await streams.progress(lease) is None
 
 
+@pytest.mark.parametrize(
+    ("places", "size", "fits"), [(0, 0, True), (1, 0, False), (8, 1, True), (9, 1, False), (9, 2, True)]
+)
+def test_progress_has_a_bit_for_each_place(places: int, size: int, fits: bool) -> None:
+    plan = (tuple(f"c{n}" for n in range(places)),)
+    assert BatchProgress(plan, bytes(size), ()).fits(1) == fits
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        BatchProgress((("c1",), ("c2",)), b"\0", ()),
+        BatchProgress((("c1",),), b"\0", ((1, 1, "Unregistered"),)),
+        BatchProgress((("c1",),), b"\0", ((-1, 1, "Unregistered"),)),
+        BatchProgress((("c1",),), b"\0", ((0, 99, "Unregistered"),)),
+        BatchProgress((("c1",),), b"\0", (), ({}, {})),
+    ],
+    ids=["another number of pings", "no place", "a negative place", "no kind", "skipped of another number"],
+)
+def test_progress_of_another_plan_does_not_fit(progress: BatchProgress) -> None:
+    assert not progress.fits(1)
+    assert BatchProgress((("c1",),), b"\1", ((0, 1, "Unregistered"),), ({},)).fits(1)
+
+
 async def test_settling_writes_all_once(
     streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:

@@ -10,11 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, RhoPushError, StoreDown
+from gateway.queue import scripts
 from gateway.queue.entries import Entry
 from gateway.queue.producer import Accepted, BacklogLimits, IdempotencyKey, QueueProducer, new_batch
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
-from gateway.store.connection import RedisConnection
+from gateway.store.connection import Argument, RedisConnection
 from protocols.ping.model import Ping
 from tests.gateway.conftest import MakeLink
 from tests.support.proxy import Proxy
@@ -304,6 +305,30 @@ def test_ids_have_the_form_of_a_version_7_uuid_and_sort_by_time() -> None:
         found = uuid.UUID(batch_id + "0001")
         assert (found.version, found.variant) == (7, uuid.RFC_4122)
     assert new_batch(1) != new_batch(1)
+
+
+async def test_an_append_that_is_repeated_says_which_entry_it_made(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    """A command that is sent again after a lost reply: the marker tells, and nothing is written twice."""
+    names = [keys.PINGS, keys.marker("batch", 0), keys.STATS]
+    words: list[Argument] = [2, 30, 1000, 10_000, 600, b"entry", keys.GROUP, ""]
+    done, entry = await connection.eval(scripts.APPEND, names, words)
+    assert await connection.eval(scripts.APPEND, names, words) == [b"done", entry]
+    assert done == b"done"
+    assert [name for name, _ in await redis_client.xrange(keys.PINGS)] == [entry]
+    assert await redis_client.hmget(keys.STATS, "pings", "bytes") == [b"2", b"30"]
+    assert await connection.eval(scripts.FENCE, names[1:2], [600]) == entry
+
+
+async def test_an_append_that_was_given_up_never_happens(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    names = [keys.PINGS, keys.marker("batch", 0), keys.STATS]
+    words: list[Argument] = [2, 30, 1000, 10_000, 600, b"entry", keys.GROUP, ""]
+    assert await connection.eval(scripts.FENCE, names[1:2], [600]) == keys.VOID
+    assert await connection.eval(scripts.APPEND, names, words) == [keys.VOID, keys.VOID]
+    assert await redis_client.exists(keys.PINGS, keys.STATS) == 0
 
 
 @pytest.mark.parametrize("limits", [ROOMY, BacklogLimits(0, 0)], ids=["accepted", "refused"])

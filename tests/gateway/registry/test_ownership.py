@@ -128,6 +128,20 @@ async def test_a_registration_ends_every_mark_but_which_host_takes_the_same_toke
     assert await redis_client.exists(keys.dead(CLIENT)) == int(stays)
 
 
+@pytest.mark.parametrize("brought", [{"device_pin": "token"}, {}, {"device_pin": "new"}])
+@pytest.mark.parametrize("kind", ["host", "bad", "gone"])
+async def test_a_client_that_moves_keeps_no_mark(
+    redis_client: Redis, brought: dict[str, str], kind: str
+) -> None:
+    """Not even which host takes its token: another user's registration learns that anew."""
+    clients = Clients(redis_client)
+    await clients.register("bob", CLIENT, FIELDS)
+    mark = f"{token_digest(FIELDS['device_pin'])}:1:{kind}:da39a3ee:0011:Reason"
+    await redis_client.set(keys.dead(CLIENT), mark)
+    await clients.register("eve", CLIENT, brought)
+    assert await redis_client.exists(keys.dead(CLIENT)) == 0
+
+
 async def test_a_client_that_stays_keeps_what_is_not_brought(redis_client: Redis) -> None:
     clients = Clients(redis_client)
     await clients.register("bob", CLIENT, FIELDS)
