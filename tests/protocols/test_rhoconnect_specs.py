@@ -23,7 +23,7 @@ from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.ping import Ping, from_form, from_json, from_params
 from protocols.rhoconnect_push.message import RhoConnectPushTarget
 from protocols.rhoconnect_push.message import compose as rhoconnect_push
-from protocols.rhoconnect_push.verdicts import judge as judge_rps
+from protocols.rhoconnect_push.verdicts import judge as judge_rhoconnect_push
 from protocols.verdict import VerdictKind
 
 NOW_MS = 1_700_000_000_000
@@ -271,13 +271,13 @@ def test_a_changed_source_pings_its_user_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("judge", "status", "kind"),
     [
-        (judge_rps, 204, VerdictKind.ACCEPTED),
-        (judge_rps, 400, VerdictKind.REJECTED),
+        (judge_rhoconnect_push, 204, VerdictKind.ACCEPTED),
+        (judge_rhoconnect_push, 400, VerdictKind.REJECTED),
         # §10: the others were success to RhoConnect
-        (judge_rps, 401, VerdictKind.LATER),
-        (judge_rps, 404, VerdictKind.REJECTED),
-        (judge_rps, 410, VerdictKind.REJECTED),
-        (judge_rps, 503, VerdictKind.LATER),
+        (judge_rhoconnect_push, 401, VerdictKind.LATER),
+        (judge_rhoconnect_push, 404, VerdictKind.REJECTED),
+        (judge_rhoconnect_push, 410, VerdictKind.REJECTED),
+        (judge_rhoconnect_push, 503, VerdictKind.LATER),
         (judge_fcm, 200, VerdictKind.ACCEPTED),
         (judge_fcm, 503, VerdictKind.LATER),
         (judge_fcm, 403, VerdictKind.LATER),

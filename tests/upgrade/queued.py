@@ -34,7 +34,7 @@ _FANS = [f"fan{number:03}" for number in range(850)]
 async def saved(address: str, ping_id: str, verdicts: int) -> bool:
     """Whether so many verdicts are saved of the unfinished entry that holds a ping."""
     async with linked(address) as link:
-        leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), reread=True)
+        leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), redelivered=True)
         streams = Streams(link, "looks", RECEIPT_S)
         found = [await streams.progress(one) for one in leases if ping_id[:28].encode() in one.payload]
         return any(progress is not None and len(progress.ended()) == verdicts for progress in found)

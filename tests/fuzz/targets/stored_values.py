@@ -37,7 +37,7 @@ _RECORD: Final = PingRecord(
 def _entry(data: bytes) -> None:
     """What the queue's consumers decode: pings, pieces to be sent again, chunks of a broadcast."""
     (lease,) = leases_of(
-        keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], reread=False
+        keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], redelivered=False
     )
     pack(("SETTLE", lease.pings, lease.size))
     for decode in (decode_entry, decode_chunk, decode_users):

@@ -147,7 +147,7 @@ async def test_what_was_settled_a_moment_ago_is_not_taken_again(
         (lease,) = one.in_flight._claims.values()
         await one.done(ping_id)
         one.consumer.take(lease)
-        late = lease._replace(decoded=None, reread=True)
+        late = lease._replace(decoded=None, redelivered=True)
         assert one.in_flight.claim([late]) == []
         await one.consumer._redeliver([late])
         await one.done((await door(one).append(BOB, 10)).ping_id)

@@ -84,7 +84,7 @@ class Reports:
         return nullcontext(Completion())
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: Completion | None = None
+        self, ping_id: str, timeout_s: float, pending: Completion | None = None
     ) -> dict[str, Any] | None:
         self.waited_s.append(timeout_s)
         if self.ends is not None:

@@ -66,7 +66,7 @@ async def test_each_entry_is_read_once(
     first = await streams.read(reader, keys.STREAMS, 3, 1)
     second = await streams.read(reader, keys.STREAMS, 3, 1)
     assert names(first + second) == added
-    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, reread=False)
+    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, redelivered=False)
     assert await streams.read(reader, keys.STREAMS, 3, 1) == []
 
 
@@ -77,7 +77,7 @@ async def test_what_was_read_is_there_again_after_a_restart(
     await streams.read(reader, (keys.PINGS,), 1000, 1)
     found = await streams.resume(keys.PINGS)
     assert names(found) == added[:100]
-    assert all(lease.reread for lease in found)
+    assert all(lease.redelivered for lease in found)
     assert names(await streams.resume(keys.PINGS, found[-1].entry)) == added[100:]
 
 
