@@ -27,7 +27,7 @@ PUBLIC = {
 
 def filled() -> Metrics:
     metrics = Metrics("1.2.3")
-    metrics.pings_accepted("rest").inc(3)
+    metrics.pings_accepted("http").inc(3)
     metrics.deliveries("apns", "com.x", "accepted", "").inc(2)
     metrics.delivery_seconds("apns").observe_many([0.004, 0.2])
     metrics.lane_in_flight("apns").set(7)
@@ -66,6 +66,6 @@ def test_prometheus_own_reader_reads_it() -> None:
 
 def test_counts_come_in_batches_and_children_are_bound_once() -> None:
     metrics = filled()
-    assert metrics.pings_accepted("rest") is metrics.pings_accepted("rest")
-    metrics.pings_accepted("rest").inc(4)
+    assert metrics.pings_accepted("http") is metrics.pings_accepted("http")
+    metrics.pings_accepted("http").inc(4)
     assert samples(metrics.exposition().decode())['rhopush_pings_accepted_total{ingress="http"}'] == 7.0

@@ -201,7 +201,7 @@ def as_fcm(params: dict[str, Any]) -> Any:
     return message and json.loads(message.body("abcd"))["message"]
 
 
-def as_rps(params: dict[str, Any]) -> Any:
+def as_rhoconnect_push(params: dict[str, Any]) -> Any:
     message = rhoconnect_push(from_params(params).ping, RhoConnectPushTarget(), NOW_MS)
     return message and json.loads(message.body("abcd"))
 
@@ -211,7 +211,7 @@ def test_vibrate_is_a_text_for_every_device(vibrate: Any) -> None:
     params = {**FULL, "vibrate": vibrate}
     assert as_apple(params)["aps"]["vibrate"] == "5"
     assert as_fcm(params)["data"]["vibrate"] == "5"
-    assert as_rps(params)["data"]["vibrate"] == "5"
+    assert as_rhoconnect_push(params)["data"]["vibrate"] == "5"
 
 
 @pytest.mark.parametrize("sources", [["SampleAdapter"], ["SimpleAdapter", "SampleAdapter"]])
@@ -246,7 +246,7 @@ def test_fcm_message_with_empty_parameters() -> None:
 
 
 def test_push_service_message() -> None:
-    assert as_rps(FULL) == {
+    assert as_rhoconnect_push(FULL) == {
         "collapseId": 5,
         "data": {
             "do_sync": ["SampleAdapter"],
@@ -258,12 +258,14 @@ def test_push_service_message() -> None:
 
 
 def test_push_service_message_with_a_message_alone_has_no_vibrate() -> None:
-    assert as_rps({"user_id": U, "message": "hello world"}) == {"data": {"alert": "hello world"}}  # §10
+    assert as_rhoconnect_push({"user_id": U, "message": "hello world"}) == {
+        "data": {"alert": "hello world"}
+    }  # §10
 
 
 def test_a_changed_source_pings_its_user_with_its_name() -> None:
     params = {"user_id": [U], "sources": ["SampleAdapter"]}
-    assert as_rps(params) == {"data": {"do_sync": ["SampleAdapter"]}}
+    assert as_rhoconnect_push(params) == {"data": {"do_sync": ["SampleAdapter"]}}
     assert as_apple(params) == {"aps": {"content-available": 1}, "do_sync": ["SampleAdapter"]}
     assert as_fcm(params)["data"] == {"do_sync": "SampleAdapter"}
 
@@ -325,7 +327,7 @@ def test_a_body_that_is_no_object_names_the_place(body: bytes) -> None:
 def test_what_broke_rhoconnects_fcm_is_taken(params: dict[str, Any], data: dict[str, str]) -> None:
     assert as_fcm(params)["data"] == data
     assert as_apple(params) is not None
-    assert as_rps(params) is not None
+    assert as_rhoconnect_push(params) is not None
 
 
 def test_async_false_means_false() -> None:
@@ -370,6 +372,6 @@ def test_an_addition_never_chooses_the_target() -> None:
 
 
 def test_nothing_to_say_is_not_sent() -> None:
-    for told in (as_apple, as_fcm, as_rps):
+    for told in (as_apple, as_fcm, as_rhoconnect_push):
         assert told({"user_id": U}) is None
     assert from_json(b'{"user_id":"bob"}').ping == Ping(users=("bob",))

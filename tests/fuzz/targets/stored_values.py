@@ -119,9 +119,9 @@ def _counters(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, No
 
 def _snapshots(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     """What a snapshot holds is sent to, as if it had just been read."""
-    journal = ChangeLog()
-    journal.resume(1, {})
-    snapshots = SnapshotStore(link, journal)
+    change_log = ChangeLog()
+    change_log.resume(1, {})
+    snapshots = SnapshotStore(link, change_log)
 
     async def step(data: bytes) -> None:
         await link.call("SET", keys.snapshot("bob"), data)

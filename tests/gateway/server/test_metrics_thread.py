@@ -82,27 +82,27 @@ async def house() -> AsyncIterator[House]:
 
 async def test_a_scrape_holds_what_every_worker_has_counted_until_then(house: House) -> None:
     (one, _), (two, asked) = house.worker(), house.worker()
-    one.pings_accepted("rest").inc(3)
-    two.pings_accepted("rest").inc(4)
+    one.pings_accepted("http").inc(3)
+    two.pings_accepted("http").inc(4)
     one.lane_in_flight("apns").set(1)
     two.lane_in_flight("apns").set(2)
     found = await house.scraped()
     assert (found[ACCEPTED], found[IN_FLIGHT]) == (7, 3)
-    one.pings_accepted("rest").inc()
-    two.pings_accepted("rest").inc()
+    one.pings_accepted("http").inc()
+    two.pings_accepted("http").inc()
     assert samples((await asked.scrape()).decode())[ACCEPTED] == 9
 
 
 async def test_a_worker_that_ends_leaves_its_counts_and_takes_its_gauges(house: House) -> None:
     (one, ends), (two, _) = house.worker(), house.worker()
-    one.pings_accepted("rest").inc(3)
+    one.pings_accepted("http").inc(3)
     one.lane_in_flight("apns").set(5)
     two.lane_in_flight("apns").set(2)
     ends.close()  # reports for the last time
     found = await house.scraped()
     assert (found[ACCEPTED], found[IN_FLIGHT]) == (3, 2)
     successor, _ = house.worker()
-    successor.pings_accepted("rest").inc()
+    successor.pings_accepted("http").inc()
     assert (await house.scraped())[ACCEPTED] == 4
 
 
@@ -112,13 +112,13 @@ async def test_reports_come_without_being_asked_for() -> None:
     ours.setblocking(False)
     made = MetricsReporter(theirs, report_s=0.01)
     made.begin(metrics := Metrics("1"))
-    metrics.pings_accepted("rest").inc(3)
+    metrics.pings_accepted("http").inc(3)
     frames, found = frames_from_worker(), dict[tuple[str, tuple[str, ...]], tuple[float, ...]]()
-    while ("rhopush_pings_accepted", ("rest",)) not in found:
+    while ("rhopush_pings_accepted", ("http",)) not in found:
         for frame in frames.feed(await asyncio.get_running_loop().sock_recv(ours, 65_536)):
             assert isinstance(frame, MetricsReport)
             found |= {(name, labels): numbers for name, labels, numbers in frame.changes}
-    assert found["rhopush_pings_accepted", ("rest",)] == (3,)
+    assert found["rhopush_pings_accepted", ("http",)] == (3,)
     made.close()
     ours.close()
 
@@ -127,9 +127,9 @@ async def test_a_worker_that_stands_still_holds_no_scrape(house: House) -> None:
     metrics, asked = house.worker()
     frozen = MetricsReporter(house.channel(), report_s=3600)
     frozen.begin(still := Metrics("1"))
-    still.pings_accepted("rest").inc(100)
+    still.pings_accepted("http").inc(100)
     frozen._loop.remove_reader(frozen._channel)  # it does not answer
-    metrics.pings_accepted("rest").inc(3)
+    metrics.pings_accepted("http").inc(3)
     assert samples((await asked.scrape()).decode())[ACCEPTED] == 3
     assert (await house.scraped())[ACCEPTED] == 3
     house.open.append(frozen)
@@ -137,7 +137,7 @@ async def test_a_worker_that_stands_still_holds_no_scrape(house: House) -> None:
 
 async def test_many_scrapes_at_once_are_all_answered(house: House) -> None:
     metrics, asked = house.worker()
-    metrics.pings_accepted("rest").inc(3)
+    metrics.pings_accepted("http").inc(3)
     texts = await asyncio.gather(*(asked.scrape() for _ in range(50)))
     assert {samples(text.decode())[ACCEPTED] for text in texts} == {3}
 
@@ -199,7 +199,7 @@ async def test_a_channel_with_anything_else_on_it_is_closed_and_the_thread_goes_
     broken.setblocking(False)
     assert await asyncio.get_running_loop().sock_recv(broken, 1) == b""
     broken.close()
-    metrics.pings_accepted("rest").inc(3)
+    metrics.pings_accepted("http").inc(3)
     assert (await house.scraped())[ACCEPTED] == 3
     assert '"metrics_channel_broken"' in house.log.getvalue()
     house.log.truncate(0)
