@@ -20,8 +20,11 @@ from rules.source import Breach, Document, Source
 LIST: Final = Path(__file__).with_name("retired_words.toml")
 
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_IDENTIFIER: Final = re.compile(r"(?<![\w-])[A-Za-z_]\w*")
+_IDENTIFIER: Final = re.compile(r"(?<![\w:-])(?<!rhopush )[A-Za-z_]\w*")
+"""A name in a document, and no part of a Redis key or Ruby symbol, no option and no command of `rhopush`."""
+
 _NAME_TEXT: Final = re.compile(r"(?i:rhopush)_\w+\Z")
+_PRODUCT_NAME: Final = re.compile(r"\b(?i:rhopush)_\w+")
 _INLINE_CODE: Final = re.compile(r"`([^`]+)`")
 _FENCE: Final = "```"
 
@@ -129,10 +132,15 @@ def retired_words(
         yield from _retired_label_values(words, source)
         yield from _retired_events(words, source)
     for page in pages:
-        for line, name in sorted(names_in_code(page.text)):
-            yield from _breaches(page.path, line, name, words.in_name(page.path, name))
-            if name in words.events and not words.events[name].is_free(page.path, name):
-                yield from _breaches(page.path, line, name, [words.events[name]])
+        yield from _retired_in_page(words, page)
+
+
+def _retired_in_page(words: RetiredWords, page: Document) -> Iterator[Breach]:
+    names = names_in_code(page.text) if page.path.endswith(".md") else product_names(page.text)
+    for line, name in sorted(names):
+        yield from _breaches(page.path, line, name, words.in_name(page.path, name))
+        if name in words.events and not words.events[name].is_free(page.path, name):
+            yield from _breaches(page.path, line, name, [words.events[name]])
 
 
 def _breaches(path: str, line: int, name: str, words: Iterable[RetiredWord]) -> Iterator[Breach]:
@@ -174,6 +182,12 @@ def names_in_code(text: str) -> Iterator[tuple[int, str]]:
         spans = [content.partition("#")[0]] if block else _INLINE_CODE.findall(content)
         for span in spans:
             yield from ((line, name) for name in _IDENTIFIER.findall(span))
+
+
+def product_names(text: str) -> Iterator[tuple[int, str]]:
+    """Line and name of each environment variable and metric in a file that is no Markdown."""
+    for line, content in enumerate(text.splitlines(), 1):
+        yield from ((line, name) for name in _PRODUCT_NAME.findall(content))
 
 
 def _retired_modules(words: RetiredWords, source: Source) -> Iterator[Breach]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOMS: Final = ("gateway", "protocols", "tests", "tools", "benchmarks", "deploy")
+_NO_TEXT: Final = (".py", ".pyc", ".png")
 
 
 class Breach(NamedTuple):
@@ -32,7 +33,7 @@ class Source(NamedTuple):
 
 
 class Document(NamedTuple):
-    """One Markdown file. `path` is relative to the root and has forward slashes."""
+    """One file that is no Python. `path` is relative to the root and has forward slashes."""
 
     path: str
     text: str
@@ -47,8 +48,9 @@ def sources(root: Path) -> Iterator[Source]:
 
 
 def documents(root: Path) -> Iterator[Document]:
-    """Each Markdown file at the root, in docs/ and in the rooms, but for the changelog: it is history."""
+    """Each Markdown file at the root, in docs/ and in the rooms, but for the changelog (history); all of deploy/."""
     files = {*root.glob("*.md"), *(file for room in ("docs", *ROOMS) for file in (root / room).rglob("*.md"))}
+    files |= {file for file in (root / "deploy").rglob("*") if file.is_file() and file.suffix not in _NO_TEXT}
     for file in sorted(files):
         if file.name != "CHANGELOG.md":
             yield Document(file.relative_to(root).as_posix(), file.read_text())

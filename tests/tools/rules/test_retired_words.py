@@ -114,6 +114,8 @@ def test_prose_and_other_names_are_free(code: str, tree: Tree) -> None:
         (("docs/a.md", "", "```yaml\nrps: {mode: client}\n```\n"), "docs/a.md:2: rps"),
         (("docs/a.md", "", "```sh\nRHOPUSH_RPS_PORT=1\n```\n"), "docs/a.md:2: RHOPUSH_RPS_PORT"),
         (("README.md", "", "`told`\n"), "README.md:1: told"),
+        (("deploy/a.yml", "", "RHOPUSH_RPS_PORT: 1\n"), "deploy/a.yml:1: RHOPUSH_RPS_PORT"),
+        (("deploy/a.json", "", '"rate(rhopush_rps_total[5m])"\n'), "deploy/a.json:1: rhopush_rps_total"),
     ],
 )
 def test_a_retired_word_elsewhere_is_found(change: tuple[str, str, str], where: str, tree: Tree) -> None:
@@ -130,6 +132,9 @@ def test_a_retired_word_elsewhere_is_found(change: tuple[str, str, str], where: 
         ("docs/a.md", "`rps_port`\n", False),
         ("README.md", "`rps_file`\n", False),
         ("docs/a.md", "A door told.\n```sh\nserve  # the door\n```\n", True),
+        ("docs/a.md", "`rhopush rps`, `rhopush:rps:wake`, `--rps`\n", True),
+        ("docs/a.md", "`rps`\n", False),
+        ("deploy/a.yml", "unit: the door # told\n", True),
         ("tests/a.py", "told = 1\n", True),
         ("tests/a.py", "def test_the_door() -> None: ...\n", True),
         ("gateway/a.py", "def test_the_door() -> None: ...\n", False),
