@@ -72,18 +72,18 @@ def pem_blocks(data: bytes | str) -> list[Block]:
     if "\\n" in text:
         text = text.replace("\\r", "").replace("\\n", "\n")
     blocks: list[Block] = []
-    place = text.find(_BEGIN)
-    while place >= 0:
-        start = place + len(_BEGIN)
+    offset = text.find(_BEGIN)
+    while offset >= 0:
+        start = offset + len(_BEGIN)
         end = text.find(_END, start)
         if end < 0:
             break
-        place = text.rfind(_BEGIN, start, end)  # a block has no other one in it
-        start = start if place < 0 else place + len(_BEGIN)
+        offset = text.rfind(_BEGIN, start, end)  # a block has no other one in it
+        start = start if offset < 0 else offset + len(_BEGIN)
         label, dashes, body = text[start:end].partition(_DASHES)
         if dashes and _LABEL.fullmatch(label) and text.startswith(label + _DASHES, end + len(_END)):
             blocks.append(Block(label, _written(label, body)))
-        place = text.find(_BEGIN, end)
+        offset = text.find(_BEGIN, end)
     return blocks
 
 

@@ -13,35 +13,35 @@ POINTING = ("README.md", "docs/migrating-from-rhoconnect.md", "docs/http-api.md"
 PING = "tests/protocols/ping/test_parse.py"
 SPECS = "tests/protocols/test_rhoconnect_specs.py"
 DEVICES = "tests/protocols/test_devices.py"
-DOORS = "tests/gateway/http_api"
+HTTP = "tests/gateway/http_api"
 OWNERS = "tests/gateway/registry/test_ownership.py"
 REGISTRY = "tests/gateway/registry/test_registry.py"
 RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
-    "A ping is answered after": f"{DOORS}/test_wait.py::test_waiting_for_errors_answers_as_rhoconnect_does",
+    "A ping is answered after": f"{HTTP}/test_wait.py::test_waiting_for_errors_answers_as_rhoconnect_does",
     "A body that is no JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_what_broke_rhoconnects_fcm_is_taken",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
     "A list in the list": "tests/protocols/ping/test_fields.py::test_user_id",
-    "`/rc/v1/users%20/ping`": f"{DOORS}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
-    "JSON under another Content-Type": f"{DOORS}/test_ping.py::test_the_content_type_says_how_a_body_is_read",
+    "`/rc/v1/users%20/ping`": f"{HTTP}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
+    "JSON under another Content-Type": f"{HTTP}/test_ping.py::test_the_content_type_says_how_a_body_is_read",
     "Fields that are not understood": f"{SPECS}::test_fields_that_are_not_understood_are_named",
-    "A body of any size": f"{DOORS}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
+    "A body of any size": f"{HTTP}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters of any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
-    "A compressed body": f"{DOORS}/test_bodies.py::test_what_is_encoded_counts_as_decoded",
-    "Errors are HTML or text": f"{DOORS}/test_responses.py::test_errors_as_json",
-    "`rhoadmin` has an empty password": f"{DOORS}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
-    "Logins are not limited": f"{DOORS}/test_logins.py::test_logins_at_once_get_no_more_guesses",
-    "A device's login creates": f"{DOORS}/test_devices.py::test_a_wrong_password",
-    "A session is a signed Ruby object": f"{DOORS}/test_sessions.py::test_garbage_is_nobody",
+    "A compressed body": f"{HTTP}/test_bodies.py::test_what_is_encoded_counts_as_decoded",
+    "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
+    "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
+    "Logins are not limited": f"{HTTP}/test_logins.py::test_logins_at_once_get_no_more_guesses",
+    "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password",
+    "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_nobody",
     "A registration that moves": f"{OWNERS}::test_a_client_that_moves_keeps_nothing_of_its_device",
     "Two users may hold": f"{OWNERS}::"
     "test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
-    "A user may have any number": f"{DOORS}/test_devices.py::test_a_user_has_no_more_devices_than_the_setting_allows",
-    "Markup in JSON": f"{DOORS}/test_browsers.py::test_stored_markup_is_no_markup",
-    "`HEAD` of a GET route": f"{DOORS}/test_safe_methods.py::test_no_other_get_changes_anything",
+    "A user may have any number": f"{HTTP}/test_devices.py::test_a_user_has_no_more_devices_than_the_setting_allows",
+    "Markup in JSON": f"{HTTP}/test_browsers.py::test_stored_markup_is_no_markup",
+    "`HEAD` of a GET route": f"{HTTP}/test_safe_methods.py::test_no_other_get_changes_anything",
     '`device_push_type: ""`': f"{DEVICES}::test_who_delivers",
     "A device of an unknown platform": f"{DEVICES}::"
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",

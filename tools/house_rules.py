@@ -8,6 +8,10 @@
 | `protocols/` does no I/O, knows no clock and no chance | a test drives it with values, and so can a reader |
 | only `protocols/http2/` knows ngh2 | it is young: one place to change |
 | Redis key names only in `gateway/store/keys.py` | one look tells what is in Redis |
+| no retired word is a name (`tools/rules/retired_words.toml`) | one term for one thing |
+| no public class name is used twice in `gateway/` and `protocols/` | a search finds one class |
+| a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
+| `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
 
 Imports between the rooms of `gateway/` are import-linter's part (pyproject.toml).
@@ -20,12 +24,16 @@ import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from rules.class_names import duplicate_class_names
+from rules.log_events import badly_named_events, borrowed_log_methods
+from rules.operations_page import undocumented_names, unknown_metrics
+from rules.retired_words import LIST, read_list, retired_words
+from rules.source import Breach, Source, documents, sources
 
 BODY_LINES_MAX = 60
 BODY_LINES_P90 = 25
 FILE_LINES_MAX = 499
-ROOMS = ("gateway", "protocols", "tests", "tools", "benchmarks", "deploy")
 KEYS_HOME = "gateway/store/keys.py"
 
 WAIVER = re.compile(r"#\s*(noqa|type:\s*ignore|pragma:|fmt:\s*(off|skip)|mypy:|ruff:|pylint:|pyright:)")
@@ -47,37 +55,6 @@ IMPURE_MODULES = NETWORK | SYSTEM | LOOP | CLOCK_AND_CHANCE | {"gateway"}
 TODAY = {"datetime.now", "datetime.utcnow", "datetime.today", "datetime.datetime.now", "date.today"}
 IMPURE_CALLS = TODAY | {"open", "input", "print", "uuid1", "uuid4", "uuid.uuid1", "uuid.uuid4"}
 KEY_PREFIX = re.compile(r"(rhopush|user|client|api_token|app|resque):(\w|$)")
-
-
-class Breach(NamedTuple):
-    """One place where a rule is broken."""
-
-    path: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}"
-
-
-class Source(NamedTuple):
-    """One Python file, parsed. `path` is relative to the root and has forward slashes."""
-
-    path: str
-    text: str
-    tree: ast.Module
-
-    def in_room(self, *rooms: str) -> bool:
-        """Whether the file lies under one of these folders (or is it)."""
-        return any(self.path == room or self.path.startswith(f"{room}/") for room in rooms)
-
-
-def sources(root: Path) -> Iterator[Source]:
-    """Each Python file of the rooms."""
-    for room in ROOMS:
-        for file in sorted((root / room).rglob("*.py")):
-            text = file.read_text()
-            yield Source(file.relative_to(root).as_posix(), text, ast.parse(text))
 
 
 def body_lengths(source: Source) -> Iterator[tuple[str, int, int]]:
@@ -187,7 +164,14 @@ def breaches(root: Path) -> Iterator[Breach]:
     for source in found:
         for rule in RULES:
             yield from rule(source)
+    pages = list(documents(root))
     yield from nine_in_ten(found)
+    yield from duplicate_class_names(found)
+    yield from badly_named_events(found)
+    yield from borrowed_log_methods(found)
+    yield from undocumented_names(found, pages)
+    yield from unknown_metrics(found, pages)
+    yield from retired_words(read_list(LIST.read_text()), found, pages)
     yield from unexplained_version(root)
 
 

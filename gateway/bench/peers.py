@@ -158,9 +158,9 @@ class Peers:
                 return peer.request(AioapnsOrder(site.facts, *setting, seconds), PeerResult)
 
             probes = {}
-            for place, setting in enumerate(settings):
+            for index, setting in enumerate(settings):
                 self._progress.begin(f"peer aioapns, {setting[0]} connections, {setting[1]} in flight")
-                self._progress.on_progress(place / len(settings))
+                self._progress.on_progress(index / len(settings))
                 probes[setting] = measure(setting, _PROBE_S)
             best = max(probes, key=lambda setting: probes[setting].accepted / probes[setting].cpu_s)
             done = measure(best, _ROUND_S)

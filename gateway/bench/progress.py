@@ -22,21 +22,21 @@ class ProgressLine:
         self._out = out
         self._shown = out.isatty()
         self._what = ""
-        self._begun = self._told = 0.0
+        self._begun = self._printed_s = 0.0
 
     def begin(self, what: str) -> None:
         """Something else is being done from here on."""
         self._what = what
         self._begun = time.monotonic()
-        self._told = 0.0
+        self._printed_s = 0.0
         self.on_progress(0.0)
 
     def on_progress(self, fraction: float) -> None:
         """So much of it is done, 0 to 1."""
         now = time.monotonic()
-        if not self._shown or (now - self._told < _EVERY_S and fraction < 1.0):
+        if not self._shown or (now - self._printed_s < _EVERY_S and fraction < 1.0):
             return
-        self._told = now
+        self._printed_s = now
         full = round(min(max(fraction, 0.0), 1.0) * _WIDTH)
         bar = "#" * full + "." * (_WIDTH - full)
         self._write(f"[{bar}] {self._what} {fraction:4.0%} {now - self._begun:5.1f} s")

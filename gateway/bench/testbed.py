@@ -102,12 +102,12 @@ class BenchEnvironment:
 
     Args:
         plan: what it is to be like.
-        on_progress: hears how far the putting up is.
+        on_progress: called with the fraction that is set up, from 0 to 1.
     """
 
     def __init__(self, plan: EnvironmentOptions, on_progress: Progress | None = None) -> None:
         self.plan = plan
-        self._told = on_progress
+        self._on_progress = on_progress
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -117,7 +117,7 @@ class BenchEnvironment:
             self.facts = self.provider.request(ProviderOrder(str(self.folder / "outfit")), ProviderFacts)
             (self.folder / "data").mkdir(mode=0o700)
             self.store = opening.enter_context(Store(self.folder / "data", self.plan.redis))
-            lay_users(self.store.client, self.plan.users, self._told)
+            lay_users(self.store.client, self.plan.users, self._on_progress)
             self.gateway = opening.enter_context(
                 Gateway(
                     self.facts.settings,

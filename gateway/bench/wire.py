@@ -46,7 +46,7 @@ def gorush_template(topic: str, notifications: int) -> str:
     """A whole request to gorush's `/api/push` with the same two places; the other notifications are always the same."""
     first = _GORUSH % ("%07d".rjust(_PIN_DIGITS - 7 + 4, "0"), "%07d", topic)
     others = (
-        _GORUSH % (f"f{place:0{_PIN_DIGITS - 1}x}", "0000000", topic) for place in range(1, notifications)
+        _GORUSH % (f"f{index:0{_PIN_DIGITS - 1}x}", "0000000", topic) for index in range(1, notifications)
     )
     body = '{"notifications":[' + ",".join((first, *others)) + "]}"
     head = _HEAD.format(path="/api/push", token=CALLER_KEY, length=len(body % (0, 0)))

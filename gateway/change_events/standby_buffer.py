@@ -32,9 +32,9 @@ class StandbyBuffer:
 
     def discard_before(self, mark: str) -> None:
         """Everything before this mark is written down. A mark that was never heard here says nothing."""
-        for place, (begun_by, _) in enumerate(self._parts):
+        for index, (begun_by, _) in enumerate(self._parts):
             if mark and begun_by == mark:
-                del self._parts[:place]
+                del self._parts[:index]
                 return
 
     def take_all(self) -> list[PendingChange]:

@@ -135,8 +135,8 @@ class ChangeStreamReader:
             after = {stream: entries[-1][0].decode() for stream, entries in found.items()}
 
     async def _take(self, stream: str, entries: Sequence[Any]) -> None:
-        heard = [change for _, flat in entries if (change := self._read_one(flat)) is not None]
-        await self._coalescer.write(heard)
+        changes = [change for _, flat in entries if (change := self._read_one(flat)) is not None]
+        await self._coalescer.write(changes)
         ids = [entry for entry, _ in entries]
         await self._connection.call("XACK", stream, keys.CHANGE_EVENT_GROUP, *ids)
         if self._readable_alone[stream]:

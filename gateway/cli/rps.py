@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     translated = translate(said, os.environ, args.data_dir, args.metrics_port)
     log = PlainLog("settings")
     for warning in translated.warnings:
-        log.warning(warning)
+        log.warning("settings_warning", text=warning)
     plan = ServerOptions(
         host=args.host,
         port=translated.port,

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     reading = SettingsReloader(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
     log = PlainLog("settings")
     for warning in (*settings.warnings, *exposed(settings)):
-        log.warning(warning)
+        log.warning("settings_warning", text=warning)
     return Supervisor(
         settings, ServerOptions(host=args.host, port=args.port, workers=args.workers), reading
     ).run()

@@ -70,9 +70,13 @@ class CertificateExpiryMonitor:
                 self._warn(expiry, left_s)
 
     def _warn(self, expiry: CertificateExpiry, left_s: float) -> None:
-        log = _log.error if left_s <= DAY_S else _log.warning
-        event = "certificate_expired" if left_s <= 0 else "certificate_expires"
-        log(event, app=expiry.app, topic=expiry.topic, days=int(left_s // DAY_S))
+        days = int(left_s // DAY_S)
+        if left_s <= 0:
+            _log.error("certificate_expired", app=expiry.app, topic=expiry.topic, days=days)
+        elif left_s <= DAY_S:
+            _log.error("certificate_expiry_near", app=expiry.app, topic=expiry.topic, days=days)
+        else:
+            _log.warning("certificate_expiry_near", app=expiry.app, topic=expiry.topic, days=days)
 
 
 def _certificate_expiries(settings: Settings) -> Iterator[CertificateExpiry]:

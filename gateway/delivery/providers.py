@@ -14,8 +14,8 @@ from protocols.fcm.message import compose as compose_fcm
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.http2.client import Header
 from protocols.ping.model import Ping
-from protocols.rhoconnect_push.message import compose as compose_rps
-from protocols.rhoconnect_push.verdicts import judge as judge_rps
+from protocols.rhoconnect_push.message import compose as compose_rhoconnect_push
+from protocols.rhoconnect_push.verdicts import judge as judge_rhoconnect_push
 from protocols.verdict import Verdict
 
 
@@ -52,7 +52,9 @@ class Provider(NamedTuple):
 PROVIDERS: Final = {
     APNS: Provider(APNS, compose_apns, judge_apns, names_requests=True),
     FCM: Provider(FCM, compose_fcm, judge_fcm, names_requests=False),
-    RHOCONNECT_PUSH: Provider(RHOCONNECT_PUSH, compose_rps, judge_rps, names_requests=False),
+    RHOCONNECT_PUSH: Provider(
+        RHOCONNECT_PUSH, compose_rhoconnect_push, judge_rhoconnect_push, names_requests=False
+    ),
 }
 
 

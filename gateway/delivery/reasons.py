@@ -13,7 +13,7 @@ from protocols.errors import RhoPushError
 from protocols.fcm.verdicts import REASONS as FCM_REASONS
 from protocols.fcm.verdicts import RPC_CODES
 from protocols.provider_response import STATUS_REASONS
-from protocols.rhoconnect_push.verdicts import STATUSES as RPS_STATUSES
+from protocols.rhoconnect_push.verdicts import STATUSES as RHOCONNECT_PUSH_STATUSES
 
 OTHER: Final = "other"
 
@@ -38,7 +38,7 @@ _PROVIDERS: Final = frozenset(
         *(reason for _, reason in APNS_REASONS),
         *FCM_REASONS,
         *RPC_CODES,
-        *(verdict.reason for verdict in RPS_STATUSES.values()),
+        *(verdict.reason for verdict in RHOCONNECT_PUSH_STATUSES.values()),
         *STATUS_REASONS,
     }
 )

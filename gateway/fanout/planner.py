@@ -101,7 +101,7 @@ class Planner:
         for lease in self._in_flight.claim(leases):
             try:
                 batch, chunk = self._open(lease)
-                if lease.reread and await self._resumed(batch):
+                if lease.redelivered and await self._resumed(batch):
                     continue
             except StoreDown as error:
                 await self._retry_later(lease, error, undone)

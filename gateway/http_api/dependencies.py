@@ -56,9 +56,9 @@ class CompletionSource(Protocol):
         """Around append and wait: the end of this ping is listened for from the start."""
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: Completion | None = None
+        self, ping_id: str, timeout_s: float, pending: Completion | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`. `heard`: of `waiting_for`."""
+        """The ping's report once it is finished; None: not within `timeout_s`. `pending`: of `waiting_for`."""
 
     def end_waits(self) -> None:
         """End every wait now."""

@@ -51,7 +51,7 @@ class WaitingRequest:
             wait_s: the caller's own limit of the wait; `ping.wait_max_s` holds beside it.
         """
         metrics = self._services.metrics
-        with self._services.completions.waiting_for(self._ping_id) as heard:
+        with self._services.completions.waiting_for(self._ping_id) as pending:
             outcome = await self._accepted or Accepted(self._ping_id)
             if isinstance(outcome, RhoPushError):
                 metrics.pings_refused(outcome.label).inc()
@@ -61,7 +61,7 @@ class WaitingRequest:
             if wait_s is not None:
                 most_s = min(most_s, wait_s)
             # A repeat is another ping, which may have ended long ago.
-            since = None if outcome.repeated else heard
+            since = None if outcome.repeated else pending
             report = await self._services.completions.outcome(outcome.ping_id, most_s, since)
         return await self._respond(outcome.ping_id, report, extra, represent=represent)
 

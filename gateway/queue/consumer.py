@@ -205,7 +205,7 @@ class Streams:
         return [
             lease
             for stream, entries in reply or ()
-            for lease in leases_of(stream.decode(), entries, reread=False)
+            for lease in leases_of(stream.decode(), entries, redelivered=False)
         ]
 
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
@@ -224,7 +224,7 @@ class Streams:
         while True:
             reply = await self._connection.call(*words, after)
             entries = reply[0][1] if reply else ()
-            leases = leases_of(stream, entries, reread=True)
+            leases = leases_of(stream, entries, redelivered=True)
             if leases or not entries:
                 return leases
             after = entries[-1][0].decode()  # all of these were deleted: the ones behind them are still held
@@ -243,7 +243,7 @@ class Streams:
         reply = await self._connection.call(
             "XAUTOCLAIM", stream, keys.GROUP, self.name, idle_ms, start, "COUNT", count
         )
-        return leases_of(stream, reply[1], reread=True), reply[0].decode()
+        return leases_of(stream, reply[1], redelivered=True), reply[0].decode()
 
     async def fix_future_leases(self, stream: str) -> None:
         """Let leases that were renewed in the future, since Redis' clock was set back, end like all others."""

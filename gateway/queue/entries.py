@@ -65,7 +65,7 @@ class Lease(NamedTuple):
     payload: bytes
     pings: int
     size: int
-    reread: bool
+    redelivered: bool
     decoded: Entry | None = None
 
     @property
@@ -229,7 +229,7 @@ def _reply_to(ping: msgspec.Raw) -> str:
         return ""
 
 
-def leases_of(stream: str, entries: Sequence[Any], *, reread: bool) -> list[Lease]:
+def leases_of(stream: str, entries: Sequence[Any], *, redelivered: bool) -> list[Lease]:
     """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
     leases = []
     for item in entries:
@@ -238,7 +238,7 @@ def leases_of(stream: str, entries: Sequence[Any], *, reread: bool) -> list[Leas
         entry, flat = item
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         pings, size = _count(fields.get(b"n", b"")), _count(fields.get(b"s", b""))
-        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, reread))
+        leases.append(Lease(stream, entry.decode(), fields.get(b"e", b""), pings, size, redelivered))
     return leases
 
 

@@ -60,7 +60,7 @@ class IdempotencyKey(NamedTuple):
 OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
 """Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
 
-_PING_INDEXES: Final = tuple(f"{place:04x}" for place in range(keys.ENTRY_PINGS))
+_PING_INDEXES: Final = tuple(f"{index:04x}" for index in range(keys.ENTRY_PINGS))
 
 
 class BacklogLimits(NamedTuple):
@@ -442,7 +442,7 @@ def _lease(batch: _AppendBatch, payload: bytes, entry: Entry, reply: Sequence[An
     _, number, oldest = reply
     if oldest == b"own":
         return Lease(batch.stream, number.decode(), payload, len(entry.pings), batch.size, False, entry)
-    return leases_of(batch.stream, [oldest], reread=False)[0]
+    return leases_of(batch.stream, [oldest], redelivered=False)[0]
 
 
 def _plain(error: StoreDown) -> StoreDown:

@@ -164,7 +164,7 @@ class Receipts:
         # While Redis' clock is behind an earlier reading, new entries follow that reading.
         entries += await self._connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
-            batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, reread=True)
+            batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, redelivered=True)
         )
 
 

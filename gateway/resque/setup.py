@@ -45,16 +45,16 @@ async def open_resque(
     if not settings.resque.queues:
         yield None
         return
-    place = location_of(settings)
-    connection = RedisConnection(place.address, "resque")
+    location = location_of(settings)
+    connection = RedisConnection(location.address, "resque")
     host = host_part(socket.gethostname(), gateway_id)
     name = worker_id(host, os.getpid(), settings.resque.queues)
     worker = ResqueWorker(
-        ResqueStore(connection, place.names, gateway_id, name),
+        ResqueStore(connection, location.names, gateway_id, name),
         queue,
         settings.resque.queues,
         host=host,
-        together=place.address == queue_address(settings),
+        together=location.address == queue_address(settings),
         users_max=settings.limits.users_per_ping,
         metrics=metrics,
     )

@@ -31,7 +31,7 @@ _CAUSES: Final = {
 }
 
 
-class ConnectionOwner(Protocol):
+class PushServiceInterface(Protocol):
     """The part of the service (`gateway.rhoconnect_push.service`) that a connection uses.
 
     Attributes:
@@ -89,7 +89,7 @@ class PushConnection(asyncio.Protocol):
         "turn",
     )
 
-    def __init__(self, service: ConnectionOwner) -> None:
+    def __init__(self, service: PushServiceInterface) -> None:
         self._service = service
         self._transport: asyncio.Transport | None = None
         self._request: PushRequest | None = None

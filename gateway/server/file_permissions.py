@@ -27,11 +27,11 @@ def _credentials(settings: Settings) -> Iterator[tuple[str, Path]]:
     """Every file that the settings name and that holds a key, with the setting that names it."""
     parts = {"": (settings.apns, settings.fcm)}
     parts |= {f"apps.{name}.": (app.apns, app.fcm) for name, app in settings.apps.items()}
-    for place, (apns, fcm) in parts.items():
+    for prefix, (apns, fcm) in parts.items():
         named = {
-            f"{place}apns.key_file": apns.key_file,
-            f"{place}apns.certificate_file": apns.certificate_file,
-            f"{place}fcm.credentials_file": fcm.credentials_file,
+            f"{prefix}apns.key_file": apns.key_file,
+            f"{prefix}apns.certificate_file": apns.certificate_file,
+            f"{prefix}fcm.credentials_file": fcm.credentials_file,
         }
         yield from ((setting, path) for setting, path in named.items() if path is not None)
     key_file = settings.rhoconnect_push.key_file or settings.rhoconnect_push.certificate_file

@@ -62,14 +62,14 @@ async def run(
         bodies = BodyBudget(settings.limits.bodies_bytes)
         connections = ConnectionLimits(settings.limits.connections)
 
-        def hear(said: SettingsUpdate) -> None:
-            if said.settings is not None:
-                bodies.limit = said.settings.limits.bodies_bytes
-                connections.setting = said.settings.limits.connections
+        def apply(update: SettingsUpdate) -> None:
+            if update.settings is not None:
+                bodies.limit = update.settings.limits.bodies_bytes
+                connections.setting = update.settings.limits.connections
 
         if channels is not None:
             channels.metrics_reporter.begin(metrics)
-            channels.settings_feed.subscribe(hear)
+            channels.settings_feed.subscribe(apply)
         service = await opened.enter_async_context(
             open_rhoconnect_push(settings, store, sock, metrics, bodies, connections, slot=slot)
         )

@@ -113,7 +113,7 @@ class Supervisor:
     ) -> None:
         self._settings, self._options, self._reading = settings, options, reading
         self._out = sys.stdout if out is None else out
-        self._slots = [
+        self._worker_states = [
             WorkerState(number, unresponsive_after_s=options.unresponsive_after_s)
             for number in range(options.workers)
         ]
@@ -233,27 +233,27 @@ class Supervisor:
     def _start_all(self, listener: socket.socket) -> None:
         self._folder.remove_old_metrics()
         self._gateway_id = self._folder.gateway_id()
-        for slot in self._slots:
-            self._start(slot, listener)
+        for state in self._worker_states:
+            self._start(state, listener)
 
-    def _start(self, slot: WorkerState, listener: socket.socket) -> None:
+    def _start(self, state: WorkerState, listener: socket.socket) -> None:
         now_s = time.monotonic()
-        slot.started(now_s)
+        state.started(now_s)
         try:
-            worker = self._spawn(slot, listener)
+            worker = self._spawn(state, listener)
         except OSError as error:  # no memory or descriptors just now: later perhaps
-            self._log.error("worker_start_failed", worker=slot.number, error=str(error))
-            slot.ended(now_s)
+            self._log.error("worker_start_failed", worker=state.number, error=str(error))
+            state.ended(now_s)
             return
-        self._workers[slot.number] = worker
-        self._selector.register(worker.status_fd, selectors.EVENT_READ, slot)
-        self._log.info("worker_started", worker=slot.number, pid=worker.process.pid)
+        self._workers[state.number] = worker
+        self._selector.register(worker.status_fd, selectors.EVENT_READ, state)
+        self._log.info("worker_started", worker=state.number, pid=worker.process.pid)
 
-    def _spawn(self, slot: WorkerState, listener: socket.socket) -> WorkerProcess:
+    def _spawn(self, state: WorkerState, listener: socket.socket) -> WorkerProcess:
         up, status = os.pipe()
         ours, theirs = socket.socketpair()
         order = WorkerConfig(
-            slot=slot.number,
+            slot=state.number,
             gateway_id=self._gateway_id,
             module=self._options.module,
             socket_fd=listener.fileno(),
@@ -291,12 +291,12 @@ class Supervisor:
             self._poll_workers(_TICK_S)
             self._collect()
             now_s = time.monotonic()
-            for slot in self._slots:
-                if slot.frozen(now_s):
-                    self._kill(slot)
-                elif slot.due(now_s) and self._exit is None:
-                    self._start(slot, listener)
-            if not announced and all(slot.ever_ready for slot in self._slots):
+            for state in self._worker_states:
+                if state.frozen(now_s):
+                    self._kill(state)
+                elif state.due(now_s) and self._exit is None:
+                    self._start(state, listener)
+            if not announced and all(state.ever_ready for state in self._worker_states):
                 announced = True
                 self._out.write(f"ready {url_of(listener)}\n")
                 self._out.flush()
@@ -309,42 +309,42 @@ class Supervisor:
             if key.data is None:
                 self._wakeup.recv(4096)
                 continue
-            slot: WorkerState = key.data
+            state: WorkerState = key.data
             said = os.read(key.fd, 4096)
             now_s = time.monotonic()
             if not said:
                 self._selector.unregister(key.fd)  # it ends; it is collected by its status
             elif READY in said:
-                slot.ready(now_s)
-                self._log.info("worker_ready", worker=slot.number)
+                state.ready(now_s)
+                self._log.info("worker_ready", worker=state.number)
             else:
-                slot.heartbeat(now_s)
+                state.heartbeat(now_s)
 
     def _collect(self) -> None:
         """Take the exit statuses of workers that have ended."""
-        for slot in self._slots:
-            worker = self._workers.get(slot.number)
+        for state in self._worker_states:
+            worker = self._workers.get(state.number)
             if worker is None or worker.process.poll() is None:
                 continue
             status = worker.process.returncode
-            self._remove_worker(slot, worker)
+            self._remove_worker(state, worker)
             if self._signals:
                 continue
-            wait_s = slot.ended(time.monotonic())
-            self._log.error("worker_exited", worker=slot.number, status=status, next_start_s=wait_s)
-            if slot.gave_up or (status == EXIT_SETTINGS and not slot.ever_ready):
+            wait_s = state.ended(time.monotonic())
+            self._log.error("worker_exited", worker=state.number, status=status, next_start_s=wait_s)
+            if state.gave_up or (status == EXIT_SETTINGS and not state.ever_ready):
                 self._exit = status if status == EXIT_SETTINGS else EXIT_FAILED
 
-    def _remove_worker(self, slot: WorkerState, worker: WorkerProcess) -> None:
-        del self._workers[slot.number]
+    def _remove_worker(self, state: WorkerState, worker: WorkerProcess) -> None:
+        del self._workers[state.number]
         with contextlib.suppress(KeyError):
             self._selector.unregister(worker.status_fd)
         worker.close()
 
-    def _kill(self, slot: WorkerState) -> None:
-        worker = self._workers.get(slot.number)
+    def _kill(self, state: WorkerState) -> None:
+        worker = self._workers.get(state.number)
         if worker is not None:
-            self._log.error("worker_unresponsive", worker=slot.number, pid=worker.process.pid)
+            self._log.error("worker_unresponsive", worker=state.number, pid=worker.process.pid)
             worker.process.kill()
             worker.process.wait()
 
@@ -365,12 +365,12 @@ class Supervisor:
         self._log.info("gateway_drained", killed=len(self._workers))
 
     def _kill_all(self) -> None:
-        for slot in self._slots:
-            worker = self._workers.get(slot.number)
+        for state in self._worker_states:
+            worker = self._workers.get(state.number)
             if worker is not None:
                 worker.process.kill()
                 worker.process.wait()
-                self._remove_worker(slot, worker)
+                self._remove_worker(state, worker)
 
     # Signals.
 

@@ -36,8 +36,8 @@ def _symbol(text: str) -> str:
 def _sexagesimal(text: str) -> int | float:
     """The number of `[-]H:M[:S]`. Ruby counts from the left: two parts are hours and minutes, in seconds."""
     total: int | float = 0
-    for place, part in enumerate(text.replace("_", "").split(":")):
-        total += (float(part) if "." in part else int(part)) * 60 ** abs(place - 2)
+    for index, part in enumerate(text.replace("_", "").split(":")):
+        total += (float(part) if "." in part else int(part)) * 60 ** abs(index - 2)
     return total
 
 

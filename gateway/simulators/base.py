@@ -106,7 +106,9 @@ class Simulator(ABC):
     @property
     def connections(self) -> list[SimHttp2Connection]:
         """The open connections that speak HTTP/2."""
-        return [guest for guest in self.open_connections if isinstance(guest, SimHttp2Connection)]
+        return [
+            connection for connection in self.open_connections if isinstance(connection, SimHttp2Connection)
+        ]
 
     @property
     def ca_pem(self) -> bytes:
@@ -192,8 +194,8 @@ class Simulator(ABC):
 
     def cut(self) -> None:
         """End every open connection without a word."""
-        for guest in list(self.open_connections):
-            guest.cut()
+        for connection in list(self.open_connections):
+            connection.cut()
 
     def limit_streams(self, limit: int) -> None:
         """Announce another SETTINGS_MAX_CONCURRENT_STREAMS on every open connection."""

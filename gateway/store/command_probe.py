@@ -108,9 +108,9 @@ def uses(settings: Settings, *, checking: bool = False) -> Iterator[RedisUse]:
     yield from _events(settings, RedisUse(queue_setting, queued, "events"), main)
     if settings.resque.queues:
         own = settings.resque.redis
-        place = (main, "") if own is None else resque_address(own)
+        location = (main, "") if own is None else resque_address(own)
         setting = "redis" if own is None else "resque.redis"
-        yield RedisUse(setting, place[0], "resque", {NAMESPACE: [place[1] or "resque"]})
+        yield RedisUse(setting, location[0], "resque", {NAMESPACE: [location[1] or "resque"]})
 
 
 def rhoconnect_push_use(settings: Settings) -> RedisUse:

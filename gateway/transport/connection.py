@@ -176,9 +176,9 @@ class ProviderConnection(asyncio.Protocol):
         while True:
             room = 0 if self._paused else machine.capacity
             max_batch = self._feed.max_batch()
-            sends = self._feed.take(min(room, max_batch)) if room else ()
-            if sends:
-                machine.submit_batch(sends, self._clock())
+            deliveries = self._feed.take(min(room, max_batch)) if room else ()
+            if deliveries:
+                machine.submit_batch(deliveries, self._clock())
             # A peer that reads nothing gets no answers to its PINGs either: the engine ends it when they are too many.
             output = b"" if self._paused else machine.take_output()
             if output:
@@ -186,9 +186,9 @@ class ProviderConnection(asyncio.Protocol):
             if machine.has_outcomes:
                 # A request that could not be sent: its stream is free for the next.
                 self._give_outcomes(machine.take_outcomes())
-            elif self._paused or not machine.capacity or (room and not sends):
+            elif self._paused or not machine.capacity or (room and not deliveries):
                 return
-            elif len(sends) == max_batch:
+            elif len(deliveries) == max_batch:
                 # Others of this loop come in between: a small ping's next step must not wait for a thousand sends.
                 self._pump_again = self._pump_again or asyncio.get_running_loop().call_soon(self._continue)
                 return

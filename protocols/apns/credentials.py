@@ -269,13 +269,13 @@ def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def _der_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Cut DER into tags and contents, one level deep (ITU-T X.690 §8.1)."""
-    place = 0
-    while place + 2 <= len(data):
-        tag, size = data[place], data[place + 1]
-        place += 2
+    offset = 0
+    while offset + 2 <= len(data):
+        tag, size = data[offset], data[offset + 1]
+        offset += 2
         if size & 0x80:  # the long form: how many bytes the size has
             length = size & 0x7F
-            size = int.from_bytes(data[place : place + length], "big")
-            place += length
-        yield tag, data[place : place + size]
-        place += size
+            size = int.from_bytes(data[offset : offset + length], "big")
+            offset += length
+        yield tag, data[offset : offset + size]
+        offset += size

@@ -132,7 +132,9 @@ _WORDS: Final = {
 }
 
 
-def _checked(info: Mapping[str, Any], kinds: Sequence[str], place: str = "credentials") -> dict[str, Any]:
+def _checked(
+    info: Mapping[str, Any], kinds: Sequence[str], field_path: str = "credentials"
+) -> dict[str, Any]:
     """The fields of a credential whose kind is one of these.
 
     Raises:
@@ -143,29 +145,35 @@ def _checked(info: Mapping[str, Any], kinds: Sequence[str], place: str = "creden
     if kind not in kinds:
         found = kind[:32] if kind.replace("_", "").isalnum() else "none"
         wanted = " or ".join(f'"{name}"' for name in kinds)
-        raise InvalidCredential(f'the FCM {place} must have the type {wanted}, not "{found}"', field=place)
-    checked = {name: _field(name, value, f"{place}.{name}") for name, value in info.items()}
+        raise InvalidCredential(
+            f'the FCM {field_path} must have the type {wanted}, not "{found}"', field=field_path
+        )
+    checked = {name: _field(name, value, f"{field_path}.{name}") for name, value in info.items()}
     for name in KINDS[kind]:
         if not checked.get(name) or (name in _OBJECTS and not isinstance(checked[name], dict)):
-            raise InvalidCredential(f"the FCM {place} have no {name}", field=f"{place}.{name}")
+            raise InvalidCredential(f"the FCM {field_path} have no {name}", field=f"{field_path}.{name}")
     for name in _URLS:
         if checked.get(name) is not None:
-            check_token_uri(checked[name], name, place)
+            check_token_uri(checked[name], name, field_path)
     if kind == IMPERSONATED:
-        _check_impersonation(checked, place)
+        _check_impersonation(checked, field_path)
     return checked
 
 
-def _check_impersonation(info: dict[str, Any], place: str) -> None:
+def _check_impersonation(info: dict[str, Any], field_path: str) -> None:
     if not _impersonated(info):
         raise InvalidCredential(
-            f"the FCM {place}' service_account_impersonation_url names no service account",
-            field=f"{place}.service_account_impersonation_url",
+            f"the FCM {field_path}' service_account_impersonation_url names no service account",
+            field=f"{field_path}.service_account_impersonation_url",
         )
-    info["source_credentials"] = _checked(info["source_credentials"], _SOURCES, f"{place}.source_credentials")
+    info["source_credentials"] = _checked(
+        info["source_credentials"], _SOURCES, f"{field_path}.source_credentials"
+    )
     delegates = info.get("delegates") or []
     if not isinstance(delegates, list) or not all(isinstance(one, str) for one in delegates):
-        raise InvalidCredential(f"the FCM {place}' delegates are no list", field=f"{place}.delegates")
+        raise InvalidCredential(
+            f"the FCM {field_path}' delegates are no list", field=f"{field_path}.delegates"
+        )
 
 
 def _field(name: str, value: Any, field: str) -> Any:
@@ -266,23 +274,23 @@ class ServiceAccount:
         return self.token_uri, urlencode(form).encode("ascii")
 
 
-def check_token_uri(uri: Any, name: str = "token_uri", place: str = "credentials") -> None:
+def check_token_uri(uri: Any, name: str = "token_uri", field_path: str = "credentials") -> None:
     """What is worth an access token goes there: in clear only over this machine's loopback.
 
     Raises:
         InvalidCredential: it is no URL, or would carry the secret in clear.
     """
-    field = f"{place}.{name}"
+    field = f"{field_path}.{name}"
     try:
         url = urlsplit(uri) if isinstance(uri, str) else urlsplit("")
         host, _ = url.hostname or "", url.port
     except ValueError:
         host = ""
     if not host or url.scheme not in ("https", "http"):
-        raise InvalidCredential(f"the FCM {place}' {name} is no URL", field=field)
+        raise InvalidCredential(f"the FCM {field_path}' {name} is no URL", field=field)
     if url.scheme == "http" and not is_loopback(host):
         raise InvalidCredential(
-            f"the FCM {place}' {name} must be https: http carries the account's signature to {host} in clear",
+            f"the FCM {field_path}' {name} must be https: http carries the account's signature to {host} in clear",
             field=field,
         )
 

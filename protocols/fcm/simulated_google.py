@@ -130,14 +130,14 @@ class GoogleEndpoints:
         instant = datetime.fromtimestamp(expires_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return TokenAnswer(200, orjson.dumps({"accessToken": found, "expireTime": instant}))
 
-    def _metadata(self, place: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
+    def _metadata(self, path: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
         name, project_id = self.machine or ("", "")
         if headers.get("metadata-flavor") != "Google":
             return _status(403, "PERMISSION_DENIED", "Missing Metadata-Flavor:Google header.")
-        if place in ("instance/service-accounts/default/", f"instance/service-accounts/{name}/"):
+        if path in ("instance/service-accounts/default/", f"instance/service-accounts/{name}/"):
             info = {"aliases": ["default"], "email": name, "scopes": sorted(SCOPES)}
             return TokenAnswer(200, orjson.dumps(info))
-        if place in ("instance/service-accounts/default/token", f"instance/service-accounts/{name}/token"):
+        if path in ("instance/service-accounts/default/token", f"instance/service-accounts/{name}/token"):
             return self._token(name, project_id, now_s)
         return _status(404, "NOT_FOUND", "Not found")
 

@@ -195,7 +195,7 @@ def violations(request: Any) -> list[Violation]:
 
 def _typed(value: dict[str, Any], schema: Schema, path: str) -> Iterator[Violation]:
     for key, item in value.items():
-        place = f"{path}.{key}" if path else key
+        field_path = f"{path}.{key}" if path else key
         rule = schema.get(key)
         if item is None:
             continue  # proto3 JSON: null is as if it were not there
@@ -206,11 +206,11 @@ def _typed(value: dict[str, Any], schema: Schema, path: str) -> Iterator[Violati
             )
         elif callable(rule):
             if problem := rule(item):
-                yield Violation(place, f"Invalid value at '{place}': {problem}")
+                yield Violation(field_path, f"Invalid value at '{field_path}': {problem}")
         elif isinstance(item, dict):
-            yield from _typed(item, rule, place)
+            yield from _typed(item, rule, field_path)
         else:
-            yield Violation(place, f"Invalid value at '{place}': must be an object")
+            yield Violation(field_path, f"Invalid value at '{field_path}': must be an object")
 
 
 def _meant(message: Any) -> Iterator[Violation]:
@@ -222,10 +222,13 @@ def _meant(message: Any) -> Iterator[Violation]:
         wanted = "Exactly one of fid, token, topic or condition is required"
         yield Violation("message", f"{wanted}, found {len(targets)}.", parsing=False)
     android = message.get("android") or {}
-    for place, data in (("message.data", message.get("data")), ("message.android.data", android.get("data"))):
+    for field_path, data in (
+        ("message.data", message.get("data")),
+        ("message.android.data", android.get("data")),
+    ):
         for key in data or ():
             if _RESERVED.fullmatch(key):
-                yield Violation(f"{place}.{key}", f"Invalid data payload key: {key}", parsing=False)
+                yield Violation(f"{field_path}.{key}", f"Invalid data payload key: {key}", parsing=False)
     if float((android.get("ttl") or "0s")[:-1]) > TTL_MAX_S:
         yield Violation("message.android.ttl", f"TTL must be at most {TTL_MAX_S} seconds.", parsing=False)
     limit = TOPIC_PAYLOAD_MAX if targets and targets[0] in ("topic", "condition") else PAYLOAD_MAX

@@ -109,10 +109,10 @@ class AccessTokens:
             return _refuse(
                 "unsupported_grant_type", "Invalid grant_type: " + ",".join(form.get("grant_type", []))
             )
-        account, problem, sends = self._verify(form.get("assertion", [""])[0], now_s)
+        account, problem, may_send = self._verify(form.get("assertion", [""])[0], now_s)
         if account is None:
             return _refuse("invalid_grant", problem)
-        token = self.issue_to(account.email, account.project_id if sends else "", now_s)
+        token = self.issue_to(account.email, account.project_id if may_send else "", now_s)
         answer = {"access_token": token, "expires_in": max(self.life_s - 1, 0), "token_type": "Bearer"}
         return TokenAnswer(200, orjson.dumps(answer))
 

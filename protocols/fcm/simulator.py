@@ -275,7 +275,7 @@ class _FcmRequest:
 
     def verdict(self) -> tuple[str, Sequence[Violation]]:
         """The reason to refuse, or "", with what is wrong with the message."""
-        if reason := self._door() or self._bearer():
+        if reason := self._route_fault() or self._bearer():
             return reason, ()
         if wrong := violations(self.payload):
             return ("InvalidMessage" if wrong[0].parsing else "INVALID_ARGUMENT"), wrong
@@ -285,7 +285,7 @@ class _FcmRequest:
             return "BadInstallationId", ()
         return ("QUOTA_EXCEEDED" if self.session.rules.over_quota(self.now_s) else ""), ()
 
-    def _door(self) -> str:
+    def _route_fault(self) -> str:
         if not self.project:
             return "NotFound"
         return "" if self.headers.get(":method") == "POST" else "MethodNotAllowed"

@@ -179,7 +179,7 @@ class ClientConnection:
         """Send one request. See `submit_batch`."""
         self.submit_batch(((headers, body, context),), now_s)
 
-    def submit_batch(self, sends: Sequence[tuple[Iterable[Header], bytes, Any]], now_s: float) -> None:
+    def submit_batch(self, requests: Sequence[tuple[Iterable[Header], bytes, Any]], now_s: float) -> None:
         """Send requests: headers with the pseudo-headers first, whole body, context for the outcome.
 
         Headers must be of valid names and values; they are not checked again here.
@@ -187,11 +187,11 @@ class ClientConnection:
         Raises:
             WrongState: more than `capacity`. Nothing was sent.
         """
-        if len(sends) > self.capacity:
-            raise WrongState(f"{len(sends)} requests for {self.capacity} free streams")
+        if len(requests) > self.capacity:
+            raise WrongState(f"{len(requests)} requests for {self.capacity} free streams")
         request, data, contexts = self._engine.send_request, self._engine.send_data, self._contexts
         stream_id = 0
-        for headers, body, context in sends:
+        for headers, body, context in requests:
             try:
                 if body:
                     stream_id = request(headers)

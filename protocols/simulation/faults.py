@@ -219,8 +219,8 @@ class _Row:
     def strikes(self) -> bool:
         self.seen += 1
         fault = self.fault
-        place = self.seen - fault.after
-        if place <= 0 or place % fault.every or (fault.next is not None and self.done >= fault.next):
+        ordinal = self.seen - fault.after
+        if ordinal <= 0 or ordinal % fault.every or (fault.next is not None and self.done >= fault.next):
             return False
         self.done += 1
         return True

@@ -11,7 +11,7 @@ import redis
 
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
-from gateway.mailbox import scripts as rps_scripts
+from gateway.mailbox import scripts as mailbox_scripts
 from gateway.queue import scripts, unreadable
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
@@ -132,14 +132,14 @@ def _trim(store: redis.Redis) -> None:
         store.zadd(keys.RECEIPTS, {keys.receipt(f"{number:028x}"): 900 + number})
 
 
-def _journal(store: redis.Redis) -> None:
+def _change_log(store: redis.Redis) -> None:
     store.hset(keys.CHANGE_LOG, mapping={"\0count": 7, "\0void": 5, "bob": 6})
     store.hset(keys.LISTENERS, "one", 3)
     store.set(keys.heartbeat("one"), "word", ex=1000)
 
 
-def _marked_journal(store: redis.Redis) -> None:
-    _journal(store)
+def _marked_change_log(store: redis.Redis) -> None:
+    _change_log(store)
     store.set(keys.dead("bob"), "digest:1:bad:da39a3ee:0011:BadDeviceToken")
     store.set(keys.dead("ann"), "0011:1:host::0011:BadDeviceToken")
     store.set(keys.client("bob", "last_sync"), "2026-11-24T10:00:00+0000")
@@ -178,7 +178,7 @@ def _resque(store: redis.Redis) -> None:
     store.xadd(keys.PINGS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
 
 
-def _rps(store: redis.Redis) -> None:
+def _mailbox(store: redis.Redis) -> None:
     store.sadd(keys.MAILBOX_REGISTRATIONS + "phone", MEMBER, OTHER)
     store.mset({keys.MAILBOX_INSTANCE_OF + "tok1": "phone", keys.MAILBOX_INSTANCE_OF + "tok2": "phone"})
     store.set(keys.MAILBOX_COUNTER + "phone", 9)
@@ -194,7 +194,7 @@ def _put_aside(store: redis.Redis) -> None:
 
 
 def _client(store: redis.Redis) -> None:
-    _rps(store)
+    _mailbox(store)
     fields = {"user_id": "eve", "device_pin": "tok1", "phone_id": "p", "device_app_id": "app"}
     store.mset({keys.client("c1", name): text for name, text in fields.items()})
     store.mset({keys.client("c2", name): text for name, text in {**fields, "device_pin": "tok2"}.items()})
@@ -315,7 +315,7 @@ CASES: dict[str, Case] = {
     ),
     "journal beat": Case(
         change_log_scripts.HEARTBEAT,
-        _journal,
+        _change_log,
         [keys.CHANGE_LOG, keys.LISTENERS, keys.heartbeat("one")],
         ["one", "new word", 3600],
     ),
@@ -326,21 +326,23 @@ CASES: dict[str, Case] = {
         ["one", "new word", 3600],
     ),
     "journal lapse": Case(
-        change_log_scripts.RECORD_LAPSE, _journal, [keys.CHANGE_LOG, keys.LISTENERS], ["one"]
+        change_log_scripts.RECORD_LAPSE, _change_log, [keys.CHANGE_LOG, keys.LISTENERS], ["one"]
     ),
     "journal write": Case(
-        change_log_scripts.RECORD_CHANGES, _journal, [keys.CHANGE_LOG], [100, "bob", "ann"]
+        change_log_scripts.RECORD_CHANGES, _change_log, [keys.CHANGE_LOG], [100, "bob", "ann"]
     ),
-    "journal full": Case(change_log_scripts.RECORD_CHANGES, _journal, [keys.CHANGE_LOG], [3, "bob", "ann"]),
+    "journal full": Case(
+        change_log_scripts.RECORD_CHANGES, _change_log, [keys.CHANGE_LOG], [3, "bob", "ann"]
+    ),
     "journal write with marks": Case(
         change_log_scripts.RECORD_CHANGES,
-        _marked_journal,
+        _marked_change_log,
         [keys.CHANGE_LOG, keys.dead("bob"), keys.dead("ann"), keys.dead("none")],
         [100, "bob", "ann"],
     ),
     "mark a token": Case(
         token_marks.MARK,
-        _marked_journal,
+        _marked_change_log,
         [keys.dead("bob"), keys.client("bob", "last_sync")],
         ["digest:1:gone:", "::Unregistered", 60],
     ),
@@ -368,21 +370,25 @@ CASES: dict[str, Case] = {
     "inherit": Case(
         resque_scripts.TAKE_OVER, _resque, [keys.RESQUE_TAKERS, TAKEN], ["one", 1000, keys.RESQUE_TAKEN, 5000]
     ),
-    "enqueue": Case(rps_scripts.ENQUEUE, _rps, [], _ENQUEUE),
-    "poll": Case(rps_scripts.POLL, _rps, [], [1000, 900, keys.MAILBOX_WAKE, "me", "phone", 8, "nobody", 0]),
-    "register": Case(rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "third", "tok3", "{}", "", 0]),
+    "enqueue": Case(mailbox_scripts.ENQUEUE, _mailbox, [], _ENQUEUE),
+    "poll": Case(
+        mailbox_scripts.POLL, _mailbox, [], [1000, 900, keys.MAILBOX_WAKE, "me", "phone", 8, "nobody", 0]
+    ),
+    "register": Case(
+        mailbox_scripts.REGISTER, _mailbox, [], [1000, 64, 50, "phone", "third", "tok3", "{}", "", 0]
+    ),
     "register again": Case(
-        rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "", 0]
+        mailbox_scripts.REGISTER, _mailbox, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "", 0]
     ),
     "register for another": Case(
-        rps_scripts.REGISTER, _rps, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "eve", 0]
+        mailbox_scripts.REGISTER, _mailbox, [], [1000, 64, 50, "phone", "app", "tok3", "{}", "eve", 0]
     ),
-    "end tokens": Case(rps_scripts.END_TOKENS, _rps, [], [keys.MAILBOX_WAKE, 50, 1, "tok1", "tok2"]),
-    "look up": Case(rps_scripts.LOOK_UP, _rps, [], [1000, "phone", "app", ""]),
-    "unregister": Case(rps_scripts.UNREGISTER, _rps, [], [keys.MAILBOX_WAKE, 50, "phone", "app"]),
+    "end tokens": Case(mailbox_scripts.END_TOKENS, _mailbox, [], [keys.MAILBOX_WAKE, 50, 1, "tok1", "tok2"]),
+    "look up": Case(mailbox_scripts.LOOK_UP, _mailbox, [], [1000, "phone", "app", ""]),
+    "unregister": Case(mailbox_scripts.UNREGISTER, _mailbox, [], [keys.MAILBOX_WAKE, 50, "phone", "app"]),
     "register a client": Case(client_scripts.REGISTER, _client, [], _CLIENT),
     "delete a client": Case(client_scripts.DELETE, _client, [], ["c1", "device_pin", "phone_id"]),
     "reserve a login": Case(login_limits._RESERVE, _logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
     "settle a login": Case(login_limits._ADJUST, _logins, ["l1", "l2", "l3"], [-1, 1]),
-    "forget": Case(rps_scripts.END_INSTANCE, _rps, [], [50, "phone"]),
+    "forget": Case(mailbox_scripts.END_INSTANCE, _mailbox, [], [50, "phone"]),
 }

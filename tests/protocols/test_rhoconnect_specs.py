@@ -23,7 +23,7 @@ from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.ping import Ping, from_form, from_json, from_params
 from protocols.rhoconnect_push.message import RhoConnectPushTarget
 from protocols.rhoconnect_push.message import compose as rhoconnect_push
-from protocols.rhoconnect_push.verdicts import judge as judge_rps
+from protocols.rhoconnect_push.verdicts import judge as judge_rhoconnect_push
 from protocols.verdict import VerdictKind
 
 NOW_MS = 1_700_000_000_000
@@ -201,7 +201,7 @@ def as_fcm(params: dict[str, Any]) -> Any:
     return message and json.loads(message.body("abcd"))["message"]
 
 
-def as_rps(params: dict[str, Any]) -> Any:
+def as_rhoconnect_push(params: dict[str, Any]) -> Any:
     message = rhoconnect_push(from_params(params).ping, RhoConnectPushTarget(), NOW_MS)
     return message and json.loads(message.body("abcd"))
 
@@ -211,7 +211,7 @@ def test_vibrate_is_a_text_for_every_device(vibrate: Any) -> None:
     params = {**FULL, "vibrate": vibrate}
     assert as_apple(params)["aps"]["vibrate"] == "5"
     assert as_fcm(params)["data"]["vibrate"] == "5"
-    assert as_rps(params)["data"]["vibrate"] == "5"
+    assert as_rhoconnect_push(params)["data"]["vibrate"] == "5"
 
 
 @pytest.mark.parametrize("sources", [["SampleAdapter"], ["SimpleAdapter", "SampleAdapter"]])
@@ -246,7 +246,7 @@ def test_fcm_message_with_empty_parameters() -> None:
 
 
 def test_push_service_message() -> None:
-    assert as_rps(FULL) == {
+    assert as_rhoconnect_push(FULL) == {
         "collapseId": 5,
         "data": {
             "do_sync": ["SampleAdapter"],
@@ -258,12 +258,14 @@ def test_push_service_message() -> None:
 
 
 def test_push_service_message_with_a_message_alone_has_no_vibrate() -> None:
-    assert as_rps({"user_id": U, "message": "hello world"}) == {"data": {"alert": "hello world"}}  # §10
+    assert as_rhoconnect_push({"user_id": U, "message": "hello world"}) == {
+        "data": {"alert": "hello world"}
+    }  # §10
 
 
 def test_a_changed_source_pings_its_user_with_its_name() -> None:
     params = {"user_id": [U], "sources": ["SampleAdapter"]}
-    assert as_rps(params) == {"data": {"do_sync": ["SampleAdapter"]}}
+    assert as_rhoconnect_push(params) == {"data": {"do_sync": ["SampleAdapter"]}}
     assert as_apple(params) == {"aps": {"content-available": 1}, "do_sync": ["SampleAdapter"]}
     assert as_fcm(params)["data"] == {"do_sync": "SampleAdapter"}
 
@@ -271,13 +273,13 @@ def test_a_changed_source_pings_its_user_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("judge", "status", "kind"),
     [
-        (judge_rps, 204, VerdictKind.ACCEPTED),
-        (judge_rps, 400, VerdictKind.REJECTED),
+        (judge_rhoconnect_push, 204, VerdictKind.ACCEPTED),
+        (judge_rhoconnect_push, 400, VerdictKind.REJECTED),
         # §10: the others were success to RhoConnect
-        (judge_rps, 401, VerdictKind.LATER),
-        (judge_rps, 404, VerdictKind.REJECTED),
-        (judge_rps, 410, VerdictKind.REJECTED),
-        (judge_rps, 503, VerdictKind.LATER),
+        (judge_rhoconnect_push, 401, VerdictKind.LATER),
+        (judge_rhoconnect_push, 404, VerdictKind.REJECTED),
+        (judge_rhoconnect_push, 410, VerdictKind.REJECTED),
+        (judge_rhoconnect_push, 503, VerdictKind.LATER),
         (judge_fcm, 200, VerdictKind.ACCEPTED),
         (judge_fcm, 503, VerdictKind.LATER),
         (judge_fcm, 403, VerdictKind.LATER),
@@ -325,7 +327,7 @@ def test_a_body_that_is_no_object_names_the_place(body: bytes) -> None:
 def test_what_broke_rhoconnects_fcm_is_taken(params: dict[str, Any], data: dict[str, str]) -> None:
     assert as_fcm(params)["data"] == data
     assert as_apple(params) is not None
-    assert as_rps(params) is not None
+    assert as_rhoconnect_push(params) is not None
 
 
 def test_async_false_means_false() -> None:
@@ -370,6 +372,6 @@ def test_an_addition_never_chooses_the_target() -> None:
 
 
 def test_nothing_to_say_is_not_sent() -> None:
-    for told in (as_apple, as_fcm, as_rps):
+    for told in (as_apple, as_fcm, as_rhoconnect_push):
         assert told({"user_id": U}) is None
     assert from_json(b'{"user_id":"bob"}').ping == Ping(users=("bob",))

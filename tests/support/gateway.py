@@ -108,7 +108,7 @@ class Gateway:
         raise AssertionError(f"no ready line (exit status {status}); its log ends:\n{self.log_tail()}")
 
     @property
-    def rps_url(self) -> str:
+    def rhoconnect_push_url(self) -> str:
         """Where legacy devices go: the supervisor logs it."""
         lines = [line for line in self.log.read_text().splitlines() if '"rhoconnect_push_listening"' in line]
         return str(json.loads(lines[-1])["url"])

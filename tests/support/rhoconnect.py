@@ -59,7 +59,7 @@ def android(pin: str, **more: Any) -> Client:
     return Client(device_type="ANDROID", push_type="fcm", pin=pin, **more)
 
 
-def legacy(pin: str, **more: Any) -> Client:
+def rhoconnect_push_client(pin: str, **more: Any) -> Client:
     """A device of the RhoConnect Push Service; `pin` is its token there."""
     return Client(device_type="ANDROID", push_type="rhoconnect_push", pin=pin, **more)
 

@@ -37,7 +37,7 @@ _PATIENCE_S = 30.0
 
 
 @dataclass
-class Spine:
+class WorkerCore:
     """The parts of one consumer, each real."""
 
     queue: QueueProducer
@@ -50,7 +50,7 @@ class Spine:
     targets: BroadcastTargets
     planner: Planner
     splitter: BroadcastSplitter
-    cutting: BroadcastTasks
+    broadcast_tasks: BroadcastTasks
     consumer: QueueConsumer
 
     async def append(self, *users: str, **fields: Any) -> str:
@@ -77,7 +77,7 @@ class Spine:
 @asynccontextmanager
 async def pipeline(
     redis: str, folder: Path, settings: dict[str, Any] | None = None, *, name: str = "tested:0"
-) -> AsyncIterator[Spine]:
+) -> AsyncIterator[WorkerCore]:
     """Open the parts of the consumer `name`. Leaving the block ends it as a kill would: nothing is drained.
 
     Args:
@@ -113,12 +113,12 @@ async def pipeline(
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
         planner = Planner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
         splitter = BroadcastSplitter(broadcasts, in_flight)
-        cutting = BroadcastTasks(splitter, in_flight)
+        broadcast_tasks = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
-        consumer = QueueConsumer(streams, readers, planner, cutting, in_flight)
+        consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight)
         limits = BacklogLimits(said.limits.queue_pings, said.limits.queue_bytes)
         queue = QueueProducer(await link("append"), limits, scheduler=scheduler)
-        yield Spine(
+        yield WorkerCore(
             queue=queue,
             streams=streams,
             reader=await link("reader"),
@@ -129,7 +129,7 @@ async def pipeline(
             targets=targets,
             planner=planner,
             splitter=splitter,
-            cutting=cutting,
+            broadcast_tasks=broadcast_tasks,
             consumer=consumer,
         )
 

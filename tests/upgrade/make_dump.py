@@ -212,7 +212,7 @@ async def log_in(gateway: Gateway, login: str) -> str:
 async def rhoconnect_push(maker: Maker, gateway: Gateway) -> None:
     """A device that registered: one message waits for its poll, and one delivery for its retry."""
     session = await log_in(gateway, "leo")
-    async with RhoConnectPushDevice(gateway.rps_url, "leo", PASSWORD, session) as device:
+    async with RhoConnectPushDevice(gateway.rhoconnect_push_url, "leo", PASSWORD, session) as device:
         pin = await device.register(TOPIC)
         body = {"device_type": "ANDROID", "device_push_type": "rhoconnect_push", "device_pin": pin}
         async with aiohttp.ClientSession(gateway.url, headers={"Cookie": session}) as http:

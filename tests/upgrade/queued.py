@@ -19,7 +19,7 @@ from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
 from protocols.change_events import Change
-from tests.support.worker_core import RECEIPT_S, Spine, now_ms, pipeline, until
+from tests.support.worker_core import RECEIPT_S, WorkerCore, now_ms, pipeline, until
 from tests.upgrade.stand import CHANGES, LATER_S, place, registration, token
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _FANS = [f"fan{number:03}" for number in range(850)]
 async def saved(address: str, ping_id: str, verdicts: int) -> bool:
     """Whether so many verdicts are saved of the unfinished entry that holds a ping."""
     async with linked(address) as link:
-        leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), reread=True)
+        leases = leases_of(keys.PINGS, await link.call("XRANGE", keys.PINGS, "-", "+"), redelivered=True)
         streams = Streams(link, "looks", RECEIPT_S)
         found = [await streams.progress(one) for one in leases if ping_id[:28].encode() in one.payload]
         return any(progress is not None and len(progress.ended()) == verdicts for progress in found)
@@ -49,10 +49,10 @@ async def leave(maker: "Maker") -> None:
     ):
         await marks(maker, one, link)
         await called_again(maker, one)
-        await broadcast_after_cutting(maker, one)
+        await broadcast_after_splitting(maker, one)
         await broadcast_between(maker, one, link)
         await claimed(maker, one)
-        await broadcast_before_cutting(maker, one)
+        await broadcast_before_splitting(maker, one)
         await appended(maker, one)
         await changes(maker, link)
         await jobs(maker, link)
@@ -69,7 +69,7 @@ async def linked(address: str) -> AsyncIterator[RedisConnection]:
         await link.close()
 
 
-async def marks(maker: "Maker", one: Spine, link: RedisConnection) -> None:
+async def marks(maker: "Maker", one: WorkerCore, link: RedisConnection) -> None:
     """A token of Apple's other environment, refusals that are not believed yet, and an append that was given up."""
     [known] = await one.registry.devices_of(["gil"])
     [device] = [device for device in known.devices if device.pin == token("away")]
@@ -79,7 +79,7 @@ async def marks(maker: "Maker", one: Spine, link: RedisConnection) -> None:
     await link.eval(scripts.FENCE, [keys.marker(new_batch(now_ms()), 0)], [keys.MARKER_S])
 
 
-async def called_again(maker: "Maker", one: Spine) -> None:
+async def called_again(maker: "Maker", one: WorkerCore) -> None:
     """A retry whose time has come, on its stream, held by the dead consumer."""
     text = "a retry that is due"
     ping_id = await one.append("zed", message=text)
@@ -90,7 +90,7 @@ async def called_again(maker: "Maker", one: Spine) -> None:
     maker.note_ping(ping_id, text, [token("zed1")], (1, 0))
 
 
-async def broadcast_after_cutting(maker: "Maker", one: Spine) -> None:
+async def broadcast_after_splitting(maker: "Maker", one: WorkerCore) -> None:
     """The first of two chunks is delivered but for one device, which Google refused for a while; the dead consumer
     holds the second chunk, which shares a phone with the first."""
     text = "a broadcast that is cut"
@@ -106,7 +106,7 @@ async def broadcast_after_cutting(maker: "Maker", one: Spine) -> None:
     maker.note_ping(ping_id, text, [token("dirk1"), registration("dora2")], (3, 0), skipped)
 
 
-async def broadcast_between(maker: "Maker", one: Spine, link: RedisConnection) -> None:
+async def broadcast_between(maker: "Maker", one: WorkerCore, link: RedisConnection) -> None:
     """The first of three chunks is cut. Its piece is not claimed; the dead consumer holds the broadcast."""
     text = "a broadcast that is half cut"
     ping_id = await one.append(*_FANS, message=text)
@@ -118,7 +118,7 @@ async def broadcast_between(maker: "Maker", one: Spine, link: RedisConnection) -
     note_fans(maker, ping_id, text)
 
 
-async def broadcast_before_cutting(maker: "Maker", one: Spine) -> None:
+async def broadcast_before_splitting(maker: "Maker", one: WorkerCore) -> None:
     """Nobody has read it."""
     text = "a broadcast that is not cut"
     note_fans(maker, await one.append(*_FANS, message=text), text)
@@ -129,14 +129,14 @@ def note_fans(maker: "Maker", ping_id: str, text: str) -> None:
     maker.note_ping(ping_id, text, fans, (5, 0), {"unknown_user": len(_FANS) - 5})
 
 
-async def claimed(maker: "Maker", one: Spine) -> None:
+async def claimed(maker: "Maker", one: WorkerCore) -> None:
     """An entry that the dead consumer read and did nothing about."""
     ping_id = await one.append("wim", message="claimed")
     assert len(await one.read(keys.PINGS)) == 1
     maker.note_ping(ping_id, "claimed", [token("wim1")], (1, 0))
 
 
-async def appended(maker: "Maker", one: Spine) -> None:
+async def appended(maker: "Maker", one: WorkerCore) -> None:
     """Entries that nobody has read: two pings together, one alone for which a request waits, one for marked devices."""
     together = await asyncio.gather(*(one.append("wim", message=f"together {number}") for number in (1, 2)))
     for number, ping_id in enumerate(together, 1):

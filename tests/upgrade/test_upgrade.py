@@ -129,7 +129,7 @@ async def upgraded(
             await redis_client.persist(key)  # a slow machine must not outlast their minute
         settings = stand.settings(retry={"unknown_s": 0.2, "jitter": 0.0})
         gateway = await start_gateway(settings, app={"redis": redis_address}, sources=SOURCES)
-        async with RhoConnectPushDevice(gateway.rps_url, "leo", PASSWORD, "") as device:
+        async with RhoConnectPushDevice(gateway.rhoconnect_push_url, "leo", PASSWORD, "") as device:
             device.instance, device.cookie, device.tokens = (
                 known["instance"],
                 known["cookie"],

@@ -89,8 +89,8 @@ def _legend(plot: Plot) -> str:
     if len(plot.lines) == 1:
         return ""
     marks = (
-        f'<span class="k"><svg viewBox="0 0 1 1"><rect class="c{place}" width="1" height="1"/></svg>'
+        f'<span class="k"><svg viewBox="0 0 1 1"><rect class="c{index}" width="1" height="1"/></svg>'
         f"{escape(line.name)}</span>"
-        for place, line in enumerate(plot.lines)
+        for index, line in enumerate(plot.lines)
     )
     return "<div>" + "".join(marks) + "</div>"

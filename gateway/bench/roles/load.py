@@ -122,7 +122,7 @@ class Load:
     def __init__(self, order: LoadOrder) -> None:
         self._order = order
         self._template = order.template.encode()
-        self._places = range(order.named)
+        self._indexes = range(order.named)
         self._lines = [_Line(order.port) for _ in range(order.connections)]
         self._by_fd = {line.sock.fileno(): line for line in self._lines}
         self._free = deque(self._lines)
@@ -182,7 +182,7 @@ class Load:
             line.due = self._due.popleft()
             number = order.first + self._given
             before = number * order.named
-            users = [(before + place) * order.stride % order.users for place in self._places]
+            users = [(before + index) * order.stride % order.users for index in self._indexes]
             self._given += 1
             if order.keep_times:
                 self._sent.update(dict.fromkeys(users, line.due))

@@ -43,7 +43,7 @@ def _run(order: PyfcmOrder) -> PeerResult:
     accepted = 0
     begun, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - begun < order.seconds:
-        messages = [_message(accepted + place) for place in range(order.batch)]
+        messages = [_message(accepted + index) for index in range(order.batch)]
         if order.batch > 1:
             client.async_notify_multiple_devices(messages)
         else:

@@ -148,17 +148,17 @@ class _DeliveryFeeder:
         await self._lane.close(1.0)
 
     def _make_batch(self, first: int, size: int) -> list[Delivery]:
-        lease = Lease(keys.CHUNKS, f"{first}-0", b"", 0, 0, reread=False)
+        lease = Lease(keys.CHUNKS, f"{first}-0", b"", 0, 0, redelivered=False)
         batch = DeliveryBatch(lease, f"{first:028x}", (self._ping,), self._on_batch_complete, bulk=True)
         batch.begin_ping({})
-        sends = []
+        deliveries = []
         for number in range(first, first + size):
             device = Device(f"{number:032x}", "ANDROID", "rhoconnect_push", token_of(self._ids, number))
             index = batch.add_delivery(device.client_id, RHOCONNECT_PUSH)
             path = self._message.path(device.pin)
-            sends.append(Delivery(batch, index, device, self._route, self._message, path, b""))
+            deliveries.append(Delivery(batch, index, device, self._route, self._message, path, b""))
         batch.finish_planning()
-        return sends
+        return deliveries
 
     def _offer(self) -> None:
         if self._batches:

@@ -114,11 +114,11 @@ class Feeder:
         size = min(BATCH_DELIVERIES, self._order.pushes - first)
         indexes = [number % len(self._pings) for number in range(first, first + size)]
         pings = [self._pings[index] for index in indexes]
-        lease = Lease(keys.PINGS, f"{first}-0", b"", size, 0, reread=False)
+        lease = Lease(keys.PINGS, f"{first}-0", b"", size, 0, redelivered=False)
         batch = DeliveryBatch(lease, f"{first:028x}", pings, self._on_batch_complete)
-        sends = [self._send(batch, first + index) for index in range(size)]
+        deliveries = [self._send(batch, first + index) for index in range(size)]
         batch.finish_planning()
-        return sends
+        return deliveries
 
     def _send(self, batch: DeliveryBatch, number: int) -> Delivery:
         pin, message = population.pin(number), self._messages[number % len(self._messages)]

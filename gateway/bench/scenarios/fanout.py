@@ -64,7 +64,7 @@ def run(bench: Bench) -> Result:
                 "Gateway memory during the broadcast (PSS)",
                 "lines",
                 "MB",
-                (Line("PSS", tuple((place / 10, value / 1e6) for place, value in enumerate(memory))),),
+                (Line("PSS", tuple((index / 10, value / 1e6) for index, value in enumerate(memory))),),
                 x_name="s",
             ),
         ),

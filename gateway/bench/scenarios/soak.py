@@ -86,7 +86,7 @@ def run(bench: Bench) -> Result:
                 f"{name}, by pings",
                 "lines",
                 unit or "keys",
-                (Line(name, tuple((place * part, getattr(one, field)) for place, one in enumerate(held))),),
+                (Line(name, tuple((index * part, getattr(one, field)) for index, one in enumerate(held))),),
                 x_name="pings",
             )
             for name, field, unit in _HELD

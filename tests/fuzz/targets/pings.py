@@ -7,7 +7,7 @@ import msgspec
 
 import protocols.apns.message as to_apns
 import protocols.fcm.message as to_fcm
-import protocols.rhoconnect_push.message as to_rps
+import protocols.rhoconnect_push.message as to_rhoconnect_push
 from protocols.change_events import change_of
 from protocols.change_events import parse as parse_change
 from protocols.errors import RhoPushError
@@ -110,7 +110,7 @@ def compose(ping: Ping) -> None:
         (to_apns.compose, to_apns.ApnsTarget("com.example.app")),
         (to_fcm.compose, to_fcm.FcmTarget("project", "com.example.app", "notification")),
         (to_fcm.compose, to_fcm.FcmTarget("project", "com.example.app", "data")),
-        (to_rps.compose, to_rps.RhoConnectPushTarget()),
+        (to_rhoconnect_push.compose, to_rhoconnect_push.RhoConnectPushTarget()),
     )
     made: Any
     for make, target in targets:

@@ -15,7 +15,7 @@ from protocols.fcm.simulator import Account, FcmOptions, FcmRules
 from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.http2.stream_result import goaway_text
 from protocols.provider_response import retry_after_s
-from protocols.rhoconnect_push.verdicts import judge as judge_rps
+from protocols.rhoconnect_push.verdicts import judge as judge_rhoconnect_push
 from protocols.verdict import Verdict
 from tests.fuzz.target import Step, Target, plain
 from tests.fuzz.targets.pings import FULL, NOW_S, PIN
@@ -120,7 +120,7 @@ TARGETS: Final = (
     Target(
         "fcm-answers", plain(_judged(judge_fcm)), (b"3|" + json.dumps(FCM_ERROR).encode(),), (b"details",)
     ),
-    Target("rps-answers", plain(_judged(judge_rps)), (b"0|", b"3|not found", b"8|{}")),
+    Target("rps-answers", plain(_judged(judge_rhoconnect_push)), (b"0|", b"3|not found", b"8|{}")),
     Target("retry-after", plain(_retry_after), RETRIES, (b"GMT", b"+", b"-", b"Nov", b","), largest=65_536),
     Target("token-answers", plain(_token), (_TOKEN_ANSWER, b'{"error":"invalid_grant"}'), tree="json"),
     Target(

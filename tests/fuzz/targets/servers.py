@@ -22,9 +22,9 @@ from tests.fuzz.target import Open, Step, Target
 from tests.fuzz.targets.pings import BASIC, FORM_SEEDS, JSON_SEEDS, WORDS
 from tests.fuzz.targets.rhoconnect_push import COOKIES, HTTP_WORDS, LINES, MESSAGES, REQUESTS
 from tests.gateway.http_api.harness import TOKEN
-from tests.gateway.http_api.harness import house as doors_house
+from tests.gateway.http_api.harness import house as http_api_house
 from tests.gateway.rhoconnect_push.harness import SESSION
-from tests.gateway.rhoconnect_push.harness import house as rps_house
+from tests.gateway.rhoconnect_push.harness import house as rhoconnect_push_house
 from tests.support.redis import RedisServer
 
 ANSWER_S: Final = 60.0
@@ -129,10 +129,10 @@ def _judge(answer: bytes) -> None:
 
 
 @asynccontextmanager
-async def _doors(redis: Redis, _address: str) -> AsyncIterator[Ask]:
+async def _http_api(redis: Redis, _address: str) -> AsyncIterator[Ask]:
     # So long aiohttp's connections are looked at after the client's end of stream: most of a step's time.
     aiohttp_handler._IDLE_CHECK_S = 0.001
-    async with doors_house(redis) as house:
+    async with http_api_house(redis) as house:
 
         async def ask(data: bytes) -> None:
             _judge(await _exchange(house.port, data, lambda: False))
@@ -145,7 +145,9 @@ async def _doors(redis: Redis, _address: str) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def _push(redis: Redis, address: str) -> AsyncIterator[Ask]:
-    async with rps_house(redis, address, times=PushTimeouts(wait_s=0, request_s=2, idle_s=2)) as house:
+    async with rhoconnect_push_house(
+        redis, address, times=PushTimeouts(wait_s=0, request_s=2, idle_s=2)
+    ) as house:
 
         def waits() -> bool:
             return bool(len(house.service.polls)) and not house.service.polls.asking
@@ -188,7 +190,7 @@ _ROUTES: Final = (
     ),
 )
 _LOGIN: Final = b'{"login":"rhoadmin","password":"x"}'
-DOOR_SEEDS: Final = (
+API_SEEDS: Final = (
     *(_request(_PING, body, _JSON) for body in JSON_SEEDS),
     *(_request(_PING, body, _FORM) for body in FORM_SEEDS),
     _request(_PING, _PART, "multipart/form-data; boundary=b"),
@@ -206,7 +208,7 @@ DOOR_SEEDS: Final = (
     _request("/rc/v1/clients/c1/register", b"device_pin=x&device_type=ANDROID", _FORM, "Cookie: a=b; c"),
     *(_request(route, b"", "", "Authorization: " + BASIC.decode()) for route in _ROUTES),
 )
-DOOR_WORDS: Final = (
+API_WORDS: Final = (
     *WORDS,
     *(
         b"\r\n",
@@ -252,6 +254,8 @@ PUSH_SEEDS: Final = (
 _SOCKET_S: Final = 0.5
 """Two ends of a connection, a server's log and Redis' replies are in one thread here."""
 TARGETS: Final = (
-    Target("http-server", _served(_doors), DOOR_SEEDS, DOOR_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=6.0),
+    Target(
+        "http-server", _served(_http_api), API_SEEDS, API_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=6.0
+    ),
     Target("rps-server", _served(_push), PUSH_SEEDS, HTTP_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=3.0),
 )

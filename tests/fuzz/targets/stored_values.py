@@ -37,7 +37,7 @@ _RECORD: Final = PingRecord(
 def _entry(data: bytes) -> None:
     """What the queue's consumers decode: pings, pieces to be sent again, chunks of a broadcast."""
     (lease,) = leases_of(
-        keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], reread=False
+        keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], redelivered=False
     )
     pack(("SETTLE", lease.pings, lease.size))
     for decode in (decode_entry, decode_chunk, decode_users):
@@ -119,9 +119,9 @@ def _counters(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, No
 
 def _snapshots(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, None]]:
     """What a snapshot holds is sent to, as if it had just been read."""
-    journal = ChangeLog()
-    journal.resume(1, {})
-    snapshots = SnapshotStore(link, journal)
+    change_log = ChangeLog()
+    change_log.resume(1, {})
+    snapshots = SnapshotStore(link, change_log)
 
     async def step(data: bytes) -> None:
         await link.call("SET", keys.snapshot("bob"), data)

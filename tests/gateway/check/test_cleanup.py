@@ -14,7 +14,7 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN
 from tests.support.providers import provider_settings
-from tests.support.rhoconnect import apple, lay_admin, lay_user, legacy
+from tests.support.rhoconnect import apple, lay_admin, lay_user, rhoconnect_push_client
 
 ODD = 'Ann O\'Hara "the" \\ blank'
 
@@ -47,7 +47,7 @@ async def lay_leftovers(redis: Redis) -> None:
 
 async def lay_others(redis: Redis) -> None:
     await lay_admin(redis, TOKEN)
-    await lay_user(redis, ODD, [apple("aa" * 32), legacy("pin")])
+    await lay_user(redis, ODD, [apple("aa" * 32), rhoconnect_push_client("pin")])
     await redis.set("rhopushed:not-ours", "x")
     await redis.set("tok:pin", "instance")
     await redis.sadd("reg:instance", '{"token":"pin","appname":"app"}')

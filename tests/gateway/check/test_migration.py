@@ -15,7 +15,7 @@ from gateway.check.migration import judge
 from gateway.cli import main
 from gateway.settings import EventSettings, Secret, Settings, Source
 from tests.support.redis import RedisServer
-from tests.support.rhoconnect import Client, android, apple, lay_admin, lay_user, legacy
+from tests.support.rhoconnect import Client, android, apple, lay_admin, lay_user, rhoconnect_push_client
 
 NOTHING = Inventory(0, 0, Counter(), Counter(), Counter(), 0, 0, 0, 0, None, 0, ())
 BOTH = {"Product": Source(push_notify=True), "News": Source("app", push_notify=True), "Quiet": Source()}
@@ -33,7 +33,7 @@ async def lay_rhoconnect(redis: Redis) -> None:
     ann = [
         apple("aa" * 32, device_app_id="com.example.app"),
         android("registration-id"),
-        legacy("legacy-token"),
+        rhoconnect_push_client("legacy-token"),
     ]
     old = [
         Client(device_type="ANDROID", push_type="gcm", pin="gcm-id"),
@@ -129,12 +129,12 @@ def test_what_would_push_twice(events: EventSettings, level: Level, words: str) 
 
 
 def test_a_large_shop_says_how_far_it_was_looked_at() -> None:
-    census = NOTHING._replace(users=60_000, users_examined=50_000)
-    assert next(judge(census, Settings())).text.startswith("60000 users (the first 50000 looked at)")
+    inventory = NOTHING._replace(users=60_000, users_examined=50_000)
+    assert next(judge(inventory, Settings())).text.startswith("60000 users (the first 50000 looked at)")
 
 
 def test_the_same_token_in_redis_and_settings_is_no_trouble() -> None:
-    census = NOTHING._replace(admin_token="same")
+    inventory = NOTHING._replace(admin_token="same")
     assert not [
-        one for one in judge(census, Settings(api_token=Secret("same"))) if one.subject == "api_token"
+        one for one in judge(inventory, Settings(api_token=Secret("same"))) if one.subject == "api_token"
     ]

@@ -8,7 +8,7 @@ from gateway.store import keys
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict, VerdictKind
 
-LEASE = Lease(keys.PINGS, "1-0", b"", 1, 1, reread=False)
+LEASE = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
 LATER = Verdict(VerdictKind.LATER, "ServiceUnavailable")
 SOON = Postponed(2000, 1, "")
 

@@ -53,9 +53,9 @@ def test_each_warning_is_said_once_and_the_time_left_is_exported_every_minute(tm
         assert gauge(metrics) == pytest.approx(-1, abs=1)
     told = [(log["log_level"], log["event"], log["days"]) for log in logs]
     assert told == [
-        ("warning", "certificate_expires", 29),
-        ("warning", "certificate_expires", 6),
-        ("error", "certificate_expires", 0),
+        ("warning", "certificate_expiry_near", 29),
+        ("warning", "certificate_expiry_near", 6),
+        ("error", "certificate_expiry_near", 0),
         ("error", "certificate_expired", -1),
     ]
     assert {log["topic"] for log in logs} == {"com.example.app"}
@@ -95,4 +95,4 @@ def test_a_clock_that_was_wrong_takes_no_warning_away(tmp_path: Path) -> None:
     expiries.update(EXPIRES_S - 40 * DAY_S)
     with structlog.testing.capture_logs() as logs:
         expiries.update(EXPIRES_S - 29 * DAY_S)
-    assert [log["event"] for log in logs] == ["certificate_expires"]
+    assert [log["event"] for log in logs] == ["certificate_expiry_near"]

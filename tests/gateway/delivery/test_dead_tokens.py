@@ -9,19 +9,19 @@ from gateway.delivery.dead_tokens import BURST_COUNT, BURST_WINDOW_S, Invalidati
     ("before", "allowed"), [(BURST_COUNT - 2, True), (BURST_COUNT - 1, True), (BURST_COUNT, False)]
 )
 def test_so_many_in_a_minute_and_no_more(before: int, allowed: bool) -> None:
-    brake = InvalidationLimiter()
+    limiter = InvalidationLimiter()
     for _ in range(before):
-        brake.allow_invalid(0.0)
-    assert brake.allow_invalid(BURST_WINDOW_S / 2) == allowed
+        limiter.allow_invalid(0.0)
+    assert limiter.allow_invalid(BURST_WINDOW_S / 2) == allowed
 
 
 @pytest.mark.parametrize(("at_s", "allowed"), [(9.9, False), (10.0, True)])
 def test_the_brake_opens_when_the_time_has_passed(at_s: float, allowed: bool) -> None:
-    brake = InvalidationLimiter(count=1, within_s=10.0)
-    assert brake.allow_invalid(0.0)
-    assert brake.allow_invalid(at_s) == allowed
+    limiter = InvalidationLimiter(count=1, within_s=10.0)
+    assert limiter.allow_invalid(0.0)
+    assert limiter.allow_invalid(at_s) == allowed
 
 
 def test_a_flood_that_goes_on_keeps_the_brake_closed() -> None:
-    brake = InvalidationLimiter(count=2, within_s=10.0)
-    assert [brake.allow_invalid(float(second)) for second in range(30)] == [True, True] + [False] * 28
+    limiter = InvalidationLimiter(count=2, within_s=10.0)
+    assert [limiter.allow_invalid(float(second)) for second in range(30)] == [True, True] + [False] * 28

@@ -23,7 +23,7 @@ from tests.support.apns_environments import apples
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
 from tests.support.worker import Worker, working
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
 GOOD, BAD = "aa" * 32, "bb" * 32
 SYNCED = "2026-11-24T10:00:00+0000"
@@ -35,7 +35,7 @@ def token_of_another_environment(apns: ApnsSimulator) -> None:
     apns.faults.add(f"BadDeviceToken:token={BAD}")
 
 
-async def ping(one: Spine, user: str = "bob") -> list[tuple[str, str]]:
+async def ping(one: WorkerCore, user: str = "bob") -> list[tuple[str, str]]:
     """Ping a user; verdict and reason of each device."""
     ping_id = await one.append(user)
     await one.planner.deliver(await one.read(keys.PINGS))
@@ -43,7 +43,7 @@ async def ping(one: Spine, user: str = "bob") -> list[tuple[str, str]]:
     return [(device["verdict"], device.get("reason", "")) for device in report["devices"]]
 
 
-async def prove(one: Spine, redis: Redis) -> None:
+async def prove(one: WorkerCore, redis: Redis) -> None:
     """Let the provider accept a send."""
     await lay_user(redis, "somebody", [apple(GOOD)])
     assert await ping(one, "somebody") == [("accepted", "")]
@@ -112,7 +112,7 @@ async def test_another_topic_or_host_ends_the_effect_at_once_and_the_way_back_ha
         assert await ping(one) == []
 
 
-async def _skipped(one: Spine) -> bool:
+async def _skipped(one: WorkerCore) -> bool:
     return await ping(one) == []
 
 
@@ -233,7 +233,7 @@ async def _count(redis: Redis, count: int) -> bool:
     return bool(names) and await redis.hget(names[0], "bad") == b"%d" % count
 
 
-def refused_gauge(one: Spine) -> float | None:
+def refused_gauge(one: WorkerCore) -> float | None:
     (lane,) = one.lanes.all()
     labels = {"lane": lane.name, "topic": "com.example.app"}
     return lane._metrics.registry.get_sample_value("rhopush_tokens_refused", labels)

@@ -7,20 +7,20 @@ from gateway.delivery.dead_tokens import InvalidationLimiter
 
 @pytest.mark.parametrize(("record_valid", "allowed"), [(3, False), (4, True)])
 def test_as_many_dead_as_alive_are_believed(record_valid: int, allowed: bool) -> None:
-    brake = InvalidationLimiter(count=2, within_s=10.0)
-    brake.record_valid(record_valid, 0.0)
-    assert [brake.allow_invalid(1.0) for _ in range(4)] == [True, True, True, allowed]
+    limiter = InvalidationLimiter(count=2, within_s=10.0)
+    limiter.record_valid(record_valid, 0.0)
+    assert [limiter.allow_invalid(1.0) for _ in range(4)] == [True, True, True, allowed]
 
 
 def test_a_broadcast_with_a_thousand_gone_among_many_marks_them_all() -> None:
-    brake = InvalidationLimiter()
+    limiter = InvalidationLimiter()
     for second in range(30):
-        brake.record_valid(1000, float(second))
-        assert all(brake.allow_invalid(float(second)) for _ in range(33))
+        limiter.record_valid(1000, float(second))
+        assert all(limiter.allow_invalid(float(second)) for _ in range(33))
 
 
 @pytest.mark.parametrize(("at_s", "allowed"), [(19.9, True), (20.0, False)])
 def test_answers_of_long_ago_do_not_count(at_s: float, allowed: bool) -> None:
-    brake = InvalidationLimiter(count=0, within_s=10.0)
-    brake.record_valid(5, 0.0)
-    assert brake.allow_invalid(at_s) == allowed
+    limiter = InvalidationLimiter(count=0, within_s=10.0)
+    limiter.record_valid(5, 0.0)
+    assert limiter.allow_invalid(at_s) == allowed

@@ -12,7 +12,7 @@ from gateway.simulators.keys import make_team_key
 from gateway.store import keys
 from tests.support.apns_environments import Apple, apples
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
 DEVELOPERS, CUSTOMERS, NOBODYS = "de" * 32, "cc" * 32, "ff" * 32
 
@@ -24,7 +24,7 @@ async def apns() -> AsyncIterator[Apple]:
         yield both
 
 
-async def ping(one: Spine, user: str = "bob") -> list[tuple[str, str]]:
+async def ping(one: WorkerCore, user: str = "bob") -> list[tuple[str, str]]:
     """Ping a user; verdict and reason of each device."""
     ping_id = await one.append(user)
     await one.planner.deliver(await one.read(keys.PINGS))

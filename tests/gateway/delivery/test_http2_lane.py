@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 from tests.support.provider import Peer, Provider
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.schedule import make_all_due
-from tests.support.worker_core import Spine, now_ms, pipeline, until
+from tests.support.worker_core import WorkerCore, now_ms, pipeline, until
 
 
 def pin(number: int) -> str:
@@ -33,7 +33,7 @@ def down_gauge(lane: Lane) -> float | None:
     return lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name})
 
 
-async def planned_broadcast(one: Spine, users: list[str]) -> str:
+async def planned_broadcast(one: WorkerCore, users: list[str]) -> str:
     """One ping for many, cut and handed to its lane; its id."""
     ping_id = await one.append(*users)
     (lease,) = await one.read(keys.BROADCASTS)
@@ -169,7 +169,7 @@ async def test_small_pings_overtake_a_broadcast(
     async with pipeline(redis_address, tmp_path, settings) as one:
         await one.append(*users, message="broadcast")
         (broadcast,) = await one.read(keys.BROADCASTS)
-        one.cutting.begin(broadcast)
+        one.broadcast_tasks.begin(broadcast)
         await until(lambda: _pieces(redis_client, 2))
         await one.planner.deliver(await one.read(keys.CHUNKS))
         await narrow.received.wait(1)

@@ -25,13 +25,13 @@ async def quotas(redis_address: str) -> AsyncIterator[list[Quota]]:
 
 async def test_it_allows_what_was_drawn_and_no_more(quotas: list[Quota]) -> None:
     granted = asyncio.Event()
-    pace = RateLimiter(quotas[0], "fcm:p", PER_MINUTE, granted.set)
-    assert pace.allow(10) == 0  # nothing is drawn yet: it is now
+    limiter = RateLimiter(quotas[0], "fcm:p", PER_MINUTE, granted.set)
+    assert limiter.allow(10) == 0  # nothing is drawn yet: it is now
     await asyncio.wait_for(granted.wait(), 30)
     batch = int(PER_MINUTE / 60 * BATCH_S)
-    assert pace.allow(10_000) == batch
-    pace.consume(batch)
-    assert pace.allow(1) == 0
+    assert limiter.allow(10_000) == batch
+    limiter.consume(batch)
+    assert limiter.allow(1) == 0
 
 
 async def test_two_processes_share_one_quota(quotas: list[Quota]) -> None:

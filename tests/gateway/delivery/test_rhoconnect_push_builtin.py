@@ -44,7 +44,7 @@ class Batch:
         message = PROVIDERS[RHOCONNECT_PUSH].compose(self.ping, RhoConnectPushTarget(), NOW_MS)
         assert message is not None
         self.settled = asyncio.Event()
-        lease = Lease(keys.PINGS, "1-0", b"", 1, 1, reread=False)
+        lease = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
         self.batch = DeliveryBatch(lease, PING_ID[:28], (self.ping,), lambda _: self.settled.set())
         self.batch.begin_ping({})
         self.deliveries = []

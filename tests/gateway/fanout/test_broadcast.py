@@ -14,9 +14,9 @@ from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_users
 from tests.support.schedule import make_all_due
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
-Open = Callable[[], AbstractAsyncContextManager[Spine]]
+Open = Callable[[], AbstractAsyncContextManager[WorkerCore]]
 USERS = 2 * keys.CHUNK_USERS + 100
 
 
@@ -37,12 +37,12 @@ async def lay_crowd(redis: Redis, phone: Callable[[int], Client]) -> None:
     await lay_users(redis, {f"user{n}": [phone(n)] for n in range(USERS)})
 
 
-async def begin(one: Spine) -> Lease:
+async def begin(one: WorkerCore) -> Lease:
     (lease,) = await one.read(keys.BROADCASTS)
     return lease
 
 
-async def deliver_pieces(one: Spine) -> None:
+async def deliver_pieces(one: WorkerCore) -> None:
     while leases := await one.read(keys.CHUNKS, 2):
         await one.planner.deliver(leases)
     assert await one.in_flight.wait_empty(30)
@@ -91,9 +91,9 @@ async def test_a_killed_cutter_goes_on_where_it_stood(
     async with opened() as one:
         ping_id = await one.append(*names())
         lease = await begin(one)
-        one.cutting.begin(lease)
+        one.broadcast_tasks.begin(lease)
         await until(lambda: redis_client.xlen(keys.CHUNKS))
-        await one.cutting.close()
+        await one.broadcast_tasks.close()
     monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_CHUNKS", 40)
     async with opened() as back:
         (again,) = await back.streams.resume(keys.BROADCASTS)
@@ -224,7 +224,7 @@ async def test_only_so_many_broadcasts_are_cut_at_once(
 
         async def counted(lease: Lease) -> None:
             nonlocal most
-            most = max(most, len(one.cutting._tasks))
+            most = max(most, len(one.broadcast_tasks._tasks))
             await split(lease)
 
         monkeypatch.setattr(one.splitter, "split", counted)
@@ -252,20 +252,20 @@ async def test_broadcasts_that_are_taken_over_keep_no_piece_from_being_taken_ove
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
     async with pipeline(redis_address, tmp_path, settings, name="gone:0") as gone:
         held = await gone.append(*names())
-        gone.cutting.begin(await begin(gone))
+        gone.broadcast_tasks.begin(await begin(gone))
         await until(lambda: gone.read(keys.CHUNKS))
-        await gone.cutting.close()
-    async with pipeline(redis_address, tmp_path, settings, name="heir:0") as heir:
-        own = await heir.append(*names())
-        heir.in_flight.start()
-        heir.consumer.start()
+        await gone.broadcast_tasks.close()
+    async with pipeline(redis_address, tmp_path, settings, name="heir:0") as successor:
+        own = await successor.append(*names())
+        successor.in_flight.start()
+        successor.consumer.start()
         for ping_id in (held, own):
-            await until(lambda ping_id=ping_id: _is_done(heir, ping_id))
-        await heir.consumer.close()
-        await heir.in_flight.close()
+            await until(lambda ping_id=ping_id: _is_done(successor, ping_id))
+        await successor.consumer.close()
+        await successor.in_flight.close()
 
 
-async def _is_done(one: Spine, ping_id: str) -> bool:
+async def _is_done(one: WorkerCore, ping_id: str) -> bool:
     report = await one.receipts.report(ping_id)
     return report is not None and report["state"] == "done"
 

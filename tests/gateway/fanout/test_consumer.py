@@ -55,13 +55,13 @@ async def test_what_a_silent_consumer_held_is_taken_over_whole(
                 await gone.append("bob", message="held by who is gone")
             assert len(await gone.read(keys.PINGS, 1000)) == 60
         apns.received.clear()
-        async with pipeline(redis_address, tmp_path, settings, name="heir:0") as heir:
-            heir.consumer.start()
+        async with pipeline(redis_address, tmp_path, settings, name="heir:0") as successor:
+            successor.consumer.start()
             records = await apns.received.wait(60)
             assert {record.summary.alert for record in records} == {"held by who is gone"}
             apns.release()
             await until(lambda: _settled(redis_client, keys.PINGS))
-            await heir.consumer.close()
+            await successor.consumer.close()
         await alive.in_flight.close()
     assert len(apns.received) == 60
 

@@ -23,17 +23,17 @@ class Times:
 
 def test_the_share_is_of_the_time_since_the_last_look() -> None:
     times = Times()
-    effort = CpuLoad(times.clock, times.used)
+    cpu_load = CpuLoad(times.clock, times.used)
     times.go(2 * SAMPLE_S, SAMPLE_S)
-    assert abs(effort.share() - 0.5) < 1e-6
+    assert abs(cpu_load.share() - 0.5) < 1e-6
     times.go(1.5 * SAMPLE_S, 0)
-    assert effort.share() == 0
+    assert cpu_load.share() == 0
 
 
 def test_it_is_not_looked_at_more_often_than_that() -> None:
     times = Times()
-    effort = CpuLoad(times.clock, times.used)
+    cpu_load = CpuLoad(times.clock, times.used)
     times.go(SAMPLE_S / 2, SAMPLE_S / 2)
-    assert effort.share() == 0
+    assert cpu_load.share() == 0
     times.go(SAMPLE_S, 0)
-    assert abs(effort.share() - 1 / 3) < 1e-6
+    assert abs(cpu_load.share() - 1 / 3) < 1e-6

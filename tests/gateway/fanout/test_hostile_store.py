@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_user, lay_users
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
 PIN = "ab" * 32
 BINARY = b"\xff\xfe\x80"
@@ -73,6 +73,6 @@ async def test_dead_devices_with_odd_ids_are_marked(
         assert (await one.registry.devices_of(["bob"]))[0].dead == 1
 
 
-async def _finished(one: Spine, ping_id: str) -> bool:
+async def _finished(one: WorkerCore, ping_id: str) -> bool:
     report = await one.receipts.report(ping_id)
     return report is not None and report["state"] == "done"

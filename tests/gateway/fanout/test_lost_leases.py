@@ -16,7 +16,7 @@ from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_agai
 
 
 async def _deliver_after(
-    one: Spine, leases: list[Lease], event: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    one: WorkerCore, leases: list[Lease], event: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Deliver as a worker does that must wait for room."""
 

@@ -16,13 +16,13 @@ from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
 PIN = "ab" * 32
 BOB = Ping(users=("bob",), message="hello")
 
 
-def door(one: Spine) -> QueueProducer:
+def producer(one: WorkerCore) -> QueueProducer:
     """The queue of a worker whose intake takes."""
     return QueueProducer(one.queue._connection, BacklogLimits(1_000, 1_000_000), local_consumer=one.consumer)
 
@@ -45,7 +45,7 @@ async def test_what_is_appended_is_delivered_without_a_reader(
     async with pipeline(redis_address, tmp_path, settings) as one:
         monkeypatch.setattr(one.streams, "read", no_reader)
         one.consumer.start()
-        queue = door(one)
+        queue = producer(one)
         ids = [(await queue.append(BOB, 10)).ping_id for _ in range(3)]
         await apns.received.wait(3)
         assert [(await one.done(ping_id))["counts"]["accepted"] for ping_id in ids] == [1, 1, 1]
@@ -58,7 +58,7 @@ async def test_what_was_taken_and_not_delivered_is_there_after_a_kill(
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with pipeline(redis_address, tmp_path, settings) as one:
-        ping_id = (await door(one).append(BOB, 10)).ping_id  # its intake was never started
+        ping_id = (await producer(one).append(BOB, 10)).ping_id  # its intake was never started
         assert one.in_flight._claims
     async with pipeline(redis_address, tmp_path, settings) as back:
         back.consumer.start()
@@ -74,7 +74,7 @@ async def test_what_was_leased_by_a_lost_reply_is_found_and_delivered_once(
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with pipeline(redis_address, tmp_path, settings) as one:
         one.consumer.start()
-        queue = door(one)
+        queue = producer(one)
         known = (await queue.append(BOB, 10)).ping_id
         await one.done(known)
         lost = await one.append("bob")
@@ -101,7 +101,7 @@ async def test_there_is_room_for_so_many_sends(
 ) -> None:
     monkeypatch.setattr(consumer_module, "TAKEN_DELIVERIES", 2)
     async with pipeline(redis_address, tmp_path, settings) as one:
-        queue = door(one)
+        queue = producer(one)
         rooms = []
         for _ in range(3):
             rooms.append(one.consumer.has_room())
@@ -119,7 +119,7 @@ async def test_room_is_counted_in_users(
 ) -> None:
     monkeypatch.setattr(consumer_module, "TAKEN_DELIVERIES", 2)
     async with pipeline(redis_address, tmp_path, settings) as one:
-        await door(one).append(Ping(users=("bob", "eve"), message="hello"), 10)
+        await producer(one).append(Ping(users=("bob", "eve"), message="hello"), 10)
         assert not one.consumer.has_room()
 
 
@@ -128,7 +128,7 @@ async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_no
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
         consumer = QueueConsumer(
-            one.streams, one.consumer._readers, one.planner, one.cutting, one.in_flight, siblings=True
+            one.streams, one.consumer._readers, one.planner, one.broadcast_tasks, one.in_flight, siblings=True
         )
         for share, expected in ((0.49, True), (0.5, False), (0.0, True)):
             monkeypatch.setattr(consumer._cpu_load, "share", lambda share=share: share)
@@ -143,14 +143,14 @@ async def test_what_was_settled_a_moment_ago_is_not_taken_again(
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with pipeline(redis_address, tmp_path, settings) as one:
         one.consumer.start()
-        ping_id = (await door(one).append(BOB, 10)).ping_id
+        ping_id = (await producer(one).append(BOB, 10)).ping_id
         (lease,) = one.in_flight._claims.values()
         await one.done(ping_id)
         one.consumer.take(lease)
-        late = lease._replace(decoded=None, reread=True)
+        late = lease._replace(decoded=None, redelivered=True)
         assert one.in_flight.claim([late]) == []
         await one.consumer._redeliver([late])
-        await one.done((await door(one).append(BOB, 10)).ping_id)
+        await one.done((await producer(one).append(BOB, 10)).ping_id)
         await one.consumer.close()
     assert len(apns.received) == 2
 
@@ -173,7 +173,7 @@ async def test_what_was_taken_goes_on_its_way_before_the_end(
 
         monkeypatch.setattr(one.registry, "devices_of", slowly)
         one.consumer.start()
-        await door(one).append(BOB, 10)
+        await producer(one).append(BOB, 10)
         one.consumer.stop_taking()
         await one.consumer.close(10)
         assert await one.in_flight.wait_empty(30)
@@ -226,10 +226,10 @@ async def test_a_ping_that_comes_alone_is_looked_up_while_it_is_appended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
-        foreseen: list[tuple[str, ...]] = []
-        monkeypatch.setattr(one.registry, "prefetch", foreseen.append)
-        queue = door(one)
+        prefetched: list[tuple[str, ...]] = []
+        monkeypatch.setattr(one.registry, "prefetch", prefetched.append)
+        queue = producer(one)
         await queue.append(BOB, 10)
-        assert foreseen == [("bob",)]
+        assert prefetched == [("bob",)]
         await asyncio.gather(*(queue.append(Ping(users=(name,)), 10) for name in ("ann", "eve")))
-        assert foreseen == [("bob",)]  # they came together
+        assert prefetched == [("bob",)]  # they came together

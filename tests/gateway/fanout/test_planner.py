@@ -16,10 +16,10 @@ from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from protocols.ping.model import Ping
 from tests.support.rhoconnect import android, apple, lay_user, lay_users
-from tests.support.worker_core import Spine, now_ms, pipeline, until
+from tests.support.worker_core import WorkerCore, now_ms, pipeline, until
 
 APPLE = {"device_type": "APPLE", "device_push_type": "apple"}
-Open = Callable[[], AbstractAsyncContextManager[Spine]]
+Open = Callable[[], AbstractAsyncContextManager[WorkerCore]]
 
 
 @pytest.fixture

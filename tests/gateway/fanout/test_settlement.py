@@ -63,7 +63,7 @@ def test_a_door_whose_sends_are_all_accepted_is_told_so() -> None:
 def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None:
     one = batch(keys.RETRIES)
     one.accept(3)
-    assert [door.record for door in build_settlement(one).waiters] == [b"", b""]
+    assert [waiter.record for waiter in build_settlement(one).waiters] == [b"", b""]
 
 
 def broadcast_part(stream: str, entry: str, device: str) -> DeliveryBatch:
@@ -109,7 +109,7 @@ async def test_a_retry_has_the_last_word_though_the_clock_of_redis_went_back(
     assert found == {"accepted": 2, "rejected": 0, "later": 0}
 
 
-class Doors:
+class Waiters:
     """The doors of one process, and what they hear."""
 
     channel = "door"
@@ -139,13 +139,15 @@ class Redis:
 async def test_doors_of_this_process_hear_at_once_and_others_through_redis(
     channel: str, postponed: bool, here: int, elsewhere: int
 ) -> None:
-    doors, redis, one = Doors(), Redis(), batch(keys.PINGS)
-    doors.channel = channel
-    one.on_complete = InFlight(cast(Streams, redis), local_waiters=doors).on_complete
+    waiters, redis, one = Waiters(), Redis(), batch(keys.PINGS)
+    waiters.channel = channel
+    one.on_complete = InFlight(cast(Streams, redis), local_waiters=waiters).on_complete
     if postponed:
         one.postpone(3, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
     else:
         one.accept(3)
     (written,) = redis.written
-    assert (len(doors.heard), len(written.waiters)) == (here, elsewhere)
-    assert doors.heard == [(door.ping_id, door.record) for door in build_settlement(one).waiters][:here]
+    assert (len(waiters.heard), len(written.waiters)) == (here, elsewhere)
+    assert (
+        waiters.heard == [(waiter.ping_id, waiter.record) for waiter in build_settlement(one).waiters][:here]
+    )

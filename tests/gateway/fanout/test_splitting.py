@@ -20,9 +20,9 @@ from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from protocols.devices import Device
 from tests.support.rhoconnect import Client, apple, lay_users
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
-Open = Callable[..., AbstractAsyncContextManager[Spine]]
+Open = Callable[..., AbstractAsyncContextManager[WorkerCore]]
 DEVICES = 1_000
 
 
@@ -43,7 +43,7 @@ def reached(apns: ApnsSimulator) -> Counter[int]:
     return Counter(int(record.token, 16) for record in apns.received.accepted)
 
 
-async def finished(one: Spine, ping_id: str) -> dict[str, Any]:
+async def finished(one: WorkerCore, ping_id: str) -> dict[str, Any]:
     async def over() -> bool:
         found = await one.receipts.report(ping_id)
         return found is not None and found["state"] == "done"

@@ -18,7 +18,7 @@ from gateway.store import keys
 from protocols.ping.model import Ping
 from tests.support.gateway import Gateway
 from tests.support.rhoconnect import apple, lay_user
-from tests.support.worker_core import Spine, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, until
 
 PIN = "ab" * 32
 BATCH = "0123456789ab7def8123456789ab"
@@ -102,7 +102,7 @@ async def bob(redis_client: Redis) -> AsyncIterator[None]:
     yield
 
 
-async def _delivered(one: Spine, redis: Redis, ping_id: str) -> dict[str, Any]:
+async def _delivered(one: WorkerCore, redis: Redis, ping_id: str) -> dict[str, Any]:
     """Run the loops until everything is off the streams; the report of the good ping."""
     one.consumer.start()
     for stream in keys.STREAMS:

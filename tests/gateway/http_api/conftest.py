@@ -16,7 +16,7 @@ async def both(request: pytest.FixtureRequest, redis_client: Redis) -> AsyncIter
 
 
 @pytest.fixture
-async def doors(redis_client: Redis) -> AsyncIterator[House]:
+async def api(redis_client: Redis) -> AsyncIterator[House]:
     """Doors with the fast path."""
     async with house(redis_client) as found:
         yield found

@@ -84,7 +84,7 @@ class Reports:
         return nullcontext(Completion())
 
     async def outcome(
-        self, ping_id: str, timeout_s: float, heard: Completion | None = None
+        self, ping_id: str, timeout_s: float, pending: Completion | None = None
     ) -> dict[str, Any] | None:
         self.waited_s.append(timeout_s)
         if self.ends is not None:
@@ -100,7 +100,7 @@ class Reports:
 class House:
     """The doors, and everything behind them that a test looks at or changes."""
 
-    doors: HttpApi
+    api: HttpApi
     services: Dependencies
     queue: RecordingQueue
     reports: Reports
@@ -118,7 +118,7 @@ class House:
         for name, values in changes.items():
             section = msgspec.structs.replace(getattr(settings, name), **values)
             settings = msgspec.structs.replace(settings, **{name: section})
-        self.doors.apply_settings(settings)
+        self.api.apply_settings(settings)
 
 
 @contextlib.asynccontextmanager
@@ -152,8 +152,8 @@ async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) 
     if send_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     port = sock.getsockname()[1]
-    async with await open_http_api(services, sock) as doors:
-        yield House(doors, services, queue, reports, port, missing)
+    async with await open_http_api(services, sock) as api:
+        yield House(api, services, queue, reports, port, missing)
 
 
 @dataclass(frozen=True)

@@ -191,13 +191,13 @@ async def test_a_refused_body_is_not_read_without_end(both: House) -> None:
 async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> None:
     timeouts = HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1, body_s=WAIT_S * 2)
     for fast in (True, False):
-        async with house(redis_client, timeouts=timeouts, fast_path=fast) as doors:
+        async with house(redis_client, timeouts=timeouts, fast_path=fast) as api:
             for token in (None, "no-such-token", "x" * 2_000):
-                async with wire(doors.port) as client:
+                async with wire(api.port) as client:
                     client.send(head(10, token=token) + b"{")
                     assert (await client.answer()).status == 408
-            assert (await call(doors, {"user_id": "bob"})).status == 200
-            async with wire(doors.port) as client:
+            assert (await call(api, {"user_id": "bob"})).status == 200
+            async with wire(api.port) as client:
                 client.send(head(17, token=TOKEN) + b"{")
                 await asyncio.sleep(0.3)  # three times what the others have
                 client.send(b'"user_id":"bob"}')
@@ -207,29 +207,29 @@ async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> Non
 async def test_the_time_of_a_judged_body_grows_with_what_came(redis_client: Redis) -> None:
     """A long body that does not come is not waited for as long as its length would need."""
     timeouts = HttpTimeouts(tick_s=0.02, body_s=0.2, body_bytes_per_s=100_000)
-    async with house(redis_client, timeouts=timeouts) as doors:
-        assert (await call(doors, {"user_id": "bob"})).status == 200
-        async with wire(doors.port) as client:
+    async with house(redis_client, timeouts=timeouts) as api:
+        assert (await call(api, {"user_id": "bob"})).status == 200
+        async with wire(api.port) as client:
             client.send(head(30_000_000, token=TOKEN) + b"{")
             assert (await client.answer()).status == 408
 
 
 @asynccontextmanager
-async def held(doors: House, count: int, size: int, token: str | None) -> AsyncIterator[list[Wire]]:
+async def held(api: House, count: int, size: int, token: str | None) -> AsyncIterator[list[Wire]]:
     """So many requests whose bodies have come but for one byte."""
     async with AsyncExitStack() as stack:
         clients = []
         for _ in range(count):
-            client = await stack.enter_async_context(wire(doors.port))
+            client = await stack.enter_async_context(wire(api.port))
             client.send(head(size, token=token, path="/api/ping") + long_ping(size)[:-1])
             await client.writer.drain()
             clients.append(client)
         yield clients
 
 
-async def bytes_held(doors: House, count: int) -> None:
+async def bytes_held(api: House, count: int) -> None:
     async with asyncio.timeout(WAIT_S):
-        while doors.services.bodies.reserved != count:
+        while api.services.bodies.reserved != count:
             await asyncio.sleep(0.005)
 
 
@@ -272,18 +272,18 @@ async def test_callers_without_a_token_cannot_take_the_whole_budget(both: House)
     await bytes_held(both, 0)
 
 
-async def test_the_budget_holds_on_the_fast_path(doors: House) -> None:
-    doors.set(limits={"bodies_bytes": 400_000})
+async def test_the_budget_holds_on_the_fast_path(api: House) -> None:
+    api.set(limits={"bodies_bytes": 400_000})
     async with AsyncExitStack() as stack:
         for _ in range(2):
-            client = await stack.enter_async_context(wire(doors.port))
+            client = await stack.enter_async_context(wire(api.port))
             client.send(head(50_000) + b"{")
-        await bytes_held(doors, 100_000)
-        client = await stack.enter_async_context(wire(doors.port))
+        await bytes_held(api, 100_000)
+        client = await stack.enter_async_context(wire(api.port))
         client.send(head(50_000) + b"{")
         answer = await client.answer()
         assert (answer.status, answer.error["code"]) == (503, "bodies_full")
-    await bytes_held(doors, 0)
+    await bytes_held(api, 0)
 
 
 async def test_a_body_longer_than_the_whole_budget_is_413(both: House) -> None:

@@ -61,25 +61,25 @@ async def test_every_refusal_has_the_safety_headers(both: House, sent: bytes) ->
 
 
 async def test_a_failure_of_the_gateway_has_the_safety_headers(
-    doors: House, monkeypatch: pytest.MonkeyPatch
+    api: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any) -> None:
         raise RuntimeError("defect")
 
-    monkeypatch.setattr(doors.reports, "report", fail)
-    answer = await call(doors, method="GET", path="/rc/v1/pings/abc")
+    monkeypatch.setattr(api.reports, "report", fail)
+    answer = await call(api, method="GET", path="/rc/v1/pings/abc")
     assert (answer.status, is_safe(answer)) == (500, True)
 
 
 @pytest.mark.parametrize("older", [False, True])
-async def test_stored_markup_is_no_markup(doors: House, redis_client: Redis, older: bool) -> None:
+async def test_stored_markup_is_no_markup(api: House, redis_client: Redis, older: bool) -> None:
     body = {"attributes": {"login": MARKUP, "password": "secret"}}
-    assert (await call(doors, body, path="/rc/v1/users")).status == 200
+    assert (await call(api, body, path="/rc/v1/users")).status == 200
     user = quote(MARKUP, safe="")
-    changed = await call(doors, {"attributes": {"email": MARKUP}}, method="PUT", path=f"/rc/v1/users/{user}")
+    changed = await call(api, {"attributes": {"email": MARKUP}}, method="PUT", path=f"/rc/v1/users/{user}")
     assert changed.status == 200
     fields = {"device_type": MARKUP, "phone_id": MARKUP, "device_pin": MARKUP, "user_id": MARKUP}
-    await call(doors, fields, path=f"/rc/v1/clients/{CLIENT}/register")
+    await call(api, fields, path=f"/rc/v1/clients/{CLIENT}/register")
     await redis_client.sadd(f"user:{MARKUP}:clients", MARKUP)  # an id that RhoConnect took
     new = [
         ("GET", "/rc/v1/users", {}),
@@ -93,7 +93,7 @@ async def test_stored_markup_is_no_markup(doors: House, redis_client: Redis, old
         ("POST", "/api/get_client_params", {"client_id": CLIENT}),
     ]
     for method, path, parameters in old if older else new:
-        answer = await call(doors, parameters or b"", method=method, path=path)
+        answer = await call(api, parameters or b"", method=method, path=path)
         assert answer.status == 200
         assert answer.headers["content-type"] == "text/html;charset=utf-8"
         assert b"\\u003cscript\\u003ealert('\\u0026')" in answer.body
@@ -102,15 +102,15 @@ async def test_stored_markup_is_no_markup(doors: House, redis_client: Redis, old
 
 
 async def test_the_names_of_sources_are_no_markup(redis_client: Redis) -> None:
-    async with house(redis_client, settings=Settings(sources={MARKUP: Source()})) as doors:
-        answer = await call(doors, method="GET", path="/rc/v1/sources/type/all")
+    async with house(redis_client, settings=Settings(sources={MARKUP: Source()})) as api:
+        answer = await call(api, method="GET", path="/rc/v1/sources/type/all")
     assert (answer.json, set(answer.body) & set(b"<>&")) == ([MARKUP], set())
 
 
-async def test_what_is_refused_in_words_is_text(doors: House) -> None:
+async def test_what_is_refused_in_words_is_text(api: House) -> None:
     body = {"login": MARKUP, "password": "x"}
     for path in ("/rc/v1/system/login", "/rc/v1/app/login", "/login", "/application/clientlogin"):
-        answer = await call(doors, body, path=path, token=None)
+        answer = await call(api, body, path=path, token=None)
         assert (answer.status, answer.headers["content-type"]) == (401, "text/plain; charset=utf-8")
         assert is_safe(answer)
 

@@ -24,15 +24,15 @@ PHONE = {
 }
 
 
-async def add(doors: House, login: str) -> None:
+async def add(api: House, login: str) -> None:
     body = {"attributes": {"login": login, "password": "secret"}}
-    assert (await call(doors, body, path="/rc/v1/users")).status == 200
+    assert (await call(api, body, path="/rc/v1/users")).status == 200
 
 
-async def log_in(doors: House, login: str) -> dict[str, str]:
+async def log_in(api: House, login: str) -> dict[str, str]:
     """The header of a new session."""
     body = {"login": login, "password": "secret", "remember_me": 1}
-    answer = await call(doors, body, path="/rc/v1/app/login", token=None)
+    answer = await call(api, body, path="/rc/v1/app/login", token=None)
     assert (answer.status, answer.body) == (200, b"")
     return {"Cookie": cookie_of(answer)}
 
@@ -45,8 +45,8 @@ def cookie_of(answer: Answer) -> str:
     return cookie.partition(";")[0]
 
 
-async def new_client(doors: House, session: dict[str, str], body: Any = b"") -> str:
-    answer = await call(doors, body, path="/rc/v1/clients", token=None, headers=session)
+async def new_client(api: House, session: dict[str, str], body: Any = b"") -> str:
+    answer = await call(api, body, path="/rc/v1/clients", token=None, headers=session)
     assert (answer.status, list(answer.json)) == (200, ["client"])
     client_id: str = answer.json["client"]["client_id"]
     assert len(bytes.fromhex(client_id)) == 16
@@ -59,53 +59,53 @@ async def keys_of(redis: Redis, client_id: str) -> dict[str, str]:
     return {name.removeprefix(prefix): (await redis.get(name)).decode() for name in names}
 
 
-async def test_a_device_logs_in_and_registers(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
-    client_id = await new_client(doors, session)
+async def test_a_device_logs_in_and_registers(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
+    session = await log_in(api, "bob")
+    client_id = await new_client(api, session)
     bare = {"rho__id": client_id, "user_id": "bob", "app_id": "application"}
     assert await keys_of(redis_client, client_id) == bare
     path = f"/rc/v1/clients/{client_id}/register"
-    answer = await call(doors, PHONE, path=path, token=None, headers=session)
+    answer = await call(api, PHONE, path=path, token=None, headers=session)
     assert (answer.status, answer.body) == (200, b"")
     assert await keys_of(redis_client, client_id) == bare | PHONE
     assert await redis_client.smembers("user:bob:clients") == {client_id.encode()}
     assert await redis_client.get("client:count") == b"1"
 
 
-async def test_the_older_routes_do_the_same(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
+async def test_the_older_routes_do_the_same(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
     body = {"login": "bob", "password": "secret"}
-    answer = await call(doors, body, path="/api/application/clientlogin", token=None)
+    answer = await call(api, body, path="/api/application/clientlogin", token=None)
     cookie = answer.json[COOKIE]
     assert cookie.startswith(f"{COOKIE}%3D")
     assert cookie_of(answer) == cookie.replace("%3D", "=", 1)
     query = f"?{COOKIE}={cookie}"
-    made = await call(doors, method="GET", path=f"/api/application/clientcreate{query}", token=None)
+    made = await call(api, method="GET", path=f"/api/application/clientcreate{query}", token=None)
     client_id = made.json["client"]["client_id"]
     assert "deprecated" in made.headers["warning"]
     path = f"/api/application/clientregister{query}"
-    assert (await call(doors, PHONE | {"client_id": client_id}, path=path, token=None)).status == 200
+    assert (await call(api, PHONE | {"client_id": client_id}, path=path, token=None)).status == 200
     assert (await keys_of(redis_client, client_id))["device_pin"] == PHONE["device_pin"]
 
 
-async def test_empty_texts_overwrite_and_nulls_do_not(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
-    client_id = await new_client(doors, session, PHONE)
+async def test_empty_texts_overwrite_and_nulls_do_not(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
+    session = await log_in(api, "bob")
+    client_id = await new_client(api, session, PHONE)
     path = f"/rc/v1/clients/{client_id}/register"
     logout = dict.fromkeys(PHONE, "") | {"device_port": None}
-    assert (await call(doors, logout, path=path, token=None, headers=session)).status == 200
+    assert (await call(api, logout, path=path, token=None, headers=session)).status == 200
     found = await keys_of(redis_client, client_id)
     assert {name: found[name] for name in PHONE} == dict.fromkeys(PHONE, "") | {"device_port": "100"}
 
 
-async def test_a_client_moves_to_the_user_who_registers_it(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
-    await add(doors, "eve")
-    client_id = await new_client(doors, await log_in(doors, "bob"), PHONE)
+async def test_a_client_moves_to_the_user_who_registers_it(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
+    await add(api, "eve")
+    client_id = await new_client(api, await log_in(api, "bob"), PHONE)
     path = f"/rc/v1/clients/{client_id}/register"
-    assert (await call(doors, {}, path=path, token=None, headers=await log_in(doors, "eve"))).status == 200
+    assert (await call(api, {}, path=path, token=None, headers=await log_in(api, "eve"))).status == 200
     assert await redis_client.smembers("user:bob:clients") == set()
     assert await redis_client.smembers("user:eve:clients") == {client_id.encode()}
     assert (await keys_of(redis_client, client_id))["user_id"] == "eve"
@@ -122,16 +122,16 @@ async def test_a_client_moves_to_the_user_who_registers_it(doors: House, redis_c
 )
 @pytest.mark.parametrize("admin", [False, True])
 async def test_a_client_that_moves_keeps_nothing_by_any_route(
-    doors: House, redis_client: Redis, route: tuple[str, str], admin: bool
+    api: House, redis_client: Redis, route: tuple[str, str], admin: bool
 ) -> None:
-    await add(doors, "bob")
-    await add(doors, "eve")
-    client_id = await new_client(doors, await log_in(doors, "bob"), PHONE)
+    await add(api, "bob")
+    await add(api, "eve")
+    client_id = await new_client(api, await log_in(api, "bob"), PHONE)
     method, path = route
-    headers = {} if admin else await log_in(doors, "eve")
+    headers = {} if admin else await log_in(api, "eve")
     body = {"device_type": "ANDROID"} | ({"user_id": "eve"} if admin else {})
     moved = await call(
-        doors,
+        api,
         body,
         method=method,
         path=path.format(client_id),
@@ -149,91 +149,91 @@ async def test_a_client_that_moves_keeps_nothing_by_any_route(
 
 @pytest.mark.parametrize("admin", [False, True])
 async def test_a_user_has_no_more_devices_than_the_setting_allows(
-    doors: House, redis_client: Redis, admin: bool
+    api: House, redis_client: Redis, admin: bool
 ) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
-    doors.set(limits={"devices_per_user": 2})
+    await add(api, "bob")
+    session = await log_in(api, "bob")
+    api.set(limits={"devices_per_user": 2})
     for _ in range(2):
-        await new_client(doors, session)
+        await new_client(api, session)
     body = {"user_id": "bob"} if admin else {}
     who: dict[str, Any] = {"token": TOKEN if admin else None, "headers": {} if admin else session}
     refused = [
-        await call(doors, body, path="/rc/v1/clients", **who),
-        await call(doors, body, path="/rc/v1/clients/abc/register", **who),
+        await call(api, body, path="/rc/v1/clients", **who),
+        await call(api, body, path="/rc/v1/clients/abc/register", **who),
     ]
     if not admin:
-        refused.append(await call(doors, method="GET", path="/application/clientcreate", **who))
+        refused.append(await call(api, method="GET", path="/application/clientcreate", **who))
     for answer in refused:
         assert (answer.status, answer.error["code"]) == (422, "too_many_devices")
         assert "limits.devices_per_user" in answer.error["message"]
     assert await redis_client.scard("user:bob:clients") == 2
     assert await redis_client.get("client:count") == b"2"
-    assert 'reason="too_many_devices"' in doors.metrics
+    assert 'reason="too_many_devices"' in api.metrics
 
 
-async def test_an_unknown_client_is_created_with_its_id(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
+async def test_an_unknown_client_is_created_with_its_id(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
+    session = await log_in(api, "bob")
     assert (
-        await call(doors, PHONE, path="/rc/v1/clients/abc/register", token=None, headers=session)
+        await call(api, PHONE, path="/rc/v1/clients/abc/register", token=None, headers=session)
     ).status == 200
     assert (await keys_of(redis_client, "abc"))["user_id"] == "bob"
 
 
 @pytest.mark.parametrize("client_id", ["a:b", "a%3Ab", "a%20b", "x" * 129])
 async def test_an_id_that_could_name_a_document_is_refused(
-    doors: House, redis_client: Redis, client_id: str
+    api: House, redis_client: Redis, client_id: str
 ) -> None:
-    await add(doors, "bob")
+    await add(api, "bob")
     path = f"/rc/v1/clients/{client_id}/register"
-    answer = await call(doors, PHONE, path=path, token=None, headers=await log_in(doors, "bob"))
+    answer = await call(api, PHONE, path=path, token=None, headers=await log_in(api, "bob"))
     assert (answer.status, answer.error["field"]) == (400, "client_id")
     assert [key async for key in redis_client.scan_iter("client:*:*")] == []
 
 
 @pytest.mark.parametrize("value", [True, [], {}, "x" * 4097])
-async def test_a_device_field_of_a_wrong_form(doors: House, value: Any) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
-    answer = await call(doors, {"device_pin": value}, path="/rc/v1/clients", token=None, headers=session)
+async def test_a_device_field_of_a_wrong_form(api: House, value: Any) -> None:
+    await add(api, "bob")
+    session = await log_in(api, "bob")
+    answer = await call(api, {"device_pin": value}, path="/rc/v1/clients", token=None, headers=session)
     assert (answer.status, answer.error["field"]) == (400, "device_pin")
 
 
-async def test_a_registration_clears_the_dead_mark(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
-    client_id = await new_client(doors, session, PHONE)
+async def test_a_registration_clears_the_dead_mark(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
+    session = await log_in(api, "bob")
+    client_id = await new_client(api, session, PHONE)
     await redis_client.set(keys.dead(client_id), "digest:1:Unregistered")
     before = int(await redis_client.get(keys.registered(client_id)))
     path = f"/rc/v1/clients/{client_id}/register"
-    assert (await call(doors, PHONE, path=path, token=None, headers=session)).status == 200
+    assert (await call(api, PHONE, path=path, token=None, headers=session)).status == 200
     assert await redis_client.exists(keys.dead(client_id)) == 0
     assert int(await redis_client.get(keys.registered(client_id))) >= before > 1_700_000_000_000
 
 
 @pytest.mark.parametrize("cookie", [None, "x", "x--y", "rubymarshal--0123456789abcdef"])
-async def test_without_a_session_of_ours_nothing_is_registered(doors: House, cookie: str | None) -> None:
+async def test_without_a_session_of_ours_nothing_is_registered(api: House, cookie: str | None) -> None:
     headers = {} if cookie is None else {"Cookie": f"{COOKIE}={cookie}"}
     for path in ("/rc/v1/clients", "/rc/v1/clients/abc/register"):
-        answer = await call(doors, PHONE, path=path, token=None, headers=headers)
+        answer = await call(api, PHONE, path=path, token=None, headers=headers)
         assert (answer.status, answer.body) == (401, b"Not authenticated")
 
 
-async def test_a_session_ends_with_its_user_and_with_its_password(doors: House) -> None:
+async def test_a_session_ends_with_its_user_and_with_its_password(api: House) -> None:
     for change in (
         {"method": "PUT", "body": {"attributes": {"new_password": "other"}}},
         {"method": "DELETE", "body": b""},
     ):
-        await add(doors, "bob")
-        session = await log_in(doors, "bob")
-        await new_client(doors, session)
+        await add(api, "bob")
+        session = await log_in(api, "bob")
+        await new_client(api, session)
         assert (
-            await call(doors, change["body"], method=str(change["method"]), path="/rc/v1/users/bob")
+            await call(api, change["body"], method=str(change["method"]), path="/rc/v1/users/bob")
         ).status == 200
-        answer = await call(doors, PHONE, path="/rc/v1/clients", token=None, headers=session)
+        answer = await call(api, PHONE, path="/rc/v1/clients", token=None, headers=session)
         assert (answer.status, answer.body) == (401, b"Not authenticated")
-        await call(doors, method="DELETE", path="/rc/v1/users/bob")
+        await call(api, method="DELETE", path="/rc/v1/users/bob")
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ async def test_a_cookie_is_secure_where_the_client_used_tls(
     settings = Settings(
         http=HttpSettings(trusted_proxies=proxies), admin_password=Secret("of the admin"), auth=AuthSettings()
     )
-    async with house(redis_client, settings=settings) as doors:
-        await add(doors, "bob")
+    async with house(redis_client, settings=settings) as api:
+        await add(api, "bob")
         body = {"login": "bob", "password": "secret"}
         admin = {"login": "rhoadmin", "password": "of the admin"}
         logins = {
@@ -266,7 +266,7 @@ async def test_a_cookie_is_secure_where_the_client_used_tls(
             "/login": admin,
         }
         for path, credentials in logins.items():
-            answer = await call(doors, credentials, path=path, token=None, headers=forwarded)
+            answer = await call(api, credentials, path=path, token=None, headers=forwarded)
             attributes = answer.headers["set-cookie"].split("; ")
             assert (answer.status, "Secure" in attributes) == (200, secure), path
             assert "HttpOnly" in attributes
@@ -278,40 +278,40 @@ async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> N
         await new_client(other, await log_in(one, "bob"))
 
 
-async def test_a_wrong_password(doors: House) -> None:
-    await add(doors, "bob")
-    answer = await call(doors, {"login": "bob", "password": "x"}, path="/rc/v1/app/login", token=None)
+async def test_a_wrong_password(api: House) -> None:
+    await add(api, "bob")
+    answer = await call(api, {"login": "bob", "password": "x"}, path="/rc/v1/app/login", token=None)
     assert (answer.status, answer.body) == (401, b"Unable to authenticate 'bob'")
     assert "set-cookie" not in answer.headers
 
 
 async def test_open_doors_let_everybody_in(redis_client: Redis) -> None:
-    async with house(redis_client, settings=OPEN) as doors:
-        session = await log_in(doors, "newcomer")
-        client_id = await new_client(doors, session, PHONE)
-        assert (await call(doors, method="GET", path="/rc/v1/users/newcomer/clients")).json == [client_id]
-        assert (await call(doors, {}, path="/rc/v1/app/login", token=None)).status == 401  # but not nobody
+    async with house(redis_client, settings=OPEN) as api:
+        session = await log_in(api, "newcomer")
+        client_id = await new_client(api, session, PHONE)
+        assert (await call(api, method="GET", path="/rc/v1/users/newcomer/clients")).json == [client_id]
+        assert (await call(api, {}, path="/rc/v1/app/login", token=None)).status == 401  # but not nobody
 
 
 async def test_closed_doors_let_only_an_admins_token_in(redis_client: Redis) -> None:
-    async with house(redis_client, settings=OFF) as doors:
-        await add(doors, "bob")
-        login = await call(doors, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)
+    async with house(redis_client, settings=OFF) as api:
+        await add(api, "bob")
+        login = await call(api, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)
         assert (login.status, login.error["code"]) == (403, "not_allowed")
         for token, status in ((None, 403), (TOKEN, 200)):
             body = PHONE | {"user_id": "bob"}
-            assert (await call(doors, body, path="/rc/v1/clients", token=token)).status == status
+            assert (await call(api, body, path="/rc/v1/clients", token=token)).status == status
 
 
-async def test_registration_by_token_names_its_user(doors: House, redis_client: Redis) -> None:
-    await add(doors, "bob")
-    made = await call(doors, PHONE | {"user_id": "bob"}, path="/rc/v1/clients")
+async def test_registration_by_token_names_its_user(api: House, redis_client: Redis) -> None:
+    await add(api, "bob")
+    made = await call(api, PHONE | {"user_id": "bob"}, path="/rc/v1/clients")
     client_id = made.json["client"]["client_id"]
-    again = await call(doors, {"device_pin": "cd" * 32}, path=f"/rc/v1/clients/{client_id}/register")
+    again = await call(api, {"device_pin": "cd" * 32}, path=f"/rc/v1/clients/{client_id}/register")
     assert again.status == 200
     found = await keys_of(redis_client, client_id)
     assert (found["user_id"], found["device_pin"]) == ("bob", "cd" * 32)
-    nobody = await call(doors, PHONE | {"user_id": "nobody"}, path="/rc/v1/clients")
+    nobody = await call(api, PHONE | {"user_id": "nobody"}, path="/rc/v1/clients")
     assert (nobody.status, nobody.error["field"]) == (404, "user_id")
-    wrong = await call(doors, PHONE | {"user_id": "bob"}, path="/rc/v1/clients", token="wrong")
+    wrong = await call(api, PHONE | {"user_id": "bob"}, path="/rc/v1/clients", token="wrong")
     assert (wrong.status, wrong.body) == (422, b"No API token provided")

@@ -173,10 +173,10 @@ class Seen:
         self.facts = ([(a.status, a.headers, a.body) for a in answers], pings, keys)
 
 
-async def see(doors: House, stream: bytes, cuts: list[int]) -> Seen:
-    doors.queue.pings.clear()
-    doors.queue.keys.clear()
-    async with wire(doors.port) as connection:
+async def see(api: House, stream: bytes, cuts: list[int]) -> Seen:
+    api.queue.pings.clear()
+    api.queue.keys.clear()
+    async with wire(api.port) as connection:
         sock: socket.socket = connection.writer.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         places = sorted({cut % (len(stream) + 1) for cut in cuts} | {0, len(stream)})
@@ -191,7 +191,7 @@ async def see(doors: House, stream: bytes, cuts: list[int]) -> Seen:
             answers = await connection.answers()
         except ConnectionResetError:
             reset = True
-    return Seen(answers, list(doors.queue.pings), list(doors.queue.keys), reset=reset)
+    return Seen(answers, list(api.queue.pings), list(api.queue.keys), reset=reset)
 
 
 @contextlib.asynccontextmanager

@@ -33,14 +33,14 @@ def test_pipelined_answers_come_in_order_whoever_gives_them(run: Run, redis_addr
     """A ping that waits for the queue, a refused one, and one of aiohttp's routes."""
 
     async def play() -> None:
-        async with Redis.from_url(redis_address) as redis, house(redis) as doors, wire(doors.port) as client:
+        async with Redis.from_url(redis_address) as redis, house(redis) as api, wire(api.port) as client:
             client.send(BOB)
             assert (await client.answer()).status == 200  # the token is known from now on
-            doors.queue.holding = True
+            api.queue.holding = True
             client.send(BOB + NOBODY + BOB + HEALTH + BOB)
-            await doors.queue.has(3)
-            doors.queue.holding = False
-            doors.queue.commit()
+            await api.queue.has(3)
+            api.queue.holding = False
+            api.queue.commit()
             found = [await client.answer() for _ in range(5)]
             assert [answer.status for answer in found] == [200, 422, 200, 200, 200]
             assert found[3].json == {"alive": True}
@@ -53,9 +53,9 @@ def test_pipelined_answers_come_in_order_whoever_gives_them(run: Run, redis_addr
 @LOOPS
 def test_a_half_closed_client_gets_all_its_answers(run: Run, redis_address: str) -> None:
     async def play() -> None:
-        async with Redis.from_url(redis_address) as redis, house(redis) as doors:
+        async with Redis.from_url(redis_address) as redis, house(redis) as api:
             for data, count in ((BOB + BOB, 2), (HEALTH + BOB, 2), (BOB + HEALTH, 2), (BOB + BOB[:-3], 1)):
-                async with wire(doors.port) as client:
+                async with wire(api.port) as client:
                     client.send(data)
                     client.writer.write_eof()
                     cut_off = [] if count == 2 else [400]
@@ -65,34 +65,34 @@ def test_a_half_closed_client_gets_all_its_answers(run: Run, redis_address: str)
     run(play())
 
 
-async def test_every_cut_of_a_request_means_the_same(doors: House) -> None:
-    async with wire(doors.port) as client:
+async def test_every_cut_of_a_request_means_the_same(api: House) -> None:
+    async with wire(api.port) as client:
         for cut in range(1, len(BOB), 7):
             client.send(BOB[:cut])
             await client.writer.drain()
             await asyncio.sleep(0)
             client.send(BOB[cut:])
             assert (await client.answer()).status == 200
-    assert {ping.users for ping in doors.queue.pings} == {("bob",)}
+    assert {ping.users for ping in api.queue.pings} == {("bob",)}
 
 
-async def test_one_commit_of_many_pings_is_one_write(doors: House) -> None:
+async def test_one_commit_of_many_pings_is_one_write(api: House) -> None:
     """All 50 answers are there in the first read of a client that did not read before."""
-    async with wire(doors.port) as client:
+    async with wire(api.port) as client:
         client.send(BOB)
         await client.answer()
-        doors.queue.holding = True
+        api.queue.holding = True
         client.send(BOB * 50)
-        await doors.queue.has(51)
-        writes = _count_writes(doors)
-        doors.queue.commit()
+        await api.queue.has(51)
+        writes = _count_writes(api)
+        api.queue.commit()
         assert [(await client.answer()).status for _ in range(50)] == [200] * 50
         assert writes == [50]
 
 
-def _count_writes(doors: House) -> list[int]:
+def _count_writes(api: House) -> list[int]:
     """Let the one connection's transport tell how many answers each write holds."""
-    (connection,) = doors.doors._fast_path.connections
+    (connection,) = api.api._fast_path.connections
     transport = connection._transport
     writes: list[int] = []
 
@@ -108,26 +108,26 @@ def _count_writes(doors: House) -> list[int]:
     return writes
 
 
-async def test_many_pipelined_pings_are_left_in_the_socket_until_there_is_room(doors: House) -> None:
-    async with wire(doors.port) as client:
+async def test_many_pipelined_pings_are_left_in_the_socket_until_there_is_room(api: House) -> None:
+    async with wire(api.port) as client:
         client.send(BOB)
         await client.answer()
-        doors.queue.holding = True
+        api.queue.holding = True
         client.send(BOB * 1000)
-        await doors.queue.has(257)
-        assert len(doors.queue.pings) == 257  # one, and as many as may wait
-        doors.queue.holding = False
-        doors.queue.commit()
+        await api.queue.has(257)
+        assert len(api.queue.pings) == 257  # one, and as many as may wait
+        api.queue.holding = False
+        api.queue.commit()
         assert [(await client.answer()).status for _ in range(1000)] == [200] * 1000
-        assert len(doors.queue.pings) == 1001
+        assert len(api.queue.pings) == 1001
 
 
-async def test_a_client_that_does_not_read_is_not_read(doors: House) -> None:
+async def test_a_client_that_does_not_read_is_not_read(api: House) -> None:
     """Its answers fill the socket, then its requests are left alone; nothing grows without bound."""
-    async with wire(doors.port) as client:
+    async with wire(api.port) as client:
         client.send(BOB)
         await client.answer()
-        (connection,) = doors.doors._fast_path.connections
+        (connection,) = api.api._fast_path.connections
         sent = 0
         async with asyncio.timeout(WAIT_S):
             while not connection._client_not_reading:
@@ -137,10 +137,10 @@ async def test_a_client_that_does_not_read_is_not_read(doors: House) -> None:
         client.send(BOB * 2_000)
         sent += 2_000
         assert connection._transport.get_write_buffer_size() < 1_000_000
-        assert len(doors.queue.pings) < 1 + sent
+        assert len(api.queue.pings) < 1 + sent
         for _ in range(sent):  # it reads again
             assert (await client.answer()).status == 200
-        assert len(doors.queue.pings) == 1 + sent
+        assert len(api.queue.pings) == 1 + sent
 
 
 def hold_little(transport: asyncio.BaseTransport, option: int) -> None:
@@ -159,30 +159,30 @@ async def test_a_client_that_never_reads_is_dropped(redis_client: Redis) -> None
     for fast in (True, False):
         timeouts = HttpTimeouts(tick_s=0.02, read_s=0.2)
         async with (
-            house(redis_client, send_bytes=16_384, timeouts=timeouts, fast_path=fast) as doors,
-            wire(doors.port) as client,
+            house(redis_client, send_bytes=16_384, timeouts=timeouts, fast_path=fast) as api,
+            wire(api.port) as client,
         ):
             client.send(BOB)
             await client.answer()
             client.read_nothing()
-            (connection,) = doors.doors._fast_path.connections
+            (connection,) = api.api._fast_path.connections
             hold_little(client.writer.transport, socket.SO_RCVBUF)
             hold_little(wire_of(connection), socket.SO_SNDBUF)
             async with asyncio.timeout(WAIT_S):
-                while doors.doors._fast_path.connections:
+                while api.api._fast_path.connections:
                     if client.writer.transport.get_write_buffer_size() < 1_000_000:
                         client.send(BOB * 100)
                     await asyncio.sleep(0.001)
-            assert connection not in doors.doors._fast_path.connections
+            assert connection not in api.api._fast_path.connections
 
 
-async def test_connection_close_is_obeyed_after_the_answer(doors: House) -> None:
-    async with wire(doors.port) as client:
+async def test_connection_close_is_obeyed_after_the_answer(api: House) -> None:
+    async with wire(api.port) as client:
         client.send(request({"user_id": "bob"}, headers={"Connection": "close"}) + BOB)
         first = await client.answer()
         assert (first.status, first.headers["connection"]) == (200, "close")
         assert await client.rest() == b""
-    assert len(doors.queue.pings) == 1
+    assert len(api.queue.pings) == 1
 
 
 SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -206,17 +206,17 @@ SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
         "Transfer-Encoding: gzip, chunked\r\n",
     ],
 )
-async def test_whatever_could_be_read_in_two_ways_is_refused(doors: House, head: str) -> None:
+async def test_whatever_could_be_read_in_two_ways_is_refused(api: House, head: str) -> None:
     start = f"POST /rc/v1/users/ping HTTP/1.1\r\nHost: a\r\nX-RhoConnect-API-TOKEN: {TOKEN}\r\n"
     kind = "Content-Type: application/json\r\n"
-    async with wire(doors.port) as client:
+    async with wire(api.port) as client:
         client.send(f"{start}{kind}{head}\r\n".encode("latin-1") + b"0\r\n\r\n" + SMUGGLED)
         answer = await client.answer()
         assert answer.status == 400
         assert answer.error["code"] == "malformed_request"
         assert TOKEN.encode() not in answer.body
         assert await client.rest() == b""
-    assert doors.queue.pings == []
+    assert api.queue.pings == []
 
 
 @pytest.mark.parametrize(
@@ -230,9 +230,9 @@ async def test_whatever_could_be_read_in_two_ways_is_refused(doors: House, head:
         ),
     ],
 )
-async def test_what_no_body_may_follow_ends_the_connection(doors: House, line: str, framing: str) -> None:
+async def test_what_no_body_may_follow_ends_the_connection(api: House, line: str, framing: str) -> None:
     """The parser reads no body after CONNECT, and another reader none in chunks from HTTP/1.0."""
-    async with wire(doors.port) as client:
+    async with wire(api.port) as client:
         client.send(f"{line}\r\nHost: a\r\n{framing}\r\n".encode() + SMUGGLED)
         answer = await client.answer()
         assert answer.status == 400
@@ -240,12 +240,12 @@ async def test_what_no_body_may_follow_ends_the_connection(doors: House, line: s
         assert await client.rest() == b""
 
 
-async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
-    async with wire(doors.port) as client:
+async def test_a_good_ping_before_garbage_is_answered(api: House) -> None:
+    async with wire(api.port) as client:
         client.send(BOB + b"\x00garbage\r\n\r\n")
         client.writer.write_eof()
         assert [answer.status for answer in await client.answers()] == [200, 400]
-    assert len(doors.queue.pings) == 1
+    assert len(api.queue.pings) == 1
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ async def test_a_good_ping_before_garbage_is_answered(doors: House) -> None:
 async def test_whoever_is_too_slow_is_let_go(
     redis_client: Redis, timeouts: HttpTimeouts, data: bytes, statuses: list[int]
 ) -> None:
-    async with house(redis_client, timeouts=timeouts) as doors, wire(doors.port) as client:
+    async with house(redis_client, timeouts=timeouts) as api, wire(api.port) as client:
         client.send(data)
         assert [answer.status for answer in await client.answers()] == statuses
 
@@ -272,8 +272,8 @@ async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> N
     async with (
         house(
             redis_client, timeouts=HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1), fast_path=False
-        ) as doors,
-        wire(doors.port) as client,
+        ) as api,
+        wire(api.port) as client,
     ):
         client.send(BOB[:-1])
         (answer,) = await client.answers()
@@ -283,8 +283,8 @@ async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> N
 @pytest.mark.parametrize("first", [b"", HEALTH], ids=["fast", "aiohttp"])
 async def test_a_head_that_drips_gains_no_time(redis_client: Redis, first: bytes) -> None:
     async with (
-        house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, head_s=0.1)) as doors,
-        wire(doors.port) as client,
+        house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, head_s=0.1)) as api,
+        wire(api.port) as client,
     ):
         client.send(first)
         for _ in range(first.count(HEALTH)):
@@ -305,7 +305,7 @@ async def test_a_head_that_drips_gains_no_time(redis_client: Redis, first: bytes
 async def test_empty_lines_after_a_request_are_no_late_head(redis_client: Redis) -> None:
     """Some old clients send one after a body (RFC 9112 §2.2)."""
     timeouts = HttpTimeouts(tick_s=0.02, head_s=0.05)
-    async with house(redis_client, timeouts=timeouts) as doors, wire(doors.port) as client:
+    async with house(redis_client, timeouts=timeouts) as api, wire(api.port) as client:
         for _ in range(2):
             client.send(HEALTH)
             assert (await client.answer()).status == 200
@@ -321,7 +321,7 @@ def test_a_busy_loop_forgets_no_half_closed_client(
     monkeypatch.setattr("gateway.http_api.aiohttp_handler._IDLE_CHECK_S", 0.0)
 
     async def play() -> None:
-        async with Redis.from_url(redis_address) as redis, house(redis) as doors, wire(doors.port) as client:
+        async with Redis.from_url(redis_address) as redis, house(redis) as api, wire(api.port) as client:
             client.send(HEALTH)
             assert (await client.answer()).status == 200
             client.send(request({"user_id": "bob"}, path="/api/ping") * 5)
@@ -333,62 +333,62 @@ def test_a_busy_loop_forgets_no_half_closed_client(
 
 async def test_a_connection_that_waits_for_the_queue_is_not_slow(redis_client: Redis) -> None:
     async with (
-        house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, idle_s=0.1, head_s=0.1)) as doors,
-        wire(doors.port) as client,
+        house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, idle_s=0.1, head_s=0.1)) as api,
+        wire(api.port) as client,
     ):
-        doors.queue.holding = True
+        api.queue.holding = True
         client.send(BOB)
-        await doors.queue.has(1)
+        await api.queue.has(1)
         await asyncio.sleep(0.3)  # much longer than an idle one may
-        doors.queue.commit()
+        api.queue.commit()
         assert (await client.answer()).status == 200
 
 
-async def test_a_lost_client_does_not_disturb_the_queue(doors: House) -> None:
-    doors.queue.holding = True
-    async with wire(doors.port) as client:
+async def test_a_lost_client_does_not_disturb_the_queue(api: House) -> None:
+    api.queue.holding = True
+    async with wire(api.port) as client:
         client.send(BOB)
-        await doors.queue.has(1)
+        await api.queue.has(1)
         client.writer.transport.abort()
-    async with wire(doors.port) as other:
+    async with wire(api.port) as other:
         other.send(BOB)
-        await doors.queue.has(2)
-        doors.queue.failure = QueueFull("full")
-        doors.queue.commit()
+        await api.queue.has(2)
+        api.queue.failure = QueueFull("full")
+        api.queue.commit()
         assert (await other.answer()).status == 503
 
 
-async def test_a_body_in_many_pieces(doors: House) -> None:
+async def test_a_body_in_many_pieces(api: House) -> None:
     data = request({"user_id": [f"user{number}" for number in range(10_000)]})
-    async with wire(doors.port) as client:
+    async with wire(api.port) as client:
         for start in range(0, len(data), 1_000):
             client.send(data[start : start + 1_000])
             await client.writer.drain()
             await asyncio.sleep(0)
         assert (await client.answer()).status == 200
-    assert len(doors.queue.pings[0].users) == 10_000
+    assert len(api.queue.pings[0].users) == 10_000
 
 
-async def test_tokens_never_reach_the_log(doors: House, caplog: pytest.LogCaptureFixture) -> None:
-    async with wire(doors.port) as client:
+async def test_tokens_never_reach_the_log(api: House, caplog: pytest.LogCaptureFixture) -> None:
+    async with wire(api.port) as client:
         client.send(json.dumps({"api_token": TOKEN}).encode() + b"\r\n\r\n")
         answer = await client.answer()
     assert answer.status == 400
     assert TOKEN not in caplog.text
 
 
-async def test_a_ping_that_is_under_way_is_taken_while_draining(doors: House) -> None:
-    async with wire(doors.port) as client:
+async def test_a_ping_that_is_under_way_is_taken_while_draining(api: House) -> None:
+    async with wire(api.port) as client:
         client.send(BOB[:-5])
-        server = doors.doors._fast_path
+        server = api.api._fast_path
         await until(lambda: any(len(one._buffer or b"") == len(BOB) - 5 for one in server.connections))
-        closing = asyncio.create_task(doors.doors.close(WAIT_S))
+        closing = asyncio.create_task(api.api.close(WAIT_S))
         await until(lambda: server.draining)
         client.send(BOB[-5:])
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         await closing
-    assert len(doors.queue.pings) == 1
+    assert len(api.queue.pings) == 1
 
 
 async def test_no_request_behind_the_one_under_way_is_begun_while_draining(both: House) -> None:
@@ -397,7 +397,7 @@ async def test_no_request_behind_the_one_under_way_is_begun_while_draining(both:
         both.queue.holding = True
         client.send(request({"user_id": "bob"}, path="/api/ping") * 5)
         await both.queue.has(1)
-        closing = asyncio.create_task(both.doors.close(WAIT_S))
+        closing = asyncio.create_task(both.api.close(WAIT_S))
         await asyncio.sleep(0)
         both.queue.holding = False
         both.queue.commit()
@@ -408,15 +408,15 @@ async def test_no_request_behind_the_one_under_way_is_begun_while_draining(both:
 
 
 @pytest.mark.parametrize("kind", ["fast", "aiohttp"])
-async def test_who_waits_for_verdicts_is_answered_before_the_end(doors: House, kind: str) -> None:
-    doors.reports.ends = asyncio.Event()
+async def test_who_waits_for_verdicts_is_answered_before_the_end(api: House, kind: str) -> None:
+    api.reports.ends = asyncio.Event()
     waited = {"user_id": "bob", "wait": True}
-    async with wire(doors.port) as client:
+    async with wire(api.port) as client:
         client.send(
             request(waited) if kind == "fast" else request(waited, headers={"Expect": "100-continue"})
         )
-        await doors.queue.has(1)
-        await doors.doors.close(0.5)
+        await api.queue.has(1)
+        await api.api.close(0.5)
         answer = await client.answer()
         if answer.status == 100:
             answer = await client.answer()
@@ -438,10 +438,10 @@ JSON = FORM.replace(b"x-www-form-urlencoded", b"json")
 )
 @pytest.mark.parametrize("end", ["close", "half", "abort"])
 async def test_a_body_that_is_cut_off_or_broken_is_no_error_of_ours(
-    doors: House, caplog: pytest.LogCaptureFixture, data: bytes, end: str
+    api: House, caplog: pytest.LogCaptureFixture, data: bytes, end: str
 ) -> None:
     with capture_logs() as logs:
-        async with wire(doors.port) as client:
+        async with wire(api.port) as client:
             client.send(data)
             await asyncio.sleep(0.05)
             if end == "half":

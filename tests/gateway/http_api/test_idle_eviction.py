@@ -25,15 +25,15 @@ BOB = request({"user_id": "bob"})
 FORM = request(b"user_id=bob", headers={"Content-Type": "application/x-www-form-urlencoded"})
 
 
-async def connected(stack: AsyncExitStack, doors: House, data: bytes = b"") -> Wire:
+async def connected(stack: AsyncExitStack, api: House, data: bytes = b"") -> Wire:
     """A client that is known to the doors: it has had an answer, or it is counted."""
-    before = doors.services.connections.main
-    client = await stack.enter_async_context(wire(doors.port))
+    before = api.services.connections.main
+    client = await stack.enter_async_context(wire(api.port))
     if data:
         client.send(data)
         assert (await client.answer()).status == 200
         return client
-    await until(lambda: doors.services.connections.main != before)
+    await until(lambda: api.services.connections.main != before)
     return client
 
 
@@ -45,54 +45,54 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("data", [BOB, FORM], ids=["fast", "aiohttp"])
-async def test_the_oldest_idle_connection_makes_room(doors: House, data: bytes) -> None:
-    doors.set(limits={"connections": 3})
+async def test_the_oldest_idle_connection_makes_room(api: House, data: bytes) -> None:
+    api.set(limits={"connections": 3})
     async with AsyncExitStack() as stack:
-        first, second, third = [await connected(stack, doors, data) for _ in range(3)]
+        first, second, third = [await connected(stack, api, data) for _ in range(3)]
         first.send(data)  # so that the second one is the oldest
         assert (await first.answer()).status == 200
-        fourth = await stack.enter_async_context(wire(doors.port))
+        fourth = await stack.enter_async_context(wire(api.port))
         fourth.send(data)
         assert (await fourth.answer()).status == 200
         assert await second.rest() == b""
         for client in (first, third, fourth):
             client.send(data)
             assert (await client.answer()).status == 200
-        fifth = await stack.enter_async_context(wire(doors.port))
+        fifth = await stack.enter_async_context(wire(api.port))
         fifth.send(data)
         assert (await fifth.answer()).status == 200
         assert await first.rest() == b""
-    assert doors.services.connections.main <= 3
+    assert api.services.connections.main <= 3
 
 
-async def test_one_that_has_sent_nothing_is_idle(doors: House) -> None:
-    doors.set(limits={"connections": 2})
+async def test_one_that_has_sent_nothing_is_idle(api: House) -> None:
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
-        silent = [await connected(stack, doors) for _ in range(2)]
-        client = await stack.enter_async_context(wire(doors.port))
+        silent = [await connected(stack, api) for _ in range(2)]
+        client = await stack.enter_async_context(wire(api.port))
         client.send(BOB)
         assert (await client.answer()).status == 200
         assert await silent[0].rest() == b""
 
 
 @pytest.mark.parametrize("busy", ["head", "body", "aiohttp's head", "answer"])
-async def test_where_none_is_idle_a_new_connection_is_refused(doors: House, busy: str) -> None:
-    doors.set(limits={"connections": 2})
+async def test_where_none_is_idle_a_new_connection_is_refused(api: House, busy: str) -> None:
+    api.set(limits={"connections": 2})
     begun = {"head": BOB[:40], "body": BOB[:-3], "aiohttp's head": FORM[:-30], "answer": BOB}[busy]
     async with AsyncExitStack() as stack:
-        clients = [await connected(stack, doors, BOB) for _ in range(2)]
-        doors.queue.holding = True
+        clients = [await connected(stack, api, BOB) for _ in range(2)]
+        api.queue.holding = True
         for client in clients:
             client.send(begun)
-        await until(lambda: all(one.idle_since is None for one in doors.doors._fast_path.connections))
-        refused = await stack.enter_async_context(wire(doors.port))
+        await until(lambda: all(one.idle_since is None for one in api.api._fast_path.connections))
+        refused = await stack.enter_async_context(wire(api.port))
         answer = await refused.answer()
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "connections_full")
         assert (answer.headers["retry-after"], answer.headers["connection"]) == ("2", "close")
         assert {name: answer.headers[name.lower()] for name, _ in SAFETY_HEADERS} == dict(SAFETY_HEADERS)
         assert await refused.rest() == b""
         if busy == "answer":
-            doors.queue.commit()
+            api.queue.commit()
             assert [(await client.answer()).status for client in clients] == [200, 200]
 
 
@@ -111,11 +111,11 @@ STRANGERS = {
 }
 
 
-async def stranger_of(stack: AsyncExitStack, doors: House, kind: str) -> Wire:
+async def stranger_of(stack: AsyncExitStack, api: House, kind: str) -> Wire:
     """A stranger that the doors know as what it is."""
-    connections = doors.doors._fast_path.connections
+    connections = api.api._fast_path.connections
     last_use = connections.last_use
-    stranger = await stack.enter_async_context(wire(doors.port))
+    stranger = await stack.enter_async_context(wire(api.port))
     await until(lambda: connections.last_use > last_use)
     stranger.send(STRANGERS[kind])
     if kind in ("refused", "anonymous"):
@@ -126,46 +126,46 @@ async def stranger_of(stack: AsyncExitStack, doors: House, kind: str) -> Wire:
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
-async def test_strangers_make_room_before_an_idle_caller(doors: House, kind: str) -> None:
+async def test_strangers_make_room_before_an_idle_caller(api: House, kind: str) -> None:
     """The caller has been idle for longest; of the strangers the oldest goes first, and those that come later too."""
-    doors.set(limits={"connections": 3})
+    api.set(limits={"connections": 3})
     async with AsyncExitStack() as stack:
-        caller = await connected(stack, doors, BOB)
-        strangers = [await stranger_of(stack, doors, kind) for _ in range(5)]
+        caller = await connected(stack, api, BOB)
+        strangers = [await stranger_of(stack, api, kind) for _ in range(5)]
         for gone in strangers[:3]:
             assert await gone.rest() == b""
-        newest = await connected(stack, doors, BOB)
+        newest = await connected(stack, api, BOB)
         assert await strangers[3].rest() == b""
         for client in (caller, newest):
             client.send(BOB)
             assert (await client.answer()).status == 200
 
 
-async def test_a_stranger_does_not_become_newer_by_what_it_sends(doors: House) -> None:
-    doors.set(limits={"connections": 2})
+async def test_a_stranger_does_not_become_newer_by_what_it_sends(api: House) -> None:
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
-        first = await connected(stack, doors, STRANGERS["anonymous"])
-        second = await connected(stack, doors, STRANGERS["anonymous"])
+        first = await connected(stack, api, STRANGERS["anonymous"])
+        second = await connected(stack, api, STRANGERS["anonymous"])
         first.send(STRANGERS["anonymous"])
         assert (await first.answer()).status == 200
-        await connected(stack, doors, BOB)
+        await connected(stack, api, BOB)
         assert await first.rest() == b""
         second.send(STRANGERS["anonymous"])
         assert (await second.answer()).status == 200
 
 
 async def test_a_stranger_whose_answer_is_under_way_is_not_closed(
-    doors: House, redis_server: RedisServer
+    api: House, redis_server: RedisServer
 ) -> None:
     """Redis is asked what its token is worth."""
-    doors.set(limits={"connections": 2})
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
-        asking, silent = await connected(stack, doors), await connected(stack, doors)
+        asking, silent = await connected(stack, api), await connected(stack, api)
         redis_server.freeze()
         try:
             asking.send(STRANGERS["refused"])
-            await until(lambda: any(one.idle_since is None for one in doors.doors._fast_path.connections))
-            await stack.enter_async_context(wire(doors.port))
+            await until(lambda: any(one.idle_since is None for one in api.api._fast_path.connections))
+            await stack.enter_async_context(wire(api.port))
             assert await silent.rest() == b""
         finally:
             redis_server.thaw()
@@ -188,45 +188,45 @@ TRUSTED = {
 
 
 @pytest.mark.parametrize("kind", TRUSTED)
-async def test_a_valid_token_makes_a_caller(doors: House, kind: str) -> None:
-    doors.set(limits={"connections": 2})
+async def test_a_valid_token_makes_a_caller(api: House, kind: str) -> None:
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
-        caller = await connected(stack, doors, TRUSTED[kind])
-        stranger = await connected(stack, doors)
-        await connected(stack, doors, BOB)
+        caller = await connected(stack, api, TRUSTED[kind])
+        stranger = await connected(stack, api)
+        await connected(stack, api, BOB)
         assert await stranger.rest() == b""
         caller.send(BOB)
         assert (await caller.answer()).status == 200
 
 
-async def test_a_caller_stays_one_when_it_is_handed_over(doors: House) -> None:
-    doors.set(limits={"connections": 2})
+async def test_a_caller_stays_one_when_it_is_handed_over(api: House) -> None:
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
-        caller = await connected(stack, doors, BOB)
+        caller = await connected(stack, api, BOB)
         caller.send(STRANGERS["anonymous"])
         assert (await caller.answer()).status == 200
-        stranger = await connected(stack, doors)
-        await connected(stack, doors, BOB)
+        stranger = await connected(stack, api)
+        await connected(stack, api, BOB)
         assert await stranger.rest() == b""
         caller.send(BOB)
         assert (await caller.answer()).status == 200
 
 
-async def test_a_session_makes_a_caller(doors: House) -> None:
+async def test_a_session_makes_a_caller(api: House) -> None:
     body = {"attributes": {"login": "bob", "password": "secret"}}
-    assert (await call(doors, body, path="/rc/v1/users")).status == 200
-    login = await call(doors, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)
+    assert (await call(api, body, path="/rc/v1/users")).status == 200
+    login = await call(api, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)
     cookie = login.headers["set-cookie"].partition(";")[0]
-    await until(lambda: not doors.services.connections.main)
-    doors.set(limits={"connections": 2})
+    await until(lambda: not api.services.connections.main)
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
         device = await connected(
             stack,
-            doors,
+            api,
             request({}, path="/rc/v1/clients", token=None, headers={"Cookie": cookie}),
         )
-        stranger = await connected(stack, doors)
-        await connected(stack, doors, BOB)
+        stranger = await connected(stack, api)
+        await connected(stack, api, BOB)
         assert await stranger.rest() == b""
         device.send(BOB)
         assert (await device.answer()).status == 200
@@ -235,52 +235,50 @@ async def test_a_session_makes_a_caller(doors: House) -> None:
 @pytest.mark.parametrize(
     ("sent", "known"), [(BOB, True), (FORM, True), (request(LONG), False)], ids=["fast", "aiohttp", "long"]
 )
-async def test_the_body_of_a_caller_is_not_cut_off_for_another(
-    doors: House, sent: bytes, known: bool
-) -> None:
+async def test_the_body_of_a_caller_is_not_cut_off_for_another(api: House, sent: bytes, known: bool) -> None:
     """Its token is valid before it has sent a whole ping."""
     if known:
-        assert (await call(doors, {"user_id": "bob"})).status == 200
-    await until(lambda: not doors.services.connections.main)
-    doors.set(limits={"connections": 2})
+        assert (await call(api, {"user_id": "bob"})).status == 200
+    await until(lambda: not api.services.connections.main)
+    api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
-        caller = await connected(stack, doors)
+        caller = await connected(stack, api)
         caller.send(sent[:-3])
-        await until(lambda: all(one.trusted for one in doors.doors._fast_path.connections))
-        stranger = await connected(stack, doors)
-        await connected(stack, doors, BOB)
+        await until(lambda: all(one.trusted for one in api.api._fast_path.connections))
+        stranger = await connected(stack, api)
+        await connected(stack, api, BOB)
         assert await stranger.rest() == b""
         caller.send(sent[-3:])
         assert (await caller.answer()).status == 200
 
 
-def unread_of(doors: House) -> asyncio.Transport:
+def unread_of(api: House) -> asyncio.Transport:
     """The transport of the only connection, also where it was just handed over."""
-    (connection,) = doors.doors._fast_path.connections
+    (connection,) = api.api._fast_path.connections
     found = connection.transport if isinstance(connection, AiohttpConnection) else connection._transport
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize("kind", ["refused", "anonymous"])
-async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, kind: str) -> None:
+async def test_one_that_does_not_read_its_answers_is_gone_at_once(api: House, kind: str) -> None:
     """A close that waits for its client would keep the socket for as long as the client likes, and count no more."""
-    doors.set(limits={"connections": 1})
+    api.set(limits={"connections": 1})
     loop = asyncio.get_running_loop()
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         deaf.setblocking(False)
-        await loop.sock_connect(deaf, ("127.0.0.1", doors.port))
-        await until(lambda: bool(doors.services.connections.main))
+        await loop.sock_connect(deaf, ("127.0.0.1", api.port))
+        await until(lambda: bool(api.services.connections.main))
 
-        while not unread_of(doors).get_write_buffer_size():
+        while not unread_of(api).get_write_buffer_size():
             with contextlib.suppress(BlockingIOError):
                 deaf.send(STRANGERS[kind])
             await asyncio.sleep(0)
-        unread = unread_of(doors)
-        await until(lambda: all(one.awaits_client for one in doors.doors._fast_path.connections))
+        unread = unread_of(api)
+        await until(lambda: all(one.awaits_client for one in api.api._fast_path.connections))
         assert unread.get_write_buffer_size() > 0
-        async with wire(doors.port) as client:
+        async with wire(api.port) as client:
             client.send(BOB)
             assert (await client.answer()).status == 200
             assert unread.get_write_buffer_size() == 0
@@ -289,53 +287,53 @@ async def test_one_that_does_not_read_its_answers_is_gone_at_once(doors: House, 
 async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_client: Redis) -> None:
     """So few that the transport takes them all: nothing but the close is waiting for the client."""
     loop = asyncio.get_running_loop()
-    async with house(redis_client, timeouts=HttpTimeouts(read_s=0.2, tick_s=0.05)) as doors:
+    async with house(redis_client, timeouts=HttpTimeouts(read_s=0.2, tick_s=0.05)) as api:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             deaf.setblocking(False)
-            await loop.sock_connect(deaf, ("127.0.0.1", doors.port))
-            await until(lambda: bool(doors.services.connections.main))
-            unread_of(doors).get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+            await loop.sock_connect(deaf, ("127.0.0.1", api.port))
+            await until(lambda: bool(api.services.connections.main))
+            unread_of(api).get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
             await loop.sock_sendall(deaf, STRANGERS["anonymous"])
             await until(
-                lambda: all(isinstance(one, AiohttpConnection) for one in doors.doors._fast_path.connections)
+                lambda: all(isinstance(one, AiohttpConnection) for one in api.api._fast_path.connections)
             )
-            (handed,) = doors.doors._fast_path.connections
-            while not unread_of(doors).get_write_buffer_size():
+            (handed,) = api.api._fast_path.connections
+            while not unread_of(api).get_write_buffer_size():
                 sent = handed.idle_since
                 await loop.sock_sendall(deaf, STRANGERS["anonymous"])
                 await until(lambda sent=sent: handed.idle_since not in (None, sent))
-            unread = unread_of(doors)
+            unread = unread_of(api)
             last = request(method="GET", path="/healthz", token=None, headers={"Connection": "close"})
             await loop.sock_sendall(deaf, last)
             await until(unread.is_closing)
-            await until(lambda: not doors.services.connections.main)
+            await until(lambda: not api.services.connections.main)
 
 
-async def test_places_come_back(doors: House) -> None:
-    doors.set(limits={"connections": 1})
+async def test_places_come_back(api: House) -> None:
+    api.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
-        client = await connected(stack, doors)
+        client = await connected(stack, api)
         client.send(BOB[:-3])
         await client.writer.drain()
-    await until(lambda: not doors.services.connections.main)
-    async with wire(doors.port) as client:
+    await until(lambda: not api.services.connections.main)
+    async with wire(api.port) as client:
         client.send(BOB)
         assert (await client.answer()).status == 200
 
 
-async def test_of_many_refused_ones_few_stay(doors: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_many_refused_ones_few_stay(api: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is answered; the others are closed at once, before their clients have closed."""
     monkeypatch.setattr("gateway.limits.connection_limits._REFUSED_S", WAIT_S * 6)
-    doors.set(limits={"connections": 1})
+    api.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
-        busy = await connected(stack, doors, BOB)
+        busy = await connected(stack, api, BOB)
         busy.send(BOB[:-3])
-        await until(lambda: all(one.idle_since is None for one in doors.doors._fast_path.connections))
+        await until(lambda: all(one.idle_since is None for one in api.api._fast_path.connections))
         for _ in range(200):
-            refused = await stack.enter_async_context(wire(doors.port))
+            refused = await stack.enter_async_context(wire(api.port))
             assert b"connections_full" in await refused.rest()
-        assert len(doors.services.connections._reading) == _READING_MAX
+        assert len(api.services.connections._reading) == _READING_MAX
         busy.send(BOB[-3:])
         assert (await busy.answer()).status == 200
 

@@ -17,8 +17,8 @@ END = b"--edge--\r\n"
 BOB = part("bob", NAMED % "user_id")
 
 
-async def send(doors: House, *parts: bytes, token: str | None = TOKEN) -> Answer:
-    return await call(doors, b"".join(parts), token=token, headers=HEADERS)
+async def send(api: House, *parts: bytes, token: str | None = TOKEN) -> Answer:
+    return await call(api, b"".join(parts), token=token, headers=HEADERS)
 
 
 async def test_values_are_read_as_of_a_form(both: House) -> None:

@@ -5,14 +5,14 @@ import pytest
 from tests.gateway.http_api.harness import House, call
 
 
-async def test_every_described_route_is_there(doors: House) -> None:
-    description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
+async def test_every_described_route_is_there(api: House) -> None:
+    description = (await call(api, method="GET", path="/openapi.json", token=None)).json
     assert description["openapi"] == "3.1.0"
     seen = 0
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
             concrete = path.replace("{", "").replace("}", "")
-            answer = await call(doors, method=method.upper(), path=concrete, token=None)
+            answer = await call(api, method=method.upper(), path=concrete, token=None)
             refused = sorted({"401", "422"} & set(operation["responses"]))
             if operation["security"]:
                 assert [str(answer.status)] == refused, (method, path)
@@ -24,16 +24,16 @@ async def test_every_described_route_is_there(doors: House) -> None:
     assert seen >= 20
 
 
-async def test_every_reference_leads_somewhere(doors: House) -> None:
-    answer = await call(doors, method="GET", path="/openapi.json", token=None)
+async def test_every_reference_leads_somewhere(api: House) -> None:
+    answer = await call(api, method="GET", path="/openapi.json", token=None)
     assert b'"$ref":"#/components/schemas/Error"' in answer.body
     assert answer.body.count(b'"$ref"') == answer.body.count(b'"$ref":"#/components/schemas/Error"')
     assert answer.json["components"]["schemas"]["Error"]["required"] == ["error"]
 
 
 @pytest.mark.parametrize("name", ["user_id", "sources", "message", "ttl_s", "collapse_id", "wait", "apns"])
-async def test_the_pings_parameters_are_described(doors: House, name: str) -> None:
-    description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
+async def test_the_pings_parameters_are_described(api: House, name: str) -> None:
+    description = (await call(api, method="GET", path="/openapi.json", token=None)).json
     body = description["paths"]["/rc/v1/users/ping"]["post"]["requestBody"]["content"]
     assert name in body["application/json"]["schema"]["properties"]
 
@@ -48,15 +48,15 @@ async def test_the_pings_parameters_are_described(doors: House, name: str) -> No
     ],
 )
 async def test_the_answers_of_a_route_are_those_that_it_gives(
-    doors: House, method: str, path: str, statuses: set[str]
+    api: House, method: str, path: str, statuses: set[str]
 ) -> None:
-    description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
+    description = (await call(api, method="GET", path="/openapi.json", token=None)).json
     assert set(description["paths"][path][method]["responses"]) == statuses | {"default"}
 
 
-async def test_readiness_is_described_as_it_is_told(doors: House) -> None:
-    doors.missing["redis"] = "does not answer"
-    description = (await call(doors, method="GET", path="/openapi.json", token=None)).json
-    answer = await call(doors, method="GET", path="/readyz", token=None)
+async def test_readiness_is_described_as_it_is_told(api: House) -> None:
+    api.missing["redis"] = "does not answer"
+    description = (await call(api, method="GET", path="/openapi.json", token=None)).json
+    answer = await call(api, method="GET", path="/readyz", token=None)
     described = description["paths"]["/readyz"]["get"]["responses"][str(answer.status)]
     assert described["content"]["application/json"]["schema"]["required"] == list(answer.json)

@@ -3,22 +3,22 @@
 from tests.gateway.http_api.harness import House, call
 
 
-async def test_alive_and_ready(doors: House) -> None:
-    assert (await call(doors, method="GET", path="/healthz", token=None)).json == {"alive": True}
-    ready = await call(doors, method="GET", path="/readyz", token=None)
+async def test_alive_and_ready(api: House) -> None:
+    assert (await call(api, method="GET", path="/healthz", token=None)).json == {"alive": True}
+    ready = await call(api, method="GET", path="/readyz", token=None)
     assert (ready.status, ready.json) == (200, {"ready": True, "missing": {}})
 
 
-async def test_not_ready_says_what_is_missing(doors: House) -> None:
-    doors.missing["redis"] = "does not answer"
-    answer = await call(doors, method="GET", path="/readyz", token=None)
+async def test_not_ready_says_what_is_missing(api: House) -> None:
+    api.missing["redis"] = "does not answer"
+    answer = await call(api, method="GET", path="/readyz", token=None)
     assert (answer.status, answer.json) == (503, {"ready": False, "missing": {"redis": "does not answer"}})
-    assert (await call(doors, method="GET", path="/healthz", token=None)).status == 200
+    assert (await call(api, method="GET", path="/healthz", token=None)).status == 200
 
 
-async def test_metrics_in_prometheus_text(doors: House) -> None:
-    doors.services.metrics.pings_accepted("http").inc(3)
-    answer = await call(doors, method="GET", path="/metrics", token=None)
+async def test_metrics_in_prometheus_text(api: House) -> None:
+    api.services.metrics.pings_accepted("http").inc(3)
+    answer = await call(api, method="GET", path="/metrics", token=None)
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert b'rhopush_pings_accepted_total{ingress="http"} 3.0' in answer.body
 

@@ -437,7 +437,7 @@ async def test_a_report_by_token_only(both: House) -> None:
 async def test_accepted_and_refused_pings_are_counted(both: House) -> None:
     await call(both, {"user_id": "bob"})
     await call(both, {"user_id": "bob"}, token="wrong")
-    await both.doors.close(1.0)
+    await both.api.close(1.0)
     assert 'rhopush_pings_accepted_total{ingress="http"} 1.0' in both.metrics
     assert 'rhopush_pings_refused_total{reason="api_token_refused"} 1.0' in both.metrics
 
@@ -454,7 +454,7 @@ async def test_closing_answers_what_is_owed(both: House) -> None:
     async with wire(both.port) as connection, wire(both.port) as idle:
         connection.send(request({"user_id": "bob"}))
         await both.queue.has(1)
-        closing = asyncio.ensure_future(both.doors.close(5.0))
+        closing = asyncio.ensure_future(both.api.close(5.0))
         assert await idle.rest() == b""
         both.queue.commit()
         answer = await connection.answer()

@@ -18,48 +18,46 @@ async def head(house: House, path: str, token: str | None = TOKEN, body: bytes =
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_get_and_head_show_the_user_of_that_name(doors: House, path: str) -> None:
-    missing = await call(doors, method="GET", path=path, token=TOKEN)
+async def test_get_and_head_show_the_user_of_that_name(api: House, path: str) -> None:
+    missing = await call(api, method="GET", path=path, token=TOKEN)
     assert missing.status == 404  # RhoConnect: 500, as for every unknown user
-    assert await head(doors, path) == (404, b"")
-    await add(doors, "ping")
-    found = await call(doors, method="GET", path=path, token=TOKEN)
+    assert await head(api, path) == (404, b"")
+    await add(api, "ping")
+    found = await call(api, method="GET", path=path, token=TOKEN)
     assert found.status == 200
     assert {"name": "login", "value": "ping", "type": "string"} in found.json
-    assert await head(doors, path) == (200, b"")
-    assert doors.queue.pings == []
+    assert await head(api, path) == (200, b"")
+    assert api.queue.pings == []
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_get_and_head_need_the_token(doors: House, path: str) -> None:
-    await add(doors, "ping")
-    assert (await call(doors, method="GET", path=path, token=None)).status == 422
-    assert await head(doors, path, token=None) == (422, b"")
-    assert doors.queue.pings == []
+async def test_get_and_head_need_the_token(api: House, path: str) -> None:
+    await add(api, "ping")
+    assert (await call(api, method="GET", path=path, token=None)).status == 422
+    assert await head(api, path, token=None) == (422, b"")
+    assert api.queue.pings == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", OLD_PATHS)
-async def test_the_old_paths_take_post_alone(doors: House, method: str, path: str) -> None:
+async def test_the_old_paths_take_post_alone(api: House, method: str, path: str) -> None:
     status = (
-        (await head(doors, path))[0]
-        if method == "HEAD"
-        else (await call(doors, method="GET", path=path)).status
+        (await head(api, path))[0] if method == "HEAD" else (await call(api, method="GET", path=path)).status
     )
     assert status == 404
-    assert doors.queue.pings == []
+    assert api.queue.pings == []
 
 
 @pytest.mark.parametrize("path", [*PATHS, *OLD_PATHS])
-async def test_options_is_no_route_and_allows_no_origin(doors: House, path: str) -> None:
+async def test_options_is_no_route_and_allows_no_origin(api: House, path: str) -> None:
     asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
-    answer = await call(doors, method="OPTIONS", path=path, token=None, headers=asked)
+    answer = await call(api, method="OPTIONS", path=path, token=None, headers=asked)
     assert answer.status == 404
     assert [name for name in answer.headers if name.startswith("access-control")] == []
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_ping_in_the_body_of_a_head_is_none(doors: House, path: str) -> None:
-    status, rest = await head(doors, path, body=b'{"user_id":"bob","message":"hello"}')
+async def test_a_ping_in_the_body_of_a_head_is_none(api: House, path: str) -> None:
+    status, rest = await head(api, path, body=b'{"user_id":"bob","message":"hello"}')
     assert (status, rest) == (404, b"")
-    assert doors.queue.pings == []
+    assert api.queue.pings == []

@@ -65,7 +65,7 @@ async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
             await client.writer.drain()
             await asyncio.sleep(0.05)
         async with asyncio.timeout(WAIT_S):
-            while both.doors._fast_path.connections:
+            while both.api._fast_path.connections:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         frames = [found for found in gc.get_objects() if isinstance(found, FrameType)]

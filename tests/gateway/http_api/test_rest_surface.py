@@ -122,13 +122,11 @@ def headers_of(row: Row, session: str) -> dict[str, str]:
     return headers
 
 
-async def check(doors: House, row: Row, session: str, deprecated: bool) -> str:
+async def check(api: House, row: Row, session: str, deprecated: bool) -> str:
     """Call a row's route and hold the answer against it; the session that it began, if it did."""
     more = {} if row.who == "token" else {"token": None}
     body = b"" if row.sent is None else row.sent
-    found = await call(
-        doors, body, method=row.method, path=row.path, headers=headers_of(row, session), **more
-    )
+    found = await call(api, body, method=row.method, path=row.path, headers=headers_of(row, session), **more)
     what = f"{row.method} {row.path} {row.who}: {found.body!r}"
     assert (found.status, found.headers.get("content-type", "")) == (row.status, row.kind), what
     if isinstance(row.body, bytes):
@@ -142,29 +140,29 @@ async def check(doors: House, row: Row, session: str, deprecated: bool) -> str:
 
 
 async def test_every_row_answers_as_rhoconnect(redis_client: Redis) -> None:
-    async with house(redis_client, settings=SETTINGS) as doors:
+    async with house(redis_client, settings=SETTINGS) as api:
         old = {
-            (route.method, route.path) for route in routes(HandlerContext(doors.services)) if route.deprecated
+            (route.method, route.path) for route in routes(HandlerContext(api.services)) if route.deprecated
         }
         session = ""
         for row in ROWS:
-            session = await check(doors, row, session, (row.method, row.path) in old)
-        assert len(doors.queue.pings) == 4
+            session = await check(api, row, session, (row.method, row.path) in old)
+        assert len(api.queue.pings) == 4
 
 
 async def test_a_clients_fields_stand_in_rhoconnects_order(redis_client: Redis) -> None:
-    async with house(redis_client, settings=SETTINGS) as doors:
+    async with house(redis_client, settings=SETTINGS) as api:
         session = ""
         for row in ROWS[:21]:
-            session = await check(doors, row, session, row.path.startswith(("/api/", "/application/")))
-        shown = (await call(doors, method="GET", path=f"/rc/v1/clients/{CID}")).json
+            session = await check(api, row, session, row.path.startswith(("/api/", "/application/")))
+        shown = (await call(api, method="GET", path=f"/rc/v1/clients/{CID}")).json
         assert [field["name"] for field in shown] == NAMES
         values = {field["name"]: field["value"] for field in shown}
         assert values["device_pin"] == "ab" * 32
         assert (values["user_id"], values["phone_id"], values["last_sync"]) == ("ann", None, None)
 
 
-async def test_every_older_name_has_its_row(doors: House) -> None:
-    old = {(route.method, route.path) for route in routes(HandlerContext(doors.services)) if route.deprecated}
+async def test_every_older_name_has_its_row(api: House) -> None:
+    old = {(route.method, route.path) for route in routes(HandlerContext(api.services)) if route.deprecated}
     assert len(old) == 19
     assert old <= {(row.method, row.path) for row in ROWS}

@@ -24,9 +24,9 @@ def filled(route: HttpRoute, client_id: str) -> str:
     return route.path.format(**names) + f"?user_id=bob&client_id={client_id}"
 
 
-async def status_of(doors: House, method: str, path: str, token: str | None, headers: dict[str, str]) -> int:
+async def status_of(api: House, method: str, path: str, token: str | None, headers: dict[str, str]) -> int:
     """The status of an answer; one to HEAD has the length of a body that does not come."""
-    async with wire(doors.port) as connection:
+    async with wire(api.port) as connection:
         connection.send(
             request(method=method, path=path, token=token, headers=headers | {"Connection": "close"})
         )
@@ -34,19 +34,19 @@ async def status_of(doors: House, method: str, path: str, token: str | None, hea
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_no_other_get_changes_anything(doors: House, redis_client: Redis, method: str) -> None:
-    await add(doors, "bob")
-    session = await log_in(doors, "bob")
-    client_id = await new_client(doors, session, PHONE)
-    doors.reports.known["0" * 32] = {"ping_id": "0" * 32}
+async def test_no_other_get_changes_anything(api: House, redis_client: Redis, method: str) -> None:
+    await add(api, "bob")
+    session = await log_in(api, "bob")
+    client_id = await new_client(api, session, PHONE)
+    api.reports.known["0" * 32] = {"ping_id": "0" * 32}
     changing, answered = set(), 0
-    for route in routes(HandlerContext(doors.services)):
+    for route in routes(HandlerContext(api.services)):
         if route.method != "GET":
             continue
         for token, headers in ((TOKEN, {}), (None, session), (TOKEN, {"Authorization": "Basic eDp5"})):
             before = await everything(redis_client)
             path = filled(route, client_id)
-            status = await status_of(doors, method, path, token, session | headers)
+            status = await status_of(api, method, path, token, session | headers)
             answered += status < 300
             if await everything(redis_client) != before:
                 changing.add((route.method, route.path))
@@ -54,8 +54,8 @@ async def test_no_other_get_changes_anything(doors: House, redis_client: Redis, 
     assert changing == (RHOCONNECTS if method == "GET" else set())
 
 
-async def test_the_table_and_the_documentation_name_them(doors: House) -> None:
-    table = routes(HandlerContext(doors.services))
+async def test_the_table_and_the_documentation_name_them(api: House) -> None:
+    table = routes(HandlerContext(api.services))
     assert {(route.method, route.path) for route in table if route.changes_state} == RHOCONNECTS
     text = DOCUMENT.read_text()
     for method, path in RHOCONNECTS:

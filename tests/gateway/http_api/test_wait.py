@@ -50,16 +50,16 @@ async def test_a_wait_that_fails_is_answered_too(
     assert "defect" not in answer.body.decode()
 
 
-async def test_waited_pings_of_one_connection_are_answered_in_order(doors: House) -> None:
+async def test_waited_pings_of_one_connection_are_answered_in_order(api: House) -> None:
     """Each is queued as it comes: a wait holds no later ping of its connection up, only that ping's answer."""
-    doors.reports.finished = {"state": "done", "devices": []}
-    async with wire(doors.port) as client:
+    api.reports.finished = {"state": "done", "devices": []}
+    async with wire(api.port) as client:
         client.send(request({"user_id": "bob"}))
         await client.answer()  # the token is known from now on
-        doors.queue.holding = True
+        api.queue.holding = True
         client.send(request({"user_id": "bob", "wait": True}) + request({"user_id": "eve"}))
-        await doors.queue.has(3)
-        doors.queue.commit()
+        await api.queue.has(3)
+        api.queue.commit()
         assert [(await client.answer()).headers["x-ping-id"][-1] for _ in range(2)] == ["1", "2"]
 
 

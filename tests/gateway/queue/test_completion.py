@@ -49,13 +49,13 @@ async def test_a_door_hears_of_the_end(
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 1000.0)  # it must hear, not look
     await subscribed(redis_client, completions.channel)
-    door = asyncio.create_task(completions.outcome(PING, 30))
+    waiter = asyncio.create_task(completions.outcome(PING, 30))
     twin = asyncio.create_task(completions.outcome(PING, 30))
     while len(completions._waiting.get(PING, ())) < 2:
         await asyncio.sleep(0)
     await finish(redis_client)
     await redis_client.publish(completions.channel, PING)
-    assert (await door) == (await twin) is not None
+    assert (await waiter) == (await twin) is not None
     assert completions._waiting == {}
 
 
@@ -63,10 +63,10 @@ async def test_a_message_that_was_missed_is_made_good_by_looking(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 0.01)
-    door = asyncio.create_task(completions.outcome(PING, 30))
+    waiter = asyncio.create_task(completions.outcome(PING, 30))
     await asyncio.sleep(0)
     await finish(redis_client)
-    assert (await door) is not None
+    assert (await waiter) is not None
 
 
 async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
@@ -145,10 +145,10 @@ async def test_a_process_that_ends_makes_nobody_wait(
     if not waiting_before:
         completions.end_waits()
     with completions.waiting_for(PING) as heard:
-        door = asyncio.create_task(completions.outcome(PING, 1000, heard))
+        waiter = asyncio.create_task(completions.outcome(PING, 1000, heard))
         await asyncio.sleep(0.01)
         completions.end_waits()
-        assert await asyncio.wait_for(door, 30) is None
+        assert await asyncio.wait_for(waiter, 30) is None
 
 
 async def test_each_process_has_a_channel_of_its_own(redis_address: str, connection: RedisConnection) -> None:

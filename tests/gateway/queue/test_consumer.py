@@ -66,7 +66,7 @@ async def test_each_entry_is_read_once(
     first = await streams.read(reader, keys.STREAMS, 3, 1)
     second = await streams.read(reader, keys.STREAMS, 3, 1)
     assert names(first + second) == added
-    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, reread=False)
+    assert first[0] == Lease(keys.PINGS, added[0], b"0", 1, 10, redelivered=False)
     assert await streams.read(reader, keys.STREAMS, 3, 1) == []
 
 
@@ -77,7 +77,7 @@ async def test_what_was_read_is_there_again_after_a_restart(
     await streams.read(reader, (keys.PINGS,), 1000, 1)
     found = await streams.resume(keys.PINGS)
     assert names(found) == added[:100]
-    assert all(lease.reread for lease in found)
+    assert all(lease.redelivered for lease in found)
     assert names(await streams.resume(keys.PINGS, found[-1].entry)) == added[100:]
 
 
@@ -90,14 +90,14 @@ async def test_only_what_was_not_renewed_is_taken_over(
 ) -> None:
     added = await add(redis_client, count=2)
     await streams.read(reader, (keys.PINGS,), 10, 1)
-    heir = Streams(connection, "heir:0", 3600)
-    assert await heir.take_over(keys.PINGS, FIRST, 10) == ([], FIRST)
+    successor = Streams(connection, "heir:0", 3600)
+    assert await successor.take_over(keys.PINGS, FIRST, 10) == ([], FIRST)
     # Redis counts idle time itself: let these have been idle for long.
     await redis_client.execute_command(
         "XCLAIM", keys.PINGS, keys.GROUP, streams.name, 0, *added, "IDLE", 25_000
     )
     await streams.renew_leases(keys.PINGS, added[:1])
-    found, start = await heir.take_over(keys.PINGS, FIRST, 10)
+    found, start = await successor.take_over(keys.PINGS, FIRST, 10)
     assert (names(found), start) == (added[1:], FIRST)
     assert names(await streams.resume(keys.PINGS)) == added[:1]
 
@@ -209,8 +209,8 @@ async def test_a_waiting_door_hears_of_the_end_alone(
     await redis_client.hset(RECEIPT, "0:open", still_open)
     async with redis_client.pubsub() as heard:
         await heard.subscribe("door", "marker")
-        door = PingWaiter("door", "ping", RECEIPT, "0:open", b"\xffrecord")
-        await settled(streams, Settlement(lease, waiters=[door, door._replace(record=b"")]))
+        waiter = PingWaiter("door", "ping", RECEIPT, "0:open", b"\xffrecord")
+        await settled(streams, Settlement(lease, waiters=[waiter, waiter._replace(record=b"")]))
         await redis_client.publish("marker", "end")
         found = []
         while not found or found[-1] != b"end":

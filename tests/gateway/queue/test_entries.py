@@ -58,5 +58,5 @@ def test_a_chunk_of_an_earlier_version_keeps_the_name_of_its_lane(stored: str, p
 def test_a_count_that_is_none_is_0_and_hides_no_other_entry(count: bytes) -> None:
     good = (b"2-0", [b"e", b"payload", b"n", b"3", b"s", b"100"])
     wrong = (b"1-0", [b"e", b"payload", b"n", count, b"s", count])
-    found = leases_of(keys.PINGS, [wrong, good], reread=False)
+    found = leases_of(keys.PINGS, [wrong, good], redelivered=False)
     assert [(lease.entry, lease.pings, lease.size) for lease in found] == [("1-0", 0, 0), ("2-0", 3, 100)]

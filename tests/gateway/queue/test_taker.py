@@ -76,7 +76,7 @@ async def test_an_append_is_leased_in_the_same_step(
     # What stands in the stream is what was taken, so that whoever takes it over does the same.
     stored = [fields[b"e"] for _, fields in await redis_client.xrange(keys.PINGS)]
     assert [lease.payload for lease in taking.leases] == stored
-    assert [(lease.pings, lease.size, lease.reread) for lease in taking.leases] == [(1, 10, False)] * 2
+    assert [(lease.pings, lease.size, lease.redelivered) for lease in taking.leases] == [(1, 10, False)] * 2
     assert await streams.read(connection, (keys.PINGS,), 10, 1) == []
 
 
@@ -96,7 +96,7 @@ async def test_what_waits_longer_is_taken_first(connection: RedisConnection, str
     taking = Taking()
     queue = QueueProducer(connection, ROOMY, local_consumer=taking)
     await queue.append(ping("second"), 10)
-    assert [(lease.decoded, lease.reread) for lease in taking.leases] == [(None, False)]
+    assert [(lease.decoded, lease.redelivered) for lease in taking.leases] == [(None, False)]
     assert [entry.pings[0].users for entry in taking.entries] == [("first",)]
     (rest,) = await streams.read(connection, (keys.PINGS,), 10, 1)
     assert decode_entry(rest.payload).pings[0].users == ("second",)

@@ -28,7 +28,7 @@ class Watched:
     def __init__(self, registry: DeviceRegistry, change_log: ChangeLog, proxy: Proxy, redis: Redis) -> None:
         self.registry = registry
         self.proxy = proxy
-        self._journal = change_log
+        self._change_log = change_log
         self._redis = redis
 
     async def pins(self, user: str = "bob") -> list[str]:
@@ -45,7 +45,7 @@ class Watched:
 
         async def is_so() -> bool:
             known = await self._redis.hmget(keys.CHANGE_LOG, ["bob", phone.client_id])
-            return None not in known and self._journal.unchanged_since < inf
+            return None not in known and self._change_log.unchanged_since < inf
 
         await until(is_so)
 

@@ -125,9 +125,9 @@ async def test_a_device_whose_header_rhoconnect_refuses_is_answered_401(
 
 
 async def test_a_rhoconnect_that_is_gone_is_no_answer() -> None:
-    gate = RhoConnectAuthenticator(f"http://127.0.0.1:{free_port()}/")
+    authenticator = RhoConnectAuthenticator(f"http://127.0.0.1:{free_port()}/")
     with pytest.raises(AuthServiceDown) as caught:
-        await gate.app("Basic secret")
+        await authenticator.app("Basic secret")
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is not None
-    await gate.close()
+    await authenticator.close()

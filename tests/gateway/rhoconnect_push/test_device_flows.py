@@ -134,7 +134,9 @@ async def owner_of(
     """A user of the gateway's own accounts, and its device."""
     await rhoconnect.lay_user(redis, "bob", [], password="pw")
     session = await log_in(gateway, "bob", "pw")
-    return RhoConnectPushDevice(gateway.rps_url, "bob", "pw", session, behaviour=behaviour, speed_up=HASTE)
+    return RhoConnectPushDevice(
+        gateway.rhoconnect_push_url, "bob", "pw", session, behaviour=behaviour, speed_up=HASTE
+    )
 
 
 async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
@@ -154,7 +156,9 @@ async def test_a_ping_reaches_a_device_without_a_hop(
     gateway = await start_gateway(app={"redis": redis_address}, workers=2)
     async with await owner_of(gateway, redis_client, behaviour) as device:
         token = await device.register("someapp")
-        await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.legacy(token)], password="pw")
+        await rhoconnect.lay_user(
+            redis_client, "bob", [rhoconnect.rhoconnect_push_client(token)], password="pw"
+        )
         async with switched_on(device):
             # As many as any worker's poll is woken by any worker's message.
             for number in range(10):
@@ -173,7 +177,7 @@ async def test_a_registration_that_is_gone_is_rejected_for_good(
     start_gateway: StartGateway, redis_client: Redis, redis_address: str
 ) -> None:
     gateway = await start_gateway(app={"redis": redis_address})
-    await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.legacy("no:token")])
+    await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.rhoconnect_push_client("no:token")])
     answer = await gateway.ping("bob", message="hello")
     report = await finished(gateway, answer.ping_id)
     [device] = report["devices"]
@@ -189,7 +193,7 @@ async def test_the_apps_of_push_server_may_post(
     async with await owner_of(gateway, redis_client) as device:
         token = await device.register("someapp")
         statuses = []
-        async with aiohttp.ClientSession(gateway.rps_url) as session:
+        async with aiohttp.ClientSession(gateway.rhoconnect_push_url) as session:
             for login in (("someapp", "secret"), ("someapp", "wrong"), ("other", "secret")):
                 answer = await session.post(
                     f"/messageQueue/{token}",
@@ -206,7 +210,9 @@ async def test_kill_9_loses_no_message_and_repeats_none_that_was_acknowledged(
     gateway = await start_gateway({"rhoconnect_push": {"port": free_port()}}, app={"redis": redis_address})
     async with await owner_of(gateway, redis_client) as device:
         token = await device.register("someapp")
-        await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.legacy(token)], password="pw")
+        await rhoconnect.lay_user(
+            redis_client, "bob", [rhoconnect.rhoconnect_push_client(token)], password="pw"
+        )
         for number in range(20):
             assert (await gateway.ping("bob", message=str(number))).status == 200
         async with switched_on(device):
@@ -239,7 +245,10 @@ async def test_as_a_client_the_gateway_posts_to_the_outside_service(
         )
         async with device_of(outside, ANDROID) as device:
             token = await device.register(APP)
-            devices = [rhoconnect.legacy(token), rhoconnect.legacy("a/b c?d:e")]
+            devices = [
+                rhoconnect.rhoconnect_push_client(token),
+                rhoconnect.rhoconnect_push_client("a/b c?d:e"),
+            ]
             await rhoconnect.lay_user(redis_client, "bob", devices)
             async with switched_on(device):
                 answer = await gateway.ping("bob", message="hello", badge=3)

@@ -72,7 +72,7 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def legacy_device(gateway: Gateway) -> AsyncIterator[RhoConnectPushDevice]:
+async def rhoconnect_push_device(gateway: Gateway) -> AsyncIterator[RhoConnectPushDevice]:
     """A device of bob, registered and polling."""
     async with (
         aiohttp.ClientSession(gateway.url) as session,
@@ -81,7 +81,7 @@ async def legacy_device(gateway: Gateway) -> AsyncIterator[RhoConnectPushDevice]
         assert answer.status == 200
         cookie = f"rhoconnect_session={answer.cookies['rhoconnect_session'].value}"
     async with RhoConnectPushDevice(
-        gateway.rps_url, "bob", "pw", cookie, behaviour=ANDROID, speed_up=100.0
+        gateway.rhoconnect_push_url, "bob", "pw", cookie, behaviour=ANDROID, speed_up=100.0
     ) as device:
         await device.register("someapp")
         task = asyncio.create_task(device.run())
@@ -123,8 +123,10 @@ async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, chann
     await asyncio.to_thread(push, address, {"user_id": ["bob"], "message": "job"})
     await until(lambda: apns.received.total == before + 1)
 
-    async with legacy_device(gateway) as phone:
-        await lay_user(admin, "bob", [rhoconnect.legacy(phone.tokens["someapp"])], password="pw")
+    async with rhoconnect_push_device(gateway) as phone:
+        await lay_user(
+            admin, "bob", [rhoconnect.rhoconnect_push_client(phone.tokens["someapp"])], password="pw"
+        )
         answered = await gateway.ping("bob", message="to the old one")
         assert answered.status == 200
         got = await phone.wait(1)

@@ -51,23 +51,23 @@ async def cookie(accounts: Accounts, *, until_s: float) -> str:
 @pytest.mark.parametrize("joined", ["{}", "instance=a:b; {}", "instance=a:b,{}"])
 async def test_a_user_has_a_session_and_credentials(redis_client: Redis, joined: str) -> None:
     accounts = await accounts_of(redis_client)
-    gate = LocalAuthenticator(settings(), accounts)
+    authenticator = LocalAuthenticator(settings(), accounts)
     session = joined.format(await cookie(accounts, until_s=time.time() + DAY_S))
-    assert await gate.user(session, basic("bob:pw"))
-    assert await gate.user(session, basic("somebody:else")), "its name need not be the session's"
-    assert not await gate.user(session, None)
-    assert not await gate.user(session, "Basic ")
+    assert await authenticator.user(session, basic("bob:pw"))
+    assert await authenticator.user(session, basic("somebody:else")), "its name need not be the session's"
+    assert not await authenticator.user(session, None)
+    assert not await authenticator.user(session, "Basic ")
 
 
 async def test_a_session_that_is_over_altered_or_of_an_old_password_is_none(redis_client: Redis) -> None:
     accounts = await accounts_of(redis_client)
-    gate = LocalAuthenticator(settings(), accounts)
+    authenticator = LocalAuthenticator(settings(), accounts)
     good = await cookie(accounts, until_s=time.time() + DAY_S)
-    assert not await gate.user(await cookie(accounts, until_s=time.time() - 1), basic("bob:pw"))
-    assert not await gate.user(good[:-1] + "g", basic("bob:pw"))
-    assert not await gate.user("", basic("bob:pw"))
+    assert not await authenticator.user(await cookie(accounts, until_s=time.time() - 1), basic("bob:pw"))
+    assert not await authenticator.user(good[:-1] + "g", basic("bob:pw"))
+    assert not await authenticator.user("", basic("bob:pw"))
     await accounts.update("bob", {"new_password": "other"})
-    assert not await gate.user(good, basic("bob:pw"))
+    assert not await authenticator.user(good, basic("bob:pw"))
 
 
 async def test_the_other_rules_for_devices(redis_client: Redis) -> None:
@@ -157,8 +157,8 @@ async def test_the_first_start_on_a_full_redis_waits_for_room(
 
 
 def test_nothing_here_shows_a_password() -> None:
-    gate = LocalAuthenticator(settings(push_server="http://a:hunter2@h/"), None)
-    assert "hunter2" not in repr(vars(gate))
+    authenticator = LocalAuthenticator(settings(push_server="http://a:hunter2@h/"), None)
+    assert "hunter2" not in repr(vars(authenticator))
 
 
 async def post(url: str, password: str, client: str) -> int:
@@ -193,7 +193,9 @@ async def test_an_apps_credentials_are_guessed_within_the_bounds_of_logins(redis
 async def test_a_devices_session_is_looked_up_in_its_clients_turn(redis_client: Redis) -> None:
     accounts = await accounts_of(redis_client)
     good = await cookie(accounts, until_s=time.time() + DAY_S)
-    gate = LocalAuthenticator(settings(), accounts)
-    found = await asyncio.gather(*(gate.user(good, basic("bob:pw"), f"client{n}") for n in range(50)))
+    authenticator = LocalAuthenticator(settings(), accounts)
+    found = await asyncio.gather(
+        *(authenticator.user(good, basic("bob:pw"), f"client{n}") for n in range(50))
+    )
     assert found == [True] * 50
-    await gate.close()
+    await authenticator.close()

@@ -79,7 +79,7 @@ def test_the_android_notification_is_summed_up_too() -> None:
     assert (record.token, record.summary) == ("topic:news", Summary("hello", 4, "s"))
 
 
-DOORS = [
+ROUTES = [
     ({"path": "/v1/projects/my-project/messages"}, 404, "NOT_FOUND", None),
     ({"path": "/fcm/send"}, 404, "NOT_FOUND", None),
     ({"bearer": None}, 401, "UNAUTHENTICATED", "CREDENTIALS_MISSING"),
@@ -90,7 +90,7 @@ DOORS = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "status", "name", "reason"), DOORS)
+@pytest.mark.parametrize(("changes", "status", "name", "reason"), ROUTES)
 def test_who_may_not_send(changes: dict[str, Any], status: int, name: str, reason: str | None) -> None:
     found = error(ask(session(), **changes))
     assert (found["code"], found["status"]) == (status, name)

@@ -70,10 +70,10 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
 def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
     result = small("ingress", 1_000)
     on_progress = figures(result)
-    for door in ("REST", "Resque", "data changes"):
-        assert on_progress[f"{door}: pings"] > 0
-        assert on_progress[f"{door}: gateway CPU a ping"] > 0
-        assert on_progress[f"{door}: Redis traffic a ping"] > 0
+    for ingress in ("REST", "Resque", "data changes"):
+        assert on_progress[f"{ingress}: pings"] > 0
+        assert on_progress[f"{ingress}: gateway CPU a ping"] > 0
+        assert on_progress[f"{ingress}: Redis traffic a ping"] > 0
     assert [ratio.name for ratio in result.ratios] == [
         "Resque: pings a CPU second, to REST's",
         "data changes: pings a CPU second, to REST's",
