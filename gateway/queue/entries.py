@@ -56,7 +56,7 @@ class Lease(NamedTuple):
         payload: an `Entry` (pings, broadcasts) or a `Chunk`, packed.
         pings: counted against the backlog.
         size: bytes counted against the backlog.
-        reread: it was read before, perhaps by another consumer: there may be progress.
+        redelivered: it was read before, perhaps by another consumer: there may be progress.
         decoded: what the payload says, where this process has just written it.
     """
 
