@@ -10,6 +10,7 @@
 | Redis key names only in `gateway/store/keys.py` | one look tells what is in Redis |
 | no retired word is a name (`tools/rules/retired_words.toml`) | one term for one thing |
 | no public class name is used twice in `gateway/` and `protocols/` | a search finds one class |
+| `Args` and `Attributes` of a docstring are parameters and attributes | a stale name misleads |
 | a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
 | `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
@@ -26,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rules.class_names import duplicate_class_names
+from rules.docstring_names import stale_docstring_names
 from rules.log_events import badly_named_events, borrowed_log_methods
 from rules.operations_page import undocumented_names, unknown_metrics
 from rules.retired_words import LIST, read_list, retired_words
@@ -137,6 +139,7 @@ def key_literals(source: Source) -> Iterator[Breach]:
 RULES = (
     *(long_bodies, long_files, waivers),
     *(impure_imports, impure_calls, strangers_to_ngh2, key_literals),
+    stale_docstring_names,
 )
 
 
