@@ -43,6 +43,11 @@ BROKEN = [
     (house_rules.strangers_to_ngh2, "gateway/a.py", "from ngh2 import Connection\n"),
     (house_rules.key_literals, "gateway/a.py", "key = f'user:{login}:clients'\n"),
     (house_rules.key_literals, "gateway/a.py", "key = b'rhopush:queue'\n"),
+    (
+        house_rules.stale_docstring_names,
+        "gateway/a.py",
+        "def f(a):\n    '''Text.\n\n    Args:\n        b: text.\n    '''\n",
+    ),
 ]
 
 KEPT = [
@@ -63,6 +68,11 @@ KEPT = [
         "'''user:LOGIN:clients is a set.'''\nx = 'rhoconnect:changes'\n",
     ),
     (house_rules.key_literals, "gateway/store/keys.py", "key = f'user:{login}:clients'\n"),
+    (
+        house_rules.stale_docstring_names,
+        "gateway/a.py",
+        "def f(a):\n    '''Text.\n\n    Args:\n        a: text.\n    '''\n",
+    ),
 ]
 
 
