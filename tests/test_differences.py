@@ -15,7 +15,7 @@ SPECS = "tests/protocols/test_rhoconnect_specs.py"
 DEVICES = "tests/protocols/test_devices.py"
 DOORS = "tests/gateway/http_api"
 OWNERS = "tests/gateway/registry/test_clients_ownership.py"
-REGISTRY = "tests/gateway/registry/test_registry.py"
+REGISTRY = "tests/gateway/registry"
 RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
@@ -45,11 +45,11 @@ TESTS = {
     '`device_push_type: ""`': f"{DEVICES}::test_who_delivers",
     "A device of an unknown platform": f"{DEVICES}::"
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",
-    "An id of a client that is gone": f"{REGISTRY}::test_a_client_that_is_gone_is_counted",
+    "An id of a client that is gone": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
     "A client that never synced": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
     "`gcm` devices": f"{DEVICES}::test_who_delivers",
     "An error of one user's device": f"{RUBY}::test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
-    "A device whose token": f"{REGISTRY}::test_a_dead_token_is_left_out_until_it_is_another",
+    "A device whose token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_left_out_until_it_is_another",
     "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
     "APNs' binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",

@@ -8,6 +8,7 @@
 | `protocols/` does no I/O, knows no clock and no chance | a test drives it with values, and so can a reader |
 | only `protocols/http2/` knows ngh2 | it is young: one place to change |
 | Redis key names only in `gateway/store/keys.py` | one look tells what is in Redis |
+| a module with code has a test file of its name, and a test file a module (`house_rules_tests.py`) | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
 
 Imports between the rooms of `gateway/` are import-linter's part (pyproject.toml).
@@ -21,6 +22,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from house_rules_tests import test_file_breaches
 
 BODY_LINES_MAX = 60
 BODY_LINES_P90 = 25
@@ -189,6 +192,7 @@ def breaches(root: Path) -> Iterator[Breach]:
             yield from rule(source)
     yield from nine_in_ten(found)
     yield from unexplained_version(root)
+    yield from (Breach(path, 1, message) for path, message in test_file_breaches(root))
 
 
 def main() -> int:
