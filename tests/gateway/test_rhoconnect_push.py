@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.rhoconnect_push import open_service
 from tests.gateway.rhoconnect_push.harness import House, house
+from tests.support.worker_core import until
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ async def test_at_its_end_polls_are_answered_and_nothing_new_is_taken(service: H
     writer.write(
         f"GET {phone.poll} HTTP/1.1\r\nHost: push\r\nCookie: instance={phone.cookie}\r\n\r\n".encode()
     )
+    await until(lambda: len(service.service.polls) == 1)
     await running.close(10.0)
     assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
     writer.close()

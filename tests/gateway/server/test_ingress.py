@@ -25,7 +25,7 @@ def settings(address: str, *sources: str, users_max: int = 1_000) -> Settings:
 
 
 @pytest.fixture
-def producer(connection: RedisConnection) -> QueueProducer:
+async def producer(connection: RedisConnection) -> QueueProducer:
     return QueueProducer(connection, BacklogLimits(1_000, 10**6))
 
 

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import pytest
 
@@ -22,6 +21,13 @@ def settings(address: str, folder: Path, mode: str = "builtin") -> Settings:
     return Settings(redis=Secret(address), data_dir=folder, rhoconnect_push=rhoconnect_push)
 
 
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Poll as nobody; whether that is refused as it should be."""
+    writer.write(b"GET /nextMessage/nobody HTTP/1.1\r\nHost: push\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    return head.startswith(b"HTTP/1.1 4") and b"content-length: 0" in head.lower()
+
+
 async def test_it_serves_until_it_is_stopped_and_takes_new_limits_over(
     redis_address: str, tmp_path: Path
 ) -> None:
@@ -30,23 +36,26 @@ async def test_it_serves_until_it_is_stopped_and_takes_new_limits_over(
     feed, stop, ready = SettingsFeed(), asyncio.Event(), asyncio.Event()
     channels = WorkerChannels(feed, MetricsReporter(theirs, report_s=3600))
     sock = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}/nextMessage/nobody"
+    address = sock.getsockname()
     work = asyncio.create_task(
         run(said, slot=0, gateway_id="tested", sock=sock, stop=stop, ready=ready.set, channels=channels)
     )
     await asyncio.wait_for(ready.wait(), 30)
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        assert response.status in (401, 404)
-    limits = LimitSettings(connections=1)
+    (first, one), (second, other) = [await asyncio.open_connection(*address) for _ in range(2)]
+    for reader, writer in ((first, one), (second, other)):
+        assert await answered(reader, writer)
+    limits = LimitSettings(connections=2)
     feed.publish(pack_settings_update(SettingsUpdate(msgspec.structs.replace(said, limits=limits))))
-    first, other = (aiohttp.ClientSession() for _ in range(2))
-    async with first, other, first.get(url):
-        async with other.get(url) as refused:  # the first connection is kept alive, and is the only one
-            assert (refused.status, await refused.read()) == (503, (await refused.read()))
+    third, another = await asyncio.open_connection(*address)
+    assert await answered(third, another)
+    assert await asyncio.wait_for(first.read(), 30) == b""  # the oldest idle connection made room
+    assert await answered(second, other)
     stop.set()
     await asyncio.wait_for(work, 30)
+    for writer in (one, other, another):
+        writer.close()
     with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection("127.0.0.1", sock.getsockname()[1] if sock.fileno() >= 0 else 1)
+        await asyncio.open_connection(*address)
     channels.metrics_reporter.close()
     ours.close()
 
