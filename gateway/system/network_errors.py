@@ -47,7 +47,8 @@ def _os_words(error: BaseException) -> str:
 
 
 def _untrusted(error: BaseException) -> str:
-    why = _CERTIFICATES.get(getattr(error, "verify_code", 0), "verification failed")
+    held = getattr(error, "certificate_error", error)  # aiohttp's error has no code of its own
+    why = _CERTIFICATES.get(getattr(held, "verify_code", 0), "verification failed")
     return f"certificate not trusted: {why}"
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def load() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "tools"))  # where its own modules are, as for `python tools/house_rules.py`
     spec = importlib.util.spec_from_file_location("house_rules", ROOT / "tools" / "house_rules.py")
     assert spec is not None
     assert spec.loader is not None

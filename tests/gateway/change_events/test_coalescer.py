@@ -139,55 +139,6 @@ async def test_rules_are_swapped(redis_address: str, redis_client: Redis) -> Non
     assert [one.pair for one in found] == [("ann", ("Quiet",))]
 
 
-async def test_a_stream_keeps_events_while_nobody_listens(redis_address: str, redis_client: Redis) -> None:
-    metrics = Metrics()
-    for number in range(700):
-        await redis_client.xadd(
-            CHANNEL, {"event": json.dumps({"source": "Product", "user_id": f"u{number}"})}
-        )
-    await redis_client.xadd(CHANNEL, {"other": "field"})
-    async with listening(redis_address, metrics, streams=(CHANNEL,)):
-        found = await pings(redis_client, 700)
-        await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Order", "user_id": "new"})})
-        found = await pings(redis_client, 701)
-        await until(lambda: empty(redis_client))
-    assert {one.pair[0] for one in found} == {"new"} | {f"u{number}" for number in range(700)}
-    assert counts(metrics, "change_events_received", "kind") == {"stream": 702}
-    assert counts(metrics, "change_events_ignored", "reason") == {"malformed": 1}
-
-
-async def empty(redis: Redis) -> bool:
-    return await redis.xlen(CHANNEL) == 0
-
-
-async def test_a_stream_that_others_read_too_is_left_whole(redis_address: str, redis_client: Redis) -> None:
-    await redis_client.xgroup_create(CHANNEL, "others", "0", mkstream=True)
-    await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": "bob"})})
-    async with listening(redis_address, streams=(CHANNEL,)):
-        await pings(redis_client, 1)
-        await until(lambda: acknowledged(redis_client))
-    assert await redis_client.xlen(CHANNEL) == 1
-
-
-async def acknowledged(redis: Redis) -> bool:
-    groups = {group["name"]: group for group in await redis.xinfo_groups(CHANNEL)}
-    ours = groups.get(keys.CHANGE_EVENT_GROUP.encode(), {"pending": 1, "entries-read": 0})
-    return ours["pending"] == 0 and ours["entries-read"] == 1
-
-
-async def test_what_was_read_of_a_stream_and_not_written_is_read_again(
-    redis_address: str, redis_client: Redis
-) -> None:
-    await redis_client.xgroup_create(CHANNEL, keys.CHANGE_EVENT_GROUP, "0", mkstream=True)
-    for user in ("one", "two"):
-        await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": user})})
-    await redis_client.xreadgroup(keys.CHANGE_EVENT_GROUP, "gateway", {CHANNEL: ">"})
-    async with listening(redis_address, streams=(CHANNEL,)):
-        found = await pings(redis_client, 2)
-        await until(lambda: empty(redis_client))
-    assert sorted(one.pair[0] for one in found) == ["one", "two"]
-
-
 async def push_objects(redis: Redis, user: str, source: str) -> None:
     """What RhoConnect writes when an object of a source's master document changes (contract §7)."""
     document = f"source:application:{user}:{source}"
@@ -197,30 +148,6 @@ async def push_objects(redis: Redis, user: str, source: str) -> None:
         pipe.incrby(f"{document}:md_size", 1)
         pipe.sadd(f"{document}:cd:0a", "[]")  # a client's document: nobody's data changed
         await pipe.execute()
-
-
-@pytest.mark.parametrize("flags", ["", "KA", "Ex"])
-async def test_documents_tell_of_themselves(
-    redis_server: RedisServer, redis_client: Redis, flags: str
-) -> None:
-    metrics = Metrics()
-    await redis_client.config_set("notify-keyspace-events", flags)
-    async with listening(redis_server.address, metrics, keyspace="configure") as made:
-        await writing(made)
-        await until(lambda: configured(redis_client))
-        for user, source in (("bob", "Product"), ("a:b", "Order"), ("__shared__", "Product"), ("x", "Quiet")):
-            await push_objects(redis_client, user, source)
-        await redis_client.sadd(b"source:application:\xff:Product:md:0a", "[]")
-        found = await pings(redis_client, 2)
-    assert sorted(one.pair for one in found) == [("a:b", ("Order",)), ("bob", ("Product",))]
-    assert counts(metrics, "change_events_received", "kind") == {"keyspace": 9}
-    assert counts(metrics, "change_events_ignored", "reason") == {"no_push_notify": 3, "invalid_field": 1}
-    await redis_client.config_set("notify-keyspace-events", "")
-
-
-async def configured(redis: Redis) -> bool:
-    held = str((await redis.config_get("notify-keyspace-events")).values())
-    return "K" in held and ("A" in held or all(flag in held for flag in "g$sh"))
 
 
 async def test_ever_changing_documents_push_twice_an_interval_at_most(
@@ -240,21 +167,6 @@ async def test_ever_changing_documents_push_twice_an_interval_at_most(
     times = [int(one.entry.partition("-")[0]) for one in found]
     assert all(third - first >= interval_s * 1000 for first, third in zip(times, times[2:], strict=False))
     assert times[-1] >= last, "the last change was not followed by a push"
-    await redis_client.config_set("notify-keyspace-events", "")
-
-
-async def test_documents_of_every_shard_are_heard(redis_server: RedisServer, redis_client: Redis) -> None:
-    with RedisServer("redis") as shard:
-        async with Redis(unix_socket_path=str(shard.socket)) as there:
-            metrics, documents = Metrics(), (redis_server.address, shard.address)
-            async with listening(
-                redis_server.address, metrics, keyspace="configure", documents=documents
-            ) as made:
-                await writing(made)
-                await until(lambda: configured(there))
-                await push_objects(there, "bob", "Product")
-                found = await pings(redis_client, 1)
-    assert [one.pair for one in found] == [("bob", ("Product",))]
     await redis_client.config_set("notify-keyspace-events", "")
 
 
@@ -292,43 +204,6 @@ async def test_who_takes_over_writes_what_the_other_left(
         await told(redis_client, "Product", "ann", id="18")
         found = await pings(redis_client, 2)
     assert [one.pair for one in found] == [("bob", ("Order", "Product")), ("ann", ("Product",))]
-
-
-async def test_nothing_to_listen_to(redis_address: str) -> None:
-    async with open_change_events(said(redis_address, channels=()), "tested", Metrics()) as made:
-        assert made is None
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["in the run", "after a restart"])
-async def test_a_stream_entry_that_cannot_be_read_keeps_none_back(
-    redis_address: str, redis_client: Redis, again: bool
-) -> None:
-    """Nor does a key beside it that is no stream."""
-    metrics = Metrics()
-    await redis_client.set("odd", "no stream")
-    damaged = [
-        b'{"source": "Product", "user_id": "\\ud800"}',
-        b"[" * 50_000,
-        b'{"id":' + b"1" * 5_000 + b"}",
-        b"",
-    ]
-    for event in damaged:
-        await redis_client.xadd(CHANNEL, {"event": event})
-    await redis_client.xadd(CHANNEL, {"other": "field"})
-    good = await redis_client.xadd(CHANNEL, {"event": '{"source": "Product", "user_id": "bob"}'})
-    if again:
-        await redis_client.xgroup_create(CHANNEL, keys.CHANGE_EVENT_GROUP, "0")
-        await redis_client.xreadgroup(keys.CHANGE_EVENT_GROUP, "gateway", {CHANNEL: ">"})
-    async with listening(redis_address, metrics, streams=("odd", CHANNEL)):
-        found = await pings(redis_client, 1)
-        await until(lambda: _acknowledged(redis_client))
-    assert [one.pair for one in found] == [("bob", ("Product",))]
-    assert good
-    assert sum(counts(metrics, "change_events_ignored", "reason").values()) == len(damaged) + 1
-
-
-async def _acknowledged(redis: Redis) -> bool:
-    return bool((await redis.xpending(CHANNEL, keys.CHANGE_EVENT_GROUP))["pending"] == 0)
 
 
 @pytest.mark.parametrize("name", [keys.WINDOW, keys.PUSHED])

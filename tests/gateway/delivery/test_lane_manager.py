@@ -1,17 +1,122 @@
-"""Lanes of RhoConnect Push go on with what an earlier version stored under their former names."""
+"""Routes and lanes, made on demand and changed by a reload."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.delivery.dead_tokens import IgnoredTokenReports
-from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.lane_manager import NO_CREDENTIAL, NOT_SERVED, LaneManager
 from gateway.delivery.route import Route
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, RhoConnectPushSettings, Secret, Settings
+from gateway.settings.model import App
 from gateway.simulators.authority import Authority
-from protocols.devices import APNS, RHOCONNECT_PUSH
+from gateway.simulators.keys import TeamKey, make_team_key
+from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
+
+
+def apns(key: TeamKey, topic: str = "com.example.app", **more: Any) -> ApnsSettings:
+    return ApnsSettings(
+        key=Secret(key.pem.decode()), key_id=key.key_id, team_id=key.team_id, topic=topic, **more
+    )
+
+
+@pytest.fixture
+def key() -> TeamKey:
+    return make_team_key()
+
+
+@pytest.fixture
+async def lanes(key: TeamKey) -> AsyncIterator[LaneManager]:
+    apps = {"com.example.other": App(apns(key, "com.example.other"))}
+    made = LaneManager(Settings(apns=apns(key), apps=apps), Metrics(), IgnoredTokenReports())
+    yield made
+    await made.close(0)
+
+
+def route(lanes: LaneManager, platform: str = APNS, app: str = "") -> Route:
+    found = lanes.route(platform, app)
+    assert isinstance(found, Route)
+    return found
+
+
+def names(lanes: LaneManager) -> list[str]:
+    return [lane.name for lane in lanes.all()]
+
+
+async def test_a_route_is_made_once_and_unknown_apps_have_that_of_all(
+    lanes: LaneManager, key: TeamKey
+) -> None:
+    assert names(lanes) == []
+    assert route(lanes) is route(lanes, app="com.example.unknown")
+    assert names(lanes) == [f"apns:{key.key_id}"]
+
+
+async def test_apps_with_one_credential_share_its_lane(lanes: LaneManager, key: TeamKey) -> None:
+    one, other = route(lanes), route(lanes, app="com.example.other")
+    assert one is not other
+    assert one.lane is other.lane
+    assert (one.target.topic, other.target.topic) == ("com.example.app", "com.example.other")
+
+
+async def test_why_there_is_no_route_is_a_reason(lanes: LaneManager) -> None:
+    assert lanes.route(FCM, "") == NO_CREDENTIAL
+    assert lanes.route("blackberry", "") == NOT_SERVED
+    assert lanes.route(RHOCONNECT_PUSH, "") == NOT_SERVED  # no mailbox here
+    client = Settings(rhoconnect_push=RhoConnectPushSettings(mode="client"))
+    assert LaneManager(client, Metrics(), IgnoredTokenReports()).route(RHOCONNECT_PUSH, "") == NO_CREDENTIAL
+
+
+async def test_a_reload_that_changes_nothing_of_a_lane_keeps_it(lanes: LaneManager, key: TeamKey) -> None:
+    before, version = route(lanes), lanes.routes_version
+    lanes.apply_settings(Settings(apns=apns(key)))
+    assert route(lanes).lane is before.lane
+    assert before.newest is route(lanes)
+    assert lanes.routes_version is not version
+
+
+async def test_another_credential_is_another_lane_that_takes_over(lanes: LaneManager) -> None:
+    before, new = route(lanes), make_team_key()
+    lanes.apply_settings(Settings(apns=apns(new)))
+    assert names(lanes) == [f"apns:{new.key_id}"]
+    assert before.newest is route(lanes)
+    assert route(lanes).lane is not before.lane
+
+
+async def test_a_credential_that_cannot_be_used_leaves_the_route_as_it_was(
+    lanes: LaneManager, key: TeamKey
+) -> None:
+    before = route(lanes)
+    broken = msgspec.structs.replace(apns(key), key=Secret("no key"))
+    lanes.apply_settings(Settings(apns=broken))
+    assert route(lanes) is before
+    assert names(lanes) == [before.lane.name]
+
+
+async def test_what_all_gateways_have_parked_is_told_to_each_lane(lanes: LaneManager) -> None:
+    name = route(lanes).lane.name
+    (lane,) = lanes.all()
+    lanes.update_parked({name: 7, "apns:GONE": 3})
+    assert lane.parked_total == 7
+    lanes.update_parked({})
+    assert lane.parked_total == 0
+
+
+async def test_the_sandbox_is_a_lane_of_its_own_with_auto() -> None:
+    key = make_team_key()
+    lanes = LaneManager(Settings(apns=apns(key, environment="auto")), Metrics(), IgnoredTokenReports())
+    first = route(lanes)
+    assert first.fallback is not None
+    assert (first.token_scope and first.token_scope.host) == "api.push.apple.com"
+    assert (first.fallback.token_scope and first.fallback.token_scope.host) == "api.sandbox.push.apple.com"
+    assert sorted(names(lanes)) == [f"apns:{key.key_id}", f"apns:{key.key_id}@api.sandbox.push.apple.com"]
+    await lanes.close(0)
+
+
+# -- what an earlier version stored under former names of lanes -------------------------------------------------
 
 REMOTE = Settings(
     push_server=Secret("http://someapp@push.example:8675/"),
@@ -21,7 +126,7 @@ NAME, FORMER = "rhoconnect_push:push.example:8675", "rps:push.example:8675"
 
 
 @pytest.fixture
-def lanes() -> LaneManager:
+def remote_lanes() -> LaneManager:
     return LaneManager(REMOTE, Metrics(), IgnoredTokenReports())
 
 
@@ -36,11 +141,11 @@ def lanes() -> LaneManager:
     ],
 )
 async def test_deliveries_parked_by_an_earlier_version_count(
-    lanes: LaneManager, parked: Mapping[str, int], total: int
+    remote_lanes: LaneManager, parked: Mapping[str, int], total: int
 ) -> None:
-    lanes.route(RHOCONNECT_PUSH, "")
-    (lane,) = lanes.all()
-    lanes.update_parked(parked)
+    remote_lanes.route(RHOCONNECT_PUSH, "")
+    (lane,) = remote_lanes.all()
+    remote_lanes.update_parked(parked)
     assert (lane.name, lane.parked_total) == (NAME, total)
 
 
@@ -55,9 +160,9 @@ async def test_deliveries_of_a_lane_that_kept_its_name_count_once(tmp_path: Path
     await lanes.close(1)
 
 
-async def test_answers_about_device_tokens_are_those_of_earlier_versions(lanes: LaneManager) -> None:
+async def test_answers_about_device_tokens_are_those_of_earlier_versions(remote_lanes: LaneManager) -> None:
     """The digests were made by an earlier version. Marks and the memory of accepted tokens are found by them."""
-    route = lanes.route(RHOCONNECT_PUSH, "com.x")
+    route = remote_lanes.route(RHOCONNECT_PUSH, "com.x")
     assert isinstance(route, Route)
     scope = route.token_scope
     assert scope is not None

@@ -34,35 +34,6 @@ async def test_it_allows_what_was_drawn_and_no_more(quotas: list[Quota]) -> None
     assert limiter.allow(1) == 0
 
 
-async def test_two_processes_share_one_quota(quotas: list[Quota]) -> None:
-    """A second's worth is there at once; then what time brings: never twice the quota."""
-    loop = asyncio.get_running_loop()
-    sent = [0, 0]
-    until = loop.time() + 1.5
-    done = asyncio.Event()
-    paces: list[RateLimiter] = []
-
-    def send(number: int) -> None:
-        if loop.time() > until and min(sent):
-            done.set()
-            return
-        while allowed := paces[number].allow(1_000):
-            paces[number].consume(allowed)
-            sent[number] += allowed
-
-    paces += [
-        RateLimiter(quotas[number], "fcm:p", PER_MINUTE, lambda number=number: send(number))
-        for number in (0, 1)
-    ]
-    began = loop.time()
-    send(0)
-    send(1)
-    await asyncio.wait_for(done.wait(), 30)
-    most = PER_MINUTE / 60 * (1 + loop.time() - began) + 2 * PER_MINUTE / 60 * BATCH_S
-    assert 0 < sum(sent) <= most
-    assert min(sent) > 0
-
-
 async def test_a_lost_store_stops_the_lane_and_does_not_end_it(quotas: list[Quota]) -> None:
     granted: list[int] = []
     waiting = asyncio.Event()

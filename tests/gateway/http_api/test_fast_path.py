@@ -3,20 +3,15 @@
 import asyncio
 import contextlib
 import json
-import logging
-import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import uvloop
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from gateway.errors import QueueFull
 from gateway.http_api import HttpTimeouts
-from gateway.http_api.aiohttp_handler import AiohttpConnection
-from gateway.http_api.fast_path import PingConnection
 from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, house, request, wire
 from tests.support.worker_core import until
 
@@ -143,39 +138,6 @@ async def test_a_client_that_does_not_read_is_not_read(api: House) -> None:
         assert len(api.queue.pings) == 1 + sent
 
 
-def hold_little(transport: asyncio.BaseTransport, option: int) -> None:
-    """Let the kernel hold little for this socket: it would take megabytes of answers before anybody waits."""
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4_096)
-
-
-def wire_of(connection: PingConnection | AiohttpConnection) -> asyncio.BaseTransport:
-    found = connection.transport if isinstance(connection, AiohttpConnection) else connection._transport
-    assert found is not None
-    return found
-
-
-async def test_a_client_that_never_reads_is_dropped(redis_client: Redis) -> None:
-    """Whether it only does not read, or is closed with answers unread."""
-    for fast in (True, False):
-        timeouts = HttpTimeouts(tick_s=0.02, read_s=0.2)
-        async with (
-            house(redis_client, send_bytes=16_384, timeouts=timeouts, fast_path=fast) as api,
-            wire(api.port) as client,
-        ):
-            client.send(BOB)
-            await client.answer()
-            client.read_nothing()
-            (connection,) = api.api._fast_path.connections
-            hold_little(client.writer.transport, socket.SO_RCVBUF)
-            hold_little(wire_of(connection), socket.SO_SNDBUF)
-            async with asyncio.timeout(WAIT_S):
-                while api.api._fast_path.connections:
-                    if client.writer.transport.get_write_buffer_size() < 1_000_000:
-                        client.send(BOB * 100)
-                    await asyncio.sleep(0.001)
-            assert connection not in api.api._fast_path.connections
-
-
 async def test_connection_close_is_obeyed_after_the_answer(api: House) -> None:
     async with wire(api.port) as client:
         client.send(request({"user_id": "bob"}, headers={"Connection": "close"}) + BOB)
@@ -266,18 +228,6 @@ async def test_whoever_is_too_slow_is_let_go(
     async with house(redis_client, timeouts=timeouts) as api, wire(api.port) as client:
         client.send(data)
         assert [answer.status for answer in await client.answers()] == statuses
-
-
-async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> None:
-    async with (
-        house(
-            redis_client, timeouts=HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1), fast_path=False
-        ) as api,
-        wire(api.port) as client,
-    ):
-        client.send(BOB[:-1])
-        (answer,) = await client.answers()
-        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
 
 
 @pytest.mark.parametrize("first", [b"", HEALTH], ids=["fast", "aiohttp"])
@@ -391,22 +341,6 @@ async def test_a_ping_that_is_under_way_is_taken_while_draining(api: House) -> N
     assert len(api.queue.pings) == 1
 
 
-async def test_no_request_behind_the_one_under_way_is_begun_while_draining(both: House) -> None:
-    """A client that pipelines without end cannot keep the doors open."""
-    async with wire(both.port) as client:
-        both.queue.holding = True
-        client.send(request({"user_id": "bob"}, path="/api/ping") * 5)
-        await both.queue.has(1)
-        closing = asyncio.create_task(both.api.close(WAIT_S))
-        await asyncio.sleep(0)
-        both.queue.holding = False
-        both.queue.commit()
-        (answer,) = await client.answers()
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
-        await closing
-    assert len(both.queue.pings) == 1
-
-
 @pytest.mark.parametrize("kind", ["fast", "aiohttp"])
 async def test_who_waits_for_verdicts_is_answered_before_the_end(api: House, kind: str) -> None:
     api.reports.ends = asyncio.Event()
@@ -422,34 +356,3 @@ async def test_who_waits_for_verdicts_is_answered_before_the_end(api: House, kin
             answer = await client.answer()
     assert (answer.status, answer.json["error"]["code"]) == (504, "still_open")
     assert answer.headers["x-ping-id"]
-
-
-FORM = b"POST /rc/v1/users/ping HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-JSON = FORM.replace(b"x-www-form-urlencoded", b"json")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        FORM + b"Content-Length: 50\r\n\r\nuse",
-        JSON + b"Content-Length: 300000\r\n\r\n{",
-        JSON + b"Content-Encoding: gzip\r\nContent-Length: 17\r\n\r\n" + b'{"user_id": "bob"}'[:17],
-    ],
-)
-@pytest.mark.parametrize("end", ["close", "half", "abort"])
-async def test_a_body_that_is_cut_off_or_broken_is_no_error_of_ours(
-    api: House, caplog: pytest.LogCaptureFixture, data: bytes, end: str
-) -> None:
-    with capture_logs() as logs:
-        async with wire(api.port) as client:
-            client.send(data)
-            await asyncio.sleep(0.05)
-            if end == "half":
-                client.writer.write_eof()
-            elif end == "abort":
-                client.writer.transport.abort()
-            else:
-                client.writer.close()
-            await asyncio.sleep(0.05)
-    assert [entry for entry in logs if entry["log_level"] in {"error", "critical"}] == []
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.http_api.aiohttp_handler import AiohttpConnection
 from gateway.http_api.dependencies import HttpTimeouts
-from gateway.limits.connection_limits import _READING_MAX, RESERVED_FILES, ConnectionLimits
+from gateway.limits.connection_limits import _READING_MAX
 from protocols.response_headers import SAFETY_HEADERS
 from tests.conftest import StartGateway
 from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, Wire, call, house, request, wire
@@ -336,25 +336,6 @@ async def test_of_many_refused_ones_few_stay(api: House, monkeypatch: pytest.Mon
         assert len(api.services.connections._reading) == _READING_MAX
         busy.send(BOB[-3:])
         assert (await busy.answer()).status == 200
-
-
-def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    def limits(soft: int, main: int = 0, push: int = 0) -> ConnectionLimits:
-        monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
-        found = ConnectionLimits()
-        found.main, found.push = main, push
-        return found
-
-    usable = 1_024 - RESERVED_FILES
-    assert not limits(1_024, main=usable * 3 // 4 - 1).main_full()
-    assert limits(1_024, main=usable * 3 // 4).main_full()
-    assert limits(1_024, push=usable * 3 // 4).push_full()
-    # A quarter stays for the other port, whatever one has; and both together never have more than there are.
-    assert not limits(1_024, main=usable // 4 - 1, push=usable * 3 // 4).main_full()
-    assert limits(1_024, main=usable // 4, push=usable * 3 // 4).main_full()
-    assert limits(1_024, main=usable // 2, push=usable // 2).push_full()
-    assert limits(64, main=24).main_full()
-    assert not limits(resource.RLIM_INFINITY, main=700_000).main_full()
 
 
 async def test_callers_keep_their_connections_while_strangers_flood(start_gateway: StartGateway) -> None:

@@ -8,49 +8,16 @@ from redis.asyncio import Redis
 
 from gateway.errors import StoreDown
 from gateway.registry.registry import DeviceRegistry, changes
-from gateway.registry.token_marks import token_digest
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from protocols.devices import Device
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 
-SYNCED = "2026-11-24T10:00:00+0000"
 SYNCED_MS = 1_795_514_400_000
 
 
 @pytest.fixture
 async def registry(connection: RedisConnection) -> DeviceRegistry:
     return DeviceRegistry(connection)
-
-
-async def devices(registry: DeviceRegistry, user: str = "bob") -> set[Device]:
-    (found,) = await registry.devices_of([user])
-    return set(found.devices)
-
-
-async def test_each_field_of_a_client_is_read(registry: DeviceRegistry, redis_client: Redis) -> None:
-    phone = apple("ab", phone_id="phone", device_app_id="app", last_sync=SYNCED)
-    await lay_user(redis_client, "bob", [phone])
-    assert await devices(registry) == {
-        Device(phone.client_id, "Apple", "apple", "ab", "phone", "app", SYNCED_MS)
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "at_ms"),
-    [
-        (None, 0),
-        ("", 0),
-        ("yesterday", 0),
-        ("2026-11-24T12:00:00+0200", SYNCED_MS),
-        ("9999-99-99T00:00:00+0000", 0),
-    ],
-)
-async def test_a_sync_time_that_is_none_counts_as_never(
-    registry: DeviceRegistry, redis_client: Redis, text: str | None, at_ms: int
-) -> None:
-    await lay_user(redis_client, "bob", [apple("ab", last_sync=text)])
-    assert {one.last_sync_ms for one in await devices(registry)} == {at_ms}
 
 
 async def test_users_come_in_their_order_known_or_not(registry: DeviceRegistry, redis_client: Redis) -> None:
@@ -72,15 +39,6 @@ async def test_a_login_may_hold_what_json_may(registry: DeviceRegistry, redis_cl
     ]
 
 
-async def test_a_client_that_is_gone_is_counted(registry: DeviceRegistry, redis_client: Redis) -> None:
-    phone, gone = apple("ab"), apple("cd")
-    await lay_user(redis_client, "bob", [phone, gone])
-    await redis_client.delete(f"client:{gone.client_id}:rho__id")
-    (found,) = await registry.devices_of(["bob"])
-    assert [one.client_id for one in found.devices] == [phone.client_id]
-    assert (found.dangling, found.dead, found.left_out) == (1, 0, (gone.client_id,))
-
-
 async def test_clients_are_found_whoever_has_them(registry: DeviceRegistry, redis_client: Redis) -> None:
     phones: list[Client] = [apple("ab"), android("token")]
     await lay_users(redis_client, {"bob": phones[:1], "eve": phones[1:]})
@@ -90,46 +48,6 @@ async def test_clients_are_found_whoever_has_them(registry: DeviceRegistry, redi
 
 
 # Dead tokens.
-
-
-async def test_a_dead_token_is_left_out_until_it_is_another(
-    registry: DeviceRegistry, redis_client: Redis
-) -> None:
-    phone = apple("ab")
-    await lay_user(redis_client, "bob", [phone])
-    (device,) = await devices(registry)
-    assert await registry.mark_dead(device, "Unregistered", None, 1000)
-    (found,) = await registry.devices_of(["bob"])
-    assert (found.devices, found.dead, found.left_out) == ((), 1, (phone.client_id,))
-    assert await registry.devices([phone.client_id]) == [None]
-    await redis_client.set(f"client:{phone.client_id}:device_pin", "cd")
-    assert {one.pin for one in await devices(registry)} == {"cd"}
-
-
-async def test_a_mark_holds_no_token_and_ends(registry: DeviceRegistry, redis_client: Redis) -> None:
-    await lay_user(redis_client, "bob", [apple("ab" * 32)])
-    (device,) = await devices(registry)
-    await registry.mark_dead(device, "Unregistered", None, 1000)
-    name = keys.dead(device.client_id)
-    assert (
-        await redis_client.get(name) == f"{token_digest('ab' * 32)}:1000:gone:da39a3ee::Unregistered".encode()
-    )
-    assert b"abab" not in await redis_client.get(name)
-    assert 0 < await redis_client.ttl(name) <= keys.DEAD_S
-
-
-@pytest.mark.parametrize("proof", ["registered", "synced"])
-@pytest.mark.parametrize(("since_ms", "dead"), [(-1, False), (0, False), (1, True)])
-async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
-    registry: DeviceRegistry, redis_client: Redis, proof: str, since_ms: int, dead: bool
-) -> None:
-    phone = apple("ab", last_sync=SYNCED if proof == "synced" else None)
-    await lay_user(redis_client, "bob", [phone])
-    if proof == "registered":
-        await redis_client.set(keys.registered(phone.client_id), SYNCED_MS)
-    (device,) = await devices(registry)
-    assert await registry.mark_dead(device, "Unregistered", SYNCED_MS + since_ms, SYNCED_MS) == dead
-    assert bool(await devices(registry)) != dead
 
 
 # Errors.

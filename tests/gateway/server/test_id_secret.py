@@ -15,7 +15,6 @@ from gateway.errors import UnsafeFile
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.server import id_secret
-from gateway.server.file_permissions import exposed
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.settings import AuthSettings, RhoConnectPushSettings, Secret, Settings
 from gateway.simulators.rhoconnect_push_device import ANDROID, RhoConnectPushDevice
@@ -203,13 +202,6 @@ async def test_a_copy_that_others_may_have_made_is_refused(
     with pytest.raises(UnsafeFile, match=NAME):
         async with served(said):
             pass
-
-
-def test_a_copy_that_others_may_read_is_told(redis_address: str, tmp_path: Path) -> None:
-    said = settings(redis_address, tmp_path)
-    (tmp_path / NAME).write_bytes(b"ab" * 32)
-    (tmp_path / NAME).chmod(0o644)
-    assert any(NAME in line for line in exposed(said))
 
 
 async def test_a_secret_of_the_settings_is_kept_nowhere(

@@ -2,12 +2,11 @@
 
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.errors import BadSetting
-from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings, Source, from_json, load, to_json
+from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings, load
 
 RHOCONNECT = """
     :sources:
@@ -54,30 +53,6 @@ def complaint(folder: Path, gateway: str, environ: dict[str, str] | None = None,
     return refused.value.message
 
 
-def test_rhoconnects_own_file_works_unchanged(tmp_path: Path) -> None:
-    settings = load(written(tmp_path, RHOCONNECT), "production", {})
-    assert settings.redis == Secret("db1:6379:2:hush")
-    assert settings.api_token == Secret("my-rhoconnect-token")
-    assert settings.push_server == Secret("http://someappname@localhost:8675/")
-    assert settings.apns.certificate_file == tmp_path / "settings" / "apple_push_cert.pem"
-    assert settings.apns.certificate_passphrase == Secret("1234")
-    assert (settings.apns.server, settings.apns.port) == ("api.push.apple.com", 443)
-    assert (settings.fcm.project_id, settings.fcm.package_name) == ("my-project", "com.example.app")
-    assert settings.sources == {
-        "Product": Source("user", push_notify=True),
-        "Price": Source("app", push_notify=True),
-        "Order": Source("user", push_notify=False),
-    }
-    store01 = settings.app("com.x.store01").apns
-    assert (store01.certificate_file, store01.certificate_passphrase) == (
-        tmp_path / "settings" / "a.pem",
-        Secret("s"),
-    )
-    assert store01.server == "api.push.apple.com"
-    assert settings.app("com.other").apns is settings.apns
-    assert settings.data_dir == tmp_path / "data"
-
-
 @pytest.mark.parametrize(
     ("name", "environ", "redis"),
     [
@@ -109,23 +84,6 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("server", "port", "expected"),
-    [
-        ("gateway.push.apple.com", "2195", ("api.push.apple.com", 443)),
-        ("gateway.sandbox.push.apple.com", "2195", ("api.sandbox.push.apple.com", 443)),
-        ("api.push.apple.com", "2197", ("api.push.apple.com", 2197)),
-        ("apns.example.com", "2195", ("apns.example.com", 2195)),
-        ("127.0.0.1", "'8443'", ("127.0.0.1", 8443)),
-    ],
-)
-def test_apples_retired_hosts_mean_the_new_ones(
-    tmp_path: Path, server: str, port: str, expected: tuple[str, int]
-) -> None:
-    settings = loaded(tmp_path, "{}", beside=f":iphoneserver: {server}\n:iphoneport: {port}")
-    assert (settings.apns.server, settings.apns.port) == expected
-
-
-@pytest.mark.parametrize(
     ("environ", "redis"),
     [
         ({}, "of-the-file"),
@@ -138,37 +96,6 @@ def test_apples_retired_hosts_mean_the_new_ones(
 )
 def test_redis_is_found_in_order(tmp_path: Path, environ: dict[str, str], redis: str) -> None:
     assert loaded(tmp_path, "{}", environ, beside=":redis: of-the-file").redis == Secret(redis)
-
-
-def test_every_kind_of_value_comes_from_the_environment(tmp_path: Path) -> None:
-    environ = {
-        "RHOPUSH_APNS_KEY_ID": "1234567890",
-        "RHOPUSH_APNS_DEADLINE_S": "2.5",
-        "RHOPUSH_LIMITS_REQUESTS_PER_S": "100",
-        "RHOPUSH_RESQUE_QUEUES": '["ping", "slow"]',
-        "RHOPUSH_APPS": '{"com.x": {"fcm": {"package_name": "com.x.android"}}}',
-        "RHOPUSH_QUEUE": '{"durability": "aof"}',
-        "RHOPUSH_EVENTS_KEYSPACE": "off",
-        "API_TOKEN": "t",
-        "PSWRD": "p",
-    }
-    settings = loaded(tmp_path, "apns: {deadline_s: 9, connections_max: 7}", environ)
-    assert (settings.apns.key_id, settings.apns.deadline_s, settings.apns.connections_max) == (
-        "1234567890",
-        2.5,
-        7,
-    )
-    assert (settings.limits.requests_per_s, settings.resque.queues) == (100.0, ("ping", "slow"))
-    assert settings.app("com.x").fcm.package_name == "com.x.android"
-    assert (settings.queue.durability, settings.events.keyspace) == ("aof", "off")
-    assert (settings.api_token, settings.admin_password) == (Secret("t"), Secret("p"))
-
-
-def test_googles_variable_counts_where_nothing_else_is_said(tmp_path: Path) -> None:
-    environ = {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/ambient.json"}
-    assert loaded(tmp_path, "{}", environ).fcm.credentials_file == Path("/etc/ambient.json")
-    said = loaded(tmp_path, "fcm: {credentials: '{}'}", environ).fcm
-    assert (said.credentials, said.credentials_file) == (Secret("{}"), None)
 
 
 def test_an_app_has_what_it_says_and_the_rest_from_above(tmp_path: Path) -> None:
@@ -218,16 +145,6 @@ def test_apples_hosts_by_environment(
         "api.push.apple.com",
         ("api.sandbox.push.apple.com", 443),
     )
-
-
-def test_a_key_displaces_the_certificate_of_the_old_file(tmp_path: Path) -> None:
-    settings = loaded(
-        tmp_path,
-        "apns: {key: PEM, key_id: A, team_id: B, environment: sandbox}",
-        beside=":iphonecertfile: old.pem\n:iphoneserver: gateway.push.apple.com",
-    )
-    assert (settings.apns.certificate_file, settings.apns.key) == (None, Secret("PEM"))
-    assert settings.apns.server == "api.sandbox.push.apple.com"
 
 
 @pytest.mark.parametrize("word", ["off", "'off'", "no", "false"])
@@ -287,40 +204,6 @@ def test_the_line_is_that_of_the_wrong_value(tmp_path: Path) -> None:
     )  # `:production:`, an empty line, `:gateway:`, `apns:`, `topic:`
 
 
-def test_a_wrong_value_of_rhoconnects_keys_is_named_where_it_stands(tmp_path: Path) -> None:
-    said = complaint(tmp_path, "{}", beside=":iphonecertfile: [a]")
-    assert said.startswith("apns.certificate_file: expected text")
-    assert "line 2" in said
-
-
-@pytest.mark.parametrize(
-    ("variable", "text", "expected"),
-    [
-        ("RHOPUSH_APNS_PORT", "many", "apns.port: expected a whole number"),
-        ("RHOPUSH_RESQUE_QUEUES", "ping", "resque.queues: expected JSON"),
-        ("RHOPUSH_FCM_ENDPOINT", "ftp://x", "fcm.endpoint: expected http:// or https:// with a host"),
-        ("RHOPUSH_APNS_KEY", "PEM", "apns.key_id: a p8 key needs it"),
-        ("RHOPUSH_APNS_KEY_FILE", "a.p8", "apns.key_id: a p8 key needs it"),
-        (
-            "RHOPUSH_RHOCONNECT_PUSH_MODE",
-            "on",
-            "rhoconnect_push.mode: expected one of builtin, client, off, found 'on'",
-        ),
-        ("RHOPUSH_APPS", '{"x": {"fcm": {"style": "loud"}}}', "apps.x.fcm.style: expected one of"),
-    ],
-)
-def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, text: str, expected: str) -> None:
-    said = complaint(tmp_path, "{}", {variable: text})
-    assert said.startswith(expected)
-    assert said.endswith(f"(environment variable {variable})")
-
-
-def test_a_variable_that_is_no_setting_is_warned_about(tmp_path: Path) -> None:
-    environ = {"RHOPUSH_APNS_TOPICS": "x", "RHOPUSH_SERVER": "http://x"}
-    warnings = loaded(tmp_path, "{}", environ).warnings
-    assert warnings == ("RHOPUSH_APNS_TOPICS is no setting; did you mean RHOPUSH_APNS_TOPIC?",)
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -354,44 +237,6 @@ def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, text:
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"nope\.yml cannot be read: No such file"):
         load(tmp_path / "nope.yml", None, {})
-
-
-@pytest.mark.parametrize(
-    ("beside", "source", "pushes"),
-    [
-        ("{}", "{push_notify: 'true'}", True),
-        ("{}", "{push_notify: 'yes'}", False),
-        ("{push_notify_default: 'true'}", "{}", True),
-        ("{push_notify: 'true'}", "{}", True),
-        ("{push_notify_default: 'true'}", "{push_notify: 'false'}", False),
-        ("{push_notify_default: 'true'}", "{push_notify: 'false', force_default: true}", True),
-    ],
-)
-def test_what_pushes_by_default(tmp_path: Path, beside: str, source: str, pushes: bool) -> None:
-    file = written(tmp_path, f":sources: {{A: {source}}}\n:production: {beside}\n")
-    assert load(file, "production", {}).sources["A"].push_notify is pushes
-
-
-def secrets_of(settings: Settings) -> dict[str, Any]:
-    return {"redis": settings.redis, "key": settings.apns.key, "account": settings.fcm.credentials}
-
-
-def test_no_repr_shows_a_secret_and_the_handover_keeps_them(tmp_path: Path) -> None:
-    settings = loaded(
-        tmp_path,
-        """
-        apns: {key: hush-key, key_id: A, team_id: B}
-        fcm: {credentials: hush-account}
-        apps: {com.x: {apns: {certificate_file: x.pem, certificate_passphrase: hush-phrase}}}
-        """,
-        {"REDIS": "redis://:hush-redis@db", "API_TOKEN": "hush-token", "PSWRD": "hush-password"},
-    )
-    assert "hush" not in f"{settings!r} {settings} {settings.apps!r}"
-    assert "Secret(***)" in repr(settings)
-    received = from_json(to_json(settings))
-    assert received == settings
-    assert secrets_of(received) == secrets_of(settings)
-    assert received.app("com.x").apns.certificate_passphrase == Secret("hush-phrase")
 
 
 def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
@@ -432,11 +277,6 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
     assert any("push_server" in warning for warning in settings.warnings) is told
 
 
-def test_bytes_of_the_environment_that_are_not_utf_8_are_told(tmp_path: Path) -> None:
-    said = complaint(tmp_path, "{}", {"RHOPUSH_LIMITS_BODY_BYTES": "5\udcff"})
-    assert said.startswith("limits.body_bytes: ")
-
-
 @pytest.mark.parametrize("text", ["[" * 16_000, "{a: " * 16_000, "a: " + "[" * 100])
 def test_a_file_that_is_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadSetting, match=r"settings\.yml, line 1: not valid YAML"):
@@ -452,25 +292,3 @@ def test_a_trusted_proxy_that_is_no_network_is_refused_by_name(tmp_path: Path, e
     assert "RHOPUSH_HTTP_TRUSTED_PROXIES" in complaint(tmp_path, "{}", environ)
     settings = loaded(tmp_path, "http: {trusted_proxies: [10.0.0.0/8, '::1']}")
     assert settings.http.trusted_proxies == ("10.0.0.0/8", "::1")
-
-
-@pytest.mark.parametrize(
-    ("written_as", "text"),
-    [
-        ("2026-11-30", "2026-11-30"),
-        ("20261130", "20261130"),
-        ("1_000", "1000"),
-        ("0123", "83"),
-        ("yes", "true"),
-        (":secret", "secret"),
-        ("1.50", "1.5"),
-    ],
-)
-def test_rhoconnects_own_texts_are_what_ruby_makes_of_them(
-    tmp_path: Path, written_as: str, text: str
-) -> None:
-    settings = load(
-        written(tmp_path, f":production:\n  :api_token: {written_as}\t# ours\n"), "production", {}
-    )
-    assert settings.api_token is not None
-    assert settings.api_token.reveal() == text

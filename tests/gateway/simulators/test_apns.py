@@ -1,15 +1,13 @@
 """The simulated APNs over real TLS sockets: limits, faults, certificates, and third-party tools."""
 
 import asyncio
-import json
-from pathlib import Path
 
 import pytest
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, Authority, Hosting
 from gateway.simulators.keys import make_team_key
 from protocols.http2.client import OutcomeKind
-from tests.gateway.simulators.client import PIN, Client, connected, provider_token, push
+from tests.gateway.simulators.client import PIN, connected, provider_token, push
 from tests.support.requirements import need_program
 
 
@@ -93,22 +91,6 @@ async def test_silence_answers_all_but_its_own() -> None:
         assert [record.reason for record in apns.received] == ["", "silence", ""]
 
 
-async def test_goaway_names_the_last_processed_stream_and_tells_why() -> None:
-    async with (
-        ApnsSimulator(ApnsOptions(faults=["goaway=IdleTimeout:after=3"])) as apns,
-        connected(apns) as client,
-    ):
-        token = provider_token(apns.signing_key)
-        await client.send(push(token))
-        await client.capacity(1000)
-        futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(5)]
-        outcomes = await asyncio.gather(*futures)
-        assert [outcome.status for outcome in outcomes] == [200, 200, 0, 0, 0]
-        assert [outcome.kind for outcome in outcomes[2:]] == [OutcomeKind.UNTRIED] * 3
-        await client.lost
-        assert "IdleTimeout" in client.machine.reason
-
-
 async def test_held_answers_keep_their_order_and_survive_a_goaway() -> None:
     async with ApnsSimulator() as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
@@ -156,33 +138,6 @@ async def test_too_many_errors_end_the_connection() -> None:
         await client.lost
 
 
-async def test_a_client_that_speaks_something_else_is_cut() -> None:
-    async with ApnsSimulator() as apns:
-        context = apns.authority.client_context(())
-        reader, writer = await asyncio.open_connection("127.0.0.1", apns.port, ssl=context)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        assert await reader.read() == b""
-        writer.close()
-
-
-async def test_a_preface_in_pieces_is_understood() -> None:
-    async with ApnsSimulator() as apns:
-        context = apns.authority.client_context()
-        loop = asyncio.get_running_loop()
-        transport, client = await loop.create_connection(Slow, "127.0.0.1", apns.port, ssl=context)
-        assert (await client.send(push(provider_token(apns.signing_key)))).status == 200
-        transport.abort()
-        await client.lost
-
-
-class Slow(Client):
-    """Sends byte by byte."""
-
-    def flush(self) -> None:
-        for byte in self.machine.take_output():
-            self.transport.write(bytes([byte]))
-
-
 async def test_a_new_key_and_a_revoked_one() -> None:
     async with ApnsSimulator() as apns:
         other = make_team_key(apns.signing_key.team_id)
@@ -225,117 +180,3 @@ async def test_h2load_finds_everything_accepted_in_accept_all_mode(echo: bool) -
         output, _ = await process.communicate()
         assert b"2000 succeeded, 0 failed" in output
         assert (apns.answered, len(apns.received)) == (2000, 0)
-
-
-async def test_accept_all_can_echo_the_id() -> None:
-    async with (
-        ApnsSimulator(hosting=Hosting(accept_all=True, echo_ids=True)) as apns,
-        connected(apns) as client,
-    ):
-        outcome = await client.send(push("x", PIN, (b"apns-id", b"my-id")))
-        assert (outcome.status, outcome.headers[1:]) == (200, ((b"apns-id", b"my-id"),))
-
-
-async def test_the_record_file_has_a_line_a_request_at_once(tmp_path: Path) -> None:
-    file = tmp_path / "pushes.jsonl"
-    lines: list[str] = []
-    hosting = Hosting(record_file=file, on_push=lambda record: lines.append(record.line()))
-    async with ApnsSimulator(ApnsOptions(faults=["410:dead"]), hosting) as apns, connected(apns) as client:
-        token = provider_token(apns.signing_key)
-        await client.send(push(token))
-        await client.send(push(token, "dead" * 4))
-        written = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(line["token"], line["status"], line["reason"]) for line in written] == [
-        (PIN, 200, ""),
-        ("dead" * 4, 410, "Unregistered"),
-    ]
-    assert written[0]["payload"] == {"aps": {"alert": "hi"}}
-    assert written[0]["summary"]["alert"] == "hi"
-    assert lines == ["apns abababab… 'hi'", "apns deaddead… 410 Unregistered"]
-    assert file.stat().st_mode & 0o777 == 0o600
-
-
-async def test_a_closed_simulator_leaves_nothing_behind() -> None:
-    apns = ApnsSimulator()
-    await apns.start()
-    folder, port = apns.ca_file.parent, apns.port
-    assert folder.stat().st_mode & 0o777 == 0o700
-    async with connected(apns) as client:
-        await apns.close()
-        await client.lost
-    assert not folder.exists()
-    assert not apns.open_connections
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection("127.0.0.1", port)
-
-
-def test_keys_do_not_show() -> None:
-    apns = ApnsSimulator()
-    shown = repr(apns.signing_key) + repr(apns.client_certificate(["com.example.app"]))
-    assert "PRIVATE KEY" not in shown
-    assert apns.signing_key.key_id in shown
-
-
-async def test_a_suspended_simulator_is_unreachable_and_comes_back_on_its_port() -> None:
-    async with ApnsSimulator() as apns:
-        token = provider_token(apns.signing_key)
-        async with connected(apns) as client:
-            await client.send(push(token))
-            await apns.suspend()
-            await client.lost
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", apns.port)
-        await apns.resume()
-        async with connected(apns) as client:
-            assert (await client.send(push(token))).status == 200
-        assert [record.connection for record in apns.received] == [1, 2]
-
-
-async def test_nothing_is_taken_after_a_cut() -> None:
-    async with (
-        ApnsSimulator(ApnsOptions(faults=["cut:after=2"])) as apns,
-        connected(apns) as client,
-    ):
-        token = provider_token(apns.signing_key)
-        await client.send(push(token))
-        await client.capacity(1000)
-        client.hold_output = True
-        futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(4)]
-        client.hold_output = False
-        client.flush()
-        fates = [(await future).kind for future in futures]
-        assert fates[1:] == [OutcomeKind.UNKNOWN] * 3
-        assert [record.reason for record in apns.received] == ["", "", "cut"]
-
-
-async def test_a_client_may_use_the_name_it_was_given() -> None:
-    async with ApnsSimulator(hosting=Hosting(host="0.0.0.0", name="simulator.test")) as apns:
-        context = apns.authority.client_context()
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", apns.port, ssl=context, server_hostname="simulator.test"
-        )
-        assert await reader.readexactly(9)  # the server's SETTINGS: the handshake went well
-        writer.transport.abort()
-        assert apns.hosting.reached_at == "simulator.test"
-
-
-@pytest.mark.parametrize(
-    ("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "localhost"), ("10.0.0.1", "10.0.0.1")]
-)
-def test_an_address_for_all_is_reached_at_loopback(host: str, reached: str) -> None:
-    assert Hosting(host=host).reached_at == reached
-
-
-async def test_a_second_goaway_takes_nothing_back() -> None:
-    faults = ["goaway:token=dead"]
-    async with ApnsSimulator(ApnsOptions(faults=faults)) as apns, connected(apns) as client:
-        token = provider_token(apns.signing_key)
-        await client.send(push(token))
-        await client.capacity(1000)
-        apns.hold()
-        futures = [client.begin(push(token, pin), b'{"aps":{"alert":"x"}}') for pin in (PIN, "dead")]
-        await apns.received.wait(3)
-        apns.go_away()
-        apns.release()
-        assert [(await future).status for future in futures] == [200, 0]
-        assert (await futures[1]).kind is OutcomeKind.UNTRIED

@@ -1,7 +1,6 @@
 """AUTH with credentials that do not quite fit: both kinds of clients connect as redis-rb does, and warn."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
@@ -11,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.client import PingError
 from gateway.client.resque import push
-from gateway.errors import StoreDown, StoreRefused
+from gateway.errors import StoreRefused
 from gateway.store import authentication
 from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
@@ -122,35 +121,6 @@ async def test_a_named_user_never_becomes_the_default_user_without_a_password(
                 await RedisCommands(redis)("PING")
     with pytest.raises(PingError, match="refuses the user or password"):
         await asyncio.to_thread(push, address, {})
-
-
-async def test_a_connection_that_comes_back_begins_with_the_user(server: RedisServer) -> None:
-    address = RedisAddress.parse(server.address.replace("unix://", f"unix://late:{QUOTED}@"))
-    async with client(address, connections_max=1) as redis:
-        ask = RedisCommands(redis)
-        assert await ask("ACL", "WHOAMI") == b"default"
-        await ask("ACL", "SETUSER", "late", "on", f">{PASSWORD}", "~*", "&*", "+@all")
-        await ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
-        with contextlib.suppress(StoreDown):  # the end of the old connection
-            await ask("PING")
-        assert await ask("ACL", "WHOAMI") == b"late"
-
-
-@pytest.mark.parametrize(("login", "done"), [(f"redistogo:{QUOTED}", True), ("redistogo:wrong", False)])
-async def test_a_job_is_appended_with_the_same_rules(server: RedisServer, login: str, done: bool) -> None:
-    address = RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))
-    if not done:
-        with pytest.raises(PingError):
-            await asyncio.to_thread(push, address, {})
-        return
-    await asyncio.to_thread(push, address, {"user_id": "bob"})
-    async with client(RedisAddress.parse(server.address.replace("unix://", f"unix://:{QUOTED}@"))) as redis:
-        assert await RedisCommands(redis)("LLEN", "resque:queue:ping") == 1
-
-
-async def test_a_connection_without_a_name_stands(server: RedisServer) -> None:
-    address = RedisAddress.parse(server.address.replace("unix://", "unix://named:pw@"))
-    assert await connected(address) == b"named"
 
 
 async def test_the_words_for_a_redis_before_6() -> None:

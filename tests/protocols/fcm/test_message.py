@@ -343,30 +343,3 @@ def test_a_validating_fcm_accepts_whatever_is_composed(ping: Ping) -> None:
     composed = compose(ping, TARGET, NOW_MS)
     if composed is not None:
         assert violations(json.loads(composed.body(PIN))) == []
-
-
-FID = "dGVzdC1pbnN0YWxsYXRpb2"
-
-
-@pytest.mark.parametrize(
-    ("pin", "target"),
-    [
-        (FID, "fid"),
-        ("c" + FID[1:], "fid"),
-        ("f" + "-_" * 10 + "A", "fid"),
-        (PIN, "token"),
-        (f"{FID}:APA91bXYZ", "token"),
-        (FID[:11], "token"),  # an Instance ID: FCM takes it there
-        ("b" + FID[1:], "token"),
-        (FID + "x", "token"),
-        (FID[:21] + "é", "token"),
-        (FID[:21] + ".", "token"),
-    ],
-)
-def test_an_installation_is_addressed_by_its_id_and_a_token_as_one(pin: str, target: str) -> None:
-    message = compose(Ping(message="hello"), TARGET, NOW_MS)
-    assert message is not None
-    for phone_id in ("", "3"):
-        sent = json.loads(message.body(pin, phone_id))["message"]
-        assert {name: sent[name] for name in ("fid", "token") if name in sent} == {target: pin}
-        assert violations({"message": sent}) == []

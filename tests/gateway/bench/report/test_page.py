@@ -1,10 +1,7 @@
 import re
 
-import msgspec
-
 from gateway.bench.report.document import BenchReport, new_report
 from gateway.bench.report.page import page
-from gateway.bench.report.table import amount, table
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 
 RESULT = Result(
@@ -38,28 +35,3 @@ def test_a_run_that_broke_off_says_why() -> None:
     assert "Broken off" not in page(made)
     made.broken_off = "no <wind>"
     assert "<tr><td>Broken off<td><code>no &lt;wind&gt;</code>" in page(made)
-
-
-def test_the_report_is_json_that_comes_back() -> None:
-    made = report()
-    assert msgspec.json.decode(msgspec.json.encode(made), type=BenchReport) == made
-    assert made.machine.cores >= 1
-    assert "uvloop" in made.versions
-
-
-def test_the_table_has_every_figure_and_every_verdict() -> None:
-    lines = table(RESULT).splitlines()
-    assert lines[0] == "push"
-    assert lines[1].split() == ["pushes", "123,457", "pushes/s"]
-    assert lines[2].endswith("≥ 0.8: missed by 13%")
-    assert lines[-1] == "  note: the simulator is the limit"
-
-
-def test_amounts_keep_three_digits() -> None:
-    assert [amount(value) for value in (3.14159, 0.0123, 99.96, 123_456.7, 7.0)] == [
-        "3.14",
-        "0.0123",
-        "100",
-        "123,457",
-        "7",
-    ]

@@ -9,15 +9,22 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.check.checks import check_credentials, check_files, check_push_certificate
+from gateway.check.checks import (
+    check_credentials,
+    check_files,
+    check_provider,
+    check_push_certificate,
+    providers,
+)
 from gateway.check.findings import Finding, Level
 from gateway.errors import BadSetting, UnsafeFile
 from gateway.metrics import Metrics
 from gateway.server.data_dir import ID_FILE, DataDir, DataDirInUse
 from gateway.server.id_secret import read_copy
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
-from gateway.settings import FcmSettings, RhoConnectPushSettings, Secret, Settings
+from gateway.settings import ApnsSettings, FcmSettings, RhoConnectPushSettings, Secret, Settings
 from gateway.simulators.authority import Authority, ClientCertificate
+from tests.support.apns_environments import apples
 
 FOLDER = "FOLDER"
 
@@ -255,3 +262,23 @@ def test_the_token_file_of_an_external_account_is_read(tmp_path: Path) -> None:
     file.write_text("token")
     (found,) = (one for one in check_credentials(Settings(fcm=fcm)) if one.subject == "fcm")
     assert found.level is Level.GOOD
+
+
+async def test_both_hosts_are_looked_at(unused_tcp_port: int) -> None:
+    async with apples() as both:
+        apns = ApnsSettings(
+            key=Secret("hush"),
+            key_id="ABC123DEFG",
+            team_id="DEF123GHIJ",
+            environment="auto",
+            host="127.0.0.1",
+            port=both.production.port,
+            sandbox_host="127.0.0.1",
+            sandbox_port=unused_tcp_port,
+            ca_file=Path(both.production.ca_file),
+        )
+        found = [await check_provider(one) for one in providers(Settings(apns=apns))]
+        assert [(one.level, one.subject) for (one,) in found] == [
+            (Level.GOOD, f"apns 127.0.0.1:{both.production.port}"),
+            (Level.BAD, f"apns sandbox 127.0.0.1:{unused_tcp_port}"),
+        ]

@@ -1,13 +1,11 @@
 """Texts of settings: what stands around them, what must not be in them, and what is never shown of them."""
 
-import json
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from gateway.errors import BadSetting
-from gateway.settings import Secret, Settings, environment, load
+from gateway.settings import Secret, Settings, load
 
 
 def loaded(folder: Path, gateway: str, environ: dict[str, str]) -> Settings:
@@ -54,12 +52,6 @@ def test_a_key_in_the_place_of_another_value_is_not_shown(
     assert said.endswith(f"(environment variable {variable})")
 
 
-def test_a_key_in_the_place_of_a_path_in_the_file_is_not_shown(tmp_path: Path) -> None:
-    said = complaint(tmp_path, f"apns: {{key_file: {json.dumps(KEY_TEXT)}}}", {})
-    assert "MIGH" not in said
-    assert "apns.key takes the text itself" in said and "settings.yml, line" in said
-
-
 @pytest.mark.parametrize(
     ("variable", "text", "expected"),
     [
@@ -99,38 +91,3 @@ def test_white_space_around_a_text_is_no_part_of_it(tmp_path: Path) -> None:
     assert (found.fcm.endpoint, found.apns.ca_file) == ("https://x", Path("/ca.pem"))
     assert (found.queue.redis, found.push_server) == (Secret("redis://x"), None)
     assert (found.fcm.credentials_file, found.events.channels) == (Path("/account.json"), ("a",))
-
-
-def service_links(name: str) -> dict[str, str]:
-    """The variables that Kubernetes puts into each pod of a namespace for one service."""
-    head = name.upper().replace("-", "_")
-    link = "tcp://10.3.0.7:9292"
-    return {
-        f"{head}_SERVICE_HOST": "10.3.0.7",
-        f"{head}_SERVICE_PORT": "9292",
-        f"{head}_SERVICE_PORT_HTTP": "9292",
-        f"{head}_PORT": link,
-        f"{head}_PORT_9292_TCP": link,
-        f"{head}_PORT_9292_TCP_PROTO": "tcp",
-        f"{head}_PORT_9292_TCP_PORT": "9292",
-        f"{head}_PORT_9292_TCP_ADDR": "10.3.0.7",
-    }
-
-
-SECTIONS = [place[0] for place, type_ in environment.setting_paths() if len(place) == 1]
-
-
-@pytest.mark.parametrize("name", ["", *SECTIONS, "apns-host", "rhoconnect-push-host", "redis-master"])
-def test_a_service_beside_the_gateway_stops_no_pod(tmp_path: Path, name: str) -> None:
-    environ = service_links(f"rhopush-{name}".rstrip("-").replace("_", "-"))
-    found = loaded(tmp_path, "{}", environ)
-    plain = loaded(tmp_path, "{}", {})
-    assert msgspec.structs.replace(found, warnings=()) == msgspec.structs.replace(plain, warnings=())
-    if name == "metrics":
-        assert any("RHOPUSH_METRICS_PORT is a service link" in warning for warning in found.warnings)
-
-
-def test_a_port_that_is_none_and_no_service_link_is_still_refused(tmp_path: Path) -> None:
-    assert complaint(tmp_path, "{}", {"RHOPUSH_METRICS_PORT": "tcp:9292"}).startswith(
-        "metrics.port: expected"
-    )

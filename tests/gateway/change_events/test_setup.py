@@ -1,0 +1,36 @@
+"""What change events are opened on, by the settings."""
+
+from redis.asyncio import Redis
+
+from gateway.change_events import open_change_events
+from gateway.metrics import Metrics
+from tests.gateway.change_events.test_coalescer import (
+    listening,
+    pings,
+    push_objects,
+    said,
+    writing,
+)
+from tests.gateway.change_events.test_subscriber import configured
+from tests.support.redis import RedisServer
+from tests.support.worker_core import until
+
+
+async def test_documents_of_every_shard_are_heard(redis_server: RedisServer, redis_client: Redis) -> None:
+    with RedisServer("redis") as shard:
+        async with Redis(unix_socket_path=str(shard.socket)) as there:
+            metrics, documents = Metrics(), (redis_server.address, shard.address)
+            async with listening(
+                redis_server.address, metrics, keyspace="configure", documents=documents
+            ) as made:
+                await writing(made)
+                await until(lambda: configured(there))
+                await push_objects(there, "bob", "Product")
+                found = await pings(redis_client, 1)
+    assert [one.pair for one in found] == [("bob", ("Product",))]
+    await redis_client.config_set("notify-keyspace-events", "")
+
+
+async def test_nothing_to_listen_to(redis_address: str) -> None:
+    async with open_change_events(said(redis_address, channels=()), "tested", Metrics()) as made:
+        assert made is None

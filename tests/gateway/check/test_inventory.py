@@ -1,0 +1,44 @@
+"""What a live RhoConnect's Redis holds of push."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.check import inventory as module
+from gateway.check.inventory import take_inventory
+from gateway.errors import StoreDown
+from gateway.settings import ResqueSettings, Settings
+from tests.gateway.check.test_migration import lay_rhoconnect
+from tests.support.rhoconnect import apple, lay_user
+
+
+async def test_each_kind_of_device_is_counted(redis_client: Redis) -> None:
+    await lay_rhoconnect(redis_client)
+    found = await take_inventory(
+        redis_client, redis_client, Settings(resque=ResqueSettings(queues=("ping",)))
+    )
+    assert (found.users, found.users_examined) == (3, 3)
+    assert found.devices == Counter(apns=1, fcm=2, rhoconnect_push=1)
+    assert found.apps["apns", "com.example.app"] == 1
+    assert found.unsupported == Counter(blackberry=1)
+    assert (found.gcm, found.unregistered, found.without_push_token, found.dangling) == (1, 1, 1, 1)
+    assert found.push_tokens == ("legacy-token",)
+    assert (found.admin_token, found.jobs, found.workers) == ("token-in-redis", 1, ("app1:77:*",))
+
+
+async def test_a_large_shop_is_looked_at_in_part(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "USERS_MAX", 2)
+    for name in ("ann", "bob", "eve"):
+        await lay_user(redis_client, name, [apple("ab" * 32)])
+    found = await take_inventory(redis_client, redis_client, Settings())
+    assert (found.users, found.users_examined, found.devices["apns"]) == (3, 2, 2)
+
+
+async def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:
+    async with Redis(unix_socket_path=str(tmp_path / "none")) as nowhere:
+        with pytest.raises(StoreDown, match="Redis does not answer: it "):
+            await take_inventory(nowhere, nowhere, Settings())

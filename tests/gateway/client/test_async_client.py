@@ -1,0 +1,48 @@
+"""The client's HTTP for asyncio programs."""
+
+import socket
+
+import pytest
+
+from gateway.client import async_client as module
+from gateway.client.async_client import deliver
+from gateway.client.errors import PingError
+from tests.gateway.client.http_server import ID, serving
+
+DONE = {"state": "done", "devices": []}
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.01)
+
+
+async def test_a_ping_that_outlasts_the_gateways_wait_is_asked_for() -> None:
+    with serving((504, {}), (200, {"state": "open", "devices": []}), (200, DONE)) as server:
+        assert await deliver(f"{server.url}/push", "token", 30, {"user_id": "bob"}) == DONE
+        asked = ("GET", f"/push/rc/v1/pings/{ID}")
+        assert server.requests == [("POST", "/push/rc/v1/users/ping"), asked, asked]
+
+
+async def test_a_ping_that_does_not_end_in_time_is_told_with_its_id() -> None:
+    with serving((504, {})) as server:
+        with pytest.raises(PingError, match=r"its verdict after 0\.3 s") as failed:
+            await deliver(server.url, "", 0.3, {"user_id": "bob"})
+        assert ("POST", "/rc/v1/users/ping") in server.requests
+    assert failed.value.ping_id == ID
+
+
+async def test_a_refusal_is_that_of_the_gateway() -> None:
+    with (
+        serving((422, {"error": {"message": "no such token"}})) as server,
+        pytest.raises(PingError) as failed,
+    ):
+        await deliver(server.url, "wrong", 10, {"user_id": "bob"})
+    assert (failed.value.errors, failed.value.refused_with) == (("no such token",), 422)
+
+
+async def test_a_server_that_is_not_there_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(PingError, match=f"http://127.0.0.1:{port} cannot be reached: connection refused"):
+        await deliver(f"http://127.0.0.1:{port}", "", 5, {})

@@ -1,0 +1,12 @@
+"""The error of a ping that did not work."""
+
+from gateway.client.errors import PingError
+from gateway.errors import RhoPushError
+
+
+def test_it_holds_each_thing_that_went_wrong() -> None:
+    error = PingError(["a: Unregistered", "b: expired"], "0" * 32, 503)
+    assert isinstance(error, RhoPushError)
+    assert error.errors == ("a: Unregistered", "b: expired")
+    assert str(error) == error.message == "a: Unregistered; b: expired"
+    assert (error.ping_id, error.refused_with, error.code) == ("0" * 32, 503, "ping_failed")

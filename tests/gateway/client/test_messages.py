@@ -1,0 +1,92 @@
+"""What the client says to a gateway, and how it reads the answers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.client.errors import PingError
+from gateway.client.messages import (
+    ClientResponse,
+    accepted,
+    failure,
+    failures,
+    ping_request,
+    report_of,
+    report_request,
+)
+
+ID = "0" * 32
+
+
+def response(status: int, body: Any = b"", ping_id: str | None = ID) -> ClientResponse:
+    headers = {} if ping_id is None else {"x-ping-id": ping_id}
+    return ClientResponse(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def test_a_ping_holds_what_was_given_and_no_more() -> None:
+    request = ping_request({"user_id": "bob", "message": None, "badge": 0}, " token\n", wait=False)
+    assert (request.method, request.path) == ("POST", "/rc/v1/users/ping")
+    assert json.loads(request.body or b"") == {"user_id": "bob", "badge": 0}
+    assert request.headers == {"Content-Type": "application/json", "X-RhoConnect-API-TOKEN": "token"}
+
+
+def test_a_ping_that_is_waited_for_asks_for_the_report() -> None:
+    request = ping_request({"user_id": "bob"}, "", wait=True)
+    assert json.loads(request.body or b"")["wait"] is True
+    assert request.headers == {"Content-Type": "application/json", "Prefer": "return=representation"}
+
+
+@pytest.mark.parametrize("token", ["tökén", "a\r\nX: y"])
+def test_a_token_that_no_header_carries_is_refused(token: str) -> None:
+    with pytest.raises(PingError, match="no HTTP header can carry") as refused:
+        report_request(ID, token)
+    assert token not in str(refused.value)
+
+
+def test_only_200_is_accepted() -> None:
+    assert accepted(response(200)) == ID
+    with pytest.raises(PingError) as refused:
+        accepted(response(503, {"error": {"message": "the queue is full"}}))
+    assert (refused.value.errors, refused.value.refused_with) == (("the queue is full",), 503)
+    assert refused.value.ping_id == ID
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"Bad Gateway", "Bad Gateway"),
+        (b"", "HTTP status 502"),
+        (b"[1]", "[1]"),
+        (b'{"error": "no"}', '{"error": "no"}'),
+    ],
+)
+def test_a_refusal_in_any_form_has_a_text(body: bytes, text: str) -> None:
+    with pytest.raises(PingError) as refused:
+        accepted(response(502, body, None))
+    assert refused.value.errors == (text,)
+
+
+def test_a_report_is_there_when_every_device_has_its_verdict() -> None:
+    assert report_of(response(504)) is None
+    assert report_of(response(200, {"state": "open", "devices": []})) is None
+    done = {"state": "done", "devices": []}
+    assert report_of(response(200, done)) == done
+    with pytest.raises(PingError, match="HTTP status 504"):
+        report_of(response(504, ping_id=None))
+
+
+def test_each_device_that_did_not_get_it_has_a_text() -> None:
+    devices = [
+        {"client_id": "a", "verdict": "accepted"},
+        {"client_id": "b", "verdict": "rejected", "reason": "Unregistered"},
+        {"verdict": "rejected", "reason": ""},
+    ]
+    assert failures({"devices": devices}) == ["b: Unregistered", "?: rejected"]
+
+
+def test_why_no_answer_came_is_in_our_own_words() -> None:
+    assert (
+        failure(ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 9292)")) == "connection refused"
+    )
+    assert failure(RuntimeError("x")) == "the connection was closed before the answer"

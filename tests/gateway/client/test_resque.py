@@ -1,0 +1,39 @@
+"""A ping as a Resque job: how the client logs in to Redis."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.client import PingError
+from gateway.client.resque import push
+from gateway.store import authentication
+from gateway.store.address import RedisAddress
+from gateway.store.client_factory import client
+from gateway.store.errors import RedisCommands
+from tests.gateway.store.test_authentication import PASSWORD, QUOTED
+from tests.support.redis import KINDS, RedisServer
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A store with a password for the default user."""
+    authentication._warned.clear()
+    with RedisServer(request.param) as one:
+        with one.client() as admin:
+            admin.execute_command("ACL", "SETUSER", "real", "on", f">{PASSWORD}2", "~*", "&*", "+@all")
+            admin.execute_command("ACL", "SETUSER", "named", "on", ">pw", "~*", "&*", "+@all", "-client")
+            admin.config_set("requirepass", PASSWORD)
+        yield one
+
+
+@pytest.mark.parametrize(("login", "done"), [(f"redistogo:{QUOTED}", True), ("redistogo:wrong", False)])
+async def test_a_job_is_appended_with_the_same_rules(server: RedisServer, login: str, done: bool) -> None:
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))
+    if not done:
+        with pytest.raises(PingError):
+            await asyncio.to_thread(push, address, {})
+        return
+    await asyncio.to_thread(push, address, {"user_id": "bob"})
+    async with client(RedisAddress.parse(server.address.replace("unix://", f"unix://:{QUOTED}@"))) as redis:
+        assert await RedisCommands(redis)("LLEN", "resque:queue:ping") == 1

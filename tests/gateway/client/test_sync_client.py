@@ -1,0 +1,49 @@
+"""The client's HTTP with the standard library alone."""
+
+import socket
+
+import pytest
+
+from gateway.client import sync_client as module
+from gateway.client.errors import PingError
+from gateway.client.sync_client import SyncClient
+from tests.gateway.client.http_server import ID, serving
+
+DONE = {"state": "done", "devices": []}
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.01)
+
+
+def test_a_ping_is_accepted_below_the_path_of_the_server() -> None:
+    with serving((200, {})) as server:
+        assert SyncClient(f"{server.url}/push/", "token", 10).send({"user_id": "bob"}) == ID
+        assert server.requests == [("POST", "/push/rc/v1/users/ping")]
+
+
+def test_a_ping_that_outlasts_the_gateways_wait_is_asked_for() -> None:
+    with serving((504, {}), (200, {"state": "open", "devices": []}), (200, DONE)) as server:
+        assert SyncClient(server.url, "", 30).deliver({"user_id": "bob"}) == DONE
+        assert server.requests[1:] == [("GET", f"/rc/v1/pings/{ID}")] * 2
+
+
+def test_a_ping_that_does_not_end_in_time_is_told_with_its_id() -> None:
+    with serving((504, {})) as server, pytest.raises(PingError, match=r"its verdict after 0\.2 s") as failed:
+        SyncClient(server.url, "", 0.2).deliver({"user_id": "bob"})
+    assert failed.value.ping_id == ID
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:9292", "ftp://gateway", "http://", ""])
+def test_a_server_is_an_http_url(server: str) -> None:
+    with pytest.raises(PingError, match="must be an http or https URL"):
+        SyncClient(server, "", 1)
+
+
+def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(PingError) as failed:
+        SyncClient(f"http://ann:secret@127.0.0.1:{port}", "", 5).send({})
+    assert str(failed.value) == f"http://127.0.0.1:{port} cannot be reached: connection refused"

@@ -1,0 +1,124 @@
+"""The lane to an external RhoConnect Push server: its requests, and the verdict of each response."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from gateway.delivery.batch import Delivery
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.rhoconnect_push_remote import RemoteRhoConnectPushLane, read_push_server
+from gateway.delivery.route import TokenScope
+from gateway.errors import BadSetting
+from gateway.metrics import Metrics
+from gateway.settings import RetrySettings, Secret
+from protocols.verdict import Verdict, VerdictKind
+from tests.gateway.delivery.test_rhoconnect_push_builtin import Batch
+from tests.support.ports import free_port
+
+
+class Outside:
+    """A push service that answers as it is told, by the token in the path."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.port = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        kept = {name: request.headers.get(name, "") for name in ("Content-Type", "Authorization")}
+        self.requests.append((request.raw_path, kept, await request.read()))
+        status = request.match_info["token"].rpartition("-")[2]
+        headers = {"Retry-After": "40"} if status == "503" else {}
+        return web.Response(status=int(status) if status.isdecimal() else 204, headers=headers)
+
+
+@pytest.fixture
+async def outside() -> AsyncIterator[Outside]:
+    service = Outside()
+    app = web.Application()
+    app.router.add_post("/messageQueue/{token}", service.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    service.port = runner.addresses[0][1]
+    yield service
+    await runner.cleanup()
+
+
+def client_lane(port: int, dead: list[str] | None = None) -> RemoteRhoConnectPushLane:
+    class Heard(IgnoredTokenReports):
+        def on_dead_token(
+            self, delivery: Delivery, verdict: Verdict, token_scope: TokenScope, others: tuple[str, ...] = ()
+        ) -> None:
+            if dead is not None:
+                dead.append(delivery.device.pin)
+
+    url = Secret(f"http://some%40app:pw@127.0.0.1:{port}/lost/path")
+    return RemoteRhoConnectPushLane(url, RetrySettings(), Metrics(), Heard())
+
+
+async def test_the_request_is_rhoconnects(outside: Outside) -> None:
+    lane = client_lane(outside.port)
+    batch = Batch("uuid:0a", "a/b c?d%2F", badge=5, sound="s", vibrate=10, sources=("A", "B"))
+    assert await batch.through(lane) == {}
+    await lane.close(1.0)
+    paths = sorted(path for path, _, _ in outside.requests)
+    assert paths == ["/messageQueue/a%2Fb%20c%3Fd%252F", "/messageQueue/uuid:0a"]
+    _, headers, body = outside.requests[0]
+    assert headers == {"Content-Type": "application/json", "Authorization": "Basic c29tZUBhcHA6cHc="}
+    assert body == (
+        b'{"collapseId":5,"data":{"alert":"hello","sound":"s","vibrate":"10","do_sync":["A","B"]}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "fate", "dead"),
+    [
+        (200, None, False),
+        (204, None, False),
+        (400, (VerdictKind.REJECTED, "InvalidRequest"), False),
+        (401, (VerdictKind.LATER, "Unauthorized"), False),
+        (403, (VerdictKind.REJECTED, "Forbidden"), False),
+        (404, (VerdictKind.REJECTED, "NotRegistered"), True),
+        (410, (VerdictKind.REJECTED, "NotRegistered"), True),
+        (413, (VerdictKind.REJECTED, "PayloadTooLarge"), False),
+        (500, (VerdictKind.LATER, "HTTP 500"), False),
+        (503, (VerdictKind.LATER, "HTTP 503"), False),
+    ],
+)
+async def test_every_answer_is_a_verdict(
+    outside: Outside, status: int, fate: tuple[VerdictKind, str] | None, dead: bool
+) -> None:
+    buried: list[str] = []
+    lane = client_lane(outside.port, buried)
+    batch = Batch(f"tok-{status}")
+    assert await batch.through(lane) == ({} if fate is None else {0: fate})
+    assert buried == ([f"tok-{status}"] if dead else [])
+    assert (0 in batch.batch.postponed) is (fate is not None and fate[0] is VerdictKind.LATER)
+    await lane.close(1.0)
+
+
+async def test_a_server_that_cannot_be_reached_is_trouble_and_sends_are_parked() -> None:
+    lane = client_lane(free_port())
+    batch = Batch("tok-1", "tok-2")
+    lane.offer(batch.deliveries, bulk=False)
+    async with asyncio.timeout(30):
+        while not batch.settled.is_set():
+            lane.sweep()
+            await asyncio.sleep(0.05)
+    assert lane.error_text is not None
+    assert lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name}) == 1
+    assert {later.parked_in for later in batch.batch.postponed.values()} == {lane.name}
+    await lane.close(1.0)
+
+
+@pytest.mark.parametrize("url", ["localhost:8675", "ftp://h/", "http://", "http://h:port/"])
+def test_a_push_server_must_be_a_url(url: str) -> None:
+    with pytest.raises(BadSetting, match="push_server"):
+        read_push_server(Secret(url))
+
+
+def test_the_credentials_of_a_push_server_are_not_in_the_lanes_name() -> None:
+    origin, authorization = read_push_server(Secret("https://app@[::1]:8675/x"))
+    assert (origin, authorization) == ("https://[::1]:8675", "Basic YXBwOg==")

@@ -1,0 +1,78 @@
+"""What the routes read of a request."""
+
+from collections.abc import Generator
+
+import pytest
+
+from gateway.http_api.requests import run_in_steps, text_of
+from gateway.scheduling.scheduler import Scheduler
+from protocols.errors import InvalidField
+from tests.gateway.http_api.harness import House, call, request, wire
+
+USERS = "/rc/v1/users"
+JSON = {"attributes": {"login": "bob", "password": "secret"}}
+CHUNKED = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+
+
+def test_a_parameter_is_a_text_or_is_missing() -> None:
+    assert text_of({"login": "bob"}, "login") == "bob"
+    assert text_of({"login": None}, "login") == text_of({}, "login") == ""
+    with pytest.raises(InvalidField, match="login must be a text") as refused:
+        text_of({"login": ["bob"]}, "login")
+    assert refused.value.field == "login"
+
+
+async def test_steps_end_with_their_result() -> None:
+    def steps() -> Generator[None, None, str]:
+        yield
+        yield
+        return "done"
+
+    assert await run_in_steps(steps(), Scheduler()) == "done"
+
+
+async def test_a_body_goes_over_the_query(both: House) -> None:
+    answer = await call(both, {"message": "body"}, path="/api/ping?user_id=ann&message=query")
+    assert answer.status == 200
+    ping = both.queue.pings[0]
+    assert (ping.users, ping.message) == (("ann",), "body")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"[1]", "must be a JSON object"),
+        (b'{"a": ', "malformed"),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "nested"),
+        (b'{"a": "' + b"[," * 60_000 + b'"}', "more than 100000 values"),
+    ],
+    ids=["list", "cut", "deep", "many"],
+)
+async def test_a_json_body_of_a_route_is_a_bounded_object(both: House, body: bytes, words: str) -> None:
+    answer = await call(both, body, path=USERS)
+    assert (answer.status, answer.error["code"]) == (400, "malformed_body")
+    assert words in answer.error["message"]
+
+
+async def test_an_empty_body_has_no_parameters(both: House) -> None:
+    assert (await call(both, b"  ", path=USERS)).status == (await call(both, {}, path=USERS)).status
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (request(method="CONNECT", path="gateway:80", headers={"Content-Length": None}), 400),
+        (request(path=USERS, headers={**CHUNKED, "Transfer-Encoding": "gzip, chunked"}) + b"0\r\n\r\n", 400),
+        (request(path=USERS, headers=CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0", 1) + b"0\r\n\r\n", 400),
+        (request(path=USERS, headers={"Transfer-Encoding": ""}), 400),
+    ],
+    ids=["connect", "codings", "old", "empty coding"],
+)
+async def test_a_request_whose_end_is_not_clear_ends_its_connection(
+    both: House, data: bytes, status: int
+) -> None:
+    async with wire(both.port) as client:
+        client.send(data)
+        answer = await client.answer()
+        assert answer.status == status
+        assert await client.rest() == b""

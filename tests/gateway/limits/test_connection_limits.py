@@ -1,0 +1,26 @@
+"""How many HTTP connections a process may have."""
+
+import resource
+
+import pytest
+
+from gateway.limits.connection_limits import RESERVED_FILES, ConnectionLimits
+
+
+def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limits(soft: int, main: int = 0, push: int = 0) -> ConnectionLimits:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+        found = ConnectionLimits()
+        found.main, found.push = main, push
+        return found
+
+    usable = 1_024 - RESERVED_FILES
+    assert not limits(1_024, main=usable * 3 // 4 - 1).main_full()
+    assert limits(1_024, main=usable * 3 // 4).main_full()
+    assert limits(1_024, push=usable * 3 // 4).push_full()
+    # A quarter stays for the other port, whatever one has; and both together never have more than there are.
+    assert not limits(1_024, main=usable // 4 - 1, push=usable * 3 // 4).main_full()
+    assert limits(1_024, main=usable // 4, push=usable * 3 // 4).main_full()
+    assert limits(1_024, main=usable // 2, push=usable // 2).push_full()
+    assert limits(64, main=24).main_full()
+    assert not limits(resource.RLIM_INFINITY, main=700_000).main_full()

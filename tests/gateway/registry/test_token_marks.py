@@ -1,0 +1,57 @@
+"""What Redis remembers of a provider's answers about a device token."""
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.token_marks import token_digest
+from gateway.store import keys
+from gateway.store.connection import RedisConnection
+from tests.gateway.registry.test_registry import SYNCED_MS
+from tests.gateway.registry.test_user_devices import SYNCED, devices
+from tests.support.rhoconnect import apple, lay_user
+
+
+@pytest.fixture
+async def registry(connection: RedisConnection) -> DeviceRegistry:
+    return DeviceRegistry(connection)
+
+
+async def test_a_dead_token_is_left_out_until_it_is_another(
+    registry: DeviceRegistry, redis_client: Redis
+) -> None:
+    phone = apple("ab")
+    await lay_user(redis_client, "bob", [phone])
+    (device,) = await devices(registry)
+    assert await registry.mark_dead(device, "Unregistered", None, 1000)
+    (found,) = await registry.devices_of(["bob"])
+    assert (found.devices, found.dead, found.left_out) == ((), 1, (phone.client_id,))
+    assert await registry.devices([phone.client_id]) == [None]
+    await redis_client.set(f"client:{phone.client_id}:device_pin", "cd")
+    assert {one.pin for one in await devices(registry)} == {"cd"}
+
+
+async def test_a_mark_holds_no_token_and_ends(registry: DeviceRegistry, redis_client: Redis) -> None:
+    await lay_user(redis_client, "bob", [apple("ab" * 32)])
+    (device,) = await devices(registry)
+    await registry.mark_dead(device, "Unregistered", None, 1000)
+    name = keys.dead(device.client_id)
+    assert (
+        await redis_client.get(name) == f"{token_digest('ab' * 32)}:1000:gone:da39a3ee::Unregistered".encode()
+    )
+    assert b"abab" not in await redis_client.get(name)
+    assert 0 < await redis_client.ttl(name) <= keys.DEAD_S
+
+
+@pytest.mark.parametrize("proof", ["registered", "synced"])
+@pytest.mark.parametrize(("since_ms", "dead"), [(-1, False), (0, False), (1, True)])
+async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
+    registry: DeviceRegistry, redis_client: Redis, proof: str, since_ms: int, dead: bool
+) -> None:
+    phone = apple("ab", last_sync=SYNCED if proof == "synced" else None)
+    await lay_user(redis_client, "bob", [phone])
+    if proof == "registered":
+        await redis_client.set(keys.registered(phone.client_id), SYNCED_MS)
+    (device,) = await devices(registry)
+    assert await registry.mark_dead(device, "Unregistered", SYNCED_MS + since_ms, SYNCED_MS) == dead
+    assert bool(await devices(registry)) != dead

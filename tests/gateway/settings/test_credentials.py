@@ -1,0 +1,64 @@
+"""At most one credential a provider, and a whole one."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import BadSetting
+from gateway.settings.convert import Converter
+from gateway.settings.credentials import one_credential
+from gateway.settings.model import ApnsSettings, App, FcmSettings
+from gateway.settings.secret import Secret
+
+FILE = Path("key.p8")
+TEXT = Secret("hush")
+
+
+def check(app: App, *place: str) -> None:
+    one_credential(Converter(lambda path: f"where {'.'.join(path)} is", Path()), app, place)
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        App(),
+        App(ApnsSettings(certificate_file=FILE)),
+        App(ApnsSettings(key_file=FILE, key_id="A", team_id="B")),
+        App(ApnsSettings(key=TEXT, key_id="A", team_id="B"), FcmSettings(credentials_file=FILE)),
+    ],
+)
+def test_one_whole_credential_or_none_is_right(app: App) -> None:
+    check(app)
+
+
+@pytest.mark.parametrize(
+    ("app", "complaint"),
+    [
+        (
+            App(ApnsSettings(key=TEXT, key_file=FILE)),
+            "apps.x.apns.key: give one credential, not key and key_file (where apps.x.apns.key is)",
+        ),
+        (
+            App(ApnsSettings(key_file=FILE, certificate_file=FILE)),
+            "apps.x.apns.key_file: give one credential, not key_file and certificate_file"
+            " (where apps.x.apns.key_file is)",
+        ),
+        (
+            App(fcm=FcmSettings(credentials=TEXT, credentials_file=FILE)),
+            "apps.x.fcm.credentials: give one credential, not credentials and credentials_file"
+            " (where apps.x.fcm.credentials is)",
+        ),
+        (
+            App(ApnsSettings(key=TEXT, team_id="B")),
+            "apps.x.apns.key_id: a p8 key needs it (where apps.x.apns.key is)",
+        ),
+        (
+            App(ApnsSettings(key_file=FILE, key_id="A")),
+            "apps.x.apns.team_id: a p8 key needs it (where apps.x.apns.key_file is)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(app: App, complaint: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        check(app, "apps", "x")
+    assert refused.value.message == complaint

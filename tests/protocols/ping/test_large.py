@@ -1,0 +1,81 @@
+"""Large JSON bodies of pings, read in steps."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.errors import InputError
+from protocols.ping.large import LARGE_BYTES, STEP_ITEMS
+from protocols.ping.parse import Submission, from_json, json_in_steps
+from tests.protocols.ping.test_limits import whole
+
+VALUES = st.one_of(
+    st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.lists(st.text(max_size=3), max_size=2),
+)
+
+
+@given(
+    st.lists(VALUES, max_size=12),
+    st.dictionaries(st.sampled_from(["sources", "message", "odd", "title"]), st.text(max_size=5)),
+    st.booleans(),
+)
+def test_a_large_body_says_what_a_small_one_says(
+    users: list[Any], more: dict[str, Any], ascii_only: bool
+) -> None:
+    parameters = {"user_id": users, **more}
+    for indent in (None, 1):
+        body = json.dumps(parameters, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+        assert outcome(whole, body) == outcome(from_json, body)
+
+
+def outcome(read: Callable[[bytes], Submission], body: bytes) -> object:
+    try:
+        return read(body)
+    except InputError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("count", [STEP_ITEMS - 1, STEP_ITEMS, STEP_ITEMS + 1, 50_000])
+def test_many_users_are_decoded_in_steps(count: int, escaped: bool) -> None:
+    users = [f'\u00e9"], {number}' for number in range(count)]
+    body = json.dumps({"user_id": users, "message": "hi"}, ensure_ascii=escaped).encode()
+    steps = json_in_steps(body)
+    taken = sum(1 for _ in steps)
+    assert taken >= 2 + count // STEP_ITEMS
+    assert from_json(body).ping.users == tuple(users)
+    assert whole(body).ping.users == tuple(users)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{%b}" % b",".join(b'"%d":1' % number for number in range(100_000)),
+        b'{"user_id":"bob",%b}' % b",".join([b'"message":"x"'] * 10_000),
+        b'{"user_id":[%b["x"]]}' % (b'["x"],' * 200_000),
+        b'{"user_id":[%b"x"]}' % (b"{}," * 2_100_000),
+        b'{"user_id":["bob"],"x":"%b"}' % (b"x" * LARGE_BYTES),
+        b'{"user_id":"bob"%b}' % (b" " * 2 * LARGE_BYTES),
+        b'{"user_id":["bob"' + b',"bob"' * 100_000,
+        b'{"user_id":["bob"' + b',"bob"' * 100_000 + b",]}",
+        b'{"user_id":["bob"' + b',"\xff"' * 100_000 + b"]}",
+        b"[" * 2 * LARGE_BYTES,
+        b'"' + b"x" * 2 * LARGE_BYTES + b'"',
+    ],
+    ids=["names", "repeats", "lists", "objects", "unknown", "spaces", "cut", "comma", "utf8", "deep", "text"],
+)
+def test_a_large_body_that_is_no_ping_is_refused(body: bytes) -> None:
+    with pytest.raises(InputError):
+        from_json(body)
+
+
+def test_a_large_body_of_nothing_is_an_empty_ping() -> None:
+    assert from_json(b" " * 2 * LARGE_BYTES) == Submission(Submission(from_json(b"").ping).ping)
