@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from gateway.bench.rhoconnect_push_devices import instance_of, poll, post, register, token_of
 from gateway.store import keys
 from protocols.rhoconnect_push.ids import Ids
-from tests.gateway.registry.test_clients_ownership import message
+from tests.gateway.registry.test_clients_owners import message
 from tests.gateway.rhoconnect_push.harness import house
 from tests.support.redis import RedisServer
 

@@ -58,6 +58,8 @@ def serving(*responses: Response) -> Iterator[ScriptedServer]:
     with ScriptedServer(list(responses)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
