@@ -11,7 +11,8 @@ import msgspec
 from gateway.change_events.windows import ChangeWindows, PendingChange
 from gateway.delivery.proofs import Proofs
 from gateway.queue import scripts
-from gateway.queue.consumer import BroadcastStore, Streams
+from gateway.queue.broadcasts import BroadcastStore
+from gateway.queue.consumer import Streams
 from gateway.queue.entries import Chunk, leases_of, read_broadcast
 from gateway.queue.producer import BacklogLimits, new_batch
 from gateway.resque.store import ResqueStore
