@@ -45,7 +45,7 @@ class StubLane:
 
 
 def plan(first_ping_index: int = 0) -> BatchPlan:
-    lease = Lease(keys.PINGS, "1-0", b"", 2, 10, reread=False)
+    lease = Lease(keys.PINGS, "1-0", b"", 2, 10, redelivered=False)
     batch = DeliveryBatch(lease, BATCH_ID, PINGS, lambda _: None, first_ping_index=first_ping_index)
     return BatchPlan(batch, 1_000, {})
 

@@ -28,7 +28,7 @@ class Quarantine:
 
     async def quarantine(self, stream: str = keys.PINGS, error: Exception = SHORT) -> Lease:
         entry = (await self.redis.xadd(stream, {"e": b"\xc1", "n": 1, "s": 10})).decode()
-        lease = Lease(stream, entry, b"\xc1", 1, 10, reread=False)
+        lease = Lease(stream, entry, b"\xc1", 1, 10, redelivered=False)
         await self.entries.quarantine(lease, error)
         return lease
 

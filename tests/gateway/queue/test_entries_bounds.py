@@ -27,5 +27,5 @@ def test_an_entry_holds_one_ping_and_not_more_than_fit(count: int, fits: bool) -
 def test_an_entry_that_was_deleted_meanwhile_is_passed_over() -> None:
     """XAUTOCLAIM of Redis 6.2 gives nil for it, XREADGROUP its id without fields."""
     good = (b"2-0", [b"e", b"payload", b"n", b"3", b"s", b"100"])
-    found = leases_of(keys.PINGS, [None, (b"1-0", None), (b"1-1", []), good], reread=True)
+    found = leases_of(keys.PINGS, [None, (b"1-0", None), (b"1-1", []), good], redelivered=True)
     assert [(lease.entry, lease.payload) for lease in found] == [("2-0", b"payload")]

@@ -28,16 +28,16 @@ async def held(redis: Redis, stream: str, payload: bytes = b"?") -> Lease:
     """An entry that this consumer has read."""
     entry = await redis.xadd(stream, {"e": payload, "n": 1, "s": 10})
     await redis.xreadgroup(keys.GROUP, "tested:0", {stream: ">"})
-    return Lease(stream, entry.decode(), payload, 1, 10, reread=False)
+    return Lease(stream, entry.decode(), payload, 1, 10, redelivered=False)
 
 
 def test_without_ids_nobody_is_told() -> None:
-    lease = Lease(keys.PINGS, "1-0", b"", 1, 1, reread=False)
+    lease = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
     assert verdict_arguments(lease, None) == [0, 0]
 
 
 def test_each_ping_has_a_record_and_each_waiting_request_is_told() -> None:
-    lease = Lease(keys.PINGS, "1-0", b"", 3, 1, reread=False)
+    lease = Lease(keys.PINGS, "1-0", b"", 3, 1, redelivered=False)
     found = verdict_arguments(lease, EntryOutline(BATCH, ((0, "door"), (1, ""), (2, "door"))))
     assert (found[0], found[1], found[3]) == (1, "base", 0)
     assert len(msgspec.msgpack.decode(found[2])) == 3
@@ -45,7 +45,7 @@ def test_each_ping_has_a_record_and_each_waiting_request_is_told() -> None:
 
 
 def test_a_chunk_ends_the_deliveries_of_its_devices_and_is_no_longer_open() -> None:
-    lease = Lease(keys.RETRIES, "7-1", b"", 0, 1, reread=False)
+    lease = Lease(keys.RETRIES, "7-1", b"", 0, 1, redelivered=False)
     found = verdict_arguments(lease, EntryOutline(BATCH, ((5, ""),), ("ab", "cd")))
     assert found[0] == 2
     assert found[4:] == ["5:open", -1, 1, 0]
