@@ -242,7 +242,7 @@ class Metrics:
         return _exposition().registry(self._alone)
 
     def exposition(self) -> bytes:
-        """The metrics of this process in Prometheus' text format. Rendering takes milliseconds: not on the event loop."""
+        """The metrics of this process in Prometheus' text format. It takes milliseconds: not on the event loop."""
         return render(self._alone)
 
     def _alone(self) -> Iterable[Merged]:
