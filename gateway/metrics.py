@@ -1,7 +1,7 @@
-"""What Prometheus may ask of the gateway. The names are part of the public interface.
+"""The metrics that the gateway exports to Prometheus. Their names are part of the public interface.
 
-Each process counts in its own memory (`gateway.telemetry`); the supervisor adds the workers up and renders the sum.
-Children are bound once and counts come in batches: a worker makes thousands a second.
+Each process counts in its own memory (`gateway.telemetry`); the supervisor merges the values of the workers and renders
+them. Children are bound once and counts are added in batches, because a worker counts thousands of events a second.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from gateway.telemetry.totals import Merged, Totals
 from gateway.telemetry.values import Counter, Definition, Gauge, Histogram, Merge, MetricRegistry
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""Of the rendered text (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+"""Content type of the rendered text (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 DELIVERY_BUCKETS_S: Final = (
     0.005,
@@ -31,7 +31,7 @@ DELIVERY_BUCKETS_S: Final = (
     600.0,
     3600.0,
 )
-"""Door to verdict: milliseconds when all is well, up to an hour when a provider asks to come back later."""
+"""Time from acceptance to verdict: normally milliseconds, up to an hour if a provider asks for a later retry."""
 
 _PREFIX: Final = "rhopush_"
 
@@ -39,7 +39,7 @@ Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 
 
 class Family(Generic[Kind]):
-    """A metric whose children are bound once: `family("apns")` is a look-up in a dict after the first."""
+    """A metric whose children are bound once: after the first call, `family("apns")` is a dict lookup."""
 
     __slots__ = ("_children", "_metric")
 
@@ -56,105 +56,193 @@ class Family(Generic[Kind]):
 
 
 class Metrics:
-    """All metrics of one process, each by its name without the prefix `rhopush_`.
+    """All metrics of one process. Each attribute has the metric's name without the prefix `rhopush_`.
 
     Attributes:
-        pings_accepted: durable pings, by door.
-        pings_refused: requests that a door refused, by the error's label.
-        users_unknown: users of pings that the registry does not know.
-        devices_skipped: devices that a ping did not go to, by reason.
-        deliveries: final verdicts, by provider, app, verdict and reason.
-        retries: sends that were put on the schedule, by provider and reason.
-        delivery_seconds: from the door to the verdict, by provider.
-        queue_depth: pings accepted and not finished.
-        queue_oldest_age_seconds: age of the oldest of them.
-        lane_in_flight: sends given to a provider and not answered, by lane.
-        lane_breaker_open: 1 while a lane does not send since its credential was refused, by lane.
-        lane_down: 1 while a lane has sends and no connection, or no access token, can be had, by lane.
-        tokens_refused: 1 while APNs has called every device token bad since credential, host or topic changed, by
+        pings_accepted: pings stored in the queue, by ingress.
+        pings_refused: refused ping requests and change-event windows, by the error's label.
+        users_unknown: users named in pings that the registry does not contain.
+        devices_skipped: devices of a ping's users that get no delivery, by reason.
+        deliveries: final verdicts of deliveries, by provider, app, verdict and reason.
+        retries: delivery attempts put on the retry schedule, by provider and reason.
+        delivery_seconds: seconds from the acceptance of a ping to the provider's acceptance of a delivery, by provider.
+        queue_depth: pings that are accepted and not finished.
+        queue_oldest_age_seconds: age of the oldest unfinished ping, in seconds.
+        lane_in_flight: deliveries sent to a provider and not answered, by lane.
+        lane_breaker_open: 1 while a lane sends nothing because the provider refused its credential, by lane.
+        lane_down: 1 while a lane has deliveries and can get no connection or no access token, by lane.
+        tokens_refused: 1 while APNs has rejected every device token since the credential, host or topic changed, by
             lane and topic.
-        credential_expiry_seconds: time left for a certificate or key, by app and provider.
-        rhoconnect_push_waiting_devices: legacy devices that wait for a message.
-        change_events_received: data changes, by kind.
-        change_events_ignored: data changes that push nobody, by reason.
-        change_events_unmonitored_seconds: how long nobody listened for data changes.
-        resque_jobs: jobs taken from Resque's queues, by what became of them.
-        entries_unreadable: queue entries that could not be read or planned and were put aside, by stream.
-        settings_reload_failed: 1 while the settings on disk are wrong and older ones are in force.
-        store_errors: failed calls to Redis, by operation.
-        log_lines_dropped: log lines that were not written, because the reader of stderr or its disk took no more.
-        values: all of them, as they are reported.
+        credential_expiry_seconds: seconds until an APNs certificate expires, by app and provider.
+        rhoconnect_push_waiting_devices: RhoConnect Push devices with an open poll.
+        change_events_received: received data changes, by kind of input.
+        change_events_ignored: data changes that cause no push, by reason.
+        change_events_unmonitored_seconds: seconds without a subscription to data changes.
+        resque_jobs: jobs taken from Resque's queues, by outcome.
+        entries_unreadable: quarantined queue entries that could not be read or planned, by stream.
+        settings_reload_failed: 1 while the settings file is invalid and the previous settings are in force.
+        store_errors: failed Redis calls of background work, by operation.
+        log_lines_dropped: log lines that were not written because the reader of stderr or the disk accepted no more.
+        values: all metrics, in the form that a worker reports.
     """
 
     def __init__(self, version: str = "") -> None:
-        self.values = registry = MetricRegistry()
-        self.pings_accepted = _counter_family(registry, "pings_accepted", "Pings made durable", "ingress")
-        self.pings_refused = _counter_family(registry, "pings_refused", "Requests refused", "reason")
-        self.users_unknown = _counter(registry, "users_unknown", "Users of pings that nobody knows")
-        self.devices_skipped = _counter_family(registry, "devices_skipped", "Devices left out", "reason")
-        self.deliveries = _counter_family(
-            registry, "deliveries", "Final verdicts", "provider", "app", "verdict", "reason"
+        self.values = MetricRegistry()
+        self._define_pings(self.values)
+        self._define_deliveries(self.values)
+        self._define_lanes(self.values)
+        self._define_ingresses(self.values)
+        self._define_process(self.values, version)
+
+    def _define_pings(self, registry: MetricRegistry) -> None:
+        self.pings_accepted = _counter_family(
+            registry, "pings_accepted", "Pings that were stored in the queue, by ingress.", "ingress"
         )
-        self.retries = _counter_family(registry, "retries", "Sends put on the schedule", "provider", "reason")
-        self.delivery_seconds = _histogram_family(
-            registry, "delivery_seconds", "From the door to the verdict", DELIVERY_BUCKETS_S, "provider"
+        self.pings_refused = _counter_family(
+            registry,
+            "pings_refused",
+            "Ping requests and closed change-event windows that the gateway refused, by error label.",
+            "reason",
         )
-        # One worker measures the queue for all, so the newest value is the true one; lanes are in every
-        # worker.
-        self.queue_depth = _gauge(registry, "queue_depth", "Pings not finished", Merge.MOST_RECENT)
+        self.users_unknown = _counter(
+            registry, "users_unknown", "Users named in pings that the registry does not contain."
+        )
+        self.devices_skipped = _counter_family(
+            registry,
+            "devices_skipped",
+            "Devices of a ping's users that get no delivery, by reason.",
+            "reason",
+        )
+        # One worker measures the queue for all workers, so the most recent value is the correct one.
+        self.queue_depth = _gauge(
+            registry, "queue_depth", "Pings that are accepted and not finished.", Merge.MOST_RECENT
+        )
         self.queue_oldest_age_seconds = _gauge(
-            registry, "queue_oldest_age_seconds", "Age of the oldest", Merge.MOST_RECENT
+            registry,
+            "queue_oldest_age_seconds",
+            "Age in seconds of the oldest ping that is accepted and not finished.",
+            Merge.MOST_RECENT,
         )
-        self.lane_in_flight = _gauge_family(
-            registry, "lane_in_flight", "Sends not answered yet", Merge.SUM, "lane"
-        )
-        self.lane_breaker_open = _alarm_family(
-            registry, "lane_breaker_open", "1 while the credential is refused", "lane"
-        )
-        self.lane_down = _alarm_family(
-            registry, "lane_down", "1 while no connection or access token can be had", "lane"
-        )
-        self.tokens_refused = _alarm_family(
-            registry, "tokens_refused", "1 while APNs calls every device token bad", "lane", "topic"
-        )
-        self.credential_expiry_seconds = _gauge_family(
-            registry, "credential_expiry_seconds", "Time left for it", Merge.MIN, "app", "provider"
-        )
-        self.rhoconnect_push_waiting_devices = _gauge(
-            registry, "rhoconnect_push_waiting_devices", "Legacy devices that wait", Merge.SUM
-        )
-        self.change_events_received = _counter_family(
-            registry, "change_events_received", "Data changes", "kind"
-        )
-        self.settings_reload_failed = _gauge(
-            registry, "settings_reload_failed", "1 while changed settings are wrong", Merge.MAX
-        )
-        self.change_events_ignored = _counter_family(
-            registry, "change_events_ignored", "Changes without push", "reason"
-        )
-        self.change_events_unmonitored_seconds = _counter(
-            registry, "change_events_unmonitored_seconds", "Nobody listened for changes"
-        )
-        self.resque_jobs = _counter_family(registry, "resque_jobs", "Jobs of Resque", "outcome")
         self.entries_unreadable = _counter_family(
             registry,
             "entries_unreadable",
-            "Queue entries that could not be read or planned and were put aside",
+            "Queue entries that were quarantined because they could not be read or planned, by stream.",
             "stream",
         )
-        self.store_errors = _counter_family(registry, "store_errors", "Failed calls to Redis", "operation")
-        self.log_lines_dropped = _counter(
-            registry, "log_lines_dropped", "Lines of the log that were lost because they could not be written"
+
+    def _define_deliveries(self, registry: MetricRegistry) -> None:
+        self.deliveries = _counter_family(
+            registry,
+            "deliveries",
+            "Final verdicts of deliveries to devices, by provider, app, verdict and reason.",
+            "provider",
+            "app",
+            "verdict",
+            "reason",
         )
-        _gauge(registry, "build_info", "Always 1", Merge.MAX, "version").labels(version).set(1)
+        self.retries = _counter_family(
+            registry,
+            "retries",
+            "Delivery attempts that were put on the retry schedule, by provider and reason.",
+            "provider",
+            "reason",
+        )
+        self.delivery_seconds = _histogram_family(
+            registry,
+            "delivery_seconds",
+            "Seconds from the acceptance of a ping to the provider's acceptance of each delivery.",
+            DELIVERY_BUCKETS_S,
+            "provider",
+        )
+
+    def _define_lanes(self, registry: MetricRegistry) -> None:
+        # Every worker has its own lanes, so their values are merged.
+        self.lane_in_flight = _gauge_family(
+            registry,
+            "lane_in_flight",
+            "Deliveries that were sent to the provider and have no response yet, by lane.",
+            Merge.SUM,
+            "lane",
+        )
+        self.lane_breaker_open = _alarm_family(
+            registry,
+            "lane_breaker_open",
+            "1 while the lane sends nothing because the provider refused its credential, otherwise 0.",
+            "lane",
+        )
+        self.lane_down = _alarm_family(
+            registry,
+            "lane_down",
+            "1 while the lane can get no connection to the provider or no access token, otherwise 0.",
+            "lane",
+        )
+        self.tokens_refused = _alarm_family(
+            registry,
+            "tokens_refused",
+            "1 while APNs has rejected every device token since credential, host or topic changed, otherwise 0.",
+            "lane",
+            "topic",
+        )
+        self.credential_expiry_seconds = _gauge_family(
+            registry,
+            "credential_expiry_seconds",
+            "Seconds until the APNs certificate of an app expires; negative after it has expired.",
+            Merge.MIN,
+            "app",
+            "provider",
+        )
+
+    def _define_ingresses(self, registry: MetricRegistry) -> None:
+        self.rhoconnect_push_waiting_devices = _gauge(
+            registry,
+            "rhoconnect_push_waiting_devices",
+            "RhoConnect Push devices with an open poll.",
+            Merge.SUM,
+        )
+        self.change_events_received = _counter_family(
+            registry,
+            "change_events_received",
+            "Data changes that were received, by kind of input: channel, stream or keyspace.",
+            "kind",
+        )
+        self.change_events_ignored = _counter_family(
+            registry, "change_events_ignored", "Data changes that cause no push, by reason.", "reason"
+        )
+        self.change_events_unmonitored_seconds = _counter(
+            registry,
+            "change_events_unmonitored_seconds",
+            "Seconds without a subscription to data changes: disconnected from Redis, or no gateway running.",
+        )
+        self.resque_jobs = _counter_family(
+            registry, "resque_jobs", "Jobs that were taken from Resque queues, by outcome.", "outcome"
+        )
+
+    def _define_process(self, registry: MetricRegistry, version: str) -> None:
+        self.settings_reload_failed = _gauge(
+            registry,
+            "settings_reload_failed",
+            "1 while the settings file is invalid and the previous settings are in force, otherwise 0.",
+            Merge.MAX,
+        )
+        self.store_errors = _counter_family(
+            registry, "store_errors", "Failed Redis calls of background work, by operation.", "operation"
+        )
+        self.log_lines_dropped = _counter(
+            registry,
+            "log_lines_dropped",
+            "Log lines that were dropped because the reader of stderr or the disk accepted no more.",
+        )
+        _gauge(
+            registry, "build_info", "Always 1; the label is the version of the gateway.", Merge.MAX, "version"
+        ).labels(version).set(1)
 
     @property
     def registry(self) -> Any:
-        """A registry of prometheus-client with this process' metrics alone."""
+        """A registry of prometheus-client with only the metrics of this process."""
         return _exposition().registry(self._alone)
 
     def exposition(self) -> bytes:
-        """The text that Prometheus reads, of this process alone. Takes milliseconds: not on the loop."""
+        """The metrics of this process in Prometheus' text format. It takes milliseconds: not on the event loop."""
         return render(self._alone)
 
     def _alone(self) -> Iterable[Merged]:
@@ -164,7 +252,7 @@ class Metrics:
 
 
 def render(merged: Callable[[], Iterable[Merged]]) -> bytes:
-    """The text that Prometheus reads. The first call imports prometheus-client."""
+    """The merged metrics in Prometheus' text format. The first call imports prometheus-client."""
     text: bytes = _exposition().render(merged)
     return text
 
@@ -182,7 +270,7 @@ def _counter_family(registry: MetricRegistry, name: str, text: str, *labels: str
 
 
 def _gauge(registry: MetricRegistry, name: str, text: str, merge: Merge, *labels: str) -> Gauge:
-    """A gauge; `merge` says what the values of several workers amount to."""
+    """A gauge; `merge` defines how the values of several workers are combined."""
     return _added(registry, Gauge(Definition(_PREFIX + name, "gauge", text, labels, merge)))
 
 
@@ -193,7 +281,7 @@ def _gauge_family(
 
 
 def _alarm_family(registry: MetricRegistry, name: str, text: str, *labels: str) -> Family[Gauge]:
-    """Gauges that are 1 while any worker has this trouble."""
+    """Gauges that are 1 while the condition applies to any worker."""
     return _gauge_family(registry, name, text, Merge.MAX, *labels)
 
 

@@ -19,21 +19,21 @@ REGISTRY = "tests/gateway/registry"
 RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
-    "A ping is answered after": f"{HTTP}/test_wait.py::test_waiting_for_errors_answers_as_rhoconnect_does",
-    "A body that is no JSON object": f"{PING}::test_a_malformed_body_names_the_place",
+    "The response to a ping": f"{HTTP}/test_wait.py::test_waiting_for_errors_answers_as_rhoconnect_does",
+    "A body that is not a JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_what_broke_rhoconnects_fcm_is_taken",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
-    "A list in the list": "tests/protocols/ping/test_fields.py::test_user_id",
+    "A nested list in `user_id`": "tests/protocols/ping/test_fields.py::test_user_id",
     "`/rc/v1/users%20/ping`": f"{HTTP}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
-    "JSON under another Content-Type": f"{HTTP}/test_ping.py::test_the_content_type_says_how_a_body_is_read",
-    "Fields that are not understood": f"{SPECS}::test_fields_that_are_not_understood_are_named",
+    "JSON with a Content-Type other than": f"{HTTP}/test_ping.py::test_the_content_type_says_how_a_body_is_read",
+    "Unknown fields": f"{SPECS}::test_fields_that_are_not_understood_are_named",
     "A body of any size": f"{HTTP}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
-    "Parameters of any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
+    "Parameters may have any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
     "A compressed body": f"{HTTP}/test_content_encoding.py::test_what_is_encoded_counts_as_decoded",
     "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
-    "Logins are not limited": f"{HTTP}/test_context.py::test_logins_at_once_get_no_more_guesses",
+    "The number of logins": f"{HTTP}/test_context.py::test_logins_at_once_get_no_more_guesses",
     "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password",
     "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_nobody",
     "A registration that moves": f"{OWNERS}::test_a_client_that_moves_keeps_nothing_of_its_device",
@@ -41,21 +41,23 @@ TESTS = {
     "test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
     "A user may have any number": f"{HTTP}/test_devices.py::test_a_user_has_no_more_devices_than_the_setting_allows",
     "Markup in JSON": f"{HTTP}/test_routes_browsers.py::test_stored_markup_is_no_markup",
-    "`HEAD` of a GET route": f"{HTTP}/test_routes_safe_methods.py::test_no_other_get_changes_anything",
+    "`HEAD` for a GET route": f"{HTTP}/test_routes_safe_methods.py::test_no_other_get_changes_anything",
     '`device_push_type: ""`': f"{DEVICES}::test_who_delivers",
     "A device of an unknown platform": f"{DEVICES}::"
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",
-    "An id of a client that is gone": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
-    "A client that never synced": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
+    "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
+    "A never-synced client": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
     "`gcm` devices": f"{DEVICES}::test_who_delivers",
-    "An error of one user's device": f"{RUBY}::test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
-    "A device whose token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_left_out_until_it_is_another",
+    "An error for one user's device": f"{RUBY}::"
+    "test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
+    "A device with a dead token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_left_out_until_it_is_another",
     "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
-    "APNs' binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
-    "FCM: a random": f"{SPECS}::test_a_collapse_key_only_where_asked_for_or_for_syncs",
-    "FCM: a `notification` block": "tests/protocols/fcm/test_message.py::test_what_the_ping_holds_and_what_is_sent",
-    "RhoConnect Push: each answer": "tests/gateway/delivery/test_rhoconnect_push_remote.py::"
+    "The APNs binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
+    "FCM: each message has a random": f"{SPECS}::test_a_collapse_key_only_where_asked_for_or_for_syncs",
+    "FCM: each message has a `notification` block": "tests/protocols/fcm/test_message.py::"
+    "test_what_the_ping_holds_and_what_is_sent",
+    "RhoConnect Push: each response": "tests/gateway/delivery/test_rhoconnect_push_remote.py::"
     "test_every_answer_is_a_verdict",
 }
 

@@ -13,6 +13,7 @@
 | `Args` and `Attributes` of a docstring are parameters and attributes | a stale name misleads |
 | a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
 | `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
+| no sentence of `docs/*.md` begins with "What", "Who" or "Whoever", none has an idiom | readers find the subject |
 | a module with code has a test file of its name, and a test file a module | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
 
@@ -32,6 +33,7 @@ from rules.docstring_names import stale_docstring_names
 from rules.log_events import badly_named_events, borrowed_log_methods
 from rules.mirrored_tests import test_file_breaches
 from rules.operations_page import undocumented_names, unknown_metrics
+from rules.plain_sentences import unclear_sentences
 from rules.retired_words import LIST, read_list, retired_words
 from rules.source import Breach, Source, documents, sources
 
@@ -176,6 +178,7 @@ def breaches(root: Path) -> Iterator[Breach]:
     yield from borrowed_log_methods(found)
     yield from undocumented_names(found, pages)
     yield from unknown_metrics(found, pages)
+    yield from unclear_sentences(pages)
     yield from retired_words(read_list(LIST.read_text()), found, pages)
     yield from unexplained_version(root)
     yield from (Breach(path, 1, message) for path, message in test_file_breaches(root))

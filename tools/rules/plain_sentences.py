@@ -1,0 +1,68 @@
+"""Sentences of the documentation name their subject, and avoid idioms that are hard to read for many engineers.
+
+A sentence that begins with "What", "Who" or "Whoever" has a clause in place of a named subject. A heading may be a
+question. Code blocks and inline code are not prose.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from rules.source import Breach, Document
+
+IDIOMS: Final = ("anew", "be it", "for good", "on the spot", "as ever", "of yours", "of ours")
+
+_FOLDER: Final = PurePosixPath("docs")
+_FENCE: Final = "```"
+_INLINE_CODE: Final = re.compile(r"`[^`]*`")
+_ALONE: Final = ("#", "|")
+"""Of headings and rows: such a line is a block of its own."""
+
+_ITEM: Final = re.compile(r"\s*([-*+]|\d+\.)\s")
+_QUESTION: Final = re.compile(r"#+ .*\?\s*\Z")
+_CLAUSE: Final = re.compile(
+    r"""(?: ^ [\s>#\d.+*-]*     # a paragraph, heading or item
+          | [|] \s*             # a cell of a table
+          | [.!?:;] [)*_"\s]* \s  # the sentence before
+        )
+        [*_"(\[]* (What|Who|Whoever) \b""",
+    re.VERBOSE,
+)
+_IDIOM: Final = re.compile(r"\b(" + "|".join(idiom.replace(" ", r"\s+") for idiom in IDIOMS) + r")\b", re.I)
+
+
+def unclear_sentences(pages: Iterable[Document]) -> Iterator[Breach]:
+    """Sentences in `docs/*.md` that begin with a clause, and idioms in them."""
+    for page in pages:
+        path = PurePosixPath(page.path)
+        if path.parent == _FOLDER and path.suffix == ".md":
+            for line, text in _blocks(page.text):
+                yield from _breaches(page.path, line, text)
+
+
+def _breaches(path: str, line: int, text: str) -> Iterator[Breach]:
+    prose = _INLINE_CODE.sub(lambda code: re.sub(r"[^\n]", "_", code[0]), text)
+    for found in _CLAUSE.finditer(prose):
+        at = line + prose.count("\n", 0, found.start(1))
+        yield Breach(path, at, f"a sentence begins with {found[1]!r}: name its subject")
+    for found in _IDIOM.finditer(prose):
+        at = line + prose.count("\n", 0, found.start())
+        yield Breach(path, at, f"the idiom {' '.join(found[0].split())!r}: write plain English")
+
+
+def _blocks(text: str) -> Iterator[tuple[int, str]]:
+    """Paragraphs, items, rows of tables and headings that are no question, each with its first line."""
+    first, block, fenced = 1, "", False
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        is_fence = line.lstrip().startswith(_FENCE)
+        is_prose = not (fenced or is_fence or _QUESTION.match(line)) and bool(line.strip())
+        fenced ^= is_fence
+        if block and (
+            not is_prose or line.startswith(_ALONE) or block.startswith(_ALONE) or _ITEM.match(line)
+        ):
+            yield first, block
+            block = ""
+        if is_prose:
+            first = first if block else number
+            block += line + "\n"
