@@ -13,7 +13,7 @@
 | `Args` and `Attributes` of a docstring are parameters and attributes | a stale name misleads |
 | a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
 | `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
-| no sentence of `docs/*.md` begins with "What", "Who" or "Whoever", none has an idiom | readers find the subject |
+| no sentence of the documentation begins with "What", "Who" or "Whoever", none has an idiom | readers find the subject |
 | a module with code has a test file of its name, and a test file a module | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
 

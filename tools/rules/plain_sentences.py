@@ -13,7 +13,7 @@ from rules.source import Breach, Document
 
 IDIOMS: Final = ("anew", "be it", "for good", "on the spot", "as ever", "of yours", "of ours")
 
-_FOLDER: Final = PurePosixPath("docs")
+_FOLDERS: Final = (".", "docs", "docs/reference")
 _FENCE: Final = "```"
 _INLINE_CODE: Final = re.compile(r"`[^`]*`")
 _ALONE: Final = ("#", "|")
@@ -33,10 +33,10 @@ _IDIOM: Final = re.compile(r"\b(" + "|".join(idiom.replace(" ", r"\s+") for idio
 
 
 def unclear_sentences(pages: Iterable[Document]) -> Iterator[Breach]:
-    """Sentences in `docs/*.md` that begin with a clause, and idioms in them."""
+    """Sentences in the pages of the root and of `docs/` that begin with a clause, and idioms in them."""
     for page in pages:
         path = PurePosixPath(page.path)
-        if path.parent == _FOLDER and path.suffix == ".md":
+        if path.parent.as_posix() in _FOLDERS and path.suffix == ".md":
             for line, text in _blocks(page.text):
                 yield from _breaches(page.path, line, text)
 
