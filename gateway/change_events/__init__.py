@@ -1,4 +1,4 @@
-"""The door of data changes: what Redis tells of changed data becomes sync-only pings (interface.md *Events*).
+"""The door of data changes: what Redis tells of changed data becomes sync-only pings (docs/change-events.md).
 
 `ear` hears, `shelf` keeps what is not written down yet, `listening` writes it down and closes windows, `stream`
 reads what writers keep for us. One worker of a gateway listens; of several gateways one writes.
