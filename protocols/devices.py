@@ -1,6 +1,6 @@
 """A device as the registry knows it, and which devices of a user a ping goes to.
 
-The rules are PingJob's (contract §3), with the differences of §10: an empty push type means "not said"; a
+The rules are PingJob's (contract §3), with the differences of contract §10: an empty push type means "not said"; a
 device that never synced sorts last instead of failing the ping; an unsupported platform does not use up the
 phone.
 """

@@ -10,7 +10,7 @@
 RhoConnect reads JSON under `application/json` in lower case only (contract §1.2). But curl's `-d` names a form, and
 other clients name `text/json`, `application/vnd.api+json` or `text/plain`.
 
-JSON is UTF-8 (RFC 8259 §8.1) and has no charset parameter (§11), so valid UTF-8 is taken whatever the parameter says.
+JSON is UTF-8 and has no charset parameter (RFC 8259 §8.1, §11), so valid UTF-8 is taken whatever the parameter says.
 """
 
 import codecs

@@ -13,7 +13,8 @@
 | `Args` and `Attributes` of a docstring are parameters and attributes | a stale name misleads |
 | a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
 | `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
-| no sentence of the documentation begins with "What", "Who" or "Whoever", none has an idiom | readers find the subject |
+| no sentence of the documentation begins with "What", "Who" or "Whoever" or has an idiom | it is plain |
+| a citation (`contract §1`, `providers A1`, a page, a file) resolves; a `§` names its document | it can be read |
 | a module with code has a test file of its name, and a test file a module | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
 
@@ -28,6 +29,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from rules.citations import unresolved_citations
 from rules.class_names import duplicate_class_names
 from rules.docstring_names import stale_docstring_names
 from rules.log_events import badly_named_events, borrowed_log_methods
@@ -180,6 +182,7 @@ def breaches(root: Path) -> Iterator[Breach]:
     yield from unknown_metrics(found, pages)
     yield from unclear_sentences(pages)
     yield from retired_words(read_list(LIST.read_text()), found, pages)
+    yield from unresolved_citations(found, pages)
     yield from unexplained_version(root)
     yield from (Breach(path, 1, message) for path, message in test_file_breaches(root))
 

@@ -1,7 +1,8 @@
-"""The door of data changes: what Redis tells of changed data becomes sync-only pings (interface.md *Events*).
+"""Change events: Redis reports changed data, and the gateway makes sync-only pings of it (docs/change-events.md).
 
-`ear` hears, `shelf` keeps what is not written down yet, `listening` writes it down and closes windows, `stream`
-reads what writers keep for us. One worker of a gateway listens; of several gateways one writes.
+`subscriber` receives the events, `standby_buffer` keeps those that are not written yet, `coalescer` writes them and
+closes their windows, and `stream` reads the entries that writers append. One worker of a gateway subscribes; of several
+gateways one writes.
 """
 
 from gateway.change_events.coalescer import Coalescer, source_rules

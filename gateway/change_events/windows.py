@@ -1,5 +1,5 @@
-"""Windows of data changes: what changed for a user within a short time becomes one ping (interface.md
-*Events*).
+"""Windows of data changes: what changed for a user within a short time becomes one ping (see
+docs/change-events.md).
 
 A window lives in the queue's Redis from its first change on, and it is closed by the script that appends its
 ping: a death inside a window loses nothing, and two gateways that heard the same change make one ping of it.

@@ -40,7 +40,7 @@ from protocols.provider_response import date_s
 _log = structlog.get_logger("credentials")
 
 _RENEW_BEFORE_S: Final = 300.0
-"""An access token is renewed so long before it ends (providers.md B1: a few minutes early)."""
+"""An access token is renewed so long before it ends (providers B1: a few minutes early)."""
 _REFUSALS_S: Final = 1.0
 """Refusals of what was sent with one token come within this: a second token is not made for each of them."""
 _RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -52,7 +52,7 @@ _NO_TOPIC: Final = "apns.topic: a p8 key serves many apps: name this one's bundl
 
 
 class CertificateCredential:
-    """A TLS client certificate says who we are: requests need no authorization (providers.md A6)."""
+    """A TLS client certificate says who we are: requests need no authorization (providers A6)."""
 
     def authorization(self) -> Sequence[Header]:
         """Nothing."""
@@ -71,7 +71,7 @@ class CertificateCredential:
 
 
 class ApnsKey:
-    """A p8 key: one token for all connections, workers and gateways, by 50-minute buckets (providers.md A5)."""
+    """A p8 key: one token for all connections, workers and gateways, by 50-minute buckets (providers A5)."""
 
     def __init__(self, key: ProviderKey, clock: ProviderClock | None = None) -> None:
         self._key = key
@@ -110,7 +110,7 @@ class ApnsKey:
 
 class FcmAccount:
     """A credential of Google's: one access token a process, fetched in the background and renewed early
-    (providers.md B1).
+    (providers B1).
 
     A service account's own key signs here. google-auth gets the tokens of every other kind, in a thread of its own.
 

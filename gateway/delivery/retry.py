@@ -1,7 +1,7 @@
 """When a send comes again, and when it ends: decisions without await.
 
-The first delays are settings; each further one doubles (providers.md A7: Apple, 15 minutes with back-off
-after a 5xx; B3: Google, exponential with jitter, 60 s after a 429 without Retry-After). A Retry-After wins,
+The first delays are settings; each further one doubles (providers A7: Apple, 15 minutes with back-off
+after a 5xx; providers B3: Google, exponential with jitter, 60 s after a 429 without Retry-After). A Retry-After wins,
 unless it asks for no delay. Nothing is scheduled beyond the ping's time to live or `retry.give_up_s`: it gets its
 final verdict now.
 """

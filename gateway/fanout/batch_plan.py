@@ -49,5 +49,5 @@ class BatchPlan:
         )
 
     def request_id(self, number: int) -> bytes:
-        """A UUID that is the same at each try of this ping to this device (providers.md A2, apns-id)."""
+        """A UUID that is the same at each try of this ping to this device (providers A2, apns-id)."""
         return b"%b%012x" % (self.batch.prefix, number ^ self._node)

@@ -115,7 +115,7 @@ class HandlerContext:
 
     async def _session(self, request: web.Request) -> Session | None:
         value = request.cookies.get(COOKIE, "")
-        if not value and request.path.startswith("/api/application/"):  # contract §2.1, 1
+        if not value and request.path.startswith("/api/application/"):  # contract §2.1
             value = unquote(request.query.get(COOKIE, "")).removeprefix(f"{COOKIE}=")
         if not value:
             return None

@@ -71,7 +71,7 @@ _PING: Final = "Ping users' devices"
 def _pings(on: PingRoutes) -> list[HttpRoute]:
     return [
         HttpRoute("POST", "/rc/v1/users/ping", "token", _PING, on.ping),
-        # The seed's .NET example has this space, and it is in the field so.
+        # The .NET example of RhoConnect's documentation has this space, and programs in the field have it too.
         HttpRoute("POST", "/rc/v1/users%20/ping", "token", _PING, on.ping),
         HttpRoute("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
         HttpRoute("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),

@@ -225,7 +225,7 @@ class DeviceRegistry:
         Args:
             host_keys: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
             since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
-                sync after that instant proves the token alive, and nothing is marked (providers.md A7,
+                sync after that instant proves the token alive, and nothing is marked (providers A7,
                 timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.
 
         Raises:

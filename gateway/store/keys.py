@@ -56,7 +56,7 @@ UNREADABLE_ENTRY_BYTES: Final = 8 * 1024 * 1024
 MARKER_S: Final = 600
 """Longer than any door waits to learn what became of a lost append."""
 IDEMPOTENCY_S: Final = 86_400
-"""An Idempotency-Key is honoured for 24 h (interface.md, HTTP)."""
+"""An Idempotency-Key is honoured for 24 h (docs/http-api.md)."""
 BROADCAST_S: Final = 7 * 86_400
 """Users and dedupe keys of a broadcast, should its last gateway never come back."""
 RECEIPT_SLACK_S: Final = 3_600

@@ -13,7 +13,7 @@ RhoConnect's keys stay as its apps know them (contract §4): `aps.alert`, `aps.b
 `aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` also stands
 beside it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and
 message. A background notification may hold neither alert, badge nor sound, and priority 10 is an error there
-("Sending notification requests to APNs", here SEND).
+(providers A3).
 """
 
 import functools
@@ -27,7 +27,7 @@ from protocols.http2.client import never_indexed
 from protocols.ping.content import alert_of, expires_ms, is_alert_object, merged
 from protocols.ping.model import Ping
 
-PAYLOAD_BYTES: Final = 4096  # SEND
+PAYLOAD_BYTES: Final = 4096  # providers A3
 VOIP_PAYLOAD_BYTES: Final = 5120
 AUTO: Final = "auto"  # apns.alert: a text, or Apple's object where there is a title
 TEXT: Final = "text"  # apns.alert: always a text; title and message are joined
@@ -158,7 +158,7 @@ def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
         topic,
         _VOIP if voip else _BACKGROUND if background else _ALERT,
         _SPARING if background else _ALERT_PRIORITY[ping.priority],
-        # 0 means one try and no storage (SEND), which is what no time to live asks for.
+        # 0 means one try and no storage (providers A2), which is what no time to live asks for.
         _NOT_STORED if ping.ttl_s == 0 else (b"apns-expiration", b"%d" % (ends_ms // 1000)),
     ]
     if ping.collapse_id or ping.id:

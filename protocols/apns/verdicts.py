@@ -18,7 +18,7 @@ _REJECTED: Final = Verdict(VerdictKind.REJECTED)
 _LATER: Final = Verdict(VerdictKind.LATER)
 # The device token itself is dead, not merely used wrongly.
 _DEAD: Final = Verdict(VerdictKind.REJECTED, dead=True)
-# RESP, "BadDeviceToken": also a token of the other environment, so nothing is said of other hosts and topics.
+# Providers A7, BadDeviceToken: also a token of the other environment, so nothing is said of other hosts and topics.
 _BAD_HERE: Final = Verdict(VerdictKind.REJECTED, dead=True, host_specific=True)
 # The credential cannot work until a person mends it; the notification is kept for as long as it lives.
 _HALTED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT)

@@ -1,4 +1,4 @@
-"""Which sources push when their data changes (contract §5, interface.md *Events*).
+"""Which sources push when their data changes (contract §5, docs/change-events.md).
 
 | the source | why it does not push |
 | --- | --- |

@@ -10,7 +10,7 @@ class OutcomeKind(IntEnum):
     """The three things that can become of a request.
 
     UNTRIED is only said where the peer cannot have acted: it refused the stream (RFC 9113 §8.7), its GOAWAY
-    named a lower stream (§6.8), or the request's body had not yet left when the connection ended.
+    named a lower stream (RFC 9113 §6.8), or the request's body had not yet left when the connection ended.
     """
 
     ANSWERED = 0

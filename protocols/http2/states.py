@@ -8,7 +8,7 @@ Rules:
 - The preface is out from the first moment, so a request may be sent before the peer's SETTINGS (RFC 9113
   §3.4); until they arrive one stream is assumed.
 - DRAINING opens no stream; open ones end by answer or deadline. SETTINGS and further GOAWAYs still count: a
-  graceful peer sends two, the second with the true last stream (§6.8).
+  graceful peer sends two, the second with the true last stream (RFC 9113 §6.8).
 - CLOSED is for good. Retiring or losing a closed connection changes nothing; the peer's frames no longer
   reach it.
 """

@@ -9,7 +9,7 @@ What callers send, and what is made of it; the rest is refused with InvalidField
 - message: any JSON; null and "" are no message. Refused: more than 64 levels, integers beyond 64 bits.
 - badge: a number, or a text read as Ruby's to_i does: "5x" is 5, "x" and "" are 0, 2.9 is 2; from 0 to
   2^31-1.
-- vibrate: the same in milliseconds, but "" is no vibration (§10: a missing one is left out).
+- vibrate: the same in milliseconds, but "" is no vibration (contract §10: a missing one is left out).
 - sound, title: a text; "" is none.
 - async, wait: true or false; of texts, those of `_FALSE_WORDS` are false, others true; of numbers, 0 is
   false.

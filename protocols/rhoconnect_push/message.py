@@ -4,7 +4,7 @@ What the ping holds, and what is sent: `collapseId`, the badge, where there is o
 JSON, as it came), title, sound, vibrate (a text) and do_sync (a list), each where the ping has it. A badge
 alone, or nothing: not sent.
 
-In the order in which RhoConnect writes them. A missing `vibrate` is left out (§10). The badge is the collapse
+In the order in which RhoConnect writes them. A missing `vibrate` is left out (contract §10). The badge is the collapse
 id, as in RhoConnect, and so a badge alone shows nothing on these devices.
 """
 

@@ -1,6 +1,6 @@
 """What the RhoConnect Push Service answers, and what it means (contract §9). Its bodies are empty.
 
-RhoConnect took every status but 400 for success; here each has its verdict (§10).
+RhoConnect took every status but 400 for success; here each has its verdict (contract §10).
 """
 
 from collections.abc import Sequence

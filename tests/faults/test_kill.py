@@ -2,7 +2,7 @@
 
 In flight means: given to a connection while its verdict is not yet in Redis. With one connection a lane and a
 known stream limit that is bounded by numbers that the test sets itself; verdicts are saved within 50 ms
-(architecture.md §2), so to these come at most as many pushes as the providers took in the busiest 50 ms.
+(docs/architecture.md), so to these come at most as many pushes as the providers took in the busiest 50 ms.
 """
 
 import asyncio

@@ -125,7 +125,7 @@ PING_JOB = [
         [("apns", "new"), ("apns", "old")],
         {},
     ),
-    # §10: where we differ on purpose
+    # contract §10: where we differ on purpose
     Spec(
         "an empty push type is none: the device type decides",
         {U: [but(C, push_type="")]},
@@ -242,7 +242,7 @@ def test_fcm_message_goes_to_the_projects_path() -> None:
 def test_fcm_message_with_empty_parameters() -> None:
     told = as_fcm({**FULL, "message": "", "sources": []})
     assert told["data"] == {"do_sync": "", "vibrate": "5", "sound": "hello.mp3", "badge": "5"}
-    assert "notification" not in told  # §10: RhoConnect sent one with a null body
+    assert "notification" not in told  # contract §10: RhoConnect sent one with a null body
 
 
 def test_push_service_message() -> None:
@@ -260,7 +260,7 @@ def test_push_service_message() -> None:
 def test_push_service_message_with_a_message_alone_has_no_vibrate() -> None:
     assert as_rhoconnect_push({"user_id": U, "message": "hello world"}) == {
         "data": {"alert": "hello world"}
-    }  # §10
+    }  # contract §10
 
 
 def test_a_changed_source_pings_its_user_with_its_name() -> None:
@@ -275,7 +275,7 @@ def test_a_changed_source_pings_its_user_with_its_name() -> None:
     [
         (judge_rhoconnect_push, 204, VerdictKind.ACCEPTED),
         (judge_rhoconnect_push, 400, VerdictKind.REJECTED),
-        # §10: the others were success to RhoConnect
+        # contract §10: the others were success to RhoConnect
         (judge_rhoconnect_push, 401, VerdictKind.LATER),
         (judge_rhoconnect_push, 404, VerdictKind.REJECTED),
         (judge_rhoconnect_push, 410, VerdictKind.REJECTED),
@@ -303,7 +303,7 @@ def test_api_form_with_async() -> None:
     assert from_form(b"user_id=testuser&async=true", "").asynchronous
 
 
-# -- §10, what concerns the parameters ---------------------------------------------------------------------
+# -- contract §10, what concerns the parameters ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xef\xbb\xbf{}"])

@@ -15,7 +15,7 @@ from protocols.ping import fields
         ("bob", ("bob",), True),
         ("a,b", ("a,b",), True),  # one user of that name
         (["a", "b", "a"], ("a", "b"), True),
-        ([["a", "b"]], ("a", "b"), True),  # the seed's Ruby [array_of_users]
+        ([["a", "b"]], ("a", "b"), True),  # [array_of_users] in RhoConnect's Ruby example
         ([["a", ["b", []]], "c"], ("a", "b", "c"), True),
         (None, (), True),
         ("", (), True),
