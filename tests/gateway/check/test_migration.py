@@ -53,6 +53,12 @@ async def dump(redis: Redis) -> dict[bytes, tuple[bytes | None, int]]:
     return {key: (await redis.dump(key), await redis.pttl(key)) async for key in redis.scan_iter()}
 
 
+@pytest.fixture(autouse=True)
+def any_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another gateway on this host may have the default port, and `check` would name it."""
+    monkeypatch.setenv("RHOPUSH_RHOCONNECT_PUSH_PORT", "0")
+
+
 async def check(
     folder: Path, capsys: pytest.CaptureFixture[str], document: dict[str, Any]
 ) -> tuple[int, list[str]]:

@@ -35,6 +35,9 @@ def check(
 def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REDIS", "REDIS_URL", "API_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(
+        "RHOPUSH_RHOCONNECT_PUSH_PORT", "0"
+    )  # another gateway on this host may have the default
 
 
 def test_nothing_configured_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
