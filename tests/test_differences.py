@@ -32,6 +32,7 @@ TESTS = {
     "Parameters may have any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
     "A compressed body": f"{HTTP}/test_content_encoding.py::test_what_is_encoded_counts_as_decoded",
     "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
+    "The routes of a user who": f"{HTTP}/test_users.py::test_users_are_created_listed_shown_and_deleted",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
     "The number of logins": f"{HTTP}/test_context.py::test_logins_at_once_get_no_more_guesses",
     "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password",
