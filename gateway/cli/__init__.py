@@ -22,7 +22,7 @@ _COMMANDS: Final = {
     "serve": "the gateway",
     "ping": "send one ping through a gateway",
     "check": "settings, credentials and reachability, one line each",
-    "rps": "the legacy push service alone",
+    "rps": "the RhoConnect Push service alone",
     "simulate": "simulators of APNs and FCM",
     "bench": "measure this machine",
 }

@@ -37,7 +37,7 @@ _FULL: Final = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush bench`."""
-    listing = "\n".join(f"  {name:<10}{text}" for name, text in SCENARIOS.items())
+    listing = "\n".join(f"  {name:<17}{text}" for name, text in SCENARIOS.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"scenarios:\n{listing}\n  all       every one of them"
     parser.add_argument("scenarios", metavar="SCENARIO", nargs="+", choices=[*SCENARIOS, "all"])

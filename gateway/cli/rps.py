@@ -1,4 +1,4 @@
-"""Run the legacy push service alone, in the place of rhoconnect-push: its config.json, its options, its Redis.
+"""Run the RhoConnect Push service alone, in the place of rhoconnect-push: its config.json, its options, its Redis.
 
 Prints `ready http://HOST:PORT` alone on a line once it serves; logs go to stderr. With --config the options of
 the second group count for nothing, as in rhoconnect-push.

@@ -32,7 +32,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         socket_fd: descriptor of the listening socket.
         status_fd: descriptor of the pipe for READY and BEAT.
         metrics_fd: descriptor of the channel for `gateway.telemetry.frames`.
-        rhoconnect_push_fd: descriptor of the legacy push service's listening socket; None: there is none.
+        rhoconnect_push_fd: descriptor of the RhoConnect Push service's listening socket; None: there is none.
         workers: how many there are: they share what is limited a gateway.
     """
 

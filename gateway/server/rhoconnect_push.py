@@ -1,4 +1,4 @@
-"""The legacy push service of one worker, put together: who judges, what makes ids, and its socket."""
+"""The RhoConnect Push service of one worker, put together: who judges, what makes ids, and its socket."""
 
 import asyncio
 import hashlib

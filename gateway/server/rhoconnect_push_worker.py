@@ -1,4 +1,4 @@
-"""One worker of the legacy push service alone: no pings, no fan-out, only devices and the apps that post."""
+"""One worker of the RhoConnect Push service alone: no pings, no fan-out, only devices and the apps that post."""
 
 import asyncio
 import socket
@@ -56,7 +56,8 @@ async def run(
         store = await opened.enter_async_context(open_mailbox(settings))
         if store is None:
             raise BadSetting(
-                "rhoconnect_push.mode: the legacy push service is not built in", field="rhoconnect_push.mode"
+                "rhoconnect_push.mode: the RhoConnect Push service is not built in",
+                field="rhoconnect_push.mode",
             )
         metrics = Metrics(__version__)
         bodies = BodyBudget(settings.limits.bodies_bytes)

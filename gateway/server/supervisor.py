@@ -82,7 +82,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
         workers: how many worker processes.
         module: whose `run` the workers call.
         unresponsive_after_s: how long a worker's loop may stand still.
-        rhoconnect_push: whether the legacy push service has a socket of its own, where the settings say so.
+        rhoconnect_push: whether the RhoConnect Push service has a socket of its own, where the settings say so.
     """
 
     host: str = "127.0.0.1"
@@ -188,7 +188,7 @@ class Supervisor:
         if self._store is not None:
             self._store.stop()
 
-    # The legacy push service's socket.
+    # The RhoConnect Push service's socket.
 
     @contextlib.contextmanager
     def _rhoconnect_push_listener(self) -> Iterator[None]:

@@ -85,7 +85,7 @@ async def run(
         sock: the bound listening socket.
         stop: set to drain.
         ready: called when every door is open.
-        rhoconnect_push_sock: the bound listening socket of the legacy push service; None: this gateway has none.
+        rhoconnect_push_sock: the bound listening socket of the RhoConnect Push service; None: this gateway has none.
         workers: how many processes share what is limited a gateway.
         channels: where changed settings come from, and where metrics go; None: this process is alone.
 

@@ -107,7 +107,7 @@ def queue_address(settings: Settings) -> RedisAddress:
 
 
 def rhoconnect_push_address(settings: Settings) -> RedisAddress:
-    """The Redis of the legacy push service: `rhoconnect_push.redis`, else RhoConnect's own."""
+    """The Redis of the RhoConnect Push service: `rhoconnect_push.redis`, else RhoConnect's own."""
     own = settings.rhoconnect_push.redis
     return main_address(settings) if own is None else RedisAddress.parse(own)
 

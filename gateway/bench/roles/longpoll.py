@@ -1,4 +1,4 @@
-"""The peer of the legacy push service: a long poll on aiohttp, a future for each device and nothing else.
+"""The peer of the RhoConnect Push service: a long poll on aiohttp, a future for each device and nothing else.
 
 No Redis, no authentication, no queue: what any aiohttp service of this kind pays before it does anything.
 """

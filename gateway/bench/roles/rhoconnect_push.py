@@ -1,4 +1,4 @@
-"""The legacy push service alone: long polls and messages over HTTP, and messages from inside the gateway.
+"""The RhoConnect Push service alone: long polls and messages over HTTP, and messages from inside the gateway.
 
 What runs is `gateway.rhoconnect_push`, its part of Redis, and the lane of legacy devices, as a worker runs them. The
 sends from inside are made before the clock starts, since making them is the fan-out's part.

@@ -8,7 +8,7 @@ from gateway.bench.result import Result
 
 SCENARIOS: Final = {
     "push": "delivery alone, fed from memory",
-    "ingest": "the door alone, to the durable append",
+    "ingest": "HTTP ingress alone, to the durable append",
     "endtoend": "POST to the last recorded verdict, everything on",
     "fanout": "one ping to 100,000 users",
     "mixed": "small pings during a broadcast",
@@ -16,7 +16,7 @@ SCENARIOS: Final = {
     "growth": "what a ping costs with more registered users",
     "soak": "many pings: is what it holds flat?",
     "ingress": "REST, Resque jobs and data changes beside one another",
-    "rhoconnect_push": "legacy devices: long polls and their messages",
+    "rhoconnect_push": "RhoConnect Push devices: long polls and their messages",
     "attacks": "good pings during attacks by callers without credentials",
 }
 

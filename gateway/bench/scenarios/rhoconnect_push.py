@@ -1,6 +1,6 @@
 """Legacy devices: long polls that wait, all woken by one broadcast, and messages over HTTP and from inside.
 
-On, in the measured process: the legacy push service as a worker opens it (HTTP, cookies, batches to Redis,
+On, in the measured process: the RhoConnect Push service as a worker opens it (HTTP, cookies, batches to Redis,
 the channel that wakes polls) and the lane of legacy devices. Off there: queue, fan-out and receipts before
 the lane. Devices are sockets in a process of their own, 20,000 to a loopback address, and ask again at once.
 The peer is a long poll on aiohttp that neither knows Redis nor authentication. Memory is the growth of a
