@@ -215,7 +215,7 @@ class BenchEnvironment:
         port: int | None = None,
         connections: int | None = None,
         on_progress: Progress | None = None,
-        keep_times: bool = False,
+        reconnect: bool = False,
     ) -> LoadResult:
         """Send pings, see `roles.load.LoadOrder`.
 
@@ -232,7 +232,7 @@ class BenchEnvironment:
             stride,
             first,
             named,
-            keep_times=keep_times,
+            reconnect=reconnect,
         )
         done = self._load.request(order, LoadResult, on_progress)
         if done.answered != requests:

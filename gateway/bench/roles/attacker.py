@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Final
 
 import msgspec
 import uvloop
@@ -9,6 +10,10 @@ import uvloop
 from gateway.bench.attacks import ATTACKS
 from gateway.bench.attacks.attack import AttackOutcome, AttackTarget
 from gateway.bench.roles import orders, result
+from gateway.system.open_files import raise_open_files_limit
+
+_FILES: Final = 10_000
+"""Open files: three times the ceiling of connections, and more."""
 
 
 class AttackOrder(msgspec.Struct):
@@ -54,5 +59,6 @@ async def attack(order: AttackOrder) -> AttackResult:
 
 
 if __name__ == "__main__":
+    raise_open_files_limit(_FILES)
     for each in orders(AttackOrder):
         result(uvloop.run(attack(each)))

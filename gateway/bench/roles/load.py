@@ -8,6 +8,7 @@ No event loop: epoll behind a select, whose time-out has microseconds where epol
 sends and reads is as little as a client can do, so that the generator is not what is measured.
 """
 
+import contextlib
 import re
 import select
 import socket
@@ -44,6 +45,8 @@ class LoadOrder(msgspec.Struct):
         named: users that each request names: each another, if there are as many. Request after request they go
             through all users as if each were named alone.
         keep_times: give each request's users and instant of sending too.
+        reconnect: open a closed connection again, as clients do, and send a request again of whose response nothing
+            came; otherwise a connection that the server closes ends the run.
     """
 
     port: int
@@ -56,6 +59,7 @@ class LoadOrder(msgspec.Struct):
     first: int = 0
     named: int = 1
     keep_times: bool = False
+    reconnect: bool = False
 
 
 class LoadResult(msgspec.Struct):
@@ -67,6 +71,7 @@ class LoadResult(msgspec.Struct):
         cpu_s: of this process.
         latencies_us: of each answer, from the instant at which its request was due.
         sent: user -> monotonic instant at which its last request was due, with `keep_times`.
+        resent: requests that were sent again on another connection, with `reconnect`.
     """
 
     statuses: dict[str, int]
@@ -74,6 +79,7 @@ class LoadResult(msgspec.Struct):
     cpu_s: float
     latencies_us: list[int]
     sent: dict[int, float] = {}
+    resent: int = 0
 
     @property
     def answered(self) -> int:
@@ -84,13 +90,25 @@ class LoadResult(msgspec.Struct):
 class _Line:
     """One connection."""
 
-    __slots__ = ("due", "received", "sock")
+    __slots__ = ("due", "received", "request", "sock")
 
     def __init__(self, port: int) -> None:
+        self.connect(port)
+        self.received = b""
+        self.request = b""
+        """Under way; empty while the connection is idle."""
+        self.due = 0.0
+
+    def connect(self, port: int) -> None:
+        """Open the connection."""
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.received = b""
-        self.due = 0.0
+
+    def send(self, request: bytes) -> None:
+        """Send a request. A connection that is closed shows that when its response is read."""
+        self.request = request
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.sock.sendall(request)
 
     def answer(self) -> bytes | None:
         """The status of an answer that has come whole; None: not yet.
@@ -112,7 +130,7 @@ class _Line:
         if len(data) < head + 4 + int(length[1]):
             self.received = data
             return None
-        self.received = b""
+        self.received = self.request = b""
         return data[9:12]
 
 
@@ -134,9 +152,18 @@ class Load:
         self._statuses: Counter[bytes] = Counter()
         self._latencies = array("d")
         self._sent: dict[int, float] = {}
+        self._resent = 0
 
     def run(self) -> LoadResult:
         """Do it."""
+        try:
+            return self._run()
+        finally:
+            for line in self._lines:
+                line.sock.close()
+            self._poll.close()
+
+    def _run(self) -> LoadResult:
         order = self._order
         begun, cpu = time.perf_counter(), time.process_time()
         on_progress = heard = begun
@@ -152,14 +179,13 @@ class Load:
                 on_progress = now
                 progress(self._done / order.requests)
         ended = time.perf_counter()
-        for line in self._lines:
-            line.sock.close()
         return LoadResult(
             {status.decode(): number for status, number in self._statuses.items()},
             ended - begun,
             time.process_time() - cpu,
             [round(seconds * 1e6) for seconds in self._latencies],
             self._sent,
+            self._resent,
         )
 
     def _schedule(self, now: float, begun: float) -> None:
@@ -186,7 +212,7 @@ class Load:
             self._given += 1
             if order.keep_times:
                 self._sent.update(dict.fromkeys(users, line.due))
-            line.sock.sendall(template % (*users, number))
+            line.send(template % (*users, number))
 
     def _wait(self, now: float, begun: float) -> bool:
         """Read what has come, or wait until something comes or is due; whether something came."""
@@ -198,13 +224,34 @@ class Load:
             return False
         for fd, _ in self._poll.poll(0):
             line = self._by_fd[fd]
-            status = line.answer()
+            try:
+                status = line.answer()
+            except ConnectionError as error:
+                self._reconnect(line, error)
+                continue
             if status is not None:
                 self._latencies.append(time.perf_counter() - line.due)
                 self._statuses[status] += 1
                 self._done += 1
                 self._free.append(line)
         return True
+
+    def _reconnect(self, line: _Line, error: ConnectionError) -> None:
+        """Replace a connection that the server closed.
+
+        Raises:
+            ConnectionError: that is not allowed, or a part of a response had come.
+        """
+        if line.received or not self._order.reconnect:
+            raise error
+        del self._by_fd[line.sock.fileno()]
+        line.sock.close()  # which takes it out of the poll, too
+        line.connect(self._order.port)
+        self._by_fd[line.sock.fileno()] = line
+        self._poll.register(line.sock.fileno(), select.EPOLLIN)
+        if line.request:
+            self._resent += 1
+            line.send(line.request)
 
 
 if __name__ == "__main__":

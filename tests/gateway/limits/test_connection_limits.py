@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from gateway.limits.connection_limits import RESERVED_FILES, ConnectionLimits
+from gateway.limits.connection_limits import RESERVED_FILES, ConnectionLimits, files_for
 
 
 def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +24,25 @@ def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.Monk
     assert limits(1_024, main=usable // 2, push=usable // 2).push_full()
     assert limits(64, main=24).main_full()
     assert not limits(resource.RLIM_INFINITY, main=700_000).main_full()
+
+
+def test_a_setting_is_bounded_by_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it an accept would fail with EMFILE, and so would every connection to Redis and to a provider."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
+    found = ConnectionLimits(500)
+    found.main = 500
+    assert found.main_full()
+    found.main = 499
+    assert not found.main_full()
+    found.push = 400
+    assert found.main_full()
+    found.setting = 10_000
+    found.main, found.push = 575, 0
+    assert not found.main_full()
+    found.main = 576
+    assert found.main_full()
+
+
+def test_files_for_both_ports_are_wanted() -> None:
+    assert files_for(1_000) == 2_000 + RESERVED_FILES
+    assert files_for(None) > files_for(1_000)

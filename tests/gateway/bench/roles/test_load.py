@@ -21,6 +21,8 @@ class Server(ThreadingHTTPServer):
         self.bodies: list[bytes] = []
         self.statuses: list[int] = []
         self.held: threading.Event | None = None
+        self.closes = 0
+        """Requests on whose arrival the connection is closed without a response."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,7 +33,12 @@ class Handler(BaseHTTPRequestHandler):
         assert self.path == PATH
         if self.server.held is not None:
             self.server.held.wait(10)
-        self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.closes:
+            self.server.closes -= 1
+            self.close_connection = True
+            return
+        self.server.bodies.append(body)
         self.send_response(self.server.statuses.pop() if self.server.statuses else 200)
         self.send_header("Content-Length", "5")
         self.end_headers()
@@ -67,6 +74,16 @@ def test_each_request_is_answered_once_and_counted_by_status() -> None:
     assert len(done.latencies_us) == 100
     users = sorted(body.partition(b'"user_id":["u')[2][:7] for body in server.bodies)
     assert users == sorted(b"%07d" % (number % 50) for number in range(100))
+
+
+def test_a_closed_connection_is_opened_again_only_where_that_is_asked_for() -> None:
+    with serving() as server:
+        server.closes = 3
+        done = Load(order(server, 20, reconnect=True)).run()
+        assert (done.answered, done.resent, len(server.bodies)) == (20, 3, 20)
+        server.closes = 1
+        with pytest.raises(ConnectionError, match="the server closed the connection"):
+            Load(order(server, 20)).run()
 
 
 def test_the_default_leaps_pick_every_user_once_before_any_twice() -> None:

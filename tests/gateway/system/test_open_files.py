@@ -1,0 +1,27 @@
+"""The limit of open files is raised as far as is wanted and as the system lets it."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, subprocess, sys
+from gateway.system.open_files import raise_open_files_limit
+soft, hard, wanted, expected = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+raise_open_files_limit(wanted)
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (expected, hard)
+child = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+assert int(subprocess.check_output([sys.executable, "-c", child])) == expected
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted", "expected"),
+    [(64, 256, 128, 128), (64, 256, 1_000, 256), (128, 256, 64, 128)],
+    ids=["as wanted", "up to the hard limit", "never lowered"],
+)
+def test_the_soft_limit_is_raised_for_children_too(soft: int, hard: int, wanted: int, expected: int) -> None:
+    numbers = map(str, (soft, hard, wanted, expected))
+    subprocess.run([sys.executable, "-c", PROGRAM, *numbers], check=True, timeout=60)
