@@ -10,11 +10,10 @@ import asyncio
 import resource
 from typing import Final, cast
 
+from gateway.system.open_files import RESERVED_FILES
 from protocols.response_headers import SAFETY_HEADERS
 
-RESERVED_FILES: Final = 256
 _UNLIMITED_FILES: Final = 1_048_576  # Linux' own ceiling, fs.nr_open
-_CONNECTIONS_WANTED: Final = 4_096  # on each port, where no setting says so
 _READING_MAX: Final = 64  # refused connections that may stay until their clients have read the answer
 _REFUSED_S: Final = 2.0  # for that
 _BODY: Final = (
@@ -35,15 +34,6 @@ _LINES: Final = [
     "",
 ]
 _ANSWER: Final = "\r\n".join(_LINES).encode() + _BODY
-
-
-def files_for(setting: int | None) -> int:
-    """How many open files a process wants: for as many connections on each of both ports, and for itself.
-
-    Args:
-        setting: `limits.connections`.
-    """
-    return 2 * (setting or _CONNECTIONS_WANTED) + RESERVED_FILES
 
 
 class ConnectionLimits:

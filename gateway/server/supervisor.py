@@ -25,7 +25,6 @@ from typing import Final, TextIO
 import msgspec
 
 from gateway.errors import BadSetting, StoreDown
-from gateway.limits.connection_limits import files_for
 from gateway.logs.plain import PlainLog
 from gateway.server.data_dir import DataDir
 from gateway.server.ipc import EXIT_SETTINGS, READY, SettingsUpdate, WorkerConfig, pack, pack_settings_update
@@ -35,7 +34,7 @@ from gateway.server.reload import SettingsReloader
 from gateway.server.worker_state import UNRESPONSIVE_AFTER_S, WorkerState
 from gateway.settings import RHOCONNECT_PUSH_PORT, Secret, Settings
 from gateway.store.embedded import EmbeddedStore, Fsync
-from gateway.system.open_files import raise_open_files_limit
+from gateway.system.open_files import files_for, raise_open_files_limit
 
 _TICK_S: Final = 0.5
 _GRACE_S: Final = 5.0  # beyond `drain_s`, for a worker that drains to its last moment

@@ -2,6 +2,21 @@
 
 import resource
 from contextlib import suppress
+from typing import Final
+
+RESERVED_FILES: Final = 256
+"""Open files of a process besides HTTP connections: Redis, providers, files, connections that are refused."""
+_CONNECTIONS_WANTED: Final = 4_096
+"""On each port, where `limits.connections` is not set."""
+
+
+def files_for(setting: int | None) -> int:
+    """How many open files a process wants: for as many connections on each of both ports, and for itself.
+
+    Args:
+        setting: `limits.connections`.
+    """
+    return 2 * (setting or _CONNECTIONS_WANTED) + RESERVED_FILES
 
 
 def raise_open_files_limit(wanted: int) -> None:

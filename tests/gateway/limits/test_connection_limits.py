@@ -4,7 +4,8 @@ import resource
 
 import pytest
 
-from gateway.limits.connection_limits import RESERVED_FILES, ConnectionLimits, files_for
+from gateway.limits.connection_limits import ConnectionLimits
+from gateway.system.open_files import RESERVED_FILES
 
 
 def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +42,3 @@ def test_a_setting_is_bounded_by_the_limit_of_open_files(monkeypatch: pytest.Mon
     assert not found.main_full()
     found.main = 576
     assert found.main_full()
-
-
-def test_files_for_both_ports_are_wanted() -> None:
-    assert files_for(1_000) == 2_000 + RESERVED_FILES
-    assert files_for(None) > files_for(1_000)

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from gateway.system.open_files import RESERVED_FILES, files_for
+
 PROGRAM = """
 import resource, subprocess, sys
 from gateway.system.open_files import raise_open_files_limit
@@ -25,3 +27,8 @@ assert int(subprocess.check_output([sys.executable, "-c", child])) == expected
 def test_the_soft_limit_is_raised_for_children_too(soft: int, hard: int, wanted: int, expected: int) -> None:
     numbers = map(str, (soft, hard, wanted, expected))
     subprocess.run([sys.executable, "-c", PROGRAM, *numbers], check=True, timeout=60)
+
+
+def test_files_for_both_ports_are_wanted() -> None:
+    assert files_for(1_000) == 2_000 + RESERVED_FILES
+    assert files_for(None) > files_for(1_000)
