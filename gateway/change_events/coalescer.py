@@ -10,7 +10,7 @@ So the death of a gateway loses no change, and without ids it makes at most one 
 | a change, and it stands by | kept |
 | a mark | everything before it was heard |
 | the lease is taken | what was kept is written down; open windows are closed |
-| an ear was lost while others may hear | the lease is given back, and not taken for `STANDBY_AFTER_LOSS_S` |
+| a subscriber lost its connection, others may not | the lease is given back, and not taken for `STANDBY_AFTER_LOSS_S` |
 """
 
 import asyncio

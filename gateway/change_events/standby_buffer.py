@@ -38,7 +38,7 @@ class StandbyBuffer:
                 return
 
     def take_all(self) -> list[PendingChange]:
-        """Everything that is kept, in order; the shelf is empty then."""
+        """Everything that is kept, in order; the buffer is empty then."""
         parts, self._parts = self._parts, [("", {})]
         return [pending for _, part in parts for pending in part]
 

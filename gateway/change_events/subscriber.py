@@ -1,6 +1,6 @@
-"""One connection to a Redis on which writers, or Redis itself, tell of changed data.
+"""One connection to a Redis on which writers, or Redis itself, publish changes of data.
 
-Pub/sub forgets what is told while nobody listens: how long that was is counted and said.
+Pub/sub drops a message while nobody is subscribed: the duration of such a gap is counted and logged.
 """
 
 import time
@@ -24,7 +24,7 @@ _log = structlog.get_logger("change_events")
 
 
 class Subscription(NamedTuple):
-    """What an ear listens for.
+    """The channels and notifications that a subscriber receives.
 
     Attributes:
         channels: on which writers tell.

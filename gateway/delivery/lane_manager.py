@@ -145,7 +145,7 @@ class LaneManager:
                 _log.error("credential_invalid", provider=found.provider, app=found.app, error=found.error)
 
     def _retire(self, name: str, lane: Http2Lane, successor: LaneInterface | None) -> None:
-        """Let a lane end. Its heir serves the apps that it served; it may have another name."""
+        """Let a lane end. Its successor serves the apps that it served; it may have another name."""
         successor = None if successor is lane else successor
         if self._lanes[name] is lane:
             del self._lanes[name], self._configurations[name]

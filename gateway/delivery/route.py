@@ -112,7 +112,7 @@ class Route:
         return route
 
     def succeeded_by(self, new: "Route") -> "Route":
-        """Name the heir of this route among a new one and its fallback: the one of the same host if there is one."""
+        """Set the successor of this route: of a new route and its fallback the one with the same host, if any."""
         mine = self.token_scope
         successor = next(
             (one for one in new.chain if mine and one.token_scope and one.token_scope.host == mine.host), new
@@ -122,7 +122,7 @@ class Route:
             and successor.token_scope is not None
             and successor.token_scope.topic == mine.topic
         ):
-            self.successor = successor  # else its sends bear another topic than the heir's
+            self.successor = successor  # else its deliveries have another topic than the successor's
         return successor
 
     def of(self, device: Device) -> "Route | None":

@@ -125,7 +125,7 @@ class LargePingSplitter:
         """Split these parts of a unit in the background. `batch.finish_planning` is called at the end.
 
         Args:
-            batch: held by the ledger.
+            batch: held by `in_flight`.
             parts: in the order of their pings.
         """
         task = asyncio.create_task(self._run(batch, parts), name=f"split:{batch.lease.entry}")

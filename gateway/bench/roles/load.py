@@ -45,8 +45,8 @@ class LoadOrder(msgspec.Struct):
         named: users that each request names: each another, if there are as many. Request after request they go
             through all users as if each were named alone.
         keep_times: give each request's users and instant of sending too.
-        reconnect: open a closed connection again, as clients do, and send a request again of whose response nothing
-            came; otherwise a connection that the server closes ends the run.
+        reconnect: open an idle connection that was closed again, as clients do, and send the first request of a
+            connection again if nothing of its response came; every other closed connection ends the run.
     """
 
     port: int
@@ -90,7 +90,7 @@ class LoadResult(msgspec.Struct):
 class _Line:
     """One connection."""
 
-    __slots__ = ("due", "received", "request", "sock")
+    __slots__ = ("answered", "due", "received", "request", "sock")
 
     def __init__(self, port: int) -> None:
         self.connect(port)
@@ -103,6 +103,8 @@ class _Line:
         """Open the connection."""
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.answered = False
+        """Whether a request was answered on this connection."""
 
     def send(self, request: bytes) -> None:
         """Send a request. A connection that is closed shows that when its response is read."""
@@ -131,6 +133,7 @@ class _Line:
             self.received = data
             return None
         self.received = self.request = b""
+        self.answered = True
         return data[9:12]
 
 
@@ -240,9 +243,10 @@ class Load:
         """Replace a connection that the server closed.
 
         Raises:
-            ConnectionError: that is not allowed, or a part of a response had come.
+            ConnectionError: that is not allowed, a part of a response had come, or a request was under way on a
+                connection that had answered before: no server may close that one.
         """
-        if line.received or not self._order.reconnect:
+        if line.received or not self._order.reconnect or (line.answered and line.request):
             raise error
         del self._by_fd[line.sock.fileno()]
         line.sock.close()  # which takes it out of the poll, too

@@ -82,6 +82,11 @@ def test_a_closed_connection_is_opened_again_only_where_that_is_asked_for() -> N
         server.closes = 3
         done = Load(order(server, 20, reconnect=True)).run()
         assert (done.answered, done.resent, len(server.bodies)) == (20, 3, 20)
+        loaded = Load(order(server, 20, reconnect=True))
+        loaded._lines[0].answered = True
+        server.closes = 4
+        with pytest.raises(ConnectionError, match="the server closed the connection"):
+            loaded.run()
         server.closes = 1
         with pytest.raises(ConnectionError, match="the server closed the connection"):
             Load(order(server, 20)).run()
