@@ -9,6 +9,7 @@
 The shared clock is Redis' `TIME`, carried on between two readings by the monotonic clock. Gateways on different hosts
 therefore agree, whatever their own clocks say. Only a jump of Redis' own clock moves it. Such a jump is noticed with
 the next reading, within a fraction of a second, and `corrected` translates the instants that were taken before it.
+Two opposite jumps between two readings go unnoticed: an instant that another process stored between them stays wrong.
 """
 
 import time
