@@ -6,7 +6,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-Header = tuple[bytes, bytes]
+from protocols.headers import Header
 
 # A day. More is a mistake: kept to, it would end every ping at once, as most live no longer.
 RETRY_AFTER_MAX_S: Final = 86_400.0

@@ -8,9 +8,10 @@ from typing import Protocol, cast
 
 import orjson
 
+from protocols.headers import Header
 from protocols.http2.server import ServerConnection, StreamRequest
 from protocols.simulation.faults import FaultAction
-from protocols.simulation.record import Header, SimulatedAnswer
+from protocols.simulation.record import SimulatedAnswer
 
 PREFACE_START = b"PRI "
 """How an HTTP/2 connection begins, and no HTTP/1.1 request (RFC 9113 §3.4)."""

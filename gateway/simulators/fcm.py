@@ -14,8 +14,9 @@ from gateway.simulators.connection import SimulatedSession
 from gateway.simulators.keys import ServiceAccountKey, make_service_account
 from protocols.fcm.simulated_google import STS_PATH, GoogleUser, Workload, gives_tokens
 from protocols.fcm.simulator import OAUTH_PATH, FcmOptions, FcmRules
+from protocols.headers import Header
 from protocols.simulation.faults import FaultAction, FaultTable
-from protocols.simulation.record import Header, SimulatedAnswer
+from protocols.simulation.record import SimulatedAnswer
 
 _CUTS: Final = frozenset({FaultAction.REFUSE, FaultAction.RESET, FaultAction.GOAWAY, FaultAction.CUT})
 """Faults of HTTP/2 that HTTP/1.1 can only show by the end of the connection."""

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
+from protocols.headers import Header
 from protocols.http2.client import never_indexed
 from protocols.ping.content import alert_of, expires_ms, is_alert_object, merged
 from protocols.ping.model import Ping
@@ -32,8 +33,6 @@ VOIP_PAYLOAD_BYTES: Final = 5120
 AUTO: Final = "auto"  # apns.alert: a text, or Apple's object where there is a title
 TEXT: Final = "text"  # apns.alert: always a text; title and message are joined
 VOIP_SUFFIX: Final = ".voip"  # a topic with this ending takes VoIP pushes only
-
-Header = tuple[bytes, bytes]
 
 TOKEN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a path a path
 # A bundle id, with the ending of a push type.

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from protocols.headers import Header
 from protocols.numbers import INT64_MAX
-from protocols.provider_response import Header, reason_or_status, retry_after_s
+from protocols.provider_response import reason_or_status, retry_after_s
 from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 _REJECTED: Final = Verdict(VerdictKind.REJECTED)

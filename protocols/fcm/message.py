@@ -32,6 +32,7 @@ import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.fcm.registration import is_fid
+from protocols.headers import Header
 from protocols.ping.content import (
     Alert,
     alert_of,
@@ -49,8 +50,6 @@ COLLAPSE_KEY_BYTES: Final = 64
 NOTIFICATION: Final = "notification"  # fcm.style: FCM shows the message
 DATA: Final = "data"  # fcm.style: the app gets it and shows it itself
 HIGH: Final = "high"  # fcm.sync_priority
-
-Header = tuple[bytes, bytes]
 
 PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit

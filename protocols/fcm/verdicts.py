@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.provider_response import Header, reason_or_status, retry_after_s
+from protocols.headers import Header
+from protocols.provider_response import reason_or_status, retry_after_s
 from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 QUOTA_DELAY_S: Final = 60.0  # without Retry-After, a minute ("Scale FCM")

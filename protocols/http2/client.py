@@ -38,7 +38,8 @@ from ngh2 import (
 )
 
 from protocols.errors import WrongState
-from protocols.http2.outcome import Header, OutcomeKind, RequestOutcome
+from protocols.headers import Header
+from protocols.http2.outcome import OutcomeKind, RequestOutcome
 from protocols.http2.states import ConnectionState, Step, advance
 from protocols.http2.stream_result import decide, goaway_text
 

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-Header = tuple[bytes, bytes]
+from protocols.headers import Header
 
 
 class OutcomeKind(IntEnum):

@@ -22,7 +22,7 @@ from ngh2 import (
     StreamClosed,
 )
 
-from protocols.http2.outcome import Header
+from protocols.headers import Header
 
 # Bytes kept of a request's body; the rest is counted and dropped. APNs and FCM take 4 to 5 KiB.
 BODY_MAX: Final = 65_536

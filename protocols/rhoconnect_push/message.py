@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
+from protocols.headers import Header
 from protocols.ping.content import expires_ms, has_message
 from protocols.ping.model import Ping
 
@@ -23,8 +24,6 @@ _PLAIN: Final = re.compile(r"[0-9A-Za-z:-]{1,512}")
 """Every token that the service makes: nothing in it needs encoding."""
 BODY_BYTES_MAX: Final = 65_536
 """What our own service takes. RhoConnect's messages are far smaller."""
-
-Header = tuple[bytes, bytes]
 
 
 class RhoConnectPushTarget(NamedTuple):

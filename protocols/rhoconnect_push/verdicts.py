@@ -6,7 +6,8 @@ RhoConnect took every status but 400 for success; here each has its verdict (con
 from collections.abc import Sequence
 from typing import Final
 
-from protocols.provider_response import Header, retry_after_s
+from protocols.headers import Header
+from protocols.provider_response import retry_after_s
 from protocols.verdict import ACCEPTED, Verdict, VerdictKind
 
 NOT_REGISTERED: Final = "NotRegistered"

@@ -5,9 +5,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from protocols.headers import Header
 from protocols.simulation.faults import FaultAction
-
-Header = tuple[bytes, bytes]
 
 SECRET_HEADERS: Final = frozenset({"authorization"})
 """Never written down: a provider token would let the reader push."""
