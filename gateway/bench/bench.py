@@ -11,7 +11,7 @@ from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions
 
 
 class Options(NamedTuple):
-    """What the command line says for all scenarios.
+    """Options of the command line that apply to all scenarios.
 
     Attributes:
         pings: how many a scenario sends; None: its own number.
@@ -33,7 +33,7 @@ class Options(NamedTuple):
 
 
 class Bench:
-    """What every scenario gets.
+    """The context that every scenario receives.
 
     Args:
         options: of this run.

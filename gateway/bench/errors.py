@@ -1,4 +1,4 @@
-"""What keeps a measurement from being one."""
+"""Reasons for which a measurement has no result."""
 
 from gateway.errors import RhoPushError
 

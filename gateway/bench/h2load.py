@@ -1,4 +1,4 @@
-"""h2load, nghttp2's load tool in C: what one HTTP/2 connection can carry on this machine."""
+"""The peer h2load, nghttp2's load tool in C: the rate that one HTTP/2 connection reaches on this machine."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.population import pin
 
 STREAMS: Final = 1000
-"""As many at once as the simulator allows, and APNs."""
+"""Concurrent streams: as many as the simulator and APNs allow."""
 BODY: Final = (
     '{"aps":{"alert":"Order 0000000 is on its way","sound":"hello.mp3","vibrate":"2000",'
     '"content-available":1},"do_sync":["Product"],"vibrate":"2000"}'
@@ -34,7 +34,7 @@ class H2loadResult(NamedTuple):
 
 
 def find() -> str:
-    """Its path.
+    """The path of h2load.
 
     Raises:
         CannotMeasure: it is not installed.

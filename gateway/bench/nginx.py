@@ -1,4 +1,4 @@
-"""nginx as a provider: a server in C that says 200 to every push, where it is installed."""
+"""A provider made of nginx: a server in C that answers every push with 200, where it is installed."""
 
 import shutil
 import socket

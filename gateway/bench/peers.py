@@ -35,7 +35,7 @@ _GORUSH_WORKERS: Final = 100
 _SILENT_S: Final = 10.0
 _TO_NGINX: Final = 100_000
 _NO_TOKEN: Final = "bearer " + "0" * 200
-"""As long as a provider token: nginx reads none."""
+"""A header of the length of a provider token, for nginx, which reads none."""
 
 
 def require(names: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ def require(names: Sequence[str]) -> None:
 
 
 class PeerMeasurement(NamedTuple):
-    """What a peer did.
+    """The measurement of a peer.
 
     Attributes:
         name: with what it was set to.
@@ -88,7 +88,7 @@ class PeerMeasurement(NamedTuple):
 
 
 class Gorush(NamedTuple):
-    """What gorush did.
+    """The measurement of gorush.
 
     Attributes:
         pushes: counted at the simulator; CPU of the whole process.
@@ -150,7 +150,7 @@ class Peers:
 
     @cached_property
     def aioapns(self) -> PeerMeasurement:
-        """aioapns at its best of 1 to 10 connections and 100 to 1,000 requests in flight."""
+        """The best measurement of aioapns with 1 to 10 connections and 100 to 1,000 requests in flight."""
         settings = [(links, flights) for links in _CONNECTIONS for flights in _IN_FLIGHT]
         with self._site() as site, Child("aioapns_peer", site.folder) as peer:
 
@@ -169,7 +169,7 @@ class Peers:
 
     @cached_property
     def apns2(self) -> PeerMeasurement:
-        """sideshow/apns2 at its best of 100 to 1,000 pushes in flight.
+        """The best measurement of sideshow/apns2 with 100 to 1,000 pushes in flight.
 
         Raises:
             CannotMeasure: it cannot be built here.
@@ -187,7 +187,7 @@ class Peers:
 
     @cached_property
     def gorush(self) -> Gorush:
-        """gorush's HTTP server with one notification a request. It is answered when that is in its memory.
+        """The HTTP server of gorush with one notification a request; it answers when that is in its memory.
 
         Raises:
             CannotMeasure: it cannot be built here, or lost something.
@@ -196,7 +196,7 @@ class Peers:
 
     @cached_property
     def gorush_hundreds(self) -> Gorush:
-        """The same with a hundred notifications a request, as many as it allows."""
+        """The HTTP server of gorush with a hundred notifications a request, as many as it allows."""
         return self._gorush(_GORUSH_REQUESTS // 20, 100)
 
     def _gorush(self, requests: int, notifications: int) -> Gorush:
@@ -223,7 +223,7 @@ class Peers:
 
     @cached_property
     def pyfcm(self) -> PeerMeasurement:
-        """pyfcm at its better of one message after the other and a hundred at once."""
+        """The better measurement of pyfcm: one message after the other, or a hundred at once."""
         with self._site() as site, Child("pyfcm_peer", site.folder) as peer:
             found = []
             for batch in _PYFCM_BATCHES:
@@ -235,7 +235,7 @@ class Peers:
         return max(found, key=lambda peer: peer.per_cpu_s)
 
     def h2load(self, requests: int) -> PeerMeasurement:
-        """h2load with so many distinct requests over one connection."""
+        """The measurement of h2load with this number of distinct requests over one connection."""
         if requests not in self._h2load:
             self._progress.begin(f"peer h2load, {requests:,} requests")
             self._h2load[requests] = self._run_h2load(requests, h2load.STREAMS)
@@ -243,7 +243,7 @@ class Peers:
 
     @cached_property
     def h2load_nginx(self) -> PeerMeasurement:
-        """h2load with as many distinct requests over one connection to nginx instead of our simulator.
+        """The measurement of h2load over one connection to nginx in place of the simulator.
 
         Raises:
             CannotMeasure: nginx is not installed.
@@ -264,7 +264,7 @@ class Peers:
         return done.seconds / done.done
 
     def provider_answer_at_s(self, rate: float) -> float:
-        """The same with so many a second: whoever rests in between has to be woken."""
+        """The mean time of the simulator's answer at `rate` requests a second: an idle process must be woken for each."""
         self._progress.begin(f"the provider's answer, {rate:g} a second")
         with self._site() as site:
             return self._h2load_to(site, _PACED, 1, rate).mean_s
@@ -283,7 +283,7 @@ class Peers:
         return h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams, rate)
 
     def optional(self, name: str) -> Any:
-        """What a peer of this name did; None where it cannot be measured, which is not tried twice."""
+        """The measurement of the peer with this name; None where it cannot be measured, which is not tried twice."""
         if name in self._missing:
             return None
         try:

@@ -1,4 +1,4 @@
-"""What a scenario gives: figures, ratios held against a bar, and plots. All of it is JSON."""
+"""The results of a scenario: figures, ratios held against a bar, and plots. All of it is JSON."""
 
 from typing import Literal, NamedTuple
 
@@ -45,7 +45,7 @@ class Ratio(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> str:
-        """In words: "reached", or by how much not."""
+        """The comparison in words: "reached", or by how much not."""
         if self.bar is None or self.reached:
             return "reached" if self.reached else ""
         missing = self.value / self.bar - 1 if self.at_most else 1 - self.value / self.bar
@@ -80,7 +80,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class Comparison(NamedTuple):
-    """What peers add to a result. The default is the comparison of a run that measures the gateway alone.
+    """The share of the peers in a result. The default is the comparison of a run that measures the gateway alone.
 
     Attributes:
         figures: measured values of the peers.
@@ -96,7 +96,7 @@ class Comparison(NamedTuple):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What one scenario gave.
+    """The result of one scenario.
 
     Attributes:
         scenario: its name.

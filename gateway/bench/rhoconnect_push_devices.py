@@ -25,7 +25,7 @@ def instance_of(ids: Ids, number: int) -> str:
 
 
 def token_of(ids: Ids, number: int) -> str:
-    """Its app's token: what RhoConnect knows as the device's pin."""
+    """The token of the device's app, which RhoConnect stores as the pin of the device."""
     return ids.token(APP, number, USER)
 
 

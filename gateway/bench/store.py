@@ -25,7 +25,7 @@ _REWRITE_S: Final = 300.0
 
 
 class Counters(NamedTuple):
-    """What the server has counted since its start.
+    """Counters of the server since its start.
 
     Attributes:
         cpu_s: user and system time of the server and its children.
@@ -42,7 +42,7 @@ class Counters(NamedTuple):
     lasting: int
 
     def since(self, before: "Counters") -> "Counters":
-        """What was added since then."""
+        """The increase since `before`."""
         return Counters(
             self.cpu_s - before.cpu_s,
             self.network_bytes - before.network_bytes,
@@ -140,7 +140,7 @@ class Store:
         return f"{kind} {version}, append-only file {'on' if facts.get('aof_enabled') else 'off'}"
 
     def counters(self) -> Counters:
-        """Its counters now."""
+        """The counters of the server now."""
         cpu, stats = self._info("cpu"), self._info("stats")
         used = sum(float(value) for name, value in cpu.items() if name in _CPU)
         network = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
@@ -183,8 +183,8 @@ class Store:
     def rewritten(self, within_s: float = _REWRITE_S) -> None:
         """Have the append-only file rewritten now, and wait for that; nothing without one.
 
-        What was laid before a measurement brings the file near to where the server rewrites it by itself, and that
-        took 0.8 s of its CPU in some windows over 100,000 users and none in others.
+        Users that are registered before a measurement bring the file near to the size at which the server rewrites it by
+        itself, and that took 0.8 s of its CPU in some windows over 100,000 users and none in others.
 
         Raises:
             CannotMeasure: it took longer.

@@ -24,7 +24,7 @@ from gateway.bench.wire import ping_template
 PARTS: Final = ("gateway", "redis", "provider", "load")
 """Whose CPU is told apart."""
 PROBE_CONNECTIONS: Final = 32
-"""Of the generator of waited pings."""
+"""Connections of the generator of waited pings."""
 REFILL_S: Final = 60.0
 REFILL_RATE: Final = 1_000.0
 """Users a second at the very least, after so many seconds, or something is wrong."""
@@ -33,7 +33,7 @@ LIMIT_FACTOR: Final = 2.0
 
 
 class Window:
-    """What happened while it was open; filled when it is left.
+    """The measurement of the time while the window was open; filled when it is left.
 
     Attributes:
         seconds: wall clock.
@@ -60,7 +60,7 @@ class Window:
 
 
 class Refilled(NamedTuple):
-    """What making the snapshots of all users took: wall clock, and CPU of the gateway since its start and of Redis."""
+    """The cost of making the snapshots of all users: wall clock, CPU of the gateway since its start, CPU of Redis."""
 
     seconds: float
     gateway_s: float
@@ -68,7 +68,7 @@ class Refilled(NamedTuple):
 
 
 class EnvironmentOptions(NamedTuple):
-    """What a stand is to be like.
+    """The properties of a test bed.
 
     Attributes:
         users: registered, one device each.
@@ -286,7 +286,7 @@ class BenchEnvironment:
 
 
 def counted(cpu: Mapping[str, float]) -> None:
-    """What used less than one tick (10 ms) would look as if it cost nothing.
+    """Refuse a measurement in which a part used less than one tick (10 ms): it would seem to cost nothing.
 
     Args:
         cpu: seconds, by what used them.
@@ -305,7 +305,7 @@ def limit_note(provider_cpu_s: float, count: int, seconds: float) -> str | None:
     Args:
         provider_cpu_s: what the simulator used.
         count: requests that it answered with that.
-        seconds: wall clock of it all. What it could take is what one core would answer.
+        seconds: wall clock of it all. The capacity of the simulator is the rate at which one core would answer.
     """
     capacity = count / max(provider_cpu_s, 1e-9)
     if capacity >= LIMIT_FACTOR * count / seconds:

@@ -1,4 +1,4 @@
-"""What processes use: CPU and memory, as Linux counts them in /proc."""
+"""The resources that processes use: CPU and memory, as Linux counts them in /proc."""
 
 import os
 import threading

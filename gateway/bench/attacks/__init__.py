@@ -1,9 +1,9 @@
 """Attacks by callers without credentials, and by callers with some, as bounded load on a gateway of one's own.
 
 `rhopush bench attacks` measures how good pings fare meanwhile, and the fault tests assert what no attack may do: the
-table `ATTACKS` is the same for both. Whoever attacks is a client on 127.0.0.1 and sends a bounded number of bytes.
+table `ATTACKS` is the same for both. The attacker is a client on 127.0.0.1 and sends a bounded number of bytes.
 
-| module | what it attacks |
+| module | target |
 | --- | --- |
 | `numbers` | A1: parsers of numbers |
 | `bodies` | A2: parsers of bodies |

@@ -1,4 +1,4 @@
-"""What an attack is: a name, bounded load on a gateway, and the answers that this load may get."""
+"""The definition of an attack: a name, bounded load on a gateway, and the answers that this load may get."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 NO_ANSWER = 0
-"""In place of a status: the gateway closed the connection instead."""
+"""Stands for a status when the gateway closed the connection without an answer."""
 
 
 class AttackTarget(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class AttackTarget(msgspec.Struct, frozen=True):
 
 
 class AttackOutcome:
-    """What the attacker saw.
+    """The observations of an attacker.
 
     Attributes:
         statuses: number of answers by status, `NO_ANSWER` among them.

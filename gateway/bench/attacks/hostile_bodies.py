@@ -111,12 +111,12 @@ def gzip_bomb() -> bytes:
 
 @cache
 def small_gzip_bomb(limit_bytes: int) -> bytes:
-    """As much as unpacks from at most so many bytes."""
+    """The largest gzip body that is sent in at most `limit_bytes` bytes."""
     return _packed(limit_bytes * 900)
 
 
 def _packed(size: int) -> bytes:
-    """gzip of so many spaces: one packed block, as often as needed (RFC 1952 §2.2)."""
+    """A gzip body of `size` spaces: one packed block, as often as needed (RFC 1952 §2.2)."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = packer.compress(_SPACES) + packer.flush(zlib.Z_FULL_FLUSH)
     checksum, count = 0, -(-size // len(_SPACES))

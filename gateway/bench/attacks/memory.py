@@ -65,7 +65,7 @@ async def held_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def packed_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """gzip of 1.3 MB that unpacks to 1.3 GB, with and without a good token; and as much as 60 kB may hold."""
+    """Send a gzip body of 1.3 MB that unpacks to 1.3 GB, with and without a good token, and a small one of 60 kB."""
     encoded = {"Content_Encoding": "gzip"}
     full, small = gzip_bomb(), small_gzip_bomb(_UNAUTHENTICATED_BYTES)
     requests = [

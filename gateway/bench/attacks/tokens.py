@@ -47,7 +47,7 @@ async def tokens_in_headers(target: AttackTarget, outcome: AttackOutcome) -> Non
 
 
 async def tokens_in_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """The same with `api_token` in the body, from an address each."""
+    """Send invented tokens as `api_token` in the body, each from an address of its own."""
     requests = [
         request(PING, {"user_id": "bob", "api_token": f"made up {number}"}, X_Forwarded_For=_own(number))
         for number in range(_FLOOD // 2)

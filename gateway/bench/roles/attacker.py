@@ -31,7 +31,7 @@ class AttackOrder(msgspec.Struct):
 
 
 class AttackResult(msgspec.Struct):
-    """What the attacker saw.
+    """The observations of the attacker.
 
     Attributes:
         seconds: how long it took.

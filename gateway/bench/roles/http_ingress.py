@@ -1,7 +1,7 @@
-"""The doors alone: HTTP in, durable append out, and nothing behind that.
+"""The HTTP ingress alone: requests in, durable appends out, and nothing behind that.
 
-What runs is `gateway.http_api` and the queue's writing side as a worker runs them: authentication, parsing,
-group commit, metrics. Whoever consumes the queue is another process.
+The role runs `gateway.http_api` and the writing side of the queue as a worker does: authentication, parsing, group
+commit, metrics. The consumer of the queue is another process.
 """
 
 import asyncio

@@ -4,8 +4,8 @@ Closed loop: each connection has one request under way, and sends the next when 
 loop: requests are due at fixed instants whatever the answers do; one that finds no free connection waits, and
 its wait counts, so that a slow server cannot hide behind a polite client (no coordinated omission).
 
-No event loop: epoll behind a select, whose time-out has microseconds where epoll's has milliseconds. What it
-sends and reads is as little as a client can do, so that the generator is not what is measured.
+It has no event loop: epoll is behind a select, whose time-out has microseconds where epoll's has milliseconds. The
+generator sends and reads as little as a client can, so that its own cost does not decide.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class LoadOrder(msgspec.Struct):
 
 
 class LoadResult(msgspec.Struct):
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
         statuses: answers by status.

@@ -25,7 +25,7 @@ _ID: Final = re.compile(rb'"id":(\d+)')
 
 
 class PollingOrder(msgspec.Struct):
-    """What to do.
+    """An order to the polling devices.
 
     Attributes:
         action: `poll` (all devices connect and ask), `round` (each gets one message and asks again,
@@ -45,7 +45,7 @@ class PollingOrder(msgspec.Struct):
 
 
 class PollingResult(msgspec.Struct):
-    """What was done: answers with a message (or good ones to a post), and seconds."""
+    """The result of an order: answers with a message (or good ones to a post), and seconds."""
 
     answers: int
     seconds: float

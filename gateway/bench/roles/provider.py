@@ -24,7 +24,7 @@ class ProviderOrder(msgspec.Struct):
 
 
 class ProviderFacts(msgspec.Struct):
-    """What senders must know.
+    """The facts about the simulated provider that senders need.
 
     Attributes:
         settings: a settings file for the gateway.

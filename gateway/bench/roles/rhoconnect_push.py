@@ -1,7 +1,7 @@
 """The RhoConnect Push service alone: long polls and messages over HTTP, and messages from inside the gateway.
 
-What runs is `gateway.rhoconnect_push`, its part of Redis, and the lane of legacy devices, as a worker runs them. The
-sends from inside are made before the clock starts, since making them is the fan-out's part.
+The role runs `gateway.rhoconnect_push`, its part of Redis, and the lane of RhoConnect Push as a worker does. The
+deliveries from inside are made before the clock starts, since making them is the fan-out's part.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _LOOKS: Final = 6_000
 
 
 class RhoConnectPushOrder(msgspec.Struct):
-    """What to do.
+    """An order to the service.
 
     Attributes:
         action: `open` (with `redis`, `secret`), `waiting` (until `count` polls wait, all of them asked for), or
@@ -60,7 +60,7 @@ class RhoConnectPushOrder(msgspec.Struct):
 
 
 class RhoConnectPushResult(msgspec.Struct):
-    """What was done: the port, seconds and CPU of the process."""
+    """The result of an order: the port, seconds and CPU of the process."""
 
     port: int = 0
     seconds: float = 0.0

@@ -1,8 +1,8 @@
 """The delivery engine alone: a lane of the gateway, fed from memory.
 
-What runs is `gateway.delivery` and `gateway.transport` as a worker runs them: lane, pool, connections,
-deadlines, verdicts, metrics. Tokens, request ids and pings are distinct. The sends are made
-before the clock starts, since making them is the fan-out's part.
+The role runs `gateway.delivery` and `gateway.transport` as a worker does: lane, pool, connections, deadlines,
+verdicts, metrics. Tokens, request ids and pings are distinct. The deliveries are made before the clock starts, since
+making them is the fan-out's part.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class SenderOrder(msgspec.Struct):
 
 
 class SenderResult(msgspec.Struct):
-    """What a run gave: accepted sends (by the metrics), seconds, CPU of the process, payload size."""
+    """The result of a run: accepted deliveries (by the metrics), seconds, CPU of the process, payload size."""
 
     accepted: int
     seconds: float

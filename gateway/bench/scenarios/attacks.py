@@ -31,7 +31,7 @@ from gateway.bench.wire import CALLER_KEY
 
 USERS: Final = 1_000
 PINGS: Final = 500
-"""Of the idle run."""
+"""Number of pings of the idle run."""
 CONNECTIONS: Final = 4
 CEILING: Final = 1_000
 MEMORY_MB: Final = 400
@@ -190,7 +190,7 @@ class _Attack(threading.Thread):
 
     @property
     def result(self) -> AttackResult:
-        """What the attacker saw, once the attack is over.
+        """The observations of the attacker, once the attack is over.
 
         Raises:
             CannotMeasure: the attacker ended.

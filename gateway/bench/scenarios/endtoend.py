@@ -26,7 +26,7 @@ USERS: Final = 10_000
 NAMED: Final = 100
 """Users in a request that names many: as many notifications as gorush allows."""
 PUSHES: Final = 200_000
-"""Of all those requests."""
+"""Number of pushes of all these requests together."""
 
 
 class _Many(NamedTuple):
@@ -44,7 +44,7 @@ class _Many(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What they are, with the number that was."""
+        """The name of these requests, with the number of users that each named."""
         return f"{self.named} users a request"
 
     @property
@@ -169,7 +169,7 @@ def _ratios_of_many(many: _Many, gorush: Gorush | None) -> tuple[Ratio, ...]:
 
 
 def figures(window: Window, pings: int) -> tuple[Figure, ...]:
-    """What every scenario with a whole gateway tells."""
+    """The figures that every scenario with a whole gateway has."""
     return (
         Figure("pings", pings / window.seconds, "pings/s"),
         *(Figure(f"{part} CPU a ping", window.cpu_us(part, pings), "µs") for part in PARTS),

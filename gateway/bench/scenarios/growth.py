@@ -1,4 +1,4 @@
-"""What a ping costs with more registered users: 10,000, 100,000, and with --full a million.
+"""The cost of a ping with more registered users: 10,000, 100,000, and with --full a million.
 
 On: everything, as `rhopush serve` is shipped. Users are registered in RhoConnect's own layout, ten keys a
 device and five a user; pings are uniform over all of them. Cold: no user has been pinged since the start, so

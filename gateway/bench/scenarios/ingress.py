@@ -94,7 +94,7 @@ def _until_delivered(stand: BenchEnvironment, wanted: int) -> None:
 
 
 def _enqueue(stand: BenchEnvironment, pings: int) -> None:
-    """As `Resque.enqueue(PingJob, ...)` does (contract §3.2)."""
+    """Enqueue jobs as `Resque.enqueue(PingJob, ...)` does (contract §3.2)."""
     names = ResqueKeys()
     client = stand.store.client
     client.sadd(names.queues, "ping")

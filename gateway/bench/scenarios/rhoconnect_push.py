@@ -37,7 +37,7 @@ _IDLE_S: Final = 5.0
 
 
 class _WaitingDevices(NamedTuple):
-    """What waiting devices cost a process.
+    """The cost of waiting devices for a process.
 
     Attributes:
         before_bytes, after_bytes: memory a device, before and after a round of wake-ups.
@@ -52,7 +52,7 @@ class _WaitingDevices(NamedTuple):
 
 
 class _Posted(NamedTuple):
-    """What messages cost the service's process, in µs of CPU, and Redis, in µs and bytes of traffic."""
+    """The cost of messages: for the process of the service, in µs of CPU, and Redis, in µs and bytes of traffic."""
 
     http_us: float
     inside_us: float

@@ -2,8 +2,8 @@
 
 On: everything, as `rhopush serve` is shipped. 200,000 pings (a million with --full) for 10,000 registered users
 in ten equal parts; after each the last verdict is waited for, then memory is read: of the gateway's processes
-(PSS), and of Redis' data with its keys. The first fifth is for caches and pools to fill. What is accepted is
-delivered, and what is delivered leaves nothing in Redis but receipts, which live a day. The run is over long before
+(PSS), and of Redis' data with its keys. The first fifth is for caches and pools to fill. Every accepted
+ping is delivered, and a delivered ping leaves nothing in Redis but its receipt, which lives a day. The run is over long before
 that: so memory and keys grow by them. At the end `receipts.ttl_s` is lowered in the settings file, which the running
 gateway takes over; once it has let the receipts go, Redis' memory is held against the start.
 """
@@ -25,7 +25,7 @@ BAR: Final = 1.05
 
 
 class _HeldMemory(NamedTuple):
-    """What is held: by the gateway and by Redis in MB; Redis' keys, and those of them without a lifetime."""
+    """Memory and keys that are held: by the gateway and by Redis in MB; Redis' keys, and those of them without a lifetime."""
 
     gateway_mb: float
     redis_mb: float
@@ -95,7 +95,7 @@ def run(bench: Bench) -> Result:
 
 
 def ratios(start: _HeldMemory, fifth: _HeldMemory, end: _HeldMemory, after: _HeldMemory) -> tuple[Ratio, ...]:
-    """What has grown: the gateway since its caches were full, Redis since the start."""
+    """The growth of memory and keys: the gateway since its caches were full, Redis since the start."""
     return (
         Ratio("gateway memory at the end, to 20 %", end.gateway_mb / fifth.gateway_mb, BAR, at_most=True),
         Ratio("Redis memory at the end, to the start", end.redis_mb / start.redis_mb),
