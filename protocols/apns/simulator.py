@@ -19,9 +19,9 @@ from typing import Any, Final
 import orjson
 
 from protocols.apns.simulated_token import MAX_AGE_S, SigningKey, TokenCheck
+from protocols.headers import Header
 from protocols.simulation.faults import Fault, FaultAction, FaultTable
 from protocols.simulation.record import (
-    Header,
     SimulatedAnswer,
     SimulatedRecord,
     Summary,

@@ -16,10 +16,10 @@ import orjson
 from protocols.fcm.simulated_google import GoogleEndpoints, gives_tokens
 from protocols.fcm.simulated_schema import TARGETS, Violation, plain, violations
 from protocols.fcm.simulated_token import AccessTokens, Account, TokenAnswer
+from protocols.headers import Header
 from protocols.numbers import whole
 from protocols.simulation.faults import Fault, FaultAction, FaultTable
 from protocols.simulation.record import (
-    Header,
     SimulatedAnswer,
     SimulatedRecord,
     Summary,
