@@ -264,7 +264,7 @@ class Peers:
         return done.seconds / done.done
 
     def provider_answer_at_s(self, rate: float) -> float:
-        """The mean time of the simulator's answer at `rate` requests a second: an idle process must be woken for each."""
+        """The mean time of the simulator's answer at `rate` requests a second: each wakes an idle process."""
         self._progress.begin(f"the provider's answer, {rate:g} a second")
         with self._site() as site:
             return self._h2load_to(site, _PACED, 1, rate).mean_s

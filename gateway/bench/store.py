@@ -183,8 +183,8 @@ class Store:
     def rewritten(self, within_s: float = _REWRITE_S) -> None:
         """Have the append-only file rewritten now, and wait for that; nothing without one.
 
-        Users that are registered before a measurement bring the file near to the size at which the server rewrites it by
-        itself, and that took 0.8 s of its CPU in some windows over 100,000 users and none in others.
+        Users that are registered before a measurement bring the file near to the size at which the server rewrites it
+        by itself, and that took 0.8 s of its CPU in some windows over 100,000 users and none in others.
 
         Raises:
             CannotMeasure: it took longer.

@@ -3,7 +3,7 @@
 | a docstring | why it is refused |
 | --- | --- |
 | has a sentence that begins with "What", "Who" or "Whoever" | a clause stands in place of a named subject |
-| begins with a lower-case letter, or with "Its", "And", "Of", "The same" and others | only the text before it completes it |
+| begins with a lower-case letter, or with "Its", "Of", "The same" and others | only the text before completes it |
 
 The rule holds for the packages in `CLEAN`. A package is added to the list when its docstrings follow the rule.
 """

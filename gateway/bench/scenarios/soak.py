@@ -3,9 +3,9 @@
 On: everything, as `rhopush serve` is shipped. 200,000 pings (a million with --full) for 10,000 registered users
 in ten equal parts; after each the last verdict is waited for, then memory is read: of the gateway's processes
 (PSS), and of Redis' data with its keys. The first fifth is for caches and pools to fill. Every accepted
-ping is delivered, and a delivered ping leaves nothing in Redis but its receipt, which lives a day. The run is over long before
-that: so memory and keys grow by them. At the end `receipts.ttl_s` is lowered in the settings file, which the running
-gateway takes over; once it has let the receipts go, Redis' memory is held against the start.
+ping is delivered, and a delivered ping leaves nothing in Redis but its receipt, which lives a day. The run is over long
+before that: so memory and keys grow by them. At the end `receipts.ttl_s` is lowered in the settings file, which
+the running gateway takes over; once it has let the receipts go, Redis' memory is held against the start.
 """
 
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ BAR: Final = 1.05
 
 
 class _HeldMemory(NamedTuple):
-    """Memory and keys that are held: by the gateway and by Redis in MB; Redis' keys, and those of them without a lifetime."""
+    """Memory of the gateway and of Redis in MB; number of Redis' keys, and of those without a lifetime."""
 
     gateway_mb: float
     redis_mb: float

@@ -34,7 +34,11 @@ def test_a_clause_in_place_of_a_subject_is_a_breach(text: str, line: int, word: 
 
 @pytest.mark.parametrize("word", [*FRAGMENTS, "gorush", "what"])
 def test_a_fragment_is_a_breach(word: str) -> None:
-    for text in (f'"""{word} rest."""\n', f'X = 1\n"""{word} rest."""\n', f'async def f():\n    """{word} rest."""\n'):
+    for text in (
+        f'"""{word} rest."""\n',
+        f'X = 1\n"""{word} rest."""\n',
+        f'async def f():\n    """{word} rest."""\n',
+    ):
         (breach,) = found(text)
         assert breach.endswith(f": the docstring begins with {word!r}: write a sentence of its own")
 
@@ -57,5 +61,6 @@ def test_other_packages_are_not_read() -> None:
 
 
 def test_every_kind_of_docstring_is_found() -> None:
-    text = '"""a"""\nX = 1\n"""b"""\nclass A:\n    """c"""\n    x: int = 1\n    """d"""\n    def f(self):\n        """e"""\n'
+    text = '"""a"""\nX = 1\n"""b"""\nclass A:\n    """c"""\n    x: int = 1\n    """d"""\n'
+    text += '    def f(self):\n        """e"""\n'
     assert sorted(found for _, found in docstrings(ast.parse(text))) == ["a", "b", "c", "d", "e"]
