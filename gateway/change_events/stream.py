@@ -21,6 +21,7 @@ from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection, RedisReplyError
+from gateway.store.consumer_groups import ensure_group
 
 FIELD: Final = b"event"
 """The field of an entry that holds the change as JSON."""
@@ -100,13 +101,12 @@ class ChangeStreamReader:
             False where the key is no stream: the others are read.
         """
         try:
-            await self._connection.call("XGROUP", "CREATE", stream, keys.CHANGE_EVENT_GROUP, "0", "MKSTREAM")
+            await ensure_group(self._connection, stream, keys.CHANGE_EVENT_GROUP)
         except RedisReplyError as error:
-            if error.of_data:
-                _log.error("change_event_stream_unreadable", stream=stream, error=error.message)
-                return False
-            if not error.words.startswith("BUSYGROUP"):
+            if not error.of_data:
                 raise
+            _log.error("change_event_stream_unreadable", stream=stream, error=error.message)
+            return False
         self._readable_alone[stream] = len(await self._connection.call("XINFO", "GROUPS", stream)) == 1
         return True
 

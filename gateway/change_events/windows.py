@@ -8,10 +8,9 @@ ping: a death inside a window loses nothing, and two gateways that heard the sam
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import msgspec
-
 from gateway.change_events import scripts
 from gateway.clock import SHARED_CLOCK
+from gateway.queue.entry_template import entry_template
 from gateway.queue.producer import BacklogLimits, new_batch
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Reply
@@ -28,6 +27,10 @@ CHANGES: Final = 500
 """Changes in one call: some 3 µs each, and Redis does nothing else meanwhile."""
 USERS: Final = 1_000
 """Users in one call; a change that names more is told in parts."""
+
+
+_PING: Final = Ping(ingress=CHANGE_EVENTS)
+"""The ping of a window, but for its user and sources."""
 
 
 class PendingChange(NamedTuple):
@@ -99,7 +102,6 @@ class ChangeWindows:
         self._interval_ms = interval_ms
         self._kept_ms = interval_ms if bounding else 0
         self._longest_ms = max(window_ms, interval_ms) + keys.CLOCK_DRIFT_MS
-        self._before, self._between, self._behind = _frame()
 
     async def write(self, pending: Iterable[PendingChange]) -> WriteResult:
         """Write changes down; may be repeated after a lost reply.
@@ -125,15 +127,8 @@ class ChangeWindows:
             StoreDown: they are perhaps appended; what is not stays due.
         """
         now_ms = SHARED_CLOCK.now_ms()
-        head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
-        words: list[Argument] = [
-            head,
-            self._before,
-            self._between,
-            self._behind,
-            PING_BYTES,
-            keys.ENTRY_PINGS,
-        ]
+        template = entry_template(new_batch(now_ms), now_ms, _PING)
+        words: list[Argument] = [*template, PING_BYTES, keys.ENTRY_PINGS]
         words += [self.limits.pings, self.limits.bytes, self._kept_ms, self._longest_ms]
         reply = await self._connection.eval(
             scripts.CLOSE_WINDOWS, [keys.WINDOWS, keys.PINGS, keys.STATS], words
@@ -158,18 +153,6 @@ class ChangeWindows:
     async def give_back(self, name: str) -> None:
         """End the lease, so that another gateway takes it at once. Raises StoreDown."""
         await self._connection.eval(scripts.RELEASE_LEASE, [keys.CHANGE_EVENTS], [name])
-
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-
-
-def _frame() -> tuple[bytes, bytes, bytes]:
-    """A ping's bytes around its users and its sources, as the queue's readers decode it."""
-    users, sources = ("\0u",), ("\0s",)
-    whole = _pack(Ping(users=users, sources=sources, ingress=CHANGE_EVENTS))
-    before, rest = whole.split(_pack(users))
-    between, behind = rest.split(_pack(sources))
-    return before, between, behind
 
 
 def _next(reply: Reply) -> int | None:

@@ -17,11 +17,11 @@ from gateway.http_api.dependencies import (
     CompletionSource,
     Dependencies,
     HttpTimeouts,
-    PingQueue,
     ReceiptReader,
 )
 from gateway.http_api.fast_path import PingServer
 from gateway.http_api.request_head import HEAD_BYTES
+from gateway.queue.producer import PingQueue
 from gateway.settings import Settings
 
 __all__ = [

@@ -13,12 +13,13 @@ from gateway.http_api import responses
 from gateway.http_api.admission import LATE
 from gateway.http_api.aiohttp_handler import AiohttpConnectionMaker
 from gateway.http_api.client_address import ClientAddresses, address_group
-from gateway.http_api.dependencies import HttpTimeouts, PingQueue
+from gateway.http_api.dependencies import HttpTimeouts
 from gateway.http_api.idle_eviction import ConnectionRegistry, HttpConnection
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
 from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
+from gateway.queue.producer import PingQueue
 from gateway.registry.accounts import TokenRole
 from protocols.ping.parse import Submission, from_json
 

@@ -26,7 +26,7 @@ from gateway.errors import (
     StoreRefused,
 )
 from gateway.queue import scripts
-from gateway.queue.entries import Entry, Lease, leases_of
+from gateway.queue.entries import PING_INDEXES, Entry, Lease, leases_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply
@@ -60,7 +60,38 @@ class IdempotencyKey(NamedTuple):
 OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
 """Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
 
-_PING_INDEXES: Final = tuple(f"{index:04x}" for index in range(keys.ENTRY_PINGS))
+_PING_INDEXES: Final = PING_INDEXES
+
+
+class PingQueue(Protocol):
+    """Where accepted pings go (`QueueProducer`)."""
+
+    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
+        """Give the ping an id and call `done` once it is durable (None), a repeat, or kept from that."""
+        ...
+
+
+class PendingAppend:
+    """A ping that is given to the queue at once, and whose outcome can be awaited.
+
+    Attributes:
+        ping_id: its id, valid whatever the outcome.
+    """
+
+    __slots__ = ("_appended", "ping_id")
+
+    def __init__(self, queue: PingQueue, ping: Ping, size: int, key: IdempotencyKey | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self._appended: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
+        self.ping_id = queue.submit(ping, size, self._on_appended, key=key)
+
+    async def outcome(self) -> Accepted | RhoPushError:
+        """Wait until the queue has the ping, or has refused it."""
+        return await self._appended or Accepted(self.ping_id)
+
+    def _on_appended(self, outcome: Accepted | RhoPushError | None) -> None:
+        if not self._appended.done():  # the caller may be gone
+            self._appended.set_result(outcome)
 
 
 class BacklogLimits(NamedTuple):
@@ -212,18 +243,10 @@ class QueueProducer:
 
     async def append(self, ping: Ping, size: int, key: IdempotencyKey | None = None) -> Accepted:
         """`submit`, awaited; failures are raised."""
-        future: asyncio.Future[Accepted | None] = self._loop.create_future()
-
-        def done(outcome: Accepted | RhoPushError | None) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, RhoPushError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        ping_id = self.submit(ping, size, done, key=key)
-        return await future or Accepted(ping_id)
+        outcome = await PendingAppend(self, ping, size, key).outcome()
+        if isinstance(outcome, RhoPushError):
+            raise outcome
+        return outcome
 
     async def close(self) -> None:
         """Wait until every door that was promised an answer has it."""

@@ -36,6 +36,16 @@ RECEIPT_S = 3600
 _PATIENCE_S = 30.0
 
 
+class ClaimingPlanner(Planner):
+    """Claims what a test hands over unclaimed, as `QueueConsumer` does with what it reads."""
+
+    async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
+        held = self._in_flight.holds
+        return await super().deliver(
+            [lease for lease in leases if held(lease) or self._in_flight.claim((lease,))]
+        )
+
+
 @dataclass
 class WorkerCore:
     """The parts of one consumer, each real."""
@@ -111,7 +121,7 @@ async def pipeline(
         in_flight = InFlight(streams, scheduler, metrics=metrics)
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
-        planner = Planner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
+        planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
         splitter = BroadcastSplitter(broadcasts, in_flight)
         broadcast_tasks = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))

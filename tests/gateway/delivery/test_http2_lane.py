@@ -168,7 +168,7 @@ async def test_small_pings_overtake_a_broadcast(
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
         await one.append(*users, message="broadcast")
-        (broadcast,) = await one.read(keys.BROADCASTS)
+        (broadcast,) = one.in_flight.claim(await one.read(keys.BROADCASTS))
         one.broadcast_tasks.begin(broadcast)
         await until(lambda: _pieces(redis_client, 2))
         await one.planner.deliver(await one.read(keys.CHUNKS))
