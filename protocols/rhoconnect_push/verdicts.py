@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from protocols.provider_response import Header, retry_after_s
-from protocols.verdict import ACCEPTED, Verdict, VerdictKind
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 NOT_REGISTERED: Final = "NotRegistered"
 
@@ -21,7 +21,8 @@ STATUSES: Final[dict[int, Verdict]] = {
     404: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     410: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     413: Verdict(VerdictKind.REJECTED, "PayloadTooLarge"),
-    429: Verdict(VerdictKind.LATER, "TooManyRequests"),
+    # The service limits the gateway, not one device.
+    429: Verdict(VerdictKind.LATER, "TooManyRequests", remedy=Remedy.THROTTLE),
 }
 
 
