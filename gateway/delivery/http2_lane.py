@@ -233,7 +233,7 @@ class Http2Lane(Lane):
             self._credential_accepted()
         if verdict.dead:
             self._report_dead(delivery, verdict, self._bad_elsewhere(delivery, on_environment_learned))
-        self._end(delivery, verdict.reason)
+        self._reject(delivery, verdict.reason)
 
     def _refresh_credential(self, delivery: Delivery, verdict: Verdict, outcome: RequestOutcome) -> bool:
         """Get another provider token; False: this delivery is not to be tried again at once."""

@@ -437,18 +437,21 @@ class Lane(ABC):
             self._end(delivery, LANE_FULL)
         else:
             self.parked_total += 1
-            self._unsaved_count.add(1, self.unsaved)
             due_ms += SHARED_CLOCK.steady_ms() - now_ms
             delivery.batch.postpone(
                 delivery.index, verdict, Postponed(due_ms, delivery.batch.attempt, self.name)
             )
 
+    def _reject(self, delivery: Delivery, reason: str) -> None:
+        """The provider rejected a delivery for good."""
+        self._unsaved_count.add(1, self.unsaved)
+        self._end(delivery, reason)
+
     def _end(self, delivery: Delivery, reason: str) -> None:
-        """Give a delivery its final verdict."""
+        """Give a delivery its final verdict, which is not that it was accepted."""
         self._metrics.deliveries(
             self.provider.name, delivery.route.app, "rejected", self._label(reason)
         ).inc()
-        self._unsaved_count.add(1, self.unsaved)
         delivery.batch.reject(delivery.index, reason)
 
     def _label(self, reason: str) -> str:

@@ -102,7 +102,7 @@ class BuiltinRhoConnectPushLane(Lane):
         elif isinstance(reply, StoreDown):
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reply.label), 0)
         elif not reply:
-            self._end(delivery, NOT_REGISTERED)
+            self._reject(delivery, NOT_REGISTERED)
         else:
             if not self._accepted:
                 self._loop.call_soon(self._count)

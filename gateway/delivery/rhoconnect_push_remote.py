@@ -160,7 +160,7 @@ class RemoteRhoConnectPushLane(Lane):
         else:
             if verdict.dead:
                 self._report_dead(delivery, verdict)
-            self._end(delivery, verdict.reason)
+            self._reject(delivery, verdict.reason)
 
     def _unreachable(self, error: OSError) -> None:
         self._on_link(LinkEvent.FAILED, error.strerror or type(error).__name__)

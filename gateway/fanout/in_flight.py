@@ -313,9 +313,7 @@ class InFlight:
             self._room.set()
             try:
                 await self._save_unsaved()
-            except StoreDown as error:
-                if error.of_data:  # a key of one entry is in the way: no lane waits for that
-                    self._end_pass()
+            except StoreDown:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._end_pass()
@@ -337,9 +335,9 @@ class InFlight:
                 batch.unsaved = True
             elif reply in (TAKEN_OVER, SETTLED):
                 self._on_lease_lost(batch.lease.stream, batch.lease.entry)
-        failed = [reply for reply in replies if isinstance(reply, BaseException)]
-        if failed:
-            raise next((one for one in failed if not (isinstance(one, StoreDown) and one.of_data)), failed[0])
+        failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
+        if failed is not None:
+            raise failed
 
     def _begin_pass(self) -> list[DeliveryBatch]:
         """Begin to record all verdicts up to now, unless a pass has begun; the unfinished batches with new verdicts."""
