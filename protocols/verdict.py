@@ -27,6 +27,7 @@ class Remedy(Enum):
     REISSUE = "reissue"  # the same where another clock gives another token; where none does, as HALT
     RECONNECT = "reconnect"  # retire this connection
     HALT = "halt"  # the credential cannot work: open the breaker, alarm
+    THROTTLE = "throttle"  # the credential sends too much: no lane request before `delay_s` has passed
 
 
 class Verdict(NamedTuple):

@@ -32,6 +32,7 @@ from gateway.delivery.rate_limiter import RateLimiter
 from gateway.delivery.rhoconnect_push_builtin import BuiltinRhoConnectPushLane
 from gateway.delivery.rhoconnect_push_remote import RemoteRhoConnectPushLane
 from gateway.delivery.route import LaneInterface, Route, token_scope
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting, CredentialError
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
@@ -70,6 +71,7 @@ class LaneManager:
         mailbox: where messages for legacy devices go, where this gateway is their service.
         quota: keeps all processes together to what providers allow; None: nobody does.
         scheduler: knows whether small pings are under way; a lane has its own unless given.
+        unsaved: whether this worker can record verdicts; of its own unless given.
     """
 
     def __init__(
@@ -80,7 +82,10 @@ class LaneManager:
         mailbox: MailboxStore | None = None,
         quota: Quota | None = None,
         scheduler: Scheduler | None = None,
+        unsaved: UnsavedVerdicts | None = None,
     ) -> None:
+        self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
+        self._unsaved.on_resumed = self._wake_all
         self._settings = settings
         self._mailbox = mailbox
         self._quota = quota
@@ -149,9 +154,7 @@ class LaneManager:
         successor = None if successor is lane else successor
         if self._lanes[name] is lane:
             del self._lanes[name], self._configurations[name]
-            self._metrics.lane_in_flight(name).set(0)
-            self._metrics.lane_breaker_open(name).set(0)
-            self._metrics.lane_down(name).set(0)
+            lane.clear_metrics()
         task = asyncio.create_task(lane.retire(successor), name=f"retire:{name}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -275,6 +278,7 @@ class LaneManager:
         lane = self._lanes[name] if name is not None else self._make_rhoconnect_push()
         if lane is None:
             return NOT_SERVED
+        lane.unsaved = self._unsaved
         self._lanes[lane.name] = lane
         self._configurations[lane.name] = None  # of nothing that can change while the gateway runs
         # Of the name alone: a password is short enough to be found out from its digest. Of the former name: what the
@@ -300,8 +304,13 @@ class LaneManager:
         known = name in self._up_to_date or self._configurations.get(name) == configuration
         if name not in self._lanes or not known:
             self._lanes[name], self._configurations[name] = make(), configuration
+            self._lanes[name].unsaved = self._unsaved
         self._up_to_date.add(name)
         return self._lanes[name]
+
+    def _wake_all(self) -> None:
+        for lane in self._lanes.values():
+            lane.wake()
 
     def _wake(self, name: str) -> None:
         lane = self._lanes.get(name)

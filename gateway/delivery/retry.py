@@ -15,7 +15,7 @@ EXPIRED: Final = "expired"
 GAVE_UP: Final = "gave_up"
 LANE_FULL: Final = "lane_full"
 
-_THROTTLED_S: Final = 60.0
+THROTTLED_S: Final = 60.0
 """429 without Retry-After (FCM: error-codes page; APNs TooManyRequests names no delay)."""
 _MISCONFIGURED_S: Final = 60.0
 """The credential must be mended by a person: look again once a minute."""
@@ -39,7 +39,7 @@ def first_delay_s(provider: str, verdict: Verdict, status: int, retry: RetrySett
     if verdict.kind == VerdictKind.UNKNOWN:
         return retry.unknown_s
     if status == 429:
-        return _THROTTLED_S
+        return THROTTLED_S
     if status >= 500:
         return retry.apns_5xx_s if provider == "apns" else retry.fcm_5xx_s
     if status == 0:

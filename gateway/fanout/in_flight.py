@@ -15,6 +15,7 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.settlement import build_settlement, split_waiters, without_own_keys
 from gateway.fanout.unreadable import UnreadableEntries
@@ -63,6 +64,7 @@ class InFlight:
         scheduler: is told of small pings, before which long work steps back; of its own unless given.
         local_waiters: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
         metrics: where entries that were put aside are counted; of its own unless given.
+        unsaved: receives whether verdicts are recorded, for the lanes; of its own unless given.
     """
 
     def __init__(
@@ -71,8 +73,14 @@ class InFlight:
         scheduler: Scheduler | None = None,
         local_waiters: LocalWaiters | None = None,
         metrics: Metrics | None = None,
+        unsaved: UnsavedVerdicts | None = None,
     ) -> None:
         self._streams = streams
+        self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
+        self._settling: list[DeliveryBatch] | None = None
+        """Finished batches whose settlement the present pass waits for; None: no pass has begun."""
+        self._unwritable: set[tuple[str, str]] = set()
+        """Entries whose settlement Redis refuses for a key of theirs: no pass waits for them."""
         self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
         self._quarantines: set[asyncio.Task[None]] = set()
         self._local_waiters = local_waiters
@@ -105,6 +113,7 @@ class InFlight:
         with contextlib.suppress(StoreDown):
             await self._save_unsaved()
             await self._streams.release_leases()
+        self._unsaved.close()
 
     # -- what is in hand -------------------------------------------------------------------------------------
 
@@ -297,6 +306,7 @@ class InFlight:
                 )
             self._writing -= 1
             self._settled.add((settlement.lease.stream, settlement.lease.entry))
+            self._unwritable.discard((settlement.lease.stream, settlement.lease.entry))
             self.release(settlement.lease)
             if probe:
                 other_verdicts, self._unwritten = self._unwritten, deque()
@@ -310,6 +320,8 @@ class InFlight:
         if not self._unwritten:
             _log.warning("settlement_retry", stream=settlement.lease.stream, error=error.message)
         self._unwritten.append(settlement)
+        if error.of_data:
+            self._unwritable.add((settlement.lease.stream, settlement.lease.entry))
         if self._retry_timer is None:
             self._retry_timer = self._loop.call_later(_RETRY_S, self._retry_write)
 
@@ -326,9 +338,12 @@ class InFlight:
                 await self._save_unsaved()
             except StoreDown:
                 await asyncio.sleep(_RETRY_S)
+            else:
+                self._end_pass()
 
     async def _save_unsaved(self) -> None:
-        unsaved = [batch for batch in self._batches.values() if batch.unsaved and batch.open]
+        """Save the verdicts of unfinished batches."""
+        unsaved = self._begin_pass()
         saves = [self._streams.save(batch.lease, batch.begin_save()) for batch in unsaved]
         try:
             replies = await asyncio.gather(*saves, return_exceptions=True)
@@ -344,6 +359,30 @@ class InFlight:
         failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
         if failed is not None:
             raise failed
+
+    def _begin_pass(self) -> list[DeliveryBatch]:
+        """Begin to record all verdicts up to now, unless a pass has begun; the unfinished batches with new verdicts."""
+        unsaved: list[DeliveryBatch] = []
+        settling: list[DeliveryBatch] = []
+        for batch in self._batches.values():
+            if batch.unsaved:
+                (unsaved if batch.open else settling).append(batch)
+        if self._settling is None:
+            self._settling = settling
+            self._unsaved.begin_pass()
+        return unsaved
+
+    def _end_pass(self) -> None:
+        """The verdicts of unfinished batches are saved: the pass ends when those of finished batches are settled."""
+        self._settling = [
+            batch
+            for batch in self._settling or ()
+            if (key := (batch.lease.stream, batch.lease.entry)) not in self._unwritable
+            and self._batches.get(key) is batch
+        ]
+        if not self._settling:
+            self._settling = None
+            self._unsaved.end_pass()
 
     async def _renew_loop(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
@@ -242,9 +243,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         mailbox = await opened.enter_async_context(open_mailbox(settings))
-        lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler)
+        unsaved = UnsavedVerdicts()
+        lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
         lane_manager.log_unusable()
-        in_flight = InFlight(streams, scheduler, completions, metrics)
+        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)

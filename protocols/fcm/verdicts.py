@@ -20,6 +20,8 @@ _LATER: Final = Verdict(VerdictKind.LATER)
 _DEAD: Final = Verdict(VerdictKind.REJECTED, dead=True)
 _HALTED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT)
 _MOVED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT, retry_at_once=True)
+# The quota of the whole project is used up: its lane pauses ("Scale FCM").
+_OVER_QUOTA: Final = Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S, remedy=Remedy.THROTTLE)
 _RENEWED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REFRESH, retry_at_once=True)
 
 # errorCode of FcmError -> what to do, whatever the status.
@@ -28,7 +30,7 @@ REASONS: Final[dict[str, Verdict]] = {
     "THIRD_PARTY_AUTH_ERROR": _LATER,  # the APNs key in Firebase is wrong: does not touch Android
     "SENDER_ID_MISMATCH": _REJECTED,  # the token is another project's: it lives, but not for us
     "UNREGISTERED": _DEAD,
-    "QUOTA_EXCEEDED": Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S),
+    "QUOTA_EXCEEDED": _OVER_QUOTA,
     "INTERNAL": _LATER,
     "UNAVAILABLE": _LATER,
 }
@@ -64,7 +66,7 @@ BY_STATUS: Final[dict[int, Verdict]] = {
     404: _HALTED,  # the project does not exist, or the address is wrong
     408: _LATER,
     421: _MOVED,  # RFC 9110 §15.5.20: not over this connection
-    429: Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S),
+    429: _OVER_QUOTA,
 }
 _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
 

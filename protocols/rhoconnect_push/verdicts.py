@@ -8,7 +8,7 @@ from typing import Final
 
 from protocols.headers import Header
 from protocols.provider_response import retry_after_s
-from protocols.verdict import ACCEPTED, Verdict, VerdictKind
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 NOT_REGISTERED: Final = "NotRegistered"
 
@@ -22,7 +22,8 @@ STATUSES: Final[dict[int, Verdict]] = {
     404: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     410: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     413: Verdict(VerdictKind.REJECTED, "PayloadTooLarge"),
-    429: Verdict(VerdictKind.LATER, "TooManyRequests"),
+    # The service limits the gateway, not one device.
+    429: Verdict(VerdictKind.LATER, "TooManyRequests", remedy=Remedy.THROTTLE),
 }
 
 

@@ -14,6 +14,7 @@ from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.token_trust import TokenTrust
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
@@ -117,8 +118,9 @@ async def pipeline(
         registry = DeviceRegistry(look_ups, scheduler=scheduler)
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         stack.push_async_callback(dead.close)
-        lanes = LaneManager(said, metrics, dead, scheduler=scheduler)
-        in_flight = InFlight(streams, scheduler, metrics=metrics)
+        unsaved = UnsavedVerdicts()
+        lanes = LaneManager(said, metrics, dead, scheduler=scheduler, unsaved=unsaved)
+        in_flight = InFlight(streams, scheduler, metrics=metrics, unsaved=unsaved)
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
         planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
