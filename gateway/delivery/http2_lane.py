@@ -17,7 +17,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import OPEN, Delivery
 from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.lane import BUSY, GRACE_S, Lane
-from gateway.delivery.providers import Credential, Provider
+from gateway.delivery.provider import Credential, Provider
 from gateway.delivery.rate_limiter import RateLimiter
 from gateway.delivery.retry import EXPIRED
 from gateway.delivery.route import LaneInterface

@@ -21,12 +21,11 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import Delivery
 from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.lane import GRACE_S, Lane
-from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.provider import Provider
 from gateway.delivery.retry import EXPIRED
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
-from protocols.devices import RHOCONNECT_PUSH
 from protocols.verdict import Verdict, VerdictKind
 
 _log = structlog.get_logger("lane")
@@ -42,6 +41,7 @@ class RemoteRhoConnectPushLane(Lane):
     """The way to legacy devices through an outside push service.
 
     Args:
+        provider: how pings are told and answers judged.
         push_server: its URL with the app's credentials; any path in it is lost, as in RhoConnect.
         retry: when sends come again.
         metrics: where verdicts are counted.
@@ -53,6 +53,7 @@ class RemoteRhoConnectPushLane(Lane):
 
     def __init__(
         self,
+        provider: Provider,
         push_server: Secret,
         retry: RetrySettings,
         metrics: Metrics,
@@ -61,8 +62,8 @@ class RemoteRhoConnectPushLane(Lane):
         self._origin, authorization = read_push_server(push_server)
         self._headers = {"Content-Type": "application/json", "Authorization": authorization}
         super().__init__(
-            f"rhoconnect_push:{self._origin.partition('://')[2]}",
-            PROVIDERS[RHOCONNECT_PUSH],
+            f"{provider.name}:{self._origin.partition('://')[2]}",
+            provider,
             retry,
             metrics,
             tokens,
