@@ -1,6 +1,6 @@
 """The object that a provider's entry point names: the facts that a process needs before it sends anything.
 
-The supervisor reads settings and sends nothing; it must not import the modules that send (TLS, HTTP/2, cryptography) and
+The supervisor reads settings and sends nothing; it must not import the modules that send (TLS, HTTP/2, keys), which
 take much memory. So an entry point names a `ProviderEntry` in a module with few imports, and the entry names the
 provider's object, which is imported when it is first needed.
 """

@@ -1,7 +1,7 @@
 """RhoConnect Push: legacy devices, served by this gateway or through another push service.
 
-Its settings (`rhoconnect_push` and `:push_server:`) are those of the service and hold for all apps, because the devices'
-tokens name the app.
+Its settings (`rhoconnect_push` and `:push_server:`) are those of the service and hold for all apps, because a device's
+token names the app.
 """
 
 from collections.abc import Iterator
