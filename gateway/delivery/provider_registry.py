@@ -25,7 +25,7 @@ class Providers:
     """Providers by name, in alphabetical order.
 
     Args:
-        entries: each with the place that declares it, for error messages.
+        entries: each with the source that declares it, for error messages.
 
     Raises:
         BadProvider: two have one name, or serve one device type; or a name is that of a setting.
@@ -37,11 +37,11 @@ class Providers:
     """
 
     def __init__(self, entries: Iterable[tuple[ProviderEntry, str]]) -> None:
-        self._places: dict[str, str] = {}
+        self._sources: dict[str, str] = {}
         self.entries: dict[str, ProviderEntry] = {}
         self.device_types: dict[str, str] = {}
-        for entry, place in sorted(entries, key=lambda one: one[0].name):
-            self._add(entry, place)
+        for entry, source in sorted(entries, key=lambda one: one[0].name):
+            self._add(entry, source)
         self._loaded: dict[str, PushProvider] = {}
         sections = {
             name: entry.settings_type
@@ -50,17 +50,17 @@ class Providers:
         }
         self.settings_type: type[Settings] = with_providers(sections)
 
-    def _add(self, entry: ProviderEntry, place: str) -> None:
+    def _add(self, entry: ProviderEntry, source: str) -> None:
         name = entry.name
         if name in self.entries:
-            raise BadProvider(f"two providers have the name {name!r}: {self._places[name]} and {place}")
+            raise BadProvider(f"two providers have the name {name!r}: {self._sources[name]} and {source}")
         for device_type in entry.device_types:
             other = self.device_types.setdefault(device_type, name)
             if other != name:
                 raise BadProvider(
-                    f"two providers serve the device type {device_type!r}: {self._places[other]} and {place}"
+                    f"two providers serve the device type {device_type!r}: {self._sources[other]} and {source}"
                 )
-        self.entries[name], self._places[name] = entry, place
+        self.entries[name], self._sources[name] = entry, source
 
     def __iter__(self) -> Iterator["PushProvider"]:
         """Every provider's object; imports it where that was not done yet. Raises as `get`."""
@@ -96,10 +96,10 @@ class Providers:
                 yield provider, ""
 
     def _load(self, entry: ProviderEntry) -> "PushProvider":
-        place = self._places[entry.name]
-        loaded = _object(entry.provider, place)
-        if not isinstance(loaded, _object(_BASE, place)) or loaded.name != entry.name:
-            raise BadProvider(f"{place}: {entry.provider} is no provider of the name {entry.name!r}")
+        source = self._sources[entry.name]
+        loaded = _object(entry.provider, source)
+        if not isinstance(loaded, _object(_BASE, source)) or loaded.name != entry.name:
+            raise BadProvider(f"{source}: {entry.provider} is no provider of the name {entry.name!r}")
         found: PushProvider = loaded
         return found
 
@@ -111,7 +111,7 @@ def installed() -> Providers:
     Raises:
         BadProvider: an entry point cannot be used; the message names it.
     """
-    found = [(_entry(point), _place(point)) for point in entry_points(group=GROUP)]
+    found = [(_entry(point), _source(point)) for point in entry_points(group=GROUP)]
     if not found:
         raise BadProvider(
             f"no provider is installed: no package has an entry point of the group {GROUP}. Install rhopush again"
@@ -119,7 +119,7 @@ def installed() -> Providers:
     return Providers(found)
 
 
-def _place(point: EntryPoint) -> str:
+def _source(point: EntryPoint) -> str:
     package = f" of the package {point.dist.name}" if point.dist is not None else ""
     return f"entry point {point.name} = {point.value}{package}"
 
@@ -128,20 +128,20 @@ def _entry(point: EntryPoint) -> ProviderEntry:
     try:
         found = point.load()
     except Exception as error:
-        raise BadProvider(f"{_place(point)}: {_text(error)}") from error
+        raise BadProvider(f"{_source(point)}: {_text(error)}") from error
     if not isinstance(found, ProviderEntry):
-        raise BadProvider(f"{_place(point)}: it is no ProviderEntry")
+        raise BadProvider(f"{_source(point)}: it is no ProviderEntry")
     if found.name != point.name:
-        raise BadProvider(f"{_place(point)}: the provider has another name, {found.name!r}")
+        raise BadProvider(f"{_source(point)}: the provider has another name, {found.name!r}")
     return found
 
 
-def _object(path: str, place: str) -> Any:
+def _object(path: str, source: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:
-        raise BadProvider(f"{place}: {path}: {_text(error)}") from error
+        raise BadProvider(f"{source}: {path}: {_text(error)}") from error
 
 
 def _text(error: Exception) -> str:

@@ -50,8 +50,8 @@ def load(
     def witness(setting_path: SettingPath) -> str:
         ambient = environment.ambient_variable(setting_path, _at(tree, setting_path), environ, kind)
         is_ours = _is_ours(setting_path, gateway)
-        place = ("gateway", *setting_path) if is_ours else rhoconnect.origin(setting_path, sections)
-        return given.variable(setting_path) or ambient or file.where((env, *place))
+        keys = ("gateway", *setting_path) if is_ours else rhoconnect.origin(setting_path, sections)
+        return given.variable(setting_path) or ambient or file.where((env, *keys))
 
     return _settings(
         kind,
