@@ -102,9 +102,13 @@ async def test_a_ping_reaches_two_devices_with_different_endpoints(
     assert receipt["counts"]["accepted"] == 2
     (rejected,) = [one for one in receipt["devices"] if one["verdict"] != "accepted"]
     assert (rejected["provider"], rejected["reason"]) == ("courier", "invalid_device_token")
-    metrics = (await gateway.request("GET", "/metrics")).body.decode()
-    for server in servers:
-        assert f'rhopush_lane_down{{lane="courier:courier@127.0.0.1:{server.port}"}} 0' in metrics
+    lanes = [f'rhopush_lane_down{{lane="courier:courier@127.0.0.1:{server.port}"}} 0' for server in servers]
+    async with asyncio.timeout(20):
+        while True:  # a worker's values arrive once a second
+            metrics = (await gateway.request("GET", "/metrics")).body.decode()
+            if all(lane in metrics for lane in lanes):
+                break
+            await asyncio.sleep(0.1)
 
 
 async def test_a_reload_changes_the_credential_and_takes_an_origin_away(
@@ -229,3 +233,16 @@ def test_a_broken_entry_point_is_named_in_one_line(
     assert complaint in said.stderr
     assert "of the package late" in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_an_object_that_cannot_be_imported_ends_the_command(
+    broken: Path, tmp_path: Path, command: str
+) -> None:
+    entry = "from gateway.delivery.provider_entry import ProviderEntry\n"
+    (broken / "late_entry.py").write_text(f'{entry}ENTRY = ProviderEntry("late", "torn:PROVIDER")\n')
+    entry_point(broken, "late", "late", "late_entry:ENTRY")
+    words = [command, "--port", "0"] if command == "serve" else [command]
+    said = rhopush(*words, path=broken, gateway={}, folder=tmp_path)
+    assert said.returncode == 2
+    assert "entry point late = late_entry:ENTRY of the package late: torn:PROVIDER" in said.stderr
+    assert "Traceback" not in said.stderr
