@@ -11,6 +11,7 @@ from protocols.errors import InputError, RhoPushError
 __all__ = [
     "BAD_DATA",
     "AuthenticationBusy",
+    "BadProvider",
     "BadSetting",
     "BodiesFull",
     "ChannelBroken",
@@ -36,6 +37,13 @@ class BadSetting(RhoPushError):
 
     code = "bad_setting"
     label = "bad_setting"
+
+
+class BadProvider(BadSetting):
+    """An installed provider cannot be used. As with a wrong setting, a new start does not help."""
+
+    code = "bad_provider"
+    label = "bad_provider"
 
 
 class UnsafeFile(RhoPushError):

@@ -5,7 +5,7 @@ device that never synced sorts last instead of failing the ping; an unsupported 
 phone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -18,16 +18,9 @@ FCM: Final = "fcm"
 RHOCONNECT_PUSH: Final = "rhoconnect_push"
 UNSUPPORTED: Final = ""
 
-# What a device registers as (contract §2.1, §3, §10), in lower case -> who delivers to it.
-# Not here, and so unsupported: android (C2DM, closed 2015), blackberry, wp8, and anything else.
-PLATFORMS: Final[dict[str, str]] = {
-    "apple": APNS,
-    "iphone": APNS,  # RhoConnect's deprecated alias
-    "fcm": FCM,
-    "gcm": FCM,  # a GCM registration id is an FCM token: Google kept them valid
-    "rhoconnect_push": RHOCONNECT_PUSH,
-    "rhoconnect": RHOCONNECT_PUSH,  # what old clients call it before their library rewrites it
-}
+DeviceTypes = Mapping[str, str]
+"""What a device registers as (contract §2.1, §3, §10), in lower case -> the provider that delivers to it. Each provider
+says which types it serves. Types that none serves are unsupported: android (C2DM, closed 2015), blackberry, wp8."""
 
 # Reasons why a device is left out, as counted in receipts and metrics.
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
@@ -41,7 +34,7 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         client_id: usually 32 hex digits.
         device_type: platform ("Apple", "ANDROID"); "" means not registered for push.
-        push_type: "apple", "iphone", "fcm", "gcm", "rhoconnect_push"; "" means: the platform decides.
+        push_type: "apple", "iphone", "fcm", "gcm", "rhoconnect_push" and others; "" means: the platform decides.
         pin: the provider's device token.
         phone_id: same phone, many clients; "" if unknown.
         app_id: `device_app_id`, the app on the phone; "" if unknown.
@@ -87,7 +80,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         device: the device.
-        platform: "apns", "fcm" or "rhoconnect_push".
+        platform: the provider's name.
     """
 
     device: Device
@@ -106,18 +99,18 @@ class Selection(NamedTuple):
     skipped: dict[str, int]
 
 
-def platform_of(device: Device) -> str | None:
+def platform_of(device: Device, device_types: DeviceTypes) -> str | None:
     """Name who delivers to a device.
 
     Returns:
-        "apns", "fcm" or "rhoconnect_push"; "" where nobody does; None where the device is not registered for push
+        The provider's name; "" where nobody does; None where the device is not registered for push
         (no device type: even a push type does not help then, contract §3).
     """
     if not device.device_type:
         return None
     name = device.push_type or device.device_type
-    platform = PLATFORMS.get(name)
-    return PLATFORMS.get(name.lower(), UNSUPPORTED) if platform is None else platform
+    platform = device_types.get(name)
+    return device_types.get(name.lower(), UNSUPPORTED) if platform is None else platform
 
 
 # What `Chosen(...)` comes to, without the call of Python that a named tuple's constructor is.
@@ -125,7 +118,7 @@ _tuple: Final = tuple.__new__
 _last_sync = attrgetter("last_sync_ms")
 
 
-def select(devices: Iterable[Device], seen: set[str]) -> Selection:
+def select(devices: Iterable[Device], seen: set[str], device_types: DeviceTypes) -> Selection:
     """Choose the devices of one user, by PingJob's rules (contract §3, §10).
 
     Args:
@@ -133,24 +126,27 @@ def select(devices: Iterable[Device], seen: set[str]) -> Selection:
         seen: what the same ping has chosen before; shared by all users of a ping, and added to here. Phones
             and tokens are told apart in it: of two devices with one token, one known by its phone, both are
             sent to.
+        device_types: which provider serves which device type.
     """
     selection = Selection([], {})
-    select_into(selection, tuple(devices), seen)
+    select_into(selection, tuple(devices), seen, device_types)
     return selection
 
 
-def select_into(selection: Selection, devices: Sequence[Device], seen: set[str]) -> None:
+def select_into(
+    selection: Selection, devices: Sequence[Device], seen: set[str], device_types: DeviceTypes
+) -> None:
     """`select` for one of many users, added to what was chosen of those before."""
     chosen, skipped = selection
     for device in devices if len(devices) < 2 else sorted(devices, key=_last_sync, reverse=True):
-        reason = _choose(device, seen, chosen)
+        reason = _choose(device, seen, chosen, device_types)
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
 
 
-def fit(device: Device) -> tuple[str, str]:
+def fit(device: Device, device_types: DeviceTypes) -> tuple[str, str]:
     """Who delivers to a device, and why nobody does: one of the two is empty."""
-    platform = platform_of(device)
+    platform = platform_of(device, device_types)
     # Without a token there is nowhere to send to, phone or not; RhoConnect sent to an empty address.
     if platform is None or not device.pin:
         return "", UNREGISTERED
@@ -166,9 +162,9 @@ def dedupe_key(device: Device) -> str:
     return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + installation(device.pin)
 
 
-def _choose(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
+def _choose(device: Device, seen: set[str], chosen: list[Chosen], device_types: DeviceTypes) -> str:
     """Add the device to the chosen ones, or name the reason why not."""
-    platform, reason = fit(device)
+    platform, reason = fit(device, device_types)
     if reason:
         return reason
     key = dedupe_key(device)

@@ -8,7 +8,7 @@ verdict, the unit is settled in Redis in one step.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from gateway.delivery.providers import ProviderMessage
+from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import Route
 from gateway.queue.consumer import BatchProgress
 from gateway.queue.entries import Chunk, Lease

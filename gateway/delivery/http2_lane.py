@@ -13,7 +13,7 @@ from gateway.delivery.circuit_breaker import BreakerEvent, BreakerState
 from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkEvent, LinkState
-from gateway.delivery.providers import Credential, Provider
+from gateway.delivery.provider import Credential, Provider
 from gateway.delivery.rate_limiter import RateLimiter
 from gateway.metrics import Metrics
 from gateway.scheduling.scheduler import SLICE, Scheduler

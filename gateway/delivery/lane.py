@@ -25,7 +25,7 @@ from gateway.delivery.batch import Delivery, Postponed
 from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
 from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
 from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
-from gateway.delivery.providers import Provider
+from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
 from gateway.delivery.route import LaneInterface, Route
@@ -408,7 +408,8 @@ class Lane(ABC):
         now_ms = SHARED_CLOCK.now_ms()
         first_ms = SHARED_CLOCK.corrected(batch.first_ms)
         timing = RetryTiming(now_ms, first_ms, _expires_ms(delivery), batch.attempt, _noise())
-        decision = decide_retry(self.provider.name, verdict, status, timing, self.retry)
+        first_s = self.provider.first_delay_s(verdict, status, self.retry)
+        decision = decide_retry(first_s, verdict, timing, self.retry)
         if decision.due_ms is None:
             self._end(delivery, decision.reason)
             return
@@ -456,7 +457,7 @@ class Lane(ABC):
 
     def _label(self, reason: str) -> str:
         """The metric label of a reason; one that no table holds is logged in full, once a minute at most."""
-        label = reason_label(reason)
+        label = reason_label(reason, self.provider.reasons)
         if label != reason:
             now_s = time.monotonic()
             if now_s - self._reason_logged_s >= _REASON_LOG_S:

@@ -17,13 +17,12 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import Delivery
 from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkEvent, LinkState
-from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.provider import Provider
 from gateway.errors import StoreDown
 from gateway.mailbox.store import MailboxMessage, MailboxStore
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
 from gateway.store.connection import ConnectionLost, Reply
-from protocols.devices import RHOCONNECT_PUSH
 from protocols.rhoconnect_push.message import RhoConnectPushMessage
 from protocols.rhoconnect_push.verdicts import NOT_REGISTERED
 from protocols.verdict import Verdict, VerdictKind
@@ -40,13 +39,16 @@ class BuiltinRhoConnectPushLane(Lane):
     """The lane to RhoConnect Push devices inside this gateway.
 
     Args:
+        provider: how pings are told.
         store: the service's part of Redis.
         retry: when deliveries come again.
         metrics: where verdicts are counted.
     """
 
-    def __init__(self, store: MailboxStore, retry: RetrySettings, metrics: Metrics) -> None:
-        super().__init__("rhoconnect_push", PROVIDERS[RHOCONNECT_PUSH], retry, metrics)
+    def __init__(
+        self, provider: Provider, store: MailboxStore, retry: RetrySettings, metrics: Metrics
+    ) -> None:
+        super().__init__(provider.name, provider, retry, metrics)
         self._store = store
         self._in_flight = 0
         self._accepted: list[Delivery] = []

@@ -19,11 +19,10 @@ from gateway.delivery.batch import Delivery
 from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkEvent, LinkState
-from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.provider import Provider
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
-from protocols.devices import RHOCONNECT_PUSH
 from protocols.verdict import Verdict, VerdictKind
 
 CONNECTIONS_MAX: Final = 8
@@ -40,6 +39,7 @@ class RemoteRhoConnectPushLane(Lane):
     """The lane to RhoConnect Push devices through an external push service.
 
     Args:
+        provider: how pings are told and answers judged.
         push_server: its URL with the app's credentials; any path in it is lost, as in RhoConnect.
         retry: when deliveries come again.
         metrics: where verdicts are counted.
@@ -51,6 +51,7 @@ class RemoteRhoConnectPushLane(Lane):
 
     def __init__(
         self,
+        provider: Provider,
         push_server: Secret,
         retry: RetrySettings,
         metrics: Metrics,
@@ -59,8 +60,8 @@ class RemoteRhoConnectPushLane(Lane):
         self._origin, authorization = read_push_server(push_server)
         self._headers = {"Content-Type": "application/json", "Authorization": authorization}
         super().__init__(
-            f"rhoconnect_push:{self._origin.partition('://')[2]}",
-            PROVIDERS[RHOCONNECT_PUSH],
+            f"{provider.name}:{self._origin.partition('://')[2]}",
+            provider,
             retry,
             metrics,
             tokens,

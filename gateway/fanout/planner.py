@@ -343,7 +343,7 @@ class Planner:
                 for client in part:
                     device = next(found)
                     if len(batch.states) in ended:
-                        batch.add_delivery(client, _provider(device))
+                        batch.add_delivery(client, self._provider(device) or "")
                     else:
                         self._plan_client(plan, client, device)
         batch.restore(progress)
@@ -380,7 +380,7 @@ class Planner:
             self._offer(by_lane)
 
     def _plan_client(self, plan: BatchPlan, client: str, device: Device | None) -> None:
-        platform = platform_of(device) if device is not None else None
+        platform = self._provider(device)
         if device is None or not platform:
             self._reject(plan.batch, plan.batch.add_delivery(client, platform or ""), "", GONE)
         else:
@@ -438,9 +438,8 @@ class Planner:
             else:
                 self._metrics.devices_skipped(reason).inc(number)
 
-
-def _provider(device: Device | None) -> str:
-    return "" if device is None else platform_of(device) or ""
+    def _provider(self, device: Device | None) -> str | None:
+        return None if device is None else platform_of(device, self._lane_manager.device_types)
 
 
 def _by_present_clock(chunk: Chunk) -> Chunk:

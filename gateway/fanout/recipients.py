@@ -30,7 +30,7 @@ class Recipient:
 
     Attributes:
         device: to whom.
-        platform: who delivers ("apns", "fcm", "rhoconnect_push").
+        platform: the provider that delivers.
         route: how, or the reason why that is impossible.
         number: 48 bits of its client id, for the ids of its requests (see `planner`).
         path: of its requests, b"" before the first: the same for every ping, since it depends on token and app.
@@ -92,7 +92,7 @@ def _cached(registration: UserDevices, lane_manager: LaneManager) -> CachedRecip
 def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recipient:
     """A device that is to be sent to."""
     try:
-        route = lane_manager.route(platform, device.app_id)
+        route = lane_manager.route(platform, device.app_id, device.pin)
     except INTERNAL_ERRORS:
         _log.exception("route_failed", provider=platform, app=device.app_id)
         route = INTERNAL_ERROR
@@ -119,7 +119,7 @@ def choose(
             devices = tuple(device for device in devices if not is_bad(device, lane_manager))
             if len(devices) < len(registration.devices):
                 skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + len(registration.devices) - len(devices)
-        select_into(selection, devices, seen)
+        select_into(selection, devices, seen, lane_manager.device_types)
         if registration.left_out or registration.unknown:
             registration.add_left_out(skipped)
     return selection.chosen
@@ -162,7 +162,7 @@ def _choose_alone(
     """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
     if registration.simple:
         (device,) = registration.devices
-        platform, reason = fit(device)
+        platform, reason = fit(device, lane_manager.device_types)
         return ((), {reason: 1}) if reason else ((recipient(device, platform, lane_manager),), _NOTHING)
     skipped: dict[str, int] = {}
     chosen = choose((registration,), lane_manager, set(), skipped)
@@ -173,7 +173,7 @@ def _choose_alone(
 
 def is_bad(device: Device, lane_manager: LaneManager) -> bool:
     """Whether the provider refuses this device's token at every place that its app's settings name."""
-    platform, _ = fit(device)
+    platform, _ = fit(device, lane_manager.device_types)
     return bool(device.bad_at and platform) and recipient(device, platform, lane_manager).route == MARKED_DEAD
 
 

@@ -27,7 +27,7 @@ from gateway.registry.registry import AllDevices, DeviceRegistry
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from protocols.devices import REPEATED, Device, dedupe_key, fit
+from protocols.devices import REPEATED, Device, DeviceTypes, dedupe_key, fit
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("fanout")
@@ -167,7 +167,7 @@ class LargePingSplitter:
                 if device.bad_at and self._targets.has_bad_token(device):
                     skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + 1
                 else:
-                    _keep_newest(best, device, skipped)
+                    _keep_newest(best, device, skipped, self._targets.device_types)
         return sorted(best.values(), key=_client_id)
 
 
@@ -265,9 +265,11 @@ def _count_left_out(found: AllDevices, skipped: dict[str, int]) -> None:
             skipped[reason] = skipped.get(reason, 0) + number
 
 
-def _keep_newest(best: dict[str, Device], device: Device, skipped: dict[str, int]) -> None:
+def _keep_newest(
+    best: dict[str, Device], device: Device, skipped: dict[str, int], device_types: DeviceTypes
+) -> None:
     """Of the devices of one phone, the one that synced last (`protocols.devices.select`, without sorting)."""
-    _, reason = fit(device)
+    _, reason = fit(device, device_types)
     key = dedupe_key(device)
     if not reason and key in best:
         reason = REPEATED

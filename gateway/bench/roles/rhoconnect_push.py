@@ -18,7 +18,7 @@ import uvloop
 from gateway.bench.rhoconnect_push_devices import token_of
 from gateway.bench.roles import result
 from gateway.delivery.batch import Delivery, DeliveryBatch
-from gateway.delivery.providers import PROVIDERS
+from gateway.delivery.providers.rhoconnect_push import PROVIDER
 from gateway.delivery.rhoconnect_push_builtin import BuiltinRhoConnectPushLane
 from gateway.delivery.route import Route
 from gateway.errors import RhoPushError
@@ -116,7 +116,9 @@ class _DeliveryFeeder:
     """Sends one message to each device over the lane, and sees the last one accepted."""
 
     def __init__(self, service_state: _RunningService, count: int) -> None:
-        self._lane = BuiltinRhoConnectPushLane(service_state.store, RetrySettings(), service_state.metrics)
+        self._lane = BuiltinRhoConnectPushLane(
+            PROVIDER, service_state.store, RetrySettings(), service_state.metrics
+        )
         self._route = Route(self._lane, RhoConnectPushTarget(), "")
         self._done = asyncio.Event()
         service_state.round += 1
@@ -130,7 +132,7 @@ class _DeliveryFeeder:
             vibrate=2000,
             sound="hello.mp3",
         )
-        message = PROVIDERS[RHOCONNECT_PUSH].compose(ping, RhoConnectPushTarget(), now_ms)
+        message = PROVIDER.compose(ping, RhoConnectPushTarget(), now_ms)
         if message is None:
             raise RhoPushError("the ping says nothing")
         self._message, self._ping = message, ping

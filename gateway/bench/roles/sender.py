@@ -19,7 +19,7 @@ from gateway.bench.wire import USER
 from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.lane_manager import LaneManager
-from gateway.delivery.providers import ProviderMessage
+from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import Route, TokenScope
 from gateway.errors import RhoPushError
 from gateway.logs import structured

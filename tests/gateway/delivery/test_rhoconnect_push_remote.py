@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.delivery.batch import Delivery
 from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.providers.rhoconnect_push import PROVIDER
 from gateway.delivery.rhoconnect_push_remote import RemoteRhoConnectPushLane, read_push_server
 from gateway.delivery.route import TokenScope
 from gateway.errors import BadSetting
@@ -57,7 +58,7 @@ def client_lane(port: int, dead: list[str] | None = None) -> RemoteRhoConnectPus
                 dead.append(delivery.device.pin)
 
     url = Secret(f"http://some%40app:pw@127.0.0.1:{port}/lost/path")
-    return RemoteRhoConnectPushLane(url, RetrySettings(), Metrics(), Heard())
+    return RemoteRhoConnectPushLane(PROVIDER, url, RetrySettings(), Metrics(), Heard())
 
 
 async def test_the_request_is_rhoconnects(outside: Outside) -> None:
