@@ -60,6 +60,14 @@ class ConnectionLimits:
         """Whether the RhoConnect Push port has."""
         return self.push >= self._ceiling(self.main)
 
+    def count_main(self, count: int) -> None:
+        """Note how many connections the main port has."""
+        self.main = count
+
+    def count_push(self, count: int) -> None:
+        """Note how many connections the RhoConnect Push port has."""
+        self.push = count
+
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 on a new connection and end it."""
         self._refused += 1
