@@ -1,7 +1,9 @@
 """The way into the queue: group commit.
 
 All pings that arrive while an append is under way go together into the next one: one XADD, one round trip,
-one marker for up to `ENTRY_PINGS` pings. A door is told only when Redis has them. A lost reply is never
+one marker for up to `ENTRY_PINGS` pings. Pings with an Idempotency-Key share entries of their own: the step that
+appends one writes all of its keys, or nothing where one of them was used before (`_regroup`).
+A door is told only when Redis has them. A lost reply is never
 answered by sending again: the marker is asked first (`_resolve`), and asking also forbids the append for ever
 if it has not happened yet.
 
@@ -40,6 +42,7 @@ REPLICATE_S: Final = 1.0
 _NO_REPLICA: Final = "no replica has this ping yet; it is accepted if Redis lives on"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Pings held in this process while Redis is slow, and broadcasts beside them; beyond it the door says 503 at once."""
+_CONFLICT: Final = b"conflict"
 _SLOW: Final = "Redis takes pings slower than they arrive"
 
 
@@ -101,21 +104,58 @@ def new_batch(now_ms: int) -> str:
     return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
 
 
+class _SameKey:
+    """The callbacks of pings with the same key and body in one batch, of which the first is appended."""
+
+    __slots__ = ("callbacks", "ping_id")
+
+    def __init__(self, ping_id: str, first: OnAppended) -> None:
+        self.ping_id = ping_id
+        self.callbacks = [first]
+
+    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
+        self.callbacks[0](outcome)
+        if not isinstance(outcome, RhoPushError):
+            outcome = Accepted(self.ping_id if outcome is None else outcome.ping_id, repeated=True)
+        for done in self.callbacks[1:]:
+            done(outcome)
+
+
 class _AppendBatch:
-    """Pings that will be appended together."""
+    """Pings that will be appended together: all with an Idempotency-Key, or all without.
 
-    __slots__ = ("accepted_ms", "attempt", "callbacks", "id", "key", "pings", "size", "stream", "users")
+    Attributes:
+        keyed: scope of a key -> index of its ping and digest of its body; in the order of the pings.
+        sizes: bytes of each ping that has a key.
+        renumbered: the pings were submitted under other ids.
+    """
 
-    def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
+    __slots__ = (
+        "accepted_ms",
+        "attempt",
+        "callbacks",
+        "id",
+        "keyed",
+        "pings",
+        "renumbered",
+        "size",
+        "sizes",
+        "stream",
+        "users",
+    )
+
+    def __init__(self, stream: str) -> None:
         self.accepted_ms = SHARED_CLOCK.now_ms()
         self.id = new_batch(self.accepted_ms)
         self.stream = stream
-        self.key = key
         self.attempt = 0
         self.pings: list[Ping] = []
         self.callbacks: list[OnAppended] = []
         self.size = 0
         self.users = 0
+        self.keyed: dict[bytes, tuple[int, bytes]] | None = None
+        self.sizes: list[int] = []
+        self.renumbered = False
 
     def add(self, ping: Ping, size: int, done: OnAppended) -> str:
         self.pings.append(ping)
@@ -123,6 +163,31 @@ class _AppendBatch:
         self.size += size
         self.users += len(ping.users)
         return self.id + _PING_INDEXES[len(self.pings) - 1]
+
+    def add_keyed(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey) -> str:
+        """Add a ping with a key that `admits` took; one whose key is here already shares its outcome."""
+        keyed = self.keyed
+        if keyed is None:
+            keyed = self.keyed = {}
+        first = keyed.get(key.scope)
+        if first is not None:
+            return self._share(first[0], done)
+        keyed[key.scope] = len(self.pings), key.body
+        self.sizes.append(size)
+        return self.add(ping, size, done)
+
+    def admits(self, key: IdempotencyKey) -> bool:
+        """Whether this key is not here yet, or with the same body."""
+        first = None if self.keyed is None else self.keyed.get(key.scope)
+        return first is None or first[1] == key.body
+
+    def _share(self, index: int, done: OnAppended) -> str:
+        ping_id = self.id + _PING_INDEXES[index]
+        first = self.callbacks[index]
+        if not isinstance(first, _SameKey):
+            first = self.callbacks[index] = _SameKey(ping_id, first)
+        first.callbacks.append(done)
+        return ping_id
 
     @property
     def full(self) -> bool:
@@ -133,8 +198,21 @@ class _AppendBatch:
         )
 
     def notify(self, outcome: RhoPushError | None) -> None:
+        if self.renumbered:
+            self._notify_renumbered(outcome)
+            return
         for done in self.callbacks:
             done(outcome)
+
+    def _notify_renumbered(self, outcome: RhoPushError | None) -> None:
+        for index, done in enumerate(self.callbacks):
+            ping_id = self.id + _PING_INDEXES[index]
+            if outcome is None:
+                done(Accepted(ping_id))
+            elif isinstance(outcome, PossiblyAccepted):
+                done(PossiblyAccepted(outcome.message, ping_id=ping_id))
+            else:
+                done(outcome)
 
 
 class QueueProducer:
@@ -164,6 +242,7 @@ class QueueProducer:
         """Those in force; changed settings swap them."""
         self._replicas = replicas
         self._open: _AppendBatch | None = None
+        self._open_keyed: _AppendBatch | None = None
         self._ready: list[_AppendBatch] = []
         self._waiting_bytes = 0
         self._broadcast_bytes = 0
@@ -193,16 +272,18 @@ class QueueProducer:
         if key is None and ping.reply_to is None:
             batch = self._open
             if batch is None:
-                batch = self._open = self._small_batch(None)
+                batch = self._open = self._small_batch()
+        elif key is not None and ping.reply_to is None:
+            batch = self._keyed_batch(key)
         else:
-            # Alone: a key has its own fate, and whoever waits need not wait for its neighbours' slow phones.
-            batch = self._small_batch(key)
+            batch = (
+                self._small_batch()
+            )  # alone: a caller that waits need not wait for its neighbours' slow phones
             self._ready.append(batch)
-        ping_id = batch.add(ping, size, done)
+        ping_id = batch.add(ping, size, done) if key is None else batch.add_keyed(ping, size, done, key)
         self._waiting_bytes += size
-        if batch is self._open and batch.full:
-            self._ready.append(batch)
-            self._open = None
+        if batch.full:
+            self._close_batch(batch)
         if self._waiting_bytes > _WAITING_BYTES:
             self._refuse_all(QueueFull(_SLOW))
         elif not self._scheduled and not self._committing:
@@ -231,25 +312,69 @@ class QueueProducer:
             self._idle.clear()
             await self._idle.wait()
 
-    def _small_batch(self, key: IdempotencyKey | None) -> _AppendBatch:
-        self._scheduler.small_started()  # until `_notify`: broadcasts step back from here on
-        return _AppendBatch(keys.PINGS, key)
+    def _small_batch(self) -> _AppendBatch:
+        self._scheduler.small_started()  # until `_finish`: broadcasts step back from here on
+        return _AppendBatch(keys.PINGS)
+
+    def _keyed_batch(self, key: IdempotencyKey) -> _AppendBatch:
+        """The open batch of pings with keys; a new one where the key is in the open one with another body."""
+        batch = self._open_keyed
+        if batch is not None and not batch.admits(key):
+            self._close_batch(batch)
+            batch = None
+        if batch is None:
+            batch = self._open_keyed = self._small_batch()
+        return batch
+
+    def _close_batch(self, batch: _AppendBatch) -> None:
+        """Nothing more goes into it."""
+        if batch is self._open:
+            self._open = None
+        elif batch is self._open_keyed:
+            self._open_keyed = None
+        else:
+            return
+        self._ready.append(batch)
 
     def _notify(self, batch: _AppendBatch, outcome: RhoPushError | None) -> None:
         """The fate of a batch is known."""
+        self._finish(batch)
+        batch.notify(outcome)
+
+    def _finish(self, batch: _AppendBatch) -> None:
         if batch.stream == keys.PINGS:
             self._scheduler.small_finished()
-        batch.notify(outcome)
+
+    def _regroup(self, batch: _AppendBatch, outcomes: Sequence[bytes]) -> None:
+        """Some keys of a batch were used before, so none of it was written: answer their pings, append the others.
+
+        Args:
+            batch: whose append was refused.
+            outcomes: for each key: nothing, `conflict`, or the id of the first ping with that key.
+        """
+        rest = self._small_batch() if batch.stream == keys.PINGS else _AppendBatch(batch.stream)
+        rest.renumbered = True
+        self._finish(batch)
+        for (scope, (index, body)), outcome in zip((batch.keyed or {}).items(), outcomes, strict=True):
+            done = batch.callbacks[index]
+            if not outcome:
+                if isinstance(done, _SameKey):
+                    done.ping_id = rest.id + _PING_INDEXES[len(rest.pings)]
+                rest.add_keyed(batch.pings[index], batch.sizes[index], done, IdempotencyKey(scope, body))
+            elif outcome == _CONFLICT:
+                done(IdempotencyConflict("this Idempotency-Key came with another body before"))
+            else:
+                done(Accepted(outcome.decode(), repeated=True))
+        if rest.pings:
+            self._send(rest, Entry(rest.id, rest.accepted_ms, tuple(rest.pings)))
+        else:
+            self._finish(rest)
 
     # -- committing ------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
         self._scheduled = False
-        if self._open is not None:
-            self._ready.append(self._open)
-            self._open = None
-        batches, self._ready = self._ready, []
-        self._waiting_bytes = 0
+        batches = self._take_waiting()
         for batch in batches:
             self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings)))
         if not self._committing:
@@ -260,20 +385,7 @@ class QueueProducer:
         if local_consumer is not None and (batch.stream != keys.PINGS or not local_consumer.has_room()):
             local_consumer = None
         payload = self._encode(entry)
-        names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
-        words: list[str | int | bytes] = [
-            len(batch.pings),
-            batch.size,
-            self.limits.pings,
-            self.limits.bytes,
-            keys.MARKER_S,
-            payload,
-            keys.GROUP,
-            local_consumer.name if local_consumer is not None else "",
-        ]
-        if batch.key is not None:
-            names.append(keys.idempotency(batch.key.scope))
-            words += [batch.key.body.hex(), f"{batch.id}0000", keys.IDEMPOTENCY_S]
+        names, words = self._command(batch, payload, "" if local_consumer is None else local_consumer.name)
         self._committing += 1
 
         def replied(reply: Reply) -> None:
@@ -283,17 +395,39 @@ class QueueProducer:
             elif self._replicas and not isinstance(reply, StoreDown):
                 self._spawn(self._replicate(batch, reply))
             else:
-                self._notify(batch, _outcome(batch, reply))
+                self._settle(batch, reply)
             if local_consumer is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
                 local_consumer.take(_lease(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
-                if self._open is not None or self._ready:
+                if self._open is not None or self._open_keyed is not None or self._ready:
                     self._commit()
 
         self._connection.eval_then(scripts.APPEND, names, words, replied)
         if local_consumer is not None:
             local_consumer.prefetch(entry)
+
+    def _command(
+        self, batch: _AppendBatch, payload: bytes, consumer: str
+    ) -> tuple[list[str], list[str | int | bytes]]:
+        """KEYS and ARGV of `scripts.APPEND`."""
+        names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
+        words: list[str | int | bytes] = [
+            len(batch.pings),
+            batch.size,
+            self.limits.pings,
+            self.limits.bytes,
+            keys.MARKER_S,
+            payload,
+            keys.GROUP,
+            consumer,
+        ]
+        if batch.keyed is not None:
+            words.append(keys.IDEMPOTENCY_S)
+            for scope, (index, body) in batch.keyed.items():
+                names.append(keys.idempotency(scope))
+                words.append(f"{body.hex()}:{batch.id}{_PING_INDEXES[index]}")
+        return names, words
 
     async def _resolve(self, batch: _AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
         """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
@@ -321,14 +455,20 @@ class QueueProducer:
     async def _replicate(self, batch: _AppendBatch, reply: Reply) -> None:
         """Answer only when enough replicas have the append, be it an earlier one of the same Idempotency-Key."""
         word = reply[0]
-        if word not in (b"done", b"repeated") or await self._replicated():
-            self._notify(batch, _outcome(batch, reply))
+        if word not in (b"done", b"known") or await self._replicated():
+            self._settle(batch, reply)
         elif word == b"done":
             self._notify(batch, PossiblyAccepted(_NO_REPLICA))
         else:  # not "perhaps": the id that this caller was given is no ping's
             self._notify(
                 batch, StoreDown("no replica has this ping yet; ask again with the same Idempotency-Key")
             )
+
+    def _settle(self, batch: _AppendBatch, reply: Reply) -> None:
+        if not isinstance(reply, StoreDown) and reply[0] == b"known":
+            self._regroup(batch, reply[1])
+        else:
+            self._notify(batch, _outcome(reply))
 
     async def _replicated(self) -> bool:
         """Whether replicas have what this connection wrote last (WAIT tells how many, also when its time is over)."""
@@ -350,18 +490,22 @@ class QueueProducer:
         self._idle.set()
 
     def _refuse_all(self, error: RhoPushError) -> None:
-        batches, self._ready = self._ready, []
-        if self._open is not None:
-            batches.append(self._open)
-            self._open = None
-        self._waiting_bytes = 0
-        for batch in batches:
+        for batch in self._take_waiting():
             self._notify(batch, error)
+
+    def _take_waiting(self) -> list[_AppendBatch]:
+        """All batches that wait for a commit."""
+        for batch in (self._open, self._open_keyed):
+            if batch is not None:
+                self._close_batch(batch)
+        batches, self._ready = self._ready, []
+        self._waiting_bytes = 0
+        return batches
 
     # -- broadcasts ------------------------------------------------------------------------------------------
 
     def _submit_broadcast(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None) -> str:
-        batch = _AppendBatch(keys.BROADCASTS, key)
+        batch = _AppendBatch(keys.BROADCASTS)
         users = ping.users
         if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
             done(QueueFull(_SLOW))
@@ -376,7 +520,11 @@ class QueueProducer:
                 self._drop_orphaned_users()
             done(outcome)
 
-        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, on_result)
+        without_users = msgspec.structs.replace(ping, users=())
+        if key is None:
+            ping_id = batch.add(without_users, size, on_result)
+        else:
+            ping_id = batch.add_keyed(without_users, size, on_result, key)
         self._spawn(self._append_broadcast(batch, ping_id, users))
         return ping_id
 
@@ -415,23 +563,13 @@ class QueueProducer:
         self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
 
 
-def _outcome(batch: _AppendBatch, reply: Reply) -> RhoPushError | None:
-    """What the doors of a batch are told; None: accepted.
-
-    The owner of a repeated key is told here, since it gets an id of its own.
-    """
+def _outcome(reply: Reply) -> RhoPushError | None:
+    """What the doors of a batch are told; None: accepted."""
     if isinstance(reply, StoreDown):
         return _plain(reply)
-    word, detail = reply[:2]
+    word = reply[0]
     if word == b"full":
         return QueueFull("the queue holds as many pings as limits.queue_pings and limits.queue_bytes allow")
-    if word == b"conflict":
-        return IdempotencyConflict("this Idempotency-Key came with another body before")
-    if word == b"repeated":
-        first = Accepted(detail.decode(), repeated=True)
-        for done in batch.callbacks:
-            done(first)
-        batch.callbacks.clear()
     if word == b"void":
         return StoreDown("the append was given up")
     return None
