@@ -12,15 +12,12 @@ too, and neither a second round trip nor a second decoding stands between the do
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from gateway.clock import SHARED_CLOCK
 from gateway.errors import (
-    IdempotencyConflict,
     PossiblyAccepted,
     QueueFull,
     RhoPushError,
@@ -28,12 +25,30 @@ from gateway.errors import (
     StoreRefused,
 )
 from gateway.queue import scripts
+from gateway.queue.append_batch import (
+    PING_INDEXES,
+    Accepted,
+    AppendBatch,
+    IdempotencyKey,
+    OnAppended,
+    new_batch,
+)
 from gateway.queue.entries import Entry, Lease, leases_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply
 from gateway.store.error_text import refused_text
 from protocols.ping.model import Ping
+
+__all__ = [
+    "Accepted",
+    "BacklogLimits",
+    "IdempotencyKey",
+    "LocalConsumer",
+    "OnAppended",
+    "QueueProducer",
+    "new_batch",
+]
 
 RESOLVE_S: Final = 4.0
 """How long a door waits to learn what became of an append whose reply was lost."""
@@ -42,28 +57,7 @@ REPLICATE_S: Final = 1.0
 _NO_REPLICA: Final = "no replica has this ping yet; it is accepted if Redis lives on"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Pings held in this process while Redis is slow, and broadcasts beside them; beyond it the door says 503 at once."""
-_CONFLICT: Final = b"conflict"
 _SLOW: Final = "Redis takes pings slower than they arrive"
-
-
-class Accepted(NamedTuple):
-    """A ping is durable. `repeated`: its Idempotency-Key was honoured before, under this id."""
-
-    ping_id: str
-    repeated: bool = False
-
-
-class IdempotencyKey(NamedTuple):
-    """Digests of the scope (token and key) and of the body it came with."""
-
-    scope: bytes
-    body: bytes
-
-
-OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
-"""Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
-
-_PING_INDEXES: Final = tuple(f"{index:04x}" for index in range(keys.ENTRY_PINGS))
 
 
 class BacklogLimits(NamedTuple):
@@ -98,123 +92,6 @@ class LocalConsumer(Protocol):
         ...
 
 
-def new_batch(now_ms: int) -> str:
-    """28 hex digits that sort by time and, with four more, have the form of a version 7 UUID (RFC 9562 §5.7)."""
-    noise = secrets.token_hex(8)
-    return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
-
-
-class _SameKey:
-    """The callbacks of pings with the same key and body in one batch, of which the first is appended."""
-
-    __slots__ = ("callbacks", "ping_id")
-
-    def __init__(self, ping_id: str, first: OnAppended) -> None:
-        self.ping_id = ping_id
-        self.callbacks = [first]
-
-    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
-        self.callbacks[0](outcome)
-        if not isinstance(outcome, RhoPushError):
-            outcome = Accepted(self.ping_id if outcome is None else outcome.ping_id, repeated=True)
-        for done in self.callbacks[1:]:
-            done(outcome)
-
-
-class _AppendBatch:
-    """Pings that will be appended together: all with an Idempotency-Key, or all without.
-
-    Attributes:
-        keyed: scope of a key -> index of its ping and digest of its body; in the order of the pings.
-        sizes: bytes of each ping that has a key.
-        renumbered: the pings were submitted under other ids.
-    """
-
-    __slots__ = (
-        "accepted_ms",
-        "attempt",
-        "callbacks",
-        "id",
-        "keyed",
-        "pings",
-        "renumbered",
-        "size",
-        "sizes",
-        "stream",
-        "users",
-    )
-
-    def __init__(self, stream: str) -> None:
-        self.accepted_ms = SHARED_CLOCK.now_ms()
-        self.id = new_batch(self.accepted_ms)
-        self.stream = stream
-        self.attempt = 0
-        self.pings: list[Ping] = []
-        self.callbacks: list[OnAppended] = []
-        self.size = 0
-        self.users = 0
-        self.keyed: dict[bytes, tuple[int, bytes]] | None = None
-        self.sizes: list[int] = []
-        self.renumbered = False
-
-    def add(self, ping: Ping, size: int, done: OnAppended) -> str:
-        self.pings.append(ping)
-        self.callbacks.append(done)
-        self.size += size
-        self.users += len(ping.users)
-        return self.id + _PING_INDEXES[len(self.pings) - 1]
-
-    def add_keyed(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey) -> str:
-        """Add a ping with a key that `admits` took; one whose key is here already shares its outcome."""
-        keyed = self.keyed
-        if keyed is None:
-            keyed = self.keyed = {}
-        first = keyed.get(key.scope)
-        if first is not None:
-            return self._share(first[0], done)
-        keyed[key.scope] = len(self.pings), key.body
-        self.sizes.append(size)
-        return self.add(ping, size, done)
-
-    def admits(self, key: IdempotencyKey) -> bool:
-        """Whether this key is not here yet, or with the same body."""
-        first = None if self.keyed is None else self.keyed.get(key.scope)
-        return first is None or first[1] == key.body
-
-    def _share(self, index: int, done: OnAppended) -> str:
-        ping_id = self.id + _PING_INDEXES[index]
-        first = self.callbacks[index]
-        if not isinstance(first, _SameKey):
-            first = self.callbacks[index] = _SameKey(ping_id, first)
-        first.callbacks.append(done)
-        return ping_id
-
-    @property
-    def full(self) -> bool:
-        return (
-            len(self.pings) >= keys.ENTRY_PINGS
-            or self.size >= keys.ENTRY_BYTES
-            or self.users >= keys.ENTRY_USERS
-        )
-
-    def notify(self, outcome: RhoPushError | None) -> None:
-        if self.renumbered:
-            self._notify_renumbered(outcome)
-            return
-        for done in self.callbacks:
-            done(outcome)
-
-    def _notify_renumbered(self, outcome: RhoPushError | None) -> None:
-        for index, done in enumerate(self.callbacks):
-            ping_id = self.id + _PING_INDEXES[index]
-            if outcome is None:
-                done(Accepted(ping_id))
-            elif isinstance(outcome, PossiblyAccepted):
-                done(PossiblyAccepted(outcome.message, ping_id=ping_id))
-            else:
-                done(outcome)
-
-
 class QueueProducer:
     """Takes pings from doors and answers when they are durable.
 
@@ -241,9 +118,9 @@ class QueueProducer:
         self.limits = limits
         """Those in force; changed settings swap them."""
         self._replicas = replicas
-        self._open: _AppendBatch | None = None
-        self._open_keyed: _AppendBatch | None = None
-        self._ready: list[_AppendBatch] = []
+        self._open: AppendBatch | None = None
+        self._open_keyed: AppendBatch | None = None
+        self._ready: list[AppendBatch] = []
         self._waiting_bytes = 0
         self._broadcast_bytes = 0
         self._orphaned_users: list[str] = []
@@ -312,11 +189,11 @@ class QueueProducer:
             self._idle.clear()
             await self._idle.wait()
 
-    def _small_batch(self) -> _AppendBatch:
+    def _small_batch(self) -> AppendBatch:
         self._scheduler.small_started()  # until `_finish`: broadcasts step back from here on
-        return _AppendBatch(keys.PINGS)
+        return AppendBatch(keys.PINGS)
 
-    def _keyed_batch(self, key: IdempotencyKey) -> _AppendBatch:
+    def _keyed_batch(self, key: IdempotencyKey) -> AppendBatch:
         """The open batch of pings with keys; a new one where the key is in the open one with another body."""
         batch = self._open_keyed
         if batch is not None and not batch.admits(key):
@@ -326,7 +203,7 @@ class QueueProducer:
             batch = self._open_keyed = self._small_batch()
         return batch
 
-    def _close_batch(self, batch: _AppendBatch) -> None:
+    def _close_batch(self, batch: AppendBatch) -> None:
         """Nothing more goes into it."""
         if batch is self._open:
             self._open = None
@@ -336,35 +213,25 @@ class QueueProducer:
             return
         self._ready.append(batch)
 
-    def _notify(self, batch: _AppendBatch, outcome: RhoPushError | None) -> None:
+    def _notify(self, batch: AppendBatch, outcome: RhoPushError | None) -> None:
         """The fate of a batch is known."""
         self._finish(batch)
         batch.notify(outcome)
 
-    def _finish(self, batch: _AppendBatch) -> None:
+    def _finish(self, batch: AppendBatch) -> None:
         if batch.stream == keys.PINGS:
             self._scheduler.small_finished()
 
-    def _regroup(self, batch: _AppendBatch, outcomes: Sequence[bytes]) -> None:
+    def _regroup(self, batch: AppendBatch, outcomes: Sequence[bytes]) -> None:
         """Some keys of a batch were used before, so none of it was written: answer their pings, append the others.
 
         Args:
             batch: whose append was refused.
             outcomes: for each key: nothing, `conflict`, or the id of the first ping with that key.
         """
-        rest = self._small_batch() if batch.stream == keys.PINGS else _AppendBatch(batch.stream)
-        rest.renumbered = True
+        rest = self._small_batch() if batch.stream == keys.PINGS else AppendBatch(batch.stream)
         self._finish(batch)
-        for (scope, (index, body)), outcome in zip((batch.keyed or {}).items(), outcomes, strict=True):
-            done = batch.callbacks[index]
-            if not outcome:
-                if isinstance(done, _SameKey):
-                    done.ping_id = rest.id + _PING_INDEXES[len(rest.pings)]
-                rest.add_keyed(batch.pings[index], batch.sizes[index], done, IdempotencyKey(scope, body))
-            elif outcome == _CONFLICT:
-                done(IdempotencyConflict("this Idempotency-Key came with another body before"))
-            else:
-                done(Accepted(outcome.decode(), repeated=True))
+        batch.regroup(outcomes, rest)
         if rest.pings:
             self._send(rest, Entry(rest.id, rest.accepted_ms, tuple(rest.pings)))
         else:
@@ -380,7 +247,7 @@ class QueueProducer:
         if not self._committing:
             self._idle.set()
 
-    def _send(self, batch: _AppendBatch, entry: Entry) -> None:
+    def _send(self, batch: AppendBatch, entry: Entry) -> None:
         local_consumer = self._local_consumer
         if local_consumer is not None and (batch.stream != keys.PINGS or not local_consumer.has_room()):
             local_consumer = None
@@ -408,7 +275,7 @@ class QueueProducer:
             local_consumer.prefetch(entry)
 
     def _command(
-        self, batch: _AppendBatch, payload: bytes, consumer: str
+        self, batch: AppendBatch, payload: bytes, consumer: str
     ) -> tuple[list[str], list[str | int | bytes]]:
         """KEYS and ARGV of `scripts.APPEND`."""
         names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
@@ -426,10 +293,10 @@ class QueueProducer:
             words.append(keys.IDEMPOTENCY_S)
             for scope, (index, body) in batch.keyed.items():
                 names.append(keys.idempotency(scope))
-                words.append(f"{body.hex()}:{batch.id}{_PING_INDEXES[index]}")
+                words.append(f"{body.hex()}:{batch.id}{PING_INDEXES[index]}")
         return names, words
 
-    async def _resolve(self, batch: _AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
+    async def _resolve(self, batch: AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
         """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
         try:
             async with asyncio.timeout(RESOLVE_S):
@@ -452,7 +319,7 @@ class QueueProducer:
         batch.attempt += 1
         self._send(batch, entry)
 
-    async def _replicate(self, batch: _AppendBatch, reply: Reply) -> None:
+    async def _replicate(self, batch: AppendBatch, reply: Reply) -> None:
         """Answer only when enough replicas have the append, be it an earlier one of the same Idempotency-Key."""
         word = reply[0]
         if word not in (b"done", b"known") or await self._replicated():
@@ -464,7 +331,7 @@ class QueueProducer:
                 batch, StoreDown("no replica has this ping yet; ask again with the same Idempotency-Key")
             )
 
-    def _settle(self, batch: _AppendBatch, reply: Reply) -> None:
+    def _settle(self, batch: AppendBatch, reply: Reply) -> None:
         if not isinstance(reply, StoreDown) and reply[0] == b"known":
             self._regroup(batch, reply[1])
         else:
@@ -493,7 +360,7 @@ class QueueProducer:
         for batch in self._take_waiting():
             self._notify(batch, error)
 
-    def _take_waiting(self) -> list[_AppendBatch]:
+    def _take_waiting(self) -> list[AppendBatch]:
         """All batches that wait for a commit."""
         for batch in (self._open, self._open_keyed):
             if batch is not None:
@@ -505,7 +372,7 @@ class QueueProducer:
     # -- broadcasts ------------------------------------------------------------------------------------------
 
     def _submit_broadcast(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None) -> str:
-        batch = _AppendBatch(keys.BROADCASTS)
+        batch = AppendBatch(keys.BROADCASTS)
         users = ping.users
         if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
             done(QueueFull(_SLOW))
@@ -541,7 +408,7 @@ class QueueProducer:
 
             self._connection.call_then(("UNLINK", name), on_result)
 
-    async def _append_broadcast(self, batch: _AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
+    async def _append_broadcast(self, batch: AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
         """Keep the users beside the queue first (repeatable, since each chunk has its number), then append."""
         name = keys.broadcast_users(ping_id)
         starts = range(0, len(users), keys.CHUNK_USERS)
@@ -575,7 +442,7 @@ def _outcome(reply: Reply) -> RhoPushError | None:
     return None
 
 
-def _lease(batch: _AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
+def _lease(batch: AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
     """What the step that appended a batch has leased: the batch itself, or an older entry that nobody had read."""
     _, number, oldest = reply
     if oldest == b"own":

@@ -303,16 +303,16 @@ async def test_a_lost_reply_about_fresh_keys_names_the_ids_that_they_would_have(
 
     def send(batch: Any, entry: Entry) -> None:
         if batch.renumbered:
-            queue._notify(batch, PossiblyAccepted("perhaps"))
+            queue._notify(batch, PossiblyAccepted("lost"))
         else:
             sent(batch, entry)
 
     monkeypatch.setattr(queue, "_send", send)
     given = [told.submit(queue, named(name), 10, key=key_of(name)) for name in "abc"]
     await queue.close()
-    perhaps = [outcome.ping_id for outcome in told.outcomes if isinstance(outcome, PossiblyAccepted)]
-    assert len(set(perhaps)) == 2
-    assert not set(perhaps) & set(given)
+    possible = [outcome.ping_id for outcome in told.outcomes if isinstance(outcome, PossiblyAccepted)]
+    assert len(set(possible)) == 2
+    assert not set(possible) & set(given)
 
 
 # Lost replies.

@@ -72,7 +72,7 @@ def test_bulk_brings_every_line_to_its_verdict() -> None:
     measured = figures(result)
     assert measured["gateway CPU a ping"] > 0
     assert measured["single pings: gateway CPU a ping"] > 0
-    assert 0 < measured["one long request: not sent at the first answer"] < 100
+    assert measured["one long request: first answer"] > 0
     assert measured["one long request: gateway memory at the end"] > 10
     assert [ratio.name for ratio in result.ratios] == [
         "gateway CPU a ping, to a single ping's",
