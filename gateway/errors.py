@@ -139,10 +139,17 @@ class PossiblyAccepted(StoreDown):
     """The append was sent and its answer lost, and its marker could not be read in time.
 
     The caller gets 503 with the ping's id: asking for that id later tells whether it was accepted.
+
+    Attributes:
+        ping_id: the ping's id where it is not the one under which it was submitted; else "".
     """
 
     code = "possibly_accepted"
     label = "possibly_accepted"
+
+    def __init__(self, message: str, *, field: str | None = None, ping_id: str = "") -> None:
+        super().__init__(message, field=field)
+        self.ping_id = ping_id
 
 
 class QueueFull(RhoPushError):
@@ -215,6 +222,31 @@ class UnsupportedCoding(InputError):
     status = 415
     code = "unsupported_content_encoding"
     label = "unsupported_content_encoding"
+
+
+class UnsupportedMediaType(InputError):
+    """The Content-Type of a request body is none that the route reads (RFC 9110 §15.5.16)."""
+
+    status = 415
+    code = "unsupported_media_type"
+    label = "unsupported_media_type"
+
+
+class LineTooLong(InputError):
+    """A line of a request with many pings is longer than `limits.line_bytes`."""
+
+    status = 413
+    code = "line_too_long"
+    label = "line_too_long"
+
+
+class ShuttingDown(RhoPushError):
+    """The gateway process ends. What it had read of a streamed request is answered; the rest was not read."""
+
+    status = 503
+    code = "shutting_down"
+    label = "shutting_down"
+    retryable = True
 
 
 class HeadTooLarge(InputError):

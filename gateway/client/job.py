@@ -1,9 +1,12 @@
-"""`PingJob`: RhoConnect's three calls."""
+"""`PingJob`: RhoConnect's three calls, and many pings at once."""
 
+import asyncio
 import importlib
 import os
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from typing import Any, ClassVar, Final
 
+from gateway.client.bulk_lines import BulkItem, BulkResult
 from gateway.client.errors import PingError
 from gateway.client.messages import failures
 from gateway.client.sync_client import SyncClient
@@ -79,6 +82,50 @@ class PingJob:
         address = importlib.import_module("gateway.store.address").RedisAddress.parse(cls._redis)
         importlib.import_module("gateway.client.resque").push(address, parameters)
         return None
+
+    @classmethod
+    def bulk(cls, pings: Iterable[BulkItem]) -> Iterator[BulkResult]:
+        """Send many pings through one streamed request, and give each result, in order, as soon as it is there.
+
+        A lost connection is replaced: by the idempotency key that each line has or gets, no ping is doubled. At most a
+        thousand pings are taken from the iterable ahead of the results. Not to be called where an event loop runs:
+        there `abulk` is.
+
+        Args:
+            pings: the parameters of each ping, or lines of NDJSON.
+
+        Raises:
+            PingError: the gateway refuses the request as a whole, or gave no result for `timeout_s`.
+        """
+        with asyncio.Runner() as runner:
+
+            async def begin() -> Any:
+                return cls._bulk_session(pings)
+
+            session = runner.run(begin())
+            try:
+                while results := runner.run(session.take()):
+                    yield from results
+            finally:
+                runner.run(session.close())
+
+    @classmethod
+    async def abulk(
+        cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]
+    ) -> AsyncGenerator[BulkResult, None]:
+        """`bulk` for asyncio; the iterable may be an asynchronous one."""
+        session = cls._bulk_session(pings)
+        try:
+            while results := await session.take():
+                for result in results:
+                    yield result
+        finally:
+            await session.close()
+
+    @classmethod
+    def _bulk_session(cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> Any:
+        sending = importlib.import_module("gateway.client.bulk")
+        return sending.BulkSession(cls._address(), cls._secret(), pings, cls._timeout_s)
 
     @classmethod
     def _client(cls) -> SyncClient:

@@ -45,7 +45,7 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
     said = {name: value for name, value in parameters.items() if value is not None}
     if wait:
         said["wait"] = True
-    headers = {"Content-Type": "application/json", **_token(token)}
+    headers = {"Content-Type": "application/json", **token_header(token)}
     if wait:
         headers["Prefer"] = "return=representation"
     return ClientRequest("POST", PING_PATH, headers, json.dumps(said).encode())
@@ -53,7 +53,7 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
 
 def report_request(ping_id: str, token: str) -> ClientRequest:
     """What became of a ping."""
-    return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", _token(token))
+    return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", token_header(token))
 
 
 def accepted(answer: ClientResponse) -> str:
@@ -63,7 +63,7 @@ def accepted(answer: ClientResponse) -> str:
         PingError: it was not accepted.
     """
     if answer.status != 200:
-        raise _refusal(answer)
+        raise refusal(answer)
     return answer.ping_id or ""
 
 
@@ -78,7 +78,7 @@ def report_of(answer: ClientResponse) -> dict[str, Any] | None:
     report = _json(answer)
     if "devices" in report:
         return report if report.get("state", "done") == "done" else None
-    raise _refusal(answer)
+    raise refusal(answer)
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
@@ -96,7 +96,8 @@ def failure(error: Exception) -> str:
     return "the connection was closed before the answer" if words == type(error).__name__ else words
 
 
-def _refusal(answer: ClientResponse) -> PingError:
+def refusal(answer: ClientResponse) -> PingError:
+    """The error for an answer that refuses."""
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
     text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
@@ -111,7 +112,12 @@ def _json(answer: ClientResponse) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _token(token: str) -> dict[str, str]:
+def token_header(token: str) -> dict[str, str]:
+    """The header with the token.
+
+    Raises:
+        PingError: no header can carry it.
+    """
     said = token.strip()
     if not said.isascii() or not said.isprintable():
         raise PingError(["the token holds a character that no HTTP header can carry"])

@@ -87,6 +87,7 @@ class AiohttpConnection(web.RequestHandler):
         self._half_closed = asyncio.Event()  # the client sends no more, or the connection is lost
         self.trusted = False
         self.draining = False
+        self._on_drain: Callable[[], None] | None = None  # of a streamed request under way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport: aiohttp forgets it when it closes, with answers unread perhaps."""
@@ -183,7 +184,32 @@ class AiohttpConnection(web.RequestHandler):
     def pause_writing(self) -> None:
         """The client does not read its answers: give it some time."""
         super().pause_writing()
+        if self._on_drain is None:
+            self._await_reading()
+
+    def _await_reading(self) -> None:
         self._read_timer = asyncio.get_running_loop().call_later(self._read_s, self.abort)
+
+    def begin_stream(self, on_drain: Callable[[], None]) -> None:
+        """A request is answered while its body comes: its handler, not this protocol, bounds the time of both.
+
+        Args:
+            on_drain: called once the connection shall end; perhaps at once.
+        """
+        self._on_drain = on_drain
+        if self.draining:
+            on_drain()
+
+    def end_stream(self) -> None:
+        """Nothing but the end of that request's answer is to be written."""
+        self._on_drain = None
+        if self._paused and self._read_timer is None:
+            self._await_reading()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that the client's side has not taken yet."""
+        return 0 if self._wire is None else self._wire.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -207,6 +233,8 @@ class AiohttpConnection(web.RequestHandler):
     def drain(self) -> None:
         """Close the connection with the answer under way, or now if nothing is owed."""
         self.draining = True
+        if self._on_drain is not None:
+            self._on_drain()
         self._step(ServerStep.DRAIN)
         self._close_if_done()
 

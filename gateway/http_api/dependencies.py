@@ -61,6 +61,7 @@ class HttpTimeouts:
         that
             they close first and never meet a connection that closes under their request.
         read_s: for reading the answers that it asked for, before the connection is dropped.
+        stream_s: of a request that is answered while its body comes, without progress in either direction.
         tick_s: how often all that is looked at.
     """
 
@@ -70,6 +71,7 @@ class HttpTimeouts:
     unauthenticated_body_s: float = 10.0
     idle_s: float = 75.0
     read_s: float = 30.0
+    stream_s: float = 30.0
     tick_s: float = 1.0
 
     def body_patience_s(self, came: int, *, authenticated: bool) -> float:

@@ -23,24 +23,30 @@ from gateway.store.lua import CHECKS
 APPEND: Final = Script(
     CHECKS
     + """
--- KEYS: stream, marker, stats, [idempotency]
+-- KEYS: stream, marker, stats, then idempotency keys
 -- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, group, consumer or '',
---       [body digest, ping id, idempotency life s]
+--       [idempotency life s, then for each idempotency key its value: body digest ':' ping id]
 local more, size = natural(ARGV[1]), natural(ARGV[2])
 local most_pings, most_bytes, life = natural(ARGV[3]), natural(ARGV[4]), seconds(ARGV[5])
 if not ARGV[8] then missing('the consumer') end
-local once = KEYS[4] and ARGV[9] .. ':' .. ARGV[10]
-local once_life = KEYS[4] and seconds(ARGV[11])
+local keyed = #KEYS - 3
+local once_life = keyed > 0 and seconds(ARGV[9])
+if keyed > 0 and #ARGV ~= 9 + keyed then missing('the value of an idempotency key') end
 local known = redis.call('GET', KEYS[2])
 if known then
     return {known == 'void' and 'void' or 'done', known}
 end
-if KEYS[4] then
-    local digest, ping = string.match(redis.call('GET', KEYS[4]) or '', '^(%x+):(%x+)$')
-    if digest then  -- else it is not there, or damaged
-        local left = redis.call('PTTL', KEYS[4])
-        if left > 0 then redis.call('PEXPIRE', KEYS[4], left) end  -- a write: WAIT looks at this connection's last
-        return {digest == ARGV[9] and 'repeated' or 'conflict', ping}
+if keyed > 0 then
+    local used, first, outcomes = redis.call('MGET', unpack(KEYS, 4)), nil, {}
+    for i = 1, keyed do
+        local digest, ping = string.match(used[i] or '', '^(%x+):(%x+)$')  -- else it is not there, or damaged
+        first = first or digest and KEYS[3 + i]
+        outcomes[i] = not digest and '' or digest == string.match(ARGV[9 + i], '^%x*') and ping or 'conflict'
+    end
+    if first then
+        local left = redis.call('PTTL', first)
+        if left > 0 then redis.call('PEXPIRE', first, left) end  -- a write: WAIT looks at this connection's last
+        return {'known', outcomes}
     end
 end
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
@@ -51,8 +57,8 @@ end
 local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[6], 'n', more, 's', size)
 redis.call('HSET', KEYS[3], 'pings', count(pings), 'bytes', count(bytes))
 redis.call('SET', KEYS[2], entry, 'EX', life)
-if KEYS[4] then
-    redis.call('SET', KEYS[4], once, 'EX', once_life)
+for i = 1, keyed do
+    redis.call('SET', KEYS[3 + i], ARGV[9 + i], 'EX', once_life)
 end
 if ARGV[8] ~= '' then
     local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[7], ARGV[8], 'COUNT', 1, 'STREAMS', KEYS[1], '>')
@@ -64,7 +70,9 @@ end
 return {'done', entry}
 """
 )
-"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is full.
+"""Append one entry, unless its marker says that it is there already or was given up, an idempotency key of it was used
+before, or the backlog is full. The entry and all of its keys are written, or nothing: `known` gives for each key the
+id of its first ping, `conflict` where that had another body, or '' where the key is free.
 
 A consumer that has room leases the oldest entry that nobody has read, in the same step: `own` where that is the new
 one.

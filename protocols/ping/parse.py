@@ -1,12 +1,15 @@
 """A ping from what a door received: JSON, a form, a query, or a hash of parameters (contract §1.2, §10).
 
+A line of a request with many pings (`from_line`) may have an idempotency key of its own besides, and has neither a
+token nor `wait`.
+
 One reading for all: whatever the form, the parameters are put into `_Raw` and read by the rules of
 `protocols.ping.fields`. JSON goes there at once, in C; only a body with a field that we do not know is
 decoded a second time, to name it.
 """
 
 from collections.abc import Generator, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +19,8 @@ from protocols.ping import fields, form, overrides
 from protocols.ping.large import LARGE_BYTES, LargeBodyReader
 from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
+
+Found = TypeVar("Found")
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -69,13 +74,25 @@ class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "
     fcm: Any = None
 
 
+class _RawLine(_Raw, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
+    """The parameters of one line among many."""
+
+    idempotency_key: Any = None
+
+
 _decode_raw: Final = msgspec.json.Decoder(_Raw).decode
+_decode_line: Final = msgspec.json.Decoder(_RawLine).decode
 _decode_any: Final = msgspec.json.Decoder(Any).decode
+_KEY: Final = "idempotency_key"
+_NOT_IN_A_LINE: Final = ("wait", "api_token")
 _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
 _large: Final = LargeBodyReader(_KNOWN)
+_large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
+_BODY: Final = "the body"
+_LINE: Final = "this line"
 _EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and how many more there are
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
@@ -115,14 +132,62 @@ def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submiss
     return (yield from params_in_steps(parameters))
 
 
-def run_steps(steps: Generator[None, None, Submission]) -> Submission:
+def run_steps(steps: Generator[None, None, Found]) -> Found:
     """What the steps return in the end, without a pause."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            submission: Submission = end.value
-            return submission
+            return cast("Found", end.value)
+
+
+def from_line(line: bytes) -> tuple[Submission, Any]:
+    """Read one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
+
+    Raises:
+        MalformedBody: it is no JSON object.
+        InvalidField: as `from_json`; or it has `wait` or `api_token`.
+    """
+    if len(line) > LARGE_BYTES:
+        return run_steps(line_in_steps(line))
+    try:
+        raw = _decode_line(line)
+    except (ValueError, RecursionError):
+        return _from_line_parameters(_json_object(line, _LINE))
+    if raw.wait is not None or raw.api_token is not None:
+        raise _not_in_a_line("wait" if raw.wait is not None else "api_token")
+    return _submission(raw, _ALL_KNOWN), raw.idempotency_key
+
+
+def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
+    """`from_line` of a long line, some milliseconds a step. Raises: as `from_line`."""
+    try:
+        parameters = yield from _large_line.parameters(line)
+    except RecursionError as error:
+        raise MalformedBody(f"{_LINE} is nested too deeply") from error
+    except ValueError as error:
+        if len(line) > _EXPLAINED_BYTES:
+            raise MalformedBody(f"{_LINE} is malformed: it is no complete JSON object") from error
+        parameters = _json_object(line, _LINE)
+    key = _key_of_line(parameters)
+    return (yield from params_in_steps(parameters)), key
+
+
+def _from_line_parameters(parameters: dict[str, Any]) -> tuple[Submission, Any]:
+    key = _key_of_line(parameters)
+    return from_params(parameters), key
+
+
+def _key_of_line(parameters: dict[str, Any]) -> Any:
+    """Take the idempotency key out of a line's parameters."""
+    for name in _NOT_IN_A_LINE:
+        if parameters.get(name) is not None:
+            raise _not_in_a_line(name)
+    return parameters.pop(_KEY, None)
+
+
+def _not_in_a_line(name: str) -> InvalidField:
+    return InvalidField(f"a line must not have {name}", field=name)
 
 
 def from_json_and_query(body: bytes, query: str) -> Submission:
@@ -233,25 +298,25 @@ def _from_other_json(body: bytes) -> Submission:
     return from_params(_json_object(body))
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes, name: str = _BODY) -> dict[str, Any]:
     """Decode a JSON object; an empty body is one without parameters (contract §1.2)."""
     if not body.strip():
         return {}
     try:
         value: Any = _decode_any(body)
     except RecursionError as error:
-        raise MalformedBody("the body is nested too deeply") from error
+        raise MalformedBody(f"{name} is nested too deeply") from error
     except ValueError as error:
-        _explain(body, error)
+        _explain(body, name, error)
     if not isinstance(value, dict):
-        found = fields.refused("the body", "a JSON object", value).message
+        found = fields.refused(name, "a JSON object", value).message
         raise MalformedBody(f"{found} (byte 0, line 1, column 1)")
     return value
 
 
-def _explain(body: bytes, error: ValueError) -> NoReturn:
+def _explain(body: bytes, name: str, error: ValueError) -> NoReturn:
     """Raise the error with what is wrong and where, in words of our own."""
     fault = find_fault(body)
     if fault.out_of_range:
-        raise InvalidField(f"in the body {fault.text}") from error
-    raise MalformedBody(f"the body is malformed: {fault.text}") from error
+        raise InvalidField(f"in {name} {fault.text}") from error
+    raise MalformedBody(f"{name} is malformed: {fault.text}") from error

@@ -10,6 +10,7 @@ SCENARIOS: Final = {
     "push": "delivery alone, fed from memory",
     "ingest": "HTTP ingress alone, to the durable append",
     "endtoend": "POST to the last recorded verdict, everything on",
+    "bulk": "many pings a request, with idempotency keys",
     "fanout": "one ping to 100,000 users",
     "mixed": "small pings during a broadcast",
     "latency": "answer and verdict times at fixed rates",
