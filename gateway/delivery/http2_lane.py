@@ -141,7 +141,8 @@ class Http2Lane(Lane):
         """How many requests could go out now. A lane that is down wants a connection for what is parked, too."""
         if self._stands_still():
             return 0
-        return len(self._backlog) or int(self._wanted and self._link.state is _DOWN)
+        backlog = self._backlog
+        return len(backlog.small) + len(backlog.bulk) or int(self._wanted and self._link.state is _DOWN)
 
     def max_batch(self) -> int:
         """A batch; while small pings are being delivered those that wait, or with them a slice of a broadcast."""

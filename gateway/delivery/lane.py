@@ -304,12 +304,15 @@ class Lane(ABC):
 
     def _may_begin(self, wanted: int) -> int:
         """How many of `wanted` requests may begin now. Called once for many deliveries."""
-        if self._stands_still():
+        if self.unsaved.stalled:
             return 0
         if self._breaker.state is not _CLOSED:
-            wanted = 0 if self.in_flight else min(wanted, 1)  # one delivery tests the credential
+            # One delivery tests the credential.
+            wanted = 0 if self._breaker.state is _OPEN or self.in_flight else min(wanted, 1)
         if self._throttle.state is _FREE:
             return wanted
+        if self._throttle.state is _PAUSED:
+            return 0
         self._throttle = self._throttle.counted(time.monotonic())
         if self._throttle.tokens < wanted and self._ramp_timer is None:
             self._ramp_timer = asyncio.get_running_loop().call_later(RAMP_STEP_S, self._ramp_further)
