@@ -25,7 +25,9 @@ import yaml
 from gateway.cli.options import port
 from gateway.errors import RhoPushError
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, SimulatedRecord
+from gateway.simulators.apns import SIMULATION as APNS_SIMULATION
 from gateway.simulators.client_files import TOPIC, write_client_files
+from gateway.simulators.fcm import SIMULATION as FCM_SIMULATION
 from gateway.simulators.rhoconnect_push_device import Received, RhoConnectPushDevice
 
 _START_S: Final = 60.0
@@ -75,7 +77,11 @@ async def _demo(at_port: int) -> int:
         apns = await stack.enter_async_context(ApnsSimulator(hosting=hosting))
         fcm = await stack.enter_async_context(FcmSimulator("demo-project", hosting=hosting))
         rhoconnect_push_port = _free_port()
-        settings = _settings(write_client_files(folder, apns, fcm), folder, rhoconnect_push_port)
+        clients = {
+            "apns": APNS_SIMULATION.client_files(apns, TOPIC),
+            "fcm": FCM_SIMULATION.client_files(fcm, TOPIC),
+        }
+        settings = _settings(write_client_files(folder, clients), folder, rhoconnect_push_port)
         token = secrets.token_hex(16)
         gateway = await _start(settings, at_port, token)
         stack.push_async_callback(_stop, gateway)

@@ -22,6 +22,7 @@ class ProviderEntry:
             provider serves, in lower case.
         ping_addition: the meaning of the ping's parameter with the provider's name, which holds raw additions to its
             message, for the OpenAPI document; "": there is no such parameter.
+        simulation: its simulator, a `gateway.simulators.simulation.Simulation` as `module:NAME`; "": there is none.
     """
 
     name: str
@@ -29,3 +30,4 @@ class ProviderEntry:
     settings_type: type[ProviderSettings] | None = None
     device_types: tuple[str, ...] = ()
     ping_addition: str = ""
+    simulation: str = ""

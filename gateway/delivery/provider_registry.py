@@ -80,6 +80,18 @@ class Providers:
             found = self._loaded[name] = self._load(self.entries[name])
         return found
 
+    def simulations(self) -> dict[str, Any]:
+        """The simulations of all providers that have one, by name (`gateway.simulators.simulation.Simulation`).
+
+        Raises:
+            BadProvider: one cannot be imported.
+        """
+        return {
+            name: _object(entry.simulation, self._sources[name])
+            for name, entry in self.entries.items()
+            if entry.simulation
+        }
+
     def credentials(self, settings: Settings) -> Iterator[tuple["PushProvider", str]]:
         """Every provider with each app ("": all others) that has settings of its own for it; at the end the providers
         without settings per app. The one walk over all credentials of the settings.

@@ -5,6 +5,7 @@ import ssl
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 
@@ -12,8 +13,9 @@ from gateway.simulators.authority import ClientCertificate
 from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.connection import SimulatedSession
 from gateway.simulators.keys import TeamKey, make_team_key
+from gateway.simulators.simulation import ClientFiles, Simulation
 from protocols.apns.credentials import topics_of
-from protocols.apns.simulator import ApnsOptions, ApnsRules
+from protocols.apns.simulator import ANSWERS, ApnsOptions, ApnsRules
 from protocols.simulation.faults import FaultTable
 
 
@@ -65,3 +67,36 @@ class ApnsSimulator(Simulator):
         shown = tls.getpeercert(binary_form=True) if tls is not None else None
         topics = topics_of(x509.load_der_x509_certificate(shown)) if shown is not None else None
         return self.rules.session(topics)
+
+
+class ApnsSimulation(Simulation):
+    """APNs for `rhopush simulate`."""
+
+    title = "APNs"
+    answers = ANSWERS
+
+    def make(self, faults: Sequence[str], hosting: Hosting, project: str) -> ApnsSimulator:
+        """A simulator with a key of its own."""
+        return ApnsSimulator(ApnsOptions(faults=faults), hosting)
+
+    def client_files(self, simulator: ApnsSimulator, topic: str) -> ClientFiles:
+        """The key, a certificate that may be used instead, and the authority."""
+        key = simulator.signing_key
+        files = {
+            "apns-ca.pem": simulator.ca_pem,
+            f"AuthKey_{key.key_id}.p8": key.pem,
+            "push-certificate.pem": simulator.client_certificate([topic]).pem,
+        }
+        section = {
+            "key_file": f"AuthKey_{key.key_id}.p8",
+            "key_id": key.key_id,
+            "team_id": key.team_id,
+            "topic": topic,
+            "host": simulator.hosting.reached_at,
+            "port": simulator.port,
+            "ca_file": "apns-ca.pem",
+        }
+        return ClientFiles(files, section)
+
+
+SIMULATION: Final = ApnsSimulation()

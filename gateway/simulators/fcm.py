@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +12,9 @@ from aiohttp import web
 from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.connection import SimulatedSession
 from gateway.simulators.keys import ServiceAccountKey, make_service_account
+from gateway.simulators.simulation import ClientFiles, Simulation
 from protocols.fcm.simulated_google import STS_PATH, GoogleUser, Workload, gives_tokens
-from protocols.fcm.simulator import OAUTH_PATH, FcmOptions, FcmRules
+from protocols.fcm.simulator import ANSWERS, OAUTH_PATH, FcmOptions, FcmRules
 from protocols.headers import Header
 from protocols.simulation.faults import FaultAction, FaultTable
 from protocols.simulation.record import SimulatedAnswer
@@ -194,3 +195,27 @@ class FcmSimulator(Simulator):
             await asyncio.sleep(int(answer.argument or 0) / 1000)
         elif answer.action not in (FaultAction.SEND, FaultAction.LIMIT):
             await asyncio.Event().wait()  # silence, until the client or the simulator ends the connection
+
+
+class FcmSimulation(Simulation):
+    """FCM for `rhopush simulate`."""
+
+    title = "FCM"
+    answers = ANSWERS
+
+    def make(self, faults: Sequence[str], hosting: Hosting, project: str) -> FcmSimulator:
+        """A simulator with a service account of the project."""
+        return FcmSimulator(project, FcmOptions(faults=faults), hosting)
+
+    def client_files(self, simulator: FcmSimulator, topic: str) -> ClientFiles:
+        """The service account and the authority; project and package are RhoConnect's own keys."""
+        files = {"fcm-ca.pem": simulator.ca_pem, "service-account.json": simulator.service_account.json}
+        section = {
+            "credentials_file": "service-account.json",
+            "endpoint": simulator.endpoint,
+            "ca_file": "fcm-ca.pem",
+        }
+        return ClientFiles(files, section, {"fcm_project_id": simulator.project_id, "package_name": topic})
+
+
+SIMULATION: Final = FcmSimulation()

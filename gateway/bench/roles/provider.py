@@ -14,7 +14,9 @@ import uvloop
 
 from gateway.bench.roles import result
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting
+from gateway.simulators.apns import SIMULATION as APNS
 from gateway.simulators.client_files import TOPIC, write_client_files
+from gateway.simulators.fcm import SIMULATION as FCM
 
 
 class ProviderOrder(msgspec.Struct):
@@ -75,7 +77,9 @@ async def _provide() -> None:
         )
         fcm = await stack.enter_async_context(FcmSimulator(hosting=hosting))
         folder = Path(order.folder)
-        settings = write_client_files(folder, apns, fcm)
+        settings = write_client_files(
+            folder, {"apns": APNS.client_files(apns, TOPIC), "fcm": FCM.client_files(fcm, TOPIC)}
+        )
         key = apns.signing_key
         result(
             ProviderFacts(

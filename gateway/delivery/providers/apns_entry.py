@@ -11,4 +11,5 @@ ENTRY: Final = ProviderEntry(
     ApnsSettings,
     ("apple", "iphone"),  # "iphone" is RhoConnect's deprecated alias (contract §2.1)
     "Raw additions to the APNs payload.",
+    "gateway.simulators.apns:SIMULATION",
 )

@@ -11,4 +11,5 @@ ENTRY: Final = ProviderEntry(
     FcmSettings,
     ("fcm", "gcm"),  # a GCM registration id is an FCM token: Google kept them valid
     "Raw additions to the FCM message.",
+    "gateway.simulators.fcm:SIMULATION",
 )
