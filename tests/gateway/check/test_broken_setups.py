@@ -141,7 +141,7 @@ def redis_that_is_away(parts: Parts) -> Broken:
 def redis_that_sends_no_keyspace_notifications(parts: Parts) -> Broken:
     said = (
         "ok    redis                            STORE: PRODUCT, append-only file off, eviction noeviction\n"
-        "warn  redis                            the append-only file is off: the death of Redis loses pings "
+        "warn  redis                            the append-only file is off: a crash of Redis loses pings "
         "that were answered with 200\n"
         "FAIL  events.keyspace                  STORE does not send them: set notify-keyspace-events to Kg$sh, "
         "or events.keyspace to configure\n"

@@ -184,9 +184,9 @@ def test_authorities_that_cannot_be_read_are_a_line_for_each_redis_and_nothing_e
 @pytest.mark.parametrize(
     ("app", "gateway", "words"),
     [
-        ({"redis": "redis://db?timeout=3"}, {}, "redis: no Redis address: unknown option 'timeout'"),
-        ({"redis": ["db", "redis://db?x=1"]}, {}, "redis: no Redis address: unknown option 'x'"),
-        ({}, {"resque": {"redis": "db:x/shop"}}, "resque.redis: no Redis address: the port"),
+        ({"redis": "redis://db?timeout=3"}, {}, "redis: not a Redis address: unknown option 'timeout'"),
+        ({"redis": ["db", "redis://db?x=1"]}, {}, "redis: not a Redis address: unknown option 'x'"),
+        ({}, {"resque": {"redis": "db:x/shop"}}, "resque.redis: not a Redis address: the port"),
     ],
 )
 def test_a_wrong_address_is_2(
