@@ -1,4 +1,4 @@
-"""Pings from Python: RhoConnect's `PingJob`, through a gateway.
+"""Python client of the gateway, with the interface of RhoConnect's `PingJob`.
 
 ```python
 from gateway.client import PingJob
@@ -8,8 +8,8 @@ PingJob.enqueue(user_id=["bob", "mary"], message="later is fine")  # once durabl
 await PingJob.aperform(user_id="bob", badge=3)
 ```
 
-The server and the token come from `RHOPUSH_SERVER` and `API_TOKEN`, or from `PingJob.configure`. Parameters
-are those of `POST /rc/v1/users/ping`.
+The server and the token come from `RHOPUSH_SERVER` and `API_TOKEN`, or from `PingJob.configure`. Parameters are
+those of `POST /rc/v1/users/ping`.
 """
 
 from gateway.client.errors import PingError

@@ -64,7 +64,7 @@ async def test_it_outlasts_the_gateways_own_wait(running: Delivered, how: str) -
 @pytest.mark.parametrize("how", ["perform", "aperform"])
 async def test_it_gives_up_in_its_own_time_and_tells_the_ping(running: Delivered, how: str) -> None:
     PingJob.configure(server=running.gateway.url, token=running.gateway.token, timeout_s=1.5)
-    with pytest.raises(PingError, match=r"not every device has its verdict after 1\.5 s") as failed:
+    with pytest.raises(PingError, match=r"not every device has a verdict after 1\.5 s") as failed:
         await perform(how, user_id="slow", message="too slow")
     assert len(failed.value.ping_id or "") == 32
 

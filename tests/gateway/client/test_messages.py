@@ -89,4 +89,4 @@ def test_why_no_answer_came_is_in_our_own_words() -> None:
     assert (
         failure(ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 9292)")) == "connection refused"
     )
-    assert failure(RuntimeError("x")) == "the connection was closed before the answer"
+    assert failure(RuntimeError("x")) == "the connection was closed before the response"
