@@ -113,8 +113,7 @@ class Coalescer:
                 await self.write(tuple(self._pending))
                 await self._windows.give_back(self._instance)
 
-    # -- hearing
-    # ------------------------------------------------------------------------------------------------------
+    # -- hearing ---------------------------------------------------------------------------------------------
 
     def on_message(self, subscriber: ChangeSubscriber, message: Reply) -> None:
         """A message came."""
@@ -188,8 +187,7 @@ class Coalescer:
             "change_events_missed", seconds=round(seconds, 1), disconnected="what was published meanwhile"
         )
 
-    # -- who writes
-    # ------------------------------------------------------------------------------------------------------
+    # -- who writes ------------------------------------------------------------------------------------------
 
     async def _heartbeat_loop(self) -> None:
         while True:
@@ -249,8 +247,7 @@ class Coalescer:
         self.leader.clear()
         _log.info("change_events_standby")
 
-    # -- writing down and closing
-    # ------------------------------------------------------------------------------------------------------
+    # -- writing down and closing ----------------------------------------------------------------------------
 
     async def write(self, pending: Sequence[PendingChange]) -> None:
         """Write changes down now. Raises StoreDown; may be repeated then."""

@@ -129,8 +129,7 @@ class RhoConnectPushDevice:
         if self._http is not None:
             await self._http.close()
 
-    # -- registration
-    # ------------------------------------------------------------------------------------------------
+    # -- registration ----------------------------------------------------------------------------------------
 
     async def register(self, app: str) -> str:
         """Register an app; its token.
@@ -205,8 +204,7 @@ class RhoConnectPushDevice:
             _expect(status, 204, body)
         self.tokens.pop(app, None)
 
-    # -- messages
-    # ----------------------------------------------------------------------------------------------------
+    # -- messages --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Poll until nothing is registered any more."""
@@ -264,8 +262,7 @@ class RhoConnectPushDevice:
     def _retry_s(self, failures: int) -> float:
         return min(self.behaviour.retry_s * 2.0 ** (failures - 1), self.behaviour.retry_max_s)
 
-    # -- requests
-    # ----------------------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
     def _registration(self, app: str) -> str:
         return f"/registrations/{self.instance}/{self._user}/{app}"

@@ -66,7 +66,7 @@ _SCRIPTS: Final = ("EVALSHA 0000000000000000000000000000000000000000 0", "EVAL r
 _WRITES: Final = ("DEL KEY", "EXPIRE KEY 1", "SET KEY v")
 
 PURPOSES: Final = (
-    # -- pings: always required
+    # -- pings: always required ------------------------------------------------------------------------------
     CommandPurpose("queue", "connecting", "", ("PING", "HELLO 3", "SELECT 0")),
     CommandPurpose(
         "queue",
@@ -110,7 +110,7 @@ PURPOSES: Final = (
         "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
         ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
     ),
-    # -- users, devices and API tokens: always read
+    # -- users, devices and API tokens: always read ----------------------------------------------------------
     CommandPurpose(
         "registry",
         "users, devices and API tokens",
@@ -194,7 +194,7 @@ PURPOSES: Final = (
             *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY"),
         ),
     ),
-    # -- RhoConnect Push
+    # -- RhoConnect Push -------------------------------------------------------------------------------------
     CommandPurpose(
         "rhoconnect_push",
         "RhoConnect Push: registrations and messages of its devices",
@@ -224,7 +224,7 @@ PURPOSES: Final = (
         "messages reach RhoConnect Push devices up to 2 s later",
         (f"SUBSCRIBE {keys.MAILBOX_WAKE}", f"PUBLISH {keys.MAILBOX_WAKE} m"),
     ),
-    # -- data changes
+    # -- data changes ----------------------------------------------------------------------------------------
     CommandPurpose(
         "events",
         "data changes: windows of users",
@@ -274,7 +274,7 @@ PURPOSES: Final = (
             "XDEL STREAM 0-1",
         ),
     ),
-    # -- Resque
+    # -- Resque ----------------------------------------------------------------------------------------------
     CommandPurpose(
         "resque",
         "Resque: jobs of RhoConnect",
@@ -293,7 +293,7 @@ PURPOSES: Final = (
             *_on(keys.RESQUE_TAKERS, "ZADD KEY 1 m", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
         ),
     ),
-    # -- rhopush check
+    # -- rhopush check ---------------------------------------------------------------------------------------
     CommandPurpose(
         "check",
         "counts of users, devices and keys in `rhopush check`",

@@ -33,7 +33,7 @@ def ticks(least: float, most: float, count: int = 5) -> list[float]:
     return [number * step for number in range(first, math.ceil(most / step - 1e-9) + 1)]
 
 
-# -- bars
+# -- bars ----------------------------------------------------------------------------------------------------
 
 
 def _bars_height(plot: Plot) -> int:
@@ -57,7 +57,7 @@ def _bars(plot: Plot) -> Iterator[str]:
         yield f'<text x="{x + 6:.1f}" y="{y + 15}">{amount(sum(values))} {escape(plot.unit)}</text>'
 
 
-# -- lines
+# -- lines ---------------------------------------------------------------------------------------------------
 
 
 class _Axis(NamedTuple):

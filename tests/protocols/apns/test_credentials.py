@@ -112,7 +112,7 @@ def test_the_key_is_not_shown() -> None:
     assert repr(key()) == "ProviderKey(key_id='ABC123DEFG', team_id='DEF123GHIJ', key=***)"
 
 
-# -- certificates ------------------------------------------------------------------------------------------
+# -- certificates --------------------------------------------------------------------------------------------
 
 EXPIRES = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 # SEQUENCE { "com.example.app" { "app" } "com.example.app.voip" { "voip" } }, written out by hand.
