@@ -1,4 +1,4 @@
-"""The files that let a gateway talk to simulators: keys, certificates and the settings that name them."""
+"""Files with which a gateway can use the simulators: keys, certificates and settings."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -9,19 +9,19 @@ from gateway.simulators.apns import ApnsSimulator
 from gateway.simulators.fcm import FcmSimulator
 
 TOPIC: Final = "com.example.app"
-"""The topic, and the Android package, of the settings that are written."""
+"""The topic, and the Android package, in the generated settings."""
 
 
 def write_client_files(
     folder: Path, apns: ApnsSimulator, fcm: FcmSimulator, env: str = "development"
 ) -> Path:
-    """Write what a gateway needs into `folder`, each file mode 600, and give the path of its settings.
+    """Write keys, certificates and settings into `folder`, each file mode 600, and return the path of the settings.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: the target folder; created if it is missing.
         apns: a started simulator.
         fcm: a started simulator.
-        env: the environment that the settings are for.
+        env: the environment of the settings.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate = apns.client_certificate([TOPIC])
