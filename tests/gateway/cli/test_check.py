@@ -139,7 +139,7 @@ def test_what_must_be_mended_is_1(
     status, out = check(tmp_path, said, capsys, redis=f"unix://{tmp_path}/none")
     assert status == 1
     failed = [line for line in out.splitlines() if line.startswith("FAIL")]
-    assert any("apns " in line and "no unencrypted PEM private key" in line for line in failed)
+    assert any("apns " in line and "must be an unencrypted PEM private key" in line for line in failed)
     assert any("apns (com.x)" in line and "none.pem: No such file" in line for line in failed)
     assert any("fcm " in line and "service_account" in line for line in failed)
     assert any("redis " in line and "does not answer" in line for line in failed)

@@ -41,7 +41,8 @@ def test_a_wrong_command(redis_server: RedisServer) -> None:
         client.execute_command("NONSENSE")
     assert error_text(caught.value) == "refuses the command"
     assert (
-        refusal_text("OOM command not allowed") == "is full: it refuses writes until memory is freed (maxmemory)"
+        refusal_text("OOM command not allowed")
+        == "is full: it refuses writes until memory is freed (maxmemory)"
     )
     assert refusal_text("ERR unknown") is None
     assert (
