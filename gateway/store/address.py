@@ -276,5 +276,5 @@ def _port(text: str) -> int:
 def _number(text: str, what: str) -> int:
     number = whole(text, highest=_NUMBER_MAX)
     if number is None:
-        raise _InvalidAddress(f"the {what} is not a number")
+        raise _InvalidAddress(f"the {what} must be a number")
     return number

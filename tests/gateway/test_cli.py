@@ -49,7 +49,7 @@ def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
         (":development: {:redis: 'http://db'}", "redis: not a Redis address: unknown scheme 'http'"),
         (
             ":development: {:gateway: {rhoconnect_push: {redis: 'a:b'}}}",
-            "rhoconnect_push.redis: not a Redis address: the port is not a number",
+            "rhoconnect_push.redis: not a Redis address: the port must be a number",
         ),
         (":development: {:gateway: {rps: {mode: client}}}", "rps: is now called rhoconnect_push"),
         (

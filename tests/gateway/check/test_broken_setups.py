@@ -110,8 +110,8 @@ def certificate_without_its_key(parts: Parts) -> Broken:
 def account_cut_short(parts: Parts) -> Broken:
     text = json.dumps({"type": "service_account", "private_key": parts.key})[:-2]
     said = (
-        "FAIL  fcm                              fcm.credentials: the FCM credentials are no service account's "
-        "JSON, nor that of another credential of Google's\n"
+        "FAIL  fcm                              fcm.credentials: the FCM credentials must be the JSON of a "
+        "service account or of another Google credential\n"
         f"{EMBEDDED}"
         "FAIL  fcm 127.0.0.1:PORT               connection refused\n"
     )
