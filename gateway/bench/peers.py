@@ -1,4 +1,4 @@
-"""The peers, each measured once a run, when a scenario first needs it, on the simulator of the scenarios."""
+"""The peers, each measured once in a run, when a scenario first needs it, on the simulator of the scenarios."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -35,14 +35,14 @@ _GORUSH_WORKERS: Final = 100
 _SILENT_S: Final = 10.0
 _TO_NGINX: Final = 100_000
 _NO_TOKEN: Final = "bearer " + "0" * 200
-"""A header of the length of a provider token, for nginx, which reads none."""
+"""As long as a provider token; nginx checks none."""
 
 
 def require(names: Sequence[str]) -> None:
-    """To be called before anything is measured: minutes would be lost.
+    """Check the required programs and packages; called before any measurement, which takes minutes.
 
     Args:
-        names: peers without which a scenario cannot be: h2load, or packages.
+        names: peers that a scenario requires: h2load, or packages.
 
     Raises:
         CannotMeasure: one of them is not installed.
@@ -58,11 +58,11 @@ class PeerMeasurement(NamedTuple):
     """The measurement of a peer.
 
     Attributes:
-        name: with what it was set to.
-        done: requests or pushes.
+        name: its name and settings.
+        done: number of requests or pushes.
         seconds: wall clock.
         cpu_s: user and system time of its process.
-        server_cpu_s: of the simulator beside it.
+        server_cpu_s: user and system time of the simulator.
     """
 
     name: str
@@ -73,12 +73,12 @@ class PeerMeasurement(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Done a second."""
+        """Requests or pushes a second."""
         return self.done / self.seconds
 
     @property
     def per_cpu_s(self) -> float:
-        """Done a second of CPU."""
+        """Requests or pushes a second of CPU."""
         return self.done / self.cpu_s
 
     @property
@@ -100,7 +100,7 @@ class Gorush(NamedTuple):
 
 
 class _Site(NamedTuple):
-    """A simulator that a peer sends to."""
+    """A simulator to which a peer sends."""
 
     folder: Path
     facts: ProviderFacts
@@ -116,8 +116,8 @@ class Peers:
     """All peers of one run.
 
     Args:
-        progress: told what is being measured.
-        connections: of the load generator.
+        progress: displays the present measurement.
+        connections: connections of the load generator.
     """
 
     def __init__(self, progress: ProgressLine, connections: int) -> None:
@@ -133,7 +133,8 @@ class Peers:
 
     @cached_property
     def bare(self) -> PeerMeasurement:
-        """The floor of every door in Python under the same requests: an answer to each read, nothing parsed."""
+        """The lower bound of any HTTP ingress in Python under the same requests: a response to each read, without
+        parsing."""
         return self._answering("bare", "bare protocol")
 
     def _answering(self, role: str, name: str) -> PeerMeasurement:
@@ -258,7 +259,7 @@ class Peers:
 
     @cached_property
     def provider_answer_s(self) -> float:
-        """The mean time of the simulator's answer to h2load, one request after the other on an open connection."""
+        """Mean time of the simulator's response to h2load, one request after the other on an open connection."""
         self._progress.begin("the provider's answer, one at a time")
         done = self._run_h2load(_ONE_BY_ONE, 1)
         return done.seconds / done.done
@@ -283,7 +284,7 @@ class Peers:
         return h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams, rate)
 
     def optional(self, name: str) -> Any:
-        """The measurement of the peer with this name; None where it cannot be measured, which is not tried twice."""
+        """The measurement of the peer of this name; None if it is impossible, which is not tried twice."""
         if name in self._missing:
             return None
         try:
@@ -293,7 +294,7 @@ class Peers:
             return None
 
     def missing(self, *names: str) -> tuple[str, ...]:
-        """Why these optional peers were not measured, if so: notes for a reader, each once."""
+        """The reasons why optional peers were not measured: notes for a reader, each once."""
         reasons = (self._missing[name] for name in names if name in self._missing)
         return tuple(f"a peer is missing: {reason}" for reason in dict.fromkeys(reasons))
 
@@ -310,7 +311,7 @@ class Peers:
 
 
 def _delivered(provider: Child, pushes: int) -> int:
-    """Wait until the simulator has answered so many, or nothing more comes; their number."""
+    """Wait until the simulator has answered all pushes, or no more arrive; return their number."""
     found, heard = 0, time.monotonic()
     while found < pushes and time.monotonic() - heard < _SILENT_S:
         time.sleep(0.02)

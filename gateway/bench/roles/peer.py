@@ -1,4 +1,4 @@
-"""Orders to the peers of delivery that are libraries, and their results."""
+"""Orders and results of the peers of delivery that are libraries."""
 
 import msgspec
 
