@@ -11,7 +11,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.population import pin
 
 STREAMS: Final = 1000
-"""As many concurrent streams as the simulator permits, and APNs."""
+"""The number of concurrent streams that the simulator and APNs permit."""
 BODY: Final = (
     '{"aps":{"alert":"Order 0000000 is on its way","sound":"hello.mp3","vibrate":"2000",'
     '"content-available":1},"do_sync":["Product"],"vibrate":"2000"}'

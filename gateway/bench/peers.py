@@ -35,7 +35,7 @@ _GORUSH_WORKERS: Final = 100
 _SILENT_S: Final = 10.0
 _TO_NGINX: Final = 100_000
 _NO_TOKEN: Final = "bearer " + "0" * 200
-"""As long as a provider token; nginx checks none."""
+"""A header of the length of a provider token; nginx checks no token."""
 
 
 def require(names: Sequence[str]) -> None:
