@@ -101,10 +101,10 @@ async def test_one_ping_that_nobody_can_plan_stops_no_other(
     async with pipeline(redis_address, tmp_path, settings) as one:
         route = one.lanes.route
 
-        def failing(platform: str, app: str) -> Any:
+        def failing(platform: str, app: str, token: str) -> Any:
             if app == "odd":
                 raise KeyError(app)
-            return route(platform, app)
+            return route(platform, app, token)
 
         monkeypatch.setattr(one.lanes, "route", failing)
         ids = [await one.append(user) for user in ("eve", "bob")]
