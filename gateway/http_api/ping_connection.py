@@ -21,7 +21,7 @@ from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.producer import PingQueue
 from gateway.registry.accounts import TokenRole
-from protocols.http1.states import TRANSITIONS, ServerState, ServerStep, advance
+from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
@@ -34,8 +34,6 @@ _ANSWERING: Final = ServerState.ANSWERING
 _HANDING_OVER: Final = ServerState.HANDING_OVER
 _CLOSING: Final = ServerState.CLOSING
 _HANDED_OVER: Final = ServerState.HANDED_OVER
-_REQUEST: Final = ServerStep.REQUEST
-_ANSWERED: Final = ServerStep.ANSWERED
 
 
 class ConnectionContext(ResponseContext, Protocol):
@@ -251,9 +249,10 @@ class PingConnection(asyncio.Protocol):
         close = head.close or self.server.draining
         response = PendingResponse(self, close)
         self._pending.append(response)
-        self.state = (
-            advance(self.state, ServerStep.LAST_REQUEST) if close else TRANSITIONS[self.state, _REQUEST]
-        )
+        if close:
+            self.state = advance(self.state, ServerStep.LAST_REQUEST)
+        else:
+            self.state = AFTER_REQUEST[self.state]
         return response
 
     async def _authenticate(
@@ -326,8 +325,6 @@ class PingConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self.state >= _HANDED_OVER:
-            return
         pending, server = self._pending, self.server
         if not pending or not pending[0].ready:
             return
@@ -349,7 +346,7 @@ class PingConnection(asyncio.Protocol):
 
     def _after_answers(self) -> None:
         """Nothing is owed any more: rest, read on, hand over or close."""
-        state = self.state = TRANSITIONS[self.state, _ANSWERED]
+        state = self.state = AFTER_ANSWERED[self.state]
         if state is _WAITING:
             self._since = self.server.ticks
             connections = self.server.connections

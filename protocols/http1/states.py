@@ -86,6 +86,11 @@ TRANSITIONS: Final[dict[tuple[ServerState, ServerStep], ServerState]] = {
 }
 
 
+AFTER_REQUEST: Final = {state: after for (state, step), after in TRANSITIONS.items() if step is _E.REQUEST}
+AFTER_ANSWERED: Final = {state: after for (state, step), after in TRANSITIONS.items() if step is _E.ANSWERED}
+"""The two steps of every request, by the state before: their look-up costs half of that in `TRANSITIONS`."""
+
+
 def advance(state: ServerState, step: ServerStep) -> ServerState:
     """The state after a step.
 
