@@ -140,9 +140,7 @@ async def test_a_stream_of_100_mb_leaves_the_memory_as_it_was(
 
     async def body() -> AsyncIterator[bytes]:
         for number in range(0, total, 50):
-            yield lines(
-                *({"user_id": f"nobody{one}", "message": text} for one in range(number, number + 50))
-            )
+            yield lines(*({"user_id": f"nobody{one}", "message": text} for one in range(number, number + 50)))
 
     async with running(short_path) as (gateway, _):
         await post(gateway, lines(*(ping(number) for number in range(2_000))))
