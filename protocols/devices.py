@@ -1,11 +1,11 @@
-"""A device as the registry knows it, and which devices of a user a ping goes to.
+"""Devices of the registry, and the selection of a user's devices for a ping.
 
-The rules are PingJob's (contract §3), with the differences of contract §10: an empty push type means "not said"; a
-device that never synced sorts last instead of failing the ping; an unsupported platform does not use up the
-phone.
+The rules are PingJob's (contract §3), with the differences of contract §10: an empty push type means "not given"; a
+device that never synced sorts last instead of failing the ping; an unsupported platform does not use up the phone
+id.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -18,35 +18,29 @@ FCM: Final = "fcm"
 RHOCONNECT_PUSH: Final = "rhoconnect_push"
 UNSUPPORTED: Final = ""
 
-# What a device registers as (contract §2.1, §3, §10), in lower case -> who delivers to it.
-# Not here, and so unsupported: android (C2DM, closed 2015), blackberry, wp8, and anything else.
-PLATFORMS: Final[dict[str, str]] = {
-    "apple": APNS,
-    "iphone": APNS,  # RhoConnect's deprecated alias
-    "fcm": FCM,
-    "gcm": FCM,  # a GCM registration id is an FCM token: Google kept them valid
-    "rhoconnect_push": RHOCONNECT_PUSH,
-    "rhoconnect": RHOCONNECT_PUSH,  # what old clients call it before their library rewrites it
-}
+DeviceTypes = Mapping[str, str]
+"""What a device registers as (contract §2.1, §3, §10), in lower case -> the provider that delivers to it. Each provider
+says which types it serves. Types that none serves are unsupported: android (C2DM, closed 2015), blackberry, wp8."""
 
-# Reasons why a device is left out, as counted in receipts and metrics.
+# Reasons for skipping a device, as counted in receipts and metrics.
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
-REPEATED: Final = "repeated"  # the same phone and app, token or installation was chosen before
+REPEATED: Final = "repeated"  # the same phone id and app, token or installation was selected before
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One registered client of a user (contract §7, keys `client:ID:*`). Absent and empty fields are both "".
+    """One registered client of a user (contract §7, keys `client:ID:*`). Missing and empty fields are both "".
 
     Attributes:
         client_id: usually 32 hex digits.
         device_type: platform ("Apple", "ANDROID"); "" means not registered for push.
-        push_type: "apple", "iphone", "fcm", "gcm", "rhoconnect_push"; "" means: the platform decides.
+        push_type: "apple", "iphone", "fcm", "gcm", "rhoconnect_push" and others; "" means: the platform decides.
         pin: the provider's device token.
         phone_id: same phone, many clients; "" if unknown.
         app_id: `device_app_id`, the app on the phone; "" if unknown.
         last_sync_ms: epoch milliseconds of the last sync; 0: never.
-        bad_at: where the provider refuses this token (see `refused_at`), separated by blanks; "": nowhere.
+        bad_at: hosts and topics at which the provider refuses this token (see `refused_at`), separated by blanks;
+            "": none.
     """
 
     client_id: str
@@ -59,35 +53,35 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     bad_at: str = ""
 
     def __repr__(self) -> str:
-        """Show enough to find the device, and never its whole token."""
+        """A text that identifies the device without its complete token."""
         return f"Device({self.client_id!r}, {self.push_type or self.device_type!r}, pin={mask(self.pin)!r})"
 
 
 ELSEWHERE: Final = "~"
-"""Before a place in `Device.bad_at`: the provider's other environment has accepted this token."""
+"""Prefix of a host key in `Device.bad_at`: the provider's other environment has accepted this token."""
 
 
 def refused_at(device: Device, host_key: str) -> bool:
-    """Whether the provider called this device's token bad at a place (host and topic), and nothing ended that."""
+    """Whether the provider reported this device's token as bad at a host and topic, and the mark is still valid."""
     return host_key in device.bad_at.split(" ")
 
 
 def accepted_elsewhere(device: Device, host_key: str) -> bool:
-    """Whether the token was bad at a place and accepted at the provider's other environment."""
+    """Whether the token was bad at a host and topic, and was accepted at the provider's other environment."""
     return device.bad_at == ELSEWHERE + host_key
 
 
 def mask(pin: str) -> str:
-    """Shorten a device token for logs and reports: its first four characters at most, and its length."""
+    """Shorten a push token for logs and reports: its first four characters at most, and its length."""
     return f"{pin[: min(4, len(pin) // 4)]}…({len(pin)})" if pin else ""
 
 
 class Chosen(NamedTuple):
-    """A device that is to be sent to, and by whom.
+    """A selected device, and its provider.
 
     Attributes:
         device: the device.
-        platform: "apns", "fcm" or "rhoconnect_push".
+        platform: the provider's name.
     """
 
     device: Device
@@ -95,37 +89,37 @@ class Chosen(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What `select` decided for one user.
+    """Result of `select` for one user.
 
     Attributes:
-        chosen: newest last sync first.
-        skipped: reason -> number of devices; reasons that did not occur are absent.
+        chosen: selected devices, newest last sync first.
+        skipped: reason -> number of devices; only reasons that occurred.
     """
 
     chosen: list[Chosen]
     skipped: dict[str, int]
 
 
-def platform_of(device: Device) -> str | None:
+def platform_of(device: Device, device_types: DeviceTypes) -> str | None:
     """Name who delivers to a device.
 
     Returns:
-        "apns", "fcm" or "rhoconnect_push"; "" where nobody does; None where the device is not registered for push
+        The provider's name; "" where nobody does; None where the device is not registered for push
         (no device type: even a push type does not help then, contract §3).
     """
     if not device.device_type:
         return None
     name = device.push_type or device.device_type
-    platform = PLATFORMS.get(name)
-    return PLATFORMS.get(name.lower(), UNSUPPORTED) if platform is None else platform
+    platform = device_types.get(name)
+    return device_types.get(name.lower(), UNSUPPORTED) if platform is None else platform
 
 
-# What `Chosen(...)` comes to, without the call of Python that a named tuple's constructor is.
+# Equivalent to `Chosen(...)`, without the Python call of a named tuple's constructor.
 _tuple: Final = tuple.__new__
 _last_sync = attrgetter("last_sync_ms")
 
 
-def select(devices: Iterable[Device], seen: set[str]) -> Selection:
+def select(devices: Iterable[Device], seen: set[str], device_types: DeviceTypes) -> Selection:
     """Choose the devices of one user, by PingJob's rules (contract §3, §10).
 
     Args:
@@ -133,24 +127,27 @@ def select(devices: Iterable[Device], seen: set[str]) -> Selection:
         seen: what the same ping has chosen before; shared by all users of a ping, and added to here. Phones
             and tokens are told apart in it: of two devices with one token, one known by its phone, both are
             sent to.
+        device_types: which provider serves which device type.
     """
     selection = Selection([], {})
-    select_into(selection, tuple(devices), seen)
+    select_into(selection, tuple(devices), seen, device_types)
     return selection
 
 
-def select_into(selection: Selection, devices: Sequence[Device], seen: set[str]) -> None:
+def select_into(
+    selection: Selection, devices: Sequence[Device], seen: set[str], device_types: DeviceTypes
+) -> None:
     """`select` for one of many users, added to what was chosen of those before."""
     chosen, skipped = selection
     for device in devices if len(devices) < 2 else sorted(devices, key=_last_sync, reverse=True):
-        reason = _choose(device, seen, chosen)
+        reason = _choose(device, seen, chosen, device_types)
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
 
 
-def fit(device: Device) -> tuple[str, str]:
+def fit(device: Device, device_types: DeviceTypes) -> tuple[str, str]:
     """Who delivers to a device, and why nobody does: one of the two is empty."""
-    platform = platform_of(device)
+    platform = platform_of(device, device_types)
     # Without a token there is nowhere to send to, phone or not; RhoConnect sent to an empty address.
     if platform is None or not device.pin:
         return "", UNREGISTERED
@@ -158,17 +155,17 @@ def fit(device: Device) -> tuple[str, str]:
 
 
 def dedupe_key(device: Device) -> str:
-    """What a ping reaches only once: a phone (with the app on it), or, where no phone is known, a token.
+    """The key by which a ping reaches a device once: a phone id (with the app), or, if that is unknown, a token.
 
-    What follows a NUL at the beginning is a token; any other text begins with a phone's id. Of an FCM token it is the
-    installation that the token belongs to, which may be registered by its own id, too.
+    A key that begins with NUL contains a token; any other key begins with a phone id. For an FCM token it contains
+    the installation to which the token belongs, which may be registered by its own id, too.
     """
     return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + installation(device.pin)
 
 
-def _choose(device: Device, seen: set[str], chosen: list[Chosen]) -> str:
+def _choose(device: Device, seen: set[str], chosen: list[Chosen], device_types: DeviceTypes) -> str:
     """Add the device to the chosen ones, or name the reason why not."""
-    platform, reason = fit(device)
+    platform, reason = fit(device, device_types)
     if reason:
         return reason
     key = dedupe_key(device)

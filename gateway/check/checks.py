@@ -7,20 +7,18 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Final
 
 from gateway.check.findings import Finding, Level
 from gateway.clock import SKEW_WARNING_S
-from gateway.delivery.credentials import read_apns, read_fcm, read_file, read_google, token_uris
+from gateway.delivery.provider_registry import installed
+from gateway.delivery.providers.base import ProviderServer, PushProvider
 from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreDown, UnsafeFile
 from gateway.server.data_dir import ID_FILE, DataDir, DataDirInUse
 from gateway.server.file_permissions import exposed
 from gateway.server.id_secret import read_copy
 from gateway.server.push_certificate import read_push_certificate
-from gateway.settings import ApnsSettings, App, FcmSettings, Settings
+from gateway.settings import Settings
 from gateway.store.address import RedisAddress, queue_address
 from gateway.store.client_factory import ServerFacts, client, facts, invalid_ca_files
 from gateway.store.command_probe import by_address, refused_by, uses
@@ -29,7 +27,6 @@ from gateway.store.embedded import socket_path
 from gateway.store.error_replies import in_cluster_mode
 from gateway.transport.error_text import describe
 from gateway.transport.tls import client_context
-from protocols.fcm.credentials import GoogleCredential
 
 EXPIRY_WARNING_S: Final = 30 * 86_400.0
 """A certificate is renewed by hand at Apple: a month is enough to find somebody who may."""
@@ -37,47 +34,29 @@ EXPIRY_WARNING_S: Final = 30 * 86_400.0
 _CONNECT_S: Final = 5.0
 
 
-class ProviderServer(NamedTuple):
-    """A server of a provider that some app needs."""
-
-    name: str
-    host: str
-    port: int
-    ca_file: str | None
-    tls: bool = True
-
-
 # Credentials.
 
 
 def check_credentials(settings: Settings) -> list[Finding]:
     """Every credential that the settings name, once for each app that says something of its own."""
-    findings: list[Finding] = []
-    for name, app in _apps(settings):
-        if not name or app.apns != settings.apns:
-            findings.append(_apns(f"apns{name}", app.apns))
-        if not name or app.fcm != settings.fcm:
-            findings.append(_fcm(f"fcm{name}", app.fcm))
-    return findings
+    return [
+        _credential(provider, settings, app)
+        for provider, app in installed().credentials(settings)
+        if provider.per_app
+    ]
 
 
-def _apps(settings: Settings) -> Iterator[tuple[str, App]]:
-    yield "", App(settings.apns, settings.fcm)
-    for app_id, app in settings.apps.items():
-        yield f" ({app_id})", app
-
-
-def _apns(subject: str, settings: ApnsSettings) -> Finding:
-    if not settings.configured:
-        return Finding(Level.WARNING, subject, "no credential: Apple devices are not served")
+def _credential(provider: PushProvider, settings: Settings, app: str) -> Finding:
+    subject = f"{provider.name} ({app})" if app else provider.name
     try:
-        topic, key, certificate, _ = read_apns(settings)
-    except CredentialError as error:
+        found = provider.check(settings, app)
+    except (BadSetting, CredentialError) as error:
         return Finding(Level.BAD, subject, error.message)
-    if certificate is not None:
-        return expiry(subject, f"certificate for {topic}", certificate.expires_s - time.time())
-    who = f"key {key.key_id} of team {key.team_id}, " if key is not None else ""
-    return Finding(Level.GOOD, subject, f"{who}topic {topic}")
+    if found is None:
+        return Finding(Level.WARNING, subject, f"no credential: {provider.devices} devices are not served")
+    if found.expires_s is not None:
+        return expiry(subject, found.text, found.expires_s - time.time())
+    return Finding(Level.GOOD, subject, found.text)
 
 
 def expiry(subject: str, what: str, left_s: float) -> Finding:
@@ -87,32 +66,6 @@ def expiry(subject: str, what: str, left_s: float) -> Finding:
         return Finding(Level.BAD, subject, f"{what} has expired")
     level = Level.WARNING if left_s < EXPIRY_WARNING_S else Level.GOOD
     return Finding(level, subject, f"{what}, valid for {days} more days")
-
-
-def _fcm(subject: str, settings: FcmSettings) -> Finding:
-    if not settings.configured:
-        return Finding(Level.WARNING, subject, "no credential: Android devices are not served")
-    try:
-        access = read_fcm(settings)
-    except CredentialError as error:
-        return Finding(Level.BAD, subject, error.message)
-    wrong = _unreadable_source(access.credential)
-    if wrong is not None:
-        return Finding(Level.BAD, subject, wrong)
-    return Finding(Level.GOOD, subject, f"{access.credential.account}, project {access.project}")
-
-
-def _unreadable_source(credential: GoogleCredential) -> str | None:
-    """Why the file of an external account's own token cannot be read; None: it can, or there is none."""
-    source = credential.info.get("credential_source")
-    path = source.get("file") if isinstance(source, dict) else None
-    if not isinstance(path, str):
-        return None
-    try:
-        read_file(Path(path), "credential_source.file")
-    except CredentialError as error:
-        return error.message
-    return None
 
 
 def check_push_certificate(settings: Settings) -> list[Finding]:
@@ -262,43 +215,10 @@ def _clock(subject: str, found: ServerFacts) -> list[Finding]:
 def providers(settings: Settings) -> list[ProviderServer]:
     """Every server that the configured credentials lead to, each once."""
     found: dict[tuple[str, int], ProviderServer] = {}
-    for _, app in _apps(settings):
-        for provider in _servers(app):
-            found.setdefault((provider.host, provider.port), provider)
-    if settings.rhoconnect_push.mode == "client" and settings.push_server is not None:
-        url = urlsplit(settings.push_server.reveal())
-        tls = url.scheme == "https"
-        port = url.port or (443 if tls else 80)
-        found.setdefault(
-            (url.hostname or "", port), ProviderServer("push_server", url.hostname or "", port, None, tls)
-        )
+    for provider, app in installed().credentials(settings):
+        for server in provider.servers(settings, app):
+            found.setdefault((server.host, server.port), server)
     return list(found.values())
-
-
-def _servers(app: App) -> Iterator[ProviderServer]:
-    if app.apns.configured:
-        yield ProviderServer("apns", app.apns.server, app.apns.port, _text(app.apns.ca_file))
-        if app.apns.sandbox is not None:
-            yield ProviderServer("apns sandbox", *app.apns.sandbox, _text(app.apns.ca_file))
-    if app.fcm.configured:
-        yield _server("fcm", app.fcm.endpoint, app.fcm)
-        try:
-            for uri in token_uris(read_google(app.fcm)):
-                yield _server("fcm tokens", uri, app.fcm)
-        except CredentialError:
-            return  # told by `check_credentials`
-
-
-def _server(name: str, address: str, settings: FcmSettings) -> ProviderServer:
-    url = urlsplit(address)
-    tls = url.scheme == "https"
-    return ProviderServer(
-        name, url.hostname or "", url.port or (443 if tls else 80), _text(settings.ca_file), tls
-    )
-
-
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
 
 
 async def check_provider(provider: ProviderServer) -> list[Finding]:

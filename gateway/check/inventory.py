@@ -5,12 +5,13 @@ not feel it.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.delivery.provider_registry import installed
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
@@ -30,7 +31,7 @@ class Inventory(NamedTuple):
 
     Attributes:
         users: in the app; looked_at: of them, how many were looked at.
-        devices: registered devices by who delivers to them ("apns", "fcm", "rhoconnect_push").
+        devices: registered devices by the provider that delivers to them.
         apps: devices by platform and `device_app_id`, which tells the credential that each needs.
         unsupported: devices that nobody reaches, by what they call themselves.
         gcm: devices that call themselves `gcm`, which RhoConnect no longer reaches.
@@ -59,9 +60,10 @@ class Inventory(NamedTuple):
 
 
 class _InventoryCounter:
-    """Counts clients."""
+    """Counts clients; `device_types`: as `platform_of` takes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device_types: Mapping[str, str]) -> None:
+        self._device_types = device_types
         self.devices: Counter[str] = Counter()
         self.apps: Counter[tuple[str, str]] = Counter()
         self.unsupported: Counter[str] = Counter()
@@ -71,7 +73,7 @@ class _InventoryCounter:
     def add(self, fields: list[str]) -> None:
         """Count one client by its fields; absent ones are ""."""
         exists, kind, push_type, pin, app_id = fields
-        platform = platform_of(Device("", kind, push_type, pin)) if exists else None
+        platform = platform_of(Device("", kind, push_type, pin), self._device_types) if exists else None
         if not exists:
             self.dangling += 1
         elif platform is None:
@@ -100,7 +102,7 @@ async def take_inventory(redis: Redis, resque: Redis, settings: Settings) -> Inv
         StoreDown: Redis does not answer, or refuses.
     """
     try:
-        tally, seen = _InventoryCounter(), 0
+        tally, seen = _InventoryCounter(installed().device_types), 0
         async for logins in _logins(redis):
             await _count(redis, logins, tally)
             seen += len(logins)

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from gateway.check.findings import Finding, Level
 from gateway.check.inventory import Inventory, take_inventory
 from gateway.check.rhoconnect_push import check_registrations
+from gateway.delivery.provider_registry import installed
 from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store.address import document_addresses, main_address, resque_address
 from gateway.store.client_factory import client, facts
-from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
 
 _TIMEOUT_S = 5.0
-_NAMES = {APNS: "Apple", FCM: "Android", RHOCONNECT_PUSH: "legacy"}
 
 
 async def check_migration(settings: Settings) -> list[Finding]:
@@ -50,9 +49,8 @@ def judge(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
         if inventory.users_examined >= inventory.users
         else f" (the first {inventory.users_examined} looked at)"
     )
-    devices = ", ".join(
-        f"{inventory.devices[name]} {_NAMES[name]}" for name in _NAMES if inventory.devices[name]
-    )
+    counts = ((inventory.devices[provider.name], provider.devices) for provider in installed())
+    devices = ", ".join(f"{count} {name}" for count, name in counts if count)
     about = f"{inventory.users} users{seen}, devices: {devices or 'none'}"
     yield Finding(Level.GOOD, "rhoconnect", about)
     yield from _devices(inventory)
@@ -88,19 +86,16 @@ def _credentials(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
         if not _served(settings, platform, app_id):
             name = app_id if app_id in settings.apps else ""
             lacking[platform, name] = lacking.get((platform, name), 0) + count
+    names = {provider.name: provider.devices for provider in installed()}
     for (platform, app_id), count in sorted(lacking.items()):
         whose = f" of {app_id}" if app_id else ""
-        about = f"{count} {_NAMES[platform]} devices{whose} would not be served: no credential"
+        about = f"{count} {names[platform]} devices{whose} would not be served: no credential"
         yield Finding(Level.BAD, "devices", about)
 
 
 def _served(settings: Settings, platform: str, app_id: str) -> bool:
-    app = settings.app(app_id)
-    if platform == RHOCONNECT_PUSH:
-        return settings.rhoconnect_push.mode == "builtin" or (
-            settings.rhoconnect_push.mode == "client" and settings.push_server is not None
-        )
-    return app.apns.configured if platform == APNS else app.fcm.configured
+    provider = installed().get(platform)
+    return provider is not None and provider.unserved(settings, app_id) is None
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from gateway.delivery.provider_registry import installed
 from gateway.settings import Settings, load
 from gateway.store.address import all_addresses
 from protocols.numbers import whole
@@ -22,8 +23,9 @@ def load_settings(args: argparse.Namespace) -> Settings:
 
     Raises:
         BadSetting: one is unknown or wrong.
+        BadProvider: an installed provider cannot be used.
     """
-    settings = load(args.settings, args.env, os.environ)
+    settings = load(args.settings, args.env, os.environ, installed().settings_type)
     for _ in all_addresses(settings):  # so that a wrong one is told before anything starts
         pass
     return settings

@@ -5,26 +5,20 @@ import asyncio
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
+from gateway.delivery.provider_registry import installed
 from gateway.errors import InputError
-from gateway.simulators import (
-    ApnsOptions,
-    ApnsSimulator,
-    Authority,
-    FcmOptions,
-    FcmSimulator,
-    Hosting,
-    SimulatedRecord,
-)
-from gateway.simulators.client_files import write_client_files
+from gateway.simulators import Authority, Hosting, SimulatedRecord
+from gateway.simulators.base import Simulator
+from gateway.simulators.client_files import TOPIC, write_client_files
+from gateway.simulators.simulation import Simulation
 from gateway.system.network_errors import describe
-from protocols.apns.simulator import ANSWERS as APNS_ANSWERS
-from protocols.fcm.simulator import ANSWERS as FCM_ANSWERS
 from protocols.simulation.faults import describe_faults, sort_faults
 
 _EPILOG: Final = f"""\
@@ -47,10 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--name", help="what clients call that address, for certificates and settings")
-    parser.add_argument(
-        "--apns-port", type=int, default=0, metavar="N", help="APNs' port; 0 takes a free one"
-    )
-    parser.add_argument("--fcm-port", type=int, default=0, metavar="N", help="FCM's port; 0 takes a free one")
+    for name, simulation in installed().simulations().items():
+        owner = f"{simulation.title}'" if simulation.title.endswith("s") else f"{simulation.title}'s"
+        parser.add_argument(
+            f"--{name}-port", type=int, default=0, metavar="N", help=f"{owner} port; 0 takes a free one"
+        )
     parser.add_argument(
         "--record",
         type=Path,
@@ -80,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
         0; 1 where a port or file cannot be had; 2 where a fault is not understood.
     """
     try:
-        faults = sort_faults(args.fault, {"apns": APNS_ANSWERS, "fcm": FCM_ANSWERS})
-        uvloop.run(_simulate(args, faults))
+        simulations = installed().simulations()
+        faults = sort_faults(args.fault, {name: one.answers for name, one in simulations.items()})
+        uvloop.run(_simulate(args, simulations, faults))
     except InputError as error:
         sys.stderr.write(f"rhopush simulate: {error}\n")
         return 2
@@ -92,28 +88,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _simulate(args: argparse.Namespace, faults: dict[str, list[str]]) -> None:
+async def _simulate(
+    args: argparse.Namespace, simulations: Mapping[str, Simulation], faults: Mapping[str, list[str]]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     authority = Authority([_hosting(args, 0, None).reached_at])
     async with AsyncExitStack() as stack:
-        apns = ApnsSimulator(ApnsOptions(faults=faults["apns"]), _hosting(args, args.apns_port, authority))
-        await stack.enter_async_context(apns)
-        fcm = FcmSimulator(
-            args.project, FcmOptions(faults=faults["fcm"]), _hosting(args, args.fcm_port, authority)
-        )
-        await stack.enter_async_context(fcm)
+        simulators: dict[str, Simulator] = {}
+        for name, simulation in simulations.items():
+            hosting = _hosting(args, getattr(args, f"{name}_port"), authority)
+            simulators[name] = simulation.make(faults[name], hosting, args.project)
+            await stack.enter_async_context(simulators[name])
         folder = args.credentials or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-credentials-"))
         )
-        settings = write_client_files(folder, apns, fcm)
-        _print(f"settings {settings}")
-        _print(f"ready apns={apns.hosting.reached_at}:{apns.port} fcm={fcm.hosting.reached_at}:{fcm.port}")
+        clients = {name: simulations[name].client_files(one, TOPIC) for name, one in simulators.items()}
+        _print(f"settings {write_client_files(folder, clients)}")
+        addresses = (f"{name}={one.hosting.reached_at}:{one.port}" for name, one in simulators.items())
+        _print(f"ready {' '.join(addresses)}")
         await stop.wait()
-    _print(_account("apns", apns.received.total + apns.answered, apns.received.total_accepted))
-    _print(_account("fcm", fcm.received.total + fcm.answered, fcm.received.total_accepted))
+    for name, one in simulators.items():
+        _print(_account(name, one.received.total + one.answered, one.received.total_accepted))
 
 
 def _hosting(args: argparse.Namespace, port: int, authority: Authority | None) -> Hosting:

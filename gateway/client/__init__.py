@@ -1,4 +1,4 @@
-"""Pings from Python: RhoConnect's `PingJob`, through a gateway.
+"""Python client of the gateway, with the interface of RhoConnect's `PingJob`.
 
 ```python
 from gateway.client import PingJob
@@ -10,8 +10,8 @@ for result in PingJob.bulk({"user_id": user, "message": "hello"} for user in use
     print(result.line, result.ping_id or result.message)
 ```
 
-The server and the token come from `RHOPUSH_SERVER` and `API_TOKEN`, or from `PingJob.configure`. Parameters
-are those of `POST /rc/v1/users/ping`.
+The server and the token come from `RHOPUSH_SERVER` and `API_TOKEN`, or from `PingJob.configure`. Parameters are
+those of `POST /rc/v1/users/ping`.
 """
 
 from gateway.client.bulk_lines import BulkResult

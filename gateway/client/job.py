@@ -17,7 +17,7 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 
 
 class PingJob:
-    """Pings users' devices through a gateway. All methods belong to the class, as RhoConnect's do."""
+    """Pings users' devices through a gateway. All methods are class methods, as in RhoConnect."""
 
     _server: ClassVar[str | None] = None
     _token: ClassVar[Secret | None] = None
@@ -33,13 +33,13 @@ class PingJob:
         redis: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        """Say where pings go; what is left out is as at the start.
+        """Set where pings are sent. Omitted arguments reset to their defaults.
 
         Args:
             server: the gateway's URL; None: `RHOPUSH_SERVER`, then http://127.0.0.1:9292.
             token: the API token; None: `API_TOKEN`.
-            redis: address of RhoConnect's Redis: `enqueue` then writes a Resque job there.
-            timeout_s: how long `perform` may take, delivery included.
+            redis: address of RhoConnect's Redis; if set, `enqueue` appends a Resque job there.
+            timeout_s: longest time that `perform` may take, delivery included.
         """
         cls._server = server
         cls._token = Secret(token) if token else None
@@ -48,19 +48,19 @@ class PingJob:
 
     @classmethod
     def perform(cls, **parameters: Any) -> str:
-        """Ping and block until every device has its verdict; the ping's id.
+        """Send a ping, block until every device has a verdict, and return the ping's id.
 
         Raises:
-            PingError: it was not accepted, or not delivered to every device, or not in time.
+            PingError: the ping was not accepted, or not delivered to every device, or not in time.
         """
         return _delivered(cls._client().deliver(parameters))
 
     @classmethod
     async def aperform(cls, **parameters: Any) -> str:
-        """`perform` for asyncio.
+        """`perform` for asyncio programs.
 
         Raises:
-            PingError: as `perform`.
+            PingError: as in `perform`.
         """
         awaiting = importlib.import_module("gateway.client.async_client")
         report = await awaiting.deliver(cls._address(), cls._secret(), cls._timeout_s, parameters)
@@ -68,13 +68,13 @@ class PingJob:
 
     @classmethod
     def enqueue(cls, **parameters: Any) -> str | None:
-        """Ping later: returns as soon as the ping is safe.
+        """Queue a ping and return as soon as it is durable.
 
         Returns:
-            The ping's id; None where it was written as a Resque job, which has none yet.
+            The ping's id; None for a Resque job, which has none yet.
 
         Raises:
-            PingError: it was not accepted.
+            PingError: the ping was not accepted.
         """
         if cls._redis is None:
             return cls._client().send(parameters)

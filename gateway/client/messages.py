@@ -1,4 +1,4 @@
-"""What is said to a gateway and how its answers are read, without I/O, for both ways of sending."""
+"""Requests to a gateway and the parsing of its responses, without I/O, for both HTTP implementations."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from gateway.system.network_errors import describe
 
 PING_PATH: Final = "/rc/v1/users/ping"
 RETRY_PAUSE_S: Final = 1.0
-"""How often a ping that outlasts the gateway's own wait is asked about."""
+"""Interval between reads of the receipt of a ping that outlasts the gateway's own wait."""
 
 Parameters = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ class ClientRequest(NamedTuple):
 
 
 class ClientResponse(NamedTuple):
-    """One HTTP answer. The names of headers are in lower case."""
+    """One HTTP response. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,12 +32,12 @@ class ClientResponse(NamedTuple):
 
     @property
     def ping_id(self) -> str | None:
-        """The id that the gateway gave to the ping."""
+        """The id that the gateway assigned to the ping."""
         return self.headers.get("x-ping-id")
 
 
 def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:
-    """The ping itself; with `wait` its answer comes with the verdicts.
+    """The request that sends a ping; with `wait` its response contains the verdicts.
 
     Raises:
         PingError: the token cannot be sent.
@@ -60,7 +60,7 @@ def accepted(answer: ClientResponse) -> str:
     """The id of a ping that is durable.
 
     Raises:
-        PingError: it was not accepted.
+        PingError: the ping was not accepted.
     """
     if answer.status != 200:
         raise refusal(answer)
@@ -68,10 +68,10 @@ def accepted(answer: ClientResponse) -> str:
 
 
 def report_of(answer: ClientResponse) -> dict[str, Any] | None:
-    """The verdicts of a ping that was waited for; None: the gateway's own wait was over before.
+    """The receipt of a ping sent with `wait`; None: the gateway's own wait ended before the last verdict.
 
     Raises:
-        PingError: it was not accepted.
+        PingError: the ping was not accepted.
     """
     if answer.status == 504 and answer.ping_id:
         return None
@@ -82,7 +82,7 @@ def report_of(answer: ClientResponse) -> dict[str, Any] | None:
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """One text for each device that did not get the ping."""
+    """One text for each device that the ping did not reach."""
     return [
         f"{device.get('client_id', '?')}: {device.get('reason') or device['verdict']}"
         for device in report.get("devices", ())
@@ -91,9 +91,9 @@ def failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def failure(error: Exception) -> str:
-    """Why no answer came, in words of our own."""
+    """The reason for a missing response, in the client's own wording."""
     words = describe(error)
-    return "the connection was closed before the answer" if words == type(error).__name__ else words
+    return "the connection was closed before the response" if words == type(error).__name__ else words
 
 
 def refusal(answer: ClientResponse) -> PingError:
@@ -120,5 +120,5 @@ def token_header(token: str) -> dict[str, str]:
     """
     said = token.strip()
     if not said.isascii() or not said.isprintable():
-        raise PingError(["the token holds a character that no HTTP header can carry"])
+        raise PingError(["the token holds a character that is not allowed in an HTTP header"])
     return {"X-RhoConnect-API-TOKEN": said} if said else {}

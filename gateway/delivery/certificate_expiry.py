@@ -9,11 +9,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.delivery.credentials import read_certificate
+from gateway.delivery.provider_registry import Providers, installed
 from gateway.errors import CredentialError
 from gateway.metrics import Metrics
-from gateway.settings import ApnsSettings, Settings
-from protocols.devices import APNS
+from gateway.settings import Settings
 
 _log = structlog.get_logger("credentials")
 
@@ -29,6 +28,7 @@ class CertificateExpiry(NamedTuple):
     app: str
     topic: str
     expires_s: float
+    provider: str
 
 
 def warnings_due(left_s: float) -> int:
@@ -42,16 +42,18 @@ class CertificateExpiryMonitor:
     Args:
         settings: those in force.
         metrics: where the time left is exported.
+        providers: whose credentials are read; None: the installed providers'.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, providers: Providers | None = None) -> None:
         self._metrics = metrics
+        self._providers = installed() if providers is None else providers
         self._warned: dict[CertificateExpiry, int] = {}
         self.apply_settings(settings)
 
     def apply_settings(self, settings: Settings) -> None:
         """Read the certificates of new settings. What is said about one that stays is not said again."""
-        endings = list(_certificate_expiries(settings))
+        endings = list(_certificate_expiries(settings, self._providers))
         self._warned = {expiry: self._warned.get(expiry, 0) for expiry in endings}
         self._told_at = -_EVERY_S
 
@@ -62,7 +64,7 @@ class CertificateExpiryMonitor:
         self._told_at = now_s
         for expiry, warned in self._warned.items():
             left_s = expiry.expires_s - now_s
-            self._metrics.credential_expiry_seconds(expiry.app, APNS).set(left_s)
+            self._metrics.credential_expiry_seconds(expiry.app, expiry.provider).set(left_s)
             due = self._warned[expiry] = warnings_due(
                 left_s
             )  # fewer than before: the clock was wrong, or is now
@@ -79,14 +81,11 @@ class CertificateExpiryMonitor:
             _log.warning("certificate_expiry_near", app=expiry.app, topic=expiry.topic, days=days)
 
 
-def _certificate_expiries(settings: Settings) -> Iterator[CertificateExpiry]:
-    parts: dict[str, ApnsSettings] = {"": settings.apns}
-    parts |= {name: app.apns for name, app in settings.apps.items() if app.apns != settings.apns}
-    for app, part in parts.items():
-        if part.certificate_file is None:
-            continue
+def _certificate_expiries(settings: Settings, providers: Providers) -> Iterator[CertificateExpiry]:
+    for provider, app in providers.credentials(settings):
         try:
-            certificate = read_certificate(part)
+            expiry = provider.expiry(settings, app)
         except CredentialError:
             continue  # the lane says so when it is made
-        yield CertificateExpiry(app, part.topic or next(iter(certificate.topics), ""), certificate.expires_s)
+        if expiry is not None:
+            yield CertificateExpiry(app, expiry.topic, expiry.expires_s, provider.name)

@@ -7,11 +7,9 @@ app's missing file must not keep the others' pushes back.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.delivery.credentials import read_apns, read_fcm
-from gateway.delivery.rhoconnect_push_remote import read_push_server
+from gateway.delivery.provider_registry import Providers, installed
 from gateway.errors import BadSetting, CredentialError
-from gateway.settings import ApnsSettings, App, FcmSettings, Settings
-from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
+from gateway.settings import Settings
 
 
 class UnusableCredential(NamedTuple):
@@ -22,28 +20,12 @@ class UnusableCredential(NamedTuple):
     error: str
 
 
-def unusable_credentials(settings: Settings) -> Iterator[UnusableCredential]:
-    """Every credential that a ping could not be sent with."""
-    above = App(settings.apns, settings.fcm)
-    for name, app in {"": above, **settings.apps}.items():
-        if name == "" or app.apns != above.apns:
-            yield from _complaint(APNS, name, app.apns)
-        if name == "" or app.fcm != above.fcm:
-            yield from _complaint(FCM, name, app.fcm)
-    if settings.rhoconnect_push.mode == "client" and settings.push_server is not None:
+def unusable_credentials(
+    settings: Settings, providers: Providers | None = None
+) -> Iterator[UnusableCredential]:
+    """Every credential that a ping could not be sent with; `providers` None: of the installed providers."""
+    for provider, app in (installed() if providers is None else providers).credentials(settings):
         try:
-            read_push_server(settings.push_server)
-        except BadSetting as error:
-            yield UnusableCredential(RHOCONNECT_PUSH, "", error.message)
-
-
-def _complaint(provider: str, app: str, settings: ApnsSettings | FcmSettings) -> Iterator[UnusableCredential]:
-    if not settings.configured:
-        return
-    try:
-        if isinstance(settings, FcmSettings):
-            read_fcm(settings)
-        else:
-            read_apns(settings)
-    except CredentialError as error:
-        yield UnusableCredential(provider, app, error.message)
+            provider.credential(settings, app)
+        except (BadSetting, CredentialError) as error:
+            yield UnusableCredential(provider.name, app, error.message)

@@ -8,12 +8,8 @@ them. The full text stands in the ping's receipt and in the log.
 from typing import Final
 
 from gateway.delivery.retry import EXPIRED, GAVE_UP, LANE_FULL
-from protocols.apns.verdicts import REASONS as APNS_REASONS
 from protocols.errors import RhoPushError
-from protocols.fcm.verdicts import REASONS as FCM_REASONS
-from protocols.fcm.verdicts import RPC_CODES
 from protocols.provider_response import STATUS_REASONS
-from protocols.rhoconnect_push.verdicts import STATUSES as RHOCONNECT_PUSH_STATUSES
 
 OTHER: Final = "other"
 
@@ -33,15 +29,8 @@ OWN: Final = frozenset(
 )
 """Reasons that the gateway itself gives, beside the labels of the error tree."""
 
-_PROVIDERS: Final = frozenset(
-    {
-        *(reason for _, reason in APNS_REASONS),
-        *FCM_REASONS,
-        *RPC_CODES,
-        *(verdict.reason for verdict in RHOCONNECT_PUSH_STATUSES.values()),
-        *STATUS_REASONS,
-    }
-)
+_OF_ALL: Final = OWN | frozenset(STATUS_REASONS)
+_NONE: Final[frozenset[str]] = frozenset()
 _GAVE_UP_PREFIX: Final = GAVE_UP + ":"
 
 
@@ -49,13 +38,18 @@ def _labels_of(kind: type[RhoPushError]) -> frozenset[str]:
     return frozenset({kind.label}).union(*(_labels_of(below) for below in kind.__subclasses__()))
 
 
-def reason_label(reason: str) -> str:
+def reason_label(reason: str, provider_reasons: frozenset[str] = _NONE) -> str:
     """The metric label of a reason.
 
     `gave_up:REASON` stays whole where its reason is known, and is `gave_up` where it is not.
+
+    Args:
+        reason: of a verdict.
+        provider_reasons: those that the provider's table holds (`Provider.reasons`).
     """
-    if reason in OWN or reason in _PROVIDERS:
+    if reason in _OF_ALL or reason in provider_reasons:
         return reason
     if reason.startswith(_GAVE_UP_PREFIX):
-        return reason if reason_label(reason.removeprefix(_GAVE_UP_PREFIX)) != OTHER else GAVE_UP
+        known = reason_label(reason.removeprefix(_GAVE_UP_PREFIX), provider_reasons) != OTHER
+        return reason if known else GAVE_UP
     return reason if reason in _labels_of(RhoPushError) else OTHER

@@ -15,7 +15,7 @@ EXPIRED: Final = "expired"
 GAVE_UP: Final = "gave_up"
 LANE_FULL: Final = "lane_full"
 
-_THROTTLED_S: Final = 60.0
+THROTTLED_S: Final = 60.0
 """429 without Retry-After (FCM: error-codes page; APNs TooManyRequests names no delay)."""
 _MISCONFIGURED_S: Final = 60.0
 """The credential must be mended by a person: look again once a minute."""
@@ -34,14 +34,21 @@ class RetryDecision(NamedTuple):
     reason: str
 
 
-def first_delay_s(provider: str, verdict: Verdict, status: int, retry: RetrySettings) -> float:
-    """The delay of a first retry where the provider named none."""
+def first_delay_s(server_error_s: float, verdict: Verdict, status: int, retry: RetrySettings) -> float:
+    """The delay of a first retry where the provider named none.
+
+    Args:
+        server_error_s: the delay after a 5xx, which depends on the provider.
+        verdict: the provider's answer, as judged.
+        status: of the answer; 0: there was none.
+        retry: the settings.
+    """
     if verdict.kind == VerdictKind.UNKNOWN:
         return retry.unknown_s
     if status == 429:
-        return _THROTTLED_S
+        return THROTTLED_S
     if status >= 500:
-        return retry.apns_5xx_s if provider == "apns" else retry.fcm_5xx_s
+        return server_error_s
     if status == 0:
         return retry.unknown_s
     return _MISCONFIGURED_S
@@ -66,12 +73,12 @@ class RetryTiming(NamedTuple):
 
 
 def decide_retry(
-    provider: str, verdict: Verdict, status: int, timing: RetryTiming, retry: RetrySettings
+    first_s: float, verdict: Verdict, timing: RetryTiming, retry: RetrySettings
 ) -> RetryDecision:
-    """Decide about a `later` or `unknown` verdict."""
+    """Decide about a `later` or `unknown` verdict; `first_s`: the delay of a first retry (`Provider.first_delay_s`)."""
     delay_s = verdict.delay_s
     if not delay_s:  # none, or no time at all, which is no delay and would come round at once for ever
-        delay_s = first_delay_s(provider, verdict, status, retry) * 2 ** min(timing.attempt, _DOUBLINGS_MAX)
+        delay_s = first_s * 2 ** min(timing.attempt, _DOUBLINGS_MAX)
     # Only ever longer: a provider that asked for a delay must not be asked earlier.
     delay_s *= 1 + retry.jitter * timing.noise
     due_ms = timing.now_ms + int(delay_s * 1000)

@@ -4,7 +4,7 @@ are about."""
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway.delivery.providers import Provider
+from gateway.delivery.provider import Provider
 from gateway.registry.token_marks import digest
 from protocols.devices import Device, accepted_elsewhere, refused_at
 

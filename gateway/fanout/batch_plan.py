@@ -1,7 +1,7 @@
 """The plan of one batch: the message of each app and the deliveries of each lane. No I/O."""
 
 from gateway.delivery.batch import Delivery, DeliveryBatch
-from gateway.delivery.providers import ProviderMessage
+from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import LaneInterface, Route
 from protocols.errors import InputError
 from protocols.ping.model import Ping

@@ -11,7 +11,7 @@ from gateway.fanout.recipients import choose, is_bad
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.registry.registry import DeviceRegistry
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
-from protocols.devices import REPEATED, Chosen, Device, dedupe_key
+from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, dedupe_key
 
 _log = structlog.get_logger("broadcast_targets")
 
@@ -77,6 +77,17 @@ class BroadcastTargets:
         if len(fresh) < len(chosen):
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
         return ChunkRecipients(fresh, skipped)
+
+    async def large_users(self, ping_id: str, chunk: int) -> list[str]:
+        """The users of a chunk that `of` leaves out, since they have very many devices. Raises StoreDown."""
+        users = await self.store.users(ping_id, chunk)
+        known = await self._registry.devices_of_many(users)
+        return [user for user, one in zip(users, known, strict=True) if one.large]
+
+    @property
+    def device_types(self) -> DeviceTypes:
+        """Which provider serves which device type."""
+        return self._lane_manager.device_types
 
     def has_bad_token(self, device: Device) -> bool:
         """Whether the provider calls this device's token bad wherever its ping may go."""

@@ -5,14 +5,14 @@ most users are pinged again before that grows old.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
-from gateway.registry.user_devices import MARKED_DEAD, UserDevices
+from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
 from protocols.devices import REPEATED, Chosen, Device, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
@@ -30,7 +30,7 @@ class Recipient:
 
     Attributes:
         device: to whom.
-        platform: who delivers ("apns", "fcm", "rhoconnect_push").
+        platform: the provider that delivers.
         route: how, or the reason why that is impossible.
         number: 48 bits of its client id, for the ids of its requests (see `planner`).
         path: of its requests, b"" before the first: the same for every ping, since it depends on token and app.
@@ -50,12 +50,23 @@ _NOTHING: Final[dict[str, int]] = {}
 """Most users have nothing that is left out: they share this."""
 
 
-class _CachedRecipients(NamedTuple):
-    """The recipients of a ping for one user alone, as the lanes stood."""
+class CachedRecipients(DerivedValue):
+    """The recipients of a ping for one user alone.
 
-    lane_manager: object
-    recipients: Sequence[Recipient]
-    skipped: dict[str, int]
+    Attributes:
+        routes_version: that of the lane manager when they were chosen; they hold until it has another one.
+        recipients: the devices.
+        skipped: what was left out, by reason; not to be changed.
+    """
+
+    __slots__ = ("recipients", "routes_version", "skipped")
+
+    def __init__(
+        self, routes_version: object, recipients: Sequence[Recipient], skipped: dict[str, int]
+    ) -> None:
+        self.routes_version = routes_version
+        self.recipients = recipients
+        self.skipped = skipped
 
 
 def recipients(
@@ -64,24 +75,24 @@ def recipients(
     """The devices of a ping's users, and what was left out, by reason (the caller's own to add to)."""
     if len(registrations) != 1:
         return _choose(registrations, lane_manager)
-    cached_recipients = _memo(registrations[0], lane_manager)
-    return cached_recipients.recipients, cached_recipients.skipped.copy() if cached_recipients.skipped else {}
+    cached = _cached(registrations[0], lane_manager)
+    return cached.recipients, cached.skipped.copy() if cached.skipped else {}
 
 
-def _memo(registration: UserDevices, lane_manager: LaneManager) -> _CachedRecipients:
-    """The recipients of a ping for one user alone, worked out again once the lanes have changed."""
-    cached_recipients: _CachedRecipients | None = registration.cached_recipients
-    if cached_recipients is None or cached_recipients.lane_manager is not lane_manager.routes_version:
-        cached_recipients = registration.cached_recipients = _CachedRecipients(
-            lane_manager.routes_version, *_choose_alone(registration, lane_manager)
-        )
-    return cached_recipients
+def _cached(registration: UserDevices, lane_manager: LaneManager) -> CachedRecipients:
+    """The recipients of a ping for one user alone, chosen again once a route may have changed."""
+    derived = registration.derived
+    if isinstance(derived, CachedRecipients) and derived.routes_version is lane_manager.routes_version:
+        return derived
+    chosen = CachedRecipients(lane_manager.routes_version, *_choose_alone(registration, lane_manager))
+    registration.derived = chosen
+    return chosen
 
 
 def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recipient:
     """A device that is to be sent to."""
     try:
-        route = lane_manager.route(platform, device.app_id)
+        route = lane_manager.route(platform, device.app_id, device.pin)
     except INTERNAL_ERRORS:
         _log.exception("route_failed", provider=platform, app=device.app_id)
         route = INTERNAL_ERROR
@@ -108,7 +119,7 @@ def choose(
             devices = tuple(device for device in devices if not is_bad(device, lane_manager))
             if len(devices) < len(registration.devices):
                 skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + len(registration.devices) - len(devices)
-        select_into(selection, devices, seen)
+        select_into(selection, devices, seen, lane_manager.device_types)
         if registration.left_out or registration.unknown:
             registration.add_left_out(skipped)
     return selection.chosen
@@ -123,7 +134,7 @@ def _choose(
     skipped: dict[str, int] = {}
     for registration in registrations:
         if registration.simple:
-            _add_simple(_memo(registration, lane_manager), chosen, seen, skipped)
+            _add_simple(_cached(registration, lane_manager), chosen, seen, skipped)
         else:
             found = choose((registration,), lane_manager, seen, skipped)
             chosen += [recipient(device, platform, lane_manager) for device, platform in found]
@@ -131,17 +142,17 @@ def _choose(
 
 
 def _add_simple(
-    cached_recipients: _CachedRecipients, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]
+    cached: CachedRecipients, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]
 ) -> None:
     """Add the only device of a user, if the ping does not reach it already, or the reason why it is left out."""
-    for to in cached_recipients.recipients:
+    for to in cached.recipients:
         key = dedupe_key(to.device)
         if key in seen:
             skipped[REPEATED] = skipped.get(REPEATED, 0) + 1
         else:
             seen.add(key)
             chosen.append(to)
-    for reason, count in cached_recipients.skipped.items():
+    for reason, count in cached.skipped.items():
         skipped[reason] = skipped.get(reason, 0) + count
 
 
@@ -151,7 +162,7 @@ def _choose_alone(
     """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
     if registration.simple:
         (device,) = registration.devices
-        platform, reason = fit(device)
+        platform, reason = fit(device, lane_manager.device_types)
         return ((), {reason: 1}) if reason else ((recipient(device, platform, lane_manager),), _NOTHING)
     skipped: dict[str, int] = {}
     chosen = choose((registration,), lane_manager, set(), skipped)
@@ -162,7 +173,7 @@ def _choose_alone(
 
 def is_bad(device: Device, lane_manager: LaneManager) -> bool:
     """Whether the provider refuses this device's token at every place that its app's settings name."""
-    platform, _ = fit(device)
+    platform, _ = fit(device, lane_manager.device_types)
     return bool(device.bad_at and platform) and recipient(device, platform, lane_manager).route == MARKED_DEAD
 
 

@@ -1,7 +1,6 @@
 """The aiohttp application: the table of routes, and one place where errors become answers."""
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -11,7 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from gateway.errors import ExpectationRefused, HeadTooLarge, NotFound, RhoPushError
 from gateway.http_api import responses
-from gateway.http_api.aiohttp_handler import AiohttpConnection, FinalResponse
+from gateway.http_api.aiohttp_handler import AiohttpConnection, FinalResponse, RequestMaker
 from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.bodies import BODY_ADMISSION, BODY_RESERVATION, BodyAdmission
 from gateway.http_api.client_address import CLIENT_ADDRESSES, ClientAddresses
@@ -21,7 +20,6 @@ from gateway.http_api.routes import Handler, HttpRoute, routes
 from gateway.limits.body_budget import BodyReservation
 from protocols.response_headers import SAFETY_HEADERS
 
-RequestMaker = Callable[..., web.BaseRequest]
 _SLASHES: Final = re.compile(r"/{2,}")
 _PART: Final = re.compile(r"\{(\w+)\}")
 _STREAMING: Final = web.AppKey("streaming", frozenset)

@@ -1,7 +1,7 @@
 """The interface, described for machines (OpenAPI 3.1), from the table of routes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 _PART: Final = re.compile(r"{(\w+)}")
@@ -25,8 +25,6 @@ _PING: Final[dict[str, Any]] = {
         "ttl_s": _NUMBER | {"description": "Time to live, seconds."},
         "priority": {"type": "string", "enum": ["high", "normal"]},
         "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
-        "apns": {"type": "object", "description": "Raw additions to the APNs payload."},
-        "fcm": {"type": "object", "description": "Raw additions to the FCM message."},
         "api_token": _TEXT | {"description": "Where the header cannot be set."},
     },
 }
@@ -175,15 +173,23 @@ _REFUSED: Final = {
     "device": ("401", "No session (text)"),
 }
 
+_NO_ADDITIONS: Final[Mapping[str, str]] = {}
 _PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of an answer a line."}
 _PREFER: Final = "`return=representation`: a JSON report; `wait=SECONDS`: a shorter limit of `wait`."
 
 
-def describe(routes: Iterable[tuple[str, str, str, str]]) -> dict[str, Any]:
-    """Make the OpenAPI document of routes: method, path, who may call it, summary."""
+def describe(
+    routes: Iterable[tuple[str, str, str, str]], additions: Mapping[str, str] = _NO_ADDITIONS
+) -> dict[str, Any]:
+    """Make the OpenAPI document.
+
+    Args:
+        routes: of each the method, path, who may call it, summary.
+        additions: parameters of a ping with raw additions to one provider's message, and their meaning.
+    """
     paths: dict[str, dict[str, Any]] = {}
     for method, path, who, summary in routes:
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, who, summary)
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, who, summary, additions)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rho Push Gateway", "version": "1"},
@@ -199,7 +205,9 @@ def describe(routes: Iterable[tuple[str, str, str, str]]) -> dict[str, Any]:
     }
 
 
-def _operation(method: str, path: str, who: str, summary: str) -> dict[str, Any]:
+def _operation(
+    method: str, path: str, who: str, summary: str, additions: Mapping[str, str]
+) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": summary,
         "security": _WHO[who],
@@ -209,19 +217,28 @@ def _operation(method: str, path: str, who: str, summary: str) -> dict[str, Any]
         "responses": _responses(path, who),
     }
     body = _BODIES.get((method, path))
+    is_ping = body is _PING
+    if is_ping:
+        body = _with_additions(additions)
     if body is not None:
         kinds = ("application/json", "application/x-www-form-urlencoded")
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
     if (method, path) == ("POST", "/rc/v1/pings"):
         operation["requestBody"] = {"content": {"application/x-ndjson": {"schema": _LINE}}, "required": True}
         operation["parameters"].append({"in": "header", "schema": _TEXT, "name": "Prefer"} | _PREFER_MINIMAL)
-    if body is _PING:
+    if is_ping:
         header = {"in": "header", "schema": _TEXT}
         operation["parameters"] += [
             header | {"name": "Idempotency-Key", "description": "Honoured for 24 hours."},
             header | {"name": "Prefer", "description": _PREFER},
         ]
     return operation
+
+
+def _with_additions(additions: Mapping[str, str]) -> dict[str, Any]:
+    """The schema of a ping, with a parameter for raw additions to each provider's message."""
+    further = {name: {"type": "object", "description": text} for name, text in additions.items()}
+    return _PING | {"properties": {**_PING["properties"], **further}}
 
 
 def _responses(path: str, who: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from gateway.delivery.provider_registry import installed
 from gateway.http_api.bulk import BulkRoutes
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.devices import DeviceRoutes
@@ -61,10 +62,14 @@ def routes(context: HandlerContext) -> list[HttpRoute]:
     ]
     own_listener = context.services.settings.metrics.port is not None  # then /metrics is not on this port
     operation = _ops(OpsRoutes(context, {}), metrics=not own_listener)
+    entries = installed().entries.values()
     description = describe(
-        (route.method, route.path, route.who, route.summary)
-        for route in (*table, *operation)
-        if not route.deprecated
+        (
+            (route.method, route.path, route.who, route.summary)
+            for route in (*table, *operation)
+            if not route.deprecated
+        ),
+        {entry.name: entry.ping_addition for entry in entries if entry.ping_addition},
     )
     return table + _ops(OpsRoutes(context, description), metrics=not own_listener)
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from gateway.clock import SHARED_CLOCK
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, RhoPushError
+from gateway.queue.entries import PING_INDEXES
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -27,8 +28,6 @@ class IdempotencyKey(NamedTuple):
 OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
 """Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
 
-PING_INDEXES: Final = tuple(f"{index:04x}" for index in range(keys.ENTRY_PINGS))
-"""The last four digits of a ping's id, by its place in the batch."""
 _CONFLICT: Final = b"conflict"
 
 

@@ -25,15 +25,8 @@ from gateway.errors import (
     StoreRefused,
 )
 from gateway.queue import scripts
-from gateway.queue.append_batch import (
-    PING_INDEXES,
-    Accepted,
-    AppendBatch,
-    IdempotencyKey,
-    OnAppended,
-    new_batch,
-)
-from gateway.queue.entries import Entry, Lease, leases_of
+from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended, new_batch
+from gateway.queue.entries import PING_INDEXES, Entry, Lease, leases_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply
@@ -46,6 +39,8 @@ __all__ = [
     "IdempotencyKey",
     "LocalConsumer",
     "OnAppended",
+    "PendingAppend",
+    "PingQueue",
     "QueueProducer",
     "new_batch",
 ]
@@ -58,6 +53,37 @@ _NO_REPLICA: Final = "no replica has this ping yet; it is accepted if Redis live
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Pings held in this process while Redis is slow, and broadcasts beside them; beyond it the door says 503 at once."""
 _SLOW: Final = "Redis takes pings slower than they arrive"
+
+
+class PingQueue(Protocol):
+    """Where accepted pings go (`QueueProducer`)."""
+
+    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
+        """Give the ping an id and call `done` once it is durable (None), a repeat, or kept from that."""
+        ...
+
+
+class PendingAppend:
+    """A ping that is given to the queue at once, and whose outcome can be awaited.
+
+    Attributes:
+        ping_id: its id, valid whatever the outcome.
+    """
+
+    __slots__ = ("_appended", "ping_id")
+
+    def __init__(self, queue: PingQueue, ping: Ping, size: int, key: IdempotencyKey | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self._appended: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
+        self.ping_id = queue.submit(ping, size, self._on_appended, key=key)
+
+    async def outcome(self) -> Accepted | RhoPushError:
+        """Wait until the queue has the ping, or has refused it."""
+        return await self._appended or Accepted(self.ping_id)
+
+    def _on_appended(self, outcome: Accepted | RhoPushError | None) -> None:
+        if not self._appended.done():  # the caller may be gone
+            self._appended.set_result(outcome)
 
 
 class BacklogLimits(NamedTuple):
@@ -170,18 +196,10 @@ class QueueProducer:
 
     async def append(self, ping: Ping, size: int, key: IdempotencyKey | None = None) -> Accepted:
         """`submit`, awaited; failures are raised."""
-        future: asyncio.Future[Accepted | None] = self._loop.create_future()
-
-        def done(outcome: Accepted | RhoPushError | None) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, RhoPushError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        ping_id = self.submit(ping, size, done, key=key)
-        return await future or Accepted(ping_id)
+        outcome = await PendingAppend(self, ping, size, key).outcome()
+        if isinstance(outcome, RhoPushError):
+            raise outcome
+        return outcome
 
     async def close(self) -> None:
         """Wait until every door that was promised an answer has it."""

@@ -267,56 +267,64 @@ return #held
 )
 """Let a consumer's leases, the oldest thousand, look as if it had been silent for so long; their number."""
 
-SPLIT_USERS: Final = Script(
+_SPLIT: Final = (
     CHECKS
+    + """
+-- KEYS: stream, progress, chunks, receipt, receipts; ARGV begins with: entry, cursor before, cursor after
+
+-- Whether the entry is settled, or another worker did this step; else the types of the keys are checked.
+-- `none`: the cursor before the first step.
+local function is_split(none)
+    if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return true end
+    if (redis.call('HGET', KEYS[2], 'cursor') or none) ~= ARGV[2] then return true end
+    redis.call('XLEN', KEYS[3])
+    redis.call('HLEN', KEYS[4])
+    redis.call('ZCARD', KEYS[5])
+    return false
+end
+
+-- Put the chunks from this argument on on their stream, advance the cursor, and count the chunks, and `more`, as still
+-- to come in `field` of the receipt. Gives how many chunks wait on the stream.
+local function split(first, field, more, now, life, receipt_life)
+    for i = first, #ARGV do
+        redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
+    end
+    redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
+    redis.call('EXPIRE', KEYS[2], life)
+    add(KEYS[4], field, #ARGV - first + 1 + more)
+    redis.call('EXPIRE', KEYS[4], receipt_life)
+    redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
+    return redis.call('XLEN', KEYS[3])
+end
+"""
+)
+
+SPLIT_USERS: Final = Script(
+    _SPLIT
     + """
 -- KEYS: broadcasts, progress, pieces, receipt, receipts
 -- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then pieces
 natural(ARGV[2])
 natural(ARGV[3])
 local now, life, receipt_life = whole(ARGV[5]), seconds(ARGV[4]), seconds(ARGV[6])
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
-if (redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end
-redis.call('XLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
-redis.call('ZCARD', KEYS[5])
-for i = 7, #ARGV do
-    redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
-end
-redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
-redis.call('EXPIRE', KEYS[2], life)
+if is_split('0') then return -1 end
 -- One more than the pieces, until the cutting itself is settled.
-add(KEYS[4], '0:open', #ARGV - 6 + (ARGV[2] == '0' and 1 or 0))
-redis.call('EXPIRE', KEYS[4], receipt_life)
-redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
-return redis.call('XLEN', KEYS[3])
+return split(7, '0:open', ARGV[2] == '0' and 1 or 0, now, life, receipt_life)
 """
 )
 """Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
 
 SPLIT_DEVICES: Final = Script(
-    CHECKS
+    _SPLIT
     + """
 -- KEYS: stream, progress, pieces, receipt, receipts
 -- ARGV: entry, cursor before or '', cursor after, life s, now ms, receipt life s, field of the pieces to come,
 --       how many more than these pieces, then pieces
 local now = whole(ARGV[5])
 local life, receipt_life, more = seconds(ARGV[4]), seconds(ARGV[6]), natural(ARGV[8])
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
-if (redis.call('HGET', KEYS[2], 'cursor') or '') ~= ARGV[2] then return -1 end
-redis.call('XLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
-redis.call('ZCARD', KEYS[5])
+if is_split('') then return -1 end
 redis.call('PERSIST', KEYS[3])  -- first, so that a full Redis takes the rest (see the module's docstring)
-for i = 9, #ARGV do
-    redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
-end
-redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
-redis.call('EXPIRE', KEYS[2], life)
-add(KEYS[4], ARGV[7], #ARGV - 8 + more)
-redis.call('EXPIRE', KEYS[4], receipt_life)
-redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
-return redis.call('XLEN', KEYS[3])
+return split(9, ARGV[7], more, now, life, receipt_life)
 """
 )
 """Put some of a ping's devices on the stream of pieces and advance the cursor; -1 where another worker has."""

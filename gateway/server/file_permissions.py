@@ -25,15 +25,13 @@ def exposed(settings: Settings) -> list[str]:
 
 def _credentials(settings: Settings) -> Iterator[tuple[str, Path]]:
     """Every file that the settings name and that holds a key, with the setting that names it."""
-    parts = {"": (settings.apns, settings.fcm)}
-    parts |= {f"apps.{name}.": (app.apns, app.fcm) for name, app in settings.apps.items()}
-    for prefix, (apns, fcm) in parts.items():
-        named = {
-            f"{prefix}apns.key_file": apns.key_file,
-            f"{prefix}apns.certificate_file": apns.certificate_file,
-            f"{prefix}fcm.credentials_file": fcm.credentials_file,
-        }
-        yield from ((setting, path) for setting, path in named.items() if path is not None)
+    apps = {"": settings.app("")} | {f"apps.{name}.": app for name, app in settings.apps.items()}
+    for prefix, app in apps.items():
+        for name, section in settings.provider_types().items():
+            for field in section.secret_files:
+                path = getattr(app.provider(name), field)
+                if path is not None:
+                    yield f"{prefix}{name}.{field}", path
     key_file = settings.rhoconnect_push.key_file or settings.rhoconnect_push.certificate_file
     if key_file is not None:
         yield (

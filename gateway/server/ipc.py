@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.delivery.provider_registry import installed
 from gateway.errors import BadSetting
 from gateway.settings import Settings, from_json, to_json
 
@@ -59,7 +60,7 @@ def pack(order: WorkerConfig, settings: Settings) -> bytes:
 
 def unpack(order: bytes, settings: bytes) -> tuple[WorkerConfig, Settings]:
     """What `pack` was given, from its two lines."""
-    return msgspec.json.decode(order, type=WorkerConfig), from_json(settings)
+    return msgspec.json.decode(order, type=WorkerConfig), from_json(settings, installed().settings_type)
 
 
 class SettingsUpdate(msgspec.Struct, frozen=True):
@@ -90,6 +91,6 @@ def unpack_settings_update(line: bytes) -> SettingsUpdate:
     try:
         if line.startswith(b'"'):
             return SettingsUpdate(None, msgspec.json.decode(line, type=str))
-        return SettingsUpdate(from_json(line))
+        return SettingsUpdate(from_json(line, installed().settings_type))
     except (ValueError, RecursionError) as error:
         raise BadSetting("the settings that the supervisor sent cannot be read") from error

@@ -107,6 +107,7 @@ class Maintenance:
             store.probe()
         for lane in tuple(self._lanes.all()):
             lane.sweep()
+        self._lanes.close_idle()
         self._certificate_expiry.update(SHARED_CLOCK.now_s())
         SHARED_CLOCK.warn_of_skew()
         quiet = not any(lane.in_flight or lane.backlog for lane in self._lanes.all())

@@ -6,14 +6,14 @@ changed file is therefore read anew simply by calling it again; the old value st
 it.
 """
 
+from gateway.settings.apns import ApnsSettings
+from gateway.settings.fcm import FcmSettings
 from gateway.settings.loading import DEFAULT_PATH, load
 from gateway.settings.model import (
     RHOCONNECT_PUSH_PORT,
-    ApnsSettings,
     App,
     AuthSettings,
     EventSettings,
-    FcmSettings,
     HttpSettings,
     LimitSettings,
     MetricsSettings,
@@ -25,7 +25,9 @@ from gateway.settings.model import (
     RhoConnectPushSettings,
     Settings,
     Source,
+    with_providers,
 )
+from gateway.settings.provider_settings import ProviderSettings
 from gateway.settings.secret import Secret
 from gateway.settings.serialization import from_json, to_json
 
@@ -41,6 +43,7 @@ __all__ = [
     "LimitSettings",
     "MetricsSettings",
     "PingSettings",
+    "ProviderSettings",
     "QueueSettings",
     "ReceiptSettings",
     "ResqueSettings",
@@ -52,4 +55,5 @@ __all__ = [
     "from_json",
     "load",
     "to_json",
+    "with_providers",
 ]

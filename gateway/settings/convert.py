@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings.expectations import complaint
-from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
+from gateway.settings.kinds import ORIGIN_PATTERN, URL_PATTERN
 from gateway.settings.paths import not_a_path
 from gateway.settings.renamed import renaming
 from gateway.settings.secret import Secret

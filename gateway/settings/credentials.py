@@ -1,28 +1,25 @@
 """That an app has at most one credential a provider, and a whole one."""
 
 from gateway.settings.convert import Converter, SettingPath
-from gateway.settings.model import ApnsSettings, App, FcmSettings
+from gateway.settings.model import App
+from gateway.settings.provider_settings import ProviderSettings
 
 
 def one_credential(convert: Converter, app: App, setting_path: SettingPath) -> None:
     """Check what is said in one layer; between layers the upper one has displaced the lower already.
 
     Raises:
-        BadSetting: two credentials for one provider, or a p8 key without its id or team.
+        BadSetting: two credentials for one provider, or a credential without a setting that it needs.
     """
-    _only_one(convert, app.apns, ("key", "key_file", "certificate_file"), (*setting_path, "apns"))
-    _only_one(convert, app.fcm, ("credentials", "credentials_file"), (*setting_path, "fcm"))
-    if app.apns.key is None and app.apns.key_file is None:
-        return
-    key = (*setting_path, "apns", "key_file" if app.apns.key is None else "key")
-    for name in ("key_id", "team_id"):
-        if not getattr(app.apns, name):
-            raise convert.error((*setting_path, "apns", name), "a p8 key needs it", given_at=key)
+    for name in app.__struct_fields__:
+        _only_one(convert, app.provider(name), (*setting_path, name))
+    for name in app.__struct_fields__:
+        for lacking in app.provider(name).incomplete():
+            given_at = (*setting_path, name, lacking.given)
+            raise convert.error((*setting_path, name, lacking.field), lacking.text, given_at=given_at)
 
 
-def _only_one(
-    convert: Converter, part: ApnsSettings | FcmSettings, names: tuple[str, ...], setting_path: SettingPath
-) -> None:
-    given = [name for name in names if getattr(part, name) is not None]
+def _only_one(convert: Converter, part: ProviderSettings, setting_path: SettingPath) -> None:
+    given = [name for name in part.credential_fields if getattr(part, name) is not None]
     if len(given) > 1:
         raise convert.error((*setting_path, given[0]), f"give one credential, not {' and '.join(given)}")

@@ -18,8 +18,9 @@ import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings.convert import Converter, SettingPath, did_you_mean, is_section
+from gateway.settings.kinds import Port, PortOrAny
 from gateway.settings.layers import overlay
-from gateway.settings.model import Port, PortOrAny, Settings
+from gateway.settings.model import Settings
 from gateway.settings.renamed import former_paths
 from protocols.credential_text import is_path
 
@@ -33,7 +34,6 @@ _ALIASES: Final[tuple[tuple[str, SettingPath], ...]] = (
     ("API_TOKEN", ("api_token",)),
     ("PSWRD", ("admin_password",)),
 )
-_GOOGLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _LINK: Final = re.compile(r"\s*(tcp|udp|sctp)://[^\s/]+:\d{1,5}\s*", re.I)
 """The value of a service link's variable `NAME_PORT`."""
 _OTHER_VARIABLES: Final = frozenset({"RHOPUSH_SERVER"})  # the Python client's address
@@ -61,29 +61,47 @@ class EnvironmentLayer(msgspec.Struct, frozen=True):
         return next((self.variables[above] for above in around if above in self.variables), None)
 
 
-def ambient(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Google's own variable for a credential's file: it counts where nothing else names one."""
-    file = environ.get(_GOOGLE, "").strip()
-    if not file:
-        return {}
-    # What is no path stays as it is, for the one place that complains of it.
-    return {"fcm": {"credentials_file": str(Path.cwd() / file) if is_path(file) else file}}
+def ambient(environ: Mapping[str, str], kind: type[Settings] = Settings) -> dict[str, Any]:
+    """Files that a provider's own variable names, such as Google's: it counts where nothing else names one."""
+    tree: dict[str, Any] = {}
+    for setting_path, variable in _file_variables(kind):
+        file = environ.get(variable, "").strip()
+        if file:
+            # What is no path stays as it is, for the one place that complains of it.
+            path = str(Path.cwd() / file) if is_path(file) else file
+            tree = overlay(tree, _nested(setting_path, path))
+    return tree
 
 
-def ambient_variable(setting_path: SettingPath, value: Any, environ: Mapping[str, str]) -> str | None:
-    """Google's variable, where a setting's value came from there."""
-    came = ambient(environ)
-    given = setting_path == ("fcm", "credentials_file") and came and came["fcm"]["credentials_file"] == value
-    return f"environment variable {_GOOGLE}" if given else None
+def ambient_variable(
+    setting_path: SettingPath, value: Any, environ: Mapping[str, str], kind: type[Settings] = Settings
+) -> str | None:
+    """The provider's own variable, where a setting's value came from there."""
+    variable = dict(_file_variables(kind)).get(setting_path)
+    if variable is None or len(setting_path) != 2:
+        return None
+    section, field = setting_path
+    given = ambient(environ, kind).get(section, {}).get(field)
+    return f"environment variable {variable}" if given is not None and given == value else None
 
 
-def read(environ: Mapping[str, str]) -> EnvironmentLayer:
+def _file_variables(kind: type[Settings]) -> Iterator[tuple[SettingPath, str]]:
+    for name, section in kind.provider_types().items():
+        for field, variable in section.file_variables.items():
+            yield (name, field), variable
+
+
+def read(environ: Mapping[str, str], kind: type[Settings] = Settings) -> EnvironmentLayer:
     """The layer that the environment says.
+
+    Args:
+        environ: the process environment.
+        kind: the settings that there are.
 
     Raises:
         BadSetting: a value is wrong, or a setting has the name of an earlier version; the message names the variable.
     """
-    names = {variable_of(setting_path): (setting_path, type_) for setting_path, type_ in setting_paths()}
+    names = {variable_of(setting_path): (setting_path, type_) for setting_path, type_ in setting_paths(kind)}
     variables = [
         (name, setting_path, names[variable_of(setting_path)][1])
         for name, setting_path in _ALIASES

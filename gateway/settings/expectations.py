@@ -23,7 +23,7 @@ from msgspec.inspect import (
     type_info,
 )
 
-from gateway.settings.model import ORIGIN_PATTERN, URL_PATTERN
+from gateway.settings.kinds import ORIGIN_PATTERN, URL_PATTERN
 from gateway.settings.secret import Secret
 
 _FORMS: Final = {

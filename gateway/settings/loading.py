@@ -9,24 +9,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from gateway.errors import BadSetting
 from gateway.settings import document, environment, rhoconnect, sources
 from gateway.settings.convert import Converter, SettingPath
 from gateway.settings.credentials import one_credential
 from gateway.settings.layers import overlay
-from gateway.settings.model import ApnsSettings, App, FcmSettings, Settings
+from gateway.settings.model import App, Settings
 from gateway.settings.networks import InvalidNetwork, networks
 
 DEFAULT_PATH: Final = Path("settings/settings.yml")
 
 
-def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Settings:
+def load(
+    path: Path | None, env: str | None, environ: Mapping[str, str], kind: type[Settings] = Settings
+) -> Settings:
     """Read the settings.
 
     Args:
         path: the file; None: `settings/settings.yml` if there is one, else the defaults.
         env: which part of the file counts; None: `RHO_ENV`, `RACK_ENV`, then `development`.
         environ: the process environment.
+        kind: the type with the sections of all providers (`with_providers`).
 
     Raises:
         BadSetting: one setting is unknown or wrong; the message names it, its place and what was expected.
@@ -35,16 +40,21 @@ def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Sett
     file = _open(path)
     section = _section(file, env)
     gateway = _mapping(file, section.get("gateway"), (env, "gateway"))
-    given = environment.read(environ)
+    given = environment.read(environ, kind)
+    sections = kind.provider_types()
+    translated = rhoconnect.translate(section, sections)
     tree: dict[str, Any] = {}
-    for layer in (environment.ambient(environ), rhoconnect.translate(section), gateway, given.tree):
-        tree = overlay(tree, layer)
+    for layer in (environment.ambient(environ, kind), translated, gateway, given.tree):
+        tree = overlay(tree, layer, sections)
 
     def witness(setting_path: SettingPath) -> str:
-        ambient = environment.ambient_variable(setting_path, _at(tree, setting_path), environ)
-        return given.variable(setting_path) or ambient or file.where(_written_at(setting_path, env, gateway))
+        ambient = environment.ambient_variable(setting_path, _at(tree, setting_path), environ, kind)
+        is_ours = _is_ours(setting_path, gateway)
+        keys = ("gateway", *setting_path) if is_ours else rhoconnect.origin(setting_path, sections)
+        return given.variable(setting_path) or ambient or file.where((env, *keys))
 
     return _settings(
+        kind,
         tree,
         Converter(witness, _app_folder(file.path)),
         sources=sources.read(file.root.get("sources"), section),
@@ -52,15 +62,15 @@ def load(path: Path | None, env: str | None, environ: Mapping[str, str]) -> Sett
     )
 
 
-def _settings(tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:
+def _settings(kind: type[Settings], tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:
     tree.setdefault("data_dir", "data")  # converted like a given one: relative to the app
     listed = convert.mapping(tree.pop("apps", None), ("apps",))
-    settings = convert.struct(Settings, tree, (), apps={}, **ready)
-    one_credential(convert, App(settings.apns, settings.fcm), ())
+    settings = convert.struct(kind, tree, (), apps={}, **ready)
+    one_credential(convert, settings.app(""), ())
     _check_proxies(convert, settings)
-    apps = {app_id: _app(app_id, listed[app_id], tree, convert) for app_id in listed}
+    apps = {app_id: _app(kind.app_type, app_id, listed[app_id], tree, convert) for app_id in listed}
     ready["warnings"] = (*ready["warnings"], *_ineffective(settings, apps))
-    return convert.struct(Settings, tree, (), apps=apps, **ready)
+    return convert.struct(kind, tree, (), apps=apps, **ready)
 
 
 def _check_proxies(convert: Converter, settings: Settings) -> None:
@@ -72,10 +82,14 @@ def _check_proxies(convert: Converter, settings: Settings) -> None:
 
 def _ineffective(settings: Settings, apps: Mapping[str, App]) -> list[str]:
     """What is understood and has no effect: said at the start, never silently ignored."""
-    found = []
-    everywhere = (settings.apns, *(app.apns for app in apps.values()))
-    if any(apns.background_min_interval_s for apns in everywhere):
-        found.append("apns.background_min_interval_s has no effect in this version")
+    everywhere = [settings.app(""), *apps.values()]
+    names = {
+        f"{section}.{name}": None
+        for section in settings.provider_types()
+        for app in everywhere
+        for name in app.provider(section).ineffective()
+    }
+    found = [f"{name} has no effect in this version" for name in names]
     if settings.rhoconnect_push.mode == "client" and settings.push_server is None:
         found.append(
             "rhoconnect_push.mode: client posts to push_server, and none is set: legacy devices get no pushes"
@@ -83,19 +97,19 @@ def _ineffective(settings: Settings, apps: Mapping[str, App]) -> list[str]:
     return found
 
 
-def _app(app_id: str, given: Any, tree: Mapping[str, Any], convert: Converter) -> App:
+def _app(kind: type[App], app_id: str, given: Any, tree: Mapping[str, Any], convert: Converter) -> App:
     """One app's settings: what it says itself, over what is said for all."""
     setting_path = ("apps", app_id)
     own = convert.mapping(given, setting_path)
-    convert.only_known(App.__struct_fields__, own, setting_path)
-    parts = {
-        name: overlay(tree.get(name) or {}, convert.mapping(own.get(name), (*setting_path, name)))
-        for name in App.__struct_fields__
-    }
-    app = App(
-        apns=convert.struct(ApnsSettings, parts["apns"], (*setting_path, "apns")),
-        fcm=convert.struct(FcmSettings, parts["fcm"], (*setting_path, "fcm")),
-    )
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    convert.only_known(types, own, setting_path)
+    parts: dict[str, Any] = {}
+    for name, section in types.items():
+        said = convert.mapping(own.get(name), (*setting_path, name))
+        everywhere = convert.mapping(tree.get(name), (name,))
+        merged = overlay({name: everywhere}, {name: said}, types)[name]
+        parts[name] = convert.struct(section, merged, (*setting_path, name))
+    app = kind(**parts)
     one_credential(convert, app, setting_path)
     return app
 
@@ -137,14 +151,14 @@ def _at(tree: Mapping[str, Any], setting_path: SettingPath) -> Any:
     return value
 
 
-def _written_at(setting_path: SettingPath, env: str, gateway: Mapping[str, Any]) -> SettingPath:
-    """The keys of the file that a setting came from: below `:gateway:`, or RhoConnect's own."""
+def _is_ours(setting_path: SettingPath, gateway: Mapping[str, Any]) -> bool:
+    """Whether a setting stands below `:gateway:`; else it came from a key of RhoConnect's own."""
     value: Any = gateway
     for key in setting_path:
         if not isinstance(value, Mapping) or key not in value:
-            return (env, *rhoconnect.origin(setting_path))
+            return False
         value = value[key]
-    return (env, "gateway", *setting_path)
+    return True
 
 
 def _app_folder(path: Path) -> Path:

@@ -6,22 +6,19 @@ in the file and `RHOPUSH_APNS_DEADLINE_S` in the environment. `docs/settings.md`
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
+from gateway.errors import BadSetting
+from gateway.settings.apns import ApnsSettings
+from gateway.settings.fcm import FcmSettings
+from gateway.settings.kinds import URL_PATTERN, PortOrAny, PositiveInt, PositiveSeconds, Seconds
+from gateway.settings.provider_settings import ProviderSettings
 from gateway.settings.secret import Secret
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
-PortOrAny = Annotated[int, Meta(ge=0, le=65535)]
 RHOCONNECT_PUSH_PORT = 8675
-SANDBOX_HOST = "api.sandbox.push.apple.com"
-ORIGIN_PATTERN = "^https?://[^/?#]+/?$"
-URL_PATTERN = "^https?://[^/?#]+"
-PositiveInt = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
 class QueueSettings(msgspec.Struct, frozen=True):
@@ -37,112 +34,15 @@ class QueueSettings(msgspec.Struct, frozen=True):
     durability: Literal["memory", "aof", "fsync", "replicas"] = "memory"
 
 
-class ApnsSettings(msgspec.Struct, frozen=True):
-    """Apple: one credential (a key, or a certificate) and the way to the server.
-
-    Attributes:
-        key_file: path of the p8 key; key: the same as text. At most one of the two.
-        key_id: ten characters, from the name of the key file.
-        team_id: ten characters, of the Apple developer account.
-        certificate_file: PEM with certificate and key together, instead of a p8 key (`:iphonecertfile:`).
-        certificate_passphrase: of that PEM's key.
-        topic: the app's bundle id; None: what the certificate says.
-        environment: which of Apple's hosts is meant where `host` is not given; `auto`: both; the gateway learns for
-            each device which of them takes its token.
-        host: the server; None: the one of `environment`, with `auto` the production host. `server` is the one in
-            force.
-        port: its port. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
-        sandbox_host: with `auto`, the sandbox; None: Apple's, or none where `host` is given.
-        sandbox_port: its port.
-        ca_file: PEM of authorities to trust instead of the system's.
-        deadline_s: how long one request may wait for its answer before it counts as unknown.
-        connections_max: at most so many connections a credential and worker. Apple asks for few, long-lived
-            ones.
-        background_min_interval_s: shortest time between two background pushes to one device; 0: no limit.
-        alert: `auto`: `aps.alert` is a text, or Apple's object where there is a title; `text`: always a text, title and
-            message joined (Rhodes up to 3.x reads no object).
-    """
-
-    key_file: Path | None = None
-    key: Secret | None = None
-    key_id: str | None = None
-    team_id: str | None = None
-    certificate_file: Path | None = None
-    certificate_passphrase: Secret | None = None
-    topic: str | None = None
-    environment: Literal["production", "sandbox", "auto"] = "production"
-    host: str | None = None
-    port: Port = 443
-    sandbox_host: str | None = None
-    sandbox_port: Port = 443
-    ca_file: Path | None = None
-    deadline_s: PositiveSeconds = 15.0
-    connections_max: PositiveInt = 4
-    background_min_interval_s: Seconds = 0.0
-    alert: Literal["auto", "text"] = "auto"
-
-    @property
-    def server(self) -> str:
-        """Host name in force: `host`, or Apple's for `environment`."""
-        if self.host is not None:
-            return self.host
-        return SANDBOX_HOST if self.environment == "sandbox" else "api.push.apple.com"
-
-    @property
-    def sandbox(self) -> tuple[str, int] | None:
-        """Host and port of the second server that `auto` tries; None: there is only `server`."""
-        if self.environment != "auto":
-            return None
-        if self.sandbox_host is None and self.host is not None:
-            return None  # a host of the operator's own must not make the gateway ask Apple's sandbox
-        return self.sandbox_host or SANDBOX_HOST, self.sandbox_port
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is a credential at all: without one nothing is sent to Apple."""
-        return self.key is not None or self.key_file is not None or self.certificate_file is not None
-
-
-class FcmSettings(msgspec.Struct, frozen=True):
-    """Firebase Cloud Messaging, HTTP v1.
-
-    Attributes:
-        credentials_file: path of the JSON of a credential of Google's; credentials: the same as text, or `metadata` for
-            the metadata server. At most one of the two.
-        project_id: Firebase project (`:fcm_project_id:`); None: the one that the credential names.
-        package_name: Android package to restrict to (`:package_name:`).
-        endpoint: scheme, host and port of the API.
-        ca_file: PEM of authorities to trust instead of the system's.
-        deadline_s: how long one request may wait for its answer before it counts as unknown.
-        connections_max: at most so many connections a credential and worker.
-        per_minute: the project's quota of messages, over all gateways (600,000 is Google's default).
-        style: `notification` adds the notification block to a message; `data` leaves showing it to the app.
-        sync_priority: Android's priority of messages that show nothing, unless the ping has one of its own.
-    """
-
-    credentials_file: Path | None = None
-    credentials: Secret | None = None
-    project_id: str | None = None
-    package_name: str | None = None
-    endpoint: Annotated[str, Meta(pattern=ORIGIN_PATTERN)] = "https://fcm.googleapis.com"
-    ca_file: Path | None = None
-    deadline_s: PositiveSeconds = 15.0
-    connections_max: PositiveInt = 8
-    per_minute: PositiveInt = 600_000
-    style: Literal["notification", "data"] = "notification"
-    sync_priority: Literal["high", "normal"] = "high"
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is a credential at all: without one nothing is sent to Google."""
-        return self.credentials is not None or self.credentials_file is not None
-
-
 class App(msgspec.Struct, frozen=True):
     """What is said about one app on the phone (`device_app_id`); what is not said there came from above."""
 
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
+
+    def provider(self, name: str) -> ProviderSettings:
+        """The section of a provider."""
+        return cast("ProviderSettings", getattr(self, name))
 
 
 class RhoConnectPushSettings(msgspec.Struct, frozen=True):
@@ -334,6 +234,9 @@ class Settings(msgspec.Struct, frozen=True):
         warnings: what was noticed and is no error, for the log.
     """
 
+    app_type: ClassVar[type[App]] = App
+    """Its fields are the sections of providers; `with_providers` makes a type with further ones."""
+
     redis: Secret | None = None
     api_token: Secret | None = None
     admin_password: Secret | None = None
@@ -361,4 +264,38 @@ class Settings(msgspec.Struct, frozen=True):
 
     def app(self, device_app_id: str) -> App:
         """What holds for one app on the phone; an unknown or empty id has what is said for all."""
-        return self.apps.get(device_app_id) or App(self.apns, self.fcm)
+        found = self.apps.get(device_app_id)
+        if found is not None:
+            return found
+        return self.app_type(**{name: getattr(self, name) for name in self.app_type.__struct_fields__})
+
+    @classmethod
+    def provider_types(cls) -> dict[str, type[ProviderSettings]]:
+        """The sections of providers: name and type."""
+        return {field.name: field.type for field in msgspec.structs.fields(cls.app_type)}
+
+
+def with_providers(sections: Mapping[str, type[ProviderSettings]]) -> type[Settings]:
+    """The type of settings that also have these providers' sections, for all apps and for each.
+
+    Args:
+        sections: name of a provider, and the type of its section. The sections of `App` may be among them.
+
+    Raises:
+        BadSetting: a section has the name of another setting.
+    """
+    own = Settings.provider_types()
+    further = {name: kind for name, kind in sections.items() if own.get(name) is not kind}
+    for name in further:
+        if name in Settings.__struct_fields__:
+            raise BadSetting(f"{name}: a provider has the name of this setting", field=name)
+    if not further:
+        return Settings
+    fields: list[tuple[str, Any, Any]] = [(name, kind, kind()) for name, kind in further.items()]
+    app_type: Any = msgspec.defstruct("App", fields, bases=(App,), module=__name__, frozen=True)
+    fields.append(("apps", Mapping[str, app_type], {}))
+    namespace = {"app_type": app_type}
+    derived = msgspec.defstruct(
+        "Settings", fields, bases=(Settings,), module=__name__, namespace=namespace, frozen=True
+    )
+    return cast("type[Settings]", derived)

@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.settings.model import ApnsSettings, FcmSettings, Settings
+from gateway.settings.model import Settings
+from gateway.settings.provider_settings import ProviderSettings
 
 RELOADABLE: Final = (
-    "apns",
-    "fcm",
     "apps",
     "retry",
     "ping",
@@ -24,7 +23,8 @@ RELOADABLE: Final = (
     "sources",
     "warnings",
 )
-"""Settings, with all below them, that a running gateway takes over. The options table names the rest."""
+"""Settings, with all below them, that a running gateway takes over, beside the sections of the providers. The options
+table names the rest."""
 
 Stamp = tuple[int, int, int] | None
 """Inode, size and time of change of a file in ns; None: it is not there."""
@@ -44,7 +44,8 @@ class SettingsChange(NamedTuple):
 
 def merge_reloadable(old: Settings, new: Settings) -> SettingsChange:
     """Take over what is live; leave the rest as it was and name it."""
-    kept = [name for name in Settings.__struct_fields__ if name not in RELOADABLE]
+    live = {*RELOADABLE, *new.provider_types()}
+    kept = [name for name in new.__struct_fields__ if name not in live]
     needs_restart = tuple(name for name in kept if getattr(old, name) != getattr(new, name))
     return SettingsChange(
         msgspec.structs.replace(new, **{name: getattr(old, name) for name in kept}),
@@ -62,13 +63,12 @@ def _changed_below(name: str, old: object, new: object) -> str:
 
 def files_of(settings: Settings) -> tuple[Path, ...]:
     """The credentials' files: one that is replaced under its old name is a new credential."""
-    parts: list[ApnsSettings | FcmSettings] = [settings.apns, settings.fcm]
-    for app in settings.apps.values():
-        parts += [app.apns, app.fcm]
+    sections = settings.provider_types()
+    parts = [app.provider(name) for app in (settings.app(""), *settings.apps.values()) for name in sections]
     return tuple(sorted({path for part in parts for path in _files(part)}))
 
 
-def _files(part: ApnsSettings | FcmSettings) -> Iterator[Path]:
+def _files(part: ProviderSettings) -> Iterator[Path]:
     for name in part.__struct_fields__:
         value = getattr(part, name)
         if isinstance(value, Path):

@@ -14,9 +14,14 @@ def to_json(settings: Settings) -> bytes:
     return msgspec.json.encode(settings, enc_hook=_encode)
 
 
-def from_json(data: bytes) -> Settings:
-    """The value that `to_json` was given."""
-    return msgspec.json.decode(data, type=Settings, dec_hook=_decode)
+def from_json(data: bytes, kind: type[Settings] = Settings) -> Settings:
+    """The value that `to_json` was given.
+
+    Args:
+        data: the JSON.
+        kind: the type with the sections of all providers (`with_providers`).
+    """
+    return msgspec.json.decode(data, type=kind, dec_hook=_decode)
 
 
 def _encode(value: Any) -> str:

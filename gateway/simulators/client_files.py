@@ -1,61 +1,33 @@
-"""The files that let a gateway talk to simulators: keys, certificates and the settings that name them."""
+"""Files with which a gateway can use the simulators: keys, certificates and settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from gateway.simulators.apns import ApnsSimulator
-from gateway.simulators.fcm import FcmSimulator
+from gateway.simulators.simulation import ClientFiles
 
 TOPIC: Final = "com.example.app"
-"""The topic, and the Android package, of the settings that are written."""
+"""The topic, and the Android package, in the generated settings."""
 
 
-def write_client_files(
-    folder: Path, apns: ApnsSimulator, fcm: FcmSimulator, env: str = "development"
-) -> Path:
+def write_client_files(folder: Path, clients: Mapping[str, ClientFiles], env: str = "development") -> Path:
     """Write what a gateway needs into `folder`, each file mode 600, and give the path of its settings.
 
     Args:
         folder: where to; made if it is not there.
-        apns: a started simulator.
-        fcm: a started simulator.
+        clients: provider -> its files and settings (`Simulation.client_files`).
         env: the environment that the settings are for.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    certificate = apns.client_certificate([TOPIC])
-    key = apns.signing_key
-    files = {
-        "apns-ca.pem": apns.ca_pem,
-        "fcm-ca.pem": fcm.ca_pem,
-        f"AuthKey_{key.key_id}.p8": key.pem,
-        "push-certificate.pem": certificate.pem,
-        "service-account.json": fcm.service_account.json,
-        "settings.yml": yaml.safe_dump(_settings(apns, fcm, env), sort_keys=False).encode(),
-    }
+    files = {name: content for client in clients.values() for name, content in client.files.items()}
+    app = {key: value for client in clients.values() for key, value in client.app.items()}
+    gateway = {provider: dict(client.section) for provider, client in clients.items()}
+    settings = {env: {**app, "gateway": gateway}}
+    files["settings.yml"] = yaml.safe_dump(settings, sort_keys=False).encode()
     for name, content in files.items():
         path = folder / name
         path.touch(mode=0o600)
         path.write_bytes(content)
     return folder / "settings.yml"
-
-
-def _settings(apns: ApnsSimulator, fcm: FcmSimulator, env: str) -> dict[str, Any]:
-    key = apns.signing_key
-    to_apns = {
-        "key_file": f"AuthKey_{key.key_id}.p8",
-        "key_id": key.key_id,
-        "team_id": key.team_id,
-        "topic": TOPIC,
-        "host": apns.hosting.reached_at,
-        "port": apns.port,
-        "ca_file": "apns-ca.pem",
-    }
-    to_fcm = {
-        "credentials_file": "service-account.json",
-        "endpoint": fcm.endpoint,
-        "ca_file": "fcm-ca.pem",
-    }
-    gateway = {"apns": to_apns, "fcm": to_fcm}
-    return {env: {"fcm_project_id": fcm.project_id, "package_name": TOPIC, "gateway": gateway}}

@@ -223,7 +223,7 @@ async def test_a_refused_key_stops_the_lane_with_the_last_token_that_apple_wants
     bucket_s = int(time.time()) // BUCKET_S * BUCKET_S
     clock = SharedClock(wall=lambda: (bucket_s + token_age_s) * 1_000_000_000)
     provider_clock = ProviderClock("apns", clock, clock.now_s)
-    monkeypatch.setattr("gateway.delivery.lane_manager.ApnsKey", partial(ApnsKey, clock=provider_clock))
+    monkeypatch.setattr("gateway.delivery.providers.apns.ApnsKey", partial(ApnsKey, clock=provider_clock))
     assert await refused_for_good(stage, "InvalidProviderToken", "InvalidProviderToken") == answers
 
 
@@ -247,7 +247,7 @@ async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage
 async def test_a_token_server_that_gives_none_is_told_as_such(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.delivery.lane.PARK_S", 1.0)
+    monkeypatch.setattr("gateway.delivery.backlog.PARK_S", 1.0)
     assert isinstance(stage.provider, FcmSimulator)
     audiences, stage.provider.rules.tokens.audiences = stage.provider.rules.tokens.audiences, set()
     await stage.user()

@@ -232,7 +232,19 @@ _SETTLE_KEYS = [
     keys.PARKED,
 ]
 _HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]
-_CLOSE: list[Word] = [b"\x94head", b"before", b"between", b"behind", 200, 200, 1000, 100_000, 60_000, 90_000]
+_CLOSE: list[Word] = [
+    b"\x94head",
+    b"before",
+    b"between",
+    b"behind",
+    b"tail",
+    200,
+    200,
+    1000,
+    100_000,
+    60_000,
+    90_000,
+]
 _RESQUE_KEYS = ["resque:pause-all-workers", TAKEN, keys.RESQUE_TAKERS]
 _COUNTS = ["resque:stat:processed", "resque:stat:processed:w"]
 _FINISH_KEYS = [TAKEN, *_COUNTS, "resque:failed", "resque:stat:failed", "resque:stat:failed:w"]

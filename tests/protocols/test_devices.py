@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.delivery.provider_registry import installed
 from protocols.devices import (
     APNS,
     FCM,
@@ -16,6 +17,8 @@ from protocols.devices import (
     platform_of,
     select,
 )
+
+DEVICE_TYPES = installed().device_types
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ from protocols.devices import (
     ],
 )
 def test_who_delivers(device_type: str, push_type: str, platform: str | None) -> None:
-    assert platform_of(Device("c", device_type, push_type, "ab")) == platform
+    assert platform_of(Device("c", device_type, push_type, "ab"), DEVICE_TYPES) == platform
 
 
 def apple(client_id: str, pin: str = "", phone: str = "", app: str = "", synced: int = 0) -> Device:
@@ -47,7 +50,10 @@ def apple(client_id: str, pin: str = "", phone: str = "", app: str = "", synced:
 
 
 def ids(devices: list[Device], seen: set[str] | None = None) -> list[str]:
-    return [chosen.device.client_id for chosen in select(devices, set() if seen is None else seen).chosen]
+    return [
+        chosen.device.client_id
+        for chosen in select(devices, set() if seen is None else seen, DEVICE_TYPES).chosen
+    ]
 
 
 def test_the_last_synced_first_and_the_never_synced_last() -> None:
@@ -55,7 +61,9 @@ def test_the_last_synced_first_and_the_never_synced_last() -> None:
 
 
 def test_of_one_phone_the_newest_client_is_kept() -> None:
-    selection = select([apple("a", phone="3", synced=1), apple("b", phone="3", synced=2)], set())
+    selection = select(
+        [apple("a", phone="3", synced=1), apple("b", phone="3", synced=2)], set(), DEVICE_TYPES
+    )
     assert [chosen.device.client_id for chosen in selection.chosen] == ["b"]
     assert selection.skipped == {REPEATED: 1}
 
@@ -92,13 +100,14 @@ def test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone() -> No
             apple("old", phone="3", synced=1),
         ],
         set(),
+        DEVICE_TYPES,
     )
     assert [chosen.device.client_id for chosen in selection.chosen] == ["old"]
     assert selection.skipped == {UNSUPPORTED_PLATFORM: 1, UNREGISTERED: 2}
 
 
 def test_no_device_at_all() -> None:
-    assert select([], set()) == ([], {})
+    assert select([], set(), DEVICE_TYPES) == ([], {})
 
 
 @given(
@@ -117,12 +126,12 @@ def test_no_device_at_all() -> None:
 )
 def test_every_device_is_chosen_or_counted_and_no_place_twice(devices: list[Device]) -> None:
     seen: set[str] = set()
-    selection = select(devices, seen)
+    selection = select(devices, seen, DEVICE_TYPES)
     assert len(selection.chosen) + sum(selection.skipped.values()) == len(devices)
     assert len(seen) == len(selection.chosen)
     places = [(d.phone_id, d.app_id) if d.phone_id else d.pin for d, _ in selection.chosen]
     assert len(set(places)) == len(places)
-    assert select(devices, seen).chosen == []
+    assert select(devices, seen, DEVICE_TYPES).chosen == []
 
 
 def test_a_token_is_never_shown_whole() -> None:
@@ -142,7 +151,9 @@ def android(client_id: str, pin: str, phone: str = "", synced: int = 0) -> Devic
 
 @pytest.mark.parametrize(("newer", "older"), [(FID, TOKEN), (TOKEN, FID), (TOKEN, TOKEN + "y"), (FID, FID)])
 def test_an_installation_that_is_registered_by_its_id_and_by_a_token_gets_one(newer: str, older: str) -> None:
-    selection = select([android("old", older, synced=1), android("new", newer, synced=2)], set())
+    selection = select(
+        [android("old", older, synced=1), android("new", newer, synced=2)], set(), DEVICE_TYPES
+    )
     assert [chosen.device.pin for chosen in selection.chosen] == [newer]
     assert selection.skipped == {REPEATED: 1}
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from gateway.delivery.provider_registry import installed
 from protocols.apns.message import ApnsTarget as AppleTarget
 from protocols.apns.message import compose as apple
 from protocols.apns.verdicts import judge as judge_apple
@@ -26,6 +27,7 @@ from protocols.rhoconnect_push.message import compose as rhoconnect_push
 from protocols.rhoconnect_push.verdicts import judge as judge_rhoconnect_push
 from protocols.verdict import VerdictKind
 
+DEVICE_TYPES = installed().device_types
 NOW_MS = 1_700_000_000_000
 U, U1 = "testuser", "testuser1"
 
@@ -174,7 +176,7 @@ def test_ping_job(spec: Spec) -> None:
         if user not in spec.registry:
             skipped["unknown_user"] = skipped.get("unknown_user", 0) + 1
             continue
-        selection = select(spec.registry[user], seen)
+        selection = select(spec.registry[user], seen, DEVICE_TYPES)
         sent += [(platform, device.pin) for device, platform in selection.chosen]
         for reason, count in selection.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + count
@@ -303,7 +305,7 @@ def test_api_form_with_async() -> None:
     assert from_form(b"user_id=testuser&async=true", "").asynchronous
 
 
-# -- contract §10, what concerns the parameters ---------------------------------------------------------------------
+# -- contract §10, what concerns the parameters --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xef\xbb\xbf{}"])

@@ -50,7 +50,7 @@ class BulkOrder(msgspec.Struct):
 
 
 class BulkLoadResult(msgspec.Struct):
-    """What a run gave.
+    """The result of one run.
 
     Attributes:
         accepted: lines that were answered with a ping's id.

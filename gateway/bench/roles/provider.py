@@ -1,7 +1,7 @@
 """The providers: accept-all simulators of APNs and FCM, in one process.
 
-APNs is there twice: once for everybody, and once giving apns-id back, without which aioapns never sees an
-answer. Nothing is judged or recorded; answers are counted.
+There are two simulators of APNs: one for all senders, and one that returns apns-id, which aioapns requires. Requests
+are neither judged nor recorded; responses are counted.
 """
 
 import asyncio
@@ -14,24 +14,26 @@ import uvloop
 
 from gateway.bench.roles import result
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting
+from gateway.simulators.apns import SIMULATION as APNS
 from gateway.simulators.client_files import TOPIC, write_client_files
+from gateway.simulators.fcm import SIMULATION as FCM
 
 
 class ProviderOrder(msgspec.Struct):
-    """The first order: where keys and settings are to be written. Any later line asks for the counts."""
+    """The first order: the folder for keys and settings. Any later line requests the counts."""
 
     folder: str
 
 
 class ProviderFacts(msgspec.Struct):
-    """What senders must know.
+    """The data that senders need.
 
     Attributes:
         settings: a settings file for the gateway.
-        ca_file: what to trust.
+        ca_file: the certificate authority to trust.
         key_file, key_id, team_id: a signing key.
-        topic: of the app.
-        apns_port, echo_port: APNs, and APNs that gives apns-id back.
+        topic: topic of the app.
+        apns_port, echo_port: APNs, and APNs that returns apns-id.
         fcm_port, fcm_plain_port, project_id: FCM with TLS and without.
     """
 
@@ -75,7 +77,9 @@ async def _provide() -> None:
         )
         fcm = await stack.enter_async_context(FcmSimulator(hosting=hosting))
         folder = Path(order.folder)
-        settings = write_client_files(folder, apns, fcm)
+        settings = write_client_files(
+            folder, {"apns": APNS.client_files(apns, TOPIC), "fcm": FCM.client_files(fcm, TOPIC)}
+        )
         key = apns.signing_key
         result(
             ProviderFacts(

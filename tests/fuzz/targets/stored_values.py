@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.delivery.provider_registry import installed
 from gateway.fanout.recipients import INTERNAL_ERRORS, _number
 from gateway.queue.broadcasts import decode_users
 from gateway.queue.consumer import Streams
@@ -34,6 +35,9 @@ _RECORD: Final = PingRecord(
 )
 
 
+DEVICE_TYPES = installed().device_types
+
+
 def _entry(data: bytes) -> None:
     """What the queue's consumers decode: pings, pieces to be sent again, chunks of a broadcast."""
     (lease,) = leases_of(
@@ -56,12 +60,12 @@ def _registration(data: bytes) -> None:
     values = (values + [None] * width)[: max(1, len(values) // width) * width]
     found = user_devices(values)
     for device in found.devices:
-        fit(device)
+        fit(device, DEVICE_TYPES)
         _number(device.client_id)
         pack((keys.dead(device.client_id), device.pin, device.phone_id))
         msgspec.msgpack.decode(msgspec.msgpack.encode(device), type=Device)
     if found.devices:
-        select(found.devices, set())
+        select(found.devices, set(), DEVICE_TYPES)
 
 
 def _with_redis(make: Callable[[RedisConnection], Callable[[bytes], Coroutine[Any, Any, None]]]) -> Open:
@@ -127,7 +131,7 @@ def _snapshots(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, N
         await link.call("SET", keys.snapshot("bob"), data)
         (found,) = snapshots.current(["bob"], await snapshots.fetch(["bob"]))
         if found is not None:
-            select(found.devices, set())
+            select(found.devices, set(), DEVICE_TYPES)
             for device in found.devices:
                 _number(device.client_id)
                 pack((keys.dead(device.client_id), device.pin, device.phone_id))

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from gateway.delivery.dead_tokens import IgnoredTokenReports
-from gateway.delivery.lane_manager import NO_CREDENTIAL, NOT_SERVED, LaneManager
+from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.providers.base import NO_CREDENTIAL, NOT_SERVED
 from gateway.delivery.route import Route
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, RhoConnectPushSettings, Secret, Settings

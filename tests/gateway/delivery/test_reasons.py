@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from gateway.delivery.provider_registry import installed
 from gateway.delivery.reasons import OTHER, OWN, reason_label
 from gateway.store import keys
 from protocols.apns import verdicts as apns
@@ -24,21 +25,36 @@ from tests.support.worker_core import pipeline
     "known",
     [
         *sorted(OWN),
-        *(reason for _, reason in apns.REASONS),
-        *fcm.REASONS,
-        *(verdict.reason for verdict in rhoconnect_push.STATUSES.values()),
-        "PERMISSION_DENIED",
         "HTTP 503",
         InvalidToken.label,
         PayloadTooLarge.label,
         RhoPushError.label,
         "store_down",
-        "gave_up:InternalServerError",
         "gave_up:deadline",
     ],
 )
-def test_what_a_table_holds_is_a_label(known: str) -> None:
+def test_what_the_gateway_gives_is_a_label(known: str) -> None:
     assert reason_label(known) == known
+
+
+@pytest.mark.parametrize(
+    ("provider", "known"),
+    [
+        *(("apns", reason) for _, reason in apns.REASONS),
+        *(("fcm", reason) for reason in fcm.REASONS),
+        *(("rhoconnect_push", verdict.reason) for verdict in rhoconnect_push.STATUSES.values()),
+        ("fcm", "PERMISSION_DENIED"),
+        ("apns", "gave_up:InternalServerError"),
+    ],
+)
+def test_what_a_providers_table_holds_is_a_label(provider: str, known: str) -> None:
+    found = installed().get(provider)
+    assert found is not None
+    assert reason_label(known, found.reasons) == known
+
+
+def test_a_reason_of_one_provider_is_no_label_of_another() -> None:
+    assert reason_label("BadDeviceToken") == OTHER
 
 
 @pytest.mark.parametrize("unknown", ["BrandNew", "HTTP 599", "unregistered2", "x" * 64, "gave_up ", "é"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.delivery.provider_registry import installed
 from gateway.delivery.retry import EXPIRED, GAVE_UP, RetryDecision, RetryTiming, decide_retry
 from gateway.settings import RetrySettings
 from protocols.verdict import Verdict, VerdictKind
@@ -14,6 +15,14 @@ FAR_MS = 10**15
 
 def timing(**changes: float) -> RetryTiming:
     return RetryTiming(1_000_000, 0, FAR_MS, 0, 0.0)._replace(**changes)
+
+
+def decided(
+    name: str, verdict: Verdict, status: int, at: RetryTiming, retry: RetrySettings = RETRY
+) -> RetryDecision:
+    provider = installed().get(name)
+    assert provider is not None
+    return decide_retry(provider.first_delay_s(verdict, status, retry), verdict, at, retry)
 
 
 @pytest.mark.parametrize(
@@ -34,39 +43,35 @@ def timing(**changes: float) -> RetryTiming:
     ],
 )
 def test_the_first_delay(provider: str, verdict: Verdict, status: int, delay_s: int) -> None:
-    assert decide_retry(provider, verdict, status, timing(), RETRY) == RetryDecision(
-        1_000_000 + delay_s * 1000, ""
-    )
+    assert decided(provider, verdict, status, timing()) == RetryDecision(1_000_000 + delay_s * 1000, "")
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(0, 10), (1, 20), (2, 40), (3, 80)])
 def test_each_delay_is_twice_the_last(attempt: int, delay_s: int) -> None:
-    found = decide_retry("fcm", LATER, 503, timing(attempt=attempt), RETRY)
+    found = decided("fcm", LATER, 503, timing(attempt=attempt))
     assert found.due_ms == 1_000_000 + delay_s * 1000
 
 
 def test_what_a_provider_asks_for_does_not_grow() -> None:
-    found = decide_retry("fcm", Verdict(VerdictKind.LATER, "x", delay_s=7), 503, timing(attempt=9), RETRY)
+    found = decided("fcm", Verdict(VerdictKind.LATER, "x", delay_s=7), 503, timing(attempt=9))
     assert found.due_ms == 1_007_000
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(0, 10), (3, 80)])
 def test_a_provider_that_asks_for_no_delay_leaves_it_to_us(attempt: int, delay_s: int) -> None:
     """A Retry-After of 0, or of a date that has passed."""
-    found = decide_retry(
-        "fcm", Verdict(VerdictKind.LATER, "x", delay_s=0.0), 503, timing(attempt=attempt), RETRY
-    )
+    found = decided("fcm", Verdict(VerdictKind.LATER, "x", delay_s=0.0), 503, timing(attempt=attempt))
     assert found.due_ms == 1_000_000 + delay_s * 1000
 
 
 @pytest.mark.parametrize(("noise", "delay_ms"), [(0.0, 10_000), (0.5, 11_000), (1.0, 12_000)])
 def test_jitter_only_makes_it_longer(noise: float, delay_ms: int) -> None:
-    assert decide_retry("fcm", LATER, 503, timing(noise=noise), RETRY).due_ms == 1_000_000 + delay_ms
+    assert decided("fcm", LATER, 503, timing(noise=noise)).due_ms == 1_000_000 + delay_ms
 
 
 @pytest.mark.parametrize(("expires_ms", "ends"), [(1_009_999, True), (1_010_000, True), (1_010_001, False)])
 def test_nothing_is_tried_after_its_time_to_live(expires_ms: int, ends: bool) -> None:
-    found = decide_retry("fcm", LATER, 503, timing(expires_ms=expires_ms), RETRY)
+    found = decided("fcm", LATER, 503, timing(expires_ms=expires_ms))
     assert found == (RetryDecision(None, EXPIRED) if ends else RetryDecision(1_010_000, ""))
 
 
@@ -76,12 +81,12 @@ def test_nothing_is_tried_after_its_time_to_live(expires_ms: int, ends: bool) ->
 def test_tries_are_given_up(first_ms: int, ends: bool) -> None:
     """`give_up_s` counts from the first try to the next one, 10 s from now."""
     retry = RetrySettings(fcm_5xx_s=10, give_up_s=1000, jitter=0)
-    found = decide_retry("fcm", LATER, 503, timing(first_ms=first_ms), retry)
+    found = decided("fcm", LATER, 503, timing(first_ms=first_ms), retry)
     assert found == (
         RetryDecision(None, f"{GAVE_UP}:ServiceUnavailable") if ends else RetryDecision(1_010_000, "")
     )
 
 
 def test_a_retry_after_beyond_giving_up_ends_it() -> None:
-    found = decide_retry("fcm", Verdict(VerdictKind.LATER, "", delay_s=10_001), 503, timing(), RETRY)
+    found = decided("fcm", Verdict(VerdictKind.LATER, "", delay_s=10_001), 503, timing())
     assert found == RetryDecision(None, GAVE_UP)

@@ -101,10 +101,10 @@ async def test_one_ping_that_nobody_can_plan_stops_no_other(
     async with pipeline(redis_address, tmp_path, settings) as one:
         route = one.lanes.route
 
-        def failing(platform: str, app: str) -> Any:
+        def failing(platform: str, app: str, token: str) -> Any:
             if app == "odd":
                 raise KeyError(app)
-            return route(platform, app)
+            return route(platform, app, token)
 
         monkeypatch.setattr(one.lanes, "route", failing)
         ids = [await one.append(user) for user in ("eve", "bob")]
@@ -272,7 +272,7 @@ async def test_small_pings_are_under_way_until_they_are_settled(
         ids = [await one.append("bob") for _ in range(2)]
         assert scheduler._small == 0  # durable, and nobody's yet
         leases = one.in_flight.claim(await one.read(keys.PINGS))
-        one.in_flight.claim(leases)
+        assert one.in_flight.claim(leases) == []
         assert scheduler._small == 2
         await one.planner.deliver(leases)
         for ping_id in ids:

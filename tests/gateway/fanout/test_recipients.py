@@ -5,7 +5,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.delivery.dead_tokens import IgnoredTokenReports
-from gateway.delivery.lane_manager import NO_CREDENTIAL, LaneManager
+from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.provider_registry import installed
+from gateway.delivery.providers.base import NO_CREDENTIAL
 from gateway.fanout.recipients import recipients
 from gateway.metrics import Metrics
 from gateway.registry.user_devices import UNKNOWN_USER, UserDevices
@@ -22,8 +24,9 @@ class StubLanes:
         self.routes_version: object = object()
         self.name = NO_CREDENTIAL
         self.asked = 0
+        self.device_types = installed().device_types
 
-    def route(self, platform: str, app_id: str) -> str:
+    def route(self, platform: str, app_id: str, token: str) -> str:
         self.asked += 1
         return f"{self.name} {platform} {app_id}"
 

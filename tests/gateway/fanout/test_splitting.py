@@ -18,7 +18,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from protocols.devices import Device
+from protocols.devices import Device, DeviceTypes
 from tests.support.rhoconnect import Client, apple, lay_users
 from tests.support.worker_core import WorkerCore, pipeline, until
 
@@ -244,9 +244,9 @@ async def test_devices_are_chosen_in_slices(
     turns = 0
     fit = splitting.fit
 
-    def noting(device: Device) -> Any:
+    def noting(device: Device, device_types: DeviceTypes) -> Any:
         chosen.append(turns)
-        return fit(device)
+        return fit(device, device_types)
 
     monkeypatch.setattr(splitting, "fit", noting)
     async with opened() as one:

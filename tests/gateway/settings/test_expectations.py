@@ -4,7 +4,7 @@ import pytest
 from msgspec import Meta
 
 from gateway.settings.expectations import complaint, found_kind
-from gateway.settings.model import ORIGIN_PATTERN
+from gateway.settings.kinds import ORIGIN_PATTERN
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Origin = Annotated[str, Meta(pattern=ORIGIN_PATTERN)]

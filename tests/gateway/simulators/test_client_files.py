@@ -3,15 +3,25 @@
 from pathlib import Path
 
 from gateway.delivery.credential_check import unusable_credentials
+from gateway.delivery.provider_registry import installed
 from gateway.settings import load
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.client_files import TOPIC, write_client_files
+from gateway.simulators.simulation import ClientFiles
+
+
+def clients(apns: ApnsSimulator, fcm: FcmSimulator) -> dict[str, ClientFiles]:
+    simulations = installed().simulations()
+    return {
+        "apns": simulations["apns"].client_files(apns, TOPIC),
+        "fcm": simulations["fcm"].client_files(fcm, TOPIC),
+    }
 
 
 async def test_a_gateway_can_use_them_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "here"
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        settings = load(write_client_files(folder, apns, fcm, "production"), "production", {})
+        settings = load(write_client_files(folder, clients(apns, fcm), "production"), "production", {})
         assert (settings.apns.host, settings.apns.port, settings.apns.topic) == (
             "127.0.0.1",
             apns.port,
@@ -25,8 +35,8 @@ async def test_a_gateway_can_use_them_as_they_are(tmp_path: Path) -> None:
 async def test_they_are_their_owners_alone(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        write_client_files(folder, apns, fcm)
-        write_client_files(folder, apns, fcm)
+        write_client_files(folder, clients(apns, fcm))
+        write_client_files(folder, clients(apns, fcm))
     assert folder.stat().st_mode & 0o777 == 0o700
     files = list(folder.iterdir())
     assert len(files) == 6

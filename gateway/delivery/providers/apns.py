@@ -1,0 +1,146 @@
+"""APNs: Apple's devices, by a p8 key or a certificate."""
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+from gateway.delivery.credentials import (
+    ApnsAccess,
+    ApnsKey,
+    CertificateCredential,
+    read_apns,
+    read_certificate,
+)
+from gateway.delivery.provider import Credential
+from gateway.delivery.providers.base import (
+    CheckedCredential,
+    CredentialExpiry,
+    LaneSpec,
+    ProviderServer,
+    PushProvider,
+    RouteOpener,
+    authority,
+    configuration_of,
+    credential_digest,
+    text_of_path,
+)
+from gateway.delivery.route import Route, token_scope
+from gateway.errors import CredentialError
+from gateway.settings import ApnsSettings, RetrySettings, Settings
+from gateway.transport.feed import Endpoint
+from protocols.apns.credentials import Certificate
+from protocols.apns.message import ApnsTarget
+from protocols.apns.message import compose as compose_apns
+from protocols.apns.verdicts import REASONS
+from protocols.apns.verdicts import judge as judge_apns
+
+_TARGET: Final = ("topic", "background_min_interval_s", "alert")
+"""Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
+_SERVER: Final = ("environment", "host", "port", "sandbox_host", "sandbox_port")
+_CREDENTIAL: Final = ("key", "key_file", "key_id", "team_id", "certificate_file")
+
+
+class ApnsProvider(PushProvider):
+    """Apple."""
+
+    name = "apns"
+    devices = "Apple"
+    names_requests = True
+    reasons = frozenset(reason for _, reason in REASONS)
+    compose = staticmethod(compose_apns)
+    judge = staticmethod(judge_apns)
+
+    def section(self, settings: Settings, app: str) -> ApnsSettings:
+        """The settings of this provider that hold for an app."""
+        return cast("ApnsSettings", super().section(settings, app))
+
+    def server_error_delay_s(self, retry: RetrySettings) -> float:
+        """Apple asks for a quarter of an hour (providers A7)."""
+        return retry.apns_5xx_s
+
+    def credential(self, settings: Settings, app: str) -> CheckedCredential | None:
+        """The key with its topic, or the certificate."""
+        section = self.section(settings, app)
+        if not section.configured:
+            return None
+        topic, key, certificate, _ = read_apns(section)
+        if certificate is not None:
+            return CheckedCredential(f"certificate for {topic}", certificate.expires_s)
+        who = f"key {key.key_id} of team {key.team_id}, " if key is not None else ""
+        return CheckedCredential(f"{who}topic {topic}")
+
+    def expiry(self, settings: Settings, app: str) -> CredentialExpiry | None:
+        """The end of the certificate; a p8 key has none. A certificate that is no use otherwise has one, too."""
+        section = self.section(settings, app)
+        if section.certificate_file is None:
+            return None
+        certificate = read_certificate(section)
+        topic = section.topic or next(iter(certificate.topics), "")
+        return CredentialExpiry(topic, certificate.expires_s)
+
+    def servers(self, settings: Settings, app: str) -> Iterator[ProviderServer]:
+        """Apple's server, with `environment: auto` both."""
+        section = self.section(settings, app)
+        if section.configured:
+            ca_file = text_of_path(section.ca_file)
+            yield ProviderServer("apns", section.server, section.port, ca_file)
+            if section.sandbox is not None:
+                yield ProviderServer("apns sandbox", *section.sandbox, ca_file)
+
+    def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
+        """A route by the app's credential; with `environment: auto` each has the one at the sandbox as fallback."""
+        settings, times = self.section(opener.settings, app), opener.settings.ping
+        access = read_apns(settings)
+        topic, certificate = access.topic, access.certificate
+        target = ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert)
+        servers = _servers(settings, certificate)
+        configuration = configuration_of(settings, (*_TARGET, *_SERVER))
+        credential = credential_digest(settings, _CREDENTIAL, repr(servers))
+        route: Route | None = None
+        for server in reversed(servers):
+            lane = opener.http2_lane(
+                self, self._lane(opener.settings, settings, access, server, configuration)
+            )
+            route = Route(lane, target, app, token_scope(lane.name, app, server, topic, credential), route)
+        if route is None:
+            raise CredentialError("apns: no server", field="apns.host")
+        return route
+
+    def _lane(
+        self,
+        everywhere: Settings,
+        settings: ApnsSettings,
+        access: ApnsAccess,
+        server: tuple[str, int],
+        configuration: object,
+    ) -> LaneSpec:
+        by_certificate = access.certificate is not None
+        name = f"apns:cert:{access.topic}" if by_certificate else f"apns:{settings.key_id}"
+        above = everywhere.apns
+        if server != (above.server, above.port):
+            # The same credential is used at another server: Apple's sandbox.
+            name += f"@{authority(*server)}"
+
+        def credential(_wake: object) -> Credential:
+            return CertificateCredential() if access.key is None else ApnsKey(access.key)
+
+        return LaneSpec(
+            name,
+            (configuration, access.topic if by_certificate else "", *server),
+            Endpoint(*server, access.context(), authority(*server)),
+            credential,
+            settings.connections_max,
+            settings.deadline_s,
+        )
+
+
+def _servers(settings: ApnsSettings, certificate: Certificate | None) -> list[tuple[str, int]]:
+    """The hosts and ports that may take an app's device tokens, the first to be tried first."""
+    here, sandbox = (settings.server, settings.port), settings.sandbox
+    if sandbox is None:
+        return [here]
+    if certificate is not None and len(certificate.environments) == 1:
+        return [sandbox if "development" in certificate.environments else here]
+    return [here, sandbox]
+
+
+PROVIDER: Final = ApnsProvider()

@@ -1,0 +1,117 @@
+"""FCM: Android devices, and others that register with Firebase, by a credential of Google's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from gateway.delivery.credentials import FcmAccount, read_fcm, read_file, read_google, token_uris
+from gateway.delivery.providers.base import (
+    CheckedCredential,
+    LaneSpec,
+    ProviderServer,
+    PushProvider,
+    RouteOpener,
+    authority,
+    configuration_of,
+    credential_digest,
+    server_of,
+)
+from gateway.delivery.route import Route, token_scope
+from gateway.errors import CredentialError
+from gateway.settings import FcmSettings, Settings
+from gateway.transport.feed import Endpoint
+from protocols.fcm.credentials import GoogleCredential
+from protocols.fcm.message import FcmTarget
+from protocols.fcm.message import compose as compose_fcm
+from protocols.fcm.verdicts import REASONS, RPC_CODES
+from protocols.fcm.verdicts import judge as judge_fcm
+
+_TARGET: Final = ("package_name", "style", "sync_priority")
+"""Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
+_CREDENTIAL: Final = ("credentials", "credentials_file", "project_id")
+
+
+class FcmProvider(PushProvider):
+    """Firebase Cloud Messaging."""
+
+    name = "fcm"
+    devices = "Android"
+    reasons = frozenset({*REASONS, *RPC_CODES})
+    compose = staticmethod(compose_fcm)
+    judge = staticmethod(judge_fcm)
+
+    def section(self, settings: Settings, app: str) -> FcmSettings:
+        """The settings of this provider that hold for an app."""
+        return cast("FcmSettings", super().section(settings, app))
+
+    def credential(self, settings: Settings, app: str) -> CheckedCredential | None:
+        """The account and the project."""
+        section = self.section(settings, app)
+        if not section.configured:
+            return None
+        access = read_fcm(section)
+        return CheckedCredential(f"{access.credential.account}, project {access.project}")
+
+    def check(self, settings: Settings, app: str) -> CheckedCredential | None:
+        """As `credential`, and whether the file of an external account's own token can be read."""
+        found = self.credential(settings, app)
+        if found is not None:
+            _read_source(read_google(self.section(settings, app)))
+        return found
+
+    def servers(self, settings: Settings, app: str) -> Iterator[ProviderServer]:
+        """The API, and where access tokens come from."""
+        section = self.section(settings, app)
+        if not section.configured:
+            return
+        yield server_of("fcm", section.endpoint, section.ca_file)
+        try:
+            for uri in token_uris(read_google(section)):
+                yield server_of("fcm tokens", uri, section.ca_file)
+        except CredentialError:
+            return  # `check` reports it
+
+    def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
+        """A route by the app's project."""
+        settings, times = self.section(opener.settings, app), opener.settings.ping
+        access = read_fcm(settings)
+        project = access.project
+        url = urlsplit(settings.endpoint)
+        host, port = url.hostname or "", url.port or 443
+        tokens_tls = access.token_context()
+        spec = LaneSpec(
+            f"fcm:{project}",
+            configuration_of(settings, _TARGET),
+            Endpoint(host, port, access.context(), authority(host, port)),
+            lambda wake: FcmAccount(access.account, tokens_tls, wake),
+            settings.connections_max,
+            settings.deadline_s,
+            settings.per_minute,
+        )
+        lane = opener.http2_lane(self, spec)
+        target = FcmTarget(
+            project,
+            settings.package_name or "",
+            settings.style,
+            times.ttl_s,
+            times.sync_ttl_s,
+            settings.sync_priority,
+        )
+        credential = credential_digest(settings, _CREDENTIAL, settings.endpoint, project)
+        return Route(lane, target, app, token_scope(lane.name, app, (host, port), "", credential))
+
+
+def _read_source(credential: GoogleCredential) -> None:
+    """Read the file of an external account's own token, if it has one.
+
+    Raises:
+        CredentialError: it cannot be read.
+    """
+    source = credential.info.get("credential_source")
+    path = source.get("file") if isinstance(source, dict) else None
+    if isinstance(path, str):
+        read_file(Path(path), "credential_source.file")
+
+
+PROVIDER: Final = FcmProvider()
