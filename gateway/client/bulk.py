@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Final
 
 import aiohttp
@@ -184,6 +184,23 @@ class BulkSession:
                     return
                 data = self._lines.send()
             yield data
+
+
+def blocking(
+    server: str, token: str, items: Iterable[BulkItem], timeout_s: float
+) -> Iterator[list[BulkResult]]:
+    """The results of a `BulkSession`, some at a time, where no event loop runs."""
+    with asyncio.Runner() as runner:
+
+        async def begin() -> BulkSession:
+            return BulkSession(server, token, items, timeout_s)
+
+        session = runner.run(begin())
+        try:
+            while results := runner.run(session.take()):
+                yield results
+        finally:
+            runner.run(session.close())
 
 
 class _Request:

@@ -1,6 +1,5 @@
 """`PingJob`: RhoConnect's three calls, and many pings at once."""
 
-import asyncio
 import importlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
@@ -97,35 +96,23 @@ class PingJob:
         Raises:
             PingError: the gateway refuses the request as a whole, or gave no result for `timeout_s`.
         """
-        with asyncio.Runner() as runner:
-
-            async def begin() -> Any:
-                return cls._bulk_session(pings)
-
-            session = runner.run(begin())
-            try:
-                while results := runner.run(session.take()):
-                    yield from results
-            finally:
-                runner.run(session.close())
+        sending = importlib.import_module("gateway.client.bulk")
+        for results in sending.blocking(cls._address(), cls._secret(), pings, cls._timeout_s):
+            yield from results
 
     @classmethod
     async def abulk(
         cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]
     ) -> AsyncGenerator[BulkResult, None]:
         """`bulk` for asyncio; the iterable may be an asynchronous one."""
-        session = cls._bulk_session(pings)
+        sending = importlib.import_module("gateway.client.bulk")
+        session = sending.BulkSession(cls._address(), cls._secret(), pings, cls._timeout_s)
         try:
             while results := await session.take():
                 for result in results:
                     yield result
         finally:
             await session.close()
-
-    @classmethod
-    def _bulk_session(cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> Any:
-        sending = importlib.import_module("gateway.client.bulk")
-        return sending.BulkSession(cls._address(), cls._secret(), pings, cls._timeout_s)
 
     @classmethod
     def _client(cls) -> SyncClient:

@@ -133,10 +133,10 @@ async def test_repeats_in_a_request_and_over_two_are_one_ping_each(short_path: P
         ).status == 409
 
 
-async def test_a_stream_of_50_mb_leaves_the_memory_as_it_was(
+async def test_a_stream_of_100_mb_leaves_the_memory_as_it_was(
     short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, total = "x" * 4_000, 13_000
+    text, total = "x" * 4_000, 26_000
 
     async def body() -> AsyncIterator[bytes]:
         for number in range(0, total, 50):
@@ -160,7 +160,7 @@ async def test_a_stream_of_50_mb_leaves_the_memory_as_it_was(
             f"\n{total} lines of {len(text)} bytes: {before / 1024:.0f} MB before, {most / 1024:.0f} MB at most"
         )
     assert answered == total
-    assert most < before + 60 * 1024
+    assert most < before + 100 * 1024
 
 
 async def test_sigterm_answers_what_was_read_and_the_client_goes_on(short_path: Path) -> None:
