@@ -47,7 +47,7 @@ EXPECTED = [
 
 
 async def ruby(*arguments: str, **environ: str) -> str:
-    """What a Ruby program printed, once it has ended well."""
+    """The output of a Ruby program that ended successfully."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         need_program("ruby", "ruby"), *arguments, stdout=pipe, stderr=pipe, env={**os.environ, **environ}
@@ -60,7 +60,7 @@ async def ruby(*arguments: str, **environ: str) -> str:
 async def test_every_admin_and_device_route_works_by_rest_client(
     redis_address: str, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    SENDERS["ruby"].build(tmp_path)  # rest-client must be there
+    SENDERS["ruby"].build(tmp_path)  # rest-client must be installed
     app: dict[str, Any] = {"redis": redis_address, "push_server": "http://someapp:pass@localhost:8675/"}
     sources: dict[str, Any] = {"Product": {}, "News": {}}
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
@@ -83,7 +83,7 @@ class Stage(NamedTuple):
     apns: ApnsSimulator
 
     async def act(self, act: str, user: str, **environ: str) -> str:
-        """Run the RhoConnect app; what it says."""
+        """Run the RhoConnect app, and return its output."""
         said = {"RHOPUSH_SERVER": self.gateway.url, "API_TOKEN": TOKEN} | environ
         return await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), act, user, **said)
 
@@ -117,7 +117,7 @@ async def test_the_servers_address_may_end_in_a_slash(stage: Stage, end: str) ->
 
 @pytest.mark.parametrize("path", ["", "/", "/behind/a/proxy", "/behind/a/proxy/"])
 async def test_the_ping_is_posted_below_the_servers_address(path: str) -> None:
-    """Each request goes to the one path, with no slash too many or too few: RhoConnect takes no other."""
+    """Each request has exactly this path, with no slash too many or too few: RhoConnect accepts no other."""
     lines: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -173,7 +173,7 @@ async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) 
 
 @pytest.mark.parametrize("trickle", [False, True])
 async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle: bool) -> None:
-    """In all: over every attempt, and also where a byte comes now and then."""
+    """The budget covers all attempts, and also applies if a byte arrives now and then."""
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +208,7 @@ async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle:
 
 
 async def test_the_gateway_answers_before_the_budget_of_a_write_ends(stage: Stage) -> None:
-    """A gateway that is well, and a provider that is slow: the ping is accepted, and nothing is raised."""
+    """With a working gateway and a slow provider, the ping is accepted and no error is raised."""
     stage.apns.hold()
     assert await stage.act("announce", "bob", BUDGET="2.5", RAISE_ON="refused,unreachable,devices") == "done"
 
@@ -224,7 +224,7 @@ async def test_it_says_so_where_it_is_required_too_early() -> None:
 
 
 async def test_rhoconnect_4_loads_it_from_its_controllers(tmp_path: Path) -> None:
-    """As RhoConnect's `start_app` does, in the web server and in Resque workers alike."""
+    """Load it as RhoConnect's `start_app` does, both in the web server and in Resque workers."""
     controllers = tmp_path / "controllers" / "ruby"
     controllers.mkdir(parents=True)
     shutil.copy(ADAPTER, controllers)

@@ -1,4 +1,4 @@
-"""Pings under load, and an exact book of what was promised and what arrived."""
+"""Pings under load, with an exact record of accepted pings and received pushes."""
 
 import asyncio
 import itertools
@@ -16,14 +16,14 @@ _PATIENCE_S = 60.0
 
 
 class Delivery(NamedTuple):
-    """One push as a phone gets it: the ping's text, which no other ping has, and the phone."""
+    """One push as a device receives it: the ping's text, which no other ping has, and the device."""
 
     alert: str
     token: str
 
 
 class Deliveries:
-    """Every push that a simulated provider accepted, counted. `note` is the simulators' `on_push`."""
+    """Counts every push that a simulated provider accepted. `note` is the simulators' `on_push`."""
 
     def __init__(self) -> None:
         self.counts: Counter[Delivery] = Counter()
@@ -40,7 +40,7 @@ class Deliveries:
             self.refused += 1
 
     async def has(self, expected: Iterable[Delivery]) -> None:
-        """Wait until all of these arrived; AssertionError that counts those that did not."""
+        """Wait until all of these arrived; AssertionError with the number of missing ones."""
         missing = set(expected)
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -48,10 +48,10 @@ class Deliveries:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"{len(missing)} deliveries never came, such as {missing.pop()}") from None
+            raise AssertionError(f"{len(missing)} deliveries are missing, such as {missing.pop()}") from None
 
     async def reach(self, total: int) -> None:
-        """Wait until so many pushes were accepted in all, repeats too."""
+        """Wait until `total` pushes were accepted, including repetitions."""
         async with asyncio.timeout(_PATIENCE_S):
             while len(self.times) < total:
                 self._changed.clear()
@@ -59,11 +59,11 @@ class Deliveries:
 
     @property
     def repeats(self) -> int:
-        """How many pushes were one too many."""
+        """Number of pushes beyond the first of each delivery."""
         return sum(self.counts.values()) - len(self.counts)
 
     def busiest(self, window_s: float) -> int:
-        """The most pushes that any such stretch of time saw."""
+        """The most pushes in any period of this length."""
         times = sorted(self.times)
         most = first = 0
         for last, moment in enumerate(times):
@@ -82,7 +82,7 @@ class Promise(NamedTuple):
 
 
 class Senders:
-    """Callers that ping, one after the other, until told to stop, whatever happens to the gateway."""
+    """Callers that send one ping after the other, until stopped, whatever the state of the gateway."""
 
     def __init__(
         self, gateway: Gateway, choose: Callable[[int], Sequence[str]], callers: int, pause_s: float
@@ -95,9 +95,9 @@ class Senders:
         self._tasks: list[asyncio.Task[None]] = []
         self.promises: list[Promise] = []
         self.broken = 0
-        """Requests without an answer: nothing was promised, though their pings may be delivered."""
+        """Requests without a response: their pings were not confirmed, but may be delivered."""
         self.others: Counter[int] = Counter()
-        """Answers that were not 200, by status."""
+        """Responses other than 200, by status."""
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._send()) for _ in range(self._callers)]

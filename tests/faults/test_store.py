@@ -1,4 +1,4 @@
-"""Redis that loses a reply, goes away, is flushed or full: a 200 is true, a 503 is honest, nothing is doubled."""
+"""Redis that loses a reply, is unreachable, is flushed or full: 200 and 503 are correct, and no ping is duplicated."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ from tests.support.worker import Worker, working
 
 PIN = "ab" * 32
 APPEND = b"{q}:append:"
-"""In every append and in nothing else that the doors send: the name of its marker."""
+"""The name of an append's marker, which no other command of the ingress contains."""
 
 
 class Stage(NamedTuple):
-    """A worker between callers and a store that can be harmed."""
+    """A worker between callers and a store that can fail."""
 
     worker: Worker
     apns: ApnsSimulator
@@ -54,14 +54,14 @@ async def staged(folder: Path, kind: str, **settings: Any) -> AsyncIterator[Stag
 @pytest.fixture(params=KINDS)
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     async with staged(tmp_path, request.param) as found:
-        # The way is open and the scripts are known: what is lost later is the append itself.
+        # The connection is open and the scripts are cached, so that the later loss affects the append itself.
         await found.worker.done(await found.worker.accepted("bob", message="warm"))
         found.apns.received.clear()
         yield found
 
 
 async def ready(worker: Worker, *, status: int) -> dict[str, Any]:
-    """Wait until /readyz answers so."""
+    """Wait until /readyz answers with this status."""
     async with asyncio.timeout(20):
         while (answer := await worker.request("GET", "/readyz")).status != status:
             await asyncio.sleep(0.05)
@@ -70,7 +70,7 @@ async def ready(worker: Worker, *, status: int) -> dict[str, Any]:
 
 
 async def accepted_again(stage: Stage, message: str) -> str:
-    """Ping until Redis can be reached again; the ping's id."""
+    """Ping until Redis can be reached again, and return the ping's id."""
     async with asyncio.timeout(20):
         while (answer := await stage.worker.ping("bob", message=message)).status != 200:
             assert answer.json()["error"]["code"] == "store_unavailable"
@@ -91,7 +91,7 @@ async def test_a_lost_append_is_found_out_by_its_marker(stage: Stage, request_to
     ping_id = await stage.worker.accepted("bob", message="once")
     assert stage.proxy.struck.is_set()
     await stage.worker.done(ping_id)
-    # Had it been appended twice, the second would be delivered before this one.
+    # If it had been appended twice, the second would be delivered before this one.
     await stage.worker.done(await stage.worker.accepted("bob", message="after"))
     assert alerts(stage) == ["once", "after"]
 
@@ -134,9 +134,9 @@ async def test_what_cannot_be_found_out_is_503_with_its_id(
 
 
 async def test_a_ping_whose_append_was_forbidden_is_not_called_queued(stage: Stage) -> None:
-    """Asking for the marker forbids the append; the answer to that question can be lost too."""
+    """Reading the marker forbids the append; the reply to that read can be lost too."""
     stage.proxy.lose(APPEND)
-    await stage.worker.accepted("bob", message="the script that asks is known now")
+    await stage.worker.accepted("bob", message="the script that reads the marker is cached now")
     stage.proxy.lose(APPEND, request_too=True)
     caller = asyncio.create_task(stage.worker.ping("bob", message="never"))
     await stage.proxy.struck.wait()
@@ -255,7 +255,7 @@ def size_of() -> Callable[[str], int]:
 async def _apart(
     stack: AsyncExitStack, kind: str
 ) -> tuple[RedisServer, Redis, ApnsSimulator, dict[str, Any]]:
-    """A server of its own that knows bob, a simulator, and the settings of a worker that is still to start."""
+    """A separate server with the user bob, a simulator, and the settings of a worker that is not started yet."""
     store = stack.enter_context(RedisServer(kind))
     redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
     await lay_user(redis, "bob", [apple(PIN)])
@@ -266,7 +266,7 @@ async def _apart(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path: Path, kind: str) -> None:
-    """Otherwise a Redis that is full of pings would stay full: nobody else takes them out."""
+    """Otherwise a Redis that is full of pings would stay full: only a worker removes them."""
     async with AsyncExitStack() as stack:
         store, redis, apns, said = await _apart(stack, kind)
         link = RedisConnection(RedisAddress.parse(store.address), "test")
