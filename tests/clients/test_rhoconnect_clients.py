@@ -97,7 +97,7 @@ async def stage(redis_client: Redis, redis_address: str, start_gateway: StartGat
         yield Stage(await start_gateway(settings, app={"redis": redis_address}), apns)
 
 
-async def test_a_source_that_announces_its_changes_syncs_the_phone_through_the_gateway(stage: Stage) -> None:
+async def test_a_source_that_announces_its_changes_syncs_the_device_through_the_gateway(stage: Stage) -> None:
     assert await stage.act("announce", "bob") == "done"
     push = (await stage.apns.received.wait(1))[0]
     assert (push.token, push.payload) == (GOOD_PIN, {"aps": {"content-available": 1}, "do_sync": ["Product"]})
@@ -148,7 +148,7 @@ async def test_a_write_does_not_fail_because_a_device_is_gone(stage: Stage) -> N
     assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
 
 
-async def test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent(stage: Stage) -> None:
+async def test_a_rejected_device_raises_on_request_after_all_other_deliveries(stage: Stage) -> None:
     said = await stage.act("directly", "eve", RAISE_ON="devices")
     assert said == "Rhopush::Error: apns: invalid_device_token"
     assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
@@ -164,7 +164,7 @@ async def test_missing_apple_settings_are_logged_as_rhoconnect_does_and_never_ra
     assert out == "log: Invalid APNS settings: ping is ignored.\ndone"
 
 
-async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) -> None:
+async def test_a_refused_token_and_an_unresponsive_server_are_distinguished(stage: Stage) -> None:
     assert await stage.act("announce", "bob", API_TOKEN="wrong") == "Rhopush::Error: No API token provided"
     said = await stage.act("announce", "bob", RHOPUSH_SERVER="http://user:hush@127.0.0.1:9")
     assert said.startswith("Rhopush::Error: Rhopush: http://127.0.0.1:9 does not answer: ")
@@ -218,7 +218,7 @@ async def test_an_unknown_kind_of_error_is_refused_by_name(stage: Stage) -> None
     assert said == "raise_on: [:everything] is none of [:refused, :unreachable, :devices]"
 
 
-async def test_it_says_so_where_it_is_required_too_early() -> None:
+async def test_requiring_it_too_early_is_reported() -> None:
     said = await ruby("-e", f"begin; require '{ADAPTER}'; rescue LoadError => e; puts e.message; end")
     assert said == "rhopush: require it after RhoConnect: Rhoconnect::PingJob is not there yet"
 

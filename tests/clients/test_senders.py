@@ -74,7 +74,7 @@ async def lay_phones(redis: Redis) -> None:
         await lay_user(redis, login, [apple(pin), android(token)])
 
 
-async def test_a_documented_sender_reaches_every_phone(
+async def test_a_documented_sender_reaches_every_device(
     sender: Sender,
     command: list[str],
     redis_client: Redis,

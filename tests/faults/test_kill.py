@@ -127,7 +127,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[RedisServer | None]:
 
 
 @pytest.mark.parametrize("name", TRAFFIC)
-async def test_what_got_200_survives_kill_9(
+async def test_pings_answered_with_200_survive_kill_9(
     name: str,
     store: RedisServer | None,
     short_path: Path,

@@ -128,7 +128,7 @@ async def test_a_reader_of_the_log_that_stands_still_holds_nothing(
     assert [supervised.index(event) for event in order] == sorted(map(supervised.index, order))
 
 
-async def test_a_gateway_ends_although_nobody_reads_its_log(
+async def test_a_gateway_ends_although_its_log_is_not_read(
     start_gateway: StartGateway, full_pipe: FullPipe
 ) -> None:
     gateway = await start_gateway(stderr=full_pipe.writer)

@@ -103,7 +103,7 @@ async def stage(request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: P
         "delay=300:next=1",
     ],
 )
-async def test_what_passes_ends_as_accepted(stage: Stage, fault: str) -> None:
+async def test_temporary_faults_end_as_accepted(stage: Stage, fault: str) -> None:
     phone = await stage.user()
     stage.provider.faults.add(fault)
     ping_id = await stage.worker.accepted("bob")
@@ -116,7 +116,7 @@ async def test_what_passes_ends_as_accepted(stage: Stage, fault: str) -> None:
 
 
 @pytest.mark.settings(deadline_s=0.4)
-async def test_a_provider_that_is_silent_is_asked_again(stage: Stage) -> None:
+async def test_a_delivery_without_a_response_is_retried(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("silence:next=1")
     ping_id = await stage.worker.accepted("bob")
@@ -134,7 +134,7 @@ async def test_a_delay_that_the_provider_asks_for_is_kept(stage: Stage) -> None:
     assert second.at_s - first.at_s >= 2.0
 
 
-async def test_a_send_keeps_its_request_id_over_its_tries(stage: Stage) -> None:
+async def test_a_delivery_keeps_its_request_id_over_its_attempts(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("503=1:next=1")
     await stage.worker.done(await stage.worker.accepted("bob"))
@@ -155,7 +155,7 @@ REJECTED = {
 }
 
 
-async def test_what_is_final_is_reported_by_the_providers_own_reason(stage: Stage) -> None:
+async def test_final_verdicts_have_the_providers_reason(stage: Stage) -> None:
     for number, (fault, reason) in enumerate(REJECTED[stage.name]):
         await stage.user(f"user{number}", number)
         stage.provider.faults.clear()
@@ -202,7 +202,7 @@ async def refused_for_good(stage: Stage, fault: str, reason: str) -> list[int]:
 
 
 @pytest.mark.parametrize("stage", ["fcm"], indirect=True)
-async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> None:
+async def test_a_refused_credential_stops_the_lane_and_is_reported(stage: Stage) -> None:
     assert await refused_for_good(stage, "PermissionDenied", "PERMISSION_DENIED") == [403]
 
 
@@ -245,7 +245,7 @@ async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage
 
 
 @pytest.mark.parametrize("stage", ["fcm"], indirect=True)  # Apple has no token server
-async def test_a_token_server_that_gives_none_is_told_as_such(
+async def test_a_token_server_without_a_token_is_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.delivery.lane.PARK_S", 1.0)
@@ -295,7 +295,7 @@ async def test_a_dead_token_is_skipped_until_it_changes(stage: Stage) -> None:
 @pytest.mark.parametrize(("age_ms", "dead"), [(HOUR_MS, False), (-HOUR_MS, True)])
 @pytest.mark.parametrize("proof", ["registered", "synced"])
 @pytest.mark.parametrize("stage", ["apns"], indirect=True)  # FCM does not report the time
-async def test_a_410_older_than_what_we_know_of_the_phone_proves_nothing(
+async def test_a_410_older_than_the_registration_is_ignored(
     stage: Stage, age_ms: int, dead: bool, proof: str
 ) -> None:
     await prove(stage)
@@ -351,7 +351,7 @@ async def test_nothing_is_lost_among_many(stage: Stage, faults: list[str], repea
     assert len(tokens) - MANY <= repeats
 
 
-async def test_a_broadcast_through_an_unsteady_connection_reaches_every_phone_once(stage: Stage) -> None:
+async def test_a_broadcast_over_an_unstable_connection_reaches_every_device_once(stage: Stage) -> None:
     phones = {f"user{number}": (stage.phone(number),) for number in range(1000)}
     await lay_users(stage.redis, phones)
     for fault in ("goaway:after=100", "refuse:every=7", "limit=5:after=300", "limit=500:after=500"):

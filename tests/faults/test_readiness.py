@@ -139,7 +139,7 @@ async def test_a_queue_that_cannot_be_made_is_named_with_redis_own_words(apart: 
     await says(apart.worker, {})
 
 
-async def test_a_redis_that_shuts_us_out_is_told_from_one_that_is_away(apart: Apart) -> None:
+async def test_a_redis_that_refuses_is_distinguished_from_an_unreachable_one(apart: Apart) -> None:
     await apart.redis.config_set("maxclients", "1")
     await apart.redis.client_kill_filter(_type="normal", skipme=True)
     await says(apart.worker, {"queue.redis": "accepts no more connections"})

@@ -96,7 +96,7 @@ async def test_a_lost_append_is_found_out_by_its_marker(stage: Stage, request_to
     assert alerts(stage) == ["once", "after"]
 
 
-async def test_a_silent_connection_is_given_up_and_its_append_found_out(stage: Stage) -> None:
+async def test_an_unresponsive_connection_is_closed_and_its_append_determined(stage: Stage) -> None:
     stage.proxy.lose(APPEND, cut=False)
     await stage.worker.done(await stage.worker.accepted("bob", message="once"))
     await stage.worker.done(await stage.worker.accepted("bob", message="after"))
@@ -115,7 +115,7 @@ async def test_while_a_lost_append_is_found_out_each_answer_is_true(stage: Stage
 
 
 @pytest.mark.parametrize(("request_too", "times"), [(False, 1), (True, 0)], ids=["reply", "request"])
-async def test_what_cannot_be_found_out_is_503_with_its_id(
+async def test_an_undetermined_append_is_503_with_its_id(
     stage: Stage, request_too: bool, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.3)
@@ -152,7 +152,7 @@ async def test_a_ping_whose_append_was_forbidden_is_not_called_queued(stage: Sta
 # No Redis.
 
 
-async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None:
+async def test_without_redis_the_ingress_answers_503_and_recovers(stage: Stage) -> None:
     stage.store.kill()
     refused = await stage.worker.ping("bob", message="lost")
     assert (refused.status, refused.json()["error"]["code"]) in {
@@ -169,7 +169,7 @@ async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None
     assert alerts(stage) == ["after"]
 
 
-async def test_a_silent_redis_does_not_hold_a_caller_as_long_as_any_command_may_take(
+async def test_an_unresponsive_redis_delays_a_caller_less_than_the_longest_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.server.worker.HTTP_TIMEOUT_S", 0.2)
@@ -224,7 +224,7 @@ async def test_a_flush_under_load_loses_no_later_ping(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("limit", [{"queue_pings": 3}, {"queue_bytes": 3 * 60}], ids=["pings", "bytes"])
-async def test_over_its_limit_the_queue_says_503_until_there_is_room(
+async def test_a_full_queue_answers_503_until_there_is_room(
     tmp_path: Path, limit: dict[str, int], size_of: Callable[[str], int]
 ) -> None:
     if "queue_bytes" in limit:

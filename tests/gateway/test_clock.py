@@ -65,7 +65,7 @@ def test_a_slow_answer_does_not_spoil_the_clock(clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
-def test_a_jump_of_redis_clock_is_followed_and_told(clocks: Clocks, jump_s: float) -> None:
+def test_a_jump_of_redis_clock_is_followed_and_logged(clocks: Clocks, jump_s: float) -> None:
     clocks.read()
     clocks.redis_ahead_s += jump_s
     with capture_logs() as logs:
@@ -79,7 +79,7 @@ def test_a_jump_of_redis_clock_is_followed_and_told(clocks: Clocks, jump_s: floa
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
-def test_what_was_accepted_before_a_jump_is_as_old_as_it_was(clocks: Clocks, jump_s: float) -> None:
+def test_the_age_of_a_ping_accepted_before_a_jump_is_unchanged(clocks: Clocks, jump_s: float) -> None:
     clocks.read()
     accepted_ms = clocks.shared.now_ms()
     clocks.steady_s += 5
@@ -92,7 +92,7 @@ def test_what_was_accepted_before_a_jump_is_as_old_as_it_was(clocks: Clocks, jum
     assert clocks.shared.seconds_since([accepted_ms])[0] == pytest.approx(age_s, abs=0.1)
 
 
-def test_what_was_accepted_after_a_jump_is_left_as_it_is(clocks: Clocks) -> None:
+def test_timestamps_after_a_jump_are_not_translated(clocks: Clocks) -> None:
     clocks.read()
     clocks.redis_ahead_s += 3600
     clocks.read()
@@ -109,7 +109,7 @@ def test_no_duration_is_negative(clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize(("ahead_s", "lines"), [(4.0, 0), (6.0, 1), (-3_600.0, 1)])
-def test_clocks_that_are_apart_are_told_once(clocks: Clocks, ahead_s: float, lines: int) -> None:
+def test_a_clock_difference_is_logged_once(clocks: Clocks, ahead_s: float, lines: int) -> None:
     clocks.read()
     clocks.local_ahead_s = ahead_s
     with capture_logs() as logs:

@@ -89,7 +89,7 @@ def test_fcm_accepts_every_kind_of_ping(style: str) -> None:
     assert sum(answer is not None for answer in answers.values()) > len(PINGS) // 2
 
 
-def test_what_the_device_gets_is_what_the_ping_said() -> None:
+def test_the_device_receives_the_content_of_the_ping() -> None:
     ping = Ping(
         id="0" * 32,
         accepted_ms=NOW_S * 1000,
@@ -132,7 +132,7 @@ def test_every_fcm_reason_is_judged(reason: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 7, 600])
-def test_retry_after_is_heard_from_both(seconds: int) -> None:
+def test_retry_after_of_both_providers_is_respected(seconds: int) -> None:
     apns, fcm = ask_apns(SIMPLE, faults=[f"503={seconds}"]), ask_fcm(SIMPLE, faults=[f"429={seconds}"])
     assert apns is not None
     assert fcm is not None

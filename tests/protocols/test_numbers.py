@@ -30,7 +30,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
-def test_what_is_no_number_is_none(text: str) -> None:
+def test_a_text_that_is_not_a_number_is_none(text: str) -> None:
     assert whole(text) is None
     assert whole(text.encode()) is None
     assert whole("-" + text, INT64_MIN) is None or text == "9223372036854775808"

@@ -324,7 +324,7 @@ def test_a_body_that_is_no_object_names_the_place(body: bytes) -> None:
         ({"message": "x", "anything": True}, {"do_sync": "", "alert": "x"}),
     ],
 )
-def test_what_broke_rhoconnects_fcm_is_taken(params: dict[str, Any], data: dict[str, str]) -> None:
+def test_content_that_broke_rhoconnects_fcm_is_accepted(params: dict[str, Any], data: dict[str, str]) -> None:
     assert as_fcm(params)["data"] == data
     assert as_apple(params) is not None
     assert as_rhoconnect_push(params) is not None
@@ -357,7 +357,7 @@ def test_more_than_255_characters_and_any_alphabet_for_apple() -> None:
     assert told["aps"]["alert"] == "Grüße " * 100
 
 
-def test_a_collapse_key_only_where_asked_for_or_for_syncs() -> None:
+def test_a_collapse_key_is_set_on_request_or_for_syncs_only() -> None:
     assert "collapse_key" not in as_fcm({"message": "x"})["android"]
     assert as_fcm({"message": "x", "collapse_id": "k"})["android"]["collapse_key"] == "k"
     assert as_fcm({"sources": "A"})["android"]["collapse_key"] == "sync:A"

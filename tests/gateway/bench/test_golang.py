@@ -44,7 +44,7 @@ def test_a_peer_is_built_again_only_when_its_sources_change(folder: Path) -> Non
     assert runs(folder) == 2
 
 
-def test_a_peer_that_does_not_build_is_told_and_not_kept(folder: Path) -> None:
+def test_a_peer_that_does_not_build_is_reported_and_not_stored(folder: Path) -> None:
     (folder / "broken").touch()
     with pytest.raises(CannotMeasure, match=r"peer does not build: main\.go:1: syntax error"):
         golang.build("peer")

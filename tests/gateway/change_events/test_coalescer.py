@@ -102,7 +102,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("event", "reason"), REFUSED)
-async def test_what_pushes_nobody_is_counted_and_harms_nothing(
+async def test_changes_without_a_push_are_counted_and_harmless(
     redis_address: str, redis_client: Redis, event: bytes, reason: str
 ) -> None:
     metrics = Metrics()
@@ -183,7 +183,7 @@ async def test_several_gateways_make_one_ping_of_an_event(redis_address: str, re
     assert len(found) == 200
 
 
-async def test_who_takes_over_writes_what_the_other_left(
+async def test_a_new_leader_stores_the_changes_of_the_former_one(
     redis_address: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "LEASE_MS", 60_000)

@@ -168,7 +168,7 @@ async def test_strange_names(connection: RedisConnection, redis_client: Redis) -
     )
 
 
-async def test_one_holds_the_lease_and_tells_its_mark(connection: RedisConnection) -> None:
+async def test_one_process_holds_the_lease_and_publishes_its_mark(connection: RedisConnection) -> None:
     made = windows(connection)
     assert (await made.hold("one", "one#1", 0))[:2] == (True, None)
     assert (await made.hold("two", "", 10_000))[::2] == (False, "one#1")
@@ -206,7 +206,7 @@ async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
     assert (await made.hold("new", "", 0)).held
 
 
-async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_goes_first(
+async def test_without_a_continuous_subscriber_the_longest_subscribed_gateway_takes_the_lease(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
     """A writer that died and came back must not hide what another heard meanwhile."""

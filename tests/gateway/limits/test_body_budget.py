@@ -17,7 +17,7 @@ def test_a_caller_whose_token_was_found_valid_leaves_the_share_of_the_others() -
     assert budget.reserved == 2 * SHARE
 
 
-def test_what_is_released_twice_is_given_back_once() -> None:
+def test_a_second_release_has_no_effect() -> None:
     budget = BodyBudget(LIMIT)
     for authenticated in (True, False):
         kept, released = (

@@ -66,7 +66,7 @@ def test_lines_arrive_in_order(pipe: Pipe) -> None:
     assert writer.dropped == 0
 
 
-def test_a_reader_that_stands_still_holds_nobody_and_is_told_what_it_missed(pipe: Pipe) -> None:
+def test_a_blocked_reader_blocks_no_writer_and_gets_the_number_of_dropped_lines(pipe: Pipe) -> None:
     writer = LineWriter(pipe.writer, notice, lines_max=100)
     for number in range(5000):
         writer.put(f"{number}\n")  # returns although nobody reads
@@ -188,7 +188,7 @@ def test_what_was_logged_before_a_crash_is_written_and_the_crash_too() -> None:
     assert lines[-1] == "KeyError: 'crash'"
 
 
-def test_a_process_ends_although_nobody_reads_its_log() -> None:
+def test_a_process_ends_although_its_log_is_not_read() -> None:
     reader, full = os.pipe()
     process = ran('[log.info("x" * 1000) for _ in range(20000)]; raise KeyError("crash")', stderr=full)
     os.close(full)

@@ -44,7 +44,7 @@ def test_two_jobs_with_the_same_text_have_different_keys() -> None:
 
 
 @pytest.mark.parametrize(("behind_s", "inherited"), [(0, 0), (60, 1), (-86_400, 0)])
-async def test_the_jobs_of_a_silent_gateway_are_inherited_by_redis_clock(
+async def test_jobs_of_a_gateway_without_heartbeats_are_inherited_by_redis_clock(
     connection: RedisConnection, redis_client: Redis, behind_s: int, inherited: int
 ) -> None:
     store = ResqueStore(connection, ResqueKeys(), "heir", "heir:1:ping")

@@ -106,7 +106,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("item", "error", "shown_as"), UNREADABLE)
-async def test_what_cannot_be_read_is_shown_among_the_failed_and_work_goes_on(
+async def test_unreadable_jobs_are_recorded_as_failed_and_work_continues(
     redis_server: RedisServer, redis_client: Redis, item: bytes, error: str, shown_as: str | None
 ) -> None:
     await redis_client.rpush("resque:queue:ping", item)
@@ -211,7 +211,7 @@ async def test_many_users_go_the_way_of_a_broadcast(redis_server: RedisServer, r
     assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 0
 
 
-async def test_jobs_of_a_silent_gateway_are_taken_over(
+async def test_jobs_of_a_gateway_without_heartbeats_are_taken_over(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(3)])

@@ -85,7 +85,7 @@ async def test_callers_with_the_same_name_share_a_look_up_and_survive_each_other
     assert store.batches == [["same"]]
 
 
-async def test_a_store_that_is_down_fails_those_that_wait_too_and_is_asked_again() -> None:
+async def test_an_unreachable_store_fails_waiting_callers_too_and_is_tried_again() -> None:
     store = Store(batch_max=1)
     store.down = True
     first = await store.with_one_under_way()
@@ -101,7 +101,7 @@ async def test_a_store_that_is_down_fails_those_that_wait_too_and_is_asked_again
     assert await store.look_up("first", "a") == "FIRST"
 
 
-async def test_a_fault_of_the_store_leaves_nobody_waiting() -> None:
+async def test_a_fault_of_the_store_leaves_no_caller_waiting() -> None:
     async def broken(_: Sequence[str]) -> list[str]:
         raise ZeroDivisionError
 

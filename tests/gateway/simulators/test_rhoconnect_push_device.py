@@ -93,7 +93,7 @@ async def test_the_calls_of_a_registration(service: Service, behaviour: DeviceBe
         ("registrations", (404, None), "APP_NOT_REGISTERED"),
     ],
 )
-async def test_what_an_app_hears_of_a_refusal(
+async def test_the_apps_error_after_a_refusal(
     service: Service, kind: str, answer: tuple[int, Any], word: str
 ) -> None:
     service.answers[kind] = [answer]
@@ -138,7 +138,7 @@ async def test_a_windows_device_cannot_hold_a_long_id(service: Service) -> None:
         (WINDOWS, 404, (INSTANCE, COOKIE, {"app": TOKEN})),
     ],
 )
-async def test_what_a_device_forgets(
+async def test_the_registrations_that_a_device_removes(
     service: Service, behaviour: DeviceBehaviour, status: int, forgotten: tuple[str, str, dict[str, str]]
 ) -> None:
     service.answers["nextMessage"] = [(status, None)]

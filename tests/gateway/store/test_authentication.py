@@ -65,7 +65,7 @@ async def test_the_password_of_the_default_user_fits_any_name(server: RedisServe
 
 
 @pytest.mark.parametrize(("login", "name"), [(f":{QUOTED}", b"default"), (f"real:{QUOTED}2", b"real")])
-async def test_what_fits_is_not_warned_of(server: RedisServer, login: str, name: bytes) -> None:
+async def test_matching_credentials_cause_no_warning(server: RedisServer, login: str, name: bytes) -> None:
     with capture_logs() as said:
         assert (
             await connected(RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))) == name
@@ -84,7 +84,7 @@ async def test_a_wrong_password_is_refused_at_once_in_redis_words(server: RedisS
     assert "wrong" not in str(caught.value)
 
 
-async def test_no_password_is_said_so(server: RedisServer) -> None:
+async def test_an_unneeded_password_is_reported(server: RedisServer) -> None:
     async with client(RedisAddress.parse(server.address)) as redis:
         with pytest.raises(StoreRefused, match="Redis refuses: NOAUTH"):
             await RedisCommands(redis)("GET", "a")

@@ -44,7 +44,7 @@ async def test_a_sentinel_names_the_master(sentinel: tuple[int, int]) -> None:
     assert await locate(watched(port)) == ("127.0.0.1", master)
 
 
-async def test_a_silent_sentinel_keeps_no_link_from_the_master(
+async def test_a_silent_sentinel_does_not_delay_the_master_connection(
     sentinel: tuple[int, int], silent: tuple[int, int]
 ) -> None:
     """The master's machine dies with the Sentinel on it, and that one is named first."""
@@ -57,7 +57,7 @@ async def test_a_silent_sentinel_keeps_no_link_from_the_master(
         await connection.close()
 
 
-async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
+async def test_a_silent_sentinel_delays_a_client_by_its_timeout_at_most(
     sentinel: tuple[int, int], silent: tuple[int, int]
 ) -> None:
     _, port = sentinel
@@ -68,7 +68,7 @@ async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
             await asked.aclose()
 
 
-async def test_what_each_sentinel_said_is_told(sentinel: tuple[int, int]) -> None:
+async def test_the_error_has_the_answer_of_each_sentinel(sentinel: tuple[int, int]) -> None:
     _, port = sentinel
     unknown = RedisAddress(sentinels=(("127.0.0.1", port),), service="other")
     with pytest.raises(

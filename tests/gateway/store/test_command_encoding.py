@@ -32,7 +32,7 @@ CARRIED: list[Any] = [0, -(2**63), 2**64 - 1, 1.5, "ü", "", b"\xff", b"x" * 100
 
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=NAMES)
-def test_what_redis_cannot_carry_is_refused(value: Any) -> None:
+def test_values_that_redis_cannot_carry_are_refused(value: Any) -> None:
     with pytest.raises(UnsendableCommand) as caught:
         pack(("SET", "key", value))
     assert isinstance(caught.value, StoreDown)

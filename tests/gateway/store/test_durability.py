@@ -37,7 +37,7 @@ def changed(found: ServerFacts, **changes: Any) -> ServerFacts:
 
 
 @pytest.mark.parametrize("wanted", ["memory", "aof", "fsync", "replicas"])
-async def test_a_sound_server_is_taken_without_a_word(sound: ServerFacts, wanted: Durability) -> None:
+async def test_a_suitable_server_causes_no_warning(sound: ServerFacts, wanted: Durability) -> None:
     assert judge(sound, wanted) == ([], [])
 
 
@@ -52,7 +52,7 @@ async def test_a_sound_server_is_taken_without_a_word(sound: ServerFacts, wanted
         ({"master": False}, "memory", "replica"),
     ],
 )
-async def test_what_does_not_hold_is_refused(
+async def test_insufficient_durability_is_refused(
     sound: ServerFacts, changes: dict[str, Any], wanted: Durability, refused: str
 ) -> None:
     found, _ = judge(changed(sound, **changes), wanted)
@@ -67,7 +67,9 @@ async def test_what_does_not_hold_is_refused(
         ({"eviction": "allkeys-lru", "memory_max_bytes": 1}, "allkeys-lru"),
     ],
 )
-async def test_what_is_risky_is_warned_of(sound: ServerFacts, changes: dict[str, Any], warned: str) -> None:
+async def test_risky_configurations_cause_warnings(
+    sound: ServerFacts, changes: dict[str, Any], warned: str
+) -> None:
     refused, found = judge(changed(sound, **changes), "memory")
     assert refused == []
     assert len(found) == 1
@@ -106,7 +108,7 @@ async def _first_facts(redis: Redis) -> ServerFacts:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_real_server_is_asked(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_facts_of_a_real_server(redis_server: RedisServer, redis_client: Redis) -> None:
     (warning,) = await check_durability(redis_client, "memory")
     assert "append-only" in warning
     with pytest.raises(BadSetting) as refused:

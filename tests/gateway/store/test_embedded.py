@@ -151,7 +151,7 @@ def test_a_deep_folder_has_its_socket_elsewhere(tmp_path: Path) -> None:
     store.stop()
 
 
-def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
+def test_a_server_that_cannot_start_reports_the_reason(folder: Path) -> None:
     (folder / "appendonlydir").mkdir(parents=True)
     (folder / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     store = EmbeddedStore(folder)
@@ -159,13 +159,13 @@ def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
         store.start()
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreDown, match="cannot be used: File exists"):
         EmbeddedStore(tmp_path / "file").start()
 
 
-def test_a_platform_without_a_server_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_without_a_server_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(StoreDown, match="no embedded store for this platform"):
         EmbeddedStore(folder).start()
@@ -206,7 +206,7 @@ def test_a_server_that_loads_may_take_longer_than_a_silent_one(
     assert asked == [b"PING\r\n"] * 21 + [b"CONFIG SET appendfsync everysec\r\n"]
 
 
-def test_a_server_that_says_nothing_is_told(occupied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_server_is_reported(occupied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "START_BUDGET_S", 0.1)
     with pytest.raises(StoreDown, match=r"did not answer in"):
         EmbeddedStore(occupied).start()

@@ -182,7 +182,7 @@ async def redis_5(password: bytes) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("login", [":hosted", "redistogo:hosted"])
-async def test_a_redis_without_users_takes_the_password_alone(login: str) -> None:
+async def test_a_redis_without_users_accepts_the_password_alone(login: str) -> None:
     async with redis_5(b"hosted") as place:
         address = RedisAddress.parse(f"redis://{login}@{place}")
         connection = RedisConnection(address, "test")

@@ -70,9 +70,7 @@ async def test_a_caller_waits_only_for_a_time(redis_server: RedisServer, redis_a
         assert await redis.get("key") is None
 
 
-async def test_a_caller_who_goes_away_takes_no_connection_along(
-    redis_server: RedisServer, redis_address: str
-) -> None:
+async def test_a_cancelled_caller_loses_no_connection(redis_server: RedisServer, redis_address: str) -> None:
     async with small(redis_server) as redis:
         for _ in range(20):
             going = [asyncio.ensure_future(redis.get("key")) for _ in range(5)]

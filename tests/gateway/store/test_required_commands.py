@@ -71,7 +71,7 @@ async def test_every_command_of_the_source_is_in_the_table(redis_client: Redis) 
     assert {"XREADGROUP", "SORT", "PSUBSCRIBE", "SPOP", "WAIT", "XCLAIM"} <= used.keys()
 
 
-async def test_each_purpose_says_what_it_is_for() -> None:
+async def test_each_purpose_has_a_description() -> None:
     assert len({(one.role, one.use) for one in PURPOSES}) == len(PURPOSES)
     assert all(one.use and one.commands for one in PURPOSES)
 

@@ -39,7 +39,7 @@ async def limited(redis_client: Redis, redis_address: str, make_link: MakeLink) 
     await redis_client.execute_command("ACL", "DELUSER", "ear")
 
 
-async def test_a_refused_channel_is_told_once_and_tried_again(
+async def test_a_refused_channel_is_logged_once_and_tried_again(
     limited: RedisConnection, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0.02)

@@ -59,7 +59,7 @@ def test_a_gauge_is_merged_by_its_meaning_over_the_living(
     assert found(totals) == {}
 
 
-def test_what_fits_no_definition_is_left_out() -> None:
+def test_a_state_without_a_definition_is_ignored() -> None:
     totals = Totals({"c": C, "h": H})
     totals.take(
         1, [("c", ("x", "y"), (1.0,)), ("c", ("x",), (1.0, 2.0)), ("other", (), (1.0,)), ("h", (), (1.0,))]

@@ -125,7 +125,7 @@ async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> No
         assert feed.errors == ["silent peer"]
 
 
-async def test_a_process_that_stood_still_reads_its_socket_before_it_looks_at_deadlines(
+async def test_a_suspended_process_reads_its_socket_before_it_checks_deadlines(
     make_pool: MakePool,
 ) -> None:
     now_s = 0.0

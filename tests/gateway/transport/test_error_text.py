@@ -35,11 +35,11 @@ def test_each_trouble_has_its_words(error: BaseException, words: str) -> None:
     assert describe(error) == words
 
 
-def test_a_tls_error_is_told_by_its_reason() -> None:
+def test_a_tls_error_is_described_by_its_reason() -> None:
     assert describe(tls_error()) in {"TLS failed: wrong version number", "TLS failed: record layer failure"}
 
 
-def test_no_words_of_a_library_are_told() -> None:
+def test_no_text_of_a_library_is_shown() -> None:
     """They may hold addresses, and differ from version to version."""
     assert describe(OSError(113, "Connect call failed ('10.0.0.1', 443)")) == "no route to host"
     odd = ssl.SSLError(1, "[SSL: ODD_THING] odd thing (_ssl.c:1)")

@@ -32,7 +32,7 @@ def key() -> ProviderKey:
     return ProviderKey(pem(PRIVATE), KEY_ID, TEAM_ID)
 
 
-def test_the_token_says_who_signed_it_and_when() -> None:
+def test_the_token_names_its_key_team_and_time() -> None:
     token = key().token(START_S + LAG_S)
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": KEY_ID, "typ": "JWT"}
     claims = jwt.decode(token, PRIVATE.public_key(), algorithms=["ES256"], options={"verify_iat": False})
@@ -102,7 +102,7 @@ def test_a_wrong_key_is_named_and_not_shown(key_pem: bytes, says: str) -> None:
 @pytest.mark.parametrize(
     ("key_id", "team_id", "field"), [("", TEAM_ID, "key_id"), (KEY_ID, "a b", "team_id")]
 )
-def test_an_id_that_cannot_be_one(key_id: str, team_id: str, field: str) -> None:
+def test_an_invalid_id_is_refused(key_id: str, team_id: str, field: str) -> None:
     with pytest.raises(InvalidCredential) as refused:
         ProviderKey(pem(PRIVATE), key_id, team_id)
     assert refused.value.field == field
@@ -242,7 +242,7 @@ def test_no_topics_at_all() -> None:
         (b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n" + pem(PRIVATE), "cannot be read"),
     ],
 )
-def test_a_file_that_is_none_is_named(data: bytes, says: str) -> None:
+def test_a_file_that_is_not_a_certificate_is_refused_by_name(data: bytes, says: str) -> None:
     with pytest.raises(InvalidCredential, match=says) as refused:
         Certificate.load(data)
     assert refused.value.field == "certificate_file"

@@ -142,7 +142,7 @@ ACCEPTED: list[tuple[dict[str, str | None], Any]] = [
 
 
 @pytest.mark.parametrize(("changes", "payload", "reason"), REFUSED)
-def test_what_is_wrong_is_refused_with_its_reason(
+def test_invalid_requests_are_refused_with_their_reason(
     changes: dict[str, str | None], payload: Any, reason: str
 ) -> None:
     answer = ask(rules().session(), changes, payload)
@@ -152,7 +152,7 @@ def test_what_is_wrong_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize(("changes", "payload"), ACCEPTED)
-def test_what_is_right_is_accepted(changes: dict[str, str | None], payload: Any) -> None:
+def test_valid_requests_are_accepted(changes: dict[str, str | None], payload: Any) -> None:
     answer = ask(rules().session(), changes, payload)
     assert (verdict(answer), answer.action) == ((200, ""), FaultAction.SEND)
 
@@ -250,7 +250,7 @@ def test_a_status_can_be_scripted(word: str) -> None:
     assert ask(rules(faults=[word]).session()).status == int(word)
 
 
-def test_a_dead_tokens_timestamp_is_now_unless_said() -> None:
+def test_a_dead_tokens_timestamp_is_now_by_default() -> None:
     assert json.loads(ask(rules(faults=["410"]).session()).body)["timestamp"] == NOW_S * 1000
     assert json.loads(ask(rules(faults=["410=5"]).session()).body)["timestamp"] == 5
 
@@ -262,7 +262,7 @@ def test_a_fault_strikes_only_what_would_be_accepted() -> None:
     assert verdict(ask(session)) == (200, "")
 
 
-def test_what_the_device_would_ignore_is_noted() -> None:
+def test_keys_that_the_device_ignores_are_noted() -> None:
     record = ask(rules().session(), payload={"aps": {"alert": "hi", "vibrate": "2000"}}).record
     assert record is not None
     assert record.notes == ("aps.vibrate is ignored by the device",)

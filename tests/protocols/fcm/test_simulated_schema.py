@@ -93,7 +93,7 @@ def test_a_right_message_has_nothing_wrong(message: Any) -> None:
 
 
 @pytest.mark.parametrize(("message", "fields"), WRONG)
-def test_what_is_wrong_is_named(message: Any, fields: list[str]) -> None:
+def test_each_violation_is_named(message: Any, fields: list[str]) -> None:
     assert found(message) == fields
 
 

@@ -143,7 +143,7 @@ def test_a_date_is_understood_with_the_time() -> None:
         ("PermissionDenied", VerdictKind.LATER, False),
     ],
 )
-def test_what_the_simulator_says_is_understood(reason: str, kind: VerdictKind, dead: bool) -> None:
+def test_the_simulators_responses_are_parsed(reason: str, kind: VerdictKind, dead: bool) -> None:
     verdict = judge(SIMULATED[reason].status, (), explain(reason, ()))
     assert (verdict.kind, verdict.dead) == (kind, dead)
 

@@ -41,7 +41,7 @@ def test_new_ids_satisfy_rhoconnect_pushs_check(user: str, app: str, nonce: int,
 
 
 @given(st.text(), NONCES)
-def test_what_is_made_is_recognised(owner: str, nonce: int) -> None:
+def test_ids_are_verified(owner: str, nonce: int) -> None:
     ids = Ids(SECRET, weak=False)
     instance = ids.instance(owner, nonce)
     assert ids.made_for(instance, owner)
@@ -91,7 +91,7 @@ def flipped(uuid: str, bit: int) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def test_what_another_secret_made_is_unknown_and_not_wrong() -> None:
+def test_an_id_of_another_secret_is_unknown_and_not_wrong() -> None:
     lost, ids = Ids(OTHER), Ids(SECRET)
     instance = lost.instance("mike", NONCE)
     assert ids.of_cookie(lost.cookie(instance), instance) is IdValidity.UNKNOWN

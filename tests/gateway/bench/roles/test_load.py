@@ -77,7 +77,7 @@ def test_each_request_is_answered_once_and_counted_by_status() -> None:
     assert users == sorted(b"%07d" % (number % 50) for number in range(100))
 
 
-def test_a_closed_connection_is_opened_again_only_where_that_is_asked_for() -> None:
+def test_a_closed_connection_is_reopened_only_on_request() -> None:
     with serving() as server:
         server.closes = 3
         done = Load(order(server, 20, reconnect=True)).run()
@@ -119,7 +119,7 @@ def test_in_an_open_loop_a_wait_for_a_free_connection_counts() -> None:
     assert len(waited) >= 90  # a closed loop would have seen it four times: once a connection
 
 
-def test_instants_of_sending_are_told_by_user() -> None:
+def test_times_of_sending_are_returned_by_user() -> None:
     with serving() as server:
         done = Load(order(server, 10, rate=200.0, keep_times=True, stride=1)).run()
     instants = [done.sent[user] for user in range(10)]

@@ -67,7 +67,7 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
     assert 0 < on_progress["during broadcasts, p50"] <= on_progress["during broadcasts, p99"]
 
 
-def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
+def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
     result = small("ingress", 1_000)
     on_progress = figures(result)
     for ingress in ("REST", "Resque", "data changes"):
@@ -87,13 +87,13 @@ def held_against_one_that_is_answered_unread(result: Result, part: str, ratio: s
 
 
 @pytest.mark.usefixtures("without_go")
-def test_a_door_is_held_against_one_that_answers_unread() -> None:
+def test_the_ingress_is_compared_with_a_bare_protocol() -> None:
     result = small("ingest", 2_000)
     ratio = "ingress CPU a request, to the bare protocol's"
     held_against_one_that_is_answered_unread(result, "ingress CPU a request", ratio)
 
 
-def test_a_gateway_is_held_against_such_a_door_and_many_users_against_as_many_notifications(
+def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_many_notifications(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs = PeerMeasurement("gorush, 100 a request", 3_000, 1.0, 1.0)
