@@ -1,6 +1,7 @@
-"""What is composed for a provider is what its documented rules accept, and their answers are judged as meant.
+"""Composed messages satisfy the documented rules of their provider, and the responses get the intended verdicts.
 
-The composing side and the simulated side were written apart from the same pages: this holds them together.
+The composing side and the simulated side were written independently from the same documentation: this test compares
+them.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Keys, certificates and accounts as people have them."""
+"""Keys, certificates and accounts in all forms that editing and copying give them."""
 
 import json
 from collections.abc import Callable

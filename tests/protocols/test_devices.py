@@ -1,4 +1,4 @@
-"""Which devices a ping goes to. PingJob's own specs, as a table, are in test_rhoconnect_specs.py."""
+"""The devices to which a ping is sent. PingJob's own specs, as a table, are in test_rhoconnect_specs.py."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What all providers' answers have in common."""
+"""Common parts of all providers' responses."""
 
 import pytest
 

@@ -1,9 +1,9 @@
-"""RhoConnect's own push specs, and where we differ on purpose, as tables over the rules (contract §3.1, §10).
+"""RhoConnect's own push specs, and intended differences, as tables over the rules (contract §3.1, §10).
 
 Each row is one example of spec/jobs/ping_job_spec.rb, spec/ping/apple_spec.rb, fcm_spec.rb, gcm_spec.rb,
-rhoconnect_push_spec.rb, spec/api/user/ping_spec.rb or spec/source_sync_spec.rb, in our words: what the
-registry holds and what was asked, and who gets which message. What needs a network, a log or settings is in
-the tests of the gateway.
+rhoconnect_push_spec.rb, spec/api/user/ping_spec.rb or spec/source_sync_spec.rb: the content of the registry, the
+request, and the message that each device gets. The gateway's tests cover examples that need a network, a log or
+settings.
 """
 
 import json
@@ -40,12 +40,12 @@ def but(device: Device, **changes: Any) -> Device:
 
 
 class Spec(NamedTuple):
-    """A row: devices by user, whom the ping names, and what comes of it."""
+    """A row: devices by user, the users that the ping names, and the result."""
 
     title: str
     registry: dict[str, list[Device]]
     users: Any
-    sent: list[tuple[str, str]]  # platform and pin, in order
+    sent: list[tuple[str, str]]  # platform and push token, in order
     skipped: dict[str, int]
 
 
@@ -125,7 +125,7 @@ PING_JOB = [
         [("apns", "new"), ("apns", "old")],
         {},
     ),
-    # contract §10: where we differ on purpose
+    # contract §10: intended difference
     Spec(
         "an empty push type is none: the device type decides",
         {U: [but(C, push_type="")]},
@@ -303,7 +303,7 @@ def test_api_form_with_async() -> None:
     assert from_form(b"user_id=testuser&async=true", "").asynchronous
 
 
-# -- contract §10, what concerns the parameters --------------------------------------------------------------
+# -- contract §10, differences of the parameters -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xef\xbb\xbf{}"])

@@ -17,7 +17,7 @@ echo built > "$2"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `go` that only notes its runs, sources of a peer, and a cache of their own."""
+    """A `go` that only records its runs, sources of a peer, and a separate cache."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "go"
     program.write_text(GO.format(folder=tmp_path))

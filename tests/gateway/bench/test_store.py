@@ -1,4 +1,4 @@
-"""What a measurement waits for."""
+"""Waits of a measurement."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a stand waits for, counts and refuses; without a gateway."""
+"""Waits, counts and refusals of a stand, without a gateway."""
 
 import socket
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions, counted,
 
 
 class Counted(BenchEnvironment):
-    """Its provider says what the test says."""
+    """A stand whose provider counts are set by the test."""
 
     def __init__(self, *delivered: int) -> None:
         super().__init__(EnvironmentOptions(1))
@@ -25,7 +25,7 @@ def test_as_many_pushes_as_pings_are_all() -> None:
     stand = Counted(5, 15)
     with stand.all_delivered(10):
         pass
-    assert list(stand._counts) == []  # it was asked before and after
+    assert list(stand._counts) == []  # the counts were read before and after
 
 
 @pytest.mark.parametrize("after", [14, 16])

@@ -1,4 +1,4 @@
-"""Changes that push nobody: each is counted, and one a minute is logged."""
+"""Changes that cause no push: each is counted, and one a minute is logged."""
 
 import pytest
 from structlog.testing import capture_logs

@@ -1,4 +1,4 @@
-"""What change events are opened on, by the settings."""
+"""Subscriptions and streams for the settings."""
 
 from redis.asyncio import Redis
 

@@ -64,7 +64,7 @@ async def test_entries_that_were_read_and_not_stored_are_read_again(
 async def test_a_stream_entry_that_cannot_be_read_keeps_none_back(
     redis_address: str, redis_client: Redis, again: bool
 ) -> None:
-    """Nor does a key beside it that is no stream."""
+    """A key beside it that is not a stream does not block either."""
     metrics = Metrics()
     await redis_client.set("odd", "no stream")
     damaged = [

@@ -1,4 +1,4 @@
-"""The client's HTTP for asyncio programs."""
+"""HTTP of the client for asyncio programs."""
 
 import socket
 

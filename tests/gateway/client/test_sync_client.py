@@ -1,4 +1,4 @@
-"""The client's HTTP with the standard library alone."""
+"""HTTP of the client with the standard library alone."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Nothing that opens a door is ever in a log line."""
+"""No log line contains a secret."""
 
 from typing import Any
 

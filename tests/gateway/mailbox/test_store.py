@@ -18,7 +18,7 @@ FIRST = NOW_S - 1_577_836_800
 
 
 class Channel:
-    """Notes what the channel says."""
+    """Records the channel's messages."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, bytes]] = []
@@ -72,7 +72,7 @@ async def test_a_turn_of_the_loop_is_one_call_up_to_the_batch(
     store: MailboxStore, redis_client: Redis
 ) -> None:
     await store.register("i", "app", "t")
-    await post(store, MailboxMessage("t", b"{}"))  # the scripts are known from here on
+    await post(store, MailboxMessage("t", b"{}"))  # the scripts are cached from here on
     await redis_client.config_resetstat()
     ids = await post(store, *[MailboxMessage("t", b"{}")] * (BATCH + 1))
     assert ids == [FIRST + 2 + number for number in range(BATCH + 1)]

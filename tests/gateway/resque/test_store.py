@@ -52,7 +52,7 @@ async def test_jobs_of_a_gateway_without_heartbeats_are_inherited_by_redis_clock
     seconds, _ = await redis_client.time()
     await redis_client.zadd(keys.RESQUE_TAKERS, {"gone": (seconds - behind_s) * 1000})
     assert await store.take_over() == inherited
-    if not inherited:  # one of the future, too, is silent from now on
+    if not inherited:  # a heartbeat in the future also counts as missing from now on
         signed_ms = await redis_client.zscore(keys.RESQUE_TAKERS, "gone")
         assert signed_ms is not None
         assert signed_ms <= (seconds + 60) * 1000

@@ -1,4 +1,4 @@
-"""Work in turns: by client, those without failures first, and an account under attack spaced out."""
+"""Jobs in turns: by client, those without failures first, and an account under attack spaced out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ WAIT_S = 30.0
 
 
 class Stage:
-    """Work that begins when its turn comes, and ends when the test says so."""
+    """Jobs that begin at their turn, and end when the test ends them."""
 
     def __init__(self, at_once: int = 1, **options: Any) -> None:
         self.begun: list[str] = []
@@ -72,7 +72,7 @@ async def test_a_client_without_failures_overtakes_those_with_some() -> None:
     await stage.has_begun("x1")
     flood = [stage.start(f"f{number}") for number in range(5)]
     await asyncio.sleep(0)
-    stage.work.demote("f", "")  # also what waits already
+    stage.work.demote("f", "")  # also waiting jobs
     good = [stage.start(f"g{number}") for number in range(3)]
     stage.end("x1", *(f"f{number}" for number in range(5)), *(f"g{number}" for number in range(3)))
     await passed([blocker, *flood, *good])

@@ -1,4 +1,4 @@
-"""Look-ups in batches, shared out among callers."""
+"""Batched look-ups, shared fairly among callers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gateway.scheduling.lookups import Lookups
 
 
 class Store:
-    """Answers with the name in capitals, once it is let."""
+    """Returns the name in capitals, once the test permits it."""
 
     def __init__(self, **options: Any) -> None:
         self.batches: list[list[str]] = []
@@ -29,7 +29,7 @@ class Store:
         return [name.upper() for name in names]
 
     async def with_one_under_way(self) -> asyncio.Future[str]:
-        """Let one look-up go out, so that those that follow wait for the next batch."""
+        """Start one look-up, so that later ones wait for the next batch."""
         first = asyncio.ensure_future(self.look_up("first", "someone"))
         await self.asked.wait()
         return first

@@ -1,4 +1,4 @@
-"""Simulated legacy devices send what the real ones do, and make of each answer what they make."""
+"""Simulated RhoConnect Push devices send the requests of the real ones, and react to each response as they do."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["androi
 
 
 class Service:
-    """Answers as it is told; keeps each request's line, cookies and what else says who it is."""
+    """Gives the scripted responses; records each request's line, cookies and credentials."""
 
     def __init__(self) -> None:
         self.url = ""

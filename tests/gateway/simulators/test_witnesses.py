@@ -1,4 +1,4 @@
-"""The simulators accept what independent senders send, and tell them what the providers would."""
+"""The simulators accept the requests of independent senders, and answer as the providers do."""
 
 import pytest
 from aioapns import NotificationRequest, PushType

@@ -1,4 +1,4 @@
-"""Every form of a Redis address, and what is none."""
+"""All forms of a Redis address, and invalid ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One connection that packs, keeps the order, comes back, and never sends twice."""
+"""One connection that packs commands, keeps the order, reconnects, and never sends a command twice."""
 
 import asyncio
 from pathlib import Path
@@ -78,7 +78,7 @@ async def test_a_user_without_a_password_is_not_the_default_user() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_at_its_connection_limit_is_reported(kind: str) -> None:
-    """On the workers' own loop, which is angry about writes to a connection that has ended."""
+    """On uvloop, the workers' loop, which raises on writes to a connection that has ended."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("maxclients", 1)
         connection = RedisConnection(RedisAddress.parse(server.address), "one")
@@ -128,7 +128,7 @@ async def test_how_long_it_stands_is_counted_from_its_last_loss(
 
 
 def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_server: RedisServer) -> None:
-    """It is not written any more: uvloop raises where a closed transport is written to."""
+    """The command is not written any more: uvloop raises if a closed transport is written to."""
     broken: list[dict[str, Any]] = []
 
     async def play() -> None:
@@ -180,7 +180,7 @@ async def test_a_missing_server_is_reported() -> None:
 
 
 async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, unused_tcp_port: int) -> None:
-    """As while somebody puts new ones in their place."""
+    """For example while an operator replaces them."""
     address = RedisAddress.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
     connection = RedisConnection(address, "one")
     connection.start()
@@ -218,7 +218,7 @@ async def test_the_owner_is_called_when_the_connection_changes(
 
 
 async def test_a_reply_to_no_command_closes_the_connection(make_link: MakeLink, tmp_path: Path) -> None:
-    """Whatever speaks another protocol there is not believed in anything."""
+    """A server of another protocol is not trusted."""
 
     async def strange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)

@@ -1,4 +1,4 @@
-"""What a Redis must promise before a 200 is trusted."""
+"""Requirements on a Redis before a 200 can be trusted."""
 
 import asyncio
 import dataclasses
@@ -16,7 +16,7 @@ from tests.support.redis import KINDS, RedisServer
 
 @pytest.fixture
 async def sound(redis_client: Redis) -> ServerFacts:
-    """A server with nothing to say against it."""
+    """A server that meets all requirements."""
     return changed(
         await facts(redis_client),
         product="redis",
@@ -83,10 +83,11 @@ async def test_the_oldest_that_is_taken(sound: ServerFacts, version: str, taken:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> None:
-    """Meanwhile it says that its append-only file is off: a gateway would end for a wrong setting."""
+    """While loading, it reports that its append-only file is off, and a gateway would end with a configuration
+    error."""
     with RedisServer(kind, persist=True, options={"key-load-delay": "200"}) as server:
         with server.client() as client, client.pipeline(transaction=False) as pipe:
-            for number in range(12_000):  # it looks at its clients after each thousand
+            for number in range(12_000):  # it serves its clients after each thousand
                 pipe.set(f"key{number}", "1")
             pipe.execute()
         server.stop()

@@ -1,4 +1,4 @@
-"""The embedded store: one server a folder whatever happens to its parent, and its data survives."""
+"""The embedded store: one server for each folder, whatever happens to its parent, and its data survives."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a store; whatever still lives there is ended."""
+    """A folder for a store; any server on it is ended afterwards."""
     yield tmp_path / "valkey"
     if (tmp_path / "valkey").exists():
         store = EmbeddedStore(tmp_path / "valkey")
@@ -48,7 +48,7 @@ def pid_of(store: EmbeddedStore) -> int:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone, or only waits to be collected."""
+    """Whether a process has ended, or only waits to be collected."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def test_a_killed_server_is_revived_with_its_data(folder: Path) -> None:
         client.set("key", "value")
     first = pid_of(store)
     os.kill(first, signal.SIGKILL)
-    while not store.restart():  # the kernel frees the lock when the process is gone
+    while not store.restart():  # the kernel releases the lock when the process has ended
         time.sleep(0.01)
     store.start()
     assert pid_of(store) != first
@@ -130,7 +130,7 @@ def test_a_killed_server_is_revived_with_its_data(folder: Path) -> None:
 def test_the_server_that_is_ending_is_waited_for_and_not_adopted(folder: Path) -> None:
     folder.mkdir(parents=True)
     blocker = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(blocker, fcntl.LOCK_EX)  # as an ending server: it has the lock and no socket
+    fcntl.flock(blocker, fcntl.LOCK_EX)  # like a server that is shutting down: it has the lock and no socket
     freed = subprocess.Popen(["sleep", "0.3"], pass_fds=(blocker,))
     os.close(blocker)
     store = EmbeddedStore(folder)
@@ -173,7 +173,7 @@ def test_a_platform_without_a_server_is_reported(folder: Path, monkeypatch: pyte
 
 @pytest.fixture
 def occupied(folder: Path) -> Iterator[Path]:
-    """A folder whose lock is held by something that is no server."""
+    """A folder whose lock is held by a process that is not a server."""
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

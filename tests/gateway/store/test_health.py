@@ -1,4 +1,4 @@
-"""Whether a Redis works, in plain words."""
+"""Health of a Redis."""
 
 import pytest
 from redis.asyncio import Redis

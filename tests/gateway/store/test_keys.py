@@ -1,4 +1,4 @@
-"""The names of Redis keys: one slot for the queue, and no two of one name."""
+"""Names of Redis keys: one slot for the queue, and no duplicates."""
 
 import inspect
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Clients with few connections and many callers: nobody hears that Redis is away while it is not."""
+"""Clients with few connections and many callers: a busy pool is not reported as an unreachable Redis."""
 
 import asyncio
 from typing import Any
@@ -33,7 +33,7 @@ async def test_many_callers_share_few_connections(redis_address: str) -> None:
             pipe.set("key", "other")
             await pipe.execute()
         assert await redis.info("clients") is not None
-        # All were given back: as many work at once as before.
+        # All connections were returned: as many commands run at once as before.
         assert await asyncio.gather(*(redis.get("key") for _ in range(3))) == [b"other"] * 3
         names = [line["name"] for line in await redis.client_list()]
         assert names.count("rhopush") <= 2

@@ -1,4 +1,4 @@
-"""Error replies of Redis: which last, which are of a key, which are of the moment."""
+"""Error replies of Redis: lasting ones, those about a key, and temporary ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The table of commands against the source, and tried on real servers."""
+"""The table of commands, compared with the source and tested on real servers."""
 
 import ast
 import re
@@ -26,9 +26,9 @@ METHODS: Final = {
     "execute": "EXEC",
     "pipeline": "MULTI",
 }
-"""Methods of redis-py that are not named as their command is."""
+"""Methods of redis-py whose name differs from that of their command."""
 NOT_SENT: Final = {"COMMAND", "READONLY"}
-"""Words of the source that are commands, too: a heading, the code of an error."""
+"""Words in the source that are also commands: a heading, the code of an error."""
 CLIENTS: Final = ("redis", "pipe", "self._redis", "resque")
 
 

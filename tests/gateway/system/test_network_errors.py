@@ -1,4 +1,4 @@
-"""What goes wrong with a connection, in words without addresses and keys."""
+"""Descriptions of connection errors, without addresses and keys."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ def test_an_error_of_a_library_is_described_by_its_cause() -> None:
 
 
 async def broken_by(client: ssl.SSLContext, server: ssl.SSLContext | None, name: str = "localhost") -> str:
-    """Connect with TLS; what is said of the failure."""
+    """Connect with TLS, and return the description of the failure."""
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Secrets on a machine with other users: links and open folders are refused by name, readable ones told."""
+"""Secrets on a machine with other users: links and open folders are refused by name, readable ones reported."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def use(path: Path) -> None:
-    """All that a supervisor does with its folder."""
+    """All operations of a supervisor on its folder."""
     folder = DataDir(path)
     try:
         folder.lock()
@@ -79,7 +79,7 @@ def test_a_link_of_roots_to_the_data_folder_is_the_administrators(
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_link_in_the_data_folder_is_refused(tmp_path: Path, path: Path, name: str, there: bool) -> None:
-    """Also one that leads nowhere: what it names would be made."""
+    """Also a link to a missing file, which would be created."""
     target = tmp_path / "target"
     if there:
         target.write_text("planted by another user")

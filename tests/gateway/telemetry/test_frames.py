@@ -1,4 +1,4 @@
-"""What a worker and the supervisor send each other, in pieces of any size."""
+"""Frames between a worker and the supervisor, in chunks of any size."""
 
 import msgspec
 import pytest

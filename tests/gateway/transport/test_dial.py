@@ -1,4 +1,4 @@
-"""What can go wrong before the first request, on real sockets."""
+"""Failures before the first request, on real sockets."""
 
 import asyncio
 from contextlib import suppress

@@ -57,11 +57,11 @@ async def test_goaway_mid_flight_loses_and_repeats_nothing(make_pool: MakePool) 
         kept, sent_again = provider.peers[0].requests[:4], provider.peers[1].requests
         assert sorted(contexts_of(kept) + contexts_of(sent_again)) == list(range(10))
         assert len(feed.untried) == 6
-        assert feed.errors == []  # an orderly goodbye is no failure
+        assert feed.errors == []  # an orderly GOAWAY is not a failure
 
 
 def answer_and_go(peer: Peer, one: StreamRequest) -> None:
-    """A script that lets every connection do one thing."""
+    """A script that lets every connection answer one request."""
     answer(peer, one)
     peer.machine.go_away(one.stream_id)
 
@@ -248,7 +248,8 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
 
     async with Provider(limit=1) as provider:
         feed = Renewing()
-        feed.queue.append((request(token="ab" * 40_000), b"", 0))  # cannot be sent: settled while sending
+        # cannot be sent: gets its outcome while being sent
+        feed.queue.append((request(token="ab" * 40_000), b"", 0))
         feed.count = 1
         feed.add(3)
         pool = make_pool(provider, feed)
@@ -257,7 +258,7 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
 
 
 class Leaving(ListFeed):
-    """A lane that leaves a connection when it is told so, and sends again what was not accepted."""
+    """A lane that retires a connection on a scripted outcome, and sends unaccepted requests again."""
 
     pool: ConnectionPool
 
@@ -317,7 +318,7 @@ async def test_late_events_of_an_old_connection_do_not_affect_the_new_one(make_p
         for sent, one in enumerate(tuple(provider.requests), 1):
             shut_down(old, one)
             old.flush()
-            await feed.until(lambda sent=sent: len(feed.outcomes) == sent)  # sent again elsewhere
+            await feed.until(lambda sent=sent: len(feed.outcomes) == sent)  # sent again on another connection
         assert (feed.statuses, len(provider.peers)) == ([200] * 20, 2)
 
 

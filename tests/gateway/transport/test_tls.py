@@ -64,7 +64,7 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes |
 
 
 def shown(context: ssl.SSLContext) -> bytes | None:
-    """The certificate that a client shows to a server, in DER."""
+    """The certificate that a client presents to a server, in DER."""
     AUTHORITY.configure_trust(context)
     ours, theirs = socket.socketpair()
     found: list[bytes | None] = []

@@ -1,4 +1,4 @@
-"""What an Apple device is told, row by row, and whether a validating APNs takes it."""
+"""APNs notifications row by row, and their acceptance by a validating APNs."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def told(ping: Ping, target: ApnsTarget = TARGET) -> tuple[dict[bytes, bytes], d
 
 
 ROWS: list[tuple[Ping, bytes, bytes, dict[str, Any]]] = [
-    # what the ping holds, push type, priority, payload
+    # content of the ping, push type, priority, payload
     (Ping(message="hello"), b"alert", b"10", {"aps": {"alert": "hello"}}),
     (
         Ping(message="hello", badge=5, sound="hello.mp3", vibrate=2000, sources=("A", "B")),

@@ -1,4 +1,4 @@
-"""How a simulated APNs checks provider tokens."""
+"""Provider token checks of a simulated APNs."""
 
 import jwt
 import pytest

@@ -1,4 +1,4 @@
-"""The rules of the simulated APNs, row by row: each refusal has its reason, and what is right is accepted."""
+"""Rules of the simulated APNs, row by row: each refusal has its reason, and valid requests are accepted."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def rules(**options: Any) -> ApnsRules:
 
 
 def headers(changes: dict[str, str | None] | None = None) -> list[Header]:
-    """A right alert's headers, with changes; None leaves one out."""
+    """The headers of a valid alert, with changes; None removes one."""
     values: dict[str, str | None] = {
         ":method": "POST",
         ":scheme": "https",
@@ -63,12 +63,12 @@ def ask(
 
 
 def verdict(answer: SimulatedAnswer) -> tuple[int, str]:
-    """Status and reason, as the wire says them."""
+    """Status and reason, as sent over the wire."""
     return answer.status, json.loads(answer.body)["reason"] if answer.body else ""
 
 
 def sized(size: int) -> bytes:
-    """A payload of exactly so many bytes."""
+    """A payload of exactly this many bytes."""
     frame = b'{"aps":{"alert":""}}'
     return frame.replace(b'""', b'"' + b"x" * (size - len(frame)) + b'"')
 

@@ -1,4 +1,4 @@
-"""Apple's table of reasons, read the other way round: by what must become of the send and its device."""
+"""Apple's table of reasons in reverse: by the required treatment of the delivery and its device."""
 
 import json
 

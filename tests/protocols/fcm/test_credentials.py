@@ -1,4 +1,4 @@
-"""Service accounts, with a key made here, and the token server's answers."""
+"""Service accounts, with a key generated here, and the token server's responses."""
 
 import json
 from typing import Any

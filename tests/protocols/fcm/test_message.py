@@ -1,4 +1,4 @@
-"""What an FCM device is told, row by row, and whether a validating FCM takes it."""
+"""FCM messages row by row, and their acceptance by a validating FCM."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def told(ping: Ping, target: FcmTarget = TARGET) -> dict[str, Any]:
 
 
 ROWS: list[tuple[Ping, dict[str, Any] | None, dict[str, str], str, str | None]] = [
-    # what the ping holds; notification; data; priority; collapse key
+    # content of the ping; notification; data; priority; collapse key
     (Ping(message="hello"), {"body": "hello"}, {"do_sync": "", "alert": "hello"}, "high", None),
     (
         Ping(message="hello", badge=5, sound="hello.mp3", vibrate=2000, sources=("A", "B")),
@@ -289,7 +289,7 @@ def test_the_message_for_an_ios_app_that_uses_fcm(ping: Ping, apns: dict[str, An
 
 
 def test_the_payload_limit_exactly() -> None:
-    # Data and notification both hold the text.
+    # Both data and notification contain the text.
     around = len(b'{"do_sync":"","alert":""}') + len(b'{"body":""}')
     longest, odd = divmod(4096 - around, 2)
     assert compose(Ping(message="x" * longest), TARGET, NOW_MS) is not None

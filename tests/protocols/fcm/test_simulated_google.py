@@ -1,4 +1,4 @@
-"""The simulated endpoints of Google's for credentials without a key: what they refuse."""
+"""Simulated Google endpoints for credentials without a key: refusals."""
 
 from typing import Any
 from urllib.parse import urlencode

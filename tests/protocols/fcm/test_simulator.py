@@ -1,4 +1,4 @@
-"""The rules of the simulated FCM: who may send, what is refused how, faults."""
+"""Rules of the simulated FCM: permissions, refusals and faults."""
 
 from typing import Any
 

@@ -101,7 +101,7 @@ def test_a_peer_whose_answers_are_all_too_large_is_retired() -> None:
 
 def test_windows_are_given_back() -> None:
     assert Pair().pump().server._engine.remote_window_size == 1 << 20
-    # Ten times both default windows of 65,535 bytes, each way, in answers below the cap.
+    # Ten times both default windows of 65,535 bytes, in each direction, in responses below the limit.
     pair = open_pair()
     pair.submit(20, body=b"x" * 33_000).pump()
     assert sum(one.body_size for one in pair.requests) == 660_000
@@ -172,7 +172,7 @@ def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_while_streams_are_open(
     assert (pair.client.capacity, pair.client.limit, pair.client.limit_peak) == (0, 2, 5)
     for stream in pair.streams[:3]:
         pair.server.respond(stream, OK)
-    assert pair.pump().client.capacity == 0  # two are open, two allowed
+    assert pair.pump().client.capacity == 0  # two are open, two permitted
     pair.server.respond(pair.streams[3], OK)
     assert pair.pump().client.capacity == 1
     pair.server.limit_streams(0)
@@ -339,7 +339,7 @@ def test_a_broken_answer_counts_only_if_it_began_as_a_success(code: int, kind: O
 
 
 def without_resets(output: bytes) -> bytes:
-    """What a server that does not reset a request which it has answered early would have written."""
+    """The output of a server that does not reset a request which it has answered early."""
     kept = b""
     while output:
         size = 9 + int.from_bytes(output[:3])
@@ -352,7 +352,7 @@ def without_resets(output: bytes) -> bytes:
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "body broken"])
 @pytest.mark.parametrize("code", [200, 413])
 def test_an_answer_counts_though_its_stream_never_closes(code: int, whole: bool, deadline: bool) -> None:
-    """As when a stream closes: a whole answer is one, and a success is one from its head on."""
+    """As when a stream closes: a complete response counts, and a success counts from its head on."""
     pair = Pair(ClientConnection(deadline_s=9), ServerConnection(window=0, eager=True)).pump()
     pair.submit(body=b"x" * 1000).pump()
     respond = pair.server.respond if whole else pair.server.respond_part

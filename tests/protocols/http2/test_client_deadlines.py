@@ -1,4 +1,4 @@
-"""The client machine's clock: deadlines, silence, and peers that leave no room."""
+"""Time in the client machine: deadlines, silence, and peers that permit no stream."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a ping holds."""
+"""Content of a ping."""
 
 from typing import Any
 

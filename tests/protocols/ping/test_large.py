@@ -1,4 +1,4 @@
-"""Large JSON bodies of pings, read in steps."""
+"""Large JSON bodies of pings, parsed in steps."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Raw additions: what they may say, and what they may not."""
+"""Raw additions: permitted and refused keys."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A ping from JSON, from a form, from a query: the whole way (contract §1.2, §10)."""
+"""Complete parsing of a ping from JSON, from a form and from a query (contract §1.2, §10)."""
 
 import string
 from typing import Any
@@ -252,7 +252,7 @@ def test_a_large_list_of_users() -> None:
     assert from_json(msgspec.json.encode({"user_id": users * 2})).ping.users == tuple(users)
 
 
-# -- properties: garbage, and all forms of one ping are one ping ---------------------------------------------
+# -- properties: arbitrary input, and equality of all forms of one ping --------------------------------------
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -1,4 +1,4 @@
-"""What a legacy device is told (contract §4, §9)."""
+"""RhoConnect Push messages (contract §4, §9)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The service's requests, read row by row (contract §9)."""
+"""Requests of the service, parsed row by row (contract §9)."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The fault language: what is read, what is refused, and when a fault strikes."""
+"""The fault language: parsing, refusals, and the requests that a fault affects."""
 
 import pytest
 

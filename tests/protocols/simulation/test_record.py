@@ -1,4 +1,4 @@
-"""The record of a push: what shows, and what never does."""
+"""The record of a push: displayed and hidden content."""
 
 from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names
 

@@ -1,4 +1,4 @@
-"""The floor of every door, asked over a socket."""
+"""The bare protocol, over a socket."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `growth` holds against what."""
+"""The comparisons of `growth`."""
 
 from gateway.bench.bench import proves
 from gateway.bench.scenarios import growth

@@ -198,7 +198,7 @@ ALONE: Final = {
 def test_without_peers_a_scenario_measures_the_gateway_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str
 ) -> None:
-    """No program of a peer is run, no peer's process is started, and everything told of the gateway is told still."""
+    """No program of a peer is run, no peer's process is started, and all figures of the gateway are still reported."""
     for name in PEER_PROGRAMS:
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
