@@ -1,4 +1,4 @@
-"""Builds the example senders of RhoConnect's documentation and says how to run them."""
+"""Builds the example senders of RhoConnect's documentation and defines how to run them."""
 
 import subprocess
 from collections.abc import Callable
@@ -20,14 +20,14 @@ _JARS = {
 
 
 class Sender(NamedTuple):
-    """One example, and what is peculiar about what it sends.
+    """One example, and the characteristics of its requests.
 
     Attributes:
-        build: compiles it into a folder; gives the command, to be ended by SERVER TOKEN SOURCE BADGE USER...
-        path: the path that it asks for.
-        headers: what its request must show, so that the test is about what it claims to be.
+        build: compiles it into a folder; returns the command, to be completed by SERVER TOKEN SOURCE BADGE USER...
+        path: the path that it requests.
+        headers: headers that its request must have, so that the test covers the intended case.
         token_in_header: whether the API token is there, or in the body alone.
-        many: it can name several users.
+        many: whether it can name several users.
     """
 
     build: Callable[[Path], list[str]]

@@ -47,7 +47,7 @@ EXPECTED = [
 
 
 async def ruby(*arguments: str, **environ: str) -> str:
-    """What a Ruby program printed, once it has ended well."""
+    """The output of a Ruby program that ended successfully."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         need_program("ruby", "ruby"), *arguments, stdout=pipe, stderr=pipe, env={**os.environ, **environ}
@@ -60,7 +60,7 @@ async def ruby(*arguments: str, **environ: str) -> str:
 async def test_every_admin_and_device_route_works_by_rest_client(
     redis_address: str, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    SENDERS["ruby"].build(tmp_path)  # rest-client must be there
+    SENDERS["ruby"].build(tmp_path)  # rest-client must be installed
     app: dict[str, Any] = {"redis": redis_address, "push_server": "http://someapp:pass@localhost:8675/"}
     sources: dict[str, Any] = {"Product": {}, "News": {}}
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
@@ -83,7 +83,7 @@ class Stage(NamedTuple):
     apns: ApnsSimulator
 
     async def act(self, act: str, user: str, **environ: str) -> str:
-        """Run the RhoConnect app; what it says."""
+        """Run the RhoConnect app, and return its output."""
         said = {"RHOPUSH_SERVER": self.gateway.url, "API_TOKEN": TOKEN} | environ
         return await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), act, user, **said)
 
@@ -97,7 +97,7 @@ async def stage(redis_client: Redis, redis_address: str, start_gateway: StartGat
         yield Stage(await start_gateway(settings, app={"redis": redis_address}), apns)
 
 
-async def test_a_source_that_announces_its_changes_syncs_the_phone_through_the_gateway(stage: Stage) -> None:
+async def test_a_source_that_announces_its_changes_syncs_the_device_through_the_gateway(stage: Stage) -> None:
     assert await stage.act("announce", "bob") == "done"
     push = (await stage.apns.received.wait(1))[0]
     assert (push.token, push.payload) == (GOOD_PIN, {"aps": {"content-available": 1}, "do_sync": ["Product"]})
@@ -117,7 +117,7 @@ async def test_the_servers_address_may_end_in_a_slash(stage: Stage, end: str) ->
 
 @pytest.mark.parametrize("path", ["", "/", "/behind/a/proxy", "/behind/a/proxy/"])
 async def test_the_ping_is_posted_below_the_servers_address(path: str) -> None:
-    """Each request goes to the one path, with no slash too many or too few: RhoConnect takes no other."""
+    """Each request has exactly this path, with no slash too many or too few: RhoConnect accepts no other."""
     lines: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +148,7 @@ async def test_a_write_does_not_fail_because_a_device_is_gone(stage: Stage) -> N
     assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
 
 
-async def test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent(stage: Stage) -> None:
+async def test_a_rejected_device_raises_on_request_after_all_other_deliveries(stage: Stage) -> None:
     said = await stage.act("directly", "eve", RAISE_ON="devices")
     assert said == "Rhopush::Error: apns: invalid_device_token"
     assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
@@ -164,7 +164,7 @@ async def test_missing_apple_settings_are_logged_as_rhoconnect_does_and_never_ra
     assert out == "log: Invalid APNS settings: ping is ignored.\ndone"
 
 
-async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) -> None:
+async def test_a_refused_token_and_an_unresponsive_server_are_distinguished(stage: Stage) -> None:
     assert await stage.act("announce", "bob", API_TOKEN="wrong") == "Rhopush::Error: No API token provided"
     said = await stage.act("announce", "bob", RHOPUSH_SERVER="http://user:hush@127.0.0.1:9")
     assert said.startswith("Rhopush::Error: Rhopush: http://127.0.0.1:9 does not answer: ")
@@ -173,7 +173,7 @@ async def test_a_refused_token_and_a_silent_server_are_told_apart(stage: Stage) 
 
 @pytest.mark.parametrize("trickle", [False, True])
 async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle: bool) -> None:
-    """In all: over every attempt, and also where a byte comes now and then."""
+    """The budget covers all attempts, and also applies if a byte arrives now and then."""
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +208,7 @@ async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle:
 
 
 async def test_the_gateway_answers_before_the_budget_of_a_write_ends(stage: Stage) -> None:
-    """A gateway that is well, and a provider that is slow: the ping is accepted, and nothing is raised."""
+    """With a working gateway and a slow provider, the ping is accepted and no error is raised."""
     stage.apns.hold()
     assert await stage.act("announce", "bob", BUDGET="2.5", RAISE_ON="refused,unreachable,devices") == "done"
 
@@ -218,13 +218,13 @@ async def test_an_unknown_kind_of_error_is_refused_by_name(stage: Stage) -> None
     assert said == "raise_on: [:everything] is none of [:refused, :unreachable, :devices]"
 
 
-async def test_it_says_so_where_it_is_required_too_early() -> None:
+async def test_requiring_it_too_early_is_reported() -> None:
     said = await ruby("-e", f"begin; require '{ADAPTER}'; rescue LoadError => e; puts e.message; end")
     assert said == "rhopush: require it after RhoConnect: Rhoconnect::PingJob is not there yet"
 
 
 async def test_rhoconnect_4_loads_it_from_its_controllers(tmp_path: Path) -> None:
-    """As RhoConnect's `start_app` does, in the web server and in Resque workers alike."""
+    """Load it as RhoConnect's `start_app` does, both in the web server and in Resque workers."""
     controllers = tmp_path / "controllers" / "ruby"
     controllers.mkdir(parents=True)
     shutil.copy(ADAPTER, controllers)

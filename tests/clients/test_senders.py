@@ -1,4 +1,4 @@
-"""RhoConnect's documented senders, as real programs, reach real phones: 200, an empty body, the right push.
+"""RhoConnect's documented senders, as real programs, reach devices: 200, an empty body, the correct push.
 
 Ruby, .NET, Java ──► wiretap ──► gateway ──► APNs and FCM simulators
 """
@@ -35,7 +35,7 @@ TOLD_TO_ANDROID = {"alert": "hello world", "do_sync": "Product", "sound": "hello
 
 
 class Head(NamedTuple):
-    """The first line of a request or answer, and its headers by lower-case name."""
+    """The first line of a request or response, and its headers by lower-case name."""
 
     first: str
     headers: dict[str, str]
@@ -61,7 +61,7 @@ def command(sender: Sender, tmp_path_factory: pytest.TempPathFactory) -> list[st
 
 
 async def run(command: list[str], *arguments: str) -> str:
-    """What the program printed, once it has ended well."""
+    """The output of a program that ended successfully."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=pipe, stderr=pipe)
     out, err = await process.communicate()
@@ -74,7 +74,7 @@ async def lay_phones(redis: Redis) -> None:
         await lay_user(redis, login, [apple(pin), android(token)])
 
 
-async def test_a_documented_sender_reaches_every_phone(
+async def test_a_documented_sender_reaches_every_device(
     sender: Sender,
     command: list[str],
     redis_client: Redis,
@@ -111,7 +111,7 @@ async def test_a_documented_sender_reaches_every_phone(
 
 
 def check_answer(raw: bytes, *, expects_continue: bool) -> None:
-    """200 with nothing in it, after a 100 where the sender waits for one."""
+    """Check for 200 with an empty body, after a 100 if the sender waits for one."""
     answer = Head.parse(raw)
     if expects_continue:
         assert answer.first == "HTTP/1.1 100 Continue"
@@ -125,7 +125,7 @@ def check_answer(raw: bytes, *, expects_continue: bool) -> None:
 async def test_a_wrong_token_is_an_error_that_each_sender_sees(
     sender: Sender, command: list[str], start_gateway: StartGateway
 ) -> None:
-    """The control: what makes the senders say "true" is the gateway's answer."""
+    """The control: the senders print "true" because of the gateway's response."""
     gateway = await start_gateway()
     pipe = asyncio.subprocess.PIPE
     arguments = (gateway.url, "no-such-token", "Product", "5", "bob")

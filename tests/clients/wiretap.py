@@ -1,17 +1,17 @@
-"""A relay between a sender and the gateway that keeps what went over the wire in either direction.
+"""Relay between a sender and the gateway that records the bytes in both directions.
 
-The senders stay as their documentation has them; what they were answered is read from the wire.
+The senders stay as documented; the responses that they received are read from the wire.
 """
 
 import asyncio
 from typing import Final, Self
 
 ENDING_S: Final = 5.0
-"""How long a connection whose sender has ended may take to end as well."""
+"""Longest time for a connection to end after its sender has ended."""
 
 
 class Wiretap:
-    """Relays connections made to `url` and keeps the bytes: `sent` by the clients, `answered` to them."""
+    """Relays connections to `url` and records the bytes: `sent` by the clients, `answered` to them."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -22,7 +22,7 @@ class Wiretap:
 
     @property
     def url(self) -> str:
-        """Where clients connect to."""
+        """The URL for clients."""
         assert self._server is not None, "use it as a context manager"
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 

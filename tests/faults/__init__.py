@@ -1,1 +1,1 @@
-"""What goes wrong in the world: processes killed, providers that misbehave, Redis that goes away."""
+"""Tests of faults outside the gateway: killed processes, failing providers, an unreachable Redis."""

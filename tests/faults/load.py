@@ -1,4 +1,4 @@
-"""Pings under load, and an exact book of what was promised and what arrived."""
+"""Pings under load, with an exact record of accepted pings and received pushes."""
 
 import asyncio
 import itertools
@@ -16,14 +16,14 @@ _PATIENCE_S = 60.0
 
 
 class Delivery(NamedTuple):
-    """One push as a phone gets it: the ping's text, which no other ping has, and the phone."""
+    """One push as a device receives it: the ping's text, which no other ping has, and the device."""
 
     alert: str
     token: str
 
 
 class Deliveries:
-    """Every push that a simulated provider accepted, counted. `note` is the simulators' `on_push`."""
+    """Counts every push that a simulated provider accepted. `note` is the simulators' `on_push`."""
 
     def __init__(self) -> None:
         self.counts: Counter[Delivery] = Counter()
@@ -42,7 +42,7 @@ class Deliveries:
             self.refused += 1
 
     async def has(self, expected: Iterable[Delivery]) -> None:
-        """Wait until all of these arrived; AssertionError that counts those that did not."""
+        """Wait until all of these arrived; AssertionError with the number of missing ones."""
         missing = set(expected)
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -50,10 +50,10 @@ class Deliveries:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"{len(missing)} deliveries never came, such as {missing.pop()}") from None
+            raise AssertionError(f"{len(missing)} deliveries are missing, such as {missing.pop()}") from None
 
     async def reach(self, total: int) -> None:
-        """Wait until so many pushes were accepted in all, repeats too."""
+        """Wait until `total` pushes were accepted, including repetitions."""
         async with asyncio.timeout(_PATIENCE_S):
             while len(self.times) < total:
                 self._changed.clear()
@@ -61,11 +61,11 @@ class Deliveries:
 
     @property
     def repeats(self) -> int:
-        """How many pushes were one too many."""
+        """Number of pushes beyond the first of each delivery."""
         return sum(self.counts.values()) - len(self.counts)
 
     def repeats_of(self, provider: str) -> int:
-        """How many pushes of one provider were one too many."""
+        """Number of repeated pushes of one provider."""
         return sum(
             count - 1 for delivery, count in self.counts.items() if _provider(delivery.token) == provider
         )
@@ -75,7 +75,7 @@ class Deliveries:
         return {provider: len(times) for provider, times in self.times_of.items()}
 
     def busiest(self, window_s: float, provider: str | None = None) -> int:
-        """The most pushes that any such stretch of time saw, at one provider or at both."""
+        """The most pushes in any period of this length, at one provider or at both."""
         times = sorted(self.times if provider is None else self.times_of[provider])
         most = first = 0
         for last, moment in enumerate(times):
@@ -99,7 +99,7 @@ class Promise(NamedTuple):
 
 
 class Senders:
-    """Callers that ping, one after the other, until told to stop, whatever happens to the gateway."""
+    """Callers that send one ping after the other, until stopped, whatever the state of the gateway."""
 
     def __init__(
         self, gateway: Gateway, choose: Callable[[int], Sequence[str]], callers: int, pause_s: float
@@ -112,9 +112,9 @@ class Senders:
         self._tasks: list[asyncio.Task[None]] = []
         self.promises: list[Promise] = []
         self.broken = 0
-        """Requests without an answer: nothing was promised, though their pings may be delivered."""
+        """Requests without a response: their pings were not confirmed, but may be delivered."""
         self.others: Counter[int] = Counter()
-        """Answers that were not 200, by status."""
+        """Responses other than 200, by status."""
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._send()) for _ in range(self._callers)]

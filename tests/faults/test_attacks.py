@@ -2,16 +2,16 @@
 
 | | attack |
 | --- | --- |
-| A1 | numbers that no machine word holds |
+| A1 | numbers beyond any machine word |
 | A2 | bodies that are expensive to parse |
-| A3 | bodies, connections and answers that fill memory |
+| A3 | bodies, connections and responses that fill memory |
 | A4 | floods of invented tokens and sessions |
 | A5 | floods of wrong logins |
-| A6 | sessions that reach for other people's devices |
+| A6 | sessions that access other people's devices |
 
-During each attack a process of its own sends pings with a good token, and each is answered with 200; so is `/healthz`.
-Afterwards supervisor and workers are the same processes, no worker ever held 400 MB, and no answer to the attacker was
-a fault. How long the pings took is measured by `rhopush bench attacks`, and not asserted.
+During each attack a process of its own sends pings with a valid token, and each is answered with 200; so is
+`/healthz`. Afterwards supervisor and workers are the same processes, no worker ever held 400 MB, and no response to
+the attacker was a fault. `rhopush bench attacks` measures the latency of the pings, which is not asserted here.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ ON_TWO_WORKERS = [
 
 @contextmanager
 def arena(workers: int) -> Iterator[tuple[BenchEnvironment, Child]]:
-    """A gateway with everything around it, and the attacker."""
+    """A gateway with all its surroundings, and the attacker."""
     plan = EnvironmentOptions(PING_USERS, workers, connections=CONNECTIONS, environ=ENVIRON)
     with BenchEnvironment(plan) as stand, Child("attacker", stand.folder) as attacker:
         yield stand, attacker
@@ -54,7 +54,7 @@ def two_workers() -> Iterator[tuple[BenchEnvironment, Child]]:
 def holds(stand: BenchEnvironment, attacker: Child, name: str) -> None:
     attacked = under_attack(stand, attacker, name)
     assert attacked.faults == [], attacked.result.statuses
-    assert attacked.result.statuses, "the attack got no answer at all"
+    assert attacked.result.statuses, "the attack received no response at all"
     assert attacked.latencies_us, "no good ping was sent"
     assert attacked.peak_bytes < MEMORY_MB * 1_000_000
 

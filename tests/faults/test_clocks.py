@@ -1,7 +1,8 @@
-"""Clocks that are wrong by an hour and by a day, ahead and behind, from the start on and from one moment to the next.
+"""Clocks that are wrong by an hour and by a day, ahead and behind, from the start on and after a sudden change.
 
-The providers' clocks are right, and they refuse tokens that are not of now. Each time the clock was set, pings arrive,
-a push that is refused for a while comes again, and a receipt says so; in the end nothing was lost or repeated.
+The providers' clocks are correct, and they refuse tokens of another time. After each change of the clock, pings
+arrive, a push that is refused temporarily is repeated, and a receipt records it; in the end no push was lost or
+repeated.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ PATIENCE_S = 30
 
 
 class Stand:
-    """A gateway whose clock, or whose Redis' clock, is set by the test, between right providers."""
+    """A gateway whose clock, or whose Redis' clock, is set by the test, between providers with correct clocks."""
 
     def __init__(self, gateway: Gateway, redis: Redis, deliveries: Deliveries, apns: ApnsSimulator) -> None:
         self.gateway = gateway
@@ -40,13 +41,13 @@ class Stand:
         self.pings: dict[str, str] = {}
 
     async def ping(self, alert: str) -> None:
-        """A ping to both phones."""
+        """Send a ping to both devices."""
         answer = await self.gateway.ping("bob", message=alert)
         assert answer.status == 200, answer.body
         self.pings[alert] = answer.ping_id
 
     async def pings_arrive(self, alert: str) -> None:
-        """One that is accepted at once and one that Apple takes at its second try."""
+        """Send a ping that is accepted immediately and one that Apple accepts at its second attempt."""
         await self.ping(f"{alert}, at once")
         await self.arrived(f"{alert}, at once")
         self.apns.faults.add("503=1:next=1")
@@ -57,7 +58,7 @@ class Stand:
         await self.deliveries.has(Delivery(alert, to) for to in (PIN, REGISTRATION))
 
     async def all_told(self) -> None:
-        """So far every ping has a receipt of two accepted sends, no push came twice, and nothing is left behind."""
+        """Check that every ping has a receipt of two accepted deliveries, no push was repeated, and no work is left."""
         for alert, ping_id in self.pings.items():
             async with asyncio.timeout(PATIENCE_S):
                 while (report := await self._report(ping_id))["state"] != "done":
@@ -74,7 +75,7 @@ class Stand:
         return dict(answer.json())
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """What the gateway logged under this name."""
+        """The gateway's log lines with this event name."""
         lines = [json.loads(line) for line in self.gateway.log.read_text().splitlines() if line[:1] == "{"]
         return [line for line in lines if line["event"] == event]
 
@@ -84,9 +85,10 @@ class Stand:
                 await asyncio.sleep(0.02)
 
     async def jumps_noticed(self, count: int, *, workers: int) -> None:
-        """Wait until every worker logged so many jumps of Redis' clock.
+        """Wait until every worker logged this number of jumps of Redis' clock.
 
-        A worker reads that clock a few times a second. Of two opposite jumps between two readings it notices none.
+        A worker reads that clock a few times a second. It detects neither of two opposite jumps between two
+        readings.
         """
         expected = dict.fromkeys(range(workers), count)
         async with asyncio.timeout(PATIENCE_S):
@@ -121,7 +123,7 @@ def jumps(*offsets_s: int) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("start_s", [-DAY_S, HOUR_S])
 async def test_the_gateways_clock(short_path: Path, start_s: int) -> None:
-    """Nothing follows it, not even a token."""
+    """The gateway's clock has no effect, not even on a token."""
     clock = FakeTime(short_path)
     clock.set(start_s)
     with RedisServer("valkey") as store:
@@ -137,7 +139,7 @@ async def test_the_gateways_clock(short_path: Path, start_s: int) -> None:
 
 @pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
 async def test_redis_clock(short_path: Path, start_s: int) -> None:
-    """Only a token of its time is refused, once in each worker, and then the gateway's own clock counts."""
+    """Only a token of the wrong time is refused, once in each worker, and then the gateway's own clock counts."""
     clock = FakeTime(short_path)
     clock.set(start_s)
     with RedisServer("valkey", environ=clock.environ) as store:
@@ -153,8 +155,8 @@ async def test_redis_clock(short_path: Path, start_s: int) -> None:
 
 @pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
 async def test_the_clock_of_a_host_with_both(short_path: Path, start_s: int) -> None:
-    """Google says what time it is. Apple does not: what waits for it arrives once the clock is right, and no later jump
-    changes a token that is good."""
+    """Google's responses contain the time. Apple's do not: pushes to Apple arrive once the clock is correct, and no
+    later jump changes a valid token."""
     clock = FakeTime(short_path)
     clock.set(start_s)
     async with standing(short_path, None, clock.environ) as stand:

@@ -1,8 +1,8 @@
-"""Data changes under load, and with gateways that are killed in the middle of it.
+"""Data changes under load, and with gateways that are killed meanwhile.
 
-The book: of each user and source, when its last event was published. A push's collapse id is its ping's id,
-which begins with the epoch ms at which it was appended: each line of the book needs a push of that user with
-that source, appended after it.
+The record contains the time of the last event of each user and source. A push's collapse id is its ping's id, which
+begins with the epoch ms at which it was appended: each row of the record requires a push of that user with that
+source, appended after it.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ USERS = 1_000
 SOURCES = ("Product", "Order", "Visit")
 WINDOW_MS = 250
 TAKEN_OVER_S = LEASE_S * 1.5 + 15
-"""An entry that nobody came back for is taken over when its lease is over and somebody looks, every half lease."""
+"""An abandoned entry is taken over when its lease has ended and a consumer checks, every half lease."""
 JITTER_MS = 100
-"""Between a writer's clock and the script that opens the window."""
+"""Difference between a writer's clock and the script that opens the window."""
 
 
 class Pushes:
-    """What phones got: of each user, ping ids with their sources."""
+    """Pushes that devices received: for each user, ping ids with their sources."""
 
     def __init__(self) -> None:
         self.of: dict[int, dict[str, frozenset[str]]] = defaultdict(dict)
@@ -55,7 +55,7 @@ class Pushes:
 
 
 class Book:
-    """What was published, and when."""
+    """The published events and their times."""
 
     def __init__(self) -> None:
         self.times: dict[int, list[int]] = defaultdict(list)
@@ -68,7 +68,7 @@ class Book:
         return json.dumps({"source": source, "user_id": f"user{user}"}).encode()
 
     def missing(self, pushes: Pushes) -> int:
-        """Lines without a push that was appended after them."""
+        """Number of rows without a push that was appended after them."""
         return sum(
             not any(
                 source in sources and int(ping[:12], 16) >= at_ms for ping, sources in pushes.of[user].items()
@@ -78,7 +78,7 @@ class Book:
 
     @property
     def windows(self) -> int:
-        """How many windows there can have been at most."""
+        """The most windows that are possible."""
         count = 0
         for times in self.times.values():
             over = -1
@@ -99,7 +99,7 @@ def store() -> Iterator[RedisServer]:
 async def gateways(
     folder: Path, store: RedisServer, count: int, pushes: Pushes
 ) -> AsyncIterator[tuple[list[Gateway], Redis]]:
-    """Gateways on one Redis, phones behind them, and a writer's client."""
+    """Gateways on one Redis, simulated providers, and a writer's client."""
     made: list[Gateway] = []
     hosting = Hosting(on_push=pushes.note)
     async with (
@@ -124,7 +124,7 @@ async def gateways(
 
 
 async def publish(redis: Redis, book: Book, dice: random.Random, count: int, seconds: float) -> None:
-    """Events of random users and sources, evenly."""
+    """Publish events of random users and sources at a constant rate."""
     begun, step = time.monotonic(), 100
     for done in range(0, count, step):
         async with redis.pipeline(transaction=False) as pipe:
@@ -158,7 +158,8 @@ async def test_the_same_with_two_gateways_of_which_one_is_killed(
         await until(lambda: pushes.pings > USERS // 2)
         leader.kill()
         await leader.wait()
-        await leader.start()  # finds its own entries at once; it may not write before the other one does
+        # finds its own entries immediately; it may not store changes before the other one does
+        await leader.start()
         await writing
         await until(lambda: not book.missing(pushes), TAKEN_OVER_S)
         assert await redis.hget(keys.CHANGE_EVENTS, "holder") != holder
@@ -194,7 +195,7 @@ async def listening(redis: Redis) -> bool:
 
 
 async def idle(redis: Redis) -> None:
-    """Until no window is open and no ping is unfinished."""
+    """Wait until no window is open and no ping is unfinished."""
 
     async def quiet() -> bool:
         return not await redis.zcard(keys.WINDOWS) and int(await redis.hget(keys.STATS, "pings") or 0) <= 0

@@ -1,8 +1,9 @@
-"""`kill -9` at random instants under load: what got 200 arrives, and what arrives twice was in flight.
+"""`kill -9` at random times under load: pings answered with 200 arrive, and only pushes in flight are repeated.
 
-In flight means: given to a connection while its verdict is not yet in Redis. With one connection a lane and a
-known stream limit that is bounded by numbers that the test sets itself; verdicts are saved within 50 ms
-(docs/architecture.md), so to these come at most as many pushes as the providers took in the busiest 50 ms.
+A push is in flight after it was passed to a connection and before its verdict is in Redis. With one connection a
+lane and a known stream limit, their number is bounded by numbers that the test sets itself; verdicts are saved
+within 50 ms (docs/architecture.md), so at most as many pushes are added as the providers accepted in the busiest 50
+ms.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ RECORDING_S = 0.25
 
 
 class Traffic(NamedTuple):
-    """What is under way while processes are killed."""
+    """Work in progress while processes are killed."""
 
     callers: int
     users_of: Callable[[int], Sequence[str]]
@@ -65,7 +66,7 @@ TRAFFIC = {
 
 
 def phone(number: int) -> Client:
-    """Every other phone is an Apple."""
+    """A device; every other one is an Apple device."""
     return apple(f"{number:064x}") if number % 2 else android(f"registration-{number:06d}")
 
 
@@ -95,7 +96,7 @@ KILLS: Sequence[Callable[[Gateway, random.Random], Awaitable[None]]] = (
 
 @pytest.fixture
 def dice() -> random.Random:
-    """The instants; the seed is printed with a failure, and RHOPUSH_TEST_SEED repeats it."""
+    """The random times; the seed is printed with a failure, and RHOPUSH_TEST_SEED repeats it."""
     seed = int(os.environ.get("RHOPUSH_TEST_SEED") or random.SystemRandom().getrandbits(32))
     print(f"RHOPUSH_TEST_SEED={seed}")
     return random.Random(seed)
@@ -105,7 +106,7 @@ def dice() -> random.Random:
 async def running(
     folder: Path, store: RedisServer | None, faults: Sequence[str], deliveries: Deliveries
 ) -> AsyncIterator[Gateway]:
-    """A gateway with two workers, both providers behind it, and its users."""
+    """A gateway with two workers, both providers, and its users."""
     hosting = Hosting(on_push=deliveries.note)
     async with (
         ApnsSimulator(ApnsOptions(streams=STREAMS, faults=faults), hosting) as apns,
@@ -127,13 +128,13 @@ async def running(
 
 @pytest.fixture(params=["embedded", "redis"])
 def store(request: pytest.FixtureRequest) -> Iterator[RedisServer | None]:
-    """Where the queue is: None for the embedded Valkey."""
+    """The Redis of the queue: None for the embedded Valkey."""
     with ExitStack() as stack:
         yield None if request.param == "embedded" else stack.enter_context(RedisServer("redis"))
 
 
 @pytest.mark.parametrize("name", TRAFFIC)
-async def test_what_got_200_survives_kill_9(
+async def test_pings_answered_with_200_survive_kill_9(
     name: str,
     store: RedisServer | None,
     short_path: Path,
@@ -147,7 +148,7 @@ async def test_what_got_200_survives_kill_9(
         senders.start()
         for kill in KILLS:
             await deliveries.reach(len(deliveries.times) + dice.randrange(50, 250))
-            await asyncio.sleep(dice.uniform(0.0, 0.1))  # the random instant
+            await asyncio.sleep(dice.uniform(0.0, 0.1))  # the random time
             await kill(gateway, dice)
         await deliveries.reach(len(deliveries.times) + 100)
         await senders.stop()
@@ -222,7 +223,7 @@ def _by_provider(shown: str, metric: str) -> dict[str, float]:
 
 
 async def finished(gateway: Gateway, ping_ids: Sequence[str]) -> None:
-    """Wait until the receipts say that nothing is open any more."""
+    """Wait until the receipts report no open delivery."""
     async with asyncio.timeout(30):
         for ping_id in ping_ids:
             while (await gateway.request("GET", f"/rc/v1/pings/{ping_id}")).json()["state"] != "done":

@@ -1,4 +1,4 @@
-"""One ping to 100,000 users: what supervisor and workers take of the machine, through to the last verdict."""
+"""Memory of supervisor and workers during one ping to 100,000 users, until the last verdict."""
 
 import asyncio
 import io
@@ -20,16 +20,16 @@ _PATIENCE_S = 90
 
 
 def pss_kb(pid: int) -> int:
-    """The process's share of memory: what it alone has, and its part of what it shares (proc(5))."""
+    """The process' share of memory: its private pages, and its part of the shared ones (proc(5))."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:  # it ended
+    except OSError:  # the process has ended
         return 0
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
 
 
 async def watch(gateway: Gateway, peaks: list[int]) -> None:
-    """Note the highest sum over supervisor and workers, and what it was at first."""
+    """Record the highest sum over supervisor and workers, and the first one."""
     while True:
         total = sum(map(pss_kb, gateway.pids))
         peaks[1] = max(peaks[1], total)
@@ -41,7 +41,7 @@ async def watch(gateway: Gateway, peaks: list[int]) -> None:
 async def test_a_broadcast_to_100_000_users_stays_small(
     short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hosting = Hosting(accept_all=True)  # counts only, so that the provider is not what is measured
+    hosting = Hosting(accept_all=True)  # only counts, so that the provider is not measured
     async with ApnsSimulator(ApnsOptions(), hosting) as apns, FcmSimulator() as fcm:
         gateway = Gateway(short_path, provider_settings(apns, fcm), workers=WORKERS)
         try:

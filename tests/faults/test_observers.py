@@ -1,6 +1,6 @@
-"""What only observes hurts nothing: readers of the log that stand still or are gone, and a data folder in any state.
+"""Observers do not affect the service: readers of the log that block or are gone, and a data folder in any state.
 
-Each test uses the gateway as it is shipped, and pings it while its log, its disk or its metrics are in trouble.
+Each test uses the gateway as it is shipped, and pings it while its log, its disk or its metrics fail.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def serves(gateway: Gateway) -> None:
-    """Pings and health are answered, by each worker (a new connection may reach any)."""
+    """Check that each worker answers pings and health checks (a new connection may reach any)."""
     async with asyncio.timeout(BUDGET_S):
         for _ in range(10):
             assert (await gateway.ping("bob", message="hello")).status == 200
@@ -81,7 +81,7 @@ class FullPipe:
         os.set_blocking(self.writer, True)
 
     def lines_until(self, event: str) -> list[dict[str, Any]]:
-        """Read until this event; every line is whole."""
+        """Read until this event; every line is complete."""
         with open(self.reader, closefd=False) as reader:
             found: list[dict[str, Any]] = []
             for line in reader:
@@ -99,7 +99,7 @@ class FullPipe:
 
 @pytest.fixture
 def store() -> Iterator[RedisServer]:
-    """A store outside the data folder. One kind is enough: nothing here depends on it."""
+    """A store outside the data folder. One kind is enough, since no test here depends on it."""
     with RedisServer(KINDS[0]) as server:
         yield server
 
@@ -128,7 +128,7 @@ async def test_a_reader_of_the_log_that_stands_still_holds_nothing(
     assert [supervised.index(event) for event in order] == sorted(map(supervised.index, order))
 
 
-async def test_a_gateway_ends_although_nobody_reads_its_log(
+async def test_a_gateway_ends_although_its_log_is_not_read(
     start_gateway: StartGateway, full_pipe: FullPipe
 ) -> None:
     gateway = await start_gateway(stderr=full_pipe.writer)
@@ -141,7 +141,7 @@ async def test_lines_without_a_reader_are_counted(start_gateway: StartGateway, f
     gateway = await start_gateway(workers=2, stderr=full_pipe.writer)
     await serves(gateway)
     before = (await scraped(gateway))[DROPPED]
-    assert before > 4  # "ready" of each worker, and what the supervisor says of them
+    assert before > 4  # "ready" of each worker, and the supervisor's lines about them
     await replaced(gateway)
 
     async def more() -> bool:
@@ -153,7 +153,7 @@ async def test_lines_without_a_reader_are_counted(start_gateway: StartGateway, f
 
 
 async def test_a_full_disk_under_log_and_data_folder_holds_nothing(start_gateway: StartGateway) -> None:
-    """No process of the gateway can add a byte to any file: RLIMIT_FSIZE stands for the full disk."""
+    """No process of the gateway can add a byte to any file: RLIMIT_FSIZE replaces the full disk."""
     gateway = await start_gateway(workers=2)
     await serves(gateway)
     before = (await scraped(gateway))[ACCEPTED]
@@ -170,7 +170,7 @@ async def test_a_full_disk_under_log_and_data_folder_holds_nothing(start_gateway
 
 
 def no_token(gateway: Gateway) -> None:
-    """Settings without a token: it is the one in the data folder."""
+    """Settings without a token: the token in the data folder is used."""
     document = yaml.safe_load(gateway.settings_file.read_text())
     del document["development"]["api_token"]
     gateway.settings_file.write_text(yaml.safe_dump(document))
@@ -208,7 +208,7 @@ async def test_a_running_gateway_needs_nothing_of_its_data_folder(
         before = (await scraped(gateway))[ACCEPTED]
         harm(gateway.data_dir)
         with gateway.settings_file.open("a") as settings:
-            settings.write("\n")  # read anew, with the token that was made at the start
+            settings.write("\n")  # reloaded, with the token that was made at the start
         os.kill(gateway.supervisor, signal.SIGHUP)
         await until(lambda: logged(gateway, "settings_reloaded"))
         await replaced(gateway)
@@ -233,7 +233,7 @@ async def test_the_embedded_stores_folder_may_go_while_it_serves(start_gateway: 
 
 @pytest.fixture
 def small_disk(short_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB of its own."""
+    """A separate file system of 8 MB."""
     if os.geteuid() != 0:
         missing("only root may mount a small file system")
     mounted = subprocess.run(
@@ -303,7 +303,7 @@ async def test_counts_of_both_workers_survive_a_kill(start_gateway: StartGateway
     gateway = await start_gateway(workers=2)
     for number in range(1, 21):
         assert (await gateway.ping("bob", message="hello")).status == 200
-        assert (await scraped(gateway))[ACCEPTED] == number  # the newest count, whichever worker is asked
+        assert (await scraped(gateway))[ACCEPTED] == number  # the newest count, from whichever worker answers
     for expected in (21, 22):
         await replaced(gateway)
         await serves_one(gateway)

@@ -1,5 +1,5 @@
-"""Providers that misbehave, over real TLS sockets, with a whole worker: each answer has its verdict, nothing
-is lost."""
+"""Failing providers, over real TLS sockets, with a complete worker: each response has its verdict, and no ping is
+lost."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ HOUR_MS = 3_600_000
 
 
 class Stage(NamedTuple):
-    """A worker and one provider to play with."""
+    """A worker and one simulated provider."""
 
     worker: Worker
     provider: Simulator
@@ -37,13 +37,13 @@ class Stage(NamedTuple):
     name: str
 
     async def user(self, login: str = "bob", number: int = 1, **more: Any) -> Client:
-        """Lay down a user with one phone of this provider."""
+        """Register a user with one device of this provider."""
         phone = self.phone(number, **more)
         await lay_user(self.redis, login, [phone])
         return phone
 
     async def statuses(self) -> list[int]:
-        """What the provider answered so far."""
+        """The statuses of the provider's responses so far."""
         return [record.status for record in self.provider.received]
 
 
@@ -64,8 +64,7 @@ def valkey() -> Iterator[RedisServer]:
 
 @pytest.fixture(params=["apns", "fcm"])
 async def stage(request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Mark a test with `settings(deadline_s=..., retry={...}, ping={...})` to change what the gateway is
-    told."""
+    """Mark a test with `settings(deadline_s=..., retry={...}, ping={...})` to change the gateway's settings."""
     said = {
         key: value for mark in request.node.iter_markers("settings") for key, value in mark.kwargs.items()
     }
@@ -85,7 +84,7 @@ async def stage(request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: P
             yield Stage(worker, fcm, android_phone, redis, "fcm")
 
 
-# One send, one fault, and what becomes of the ping.
+# One delivery, one fault, and the verdict of the ping.
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ async def stage(request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: P
         "delay=300:next=1",
     ],
 )
-async def test_what_passes_ends_as_accepted(stage: Stage, fault: str) -> None:
+async def test_temporary_faults_end_as_accepted(stage: Stage, fault: str) -> None:
     phone = await stage.user()
     stage.provider.faults.add(fault)
     ping_id = await stage.worker.accepted("bob")
@@ -117,7 +116,7 @@ async def test_what_passes_ends_as_accepted(stage: Stage, fault: str) -> None:
 
 
 @pytest.mark.settings(deadline_s=0.4)
-async def test_a_provider_that_is_silent_is_asked_again(stage: Stage) -> None:
+async def test_a_delivery_without_a_response_is_retried(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("silence:next=1")
     ping_id = await stage.worker.accepted("bob")
@@ -135,7 +134,7 @@ async def test_a_delay_that_the_provider_asks_for_is_kept(stage: Stage) -> None:
     assert second.at_s - first.at_s >= 2.0
 
 
-async def test_a_send_keeps_its_request_id_over_its_tries(stage: Stage) -> None:
+async def test_a_delivery_keeps_its_request_id_over_its_attempts(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("503=1:next=1")
     await stage.worker.done(await stage.worker.accepted("bob"))
@@ -156,7 +155,7 @@ REJECTED = {
 }
 
 
-async def test_what_is_final_is_reported_by_the_providers_own_reason(stage: Stage) -> None:
+async def test_final_verdicts_have_the_providers_reason(stage: Stage) -> None:
     for number, (fault, reason) in enumerate(REJECTED[stage.name]):
         await stage.user(f"user{number}", number)
         stage.provider.faults.clear()
@@ -185,7 +184,8 @@ async def test_tries_end_with_the_time_to_live(stage: Stage) -> None:
 
 
 async def refused_for_good(stage: Stage, fault: str, reason: str) -> list[int]:
-    """Let the provider refuse the credential: the lane is down, and says why. Gives the provider's answers."""
+    """Let the provider refuse the credential: the lane is down, and reports the reason. Returns the provider's
+    responses."""
     await stage.user()
     stage.provider.faults.add(fault)
     first = await stage.worker.accepted("bob")
@@ -202,7 +202,7 @@ async def refused_for_good(stage: Stage, fault: str, reason: str) -> list[int]:
 
 
 @pytest.mark.parametrize("stage", ["fcm"], indirect=True)
-async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> None:
+async def test_a_refused_credential_stops_the_lane_and_is_reported(stage: Stage) -> None:
     assert await refused_for_good(stage, "PermissionDenied", "PERMISSION_DENIED") == [403]
 
 
@@ -210,8 +210,8 @@ async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> 
     ("token_age_s", "answers"),
     [
         (LAG_S, [403]),
-        (CHANGE_S, [403]),  # Apple wants no other token yet
-        (CHANGE_S + 3 * LAG_S, [403, 403]),  # old enough to be made again: then the new one is refused, too
+        (CHANGE_S, [403]),  # Apple accepts no other token yet
+        (CHANGE_S + 3 * LAG_S, [403, 403]),  # old enough to be replaced: then the new one is refused, too
         (BUCKET_S, [403, 403]),
     ],
 )
@@ -219,7 +219,7 @@ async def test_a_refused_credential_stops_the_lane_and_says_so(stage: Stage) -> 
 async def test_a_refused_key_stops_the_lane_with_the_last_token_that_apple_wants(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, token_age_s: int, answers: list[int]
 ) -> None:
-    """The provider clock is set, and lanes are made with the first ping: their tokens are so old then."""
+    """The provider clock is set, and lanes are made with the first ping, so their tokens have this age then."""
     bucket_s = int(time.time()) // BUCKET_S * BUCKET_S
     clock = SharedClock(wall=lambda: (bucket_s + token_age_s) * 1_000_000_000)
     provider_clock = ProviderClock("apns", clock, clock.now_s)
@@ -228,7 +228,8 @@ async def test_a_refused_key_stops_the_lane_with_the_last_token_that_apple_wants
 
 
 async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage: Stage) -> None:
-    """A wrong clock, for one: another token is no remedy, and thousands of refusals would cost the connection."""
+    """For example with a wrong clock: another token is no remedy, and thousands of refusals would cost the
+    connection."""
     await stage.user()
     stage.provider.faults.add("expired")
     ping_id = await stage.worker.accepted("bob")
@@ -244,7 +245,7 @@ async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage
 
 
 @pytest.mark.parametrize("stage", ["fcm"], indirect=True)  # Apple has no token server
-async def test_a_token_server_that_gives_none_is_told_as_such(
+async def test_a_token_server_without_a_token_is_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.delivery.backlog.PARK_S", 1.0)
@@ -260,7 +261,7 @@ async def test_a_token_server_that_gives_none_is_told_as_such(
     assert b'rhopush_lane_down{lane="fcm:demo-project"} 1.0' in shown.body
     stage.provider.rules.tokens.audiences = audiences
     await stage.worker.done(ping_id)
-    while (await stage.worker.request("GET", "/readyz")).status != 200:  # said once a second
+    while (await stage.worker.request("GET", "/readyz")).status != 200:  # reported once a second
         await asyncio.sleep(0.01)
 
 
@@ -272,7 +273,7 @@ async def marked(stage: Stage, phone: Client) -> bool:
 
 
 async def prove(stage: Stage) -> None:
-    """Let the provider accept a send: nothing is marked before it has accepted any."""
+    """Let the provider accept a delivery: no token is marked before it has accepted any."""
     await stage.user("somebody", 99)
     assert await stage.worker.verdicts(await stage.worker.accepted("somebody")) == [("accepted", "")]
 
@@ -293,8 +294,8 @@ async def test_a_dead_token_is_skipped_until_it_changes(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("age_ms", "dead"), [(HOUR_MS, False), (-HOUR_MS, True)])
 @pytest.mark.parametrize("proof", ["registered", "synced"])
-@pytest.mark.parametrize("stage", ["apns"], indirect=True)  # FCM does not say since when
-async def test_a_410_older_than_what_we_know_of_the_phone_proves_nothing(
+@pytest.mark.parametrize("stage", ["apns"], indirect=True)  # FCM does not report the time
+async def test_a_410_older_than_the_registration_is_ignored(
     stage: Stage, age_ms: int, dead: bool, proof: str
 ) -> None:
     await prove(stage)
@@ -318,7 +319,7 @@ async def test_a_payload_at_fault_kills_no_token(stage: Stage) -> None:
     assert await stage.worker.verdicts(await stage.worker.accepted("bob")) == [("accepted", "")]
 
 
-# Many sends, and a connection that does not keep still.
+# Many deliveries, and a connection that is interrupted.
 
 
 @pytest.mark.settings(deadline_s=1.5)
@@ -331,7 +332,7 @@ async def test_a_payload_at_fault_kills_no_token(stage: Stage) -> None:
         (["limit=1:after=10", "limit=50:after=20", "limit=1:after=30", "limit=1000:after=45"], 0),
         (["429=1:every=4,next=12", "503=1:every=5,next=8"], 0),
         (["expired:after=5,every=10"], 0),
-        # No answer came, and the provider had it all the same: what was open may arrive twice.
+        # No response arrived, although the provider had processed the request: open requests may arrive twice.
         (["cut:after=20", "cut:after=40"], MANY),
         (["silence:every=9,next=5"], 0),
     ],
@@ -350,7 +351,7 @@ async def test_nothing_is_lost_among_many(stage: Stage, faults: list[str], repea
     assert len(tokens) - MANY <= repeats
 
 
-async def test_a_broadcast_through_an_unsteady_connection_reaches_every_phone_once(stage: Stage) -> None:
+async def test_a_broadcast_over_an_unstable_connection_reaches_every_device_once(stage: Stage) -> None:
     phones = {f"user{number}": (stage.phone(number),) for number in range(1000)}
     await lay_users(stage.redis, phones)
     for fault in ("goaway:after=100", "refuse:every=7", "limit=5:after=300", "limit=500:after=500"):

@@ -1,4 +1,4 @@
-"""What /readyz says of a Redis that takes no pings: which one it is and why, and nothing once it is well again."""
+"""/readyz during failures of a Redis: it names the failing Redis and the reason, and recovers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -18,18 +18,18 @@ from tests.support.worker import Worker, working
 
 
 class Apart(NamedTuple):
-    """A worker whose queue and registry are on servers of their own."""
+    """A worker whose queue and registry are on separate servers."""
 
     worker: Worker
     queue: RedisServer
     registry: RedisServer
     redis: Redis
-    """A client of the queue's."""
+    """A client of the queue's Redis."""
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis is looked at often, so that no test waits for it."""
+    """Probe Redis at short intervals, so that no test waits for it."""
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
 
 
@@ -46,14 +46,14 @@ async def apart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def says(worker: Worker, wanted: Mapping[str, str]) -> None:
-    """Wait until /readyz names exactly these parts, with these words among others."""
+    """Wait until /readyz names exactly these parts, with texts that contain these words."""
     found: dict[str, Any] = {}
     try:
         async with asyncio.timeout(20):
             while not _fits(found := await _readiness(worker), wanted):
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise AssertionError(f"/readyz never said {wanted}: {found}") from None
+        raise AssertionError(f"/readyz never contained {wanted}: {found}") from None
 
 
 async def _readiness(worker: Worker) -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def test_a_full_queue_redis_is_named(apart: Apart) -> None:
     await says(apart.worker, {})
     await apart.redis.config_set("maxmemory", "1")
     await says(apart.worker, {"queue.redis": "is full"})
-    assert (await apart.worker.ping("bob")).status == 503  # what readiness is about
+    assert (await apart.worker.ping("bob")).status == 503  # the condition that readiness reports
     await apart.redis.config_set("maxmemory", "0")
     await says(apart.worker, {})
 
@@ -91,7 +91,7 @@ async def test_a_redis_that_is_full_at_the_start_is_named_at_once(
 async def test_a_queue_redis_that_became_a_replica_is_named_all_the_while(apart: Apart) -> None:
     await apart.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     await says(apart.worker, {"queue.redis": "read-only replica"})
-    for _ in range(50):  # also while connections to it are given up and made again
+    for _ in range(50):  # also while connections to it are closed and opened again
         found = await _readiness(apart.worker)
         assert _fits(found, {"queue.redis": "read-only replica"}), found
         await asyncio.sleep(0.02)
@@ -139,7 +139,7 @@ async def test_a_queue_that_cannot_be_made_is_named_with_redis_own_words(apart: 
     await says(apart.worker, {})
 
 
-async def test_a_redis_that_shuts_us_out_is_told_from_one_that_is_away(apart: Apart) -> None:
+async def test_a_redis_that_refuses_is_distinguished_from_an_unreachable_one(apart: Apart) -> None:
     await apart.redis.config_set("maxclients", "1")
     await apart.redis.client_kill_filter(_type="normal", skipme=True)
     await says(apart.worker, {"queue.redis": "accepts no more connections"})

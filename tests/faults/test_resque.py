@@ -1,4 +1,4 @@
-"""Resque's jobs while the gateway is killed: none is lost, and Resque's own counters add up."""
+"""Resque's jobs while the gateway is killed: none is lost, and Resque's own counters are correct."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Redis that loses a reply, goes away, is flushed or full: a 200 is true, a 503 is honest, nothing is doubled."""
+"""Redis that loses a reply, is unreachable, is flushed or full: 200 and 503 are correct, and no ping is duplicated."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ from tests.support.worker import Worker, working
 
 PIN = "ab" * 32
 APPEND = b"{q}:append:"
-"""In every append and in nothing else that the doors send: the name of its marker."""
+"""The name of an append's marker, which no other command of the ingress contains."""
 
 
 class Stage(NamedTuple):
-    """A worker between callers and a store that can be harmed."""
+    """A worker between callers and a store that can fail."""
 
     worker: Worker
     apns: ApnsSimulator
@@ -54,14 +54,14 @@ async def staged(folder: Path, kind: str, **settings: Any) -> AsyncIterator[Stag
 @pytest.fixture(params=KINDS)
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     async with staged(tmp_path, request.param) as found:
-        # The way is open and the scripts are known: what is lost later is the append itself.
+        # The connection is open and the scripts are cached, so that the later loss affects the append itself.
         await found.worker.done(await found.worker.accepted("bob", message="warm"))
         found.apns.received.clear()
         yield found
 
 
 async def ready(worker: Worker, *, status: int) -> dict[str, Any]:
-    """Wait until /readyz answers so."""
+    """Wait until /readyz answers with this status."""
     async with asyncio.timeout(20):
         while (answer := await worker.request("GET", "/readyz")).status != status:
             await asyncio.sleep(0.05)
@@ -70,7 +70,7 @@ async def ready(worker: Worker, *, status: int) -> dict[str, Any]:
 
 
 async def accepted_again(stage: Stage, message: str) -> str:
-    """Ping until Redis can be reached again; the ping's id."""
+    """Ping until Redis can be reached again, and return the ping's id."""
     async with asyncio.timeout(20):
         while (answer := await stage.worker.ping("bob", message=message)).status != 200:
             assert answer.json()["error"]["code"] == "store_unavailable"
@@ -91,12 +91,12 @@ async def test_a_lost_append_is_found_out_by_its_marker(stage: Stage, request_to
     ping_id = await stage.worker.accepted("bob", message="once")
     assert stage.proxy.struck.is_set()
     await stage.worker.done(ping_id)
-    # Had it been appended twice, the second would be delivered before this one.
+    # If it had been appended twice, the second would be delivered before this one.
     await stage.worker.done(await stage.worker.accepted("bob", message="after"))
     assert alerts(stage) == ["once", "after"]
 
 
-async def test_a_silent_connection_is_given_up_and_its_append_found_out(stage: Stage) -> None:
+async def test_an_unresponsive_connection_is_closed_and_its_append_determined(stage: Stage) -> None:
     stage.proxy.lose(APPEND, cut=False)
     await stage.worker.done(await stage.worker.accepted("bob", message="once"))
     await stage.worker.done(await stage.worker.accepted("bob", message="after"))
@@ -115,7 +115,7 @@ async def test_while_a_lost_append_is_found_out_each_answer_is_true(stage: Stage
 
 
 @pytest.mark.parametrize(("request_too", "times"), [(False, 1), (True, 0)], ids=["reply", "request"])
-async def test_what_cannot_be_found_out_is_503_with_its_id(
+async def test_an_undetermined_append_is_503_with_its_id(
     stage: Stage, request_too: bool, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.3)
@@ -134,9 +134,9 @@ async def test_what_cannot_be_found_out_is_503_with_its_id(
 
 
 async def test_a_ping_whose_append_was_forbidden_is_not_called_queued(stage: Stage) -> None:
-    """Asking for the marker forbids the append; the answer to that question can be lost too."""
+    """Reading the marker forbids the append; the reply to that read can be lost too."""
     stage.proxy.lose(APPEND)
-    await stage.worker.accepted("bob", message="the script that asks is known now")
+    await stage.worker.accepted("bob", message="the script that reads the marker is cached now")
     stage.proxy.lose(APPEND, request_too=True)
     caller = asyncio.create_task(stage.worker.ping("bob", message="never"))
     await stage.proxy.struck.wait()
@@ -152,7 +152,7 @@ async def test_a_ping_whose_append_was_forbidden_is_not_called_queued(stage: Sta
 # No Redis.
 
 
-async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None:
+async def test_without_redis_the_ingress_answers_503_and_recovers(stage: Stage) -> None:
     stage.store.kill()
     refused = await stage.worker.ping("bob", message="lost")
     assert (refused.status, refused.json()["error"]["code"]) in {
@@ -169,7 +169,7 @@ async def test_without_redis_the_doors_say_503_and_recover(stage: Stage) -> None
     assert alerts(stage) == ["after"]
 
 
-async def test_a_silent_redis_does_not_hold_a_caller_as_long_as_any_command_may_take(
+async def test_an_unresponsive_redis_delays_a_caller_less_than_the_longest_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.server.worker.HTTP_TIMEOUT_S", 0.2)
@@ -224,7 +224,7 @@ async def test_a_flush_under_load_loses_no_later_ping(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("limit", [{"queue_pings": 3}, {"queue_bytes": 3 * 60}], ids=["pings", "bytes"])
-async def test_over_its_limit_the_queue_says_503_until_there_is_room(
+async def test_a_full_queue_answers_503_until_there_is_room(
     tmp_path: Path, limit: dict[str, int], size_of: Callable[[str], int]
 ) -> None:
     if "queue_bytes" in limit:
@@ -255,7 +255,7 @@ def size_of() -> Callable[[str], int]:
 async def _apart(
     stack: AsyncExitStack, kind: str
 ) -> tuple[RedisServer, Redis, ApnsSimulator, dict[str, Any]]:
-    """A server of its own that knows bob, a simulator, and the settings of a worker that is still to start."""
+    """A separate server with the user bob, a simulator, and the settings of a worker that is not started yet."""
     store = stack.enter_context(RedisServer(kind))
     redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
     await lay_user(redis, "bob", [apple(PIN)])
@@ -266,7 +266,7 @@ async def _apart(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path: Path, kind: str) -> None:
-    """Otherwise a Redis that is full of pings would stay full: nobody else takes them out."""
+    """Otherwise a Redis that is full of pings would stay full: only a worker removes them."""
     async with AsyncExitStack() as stack:
         store, redis, apns, said = await _apart(stack, kind)
         link = RedisConnection(RedisAddress.parse(store.address), "test")

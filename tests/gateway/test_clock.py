@@ -1,4 +1,4 @@
-"""The clock that gateways share, and the time for provider tokens, by clocks that jump."""
+"""The clock that gateways share, and the time for provider tokens, with clocks that jump."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,7 +10,7 @@ JUMPS_S = [-86_400, -3_600, 3_600, 86_400]
 
 
 class Clocks:
-    """A monotonic clock, the local wall clock and Redis', as a test sets them."""
+    """A monotonic clock, the local wall clock and Redis' clock, all set by the test."""
 
     def __init__(self) -> None:
         self.steady_s = 1_000.0
@@ -25,7 +25,7 @@ class Clocks:
         return START_S + self.steady_s + self.redis_ahead_s
 
     def read(self, took_s: float = 0.002, answered_after: float = 0.5) -> None:
-        """Ask Redis for its time."""
+        """Read Redis' time."""
         asked_ms = self.shared.steady_ms()
         self.steady_s += took_s * answered_after
         redis_ms = int(self.redis_s() * 1000)
@@ -65,7 +65,7 @@ def test_a_slow_answer_does_not_spoil_the_clock(clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
-def test_a_jump_of_redis_clock_is_followed_and_told(clocks: Clocks, jump_s: float) -> None:
+def test_a_jump_of_redis_clock_is_followed_and_logged(clocks: Clocks, jump_s: float) -> None:
     clocks.read()
     clocks.redis_ahead_s += jump_s
     with capture_logs() as logs:
@@ -79,7 +79,7 @@ def test_a_jump_of_redis_clock_is_followed_and_told(clocks: Clocks, jump_s: floa
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
-def test_what_was_accepted_before_a_jump_is_as_old_as_it_was(clocks: Clocks, jump_s: float) -> None:
+def test_the_age_of_a_ping_accepted_before_a_jump_is_unchanged(clocks: Clocks, jump_s: float) -> None:
     clocks.read()
     accepted_ms = clocks.shared.now_ms()
     clocks.steady_s += 5
@@ -87,12 +87,12 @@ def test_what_was_accepted_before_a_jump_is_as_old_as_it_was(clocks: Clocks, jum
     clocks.redis_ahead_s += jump_s
     clocks.read()
     age_s = (clocks.shared.now_ms() - clocks.shared.corrected(accepted_ms)) / 1000
-    # After a jump back nobody can tell how old it is: it counts as accepted now.
+    # After a jump back its age is unknown: it counts as accepted now.
     assert age_s == pytest.approx(5 if jump_s > 0 else 0, abs=0.1)
     assert clocks.shared.seconds_since([accepted_ms])[0] == pytest.approx(age_s, abs=0.1)
 
 
-def test_what_was_accepted_after_a_jump_is_left_as_it_is(clocks: Clocks) -> None:
+def test_timestamps_after_a_jump_are_not_translated(clocks: Clocks) -> None:
     clocks.read()
     clocks.redis_ahead_s += 3600
     clocks.read()
@@ -109,7 +109,7 @@ def test_no_duration_is_negative(clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize(("ahead_s", "lines"), [(4.0, 0), (6.0, 1), (-3_600.0, 1)])
-def test_clocks_that_are_apart_are_told_once(clocks: Clocks, ahead_s: float, lines: int) -> None:
+def test_a_clock_difference_is_logged_once(clocks: Clocks, ahead_s: float, lines: int) -> None:
     clocks.read()
     clocks.local_ahead_s = ahead_s
     with capture_logs() as logs:
@@ -130,14 +130,14 @@ def test_nothing_contradicts_the_clock_of_a_refused_token(clocks: Clocks) -> Non
     with capture_logs() as logs:
         assert not tokens.refused(None)
         assert not tokens.refused(clocks.redis_s())
-        # Providers allow some minutes: so small a difference is no reason for a refusal.
+        # Providers allow some minutes: such a small difference is not the cause of a refusal.
         assert not tokens.refused(clocks.redis_s() + SUSPECT_S - 1)
     assert logs == []
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
 def test_the_date_of_a_refusal_is_believed(clocks: Clocks, jump_s: float) -> None:
-    """Redis and the gateway are on one machine, and both are wrong."""
+    """Redis and the gateway are on one machine, and both clocks are wrong."""
     clocks.local_ahead_s = clocks.redis_ahead_s = jump_s
     clocks.read()
     tokens = provider_clock(clocks)

@@ -26,12 +26,12 @@ def test_each_error_has_its_own_code_label_and_status() -> None:
         assert one.retryable == (one.status in (408, 429, 503)), one
 
 
-def test_an_error_of_the_store_is_of_no_key_unless_it_says_so() -> None:
+def test_a_store_error_concerns_no_key_by_default() -> None:
     for kind in (StoreDown, StoreRefused, StoreBusy):
         assert not kind("gone").of_data
 
 
-def test_a_rate_limit_says_when_to_come_again() -> None:
+def test_a_rate_limit_has_retry_after() -> None:
     error = TooManyRequests("slower", field="login", retry_after_s=7)
     assert (error.message, error.field, error.retry_after_s) == ("slower", "login", 7)
     assert TooManyRequests("slower").retry_after_s == 1

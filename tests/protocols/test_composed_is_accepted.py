@@ -1,6 +1,7 @@
-"""What is composed for a provider is what its documented rules accept, and their answers are judged as meant.
+"""Composed messages satisfy the documented rules of their provider, and the responses get the intended verdicts.
 
-The composing side and the simulated side were written apart from the same pages: this holds them together.
+The composing side and the simulated side were written independently from the same documentation: this test compares
+them.
 """
 
 import itertools
@@ -89,7 +90,7 @@ def test_fcm_accepts_every_kind_of_ping(style: str) -> None:
     assert sum(answer is not None for answer in answers.values()) > len(PINGS) // 2
 
 
-def test_what_the_device_gets_is_what_the_ping_said() -> None:
+def test_the_device_receives_the_content_of_the_ping() -> None:
     ping = Ping(
         id="0" * 32,
         accepted_ms=NOW_S * 1000,
@@ -132,7 +133,7 @@ def test_every_fcm_reason_is_judged(reason: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 7, 600])
-def test_retry_after_is_heard_from_both(seconds: int) -> None:
+def test_retry_after_of_both_providers_is_respected(seconds: int) -> None:
     apns, fcm = ask_apns(SIMPLE, faults=[f"503={seconds}"]), ask_fcm(SIMPLE, faults=[f"429={seconds}"])
     assert apns is not None
     assert fcm is not None

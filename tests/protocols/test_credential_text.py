@@ -1,4 +1,4 @@
-"""Keys, certificates and accounts as people have them."""
+"""Keys, certificates and accounts in all forms that editing and copying give them."""
 
 import json
 from collections.abc import Callable
@@ -104,13 +104,13 @@ def test_a_control_character_in_a_field_is_refused_by_name(name: str) -> None:
         ServiceAccount.from_json(json.dumps({**ACCOUNT, name: "a\nb"}))
 
 
-def test_blocks_are_told_apart_where_no_line_end_is_between_them() -> None:
+def test_blocks_are_separated_without_a_line_end_between_them() -> None:
     glued = (P8 + RSA).replace("-----\n-----", "----------")
     assert [block.pem.decode() for block in pem_blocks(glued)] == [P8, RSA]
     assert "MII" not in repr(pem_blocks(glued))
 
 
-def test_a_block_that_has_no_end_takes_no_other_with_it() -> None:
+def test_a_block_without_an_end_does_not_hide_the_others() -> None:
     cut = "-----BEGIN CERTIFICATE-----\nMIIB\n"
     assert [block.label for block in pem_blocks(cut + P8)] == ["PRIVATE KEY"]
     assert [block.label for block in pem_blocks(P8 + cut)] == ["PRIVATE KEY"]
@@ -125,7 +125,7 @@ def test_headers_of_an_old_encrypted_key_stay() -> None:
     assert pem_blocks(old.replace("\n", "\r"))[0].pem.decode() == old
 
 
-def test_what_is_too_long_is_refused() -> None:
+def test_a_text_that_is_too_long_is_refused() -> None:
     for read in (pem_blocks, json_object, GoogleCredential.read):
         with pytest.raises(InvalidCredential, match="longer than"):
             read(b"x" * (TEXT_BYTES + 1))
@@ -148,7 +148,7 @@ def test_what_is_too_long_is_refused() -> None:
     ],
     ids=range(11),
 )
-def test_what_cannot_be_a_path(text: str) -> None:
+def test_texts_that_cannot_be_a_path(text: str) -> None:
     assert not is_path(text)
 
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_a_path(text: str) -> None:
         "/var/lib/MIIx/eyJ/" + "a/" * 100,
     ],
 )
-def test_what_can_be_a_path(text: str) -> None:
+def test_texts_that_can_be_a_path(text: str) -> None:
     assert is_path(text)
 
 

@@ -1,4 +1,4 @@
-"""Which devices a ping goes to. PingJob's own specs, as a table, are in test_rhoconnect_specs.py."""
+"""The devices to which a ping is sent. PingJob's own specs, as a table, are in test_rhoconnect_specs.py."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ DEVICE_TYPES = installed().device_types
         ("", "apple", None),
     ],
 )
-def test_who_delivers(device_type: str, push_type: str, platform: str | None) -> None:
+def test_the_provider_of_each_device_type(device_type: str, push_type: str, platform: str | None) -> None:
     assert platform_of(Device("c", device_type, push_type, "ab"), DEVICE_TYPES) == platform
 
 
@@ -60,7 +60,7 @@ def test_the_last_synced_first_and_the_never_synced_last() -> None:
     assert ids([apple("never"), apple("old", synced=1), apple("new", synced=9)]) == ["new", "old", "never"]
 
 
-def test_of_one_phone_the_newest_client_is_kept() -> None:
+def test_the_newest_client_of_one_device_is_selected() -> None:
     selection = select(
         [apple("a", phone="3", synced=1), apple("b", phone="3", synced=2)], set(), DEVICE_TYPES
     )
@@ -68,30 +68,30 @@ def test_of_one_phone_the_newest_client_is_kept() -> None:
     assert selection.skipped == {REPEATED: 1}
 
 
-def test_two_apps_on_one_phone_both_get_it() -> None:
+def test_two_apps_on_one_device_are_both_selected() -> None:
     assert len(ids([apple("a", phone="3", app="x"), apple("b", phone="3", app="y")])) == 2
 
 
-def test_phone_and_app_are_not_glued_together() -> None:
+def test_phone_id_and_app_are_separate_parts_of_the_key() -> None:
     assert len(ids([apple("a", phone="3", app="3x"), apple("b", phone="33", app="x")])) == 2
 
 
-def test_phones_and_tokens_are_two_lists() -> None:
+def test_phone_ids_and_tokens_are_distinguished() -> None:
     assert len(ids([apple("a", pin="ab", phone="3"), apple("b", pin="ab")])) == 2
     assert len(ids([apple("a", pin="ab", phone="ab"), apple("b", pin="ab")])) == 2
 
 
-def test_the_app_does_not_tell_tokens_apart() -> None:
+def test_the_app_does_not_distinguish_equal_tokens() -> None:
     assert len(ids([apple("a", pin="ab", app="x"), apple("b", pin="ab", app="y")])) == 1
 
 
-def test_what_was_seen_for_one_user_counts_for_the_next() -> None:
+def test_dedupe_keys_of_one_user_count_for_the_next() -> None:
     seen: set[str] = set()
     assert ids([apple("a", pin="ab")], seen) == ["a"]
     assert ids([apple("b", pin="ab"), apple("c", pin="cd")], seen) == ["c"]
 
 
-def test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone() -> None:
+def test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id() -> None:
     selection = select(
         [
             Device("android", "ANDROID", "", "x", "3", "", 9),

@@ -1,4 +1,4 @@
-"""Which bodies are JSON, and their text as UTF-8."""
+"""Detection of JSON bodies, and their text as UTF-8."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The place and the words of a JSON fault are found without any decoder's error text."""
+"""The position and description of a JSON fault, without any decoder's error text."""
 
 import tracemalloc
 
@@ -98,8 +98,8 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
-def test_what_a_decoder_refuses_has_a_fault_and_what_it_takes_has_none(text: bytes) -> None:
-    """msgspec decides; only numbers that it cannot hold are beyond the syntax."""
+def test_a_text_has_a_fault_exactly_if_the_decoder_refuses_it(text: bytes) -> None:
+    """msgspec decides; only numbers that it cannot represent are beyond the syntax."""
     fault = find_fault(text)
     try:
         msgspec.json.decode(text)

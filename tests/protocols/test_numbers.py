@@ -1,4 +1,4 @@
-"""The one parser of numbers from outside: what it takes, and that length costs nothing."""
+"""Strict parsing of numbers from outside: accepted forms, and a cost that does not grow with the length."""
 
 import pytest
 
@@ -17,8 +17,8 @@ NO_NUMBERS = [
     "0x10",
     "nan",
     "inf",
-    "\u0663",  # ARABIC-INDIC DIGIT THREE: int() takes it
-    "\u00b2",  # SUPERSCRIPT TWO: isdigit() takes it
+    "\u0663",  # ARABIC-INDIC DIGIT THREE: int() accepts it
+    "\u00b2",  # SUPERSCRIPT TWO: isdigit() accepts it
     "\uff15",  # FULLWIDTH DIGIT FIVE
     "9223372036854775808",
     "9" * 64,
@@ -30,7 +30,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
-def test_what_is_no_number_is_none(text: str) -> None:
+def test_a_text_that_is_not_a_number_is_none(text: str) -> None:
     assert whole(text) is None
     assert whole(text.encode()) is None
     assert whole("-" + text, INT64_MIN) is None or text == "9223372036854775808"

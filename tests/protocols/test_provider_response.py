@@ -1,4 +1,4 @@
-"""What all providers' answers have in common."""
+"""Common parts of all providers' responses."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_a_date_needs_the_time() -> None:
 
 
 @pytest.mark.parametrize("reason", [None, 5, [], "", "has space", "x" * 65, "5xx", 'a"b', "Grün"])
-def test_what_is_no_name_never_becomes_a_label(reason: object) -> None:
+def test_a_text_that_is_not_a_name_never_becomes_a_label(reason: object) -> None:
     assert reason_or_status(reason, 503) == "HTTP 503"
 
 

@@ -1,9 +1,9 @@
-"""RhoConnect's own push specs, and where we differ on purpose, as tables over the rules (contract §3.1, §10).
+"""RhoConnect's own push specs, and intended differences, as tables over the rules (contract §3.1, §10).
 
 Each row is one example of spec/jobs/ping_job_spec.rb, spec/ping/apple_spec.rb, fcm_spec.rb, gcm_spec.rb,
-rhoconnect_push_spec.rb, spec/api/user/ping_spec.rb or spec/source_sync_spec.rb, in our words: what the
-registry holds and what was asked, and who gets which message. What needs a network, a log or settings is in
-the tests of the gateway.
+rhoconnect_push_spec.rb, spec/api/user/ping_spec.rb or spec/source_sync_spec.rb: the content of the registry, the
+request, and the message that each device gets. The gateway's tests cover examples that need a network, a log or
+settings.
 """
 
 import json
@@ -42,12 +42,12 @@ def but(device: Device, **changes: Any) -> Device:
 
 
 class Spec(NamedTuple):
-    """A row: devices by user, whom the ping names, and what comes of it."""
+    """A row: devices by user, the users that the ping names, and the result."""
 
     title: str
     registry: dict[str, list[Device]]
     users: Any
-    sent: list[tuple[str, str]]  # platform and pin, in order
+    sent: list[tuple[str, str]]  # platform and push token, in order
     skipped: dict[str, int]
 
 
@@ -127,7 +127,7 @@ PING_JOB = [
         [("apns", "new"), ("apns", "old")],
         {},
     ),
-    # contract §10: where we differ on purpose
+    # contract §10: intended difference
     Spec(
         "an empty push type is none: the device type decides",
         {U: [but(C, push_type="")]},
@@ -305,7 +305,7 @@ def test_api_form_with_async() -> None:
     assert from_form(b"user_id=testuser&async=true", "").asynchronous
 
 
-# -- contract §10, what concerns the parameters --------------------------------------------------------------
+# -- contract §10, differences of the parameters -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xef\xbb\xbf{}"])
@@ -326,7 +326,7 @@ def test_a_body_that_is_no_object_names_the_place(body: bytes) -> None:
         ({"message": "x", "anything": True}, {"do_sync": "", "alert": "x"}),
     ],
 )
-def test_what_broke_rhoconnects_fcm_is_taken(params: dict[str, Any], data: dict[str, str]) -> None:
+def test_content_that_broke_rhoconnects_fcm_is_accepted(params: dict[str, Any], data: dict[str, str]) -> None:
     assert as_fcm(params)["data"] == data
     assert as_apple(params) is not None
     assert as_rhoconnect_push(params) is not None
@@ -359,7 +359,7 @@ def test_more_than_255_characters_and_any_alphabet_for_apple() -> None:
     assert told["aps"]["alert"] == "Grüße " * 100
 
 
-def test_a_collapse_key_only_where_asked_for_or_for_syncs() -> None:
+def test_a_collapse_key_is_set_on_request_or_for_syncs_only() -> None:
     assert "collapse_key" not in as_fcm({"message": "x"})["android"]
     assert as_fcm({"message": "x", "collapse_id": "k"})["android"]["collapse_key"] == "k"
     assert as_fcm({"sources": "A"})["android"]["collapse_key"] == "sync:A"

@@ -1,1 +1,1 @@
-"""What tests share: real Redis and Valkey servers, the gateway as a real process, RhoConnect's key layout."""
+"""Shared parts of tests: real Redis and Valkey servers, the gateway as a real process, RhoConnect's key layout."""

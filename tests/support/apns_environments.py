@@ -10,14 +10,14 @@ from tests.support.providers import TOPIC
 
 
 class Apple(NamedTuple):
-    """Both environments; `tokens` says of a device token to which one it belongs."""
+    """Both environments; `tokens` maps a device token to its environment."""
 
     production: ApnsSimulator
     sandbox: ApnsSimulator
     tokens: dict[str, str]
 
     def settings(self, environment: str = "auto", **more: Any) -> dict[str, Any]:
-        """The `:gateway:` part of a gateway that sends there."""
+        """The `:gateway:` part of a gateway that sends to this environment."""
         production, sandbox = self.production, self.sandbox
         said: dict[str, Any] = {
             "key_file": str(production.key_file),
@@ -34,14 +34,14 @@ class Apple(NamedTuple):
         return {"apns": said | more, "retry": {"apns_5xx_s": 0.1, "unknown_s": 0.1, "jitter": 0.0}}
 
     def seen(self) -> tuple[list[int], list[int]]:
-        """The statuses that each environment has answered: production, sandbox."""
+        """The statuses of each environment's responses: production, sandbox."""
         production, sandbox = self.production.received, self.sandbox.received
         return [record.status for record in production], [record.status for record in sandbox]
 
 
 @asynccontextmanager
 async def apples(signing_key: TeamKey | None = None) -> AsyncIterator[Apple]:
-    """Start both; `signing_key`: the team's, for one that is limited to an environment."""
+    """Start both; `signing_key`: the team's key, for a key that is limited to one environment."""
     tokens: dict[str, str] = {}
     hosting = Hosting(authority=Authority())
     async with (

@@ -1,6 +1,6 @@
-"""A wrong wall clock for other processes: Debian's libfaketime, whose offset a test changes while they run.
+"""A wrong wall clock for other processes, by Debian's libfaketime, whose offset a test can change at run time.
 
-The monotonic clock stays true, as it does where a host's clock is set.
+The monotonic clock stays correct, as it does when a host's clock is set.
 """
 
 import sys
@@ -15,7 +15,7 @@ class FakeTime:
     """The wall clock of all processes that are started with `environ`.
 
     Args:
-        folder: the offset stands in a file there.
+        folder: folder of the file with the offset.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +33,7 @@ class FakeTime:
         self.set(0)
 
     def set(self, ahead_s: int) -> None:
-        """Let the clock be so far ahead of the true one from now on; negative: behind."""
+        """Set the clock ahead of the true one by this time; negative: behind."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{ahead_s:+d}\n")
         new.replace(self._file)

@@ -1,4 +1,4 @@
-"""The gateway as a real process: `rhopush serve` with settings of its own in a folder of its own."""
+"""The gateway as a real process: `rhopush serve` with its own settings in its own folder."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ _RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
 class Answer(NamedTuple):
-    """A door's answer, read to its end."""
+    """A complete HTTP response."""
 
     status: int
     body: bytes
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
     @property
     def ping_id(self) -> str:
-        """The id that the door gave to the ping."""
+        """The id that the gateway assigned to the ping."""
         return self.headers["X-Ping-Id"]
 
     def json(self) -> Any:
@@ -42,16 +42,16 @@ class Gateway:
     """One supervisor with its workers.
 
     Args:
-        folder: an empty folder: settings.yml, the data folder and the log go there.
+        folder: an empty folder for settings.yml, the data folder and the log.
         settings: the `:gateway:` part of the settings file.
         app: keys beside `:gateway:` (`redis`, `iphonecertificates`, `fcm_project_id`, ...).
         sources: the `:sources:` part.
-        workers: how many worker processes.
+        workers: number of worker processes.
         environ: further environment variables.
         stderr: a descriptor for its log; None: the file `log`.
     """
 
-    def __init__(  # all of them are what a test may want to say
+    def __init__(  # all parameters that a test may need
         self,
         folder: Path,
         settings: Mapping[str, Any] | None = None,
@@ -109,22 +109,22 @@ class Gateway:
 
     @property
     def rhoconnect_push_url(self) -> str:
-        """Where legacy devices go: the supervisor logs it."""
+        """The URL for RhoConnect Push devices, from the supervisor's log."""
         lines = [line for line in self.log.read_text().splitlines() if '"rhoconnect_push_listening"' in line]
         return str(json.loads(lines[-1])["url"])
 
     @property
     def host(self) -> str:
-        """Where it listens."""
+        """The host on which it listens."""
         return str(urlsplit(self.url).hostname)
 
     @property
     def port(self) -> int:
-        """The port that it took."""
+        """The port on which it listens."""
         return int(urlsplit(self.url).port or 0)
 
     def log_tail(self, characters: int = 4000) -> str:
-        """The end of what the gateway wrote to stderr."""
+        """The end of the gateway's output on stderr."""
         return self.log.read_text(errors="replace")[-characters:]
 
     @property
@@ -144,12 +144,12 @@ class Gateway:
         return [pid for pid in _descendants(self.supervisor) if "valkey" not in _command_line(pid)]
 
     def kill(self, *pids: int) -> None:
-        """`kill -9`: the given processes, or without any the supervisor and all workers."""
+        """`kill -9` the given processes; by default the supervisor and all workers."""
         for pid in pids or self.pids:
             os.kill(pid, signal.SIGKILL)
 
     async def stop(self) -> int:
-        """SIGTERM to the supervisor; its exit status once it has drained."""
+        """Send SIGTERM to the supervisor, and return its exit status once it has drained."""
         assert self._process is not None, "the gateway was not started"
         self._process.terminate()
         return await self.wait()
@@ -161,7 +161,7 @@ class Gateway:
             return await self._process.wait()
 
     async def close(self) -> None:
-        """End whatever still runs of this gateway: the store outlives a `kill -9`."""
+        """End all remaining processes of this gateway: the store survives a `kill -9`."""
         if self._process is None:
             return
         if self._process.returncode is None:
@@ -172,7 +172,7 @@ class Gateway:
                 os.kill(pid, signal.SIGKILL)
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
-        """One request with the API token in its header."""
+        """Send one request with the API token in its header."""
         headers = {"X-RhoConnect-API-TOKEN": self.token, **options.pop("headers", {})}
         async with (
             aiohttp.ClientSession(self.url) as session,
@@ -181,7 +181,7 @@ class Gateway:
             return Answer(answer.status, await answer.read(), answer.headers)
 
     async def ping(self, user_id: str | list[str], **parameters: Any) -> Answer:
-        """RhoConnect's ping, as JSON."""
+        """Send RhoConnect's ping, as JSON."""
         return await self.request("POST", "/rc/v1/users/ping", json={"user_id": user_id, **parameters})
 
     async def __aenter__(self) -> Self:
@@ -193,7 +193,7 @@ class Gateway:
 
 
 def _clean_environ() -> dict[str, str]:
-    """Our environment without what would change the gateway's settings."""
+    """The environment without variables that would change the gateway's settings."""
     return {name: text for name, text in os.environ.items() if not name.startswith(_SETTINGS_OF_OURS)}
 
 
@@ -204,7 +204,7 @@ def _running() -> list[int]:
 def _command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process ended meanwhile
         return ""
 
 
@@ -219,7 +219,7 @@ def _descendants(pid: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for child in _running():
         try:
-            # The name in brackets may hold spaces: the parent is the second field after it.
+            # The name in brackets may contain spaces: the parent is the second field after it.
             parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue

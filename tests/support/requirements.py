@@ -1,6 +1,6 @@
-"""What a test needs from the machine: skipped where a person runs it, failed where CI does.
+"""Requirements of tests on the machine: if one is missing, the test is skipped, and fails in CI.
 
-In CI (`CI=true`) nothing may be skipped: a missing piece is a fault of the set-up, not of the machine.
+In CI (`CI=true`) no test may be skipped: a missing program is a fault of the set-up, not of the machine.
 """
 
 import os
@@ -22,7 +22,7 @@ def need_program(name: str, package: str) -> str:
 
     Args:
         name: the program, e.g. `redis-server`.
-        package: the Debian package that holds it, for the message.
+        package: its Debian package, for the message.
     """
     found = shutil.which(name)
     if found is None:
@@ -33,5 +33,5 @@ def need_program(name: str, package: str) -> str:
 def need_file(path: str, package: str) -> Path:
     """A file that a Debian package installs, e.g. a Java archive."""
     if not Path(path).exists():
-        missing(f"{path} is not there (Debian package {package}; `make test` as root installs it)")
+        missing(f"{path} does not exist (Debian package {package}; `make test` as root installs it)")
     return Path(path)

@@ -1,4 +1,4 @@
-"""Resque as its other users see it, by Ruby: who queues jobs, and who looks at the workers."""
+"""Resque from the side of its other users, in Ruby: queueing jobs, and reading the state of workers."""
 
 import asyncio
 import json
@@ -32,5 +32,5 @@ async def enqueue(
 
 
 async def overview(socket: Path) -> Any:
-    """What resque-web shows: workers, failures, counters, queues."""
+    """The data of resque-web: workers, failures, counters, queues."""
     return json.loads(await _ruby(socket, "overview"))

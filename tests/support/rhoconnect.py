@@ -1,8 +1,8 @@
 """RhoConnect's key layout, written as RhoConnect itself writes it.
 
-Tests lay users and devices down with these functions instead of the gateway's own registration, so that a
-mistake in our idea of the layout shows. An object exists if its `rho__id` key does; every field is a string
-key of its own; a field that was never set has no key.
+Tests write users and devices with these functions instead of the gateway's own registration, so that a wrong
+assumption about the layout is found. An object exists if its `rho__id` key does; every field is a string key of its
+own; a field that was never set has no key.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ APP = "application"
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """A registered device of a user. None: the field has no key; "": the key is there and empty."""
+    """A registered device of a user. None: the field has no key; "": the key exists and is empty."""
 
     client_id: str = field(default_factory=lambda: token_hex(16))
     device_type: str | None = "Apple"
@@ -60,7 +60,7 @@ def android(pin: str, **more: Any) -> Client:
 
 
 def rhoconnect_push_client(pin: str, **more: Any) -> Client:
-    """A device of the RhoConnect Push Service; `pin` is its token there."""
+    """A device of the RhoConnect Push service; `pin` is its token there."""
     return Client(device_type="ANDROID", push_type="rhoconnect_push", pin=pin, **more)
 
 

@@ -1,7 +1,8 @@
-"""A stand-in for rhoconnect-push: its routes, ids and keys, written from contract §9 without a line of the product.
+"""A replacement for rhoconnect-push: its routes, ids and keys, written from contract §9 without any code of the
+product.
 
-It shows what a device meets when its service is switched to the gateway and back. Polls do not wait: an empty queue is
-answered with 204 at once.
+It shows the behaviour of a device's service when it is switched to the gateway and back. Polls do not wait: an empty
+queue is answered with 204 immediately.
 """
 
 import base64
@@ -23,8 +24,8 @@ class RhoconnectPush:
     """One server.
 
     Args:
-        redis: where its registrations and queues are.
-        user_auth_url: RhoConnect's route that judges users.
+        redis: the Redis of its registrations and queues.
+        user_auth_url: RhoConnect's route that authenticates users.
     """
 
     def __init__(self, redis: Redis, user_auth_url: str) -> None:
@@ -116,7 +117,7 @@ def made(kind: str, owner: str) -> str:
 
 
 def verified(kind: str, text: str, owner: str) -> bool:
-    """Whether rhoconnect-push takes an id for this owner's."""
+    """Whether rhoconnect-push accepts an id for this owner."""
     return text == _with_md5(kind, owner, text.split(":")[0])
 
 
@@ -138,7 +139,7 @@ def _with_md5(kind: str, owner: str, unique: str) -> str:
 
 @contextlib.asynccontextmanager
 async def rhoconnect_push(redis: Redis, user_auth_url: str) -> AsyncIterator[RhoconnectPush]:
-    """It serves on a free port of this machine."""
+    """A server on a free port of this machine."""
     server = RhoconnectPush(redis, user_auth_url)
     app = web.Application()
     app.router.add_post("/instanceId", server.create)

@@ -1,4 +1,4 @@
-"""The schedule of retries in Redis, which runs by Redis' clock: tests move what is on it instead."""
+"""Access to the retry schedule in Redis, which follows Redis' clock: tests change the due times instead."""
 
 from redis.asyncio import Redis
 
@@ -6,6 +6,6 @@ from gateway.store import keys
 
 
 async def make_all_due(redis: Redis) -> None:
-    """Let everything on the schedule be due now."""
+    """Make every entry of the schedule due now."""
     async for name, _ in redis.zscan_iter(keys.SCHEDULE):
         await redis.zadd(keys.SCHEDULE, {name: 0})

@@ -1,4 +1,4 @@
-"""Dispositions of signals: a test run inherits those of whoever started it, as SIGHUP ignored from nohup."""
+"""Signal dispositions: a test run inherits those of its parent, such as SIGHUP ignored by nohup."""
 
 import signal
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ AS_FROM_A_TERMINAL: Final = (
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "for number in (signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_DFL)\n"
 )
-"""The first lines of a Python program that is to be as if it were started in a terminal.
+"""The first lines of a Python program that must run as if it were started in a terminal.
 
 A shell ignores SIGINT for a program in the background, nohup SIGHUP, and both are inherited.
 """
@@ -19,7 +19,7 @@ A shell ignores SIGINT for a program in the background, nohup SIGHUP, and both a
 
 @contextmanager
 def dispositions(disposition: signal.Handlers) -> Iterator[None]:
-    """All signals that end a program have this disposition in the test's own process."""
+    """Set this disposition for all terminating signals in the test's own process."""
     before = {number: signal.signal(number, disposition) for number in ENDING}
     try:
         yield

@@ -1,4 +1,4 @@
-"""One whole worker inside the test's own process: every part real, its socket on a port of its own."""
+"""A complete worker in the test's own process: every part real, with a socket on a port of its own."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ _PATIENCE_S = 30.0
 
 
 class Worker:
-    """A running worker, by its doors."""
+    """Access to a running worker through its HTTP API."""
 
     def __init__(self, url: str, task: asyncio.Task[None], session: aiohttp.ClientSession) -> None:
         self.url = url
@@ -27,33 +27,34 @@ class Worker:
         self._session = session
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
-        """One request with the API token in its header."""
+        """Send one request with the API token in its header."""
         headers = {"X-RhoConnect-API-TOKEN": TOKEN, **options.pop("headers", {})}
         async with self._session.request(method, self.url + path, headers=headers, **options) as answer:
             return Answer(answer.status, await answer.read(), answer.headers)
 
     async def ping(self, user_id: str | list[str], *, key: str | None = None, **parameters: Any) -> Answer:
-        """RhoConnect's ping, as JSON; `key`: its Idempotency-Key."""
+        """Send RhoConnect's ping, as JSON; `key`: its Idempotency-Key."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         parameters.setdefault("message", "hello")
         body = {"user_id": user_id, **parameters}
         return await self.request("POST", "/rc/v1/users/ping", json=body, headers=headers)
 
     async def accepted(self, user_id: str | list[str], **parameters: Any) -> str:
-        """Ping, expect 200, give the ping's id."""
+        """Ping, expect 200, and return the ping's id."""
         answer = await self.ping(user_id, **parameters)
         assert (answer.status, answer.body) == (200, b"")
         return answer.ping_id
 
     async def report(self, ping_id: str) -> dict[str, Any]:
-        """What the gateway says about a ping now."""
+        """The present receipt of a ping."""
         answer = await self.request("GET", f"/rc/v1/pings/{ping_id}")
         assert answer.status == 200, answer.body
         report: dict[str, Any] = answer.json()
         return report
 
     async def until(self, ping_id: str, **wanted: Any) -> dict[str, Any]:
-        """Ask until the report holds these values (`state="done"`), also while Redis is away; give it."""
+        """Read the receipt until it has these values (`state="done"`), also while Redis is unreachable, and return
+        it."""
         report: dict[str, Any] = {"devices": []}
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -64,11 +65,11 @@ class Worker:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             report["devices"] = [one for one in report["devices"] if one["verdict"] != "accepted"][:5]
-            raise AssertionError(f"the report never said {wanted}: {report}") from None
+            raise AssertionError(f"the receipt never contained {wanted}: {report}") from None
         return report
 
     async def done(self, ping_id: str) -> dict[str, Any]:
-        """The report of a finished ping."""
+        """The receipt of a finished ping."""
         return await self.until(ping_id, state="done")
 
     async def verdicts(self, ping_id: str) -> list[tuple[str, str]]:
@@ -87,14 +88,14 @@ async def working(
     gateway_id: str = "tested",
     app: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Worker]:
-    """Run one worker until the block ends; it drains then, and what it raised is raised here.
+    """Run one worker until the block ends; it drains then, and its errors are raised here.
 
     Args:
-        folder: an empty one, for the settings file.
+        folder: an empty folder, for the settings file.
         redis: the address of its store.
         settings: the `:gateway:` part.
         slot: its number.
-        gateway_id: the same for a worker that comes back.
+        gateway_id: the same for a worker that is restarted.
         app: keys beside `:gateway:`.
     """
     file = folder / f"settings-{gateway_id}-{slot}.yml"

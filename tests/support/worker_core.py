@@ -1,4 +1,4 @@
-"""The spine of a worker without doors and without its reading loops, so that a test takes each step itself."""
+"""The core of a worker without ingresses and without its reading loops, so that a test executes each step itself."""
 
 import asyncio
 import time
@@ -65,22 +65,22 @@ class WorkerCore:
     consumer: QueueConsumer
 
     async def append(self, *users: str, **fields: Any) -> str:
-        """Queue a ping; its id."""
+        """Queue a ping, and return its id."""
         fields.setdefault("message", "hello")
         return (await self.queue.append(Ping(users=users, **fields), 100)).ping_id
 
     async def read(self, stream: str, count: int = 100) -> list[Lease]:
-        """New entries of a stream, at once."""
+        """Read new entries of a stream without waiting."""
         return await self.streams.read(self.reader, (stream,), count, 1)
 
     async def report(self, ping_id: str) -> dict[str, Any]:
-        """What is known of a ping that exists."""
+        """The receipt of a ping that exists."""
         found = await self.receipts.report(ping_id)
-        assert found is not None, "no such ping is known"
+        assert found is not None, "the ping is unknown"
         return found
 
     async def done(self, ping_id: str) -> dict[str, Any]:
-        """Its report, once everything in hand is settled."""
+        """The receipt, once all work in hand is settled."""
         assert await self.in_flight.wait_empty(_PATIENCE_S)
         return await self.report(ping_id)
 
@@ -101,7 +101,7 @@ async def pipeline(
     said = load(file, "development", {})
     address, metrics = RedisAddress.parse(redis), Metrics()
     async with AsyncExitStack() as stack:
-        # Ended last, when Redis can no longer be told: what a killed worker knew is lost.
+        # Ended last, when Redis is no longer reachable: the state of a killed worker is lost.
         scheduler = Scheduler()
         stack.push_async_callback(lambda: lanes.close(0))
 
@@ -147,7 +147,7 @@ async def pipeline(
 
 
 async def until(condition: Callable[[], Any], timeout_s: float = _PATIENCE_S) -> None:
-    """Look every few milliseconds until something is true, or awaits to something true."""
+    """Check every few milliseconds until a condition is true, or its awaited result is."""
     async with asyncio.timeout(timeout_s):
         while True:
             found = condition()

@@ -27,6 +27,6 @@ def test_scenarios_run_once_each_in_the_order_of_the_table() -> None:
     assert names(known, ["other"]) == []
 
 
-def test_what_a_scenario_proves_is_one_line() -> None:
+def test_a_scenarios_description_is_one_line() -> None:
     assert proves("It measures\n\n    two things.\n") == "It measures two things."
     assert proves(None) == ""

@@ -30,7 +30,7 @@ def test_it_runs_until_it_is_closed() -> None:
             gateway.check()
 
 
-def test_one_that_does_not_start_says_its_last_words(tmp_path: Path) -> None:
+def test_a_gateway_that_does_not_start_is_reported_with_its_last_line(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yml"
     settings.write_text(":development:\n  :gateway:\n    no_such_setting: 1\n")
     with pytest.raises(CannotMeasure, match=r"did not start: .*no_such_setting"):

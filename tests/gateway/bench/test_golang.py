@@ -17,7 +17,7 @@ echo built > "$2"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `go` that only notes its runs, sources of a peer, and a cache of their own."""
+    """A `go` that only records its runs, sources of a peer, and a separate cache."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "go"
     program.write_text(GO.format(folder=tmp_path))
@@ -44,7 +44,7 @@ def test_a_peer_is_built_again_only_when_its_sources_change(folder: Path) -> Non
     assert runs(folder) == 2
 
 
-def test_a_peer_that_does_not_build_is_told_and_not_kept(folder: Path) -> None:
+def test_a_peer_that_does_not_build_is_reported_and_not_stored(folder: Path) -> None:
     (folder / "broken").touch()
     with pytest.raises(CannotMeasure, match=r"peer does not build: main\.go:1: syntax error"):
         golang.build("peer")

@@ -18,7 +18,7 @@ def test_a_signal_interrupts_once_what_was_begun_is_done(word: signal.Signals) -
 
 
 @pytest.mark.parametrize("word", [signal.SIGHUP, signal.SIGINT])
-def test_what_is_ignored_stays_ignored(word: signal.Signals) -> None:
+def test_ignored_signals_stay_ignored(word: signal.Signals) -> None:
     with dispositions(signal.SIG_IGN), signals_interrupt():
         signal.raise_signal(word)
         assert signal.getsignal(word) is signal.SIG_IGN

@@ -28,7 +28,7 @@ def test_it_speaks_http2_over_tls_until_the_end_of_the_block(tmp_path: Path) -> 
         os.kill(pid, 0)
 
 
-def test_a_configuration_that_it_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_configuration_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nginx_module, "_START_S", 0.0)
     monkeypatch.setattr(nginx_module, "_CONFIGURATION", "no_such_directive;")
     with pytest.raises(CannotMeasure, match="nginx does not start"), nginx(tmp_path):

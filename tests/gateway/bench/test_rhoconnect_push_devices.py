@@ -1,4 +1,4 @@
-"""Legacy devices of a measurement: the service takes their registrations and requests."""
+"""RhoConnect Push devices of a measurement: the service accepts their registrations and requests."""
 
 import orjson
 from redis import Redis as SyncRedis
@@ -24,7 +24,7 @@ async def test_a_registered_device_gets_the_message_that_its_app_posts(
         assert progress == [1.0]
         async with push.wire() as device:
             device.writer.write(poll(push.ids, 1))
-            assert await message(push.store, token_of(push.ids, 1), "hello") == 8  # the counter stood at 7
+            assert await message(push.store, token_of(push.ids, 1), "hello") == 8  # the counter was 7
             answer = await device.answer()
         assert answer.status == 200
         assert b"hello" in answer.body

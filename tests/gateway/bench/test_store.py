@@ -1,4 +1,4 @@
-"""What a measurement waits for."""
+"""Waits of a measurement."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "data", None)
 
 
-def test_pieces_and_what_comes_later_are_waited_for_as_pings_are(store: Store) -> None:
+def test_chunks_and_scheduled_deliveries_are_awaited_like_pings(store: Store) -> None:
     with store:
         assert store.pending() == 0
         store.client.hset(keys.STATS, "pings", 2)
@@ -29,7 +29,7 @@ def test_pieces_and_what_comes_later_are_waited_for_as_pings_are(store: Store) -
         assert store.pending() == 6
 
 
-def test_what_the_server_refuses_its_users_is_told(store: Store) -> None:
+def test_errors_of_the_server_are_reported(store: Store) -> None:
     with pytest.raises(CannotMeasure, match="Redis failed: WRONGTYPE"), store:
         store.client.set("text", "a")
         store.client.hget("text", "field")
@@ -55,7 +55,7 @@ def test_no_rewriting_of_what_was_laid_before_falls_into_a_measurement(store: St
         assert (on_progress["aof_rewrites"], on_progress["aof_rewrite_in_progress"]) == (before + 1, 0)
 
 
-def test_a_rewriting_without_an_end_is_told(store: Store) -> None:
+def test_a_rewrite_without_an_end_is_reported(store: Store) -> None:
     with store, pytest.raises(CannotMeasure, match="did not rewrite its append-only file within 0 s"):
         store.rewritten(within_s=0.0)
 

@@ -1,4 +1,4 @@
-"""What a stand waits for, counts and refuses; without a gateway."""
+"""Waits, counts and refusals of a stand, without a gateway."""
 
 import socket
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions, counted,
 
 
 class Counted(BenchEnvironment):
-    """Its provider says what the test says."""
+    """A stand whose provider counts are set by the test."""
 
     def __init__(self, *delivered: int) -> None:
         super().__init__(EnvironmentOptions(1))
@@ -25,11 +25,11 @@ def test_as_many_pushes_as_pings_are_all() -> None:
     stand = Counted(5, 15)
     with stand.all_delivered(10):
         pass
-    assert list(stand._counts) == []  # it was asked before and after
+    assert list(stand._counts) == []  # the counts were read before and after
 
 
 @pytest.mark.parametrize("after", [14, 16])
-def test_a_ping_that_was_lost_or_doubled_is_told(after: int) -> None:
+def test_a_lost_or_duplicated_ping_is_reported(after: int) -> None:
     with (
         pytest.raises(CannotMeasure, match=f"10 pings were accepted and {after - 5} pushes"),
         Counted(5, after).all_delivered(10),
@@ -37,13 +37,13 @@ def test_a_ping_that_was_lost_or_doubled_is_told(after: int) -> None:
         pass
 
 
-def test_what_is_too_little_to_be_counted_is_told() -> None:
+def test_too_little_cpu_to_be_counted_is_reported() -> None:
     counted({"gateway": 0.01})
     with pytest.raises(CannotMeasure, match="too little was sent: ingress used less CPU"):
         counted({"gateway": 0.01, "ingress": 0.0})
 
 
-def test_a_gateway_that_is_gone_is_told() -> None:
+def test_a_gateway_that_has_ended_is_reported() -> None:
     stand = BenchEnvironment(EnvironmentOptions(1))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

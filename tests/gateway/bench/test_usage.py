@@ -47,7 +47,7 @@ def test_a_family_is_a_process_with_its_children() -> None:
 def test_the_peak_outlives_the_memory() -> None:
     with start(GROW) as process, PeakMemory(lambda: [process.pid]) as memory:
         step(process)
-        while memory.peak_bytes < memory.first_bytes + 35_000_000:  # the next sample sees it
+        while memory.peak_bytes < memory.first_bytes + 35_000_000:  # the next sample includes it
             pass
         step(process)
         assert pss_bytes([process.pid]) < memory.peak_bytes - 35_000_000

@@ -27,7 +27,7 @@ SOURCES = {
 async def listening(
     address: str, metrics: Metrics | None = None, *, name: str = "tested", **events: Any
 ) -> AsyncIterator[Coalescer]:
-    """A gateway's door of data changes, once it writes (or, as the second, once it stands by)."""
+    """The ingress `change_events` of a gateway, once it is the leader (or, as the second gateway, a standby)."""
     settings = said(address, **events)
     async with open_change_events(settings, name, metrics or Metrics()) as made:
         assert made is not None
@@ -45,7 +45,7 @@ async def writing(made: Coalescer) -> None:
 
 
 async def told(redis: Redis, source: str, user: str | list[str], **more: Any) -> None:
-    """An event that somebody heard."""
+    """Publish an event to at least one subscriber."""
     event = json.dumps({"source": source, "user_id": user, **more})
     assert await redis.publish(CHANNEL, event) >= 1
 
@@ -102,7 +102,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("event", "reason"), REFUSED)
-async def test_what_pushes_nobody_is_counted_and_harms_nothing(
+async def test_changes_without_a_push_are_counted_and_harmless(
     redis_address: str, redis_client: Redis, event: bytes, reason: str
 ) -> None:
     metrics = Metrics()
@@ -140,13 +140,13 @@ async def test_rules_are_swapped(redis_address: str, redis_client: Redis) -> Non
 
 
 async def push_objects(redis: Redis, user: str, source: str) -> None:
-    """What RhoConnect writes when an object of a source's master document changes (contract §7)."""
+    """Write the keys that RhoConnect writes when an object of a source's master document changes (contract §7)."""
     document = f"source:application:{user}:{source}"
     async with redis.pipeline(transaction=False) as pipe:
         pipe.sadd(f"{document}:md:0a", "[]")
         pipe.hset(f"{document}:md:indices", "0a", "1")
         pipe.incrby(f"{document}:md_size", 1)
-        pipe.sadd(f"{document}:cd:0a", "[]")  # a client's document: nobody's data changed
+        pipe.sadd(f"{document}:cd:0a", "[]")  # a client's document: no user's data changed
         await pipe.execute()
 
 
@@ -183,12 +183,12 @@ async def test_several_gateways_make_one_ping_of_an_event(redis_address: str, re
     assert len(found) == 200
 
 
-async def test_who_takes_over_writes_what_the_other_left(
+async def test_a_new_leader_stores_the_changes_of_the_former_one(
     redis_address: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "LEASE_MS", 60_000)
     async with listening(redis_address, name="second") as second:
-        # Another one holds the lease and writes nothing: it has just died.
+        # Another gateway, which was killed, still holds the lease and stores nothing.
         seconds, micros = await redis_client.time()
         now_ms = seconds * 1000 + micros // 1000
         second.leader.clear()
@@ -198,7 +198,7 @@ async def test_who_takes_over_writes_what_the_other_left(
         await told(redis_client, "Product", "bob", id="17")
         await told(redis_client, "Order", "bob")
         assert await queued(redis_client) == []
-        await redis_client.hset(keys.CHANGE_EVENTS, "until", now_ms)  # its lease is over
+        await redis_client.hset(keys.CHANGE_EVENTS, "until", now_ms)  # its lease has expired
         found = await pings(redis_client, 1)
         await told(redis_client, "Product", "bob", id="17")
         await told(redis_client, "Product", "ann", id="18")

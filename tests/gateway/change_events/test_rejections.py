@@ -1,4 +1,4 @@
-"""Changes that push nobody: each is counted, and one a minute is logged."""
+"""Changes that cause no push: each is counted, and one a minute is logged."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -28,7 +28,7 @@ def test_of_many_with_one_reason_the_first_is_logged() -> None:
     assert (counted(metrics, "malformed"), counted(metrics, "not_listed")) == ("3.0", "1.0")
 
 
-def test_the_next_line_says_how_many_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_line_has_the_number_of_rejections(monkeypatch: pytest.MonkeyPatch) -> None:
     rejections = Rejections(Metrics())
     with capture_logs() as logs:
         rejections.record("malformed", b"1")

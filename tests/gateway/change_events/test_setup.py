@@ -1,4 +1,4 @@
-"""What change events are opened on, by the settings."""
+"""Subscriptions and streams for the settings."""
 
 from redis.asyncio import Redis
 
@@ -16,7 +16,9 @@ from tests.support.redis import RedisServer
 from tests.support.worker_core import until
 
 
-async def test_documents_of_every_shard_are_heard(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_changes_of_documents_on_every_shard_are_received(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
     with RedisServer("redis") as shard:
         async with Redis(unix_socket_path=str(shard.socket)) as there:
             metrics, documents = Metrics(), (redis_server.address, shard.address)

@@ -10,7 +10,7 @@ def heard(name: str) -> PendingChange:
     return PendingChange(Change(("bob",), name))
 
 
-def test_what_is_behind_the_writers_mark_is_kept() -> None:
+def test_changes_after_the_leaders_mark_stay_buffered() -> None:
     buffer = StandbyBuffer()
     buffer.add(heard("A"))
     buffer.mark("one#1")
@@ -36,7 +36,7 @@ def test_the_same_change_counts_once_a_part() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_a_full_part_takes_nothing_new(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+def test_a_full_part_accepts_no_change(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(module, "PART_MAX", most)
     buffer = StandbyBuffer()
     assert [buffer.add(heard(str(n))) for n in range(most + 1)] == [True] * most + [False]

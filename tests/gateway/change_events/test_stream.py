@@ -11,7 +11,7 @@ from tests.gateway.change_events.test_coalescer import CHANNEL, counts, listenin
 from tests.support.worker_core import until
 
 
-async def test_a_stream_keeps_events_while_nobody_listens(redis_address: str, redis_client: Redis) -> None:
+async def test_a_stream_keeps_events_while_no_gateway_runs(redis_address: str, redis_client: Redis) -> None:
     metrics = Metrics()
     for number in range(700):
         await redis_client.xadd(
@@ -47,7 +47,7 @@ async def acknowledged(redis: Redis) -> bool:
     return ours["pending"] == 0 and ours["entries-read"] == 1
 
 
-async def test_what_was_read_of_a_stream_and_not_written_is_read_again(
+async def test_entries_that_were_read_and_not_stored_are_read_again(
     redis_address: str, redis_client: Redis
 ) -> None:
     await redis_client.xgroup_create(CHANNEL, keys.CHANGE_EVENT_GROUP, "0", mkstream=True)
@@ -64,7 +64,7 @@ async def test_what_was_read_of_a_stream_and_not_written_is_read_again(
 async def test_a_stream_entry_that_cannot_be_read_keeps_none_back(
     redis_address: str, redis_client: Redis, again: bool
 ) -> None:
-    """Nor does a key beside it that is no stream."""
+    """A key beside it that is not a stream does not block either."""
     metrics = Metrics()
     await redis_client.set("odd", "no stream")
     damaged = [

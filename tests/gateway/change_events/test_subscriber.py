@@ -10,7 +10,7 @@ from tests.support.worker_core import until
 
 
 @pytest.mark.parametrize("flags", ["", "KA", "Ex"])
-async def test_documents_tell_of_themselves(
+async def test_changes_of_documents_are_received(
     redis_server: RedisServer, redis_client: Redis, flags: str
 ) -> None:
     metrics = Metrics()

@@ -112,7 +112,7 @@ async def test_bounded_changes_push_at_once_and_then_once_an_interval(
             await asyncio.sleep(0.005)
     times = await pushed_ms(redis_client)
     assert all(later - earlier >= 395 for earlier, later in itertools.pairwise(times))
-    # The next change is still to come, an interval after the last push.
+    # The next change is still due, one interval after the last push.
     await windows(connection, interval_ms=60_000).write([one])
     assert 59_995 <= await redis_client.zscore(keys.WINDOWS, "bob") - times[-1] <= 60_005
 
@@ -168,7 +168,7 @@ async def test_strange_names(connection: RedisConnection, redis_client: Redis) -
     )
 
 
-async def test_one_holds_the_lease_and_tells_its_mark(connection: RedisConnection) -> None:
+async def test_one_process_holds_the_lease_and_publishes_its_mark(connection: RedisConnection) -> None:
     made = windows(connection)
     assert (await made.hold("one", "one#1", 0))[:2] == (True, None)
     assert (await made.hold("two", "", 10_000))[::2] == (False, "one#1")
@@ -206,10 +206,10 @@ async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
     assert (await made.hold("new", "", 0)).held
 
 
-async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_goes_first(
+async def test_without_a_continuous_subscriber_the_longest_subscribed_gateway_takes_the_lease(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
-    """A writer that died and came back must not hide what another heard meanwhile."""
+    """A leader that was killed and restarted must not hide the changes that another gateway received meanwhile."""
     made = windows(connection)
     await made.hold("one", "", 0)
 
@@ -224,13 +224,13 @@ async def test_where_nobody_has_listened_all_the_time_the_one_that_heard_most_go
     await silent(LEASE_MS + GRACE_MS + 100)
     assert not (await made.hold("back", "", 100)).held
     assert (await made.hold("longer", "", LEASE_MS)).held
-    await silent(LEASE_MS + 2 * GRACE_MS + 100)  # and where that one never comes: anyone
+    await silent(LEASE_MS + 2 * GRACE_MS + 100)  # if that gateway never takes the lease, any gateway may
     await made.hold("gone", "", LEASE_MS)
     await silent(LEASE_MS + 2 * GRACE_MS + 100)
     assert (await made.hold("back", "", 100)).held
 
 
-# After Redis' clock was set back: instants of the future.
+# After Redis' clock was set back: timestamps in the future.
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])

@@ -1,4 +1,4 @@
-"""The client's HTTP for asyncio programs."""
+"""HTTP of the client for asyncio programs."""
 
 import socket
 
@@ -17,14 +17,14 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.01)
 
 
-async def test_a_ping_that_outlasts_the_gateways_wait_is_asked_for() -> None:
+async def test_the_receipt_of_a_ping_that_outlasts_the_gateways_wait_is_polled() -> None:
     with serving((504, {}), (200, {"state": "open", "devices": []}), (200, DONE)) as server:
         assert await deliver(f"{server.url}/push", "token", 30, {"user_id": "bob"}) == DONE
         asked = ("GET", f"/push/rc/v1/pings/{ID}")
         assert server.requests == [("POST", "/push/rc/v1/users/ping"), asked, asked]
 
 
-async def test_a_ping_that_does_not_end_in_time_is_told_with_its_id() -> None:
+async def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> None:
     with serving((504, {})) as server:
         with pytest.raises(PingError, match=r"a verdict after 0\.3 s") as failed:
             await deliver(server.url, "", 0.3, {"user_id": "bob"})
@@ -41,7 +41,7 @@ async def test_a_refusal_is_that_of_the_gateway() -> None:
     assert (failed.value.errors, failed.value.refused_with) == (("no such token",), 422)
 
 
-async def test_a_server_that_is_not_there_is_told() -> None:
+async def test_an_unreachable_server_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(PingError, match=f"http://127.0.0.1:{port} cannot be reached: connection refused"):

@@ -1,4 +1,4 @@
-"""The error of a ping that did not work."""
+"""The error of a failed ping."""
 
 from gateway.client.errors import PingError
 from gateway.errors import RhoPushError

@@ -62,7 +62,9 @@ async def test_it_outlasts_the_gateways_own_wait(running: Delivered, how: str) -
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])
-async def test_it_gives_up_in_its_own_time_and_tells_the_ping(running: Delivered, how: str) -> None:
+async def test_the_client_times_out_by_its_own_limit_and_reports_the_ping(
+    running: Delivered, how: str
+) -> None:
     PingJob.configure(server=running.gateway.url, token=running.gateway.token, timeout_s=1.5)
     with pytest.raises(PingError, match=r"not every device has a verdict after 1\.5 s") as failed:
         await perform(how, user_id="slow", message="too slow")
@@ -70,7 +72,7 @@ async def test_it_gives_up_in_its_own_time_and_tells_the_ping(running: Delivered
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform", "enqueue"])
-async def test_a_refusal_is_told_in_the_gateways_words(running: Delivered, how: str) -> None:
+async def test_a_refusal_has_the_gateways_text(running: Delivered, how: str) -> None:
     async def call(**parameters: Any) -> None:
         if how == "enqueue":
             await asyncio.to_thread(PingJob.enqueue, **parameters)
@@ -97,14 +99,14 @@ async def test_enqueue_returns_once_the_ping_is_safe(running: Delivered) -> None
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])
-async def test_a_gateway_that_is_not_there_is_told(how: str, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_is_reported(how: str, unused_tcp_port: int) -> None:
     PingJob.configure(server=f"http://127.0.0.1:{unused_tcp_port}", token="hush")
     with pytest.raises(PingError, match="cannot be reached") as failed:
         await perform(how, user_id="good")
     assert "hush" not in str(failed.value)
 
 
-async def test_a_server_that_speaks_no_http_is_told() -> None:
+async def test_a_server_without_http_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         PingJob.configure(server=f"http://127.0.0.1:{listener.getsockname()[1]}", token="t")
         call = asyncio.create_task(asyncio.to_thread(PingJob.perform, user_id="good"))
@@ -143,7 +145,7 @@ async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
 def test_a_made_up_user_or_password_of_a_hoster_is_left_out(
     kind: str, password: str, accepted: tuple[str, ...], refused: str
 ) -> None:
-    """As redis-rb does: a user that Redis does not know is left out only where the password alone is right."""
+    """As in redis-rb: a user that Redis does not have is left out only if the password alone is correct."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("requirepass", password)
         for login in accepted:
@@ -155,7 +157,7 @@ def test_a_made_up_user_or_password_of_a_hoster_is_left_out(
         assert client.llen("resque:queue:ping") == len(accepted)
 
 
-def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_reported(tmp_path: Path) -> None:
     PingJob.configure(redis=f"unix://{tmp_path}/none")
     with pytest.raises(PingError, match=r"Redis at unix://.*/none\S* cannot be reached"):
         PingJob.enqueue(user_id="bob")
@@ -181,7 +183,7 @@ async def test_a_token_may_end_with_a_line(running: Delivered, how: str) -> None
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])
 @pytest.mark.parametrize("token", ["se\ncret", "secr\u00e9t"])
-async def test_a_token_that_no_header_can_carry_is_refused_without_telling_it(how: str, token: str) -> None:
+async def test_a_token_that_no_header_can_carry_is_refused_without_being_shown(how: str, token: str) -> None:
     PingJob.configure(server="http://127.0.0.1:1", token=token)
     with pytest.raises(PingError, match="not allowed in an HTTP header") as refused:
         await perform(how, user_id="good")

@@ -1,4 +1,4 @@
-"""What the client says to a gateway, and how it reads the answers."""
+"""Requests of the client to a gateway, and the parsing of the responses."""
 
 import json
 from typing import Any

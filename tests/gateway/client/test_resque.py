@@ -1,4 +1,4 @@
-"""A ping as a Resque job: how the client logs in to Redis."""
+"""Pings as Resque jobs: the client's login at Redis."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The client's HTTP with the standard library alone."""
+"""HTTP of the client with the standard library alone."""
 
 import socket
 
@@ -23,13 +23,13 @@ def test_a_ping_is_accepted_below_the_path_of_the_server() -> None:
         assert server.requests == [("POST", "/push/rc/v1/users/ping")]
 
 
-def test_a_ping_that_outlasts_the_gateways_wait_is_asked_for() -> None:
+def test_the_receipt_of_a_ping_that_outlasts_the_gateways_wait_is_polled() -> None:
     with serving((504, {}), (200, {"state": "open", "devices": []}), (200, DONE)) as server:
         assert SyncClient(server.url, "", 30).deliver({"user_id": "bob"}) == DONE
         assert server.requests[1:] == [("GET", f"/rc/v1/pings/{ID}")] * 2
 
 
-def test_a_ping_that_does_not_end_in_time_is_told_with_its_id() -> None:
+def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> None:
     with serving((504, {})) as server, pytest.raises(PingError, match=r"a verdict after 0\.2 s") as failed:
         SyncClient(server.url, "", 0.2).deliver({"user_id": "bob"})
     assert failed.value.ping_id == ID
@@ -41,7 +41,7 @@ def test_a_server_is_an_http_url(server: str) -> None:
         SyncClient(server, "", 1)
 
 
-def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
+def test_an_unreachable_server_is_reported_without_its_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(PingError) as failed:

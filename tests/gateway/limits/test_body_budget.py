@@ -1,10 +1,10 @@
-"""What requests hold of the budget of body bytes, and that they give back as much."""
+"""Reservations of requests in the budget of body bytes, and their release."""
 
 from gateway.limits.body_budget import BodyBudget, BodyReservation
 
 LIMIT = 80_000
 SHARE = 20_000
-"""Of the callers whose token is not known to be valid."""
+"""Share of the callers whose token is not known to be valid."""
 
 
 def test_a_caller_whose_token_was_found_valid_leaves_the_share_of_the_others() -> None:
@@ -17,7 +17,7 @@ def test_a_caller_whose_token_was_found_valid_leaves_the_share_of_the_others() -
     assert budget.reserved == 2 * SHARE
 
 
-def test_what_is_released_twice_is_given_back_once() -> None:
+def test_a_second_release_has_no_effect() -> None:
     budget = BodyBudget(LIMIT)
     for authenticated in (True, False):
         kept, released = (

@@ -1,4 +1,4 @@
-"""How many HTTP connections a process may have."""
+"""Limits of the HTTP connections of a process."""
 
 import resource
 
@@ -19,7 +19,7 @@ def test_the_ceiling_comes_from_the_limit_of_open_files(monkeypatch: pytest.Monk
     assert not limits(1_024, main=usable * 3 // 4 - 1).main_full()
     assert limits(1_024, main=usable * 3 // 4).main_full()
     assert limits(1_024, push=usable * 3 // 4).push_full()
-    # A quarter stays for the other port, whatever one has; and both together never have more than there are.
+    # A quarter is reserved for the other port; and both together never exceed the total.
     assert not limits(1_024, main=usable // 4 - 1, push=usable * 3 // 4).main_full()
     assert limits(1_024, main=usable // 4, push=usable * 3 // 4).main_full()
     assert limits(1_024, main=usable // 2, push=usable // 2).push_full()

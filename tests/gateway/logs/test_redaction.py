@@ -1,4 +1,4 @@
-"""Nothing that opens a door is ever in a log line."""
+"""No log line contains a secret."""
 
 from typing import Any
 
@@ -58,5 +58,5 @@ def test_a_field_is_safe_by_its_name(name: str, value: Any, shown: Any) -> None:
         ("nothing of that kind: deadbeef 12345678", "nothing of that kind: deadbeef 12345678"),
     ],
 )
-def test_a_text_is_safe_by_its_look(text: str, shown: str) -> None:
+def test_secrets_are_recognised_by_their_form(text: str, shown: str) -> None:
     assert scrub(text) == shown

@@ -1,4 +1,4 @@
-"""Lines that nobody reads are dropped, counted and accounted for; lines that are read arrive in order."""
+"""Lines that are not read are dropped and counted; lines that are read arrive in order."""
 
 import fcntl
 import os
@@ -66,14 +66,14 @@ def test_lines_arrive_in_order(pipe: Pipe) -> None:
     assert writer.dropped == 0
 
 
-def test_a_reader_that_stands_still_holds_nobody_and_is_told_what_it_missed(pipe: Pipe) -> None:
+def test_a_blocked_reader_blocks_no_writer_and_gets_the_number_of_dropped_lines(pipe: Pipe) -> None:
     writer = LineWriter(pipe.writer, notice, lines_max=100)
     for number in range(5000):
-        writer.put(f"{number}\n")  # returns although nobody reads
+        writer.put(f"{number}\n")  # returns although the pipe is not read
     dropped = writer.dropped
     assert 0 < dropped < 5000
     lines = [pipe.read_line()]
-    while lost(lines) < dropped:  # nothing is logged any more: the notice comes all the same
+    while lost(lines) < dropped:  # no further line is logged, and the notice is written anyway
         lines.append(pipe.read_line())
     assert lost(lines) == dropped
     assert numbers(lines) == sorted(numbers(lines))
@@ -125,7 +125,7 @@ def test_a_reader_that_is_gone_is_no_error(pipe: Pipe) -> None:
 
 
 def test_a_full_disk_loses_lines_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE stands for the full disk: a write beyond it fails, one that crosses it is cut off."""
+    """RLIMIT_FSIZE replaces the full disk: a write beyond it fails, and a write across it is truncated."""
     file = tmp_path / "log"
     before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -188,7 +188,7 @@ def test_what_was_logged_before_a_crash_is_written_and_the_crash_too() -> None:
     assert lines[-1] == "KeyError: 'crash'"
 
 
-def test_a_process_ends_although_nobody_reads_its_log() -> None:
+def test_a_process_ends_although_its_log_is_not_read() -> None:
     reader, full = os.pipe()
     process = ran('[log.info("x" * 1000) for _ in range(20000)]; raise KeyError("crash")', stderr=full)
     os.close(full)

@@ -18,7 +18,7 @@ FIRST = NOW_S - 1_577_836_800
 
 
 class Channel:
-    """Notes what the channel says."""
+    """Records the channel's messages."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, bytes]] = []
@@ -72,7 +72,7 @@ async def test_a_turn_of_the_loop_is_one_call_up_to_the_batch(
     store: MailboxStore, redis_client: Redis
 ) -> None:
     await store.register("i", "app", "t")
-    await post(store, MailboxMessage("t", b"{}"))  # the scripts are known from here on
+    await post(store, MailboxMessage("t", b"{}"))  # the scripts are cached from here on
     await redis_client.config_resetstat()
     ids = await post(store, *[MailboxMessage("t", b"{}")] * (BATCH + 1))
     assert ids == [FIRST + 2 + number for number in range(BATCH + 1)]
@@ -92,7 +92,7 @@ async def test_each_entry_of_a_batch_has_its_own_end(store: MailboxStore) -> Non
     assert [json.loads(reply)["id"] if reply else reply for reply in found] == [FIRST + 1, 0, FIRST + 2, b""]
 
 
-async def test_the_channel_tells_of_first_messages_alone(store: MailboxStore, redis_address: str) -> None:
+async def test_only_first_messages_are_published(store: MailboxStore, redis_address: str) -> None:
     channel, other = Channel(), await opened(redis_address)
     other.set_listener(channel)
     await store.register("i", "app", "t")
@@ -187,7 +187,7 @@ async def test_the_secret_is_made_once(store: MailboxStore, redis_address: str) 
     await other.close()
 
 
-async def test_without_redis_everybody_is_told() -> None:
+async def test_without_redis_every_caller_gets_an_error() -> None:
     with RedisServer("valkey") as server:
         store = await opened(server.address)
         server.kill()
@@ -236,7 +236,7 @@ async def test_a_counter_that_is_no_number_begins_as_one_that_is_not_there(
 
 
 @pytest.mark.parametrize("counter", [None, FIRST - 100, FIRST], ids=["lost", "behind", "just behind"])
-async def test_what_is_queued_is_acknowledged_though_its_counter_was_lost(
+async def test_queued_messages_are_acknowledged_after_the_loss_of_their_counter(
     store: MailboxStore, redis_client: Redis, counter: int | None
 ) -> None:
     await store.register("i", "app", "t")

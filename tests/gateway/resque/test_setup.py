@@ -24,7 +24,7 @@ async def test_a_queue_in_another_redis_gets_each_job_once(
             async with working(redis_server.address, other.address):
                 await processed(redis_client, 30)
             assert await messages(theirs) == [f"job {n}" for n in range(30)]
-            # The same again, as after a lost reply: in hand once more, and durable already.
+            # The same again, as after a lost reply: in hand again, and already durable.
             await hand_again(redis_client, theirs, redis_server, other)
 
 

@@ -44,7 +44,7 @@ def test_two_jobs_with_the_same_text_have_different_keys() -> None:
 
 
 @pytest.mark.parametrize(("behind_s", "inherited"), [(0, 0), (60, 1), (-86_400, 0)])
-async def test_the_jobs_of_a_silent_gateway_are_inherited_by_redis_clock(
+async def test_jobs_of_a_gateway_without_heartbeats_are_inherited_by_redis_clock(
     connection: RedisConnection, redis_client: Redis, behind_s: int, inherited: int
 ) -> None:
     store = ResqueStore(connection, ResqueKeys(), "heir", "heir:1:ping")
@@ -52,7 +52,7 @@ async def test_the_jobs_of_a_silent_gateway_are_inherited_by_redis_clock(
     seconds, _ = await redis_client.time()
     await redis_client.zadd(keys.RESQUE_TAKERS, {"gone": (seconds - behind_s) * 1000})
     assert await store.take_over() == inherited
-    if not inherited:  # one of the future, too, is silent from now on
+    if not inherited:  # a heartbeat in the future also counts as missing from now on
         signed_ms = await redis_client.zscore(keys.RESQUE_TAKERS, "gone")
         assert signed_ms is not None
         assert signed_ms <= (seconds + 60) * 1000

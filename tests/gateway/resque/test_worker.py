@@ -75,7 +75,7 @@ async def test_jobs_become_durable_pings_and_are_counted(
     assert worker["host"].startswith("rhopush-")
     assert (worker["queues"], worker["processed"], worker["failed"]) == (["ping"], 250, 0)
     assert abs(worker["heartbeat"] - worker["started"]) <= 1
-    # It has left, and its own counts with it.
+    # It has unregistered, and its counters are removed.
     assert (await overview(socket))["workers"] == []
     assert await redis_client.keys("resque:stat:*:*") == []
 
@@ -106,7 +106,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("item", "error", "shown_as"), UNREADABLE)
-async def test_what_cannot_be_read_is_shown_among_the_failed_and_work_goes_on(
+async def test_unreadable_jobs_are_recorded_as_failed_and_work_continues(
     redis_server: RedisServer, redis_client: Redis, item: bytes, error: str, shown_as: str | None
 ) -> None:
     await redis_client.rpush("resque:queue:ping", item)
@@ -125,7 +125,7 @@ async def test_what_cannot_be_read_is_shown_among_the_failed_and_work_goes_on(
 
 
 async def test_keys_of_another_type_keep_no_job_back(redis_server: RedisServer, redis_client: Redis) -> None:
-    """A queue, a counter and another gateway's recovery list; the list of failures keeps back its failure alone."""
+    """A queue, a counter and another gateway's recovery list; the list of failures blocks its failure alone."""
     await redis_client.set("resque:queue:odd", "no list")
     await redis_client.set("resque:stat:processed", "many")
     await redis_client.set("resque:failed", "no list")
@@ -187,7 +187,7 @@ async def test_a_pause_holds_everything(redis_server: RedisServer, redis_client:
     await enqueue(redis_server.socket, [{"user_id": "a", "message": "later"}])
     async with working(redis_server.address):
         await until(lambda: redis_client.scard("resque:workers"))
-        await asyncio.sleep(1.2)  # two looks
+        await asyncio.sleep(1.2)  # two polls
         assert await count(redis_client, "resque:stat:processed") == 0
         await redis_client.delete("resque:pause-all-workers")
         await processed(redis_client, 1)
@@ -211,7 +211,7 @@ async def test_many_users_go_the_way_of_a_broadcast(redis_server: RedisServer, r
     assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 0
 
 
-async def test_jobs_of_a_silent_gateway_are_taken_over(
+async def test_jobs_of_a_gateway_without_heartbeats_are_taken_over(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(3)])

@@ -1,4 +1,4 @@
-"""Turns of callers, and who gives way at the bound."""
+"""Turns of callers, and evictions at the bound."""
 
 import random
 from collections import Counter
@@ -72,7 +72,7 @@ def test_all_items_of_one_caller_are_taken_out() -> None:
 
 
 def test_nothing_is_lost_or_kept_twice() -> None:
-    """Against a plain account of what went in and came out, over many random operations."""
+    """Compared with a plain model of the queue, over many random operations."""
     chance, queue, inside = random.Random(7), FairQueue[int](50), Counter[int]()
     for item in range(20_000):
         if chance.random() < 0.6:

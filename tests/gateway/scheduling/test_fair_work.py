@@ -1,4 +1,4 @@
-"""Work in turns: by client, those without failures first, and an account under attack spaced out."""
+"""Jobs in turns: by client, those without failures first, and an account under attack spaced out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ WAIT_S = 30.0
 
 
 class Stage:
-    """Work that begins when its turn comes, and ends when the test says so."""
+    """Jobs that begin at their turn, and end when the test ends them."""
 
     def __init__(self, at_once: int = 1, **options: Any) -> None:
         self.begun: list[str] = []
@@ -72,7 +72,7 @@ async def test_a_client_without_failures_overtakes_those_with_some() -> None:
     await stage.has_begun("x1")
     flood = [stage.start(f"f{number}") for number in range(5)]
     await asyncio.sleep(0)
-    stage.work.demote("f", "")  # also what waits already
+    stage.work.demote("f", "")  # also waiting jobs
     good = [stage.start(f"g{number}") for number in range(3)]
     stage.end("x1", *(f"f{number}" for number in range(5)), *(f"g{number}" for number in range(3)))
     await passed([blocker, *flood, *good])
@@ -106,7 +106,7 @@ async def test_beyond_the_bound_and_after_its_patience_a_client_is_refused() -> 
     stage.end("a1")
 
 
-async def test_a_held_account_is_spaced_out_and_holds_up_nobody_else() -> None:
+async def test_a_held_account_is_spaced_out_and_delays_no_other() -> None:
     stage = Stage(at_once=8)
     stage.work.delay("account", 0.05)
     started = [stage.start(f"{client}1", subject="account") for client in "abc"]
@@ -146,7 +146,7 @@ async def test_a_held_account_goes_on_where_its_next_client_has_gone() -> None:
     assert (await passed([blocker, good])) == ["x1", "b1"]
 
 
-async def test_what_may_not_begin_makes_room_at_once() -> None:
+async def test_a_refused_job_frees_its_turn_immediately() -> None:
     begun = False
 
     async def work() -> None:
@@ -180,7 +180,7 @@ async def test_a_failure_of_the_work_is_its_callers(error: Exception) -> None:
     assert await fair.run(after, client="a") == "fine"
 
 
-async def test_at_its_end_nothing_runs_on_and_nobody_waits() -> None:
+async def test_after_close_no_job_runs_and_no_caller_waits() -> None:
     stage = Stage()
     running, waiting = stage.start("a1"), stage.start("b1")
     await stage.has_begun("a1")

@@ -1,4 +1,4 @@
-"""Look-ups in batches, shared out among callers."""
+"""Batched look-ups, shared fairly among callers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gateway.scheduling.lookups import Lookups
 
 
 class Store:
-    """Answers with the name in capitals, once it is let."""
+    """Returns the name in capitals, once the test permits it."""
 
     def __init__(self, **options: Any) -> None:
         self.batches: list[list[str]] = []
@@ -29,7 +29,7 @@ class Store:
         return [name.upper() for name in names]
 
     async def with_one_under_way(self) -> asyncio.Future[str]:
-        """Let one look-up go out, so that those that follow wait for the next batch."""
+        """Start one look-up, so that later ones wait for the next batch."""
         first = asyncio.ensure_future(self.look_up("first", "someone"))
         await self.asked.wait()
         return first
@@ -85,7 +85,7 @@ async def test_callers_with_the_same_name_share_a_look_up_and_survive_each_other
     assert store.batches == [["same"]]
 
 
-async def test_a_store_that_is_down_fails_those_that_wait_too_and_is_asked_again() -> None:
+async def test_an_unreachable_store_fails_waiting_callers_too_and_is_tried_again() -> None:
     store = Store(batch_max=1)
     store.down = True
     first = await store.with_one_under_way()
@@ -101,7 +101,7 @@ async def test_a_store_that_is_down_fails_those_that_wait_too_and_is_asked_again
     assert await store.look_up("first", "a") == "FIRST"
 
 
-async def test_a_fault_of_the_store_leaves_nobody_waiting() -> None:
+async def test_a_fault_of_the_store_leaves_no_caller_waiting() -> None:
     async def broken(_: Sequence[str]) -> list[str]:
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""Long work in slices, with everybody else in between."""
+"""Long work in slices, with other work in between."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from gateway.scheduling.scheduler import LINGER_S, SLICE, URGENT_S, YIELD_INTERV
 
 
 async def test_one_slice_a_turn_whoever_asks() -> None:
-    """Two workers share the turns; what others scheduled meanwhile runs between any two slices."""
+    """Two tasks share the turns; other callbacks run between any two slices."""
     scheduler, log = Scheduler(), list[str]()
 
     async def work(name: str) -> None:
@@ -40,11 +40,11 @@ async def test_a_cancelled_worker_takes_no_turn() -> None:
     gone.cancel()
     await asyncio.wait_for(stays, 30)
     assert done == ["stays"]
-    await asyncio.wait_for(work("later"), 30)  # and there are turns again after all had theirs
+    await asyncio.wait_for(work("later"), 30)  # and there are turns again after all tasks had theirs
 
 
 class Calls:
-    """How slices were scheduled."""
+    """Records how slices were scheduled."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()

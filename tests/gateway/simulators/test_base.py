@@ -1,4 +1,4 @@
-"""What both simulators share: listening, suspension, recording and the end."""
+"""Common functions of both simulators: listening, suspension, recording and closing."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ async def test_a_client_may_use_the_name_it_was_given() -> None:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", apns.port, ssl=context, server_hostname="simulator.test"
         )
-        assert await reader.readexactly(9)  # the server's SETTINGS: the handshake went well
+        assert await reader.readexactly(9)  # the server's SETTINGS: the handshake succeeded
         writer.transport.abort()
         assert apns.hosting.reached_at == "simulator.test"
 

@@ -1,4 +1,4 @@
-"""The files that let a gateway talk to simulators."""
+"""Files with which a gateway can use the simulators."""
 
 from pathlib import Path
 

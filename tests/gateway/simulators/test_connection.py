@@ -7,7 +7,7 @@ from protocols.http2.client import OutcomeKind
 from tests.gateway.simulators.client import PIN, Client, connected, provider_token, push
 
 
-async def test_goaway_names_the_last_processed_stream_and_tells_why() -> None:
+async def test_goaway_has_the_last_processed_stream_and_the_reason() -> None:
     async with (
         ApnsSimulator(ApnsOptions(faults=["goaway=IdleTimeout:after=3"])) as apns,
         connected(apns) as client,
@@ -32,7 +32,7 @@ async def test_a_client_that_speaks_something_else_is_cut() -> None:
         writer.close()
 
 
-async def test_a_preface_in_pieces_is_understood() -> None:
+async def test_a_split_preface_is_detected() -> None:
     async with ApnsSimulator() as apns:
         context = apns.authority.client_context()
         loop = asyncio.get_running_loop()
@@ -76,7 +76,7 @@ async def test_nothing_is_taken_after_a_cut() -> None:
         assert [record.reason for record in apns.received] == ["", "", "cut"]
 
 
-async def test_a_second_goaway_takes_nothing_back() -> None:
+async def test_a_second_goaway_changes_nothing() -> None:
     faults = ["goaway:token=dead"]
     async with ApnsSimulator(ApnsOptions(faults=faults)) as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)

@@ -1,4 +1,4 @@
-"""Simulated legacy devices send what the real ones do, and make of each answer what they make."""
+"""Simulated RhoConnect Push devices send the requests of the real ones, and react to each response as they do."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["androi
 
 
 class Service:
-    """Answers as it is told; keeps each request's line, cookies and what else says who it is."""
+    """Gives the scripted responses; records each request's line, cookies and credentials."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -93,7 +93,7 @@ async def test_the_calls_of_a_registration(service: Service, behaviour: DeviceBe
         ("registrations", (404, None), "APP_NOT_REGISTERED"),
     ],
 )
-async def test_what_an_app_hears_of_a_refusal(
+async def test_the_apps_error_after_a_refusal(
     service: Service, kind: str, answer: tuple[int, Any], word: str
 ) -> None:
     service.answers[kind] = [answer]
@@ -138,7 +138,7 @@ async def test_a_windows_device_cannot_hold_a_long_id(service: Service) -> None:
         (WINDOWS, 404, (INSTANCE, COOKIE, {"app": TOKEN})),
     ],
 )
-async def test_what_a_device_forgets(
+async def test_the_registrations_that_a_device_removes(
     service: Service, behaviour: DeviceBehaviour, status: int, forgotten: tuple[str, str, dict[str, str]]
 ) -> None:
     service.answers["nextMessage"] = [(status, None)]

@@ -1,4 +1,4 @@
-"""The simulators accept what independent senders send, and tell them what the providers would."""
+"""The simulators accept the requests of independent senders, and answer as the providers do."""
 
 import pytest
 from aioapns import NotificationRequest, PushType
@@ -36,7 +36,7 @@ async def test_aioapns_with_a_certificate_is_accepted_on_its_topics_only() -> No
         assert apns.received[0].topic == TOPIC
 
 
-async def test_aioapns_hears_of_a_dead_token_with_its_instant() -> None:
+async def test_aioapns_gets_a_dead_token_with_its_timestamp() -> None:
     options = ApnsOptions(faults=["410=1700000000000:dead"])
     async with ApnsSimulator(options) as apns, aioapns_by_key(apns) as witness:
         result = await witness.send_notification(NotificationRequest("dead", ALERT))
@@ -67,14 +67,14 @@ async def test_pyfcm_is_accepted() -> None:
         assert record.summary == Summary("hello", None, None, "2000", ("Product", "Customer"))
 
 
-async def test_pyfcm_hears_of_a_dead_token() -> None:
+async def test_pyfcm_gets_a_dead_token() -> None:
     async with FcmSimulator(options=FcmOptions(faults=["UNREGISTERED:dead"])) as fcm:
         with pytest.raises(FCMNotRegisteredError):
             await Pyfcm(fcm).notify(fcm_token="dead:1", data_payload={"alert": "x"})
         assert [(record.status, record.reason) for record in fcm.received] == [(404, "UNREGISTERED")]
 
 
-async def test_pyfcm_hears_what_is_wrong_with_a_message() -> None:
+async def test_pyfcm_gets_the_error_of_a_message() -> None:
     async with FcmSimulator() as fcm:
         with pytest.raises(InvalidDataError, match=r"message\.data\.from"):
             await Pyfcm(fcm).notify(fcm_token="device:1", data_payload={"from": "x"})

@@ -1,4 +1,4 @@
-"""Every form of a Redis address, and what is none."""
+"""All forms of a Redis address, and invalid ones."""
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, addr
         ("redis+sentinel://:hu?hush@a,b/m", "[?] as %3F"),
     ],
 )
-def test_what_is_no_address_is_told_without_its_password(text: str, reason: str) -> None:
+def test_an_invalid_address_is_refused_without_its_password(text: str, reason: str) -> None:
     with pytest.raises(BadSetting, match=reason) as refused:
         RedisAddress.parse(Secret(text))
     assert "hush" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""AUTH with credentials that do not quite fit: both kinds of clients connect as redis-rb does, and warn."""
+"""AUTH with credentials that do not match the server: both kinds of clients connect as redis-rb does, and warn."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 
 async def connected(address: RedisAddress) -> bytes:
-    """The user's name, as a link and as redis-py's client see it."""
+    """The user's name, as seen through a RedisConnection and redis-py's client."""
     connection = RedisConnection(address, "test", on_push=lambda _: None)
     await connection.open(30)
     names = {await connection.call("ACL", "WHOAMI")}
@@ -57,7 +57,7 @@ async def test_a_made_up_user_is_left_out_and_named_once(server: RedisServer) ->
 
 
 async def test_the_password_of_the_default_user_fits_any_name(server: RedisServer) -> None:
-    """redis-rb 4.8 connects so and warns, also where the user exists."""
+    """redis-rb 4.8 also connects and warns in this case, even if the user exists."""
     address = RedisAddress.parse(server.address.replace("unix://", f"unix://real:{QUOTED}@"))
     with capture_logs() as said:
         assert await connected(address) == b"default"
@@ -65,7 +65,7 @@ async def test_the_password_of_the_default_user_fits_any_name(server: RedisServe
 
 
 @pytest.mark.parametrize(("login", "name"), [(f":{QUOTED}", b"default"), (f"real:{QUOTED}2", b"real")])
-async def test_what_fits_is_not_warned_of(server: RedisServer, login: str, name: bytes) -> None:
+async def test_matching_credentials_cause_no_warning(server: RedisServer, login: str, name: bytes) -> None:
     with capture_logs() as said:
         assert (
             await connected(RedisAddress.parse(server.address.replace("unix://", f"unix://{login}@"))) == name
@@ -84,7 +84,7 @@ async def test_a_wrong_password_is_refused_at_once_in_redis_words(server: RedisS
     assert "wrong" not in str(caught.value)
 
 
-async def test_no_password_is_said_so(server: RedisServer) -> None:
+async def test_an_unneeded_password_is_reported(server: RedisServer) -> None:
     async with client(RedisAddress.parse(server.address)) as redis:
         with pytest.raises(StoreRefused, match="Redis refuses: NOAUTH"):
             await RedisCommands(redis)("GET", "a")

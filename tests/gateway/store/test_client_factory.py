@@ -32,7 +32,7 @@ async def test_facts_of_a_server_that_keeps_and_evicts() -> None:
     assert (found.eviction, found.memory_max_bytes) == ("allkeys-lru", 10 * 1024 * 1024)
 
 
-async def test_where_config_is_forbidden_the_rest_is_still_told() -> None:
+async def test_without_config_the_other_facts_are_still_read() -> None:
     with RedisServer("redis") as server:
         address = RedisAddress.parse(server.address)
         async with client(address) as redis:
@@ -76,7 +76,7 @@ async def test_replies_are_bytes(redis_address: str) -> None:
         assert await redis.get("key") == b"value"
 
 
-async def test_a_plain_address_is_where_it_says() -> None:
+async def test_a_plain_address_is_used_unchanged() -> None:
     assert await locate(RedisAddress("db", 7000)) == ("db", 7000)
 
 

@@ -1,4 +1,4 @@
-"""A real Sentinel, and one that accepts and says nothing: the master is found all the same."""
+"""A real Sentinel, and one that accepts connections and never replies: the master is still found."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from tests.support.redis import KINDS, RedisServer
 
 @pytest.fixture(params=KINDS)
 def sentinel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """Ports of a master and of the Sentinel that watches it."""
+    """Ports of a master and of the Sentinel that monitors it."""
     master, port = free_port(), free_port()
     file = tmp_path / "sentinel.conf"
     file.write_text(f"sentinel monitor mymaster 127.0.0.1 {master} 1\n")
@@ -30,7 +30,7 @@ def sentinel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[i
 
 @pytest.fixture
 def silent() -> Iterator[tuple[int, int]]:
-    """Ports of two servers whose connections stand and never bring a word, as those of frozen ones."""
+    """Ports of two servers that accept connections and never reply, like frozen ones."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         yield one.getsockname()[1], other.getsockname()[1]
 
@@ -44,10 +44,10 @@ async def test_a_sentinel_names_the_master(sentinel: tuple[int, int]) -> None:
     assert await locate(watched(port)) == ("127.0.0.1", master)
 
 
-async def test_a_silent_sentinel_keeps_no_link_from_the_master(
+async def test_a_silent_sentinel_does_not_delay_the_master_connection(
     sentinel: tuple[int, int], silent: tuple[int, int]
 ) -> None:
-    """The master's machine dies with the Sentinel on it, and that one is named first."""
+    """The master's machine fails together with the Sentinel on it, which is listed first."""
     _, port = sentinel
     connection = RedisConnection(watched(*silent, port), "test")
     await connection.open(30)
@@ -57,7 +57,7 @@ async def test_a_silent_sentinel_keeps_no_link_from_the_master(
         await connection.close()
 
 
-async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
+async def test_a_silent_sentinel_delays_a_client_by_its_timeout_at_most(
     sentinel: tuple[int, int], silent: tuple[int, int]
 ) -> None:
     _, port = sentinel
@@ -68,7 +68,7 @@ async def test_a_silent_sentinel_holds_a_client_up_for_no_longer_than_its_time(
             await asked.aclose()
 
 
-async def test_what_each_sentinel_said_is_told(sentinel: tuple[int, int]) -> None:
+async def test_the_error_has_the_answer_of_each_sentinel(sentinel: tuple[int, int]) -> None:
     _, port = sentinel
     unknown = RedisAddress(sentinels=(("127.0.0.1", port),), service="other")
     with pytest.raises(

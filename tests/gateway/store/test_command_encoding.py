@@ -1,4 +1,4 @@
-"""The guard before both packers: what Redis cannot carry is an error of the tree, and nothing is sent."""
+"""The check before both encoders: a value that Redis cannot carry is an error of the tree, and nothing is sent."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from gateway.store.client_factory import client
 from gateway.store.command_encoding import UnsendableCommand, pack
 from gateway.store.connection import RedisConnection
 
-# Those of 4,300 digits and more end the process by SIGSEGV inside hiredis, so a red run of them has no report.
+# Integers of 4,300 digits and more end the process by SIGSEGV inside hiredis, so a failing test has no report.
 UNSENDABLE: list[Any] = [
     2**64,
     -(2**63) - 1,
@@ -32,7 +32,7 @@ CARRIED: list[Any] = [0, -(2**63), 2**64 - 1, 1.5, "ü", "", b"\xff", b"x" * 100
 
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=NAMES)
-def test_what_redis_cannot_carry_is_refused(value: Any) -> None:
+def test_values_that_redis_cannot_carry_are_refused(value: Any) -> None:
     with pytest.raises(UnsendableCommand) as caught:
         pack(("SET", "key", value))
     assert isinstance(caught.value, StoreDown)

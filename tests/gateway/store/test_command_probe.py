@@ -15,7 +15,7 @@ from tests.support.redis import KINDS, RedisServer
 from tests.support.worker_core import until
 
 
-async def test_a_plain_server_takes_all_of_them_and_keeps_nothing(
+async def test_a_plain_server_accepts_all_commands_and_stores_nothing(
     redis_address: str, redis_client: Redis
 ) -> None:
     await redis_client.config_resetstat()
@@ -52,7 +52,7 @@ LIMITED: Final = {
 
 
 @pytest.mark.parametrize("user", LIMITED)
-async def test_a_limited_user_is_told_what_is_missing(
+async def test_a_limited_users_refused_commands_are_reported(
     user: str, redis_address: str, redis_client: Redis
 ) -> None:
     rules, commands, fatal = LIMITED[user]

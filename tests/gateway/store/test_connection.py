@@ -1,4 +1,4 @@
-"""One connection that packs, keeps the order, comes back, and never sends twice."""
+"""One connection that packs commands, keeps the order, reconnects, and never sends a command twice."""
 
 import asyncio
 from pathlib import Path
@@ -77,8 +77,8 @@ async def test_a_user_without_a_password_is_not_the_default_user() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_server_that_takes_no_more_connections_is_believed(kind: str) -> None:
-    """On the workers' own loop, which is angry about writes to a connection that has ended."""
+def test_a_server_at_its_connection_limit_is_reported(kind: str) -> None:
+    """On uvloop, the workers' loop, which raises on writes to a connection that has ended."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("maxclients", 1)
         connection = RedisConnection(RedisAddress.parse(server.address), "one")
@@ -98,7 +98,7 @@ def test_a_server_that_takes_no_more_connections_is_believed(kind: str) -> None:
         assert {line["event"] for line in logged} == {"redis_unreachable"}
 
 
-async def test_a_lost_connection_tells_everyone_and_comes_back(
+async def test_a_lost_connection_fails_all_commands_and_reconnects(
     redis_server: RedisServer, make_link: MakeLink
 ) -> None:
     async with Proxy(redis_server.socket) as proxy:
@@ -128,7 +128,7 @@ async def test_how_long_it_stands_is_counted_from_its_last_loss(
 
 
 def test_a_command_that_meets_the_loss_of_its_connection_breaks_nothing(redis_server: RedisServer) -> None:
-    """It is not written any more: uvloop raises where a closed transport is written to."""
+    """The command is not written any more: uvloop raises if a closed transport is written to."""
     broken: list[dict[str, Any]] = []
 
     async def play() -> None:
@@ -162,7 +162,7 @@ async def test_without_a_connection_nothing_was_sent(redis_server: RedisServer, 
             await connection.send_many([b"*1\r\n$4\r\nPING\r\n"])
 
 
-async def test_a_silent_connection_is_ended(redis_server: RedisServer, make_link: MakeLink) -> None:
+async def test_an_unresponsive_connection_is_closed(redis_server: RedisServer, make_link: MakeLink) -> None:
     async with Proxy(redis_server.socket) as proxy:
         connection = await make_link(address=proxy.address, reply_s=0.1)
         proxy.lose(b"silence", cut=False)
@@ -172,7 +172,7 @@ async def test_a_silent_connection_is_ended(redis_server: RedisServer, make_link
         assert await connection.call("ECHO", "again") == b"again"
 
 
-async def test_no_server_is_said_so() -> None:
+async def test_a_missing_server_is_reported() -> None:
     connection = RedisConnection(RedisAddress(unix_path="/nowhere/s"), "test")
     with pytest.raises(StoreDown, match="cannot be reached"):
         await connection.open(0.1)
@@ -180,7 +180,7 @@ async def test_no_server_is_said_so() -> None:
 
 
 async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, unused_tcp_port: int) -> None:
-    """As while somebody puts new ones in their place."""
+    """For example while an operator replaces them."""
     address = RedisAddress.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
     connection = RedisConnection(address, "one")
     connection.start()
@@ -202,7 +202,9 @@ async def test_messages_out_of_band_go_their_own_way(make_link: MakeLink, redis_
     assert heard == [[b"message", b"news", b"hello"]]
 
 
-async def test_the_owner_hears_of_ups_and_downs(redis_server: RedisServer, make_link: MakeLink) -> None:
+async def test_the_owner_is_called_when_the_connection_changes(
+    redis_server: RedisServer, make_link: MakeLink
+) -> None:
     heard: list[str] = []
     async with Proxy(redis_server.socket) as proxy:
         await make_link(
@@ -215,8 +217,8 @@ async def test_the_owner_hears_of_ups_and_downs(redis_server: RedisServer, make_
     assert heard[:3] == ["up", "down", "up"]
 
 
-async def test_a_reply_that_nobody_asked_for_ends_the_connection(make_link: MakeLink, tmp_path: Path) -> None:
-    """Whatever speaks another protocol there is not believed in anything."""
+async def test_a_reply_to_no_command_closes_the_connection(make_link: MakeLink, tmp_path: Path) -> None:
+    """A server of another protocol is not trusted."""
 
     async def strange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)

@@ -1,4 +1,4 @@
-"""What a Redis must promise before a 200 is trusted."""
+"""Requirements on a Redis before a 200 can be trusted."""
 
 import asyncio
 import dataclasses
@@ -16,7 +16,7 @@ from tests.support.redis import KINDS, RedisServer
 
 @pytest.fixture
 async def sound(redis_client: Redis) -> ServerFacts:
-    """A server with nothing to say against it."""
+    """A server that meets all requirements."""
     return changed(
         await facts(redis_client),
         product="redis",
@@ -37,7 +37,7 @@ def changed(found: ServerFacts, **changes: Any) -> ServerFacts:
 
 
 @pytest.mark.parametrize("wanted", ["memory", "aof", "fsync", "replicas"])
-async def test_a_sound_server_is_taken_without_a_word(sound: ServerFacts, wanted: Durability) -> None:
+async def test_a_suitable_server_causes_no_warning(sound: ServerFacts, wanted: Durability) -> None:
     assert judge(sound, wanted) == ([], [])
 
 
@@ -52,7 +52,7 @@ async def test_a_sound_server_is_taken_without_a_word(sound: ServerFacts, wanted
         ({"master": False}, "memory", "replica"),
     ],
 )
-async def test_what_does_not_hold_is_refused(
+async def test_insufficient_durability_is_refused(
     sound: ServerFacts, changes: dict[str, Any], wanted: Durability, refused: str
 ) -> None:
     found, _ = judge(changed(sound, **changes), wanted)
@@ -67,7 +67,9 @@ async def test_what_does_not_hold_is_refused(
         ({"eviction": "allkeys-lru", "memory_max_bytes": 1}, "allkeys-lru"),
     ],
 )
-async def test_what_is_risky_is_warned_of(sound: ServerFacts, changes: dict[str, Any], warned: str) -> None:
+async def test_risky_configurations_cause_warnings(
+    sound: ServerFacts, changes: dict[str, Any], warned: str
+) -> None:
     refused, found = judge(changed(sound, **changes), "memory")
     assert refused == []
     assert len(found) == 1
@@ -81,10 +83,11 @@ async def test_the_oldest_that_is_taken(sound: ServerFacts, version: str, taken:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> None:
-    """Meanwhile it says that its append-only file is off: a gateway would end for a wrong setting."""
+    """While loading, it reports that its append-only file is off, and a gateway would end with a configuration
+    error."""
     with RedisServer(kind, persist=True, options={"key-load-delay": "200"}) as server:
         with server.client() as client, client.pipeline(transaction=False) as pipe:
-            for number in range(12_000):  # it looks at its clients after each thousand
+            for number in range(12_000):  # it serves its clients after each thousand
                 pipe.set(f"key{number}", "1")
             pipe.execute()
         server.stop()
@@ -106,7 +109,7 @@ async def _first_facts(redis: Redis) -> ServerFacts:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_real_server_is_asked(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_facts_of_a_real_server(redis_server: RedisServer, redis_client: Redis) -> None:
     (warning,) = await check_durability(redis_client, "memory")
     assert "append-only" in warning
     with pytest.raises(BadSetting) as refused:

@@ -1,4 +1,4 @@
-"""The embedded store: one server a folder whatever happens to its parent, and its data survives."""
+"""The embedded store: one server for each folder, whatever happens to its parent, and its data survives."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a store; whatever still lives there is ended."""
+    """A folder for a store; any server on it is ended afterwards."""
     yield tmp_path / "valkey"
     if (tmp_path / "valkey").exists():
         store = EmbeddedStore(tmp_path / "valkey")
@@ -48,7 +48,7 @@ def pid_of(store: EmbeddedStore) -> int:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone, or only waits to be collected."""
+    """Whether a process has ended, or only waits to be collected."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def test_a_killed_server_is_revived_with_its_data(folder: Path) -> None:
         client.set("key", "value")
     first = pid_of(store)
     os.kill(first, signal.SIGKILL)
-    while not store.restart():  # the kernel frees the lock when the process is gone
+    while not store.restart():  # the kernel releases the lock when the process has ended
         time.sleep(0.01)
     store.start()
     assert pid_of(store) != first
@@ -130,7 +130,7 @@ def test_a_killed_server_is_revived_with_its_data(folder: Path) -> None:
 def test_the_server_that_is_ending_is_waited_for_and_not_adopted(folder: Path) -> None:
     folder.mkdir(parents=True)
     blocker = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(blocker, fcntl.LOCK_EX)  # as an ending server: it has the lock and no socket
+    fcntl.flock(blocker, fcntl.LOCK_EX)  # like a server that is shutting down: it has the lock and no socket
     freed = subprocess.Popen(["sleep", "0.3"], pass_fds=(blocker,))
     os.close(blocker)
     store = EmbeddedStore(folder)
@@ -151,7 +151,7 @@ def test_a_deep_folder_has_its_socket_elsewhere(tmp_path: Path) -> None:
     store.stop()
 
 
-def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
+def test_a_server_that_cannot_start_reports_the_reason(folder: Path) -> None:
     (folder / "appendonlydir").mkdir(parents=True)
     (folder / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     store = EmbeddedStore(folder)
@@ -159,13 +159,13 @@ def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
         store.start()
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreDown, match="cannot be used: File exists"):
         EmbeddedStore(tmp_path / "file").start()
 
 
-def test_a_platform_without_a_server_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_without_a_server_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(StoreDown, match="no embedded store for this platform"):
         EmbeddedStore(folder).start()
@@ -173,7 +173,7 @@ def test_a_platform_without_a_server_is_told(folder: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def occupied(folder: Path) -> Iterator[Path]:
-    """A folder whose lock is held by something that is no server."""
+    """A folder whose lock is held by a process that is not a server."""
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -206,7 +206,7 @@ def test_a_server_that_loads_may_take_longer_than_a_silent_one(
     assert asked == [b"PING\r\n"] * 21 + [b"CONFIG SET appendfsync everysec\r\n"]
 
 
-def test_a_server_that_says_nothing_is_told(occupied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_server_is_reported(occupied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "START_BUDGET_S", 0.1)
     with pytest.raises(StoreDown, match=r"did not answer in"):
         EmbeddedStore(occupied).start()

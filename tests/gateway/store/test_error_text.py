@@ -23,11 +23,11 @@ from tests.support.redis import RedisServer
         (ConnectionResetError(104, "x"), "cannot be reached (connection reset by the peer)"),
     ],
 )
-def test_each_error_has_words_of_our_own(error: Exception, words: str) -> None:
+def test_each_error_has_its_own_text(error: Exception, words: str) -> None:
     assert error_text(error) == words
 
 
-def test_a_port_at_which_nobody_listens(redis_server: RedisServer) -> None:
+def test_a_port_without_a_listener(redis_server: RedisServer) -> None:
     with (
         redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)) as client,
         pytest.raises(exceptions.ConnectionError) as caught,

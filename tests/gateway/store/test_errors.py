@@ -1,4 +1,4 @@
-"""Where redis-py's failures become the gateway's."""
+"""Conversion of redis-py's errors to the gateway's."""
 
 import pytest
 from redis import exceptions

@@ -1,4 +1,4 @@
-"""Stored words of earlier versions, and what they mean now."""
+"""Stored words of earlier versions, and their present meaning."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""AUTH through TLS, through a Sentinel, and to a Redis that has no users: the same rules everywhere."""
+"""AUTH through TLS, through a Sentinel, and to a Redis without users: the same rules apply everywhere."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ REFUSED: Final = ("real:wrong", "redistogo:wrong", ":wrong")
 
 
 async def names(address: RedisAddress) -> set[bytes]:
-    """The user's name, as a link and as redis-py's client see it."""
+    """The user's name, as seen through a RedisConnection and redis-py's client."""
     connection = RedisConnection(address, "test", on_push=lambda _: None)
     await connection.open(5)
     found = {bytes(await connection.call("ACL", "WHOAMI"))}
@@ -36,7 +36,7 @@ async def names(address: RedisAddress) -> set[bytes]:
 
 
 async def assert_refused(address: RedisAddress, words: str = "WRONGPASS") -> None:
-    """Both kinds of clients get Redis' own error at once."""
+    """Both kinds of clients get Redis' own error without further attempts."""
     with pytest.raises(StoreRefused, match=words):
         await RedisConnection(address, "test").open()
     async with client(address) as redis:
@@ -65,7 +65,7 @@ def restrict(server: RedisServer, *, nopass: bool) -> None:
 
 @contextlib.asynccontextmanager
 async def tls_before(server: RedisServer, folder: Path) -> AsyncIterator[str]:
-    """The end of a TLS connection before a server; the part of an address behind the login."""
+    """The TLS end in front of a server; the part of an address after the login."""
     authority = Authority()
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(authority.ca_pem)
@@ -114,7 +114,7 @@ async def test_through_tls_to_a_default_user_without_a_password(tmp_path: Path) 
 
 @pytest.fixture(params=KINDS)
 def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[RedisServer, str]]:
-    """A master, and the part of an address behind the login."""
+    """A master, and the part of an address after the login."""
     master, port = free_port(), free_port()
     file = tmp_path / "sentinel.conf"
     file.write_text(f"sentinel monitor mymaster 127.0.0.1 {master} 1\n")
@@ -152,7 +152,8 @@ NONE_SET: Final = b"-ERR Client sent AUTH, but no password is set\r\n"
 
 @contextlib.asynccontextmanager
 async def redis_5(password: bytes) -> AsyncIterator[str]:
-    """Answers AUTH in the words of Redis 5, and everything else with OK; its host and port. b"": it has no password."""
+    """A server that answers AUTH with the texts of Redis 5, and everything else with OK; its host and port. b"": it
+    has no password."""
     writers: set[asyncio.StreamWriter] = set()
 
     def answer(words: list[bytes]) -> bytes:
@@ -182,7 +183,7 @@ async def redis_5(password: bytes) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("login", [":hosted", "redistogo:hosted"])
-async def test_a_redis_without_users_takes_the_password_alone(login: str) -> None:
+async def test_a_redis_without_users_accepts_the_password_alone(login: str) -> None:
     async with redis_5(b"hosted") as place:
         address = RedisAddress.parse(f"redis://{login}@{place}")
         connection = RedisConnection(address, "test")

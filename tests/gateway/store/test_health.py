@@ -1,4 +1,4 @@
-"""Whether a Redis works, in plain words."""
+"""Health of a Redis."""
 
 import pytest
 from redis.asyncio import Redis
@@ -72,7 +72,7 @@ async def test_a_frozen_redis_is_named_once_it_has_not_answered_for_some_time(
         await until(answers)
 
 
-async def test_each_redis_is_asked_for_what_it_is_used_for(connection: RedisConnection) -> None:
+async def test_each_redis_is_probed_for_its_uses(connection: RedisConnection) -> None:
     main, queue = RedisAddress.parse("db:1"), RedisAddress.parse("db:2")
     assert [one.name for one in redis_healths(main, connection, main, connection)] == ["redis"]
     assert [one.name for one in redis_healths(main, connection, queue, connection)] == [

@@ -1,4 +1,4 @@
-"""The names of Redis keys: one slot for the queue, and no two of one name."""
+"""Names of Redis keys: one slot for the queue, and no duplicates."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def test_a_key_is_ours_unless_it_is_rhoconnects(make: Callable[..., str]) -> Non
     assert (HASH_TAG in named(make)) == (make in OF_THE_QUEUE)
 
 
-def test_what_the_queues_scripts_touch_lies_in_one_slot() -> None:
+def test_the_keys_of_the_queues_scripts_share_one_slot() -> None:
     for name in (
         *keys.STREAMS,
         keys.SCHEDULE,

@@ -1,4 +1,4 @@
-"""Connections of redis-py that leave out what Redis refuses of a login."""
+"""redis-py connections that omit the part of a login that Redis refuses."""
 
 import contextlib
 from collections.abc import Iterator

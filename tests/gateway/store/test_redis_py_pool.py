@@ -1,4 +1,4 @@
-"""Clients with few connections and many callers: nobody hears that Redis is away while it is not."""
+"""Clients with few connections and many callers: a busy pool is not reported as an unreachable Redis."""
 
 import asyncio
 from typing import Any
@@ -33,7 +33,7 @@ async def test_many_callers_share_few_connections(redis_address: str) -> None:
             pipe.set("key", "other")
             await pipe.execute()
         assert await redis.info("clients") is not None
-        # All were given back: as many work at once as before.
+        # All connections were returned: as many commands run at once as before.
         assert await asyncio.gather(*(redis.get("key") for _ in range(3))) == [b"other"] * 3
         names = [line["name"] for line in await redis.client_list()]
         assert names.count("rhopush") <= 2
@@ -70,9 +70,7 @@ async def test_a_caller_waits_only_for_a_time(redis_server: RedisServer, redis_a
         assert await redis.get("key") is None
 
 
-async def test_a_caller_who_goes_away_takes_no_connection_along(
-    redis_server: RedisServer, redis_address: str
-) -> None:
+async def test_a_cancelled_caller_loses_no_connection(redis_server: RedisServer, redis_address: str) -> None:
     async with small(redis_server) as redis:
         for _ in range(20):
             going = [asyncio.ensure_future(redis.get("key")) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Error replies of Redis: which last, which are of a key, which are of the moment."""
+"""Error replies of Redis: lasting ones, those about a key, and temporary ones."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from gateway.store.replies import ConnectionLost, RedisReplyError, RedisReplyRef
 @pytest.mark.parametrize(
     "words", ["NOPERM User x has no permissions", "WRONGPASS invalid", "NOAUTH Authentication required."]
 )
-def test_what_lasts_until_an_operator_acts_is_a_refusal(words: str) -> None:
+def test_a_lasting_error_is_a_refusal(words: str) -> None:
     error = reply_error(words)
     assert isinstance(error, RedisReplyRefused)
     assert isinstance(error, StoreRefused)
@@ -40,7 +40,7 @@ def test_an_error_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("sent", [True, False])
-def test_a_lost_connection_tells_whether_the_command_was_sent(sent: bool) -> None:
+def test_a_lost_connection_records_whether_the_command_was_sent(sent: bool) -> None:
     error = ConnectionLost("gone", sent=sent)
     assert isinstance(error, StoreDown)
     assert (error.sent, error.label, error.of_data) == (sent, "redis_connection_lost", False)

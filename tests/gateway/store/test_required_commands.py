@@ -1,4 +1,4 @@
-"""The table of commands against the source, and tried on real servers."""
+"""The table of commands, compared with the source and tested on real servers."""
 
 import ast
 import re
@@ -26,9 +26,9 @@ METHODS: Final = {
     "execute": "EXEC",
     "pipeline": "MULTI",
 }
-"""Methods of redis-py that are not named as their command is."""
+"""Methods of redis-py whose name differs from that of their command."""
 NOT_SENT: Final = {"COMMAND", "READONLY"}
-"""Words of the source that are commands, too: a heading, the code of an error."""
+"""Words in the source that are also commands: a heading, the code of an error."""
 CLIENTS: Final = ("redis", "pipe", "self._redis", "resque")
 
 
@@ -71,7 +71,7 @@ async def test_every_command_of_the_source_is_in_the_table(redis_client: Redis) 
     assert {"XREADGROUP", "SORT", "PSUBSCRIBE", "SPOP", "WAIT", "XCLAIM"} <= used.keys()
 
 
-async def test_each_purpose_says_what_it_is_for() -> None:
+async def test_each_purpose_has_a_description() -> None:
     assert len({(one.role, one.use) for one in PURPOSES}) == len(PURPOSES)
     assert all(one.use and one.commands for one in PURPOSES)
 

@@ -1,4 +1,4 @@
-"""Channels, each subscribed to on its own: Redis may refuse some of them."""
+"""Channels that are subscribed to separately, since Redis may refuse some of them."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ async def test_names_and_patterns_are_subscribed_to(make_link: MakeLink, redis_c
 
 @pytest.fixture
 async def limited(redis_client: Redis, redis_address: str, make_link: MakeLink) -> Any:
-    """A connection of a user who may hear one channel only."""
+    """A connection of a user who may subscribe to one channel only."""
     await redis_client.execute_command(
         "ACL", "SETUSER", "ear", "on", ">pw", "~*", "+@all", "resetchannels", "&open"
     )
@@ -39,7 +39,7 @@ async def limited(redis_client: Redis, redis_address: str, make_link: MakeLink) 
     await redis_client.execute_command("ACL", "DELUSER", "ear")
 
 
-async def test_a_refused_channel_is_told_once_and_tried_again(
+async def test_a_refused_channel_is_logged_once_and_tried_again(
     limited: RedisConnection, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0.02)
@@ -49,7 +49,7 @@ async def test_a_refused_channel_is_told_once_and_tried_again(
         subscriptions.begin()
         await until(lambda: subscriptions.refused)
         assert await redis_client.publish("open", "1") == 1
-        await asyncio.sleep(0.1)  # some tries more
+        await asyncio.sleep(0.1)  # some further attempts
         assert list(subscriptions.refused) == [CLOSED.name]
         await redis_client.execute_command("ACL", "SETUSER", "ear", "&closed:*")
         await until(lambda: not subscriptions.refused)

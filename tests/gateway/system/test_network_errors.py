@@ -1,4 +1,4 @@
-"""What goes wrong with a connection, in words without addresses and keys."""
+"""Descriptions of connection errors, without addresses and keys."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ def test_the_words_of_the_operating_system_name_no_address() -> None:
     assert describe(TimeoutError()) == "timed out"
 
 
-def test_an_error_of_a_library_is_told_by_its_cause() -> None:
+def test_an_error_of_a_library_is_described_by_its_cause() -> None:
     try:
         try:
             raise ConnectionResetError(104, "x")
@@ -36,7 +36,7 @@ def test_an_error_of_a_library_is_told_by_its_cause() -> None:
 
 
 async def broken_by(client: ssl.SSLContext, server: ssl.SSLContext | None, name: str = "localhost") -> str:
-    """Connect with TLS; what is said of the failure."""
+    """Connect with TLS, and return the description of the failure."""
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -63,7 +63,7 @@ def server_context() -> ssl.SSLContext:
 authority = trustme.CA()
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_with_its_cause(
+async def test_an_untrusted_certificate_is_described_with_its_cause(
     server_context: ssl.SSLContext,
 ) -> None:
     stranger = await broken_by(ssl.create_default_context(), server_context)
@@ -74,13 +74,13 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_its_cause(
     assert other == "certificate not trusted: it is for another host name"
 
 
-async def test_a_server_without_tls_is_told() -> None:
+async def test_a_server_without_tls_is_described() -> None:
     words = await broken_by(ssl.create_default_context(), None)
     assert words.startswith("TLS failed: ")
     assert words != "TLS failed: the handshake was not completed"
 
 
-async def test_aiohttps_own_errors_are_told_by_what_they_hold(server_context: ssl.SSLContext) -> None:
+async def test_aiohttps_errors_are_described_by_their_cause(server_context: ssl.SSLContext) -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 

@@ -1,4 +1,4 @@
-"""The limit of open files is raised as far as is wanted and as the system lets it."""
+"""The limit of open files is raised as far as needed and permitted."""
 
 import subprocess
 import sys

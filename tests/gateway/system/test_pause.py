@@ -5,7 +5,7 @@ import time
 from gateway.system.pause import pause
 
 
-def test_it_lasts_as_long_as_is_said() -> None:
+def test_the_pause_has_the_given_length() -> None:
     begun_s = time.monotonic()
     pause(0.05)
     assert time.monotonic() - begun_s >= 0.05

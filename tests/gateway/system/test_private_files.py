@@ -1,4 +1,4 @@
-"""Secrets on a machine with other users: links and open folders are refused by name, readable ones told."""
+"""Secrets on a machine with other users: links and open folders are refused by name, readable ones reported."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def use(path: Path) -> None:
-    """All that a supervisor does with its folder."""
+    """All operations of a supervisor on its folder."""
     folder = DataDir(path)
     try:
         folder.lock()
@@ -79,7 +79,7 @@ def test_a_link_of_roots_to_the_data_folder_is_the_administrators(
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_link_in_the_data_folder_is_refused(tmp_path: Path, path: Path, name: str, there: bool) -> None:
-    """Also one that leads nowhere: what it names would be made."""
+    """Also a link to a missing file, which would be created."""
     target = tmp_path / "target"
     if there:
         target.write_text("planted by another user")
@@ -119,7 +119,7 @@ def test_a_token_that_everybody_may_write_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_file_is_refused_and_not_waited_for(path: Path, name: str) -> None:
+def test_a_path_that_is_not_a_file_is_refused_without_waiting(path: Path, name: str) -> None:
     os.mkfifo(path / name)
     with pytest.raises((UnsafeFile, DataDirInUse), match=name if "lock" not in name else "no file"):
         use(path)
@@ -131,7 +131,7 @@ def test_an_endless_token_is_refused(path: Path) -> None:
         use(path)
 
 
-def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_new_files_are_private_to_their_owner(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
         use(tmp_path / "data")
@@ -155,7 +155,7 @@ def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
         (0o711, "may be read by every user"),
     ],
 )
-def test_what_a_folder_is_warned_about(path: Path, mode: int, told: str) -> None:
+def test_warnings_about_a_folder(path: Path, mode: int, told: str) -> None:
     path.chmod(mode)
     assert len(folder_warnings(path)) == bool(told)
     assert all(told in warning and str(path) in warning for warning in folder_warnings(path))
@@ -181,7 +181,7 @@ def test_a_folder_that_may_be_exchanged(tmp_path: Path, path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "told"), [(0o600, ""), (0o640, ""), (0o644, "be read by"), (0o666, "be read and written by")]
 )
-def test_what_a_file_is_warned_about(tmp_path: Path, mode: int, told: str) -> None:
+def test_warnings_about_a_file(tmp_path: Path, mode: int, told: str) -> None:
     (tmp_path / "key").write_text("secret")
     (tmp_path / "key").chmod(mode)
     warnings = file_warnings(tmp_path / "key", "apns.key_file")

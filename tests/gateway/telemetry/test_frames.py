@@ -1,4 +1,4 @@
-"""What a worker and the supervisor send each other, in pieces of any size."""
+"""Frames between a worker and the supervisor, in chunks of any size."""
 
 import msgspec
 import pytest
@@ -24,7 +24,7 @@ SENT: list[FromWorker] = [
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 1000])
-def test_frames_are_put_together_from_pieces(size: int) -> None:
+def test_frames_are_assembled_from_chunks(size: int) -> None:
     data = b"".join(map(encode, SENT))
     frames = frames_from_worker()
     found = [frame for at in range(0, len(data), size) for frame in frames.feed(data[at : at + size])]

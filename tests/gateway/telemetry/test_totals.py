@@ -1,4 +1,4 @@
-"""What several workers amount to, while they live and afterwards."""
+"""Merged metrics of several workers, while they run and afterwards."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_counts_of_workers_are_summed_and_stay_when_one_ends() -> None:
     assert found(totals) == {("c", "x"): (7,), ("h",): (7, 7, 0)}
     totals.end(1)
     assert found(totals) == {("c", "x"): (7,), ("h",): (7, 7, 0)}
-    totals.take(3, counts(1))  # its successor begins with nothing
+    totals.take(3, counts(1))  # its successor begins at zero
     totals.take(3, counts(2))
     assert found(totals)["c", "x"] == (9,)
     totals.end(3)
@@ -59,7 +59,7 @@ def test_a_gauge_is_merged_by_its_meaning_over_the_living(
     assert found(totals) == {}
 
 
-def test_what_fits_no_definition_is_left_out() -> None:
+def test_a_state_without_a_definition_is_ignored() -> None:
     totals = Totals({"c": C, "h": H})
     totals.take(
         1, [("c", ("x", "y"), (1.0,)), ("c", ("x",), (1.0, 2.0)), ("other", (), (1.0,)), ("h", (), (1.0,))]

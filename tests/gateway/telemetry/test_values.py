@@ -1,4 +1,4 @@
-"""Counts in memory."""
+"""Counters, gauges and histograms in memory."""
 
 import pytest
 from hypothesis import given

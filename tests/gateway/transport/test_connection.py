@@ -48,13 +48,13 @@ async def test_a_refused_stream_goes_out_again_on_the_same_connection(make_pool:
 async def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_without_a_second_connection(
     make_pool: MakePool,
 ) -> None:
-    """Like Apple: 1 until a request was good, many afterwards, few after an error."""
+    """Like Apple's limit: 1 until a request was accepted, many afterwards, few after an error."""
     async with Provider(limit=1) as provider:
         feed = ListFeed(20)
         pool = make_pool(provider, feed)
 
         async def lift_or_lower(limit: int) -> int:
-            """Change the limit, send as many requests again, and tell the most that were open at a time."""
+            """Change the limit, send as many requests again, and return the most that were open at a time."""
             peer = provider.peers[0]
             peer.machine.limit_streams(limit)
             peer.flush()
@@ -93,7 +93,7 @@ async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool:
         await feed.all_settled()
         late = feed.outcomes[-1]
         assert (late.context, late.kind, late.reason) == (0, OutcomeKind.UNKNOWN, "deadline")
-        assert len(provider.alive) == 1  # one late answer does not condemn a connection
+        assert len(provider.alive) == 1  # one late response does not retire a connection
 
 
 @pytest.mark.usefixtures("no_ticks")
@@ -114,7 +114,7 @@ async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> No
         (connection,) = pool._all
         while (
             not feed.outcomes and now_s < 200_000
-        ):  # each look at its own time, and nothing arrives between two
+        ):  # each check at its own time, and nothing arrives in between
             now_s += connection._tick_s
             connection._tick()
         assert now_s < 100_000
@@ -125,7 +125,7 @@ async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> No
         assert feed.errors == ["silent peer"]
 
 
-async def test_a_process_that_stood_still_reads_its_socket_before_it_looks_at_deadlines(
+async def test_a_suspended_process_reads_its_socket_before_it_checks_deadlines(
     make_pool: MakePool,
 ) -> None:
     now_s = 0.0
@@ -151,7 +151,7 @@ async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
         await feed.all_settled()
         provider.peers[0].transport.pause_reading()
         feed.body = b"x" * 1_000_000
-        while not pool._all[0].facts.full:  # what the socket buffers take, and one batch beyond them
+        while not pool._all[0].facts.full:  # the capacity of the socket buffers, and one batch beyond it
             feed.add(1)
             pool.wake()
             await asyncio.sleep(0)
@@ -176,10 +176,10 @@ async def test_a_peer_that_asks_and_asks_and_reads_no_answer_is_left(make_pool: 
         await feed.all_settled()
         peer, (connection,) = provider.peers[0], pool._all
         peer.transport.pause_reading()
-        for _ in range(3000):  # 25 MB, the most of which no socket's buffer takes
+        for _ in range(3000):  # 25 MB, of which socket buffers accept only a small part
             if connection.machine.state is ConnectionState.CLOSED:
                 break
-            peer.transport.write(ping * 500)  # fewer than are taken for a flood, when they come together
+            peer.transport.write(ping * 500)  # fewer than a flood, if they arrive together
             for _ in range(4):
                 await asyncio.sleep(0)
         assert (connection.machine.state, connection.machine.failed) == (ConnectionState.CLOSED, True)
@@ -207,7 +207,7 @@ async def test_a_slow_reader_holds_back_requests_and_loses_none(make_pool: MakeP
         pool.wake()
         await feed.until(lambda: len(feed.takes) > 1)
         await asyncio.sleep(0)
-        # One batch taken, 64 kB of it let out by the window; no second one before the rest has left.
+        # One batch was taken, and the window let 64 kB of it out; no second batch before the rest is sent.
         assert (feed.waiting(), pool.in_flight) == (4000 - BATCH, BATCH)
         provider.peers[0].transport.resume_reading()
         await feed.all_settled()

@@ -1,4 +1,4 @@
-"""What can go wrong before the first request, on real sockets."""
+"""Failures before the first request, on real sockets."""
 
 import asyncio
 from contextlib import suppress
@@ -29,7 +29,7 @@ async def test_a_provider_that_is_there_is_found_and_left_in_order() -> None:
         assert provider.peers[0].machine.closed
 
 
-async def test_nobody_listening() -> None:
+async def test_a_port_without_a_listener() -> None:
     provider = Provider()
     assert await why(provider.endpoint()) == "connection refused"
     provider.sock.close()
@@ -66,7 +66,7 @@ async def test_a_server_that_does_not_offer_http2(alpn: tuple[str, ...]) -> None
         }
 
 
-async def test_a_server_that_takes_the_connection_and_says_nothing() -> None:
+async def test_a_server_that_accepts_the_connection_and_sends_nothing() -> None:
     with deaf_port() as port:
         assert (
             await why(Endpoint("127.0.0.1", port, client_context(), "x"), timeout_s=0.1)
@@ -110,7 +110,7 @@ async def test_our_certificate_is_shown_to_a_provider_that_asks() -> None:
         await pool.close(1)
 
 
-async def test_a_provider_that_asks_for_a_certificate_we_have_not_is_told_as_such() -> None:
+async def test_a_provider_that_requires_a_missing_client_certificate_is_described() -> None:
     async with Provider(client_ca=trustme.CA()) as provider:
         feed = ListFeed(1)
         pool = ConnectionPool(

@@ -7,7 +7,7 @@ from gateway.transport.error_text import describe
 
 
 def tls_error() -> ssl.SSLError:
-    """A real one: a client that is fed what is no TLS."""
+    """A real error: a client that receives bytes that are not TLS."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="x")
     incoming.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -35,12 +35,12 @@ def test_each_trouble_has_its_words(error: BaseException, words: str) -> None:
     assert describe(error) == words
 
 
-def test_a_tls_error_is_told_by_its_reason() -> None:
+def test_a_tls_error_is_described_by_its_reason() -> None:
     assert describe(tls_error()) in {"TLS failed: wrong version number", "TLS failed: record layer failure"}
 
 
-def test_no_words_of_a_library_are_told() -> None:
-    """They may hold addresses, and differ from version to version."""
+def test_no_text_of_a_library_is_shown() -> None:
+    """Those texts may contain addresses, and differ between versions."""
     assert describe(OSError(113, "Connect call failed ('10.0.0.1', 443)")) == "no route to host"
     odd = ssl.SSLError(1, "[SSL: ODD_THING] odd thing (_ssl.c:1)")
     assert describe(odd) == "TLS failed: the handshake was not completed"

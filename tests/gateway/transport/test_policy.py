@@ -58,7 +58,7 @@ def test_jitter_takes_up_to_half_away() -> None:
     assert wait.wait_s(0.0) == 0.75
 
 
-def test_a_connection_that_worked_begins_the_count_anew() -> None:
+def test_a_connection_that_worked_resets_the_count() -> None:
     wait = backoff()
     for _ in range(4):
         wait.failed(0.0)

@@ -57,11 +57,11 @@ async def test_goaway_mid_flight_loses_and_repeats_nothing(make_pool: MakePool) 
         kept, sent_again = provider.peers[0].requests[:4], provider.peers[1].requests
         assert sorted(contexts_of(kept) + contexts_of(sent_again)) == list(range(10))
         assert len(feed.untried) == 6
-        assert feed.errors == []  # an orderly goodbye is no failure
+        assert feed.errors == []  # an orderly GOAWAY is not a failure
 
 
 def answer_and_go(peer: Peer, one: StreamRequest) -> None:
-    """A script that lets every connection do one thing."""
+    """A script that lets every connection answer one request."""
     answer(peer, one)
     peer.machine.go_away(one.stream_id)
 
@@ -87,7 +87,7 @@ async def test_a_goaway_on_every_connection_still_delivers(make_pool: MakePool) 
         assert len(provider.peers) == 8
 
 
-async def test_a_cut_connection_leaves_unknown_what_was_sent_and_the_rest_goes_out_anew(
+async def test_after_a_lost_connection_sent_requests_are_unknown_and_others_are_sent_again(
     make_pool: MakePool,
 ) -> None:
     def script(peer: Peer, one: StreamRequest) -> None:
@@ -136,7 +136,7 @@ async def test_a_low_limit_before_the_first_answers_is_waited_out(make_pool: Mak
 
 
 @pytest.mark.usefixtures("no_ticks")
-async def test_what_one_connection_cannot_take_another_with_room_does(make_pool: MakePool) -> None:
+async def test_a_connection_with_room_gets_the_requests_of_a_full_one(make_pool: MakePool) -> None:
     def script(peer: Peer, one: StreamRequest) -> None:
         if len(peer.requests) <= 4:
             answer(peer, one)
@@ -208,7 +208,9 @@ async def test_the_back_off_is_kept_however_often_the_feed_wakes(make_pool: Make
     provider.sock.close()
 
 
-async def test_renewal_lets_old_requests_end_and_sends_new_ones_anew(make_pool: MakePool) -> None:
+async def test_replaced_connections_finish_their_requests_and_new_ones_get_the_rest(
+    make_pool: MakePool,
+) -> None:
     async with Provider(hold) as old, Provider() as new:
         feed = ListFeed(2)
         pool = make_pool(old, feed)
@@ -246,7 +248,8 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
 
     async with Provider(limit=1) as provider:
         feed = Renewing()
-        feed.queue.append((request(token="ab" * 40_000), b"", 0))  # cannot be sent: settled while sending
+        # cannot be sent: gets its outcome while being sent
+        feed.queue.append((request(token="ab" * 40_000), b"", 0))
         feed.count = 1
         feed.add(3)
         pool = make_pool(provider, feed)
@@ -255,7 +258,7 @@ async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool)
 
 
 class Leaving(ListFeed):
-    """A lane that leaves a connection when it is told so, and sends again what was not accepted."""
+    """A lane that retires a connection on a scripted outcome, and sends unaccepted requests again."""
 
     pool: ConnectionPool
 
@@ -271,7 +274,7 @@ def shut_down(peer: Peer, one: StreamRequest) -> None:
     peer.machine.respond(one.stream_id, status(503))
 
 
-async def test_a_provider_that_serves_no_connection_is_not_asked_ever_faster(make_pool: MakePool) -> None:
+async def test_a_provider_that_serves_no_connection_is_contacted_with_back_off(make_pool: MakePool) -> None:
     async with Provider(shut_down, limit=1) as provider:
         feed = Leaving(50)
         tuning = Tuning(backoff_first_s=1000, backoff_most_s=1000)
@@ -302,7 +305,7 @@ async def test_a_connection_that_served_is_replaced_at_once_when_it_no_longer_do
         assert (feed.statuses, feed.errors, len(provider.peers)) == ([200] * 20, [], 2)
 
 
-async def test_what_an_old_connection_says_late_leaves_the_new_one_alone(make_pool: MakePool) -> None:
+async def test_late_events_of_an_old_connection_do_not_affect_the_new_one(make_pool: MakePool) -> None:
     def script(peer: Peer, one: StreamRequest) -> None:
         if peer is not provider.peers[0]:
             answer(peer, one)
@@ -315,11 +318,13 @@ async def test_what_an_old_connection_says_late_leaves_the_new_one_alone(make_po
         for sent, one in enumerate(tuple(provider.requests), 1):
             shut_down(old, one)
             old.flush()
-            await feed.until(lambda sent=sent: len(feed.outcomes) == sent)  # sent again elsewhere
+            await feed.until(lambda sent=sent: len(feed.outcomes) == sent)  # sent again on another connection
         assert (feed.statuses, len(provider.peers)) == ([200] * 20, 2)
 
 
-async def test_a_feed_that_holds_its_requests_back_is_asked_again_when_it_wakes(make_pool: MakePool) -> None:
+async def test_a_feed_that_holds_requests_back_is_read_again_when_it_wakes_the_pool(
+    make_pool: MakePool,
+) -> None:
     class Held(ListFeed):
         open = True
 

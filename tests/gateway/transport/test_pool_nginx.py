@@ -1,4 +1,4 @@
-"""The transport against an HTTP/2 server that is none of ours: nginx."""
+"""The transport against an independent HTTP/2 server: nginx."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ http {{
 
 @pytest.fixture
 async def nginx(tmp_path: Path) -> AsyncIterator[Endpoint]:
-    """nginx that lets 40 streams be open and says GOAWAY after 300 requests of a connection."""
+    """nginx with a limit of 40 streams, which sends GOAWAY after 300 requests of a connection."""
     program = need_program("nginx", "nginx-light")
     ca, port = trustme.CA(), free_port()
     issued = ca.issue_cert("127.0.0.1")
@@ -61,6 +61,7 @@ async def test_a_server_that_goes_away_every_300_requests_loses_none(nginx: Endp
     assert [one.kind for one in feed.outcomes] == [OutcomeKind.ANSWERED] * 3000
     assert feed.statuses == [200] * 3000
     opened = [connected for connected, _ in feed.links]
-    assert len(opened) >= 2 * 9  # each of at least ten connections came, and all but the last went
+    # each of at least ten connections was opened, and all but the last were closed
+    assert len(opened) >= 2 * 9
     assert set(feed.errors) <= {"connection refused"}  # before it listened
     await pool.close(5)

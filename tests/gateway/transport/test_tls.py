@@ -64,7 +64,7 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes |
 
 
 def shown(context: ssl.SSLContext) -> bytes | None:
-    """The certificate that a client shows to a server, in DER."""
+    """The certificate that a client presents to a server, in DER."""
     AUTHORITY.configure_trust(context)
     ours, theirs = socket.socketpair()
     found: list[bytes | None] = []
@@ -107,16 +107,16 @@ def test_a_certificate_is_shown_without_any_temporary_file(
     assert server_context(certificate())
 
 
-def test_a_chain_that_no_pipe_takes_is_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_that_exceeds_a_pipe_is_an_error_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     without_memory_files(monkeypatch)
     monkeypatch.setattr(tls, "_PIPE_BYTES", 100)
     with pytest.raises(CredentialError):
         client_context(certificate=certificate())
 
 
-def test_what_openssl_refuses_is_an_error_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_of_openssl_are_errors_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     one = certificate()
     one.key_pem = trustme.CA().issue_cert("x").private_key_pem.bytes()  # another key
     for use in (try_certificate, server_context, lambda it: client_context(certificate=it)):
-        with pytest.raises(CredentialError, match="OpenSSL does not take"):
+        with pytest.raises(CredentialError, match="OpenSSL refuses"):
             use(one)

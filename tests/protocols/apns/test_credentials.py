@@ -1,4 +1,4 @@
-"""Provider tokens and push certificates, with keys made here."""
+"""Provider tokens and push certificates, with keys generated here."""
 
 import base64
 import datetime
@@ -32,7 +32,7 @@ def key() -> ProviderKey:
     return ProviderKey(pem(PRIVATE), KEY_ID, TEAM_ID)
 
 
-def test_the_token_says_who_signed_it_and_when() -> None:
+def test_the_token_names_its_key_team_and_time() -> None:
     token = key().token(START_S + LAG_S)
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": KEY_ID, "typ": "JWT"}
     claims = jwt.decode(token, PRIVATE.public_key(), algorithms=["ES256"], options={"verify_iat": False})
@@ -102,7 +102,7 @@ def test_a_wrong_key_is_named_and_not_shown(key_pem: bytes, says: str) -> None:
 @pytest.mark.parametrize(
     ("key_id", "team_id", "field"), [("", TEAM_ID, "key_id"), (KEY_ID, "a b", "team_id")]
 )
-def test_an_id_that_cannot_be_one(key_id: str, team_id: str, field: str) -> None:
+def test_an_invalid_id_is_refused(key_id: str, team_id: str, field: str) -> None:
     with pytest.raises(InvalidCredential) as refused:
         ProviderKey(pem(PRIVATE), key_id, team_id)
     assert refused.value.field == field
@@ -242,7 +242,7 @@ def test_no_topics_at_all() -> None:
         (b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n" + pem(PRIVATE), "cannot be read"),
     ],
 )
-def test_a_file_that_is_none_is_named(data: bytes, says: str) -> None:
+def test_a_file_that_is_not_a_certificate_is_refused_by_name(data: bytes, says: str) -> None:
     with pytest.raises(InvalidCredential, match=says) as refused:
         Certificate.load(data)
     assert refused.value.field == "certificate_file"
@@ -255,7 +255,7 @@ def test_the_certificates_key_is_not_shown() -> None:
 
 
 def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
-    """Its key is parsed only when it is asked for, and OpenSSL's error comes then."""
+    """Its key is parsed only when it is accessed, and OpenSSL's error is raised then."""
     known, unknown = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d4201")  # id-ecPublicKey
     der = certificate().public_bytes(serialization.Encoding.DER)
     assert known in der
@@ -272,7 +272,7 @@ def test_many_beginnings_of_a_key_are_none(data: bytes) -> None:
 
 @pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
 def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
-    """The clock was wrong when it was made: it is made anew once the clock is right."""
+    """The clock was wrong when it was made: a new one is made once the clock is correct."""
     one, right_s = key(), START_S + 1000
     one.token(right_s + jump_s)
     assert one.token(right_s) == key().token(right_s)
@@ -293,7 +293,7 @@ def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
 def test_a_damaged_certificate_is_refused_by_name(
     extensions: tuple[tuple[str, bytes], ...], known: str, damaged: str
 ) -> None:
-    """Cryptography has errors for these that are no ValueError."""
+    """Exceptions of cryptography that do not inherit from ValueError."""
     der = certificate("com.example.app", *extensions).public_bytes(serialization.Encoding.DER)
     assert bytes.fromhex(known) in der
     data = der.replace(bytes.fromhex(known), bytes.fromhex(damaged))

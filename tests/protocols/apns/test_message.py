@@ -1,4 +1,4 @@
-"""What an Apple device is told, row by row, and whether a validating APNs takes it."""
+"""APNs notifications row by row, and their acceptance by a validating APNs."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def told(ping: Ping, target: ApnsTarget = TARGET) -> tuple[dict[bytes, bytes], d
 
 
 ROWS: list[tuple[Ping, bytes, bytes, dict[str, Any]]] = [
-    # what the ping holds, push type, priority, payload
+    # content of the ping, push type, priority, payload
     (Ping(message="hello"), b"alert", b"10", {"aps": {"alert": "hello"}}),
     (
         Ping(message="hello", badge=5, sound="hello.mp3", vibrate=2000, sources=("A", "B")),
@@ -117,7 +117,7 @@ def test_an_app_that_reads_no_object_gets_a_text(ping: Ping, alert: Any) -> None
 
 
 @pytest.mark.parametrize(("ping", "push_type", "priority", "payload"), ROWS)
-def test_what_the_ping_holds_and_what_is_sent(
+def test_the_message_for_each_content_of_a_ping(
     ping: Ping, push_type: bytes, priority: bytes, payload: dict[str, Any]
 ) -> None:
     headers, sent = told(ping)
@@ -143,7 +143,7 @@ def test_time_to_live() -> None:
     assert told(Ping(message="x", ttl_s=0))[0][b"apns-expiration"] == b"0"
 
 
-def test_a_repeat_replaces_by_the_pings_id_or_by_what_was_asked() -> None:
+def test_a_repetition_replaces_by_the_pings_id_or_the_requested_collapse_id() -> None:
     assert told(Ping(id="ab" * 16, message="x"))[0][b"apns-collapse-id"] == b"ab" * 16
     assert told(Ping(id="ab" * 16, message="x", collapse_id="ä"))[0][b"apns-collapse-id"] == "ä".encode()
     assert b"apns-collapse-id" not in told(Ping(message="x"))[0]
@@ -164,7 +164,7 @@ def test_a_collapse_id_that_comes_once_stays_out_of_the_header_table(ping: Ping,
     assert (type(message.headers[-1]) is type(never_indexed(b"", b""))) == once
 
 
-def test_a_voip_topic_takes_voip_pushes_of_its_own_size() -> None:
+def test_a_voip_topic_gets_voip_pushes_with_their_own_size_limit() -> None:
     headers, _ = told(Ping(sources=("A",)), ApnsTarget("com.example.app.voip"))
     assert (headers[b"apns-push-type"], headers[b"apns-priority"]) == (b"voip", b"10")
     with pytest.raises(PayloadTooLarge):
@@ -192,7 +192,7 @@ def test_text_beyond_ascii_is_sent_as_utf8() -> None:
 
 
 @pytest.mark.parametrize("topic", ["", "com.example\r\n", "com example", "com.ä", "x" * 256])
-def test_a_topic_that_is_none_never_reaches_a_header(topic: str) -> None:
+def test_an_invalid_topic_never_reaches_a_header(topic: str) -> None:
     with pytest.raises(InvalidField) as refused:
         compose(Ping(message="x"), ApnsTarget(topic), NOW_MS)
     assert refused.value.field == "apns.topic"
@@ -239,7 +239,7 @@ def test_the_path(message: ApnsMessage, pin: str, path: bytes) -> None:
         "٣٣",
     ],
 )
-def test_a_pin_that_is_no_hex_never_reaches_a_path(message: ApnsMessage, pin: str) -> None:
+def test_a_push_token_that_is_not_hex_never_reaches_a_path(message: ApnsMessage, pin: str) -> None:
     with pytest.raises(InvalidToken) as refused:
         message.path(pin)
     assert not pin or pin not in refused.value.message
@@ -253,7 +253,7 @@ def test_the_ping_and_the_additions_are_left_as_they_were() -> None:
     assert additions == {"aps": {"category": "c"}}
 
 
-def test_what_is_shown_of_a_message(message: ApnsMessage) -> None:
+def test_the_repr_of_a_message(message: ApnsMessage) -> None:
     assert repr(message) == "<APNs message, alert, 21 bytes>"
     assert not message.background
     assert message.expires_ms == NOW_MS + 86_400_000

@@ -1,4 +1,4 @@
-"""How a simulated APNs checks provider tokens."""
+"""Provider token checks of a simulated APNs."""
 
 import jwt
 import pytest
@@ -66,7 +66,7 @@ def test_topic_specific_keys_are_not_mixed_and_keep_to_their_topics() -> None:
     assert verdict(ask(session)) == (403, "UnrelatedKeyIdInToken")
 
 
-def test_a_key_of_the_other_environment_is_told_so() -> None:
+def test_a_key_of_the_other_environment_gets_its_own_reason() -> None:
     server = rules()
     server.tokens.add(SigningKey("KEY0000002", "TEAM000001", PRIVATE.public_key(), None, "sandbox"))
     answer = ask(server.session(), {"authorization": f"bearer {token(NOW_S, 'KEY0000002')}"})

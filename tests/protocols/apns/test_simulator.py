@@ -1,4 +1,4 @@
-"""The rules of the simulated APNs, row by row: each refusal has its reason, and what is right is accepted."""
+"""Rules of the simulated APNs, row by row: each refusal has its reason, and valid requests are accepted."""
 
 import json
 from typing import Any
@@ -39,7 +39,7 @@ def rules(**options: Any) -> ApnsRules:
 
 
 def headers(changes: dict[str, str | None] | None = None) -> list[Header]:
-    """A right alert's headers, with changes; None leaves one out."""
+    """The headers of a valid alert, with changes; None removes one."""
     values: dict[str, str | None] = {
         ":method": "POST",
         ":scheme": "https",
@@ -64,12 +64,12 @@ def ask(
 
 
 def verdict(answer: SimulatedAnswer) -> tuple[int, str]:
-    """Status and reason, as the wire says them."""
+    """Status and reason, as sent over the wire."""
     return answer.status, json.loads(answer.body)["reason"] if answer.body else ""
 
 
 def sized(size: int) -> bytes:
-    """A payload of exactly so many bytes."""
+    """A payload of exactly this many bytes."""
     frame = b'{"aps":{"alert":""}}'
     return frame.replace(b'""', b'"' + b"x" * (size - len(frame)) + b'"')
 
@@ -143,7 +143,7 @@ ACCEPTED: list[tuple[dict[str, str | None], Any]] = [
 
 
 @pytest.mark.parametrize(("changes", "payload", "reason"), REFUSED)
-def test_what_is_wrong_is_refused_with_its_reason(
+def test_invalid_requests_are_refused_with_their_reason(
     changes: dict[str, str | None], payload: Any, reason: str
 ) -> None:
     answer = ask(rules().session(), changes, payload)
@@ -153,7 +153,7 @@ def test_what_is_wrong_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize(("changes", "payload"), ACCEPTED)
-def test_what_is_right_is_accepted(changes: dict[str, str | None], payload: Any) -> None:
+def test_valid_requests_are_accepted(changes: dict[str, str | None], payload: Any) -> None:
     answer = ask(rules().session(), changes, payload)
     assert (verdict(answer), answer.action) == ((200, ""), FaultAction.SEND)
 
@@ -251,7 +251,7 @@ def test_a_status_can_be_scripted(word: str) -> None:
     assert ask(rules(faults=[word]).session()).status == int(word)
 
 
-def test_a_dead_tokens_timestamp_is_now_unless_said() -> None:
+def test_a_dead_tokens_timestamp_is_now_by_default() -> None:
     assert json.loads(ask(rules(faults=["410"]).session()).body)["timestamp"] == NOW_S * 1000
     assert json.loads(ask(rules(faults=["410=5"]).session()).body)["timestamp"] == 5
 
@@ -263,7 +263,7 @@ def test_a_fault_strikes_only_what_would_be_accepted() -> None:
     assert verdict(ask(session)) == (200, "")
 
 
-def test_what_the_device_would_ignore_is_noted() -> None:
+def test_keys_that_the_device_ignores_are_noted() -> None:
     record = ask(rules().session(), payload={"aps": {"alert": "hi", "vibrate": "2000"}}).record
     assert record is not None
     assert record.notes == ("aps.vibrate is ignored by the device",)

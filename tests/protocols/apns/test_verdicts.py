@@ -1,4 +1,4 @@
-"""Apple's table of reasons, read the other way round: by what must become of the send and its device."""
+"""Apple's table of reasons in reverse: by the required treatment of the delivery and its device."""
 
 import json
 
@@ -52,7 +52,7 @@ def body(reason: str, **more: object) -> bytes:
 
 
 @pytest.mark.parametrize(("status", "reason"), rows(FOREVER))
-def test_rejected_for_good(status: int, reason: str) -> None:
+def test_permanent_rejections(status: int, reason: str) -> None:
     assert judge(status, (), body(reason)) == Verdict(
         VerdictKind.REJECTED, reason, dead=reason in DEAD, host_specific=reason in HERE_ONLY
     )
@@ -144,7 +144,7 @@ def test_a_misdirected_request_goes_out_again_over_another_connection() -> None:
     assert judge(421, (), b"") == moved
 
 
-def test_a_known_reason_with_another_status_goes_by_the_status() -> None:
+def test_a_known_reason_with_another_status_is_judged_by_the_status() -> None:
     assert judge(503, (), body("Unregistered")) == Verdict(VerdictKind.LATER, "Unregistered")
 
 

@@ -66,7 +66,7 @@ def test_no_object_is_malformed(event: bytes) -> None:
         (b'{"source":1e999}', r"^an event must be a JSON object: a number is out of range \(byte 10,"),
     ],
 )
-def test_what_is_no_json_names_the_place_in_our_own_words(event: bytes, words: str) -> None:
+def test_invalid_json_is_refused_with_its_position(event: bytes, words: str) -> None:
     with pytest.raises(MalformedBody, match=words):
         parse(event)
 

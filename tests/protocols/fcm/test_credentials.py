@@ -1,4 +1,4 @@
-"""Service accounts, with a key made here, and the token server's answers."""
+"""Service accounts, with a key generated here, and the token server's responses."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ def test_the_assertion() -> None:
     }
 
 
-def test_the_request_is_one_that_a_token_server_takes() -> None:
+def test_a_token_server_accepts_the_request() -> None:
     url, form = account().token_request(NOW_S)
     assert url == URI
     assert parse_qs(form.decode())["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
@@ -164,7 +164,7 @@ def test_a_token() -> None:
 
 
 @pytest.mark.parametrize("expires_in", [None, 0, -1, "3599", True, []])
-def test_a_life_that_is_not_said_is_an_hour(expires_in: Any) -> None:
+def test_a_missing_lifetime_is_an_hour(expires_in: Any) -> None:
     body = json.dumps({"access_token": "t", "expires_in": expires_in}).encode()
     assert parse_token_response(200, body).expires_s == 3600.0
 

@@ -1,4 +1,4 @@
-"""What an FCM device is told, row by row, and whether a validating FCM takes it."""
+"""FCM messages row by row, and their acceptance by a validating FCM."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def told(ping: Ping, target: FcmTarget = TARGET) -> dict[str, Any]:
 
 
 ROWS: list[tuple[Ping, dict[str, Any] | None, dict[str, str], str, str | None]] = [
-    # what the ping holds; notification; data; priority; collapse key
+    # content of the ping; notification; data; priority; collapse key
     (Ping(message="hello"), {"body": "hello"}, {"do_sync": "", "alert": "hello"}, "high", None),
     (
         Ping(message="hello", badge=5, sound="hello.mp3", vibrate=2000, sources=("A", "B")),
@@ -99,7 +99,7 @@ ROWS: list[tuple[Ping, dict[str, Any] | None, dict[str, str], str, str | None]] 
 
 
 @pytest.mark.parametrize(("ping", "notification", "data", "priority", "collapse_key"), ROWS)
-def test_what_the_ping_holds_and_what_is_sent(
+def test_the_message_for_each_content_of_a_ping(
     ping: Ping,
     notification: dict[str, Any] | None,
     data: dict[str, str],
@@ -161,7 +161,7 @@ def test_style_data_leaves_the_showing_to_the_app() -> None:
     "ping",
     [Ping(sources=("A",)), Ping(badge=1), Ping(sound="s"), Ping(vibrate=5), Ping(sources=("A",), badge=1)],
 )
-def test_what_shows_nothing_has_the_priority_of_the_setting(ping: Ping) -> None:
+def test_a_ping_that_shows_nothing_has_the_priority_of_the_setting(ping: Ping) -> None:
     assert told(ping)["android"]["priority"] == "high"  # as RhoConnect's
     sparing = TARGET._replace(sync_priority="normal")
     assert told(ping, sparing)["android"]["priority"] == "normal"
@@ -284,12 +284,12 @@ def test_syncs_of_other_sources_do_not_collapse_and_long_keys_are_bounded() -> N
         ),
     ],
 )
-def test_what_an_ios_app_that_uses_fcm_gets(ping: Ping, apns: dict[str, Any]) -> None:
+def test_the_message_for_an_ios_app_that_uses_fcm(ping: Ping, apns: dict[str, Any]) -> None:
     assert told(ping)["apns"] == apns
 
 
 def test_the_payload_limit_exactly() -> None:
-    # Data and notification both hold the text.
+    # Both data and notification contain the text.
     around = len(b'{"do_sync":"","alert":""}') + len(b'{"body":""}')
     longest, odd = divmod(4096 - around, 2)
     assert compose(Ping(message="x" * longest), TARGET, NOW_MS) is not None
@@ -320,19 +320,19 @@ def test_path_and_headers(message: FcmMessage) -> None:
 
 
 @pytest.mark.parametrize("pin", ['a"b', "a\\b", 'x","topic":"all', "ä", "a b", "\0", "x" * 4096])
-def test_a_pin_is_a_json_text_whatever_it_holds(message: FcmMessage, pin: str) -> None:
+def test_any_push_token_is_encoded_as_a_json_text(message: FcmMessage, pin: str) -> None:
     sent = json.loads(message.body(pin))["message"]
     assert sent["token"] == pin
     assert "topic" not in sent
 
 
 @pytest.mark.parametrize("pin", ["", "x" * 4097, "a\ud800"])
-def test_a_pin_that_is_none(message: FcmMessage, pin: str) -> None:
+def test_an_invalid_push_token_is_refused(message: FcmMessage, pin: str) -> None:
     with pytest.raises(InvalidToken, match="push token"):
         message.body(pin)
 
 
-def test_what_is_shown_of_a_message(message: FcmMessage) -> None:
+def test_the_repr_of_a_message(message: FcmMessage) -> None:
     assert repr(message).startswith("<FCM message, notification, ")
     assert not message.background
     assert message.expires_ms == NOW_MS + 86_400_000

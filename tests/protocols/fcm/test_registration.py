@@ -1,4 +1,4 @@
-"""What FCM addresses an app by."""
+"""Addresses of an app at FCM."""
 
 import json
 
@@ -28,7 +28,7 @@ FID = "dGVzdC1pbnN0YWxsYXRpb2"
         ("f" + "-_" * 10 + "A", "fid"),
         (PIN, "token"),
         (f"{FID}:APA91bXYZ", "token"),
-        (FID[:11], "token"),  # an Instance ID: FCM takes it there
+        (FID[:11], "token"),  # an Instance ID: FCM accepts it there
         ("b" + FID[1:], "token"),
         (FID + "x", "token"),
         (FID[:21] + "é", "token"),

@@ -1,4 +1,4 @@
-"""The simulated endpoints of Google's for credentials without a key: what they refuse."""
+"""Simulated Google endpoints for credentials without a key: refusals."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -49,7 +49,7 @@ def generate(google: GoogleEndpoints, authorization: str, path: str = IAM, **bod
         ({"scope": "email"}, "invalid_scope"),
     ],
 )
-def test_what_is_not_exchanged(changes: dict[str, str], error: str) -> None:
+def test_assertions_that_are_refused(changes: dict[str, str], error: str) -> None:
     answer = exchange(endpoints(), **changes)
     assert (answer.status, orjson.loads(answer.body)["error"]) == (400, error)
 
@@ -67,7 +67,7 @@ def test_a_token_to_impersonate_with_sends_nothing() -> None:
     assert found.project_id == "project"
 
 
-def test_who_may_not_impersonate() -> None:
+def test_accounts_that_may_not_impersonate() -> None:
     google = endpoints()
     token = f"Bearer {orjson.loads(exchange(google).body)['access_token']}"
     assert generate(google, "").status == generate(google, "Bearer x").status == 401
@@ -80,7 +80,7 @@ def test_who_may_not_impersonate() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"refresh_token": ["x"]}, {"client_secret": ["x"]}, {"client_id": []}])
-def test_a_user_is_known_by_three_texts(changes: dict[str, list[str]]) -> None:
+def test_a_user_is_identified_by_three_texts(changes: dict[str, list[str]]) -> None:
     form = {"refresh_token": ["refresh"], "client_id": ["id"], "client_secret": ["secret"]}
     assert endpoints().refresh(form, NOW_S).status == 200
     assert endpoints().refresh({**form, **changes}, NOW_S).status == 400

@@ -1,4 +1,4 @@
-"""What is a right message and what is wrong with others, field by field."""
+"""Valid messages, and the violations in others, field by field."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from protocols.fcm.simulated_schema import REQUEST, payload_size, plain, violati
 
 
 def found(message: Any, **beside: Any) -> list[str]:
-    """The fields that are wrong."""
+    """The fields with violations."""
     return [item.field for item in violations(plain({"message": message, **beside}))]
 
 
@@ -93,7 +93,7 @@ def test_a_right_message_has_nothing_wrong(message: Any) -> None:
 
 
 @pytest.mark.parametrize(("message", "fields"), WRONG)
-def test_what_is_wrong_is_named(message: Any, fields: list[str]) -> None:
+def test_each_violation_is_named(message: Any, fields: list[str]) -> None:
     assert found(message) == fields
 
 

@@ -1,4 +1,4 @@
-"""The simulated token endpoint: which assertions it takes, and what its tokens are good for."""
+"""The simulated token endpoint: accepted assertions, and the permissions of its tokens."""
 
 from typing import Any
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""The rules of the simulated FCM: who may send, what is refused how, faults."""
+"""Rules of the simulated FCM: permissions, refusals and faults."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_a_message_is_accepted_and_named() -> None:
     assert names[0] != names[1]
 
 
-def test_what_is_recorded() -> None:
+def test_the_record_of_a_message() -> None:
     record = ask(session()).record
     assert record is not None
     assert (record.provider, record.token, record.topic, record.status) == (
@@ -92,7 +92,9 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("changes", "status", "name", "reason"), ROUTES)
-def test_who_may_not_send(changes: dict[str, Any], status: int, name: str, reason: str | None) -> None:
+def test_credentials_that_may_not_send(
+    changes: dict[str, Any], status: int, name: str, reason: str | None
+) -> None:
     found = error(ask(session(), **changes))
     assert (found["code"], found["status"]) == (status, name)
     assert [detail.get("reason") for detail in found["details"]] == ([reason] if reason else [])
@@ -104,7 +106,7 @@ def test_only_post_sends() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"message":{"token":"x","foo":1}}'])
-def test_what_cannot_be_read_has_no_fcm_error(body: bytes) -> None:
+def test_unparsable_requests_get_no_fcm_error(body: bytes) -> None:
     found = error(ask(session(), body))
     assert (found["status"], [detail["@type"] for detail in found["details"]]) == (
         "INVALID_ARGUMENT",
@@ -112,7 +114,7 @@ def test_what_cannot_be_read_has_no_fcm_error(body: bytes) -> None:
     )
 
 
-def test_what_may_not_be_said_has_both_details() -> None:
+def test_invalid_arguments_get_both_details() -> None:
     found = error(ask(session(), {"message": {"token": "x", "data": {"from": "me"}}}))
     assert [detail["@type"] for detail in found["details"]] == [ERROR, BAD_REQUEST]
     assert found["details"][0]["errorCode"] == "INVALID_ARGUMENT"
@@ -120,7 +122,7 @@ def test_what_may_not_be_said_has_both_details() -> None:
 
 
 @pytest.mark.parametrize("device", ["a b", "a\n", "é", "x" * 4097])
-def test_what_can_be_no_token_is_called_so(device: str) -> None:
+def test_an_impossible_token_is_reported_as_invalid(device: str) -> None:
     found = error(ask(session(), {"message": {"token": device}}))
     assert found["message"] == "The registration token is not a valid FCM registration token"
     assert found["details"] == [{"@type": ERROR, "errorCode": "INVALID_ARGUMENT"}]
@@ -137,7 +139,7 @@ def test_an_installation_is_addressed_by_its_id(fid: str) -> None:
 @pytest.mark.parametrize(
     "fid", ["a token", "xDe_f-gH0123456789abcd", "cDe_f-gH0123456789abcd:APA91b", "c" * 21]
 )
-def test_what_can_be_no_installation_is_called_so(fid: str) -> None:
+def test_an_impossible_installation_is_reported_as_invalid(fid: str) -> None:
     found = error(ask(session(), {"message": {"fid": fid}}))
     assert found["message"] == "The fid is not a valid Firebase installation ID"
     assert found["details"] == [{"@type": ERROR, "errorCode": "INVALID_ARGUMENT"}]
@@ -155,7 +157,7 @@ def test_the_quota_fills_again() -> None:
     assert ask(connection, now_s=NOW_S + 60).status == 200
 
 
-def test_a_quota_answer_tells_when_to_come_back() -> None:
+def test_a_quota_response_has_retry_after() -> None:
     answer = ask(session(per_minute=0, retry_after_s=30))
     assert (b"retry-after", b"30") in answer.headers
     assert error(answer)["details"][0]["errorCode"] == "QUOTA_EXCEEDED"

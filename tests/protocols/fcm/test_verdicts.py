@@ -1,4 +1,4 @@
-"""Google's table of error codes, and which of them speak of the token."""
+"""Google's table of error codes, and the codes that concern the token."""
 
 import json
 from typing import Any
@@ -101,7 +101,7 @@ def test_accepted() -> None:
             False,
         ),
         (body("INVALID_ARGUMENT", "INVALID_ARGUMENT", "Message too big"), False),
-        # Without an FcmError it is not FCM that speaks.
+        # Without an FcmError the response does not come from FCM.
         (body("INVALID_ARGUMENT", None, TOKEN_TEXT), False),
     ],
 )
@@ -125,7 +125,7 @@ def test_retry_after_delays_only_what_is_later_and_not_once() -> None:
 def test_a_date_is_understood_with_the_time() -> None:
     headers = [(b"retry-after", b"Tue, 14 Nov 2023 22:14:20 GMT")]
     assert judge(503, headers, b"", 1_700_000_000.0).delay_s == 60.0
-    assert judge(429, headers, b"").delay_s == 60.0  # not understood: the minute that Google asks for
+    assert judge(429, headers, b"").delay_s == 60.0  # not parsed: the minute that Google requests
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_date_is_understood_with_the_time() -> None:
         ("PermissionDenied", VerdictKind.LATER, False),
     ],
 )
-def test_what_the_simulator_says_is_understood(reason: str, kind: VerdictKind, dead: bool) -> None:
+def test_the_simulators_responses_are_parsed(reason: str, kind: VerdictKind, dead: bool) -> None:
     verdict = judge(SIMULATED[reason].status, (), explain(reason, ()))
     assert (verdict.kind, verdict.dead) == (kind, dead)
 

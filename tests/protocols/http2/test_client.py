@@ -63,7 +63,7 @@ def test_an_answer_may_come_before_the_request_has_ended() -> None:
     assert pair.outcomes == [(0, OutcomeKind.ANSWERED, 413, ((b":status", b"413"),), b"{}", "")]
 
 
-def test_a_body_over_its_cap_is_cut_and_its_stream_ended() -> None:
+def test_a_body_over_its_limit_is_truncated_and_its_stream_ended() -> None:
     pair = open_pair(body_max=1000).submit().pump()
     pair.server.respond(pair.streams[0], status(500), b"y" * 60_000)
     pair.pump()
@@ -101,7 +101,7 @@ def test_a_peer_whose_answers_are_all_too_large_is_retired() -> None:
 
 def test_windows_are_given_back() -> None:
     assert Pair().pump().server._engine.remote_window_size == 1 << 20
-    # Ten times both default windows of 65,535 bytes, each way, in answers below the cap.
+    # Ten times both default windows of 65,535 bytes, in each direction, in responses below the limit.
     pair = open_pair()
     pair.submit(20, body=b"x" * 33_000).pump()
     assert sum(one.body_size for one in pair.requests) == 660_000
@@ -111,7 +111,7 @@ def test_windows_are_given_back() -> None:
     assert sum(len(one.body) for one in pair.outcomes) == 1_200_000
 
 
-def test_a_header_block_that_cannot_be_sent_is_answered_by_ourselves_and_does_not_loop() -> None:
+def test_a_header_block_that_cannot_be_sent_gets_a_local_431_and_is_not_repeated() -> None:
     pair = open_pair().submit(1, token="ab" * 40_000).submit(1).pump()
     first = pair.outcomes[0]
     assert first[:3] == (0, OutcomeKind.ANSWERED, 431)
@@ -172,7 +172,7 @@ def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_while_streams_are_open(
     assert (pair.client.capacity, pair.client.limit, pair.client.limit_peak) == (0, 2, 5)
     for stream in pair.streams[:3]:
         pair.server.respond(stream, OK)
-    assert pair.pump().client.capacity == 0  # two are open, two allowed
+    assert pair.pump().client.capacity == 0  # two are open, two permitted
     pair.server.respond(pair.streams[3], OK)
     assert pair.pump().client.capacity == 1
     pair.server.limit_streams(0)
@@ -275,7 +275,7 @@ def test_a_request_whose_body_never_left_is_untried_when_the_connection_is_lost(
     ]
 
 
-def test_after_the_end_nothing_raises_and_nothing_is_said_twice() -> None:
+def test_calls_after_the_end_raise_nothing_and_repeat_no_outcome() -> None:
     pair = open_pair().submit().pump()
     pair.client.lost()
     pair.server.respond(pair.streams[0], OK)
@@ -287,7 +287,7 @@ def test_after_the_end_nothing_raises_and_nothing_is_said_twice() -> None:
         pair.submit()
 
 
-def test_retiring_lets_open_requests_end_and_says_farewell() -> None:
+def test_retiring_lets_open_requests_end_and_sends_goaway() -> None:
     pair = open_pair().submit(2).pump()
     pair.client.retire("renewed")
     assert (pair.client.state, pair.client.capacity, pair.client.in_flight) == (
@@ -339,7 +339,7 @@ def test_a_broken_answer_counts_only_if_it_began_as_a_success(code: int, kind: O
 
 
 def without_resets(output: bytes) -> bytes:
-    """What a server that does not reset a request which it has answered early would have written."""
+    """The output of a server that does not reset a request which it has answered early."""
     kept = b""
     while output:
         size = 9 + int.from_bytes(output[:3])
@@ -352,7 +352,7 @@ def without_resets(output: bytes) -> bytes:
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "body broken"])
 @pytest.mark.parametrize("code", [200, 413])
 def test_an_answer_counts_though_its_stream_never_closes(code: int, whole: bool, deadline: bool) -> None:
-    """As when a stream closes: a whole answer is one, and a success is one from its head on."""
+    """As when a stream closes: a complete response counts, and a success counts from its head on."""
     pair = Pair(ClientConnection(deadline_s=9), ServerConnection(window=0, eager=True)).pump()
     pair.submit(body=b"x" * 1000).pump()
     respond = pair.server.respond if whole else pair.server.respond_part
@@ -377,7 +377,7 @@ def test_a_refused_stream_is_untried() -> None:
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100, b"\xff" * 100])
 @pytest.mark.parametrize("after_settings", [False, True])
-def test_what_is_no_http2_ends_the_connection(garbage: bytes, after_settings: bool) -> None:
+def test_bytes_that_are_not_http2_end_the_connection(garbage: bytes, after_settings: bool) -> None:
     pair = open_pair() if after_settings else Pair()
     pair.submit()
     pair.client.take_output()

@@ -1,4 +1,4 @@
-"""The client machine's clock: deadlines, silence, and peers that leave no room."""
+"""Time in the client machine: deadlines, silence, and peers that permit no stream."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_deadlines_of_many_batches_stay_few_and_in_order() -> None:
     assert 86 <= len(late) <= 101
 
 
-def test_a_silent_peer_is_asked_and_then_given_up() -> None:
+def test_a_silent_peer_gets_a_ping_and_is_then_left() -> None:
     pair = open_pair().submit(2).pump()
     assert pair.expire(2.9) == []
     assert pair.client.take_output() == b""
@@ -87,7 +87,7 @@ def test_a_peer_that_answers_pings_is_waited_for_until_the_deadline() -> None:
     assert pair.outcomes[0].reason == "deadline"
 
 
-def test_an_idle_connection_is_asked_after_its_idle_time_only() -> None:
+def test_an_idle_connection_sends_a_ping_after_its_idle_time_only() -> None:
     pair = open_pair(idle_ping_s=300)
     pair.expire(299.0)
     assert pair.client.take_output() == b""

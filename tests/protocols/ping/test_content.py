@@ -1,4 +1,4 @@
-"""What a ping holds."""
+"""Content of a ping."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ NOW_MS = 1_700_000_000_000
         ({"loc-key": "K"}, None, None),
     ],
 )
-def test_what_is_written_on_the_screen(message: Any, title: str | None, alert: Alert | None) -> None:
+def test_displayed_text_of_a_ping(message: Any, title: str | None, alert: Alert | None) -> None:
     assert alert_of(Ping(message=message, title=title)) == alert
 
 
@@ -52,7 +52,7 @@ def test_what_is_written_on_the_screen(message: Any, title: str | None, alert: A
         (Ping(), False),
     ],
 )
-def test_what_a_person_notices(ping: Ping, shown: bool) -> None:
+def test_pings_that_a_person_notices(ping: Ping, shown: bool) -> None:
     assert shows(ping) is shown
 
 

@@ -37,7 +37,7 @@ def test_users_nested_without_end_take_no_stack() -> None:
         nested = [nested]
     with pytest.raises(InvalidField, match="user_id is nested deeper than 64 levels"):
         fields.users(nested)
-    while type(nested) is list:  # unnest by hand: freeing it in one go is deep too
+    while type(nested) is list:  # taken apart by hand: freeing it at once would recurse deeply too
         nested = nested[0]
 
 

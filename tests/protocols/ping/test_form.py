@@ -57,7 +57,7 @@ def test_bracket_rules(encoded: str, parameters: dict[str, object]) -> None:
         ("a" + "[b]" * form.DEPTH_MAX + "=1", "more than 32 brackets"),
     ],
 )
-def test_what_contradicts_itself_is_named(encoded: str, says: str) -> None:
+def test_contradictory_names_are_refused_by_name(encoded: str, says: str) -> None:
     with pytest.raises(MalformedBody, match=says):
         form.parameters(encoded, "body")
 

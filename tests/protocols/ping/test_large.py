@@ -1,4 +1,4 @@
-"""Large JSON bodies of pings, read in steps."""
+"""Large JSON bodies of pings, parsed in steps."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ VALUES = st.one_of(
     st.dictionaries(st.sampled_from(["sources", "message", "odd", "title"]), st.text(max_size=5)),
     st.booleans(),
 )
-def test_a_large_body_says_what_a_small_one_says(
+def test_a_large_body_is_parsed_as_a_small_one(
     users: list[Any], more: dict[str, Any], ascii_only: bool
 ) -> None:
     parameters = {"user_id": users, **more}

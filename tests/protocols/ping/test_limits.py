@@ -1,4 +1,4 @@
-"""How long parameters may be, from whatever form they come, and large bodies in steps."""
+"""Longest values of parameters in all forms, and large bodies in steps."""
 
 import json
 from collections.abc import Callable

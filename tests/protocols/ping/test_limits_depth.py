@@ -1,4 +1,4 @@
-"""How deep lists and objects may be nested, exactly."""
+"""The exact nesting limit of lists and objects."""
 
 from collections.abc import Callable
 from typing import Any

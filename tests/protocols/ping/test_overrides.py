@@ -1,4 +1,4 @@
-"""Raw additions: what they may say, and what they may not."""
+"""Raw additions: permitted and refused keys."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_a_null_block_takes_nothing_away() -> None:
     }
 
 
-def test_a_form_says_it_as_json_text() -> None:
+def test_a_form_sends_additions_as_json_text() -> None:
     assert overrides.apns('{"aps":{"category":"c"}}', "apns") == {"aps": {"category": "c"}}
     assert overrides.fcm('{"data":{"k":"v"}}', "fcm") == {"data": {"k": "v"}}
 

@@ -1,4 +1,4 @@
-"""A ping from JSON, from a form, from a query: the whole way (contract §1.2, §10)."""
+"""Complete parsing of a ping from JSON, from a form and from a query (contract §1.2, §10)."""
 
 import string
 from typing import Any
@@ -241,7 +241,7 @@ def test_a_number_beyond_any_range() -> None:
         from_json(b'{"message":1e999}')
 
 
-def test_what_a_text_may_hold() -> None:
+def test_permitted_characters_of_a_text() -> None:
     ping = from_json(b'{"user_id":"a\\u0000b","message":"\\u0000 \\ud83d\\ude00"}').ping
     assert ping == Ping(users=("a\0b",), message="\0 \N{GRINNING FACE}")
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(ping), type=Ping) == ping
@@ -252,7 +252,7 @@ def test_a_large_list_of_users() -> None:
     assert from_json(msgspec.json.encode({"user_id": users * 2})).ping.users == tuple(users)
 
 
-# -- properties: garbage, and all forms of one ping are one ping ---------------------------------------------
+# -- properties: arbitrary input, and equality of all forms of one ping --------------------------------------
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -268,7 +268,7 @@ NAMES = st.sampled_from(
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=6))
-def test_whatever_the_values_only_documented_errors_come_and_the_ping_can_be_stored(params: Any) -> None:
+def test_any_values_give_a_storable_ping_or_a_documented_error(params: Any) -> None:
     try:
         ping = from_json(msgspec.json.encode(params)).ping
     except InputError as error:
@@ -278,7 +278,7 @@ def test_whatever_the_values_only_documented_errors_come_and_the_ping_can_be_sto
 
 
 @given(st.binary(max_size=80) | st.text(alphabet='{}[]":,\\u1e0 \n', max_size=80).map(str.encode))
-def test_whatever_the_bytes_only_documented_errors_come(body: bytes) -> None:
+def test_any_bytes_give_a_result_or_a_documented_error(body: bytes) -> None:
     try:
         submission = from_json(body)
     except InputError as error:
@@ -345,7 +345,7 @@ def _whole(body: bytes) -> Submission:
         b"",
     ],
 )
-def test_in_steps_a_body_says_the_same(body: bytes) -> None:
+def test_parsing_in_steps_gives_the_same_result(body: bytes) -> None:
     assert _whole(body) == from_json(body)
 
 

@@ -26,10 +26,10 @@ def test_rhoconnects_job_is_a_ping(klass: str) -> None:
 @pytest.mark.parametrize(
     ("job", "words"),
     [
-        (b"", r"no JSON: it ends too early \(byte 0, line 1, column 1\)$"),
-        (b"\xff", r"no JSON: is not UTF-8 \(byte 0, line 1, column 1\)$"),
-        (b'{"class":"\xff"}', r"no JSON: is not UTF-8 \(byte 10, line 1, column 11\)$"),
-        (b"[" * 100_000, "no JSON: it "),
+        (b"", r"is not JSON: it ends too early \(byte 0, line 1, column 1\)$"),
+        (b"\xff", r"is not JSON: is not UTF-8 \(byte 0, line 1, column 1\)$"),
+        (b'{"class":"\xff"}', r"is not JSON: is not UTF-8 \(byte 10, line 1, column 11\)$"),
+        (b"[" * 100_000, "is not JSON: it "),
         (b"[]", "has no class"),
         (b'{"args":[{}]}', "has no class"),
         (item({}, klass=5), "has no class"),
@@ -43,7 +43,7 @@ def test_rhoconnects_job_is_a_ping(klass: str) -> None:
         (b'{"class":"PingJob","args":{}}', "one hash"),
     ],
 )
-def test_what_is_no_job_of_ours(job: bytes, words: str) -> None:
+def test_an_item_that_is_not_a_ping_job_is_refused(job: bytes, words: str) -> None:
     with pytest.raises(MalformedBody, match=words):
         parse(job)
 
@@ -63,7 +63,7 @@ def test_a_failure_can_be_queued_again_and_shows_no_token() -> None:
 
 
 @pytest.mark.parametrize("text", [b"x" * 5_000, b"[1]", b"\xff\xff"])
-def test_what_is_no_job_is_shown_as_text(text: bytes) -> None:
+def test_an_item_that_is_not_a_job_is_shown_as_text(text: bytes) -> None:
     assert shown(text) == {
         "class": "Rhoconnect::PingJob",
         "args": [text.decode("utf-8", "replace")[:SHOWN_CHARACTERS]],

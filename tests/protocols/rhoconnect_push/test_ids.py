@@ -1,4 +1,4 @@
-"""Ids of both schemes: made, recognised, and never taken for each other."""
+"""Ids of both schemes: made, verified, and never confused."""
 
 import hashlib
 import re
@@ -14,13 +14,14 @@ OTHER = b"another secret, as long"
 UUID = "0e5f2b1a-1d52-4c7c-9b7e-2d1f6a3c9e01"
 NONCE = 0x0123_4567_89AB_CDEF
 SIGNED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}:[0-9a-f]{32}")
-"""A UUID of version 8 as RFC 9562 has it, and an md5."""
+"""A UUID of version 8 as in RFC 9562, and an md5."""
 NONCES = st.integers(0, (1 << INSTANCE_NONCE_BITS) - 1)
 TOKEN_NONCES = st.integers(0, (1 << TOKEN_NONCE_BITS) - 1)
 
 
 def rhoconnect_push(made: str, owner: str, kind: str) -> bool:
-    """rhoconnect-push's own check (contract §9), without a line of the product: md5 over owner, uuid and fixed text."""
+    """rhoconnect-push's own check (contract §9), without any code of the product: md5 over owner, uuid and fixed
+    text."""
     uuid = made.split(":")[0]
     return made == f"{uuid}:{hashlib.md5(f'{owner}{uuid}{kind}Secret'.encode()).hexdigest()}"
 
@@ -41,7 +42,7 @@ def test_new_ids_satisfy_rhoconnect_pushs_check(user: str, app: str, nonce: int,
 
 
 @given(st.text(), NONCES)
-def test_what_is_made_is_recognised(owner: str, nonce: int) -> None:
+def test_ids_are_verified(owner: str, nonce: int) -> None:
     ids = Ids(SECRET, weak=False)
     instance = ids.instance(owner, nonce)
     assert ids.made_for(instance, owner)
@@ -62,7 +63,7 @@ def test_an_id_belongs_to_its_owner_alone() -> None:
 
 @pytest.mark.parametrize("weak", [True, False])
 def test_nobody_without_the_secret_makes_a_signed_id(weak: bool) -> None:
-    """Every uuid of version 8 whose md5 is right, but whose HMAC is not."""
+    """All uuids of version 8 whose md5 is correct, but whose HMAC is not."""
     ids, forger = Ids(SECRET, weak=weak), Ids(OTHER)
     instance = ids.instance("mike", NONCE)
     forged = old("cookie", instance, forger.cookie(instance).split(":")[0])
@@ -91,7 +92,7 @@ def flipped(uuid: str, bit: int) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def test_what_another_secret_made_is_unknown_and_not_wrong() -> None:
+def test_an_id_of_another_secret_is_unknown_and_not_wrong() -> None:
     lost, ids = Ids(OTHER), Ids(SECRET)
     instance = lost.instance("mike", NONCE)
     assert ids.of_cookie(lost.cookie(instance), instance) is IdValidity.UNKNOWN

@@ -1,4 +1,4 @@
-"""What a legacy device is told (contract §4, §9)."""
+"""RhoConnect Push messages (contract §4, §9)."""
 
 import pytest
 
@@ -25,7 +25,7 @@ NOW_MS = 1_700_000_000_000
         (Ping(sound="s"), b'{"data":{"sound":"s"}}'),
     ],
 )
-def test_what_the_ping_holds_and_what_is_sent(ping: Ping, body: bytes) -> None:
+def test_the_message_for_each_content_of_a_ping(ping: Ping, body: bytes) -> None:
     message = compose(ping, RhoConnectPushTarget(), NOW_MS)
     assert message is not None
     assert message.body("any") == body
@@ -46,7 +46,7 @@ def message() -> RhoConnectPushMessage:
     return composed
 
 
-def test_a_pin_is_percent_encoded(message: RhoConnectPushMessage) -> None:
+def test_a_push_token_is_percent_encoded(message: RhoConnectPushMessage) -> None:
     assert message.path("6ba7b810-9dad:0cc175b9c0f1") == b"/messageQueue/6ba7b810-9dad:0cc175b9c0f1"
     assert message.path("../../x?y#z ä\r\n") == b"/messageQueue/..%2F..%2Fx%3Fy%23z%20%C3%A4%0D%0A"
 
@@ -57,12 +57,12 @@ def test_the_shortest_and_the_longest_pin(message: RhoConnectPushMessage) -> Non
 
 
 @pytest.mark.parametrize("pin", ["", "x" * 513, "a\ud800"])
-def test_a_pin_that_is_none(message: RhoConnectPushMessage, pin: str) -> None:
-    with pytest.raises(InvalidToken, match="no RPS token"):
+def test_an_invalid_push_token_is_refused(message: RhoConnectPushMessage, pin: str) -> None:
+    with pytest.raises(InvalidToken, match="push token"):
         message.path(pin)
 
 
-def test_what_is_shown_of_a_message(message: RhoConnectPushMessage) -> None:
+def test_the_repr_of_a_message(message: RhoConnectPushMessage) -> None:
     assert repr(message) == "<RhoConnect Push message, 26 bytes>"
     assert message.background
     assert message.expires_ms == NOW_MS + 3_600_000

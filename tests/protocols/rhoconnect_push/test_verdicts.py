@@ -1,4 +1,4 @@
-"""What the legacy service's answers mean."""
+"""Verdicts about the responses of the RhoConnect Push service."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The service's requests, read row by row (contract §9)."""
+"""Requests of the service, parsed row by row (contract §9)."""
 
 import base64
 import json
@@ -135,7 +135,7 @@ def test_the_instance_cookie(cookies: str, value: str) -> None:
         ("s=1", "s=1", "s=1"),
     ],
 )
-def test_cookies_for_rhoconnect_and_what_says_who_the_user_is(
+def test_cookies_for_rhoconnect_and_cookies_that_identify_the_user(
     cookies: str, proper: str, without: str
 ) -> None:
     assert proper_cookies(cookies) == proper
@@ -219,7 +219,7 @@ def test_a_message(body: bytes, data: bytes, collapse: str | None) -> None:
         ("application/json", b"[" * 3000, MalformedBody),
     ],
 )
-def test_what_is_no_message(content_type: str, body: bytes, error: type[InputError]) -> None:
+def test_invalid_messages_are_refused(content_type: str, body: bytes, error: type[InputError]) -> None:
     with pytest.raises(error):
         read_message(content_type, body)
 
@@ -238,7 +238,7 @@ def test_what_is_no_message(content_type: str, body: bytes, error: type[InputErr
         ),
     ],
 )
-def test_what_is_no_json_names_the_place_in_our_own_words(body: bytes, words: str) -> None:
+def test_invalid_json_is_refused_with_its_position(body: bytes, words: str) -> None:
     with pytest.raises(MalformedBody, match=words):
         read_message("application/json", body)
 

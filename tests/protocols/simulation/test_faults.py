@@ -1,4 +1,4 @@
-"""The fault language: what is read, what is refused, and when a fault strikes."""
+"""The fault language: parsing, refusals, and the requests that a fault affects."""
 
 import pytest
 
@@ -40,10 +40,10 @@ def test_a_fault_is_read(text: str, fault: Fault) -> None:
 REFUSED = [
     ("", "is unknown"),
     ("411", "is unknown"),
-    ("410=soon", "no whole number"),
-    ("delay=-1", "no whole number"),
+    ("410=soon", "not a whole number"),
+    ("delay=-1", "not a whole number"),
     ("cut=1", "takes no argument"),
-    ("silence:next=x", "no whole number"),
+    ("silence:next=x", "not a whole number"),
     ("silence:when=1", "is unknown; known: token, after, every, next"),
 ]
 

@@ -1,4 +1,4 @@
-"""The record of a push: what shows, and what never does."""
+"""The record of a push: displayed and hidden content."""
 
 from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names
 
@@ -19,13 +19,13 @@ def record(**changes: object) -> SimulatedRecord:
     return SimulatedRecord(**fields)  # type-checked by the test itself
 
 
-def test_a_line_shortens_the_token_and_says_what_the_device_gets() -> None:
+def test_a_line_has_the_shortened_token_and_the_content() -> None:
     pushed = record(summary=Summary("hi", 3, "a.mp3", "2000", ("A", "B")))
     assert pushed.line() == "apns 01234567… 'hi' sync=A,B badge=3 sound=a.mp3 vibrate=2000"
     assert pushed.accepted
 
 
-def test_a_refusal_says_why() -> None:
+def test_a_refusal_has_its_reason() -> None:
     assert record(status=410, reason="Unregistered").line() == "apns 01234567… 410 Unregistered"
     assert record(status=0, reason="silence").line() == "apns 01234567… - silence"
     assert not record(status=410).accepted

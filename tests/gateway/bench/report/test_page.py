@@ -20,7 +20,7 @@ def report() -> BenchReport:
     return made
 
 
-def test_the_page_stands_alone_and_says_everything() -> None:
+def test_the_page_is_self_contained_and_complete() -> None:
     text = page(report())
     assert re.findall(r'(?:src|href)="', text) == []
     assert "Delivery &lt;alone&gt;" in text
@@ -30,7 +30,7 @@ def test_the_page_stands_alone_and_says_everything() -> None:
     assert text.count("<svg") == 3  # the plot, and a key for each of its two lines
 
 
-def test_a_run_that_broke_off_says_why() -> None:
+def test_an_interrupted_run_has_its_reason() -> None:
     made = report()
     assert "Broken off" not in page(made)
     made.broken_off = "no <wind>"

@@ -1,4 +1,4 @@
-"""The floor of every door, asked over a socket."""
+"""The bare protocol, over a socket."""
 
 import socket
 from pathlib import Path
@@ -8,7 +8,7 @@ from gateway.bench.roles.load import LoadOrder, LoadResult
 from gateway.bench.wire import ping_template
 
 
-def test_it_answers_each_read_whatever_it_says(tmp_path: Path) -> None:
+def test_any_read_is_answered(tmp_path: Path) -> None:
     with (
         Child("bare", tmp_path) as bare,
         socket.create_connection(("127.0.0.1", bare.receive(int)), 10) as line,
@@ -18,7 +18,7 @@ def test_it_answers_each_read_whatever_it_says(tmp_path: Path) -> None:
             assert line.recv(4096) == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-def test_the_generator_takes_its_answers(tmp_path: Path) -> None:
+def test_the_generator_accepts_its_answers(tmp_path: Path) -> None:
     with Child("bare", tmp_path) as bare, Child("load", tmp_path) as load:
         done = load.request(LoadOrder(bare.receive(int), ping_template(), 500, 50, 4), LoadResult)
     assert done.statuses == {"200": 500}

@@ -1,4 +1,4 @@
-"""The generator against a server that the test holds in its hands."""
+"""The load generator against a server that the test controls."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ class Server(ThreadingHTTPServer):
         self.statuses: list[int] = []
         self.held: threading.Event | None = None
         self.closes = 0
-        """Requests on whose arrival the connection is closed without a response."""
+        """Requests at whose arrival the connection is closed without a response."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ def test_each_request_is_answered_once_and_counted_by_status() -> None:
     assert users == sorted(b"%07d" % (number % 50) for number in range(100))
 
 
-def test_a_closed_connection_is_opened_again_only_where_that_is_asked_for() -> None:
+def test_a_closed_connection_is_reopened_only_on_request() -> None:
     with serving() as server:
         server.closes = 3
         done = Load(order(server, 20, reconnect=True)).run()
@@ -108,7 +108,7 @@ def test_users_of_a_request_are_distinct_and_all_are_named_alike(named: int, fir
 
 
 def test_in_an_open_loop_a_wait_for_a_free_connection_counts() -> None:
-    """A server that stands still for a while must show in all requests that were due meanwhile."""
+    """A delay of the server must appear in all requests that were due meanwhile."""
     with serving() as server:
         server.held = threading.Event()
         timer = threading.Timer(0.3, server.held.set)
@@ -116,12 +116,12 @@ def test_in_an_open_loop_a_wait_for_a_free_connection_counts() -> None:
         done = Load(order(server, 100, rate=1000.0)).run()
         timer.join()
     waited = [latency for latency in done.latencies_us if latency > 150_000]
-    assert len(waited) >= 90  # a closed loop would have seen it four times: once a connection
+    assert len(waited) >= 90  # a closed loop would have measured it four times: once a connection
 
 
-def test_instants_of_sending_are_told_by_user() -> None:
+def test_times_of_sending_are_returned_by_user() -> None:
     with serving() as server:
         done = Load(order(server, 10, rate=200.0, keep_times=True, stride=1)).run()
     instants = [done.sent[user] for user in range(10)]
     assert instants == sorted(instants)
-    assert instants[-1] - instants[0] > 0.044  # nine steps of 5 ms, however long the answers took
+    assert instants[-1] - instants[0] > 0.044  # nine steps of 5 ms, whatever the duration of the responses

@@ -1,4 +1,4 @@
-"""What `growth` holds against what."""
+"""The comparisons of `growth`."""
 
 from gateway.bench.bench import proves
 from gateway.bench.scenarios import growth
@@ -28,6 +28,6 @@ def test_the_most_users_are_held_against_the_fewest_warm() -> None:
     assert found["CPU a ping with 1,000 users, to 10, 2 workers, warm"].value == 1.0
 
 
-def test_a_report_says_whom_a_warm_worker_remembers() -> None:
+def test_a_report_describes_the_users_in_a_warm_workers_cache() -> None:
     on_progress = f"A worker remembers {USERS_MAX:,} users, each for {TTL_S:g} seconds at most"
     assert on_progress in proves(growth.__doc__)

@@ -80,7 +80,7 @@ def test_bulk_brings_every_line_to_its_verdict() -> None:
     ]
 
 
-def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
+def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
     result = small("ingress", 1_000)
     on_progress = figures(result)
     for ingress in ("REST", "Resque", "data changes"):
@@ -100,13 +100,13 @@ def held_against_one_that_is_answered_unread(result: Result, part: str, ratio: s
 
 
 @pytest.mark.usefixtures("without_go")
-def test_a_door_is_held_against_one_that_answers_unread() -> None:
+def test_the_ingress_is_compared_with_a_bare_protocol() -> None:
     result = small("ingest", 2_000)
     ratio = "ingress CPU a request, to the bare protocol's"
     held_against_one_that_is_answered_unread(result, "ingress CPU a request", ratio)
 
 
-def test_a_gateway_is_held_against_such_a_door_and_many_users_against_as_many_notifications(
+def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_many_notifications(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs = PeerMeasurement("gorush, 100 a request", 3_000, 1.0, 1.0)
@@ -211,7 +211,7 @@ ALONE: Final = {
 def test_without_peers_a_scenario_measures_the_gateway_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str
 ) -> None:
-    """No program of a peer is run, no peer's process is started, and everything told of the gateway is told still."""
+    """No program of a peer is run, no peer's process is started, and all figures of the gateway are still reported."""
     for name in PEER_PROGRAMS:
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
