@@ -8,34 +8,40 @@ SCENARIOS ?= push endtoend
 SECONDS ?= 120
 # Processes that share the tests: most tests wait for a process, a time-out or Redis.
 PARALLEL ?= 3
+# The variable leaves out a note on the future of mkdocs. No --quiet: strict mode then counts no warnings and never fails.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 # Not $(BIN)/pip: the virtual environment may have been made without one (see below).
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz format bench lock test-newest clean
+.PHONY: help demo test check fuzz format bench docs lock test-newest clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed ## Start everything embedded, with simulated phones; Ctrl-C ends it
+demo: $(VENV)/installed ## Start everything embedded, with simulated devices; Ctrl-C ends it
 	@exec $(BIN)/rhopush demo
 
 test: $(VENV)/installed-dev ## Install what the tests need, run them all (ARGS="-k word tests/...")
 	@tools/debian-packages
 	@$(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal $(ARGS)
 
-check: $(VENV)/installed-dev ## Lock files, lint, format, types, import walls, house rules
+check: $(VENV)/installed-dev ## Lock files, lint, format, types, import layers, house rules, documentation site
 	@$(BIN)/python tools/lock.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/house_rules.py
+	$(MKDOCS)
+
+docs: $(VENV)/installed-dev ## The documentation site, in build/site
+	$(MKDOCS)
 
 fuzz: $(VENV)/installed-dev ## Every parser that reads bytes from outside, with inputs made at random (SECONDS=120 ARGS="--target http-heads")
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-format: $(VENV)/installed-dev ## Put the code in the house's form
+format: $(VENV)/installed-dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

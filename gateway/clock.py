@@ -1,15 +1,16 @@
-"""The clocks of a process: the time that all gateways on one Redis share, and the time for provider tokens.
+"""Clocks of a process: the time that all gateways on one Redis share, and the time for provider tokens.
 
-| clock | for | a jump of the local wall clock |
+| clock | used for | effect of a jump of the local wall clock |
 | --- | --- | --- |
-| `time.monotonic` | durations within the process: deadlines, back-off, leases in hand, caches | has no effect |
-| `SHARED_CLOCK` | every instant that is stored in Redis or compared with a stored one | has no effect |
-| `ProviderClock` | `iat` of provider tokens | has no effect |
+| `time.monotonic` | durations within the process: deadlines, back-off, leases in hand, caches | none |
+| `SHARED_CLOCK` | every timestamp that is stored in Redis or compared with a stored one | none |
+| `ProviderClock` | `iat` of provider tokens | none |
 
-The shared clock is Redis' `TIME`, carried on between two readings by the monotonic clock. Gateways on different hosts
-therefore agree, whatever their own clocks say. Only a jump of Redis' own clock moves it. Such a jump is noticed with
-the next reading, within a fraction of a second, and `corrected` translates the instants that were taken before it.
-Two opposite jumps between two readings go unnoticed: an instant that another process stored between them stays wrong.
+The shared clock is Redis' `TIME`, extrapolated between two readings by the monotonic clock. Gateways on different
+hosts therefore agree, independently of their own clocks. Only a jump of Redis' own clock moves it. The next reading,
+within a fraction of a second, detects such a jump, and `corrected` translates the timestamps that were taken before
+it. Two opposite jumps between two readings are not detected: a timestamp that another process stored between them
+stays wrong.
 """
 
 import time
@@ -21,17 +22,20 @@ import structlog
 _log = structlog.get_logger("clock")
 
 SKEW_WARNING_S: Final = 5.0
-"""From this difference between the local clock and Redis' on, an operator is warned: NTP keeps hosts within 0.1 s."""
+"""Difference between the local clock and Redis' clock at which the operator is warned; NTP keeps hosts within 0.1 s.
+"""
 JUMP_MS: Final = 1_000
-"""A change of Redis' clock against the monotonic one by less than this is drift, and is followed silently."""
+"""A change of Redis' clock against the monotonic one by less than this is drift, and is followed without a log line.
+"""
 SKEW_TOLERANCE_MS: Final = 5_000
-"""For so long at most another process may go on by Redis' clock as it was before a jump."""
+"""Longest time for which another process may still use Redis' clock as it was before a jump."""
 SUSPECT_S: Final = 30.0
-"""By less than this no clock is blamed for a refused token: providers allow some minutes."""
+"""A smaller difference between clocks is not considered the cause of a refused token, since providers allow some
+minutes."""
 
 
 class SharedClock:
-    """Redis' `TIME`, as known between two readings. Before the first reading it is the local wall clock.
+    """Redis' `TIME`, extrapolated between two readings. Before the first reading it is the local wall clock.
 
     Args:
         steady: monotonic nanoseconds.
@@ -70,30 +74,30 @@ class SharedClock:
         return self.now_ms() / 1000
 
     def steady_ms(self) -> int:
-        """Milliseconds that never jump; they mean something within this process only."""
+        """Milliseconds that never jump; only meaningful within this process."""
         return self._steady() // 1_000_000
 
     @property
     def stable_s(self) -> float:
-        """For how many seconds Redis' clock has not jumped; infinite: it never did."""
+        """Seconds since the last jump of Redis' clock; infinite if it never jumped."""
         if self._jumped_at_ms is None:
             return float("inf")
         return (self.steady_ms() - self._jumped_at_ms) / 1000
 
     @property
     def skew_s(self) -> float:
-        """By how many seconds the local wall clock is ahead of the shared clock."""
+        """Seconds by which the local wall clock is ahead of the shared clock."""
         return self._wall() / 1e9 - self.now_s()
 
     def record_reading(self, asked_steady_ms: int, redis_ms: int) -> None:
-        """Take a reading of Redis' `TIME`.
+        """Record a reading of Redis' `TIME`.
 
-        Redis read its clock at some instant between question and answer, so each reading bounds the offset on both
-        sides. The offset moves only when it lies outside these bounds: a slow answer never spoils a good estimate.
+        Redis reads its clock at some instant between request and reply, so each reading bounds the offset on both
+        sides. The offset moves only if it lies outside these bounds, so a slow reply never spoils a good estimate.
 
         Args:
-            asked_steady_ms: `steady_ms` when the question was sent.
-            redis_ms: the answer.
+            asked_steady_ms: `steady_ms` when the request was sent.
+            redis_ms: the reply.
         """
         low, high = redis_ms - self.steady_ms(), redis_ms - asked_steady_ms
         before = self._offset_ms
@@ -104,26 +108,27 @@ class SharedClock:
         self._read = True
 
     def corrected(self, instant_ms: int) -> int:
-        """Translate an instant that was stored before the last jump of Redis' clock.
+        """Translate a timestamp that was stored before the last jump of Redis' clock.
 
-        An instant of the future was taken from a clock that was ahead: it counts as now. One that lies before a jump
-        forward moves with the clock, so that the jump makes nothing older; one that is translated and stored again may
-        move again, but never beyond the jump. A process that was started after a jump forward cannot tell what lies
-        before it and leaves such an instant as it is.
+        A timestamp in the future was taken from a clock that was ahead: it counts as now. A timestamp before a jump
+        forward moves with the clock, so that the jump ages no record. A timestamp that is translated and stored
+        again may move again, but never beyond the jump. A process that was started after a jump forward cannot
+        recognise the timestamps before it and leaves them unchanged.
         """
         if 0 < instant_ms <= self._until_ms:
             instant_ms += self._jump_ms
         return min(instant_ms, self.now_ms())
 
     def seconds_since(self, instants_ms: Sequence[int]) -> list[float]:
-        """How long ago stored instants were, in seconds; never negative."""
+        """The age of stored timestamps in seconds; never negative."""
         now_ms = self.now_ms()
         if self._jumped_at_ms is not None:
             instants_ms = [self.corrected(instant_ms) for instant_ms in instants_ms]
         return [(now_ms - at_ms if at_ms < now_ms else 0) / 1000 for at_ms in instants_ms]
 
     def warn_of_skew(self) -> None:
-        """Log once when the local clock and Redis' begin, or cease, to be apart by `SKEW_WARNING_S`."""
+        """Log once when the difference between the local clock and Redis' clock reaches `SKEW_WARNING_S`, and once
+        when it no longer does."""
         skew_s = round(self.skew_s, 1)
         if abs(skew_s) < SKEW_WARNING_S:
             if self._warned is not None:
@@ -139,7 +144,7 @@ class SharedClock:
 
     def _jumped(self, moved_ms: int) -> None:
         now_ms = self.now_ms()
-        self._jump_ms = self._until_ms = 0  # what was taken before a jump back lies in the future now
+        self._jump_ms = self._until_ms = 0  # timestamps from before a jump back are now in the future
         if moved_ms > SKEW_TOLERANCE_MS:
             self._jump_ms, self._until_ms = moved_ms, now_ms - moved_ms + SKEW_TOLERANCE_MS
         self._jumped_at_ms = self.steady_ms()
@@ -153,12 +158,12 @@ SHARED_CLOCK: Final = SharedClock()
 class ProviderClock:
     """The time by which the tokens of one credential are made.
 
-    It begins as the shared clock and goes on by the monotonic clock, so that no jump changes a token that the provider
-    takes. Once the provider refuses a token, the time follows whichever clock contradicts it: the `Date` of the
-    refusal, else the shared clock, else the local one.
+    It starts with the shared clock's time and continues by the monotonic clock, so that no jump changes a token that
+    the provider accepts. When the provider refuses a token, the time follows the first clock that disagrees with it:
+    the `Date` of the refusal, else the shared clock, else the local one.
 
     Args:
-        name: whose tokens, for the log ("apns", "fcm").
+        name: the provider, for the log ("apns", "fcm").
         shared: the shared clock.
         wall: local wall clock, epoch seconds.
     """
@@ -170,7 +175,7 @@ class ProviderClock:
         self._shared = shared
         self._wall = wall
         self._ahead_s: float | None = None
-        """Of the monotonic clock."""
+        """Offset from the monotonic clock; None before the first use."""
         self._refused_by: tuple[float, float] | None = None
 
     def now_s(self) -> float:
@@ -180,13 +185,13 @@ class ProviderClock:
         return self._shared.steady_ms() / 1000 + self._ahead_s
 
     def refused(self, date_s: float | None) -> bool:
-        """A token was refused: find the clock for the next one.
+        """Choose the clock for the next token after a refusal.
 
         Args:
-            date_s: the provider's clock, epoch seconds; None: its answer had no `Date`.
+            date_s: the provider's clock, epoch seconds; None: its response had no `Date`.
 
         Returns:
-            Whether some clock contradicts the one that was used, and counts from now on.
+            Whether another clock disagrees with the present time and is used from now on.
         """
         used_s = self.now_s() - self._shared.steady_ms() / 1000
         shared_s, local_s = self._refused_by = self._clocks()
@@ -204,7 +209,7 @@ class ProviderClock:
         return True
 
     def corrected(self) -> bool:
-        """Whether the shared or the local clock was set since the last refusal; if so, it counts from now on."""
+        """Whether the shared or the local clock was set since the last refusal; if so, it is used from now on."""
         if self._refused_by is None:
             return False
         clocks = self._clocks()
@@ -218,6 +223,6 @@ class ProviderClock:
         return True
 
     def _clocks(self) -> tuple[float, float]:
-        """By how much the shared and the local clock are ahead of the monotonic one."""
+        """Offsets of the shared and of the local clock from the monotonic one."""
         steady_s = self._shared.steady_ms() / 1000
         return self._shared.now_s() - steady_s, self._wall() - steady_s

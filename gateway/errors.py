@@ -1,7 +1,7 @@
-"""The gateway's branch of the error tree: what it cannot do now, and what an operator must mend.
+"""Errors of the gateway: operations that are impossible at present, and problems that an operator must solve.
 
-The root, and the errors about inputs, are in `protocols.errors`. Foreign exceptions (redis, aiohttp, ssl, OS) are
-turned into these where they enter, with the cause kept.
+The root class, and the errors about inputs, are in `protocols.errors`. Exceptions of libraries and of the OS (redis,
+aiohttp, ssl) are converted to these where the library is called, with the cause kept.
 """
 
 from typing import Final
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class BadSetting(RhoPushError):
-    """A setting is unknown or wrong. The command ends with one line and exit status 2."""
+    """A setting is unknown or invalid. The command ends with one line and exit status 2."""
 
     code = "bad_setting"
     label = "bad_setting"
@@ -47,7 +47,7 @@ class BadProvider(BadSetting):
 
 
 class UnsafeFile(RhoPushError):
-    """Another user of this machine could have made or exchanged a file or folder that holds secrets."""
+    """Another user of this machine could have created or replaced a file or folder that holds secrets."""
 
     code = "unsafe_file"
     label = "unsafe_file"
@@ -61,7 +61,7 @@ class CredentialError(RhoPushError):
 
 
 class ProviderUnreachable(RhoPushError):
-    """A provider could not be reached, or what answered there does not speak HTTP/2 over trusted TLS."""
+    """A provider cannot be reached, or the server at its address does not speak HTTP/2 over trusted TLS."""
 
     status = 503
     code = "provider_unreachable"
@@ -70,7 +70,7 @@ class ProviderUnreachable(RhoPushError):
 
 
 class StoreDown(RhoPushError):
-    """Redis did not answer, or refused. Nothing was accepted."""
+    """Redis did not answer, or refused. No ping was accepted."""
 
     status = 503
     code = "store_unavailable"
@@ -79,12 +79,12 @@ class StoreDown(RhoPushError):
 
     @property
     def of_data(self) -> bool:
-        """Whether a key or value is what stands in the way: the same command fails until that is mended."""
+        """Whether an unusable key or value is the cause: the same command fails until it is corrected."""
         return False
 
 
 class StoreRefused(StoreDown):
-    """Redis answers and refuses, for a reason that lasts until an operator removes it. Nothing was accepted.
+    """Redis refuses for a reason that lasts until an operator removes it. No ping was accepted.
 
     Examples: a user without a permission, a wrong password, a renamed command, a Redis in cluster mode. The message
     holds the error of Redis.
@@ -95,7 +95,7 @@ class StoreRefused(StoreDown):
 
 
 class StoreBusy(StoreDown):
-    """Redis works, but all connections of this process to it are in use. Nothing was accepted."""
+    """All connections of this process to Redis are in use, although Redis works. No ping was accepted."""
 
     code = "store_busy"
     label = "store_busy"
@@ -104,7 +104,7 @@ class StoreBusy(StoreDown):
 class AuthenticationBusy(RhoPushError):
     """More API tokens, sessions or passwords wait to be checked than this process checks in time.
 
-    It says nothing about the credentials of the request: they were not looked at.
+    The error does not depend on the credentials of the request, which were not checked.
     """
 
     status = 503
@@ -114,7 +114,7 @@ class AuthenticationBusy(RhoPushError):
 
 
 class UnreadableEntry(RhoPushError):
-    """A stored entry is not what this version of the gateway writes. It is put aside, and a record of it kept."""
+    """A stored entry does not have the format of this version. It is quarantined, and a record of it is stored."""
 
     code = "unreadable"
     label = "unreadable"
@@ -125,28 +125,35 @@ BAD_DATA: Final = (
     AttributeError,
     LookupError,
     MemoryError,
-    RuntimeError,  # among them RecursionError
+    RuntimeError,  # includes RecursionError
     TypeError,
-    ValueError,  # among them msgspec's errors and UnicodeError
+    ValueError,  # includes msgspec's errors and UnicodeError
     InputError,
     UnreadableEntry,
 )
-"""What code raises that meets data which it cannot use. A loop over records that others wrote catches these for each
-record, so that one of them stops no other."""
+"""Exceptions that code raises on unusable data. A loop over records that others wrote catches them for each record,
+so that one bad record does not stop the others."""
 
 
 class PossiblyAccepted(StoreDown):
-    """The append was sent and its answer lost, and its marker could not be read in time.
+    """The append was sent, its reply was lost, and its marker could not be read in time.
 
     The caller gets 503 with the ping's id: asking for that id later tells whether it was accepted.
+
+    Attributes:
+        ping_id: the ping's id where it is not the one under which it was submitted; else "".
     """
 
     code = "possibly_accepted"
     label = "possibly_accepted"
 
+    def __init__(self, message: str, *, field: str | None = None, ping_id: str = "") -> None:
+        super().__init__(message, field=field)
+        self.ping_id = ping_id
+
 
 class QueueFull(RhoPushError):
-    """The ingest backlog is over `limits.queue_pings` or `limits.queue_bytes`."""
+    """The ingest backlog exceeds `limits.queue_pings` or `limits.queue_bytes`."""
 
     status = 503
     code = "queue_full"
@@ -164,14 +171,14 @@ class BodiesFull(RhoPushError):
 
 
 class ChannelBroken(RhoPushError):
-    """The supervisor and a worker no longer understand each other on a channel. Nothing but that channel ends."""
+    """Invalid data on a channel between the supervisor and a worker. Only that channel ends."""
 
     code = "channel_broken"
     label = "channel_broken"
 
 
 class MetricsUnavailable(RhoPushError):
-    """The supervisor did not give the metrics in time. Pings are not concerned."""
+    """The supervisor did not return the metrics in time. Pings are not affected."""
 
     status = 503
     code = "metrics_unavailable"
@@ -180,7 +187,7 @@ class MetricsUnavailable(RhoPushError):
 
 
 class TooManyRequests(RhoPushError):
-    """A caller is over a rate limit. `retry_after_s` tells when it is worth another try."""
+    """A caller exceeded a rate limit. `retry_after_s` is the time until the next permitted attempt."""
 
     status = 429
     code = "too_many_requests"
@@ -210,15 +217,40 @@ class RequestTimeout(InputError):
 
 
 class UnsupportedCoding(InputError):
-    """The Content-Encoding of a request body is none that the gateway can decode (RFC 9110 §15.5.16)."""
+    """The gateway cannot decode the Content-Encoding of a request body (RFC 9110 §15.5.16)."""
 
     status = 415
     code = "unsupported_content_encoding"
     label = "unsupported_content_encoding"
 
 
+class UnsupportedMediaType(InputError):
+    """The Content-Type of a request body is none that the route reads (RFC 9110 §15.5.16)."""
+
+    status = 415
+    code = "unsupported_media_type"
+    label = "unsupported_media_type"
+
+
+class LineTooLong(InputError):
+    """A line of a request with many pings is longer than `limits.line_bytes`."""
+
+    status = 413
+    code = "line_too_long"
+    label = "line_too_long"
+
+
+class ShuttingDown(RhoPushError):
+    """The gateway process ends. What it had read of a streamed request is answered; the rest was not read."""
+
+    status = 503
+    code = "shutting_down"
+    label = "shutting_down"
+    retryable = True
+
+
 class HeadTooLarge(InputError):
-    """The line and the headers of a request are longer than the gateway reads (RFC 6585 §5)."""
+    """The request line and headers exceed the length that the gateway reads (RFC 6585 §5)."""
 
     status = 431
     code = "head_too_large"
@@ -226,7 +258,7 @@ class HeadTooLarge(InputError):
 
 
 class ExpectationRefused(InputError):
-    """An Expect header asks for something else than 100-continue (RFC 9110 §10.1.1)."""
+    """An Expect header has another value than 100-continue (RFC 9110 §10.1.1)."""
 
     status = 417
     code = "expectation_refused"
@@ -234,7 +266,7 @@ class ExpectationRefused(InputError):
 
 
 class NotFound(InputError):
-    """No such route, ping, user or client."""
+    """The route, ping, user or client does not exist."""
 
     status = 404
     code = "not_found"
@@ -242,7 +274,7 @@ class NotFound(InputError):
 
 
 class NotAllowed(InputError):
-    """The settings do not let this caller do this (`auth.devices: off`)."""
+    """The settings forbid this operation to this caller (`auth.devices: off`)."""
 
     status = 403
     code = "not_allowed"
@@ -250,7 +282,7 @@ class NotAllowed(InputError):
 
 
 class ApiTokenRefused(InputError):
-    """No API token that exists, or one whose user is no admin. In RhoConnect's status and words (contract §1.1)."""
+    """The API token does not exist, or its user is not an admin. Status and text are RhoConnect's (contract §1.1)."""
 
     status = 422
     code = "api_token_refused"
@@ -258,7 +290,7 @@ class ApiTokenRefused(InputError):
 
 
 class NotAuthenticated(InputError):
-    """A device's call without a session (contract §2.1)."""
+    """A device's request has no session (contract §2.1)."""
 
     status = 401
     code = "not_authenticated"
@@ -266,7 +298,7 @@ class NotAuthenticated(InputError):
 
 
 class LoginRefused(NotAuthenticated):
-    """A login that does not exist or whose password is wrong (contract §2, §2.1)."""
+    """The login does not exist, or its password is wrong (contract §2, §2.1)."""
 
     code = "login_refused"
     label = "login_refused"
@@ -281,7 +313,7 @@ class TooManyDevices(InputError):
 
 
 class RecordRefused(InputError):
-    """A user that cannot be created, with RhoConnect's status and words (contract §2: 500)."""
+    """A user cannot be created; status and text are RhoConnect's (contract §2: 500)."""
 
     status = 500
     code = "record_refused"

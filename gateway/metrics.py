@@ -69,6 +69,8 @@ class Metrics:
         queue_depth: pings that are accepted and not finished.
         queue_oldest_age_seconds: age of the oldest unfinished ping, in seconds.
         lane_in_flight: deliveries sent to a provider and not answered, by lane.
+        lane_unsaved: deliveries whose verdict is not recorded in Redis, by lane.
+        lane_throttled: 1 while a lane pauses or raises its rate slowly after the provider's 429, by lane.
         lane_breaker_open: 1 while a lane sends nothing because the provider refused its credential, by lane.
         lane_down: 1 while a lane has deliveries and can get no connection or no access token, by lane.
         tokens_refused: 1 while APNs has rejected every device token since the credential, host or topic changed, by
@@ -162,6 +164,19 @@ class Metrics:
             "lane_in_flight",
             "Deliveries that were sent to the provider and have no response yet, by lane.",
             Merge.SUM,
+            "lane",
+        )
+        self.lane_unsaved = _gauge_family(
+            registry,
+            "lane_unsaved",
+            "Deliveries whose verdict is not recorded in Redis yet, by lane; a kill repeats them.",
+            Merge.SUM,
+            "lane",
+        )
+        self.lane_throttled = _alarm_family(
+            registry,
+            "lane_throttled",
+            "1 while the lane sends nothing, or less than it could, after the provider's 429, otherwise 0.",
             "lane",
         )
         self.lane_breaker_open = _alarm_family(

@@ -1,1 +1,1 @@
-"""The wire without any I/O: messages, rules, parsers and state tables, one folder a provider."""
+"""Wire formats without I/O: messages, rules, parsers and state tables, with one folder for each provider."""

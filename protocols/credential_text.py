@@ -1,8 +1,8 @@
-"""The text of keys, certificates and accounts, as people have it: read whatever happened to it on its way.
+"""Parsing of the text of keys, certificates and accounts, in all forms that editing and copying give them.
 
 An editor adds a byte order mark, a shell variable holds `\\n` as two characters, a YAML block is indented, a copy has
-the line ends of an old Macintosh or none at all. `pem_blocks` and `json_object` read all of these; TLS and the signing
-of tokens are given what comes out of here, so that nothing is accepted by one library and refused by another.
+the line ends of an old Macintosh or none at all. `pem_blocks` and `json_object` read all of these; TLS and the
+signing of tokens use their output, so that no library accepts a text that another refuses.
 """
 
 import codecs
@@ -13,26 +13,30 @@ from typing import Any, Final, NamedTuple
 from protocols.errors import InvalidCredential
 
 TEXT_BYTES: Final = 1_048_576
-"""More than any key, chain of certificates or account has."""
-PATH_CHARACTERS: Final = 4_096  # PATH_MAX of Linux
-NAME_CHARACTERS: Final = 255  # NAME_MAX
+"""Longer than any key, chain of certificates or account."""
+PATH_CHARACTERS: Final = 4_096
+"""PATH_MAX of Linux."""
+NAME_CHARACTERS: Final = 255
+"""NAME_MAX of Linux."""
 
 _BEGIN: Final = "-----BEGIN "
 _END: Final = "-----END "
 _DASHES: Final = "-----"
 _LABEL: Final = re.compile(r"[A-Z0-9 ]{1,64}")
-_HEADER: Final = re.compile(r"[A-Za-z-]{1,32}:")  # RFC 1421 §4.6: of a key encrypted in OpenSSL's old form
-_LINE: Final = 64  # RFC 7468 §2
+_HEADER: Final = re.compile(r"[A-Za-z-]{1,32}:")
+"""A header of a key that is encrypted in OpenSSL's old format (RFC 1421 §4.6)."""
+_LINE: Final = 64
+"""Characters in a line (RFC 7468 §2)."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _DER: Final = re.compile(r"(MI[A-Za-z0-9+/]|eyJ)[A-Za-z0-9+/=_-]{97,}")
-"""Base64 of DER (a key, a certificate) or of a JSON object, without anything around it."""
+"""Base64 of DER (a key, a certificate) or of a JSON object, without any armour."""
 
 
 class Block(NamedTuple):
     """One PEM block.
 
     Attributes:
-        label: what it says that it is, "CERTIFICATE" for example.
+        label: its label, "CERTIFICATE" for example.
         pem: the block alone, in the form of RFC 7468.
     """
 
@@ -41,7 +45,7 @@ class Block(NamedTuple):
 
     @property
     def is_key(self) -> bool:
-        """Whether it says that it is a private key."""
+        """Whether its label is that of a private key."""
         return self.label.endswith("PRIVATE KEY")
 
     def __repr__(self) -> str:
@@ -49,7 +53,7 @@ class Block(NamedTuple):
 
 
 def decoded(data: bytes | str) -> str:
-    """The text of a file or setting, without a byte order mark and without white space around it.
+    """Decode a file or setting, and remove a byte order mark and surrounding white space.
 
     Raises:
         InvalidCredential: it is longer than `TEXT_BYTES`.
@@ -63,7 +67,7 @@ def decoded(data: bytes | str) -> str:
 
 
 def pem_blocks(data: bytes | str) -> list[Block]:
-    """Every PEM block of a text, whatever stands around and between them.
+    """Every PEM block of a text, ignoring the text around and between them.
 
     Raises:
         InvalidCredential: the text is too long.
@@ -78,7 +82,7 @@ def pem_blocks(data: bytes | str) -> list[Block]:
         end = text.find(_END, start)
         if end < 0:
             break
-        offset = text.rfind(_BEGIN, start, end)  # a block has no other one in it
+        offset = text.rfind(_BEGIN, start, end)  # a block contains no other block
         start = start if offset < 0 else offset + len(_BEGIN)
         label, dashes, body = text[start:end].partition(_DASHES)
         if dashes and _LABEL.fullmatch(label) and text.startswith(label + _DASHES, end + len(_END)):
@@ -108,16 +112,17 @@ def _written(label: str, body: str) -> bytes:
 
 
 def json_object(data: bytes | str) -> dict[str, Any] | None:
-    """A JSON object that may hold real line ends in its texts, or be written with `\\n` as two characters all over.
+    """Parse a JSON object whose texts may contain real line ends, or which is written with `\\n` as two characters
+    throughout.
 
     Returns:
-        None where it is none.
+        None if the text is not a JSON object.
 
     Raises:
         InvalidCredential: the text is too long.
     """
     text = decoded(data)
-    if len(text) > 1 and text[0] == text[-1] == "'":  # of a shell, kept by an env file
+    if len(text) > 1 and text[0] == text[-1] == "'":  # quotes of a shell, kept in an env file
         text = text[1:-1]
     for form in (text, text.replace("\\r", "").replace("\\n", "\n")):
         try:
@@ -129,7 +134,7 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
 
 
 def is_path(text: str) -> bool:
-    """Whether a text can be the path of a file. What cannot may be the content of one, and must not be shown."""
+    """Whether a text can be the path of a file. Other texts may be the content of one, and must not be shown."""
     if not 0 < len(text) <= PATH_CHARACTERS or _CONTROL.search(text):
         return False
     if _BEGIN.strip() in text or text.lstrip("'\" ").startswith("{") or _DER.match(text.strip()):
@@ -141,7 +146,7 @@ def control_character(text: str, *, lines: bool = False) -> str | None:
     """The first control character of a text, by its code; None: there is none.
 
     Args:
-        lines: line ends and tabs are allowed.
+        lines: whether line ends and tabs are allowed.
     """
     for found in _CONTROL.finditer(text):
         if not (lines and found[0] in "\t\r\n"):

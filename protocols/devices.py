@@ -1,8 +1,8 @@
-"""A device as the registry knows it, and which devices of a user a ping goes to.
+"""Devices of the registry, and the selection of a user's devices for a ping.
 
-The rules are PingJob's (contract §3), with the differences of contract §10: an empty push type means "not said"; a
-device that never synced sorts last instead of failing the ping; an unsupported platform does not use up the
-phone.
+The rules are PingJob's (contract §3), with the differences of contract §10: an empty push type means "not given"; a
+device that never synced sorts last instead of failing the ping; an unsupported platform does not use up the phone
+id.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +22,14 @@ DeviceTypes = Mapping[str, str]
 """What a device registers as (contract §2.1, §3, §10), in lower case -> the provider that delivers to it. Each provider
 says which types it serves. Types that none serves are unsupported: android (C2DM, closed 2015), blackberry, wp8."""
 
-# Reasons why a device is left out, as counted in receipts and metrics.
+# Reasons for skipping a device, as counted in receipts and metrics.
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
-REPEATED: Final = "repeated"  # the same phone and app, token or installation was chosen before
+REPEATED: Final = "repeated"  # the same phone id and app, token or installation was selected before
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One registered client of a user (contract §7, keys `client:ID:*`). Absent and empty fields are both "".
+    """One registered client of a user (contract §7, keys `client:ID:*`). Missing and empty fields are both "".
 
     Attributes:
         client_id: usually 32 hex digits.
@@ -39,7 +39,8 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
         phone_id: same phone, many clients; "" if unknown.
         app_id: `device_app_id`, the app on the phone; "" if unknown.
         last_sync_ms: epoch milliseconds of the last sync; 0: never.
-        bad_at: where the provider refuses this token (see `refused_at`), separated by blanks; "": nowhere.
+        bad_at: hosts and topics at which the provider refuses this token (see `refused_at`), separated by blanks;
+            "": none.
     """
 
     client_id: str
@@ -52,31 +53,31 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     bad_at: str = ""
 
     def __repr__(self) -> str:
-        """Show enough to find the device, and never its whole token."""
+        """A text that identifies the device without its complete token."""
         return f"Device({self.client_id!r}, {self.push_type or self.device_type!r}, pin={mask(self.pin)!r})"
 
 
 ELSEWHERE: Final = "~"
-"""Before a place in `Device.bad_at`: the provider's other environment has accepted this token."""
+"""Prefix of a host key in `Device.bad_at`: the provider's other environment has accepted this token."""
 
 
 def refused_at(device: Device, host_key: str) -> bool:
-    """Whether the provider called this device's token bad at a place (host and topic), and nothing ended that."""
+    """Whether the provider reported this device's token as bad at a host and topic, and the mark is still valid."""
     return host_key in device.bad_at.split(" ")
 
 
 def accepted_elsewhere(device: Device, host_key: str) -> bool:
-    """Whether the token was bad at a place and accepted at the provider's other environment."""
+    """Whether the token was bad at a host and topic, and was accepted at the provider's other environment."""
     return device.bad_at == ELSEWHERE + host_key
 
 
 def mask(pin: str) -> str:
-    """Shorten a device token for logs and reports: its first four characters at most, and its length."""
+    """Shorten a push token for logs and reports: its first four characters at most, and its length."""
     return f"{pin[: min(4, len(pin) // 4)]}…({len(pin)})" if pin else ""
 
 
 class Chosen(NamedTuple):
-    """A device that is to be sent to, and by whom.
+    """A selected device, and its provider.
 
     Attributes:
         device: the device.
@@ -88,11 +89,11 @@ class Chosen(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What `select` decided for one user.
+    """Result of `select` for one user.
 
     Attributes:
-        chosen: newest last sync first.
-        skipped: reason -> number of devices; reasons that did not occur are absent.
+        chosen: selected devices, newest last sync first.
+        skipped: reason -> number of devices; only reasons that occurred.
     """
 
     chosen: list[Chosen]
@@ -113,7 +114,7 @@ def platform_of(device: Device, device_types: DeviceTypes) -> str | None:
     return device_types.get(name.lower(), UNSUPPORTED) if platform is None else platform
 
 
-# What `Chosen(...)` comes to, without the call of Python that a named tuple's constructor is.
+# Equivalent to `Chosen(...)`, without the Python call of a named tuple's constructor.
 _tuple: Final = tuple.__new__
 _last_sync = attrgetter("last_sync_ms")
 
@@ -154,10 +155,10 @@ def fit(device: Device, device_types: DeviceTypes) -> tuple[str, str]:
 
 
 def dedupe_key(device: Device) -> str:
-    """What a ping reaches only once: a phone (with the app on it), or, where no phone is known, a token.
+    """The key by which a ping reaches a device once: a phone id (with the app), or, if that is unknown, a token.
 
-    What follows a NUL at the beginning is a token; any other text begins with a phone's id. Of an FCM token it is the
-    installation that the token belongs to, which may be registered by its own id, too.
+    A key that begins with NUL contains a token; any other key begins with a phone id. For an FCM token it contains
+    the installation to which the token belongs, which may be registered by its own id, too.
     """
     return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + installation(device.pin)
 

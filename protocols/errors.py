@@ -1,28 +1,27 @@
-"""The root of the one error tree, and its branch for what is wrong with an input.
+"""Root of the error tree, and its branch for invalid inputs.
 
 ```
-RhoPushError            anything that this product raises on purpose
-├── InputError          a caller, a device or a file said something that cannot be accepted (here)
-└── gateway.errors      what the gateway cannot do now: store, queue, credentials, settings
+RhoPushError            any error that this product raises on purpose
+├── InputError          a caller, a device or a file sent data that cannot be accepted (this module)
+└── gateway.errors      operations that are impossible at present: store, queue, credentials, settings
 ```
 
-Each class fixes four answers: the HTTP status a door gives, the public code, the metric label and whether the
-same request may succeed later. Messages name what was found and what was expected; they never hold a token or
-a key.
+Each class defines the HTTP status of the response, the public code, the metric label and whether the same request
+may succeed later. Messages name the value that was found and the expected one; they never contain a token or a key.
 """
 
 from typing import ClassVar
 
 
 class RhoPushError(Exception):
-    """Root of the tree. Never raised itself.
+    """Root of the tree; never raised itself.
 
     Attributes:
-        status: HTTP status of the door's answer.
+        status: HTTP status of the response.
         code: the public, stable name in the JSON error.
         label: the value of the `reason` label in metrics.
         retryable: whether the same request may succeed later, unchanged.
-        field: the parameter or setting at fault, where one is.
+        field: the invalid parameter or setting, if there is one.
     """
 
     status: ClassVar[int] = 500
@@ -37,14 +36,14 @@ class RhoPushError(Exception):
 
 
 class WrongState(RhoPushError):
-    """A protocol machine was asked for what its state does not allow: a mistake in this program."""
+    """A method of a protocol machine was called in a state that does not allow it: a defect of this program."""
 
     code = "wrong_state"
     label = "wrong_state"
 
 
 class InputError(RhoPushError):
-    """Something that was sent to us is wrong; the caller must change it."""
+    """Received data is invalid; the caller must change it."""
 
     status = 400
     code = "invalid_request"
@@ -52,21 +51,21 @@ class InputError(RhoPushError):
 
 
 class MalformedBody(InputError):
-    """The body is not what its Content-Type says, or not a JSON object. The message names the place."""
+    """The body does not match its Content-Type, or is not a JSON object. The message contains the position."""
 
     code = "malformed_body"
     label = "malformed"
 
 
 class InvalidField(InputError):
-    """One parameter has a wrong type or value. `field` names it; the message says what was expected."""
+    """A parameter has a wrong type or value. `field` names it; the message contains the expected form."""
 
     code = "invalid_field"
     label = "invalid_field"
 
 
 class InvalidToken(InputError):
-    """A device token that cannot be one (an APNs token that is no hex): it must not reach a path."""
+    """A push token has an invalid form (an APNs token that is not hexadecimal), and must not become part of a path."""
 
     code = "invalid_device_token"
     label = "invalid_device_token"
@@ -81,7 +80,7 @@ class BodyTooLarge(InputError):
 
 
 class PayloadTooLarge(InputError):
-    """What a ping asks for does not fit into a provider's message (APNs and FCM: 4,096 bytes)."""
+    """The content of a ping does not fit into a provider's message (APNs and FCM: 4,096 bytes)."""
 
     status = 413
     code = "payload_too_large"
@@ -89,21 +88,21 @@ class PayloadTooLarge(InputError):
 
 
 class InvalidCredential(InputError):
-    """A key, certificate or account is not what it must be. The message never shows any of it."""
+    """A key, certificate or account is invalid. The message never shows any of it."""
 
     code = "invalid_credential"
     label = "invalid_credential"
 
 
 class CredentialRefused(InvalidCredential):
-    """The provider does not accept the credential: a person must mend it."""
+    """The provider refuses the credential: an operator must correct it."""
 
     code = "credential_refused"
     label = "credential_refused"
 
 
 class NoAccessToken(RhoPushError):
-    """The token server gave none now; asking again later may help."""
+    """The token server returned no token; a later request may succeed."""
 
     status = 503
     code = "no_access_token"
@@ -112,7 +111,7 @@ class NoAccessToken(RhoPushError):
 
 
 class NothingToSend(InputError):
-    """A ping holds nothing that this platform could show or sync."""
+    """A ping has no content that this provider could show or sync."""
 
     code = "nothing_to_send"
     label = "nothing_to_send"

@@ -1,16 +1,17 @@
-"""Which bodies are JSON, by Content-Type and content, and their text as UTF-8.
+"""Detection of JSON bodies by Content-Type and content, and their conversion to UTF-8.
 
-| Content-Type | the body is read as |
+| Content-Type | the body is parsed as |
 | --- | --- |
-| `application/json`, in any case, with any suffix or parameter | JSON; what is none is an error |
-| none, `application/x-www-form-urlencoded` | JSON where it is a JSON object, else a form |
+| `application/json`, in any case, with any suffix or parameter | JSON; anything else is an error |
+| none, `application/x-www-form-urlencoded` | JSON if it is a JSON object, else a form |
 | `multipart/form-data` | a multipart form |
-| all others | JSON where it is a JSON object, else not at all |
+| all others | JSON if it is a JSON object, else it is not parsed |
 
-RhoConnect reads JSON under `application/json` in lower case only (contract §1.2). But curl's `-d` names a form, and
-other clients name `text/json`, `application/vnd.api+json` or `text/plain`.
+RhoConnect parses JSON under `application/json` in lower case only (contract §1.2). But curl's `-d` declares a form,
+and other clients declare `text/json`, `application/vnd.api+json` or `text/plain`.
 
-JSON is UTF-8 and has no charset parameter (RFC 8259 §8.1, §11), so valid UTF-8 is taken whatever the parameter says.
+JSON is UTF-8 and has no charset parameter (RFC 8259 §8.1, §11), so valid UTF-8 is accepted whatever the parameter
+is.
 """
 
 import codecs
@@ -28,7 +29,7 @@ _BEGINS: Final = re.compile(rb"[ \t\r\n]*\{")
 _ENDS: Final = re.compile(rb"\}[ \t\r\n]*\Z")
 _TAIL_BYTES: Final = 64
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
-# Python has codecs that are no character sets, and some that are slow.
+# Python has codecs that are not character sets, and some that are slow.
 _DECODED: Final = re.compile(
     r"ascii|iso8859-\d+|cp125\d|koi8-[ru]|utf-(?:16|32)(?:-[bl]e)?|gbk|gb18030|big5|shift_jis|euc_(?:jp|kr)"
 )
@@ -36,7 +37,7 @@ _SHOWN_CHARACTERS: Final = 40
 
 
 class BodyKind(Enum):
-    """What a Content-Type says of a body."""
+    """The kind of body that a Content-Type declares."""
 
     JSON = "json"
     FORM = "form"
@@ -45,7 +46,7 @@ class BodyKind(Enum):
 
 
 def kind_of(content_type: str) -> BodyKind:
-    """What the Content-Type says of a body."""
+    """The kind of body for a Content-Type."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.startswith("application/json"):
         return BodyKind.JSON
@@ -55,14 +56,14 @@ def kind_of(content_type: str) -> BodyKind:
 
 
 def json_text(body: bytes, content_type: str) -> bytes | None:
-    """Return the JSON text of a body as UTF-8; None where the body is not read as JSON.
+    """Return the JSON text of a body as UTF-8; None if the body is not parsed as JSON.
 
     Args:
         body: the whole body, decoded from its content coding.
         content_type: the request's Content-Type; "" for none.
 
     Raises:
-        MalformedBody: the type is JSON, and the bytes are not in the charset that it names.
+        MalformedBody: the type is JSON, and the bytes are not in the declared charset.
     """
     kind = kind_of(content_type)
     if kind is BodyKind.JSON:
@@ -77,7 +78,7 @@ def json_text(body: bytes, content_type: str) -> bytes | None:
 
 
 def _is_object(text: bytes) -> bool:
-    """Whether it is a JSON object. Only the two ends of a large text are looked at: decoding takes too long."""
+    """Whether the text is a JSON object. Only both ends of a large text are checked: decoding takes too long."""
     if _BEGINS.match(text) is None:
         return False
     if len(text) > LARGE_BYTES:
@@ -87,7 +88,7 @@ def _is_object(text: bytes) -> bool:
     except ValueError:
         return False
     except RecursionError:
-        return True  # JSON that is nested too deeply: the reader says so
+        return True  # JSON that is nested too deeply: the parser reports it
     return True
 
 
@@ -106,12 +107,12 @@ def _in_utf8(body: bytes, content_type: str) -> bytes:
 
 
 def _codec(charset: str, body: bytes) -> str:
-    """Return Python's name of a character set. Raises LookupError: there is none."""
+    """Return Python's name of a character set. Raises LookupError if there is none."""
     codec = codecs.lookup(charset).name
     if _DECODED.fullmatch(codec) is None:
         raise LookupError(codec)
     if codec in ("utf-16", "utf-32") and body.startswith(b"\0"):
-        codec += "-be"  # without a byte order mark Python takes the machine's own order
+        codec += "-be"  # without a byte order mark Python assumes the machine's byte order
     return codec
 
 

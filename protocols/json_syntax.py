@@ -1,7 +1,7 @@
-"""Finds the fault in a text that a JSON decoder refused, and describes it in this project's own words.
+"""Finds the fault in a text that a JSON decoder refused, and describes it in this project's own wording.
 
-Decoders word their errors differently from version to version, so no error text of a decoder may reach a caller. The
-rules are those of RFC 8259. Only the error path comes here. The work is bounded: it is one pass over the bytes, in
+Decoders word their errors differently in each version, so their texts must not reach a caller. The rules are those
+of RFC 8259. This module is used on the error path only. Its work is bounded: it makes one pass over the bytes, in
 matches of bounded length, and ends after `STEPS_MAX` steps.
 """
 
@@ -10,18 +10,18 @@ import re
 from typing import Final, NamedTuple
 
 STEPS_MAX: Final = 200_000
-"""Steps after which the search for the fault ends: about half a second."""
+"""Steps after which the search ends: about half a second."""
 _BULK_STEPS: Final = 8
-"""What a match of up to 256 plain items or members counts: so many steps take as long."""
+"""Steps for which a match of up to 256 plain items or members counts, since it takes as long."""
 DEPTH_MAX: Final = 200
-"""A text without a fault of syntax that is nested deeper was refused for its depth."""
+"""A text without a syntax fault that is nested deeper was refused for its depth."""
 DIGITS_MAX: Final = 4_300
-"""Of an integer: Python reads no longer one (`sys.int_info.default_max_str_digits`)."""
+"""Most digits of an integer that Python parses (`sys.int_info.default_max_str_digits`)."""
 _UTF8_STEP: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 
 # Without possessive quantifiers: those of Python 3.11.0 to 3.11.2 match wrongly (python/cpython#101955). No two
-# parts in sequence can match the same byte, so a match that fails backs out in one pass.
+# adjacent parts can match the same byte, so a failing match backtracks in one pass.
 _SPACE: Final = rb"[ \t\n\r]*"
 _RUN: Final = rb"[^\"\\\x00-\x1f]*"
 _ESCAPE: Final = (
@@ -50,11 +50,11 @@ _INVALID: Final = "invalid character"
 
 
 class SyntaxFault(NamedTuple):
-    """What is wrong with a text that is to be JSON.
+    """The fault of a text that should be JSON.
 
     Attributes:
-        text: the fault and its place, for an error message: "invalid character (byte 9, line 2, column 8)".
-        out_of_range: the syntax is right; a number cannot be represented.
+        text: the fault and its position, for an error message: "invalid character (byte 9, line 2, column 8)".
+        out_of_range: whether the syntax is correct and a number cannot be represented.
     """
 
     text: str
@@ -71,11 +71,11 @@ def find_fault(text: bytes) -> SyntaxFault:
     """Find out why a decoder refused a text.
 
     Args:
-        text: what was refused.
+        text: the refused text.
 
     Returns:
-        The first fault with its place. Without a place where there is none: the text is nested too deeply, or it is
-        JSON and was refused for another reason.
+        The first fault with its position. It has no position if the text is nested too deeply, or if it is JSON and
+            was refused for another reason.
     """
     try:
         _check_encoding(text)
@@ -86,14 +86,14 @@ def find_fault(text: bytes) -> SyntaxFault:
 
 
 def position(text: bytes, at: int) -> str:
-    """A place in a text: the byte from 0; line and column (in bytes) from 1."""
+    """A position in a text: the byte from 0; line and column (in bytes) from 1."""
     line = text.count(b"\n", 0, at) + 1
     column = at - text.rfind(b"\n", 0, at)
     return f"byte {at}, line {line}, column {column}"
 
 
 def _check_encoding(text: bytes) -> None:
-    """In pieces: a text of megabytes would take four times its size when decoded as a whole."""
+    """Check the encoding in parts: decoding a text of megabytes as a whole would take four times its size."""
     if text.startswith(_BOM):
         raise _Found("begins with a byte order mark, which JSON over HTTP must not have (RFC 8259 §8.1)", 0)
     view, at = memoryview(text), 0
@@ -112,16 +112,16 @@ class _Scan:
     def __init__(self, text: bytes) -> None:
         self._text = text
         self._at = 0
-        self._open = bytearray()  # the brackets that are open
-        self._fresh = False  # the innermost bracket was opened just now
+        self._open = bytearray()  # the open brackets
+        self._fresh = False  # the innermost bracket was just opened
         self._deepest = 0
         self._steps = 0
 
     def depth_of_whole(self) -> int:
-        """How deep the text is nested.
+        """Nesting depth of the text.
 
         Raises:
-            _Found: the text is no JSON.
+            _Found: the text is not JSON.
         """
         self._value()
         while self._open:
@@ -134,7 +134,7 @@ class _Scan:
         return self._deepest
 
     def _next(self) -> int | None:
-        """The next byte that is no white space; None: the end."""
+        """The next byte that is not white space; None: the end."""
         self._count(1)
         match = _spaces(self._text, self._at)
         self._at = match.end() if match else self._at
@@ -145,14 +145,14 @@ class _Scan:
         if self._steps > STEPS_MAX:
             deep = self._deepest > DEPTH_MAX
             raise _Found(
-                _TOO_DEEP if deep else "it is no JSON from this place on, or farther behind", self._at
+                _TOO_DEEP if deep else "it is not JSON from this position on, or further behind", self._at
             )
 
     def _expected(self, what: str, found: int | None) -> _Found:
         return _Found(_TOO_EARLY if found is None else what, self._at)
 
     def _after_value(self) -> None:
-        """Behind a value in a list or an object: the next one, or the end."""
+        """Process the end of a value in a list or an object: the next value, or the closing bracket."""
         bracket = self._open[-1]
         found = self._next()
         if found == _CLOSING[bracket]:
@@ -166,7 +166,7 @@ class _Scan:
             raise self._expected(wanted, found)
 
     def _one(self, bracket: int) -> None:
-        """An item or a member, and all plain ones before it."""
+        """Process an item or a member, and all plain ones before it."""
         self._count(_BULK_STEPS)
         match = (_items if bracket == ord("[") else _members)(self._text, self._at)
         self._at = match.end() if match else self._at
@@ -230,7 +230,7 @@ class _Scan:
         _check_range(self._text[begun : self._at], begun)
 
     def _broken_number(self, left: bytes) -> None:
-        """A sign, point or exponent without digits, or a leading zero."""
+        """Report a sign, point or exponent without digits, or a leading zero."""
         at = self._at
         if left in (b".", b"e", b"E"):
             at += 1

@@ -1,9 +1,9 @@
-"""Numbers in what others send: the one strict parser, and the widest numbers that Redis and msgpack carry.
+"""Strict parsing of numbers from outside, and the largest numbers that Redis and msgpack support.
 
-`int()` and `float()` take more than a number: digits of other scripts, "1_000", surrounding whitespace, "nan" and
-"1e999". `int()` of a text costs the square of its length and raises beyond 4,300 digits; `int(text, 16)` takes any
-length. Every number from a request, an event, a job, an answer or a Redis value therefore goes through this module,
-which looks at the length first.
+`int()` and `float()` accept more than numbers: digits of other scripts, "1_000", surrounding whitespace, "nan" and
+"1e999". `int()` of a text costs the square of its length and raises beyond 4,300 digits; `int(text, 16)` accepts any
+length. Every number from a request, an event, a job, a response or a Redis value therefore goes through this module,
+which checks the length first.
 """
 
 from typing import Final
@@ -11,16 +11,16 @@ from typing import Final
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 UINT64_MAX: Final = 2**64 - 1
-"""The highest integer of msgpack and of MessagePack's readers in Lua."""
+"""The highest integer of msgpack and of MessagePack's parsers in Lua."""
 DIGITS_MAX: Final = 19
 """Decimal digits of `INT64_MAX`."""
 _HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
 _LENGTH_MAX: Final = 64
-"""Longest text that is looked at: zeros may stand before the digits."""
+"""Longest text that is parsed: zeros may precede the digits."""
 
 
 def whole(text: str | bytes, lowest: int = 0, highest: int = INT64_MAX) -> int | None:
-    """Read a whole number: ASCII digits, after a minus sign where negative numbers are allowed.
+    """Parse a whole number: ASCII digits, after a minus sign if negative numbers are allowed.
 
     Args:
         text: the number and nothing else: no plus sign, no whitespace, no underscores.
@@ -28,7 +28,7 @@ def whole(text: str | bytes, lowest: int = 0, highest: int = INT64_MAX) -> int |
         highest: the highest number that is allowed.
 
     Returns:
-        None where the text is no such number, or is out of range.
+        None if the text is not such a number, or is out of range.
     """
     if not text or len(text) > _LENGTH_MAX:
         return None
@@ -43,9 +43,10 @@ def whole(text: str | bytes, lowest: int = 0, highest: int = INT64_MAX) -> int |
 
 
 def stored(value: bytes | str | int | None, otherwise: int = 0) -> int:
-    """Read a counter or an instant that Redis keeps; `otherwise` where it is missing or no 64-bit integer.
+    """Parse a counter or timestamp that is stored in Redis; `otherwise` if it is missing or not a 64-bit integer.
 
-    Redis' own replies of integers pass unchanged. A foreign or damaged value must not end the work of its reader.
+    Integer replies of Redis are returned unchanged. A damaged value, or one of another writer, must not stop its
+    reader.
     """
     if value is None:
         return otherwise
@@ -54,10 +55,10 @@ def stored(value: bytes | str | int | None, otherwise: int = 0) -> int:
 
 
 def hexadecimal(text: str, digits: int) -> int | None:
-    """Read an unsigned number of exactly so many hexadecimal digits; None where the text is none."""
+    """Parse an unsigned number of exactly this many hexadecimal digits; None if the text is not one."""
     return int(text, 16) if len(text) == digits and _HEX_DIGITS.issuperset(text) else None
 
 
 def is_int64(number: int) -> bool:
-    """Whether Redis can keep an integer as one."""
+    """Whether Redis can store a number as an integer."""
     return INT64_MIN <= number <= INT64_MAX

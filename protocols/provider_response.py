@@ -1,4 +1,4 @@
-"""What the answers of all providers have in common: a name for the reason, and when to come back."""
+"""Common parts of all providers' responses: the name of a reason, and the time of a retry."""
 
 import re
 from collections.abc import Sequence
@@ -6,48 +6,49 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-Header = tuple[bytes, bytes]
+from protocols.headers import Header
 
-# A day. More is a mistake: kept to, it would end every ping at once, as most live no longer.
 RETRY_AFTER_MAX_S: Final = 86_400.0
-_REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what a receipt shows of it
+"""A day. A longer delay is a mistake: it would expire every ping, since most do not live longer."""
+_REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+"""The form of a reason that a receipt may contain."""
 STATUS_REASONS: Final = frozenset(
     f"HTTP {status}"
     for status in (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 421, 429, 431, 500, 501, 502, 503, 504)
 )
-"""What `reason_or_status` gives for the statuses that providers and the proxies in front of them use (RFC 9110 §15, RFC
-6585)."""
+"""Results of `reason_or_status` for the statuses that providers and the proxies in front of them use (RFC 9110 §15,
+RFC 6585)."""
 _DATE_CHARACTERS_MAX: Final = 64
-"""Of a date: RFC 9110's longest form has 33."""
+"""Longest date that is parsed: RFC 9110's longest form has 33 characters."""
 _SECONDS: Final = re.compile(rb"\d{1,10}")
 
 
 def reason_or_status(reason: Any, status: int) -> str:
-    """Give a provider's name of a reason if it looks like one, else "HTTP 503"."""
+    """The provider's name of a reason if it has the form of one, else "HTTP 503"."""
     return reason if type(reason) is str and _REASON.fullmatch(reason) else f"HTTP {status}"
 
 
 def retry_after_s(headers: Sequence[Header], now_s: float | None) -> float | None:
-    """Read Retry-After, seconds or a date (RFC 9110 §10.2.3), as seconds from now, from 0 to one day.
+    """Parse Retry-After, seconds or a date (RFC 9110 §10.2.3), as seconds from now, from 0 to one day.
 
     Args:
         headers: names in lower case.
-        now_s: epoch seconds, for a date in an answer without Date.
+        now_s: epoch seconds, for a date in a response without Date.
 
     Returns:
-        None where there is none, or none that can be understood (a date without `now_s`) or believed (of more
-        than a day).
+        None if the header is missing, cannot be parsed (a date without `now_s`), or is implausible (more than a
+            day).
     """
     for name, value in headers:
         if name == b"retry-after":
-            # The provider's date is by its own clock, which ours need not agree with.
+            # The provider's date follows its own clock, which may differ from the local one.
             sent_s = answered_s(headers)
             return _delay_s(value.strip(), now_s if sent_s is None else sent_s)
     return None
 
 
 def answered_s(headers: Sequence[Header]) -> float | None:
-    """Read Date (RFC 9110 §6.6.1), the server's clock when it answered, as epoch seconds; None: there is none."""
+    """Parse Date (RFC 9110 §6.6.1), the server's clock at its response, as epoch seconds; None: there is none."""
     for name, value in headers:
         if name == b"date":
             return date_s(value.decode("latin-1"))
@@ -55,13 +56,13 @@ def answered_s(headers: Sequence[Header]) -> float | None:
 
 
 def date_s(value: str) -> float | None:
-    """Read a date of HTTP (RFC 9110 §5.6.7) as epoch seconds; None where it is no date."""
+    """Parse an HTTP date (RFC 9110 §5.6.7) as epoch seconds; None if it is not a date."""
     if len(value) > _DATE_CHARACTERS_MAX:
         return None
     try:
         date = parsedate_to_datetime(value)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()  # asctime's form names no zone
-    except (ValueError, OverflowError, TypeError, IndexError):  # a date far off, or no date at all
+    except (ValueError, OverflowError, TypeError, IndexError):  # a date out of range, or not a date
         return None
 
 

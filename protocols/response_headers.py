@@ -1,4 +1,4 @@
-"""Headers of every HTTP answer of this product, whichever listener gives it."""
+"""Headers of every HTTP response of this product, on every listener."""
 
 from typing import Final
 
@@ -6,6 +6,6 @@ SAFETY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
-"""They keep a browser from treating an answer as a page: the browser takes the body for nothing else than the
-Content-Type says (Fetch Standard, "X-Content-Type-Options"), and it loads, runs and frames nothing of it (Content
+"""They prevent a browser from treating a response as a page: it does not interpret the body as another type than the
+Content-Type's (Fetch Standard, "X-Content-Type-Options"), and it loads, runs and frames nothing of it (Content
 Security Policy Level 3)."""

@@ -1,7 +1,8 @@
-"""What became of one send, in the same words for every provider.
+"""Outcome of one delivery attempt, in the same terms for every provider.
 
-Three verdicts come from a provider's answer: accepted, rejected for good, later. The fourth, unknown, is our
-own: the send was given to a connection and no answer came by its deadline, or the connection was lost.
+Three verdicts come from a provider's response: accepted, rejected, retry later. The fourth, unknown, is the
+gateway's own: the request was passed to a connection and no response arrived by its deadline, or the connection was
+lost.
 """
 
 from enum import Enum, IntEnum
@@ -18,30 +19,31 @@ class VerdictKind(IntEnum):
 
 
 class Remedy(Enum):
-    """What the lane must do before it sends again."""
+    """The action of the lane before its next delivery."""
 
     NONE = "none"
     REFRESH = (
         "renew"  # make a new provider token (JWT, OAuth), and try once more with whatever token there is
     )
-    REISSUE = "reissue"  # the same where another clock gives another token; where none does, as HALT
+    REISSUE = "reissue"  # the same if another clock gives another token; otherwise as HALT
     RECONNECT = "reconnect"  # retire this connection
     HALT = "halt"  # the credential cannot work: open the breaker, alarm
+    THROTTLE = "throttle"  # the credential sends too much: no lane request before `delay_s` has passed
 
 
 class Verdict(NamedTuple):
-    """One answer, judged.
+    """The verdict about one response.
 
     Attributes:
         kind: accepted, rejected, later or unknown.
-        reason: the provider's own name of the reason ("Unregistered", "QUOTA_EXCEEDED"), or ours.
-        delay_s: for `later`, what the provider asked for (Retry-After); None: the retry policy decides.
-        dead: the answer says that the device token itself is dead.
-        host_specific: the answer is about this host and topic alone: another environment of the provider may take what
-            this one refused.
-        dead_since_ms: since when (APNs 410 timestamp, epoch ms), if the provider says so.
-        remedy: what the lane must do.
-        retry_at_once: retry at once, one time only (a renewed token).
+        reason: the provider's own name of the reason ("Unregistered", "QUOTA_EXCEEDED"), or the gateway's.
+        delay_s: for `later`, the delay that the provider requested (Retry-After); None: the retry policy decides.
+        dead: whether the push token itself is dead.
+        host_specific: whether the response concerns this host and topic alone: another environment of the provider
+            may accept the token or credential.
+        dead_since_ms: since when (APNs 410 timestamp, epoch ms), if the provider reports it.
+        remedy: the action of the lane.
+        retry_at_once: whether to retry immediately, one time only (a refreshed token).
     """
 
     kind: VerdictKind

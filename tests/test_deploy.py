@@ -51,11 +51,13 @@ def test_every_alert_says_what_it_means() -> None:
     for rule in rules:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"].endswith(".")
 
 
 def test_the_dashboards_panels_stand_side_by_side() -> None:
     panels = json.loads((DEPLOY / "grafana" / "rhopush.json").read_text())["panels"]
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels) == 12
+    assert all(panel["title"] and panel["description"].endswith(".") for panel in panels)
 
 
 def manifests() -> dict[str, Any]:

@@ -14,6 +14,7 @@
 | a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
 | `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
 | no sentence of the documentation begins with "What", "Who" or "Whoever" or has an idiom | it is plain |
+| a docstring of a clean package begins with no clause and is no fragment | it is understood alone |
 | a citation (`contract §1`, `providers A1`, a page, a file) resolves; a `§` names its document | it can be read |
 | a module with code has a test file of its name, and a test file a module | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
@@ -35,6 +36,7 @@ from rules.docstring_names import stale_docstring_names
 from rules.log_events import badly_named_events, borrowed_log_methods
 from rules.mirrored_tests import test_file_breaches
 from rules.operations_page import undocumented_names, unknown_metrics
+from rules.plain_docstrings import unclear_docstrings
 from rules.plain_sentences import unclear_sentences
 from rules.retired_words import LIST, read_list, retired_words
 from rules.source import Breach, Source, documents, sources
@@ -181,6 +183,7 @@ def breaches(root: Path) -> Iterator[Breach]:
     yield from undocumented_names(found, pages)
     yield from unknown_metrics(found, pages)
     yield from unclear_sentences(pages)
+    yield from unclear_docstrings(found)
     yield from retired_words(read_list(LIST.read_text()), found, pages)
     yield from unresolved_citations(found, pages)
     yield from unexplained_version(root)

@@ -25,7 +25,7 @@ PYTHON: Final = "3.11"
 """The oldest: versions must suit it and all later ones."""
 FILES: Final[Mapping[str, str]] = {
     "build.txt": "what installs and builds packages: pip, the build back-end and what that needs",
-    "dev.txt": "everything that `make test`, `make check` and `make bench` need",
+    "dev.txt": "everything that `make test`, `make check`, `make bench` and `make docs` need",
     "runtime.txt": "what the gateway needs: `make demo` and the container",
 }
 """The lock files, in the order in which they are made: each agrees with those before it."""

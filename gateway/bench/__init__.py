@@ -1,12 +1,12 @@
-"""The load tool: what this gateway costs on this machine, beside its peers, in one run.
+"""Load tool: measures the cost of this gateway on this machine, beside its peers, in one run.
 
 ```
-scenarios/   what is measured: each module says what is on and what is not
-roles/       the processes of a measurement, one module each: provider, load, sender, door, peers
-testbed.py     a gateway with its store and provider, put up for one scenario
+scenarios/   the measurements: each module describes the parts that run and the parts that do not
+roles/       the processes of a measurement, one module each: provider, load, sender, HTTP ingress, peers
+testbed.py   a gateway with its store and provider, started for one scenario
 report/      table, page with plots
 ```
 
-Every figure is of the product as shipped. The orchestrator here is blocking code in a process of its own; it
-takes no part in what is measured beyond reading /proc and asking Redis for its counters.
+Every figure is of the product as shipped. The orchestrator in this package is blocking code in a process of its own;
+during a measurement it only reads /proc and Redis' counters.
 """

@@ -1,4 +1,4 @@
-"""One run of the load tool: what was asked for, the peers measured so far, and the scenarios one by one."""
+"""One run of the load tool: its options, the peers measured so far, and the scenarios one by one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions
 
 
 class Options(NamedTuple):
-    """What the command line says for all scenarios.
+    """The options of the command line, for all scenarios.
 
     Attributes:
-        pings: how many a scenario sends; None: its own number.
-        users: registered; None: the scenario's own number.
-        workers: gateway processes.
-        connections: of the load generator.
+        pings: pings of a scenario; None: its own number.
+        users: registered users; None: the scenario's own number.
+        workers: number of gateway processes.
+        connections: connections of the load generator.
         redis: address of a Redis that may be emptied; None: the embedded store.
-        full: the long form of scenarios that have one (a million users, a million pings).
+        full: whether to run the long form of scenarios that have one (a million users, a million pings).
         peers: whether peers are measured beside the gateway.
     """
 
@@ -33,10 +33,10 @@ class Options(NamedTuple):
 
 
 class Bench:
-    """What every scenario gets.
+    """The context of every scenario.
 
     Args:
-        options: of this run.
+        options: options of this run.
         progress: the line on the terminal.
 
     Attributes:
@@ -57,12 +57,12 @@ class Bench:
         exact: bool = False,
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[BenchEnvironment]:
-        """A gateway with so many registered users, unless the options say another number.
+        """A gateway with registered users; the options override the numbers.
 
         Args:
-            users: how many.
-            workers: gateway processes; None: as the options say.
-            exact: whatever the options say.
+            users: number of users.
+            workers: gateway processes; None: as in the options.
+            exact: whether to ignore the options.
             environ: further environment variables of the gateway.
         """
         options = self.options
@@ -75,12 +75,12 @@ class Bench:
             yield stand
 
     def pings(self, default: int) -> int:
-        """How many pings to send."""
+        """Number of pings to send."""
         return self.options.pings or default
 
 
 def proves(docstring: str | None) -> str:
-    """A scenario's own words about itself, in one line."""
+    """The description of a scenario, in one line."""
     return " ".join((docstring or "").split())
 
 

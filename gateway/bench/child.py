@@ -1,4 +1,4 @@
-"""A role as seen from the orchestrator: a process that takes orders and gives results."""
+"""The orchestrator's side of a role: a process that accepts orders and returns results."""
 
 import subprocess
 import sys
@@ -28,8 +28,8 @@ class Child:
 
     Args:
         role: its module in `gateway.bench.roles`.
-        folder: where its standard error is kept.
-        program: what to run for it instead of its module.
+        folder: folder for its standard error.
+        program: program to run instead of its module.
 
     Attributes:
         pid: its process id.
@@ -54,7 +54,7 @@ class Child:
         self.pid = self._process.pid
 
     def request(self, order: Any, kind: type[Result], progress: Progress | None = None) -> Result:
-        """Give an order and wait for its result.
+        """Send an order and wait for its result.
 
         Raises:
             CannotMeasure: the role ended instead.
@@ -63,9 +63,9 @@ class Child:
         return self.receive(kind, progress)
 
     def send(self, order: Any) -> None:
-        """Give an order without waiting; `receive` gets its result."""
+        """Send an order without waiting; `receive` returns its result."""
         if self._process.stdin is None:
-            raise CannotMeasure(f"the {self._role} process takes no orders")
+            raise CannotMeasure(f"the {self._role} process accepts no orders")
         try:
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
             self._process.stdin.flush()
@@ -73,7 +73,7 @@ class Child:
             raise self._ended() from error
 
     def receive(self, kind: type[Result], progress: Progress | None = None) -> Result:
-        """The result of the oldest order that has not been heard."""
+        """The result of the oldest order without a received result."""
         while self._process.stdout is not None and (line := self._process.stdout.readline()):
             words = msgspec.json.decode(line, type=RoleMessage)
             if words.progress is None:
@@ -83,7 +83,7 @@ class Child:
         raise self._ended()
 
     def check(self) -> None:
-        """Whether it still works, asked by those who wait for what it does.
+        """Check that the role still runs; called while waiting for its effects.
 
         Raises:
             CannotMeasure: it has ended.
@@ -94,14 +94,15 @@ class Child:
     def _ended(self) -> CannotMeasure:
         self._process.wait(_END_S)
         words = self._log.read_text(errors="replace").strip().splitlines()
-        last = words[-1] if words else "it left no word"
+        last = words[-1] if words else "it wrote no error"
         return CannotMeasure(f"the {self._role} process ended with {self._process.returncode}: {last}")
 
     def close(self) -> None:
-        """End of orders: the role ends."""
+        """Close its input, with which the role ends."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # an order that came too late is still in the pipe's buffer
+                # an order that was sent too late is still in the pipe's buffer
+                with suppress(BrokenPipeError):
                     pipe.close()
         try:
             self._process.wait(_END_S)

@@ -1,10 +1,10 @@
-"""What keeps a measurement from being one."""
+"""Errors that make a measurement impossible."""
 
 from gateway.errors import RhoPushError
 
 
 class CannotMeasure(RhoPushError):
-    """A part is missing, ended early, or did something else than it was told. No figure is given then."""
+    """A required part is missing, ended early, or did not do as ordered. No figure is reported then."""
 
     code = "cannot_measure"
     label = "cannot_measure"

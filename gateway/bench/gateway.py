@@ -18,7 +18,7 @@ from gateway.bench.usage import command_line, family
 from gateway.bench.wire import CALLER_KEY
 
 _RUN: Final = "import sys; from gateway.cli import main; sys.exit(main())"
-# What would change its settings
+# Environment variables that would change its settings.
 _OURS: Final = (
     "RHOPUSH_",
     "REDIS",
@@ -37,13 +37,13 @@ class Gateway:
 
     Args:
         settings: the settings file.
-        folder: where its data folder and log are.
+        folder: folder of its data folder and log.
         redis: address of its Redis; None: its embedded one.
-        workers: how many processes.
+        workers: number of worker processes.
         environ: further environment variables.
 
     Attributes:
-        port: where it listens on 127.0.0.1.
+        port: its port on 127.0.0.1.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Gateway:
         variables |= environ
         command = [sys.executable, "-c", _RUN, "serve", "--settings", settings, "--env", "development"]
         command += ["--port", "0", "--workers", str(workers)]
-        with ExitStack() as broken_off:  # whoever is interrupted here has nothing yet that could be closed
+        with ExitStack() as broken_off:  # an interruption at this point leaves the caller nothing to close
             with uninterrupted(), self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     command,
@@ -87,7 +87,7 @@ class Gateway:
         raise CannotMeasure(f"the gateway did not start: {self._last_words()}")
 
     def check(self) -> None:
-        """Whether it still works.
+        """Check that the gateway still runs.
 
         Raises:
             CannotMeasure: it has ended.
@@ -104,7 +104,7 @@ class Gateway:
         """The RhoConnect Push port.
 
         Raises:
-            CannotMeasure: the log does not name it.
+            CannotMeasure: the log does not contain it.
         """
         for line in self._log.read_bytes().splitlines():
             if b'"rhoconnect_push_listening"' in line:
@@ -113,11 +113,11 @@ class Gateway:
 
     @property
     def pids(self) -> list[int]:
-        """Supervisor and workers, without the embedded store."""
+        """Process ids of supervisor and workers, without the embedded store."""
         return [pid for pid in family(self._process.pid) if "valkey-server" not in command_line(pid)]
 
     def close(self) -> None:
-        """SIGTERM, and SIGKILL for what does not end, or when nobody wants to wait (a second Ctrl-C)."""
+        """Send SIGTERM, then SIGKILL to the processes that do not end, or at a second Ctrl-C."""
         self._process.send_signal(signal.SIGTERM)
         try:
             with suppress(subprocess.TimeoutExpired):
@@ -128,7 +128,7 @@ class Gateway:
                 self._process.stdout.close()
 
     def _kill(self) -> None:
-        """SIGKILL for all that is left, if the supervisor is."""
+        """Send SIGKILL to all remaining processes, if the supervisor is among them."""
         if self._process.poll() is not None:
             return
         for pid in self.pids:

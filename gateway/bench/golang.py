@@ -1,4 +1,4 @@
-"""Peers written in Go: built from the sources beside the benchmarks' reports, kept in the user's cache."""
+"""Peers written in Go: built from the sources beside the benchmarks' reports, stored in the user's cache."""
 
 import hashlib
 import os
@@ -15,10 +15,10 @@ _DIGEST: Final = 12
 
 
 def build(name: str) -> Path:
-    """The program of a peer; built, with the versions that its go.mod and go.sum pin, where it is not yet.
+    """The program of a peer; built, with the versions that its go.mod and go.sum pin, if it is missing.
 
     Raises:
-        CannotMeasure: Go or the sources are missing (an installed package has none), or it does not build.
+        CannotMeasure: Go or the sources are missing (an installed package has none), or the build fails.
     """
     sources = _SOURCES / name
     go = shutil.which("go")

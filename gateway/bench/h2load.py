@@ -1,4 +1,4 @@
-"""h2load, nghttp2's load tool in C: what one HTTP/2 connection can carry on this machine."""
+"""The peer h2load, nghttp2's load tool in C: the rate that one HTTP/2 connection reaches on this machine."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.population import pin
 
 STREAMS: Final = 1000
-"""As many at once as the simulator allows, and APNs."""
+"""The number of concurrent streams that the simulator and APNs permit."""
 BODY: Final = (
     '{"aps":{"alert":"Order 0000000 is on its way","sound":"hello.mp3","vibrate":"2000",'
     '"content-available":1},"do_sync":["Product"],"vibrate":"2000"}'
@@ -23,7 +23,7 @@ _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class H2loadResult(NamedTuple):
-    """Requests answered with 2xx; wall clock, mean time of an answer and CPU of its process, in seconds; the exact
+    """Requests answered with 2xx; wall clock, mean response time and CPU of its process, in seconds; the exact
     command."""
 
     accepted: int
@@ -34,7 +34,7 @@ class H2loadResult(NamedTuple):
 
 
 def find() -> str:
-    """Its path.
+    """The path of h2load.
 
     Raises:
         CannotMeasure: it is not installed.
@@ -46,7 +46,7 @@ def find() -> str:
 
 
 def write_paths(folder: Path, requests: int) -> Path:
-    """A file with the path of each request: as many device tokens as the gateway sends to."""
+    """Write a file with the path of each request: as many push tokens as the gateway sends to."""
     file = folder / "paths"
     file.write_text("".join(f"/3/device/{pin(number)}\n" for number in range(requests)))
     return file
@@ -61,12 +61,12 @@ def run(
     streams: int = STREAMS,
     rate: float = 0.0,
 ) -> H2loadResult:
-    """Send as many requests over one connection with the headers of a push, so many at once.
+    """Send requests over one connection with the headers of a push, `streams` at a time.
 
-    `rate`: requests a second; 0: as fast as answers come.
+    `rate`: requests a second; 0: as fast as responses arrive.
 
-    Headers that differ in each push of the gateway (apns-id, apns-collapse-id) are the same in all of
-    h2load's, which knows no others: it compresses them better, to its advantage.
+    Headers that differ in each push of the gateway (apns-id, apns-collapse-id) are the same in all of h2load's,
+    since h2load supports no others: it compresses them better, to its advantage.
 
     Raises:
         CannotMeasure: it failed, or not all requests were answered with 2xx.
@@ -96,7 +96,7 @@ def run(
     if done.returncode or not finished or not mean or not statuses or int(statuses[1]) != requests:
         raise CannotMeasure(f"h2load: {(done.stderr or done.stdout).strip()[-300:]}")
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    # The token is a secret of the simulator's; nobody needs it to repeat the run
+    # The token is a secret of the simulator's; a repetition of the run does not need it
     shown = " ".join(command).replace(authorization, "bearer …")
     return H2loadResult(requests, _seconds(finished), _seconds(mean), cpu_s, shown)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like: when they may end a run."""
+"""Handling of Ctrl-C, SIGTERM and SIGHUP during a run."""
 
 import signal
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ _INTERRUPTING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: its gateway, Redis and folder would stay behind.
+    """Treat SIGTERM and SIGHUP like Ctrl-C: otherwise the gateway, Redis and the folder would remain.
 
-    Where they are ignored, as SIGHUP is by nohup, they stay so.
+    If they are ignored, as nohup does with SIGHUP, they stay ignored.
     """
     ours = [number for number in _INTERRUPTING if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
@@ -27,7 +27,7 @@ def signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Interrupts wait until this is left: a process that is being started is in nobody's hands yet.
+    """Delay interrupts until the block ends, since no object owns a process that is being started.
 
     Raises:
         KeyboardInterrupt: there was one.

@@ -1,7 +1,7 @@
-"""Latencies by percentile, kept in an HdrHistogram (hdrhistogram.org): to three digits at every magnitude.
+"""Latencies by percentile, stored in an HdrHistogram (hdrhistogram.org): three digits at every magnitude.
 
-No value is left out or averaged. The load generator counts from the instant at which a request was due, so
-nothing has to be corrected afterwards.
+No value is omitted or averaged. The load generator counts from the time at which a request was due, so the values
+need no correction.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _CURVE: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.
 
 
 def require() -> None:
-    """To be called before anything is measured.
+    """Check the required package; called before any measurement.
 
     Raises:
         CannotMeasure: the package `hdrhistogram` is not installed.
@@ -31,13 +31,13 @@ def require() -> None:
 
 
 class Latencies:
-    """How long things took.
+    """A set of latencies.
 
     Args:
-        times_us: of each, in microseconds.
+        times_us: all values, in microseconds.
 
     Raises:
-        CannotMeasure: the package `hdrhistogram` is not installed; nothing was measured.
+        CannotMeasure: the package `hdrhistogram` is not installed; no value was measured.
     """
 
     def __init__(self, times_us: Iterable[int]) -> None:
@@ -47,17 +47,17 @@ class Latencies:
             self._histogram.record_value(max(time_us, 1))
         self.count: int = self._histogram.get_total_count()
         if not self.count:
-            raise CannotMeasure("nothing was measured")
+            raise CannotMeasure("no value was measured")
 
     def ms(self, percentile: float) -> float:
-        """So many percent took at most these milliseconds."""
+        """The percentile in milliseconds."""
         found: int = self._histogram.get_value_at_percentile(percentile)
         return found / 1000
 
     def curve(self, name: str) -> Line:
-        """The percentiles as a line over 1 / (1 - percentile), as HdrHistogram's plots have them.
+        """The percentiles as a line over 1 / (1 - percentile), as in HdrHistogram's plots.
 
-        It ends where a single value would decide.
+        It ends where it would depend on a single value.
         """
         points = []
         for percentile in _CURVE:

@@ -1,4 +1,4 @@
-"""nginx as a provider: a server in C that says 200 to every push, where it is installed."""
+"""A provider made of nginx: a server in C that answers every push with 200, where it is installed."""
 
 import shutil
 import socket
@@ -31,7 +31,7 @@ _START_S: Final = 5.0
 
 @contextmanager
 def nginx(folder: Path) -> Iterator[tuple[int, int]]:
-    """Run it as long as the context lasts.
+    """Run nginx until the context is left.
 
     Yields:
         Its port on 127.0.0.1, with TLS and HTTP/2, and the process id.

@@ -1,4 +1,4 @@
-"""The peers, each measured once a run, when a scenario first needs it, on the simulator of the scenarios."""
+"""The peers, each measured once in a run, when a scenario first needs it, on the simulator of the scenarios."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -35,14 +35,14 @@ _GORUSH_WORKERS: Final = 100
 _SILENT_S: Final = 10.0
 _TO_NGINX: Final = 100_000
 _NO_TOKEN: Final = "bearer " + "0" * 200
-"""As long as a provider token: nginx reads none."""
+"""A header of the length of a provider token; nginx checks no token."""
 
 
 def require(names: Sequence[str]) -> None:
-    """To be called before anything is measured: minutes would be lost.
+    """Check the required programs and packages; called before any measurement, which takes minutes.
 
     Args:
-        names: peers without which a scenario cannot be: h2load, or packages.
+        names: peers that a scenario requires: h2load, or packages.
 
     Raises:
         CannotMeasure: one of them is not installed.
@@ -55,14 +55,14 @@ def require(names: Sequence[str]) -> None:
 
 
 class PeerMeasurement(NamedTuple):
-    """What a peer did.
+    """The measurement of a peer.
 
     Attributes:
-        name: with what it was set to.
-        done: requests or pushes.
+        name: its name and settings.
+        done: number of requests or pushes.
         seconds: wall clock.
         cpu_s: user and system time of its process.
-        server_cpu_s: of the simulator beside it.
+        server_cpu_s: user and system time of the simulator.
     """
 
     name: str
@@ -73,12 +73,12 @@ class PeerMeasurement(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Done a second."""
+        """Requests or pushes a second."""
         return self.done / self.seconds
 
     @property
     def per_cpu_s(self) -> float:
-        """Done a second of CPU."""
+        """Requests or pushes a second of CPU."""
         return self.done / self.cpu_s
 
     @property
@@ -88,7 +88,7 @@ class PeerMeasurement(NamedTuple):
 
 
 class Gorush(NamedTuple):
-    """What gorush did.
+    """The measurement of gorush.
 
     Attributes:
         pushes: counted at the simulator; CPU of the whole process.
@@ -100,7 +100,7 @@ class Gorush(NamedTuple):
 
 
 class _Site(NamedTuple):
-    """A simulator that a peer sends to."""
+    """A simulator to which a peer sends."""
 
     folder: Path
     facts: ProviderFacts
@@ -116,8 +116,8 @@ class Peers:
     """All peers of one run.
 
     Args:
-        progress: told what is being measured.
-        connections: of the load generator.
+        progress: displays the present measurement.
+        connections: connections of the load generator.
     """
 
     def __init__(self, progress: ProgressLine, connections: int) -> None:
@@ -133,7 +133,8 @@ class Peers:
 
     @cached_property
     def bare(self) -> PeerMeasurement:
-        """The floor of every door in Python under the same requests: an answer to each read, nothing parsed."""
+        """The lower bound of any HTTP ingress in Python under the same requests: a response to each read, without
+        parsing."""
         return self._answering("bare", "bare protocol")
 
     def _answering(self, role: str, name: str) -> PeerMeasurement:
@@ -150,7 +151,7 @@ class Peers:
 
     @cached_property
     def aioapns(self) -> PeerMeasurement:
-        """aioapns at its best of 1 to 10 connections and 100 to 1,000 requests in flight."""
+        """The best measurement of aioapns with 1 to 10 connections and 100 to 1,000 requests in flight."""
         settings = [(links, flights) for links in _CONNECTIONS for flights in _IN_FLIGHT]
         with self._site() as site, Child("aioapns_peer", site.folder) as peer:
 
@@ -169,7 +170,7 @@ class Peers:
 
     @cached_property
     def apns2(self) -> PeerMeasurement:
-        """sideshow/apns2 at its best of 100 to 1,000 pushes in flight.
+        """The best measurement of sideshow/apns2 with 100 to 1,000 pushes in flight.
 
         Raises:
             CannotMeasure: it cannot be built here.
@@ -187,7 +188,7 @@ class Peers:
 
     @cached_property
     def gorush(self) -> Gorush:
-        """gorush's HTTP server with one notification a request. It is answered when that is in its memory.
+        """The HTTP server of gorush with one notification a request; it answers when that is in its memory.
 
         Raises:
             CannotMeasure: it cannot be built here, or lost something.
@@ -196,7 +197,7 @@ class Peers:
 
     @cached_property
     def gorush_hundreds(self) -> Gorush:
-        """The same with a hundred notifications a request, as many as it allows."""
+        """The HTTP server of gorush with a hundred notifications a request, as many as it allows."""
         return self._gorush(_GORUSH_REQUESTS // 20, 100)
 
     def _gorush(self, requests: int, notifications: int) -> Gorush:
@@ -223,7 +224,7 @@ class Peers:
 
     @cached_property
     def pyfcm(self) -> PeerMeasurement:
-        """pyfcm at its better of one message after the other and a hundred at once."""
+        """The better measurement of pyfcm: one message after the other, or a hundred at once."""
         with self._site() as site, Child("pyfcm_peer", site.folder) as peer:
             found = []
             for batch in _PYFCM_BATCHES:
@@ -235,7 +236,7 @@ class Peers:
         return max(found, key=lambda peer: peer.per_cpu_s)
 
     def h2load(self, requests: int) -> PeerMeasurement:
-        """h2load with so many distinct requests over one connection."""
+        """The measurement of h2load with this number of distinct requests over one connection."""
         if requests not in self._h2load:
             self._progress.begin(f"peer h2load, {requests:,} requests")
             self._h2load[requests] = self._run_h2load(requests, h2load.STREAMS)
@@ -243,7 +244,7 @@ class Peers:
 
     @cached_property
     def h2load_nginx(self) -> PeerMeasurement:
-        """h2load with as many distinct requests over one connection to nginx instead of our simulator.
+        """The measurement of h2load over one connection to nginx in place of the simulator.
 
         Raises:
             CannotMeasure: nginx is not installed.
@@ -258,13 +259,13 @@ class Peers:
 
     @cached_property
     def provider_answer_s(self) -> float:
-        """The mean time of the simulator's answer to h2load, one request after the other on an open connection."""
+        """Mean time of the simulator's response to h2load, one request after the other on an open connection."""
         self._progress.begin("the provider's answer, one at a time")
         done = self._run_h2load(_ONE_BY_ONE, 1)
         return done.seconds / done.done
 
     def provider_answer_at_s(self, rate: float) -> float:
-        """The same with so many a second: whoever rests in between has to be woken."""
+        """The mean time of the simulator's answer at `rate` requests a second: each wakes an idle process."""
         self._progress.begin(f"the provider's answer, {rate:g} a second")
         with self._site() as site:
             return self._h2load_to(site, _PACED, 1, rate).mean_s
@@ -283,7 +284,7 @@ class Peers:
         return h2load.run(facts.apns_port, paths, requests, authorization, facts.topic, streams, rate)
 
     def optional(self, name: str) -> Any:
-        """What a peer of this name did; None where it cannot be measured, which is not tried twice."""
+        """The measurement of the peer of this name; None if it is impossible, which is not tried twice."""
         if name in self._missing:
             return None
         try:
@@ -293,7 +294,7 @@ class Peers:
             return None
 
     def missing(self, *names: str) -> tuple[str, ...]:
-        """Why these optional peers were not measured, if so: notes for a reader, each once."""
+        """The reasons why optional peers were not measured: notes for a reader, each once."""
         reasons = (self._missing[name] for name in names if name in self._missing)
         return tuple(f"a peer is missing: {reason}" for reason in dict.fromkeys(reasons))
 
@@ -310,7 +311,7 @@ class Peers:
 
 
 def _delivered(provider: Child, pushes: int) -> int:
-    """Wait until the simulator has answered so many, or nothing more comes; their number."""
+    """Wait until the simulator has answered all pushes, or no more arrive; return their number."""
     found, heard = 0, time.monotonic()
     while found < pushes and time.monotonic() - heard < _SILENT_S:
         time.sleep(0.02)

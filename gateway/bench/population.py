@@ -1,7 +1,7 @@
-"""Registered users, laid down in RhoConnect's layout: ten keys a device and five a user.
+"""Registered users in RhoConnect's layout: ten keys a device and five a user.
 
-Written as fast as Redis reads: one MSET and one SADD a user, packed from a template, a megabyte at a time. A
-million users are 15 million keys and take about 3 GB.
+They are written as fast as Redis reads: one MSET and one SADD a user, packed from a template, a megabyte at a time.
+A million users are 15 million keys and take about 3 GB.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ _CHUNK: Final = 1000
 
 
 def pin(number: int) -> str:
-    """The device token of a user: 64 hex digits."""
+    """The push token of a user: 64 hex digits."""
     return hashlib.sha256(b"pin %d" % number).hexdigest()
 
 
@@ -28,10 +28,10 @@ def lay_users(
     """Register users `first` to `users` - 1, each with one Apple device.
 
     Args:
-        client: of an otherwise unused server.
-        users: how many there are in the end.
-        on_progress: hears the fraction done.
-        first: what is there already.
+        client: client of an otherwise unused server.
+        users: number of users at the end.
+        on_progress: called with the fraction done.
+        first: number of users that exist already.
     """
     for start in range(first, users, _CHUNK):
         numbers = range(start, min(start + _CHUNK, users))

@@ -1,4 +1,4 @@
-"""A line on the terminal that tells how far the run is. Nothing where standard error is no terminal."""
+"""Progress line on the terminal; no output if standard error is not a terminal."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ _COLUMNS: Final = 80
 
 
 class ProgressLine:
-    """One line, written over and over.
+    """One line that is overwritten repeatedly.
 
     Args:
-        out: where to; nothing is written unless it is a terminal.
+        out: the output; nothing is written unless it is a terminal.
     """
 
     def __init__(self, out: TextIO = sys.stderr) -> None:
@@ -25,14 +25,14 @@ class ProgressLine:
         self._begun = self._printed_s = 0.0
 
     def begin(self, what: str) -> None:
-        """Something else is being done from here on."""
+        """Display the start of a new activity."""
         self._what = what
         self._begun = time.monotonic()
         self._printed_s = 0.0
         self.on_progress(0.0)
 
     def on_progress(self, fraction: float) -> None:
-        """So much of it is done, 0 to 1."""
+        """Display the fraction of the activity that is done, 0 to 1."""
         now = time.monotonic()
         if not self._shown or (now - self._printed_s < _EVERY_S and fraction < 1.0):
             return
@@ -42,12 +42,12 @@ class ProgressLine:
         self._write(f"[{bar}] {self._what} {fraction:4.0%} {now - self._begun:5.1f} s")
 
     def clear(self) -> None:
-        """Leave an empty line."""
+        """Clear the line."""
         if self._shown:
             self._write("")
 
     def _write(self, text: str) -> None:
-        """A line wider than the terminal would be two, and only one of them is written over."""
+        """Write the line, cut to the terminal's width: of two lines, only one would be overwritten."""
         self._out.write(f"\r\x1b[2K{text[: self._columns() - 1]}")
         self._out.flush()
 

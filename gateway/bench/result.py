@@ -1,4 +1,4 @@
-"""What a scenario gives: figures, ratios held against a bar, and plots. All of it is JSON."""
+"""Result of a scenario: figures, ratios compared with a bar, and plots. All of it is JSON."""
 
 from typing import Literal, NamedTuple
 
@@ -9,8 +9,8 @@ class Figure(msgspec.Struct, frozen=True):
     """One measured value.
 
     Attributes:
-        name: what it is.
-        value: how much.
+        name: its name.
+        value: the value.
         unit: "pings/s", "µs", "MB", ...; "" for a plain number.
     """
 
@@ -20,12 +20,12 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """A value held against a bar; mostly a ratio to a peer measured in the same run.
+    """A value compared with a bar; mostly a ratio to a peer measured in the same run.
 
     Attributes:
-        name: what is compared with what.
+        name: the compared quantities.
         value: the ratio (or figure).
-        bar: what it should reach; None: told for information.
+        bar: the value to reach; None: for information only.
         at_most: whether smaller is better.
         unit: "" for a ratio.
     """
@@ -38,14 +38,14 @@ class Ratio(msgspec.Struct, frozen=True):
 
     @property
     def reached(self) -> bool | None:
-        """Whether the bar is met; None without one."""
+        """Whether the bar is reached; None without a bar."""
         if self.bar is None:
             return None
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
     @property
     def verdict(self) -> str:
-        """In words: "reached", or by how much not."""
+        """A text: "reached", or by how much the bar was missed."""
         if self.bar is None or self.reached:
             return "reached" if self.reached else ""
         missing = self.value / self.bar - 1 if self.at_most else 1 - self.value / self.bar
@@ -63,10 +63,10 @@ class Plot(msgspec.Struct, frozen=True):
     """A plot.
 
     Attributes:
-        title: what it shows.
+        title: its title.
         kind: "bars" (each point's x is a label; lines are stacked) or "lines".
-        unit: of the values.
-        x_name: of the other axis.
+        unit: unit of the values.
+        x_name: name of the other axis.
         lines: the data.
         log_x: whether that axis is logarithmic.
     """
@@ -80,12 +80,12 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class Comparison(NamedTuple):
-    """What peers add to a result. The default is the comparison of a run that measures the gateway alone.
+    """The contribution of peers to a result. The default is the comparison of a run that measures the gateway alone.
 
     Attributes:
         figures: measured values of the peers.
-        ratios: of the gateway to the peers.
-        notes: on the peers.
+        ratios: ratios of the gateway to the peers.
+        notes: notes about the peers.
         bars: CPU by name of the peer, for plots.
     """
 
@@ -96,15 +96,15 @@ class Comparison(NamedTuple):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What one scenario gave.
+    """The result of one scenario.
 
     Attributes:
         scenario: its name.
-        proves: one paragraph: what was on and what was not.
+        proves: one paragraph: the parts that ran and the parts that did not.
         figures: the measured values.
-        ratios: held against peers and bars.
-        notes: what a reader must know ("the simulator is the limit").
-        plots: for the page.
+        ratios: comparisons with peers and bars.
+        notes: facts that a reader needs ("the simulator is the limit").
+        plots: plots for the page.
     """
 
     scenario: str

@@ -1,4 +1,5 @@
-"""Legacy devices by number: their ids, their registrations in Redis, their requests and their apps'."""
+"""RhoConnect Push devices by number: their ids, their registrations in Redis, their requests and those of their
+apps."""
 
 from collections.abc import Callable
 from typing import Final
@@ -20,12 +21,12 @@ _BATCH: Final = 1_000
 
 
 def instance_of(ids: Ids, number: int) -> str:
-    """A device's instance."""
+    """The instance of a device."""
     return ids.instance(USER, number)
 
 
 def token_of(ids: Ids, number: int) -> str:
-    """Its app's token: what RhoConnect knows as the device's pin."""
+    """The token of its app, which RhoConnect stores as the device's pin."""
     return ids.token(APP, number, USER)
 
 
@@ -51,7 +52,7 @@ def post(ids: Ids, number: int) -> bytes:
 
 
 def register(client: redis.Redis, ids: Ids, count: int, on_progress: Callable[[float], None]) -> None:
-    """Lay down the registrations of the devices 0 to `count` - 1, as rhoconnect-push leaves them."""
+    """Write the registrations of the devices 0 to `count` - 1, in the form of rhoconnect-push."""
     for first in range(0, count, _BATCH):
         pipe = client.pipeline(transaction=False)
         for number in range(first, min(first + _BATCH, count)):

@@ -1,4 +1,4 @@
-"""A folder for one measurement."""
+"""Temporary folder for one measurement."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ def scratch() -> Iterator[Path]:
     """A folder with a path short enough for a unix socket, removed afterwards.
 
     Raises:
-        CannotMeasure: none can be made.
+        CannotMeasure: no folder can be created.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="rhobench-"))

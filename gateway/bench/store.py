@@ -1,6 +1,7 @@
-"""The Redis of a measurement, and what it says about itself.
+"""The Redis of a measurement, and its counters.
 
-Its CPU and bytes stand beside every figure, so that work moved into it does not look like speed.
+Its CPU and bytes are reported with every figure, so that work that moves to Redis does not look like a gain in
+speed.
 """
 
 import time
@@ -25,14 +26,14 @@ _REWRITE_S: Final = 300.0
 
 
 class Counters(NamedTuple):
-    """What the server has counted since its start.
+    """Counters of the server since its start.
 
     Attributes:
         cpu_s: user and system time of the server and its children.
-        network_bytes: in and out together.
-        memory_bytes: that its data takes now.
-        keys: in all databases now.
-        lasting: those of them that never expire.
+        network_bytes: received and sent bytes together.
+        memory_bytes: present memory of its data.
+        keys: present number of keys in all databases.
+        lasting: number of those that never expire.
     """
 
     cpu_s: float
@@ -42,7 +43,7 @@ class Counters(NamedTuple):
     lasting: int
 
     def since(self, before: "Counters") -> "Counters":
-        """What was added since then."""
+        """The difference to an earlier reading."""
         return Counters(
             self.cpu_s - before.cpu_s,
             self.network_bytes - before.network_bytes,
@@ -53,14 +54,17 @@ class Counters(NamedTuple):
 
 
 def given_address(text: str) -> RedisAddress:
-    """Which server a given address names, in any form that the settings take, but one: its counters are needed.
+    """Parse the address of a given server, in any form of the settings except one with Sentinels, since its counters
+    are needed.
 
     Raises:
-        BadSetting: it is no address, or Sentinels'.
+        BadSetting: it is not an address, or has Sentinels.
     """
     address = RedisAddress.parse(text, setting="--redis")
     if address.sentinels:
-        raise BadSetting("--redis: the server itself is needed, not its Sentinels", field="redis")
+        raise BadSetting(
+            "--redis: the address must be that of the server itself, not of its Sentinels", field="redis"
+        )
     return address
 
 
@@ -75,18 +79,17 @@ def _client(address: RedisAddress) -> redis.Redis:
 
 
 class Store:
-    """A server: one of its own on a folder (as the gateway's embedded one), or a given one, which must be
-    empty.
+    """A server: an own one on a folder (as the gateway's embedded one), or a given one, which must be empty.
 
     Args:
         folder: the gateway's data folder.
-        address: of a given one; None: the embedded one.
+        address: address of a given one; None: the embedded one.
 
     Attributes:
-        needs: checks of those who settle pings: without them, no wait has an end.
+        needs: checks of the processes that settle pings: without them, no wait would end.
 
     Raises:
-        BadSetting: this is no address of one server.
+        BadSetting: the address is not that of one server.
     """
 
     def __init__(self, folder: Path, address: str | None) -> None:
@@ -113,10 +116,10 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Everybody uses the server while it is entered: what it refused them is told in this one place.
+        """Convert the server's errors: all users of the server run within this context.
 
         Raises:
-            CannotMeasure: the server failed whoever used it.
+            CannotMeasure: the server failed.
         """
         self._end()
         if isinstance(error, redis.RedisError):
@@ -140,7 +143,7 @@ class Store:
         return f"{kind} {version}, append-only file {'on' if facts.get('aof_enabled') else 'off'}"
 
     def counters(self) -> Counters:
-        """Its counters now."""
+        """The present counters."""
         cpu, stats = self._info("cpu"), self._info("stats")
         used = sum(float(value) for name, value in cpu.items() if name in _CPU)
         network = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
@@ -150,9 +153,9 @@ class Store:
         return Counters(used, network, self._info("memory")["used_memory"], total, lasting)
 
     def pending(self) -> int:
-        """Pings that are accepted and not settled, and what is left of them: pieces, and sends that come later.
+        """Number of pings that are accepted and not settled, and of their remaining chunks and scheduled deliveries.
 
-        A broadcast counts as a ping until it is cut; its last pieces are settled after that.
+        A broadcast counts as a ping until it is split; its last chunks are settled after that.
         """
         with self.client.pipeline() as ask:
             ask.hget(keys.STATS, "pings")
@@ -163,10 +166,10 @@ class Store:
         return int(accepted or 0) + sum(map(int, rest))
 
     def emptied(self, silent_s: float = _SILENT_S) -> None:
-        """Wait until every ping and all that was left of it is settled: the end of every measurement.
+        """Wait until every ping and all its deliveries are settled: the end of every measurement.
 
         Raises:
-            CannotMeasure: for so long, none was, or somebody who is needed for it has ended.
+            CannotMeasure: none was settled for this time, or a required process has ended.
         """
         least = self.pending()
         heard = time.monotonic()
@@ -178,20 +181,20 @@ class Store:
             if pending < least:
                 least, heard = pending, time.monotonic()
             elif time.monotonic() - heard > silent_s:
-                raise CannotMeasure(f"{pending} pings or pieces had no verdict within {silent_s:.0f} s")
+                raise CannotMeasure(f"{pending} pings or chunks had no verdict within {silent_s:.0f} s")
 
     def rewritten(self, within_s: float = _REWRITE_S) -> None:
-        """Have the append-only file rewritten now, and wait for that; nothing without one.
+        """Rewrite the append-only file now, and wait for it; does nothing without one.
 
-        What was laid before a measurement brings the file near to where the server rewrites it by itself, and that
-        took 0.8 s of its CPU in some windows over 100,000 users and none in others.
+        The data written before a measurement bring the file near the size at which the server rewrites it by itself,
+        which took 0.8 s of its CPU in some windows over 100,000 users and none in others.
 
         Raises:
             CannotMeasure: it took longer.
         """
         if not self._info("persistence").get("aof_enabled"):
             return
-        with suppress(redis.ResponseError):  # it does so already, or is none that may be told
+        with suppress(redis.ResponseError):  # a rewrite is running already, or the command is not permitted
             self.client.bgrewriteaof()
         until = time.monotonic() + within_s
         while any(self._info("persistence").get(sign) for sign in _REWRITING):
@@ -203,7 +206,7 @@ class Store:
         """Wait until no receipt is left.
 
         Raises:
-            CannotMeasure: for so long, none went.
+            CannotMeasure: none was removed for this time.
         """
         least, heard = self.client.zcard(keys.RECEIPTS), time.monotonic()
         while least:
@@ -215,7 +218,7 @@ class Store:
                 raise CannotMeasure(f"{left} receipts are kept beyond their time")
 
     def round_trip_s(self, pause_s: float = 0.0) -> float:
-        """The median time of a PING by a blocking client, with so much rest between two."""
+        """Median time of a PING by a blocking client, with this pause between two."""
         times = []
         for _ in range(200):
             if pause_s:

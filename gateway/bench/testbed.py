@@ -1,4 +1,4 @@
-"""A gateway with everything around it, put up for one scenario and taken down after it."""
+"""A gateway with all its surroundings, started for one scenario and stopped after it."""
 
 import socket
 import time
@@ -22,24 +22,24 @@ from gateway.bench.usage import PeakMemory, cpu_s
 from gateway.bench.wire import ping_template
 
 PARTS: Final = ("gateway", "redis", "provider", "load")
-"""Whose CPU is told apart."""
+"""Parts whose CPU is measured separately."""
 PROBE_CONNECTIONS: Final = 32
-"""Of the generator of waited pings."""
+"""Connections of the generator of waited pings."""
 REFILL_S: Final = 60.0
 REFILL_RATE: Final = 1_000.0
-"""Users a second at the very least, after so many seconds, or something is wrong."""
+"""Lowest plausible rate, in users a second, of making snapshots."""
 LIMIT_FACTOR: Final = 2.0
-"""A provider that could not take so many times what the gateway sends is called the limit."""
+"""A provider whose capacity is below this multiple of the gateway's rate is reported as the limit."""
 
 
 class Window:
-    """What happened while it was open; filled when it is left.
+    """Measurements of a period; filled when the context is left.
 
     Attributes:
         seconds: wall clock.
         cpu: seconds of user and system time, by part: gateway, redis, provider, load.
-        redis: what its server counted.
-        memory: of the gateway's processes.
+        redis: counters of its server.
+        memory: memory of the gateway's processes.
         delivered: requests that the provider answered.
     """
 
@@ -51,7 +51,7 @@ class Window:
         self.delivered = 0
 
     def cpu_us(self, part: str, count: int) -> float:
-        """Microseconds of a part's CPU for each of `count` things."""
+        """Microseconds of a part's CPU for each of `count` items."""
         return self.cpu[part] / count * 1e6
 
     def limit_note(self) -> str | None:
@@ -60,7 +60,8 @@ class Window:
 
 
 class Refilled(NamedTuple):
-    """What making the snapshots of all users took: wall clock, and CPU of the gateway since its start and of Redis."""
+    """The cost of making the snapshots of all users: wall clock, and CPU of the gateway since its start and of
+    Redis."""
 
     seconds: float
     gateway_s: float
@@ -68,13 +69,13 @@ class Refilled(NamedTuple):
 
 
 class EnvironmentOptions(NamedTuple):
-    """What a stand is to be like.
+    """Options of a stand.
 
     Attributes:
-        users: registered, one device each.
-        workers: the gateway's.
+        users: registered users, one device each.
+        workers: number of the gateway's workers.
         redis: address of a given Redis; None: embedded.
-        connections: of the load generator.
+        connections: connections of the load generator.
         environ: further environment variables of the gateway.
     """
 
@@ -89,8 +90,8 @@ class Probe(NamedTuple):
     """Small pings whose callers wait for the verdict, in an open loop.
 
     Attributes:
-        pings: how many.
-        rate: due a second.
+        pings: number of pings.
+        rate: pings due a second.
     """
 
     pings: int
@@ -101,7 +102,7 @@ class BenchEnvironment:
     """Provider, store with registered users, gateway, load generator: each in processes of its own.
 
     Args:
-        plan: what it is to be like.
+        plan: the options.
         on_progress: called with the fraction that is set up, from 0 to 1.
     """
 
@@ -138,10 +139,10 @@ class BenchEnvironment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.__exit__(kind, error, trace)  # the store tells what Redis refused
+        self._open.__exit__(kind, error, trace)  # the store converts errors of Redis
 
     def _refilled(self) -> Refilled:
-        """Wait until the gateway has made its snapshots of all users, as it has some time after each start."""
+        """Wait until the gateway has made its snapshots of all users, as it does after each start."""
         begun, before = time.perf_counter(), self.store.counters().cpu_s
         while (counters := self.store.counters()).keys - counters.lasting < self.plan.users:
             if time.perf_counter() - begun > REFILL_S + self.plan.users / REFILL_RATE:
@@ -160,15 +161,15 @@ class BenchEnvironment:
         self.store.without_receipts()
 
     def delivered(self) -> int:
-        """Requests that the provider has answered so far."""
+        """Number of requests that the provider has answered so far."""
         return self.provider.request(None, ProviderCounts).apns
 
     @contextmanager
     def all_delivered(self, pings: int) -> Iterator[None]:
-        """Leaving waits for the last verdict of the pings that are sent meanwhile, and counts their pushes.
+        """On leaving, wait for the last verdict of the pings that were sent meanwhile, and count their pushes.
 
         Raises:
-            CannotMeasure: not as many came to the provider: one was lost or doubled.
+            CannotMeasure: the provider received another number: one was lost or duplicated.
         """
         before = self.delivered()
         yield
@@ -185,7 +186,7 @@ class BenchEnvironment:
             more: further processes by the name of their part.
 
         Raises:
-            CannotMeasure: a ping had no verdict, or what is measured used too little CPU to be counted.
+            CannotMeasure: a ping had no verdict, or a measured part used too little CPU to be counted.
         """
         generators = [self._load.pid, self._probe.pid]
         parts = {"gateway": self.gateway.pids, "provider": [self.provider.pid], "load": generators}
@@ -241,11 +242,11 @@ class BenchEnvironment:
 
     @contextmanager
     def probing(self, probe: Probe, on_progress: Progress | None = None) -> Iterator[list[int]]:
-        """Send waited pings beside what the caller does meanwhile; leaving waits for the last answer.
+        """Send waited pings during the caller's block; on leaving, wait for the last response.
 
         Yields:
-            The latency of each in microseconds, from the instant at which it was due to the answer that its
-            verdict is recorded; filled when the context is left.
+            The latency of each in microseconds, from the time at which it was due to the response with its verdict;
+                filled when the context is left.
 
         Raises:
             CannotMeasure: not all were answered with 200.
@@ -263,15 +264,16 @@ class BenchEnvironment:
         latencies += done.latencies_us
 
     def warm(self) -> None:
-        """Every user once: connections are open, the registry's cache is full, until the last verdict."""
+        """Ping every user once, so that connections are open and the registry's cache is full; wait for the last
+        verdict."""
         self.load(self.plan.users, stride=1)
         self.store.emptied()
 
     def post(self, request: bytes) -> float:
-        """Send one whole request on a connection of its own; seconds until its 200.
+        """Send one complete request on a connection of its own, and return the seconds until its 200.
 
         Raises:
-            CannotMeasure: another answer, or none.
+            CannotMeasure: another response, or none.
         """
         begun = time.perf_counter()
         try:
@@ -286,13 +288,13 @@ class BenchEnvironment:
 
 
 def counted(cpu: Mapping[str, float]) -> None:
-    """What used less than one tick (10 ms) would look as if it cost nothing.
+    """Check that each part used enough CPU: less than one tick (10 ms) would be counted as zero.
 
     Args:
-        cpu: seconds, by what used them.
+        cpu: seconds, by part.
 
     Raises:
-        CannotMeasure: some did.
+        CannotMeasure: a part used less.
     """
     for part, seconds in cpu.items():
         if seconds <= 0:
@@ -300,14 +302,14 @@ def counted(cpu: Mapping[str, float]) -> None:
 
 
 def limit_note(provider_cpu_s: float, count: int, seconds: float) -> str | None:
-    """The note that the simulator could not take twice what was sent, if so.
+    """The note that the simulator could not answer twice the sent requests, if so.
 
     Args:
-        provider_cpu_s: what the simulator used.
-        count: requests that it answered with that.
-        seconds: wall clock of it all. What it could take is what one core would answer.
+        provider_cpu_s: CPU of the simulator.
+        count: requests that it answered with that CPU.
+        seconds: wall clock. Its capacity is the number of requests that one core would answer.
     """
     capacity = count / max(provider_cpu_s, 1e-9)
     if capacity >= LIMIT_FACTOR * count / seconds:
         return None
-    return f"the simulator is the limit: it can take {capacity:,.0f}/s, less than twice what was sent"
+    return f"the simulator is the limit: its capacity is {capacity:,.0f}/s, less than twice the rate that was sent"

@@ -1,4 +1,4 @@
-"""What processes use: CPU and memory, as Linux counts them in /proc."""
+"""CPU and memory of processes, as Linux counts them in /proc."""
 
 import os
 import threading
@@ -26,7 +26,7 @@ def _ticks(pid: int) -> int:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name, which may hold spaces: the first is the state."""
+    """The fields of /proc/PID/stat after the name, which may contain spaces: the first is the state."""
     with suppress(OSError):
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return []
@@ -45,7 +45,7 @@ def family(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """How a process was started; nothing once it has ended."""
+    """The command line of a process; empty once it has ended."""
     with suppress(OSError):
         return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return ""
@@ -65,13 +65,13 @@ def _pss(pid: int) -> int:
 
 
 def restart_peak(pid: int) -> None:
-    """Let the peak of a process' resident memory begin with what it holds now (proc(5), clear_refs)."""
+    """Reset the peak of a process' resident memory to its present value (proc(5), clear_refs)."""
     with suppress(OSError):
         (_PROC / str(pid) / "clear_refs").write_text("5")
 
 
 def peak_rss_bytes(pid: int) -> int:
-    """The most resident memory of a process, shared pages in full (proc(5), VmHWM); 0 once it has ended."""
+    """The peak of a process' resident memory, shared pages in full (proc(5), VmHWM); 0 once it has ended."""
     with suppress(OSError):
         for line in (_PROC / str(pid) / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -80,15 +80,15 @@ def peak_rss_bytes(pid: int) -> int:
 
 
 class PeakMemory:
-    """Samples the memory of processes ten times a second while it is entered.
+    """Samples the memory of processes ten times a second while the context is open.
 
     Args:
-        pids: gives the processes, at each sample anew: workers may be replaced.
+        pids: returns the processes; called at each sample, since workers may be replaced.
 
     Attributes:
-        first_bytes: at the entry.
-        peak_bytes: the most that was seen.
-        samples: all of them, in order.
+        first_bytes: memory at the entry.
+        peak_bytes: the highest sample.
+        samples: all samples, in order.
     """
 
     def __init__(self, pids: Callable[[], Sequence[int]]) -> None:
@@ -104,7 +104,7 @@ class PeakMemory:
 
     @property
     def peak_bytes(self) -> int:
-        """The most that was seen."""
+        """The highest sample."""
         return max(self.samples)
 
     def __enter__(self) -> Self:

@@ -3,10 +3,10 @@
 from typing import Final
 
 CALLER_KEY: Final = "benchmark"
-"""The API token of every gateway that is measured."""
+"""The API token of every measured gateway."""
 PATH: Final = "/rc/v1/users/ping"
 USER: Final = "u%07d"
-"""Names of the registered users, by number: all of one length, so that every request has the same."""
+"""Names of the registered users, by number: all of one length, so that all requests have the same length."""
 
 _BODY: Final = (
     '{"api_token":"%s","user_id":[%s],"sources":"Product",'
@@ -28,12 +28,12 @@ _HEAD: Final = (
 
 
 def ping_template(token: str = CALLER_KEY, *, wait: bool = False, named: int = 1) -> str:
-    """A whole request with places, `%07d` each: for the numbers of its users, then for the ping's.
+    """A complete request with `%07d` placeholders: for the numbers of its users, then for the ping's.
 
     Args:
-        token: the caller's.
-        wait: ask for the answer when the last verdict is recorded, not when the ping is durable.
-        named: how many users it names.
+        token: the caller's token.
+        wait: whether the response is sent when the last verdict is recorded, not when the ping is durable.
+        named: number of users that it names.
     """
     body = _BODY % (token, ",".join(['"u%07d"'] * named))
     if wait:
@@ -43,7 +43,8 @@ def ping_template(token: str = CALLER_KEY, *, wait: bool = False, named: int = 1
 
 
 def gorush_template(topic: str, notifications: int) -> str:
-    """A whole request to gorush's `/api/push` with the same two places; the other notifications are always the same."""
+    """A complete request to gorush's `/api/push` with the same two placeholders; the other notifications are always
+    the same."""
     first = _GORUSH % ("%07d".rjust(_PIN_DIGITS - 7 + 4, "0"), "%07d", topic)
     others = (
         _GORUSH % (f"f{index:0{_PIN_DIGITS - 1}x}", "0000000", topic) for index in range(1, notifications)
@@ -54,7 +55,7 @@ def gorush_template(topic: str, notifications: int) -> str:
 
 
 def broadcast(users: int, token: str = CALLER_KEY, note: str = "Closed on Monday") -> bytes:
-    """One whole request for the users 0 to `users` - 1."""
+    """One complete request for the users 0 to `users` - 1."""
     names = ",".join(f'"{USER % number}"' for number in range(users))
     body = f'{{"user_id":[{names}],"sources":"Product","message":"{note}","sound":"hello.mp3"}}'
     return (_HEAD.format(path=PATH, token=token, length=len(body)) + body).encode()

@@ -1,16 +1,17 @@
-"""From what is heard to windows: who writes, when, and what is kept until then.
+"""Coalescing of received changes into windows: leadership, storing of changes, and buffering until then.
 
-Every gateway listens, and one of them writes: it holds a lease. The others keep what they heard
-until the writer says that it is written down (`standby_buffer`), and whoever takes the lease over writes what it kept.
-So the death of a gateway loses no change, and without ids it makes at most one ping more.
+Every gateway subscribes, and one of them, the leader, stores the changes: it holds a lease. The others buffer the
+received changes until the leader reports that they are stored (`standby_buffer`), and a gateway that takes over the
+lease stores the changes in its buffer. So the end of a gateway loses no change, and if changes have no ids it causes
+at most one additional ping.
 
-| event | what is done |
+| event | action |
 | --- | --- |
-| a change, and this gateway writes | written down at once, together with all that came meanwhile |
-| a change, and it stands by | kept |
-| a mark | everything before it was heard |
-| the lease is taken | what was kept is written down; open windows are closed |
-| a subscriber lost its connection, others may not | the lease is given back, and not taken for `STANDBY_AFTER_LOSS_S` |
+| a change, and this gateway is the leader | stored immediately, together with all that arrived meanwhile |
+| a change, and this gateway is a standby | buffered |
+| a mark | everything before it was received |
+| the lease is taken | the buffer is stored; open windows are closed |
+| a subscriber of this gateway lost its connection | the lease is released, and not taken for `STANDBY_AFTER_LOSS_S` |
 """
 
 import asyncio
@@ -39,20 +40,20 @@ from protocols.ping.model import CHANGE_EVENTS
 HEARTBEAT_S: Final = 0.5
 STANDBY_AFTER_LOSS_S: Final = 1.5
 PENDING_MAX: Final = 1_000_000
-"""Changes kept while Redis takes none; what comes then is counted as lost."""
+"""Most changes buffered while Redis accepts none; further changes are counted as lost."""
 _RETRY_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 UNREADABLE: Final = UnreadableEntry.label
-"""Reason of a change that could not be read or written down."""
+"""Reason of a change that could not be read or stored."""
 _QUEUE_FULL_RETRY_S: Final = 1.0
-"""Due windows are tried again so long after the backlog was full."""
+"""Delay before due windows are tried again after the backlog was full."""
 _GAP_MIN_S: Final = 0.5
-"""A shorter time without any listener is one of Redis' clock and ours."""
+"""A shorter time without any subscription is within the difference between Redis' clock and the local one."""
 
 _log = structlog.get_logger("change_events")
 
 
 def source_rules(settings: Settings) -> SourceRules:
-    """Which sources push (contract §5): by `events.sources`, else by `push_notify`."""
+    """The rules for sources that push (contract §5): by `events.sources`, else by `push_notify`."""
     shared = frozenset(name for name, source in settings.sources.items() if source.partition_type == "app")
     listed = settings.events.sources
     if listed is not None:
@@ -62,19 +63,19 @@ def source_rules(settings: Settings) -> SourceRules:
 
 
 class Coalescer:
-    """What is heard, written down and made pings of.
+    """Receives changes, stores them, and makes pings of them.
 
     Args:
-        name: this gateway's; each process of it has a voice of its own.
-        rules: which sources push.
-        windows: where changes are written down.
-        metrics: what is counted.
+        name: name of this gateway; each of its processes adds a random suffix.
+        rules: the sources that push.
+        windows: the store of changes.
+        metrics: the metrics of this process.
     """
 
     def __init__(self, name: str, rules: SourceRules, windows: ChangeWindows, metrics: Metrics) -> None:
         self.rules = rules
         self.leader = asyncio.Event()
-        """Set while this gateway writes."""
+        """Set while this gateway is the leader."""
         self._instance = f"{name}.{secrets.token_hex(4)}"
         self._windows = windows
         self._metrics = metrics
@@ -92,19 +93,19 @@ class Coalescer:
         self._tasks: list[asyncio.Task[None]] = []
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over settings that were read anew: which sources push, and the backlog's limits."""
+        """Apply reloaded settings: the sources that push, and the backlog's limits."""
         self.rules = source_rules(settings)
         self._windows.limits = BacklogLimits(settings.limits.queue_pings, settings.limits.queue_bytes)
 
     def start(self, subscribers: Sequence[ChangeSubscriber]) -> None:
-        """Begin. The ears are open and tell `on_message` and `on_mark`."""
+        """Start the tasks. The subscribers are open and call `on_message` and `on_mark`."""
         self._subscribers = subscribers
         self._since_s = time.monotonic()
         work = {"beat": self._heartbeat_loop, "write": self._write_loop, "close": self._close_loop}
         self._tasks = [asyncio.create_task(make(), name=f"events:{name}") for name, make in work.items()]
 
     async def close(self) -> None:
-        """Write down what was heard, as far as Redis takes it, and let another gateway write."""
+        """Store the received changes, as far as Redis accepts them, and release the lease."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -113,11 +114,10 @@ class Coalescer:
                 await self.write(tuple(self._pending))
                 await self._windows.give_back(self._instance)
 
-    # -- hearing
-    # ------------------------------------------------------------------------------------------------------
+    # -- reception -------------------------------------------------------------------------------------------
 
     def on_message(self, subscriber: ChangeSubscriber, message: Reply) -> None:
-        """A message came."""
+        """Handle a message."""
         if message[0] == b"pmessage":
             self._keyspace(subscriber, message[2], message[3])
             return
@@ -127,7 +127,7 @@ class Coalescer:
             self._buffer(subscriber, pending)
 
     def read_event(self, event: bytes) -> PendingChange | None:
-        """What an event tells; None: it pushes nobody, which is counted."""
+        """Read an event; None if it causes no push, which is counted."""
         try:
             change = parse(event)
         except InputError as error:
@@ -168,7 +168,7 @@ class Coalescer:
             self._rejections.record("overflow", pending.change.source)
 
     def on_mark(self, subscriber: ChangeSubscriber, mark: str) -> None:
-        """A mark came: whose, tells what it is good for."""
+        """Handle a mark; its meaning depends on the gateway that sent it."""
         name, _, number = mark.rpartition("#")
         last_mark = whole(number) if name == self._instance else None
         if last_mark is not None:
@@ -178,18 +178,17 @@ class Coalescer:
             subscriber.standby_buffer.mark(mark)
 
     def on_gap(self, seconds: float) -> None:
-        """Nothing could be heard for so long."""
+        """Record that no messages were received for this time."""
         self._since_s = time.monotonic()
         self._report_gap(seconds)
 
     def _report_gap(self, seconds: float) -> None:
         self._metrics.change_events_unmonitored_seconds.inc(seconds)
         _log.warning(
-            "change_events_missed", seconds=round(seconds, 1), disconnected="what was published meanwhile"
+            "change_events_missed", seconds=round(seconds, 1), disconnected="changes published meanwhile"
         )
 
-    # -- who writes
-    # ------------------------------------------------------------------------------------------------------
+    # -- leadership ------------------------------------------------------------------------------------------
 
     async def _heartbeat_loop(self) -> None:
         while True:
@@ -249,11 +248,10 @@ class Coalescer:
         self.leader.clear()
         _log.info("change_events_standby")
 
-    # -- writing down and closing
-    # ------------------------------------------------------------------------------------------------------
+    # -- storing changes and closing windows -----------------------------------------------------------------
 
     async def write(self, pending: Sequence[PendingChange]) -> None:
-        """Write changes down now. Raises StoreDown; may be repeated then."""
+        """Store changes now. Raises StoreDown; a repetition is safe."""
         if not pending:
             return
         written = await self._windows.write(pending)
@@ -264,7 +262,7 @@ class Coalescer:
         self._due_in(written.next_ms)
 
     async def _write_each(self, pending: Sequence[PendingChange]) -> None:
-        """Write changes down together, and one by one where that fails: what fails alone is counted and dropped."""
+        """Store changes together, or one by one if that fails: a change that fails alone is counted and dropped."""
         try:
             await self.write(pending)
         except (UnsendableCommand, *BAD_DATA) as error:
@@ -279,7 +277,7 @@ class Coalescer:
         while True:
             await self._pending_event.wait()
             self._pending_event.clear()
-            # Before the changes are taken: what came before these marks is among them, or written already.
+            # Read before the changes are taken: everything before these marks is among them, or stored already.
             mark = min((subscriber.last_mark for subscriber in self._subscribers), default=0)
             pending, self._pending = self._pending, {}
             try:

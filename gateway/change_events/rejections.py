@@ -1,4 +1,4 @@
-"""Changes that push nobody: counted, and told in the log once a minute with an example."""
+"""Changes that cause no push: counted, and logged once a minute with an example."""
 
 import time
 from typing import Any, Final
@@ -14,7 +14,7 @@ _log = structlog.get_logger("change_events")
 
 
 class Rejections:
-    """Counts by reason."""
+    """Counts rejected changes by reason."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -22,12 +22,12 @@ class Rejections:
         self._logged_s: dict[str, float] = {}
 
     def record(self, reason: str, example: bytes | str, **facts: Any) -> None:
-        """One more.
+        """Count one rejected change.
 
         Args:
             reason: the label.
-            example: the event, or what names it.
-            facts: what else the log may say.
+            example: the event, or a text that identifies it.
+            facts: further fields of the log line.
         """
         self._metrics.change_events_ignored(reason).inc()
         self._counts[reason] = self._counts.get(reason, 0) + 1

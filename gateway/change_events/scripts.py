@@ -5,6 +5,7 @@ The clock is Redis' own, so that gateways agree when a window is over. All keys 
 
 from typing import Final
 
+from gateway.queue import entry_template
 from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
@@ -99,11 +100,11 @@ May be repeated after a lost reply: a change without an id then belongs to the s
 
 CLOSE_WINDOWS: Final = Script(
     _COMMON
+    + entry_template.LUA
     + """
 -- KEYS: windows, stream, stats
--- ARGV: head of the entry, what stands before the users of a ping, between users and sources, and behind,
---       bytes that a ping counts, most pings, limit of pings, limit of bytes, life of what was pushed ms,
---       longest window ms
+-- ARGV: the five parts of an entry (`queue.entry_template.EntryTemplate`), bytes that a ping counts, most pings,
+--       limit of pings, limit of bytes, life of what was pushed ms, longest window ms
 local function upto(most)
     local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, most)
     local users = {}
@@ -121,9 +122,10 @@ local function pushed(user, sources, life)
     redis.call('PEXPIRE', key, life)
 end
 
-local each, most, life = natural(ARGV[5]), natural(ARGV[6]), natural(ARGV[9])
-local most_pings, most_bytes = natural(ARGV[7]), natural(ARGV[8])
-local latest = text(now + natural(ARGV[10]))
+local each, most, life = natural(ARGV[6]), natural(ARGV[7]), natural(ARGV[10])
+local most_pings, most_bytes = natural(ARGV[8]), natural(ARGV[9])
+local latest = text(now + natural(ARGV[11]))
+local parts = entry_parts(1)
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
 redis.call('XLEN', KEYS[2])
 -- What is due later than it can be is of before Redis' clock was set back: it is due now.
@@ -149,15 +151,13 @@ for _, user in ipairs(users) do
     local rest = redis.call('ZRANGE', window, 0, 0, 'WITHSCORES')
     if rest[2] then redis.call('ZADD', KEYS[1], rest[2], user) else redis.call('ZREM', KEYS[1], user) end
     if #sources > 0 then
-        pings[#pings + 1] = ARGV[2] .. cmsgpack.pack({user}) .. ARGV[3] .. cmsgpack.pack(sources) .. ARGV[4]
+        pings[#pings + 1] = pack_ping(parts, {user}, sources)
         if life > 0 then pushed(user, sources, life) end
     end
 end
 if #pings > 0 then
     local size = text(#pings * each)
-    local length = string.char(220, math.floor(#pings / 256), #pings % 256)
-    local entry = ARGV[1] .. length .. table.concat(pings) .. string.char(0)
-    redis.call('XADD', KEYS[2], '*', 'e', entry, 'n', #pings, 's', size)
+    append_entry(KEYS[2], parts, pings, size)
     add(KEYS[3], 'pings', #pings)
     add(KEYS[3], 'bytes', size)
 end

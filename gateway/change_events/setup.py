@@ -1,4 +1,4 @@
-"""The door of data changes, put together and opened."""
+"""Construction and start of the ingress `change_events`."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,12 +21,12 @@ _OPEN_S: Final = 15.0
 async def open_change_events(
     settings: Settings, name: str, metrics: Metrics
 ) -> AsyncIterator[Coalescer | None]:
-    """Listen until the block ends; None where nothing is to be listened to.
+    """Receive changes until the block ends; None if the settings name no source of changes.
 
     Args:
         settings: `events`, `sources`, and the addresses.
-        name: this gateway's, the same after a restart.
-        metrics: what is counted.
+        name: name of this gateway, the same after a restart.
+        metrics: the metrics of this process.
 
     Raises:
         StoreDown: Redis cannot be reached.
@@ -64,7 +64,7 @@ async def open_change_events(
 
 
 def _subscriptions(settings: Settings) -> list[tuple[RedisAddress, Subscription]]:
-    """What to listen for where: writers tell on RhoConnect's first Redis; its documents are spread over all
+    """The subscriptions by Redis: writers publish on RhoConnect's first Redis, while documents are spread over all
     (contract §7)."""
     events = settings.events
     main = main_address(settings)

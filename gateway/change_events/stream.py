@@ -1,8 +1,8 @@
-"""Changes that writers append to a stream: kept while nobody listens.
+"""Changes that writers append to a stream, which keeps them while no gateway runs.
 
-The gateway that writes reads them, under one consumer name for all gateways, so that whoever comes after it
-finds what it had read and not written down. What is written down is acknowledged, and deleted where no other
-group reads the stream: nobody else would ever shorten it.
+The leader reads them, under one consumer name for all gateways, so that its successor finds the entries that it had
+read and not stored. Stored entries are acknowledged, and deleted if no other group reads the stream, since nothing
+else would trim it.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection, RedisReplyError
+from gateway.store.consumer_groups import ensure_group
 
 FIELD: Final = b"event"
 """The field of an entry that holds the change as JSON."""
@@ -29,20 +30,20 @@ _BLOCK_MS: Final = 1_000
 _REPLY_S: Final = 5.0
 _RETRY_S: Final = 0.5
 _ACCESS_RETRY_S: Final = 30.0
-"""Between two looks at a key that is no stream."""
+"""Interval between checks of a key that is not a stream."""
 _CONSUMER: Final = "gateway"
 
 _log = structlog.get_logger("change_events")
 
 
 class ChangeStreamReader:
-    """Reads the streams of `events.streams` while this gateway writes.
+    """Reads the streams of `events.streams` while this gateway is the leader.
 
     Args:
-        address: of the Redis that writers use.
-        streams: their names.
-        coalescer: what is told of each change.
-        metrics: what is counted.
+        address: the Redis that writers use.
+        streams: names of the streams.
+        coalescer: receiver of the changes.
+        metrics: the metrics of this process.
     """
 
     def __init__(
@@ -56,12 +57,12 @@ class ChangeStreamReader:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, timeout_s: float) -> None:
-        """Begin. Raises StoreDown."""
+        """Start reading. Raises StoreDown."""
         await self._connection.open(timeout_s)
         self._task = asyncio.create_task(self._run(), name="events:streams")
 
     async def close(self) -> None:
-        """Stop; what was read and not written down is read again by whoever comes next."""
+        """Stop; entries that were read and not stored are read again by the next leader."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -77,12 +78,12 @@ class ChangeStreamReader:
                 self._metrics.store_errors("change_events").inc()
                 _log.debug("redis_unavailable", error=error.message)
                 await asyncio.sleep(_RETRY_S)
-            except BAD_DATA:  # a task that ends would look as if nobody told of changes any more
+            except BAD_DATA:  # if the task ended, the missing changes would not be noticed
                 _log.exception("change_event_stream_failed")
                 await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> None:
-        """Read while this gateway writes, and so long as all streams can be read."""
+        """Read as long as this gateway is the leader and all streams can be read."""
         leader = self._coalescer.leader
         usable = [stream for stream in self._streams if await self._prepare(stream)]
         if not usable:
@@ -94,24 +95,23 @@ class ChangeStreamReader:
             await self._read(usable, ">")
 
     async def _prepare(self, stream: str) -> bool:
-        """Make our group, at the beginning of the stream: what was appended before is kept for us too.
+        """Create the consumer group at the beginning of the stream, so that earlier entries are read too.
 
         Returns:
-            False where the key is no stream: the others are read.
+            False if the key is not a stream; the other streams are still read.
         """
         try:
-            await self._connection.call("XGROUP", "CREATE", stream, keys.CHANGE_EVENT_GROUP, "0", "MKSTREAM")
+            await ensure_group(self._connection, stream, keys.CHANGE_EVENT_GROUP)
         except RedisReplyError as error:
-            if error.of_data:
-                _log.error("change_event_stream_unreadable", stream=stream, error=error.message)
-                return False
-            if not error.words.startswith("BUSYGROUP"):
+            if not error.of_data:
                 raise
+            _log.error("change_event_stream_unreadable", stream=stream, error=error.message)
+            return False
         self._readable_alone[stream] = len(await self._connection.call("XINFO", "GROUPS", stream)) == 1
         return True
 
     async def _read(self, streams: Sequence[str], start: str) -> None:
-        """Take entries: from "0" on what was read before and not acknowledged, all of it; new ones with ">"."""
+        """Read entries: from "0" on all entries that were read before and not acknowledged; new ones with ">"."""
         after = dict.fromkeys(streams, start)
         while after:
             reply = await self._connection.call(
@@ -143,7 +143,7 @@ class ChangeStreamReader:
             await self._connection.call("XDEL", stream, *ids)
 
     def _read_one(self, flat: Any) -> PendingChange | None:
-        """A deleted entry has no fields; one without ours is an event without content."""
+        """Parse an entry. A deleted entry has no fields; an entry without the field `FIELD` is an empty event."""
         if flat is None:
             return None
         self._metrics.change_events_received("stream").inc()

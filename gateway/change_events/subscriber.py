@@ -1,6 +1,7 @@
-"""One connection to a Redis on which writers, or Redis itself, publish changes of data.
+"""Connection to a Redis on which writers, or Redis itself, publish changes of data.
 
-Pub/sub drops a message while nobody is subscribed: the duration of such a gap is counted and logged.
+Pub/sub drops a message that is published while no client is subscribed: the duration of such a gap is counted and
+logged.
 """
 
 import time
@@ -27,8 +28,9 @@ class Subscription(NamedTuple):
     """The channels and notifications that a subscriber receives.
 
     Attributes:
-        channels: on which writers tell.
-        keyspace: whether Redis tells of RhoConnect's documents, and whether it is made to.
+        channels: channels on which writers publish.
+        keyspace: whether to receive keyspace notifications about RhoConnect's documents, and whether to configure
+            Redis for them.
     """
 
     channels: Sequence[str] = ()
@@ -36,14 +38,14 @@ class Subscription(NamedTuple):
 
 
 class ChangeSubscriber:
-    """Listens on one Redis, and says so when it could not.
+    """Subscribes on one Redis, and reports interruptions.
 
     Args:
-        address: of the Redis.
-        subscription: what for.
-        on_message: gets kind, channel and data of each message.
-        on_mark: called when a mark was heard.
-        on_gap: called with the seconds for which nothing could be heard, once it can again.
+        address: the address of the Redis.
+        subscription: the channels and notifications.
+        on_message: receives kind, channel and data of each message.
+        on_mark: called with each received mark.
+        on_gap: called after an interruption, with its duration in seconds.
     """
 
     def __init__(
@@ -56,9 +58,9 @@ class ChangeSubscriber:
     ) -> None:
         self.standby_buffer = StandbyBuffer()
         self.last_mark = 0
-        """Number of the newest mark of this gateway's own that was heard."""
+        """Number of this gateway's newest mark that was received."""
         self.disconnected = False
-        """The connection was lost since somebody last looked."""
+        """Whether the connection was lost since the last check."""
         self._address = address
         self._subscription = subscription
         self._on_message, self._on_mark, self._on_gap = on_message, on_mark, on_gap
@@ -69,25 +71,25 @@ class ChangeSubscriber:
         )
 
     async def open(self, timeout_s: float) -> None:
-        """Begin to listen, and go on until `close`. Raises StoreDown."""
+        """Subscribe, and stay subscribed until `close`. Raises StoreDown."""
         await self._connection.open(timeout_s)
 
     async def close(self) -> None:
-        """Stop."""
+        """Unsubscribe and disconnect."""
         self._subscriptions.close()
         await self._connection.close()
 
     @property
     def connected(self) -> bool:
-        """Whether it can hear."""
+        """Whether messages are received now."""
         return self._connection.up
 
     def publish(self, mark: str) -> None:
-        """Put a mark among the changes. It also proves that the connection lives."""
+        """Publish a mark between the changes. Its reception also proves that the connection works."""
         self._connection.send("PUBLISH", keys.CHANGE_EVENT_MARKS, mark)
 
     def probe(self) -> None:
-        """Ask for an answer, so that a dead connection is noticed."""
+        """Send a command, so that a missing reply reveals a broken connection."""
         self._connection.send("PING")
 
     def _up(self) -> None:
@@ -103,7 +105,7 @@ class ChangeSubscriber:
         self.disconnected = True
 
     def _flags(self, reply: Reply) -> None:
-        """Look whether Redis tells of documents at all; a restarted one has forgotten what it was told."""
+        """Check whether Redis sends keyspace notifications; a restarted server has lost its configuration."""
         if isinstance(reply, StoreDown):
             _log.warning("keyspace_notifications_unknown", error=reply.message)
             return
@@ -136,6 +138,6 @@ def _channels_of(subscription: Subscription, db: int) -> list[Channel]:
 
 
 def _flags_in(reply: Reply) -> str:
-    """The value in CONFIG GET's answer: a map in RESP3."""
+    """The value in the reply to CONFIG GET, which is a map in RESP3."""
     values = list(reply.values()) if isinstance(reply, dict) else list(reply)[1::2]
     return values[0].decode() if values else ""

@@ -1,17 +1,16 @@
-"""Windows of data changes: what changed for a user within a short time becomes one ping (see
-docs/change-events.md).
+"""Windows of data changes: changes for a user within a short time become one ping (docs/change-events.md).
 
-A window lives in the queue's Redis from its first change on, and it is closed by the script that appends its
-ping: a death inside a window loses nothing, and two gateways that heard the same change make one ping of it.
+A window is stored in the queue's Redis from its first change on, and the script that appends its ping closes it.
+Therefore the end of a gateway during a window loses nothing, and two gateways that received the same change make one
+ping of it.
 """
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import msgspec
-
 from gateway.change_events import scripts
 from gateway.clock import SHARED_CLOCK
+from gateway.queue.entry_template import entry_template
 from gateway.queue.producer import BacklogLimits, new_batch
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Reply
@@ -19,31 +18,35 @@ from protocols.change_events import Change
 from protocols.ping.model import CHANGE_EVENTS, Ping
 
 PING_BYTES: Final = 200
-"""What a ping of a window counts against `limits.queue_bytes`: it holds a login and names of sources."""
+"""Bytes of a window's ping that count against `limits.queue_bytes`: it holds a login and names of sources."""
 LEASE_MS: Final = 2_000
-"""Who writes says so several times in this time, or another one writes."""
+"""Leader lease, renewed several times within this period."""
 GRACE_MS: Final = 1_500
-"""For so long a free lease waits for a gateway that has listened all the time."""
+"""Time for which a free lease is reserved for a gateway that was subscribed all the time."""
 CHANGES: Final = 500
-"""Changes in one call: some 3 µs each, and Redis does nothing else meanwhile."""
+"""Changes in one call: some 3 µs each, during which Redis does nothing else."""
 USERS: Final = 1_000
-"""Users in one call; a change that names more is told in parts."""
+"""Users in one call; a change that names more users is stored in parts."""
+
+
+_PING: Final = Ping(ingress=CHANGE_EVENTS)
+"""The ping of a window, but for its user and sources."""
 
 
 class PendingChange(NamedTuple):
-    """A change, and whether its pushes are bounded (it comes from a keyspace notification)."""
+    """A change, and whether its pushes are rate-limited (it comes from a keyspace notification)."""
 
     change: Change
     bounded: bool = False
 
 
 class WriteResult(NamedTuple):
-    """What came of writing changes down.
+    """Result of storing changes.
 
     Attributes:
-        known: changes that were known by their id.
-        next_ms: until the next window is over; None: none is open.
-        refused: users whose keys in Redis hold something else, so that their changes were not written down.
+        known: number of changes whose id was already stored.
+        next_ms: milliseconds until the next window ends; None: no window is open.
+        refused: users whose keys in Redis have another type, so that their changes were not stored.
     """
 
     known: int
@@ -52,7 +55,7 @@ class WriteResult(NamedTuple):
 
 
 class CloseResult(NamedTuple):
-    """What came of closing windows. `full`: the backlog is full, and due windows stay open."""
+    """Result of closing windows. `full`: the backlog is full, and due windows stay open."""
 
     pings: int
     next_ms: int | None
@@ -60,12 +63,12 @@ class CloseResult(NamedTuple):
 
 
 class LeaderLease(NamedTuple):
-    """Which gateway writes down what is heard.
+    """State of the leader lease.
 
     Attributes:
-        held: this one does.
-        gap_ms: for how long nobody said so before; None: nobody ever did.
-        mark: up to here everything is written down.
+        held: whether this process holds it.
+        gap_ms: time before for which no gateway held it; None: no gateway ever did.
+        mark: the mark up to which all changes are stored.
     """
 
     held: bool
@@ -77,11 +80,11 @@ class ChangeWindows:
     """The windows of all users.
 
     Args:
-        connection: to the queue's Redis.
-        limits: of the queue's backlog.
+        connection: the connection to the queue's Redis.
+        limits: limits of the queue's backlog.
         window_ms: `events.window_ms`.
-        interval_ms: `events.min_interval_s`, of bounded changes.
-        bounding: there are bounded changes: what was pushed when is kept for so long.
+        interval_ms: `events.min_interval_s`, for rate-limited changes.
+        bounding: whether there are rate-limited changes, for which the times of earlier pushes are stored.
     """
 
     def __init__(
@@ -99,13 +102,12 @@ class ChangeWindows:
         self._interval_ms = interval_ms
         self._kept_ms = interval_ms if bounding else 0
         self._longest_ms = max(window_ms, interval_ms) + keys.CLOCK_DRIFT_MS
-        self._before, self._between, self._behind = _frame()
 
     async def write(self, pending: Iterable[PendingChange]) -> WriteResult:
-        """Write changes down; may be repeated after a lost reply.
+        """Store changes; a repetition after a lost reply is safe.
 
         Raises:
-            StoreDown: they are perhaps written.
+            StoreDown: the changes may have been stored.
         """
         written = WriteResult(0, None)
         for words in _calls(pending):
@@ -119,21 +121,14 @@ class ChangeWindows:
         return written
 
     async def close(self) -> CloseResult:
-        """Append a ping for each window that is over, at most `ENTRY_PINGS`.
+        """Append a ping for each window that has ended, at most `ENTRY_PINGS`.
 
         Raises:
-            StoreDown: they are perhaps appended; what is not stays due.
+            StoreDown: the pings may have been appended; the others stay due.
         """
         now_ms = SHARED_CLOCK.now_ms()
-        head = b"\x94" + _pack(new_batch(now_ms)) + _pack(now_ms)
-        words: list[Argument] = [
-            head,
-            self._before,
-            self._between,
-            self._behind,
-            PING_BYTES,
-            keys.ENTRY_PINGS,
-        ]
+        template = entry_template(new_batch(now_ms), now_ms, _PING)
+        words: list[Argument] = [*template, PING_BYTES, keys.ENTRY_PINGS]
         words += [self.limits.pings, self.limits.bytes, self._kept_ms, self._longest_ms]
         reply = await self._connection.eval(
             scripts.CLOSE_WINDOWS, [keys.WINDOWS, keys.PINGS, keys.STATS], words
@@ -141,35 +136,23 @@ class ChangeWindows:
         return CloseResult(reply[0], _next(reply[1]), reply[2] == 0)
 
     async def hold(self, name: str, mark: str, listened_ms: int) -> LeaderLease:
-        """Hold the lease or take it where it is free, and tell up to which mark everything is written.
+        """Renew the lease, or take it if it is free, and record the mark up to which all changes are stored.
 
         Args:
-            name: of this process, and of no other one ever.
-            mark: up to here everything is written down; "": nothing to tell.
-            listened_ms: for how long this process has heard everything.
+            name: unique name of this process.
+            mark: the mark up to which all changes are stored; "": none.
+            listened_ms: time for which this process has received all messages.
 
         Raises:
-            StoreDown: nothing is known about it.
+            StoreDown: the state of the lease is unknown.
         """
         words: list[Argument] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
         reply = await self._connection.eval(scripts.HOLD_LEASE, [keys.CHANGE_EVENTS], words)
         return LeaderLease(bool(reply[0]), _next(reply[1]), reply[2].decode())
 
     async def give_back(self, name: str) -> None:
-        """End the lease, so that another gateway takes it at once. Raises StoreDown."""
+        """Release the lease, so that another gateway can take it immediately. Raises StoreDown."""
         await self._connection.eval(scripts.RELEASE_LEASE, [keys.CHANGE_EVENTS], [name])
-
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-
-
-def _frame() -> tuple[bytes, bytes, bytes]:
-    """A ping's bytes around its users and its sources, as the queue's readers decode it."""
-    users, sources = ("\0u",), ("\0s",)
-    whole = _pack(Ping(users=users, sources=sources, ingress=CHANGE_EVENTS))
-    before, rest = whole.split(_pack(users))
-    between, behind = rest.split(_pack(sources))
-    return before, between, behind
 
 
 def _next(reply: Reply) -> int | None:
@@ -177,7 +160,7 @@ def _next(reply: Reply) -> int | None:
 
 
 def _calls(pending: Iterable[PendingChange]) -> Iterable[list[Argument]]:
-    """The words of each call: a change with its id is never split, so that the id stands for all of it."""
+    """The arguments of each call. A change with an id is never split, so that the id covers all of it."""
     words: list[Argument] = []
     changes = users = 0
     for change, bounded in pending:

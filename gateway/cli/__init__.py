@@ -18,7 +18,7 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
 _COMMANDS: Final = {
-    "demo": "everything embedded, with simulated phones",
+    "demo": "everything embedded, with simulated devices",
     "serve": "the gateway",
     "ping": "send one ping through a gateway",
     "check": "settings, credentials and reachability, one line each",

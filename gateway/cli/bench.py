@@ -28,7 +28,7 @@ from gateway.cli.options import count
 from gateway.errors import RhoPushError
 
 EXIT_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
-"""What a shell says of a program that wrote into a pipe without a reader."""
+"""The exit status that a shell reports of a program that wrote into a pipe without a reader."""
 _FULL: Final = (
     "the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
     "each rate, rhoconnect_push with 100,000 devices, attacks with 15 seconds of each"

@@ -1,5 +1,6 @@
-"""Everything on this machine and nothing else needed: the gateway with its embedded store, simulated APNs and FCM, and
-three users with a phone each. Every push that a phone receives is printed as one line. Ctrl-C ends it all.
+"""`rhopush demo`: the gateway with its embedded store, simulated APNs and FCM, and three users with one device each.
+
+Nothing else is needed. Every push that a device receives is printed as one line. Ctrl-C ends everything.
 """
 
 import argparse
@@ -36,14 +37,14 @@ _ID: Final = re.compile("[0-9a-f]{32}")
 
 
 class DemoFailed(RhoPushError):
-    """The gateway did not start, or did not take the demo's users; its own words are above."""
+    """The gateway did not start, or refused the users of the demo; its log lines above give the reason."""
 
     code = "demo_failed"
     label = "demo_failed"
 
 
 class DemoDevice(NamedTuple):
-    """A simulated phone, as it registers (contract §2.1)."""
+    """A simulated device, as it registers (contract §2.1)."""
 
     user: str
     what: str
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show it until Ctrl-C; the exit status.
+    """Run the demo until Ctrl-C; returns the exit status.
 
     Raises:
         DemoFailed: the gateway did not start (its port is taken, for example).
@@ -101,7 +102,7 @@ async def _demo(at_port: int) -> int:
 
 
 def _settings(path: Path, folder: Path, rhoconnect_push_port: int) -> Path:
-    """What the simulators wrote, and what a demo needs besides: its own folder, and phones that may register."""
+    """Add to the simulators' settings file: a data folder, and the permission for devices to register."""
     found: dict[str, Any] = yaml.safe_load(path.read_text())
     (said,) = found.values()
     said["push_server"] = f"http://{_RHOCONNECT_PUSH_APP}@127.0.0.1:{rhoconnect_push_port}/"
@@ -132,7 +133,7 @@ async def _start(settings: Path, at_port: int, token: str) -> Process:
 
 
 def _environment(token: str) -> Mapping[str, str]:
-    """This process' own, without what would lead the demo to a real Redis or project."""
+    """The environment of this process, without the variables that name a real Redis or project."""
     foreign = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "GOOGLE_APPLICATION_CREDENTIALS", "PSWRD")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "API_TOKEN": token}
@@ -154,13 +155,13 @@ async def _stop(gateway: Process) -> None:
         await gateway.wait()
 
 
-# -- the people ------------------------------------------------------------------------------------------------------
+# -- the users ------------------------------------------------------------------------------------------------------
 
 
 async def _register_users(
     session: aiohttp.ClientSession, token: str, rhoconnect_push_url: str, stack: AsyncExitStack
 ) -> bool:
-    """Three users with a phone each, registered as phones do; whether the legacy one could be."""
+    """Register three users with one device each; returns whether the RhoConnect Push device could register."""
     for demo_device in (
         DemoDevice("alice", "Apple", "apple", secrets.token_hex(32)),
         DemoDevice("bob", "ANDROID", "fcm", secrets.token_urlsafe(24)),
@@ -188,7 +189,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 async def _log_in(session: aiohttp.ClientSession, user: str) -> str:
-    """The session's cookie."""
+    """Log the user in; returns the cookie of the session."""
     body = {"login": user, "password": "demo", "remember_me": 1}
     async with session.post("/rc/v1/app/login", json=body) as answer:
         if answer.status != 200:
@@ -211,23 +212,23 @@ async def _register(session: aiohttp.ClientSession, demo_device: DemoDevice, coo
     async with session.post(f"/rc/v1/clients/{client_id}/register", json=fields, headers=headers) as answer:
         if answer.status != 200:
             raise DemoFailed(
-                f"{demo_device.user}'s phone cannot register: {answer.status} {await answer.text()}"
+                f"the device of {demo_device.user} cannot register: {answer.status} {await answer.text()}"
             )
 
 
-# -- what is shown ---------------------------------------------------------------------------------------------------
+# -- the output ---------------------------------------------------------------------------------------------------
 
 
 def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
     users = ["alice", "bob", "carol"] if rhoconnect_push else ["alice", "bob"]
-    phones = "alice has an Apple phone, bob an Android phone (FCM)" + (
-        ", carol a legacy device" if rhoconnect_push else ""
+    devices = "alice has an Apple device, bob an Android device (FCM)" + (
+        ", carol a RhoConnect Push device" if rhoconnect_push else ""
     )
     listed = ", ".join(f'"{user}"' for user in users)
     body = f'{{"user_id": [{listed}], "message": "hello world", "sources": "Product", "vibrate": 2000}}'
     _print(f"{_READY}{url}")
     _print(f"API token {token}")
-    _print(f"{phones}; ping them:")
+    _print(f"{devices}; ping them:")
     _print(
         f"curl -i {url}/rc/v1/users/ping -H 'Content-Type: application/json' "
         f"-H 'X-RhoConnect-API-TOKEN: {token}' -d '{body}'"
@@ -240,11 +241,11 @@ def _show(record: SimulatedRecord) -> None:
 
 def _show_rhoconnect_push(received: Received) -> None:
     words = [f"{name}={value}" for name, value in received.data.items() if name != "alert"]
-    _print(" ".join(["rps  carol's  ", repr(received.data.get("alert", "")), *words]))
+    _print(" ".join(["rhoconnect_push carol", repr(received.data.get("alert", "")), *words]))
 
 
 def _ping_id(record: SimulatedRecord) -> str:
-    """The ping's id, or what begins like it; the notification's tag is one unless the caller chose another."""
+    """The id of the ping: the notification's tag is this id unless the caller chose another."""
     if record.provider == "apns":
         return record.headers.get("apns-id", "").replace("-", "")
     message = record.payload.get("message", {}) if isinstance(record.payload, dict) else {}
@@ -252,7 +253,7 @@ def _ping_id(record: SimulatedRecord) -> str:
 
 
 def _latency(ping_id: str) -> str:
-    """From the door to the phone: a ping's id begins with the instant at which it came, in milliseconds."""
+    """The time from ingress to device: a ping's id begins with the instant of its arrival in milliseconds."""
     if _ID.fullmatch(ping_id) is None:
         return ""
     return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"

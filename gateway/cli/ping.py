@@ -1,4 +1,8 @@
-"""Send one ping through a gateway: prints its id, or with --wait what became of it on each device."""
+"""Send pings through a gateway.
+
+One ping (--user): prints its id, or with --wait its verdict on each device. The pings of a file (--file), one a line as
+newline-delimited JSON: prints how many were accepted, and each line that was refused.
+"""
 
 import argparse
 import os
@@ -7,18 +11,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.cli.options import add_settings_arguments, load_settings
-from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
+from gateway.cli.ping_file import send_file
+from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S, PingJob
 from gateway.client.messages import failures
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 from gateway.system.private_files import read_secret
 
-_NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout"})
+_NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout", "file"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush ping`."""
-    parser.add_argument("--user", dest="user_id", metavar="NAME", nargs="+", action="extend", required=True)
+    pings = parser.add_mutually_exclusive_group(required=True)
+    pings.add_argument("--user", dest="user_id", metavar="NAME", nargs="+", action="extend")
+    pings.add_argument("--file", metavar="FILE", help="pings, one a line as JSON; - is standard input")
     parser.add_argument("--message", metavar="TEXT")
     parser.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
     parser.add_argument("--badge", type=int, metavar="N")
@@ -32,15 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send it; 0 if it was accepted, and with --wait only if every device got it.
+    """Send them; 0 if all were accepted, and with --wait only if every device got it.
 
     Raises:
-        PingError: it was not accepted, or not finished in time.
-        BadSetting: there is no token.
+        PingError: a ping was not accepted, or not finished in time.
+        BadSetting: there is no token, or --file beside an option of one ping, or the file cannot be read.
     """
     server = args.server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
-    client = SyncClient(server, args.token or _own_token(args), args.timeout)
     parameters = {name: value for name, value in vars(args).items() if name not in _NOT_PARAMETERS}
+    if args.file is not None:
+        if args.wait or any(value is not None for value in parameters.values()):
+            raise BadSetting("with --file, a ping's parameters stand in its line", field="file")
+        PingJob.configure(server=server, token=args.token or _own_token(args), timeout_s=args.timeout)
+        return send_file(args.file)
+    client = SyncClient(server, args.token or _own_token(args), args.timeout)
     if not args.wait:
         sys.stdout.write(client.send(parameters) + "\n")
         return 0

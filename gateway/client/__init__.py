@@ -1,4 +1,4 @@
-"""Pings from Python: RhoConnect's `PingJob`, through a gateway.
+"""Python client of the gateway, with the interface of RhoConnect's `PingJob`.
 
 ```python
 from gateway.client import PingJob
@@ -6,13 +6,16 @@ from gateway.client import PingJob
 PingJob.perform(user_id="bob", sources=["Product"], message="hello world")  # until delivered, or PingError
 PingJob.enqueue(user_id=["bob", "mary"], message="later is fine")  # once durable
 await PingJob.aperform(user_id="bob", badge=3)
+for result in PingJob.bulk({"user_id": user, "message": "hello"} for user in users):  # any number, streamed
+    print(result.line, result.ping_id or result.message)
 ```
 
-The server and the token come from `RHOPUSH_SERVER` and `API_TOKEN`, or from `PingJob.configure`. Parameters
-are those of `POST /rc/v1/users/ping`.
+The server and the token come from `RHOPUSH_SERVER` and `API_TOKEN`, or from `PingJob.configure`. Parameters are
+those of `POST /rc/v1/users/ping`.
 """
 
+from gateway.client.bulk_lines import BulkResult
 from gateway.client.errors import PingError
 from gateway.client.job import PingJob
 
-__all__ = ["PingError", "PingJob"]
+__all__ = ["BulkResult", "PingError", "PingJob"]

@@ -1,4 +1,5 @@
-"""The client's HTTP for asyncio programs, imported at the first `aperform`: others need no aiohttp."""
+"""HTTP of the client for asyncio programs. It is imported at the first `aperform`, so that other programs need no
+aiohttp."""
 
 import asyncio
 from typing import Any
@@ -19,10 +20,10 @@ from gateway.client.messages import (
 
 
 async def deliver(server: str, token: str, timeout_s: float, parameters: Parameters) -> dict[str, Any]:
-    """Send a ping and wait until every device has its verdict; the report.
+    """Send a ping, wait until every device has a verdict, and return the receipt.
 
     Raises:
-        PingError: it was not accepted, or not finished in time.
+        PingError: the ping was not accepted, or not finished in time.
     """
     ping_id: str | None = None
     try:
@@ -35,7 +36,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
                 report = report_of(await _ask(session, report_request(ping_id or "", token)))
             return report
     except TimeoutError as error:
-        raise PingError([f"not every device has its verdict after {timeout_s:g} s"], ping_id) from error
+        raise PingError([f"not every device has a verdict after {timeout_s:g} s"], ping_id) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
 

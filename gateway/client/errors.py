@@ -1,4 +1,4 @@
-"""What a ping's caller hears when it did not work."""
+"""Errors that the client raises to the caller of a ping."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from gateway.errors import RhoPushError
 
 
 class PingError(RhoPushError):
-    """A ping was refused, or a device did not get it.
+    """A ping was refused, or was not delivered to every device.
 
     Attributes:
-        errors: one text for each thing that went wrong.
-        ping_id: the ping's id where the gateway gave one: what became of it can be asked for.
-        refused_with: HTTP status of a gateway that did not accept the ping; None: it did, or could not be
-            reached.
+        errors: one text for each failure.
+        ping_id: the ping's id, with which its receipt can be read; None if the gateway assigned none.
+        refused_with: HTTP status of a gateway that did not accept the ping; None if the ping was accepted or the
+            gateway could not be reached.
     """
 
     code = "ping_failed"

@@ -1,9 +1,12 @@
-"""`PingJob`: RhoConnect's three calls."""
+"""`PingJob`: RhoConnect's three calls, and many pings at once."""
 
+import asyncio
 import importlib
 import os
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from typing import Any, ClassVar, Final
 
+from gateway.client.bulk_lines import BulkItem, BulkResult
 from gateway.client.errors import PingError
 from gateway.client.messages import failures
 from gateway.client.sync_client import SyncClient
@@ -15,7 +18,7 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 
 
 class PingJob:
-    """Pings users' devices through a gateway. All methods belong to the class, as RhoConnect's do."""
+    """Pings users' devices through a gateway. All methods are class methods, as in RhoConnect."""
 
     _server: ClassVar[str | None] = None
     _token: ClassVar[Secret | None] = None
@@ -31,13 +34,13 @@ class PingJob:
         redis: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        """Say where pings go; what is left out is as at the start.
+        """Set where pings are sent. Omitted arguments reset to their defaults.
 
         Args:
             server: the gateway's URL; None: `RHOPUSH_SERVER`, then http://127.0.0.1:9292.
             token: the API token; None: `API_TOKEN`.
-            redis: address of RhoConnect's Redis: `enqueue` then writes a Resque job there.
-            timeout_s: how long `perform` may take, delivery included.
+            redis: address of RhoConnect's Redis; if set, `enqueue` appends a Resque job there.
+            timeout_s: longest time that `perform` may take, delivery included.
         """
         cls._server = server
         cls._token = Secret(token) if token else None
@@ -46,19 +49,19 @@ class PingJob:
 
     @classmethod
     def perform(cls, **parameters: Any) -> str:
-        """Ping and block until every device has its verdict; the ping's id.
+        """Send a ping, block until every device has a verdict, and return the ping's id.
 
         Raises:
-            PingError: it was not accepted, or not delivered to every device, or not in time.
+            PingError: the ping was not accepted, or not delivered to every device, or not in time.
         """
         return _delivered(cls._client().deliver(parameters))
 
     @classmethod
     async def aperform(cls, **parameters: Any) -> str:
-        """`perform` for asyncio.
+        """`perform` for asyncio programs.
 
         Raises:
-            PingError: as `perform`.
+            PingError: as in `perform`.
         """
         awaiting = importlib.import_module("gateway.client.async_client")
         report = await awaiting.deliver(cls._address(), cls._secret(), cls._timeout_s, parameters)
@@ -66,19 +69,63 @@ class PingJob:
 
     @classmethod
     def enqueue(cls, **parameters: Any) -> str | None:
-        """Ping later: returns as soon as the ping is safe.
+        """Queue a ping and return as soon as it is durable.
 
         Returns:
-            The ping's id; None where it was written as a Resque job, which has none yet.
+            The ping's id; None for a Resque job, which has none yet.
 
         Raises:
-            PingError: it was not accepted.
+            PingError: the ping was not accepted.
         """
         if cls._redis is None:
             return cls._client().send(parameters)
         address = importlib.import_module("gateway.store.address").RedisAddress.parse(cls._redis)
         importlib.import_module("gateway.client.resque").push(address, parameters)
         return None
+
+    @classmethod
+    def bulk(cls, pings: Iterable[BulkItem]) -> Iterator[BulkResult]:
+        """Send many pings through one streamed request, and give each result, in order, as soon as it is there.
+
+        A lost connection is replaced: by the idempotency key that each line has or gets, no ping is doubled. At most a
+        thousand pings are taken from the iterable ahead of the results. Not to be called where an event loop runs:
+        there `abulk` is.
+
+        Args:
+            pings: the parameters of each ping, or lines of NDJSON.
+
+        Raises:
+            PingError: the gateway refuses the request as a whole, or gave no result for `timeout_s`.
+        """
+        with asyncio.Runner() as runner:
+
+            async def begin() -> Any:
+                return cls._bulk_session(pings)
+
+            session = runner.run(begin())
+            try:
+                while results := runner.run(session.take()):
+                    yield from results
+            finally:
+                runner.run(session.close())
+
+    @classmethod
+    async def abulk(
+        cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]
+    ) -> AsyncGenerator[BulkResult, None]:
+        """`bulk` for asyncio; the iterable may be an asynchronous one."""
+        session = cls._bulk_session(pings)
+        try:
+            while results := await session.take():
+                for result in results:
+                    yield result
+        finally:
+            await session.close()
+
+    @classmethod
+    def _bulk_session(cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> Any:
+        sending = importlib.import_module("gateway.client.bulk")
+        return sending.BulkSession(cls._address(), cls._secret(), pings, cls._timeout_s)
 
     @classmethod
     def _client(cls) -> SyncClient:

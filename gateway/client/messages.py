@@ -1,4 +1,4 @@
-"""What is said to a gateway and how its answers are read, without I/O, for both ways of sending."""
+"""Requests to a gateway and the parsing of its responses, without I/O, for both HTTP implementations."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from gateway.system.network_errors import describe
 
 PING_PATH: Final = "/rc/v1/users/ping"
 RETRY_PAUSE_S: Final = 1.0
-"""How often a ping that outlasts the gateway's own wait is asked about."""
+"""Interval between reads of the receipt of a ping that outlasts the gateway's own wait."""
 
 Parameters = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ class ClientRequest(NamedTuple):
 
 
 class ClientResponse(NamedTuple):
-    """One HTTP answer. The names of headers are in lower case."""
+    """One HTTP response. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,12 +32,12 @@ class ClientResponse(NamedTuple):
 
     @property
     def ping_id(self) -> str | None:
-        """The id that the gateway gave to the ping."""
+        """The id that the gateway assigned to the ping."""
         return self.headers.get("x-ping-id")
 
 
 def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:
-    """The ping itself; with `wait` its answer comes with the verdicts.
+    """The request that sends a ping; with `wait` its response contains the verdicts.
 
     Raises:
         PingError: the token cannot be sent.
@@ -45,7 +45,7 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
     said = {name: value for name, value in parameters.items() if value is not None}
     if wait:
         said["wait"] = True
-    headers = {"Content-Type": "application/json", **_token(token)}
+    headers = {"Content-Type": "application/json", **token_header(token)}
     if wait:
         headers["Prefer"] = "return=representation"
     return ClientRequest("POST", PING_PATH, headers, json.dumps(said).encode())
@@ -53,36 +53,36 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
 
 def report_request(ping_id: str, token: str) -> ClientRequest:
     """What became of a ping."""
-    return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", _token(token))
+    return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", token_header(token))
 
 
 def accepted(answer: ClientResponse) -> str:
     """The id of a ping that is durable.
 
     Raises:
-        PingError: it was not accepted.
+        PingError: the ping was not accepted.
     """
     if answer.status != 200:
-        raise _refusal(answer)
+        raise refusal(answer)
     return answer.ping_id or ""
 
 
 def report_of(answer: ClientResponse) -> dict[str, Any] | None:
-    """The verdicts of a ping that was waited for; None: the gateway's own wait was over before.
+    """The receipt of a ping sent with `wait`; None: the gateway's own wait ended before the last verdict.
 
     Raises:
-        PingError: it was not accepted.
+        PingError: the ping was not accepted.
     """
     if answer.status == 504 and answer.ping_id:
         return None
     report = _json(answer)
     if "devices" in report:
         return report if report.get("state", "done") == "done" else None
-    raise _refusal(answer)
+    raise refusal(answer)
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """One text for each device that did not get the ping."""
+    """One text for each device that the ping did not reach."""
     return [
         f"{device.get('client_id', '?')}: {device.get('reason') or device['verdict']}"
         for device in report.get("devices", ())
@@ -91,12 +91,13 @@ def failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def failure(error: Exception) -> str:
-    """Why no answer came, in words of our own."""
+    """The reason for a missing response, in the client's own wording."""
     words = describe(error)
-    return "the connection was closed before the answer" if words == type(error).__name__ else words
+    return "the connection was closed before the response" if words == type(error).__name__ else words
 
 
-def _refusal(answer: ClientResponse) -> PingError:
+def refusal(answer: ClientResponse) -> PingError:
+    """The error for an answer that refuses."""
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
     text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
@@ -111,8 +112,13 @@ def _json(answer: ClientResponse) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _token(token: str) -> dict[str, str]:
+def token_header(token: str) -> dict[str, str]:
+    """The header with the token.
+
+    Raises:
+        PingError: no header can carry it.
+    """
     said = token.strip()
     if not said.isascii() or not said.isprintable():
-        raise PingError(["the token holds a character that no HTTP header can carry"])
+        raise PingError(["the token holds a character that is not allowed in an HTTP header"])
     return {"X-RhoConnect-API-TOKEN": said} if said else {}

@@ -1,6 +1,6 @@
-"""A ping as a Resque job, written as RhoConnect's `PingJob.enqueue` writes it (contract §3.2).
+"""Pings as Resque jobs, in the form that RhoConnect's `PingJob.enqueue` writes (contract §3.2).
 
-Imported where a Redis is configured: it brings redis-py along.
+This module loads redis-py, so it is imported only if a Redis is configured.
 """
 
 import json
@@ -29,7 +29,7 @@ def push(address: RedisAddress, parameters: Parameters) -> None:
     """Append a job to RhoConnect's queue `ping`.
 
     Raises:
-        PingError: Redis cannot be reached or refuses. A lost reply may hide a job that was appended.
+        PingError: Redis cannot be reached or refuses. If the reply was lost, the job may have been appended.
     """
     job = json.dumps({"class": JOB_CLASS, "args": [dict(parameters)]})
     try:
@@ -39,7 +39,8 @@ def push(address: RedisAddress, parameters: Parameters) -> None:
 
 
 def _append(address: RedisAddress, job: str) -> None:
-    """Append a job. Where AUTH fails, nothing was sent yet: it is tried without what did not fit, as redis-rb does."""
+    """Append a job. After a failed AUTH, with which no job was sent, try again without the refused credential, as
+    redis-rb does."""
     try:
         _send(address, job)
     except RedisError as error:
@@ -49,7 +50,7 @@ def _append(address: RedisAddress, job: str) -> None:
 
 
 def _sent(address: RedisAddress, job: str) -> bool:
-    """Append a job; False: AUTH fails."""
+    """Append a job; False: AUTH failed."""
     try:
         _send(address, job)
     except RedisError as error:
@@ -72,7 +73,7 @@ def _send(address: RedisAddress, job: str) -> None:
 
 def _client(address: RedisAddress) -> redis.Redis:
     connection: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
-    connection["protocol"] = 2  # with AUTH: HELLO takes any password for a default user that has none
+    connection["protocol"] = 2  # with AUTH, since HELLO accepts any password for a default user that has none
     connection["retry"] = Retry(NoBackoff(), 0)  # a repeated append is a second ping
     if address.tls:
         connection |= {"ssl": True, "ssl_ca_certs": address.ca_file}
@@ -82,7 +83,7 @@ def _client(address: RedisAddress) -> redis.Redis:
         return redis.Redis(unix_socket_path=address.unix_path, **options)
     if address.sentinels:
         own = address.sentinel_password.reveal() if address.sentinel_password else None
-        make: Any = Sentinel  # redis-py left its constructor untyped
+        make: Any = Sentinel  # redis-py's constructor has no type annotations
         found: redis.Redis = make(
             address.sentinels, sentinel_kwargs={**connection, "password": own}
         ).master_for(address.service, **options)

@@ -1,4 +1,4 @@
-"""The client's HTTP with the standard library alone; any number of threads may use it."""
+"""HTTP of the client with the standard library alone; it is thread-safe."""
 
 import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -22,12 +22,12 @@ _CONNECTIONS: Final[dict[str, type[HTTPConnection]]] = {"http": HTTPConnection, 
 
 
 class SyncClient:
-    """A gateway and a token.
+    """Client of one gateway with one token.
 
     Args:
         server: the gateway's URL.
         token: the API token.
-        timeout_s: longest time for one ping, its delivery included where that is waited for.
+        timeout_s: longest time for one ping, including its delivery if that is waited for.
     """
 
     def __init__(self, server: str, token: str, timeout_s: float) -> None:
@@ -37,18 +37,18 @@ class SyncClient:
         self._url, self._token, self._timeout_s = url, token, timeout_s
 
     def send(self, parameters: Parameters) -> str:
-        """Have a ping made durable; its id.
+        """Make a ping durable and return its id.
 
         Raises:
-            PingError: it was not accepted.
+            PingError: the ping was not accepted.
         """
         return accepted(self._ask(ping_request(parameters, self._token, wait=False), self._timeout_s))
 
     def deliver(self, parameters: Parameters) -> dict[str, Any]:
-        """Send a ping and wait until every device has its verdict; the report.
+        """Send a ping, wait until every device has a verdict, and return the receipt.
 
         Raises:
-            PingError: it was not accepted, or not finished in time.
+            PingError: the ping was not accepted, or not finished in time.
         """
         until_s = time.monotonic() + self._timeout_s
         answer = self._ask(ping_request(parameters, self._token, wait=True), self._timeout_s)
@@ -57,7 +57,7 @@ class SyncClient:
         while report is None:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
-                raise PingError([f"not every device has its verdict after {self._timeout_s:g} s"], ping_id)
+                raise PingError([f"not every device has a verdict after {self._timeout_s:g} s"], ping_id)
             time.sleep(min(RETRY_PAUSE_S, left_s))
             report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, RETRY_PAUSE_S)))
         return report

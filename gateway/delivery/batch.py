@@ -5,14 +5,13 @@ A unit is what came off a stream as one entry: up to 200 pings, or one piece of 
 verdict, the unit is settled in Redis in one step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import Route
 from gateway.queue.consumer import BatchProgress
-from gateway.queue.entries import Lease
-from gateway.queue.receipts import DeviceVerdict
+from gateway.queue.entries import Chunk, Lease
 from protocols.devices import Device
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict, VerdictKind
@@ -29,6 +28,7 @@ class Postponed(NamedTuple):
 OPEN: Final = 0
 ACCEPTED: Final = 1
 OTHER: Final = 2
+_FIRST_TRY: Final = Chunk(Ping())
 _DIGITS: Final = bytes(ord("1") if state == ACCEPTED else ord("0") for state in range(256))
 
 
@@ -82,18 +82,21 @@ class Delivery:
 class DeliveryBatch:
     """Sends that are settled together.
 
+    Other modules read the attributes, and change them through the methods alone.
+
     Args:
         lease: the stream entry.
         batch_id: of the pings' ids.
         pings: in the order of their places in the batch (a piece: one).
         first_ping_index: place in its batch of the first ping.
-        attempt: how often these sends were tried before.
-        first_ms: epoch ms of their first try.
-        lane: the lane in whose share they were parked; "".
+        chunk: the chunk or the retry that the entry holds; without it they are tried for the first time, and belong to
+            no broadcast. Its attributes are the batch's own: `attempt`, `first_ms`, `lane`, `chunk_index`.
+        bulk: they belong to a broadcast, which small pings overtake.
         on_complete: called once, when every place has a verdict.
     """
 
     __slots__ = (
+        "_on_complete",
         "_plan",
         "attempt",
         "batch_id",
@@ -106,7 +109,6 @@ class DeliveryBatch:
         "lease",
         "lease_lost",
         "node",
-        "on_complete",
         "open",
         "other_verdicts",
         "pings",
@@ -128,42 +130,40 @@ class DeliveryBatch:
         on_complete: Callable[["DeliveryBatch"], None],
         *,
         first_ping_index: int = 0,
-        attempt: int = 0,
-        first_ms: int = 0,
-        lane: str = "",
+        chunk: Chunk = _FIRST_TRY,
         bulk: bool = False,
     ) -> None:
-        self.lease = lease
-        self.batch_id = batch_id
-        self.pings = pings
-        self.first_ping_index = first_ping_index
-        self.attempt = attempt
-        self.first_ms = first_ms
-        self.lane = lane
-        self.bulk = bulk
-        self.chunk_index = -1
-        """The part of a broadcast's users that they go to; -1: of no broadcast, or coming again."""
-        self.since_ms = pings[0].accepted_ms if pings else 0
+        self.lease: Final = lease
+        self.batch_id: Final = batch_id
+        self.pings: Final = pings
+        self.first_ping_index: Final = first_ping_index
+        self.attempt: Final = chunk.attempt
+        self.first_ms: Final = chunk.first_ms
+        self.lane: Final = chunk.lane
+        self.bulk: Final = bulk
+        self.chunk_index: Final = chunk.chunk_index
+        self.since_ms: Final = pings[0].accepted_ms if pings else 0
         """Epoch ms at which the pings came through the door; they came together."""
         # What the UUIDs of this unit's requests have in common (see `planner`).
-        self.prefix = f"{batch_id[:8]}-{batch_id[8:12]}-{batch_id[12:16]}-{batch_id[16:20]}-".encode()
-        self.node = int(batch_id[20:], 16) << 16
-        self.on_complete = on_complete
-        self.chosen: list[tuple[str, str]] = []
+        self.prefix: Final = f"{batch_id[:8]}-{batch_id[8:12]}-{batch_id[12:16]}-{batch_id[16:20]}-".encode()
+        self.node: Final = int(batch_id[20:], 16) << 16
+        self._on_complete: Final = on_complete
+        self.chosen: Final[list[tuple[str, str]]] = []
         """Client id and provider, a place."""
-        self.starts: list[int] = []
+        self.starts: Final[list[int]] = []
         """The first place of each ping."""
-        self.skipped: list[dict[str, int]] = []
-        self.states = bytearray()
-        self.other_verdicts: dict[int, tuple[VerdictKind, str]] = {}
-        self.postponed: dict[int, Postponed] = {}
+        self.skipped: Final[list[dict[str, int]]] = []
+        self.states: Final = bytearray()
+        self.other_verdicts: Final[dict[int, tuple[VerdictKind, str]]] = {}
+        self.postponed: Final[dict[int, Postponed]] = {}
         # One more than the places without a verdict, until `finish_planning`: a send that ends while others are still
         # being planned must not settle the unit.
         self.open = 1
         self.unsaved = False
+        """Whether a verdict was added since `begin_save`."""
         self._plan: tuple[tuple[str, ...], ...] | None = None
         """Of `progress`: the places stay as they are once they are saved."""
-        self.split: list[int] = []
+        self.split: Final[list[int]] = []
         """Pings, by their number in this unit, of which one more than their pieces is counted as still to come."""
         self.lease_lost = False
         """Another consumer took the entry over: nothing more of it is sent or settled here."""
@@ -174,6 +174,16 @@ class DeliveryBatch:
         """The places from here on belong to the next ping."""
         self.starts.append(len(self.states))
         self.skipped.append(skipped)
+
+    def mark_split(self, number: int) -> None:
+        """This ping, by its number in the unit, is split into chunks (see `split`)."""
+        self.split.append(number)
+
+    def add_skipped(self, number: int, skipped: Mapping[str, int]) -> None:
+        """Add to the counts, by reason, of what a ping left out."""
+        counts = self.skipped[number]
+        for reason, count in skipped.items():
+            counts[reason] = counts.get(reason, 0) + count
 
     def add_delivery(self, client_id: str, provider: str) -> int:
         """A new place without a verdict."""
@@ -193,6 +203,10 @@ class DeliveryBatch:
             self._close(index, OTHER)
             self.other_verdicts[index] = (VerdictKind(kind), reason)
 
+    def lose_lease(self) -> None:
+        """The entry is another consumer's, or was put aside: nothing more of it is sent or settled here."""
+        self.lease_lost = True
+
     def ping_of(self, index: int) -> int:
         """Which ping (counted within this unit) a place belongs to."""
         return _ping_of(self.starts, index)
@@ -206,7 +220,7 @@ class DeliveryBatch:
             self.unsaved = True
             self.open -= 1
             if not self.open:
-                self.on_complete(self)
+                self._on_complete(self)
 
     def reject(self, index: int, reason: str) -> None:
         """A final verdict: this send ends here."""
@@ -222,7 +236,7 @@ class DeliveryBatch:
         """Every place is there. A unit that has nothing to send is settled at once."""
         self.open -= 1
         if not self.open:
-            self.on_complete(self)
+            self._on_complete(self)
 
     def _end(self, index: int, kind: VerdictKind, reason: str) -> None:
         if self.states[index] == OPEN:
@@ -230,7 +244,7 @@ class DeliveryBatch:
             self._close(index, OTHER)
             self.unsaved = True
             if not self.open:
-                self.on_complete(self)
+                self._on_complete(self)
 
     def _close(self, index: int, state: int) -> None:
         if self.states[index] == OPEN:
@@ -238,6 +252,15 @@ class DeliveryBatch:
         self.states[index] = state
 
     # -- what is written -------------------------------------------------------------------------------------
+
+    def begin_save(self) -> BatchProgress:
+        """The verdicts to save now; those that come later make the unit unsaved again."""
+        self.unsaved = False
+        return self.progress()
+
+    def save_failed(self) -> None:
+        """The verdicts of the last `begin_save` are perhaps not in Redis."""
+        self.unsaved = True
 
     def progress(self) -> BatchProgress:
         """The verdicts so far. Postponed sends count as open: only settling puts them on the schedule."""
@@ -259,16 +282,6 @@ class DeliveryBatch:
     def spans(self) -> Iterator[tuple[int, int]]:
         """First place and end of each ping."""
         return zip(self.starts, [*self.starts[1:], len(self.states)], strict=True)
-
-    def details(self, first: int, last: int) -> tuple[DeviceVerdict, ...]:
-        """The places that were not simply accepted."""
-        if not self.other_verdicts:
-            return ()
-        return tuple(
-            DeviceVerdict(*self.chosen[index], *self.other_verdicts[index])
-            for index in range(first, last)
-            if index in self.other_verdicts
-        )
 
 
 def _ping_of(starts: Sequence[int], index: int) -> int:

@@ -1,50 +1,78 @@
-"""What every lane has, whatever it sends over: a name, a provider, a waiting room, and how sends leave it without an
-answer.
+"""A lane: all traffic of one credential to one provider.
 
-A lane hands each send's fate to its unit: accepted, ended with a reason, on the schedule, or parked in the
-lane's share of the backlog in Redis.
+This is the part that all kinds of lanes have in common: the deliveries that wait, the state of the link, the circuit
+breaker and the throttle with their log events and metrics, and the ways in which a delivery leaves the lane: accepted,
+rejected, put on the retry schedule, or parked in the lane's share of the backlog in Redis. A kind of lane adds how
+requests are sent.
+
+Lanes are bulkheads: each has its own backlog of bounded size, and what one lane cannot send does not delay another.
 """
 
+import asyncio
 import random
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from gateway.clock import SHARED_CLOCK
+from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
+from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
 from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
+from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
-from gateway.delivery.retry import EXPIRED, LANE_FULL, RetryTiming, decide_retry
-from gateway.delivery.route import Route
+from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
+from gateway.delivery.route import LaneInterface, Route
+from gateway.delivery.throttle import FREE, ThrottleState
+from gateway.delivery.unsaved import UnsavedCount, UnsavedVerdicts
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
-from protocols.verdict import Verdict, VerdictKind
+from protocols.verdict import Remedy, Verdict, VerdictKind
 
 WAITING_DELIVERIES: Final = 8_000
-"""Sends that may wait in memory for a lane, about 1 KB each, once other lanes need the worker's room."""
+"""Deliveries that may wait in memory for a lane, about 1 KB each, once other lanes need the worker's room."""
 PARKED_MAX: Final = 1_000_000
-"""Sends that a lane may have parked in Redis; beyond it they end as `lane_full`."""
+"""Deliveries that a lane may have parked in Redis; further ones end as `lane_full`."""
 SINGLE_TRY_MS: Final = 10_000
-"""How long the one try of a ping with a time to live of 0 may take to begin (providers A2: apns-expiration 0)."""
+"""How long the one attempt of a ping with a time to live of 0 may take to begin (providers A2: apns-expiration 0)."""
 GRACE_S: Final = 1.0
-"""How long sends wait in memory for a lost connection to come back before they are parked."""
-PARK_S: Final = 4.0
-PARK_MAX_S: Final = 60.0
-"""When parked sends are tried again: soon at first, and later the longer their lane has been unable to send, so
-that a large backlog does not go round and round. A random part is added, so that they do not come all at once."""
-LAST_TRY_S: Final = 2.0
-"""At the latest they are tried so long before their time to live ends, or twice that: their lane may be up again."""
+"""How long deliveries wait in memory for a lane that has become unable to send before they are parked."""
+RAMP_STEP_S: Final = 0.1
+"""How long a lane whose rate is limited waits before it begins its next requests."""
+NO_CONNECTION: Final = "no_connection"
+BUSY: Final = Verdict(VerdictKind.LATER, "lane_busy")
 _REASON_LOG_S: Final = 60.0
 _log = structlog.get_logger("lane")
-BUSY: Final = Verdict(VerdictKind.LATER, "lane_busy")
 _ROUTE: Final = attrgetter("route")
 _noise = random.SystemRandom().random
+# An enum's member costs three look-ups.
+_CLOSED: Final = BreakerState.CLOSED
+_OPEN: Final = BreakerState.OPEN
+_DOWN: Final = LinkState.DOWN
+_FREE: Final = ThrottleState.FREE
+_PAUSED: Final = ThrottleState.PAUSED
+
+
+class Blockage(NamedTuple):
+    """Why a lane can send nothing, as of its last sweep.
+
+    Attributes:
+        reason: fit for a receipt; None: the lane can send.
+        since_s: monotonic seconds of the first sweep that found the lane unable to send.
+    """
+
+    reason: str | None = None
+    since_s: float = 0.0
+
+    def at(self, reason: str | None, now_s: float) -> "Blockage":
+        """The blockage as a sweep finds it."""
+        return Blockage(reason, now_s if self.reason is None else self.since_s)
 
 
 class Lane(ABC):
@@ -52,10 +80,11 @@ class Lane(ABC):
 
     Args:
         name: stable over restarts and the same in every gateway ("apns:ABC123DEFG").
-        provider: how pings are told and answers judged.
-        retry: when sends come again.
+        provider: how pings are composed and answers judged.
+        retry: when deliveries come again.
         metrics: where verdicts are counted.
-        tokens: takes the provider's answers about device tokens; None: nothing is marked.
+        tokens: receives the provider's answers about device tokens; None: nothing is marked.
+        deadline_s: how long a request may be without an answer.
     """
 
     def __init__(
@@ -65,97 +94,281 @@ class Lane(ABC):
         retry: RetrySettings,
         metrics: Metrics,
         tokens: TokenReports | None = None,
+        deadline_s: float = 15.0,
     ) -> None:
         self.name = name
         self.provider = provider
         self.parked_total = 0
-        """Sends of this lane parked in Redis by all gateways, as last heard."""
+        """Deliveries of this lane that all gateways have parked in Redis, as of the last measurement."""
         self.retry = retry
-        """When sends come again; changed settings swap it."""
+        """When deliveries come again; changed settings replace it."""
+        self.unsaved = UnsavedVerdicts()
+        """Whether verdicts can be recorded; the lane manager replaces it by the worker's."""
         self._metrics = metrics
         self._token_reports = tokens
-        self._small: deque[Delivery] = deque()
-        self._bulk: deque[Delivery] = deque()
+        self._deadline_s = deadline_s
+        self._backlog = Backlog()
+        self._room = WaitingRoomSize()
+        self._begun = 0
+        """Deliveries that began since the last sweep."""
+        self._wanted = False
+        """Whether something waits for this lane, in memory or parked: an idle lane needs no connection."""
+        self._link = UNTRIED_LINK
+        self._breaker = CLOSED_BREAKER
+        self._throttle = FREE
+        self._blockage = Blockage()
+        self._ramp_timer: asyncio.TimerHandle | None = None
+        self._unsaved_count = UnsavedCount()
+        self._retired = False
+        self._successor: LaneInterface | None = None
         self._invalidation_limiter = InvalidationLimiter()
         self._invalidation_limited = False
         self._reason_logged_s = float("-inf")
 
-    @abstractmethod
+    # -- towards the fan-out ---------------------------------------------------------------------------------
+
     def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
+        """Take deliveries. Each gets a verdict in its batch, perhaps before this returns."""
+        if self._retired:
+            self._hand_to_successor(deliveries, bulk=bulk)
+            return
+        self._backlog.add(deliveries, bulk=bulk)
+        self._wanted = True
+        self.wake()
 
     @abstractmethod
     def wake(self) -> None:
-        """Something that kept this lane from sending is gone."""
-
-    @abstractmethod
-    def sweep(self) -> None:
-        """Once a second: park what waits for a lane that cannot send, and wake one that may try again."""
+        """Begin requests: something waits, or the cause that kept this lane from sending is gone."""
 
     @abstractmethod
     async def close(self, budget_s: float) -> None:
-        """Finish what is in flight, within the budget; what waits stays in its units, which stay in Redis."""
+        """Finish what is in flight, within the budget; what waits stays in its batches, which stay in Redis."""
 
     @property
     @abstractmethod
     def in_flight(self) -> int:
-        """Sends given away and not answered."""
+        """Requests that have begun and are not answered."""
 
     @property
     def backlog(self) -> int:
-        """Sends waiting in memory."""
-        return len(self._small) + len(self._bulk)
+        """Deliveries that wait in memory."""
+        return len(self._backlog)
 
     @property
-    @abstractmethod
+    def halted(self) -> bool:
+        """Whether the provider refused the credential and has not accepted it since."""
+        return self._breaker.state is not _CLOSED
+
+    @property
     def error_text(self) -> str | None:
-        """Why this lane cannot send now; None when it can, or was never asked to."""
+        """Why this lane cannot send now; None when it can, or when nothing waits for it."""
+        if self.halted:
+            return self._breaker.reason
+        if self._is_down:
+            return self._link.error or NO_CONNECTION
+        return self._blockage.reason if self.stuck_s > GRACE_S else None
+
+    @property
+    def _is_down(self) -> bool:
+        """Whether something waits for a connection that cannot be had."""
+        return self._wanted and self._link.state is _DOWN
 
     @property
     def stuck_s(self) -> float:
         """For how many seconds this lane has been unable to send; 0: it sends."""
-        return 0.0
-
-    @property
-    def halted(self) -> bool:
-        """Whether the breaker is open: the credential was refused."""
-        return False
+        return 0.0 if self._blockage.reason is None else time.monotonic() - self._blockage.since_s
 
     def shed_backlog(self) -> None:
         """Other lanes need the worker's room: park what this one has no share for."""
-        self._park_above(self._share(), BUSY)
+        self._park_above(max(WAITING_DELIVERIES, self._room.soon(self._begun)), BUSY)
 
-    def _share(self) -> int:
-        """How many sends may wait here while other lanes need room."""
-        return WAITING_DELIVERIES
+    async def retire(self, successor: LaneInterface | None) -> None:
+        """Stop for good: give what waits to a successor, or to the schedule, and finish what is in flight.
 
-    # -- the waiting room ------------------------------------------------------------------------------------
+        A delivery that comes back unprocessed meanwhile goes the same way.
 
-    def _enqueue(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Let sends wait. How many a worker takes in hand is bounded (`fanout.consumer`), so this is."""
-        (self._bulk if bulk else self._small).extend(deliveries)
+        Args:
+            successor: has taken this lane's place; None: nothing has.
+        """
+        self._retired, self._successor = True, successor
+        for deliveries, bulk in zip(self._backlog.drain(), (False, True), strict=True):
+            self._hand_to_successor(deliveries, bulk=bulk)
+        await self.close(self._deadline_s)
 
-    def _requeue_first(self, delivery: Delivery) -> None:
-        """It waits again, before the others."""
-        (self._bulk if delivery.batch.bulk else self._small).appendleft(delivery)
+    def _hand_to_successor(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
+        if self._successor is not None:
+            for delivery in deliveries:
+                delivery.route = delivery.route.newest
+            self._successor.offer(deliveries, bulk=bulk)
+            return
+        for delivery in deliveries:
+            self._park(delivery, BUSY)
+
+    # -- once a second ---------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second: advance the states, park what waits for a lane that cannot send, and begin what may begin."""
+        now_s = time.monotonic()
+        self._advance(now_s)
+        self._blockage = self._blockage.at(self._find_blockage(), now_s)
+        # While verdicts cannot be recorded, parked deliveries cannot be written either.
+        if not self.unsaved.stalled:
+            self._park_excess()
+        self._begun = 0
+        self._export()
+        if self._wanted:
+            self.wake()
+
+    def _advance(self, now_s: float) -> None:
+        """Let time pass for the states of this lane."""
+        self._breaker = self._breaker.at(now_s)
+        before, self._throttle = self._throttle, self._throttle.at(now_s)
+        if self._throttle.state is _FREE and before.state is not _FREE:
+            _log.info("lane_throttle_ended", lane=self.name)
+
+    def _find_blockage(self) -> str | None:
+        """Why nothing can be sent at all; None: something can."""
+        if self._breaker.state is _OPEN:
+            return self._breaker.reason
+        return (self._link.error or NO_CONNECTION) if self._is_down else None
+
+    def _park_excess(self) -> None:
+        reason = self._blockage.reason
+        if reason is None:
+            self._park_above(self._room.room(self._begun, len(self._backlog)), BUSY)
+        elif self._breaker.state is _OPEN or self.stuck_s > GRACE_S:
+            self._park_above(0, Verdict(VerdictKind.LATER, reason))
+
+    def _export(self) -> None:
+        metrics, name = self._metrics, self.name
+        down = self._is_down or (not self.halted and self.error_text is not None)
+        metrics.lane_in_flight(name).set(self.in_flight)
+        metrics.lane_unsaved(name).set(self._unsaved_count.total(self.unsaved))
+        metrics.lane_down(name).set(int(down))
+        metrics.lane_breaker_open(name).set(int(self.halted))
+        metrics.lane_throttled(name).set(int(self._throttle.state is not _FREE))
+
+    def clear_metrics(self) -> None:
+        """This lane has ended and no other has its name: its gauges go."""
+        metrics = self._metrics
+        for gauges in (
+            metrics.lane_in_flight,
+            metrics.lane_unsaved,
+            metrics.lane_down,
+            metrics.lane_breaker_open,
+            metrics.lane_throttled,
+        ):
+            gauges(self.name).set(0)
+
+    # -- states ----------------------------------------------------------------------------------------------
+
+    def _on_link(self, event: LinkEvent, error: str = "") -> None:
+        """The provider was reached, or could not be."""
+        before, self._link = self._link, self._link.after(event, error)
+        if self._link.state is before.state:
+            return
+        if self._link.state is _DOWN:
+            _log.warning("lane_down", lane=self.name, error=error)
+        elif before.state is _DOWN:
+            _log.info("lane_up", lane=self.name)
+
+    def _credential_accepted(self) -> None:
+        """An answer shows that the provider accepted the credential."""
+        if self._breaker.state is not _CLOSED:
+            self._breaker = self._breaker.after(BreakerEvent.ACCEPTED)
+            if self._breaker.state is _CLOSED:
+                _log.info("credential_accepted", lane=self.name)
+
+    def _credential_refused(self, reason: str) -> None:
+        if not self.halted:
+            _log.error("credential_refused", lane=self.name, reason=reason, looks_again_in_s=BREAKER_OPEN_S)
+        self._breaker = self._breaker.after_refusal(reason, time.monotonic())
+
+    def _slow_down(self, verdict: Verdict) -> None:
+        """The provider says that this credential sends too much: pause, then raise the rate slowly."""
+        delay_s = verdict.delay_s or THROTTLED_S
+        if self._throttle.state is _FREE:
+            _log.warning("lane_throttled", lane=self.name, reason=verdict.reason, pause_s=delay_s)
+        self._throttle = self._throttle.after_limit(delay_s, time.monotonic())
+
+    def _apply(self, verdict: Verdict) -> None:
+        """Do what a verdict demands of the lane."""
+        if verdict.remedy is Remedy.HALT:
+            self._credential_refused(verdict.reason)
+        elif verdict.remedy is Remedy.THROTTLE:
+            self._slow_down(verdict)
+
+    def _stands_still(self) -> bool:
+        """Whether no request may begin at all."""
+        return self.unsaved.stalled or self._breaker.state is _OPEN or self._throttle.state is _PAUSED
+
+    def _may_begin(self, wanted: int) -> int:
+        """How many of `wanted` requests may begin now. Called once for many deliveries."""
+        if self.unsaved.stalled:
+            return 0
+        if self._breaker.state is not _CLOSED:
+            # One delivery tests the credential.
+            wanted = 0 if self._breaker.state is _OPEN or self.in_flight else min(wanted, 1)
+        if self._throttle.state is _FREE:
+            return wanted
+        if self._throttle.state is _PAUSED:
+            return 0
+        self._throttle = self._throttle.counted(time.monotonic())
+        if self._throttle.tokens < wanted and self._ramp_timer is None:
+            self._ramp_timer = asyncio.get_running_loop().call_later(RAMP_STEP_S, self._ramp_further)
+        return min(wanted, int(self._throttle.tokens))
+
+    def _ramp_further(self) -> None:
+        self._ramp_timer = None
+        self.wake()
+
+    def _count_begun(self, requests: int) -> None:
+        """So many requests began."""
+        self._begun += requests
+        if self._throttle.state is not _FREE:
+            self._throttle = self._throttle.spent(requests)
+
+    # -- the backlog -----------------------------------------------------------------------------------------
+
+    def _next(self, small: deque[Delivery], bulk: deque[Delivery], now_ms: int) -> Delivery | None:
+        """The next delivery that is still worth sending, small pings first. The hot path."""
+        while waiting := small or bulk:
+            delivery = waiting.popleft()
+            if delivery.batch.lease_lost:
+                continue
+            if not self._is_over(delivery, now_ms):
+                return delivery
+            self._end(delivery, EXPIRED)
+        self._wanted = False
+        return None
+
+    def _requeue(self, delivery: Delivery) -> None:
+        """A delivery was not begun after all: it waits in front of the others, or goes to the successor."""
+        if self._retired:
+            self._hand_to_successor([delivery], bulk=delivery.batch.bulk)
+            return
+        self._backlog.put_back(delivery)
+        self._wanted = True
 
     def _park_above(self, room: int, verdict: Verdict) -> None:
-        """Park the newest of what waits, broadcasts first, until only `room` sends are left in memory."""
-        for waiting in (self._bulk, self._small):
-            while waiting and self.backlog > room:
-                self._park(waiting.pop(), verdict)
+        """Park the newest of what waits until only `room` deliveries are left in memory."""
+        for delivery in self._backlog.excess(room):
+            self._park(delivery, verdict)
 
-    def _clear(self) -> None:
-        """Nothing waits any more; it stays in its units, which stay in Redis."""
-        self._small.clear()
-        self._bulk.clear()
+    def _stop_waiting(self) -> None:
+        """This lane closes: nothing waits any more. The deliveries stay in their batches, which stay in Redis."""
+        self._backlog.drain()
+        self._wanted = False
+        if self._ramp_timer is not None:
+            self._ramp_timer.cancel()
 
-    # -- fates -----------------------------------------------------------------------------------------------
+    # -- verdicts --------------------------------------------------------------------------------------------
 
     def _count_accepted(self, deliveries: Sequence[Delivery]) -> None:
-        """Count accepted sends by app, and how long each took from the door."""
+        """Count accepted deliveries by app, and how long each took since its ping was accepted."""
         seconds = SHARED_CLOCK.seconds_since([delivery.batch.since_ms for delivery in deliveries])
         accepted = Counter(map(_ROUTE, deliveries))
+        self._unsaved_count.add(len(seconds), self.unsaved)
         self._invalidation_limiter.record_valid(len(seconds), time.monotonic())
         for route, count in accepted.items():
             self._metrics.deliveries(self.provider.name, route.app, "accepted", "").inc(count)
@@ -164,15 +377,15 @@ class Lane(ABC):
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
 
     def _report_accepted(self, route: Route) -> None:
-        """A send was accepted: answers about device tokens are believed from now on."""
-        # What a successor took over was planned for another host.
+        """A delivery was accepted: answers about device tokens are believed from now on."""
+        # A delivery that a successor took over was planned for another host.
         if route.lane is self:
             route.accepted = True
             if route.token_scope is not None and self._token_reports is not None:
                 self._token_reports.on_accepted(route.token_scope)
 
     def _report_dead(self, delivery: Delivery, verdict: Verdict, others: tuple[str, ...] = ()) -> None:
-        """The provider called this send's token dead, also at the places `others`."""
+        """The provider called this delivery's token dead; `others`: keys of further scopes in which it is."""
         route = delivery.route
         if (
             route.lane is self
@@ -193,7 +406,7 @@ class Lane(ABC):
         return allowed
 
     def _later(self, delivery: Delivery, verdict: Verdict, status: int) -> None:
-        """Put a send on the schedule, or end it where its time is over."""
+        """Put a delivery on the schedule, or end it where its time is over."""
         batch = delivery.batch
         now_ms = SHARED_CLOCK.now_ms()
         first_ms = SHARED_CLOCK.corrected(batch.first_ms)
@@ -204,11 +417,12 @@ class Lane(ABC):
             self._end(delivery, decision.reason)
             return
         self._metrics.retries(self.provider.name, self._label(verdict.reason)).inc()
+        self._unsaved_count.add(1, self.unsaved)
         due_ms = SHARED_CLOCK.steady_ms() + decision.due_ms - now_ms
         batch.postpone(delivery.index, verdict, Postponed(due_ms, batch.attempt + 1, ""))
 
     def _is_over(self, delivery: Delivery, now_ms: int) -> bool:
-        """Whether a send's time to live has ended. A ping without any has one try: a moment passes until here."""
+        """Whether a delivery's time to live has ended. With a time to live of 0 it has one attempt, a moment later."""
         if delivery.message.expires_ms > now_ms or _expires_ms(delivery) > now_ms:
             return False
         batch = delivery.batch
@@ -217,12 +431,11 @@ class Lane(ABC):
         return ping.ttl_s != 0 or batch.attempt > 0 or now_ms >= accepted_ms + SINGLE_TRY_MS
 
     def _park(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Leave memory for this lane's share of the backlog in Redis. No try is counted."""
+        """Move a delivery from memory to this lane's share of the backlog in Redis. No attempt is counted."""
         now_ms = SHARED_CLOCK.now_ms()
-        delay_s, noise = min(PARK_MAX_S, max(PARK_S, self.stuck_s / 2)), _noise()
-        due_ms = now_ms + int(delay_s * 1000 * (1 + noise))
-        due_ms = min(due_ms, _expires_ms(delivery) - int(LAST_TRY_S * 1000 * (1 + noise)))
-        if due_ms <= now_ms:
+        wait_s = max(self.stuck_s / 2, self._throttle.left_s(time.monotonic()))
+        due_ms = parked_until_ms(now_ms, _expires_ms(delivery), wait_s, _noise())
+        if due_ms is None:
             self._end(delivery, EXPIRED)
         elif self.parked_total >= PARKED_MAX:
             self._end(delivery, LANE_FULL)
@@ -233,8 +446,13 @@ class Lane(ABC):
                 delivery.index, verdict, Postponed(due_ms, delivery.batch.attempt, self.name)
             )
 
+    def _reject(self, delivery: Delivery, reason: str) -> None:
+        """The provider rejected a delivery for good."""
+        self._unsaved_count.add(1, self.unsaved)
+        self._end(delivery, reason)
+
     def _end(self, delivery: Delivery, reason: str) -> None:
-        """Give a send its final verdict."""
+        """Give a delivery its final verdict, which is not that it was accepted."""
         self._metrics.deliveries(
             self.provider.name, delivery.route.app, "rejected", self._label(reason)
         ).inc()
@@ -252,6 +470,6 @@ class Lane(ABC):
 
 
 def _expires_ms(delivery: Delivery) -> int:
-    """When a send is of no more use. If Redis' clock was set since the ping was accepted, that moves with it."""
+    """When a delivery is of no more use. If Redis' clock was set since the ping was accepted, it moves with it."""
     accepted_ms = delivery.batch.pings[delivery.batch.ping_of(delivery.index)].accepted_ms
     return delivery.message.expires_ms + SHARED_CLOCK.corrected(accepted_ms) - accepted_ms

@@ -21,6 +21,7 @@ from gateway.delivery.providers.base import NOT_SERVED, LaneSpec, PushProvider
 from gateway.delivery.quota import Quota
 from gateway.delivery.rate_limiter import RateLimiter
 from gateway.delivery.route import LaneInterface, Route
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting, CredentialError, InputError
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
@@ -45,6 +46,7 @@ class LaneManager:
         mailbox: where messages for legacy devices go, where this gateway is their service.
         quota: keeps all processes together to what providers allow; None: nobody does.
         scheduler: knows whether small pings are under way; a lane has its own unless given.
+        unsaved: whether this worker can record verdicts; of its own unless given.
         providers: all that there are; None: those that are installed.
 
     Attributes:
@@ -63,8 +65,11 @@ class LaneManager:
         mailbox: MailboxStore | None = None,
         quota: Quota | None = None,
         scheduler: Scheduler | None = None,
+        unsaved: UnsavedVerdicts | None = None,
         providers: Providers | None = None,
     ) -> None:
+        self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
+        self._unsaved.on_resumed = self._wake_all
         self.settings = settings
         self.metrics = metrics
         self.tokens = tokens
@@ -171,9 +176,7 @@ class LaneManager:
         successor = None if successor is lane else successor
         if self._lanes[name] is lane:
             del self._lanes[name], self._configurations[name]
-            self.metrics.lane_in_flight(name).set(0)
-            self.metrics.lane_breaker_open(name).set(0)
-            self.metrics.lane_down(name).set(0)
+            lane.clear_metrics()
         task = asyncio.create_task(lane.retire(successor), name=f"retire:{name}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -241,6 +244,7 @@ class LaneManager:
         known = name in self._up_to_date or self._configurations.get(name) == spec.configuration
         if name not in self._lanes or not known:
             self._lanes[name], self._configurations[name] = self._make(provider, spec), spec.configuration
+            self._lanes[name].unsaved = self._unsaved
         self._up_to_date.add(name)
         return self._lanes[name]
 
@@ -249,7 +253,12 @@ class LaneManager:
         lane = next((lane for lane in self._lanes.values() if lane.provider is provider), None) or make()
         if lane is not None:
             self._lanes[lane.name], self._configurations[lane.name] = lane, None
+            lane.unsaved = self._unsaved
         return lane
+
+    def _wake_all(self) -> None:
+        for lane in self._lanes.values():
+            lane.wake()
 
     def _make(self, provider: Provider, spec: LaneSpec) -> Http2Lane:
         def wake() -> None:

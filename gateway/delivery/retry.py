@@ -15,7 +15,7 @@ EXPIRED: Final = "expired"
 GAVE_UP: Final = "gave_up"
 LANE_FULL: Final = "lane_full"
 
-_THROTTLED_S: Final = 60.0
+THROTTLED_S: Final = 60.0
 """429 without Retry-After (FCM: error-codes page; APNs TooManyRequests names no delay)."""
 _MISCONFIGURED_S: Final = 60.0
 """The credential must be mended by a person: look again once a minute."""
@@ -46,7 +46,7 @@ def first_delay_s(server_error_s: float, verdict: Verdict, status: int, retry: R
     if verdict.kind == VerdictKind.UNKNOWN:
         return retry.unknown_s
     if status == 429:
-        return _THROTTLED_S
+        return THROTTLED_S
     if status >= 500:
         return server_error_s
     if status == 0:

@@ -1,16 +1,13 @@
-"""Legacy devices whose push service is this gateway: a send is a message in Redis, and no request at all.
+"""The lane to RhoConnect Push devices whose push service is this gateway: a delivery is a message in Redis.
 
-Accepted means queued: the device fetches it with its next poll, or has it at once where a poll waits. A token
-without a registration is rejected for good. No mark is left beside the device, since looking costs nothing
-here and a device that registers again keeps its client.
+Accepted means queued: the device fetches the message with its next poll, or gets it at once if a poll is open. A token
+without a registration is rejected for good. It is not marked dead, since looking it up is cheap here and a device that
+registers again keeps its client.
 
-A message carries its ping's id as its name, so a send that is repeated because Redis' reply was lost queues
-nothing twice.
+A message has its ping's id as its name, so a delivery that is repeated because Redis' reply was lost is queued once.
 """
 
 import asyncio
-import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -18,9 +15,9 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import Delivery
-from gateway.delivery.lane import GRACE_S, Lane
+from gateway.delivery.lane import Lane
+from gateway.delivery.link_state import LinkEvent, LinkState
 from gateway.delivery.provider import Provider
-from gateway.delivery.retry import EXPIRED
 from gateway.errors import StoreDown
 from gateway.mailbox.store import MailboxMessage, MailboxStore
 from gateway.metrics import Metrics
@@ -34,16 +31,17 @@ _log = structlog.get_logger("lane")
 
 IN_FLIGHT_MAX: Final = 2_000
 """Messages given to Redis and not yet answered: ten script calls."""
-_DOWN: Final = Verdict(VerdictKind.LATER, "no_connection")
+_NO_REDIS: Final = "Redis does not answer"
+_UP: Final = LinkState.UP
 
 
 class BuiltinRhoConnectPushLane(Lane):
-    """The way to legacy devices inside this gateway.
+    """The lane to RhoConnect Push devices inside this gateway.
 
     Args:
         provider: how pings are told.
         store: the service's part of Redis.
-        retry: when sends come again.
+        retry: when deliveries come again.
         metrics: where verdicts are counted.
     """
 
@@ -53,51 +51,35 @@ class BuiltinRhoConnectPushLane(Lane):
         super().__init__(provider.name, provider, retry, metrics)
         self._store = store
         self._in_flight = 0
-        self._down_since: float | None = None
         self._accepted: list[Delivery] = []
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Take sends. Each ends with a verdict in its unit, perhaps before this returns."""
-        self._enqueue(deliveries, bulk=bulk)
-        self.wake()
-
     def wake(self) -> None:
-        """Give Redis as much as may be in flight, small pings first."""
+        """Give Redis as many messages as may be in flight, small pings first."""
         if not self._store.up:
-            self._went_down()
+            self._on_link(LinkEvent.FAILED, _NO_REDIS)
             return
-        self._down_since = None
+        if self._link.state is not _UP:
+            self._on_link(LinkEvent.CONNECTED)
+        may_begin = self._may_begin(min(len(self._backlog), IN_FLIGHT_MAX - self._in_flight))
+        small, bulk = self._backlog.small, self._backlog.bulk
         now_ms = SHARED_CLOCK.now_ms()
-        while self._in_flight < IN_FLIGHT_MAX and (waiting := self._small or self._bulk):
-            delivery = waiting.popleft()
-            if self._is_over(delivery, now_ms):
-                self._end(delivery, EXPIRED)
-            else:
-                self._enqueue_message(delivery)
+        begun = 0
+        while begun < may_begin and (delivery := self._next(small, bulk, now_ms)) is not None:
+            begun += 1
+            self._enqueue_message(delivery)
+        self._count_begun(begun)
 
     @property
     def in_flight(self) -> int:
         """Messages given to Redis and not yet answered."""
         return self._in_flight
 
-    @property
-    def error_text(self) -> str | None:
-        """Why this lane cannot send now."""
-        return None if self._down_since is None else "Redis does not answer"
-
-    def sweep(self) -> None:
-        """Park what waits while Redis is gone; go on once it is back."""
-        self._metrics.lane_in_flight(self.name).set(self._in_flight)
-        if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
-            self._park_above(0, _DOWN)
-        self.wake()
-
     async def close(self, budget_s: float) -> None:
-        """Wait for what is in flight, within the budget; what waits stays in its units."""
-        self._clear()
+        """Wait for what is in flight, within the budget; what waits stays in its batches."""
+        self._stop_waiting()
         try:
             await asyncio.wait_for(self._idle.wait(), budget_s)
         except TimeoutError:
@@ -106,7 +88,7 @@ class BuiltinRhoConnectPushLane(Lane):
     def _enqueue_message(self, delivery: Delivery) -> None:
         message = delivery.message
         if not isinstance(message, RhoConnectPushMessage):
-            raise TypeError(f"{message!r} is no message for legacy devices")
+            raise TypeError(f"{message!r} is no message for RhoConnect Push devices")
         self._in_flight += 1
         self._idle.clear()
         posting = MailboxMessage(delivery.device.pin, message.data, message.collapse, name=message.name)
@@ -117,25 +99,20 @@ class BuiltinRhoConnectPushLane(Lane):
         if not self._in_flight:
             self._idle.set()
         if isinstance(reply, ConnectionLost):
-            self._requeue_first(delivery)
-            self._went_down()
+            self._requeue(delivery)
+            self._on_link(LinkEvent.FAILED, _NO_REDIS)
         elif isinstance(reply, StoreDown):
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reply.label), 0)
         elif not reply:
-            self._end(delivery, NOT_REGISTERED)
+            self._reject(delivery, NOT_REGISTERED)
         else:
             if not self._accepted:
                 self._loop.call_soon(self._count)
             self._accepted.append(delivery)
             delivery.batch.accept(delivery.index)
-        if self._in_flight < IN_FLIGHT_MAX // 2 and (self._small or self._bulk):
+        if self._in_flight < IN_FLIGHT_MAX // 2 and len(self._backlog):
             self.wake()
 
     def _count(self) -> None:
         deliveries, self._accepted = self._accepted, []
         self._count_accepted(deliveries)
-
-    def _went_down(self) -> None:
-        if self._down_since is None:
-            self._down_since = time.monotonic()
-            _log.warning("lane_down", lane=self.name, error="Redis does not answer")

@@ -1,49 +1,47 @@
-"""Legacy devices whose push service is another server: the gateway posts to it as RhoConnect does.
+"""The lane to RhoConnect Push devices whose push service is another server: the gateway posts as RhoConnect does.
 
-A few workers hold the connections and take turns at what waits: the service answers within a millisecond or
-is in trouble, and it never was fast enough to need more. The request is RhoConnect's (contract §4); unlike
-there, every answer is judged.
+A few workers hold the connections and take turns at what waits: the service answers within a millisecond or is in
+trouble, and more connections would not make it faster. The request is RhoConnect's (contract §4); unlike in RhoConnect,
+every answer is judged.
 """
 
 import asyncio
 import base64
 import contextlib
-import time
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-import structlog
 from yarl import URL
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import Delivery
 from gateway.delivery.dead_tokens import TokenReports
-from gateway.delivery.lane import GRACE_S, Lane
+from gateway.delivery.lane import Lane
+from gateway.delivery.link_state import LinkEvent, LinkState
 from gateway.delivery.provider import Provider
-from gateway.delivery.retry import EXPIRED
 from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
 from protocols.verdict import Verdict, VerdictKind
 
-_log = structlog.get_logger("lane")
-
 CONNECTIONS_MAX: Final = 8
 DEADLINE_S: Final = 15.0
+RECONNECT_S: Final = 10.0
+"""Longest time between two attempts to reach a server that is down."""
 _CONNECT_S: Final = 5.0
 _RETRY_S: Final = 0.5
-_DOWN: Final = Verdict(VerdictKind.LATER, "no_connection")
+"""Time before the first attempt to reach a server again; it doubles up to `RECONNECT_S`."""
+_DOWN: Final = LinkState.DOWN
 
 
 class RemoteRhoConnectPushLane(Lane):
-    """The way to legacy devices through an outside push service.
+    """The lane to RhoConnect Push devices through an external push service.
 
     Args:
         provider: how pings are told and answers judged.
         push_server: its URL with the app's credentials; any path in it is lost, as in RhoConnect.
-        retry: when sends come again.
+        retry: when deliveries come again.
         metrics: where verdicts are counted.
         tokens: takes note of tokens that are no longer registered.
 
@@ -67,21 +65,16 @@ class RemoteRhoConnectPushLane(Lane):
             retry,
             metrics,
             tokens,
+            DEADLINE_S,
         )
         self._more = asyncio.Event()
         self._in_flight = 0
-        self._down_since: float | None = None
-        self._error: str | None = None
         self._session: aiohttp.ClientSession | None = None
         self._workers: list[asyncio.Task[None]] = []
-
-    def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Take sends. Each ends with a verdict in its unit."""
-        self._enqueue(deliveries, bulk=bulk)
-        self.wake()
+        self._reconnecting: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Let the workers look; the first time, start them."""
+        """Let the workers take what may begin; the first time, start them."""
         if not self._workers:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
@@ -98,42 +91,27 @@ class RemoteRhoConnectPushLane(Lane):
         """Requests without an answer."""
         return self._in_flight
 
-    @property
-    def error_text(self) -> str | None:
-        """Why this lane cannot send now."""
-        return None if self._down_since is None else self._error
-
-    def sweep(self) -> None:
-        """Park what waits for a server that cannot be reached."""
-        self._metrics.lane_in_flight(self.name).set(self._in_flight)
-        self._metrics.lane_down(self.name).set(int(self._down_since is not None))
-        if self._down_since is not None and time.monotonic() - self._down_since > GRACE_S:
-            self._park_above(0, _DOWN)
-
     async def close(self, budget_s: float) -> None:
-        """Wait for what is in flight, within the budget; what waits stays in its units."""
-        self._clear()
+        """Wait for what is in flight, within the budget; what waits stays in its batches."""
+        self._stop_waiting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(budget_s):
                 while self._in_flight:
                     self._more.clear()
                     await self._more.wait()
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        tasks = [*self._workers, *([self._reconnecting] if self._reconnecting is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
         while True:
-            waiting = self._small or self._bulk
-            if not waiting:
+            delivery = self._take()
+            if delivery is None:
                 self._more.clear()
                 await self._more.wait()
-                continue
-            delivery = waiting.popleft()
-            if self._is_over(delivery, SHARED_CLOCK.now_ms()):
-                self._end(delivery, EXPIRED)
                 continue
             self._in_flight += 1
             try:
@@ -141,6 +119,14 @@ class RemoteRhoConnectPushLane(Lane):
             finally:
                 self._in_flight -= 1
                 self._more.set()
+
+    def _take(self) -> Delivery | None:
+        """The next delivery that may begin; while the server is down, `_reconnect` alone tries to reach it."""
+        if not len(self._backlog) or self._link.state is _DOWN or not self._may_begin(1):
+            return None
+        delivery = self._next(self._backlog.small, self._backlog.bulk, SHARED_CLOCK.now_ms())
+        self._count_begun(int(delivery is not None))
+        return delivery
 
     async def _post(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
         url = URL(self._origin + delivery.path.decode(), encoded=True)
@@ -153,18 +139,21 @@ class RemoteRhoConnectPushLane(Lane):
             ) as answer:
                 body = await answer.read()
         except aiohttp.ClientConnectorError as error:
-            await self._unreachable(delivery, error)
+            self._requeue(delivery)  # nothing was sent
+            self._unreachable(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = "deadline" if isinstance(error, TimeoutError) else "connection_lost"
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reason), 0)
         else:
-            self._down_since = None
+            self._on_link(LinkEvent.CONNECTED)
             headers = [(name.lower(), value) for name, value in answer.raw_headers]
             verdict = self.provider.judge(answer.status, headers, body, SHARED_CLOCK.now_s())
             self._on_response(delivery, answer.status, verdict)
 
     def _on_response(self, delivery: Delivery, status: int, verdict: Verdict) -> None:
+        self._apply(verdict)
         if verdict.kind == VerdictKind.ACCEPTED:
+            self._credential_accepted()
             self._count_accepted((delivery,))
             delivery.batch.accept(delivery.index)
         elif verdict.kind == VerdictKind.LATER:
@@ -172,16 +161,41 @@ class RemoteRhoConnectPushLane(Lane):
         else:
             if verdict.dead:
                 self._report_dead(delivery, verdict)
-            self._end(delivery, verdict.reason)
+            self._reject(delivery, verdict.reason)
 
-    async def _unreachable(self, delivery: Delivery, error: OSError) -> None:
-        """Nothing was sent: it waits on, or is parked by the next sweep."""
-        self._requeue_first(delivery)
-        self._error = error.strerror or type(error).__name__
-        if self._down_since is None:
-            self._down_since = time.monotonic()
-            _log.warning("lane_down", lane=self.name, error=self._error)
-        await asyncio.sleep(_RETRY_S)
+    def _unreachable(self, error: OSError) -> None:
+        self._on_link(LinkEvent.FAILED, error.strerror or type(error).__name__)
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.create_task(self._reconnect(), name=f"reconnect:{self.name}")
+
+    async def _reconnect(self) -> None:
+        """Try to reach the server until that succeeds, so that the lane is up again though no delivery waits."""
+        wait_s = _RETRY_S
+        while self._link.state is _DOWN:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RECONNECT_S)
+            try:
+                await self._connect()
+            except OSError as error:  # a TimeoutError is one
+                self._on_link(LinkEvent.FAILED, error.strerror or type(error).__name__)
+            else:
+                self._on_link(LinkEvent.CONNECTED)
+        self._more.set()
+
+    async def _connect(self) -> None:
+        """Open a connection as a request would, and close it.
+
+        Raises:
+            OSError: the server cannot be reached, or its certificate does not fit.
+        """
+        url = URL(self._origin)
+        async with asyncio.timeout(_CONNECT_S):
+            _, writer = await asyncio.open_connection(
+                url.host, url.port, ssl=True if url.scheme == "https" else None
+            )
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def read_push_server(push_server: Secret) -> tuple[str, str]:

@@ -78,6 +78,12 @@ class BroadcastTargets:
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
         return ChunkRecipients(fresh, skipped)
 
+    async def large_users(self, ping_id: str, chunk: int) -> list[str]:
+        """The users of a chunk that `of` leaves out, since they have very many devices. Raises StoreDown."""
+        users = await self.store.users(ping_id, chunk)
+        known = await self._registry.devices_of_many(users)
+        return [user for user, one in zip(users, known, strict=True) if one.large]
+
     @property
     def device_types(self) -> DeviceTypes:
         """Which provider serves which device type."""

@@ -174,7 +174,7 @@ class QueueConsumer:
 
     def take(self, lease: Lease) -> None:
         """Deliver an entry that was leased when it was appended."""
-        self._taken += self._in_flight.claim([lease])
+        self._taken += self._in_flight.claim((lease,))
         self._taken_event.set()
         self._all_planned.clear()
 
@@ -201,7 +201,7 @@ class QueueConsumer:
         await self._taken_event.wait()
         self._taken_event.clear()
         leases, self._taken = self._taken, []
-        await self._deliver(leases)
+        await self._deliver_claimed(leases)
         if not self._taken:
             self._all_planned.set()
 
@@ -213,8 +213,7 @@ class QueueConsumer:
 
     async def _read_broadcasts(self) -> None:
         await self._broadcast_tasks.wait_for_room()
-        for lease in await self._streams.read(self._readers.broadcasts, (keys.BROADCASTS,), 1, BLOCK_MS):
-            self._broadcast_tasks.begin(lease)
+        self._split(await self._streams.read(self._readers.broadcasts, (keys.BROADCASTS,), 1, BLOCK_MS))
 
     async def _resume(self) -> None:
         """What this consumer held when it ended, or was leased by a step whose reply was lost."""
@@ -264,16 +263,25 @@ class QueueConsumer:
 
     async def _redeliver(self, leases: Sequence[Lease]) -> None:
         if leases[0].stream == keys.BROADCASTS:
-            for lease in leases:
-                self._broadcast_tasks.begin(lease)
+            self._split(leases)
         else:
             await self._deliver(leases)
 
+    def _split(self, leases: Sequence[Lease]) -> None:
+        for lease in self._in_flight.claim(leases):
+            self._broadcast_tasks.begin(lease)
+
     async def _deliver(self, leases: Sequence[Lease]) -> None:
-        """Deliver, some at a time. What cannot be looked up is tried until it can: nobody else will read it."""
         # Claimed before anything is waited for: what is settled meanwhile must not be delivered once more.
-        claimed = self._in_flight.claim(leases)
-        for part in _plan_groups(claimed):
+        await self._deliver_claimed(self._in_flight.claim(leases))
+
+    async def _deliver_claimed(self, leases: Sequence[Lease]) -> None:
+        """Deliver claimed entries, some at a time.
+
+        A look-up that fails because Redis does not answer is repeated until it succeeds: no other worker reads these
+        entries.
+        """
+        for part in _plan_groups(leases):
             await self._wait_for_room(bulk=part[0].stream == keys.CHUNKS)
             undone = await self._plan(self._held(part))
             while undone:

@@ -8,15 +8,16 @@ a kill. Writing is repeated until Redis answers: settling and saving twice is th
 import asyncio
 import contextlib
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
-from gateway.errors import StoreDown
-from gateway.fanout.settlement import build_settlement
+from gateway.delivery.unsaved import UnsavedVerdicts
+from gateway.errors import BAD_DATA, StoreDown
+from gateway.fanout.settlement import build_settlement, split_waiters, without_own_keys
 from gateway.fanout.unreadable import UnreadableEntries
 from gateway.metrics import Metrics
 from gateway.queue.consumer import (
@@ -63,6 +64,7 @@ class InFlight:
         scheduler: is told of small pings, before which long work steps back; of its own unless given.
         local_waiters: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
         metrics: where entries that were put aside are counted; of its own unless given.
+        unsaved: receives whether verdicts are recorded, for the lanes; of its own unless given.
     """
 
     def __init__(
@@ -71,8 +73,14 @@ class InFlight:
         scheduler: Scheduler | None = None,
         local_waiters: LocalWaiters | None = None,
         metrics: Metrics | None = None,
+        unsaved: UnsavedVerdicts | None = None,
     ) -> None:
         self._streams = streams
+        self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
+        self._settling: list[DeliveryBatch] | None = None
+        """Finished batches whose settlement the present pass waits for; None: no pass has begun."""
+        self._unwritable: set[tuple[str, str]] = set()
+        """Entries whose settlement Redis refuses for a key of theirs: no pass waits for them."""
         self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
         self._quarantines: set[asyncio.Task[None]] = set()
         self._local_waiters = local_waiters
@@ -105,6 +113,7 @@ class InFlight:
         with contextlib.suppress(StoreDown):
             await self._save_unsaved()
             await self._streams.release_leases()
+        self._unsaved.close()
 
     # -- what is in hand -------------------------------------------------------------------------------------
 
@@ -112,7 +121,7 @@ class InFlight:
         """This unit, whose lease was claimed, is being delivered from now on; unless the lease was lost meanwhile."""
         key = batch.lease.stream, batch.lease.entry
         if self._claims.pop(key, None) is None:
-            batch.lease_lost = True
+            batch.lose_lease()
         else:
             self._batches[key] = batch
 
@@ -121,22 +130,28 @@ class InFlight:
         return self._claims.get((lease.stream, lease.entry)) is lease
 
     def claim(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Take entries in hand, though they are no units (yet): they are to be planned, or are broadcasts.
+        """Register entries that were just read, before any of them is planned or split.
 
-        Left out is what is in hand already, or was until a moment ago: an entry can be read twice, by two loops or
-        after a lost connection.
-        Whoever holds a lease may claim it again.
+        `QueueConsumer` alone calls this, once for each entry that it read; planner and splitters take claimed leases.
+
+        Returns:
+            The leases that are this worker's from now on. An entry can be read twice, by two loops or after a lost
+            connection: one that is in hand, or was settled within the last seconds, is left out.
         """
         claimed = []
         for lease in leases:
             key = lease.stream, lease.entry
-            if key in self._settled or key in self._settled_before:
+            if (
+                key in self._claims
+                or key in self._batches
+                or key in self._settled
+                or key in self._settled_before
+            ):
                 continue
-            if key not in self._batches and self._claims.get(key, lease) is lease:
-                if key not in self._claims and lease.stream == keys.PINGS:
-                    self.scheduler.small_started()
-                self._claims[key] = lease
-                claimed.append(lease)
+            if lease.stream == keys.PINGS:
+                self.scheduler.small_started()
+            self._claims[key] = lease
+            claimed.append(lease)
         return claimed
 
     def release(self, lease: Lease) -> None:
@@ -159,7 +174,7 @@ class InFlight:
             return  # or is doing so
         self._remove(stream, entry)
         if batch is not None:
-            batch.lease_lost = True
+            batch.lose_lease()
         _log.warning("lease_lost", stream=stream, entry=entry, unsent=batch.open if batch else None)
 
     def deliveries(self, *, bulk: bool) -> int:
@@ -210,18 +225,38 @@ class InFlight:
         local_waiters = self._local_waiters
         if local_waiters is None or not settlement.waiters:
             return settlement
-        elsewhere = []
-        for waiter in settlement.waiters:
-            if waiter.channel == local_waiters.channel and waiter.record:
-                local_waiters.complete(waiter.ping_id, waiter.record)
-            else:
-                elsewhere.append(waiter)
-        return settlement._replace(waiters=elsewhere)
+        here, settlement = split_waiters(settlement, local_waiters.channel)
+        for waiter in here:
+            local_waiters.complete(waiter.ping_id, waiter.record)
+        return settlement
 
     def settle(self, settlement: Settlement) -> None:
         """Write a settlement, until Redis has it."""
         self._writing += 1
         self._write(settlement)
+
+    async def attempt(self, lease: Lease, work: Awaitable[None]) -> StoreDown | None:
+        """Await work on one entry; a failure is handled by `on_failure`.
+
+        Returns:
+            None: the work is done, or the entry was put aside; else as `on_failure`.
+        """
+        try:
+            await work
+        except (StoreDown, *BAD_DATA) as error:
+            return await self.on_failure(lease, error)
+        return None
+
+    async def on_failure(self, lease: Lease, error: Exception) -> StoreDown | None:
+        """Put an entry aside where its data, or a key of its own, made the work on it fail.
+
+        Returns:
+            The error where Redis did not answer, or refused for now: the entry stays, and the work can be repeated.
+        """
+        if isinstance(error, StoreDown) and not error.of_data:
+            return error
+        await self.quarantine(lease, error)
+        return None
 
     async def quarantine(self, lease: Lease, error: Exception) -> None:
         """Keep an entry that cannot be read or planned where an operator finds it: it is neither lost nor in the way.
@@ -229,7 +264,7 @@ class InFlight:
         Repeated until Redis has it, in the background after the first time: nothing else waits for that.
         """
         if (batch := self._batches.get((lease.stream, lease.entry))) is not None:
-            batch.lease_lost = True  # a verdict that still comes must not settle it
+            batch.lose_lease()  # a verdict that still comes must not settle it
         self._writing += 1
         if not await self._try_quarantine(lease, error):
             task = asyncio.create_task(self._retry_quarantine(lease, error))
@@ -257,15 +292,12 @@ class InFlight:
         """Write a settlement; `whole` is given where this one is without what Redis refused of it."""
 
         def on_reply(reply: Reply) -> None:
-            if isinstance(reply, StoreDown) and reply.of_data and whole is None and _has_own_keys(settlement):
-                # A key of this entry alone may be of another type: retries must not be lost with its receipt.
-                self._write(
-                    settlement._replace(receipts=(), waiters=(), reached_chunks=()),
-                    probe=probe,
-                    whole=settlement,
-                )
-                return
             if isinstance(reply, StoreDown):
+                reduced = without_own_keys(settlement) if reply.of_data and whole is None else None
+                if reduced is not None:
+                    # A key of this entry alone may be of another type: retries must not be lost with its receipt.
+                    self._write(reduced, probe=probe, whole=settlement)
+                    return
                 self._keep_unwritten(whole or settlement, reply)
                 return
             if whole is not None:
@@ -274,6 +306,7 @@ class InFlight:
                 )
             self._writing -= 1
             self._settled.add((settlement.lease.stream, settlement.lease.entry))
+            self._unwritable.discard((settlement.lease.stream, settlement.lease.entry))
             self.release(settlement.lease)
             if probe:
                 other_verdicts, self._unwritten = self._unwritten, deque()
@@ -287,6 +320,8 @@ class InFlight:
         if not self._unwritten:
             _log.warning("settlement_retry", stream=settlement.lease.stream, error=error.message)
         self._unwritten.append(settlement)
+        if error.of_data:
+            self._unwritable.add((settlement.lease.stream, settlement.lease.entry))
         if self._retry_timer is None:
             self._retry_timer = self._loop.call_later(_RETRY_S, self._retry_write)
 
@@ -303,26 +338,51 @@ class InFlight:
                 await self._save_unsaved()
             except StoreDown:
                 await asyncio.sleep(_RETRY_S)
+            else:
+                self._end_pass()
 
     async def _save_unsaved(self) -> None:
-        unsaved = [batch for batch in self._batches.values() if batch.unsaved and batch.open]
-        for batch in unsaved:
-            batch.unsaved = False
-        saves = [self._streams.save(batch.lease, batch.progress()) for batch in unsaved]
+        """Save the verdicts of unfinished batches."""
+        unsaved = self._begin_pass()
+        saves = [self._streams.save(batch.lease, batch.begin_save()) for batch in unsaved]
         try:
             replies = await asyncio.gather(*saves, return_exceptions=True)
         except asyncio.CancelledError:  # `close` saves them
             for batch in unsaved:
-                batch.unsaved = True
+                batch.save_failed()
             raise
         for batch, reply in zip(unsaved, replies, strict=True):
             if isinstance(reply, BaseException):
-                batch.unsaved = True
+                batch.save_failed()
             elif reply in (TAKEN_OVER, SETTLED):
                 self._on_lease_lost(batch.lease.stream, batch.lease.entry)
         failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
         if failed is not None:
             raise failed
+
+    def _begin_pass(self) -> list[DeliveryBatch]:
+        """Begin to record all verdicts up to now, unless a pass has begun; the unfinished batches with new verdicts."""
+        unsaved: list[DeliveryBatch] = []
+        settling: list[DeliveryBatch] = []
+        for batch in self._batches.values():
+            if batch.unsaved:
+                (unsaved if batch.open else settling).append(batch)
+        if self._settling is None:
+            self._settling = settling
+            self._unsaved.begin_pass()
+        return unsaved
+
+    def _end_pass(self) -> None:
+        """The verdicts of unfinished batches are saved: the pass ends when those of finished batches are settled."""
+        self._settling = [
+            batch
+            for batch in self._settling or ()
+            if (key := (batch.lease.stream, batch.lease.entry)) not in self._unwritable
+            and self._batches.get(key) is batch
+        ]
+        if not self._settling:
+            self._settling = None
+            self._unsaved.end_pass()
 
     async def _renew_loop(self) -> None:
         while True:
@@ -337,7 +397,3 @@ class InFlight:
                         self._on_lease_lost(stream, entry)
             except StoreDown as error:
                 _log.warning("lease_renewal_failed", error=error.message)
-
-
-def _has_own_keys(settlement: Settlement) -> bool:
-    return bool(settlement.receipts or settlement.waiters or settlement.reached_chunks)

@@ -26,7 +26,7 @@ from gateway.fanout.recipients import INTERNAL_ERROR, INTERNAL_ERRORS, Recipient
 from gateway.fanout.splitting import LargePingSplitter, SplitPart, is_large
 from gateway.metrics import Metrics
 from gateway.queue.consumer import BatchProgress, Streams
-from gateway.queue.entries import Chunk, Lease, read_chunk, read_entry
+from gateway.queue.entries import Chunk, Lease, pings_of, read_chunk, read_entry
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
@@ -91,6 +91,9 @@ class Planner:
     async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
         """Plan entries of the pings, retries and pieces streams, and offer their sends.
 
+        Args:
+            leases: claimed (`InFlight.claim`) and still held.
+
         Returns:
             Leases whose look-ups failed because Redis did not answer: nothing of them was sent. They stay in
             hand; deliver them again.
@@ -98,15 +101,14 @@ class Planner:
         fresh: list[DeliveryBatch] = []
         chunks: list[tuple[DeliveryBatch, Chunk]] = []
         undone: list[Lease] = []
-        for lease in self._in_flight.claim(leases):
+        for lease in leases:
             try:
                 batch, chunk = self._open(lease)
                 if lease.redelivered and await self._resumed(batch):
                     continue
-            except StoreDown as error:
-                await self._retry_later(lease, error, undone)
-            except BAD_DATA as error:
-                await self._in_flight.quarantine(lease, error)
+            except (StoreDown, *BAD_DATA) as error:
+                if await self._in_flight.on_failure(lease, error) is not None:
+                    undone.append(lease)
             else:
                 if chunk is None:
                     fresh.append(batch)
@@ -114,13 +116,6 @@ class Planner:
                     chunks.append((batch, chunk))
         undone += await self._deliver_fresh(fresh)
         return undone + await self._deliver_chunks(chunks)
-
-    async def _retry_later(self, lease: Lease, error: StoreDown, undone: list[Lease]) -> None:
-        """Hand a lease back to be delivered again; but put it aside where a key of its own is in the way."""
-        if error.of_data:
-            await self._in_flight.quarantine(lease, error)
-        else:
-            undone.append(lease)
 
     def _open(self, lease: Lease) -> tuple[DeliveryBatch, Chunk | None]:
         """The unit that an entry holds, and its piece, if it is one.
@@ -130,34 +125,24 @@ class Planner:
         """
         if lease.stream == keys.PINGS:
             return self._read_batch(lease), None
-        chunk = read_chunk(lease.payload)
-        msgspec.structs.force_setattr(
-            chunk.ping, "accepted_ms", SHARED_CLOCK.corrected(chunk.ping.accepted_ms)
-        )
+        chunk = _by_present_clock(read_chunk(lease.payload))
         batch = DeliveryBatch(
             lease,
             chunk.ping.id[:28],
             (chunk.ping,),
             self._in_flight.on_complete,
             first_ping_index=int(chunk.ping.id[28:], 16),
-            attempt=chunk.attempt,
-            first_ms=SHARED_CLOCK.corrected(chunk.first_ms),
-            lane=chunk.lane,
+            chunk=chunk,
             bulk=chunk.bulk or lease.stream == keys.CHUNKS,
         )
-        batch.chunk_index = chunk.chunk_index
         return batch, chunk
 
     # -- pings -----------------------------------------------------------------------------------------------
 
     def _read_batch(self, lease: Lease) -> DeliveryBatch:
         entry = lease.decoded or read_entry(lease.payload)
-        accepted_ms = SHARED_CLOCK.corrected(entry.accepted_ms)
-        for index, ping in enumerate(entry.pings):
-            # The pings were made or decoded a moment ago and are nobody else's.
-            msgspec.structs.force_setattr(ping, "id", f"{entry.batch_id}{index:04x}")
-            msgspec.structs.force_setattr(ping, "accepted_ms", accepted_ms)
-        return DeliveryBatch(lease, entry.batch_id, entry.pings, self._in_flight.on_complete)
+        pings = pings_of(entry, SHARED_CLOCK.corrected(entry.accepted_ms))
+        return DeliveryBatch(lease, entry.batch_id, pings, self._in_flight.on_complete)
 
     async def _deliver_fresh(self, batches: list[DeliveryBatch]) -> list[Lease]:
         """Plan pings that are seen for the first time; the leases of those that could not be looked up."""
@@ -198,7 +183,7 @@ class Planner:
         for number, known_users in enumerate(known):
             if is_large(known_users):
                 plan.begin_ping(number, {})
-                plan.batch.split.append(number)
+                plan.batch.mark_split(number)
                 parts.append(SplitPart(number, plan.batch.pings[number].users, {}))
                 continue
             chosen, skipped = recipients(known_users, self._lane_manager)
@@ -284,12 +269,9 @@ class Planner:
         )
         for batch, chunk in chunks:
             if chunk.chunk_index >= 0:
-                try:
-                    await self._deliver_chunk(batch, chunk)
-                except StoreDown as error:
-                    await self._retry_later(batch.lease, error, undone)
-                except BAD_DATA as error:
-                    await self._in_flight.quarantine(batch.lease, error)
+                work = self._deliver_chunk(batch, chunk)
+                if await self._in_flight.attempt(batch.lease, work) is not None:
+                    undone.append(batch.lease)
         return undone
 
     async def _deliver_chunk(self, batch: DeliveryBatch, chunk: Chunk) -> None:
@@ -371,13 +353,12 @@ class Planner:
     async def _restored_parts(self, batch: DeliveryBatch, progress: BatchProgress) -> list[SplitPart]:
         """What of a unit that was begun before is split: its plan has no places of that."""
         if batch.chunk_index >= 0:
-            large: list[str] = []
-            await self._targets.of(batch.pings[0].id, batch.chunk_index, large)
+            large = await self._targets.large_users(batch.pings[0].id, batch.chunk_index)
             return [SplitPart(0, large, {}, batch.chunk_index)] if large else []
         parts = []
         for number, (ping, clients) in enumerate(zip(batch.pings, progress.plan, strict=True)):
             if not clients and ping.users and is_large(await self._registry.devices_of(ping.users)):
-                batch.split.append(number)
+                batch.mark_split(number)
                 parts.append(SplitPart(number, ping.users, {}))
         return parts
 
@@ -459,3 +440,13 @@ class Planner:
 
     def _provider(self, device: Device | None) -> str | None:
         return None if device is None else platform_of(device, self._lane_manager.device_types)
+
+
+def _by_present_clock(chunk: Chunk) -> Chunk:
+    """The chunk with its instants by the clock as it is now, in case Redis' clock was set since they were stored."""
+    accepted_ms = SHARED_CLOCK.corrected(chunk.ping.accepted_ms)
+    first_ms = SHARED_CLOCK.corrected(chunk.first_ms)
+    if accepted_ms == chunk.ping.accepted_ms and first_ms == chunk.first_ms:
+        return chunk
+    ping = msgspec.structs.replace(chunk.ping, accepted_ms=accepted_ms)
+    return msgspec.structs.replace(chunk, ping=ping, first_ms=first_ms)

@@ -5,14 +5,14 @@ most users are pinged again before that grows old.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
-from gateway.registry.user_devices import MARKED_DEAD, UserDevices
+from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
 from protocols.devices import REPEATED, Chosen, Device, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
@@ -50,12 +50,23 @@ _NOTHING: Final[dict[str, int]] = {}
 """Most users have nothing that is left out: they share this."""
 
 
-class _CachedRecipients(NamedTuple):
-    """The recipients of a ping for one user alone, as the lanes stood."""
+class CachedRecipients(DerivedValue):
+    """The recipients of a ping for one user alone.
 
-    lane_manager: object
-    recipients: Sequence[Recipient]
-    skipped: dict[str, int]
+    Attributes:
+        routes_version: that of the lane manager when they were chosen; they hold until it has another one.
+        recipients: the devices.
+        skipped: what was left out, by reason; not to be changed.
+    """
+
+    __slots__ = ("recipients", "routes_version", "skipped")
+
+    def __init__(
+        self, routes_version: object, recipients: Sequence[Recipient], skipped: dict[str, int]
+    ) -> None:
+        self.routes_version = routes_version
+        self.recipients = recipients
+        self.skipped = skipped
 
 
 def recipients(
@@ -64,18 +75,18 @@ def recipients(
     """The devices of a ping's users, and what was left out, by reason (the caller's own to add to)."""
     if len(registrations) != 1:
         return _choose(registrations, lane_manager)
-    cached_recipients = _memo(registrations[0], lane_manager)
-    return cached_recipients.recipients, cached_recipients.skipped.copy() if cached_recipients.skipped else {}
+    cached = _cached(registrations[0], lane_manager)
+    return cached.recipients, cached.skipped.copy() if cached.skipped else {}
 
 
-def _memo(registration: UserDevices, lane_manager: LaneManager) -> _CachedRecipients:
-    """The recipients of a ping for one user alone, worked out again once the lanes have changed."""
-    cached_recipients: _CachedRecipients | None = registration.cached_recipients
-    if cached_recipients is None or cached_recipients.lane_manager is not lane_manager.routes_version:
-        cached_recipients = registration.cached_recipients = _CachedRecipients(
-            lane_manager.routes_version, *_choose_alone(registration, lane_manager)
-        )
-    return cached_recipients
+def _cached(registration: UserDevices, lane_manager: LaneManager) -> CachedRecipients:
+    """The recipients of a ping for one user alone, chosen again once a route may have changed."""
+    derived = registration.derived
+    if isinstance(derived, CachedRecipients) and derived.routes_version is lane_manager.routes_version:
+        return derived
+    chosen = CachedRecipients(lane_manager.routes_version, *_choose_alone(registration, lane_manager))
+    registration.derived = chosen
+    return chosen
 
 
 def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recipient:
@@ -123,7 +134,7 @@ def _choose(
     skipped: dict[str, int] = {}
     for registration in registrations:
         if registration.simple:
-            _add_simple(_memo(registration, lane_manager), chosen, seen, skipped)
+            _add_simple(_cached(registration, lane_manager), chosen, seen, skipped)
         else:
             found = choose((registration,), lane_manager, seen, skipped)
             chosen += [recipient(device, platform, lane_manager) for device, platform in found]
@@ -131,17 +142,17 @@ def _choose(
 
 
 def _add_simple(
-    cached_recipients: _CachedRecipients, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]
+    cached: CachedRecipients, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]
 ) -> None:
     """Add the only device of a user, if the ping does not reach it already, or the reason why it is left out."""
-    for to in cached_recipients.recipients:
+    for to in cached.recipients:
         key = dedupe_key(to.device)
         if key in seen:
             skipped[REPEATED] = skipped.get(REPEATED, 0) + 1
         else:
             seen.add(key)
             chosen.append(to)
-    for reason, count in cached_recipients.skipped.items():
+    for reason, count in cached.skipped.items():
         skipped[reason] = skipped.get(reason, 0) + count
 
 

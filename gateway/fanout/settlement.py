@@ -1,6 +1,7 @@
-"""The settlement of a batch: which receipts, retries and notifications Redis stores once every delivery has a verdict.
+"""Settlements: which receipts, retries and notifications Redis stores when a worker has finished an entry.
 
-No I/O: `gateway.queue.consumer.Streams` writes the settlement in one step.
+Of a batch once every delivery has a verdict, and of a broadcast once its last chunk is on the stream of chunks. No
+other module makes a `Settlement`. No I/O: `gateway.queue.consumer.Streams` writes the settlement in one step.
 """
 
 from collections import defaultdict
@@ -10,8 +11,8 @@ from typing import Final
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
-from gateway.queue.entries import Chunk
-from gateway.queue.receipts import PingRecord, field_of, pack_base, pack_delta
+from gateway.queue.entries import Chunk, Lease
+from gateway.queue.receipts import DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -66,12 +67,48 @@ def build_settlement(batch: DeliveryBatch) -> Settlement:
     return Settlement(batch.lease, receipts, retries, waiters, unparked, reached_chunks)
 
 
+def split_broadcast(lease: Lease, batch_id: str, ping: Ping) -> Settlement:
+    """The settlement of a broadcast whose chunks are all on their stream.
+
+    The count of chunks that are still to come held one more, for the splitting itself (`scripts.SPLIT_USERS`).
+    """
+    return _of_broadcast(lease, ReceiptField(keys.receipt(batch_id), "0:open", -1), ping)
+
+
+def broadcast_without_users(lease: Lease, batch_id: str, ping: Ping, skipped: dict[str, int]) -> Settlement:
+    """The settlement of a broadcast of whose users Redis has none any more: `skipped` is all of its receipt."""
+    record = pack_delta(PingRecord(skipped=skipped))
+    field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
+    return _of_broadcast(lease, field, ping)
+
+
+def _of_broadcast(lease: Lease, field: ReceiptField, ping: Ping) -> Settlement:
+    waiters = [PingWaiter(ping.reply_to, ping.id, field.key, "0:open")] if ping.reply_to else []
+    return Settlement(lease, [field], (), waiters)
+
+
+def split_waiters(settlement: Settlement, channel: str) -> tuple[list[PingWaiter], Settlement]:
+    """The waiters on this channel whose whole outcome the settlement has, and the settlement with the others alone."""
+    here: list[PingWaiter] = []
+    elsewhere: list[PingWaiter] = []
+    for waiter in settlement.waiters:
+        (here if waiter.channel == channel and waiter.record else elsewhere).append(waiter)
+    return here, settlement._replace(waiters=elsewhere)
+
+
+def without_own_keys(settlement: Settlement) -> Settlement | None:
+    """The settlement without all that goes into keys of this entry's pings alone; None: it has nothing of that kind."""
+    if not (settlement.receipts or settlement.waiters or settlement.reached_chunks):
+        return None
+    return settlement._replace(receipts=(), waiters=(), reached_chunks=())
+
+
 def _records(batch: DeliveryBatch) -> list[PingRecord]:
     """What became of each ping of the unit."""
     if batch.lease.stream == keys.CHUNKS:
         return [
             PingRecord(
-                batch.states.count(ACCEPTED), (), batch.details(0, len(batch.states)), batch.skipped[0]
+                batch.states.count(ACCEPTED), (), _details(batch, 0, len(batch.states)), batch.skipped[0]
             )
         ]
     if batch.other_verdicts:
@@ -89,7 +126,19 @@ def _records(batch: DeliveryBatch) -> list[PingRecord]:
 
 def _record_of(batch: DeliveryBatch, first: int, last: int, skipped: dict[str, int]) -> PingRecord:
     accepted = [batch.chosen[index] for index in range(first, last) if batch.states[index] == ACCEPTED]
-    return PingRecord(len(accepted), tuple(accepted[: _listed(batch)]), batch.details(first, last), skipped)
+    return PingRecord(len(accepted), tuple(accepted[: _listed(batch)]), _details(batch, first, last), skipped)
+
+
+def _details(batch: DeliveryBatch, first: int, last: int) -> tuple[DeviceVerdict, ...]:
+    """The deliveries of these places that were not simply accepted."""
+    verdicts = batch.other_verdicts
+    if not verdicts:
+        return ()
+    return tuple(
+        DeviceVerdict(*batch.chosen[index], *verdicts[index])
+        for index in range(first, last)
+        if index in verdicts
+    )
 
 
 def _listed(batch: DeliveryBatch) -> int:

@@ -10,6 +10,7 @@ The devices of a user are taken in the order of their ids, so that the cursor me
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,7 +18,7 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
-from gateway.errors import BAD_DATA, StoreDown
+from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
 from gateway.fanout.in_flight import InFlight
 from gateway.queue.broadcasts import SplitStep
@@ -118,8 +119,7 @@ class LargePingSplitter:
         self._in_flight = in_flight
         self._scheduler = scheduler
         self._count_skipped = count_skipped
-        self._room = asyncio.Semaphore(SPLITS_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(SPLITS_MAX)
 
     def begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
         """Split these parts of a unit in the background. `batch.finish_planning` is called at the end.
@@ -128,48 +128,32 @@ class LargePingSplitter:
             batch: held by `in_flight`.
             parts: in the order of their pings.
         """
-        task = asyncio.create_task(self._run(batch, parts), name=f"split:{batch.lease.entry}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(partial(self._run, batch, parts), f"split:{batch.lease.entry}")
 
     async def close(self) -> None:
         """Stop where the cursors are."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     async def _run(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
-        async with self._room:
-            while not batch.lease_lost:
-                if await self._try(batch, parts):
-                    break
-                await asyncio.sleep(_RETRY_S)
-            batch.finish_planning()
-
-    async def _try(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> bool:
-        """Whether it is over: split to its end, put aside, or another worker's. Else Redis did not answer."""
-        for part in parts:
-            part.skipped.clear()
-        try:
-            await self._split(batch, parts)
-        except StoreDown as error:
-            if not error.of_data:
-                _log.warning("large_ping_split_retry", entry=batch.lease.entry, error=error.message)
-                return False
-            await self._in_flight.quarantine(batch.lease, error)
-        except BAD_DATA as error:
-            await self._in_flight.quarantine(batch.lease, error)
-        return True
+        while not batch.lease_lost:
+            for part in parts:
+                part.skipped.clear()
+            error = await self._in_flight.attempt(batch.lease, self._split(batch, parts))
+            if error is None:
+                break
+            _log.warning("large_ping_split_retry", entry=batch.lease.entry, error=error.message)
+            await asyncio.sleep(_RETRY_S)
+        batch.finish_planning()
 
     async def _split(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
         cursor = Cursor.parse(await self._targets.store.split_cursor(batch.lease))
         for part in parts:
             if not await _ChunkWriter(self._targets, batch, part, cursor).write(self._devices):
-                batch.lease_lost = True
+                batch.lose_lease()
                 self._in_flight.release(batch.lease)
                 return
         for part in parts:
-            batch.skipped[part.number].update(_sum(batch.skipped[part.number], part.skipped))
+            batch.add_skipped(part.number, part.skipped)
             self._count_skipped(part.skipped)
 
     async def _devices(self, user: str, skipped: dict[str, int]) -> list[Device]:
@@ -268,10 +252,6 @@ DevicesOf = Callable[[str, dict[str, int]], Awaitable[list[Device]]]
 
 def _client_id(device: Device) -> str:
     return device.client_id
-
-
-def _sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
-    return {reason: left.get(reason, 0) + number for reason, number in right.items()}
 
 
 def _count_left_out(found: AllDevices, skipped: dict[str, int]) -> None:

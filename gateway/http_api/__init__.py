@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from gateway.http_api.aiohttp_handler import AiohttpConnection
+from gateway.http_api.aiohttp_handler import AiohttpConnection, report_begun
 from gateway.http_api.aiohttp_parser import HEADERS_MAX
 from gateway.http_api.app import make_app, with_single_slashes
 from gateway.http_api.context import HandlerContext
@@ -17,11 +17,11 @@ from gateway.http_api.dependencies import (
     CompletionSource,
     Dependencies,
     HttpTimeouts,
-    PingQueue,
     ReceiptReader,
 )
 from gateway.http_api.fast_path import PingServer
 from gateway.http_api.request_head import HEAD_BYTES
+from gateway.queue.producer import PingQueue
 from gateway.settings import Settings
 
 __all__ = [
@@ -107,7 +107,7 @@ async def open_http_api(services: Dependencies, sock: socket.socket) -> HttpApi:
     aiohttp_server = runner.server
     if aiohttp_server is None:
         raise RuntimeError("aiohttp made no server")
-    aiohttp_server.request_factory = with_single_slashes(aiohttp_server.request_factory)
+    aiohttp_server.request_factory = report_begun(with_single_slashes(aiohttp_server.request_factory))
     handler = partial(
         _hand_over,
         aiohttp_server,

@@ -18,6 +18,7 @@ from protocols.ping.parse import Submission
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 LATE: Final = "the body did not come in time"
 _KEY_HEADER: Final = "Idempotency-Key"
+_LINE_KEY: Final = "idempotency_key"
 
 
 class RequestRate:
@@ -40,6 +41,29 @@ class RequestRate:
             return False
         self._left -= 1.0
         return True
+
+
+class LineKeys:
+    """Digests the idempotency keys of one request's lines, in the scopes of `PingAdmission.idempotency_key`.
+
+    Args:
+        token: the caller's API token.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = hashlib.sha256(f"{token}\n".encode("utf-8", "surrogatepass"))
+
+    def digest(self, key: object, line: bytes) -> IdempotencyKey:
+        """The key of a line, which is held against the line's bytes.
+
+        Raises:
+            InvalidField: not 1 to 255 visible ASCII characters.
+        """
+        if type(key) is not str or _KEY.fullmatch(key) is None:
+            raise InvalidField(f"{_LINE_KEY} must be 1 to 255 visible ASCII characters", field=_LINE_KEY)
+        scope = self._token.copy()
+        scope.update(key.encode())
+        return IdempotencyKey(scope.digest(), hashlib.sha256(line.strip()).digest())
 
 
 class PingAdmission:

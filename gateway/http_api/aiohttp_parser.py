@@ -1,13 +1,18 @@
-"""aiohttp's request parser with what it lacks: an end for a body that breaks, and a limit of a whole head.
+"""Where requests begin and end in the bytes that aiohttp is given, and why aiohttp refuses some.
 
 aiohttp's parser leaves the body of a request open when a later piece of it is malformed, and at the end of the stream:
-its reader would wait for ever. Its limits are those of one header line; the number of lines alone bounds a head.
+its reader would wait for ever. Its limits are those of one header line; the number of lines alone bounds a head. The
+parser of a connection is private to aiohttp, so that a second parser of the same class reads the same bytes here: it
+finds what the first one finds, in the same call, and its bodies are dropped.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+import asyncio
+import contextlib
+from typing import Final
 
 from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
 from gateway.errors import HeadTooLarge
@@ -17,7 +22,7 @@ from protocols.errors import InputError
 HEADERS_MAX: Final = 1_024
 """Header lines of one head; few are long, and a head has `HEAD_BYTES`."""
 _LINE_OVERHEAD: Final = 3  # ":" and CRLF
-_NOTHING: Final = ((), False, b"")  # no messages, not upgraded, nothing left
+_NEVER_FULL: Final = 2**30  # bytes of a body that wait for a reader: each piece is dropped at once
 _PROBE_PATH: Final = "/the-stream-has-ended"
 _PROBE: Final = f"GET {_PROBE_PATH} HTTP/1.0\r\n\r\n".encode()
 _CUT_OFF: Final = "the request is cut off"
@@ -42,76 +47,95 @@ class MalformedRequest(InputError):
     label = "malformed_request"
 
 
-class RequestParser:
-    """The parser of one connection.
+BROKEN: Final = b"\x00\r\n\r\n"
+"""Bytes at which a parser refuses any head: NUL is part of none (RFC 9112 §2.2, RFC 9110 §5.5)."""
 
-    Args:
-        parser: aiohttp's.
-        paused: whether the parser keeps bytes that it has not parsed, until something is read.
+
+class RequestTracker:
+    """Where the requests of one connection begin and end.
+
+    Attributes:
+        heads: requests whose heads are whole.
+        cause: why no further request is read; None: further ones are read.
+        hidden: aiohttp's own parser does not find this cause.
     """
 
-    def __init__(self, parser: Any, paused: Callable[[], bool]) -> None:
-        self._parser = parser
-        self._paused = paused
-        self._body: StreamReader | None = None  # of the last request
+    __slots__ = ("_body", "_ended", "_head", "_parser", "cause", "heads", "hidden")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._parser = HttpRequestParser(
+            BaseProtocol(loop),
+            loop,
+            _NEVER_FULL,
+            max_line_size=HEAD_BYTES,
+            max_field_size=HEAD_BYTES,
+            max_headers=HEADERS_MAX,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+        )
+        self._body: StreamReader | None = None  # of the last request, while it is not whole
         self._head = 0  # bytes of a head that is not whole
         self._ended = False
-        self._broken = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
-
-    def feed_data(self, data: bytes) -> Any:
-        """Parse a piece of the stream, as aiohttp's parser does.
-
-        Raises:
-            HttpProcessingError: it is malformed, or the head is too large. What comes later is dropped.
-        """
-        if self._broken:
-            return _NOTHING
-        if self._ended and not self._paused():
-            return self._end()
-        in_body = self._in_body
-        try:
-            found = self._parser.feed_data(data)
-            if found[0]:
-                self._body, self._head = found[0][-1][1], 0
-            elif not in_body and not self._paused() and (self._head or data.strip(b"\r\n")):
-                self._head += len(data)
-            if self._head > HEAD_BYTES:
-                raise LineTooLong(b"", HEAD_BYTES)
-        except HttpProcessingError:
-            self._broken = True
-            self._break_body()
-            raise
-        return found
-
-    def end(self) -> None:
-        """Note the end of the stream: the next `feed_data` raises for a head that is cut off."""
-        self._ended = True
-        self._break_body()
+        self.heads = 0
+        self.cause: HttpProcessingError | None = None
+        self.hidden = False
 
     @property
-    def _in_body(self) -> bool:
-        return self._body is not None and not self._body.is_eof()
+    def in_body(self) -> bool:
+        """Whether the body of the last request is not whole. It never will be where `cause` is set."""
+        return self._body is not None
 
-    def _end(self) -> Any:
-        """Raise HttpProcessingError where the stream ended within a head: there a whole request is not read as one."""
-        self._broken = True
-        if self._in_body:
-            return _NOTHING
+    def feed(self, data: bytes) -> None:
+        """Read on. Where the bytes are malformed, or the head is too large, `cause` is set."""
+        if self.cause is not None:
+            return
+        in_body = self.in_body
+        found = False
         try:
-            messages = self._parser.feed_data(_PROBE)[0]
-        except HttpProcessingError:
-            messages = ()
-        if [message.path for message, _ in messages] != [_PROBE_PATH]:
-            raise HttpProcessingError(code=400, message=_CUT_OFF)
-        return _NOTHING
+            found = self._read(data)
+        except HttpProcessingError as error:
+            self.cause = error
+        self._drop_body()
+        if found:
+            self._head = 0
+        elif not in_body and (self._head or data.strip(b"\r\n")):
+            self._head += len(data)
+        if self._head > HEAD_BYTES and self.cause is None:
+            self.cause, self.hidden = LineTooLong(b"", HEAD_BYTES), True
 
-    def _break_body(self) -> None:
+    def _read(self, data: bytes) -> bool:
+        """Parse a piece of the stream; whether it had the end of a head."""
+        found = False
+        while data:
+            messages, upgraded, data = self._parser.feed_data(data)
+            if messages:
+                self.heads += len(messages)
+                self._body = messages[-1][1]
+                found = True
+            if upgraded:  # no upgrade is granted: requests follow
+                self._parser.set_upgraded(False)
+        return found
+
+    def _drop_body(self) -> None:
         body = self._body
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(web.RequestPayloadError("the body is cut off or malformed"))
+        if body is not None:
+            if body.is_eof():
+                self._body = None
+            else:
+                body.read_nowait()
+
+    def end(self) -> None:
+        """Note the end of the stream: it is malformed if it ends within a request. (uvloop reports it repeatedly.)"""
+        if self._ended or self.cause is not None:
+            return
+        self._ended = True
+        if not self.in_body:
+            with contextlib.suppress(HttpProcessingError):
+                messages, _, _ = self._parser.feed_data(_PROBE)
+                if [message.path for message, _ in messages] == [_PROBE_PATH]:
+                    return
+        self.cause, self.hidden = HttpProcessingError(code=400, message=_CUT_OFF), True
 
 
 def refusal_of(error: BaseException | None) -> InputError:

@@ -1,7 +1,6 @@
 """The aiohttp application: the table of routes, and one place where errors become answers."""
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -11,7 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from gateway.errors import ExpectationRefused, HeadTooLarge, NotFound, RhoPushError
 from gateway.http_api import responses
-from gateway.http_api.aiohttp_handler import AiohttpConnection, FinalResponse
+from gateway.http_api.aiohttp_handler import AiohttpConnection, FinalResponse, RequestMaker
 from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.bodies import BODY_ADMISSION, BODY_RESERVATION, BodyAdmission
 from gateway.http_api.client_address import CLIENT_ADDRESSES, ClientAddresses
@@ -21,9 +20,10 @@ from gateway.http_api.routes import Handler, HttpRoute, routes
 from gateway.limits.body_budget import BodyReservation
 from protocols.response_headers import SAFETY_HEADERS
 
-RequestMaker = Callable[..., web.BaseRequest]
 _SLASHES: Final = re.compile(r"/{2,}")
 _PART: Final = re.compile(r"\{(\w+)\}")
+_STREAMING: Final = web.AppKey("streaming", frozenset)
+"""Handlers that use a body as it comes, and bound it themselves."""
 
 
 def make_app(context: HandlerContext) -> web.Application:
@@ -32,7 +32,9 @@ def make_app(context: HandlerContext) -> web.Application:
     app = web.Application(middlewares=[_close_while_draining, _errors_of(context)], client_max_size=0)
     app[CLIENT_ADDRESSES] = ClientAddresses(context.services.settings.http.trusted_proxies)
     app[BODY_ADMISSION] = BodyAdmission(context.services, context.tokens)
-    for route in routes(context):
+    table = routes(context)
+    app[_STREAMING] = frozenset(route.handler for route in table if route.streams)
+    for route in table:
         handler = _deprecated(route) if route.deprecated else route.handler
         resource = app.router.add_resource(_pattern(route.path))
         methods = [route.method]
@@ -107,7 +109,8 @@ def _errors_of(context: HandlerContext) -> Middleware:
         holding = request[BODY_RESERVATION] = BodyReservation(context.services.bodies)
         try:
             refuse_unclear(request)
-            await request.app[BODY_ADMISSION].admit(request)
+            if request.match_info.handler not in request.app[_STREAMING]:
+                await request.app[BODY_ADMISSION].admit(request)
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _refused(request, NotFound(f"there is no route {request.method} {request.path}"))

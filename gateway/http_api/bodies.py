@@ -7,6 +7,9 @@
 
 The token is judged before a byte is read where Content-Length is over the smaller limit, else as soon as the body
 grows beyond it. `Expect: 100-continue` is answered only once the body may come.
+
+A route that uses its body as it comes (`HttpRoute.streams`) judges the token itself and has neither limit:
+`StreamedBodyReader`.
 """
 
 import asyncio
@@ -53,6 +56,11 @@ class BodyAdmission:
     def large(self) -> int:
         """The longest body of a caller with one."""
         return min(self._services.settings.limits.body_bytes, self._budget.max_body(authenticated=True))
+
+    @property
+    def largest(self) -> int:
+        """The most bytes that a request of a caller with one could ever hold."""
+        return self._budget.max_body(authenticated=True)
 
     @property
     def _budget(self) -> BodyBudget:
@@ -126,9 +134,7 @@ class BodyReader:
             self._reservation.mark_authenticated()
             trust(request)
         self._reservation.reserve(length)
-        if request.headers.get(hdrs.EXPECT) and request.version >= HttpVersion11:
-            await request.writer.write(_CONTINUE)
-            request.writer.output_size = 0  # the answer itself has not begun
+        await _send_continue(request)
 
     async def next(self) -> bytes:
         """The next piece; b"" at the end.
@@ -159,13 +165,9 @@ class BodyReader:
         )
         try:
             async with asyncio.timeout_at(self._since + patience_s):
-                return await self._request.content.readany()
+                return await _read_any(self._request)
         except TimeoutError as error:
             raise RequestTimeout(LATE) from error
-        except (web.RequestPayloadError, ClientError, ConnectionError) as error:
-            # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
-            cause = error.with_traceback(None)
-            raise MalformedBody("the body is cut off, or not encoded as its headers say") from cause
 
     async def _count(self, made: int) -> None:
         """Count decoded bytes."""
@@ -185,6 +187,60 @@ class BodyReader:
         await self._admission.judge(self._request, total)
         self._reservation.mark_authenticated()
         self._limit = self._admission.large
+
+
+class StreamedBodyReader:
+    """Reads a body of any length, piece by piece, decoded. Its caller is known, and bounds the time.
+
+    Args:
+        request: its request.
+
+    Raises:
+        UnsupportedCoding: the Content-Encoding is none that can be decoded.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._decoder = decoder_of(request.headers.get(hdrs.CONTENT_ENCODING, ""))
+        self._pieces: Iterator[bytes] = iter(())
+
+    async def begin(self) -> None:
+        """Let the body come."""
+        await _send_continue(self._request)
+
+    async def next(self) -> bytes:
+        """The next piece; b"" at the end. Without a pause where a piece is there.
+
+        Raises:
+            MalformedBody: it is cut off, or not encoded as it says.
+            BodyTooLarge: it unpacks to too much.
+        """
+        piece = next(self._pieces, None)
+        while piece is None:
+            data = await _read_any(self._request)
+            if not data:
+                if self._decoder is not None:
+                    self._decoder.finish()
+                return b""
+            self._pieces = iter((data,)) if self._decoder is None else self._decoder.feed(data)
+            piece = next(self._pieces, None)
+        return piece
+
+
+async def _send_continue(request: web.Request) -> None:
+    """Let a body come whose sender waits for that."""
+    if request.headers.get(hdrs.EXPECT) and request.version >= HttpVersion11:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+async def _read_any(request: web.Request) -> bytes:
+    try:
+        return await request.content.readany()
+    except (web.RequestPayloadError, ClientError, ConnectionError) as error:
+        # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
+        cause = error.with_traceback(None)
+        raise MalformedBody("the body is cut off, or not encoded as its headers say") from cause
 
 
 async def read_body(request: web.Request, services: Dependencies) -> bytes:

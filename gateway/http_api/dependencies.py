@@ -9,33 +9,17 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from gateway.clock import SHARED_CLOCK
-from gateway.errors import RhoPushError
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
-from gateway.queue.producer import Accepted, IdempotencyKey
+from gateway.queue.producer import PingQueue
 from gateway.registry.clients import TokenMailbox
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
-from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
 """Gives what Prometheus reads. Raises MetricsUnavailable."""
-
-
-class PingQueue(Protocol):
-    """Where accepted pings go (`gateway.queue.producer.Queue`)."""
-
-    def submit(
-        self,
-        ping: Ping,
-        size: int,
-        done: Callable[[Accepted | RhoPushError | None], None],
-        *,
-        key: IdempotencyKey | None = None,
-    ) -> str:
-        """Give the ping an id and call `done` once it is durable (None), a repeat, or kept from that."""
 
 
 class ReceiptReader(Protocol):
@@ -77,6 +61,7 @@ class HttpTimeouts:
         that
             they close first and never meet a connection that closes under their request.
         read_s: for reading the answers that it asked for, before the connection is dropped.
+        stream_s: of a request that is answered while its body comes, without progress in either direction.
         tick_s: how often all that is looked at.
     """
 
@@ -86,6 +71,7 @@ class HttpTimeouts:
     unauthenticated_body_s: float = 10.0
     idle_s: float = 75.0
     read_s: float = 30.0
+    stream_s: float = 30.0
     tick_s: float = 1.0
 
     def body_patience_s(self, came: int, *, authenticated: bool) -> float:

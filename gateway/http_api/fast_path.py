@@ -21,7 +21,7 @@ from gateway.http_api.aiohttp_handler import AiohttpConnectionMaker
 from gateway.http_api.bodies import BodyAdmission
 from gateway.http_api.client_address import ClientAddresses
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.idle_eviction import ConnectionRegistry, HttpConnection
+from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.ping_connection import PingConnection
 from gateway.http_api.request_head import RequestHeadParser
 
@@ -46,7 +46,7 @@ class PingServer:
         self.client_addresses = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()
-        self.connections = ConnectionRegistry(services.connections)
+        self.connections = HttpConnections(services.connections)
         self._body_admission = BodyAdmission(services, admission.tokens)
         self.empty = asyncio.Event()  # set once all have gone, after `drain`
         self.fast = services.fast_path

@@ -1,48 +1,17 @@
-"""The ceiling of connections on the main port: which connection makes room for a new one.
+"""The connections of the main port, and the part of them that the listening protocol uses.
 
-| order | closed | oldest by |
-| --- | --- | --- |
-| 1 | a stranger that awaits its client: idle, or with a request that is not whole | its beginning |
-| 2 | an idle connection of any caller | its last use |
-
-A stranger is a connection on which no valid API token or session came.
-
-A caller without a token therefore cannot take the places of those with one: neither with connections that send nothing
-nor with heads and bodies that never end. A new caller is a stranger until its first token is judged, and by its
-beginning it is the last of them.
-
-Connections do not keep themselves in an order of use: that would cost each ping. Only at the ceiling all are looked at,
-and their order is then used up; a look that found none is not repeated for `_RETRY_S`, so that a flood of connections
-does not make it a habit. Strangers are kept in the order in which they came; one whose token was judged meanwhile is
-taken out when it is met.
+`gateway.limits.eviction` says which of them makes room for a new one; the credentials are an API token or a session.
 """
 
-import asyncio
-from collections import deque
-from typing import Final, Protocol
+from typing import Protocol
 
 from gateway.http_api.dependencies import HttpTimeouts
 from gateway.limits.connection_limits import ConnectionLimits
-
-_RETRY_S: Final = 0.1
-_OWED_MAX: Final = 256
-"""Strangers with an answer under way that are passed over for one new connection."""
+from gateway.limits.eviction import ConnectionRegistry, EvictableConnection
 
 
-class HttpConnection(Protocol):
-    """The part of a connection that the listening protocol uses, whether it answers itself or aiohttp does."""
-
-    @property
-    def idle_since(self) -> int | None:
-        """The connection's place in the order of use while no response is owed, else None."""
-
-    @property
-    def trusted(self) -> bool:
-        """Whether a valid API token or session came over this connection."""
-
-    @property
-    def awaits_client(self) -> bool:
-        """Whether no response is being made: the connection waits for its client to send or to read."""
+class HttpConnection(EvictableConnection, Protocol):
+    """A connection of the main port, whether it answers itself or aiohttp does."""
 
     def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
         """End the connection where it takes too long; called at each tick of the coarse clock."""
@@ -50,89 +19,15 @@ class HttpConnection(Protocol):
     def drain(self) -> None:
         """Close now where the connection is idle, else after its responses."""
 
-    def abort(self) -> None:
-        """Drop the connection."""
 
-
-class ConnectionRegistry(dict[HttpConnection, None]):
-    """All connections of the main port, oldest first.
+class HttpConnections(ConnectionRegistry[HttpConnection]):
+    """All connections of the main port.
 
     Args:
         limits: how many there may be.
-
-    Attributes:
-        last_use: grows with each use of a connection: the order of use.
     """
 
-    __slots__ = ("_again_s", "_limits", "_loop", "_order", "_strangers", "last_use")
+    __slots__ = ()
 
     def __init__(self, limits: ConnectionLimits) -> None:
-        super().__init__()
-        self._limits = limits
-        self._loop = asyncio.get_running_loop()
-        self.last_use = 0
-        self._order: deque[tuple[int, HttpConnection]] = deque()
-        self._again_s = 0.0
-        self._strangers: dict[HttpConnection, None] = {}  # oldest first; some may be trusted by now
-
-    def next_use(self) -> int:
-        """A connection is used: its place in the order of use."""
-        self.last_use += 1
-        return self.last_use
-
-    def add(self, connection: HttpConnection) -> bool:
-        """Add a new connection. False: there is no room, and no connection that may be closed."""
-        if self._limits.main_full():
-            closed = self._stranger() or self._oldest()
-            if closed is None:
-                return False
-            self.remove(closed)
-            closed.abort()  # it may have answers that its client never reads: a close would wait for that
-        self[connection] = self._strangers[connection] = None
-        self._limits.main = len(self)
-        return True
-
-    def replace(self, connection: HttpConnection, by: HttpConnection) -> None:
-        """A connection is handed over: another object has its place."""
-        self.pop(connection, None)
-        self[by] = None
-        if connection in self._strangers:
-            del self._strangers[connection]
-            self._strangers[by] = None
-
-    def remove(self, connection: HttpConnection) -> None:
-        """Forget one that is gone, if it is known."""
-        self.pop(connection, None)
-        self._strangers.pop(connection, None)
-        self._limits.main = len(self)
-
-    def _stranger(self) -> HttpConnection | None:
-        """The oldest stranger that awaits its client. Each one that is trusted by now is met once."""
-        owed = 0
-        while self._strangers and owed < _OWED_MAX:
-            first = next(iter(self._strangers))
-            del self._strangers[first]
-            if first.trusted:
-                continue
-            if first.awaits_client:
-                return first
-            self._strangers[first] = None
-            owed += 1
-        return None
-
-    def _oldest(self) -> HttpConnection | None:
-        found = self._next()
-        if found is None and self._loop.time() >= self._again_s:
-            idle = [(since, one) for one in self if (since := one.idle_since) is not None]
-            self._order = deque(sorted(idle, key=lambda pair: pair[0]))
-            found = self._next()
-            if found is None:
-                self._again_s = self._loop.time() + _RETRY_S
-        return found
-
-    def _next(self) -> HttpConnection | None:
-        while self._order:
-            since, connection = self._order.popleft()
-            if connection in self and connection.idle_since == since:
-                return connection
-        return None
+        super().__init__(limits.main_full, limits.count_main)

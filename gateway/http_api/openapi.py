@@ -28,6 +28,15 @@ _PING: Final[dict[str, Any]] = {
         "api_token": _TEXT | {"description": "Where the header cannot be set."},
     },
 }
+_LINE: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "One line; the body has any number of them.",
+    "properties": {
+        **{name: kind for name, kind in _PING["properties"].items() if name not in ("wait", "api_token")},
+        "idempotency_key": _TEXT
+        | {"description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."},
+    },
+}
 _DEVICE: Final[dict[str, Any]] = {
     "type": "object",
     "properties": dict.fromkeys(
@@ -70,6 +79,53 @@ _ERROR: Final[dict[str, Any]] = {
         }
     },
 }
+_LINE_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["error", "line"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "field"],
+            "properties": {
+                "code": _TEXT,
+                "message": _TEXT,
+                "field": {"type": ["string", "null"]},
+                "retry_after_s": {
+                    "type": "integer",
+                    "description": "Seconds after which the same line is worth another try; absent: it must change.",
+                },
+            },
+        },
+        "line": {"type": "integer", "description": "The line's number, from 1; blank lines count."},
+        "ping_id": _TEXT | {"description": "With `possibly_accepted`: the ping's id."},
+        "resume_from": {
+            "type": "integer",
+            "description": "In the last line of an interrupted request: neither this line nor a later one was read.",
+        },
+    },
+}
+_LINE_ANSWER: Final[dict[str, Any]] = {
+    "oneOf": [
+        {
+            "type": "object",
+            "required": ["ping_id"],
+            "properties": {
+                "ping_id": _TEXT,
+                "warning": _TEXT | {"description": "What was not understood, as in X-Ping-Warning."},
+            },
+        },
+        _LINE_ERROR,
+    ]
+}
+_SUMMARY: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["accepted", "refused", "errors"],
+    "properties": {
+        "accepted": {"type": "integer"},
+        "refused": {"type": "integer"},
+        "errors": {"type": "array", "maxItems": 100, "items": _LINE_ERROR},
+    },
+}
 _READINESS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["ready", "missing"],
@@ -86,6 +142,16 @@ _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
             "content": {"application/json": {"schema": _READINESS}},
         },
     },
+    "/rc/v1/pings": {
+        "200": {
+            "description": "One answer a line, in order, each once its ping is durable; "
+            "with `Prefer: return=minimal` a summary.",
+            "content": {
+                "application/x-ndjson": {"schema": _LINE_ANSWER},
+                "application/json": {"schema": _SUMMARY},
+            },
+        },
+    },
     "/rc/v1/system/rps_login": {"204": {"description": "It may"}},
     "/rc/v1/app/rps_login": {"204": {"description": "It may"}},
 }
@@ -94,6 +160,7 @@ _WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
     "anyone": [],
     "login": [],
     "token": [{"token": []}, {"parameter": []}],
+    "header": [{"token": []}],
     "operator": [{"token": []}, {"parameter": []}, {"session": []}],
     "device": [{"session": []}, {"token": []}],
 }
@@ -101,11 +168,13 @@ _REFUSED: Final = {
     "anyone": None,
     "login": ("401", "The login is refused (text)"),
     "token": ("422", "No API token of an admin (text, RhoConnect's words)"),
+    "header": ("422", "No API token of an admin (text, RhoConnect's words)"),
     "operator": ("422", "No API token of an admin (text, RhoConnect's words)"),
     "device": ("401", "No session (text)"),
 }
 
 _NO_ADDITIONS: Final[Mapping[str, str]] = {}
+_PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of an answer a line."}
 _PREFER: Final = "`return=representation`: a JSON report; `wait=SECONDS`: a shorter limit of `wait`."
 
 
@@ -154,6 +223,9 @@ def _operation(
     if body is not None:
         kinds = ("application/json", "application/x-www-form-urlencoded")
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
+    if (method, path) == ("POST", "/rc/v1/pings"):
+        operation["requestBody"] = {"content": {"application/x-ndjson": {"schema": _LINE}}, "required": True}
+        operation["parameters"].append({"in": "header", "schema": _TEXT, "name": "Prefer"} | _PREFER_MINIMAL)
     if is_ping:
         header = {"in": "header", "schema": _TEXT}
         operation["parameters"] += [

@@ -1,6 +1,5 @@
 """RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
 
-import asyncio
 import re
 from typing import Final
 
@@ -15,7 +14,7 @@ from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.requests import json_response, parameters, read_request_body, run_in_steps
 from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
-from gateway.queue.producer import Accepted
+from gateway.queue.producer import Accepted, PendingAppend
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
@@ -51,17 +50,11 @@ class PingRoutes:
             return await self._wait(
                 request, WaitingRequest(context.services, submission, len(body), idempotency_key)
             )
-        appended: asyncio.Future[Accepted | RhoPushError | None] = asyncio.get_running_loop().create_future()
-
-        def done(outcome: Accepted | RhoPushError | None) -> None:
-            if not appended.done():  # the caller may be gone
-                appended.set_result(outcome)
-
-        ping_id = context.services.queue.submit(submission.ping, len(body), done, key=idempotency_key)
-        outcome = await appended or Accepted(ping_id)
+        pending = PendingAppend(context.services.queue, submission.ping, len(body), idempotency_key)
+        outcome = await pending.outcome()
         if isinstance(outcome, RhoPushError):
             context.services.metrics.pings_refused(outcome.label).inc()
-            return responses.response(responses.of_error(outcome, ping_id))
+            return responses.response(responses.of_error(outcome, pending.ping_id))
         context.admission.accepted.inc()
         return responses.response(await self._respond(request, submission, outcome))
 

@@ -13,18 +13,29 @@ from gateway.http_api import responses
 from gateway.http_api.admission import LATE
 from gateway.http_api.aiohttp_handler import AiohttpConnectionMaker
 from gateway.http_api.client_address import ClientAddresses, address_group
-from gateway.http_api.dependencies import HttpTimeouts, PingQueue
-from gateway.http_api.idle_eviction import ConnectionRegistry, HttpConnection
+from gateway.http_api.dependencies import HttpTimeouts
+from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
 from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
+from gateway.queue.producer import PingQueue
 from gateway.registry.accounts import TokenRole
+from protocols.http1.states import TRANSITIONS, ServerState, ServerStep, advance
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
 _PENDING_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
-_IDLE, _HEAD, _BODY = 0, 1, 2  # what a connection waits for
+# Each look-up of an enum's member costs a fraction of a microsecond, and every ping needs some.
+_WAITING: Final = ServerState.WAITING
+_HEAD: Final = ServerState.HEAD
+_BODY: Final = ServerState.BODY
+_ANSWERING: Final = ServerState.ANSWERING
+_HANDING_OVER: Final = ServerState.HANDING_OVER
+_CLOSING: Final = ServerState.CLOSING
+_HANDED_OVER: Final = ServerState.HANDED_OVER
+_REQUEST: Final = ServerStep.REQUEST
+_ANSWERED: Final = ServerStep.ANSWERED
 
 
 class ConnectionContext(ResponseContext, Protocol):
@@ -47,7 +58,7 @@ class ConnectionContext(ResponseContext, Protocol):
     client_addresses: ClientAddresses
     handler: AiohttpConnectionMaker
     loop: asyncio.AbstractEventLoop
-    connections: ConnectionRegistry
+    connections: HttpConnections
     fast: bool
     heads: RequestHeadParser
     small_body: int
@@ -66,17 +77,17 @@ class PingConnection(asyncio.Protocol):
 
     Args:
         server: what all connections share.
+
+    Attributes:
+        state: where the connection stands (`protocols.http1.states`); the responses that are owed are in `_pending`.
+        trusted: a valid API token came on it.
     """
 
     __slots__ = (
         "_buffer",
         "_client_not_reading",
-        "_closing",
-        "_detached",
         "_eof",
         "_flushing",
-        "_handing_over",
-        "_last_request_read",
         "_needed",
         "_order",
         "_paused",
@@ -84,9 +95,9 @@ class PingConnection(asyncio.Protocol):
         "_reading",
         "_reservation",
         "_since",
-        "_stage",
         "_transport",
         "server",
+        "state",
         "trusted",
     )
 
@@ -95,20 +106,16 @@ class PingConnection(asyncio.Protocol):
         self._pending: deque[PendingResponse] = deque()
         self._buffer: bytearray | None = None  # a request that is not whole yet, or that must wait
         self._needed = 0  # how long `_buffer` must be before another look is worth it
-        self._stage = _IDLE
-        self._since = server.ticks  # the tick at which the stage began
+        self.state = _WAITING
+        self._since = server.ticks  # the tick at which the state began
         self._order = 0  # of the last use, among all connections
         self._reservation: BodyReservation | None = None  # of a body that is not whole yet
-        self._handing_over = False  # aiohttp gets this connection once the answers before are written
-        self._detached = False  # aiohttp has it, or it is lost
-        self._last_request_read = False  # no further request is read
         self._eof = False  # the client sends no more
         self._client_not_reading = False  # the client does not read its answers
         self._paused = False  # we do not read its requests
-        self._closing = False  # closed, once the client has read its last answers
         self._reading = False  # inside data_received: answers are written at its end
         self._flushing = False  # a flush is called for soon
-        self.trusted = False  # a valid API token came on it
+        self.trusted = False
 
     # -- what the transport calls ----------------------------------------------------------------------------
 
@@ -117,7 +124,7 @@ class PingConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._order = self.server.connections.next_use()
         if not self.server.connections.add(self):
-            self._detached = True
+            self.state = advance(self.state, ServerStep.LOST)
             self.server.services.connections.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
@@ -125,7 +132,7 @@ class PingConnection(asyncio.Protocol):
         rest = self._buffer
         if rest is not None:
             rest += data
-            if len(rest) < self._needed or self._handing_over:
+            if len(rest) < self._needed or self.state is _HANDING_OVER:
                 return
             data = bytes(rest)
             self._buffer = None
@@ -139,11 +146,13 @@ class PingConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more, but may still read: answer what it asked, and what it cut off."""
         self._eof = True
-        if self._buffer is not None and not self._handing_over and not self._last_request_read:
+        if self._buffer is not None and self.state <= _ANSWERING:
             self._release()
             self._hand_over(bytes(self._buffer))
             return True
-        return bool(self._pending) or self._handing_over
+        self.state = advance(self.state, ServerStep.END)
+        self._since = self.server.ticks
+        return bool(self._pending)
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read no more of its requests."""
@@ -159,7 +168,7 @@ class PingConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; pings that the queue has are accepted all the same."""
         self.server.remove(self)
-        self._detached = True
+        self.state = advance(self.state, ServerStep.LOST)
         self._pending.clear()
         self._buffer = None
         self._release()
@@ -168,7 +177,7 @@ class PingConnection(asyncio.Protocol):
 
     def _consume(self, data: bytes) -> None:
         server, at, size = self.server, 0, len(data)
-        while at < size and not self._last_request_read:
+        while at < size and self.state <= _ANSWERING:
             if len(self._pending) >= _PENDING_MAX:
                 self._keep(data[at:], 0)
                 self._pause()
@@ -216,16 +225,15 @@ class PingConnection(asyncio.Protocol):
     def _keep(self, rest: bytes, need: int) -> None:
         self._buffer = bytearray(rest)
         self._needed = need
-        stage = _BODY if need else _HEAD
-        if stage != self._stage:
-            self._stage = stage
+        state = advance(self.state, ServerStep.BODY if need else ServerStep.HEAD)
+        if state is not self.state:
+            self.state = state
             self._since = self.server.ticks
 
     def _handle_ping(self, head: RequestHead, body: bytes) -> bool:
         """Decide about one ping; False: aiohttp must answer it."""
         server = self.server
         self._needed = 0
-        self._stage = _IDLE
         try:
             submission = from_json(body)
         except RhoPushError as error:
@@ -243,8 +251,9 @@ class PingConnection(asyncio.Protocol):
         close = head.close or self.server.draining
         response = PendingResponse(self, close)
         self._pending.append(response)
-        if close:
-            self._last_request_read = True
+        self.state = (
+            advance(self.state, ServerStep.LAST_REQUEST) if close else TRANSITIONS[self.state, _REQUEST]
+        )
         return response
 
     async def _authenticate(
@@ -317,7 +326,7 @@ class PingConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._detached:
+        if self.state >= _HANDED_OVER:
             return
         pending, server = self._pending, self.server
         if not pending or not pending[0].ready:
@@ -340,16 +349,17 @@ class PingConnection(asyncio.Protocol):
 
     def _after_answers(self) -> None:
         """Nothing is owed any more: rest, read on, hand over or close."""
-        if self._handing_over:
-            self._hand_over_now()
-            return
-        if self._stage == _IDLE:
+        state = self.state = TRANSITIONS[self.state, _ANSWERED]
+        if state is _WAITING:
             self._since = self.server.ticks
             connections = self.server.connections
             self._order = connections.last_use = connections.last_use + 1
+        elif state is _HANDED_OVER:
+            self._hand_over_now()
+            return
         if self._paused:
             self._resume()
-        if (self._last_request_read or self._eof) and not self._pending and not self._handing_over:
+        if state is _CLOSING:
             self._close()
 
     def _pause(self) -> None:
@@ -362,7 +372,7 @@ class PingConnection(asyncio.Protocol):
         if (
             not self._paused
             or self._client_not_reading
-            or self._handing_over
+            or self.state is _HANDING_OVER
             or len(self._pending) > _PENDING_MAX // 2
         ):
             return
@@ -374,16 +384,15 @@ class PingConnection(asyncio.Protocol):
     # -- the way to aiohttp ----------------------------------------------------------------------------------
 
     def _hand_over(self, data: bytes) -> None:
-        self._handing_over = True
+        self.state = advance(self.state, ServerStep.HAND_OVER)
         self._buffer = bytearray(data)
         if self._pending:
             self._pause()
         else:
-            self._hand_over_now()
+            self._after_answers()
 
     def _hand_over_now(self) -> None:
         transport, data = self._transport, bytes(self._buffer or b"")
-        self._detached = True
         self._buffer = None
         aiohttp_connection = self.server.handler(self.server.remove, self.server.connections.next_use)
         aiohttp_connection.trusted = self.trusted
@@ -406,51 +415,44 @@ class PingConnection(asyncio.Protocol):
     def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
         """End a connection that waits for its client too long; only a late body has an answer (408)."""
         waited_s = (ticks - self._since) * timeouts.tick_s
-        if self._client_not_reading or self._closing:
+        if self._client_not_reading or self.state is _CLOSING:
             if waited_s > timeouts.read_s:
                 self._transport.abort()
-        elif self._pending or self._handing_over:
+        elif self._pending:
             pass  # it waits for us
-        elif self._stage == _BODY:
+        elif self.state is _BODY:
             authenticated = self._reservation is not None and self._reservation.authenticated
             if waited_s > timeouts.body_patience_s(len(self._buffer or b""), authenticated=authenticated):
                 late = responses.of_error(RequestTimeout(LATE))
+                self.state = advance(self.state, ServerStep.REFUSE)
                 self._transport.write(responses.encode(late, self.server.date, close=True))
                 self._close()
-        elif waited_s > (timeouts.head_s if self._stage == _HEAD else timeouts.idle_s):
+        elif waited_s > (timeouts.head_s if self.state is _HEAD else timeouts.idle_s):
             self._close()
 
     @property
     def idle_since(self) -> int | None:
         """Its place in the order of use while nothing is owed or under way, else None."""
-        resting = (
-            self._stage == _IDLE
-            and not self._pending
-            and not self._handing_over
-            and not self._last_request_read
-        )
-        return self._order if resting else None
+        return self._order if self.state is _WAITING else None
 
     @property
     def awaits_client(self) -> bool:
         """Whether the client must act next: send a request or the rest of one, or read its answers."""
-        return not self._pending and not self._handing_over
+        return not self._pending
 
     def _close(self) -> None:
-        self._last_request_read = self._closing = True
+        self.state = advance(self.state, ServerStep.CLOSE)
         self._since = self.server.ticks
         self._transport.close()
 
     def drain(self) -> None:
         """Take no further request than one whose head is there; close once every answer is written."""
-        self._last_request_read = True
         if self._pending:
             self._pending[-1].close = True
-        elif self._stage == _BODY:
-            self._last_request_read = (
-                False  # the ping that is under way is taken; `_add_pending` ends the connection with it
-            )
-        elif not self._handing_over:
+            self.state = advance(self.state, ServerStep.DRAIN)
+        elif (
+            self.state is not _BODY
+        ):  # else `_add_pending` ends the connection with the ping that is under way
             self._close()
 
     def abort(self) -> None:

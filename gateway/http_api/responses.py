@@ -149,19 +149,28 @@ def of_text(text: str, *, status: int = 200) -> HttpResponse:
 
 def of_error(error: RhoPushError, ping_id: str = "") -> HttpResponse:
     """Say what is wrong. `ping_id` goes out only where the ping may have been accepted all the same."""
-    headers: Headers = ()
-    if error.status in (429, 503):
-        after_s = error.retry_after_s if isinstance(error, TooManyRequests) else _RETRY_AFTER_S
-        headers = (("Retry-After", str(after_s)),)
+    after_s = retry_after_s(error)
+    headers: Headers = () if after_s is None else (("Retry-After", str(after_s)),)
     if ping_id and isinstance(error, PossiblyAccepted):
-        headers = (*headers, ("X-Ping-Id", ping_id))
+        headers = (*headers, ("X-Ping-Id", error.ping_id or ping_id))
     if isinstance(error, _ERROR_TEXTS):
         return HttpResponse(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
     if error.status == 500:  # ours alone: what happened inside is in the log, not in the answer
         return of_failure()
+    return of_json({"error": error_object(error)}, status=error.status, headers=headers)
+
+
+def error_object(error: RhoPushError) -> dict[str, str | None]:
+    """The JSON object of an error: code, message and field."""
     message = f"Redis refuses: {_words(error)}" if isinstance(error, RedisReplyError) else error.message
-    about = {"code": error.code, "message": message, "field": error.field}
-    return of_json({"error": about}, status=error.status, headers=headers)
+    return {"code": error.code, "message": message, "field": error.field}
+
+
+def retry_after_s(error: RhoPushError) -> int | None:
+    """The seconds after which the same request is worth another try; None: it must change first."""
+    if error.status not in (429, 503):
+        return None
+    return error.retry_after_s if isinstance(error, TooManyRequests) else _RETRY_AFTER_S
 
 
 def _words(error: RedisReplyError) -> str:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from gateway.delivery.provider_registry import installed
+from gateway.http_api.bulk import BulkRoutes
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.devices import DeviceRoutes
 from gateway.http_api.openapi import describe
@@ -26,10 +27,12 @@ class HttpRoute(NamedTuple):
 
     Attributes:
         method, path: as called; `{name}` stands for one part of the path.
-        who: "anyone", "token", "operator" (token or admin's session), "login", "device" (session or token).
+        who: "anyone", "token", "header" (a token in the header alone), "operator" (token or admin's session), "login",
+            "device" (session or token).
         summary: one line for the description.
         handler: answers it.
         deprecated: an older name.
+        streams: it uses its body as it comes, of any length.
         changes_state: what a GET must not do (RFC 9110 §9.2.1). RhoConnect has such routes, and devices in the field
             call them; no other GET may change anything.
     """
@@ -41,6 +44,7 @@ class HttpRoute(NamedTuple):
     handler: Handler
     deprecated: bool = False
     changes_state: bool = False
+    streams: bool = False
 
     @property
     def warning(self) -> str:
@@ -51,7 +55,7 @@ class HttpRoute(NamedTuple):
 def routes(context: HandlerContext) -> list[HttpRoute]:
     """The table, with its handlers bound to `context`."""
     table = [
-        *_pings(PingRoutes(context)),
+        *_pings(PingRoutes(context), BulkRoutes(context)),
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
@@ -73,13 +77,14 @@ def routes(context: HandlerContext) -> list[HttpRoute]:
 _PING: Final = "Ping users' devices"
 
 
-def _pings(on: PingRoutes) -> list[HttpRoute]:
+def _pings(on: PingRoutes, bulk: BulkRoutes) -> list[HttpRoute]:
     return [
         HttpRoute("POST", "/rc/v1/users/ping", "token", _PING, on.ping),
         # The .NET example of RhoConnect's documentation has this space, and programs in the field have it too.
         HttpRoute("POST", "/rc/v1/users%20/ping", "token", _PING, on.ping),
         HttpRoute("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
         HttpRoute("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),
+        HttpRoute("POST", "/rc/v1/pings", "header", "Many pings, one a line", bulk.pings, streams=True),
         HttpRoute("GET", "/rc/v1/pings/{ping_id}", "operator", "What became of a ping", on.report),
     ]
 

@@ -1,6 +1,5 @@
 """Pings whose caller waits for the verdict of every device (`wait=true`), the same for both ways of answering."""
 
-import asyncio
 from html import escape
 from typing import Any
 
@@ -10,7 +9,7 @@ from gateway.errors import RhoPushError, StoreDown
 from gateway.http_api import responses
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.responses import Headers, HttpResponse
-from gateway.queue.producer import Accepted, IdempotencyKey
+from gateway.queue.producer import IdempotencyKey, PendingAppend
 from gateway.queue.receipts import joined_errors
 from protocols.ping.model import HTTP
 from protocols.ping.parse import Submission
@@ -31,14 +30,8 @@ class WaitingRequest:
     ) -> None:
         self._services = services
         self._warning = responses.warning(submission)
-        loop = asyncio.get_running_loop()
-        self._accepted: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
         ping = msgspec.structs.replace(submission.ping, reply_to=services.completions.channel)
-        self._ping_id = services.queue.submit(ping, size, self._on_accepted, key=key)
-
-    def _on_accepted(self, outcome: Accepted | RhoPushError | None) -> None:
-        if not self._accepted.done():  # the caller may be gone
-            self._accepted.set_result(outcome)
+        self._append = PendingAppend(services.queue, ping, size, key)
 
     async def answer(
         self, extra: Headers = (), *, represent: bool = False, wait_s: float | None = None
@@ -51,11 +44,12 @@ class WaitingRequest:
             wait_s: the caller's own limit of the wait; `ping.wait_max_s` holds beside it.
         """
         metrics = self._services.metrics
-        with self._services.completions.waiting_for(self._ping_id) as pending:
-            outcome = await self._accepted or Accepted(self._ping_id)
+        ping_id = self._append.ping_id
+        with self._services.completions.waiting_for(ping_id) as pending:
+            outcome = await self._append.outcome()
             if isinstance(outcome, RhoPushError):
                 metrics.pings_refused(outcome.label).inc()
-                return responses.of_error(outcome, self._ping_id)
+                return responses.of_error(outcome, ping_id)
             metrics.pings_accepted(HTTP).inc()
             most_s = self._services.settings.ping.wait_max_s
             if wait_s is not None:

@@ -1,8 +1,8 @@
-"""The bytes of request bodies that one process holds, counted against `limits.bodies_bytes`.
+"""Budget for the bytes of request bodies that one process holds (`limits.bodies_bytes`).
 
-Memory stays flat whatever callers send: a request that does not fit is answered with 503 and Retry-After before its
-body is read. Callers whose API token is not known to be valid share a quarter of the budget, so that they cannot
-keep out the others. Bodies of up to `SMALL_BYTES` are not counted: the ceiling of connections bounds them.
+The budget bounds the memory that callers can use: a request that does not fit is answered with 503 and Retry-After
+before its body is read. Callers whose API token is not known to be valid share a quarter of the budget, so that they
+cannot exclude other callers. Bodies of up to `SMALL_BYTES` are not counted: the limit of connections bounds them.
 """
 
 from typing import Final
@@ -10,12 +10,12 @@ from typing import Final
 from gateway.errors import BodiesFull
 
 SMALL_BYTES: Final = 8_192
-"""As much as a request's head may have, which is not counted either."""
+"""As long as a request's head may be, which is not counted either."""
 _UNAUTHENTICATED_SHARE: Final = 4
 
 
 class BodyBudget:
-    """The budget of one process.
+    """Budget of one process for request bodies.
 
     Args:
         limit: bytes (`limits.bodies_bytes`); it may change while bodies are held.
@@ -31,7 +31,7 @@ class BodyBudget:
         return max(self.limit if authenticated else self.limit // _UNAUTHENTICATED_SHARE, SMALL_BYTES)
 
     def reserve(self, count: int, *, authenticated: bool) -> bool:
-        """Count so many bytes; False: they do not fit."""
+        """Reserve `count` bytes; False: they do not fit."""
         if self.reserved + count > self.limit:
             return False
         if not authenticated:
@@ -42,17 +42,17 @@ class BodyBudget:
         return True
 
     def give_back(self, count: int, *, authenticated: bool) -> None:
-        """Count them no longer."""
+        """Release reserved bytes."""
         self.reserved -= count
         if not authenticated:
             self._unauthenticated -= count
 
 
 class BodyReservation:
-    """What one request holds of the budget. `release` may be called more than once.
+    """The share of the budget that one request holds. `release` may be called more than once.
 
     Args:
-        budget: of the process.
+        budget: the budget of the process.
 
     Attributes:
         authenticated: whether the caller's API token is known to be valid.
@@ -75,7 +75,7 @@ class BodyReservation:
             raise BodiesFull("too many bytes of request bodies are held: limits.bodies_bytes")
 
     def try_reserve(self, total: int) -> bool:
-        """`reserve`, with an answer instead of an error."""
+        """Call `reserve`; False instead of an error."""
         if total <= max(SMALL_BYTES, self._count):
             return True
         if not self._budget.reserve(total - self._count, authenticated=self.authenticated):
@@ -84,13 +84,14 @@ class BodyReservation:
         return True
 
     def mark_authenticated(self) -> None:
-        """The caller's token was found to be valid. What is held already counts as before: it may not fit anew."""
+        """Record that the caller's token is valid. Bytes that are held already stay in their share of the budget,
+        since they may not fit into the other."""
         if not self.authenticated:
             self._budget.give_back(self._count, authenticated=False)
             self.authenticated = True
             self._count = self._count if self._budget.reserve(self._count, authenticated=True) else 0
 
     def release(self) -> None:
-        """Hold nothing."""
+        """Release all bytes."""
         count, self._count = self._count, 0
         self._budget.give_back(count, authenticated=self.authenticated)

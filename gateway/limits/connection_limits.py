@@ -1,9 +1,9 @@
-"""How many HTTP connections one process may have on each of its two ports, and the refusal beyond that.
+"""Limits of the HTTP connections on each of the two ports of one process, and the response beyond them.
 
-The ceiling is `limits.connections` for each port, or comes from RLIMIT_NOFILE (getrlimit(2)): `RESERVED_FILES` stay
-for Redis, providers, files and the refusals below, and both ports share the others; a quarter of them is kept for
-each port, so that neither can take all. Without that reserve an accept fails with EMFILE, and so does every
-connection to Redis and to a provider.
+The limit is `limits.connections` for each port, or is derived from RLIMIT_NOFILE (getrlimit(2)): `RESERVED_FILES`
+are reserved for Redis, providers, files and the refusals below, and both ports share the others; a quarter of them
+is reserved for each port, so that neither can use all. Without `RESERVED_FILES`, accept would fail with EMFILE, and
+so would every connection to Redis and to a provider.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import Final, cast
 from gateway.system.open_files import RESERVED_FILES
 from protocols.response_headers import SAFETY_HEADERS
 
-_UNLIMITED_FILES: Final = 1_048_576  # Linux' own ceiling, fs.nr_open
-_READING_MAX: Final = 64  # refused connections that may stay until their clients have read the answer
-_REFUSED_S: Final = 2.0  # for that
+_UNLIMITED_FILES: Final = 1_048_576  # Linux' own limit, fs.nr_open
+_READING_MAX: Final = 64  # refused connections that may stay open until their clients have read the response
+_REFUSED_S: Final = 2.0  # the longest time for that
 _BODY: Final = (
     b'{"error":{"code":"connections_full",'
     b'"message":"too many HTTP connections (limits.connections)","field":null}}'
@@ -37,7 +37,7 @@ _ANSWER: Final = "\r\n".join(_LINES).encode() + _BODY
 
 
 class ConnectionLimits:
-    """The ceilings of one process.
+    """Connection limits of one process.
 
     Attributes:
         setting: `limits.connections`; None: derived.
@@ -53,22 +53,30 @@ class ConnectionLimits:
         self._reading: set[RefusedConnection] = set()
 
     def main_full(self) -> bool:
-        """Whether the main port has as many connections as it may."""
+        """Whether the main port has reached its limit."""
         return self.main >= self._ceiling(self.push)
 
     def push_full(self) -> bool:
-        """Whether the RhoConnect Push port has."""
+        """Whether the RhoConnect Push port has reached its limit."""
         return self.push >= self._ceiling(self.main)
 
+    def count_main(self, count: int) -> None:
+        """Note how many connections the main port has."""
+        self.main = count
+
+    def count_push(self, count: int) -> None:
+        """Note how many connections the RhoConnect Push port has."""
+        self.push = count
+
     def refuse(self, transport: asyncio.Transport) -> None:
-        """Answer 503 on a new connection and end it."""
+        """Answer 503 on a new connection and close it."""
         self._refused += 1
         refusal = RefusedConnection(transport, self._reading)
         transport.set_protocol(refusal)
         refusal.begin(stay=len(self._reading) < _READING_MAX)
 
     def take_refused(self) -> int:
-        """How many connections were refused since the last call."""
+        """Number of connections refused since the last call."""
         count, self._refused = self._refused, 0
         return count
 
@@ -80,13 +88,13 @@ class ConnectionLimits:
 
 
 class RefusedConnection(asyncio.Protocol):
-    """A connection beyond the ceiling: it is answered, and stays a moment so that its client reads the answer.
+    """A connection beyond the limit, which stays open until its client has read the response.
 
-    A close at once, with the client's request unread, would reset the connection and take the answer with it.
+    Closing it immediately, with the client's request unread, would reset the connection and discard the response.
 
     Args:
-        transport: of the connection.
-        staying: all that stay.
+        transport: the transport of the connection.
+        staying: all refused connections that are still open.
     """
 
     def __init__(self, transport: asyncio.Transport, staying: set["RefusedConnection"]) -> None:
@@ -95,22 +103,22 @@ class RefusedConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, *, stay: bool) -> None:
-        """Answer; end the connection now, or once the client has closed it or `_REFUSED_S` are over."""
+        """Send the response; close the connection now, or once the client has closed it or `_REFUSED_S` have passed."""
         self._transport.write(_ANSWER)
         if not stay:
             self._transport.close()
             return
         self._staying.add(self)
-        if self._transport.can_write_eof():  # TLS cannot
+        if self._transport.can_write_eof():  # TLS does not support it
             self._transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(_REFUSED_S, self._transport.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It was made already."""
+        """Do nothing: the connection exists already."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection from the open ones."""
         self._staying.discard(self)
         if self._timer is not None:
             self._timer.cancel()

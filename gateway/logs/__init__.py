@@ -1,6 +1,6 @@
-"""What the gateway writes to stderr: JSON lines, or readable ones on a terminal, without any secret.
+"""Logging to stderr: JSON lines, or readable lines on a terminal, without secrets.
 
-`structured` sets structlog up for a worker or a command. `plain` writes the same lines without structlog,
-whose import costs more memory than all else that the supervisor holds. `redaction` is used by both. `writer` keeps a
-reader that stands still from holding the process: what both write goes through its queue.
+`structured` configures structlog for a worker or a command. `plain` writes the same lines without structlog, whose
+import needs more memory than the rest of the supervisor. Both use `redaction`, and both write through the queue of
+`writer`, so that a reader that stops reading does not block the process.
 """

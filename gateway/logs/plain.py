@@ -1,4 +1,4 @@
-"""Log lines without structlog, for the supervisor: the same fields in the same form."""
+"""Log lines without structlog, for the supervisor: the same fields in the same format."""
 
 import json
 import sys
@@ -10,26 +10,26 @@ from gateway.logs.writer import Notice
 
 
 class PlainLog:
-    """Writes one line an event.
+    """Logger that writes one line for each event.
 
     Args:
-        logger: who speaks.
-        stream: where to; None: stderr.
+        logger: name of the logger.
+        stream: the output; None: stderr.
     """
 
     def __init__(self, logger: str, stream: TextIO | None = None) -> None:
         self._logger, self._stream = logger, stream or sys.stderr
 
     def info(self, event: str, **fields: Any) -> None:
-        """Something that an operator may want to know."""
+        """Log an event that may interest an operator."""
         self._write("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Something that was mended and should not have happened."""
+        """Log a problem that was solved without an operator."""
         self._write("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Something that an operator must look at."""
+        """Log a problem that an operator must solve."""
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class PlainLog:
 
 
 def line(logger: str, level: str, event: str, fields: dict[str, Any], *, terminal: bool) -> str:
-    """One line of the log, without its end."""
+    """One line of the log, without the line break."""
     timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     safe = redact({"event": event, **fields})
     if terminal:
@@ -49,7 +49,7 @@ def line(logger: str, level: str, event: str, fields: dict[str, Any], *, termina
 
 
 def dropped_notice(**bound: Any) -> Notice:
-    """Makes the line about lines that were dropped; `bound`: fields of every line of this process."""
+    """Return the function that makes the line about dropped lines; `bound`: fields of every line of this process."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def notice(number: int) -> str:

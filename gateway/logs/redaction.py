@@ -1,6 +1,6 @@
-"""Takes out of a log line what must not be read there: passwords, keys and whole device tokens.
+"""Removal of passwords, keys and complete push tokens from log lines.
 
-Two nets: fields by their name, and every text by its look, since an exception's message has no fields.
+Two checks: fields by their name, and every text by its form, since an exception's message has no fields.
 """
 
 import re
@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 MASK: Final = "***"
-_SHOWN: Final = 8  # enough to find a device again, useless to send to it
+_SHOWN: Final = 8  # enough to identify a device, useless for pushing to it
 
 _MASKED: Final = re.compile(
     r"(password|passphrase|secret|authorization|cookie|credential|private|api_token|access_token|(^|_)key$)",
     re.I,
 )
 _SHORTENED: Final = re.compile(r"(token|(^|_)pin$)", re.I)
-_FREE: Final = frozenset({"ping_id"})  # 32 hex digits that an operator needs whole
+_FREE: Final = frozenset({"ping_id"})  # 32 hex digits that an operator needs in full
 
-# Long, of one piece, with letters of both cases and digits: a line of a key, and no path.
+# A long word with letters of both cases and digits: a line of a key, and not a path.
 _BASE64: Final = re.compile(
     r"(?<![\w+/=-])(?=[A-Za-z+/]*\d)(?=[a-z\d+/]*[A-Z])(?=[A-Z\d+/]*[a-z])[A-Za-z0-9+/]{60,}={0,2}(?![\w.-])"
 )
@@ -26,7 +26,7 @@ _LOOKS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<![\w+/])MI[A-Za-z0-9+/]{2}[A-Za-z0-9+/]{40,}={0,2}"), MASK),  # DER of a key in base64
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), MASK),  # user and password of a URL
     (re.compile(r"\b(bearer|basic) \S+", re.I), rf"\1 {MASK}"),
-    (re.compile(r"\bya29\.[\w.-]+"), MASK),  # an access token of Google's
+    (re.compile(r"\bya29\.[\w.-]+"), MASK),  # an access token of Google
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), MASK),  # a JSON Web Token
     (re.compile(r"\b[0-9a-fA-F]{32,}\b"), lambda found: shortened(found[0])),  # APNs tokens, API tokens
     (re.compile(r"[\w:-]{100,}"), lambda found: shortened(found[0])),  # FCM tokens
@@ -35,12 +35,12 @@ _LOOKS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
 def shortened(token: str) -> str:
-    """The beginning of a token."""
+    """The first characters of a token."""
     return token if len(token) <= _SHOWN else token[:_SHOWN] + "…"
 
 
 def redact(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A line's fields, safe to write."""
+    """The fields of a line without secrets."""
     return {name: _safe(name, value) for name, value in fields.items()}
 
 
@@ -58,7 +58,7 @@ def _safe(name: str, value: Any) -> Any:
 
 
 def scrub(text: str) -> str:
-    """A text without what looks like a secret."""
+    """A text without anything that has the form of a secret."""
     for look, instead in _LOOKS:
         text = look.sub(instead, text)
     return text

@@ -1,8 +1,8 @@
-"""structlog for workers and commands, with the standard library's loggers (aiohttp, asyncio) led into it.
+"""structlog for workers and commands, which also receives the standard library's loggers (aiohttp, asyncio).
 
-Levels: `info` for the life of processes, connections and credentials; `warning` for what was mended; `error`
-for what an operator must look at; `debug` for the rest. No single push is ever logged at `info`: there are
-thousands a second.
+Levels: `info` for the life cycle of processes, connections and credentials; `warning` for problems that were solved;
+`error` for problems that an operator must solve; `debug` for the rest. Single deliveries are never logged at `info`,
+since there are thousands a second.
 """
 
 import logging
@@ -18,14 +18,14 @@ from gateway.logs.redaction import redact
 _QUIET: Final = (
     "aiohttp.access",
     "asyncio",
-)  # the doors keep their own record; asyncio's debug is not for operators
+)  # The HTTP API counts its requests itself; asyncio's debug lines are not for operators.
 
 
 def configure(level: str = "info", **bound: Any) -> None:
-    """Set up all logging of this process. Call it once, before anything is logged.
+    """Configure all logging of this process. Call it once, before anything is logged.
 
     Args:
-        level: the least level that is written.
+        level: the lowest level that is written.
         bound: fields of every line of this process ("worker", for example).
     """
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -68,7 +68,7 @@ def _lead_in_standard_loggers(
 
 
 class _NamedWriter(structlog.WriteLogger):
-    """Writes to stderr and knows its name: `structlog.get_logger("lane")` hands it to the factory."""
+    """Logger with a name that writes to stderr; `structlog.get_logger("lane")` passes the name to the factory."""
 
     def __init__(self, name: str = "gateway", *_: Any) -> None:
         super().__init__(sys.stderr)

@@ -1,9 +1,9 @@
-"""Writes stdout and stderr without ever making the writer of a line wait.
+"""Writing to stdout and stderr without blocking the caller.
 
-A process whose log is read by a program that stands still would otherwise stand still with it: a write to a full pipe
-waits. `detach` puts a bounded queue and a thread between. Lines that do not fit into the queue, and lines that cannot
-be written (full disk, no reader), are dropped and counted; a line in their place says how many. The descriptor stays
-blocking: O_NONBLOCK would hold for every process that shares it, the operator's shell included.
+A write to a full pipe blocks, so a process would stop when the program that reads its log stops reading. `detach`
+puts a bounded queue and a thread in between. Lines that do not fit into the queue, and lines that cannot be written
+(full disk, no reader), are dropped and counted; a notice with their number takes their place. The descriptor stays
+in blocking mode: O_NONBLOCK would affect every process that shares it, the operator's shell included.
 """
 
 import atexit
@@ -20,17 +20,17 @@ from typing import Final, NamedTuple
 LINES_MAX: Final = 10_000
 BYTES_MAX: Final = 4 * 1024 * 1024
 FLUSH_S: Final = 1.0
-"""How long an ending process may still write lines that wait."""
+"""Longest time for writing the remaining lines when a process ends."""
 _STDOUT: Final = 1
 _STDERR: Final = 2
 _LOOK_AGAIN_MS: Final = 1000
 
 Notice = Callable[[int], str]
-"""A line that says how many lines were dropped, without its end."""
+"""Makes the notice with the number of dropped lines, without the line break."""
 
 
 class _QueuedText(NamedTuple):
-    """Text that waits; `lines` of the log are in it, and it says that `reported_drops` were dropped."""
+    """Text in the queue, with `lines` lines of the log; it also reports `reported_drops` dropped lines."""
 
     data: bytes
     lines: int
@@ -38,14 +38,14 @@ class _QueuedText(NamedTuple):
 
 
 class LineWriter:
-    """Writes text to a descriptor, in order, by a thread of its own.
+    """Writes text to a descriptor, in order, in a thread.
 
     Args:
-        descriptor: where to; it is never closed here.
-        notice: makes the line that says how many lines were dropped.
-        lines_max: lines that may wait. Once they are so many, lines are dropped until half of them is written:
-            a slow reader gets stretches of the log and not every second line.
-        bytes_max: their bytes.
+        descriptor: the output; it is never closed here.
+        notice: makes the notice with the number of dropped lines.
+        lines_max: most lines in the queue. When it is reached, lines are dropped until half of the queue is written,
+            so that a slow reader gets contiguous parts of the log and not every second line.
+        bytes_max: most bytes in the queue.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class LineWriter:
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost since the start."""
+        """Number of lines dropped since the start."""
         return self._dropped
 
     def put(self, text: str) -> None:
-        """Have `text`, whole lines, written. From any thread; never waits for the descriptor."""
+        """Queue `text`, which consists of whole lines. Callable from any thread; never waits for the descriptor."""
         item = _QueuedText(text.encode("utf-8", "backslashreplace"), text.count("\n") or 1)
         with self._changed:
             if not self._room(item):
@@ -81,7 +81,7 @@ class LineWriter:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
-        """Wait until everything was written or dropped; False: not within `timeout_s`."""
+        """Wait until all text was written or dropped; False: not within `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout_s)
 
@@ -98,7 +98,7 @@ class LineWriter:
         self._unreported += item.lines + item.reported_drops
 
     def _report_dropped(self) -> None:
-        """Put the line about dropped lines into the queue, where they would have been."""
+        """Put the notice about dropped lines into the queue, at their position."""
         number, self._unreported = self._unreported, 0
         self._add(_QueuedText(f"{self._notice(number)}\n".encode(), 0, number))
 
@@ -126,7 +126,7 @@ class LineWriter:
                 self._changed.notify_all()
 
     def _write(self, data: bytes) -> bool:
-        """Whether all of it was written. A line that was cut off is ended before the next."""
+        """Write `data`; False if a part was lost. An incomplete line is ended before the next one."""
         rest = memoryview(b"\n" + data if self._broken_line else data)
         begun = False
         while rest:
@@ -137,7 +137,7 @@ class LineWriter:
                 poll = select.poll()
                 poll.register(self._descriptor, select.POLLOUT)
                 poll.poll(_LOOK_AGAIN_MS)
-            except OSError:  # full disk, no reader, terminal gone: it may come back
+            except OSError:  # full disk, no reader, or terminal gone: a later write may succeed
                 self._broken_line = self._broken_line or begun
                 return False
         self._broken_line = False
@@ -145,7 +145,7 @@ class LineWriter:
 
 
 class QueuedStream(io.TextIOBase):
-    """A text stream whose whole lines go to a `LineWriter`, as UTF-8. Takes the place of `sys.stderr`."""
+    """Text stream that passes whole lines to a `LineWriter` as UTF-8; it replaces `sys.stderr`."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
@@ -158,7 +158,7 @@ class QueuedStream(io.TextIOBase):
         self._rest = ""
 
     def write(self, text: str, /) -> int:
-        """Take text; its whole lines are written soon."""
+        """Accept text; its whole lines are written in the background."""
         with self._lock:
             whole, end, self._rest = (self._rest + text).rpartition("\n")
             if end:
@@ -166,18 +166,18 @@ class QueuedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: whole lines are on their way."""
+        """Do nothing: whole lines are already queued."""
 
     def fileno(self) -> int:
         """The descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether a terminal shows it."""
+        """Whether the descriptor is a terminal."""
         return self._terminal
 
     def writable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
 
@@ -185,11 +185,11 @@ _writers: Final[list[LineWriter]] = []
 
 
 def detach(notice: Notice, *, stdout: Notice | None = None) -> None:
-    """From now on no write to `sys.stdout` or `sys.stderr` makes its caller wait. For a process' entry point, once.
+    """Make writes to `sys.stdout` and `sys.stderr` non-blocking. Call it once, at the entry point of a process.
 
     Args:
-        notice: makes the line of the log that says how many lines were dropped.
-        stdout: the same for stdout; None: stdout is another name of stderr's reader, as in a worker.
+        notice: makes the log line with the number of dropped lines.
+        stdout: the same for stdout; None if stdout has the same reader as stderr, as in a worker.
     """
     _open_closed_descriptors()
     sys.stderr = stderr = _stream(_STDERR, notice)
@@ -204,19 +204,21 @@ def _stream(descriptor: int, notice: Notice) -> QueuedStream:
 
 
 def flush(timeout_s: float = FLUSH_S) -> None:
-    """Wait until what was said before is written, at most so long in all. Nothing in a process without `detach`."""
+    """Wait until all earlier lines are written, at most `timeout_s` in all. Does nothing in a process without
+    `detach`."""
     until_s = time.monotonic() + timeout_s
     for writer in _writers:
         writer.flush(max(0.0, until_s - time.monotonic()))
 
 
 def lines_dropped() -> int:
-    """Lines that this process has dropped since its start."""
+    """Number of lines that this process has dropped since its start."""
     return sum(writer.dropped for writer in _writers)
 
 
 def _open_closed_descriptors() -> None:
-    """A closed stdout or stderr would become the number of the next file that is opened, and its content the log."""
+    """Open /dev/null as stdout and stderr if they are closed; otherwise the next opened file gets their number and
+    receives the log."""
     for descriptor in (0, _STDOUT, _STDERR):
         try:
             os.fstat(descriptor)

@@ -1,15 +1,17 @@
-"""The atomic steps of the RhoConnect Push Service, as Lua: only commands that Redis 6.2 and Valkey both have.
+"""Atomic operations of the RhoConnect Push service, as Lua scripts with commands that both Redis 6.2 and Valkey
+have.
 
-The names of the keys come out of what is stored (a token names its instance), so these scripts need a server
-of their own or a Sentinel's, not a cluster: as RhoConnect's layout does (contract §7).
+The names of some keys come from stored values (a token names its instance), so these scripts need a plain Redis or
+one with Sentinels, not a cluster; so does RhoConnect's layout (contract §7).
 
-An id never goes back: a phone that remembers a higher id from an earlier registration would acknowledge messages that
-it never had. A counter that is not there, or stands at 0, begins at `first`, which grows with the time, and is below
-2^31 until 2088. Two things keep it above what a phone remembers where more messages than seconds went by:
+An id never decreases: a device that remembers a higher id from an earlier registration would acknowledge messages
+that it never received. A counter that is missing, or is 0, begins at `first`, which grows with the time and is below
+2^31 until 2088. Two rules keep the counter above the ids that a device remembers if there were more messages than
+seconds:
 
 - The end of a registration keeps a counter that is ahead of `first`, until `first` has overtaken it.
-- A poll that acknowledges a higher id, while nothing is queued, raises the counter to it: the phone remembers it from
-  a counter that was lost, or from another instance.
+- A poll that acknowledges a higher id, while no message is queued, raises the counter to it: the device remembers
+  the id from a lost counter, or from another instance.
 """
 
 from typing import Final
@@ -22,14 +24,16 @@ PROLONG_EPOCH_S: Final = 1_577_836_800
 """Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
 
 SKEW_S: Final = 60
-"""By how much the clocks of gateways may differ: a counter that is ahead is kept for so long after it was overtaken."""
+"""Largest difference between the clocks of gateways: a counter that is ahead is kept for this time after `first`
+overtook it."""
 AHEAD_MAX: Final = 2**24
-"""A counter that is further ahead than this was damaged: it would be half a year of a message a second."""
+"""A counter that is further ahead than this is damaged: it would be half a year of a message a second."""
 RAISED_MAX: Final = 2**31 - AHEAD_MAX
-"""A poll raises a counter up to here: Windows devices hold ids of 31 bits."""
+"""Highest id to which a poll raises a counter: Windows devices hold ids of 31 bits."""
 
 CORRUPT: Final = -1
-"""In a reply for one of several: a key of this instance or token is of another type; nothing was done for it."""
+"""Reply for one entry of a script call: a key of this instance or token has another type, and nothing was changed
+for it."""
 
 _COMMON: Final = (
     CHECKS
@@ -140,11 +144,12 @@ local function end_registration(token, channel, first, instance)
     redis.pcall('PUBLISH', channel, 'g\\n' .. instance)
 end
 """
-"""Functions for scripts: drop the messages that wait for a token, end the registration that a token stands for, and,
-before the first write, fail where a key of the two has another type.
+"""Lua functions for these scripts: drop the messages that wait for a token, end the registration of a token, and,
+before the first write, fail if a key of the two has another type.
 
-A token that is not registered is passed over. The last registration of an instance takes everything with it, but for a
-counter that is ahead of the first id that a new one would begin with, and a poll that waits is told."""
+Unregistered tokens are skipped. The end of the last registration of an instance removes all its keys, except for a
+counter that is ahead of the first id that a new one would begin with, and is published to a waiting poll.
+"""
 
 ENQUEUE: Final = Script(
     _COMMON
@@ -223,13 +228,13 @@ if #wake > 1 then redis.pcall('PUBLISH', ARGV[5], table.concat(wake, '\\n')) end
 return ids
 """
 )
-"""Queue messages; the id of each, 0 where its token is not registered, or `CORRUPT`.
+"""Queue messages; the reply has the id of each, 0 for a token that is not registered, or `CORRUPT`.
 
-A collapse replaces what is queued by a message with a new id: whoever acknowledges the old one has not
-acknowledged this. A message of the same name is queued once. Where the queue of an instance is full, its
-oldest messages go: a newer push says what counts now.
+A collapse replaces the queued message by a message with a new id, so that an acknowledgement of the old message does
+not cover the new one. A message of the same name is queued once. If the queue of an instance is full, its oldest
+messages are dropped, since newer pushes describe the present state.
 
-Only the first message of an empty queue is told on the channel: nobody waits where messages are queued.
+Only the first message of an empty queue is published: no poll waits while messages are queued.
 """
 
 POLL: Final = Script(
@@ -276,11 +281,12 @@ if #taken > 2 then redis.pcall('PUBLISH', ARGV[3], table.concat(taken, '\\n')) e
 return found
 """
 )
-"""Acknowledge and look: for each poll 0 (nothing registered), '' (nothing queued), its lowest message or `CORRUPT`.
+"""Acknowledge and read; the reply has for each poll 0 (not registered), '' (no message), its lowest message or
+`CORRUPT`.
 
-An id above the counter (and above everything queued) acknowledges nothing: the phone remembers it from
-another counter. Where nothing is queued, the counter is raised to it. Other processes hear who waits now, and answer an
-older poll of the same instance.
+An id above the counter (and above every queued message) acknowledges no message: the device remembers it from
+another counter. If no message is queued, the counter is raised to it. The script publishes the polls that wait now,
+so that other processes answer older polls of the same instance.
 """
 
 REGISTER: Final = Script(
@@ -311,12 +317,13 @@ prolong(instance, life)
 return token
 """
 )
-"""Register an app: its token, the old one where it is registered; nil where the instance has too many.
+"""Register an app; the reply is its token, the old one if it is registered, or nil if the instance has too many
+apps.
 
-Where another user registered the app before, that registration ends with its waiting messages, and the token is a new
-one: a message for the earlier user must not reach the device of the present one. A token says who registered it
-(`ids.Ids.token`); a token that does not say so, such as one of rhoconnect-push, counts as registered by the user for
-whom the instance was made.
+If another user registered the app before, that registration ends with its waiting messages, and the token is a new
+one: a message for the earlier user must not reach the device of the present user. A token contains its registrant
+(`ids.Ids.token`); a token without one, such as a token of rhoconnect-push, counts as registered by the user for whom
+the instance was made.
 """
 
 LOOK_UP: Final = Script(
@@ -332,7 +339,7 @@ prolong(ARGV[2], life)
 return token
 """
 )
-"""The token of a registered app, with its life prolonged; nil where there is none or another user registered it."""
+"""Read the token of a registered app and extend its lifetime; nil if there is none or another user registered it."""
 
 UNREGISTER: Final = Script(
     _COMMON
@@ -348,7 +355,7 @@ end_registration(token, ARGV[1], first, instance)
 return 1
 """
 )
-"""End an app's registration: 0 where there is none. The last one takes everything with it."""
+"""End an app's registration; 0 if there is none. The end of the last one removes all keys of the instance."""
 
 END_TOKENS: Final = Script(
     CHECKS
@@ -363,7 +370,7 @@ end
 return #ARGV - 3
 """
 )
-"""What becomes of registrations and messages when a client's owner changes (`client_scripts.REGISTER`)."""
+"""Update registrations and messages when a client's owner changes (`client_scripts.REGISTER`)."""
 
 END_INSTANCE: Final = Script(
     _COMMON
@@ -383,5 +390,4 @@ end_counter(instance, first)
 return 1
 """
 )
-"""End all registrations of an instance: 0 where there are none. A poll that waits is not answered (contract
-§9)."""
+"""End all registrations of an instance; 0 if there are none. A waiting poll is not answered (contract §9)."""

@@ -1,10 +1,10 @@
-"""What the RhoConnect Push Service keeps: registrations and queues, on rhoconnect-push's own keys.
+"""Registrations and message queues of the RhoConnect Push service, on rhoconnect-push's own keys.
 
-Messages and polls go out in batches: everything that came during one turn of the loop is one script call.
-Polls and the channel share one RESP3 connection, and that is what makes waiting safe. Redis puts what it
-publishes, and the reply to a poll, on that connection in the order in which it did them; so a message queued
-before a poll looked is in the poll's reply, and one queued after it comes behind the reply. While a poll has
-no reply, what the channel says about its instance is therefore nothing new.
+Messages and polls are batched: all that arrive during one event loop iteration become one script call. Polls and the
+channel share one RESP3 connection, which prevents lost wake-ups. Redis writes published messages and the replies to
+polls to that connection in the order of execution. So a message that was queued before a poll read the queue is in
+the poll's reply, and a message that was queued later is published after the reply. Therefore, while a poll has no
+reply, publications about its instance contain no news for it.
 """
 
 import asyncio
@@ -26,27 +26,27 @@ from gateway.store.subscriptions import Channel, Subscriptions
 _log = structlog.get_logger("rhoconnect_push")
 
 BATCH: Final = 200
-"""Messages or polls in one script call: Redis does nothing else for about 1 ms."""
+"""Messages or polls in one script call, which occupies Redis for about 1 ms."""
 APPS_MAX: Final = 64
-"""Registrations of one instance: a phone has a handful of apps."""
+"""Most registrations of one instance: a device has a handful of apps."""
 QUEUE_MAX: Final = 100
-"""Messages that wait for one instance; the oldest go first."""
+"""Most messages that wait for one instance; beyond it, the oldest are dropped."""
 _PROBE_S: Final = 5.0
 _RECHECK_S: Final = 2.0
-"""Between two looks for the messages of all waiting polls, where Redis refuses the channel to its user."""
+"""Interval between reads of the messages of all waiting polls, if Redis refuses the channel to its user."""
 
 _CORRUPT: Final = RedisReplyError("WRONGTYPE a key of this instance is of another type")
 OnReply = Callable[[Reply], None]
-"""Gets what a script found for one entry, or a `StoreDown`."""
+"""Receives a script's reply for one entry, or a `StoreDown`."""
 
 
 class MailboxLimits(NamedTuple):
-    """How long and how much is kept.
+    """Lifetimes and sizes of mailboxes.
 
     Attributes:
-        registration_ttl_s: registrations end so long after the device's or the app's last call.
-        queue_max: messages of an instance.
-        collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
+        registration_ttl_s: lifetime of a registration after the last call of the device or the app.
+        queue_max: most messages of an instance.
+        collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id share one.
     """
 
     registration_ttl_s: int = keys.MAILBOX_REGISTRATION_S
@@ -55,7 +55,7 @@ class MailboxLimits(NamedTuple):
 
     @property
     def refresh_after_s(self) -> int:
-        """With so much life left nothing is prolonged: one look instead of six writes for each call."""
+        """Remaining lifetime above which no key is renewed: one read instead of six writes for each call."""
         return self.registration_ttl_s - self.registration_ttl_s // 30
 
 
@@ -63,11 +63,11 @@ class MailboxMessage(NamedTuple):
     """A message for one device.
 
     Attributes:
-        token: whose it is.
-        data: compact JSON, an object.
+        token: the token of its registration.
+        data: a JSON object in compact form.
         collapse: collapse id; None: none.
-        app: the app's name; "": as registered.
-        name: the same at each try; a message of this name is queued once. "": no name.
+        app: the app's name; "": the registered name.
+        name: the same at each attempt; a message of this name is queued once. "": no name.
     """
 
     token: str
@@ -78,7 +78,7 @@ class MailboxMessage(NamedTuple):
 
 
 class MailboxListener(Protocol):
-    """Holds the polls that wait in this process."""
+    """Receiver of the channel's messages; it holds the polls that wait in this process."""
 
     def message(self, instance: bytes, message: bytes) -> None:
         """A message was queued for an instance that had none."""
@@ -90,16 +90,16 @@ class MailboxListener(Protocol):
         """The last registration of this instance ended."""
 
     def recheck(self) -> None:
-        """The channel was not heard for a while."""
+        """Called after an interruption of the channel."""
 
 
 class ScriptBatch:
-    """Joins the entries of one turn of the loop into script calls.
+    """Joins the entries of one event loop iteration into script calls.
 
     Args:
-        connection: where they go.
-        script: what runs; its reply is one value for each entry.
-        head: the first arguments, made anew for each call.
+        connection: the connection for the calls.
+        script: the script; its reply has one value for each entry.
+        head: makes the first arguments of each call.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class ScriptBatch:
 
 
 class MailboxStore:
-    """The service's part of Redis.
+    """The service's data in Redis.
 
     Args:
         address: the Redis that rhoconnect-push used, or the gateway's own.
-        limits: how long and how much is kept.
+        limits: lifetimes and sizes.
         clock: epoch seconds.
     """
 
@@ -191,39 +191,39 @@ class MailboxStore:
         return self._connection.up
 
     def set_listener(self, listener: MailboxListener) -> None:
-        """Tell this listener what the channel says."""
+        """Set the receiver of the channel's messages."""
         self._listener = listener
 
-    # -- messages and polls
-    # ------------------------------------------------------------------------------------------
+    # -- messages and polls ----------------------------------------------------------------------------------
 
     def post(self, message: MailboxMessage, done: OnReply) -> None:
-        """Queue a message; `done` gets its id, 0 where the token is not registered, or a `StoreDown`."""
+        """Queue a message; `done` receives its id, 0 if the token is not registered, or a `StoreDown`."""
         collapse = message.collapse
         if collapse is None:
             collapse = "undefined" if self.limits.collapse_unnamed else ""
         self._posts.add((message.token, message.app, message.data, collapse, message.name), done)
 
     def poll(self, instance: bytes, last: int, done: OnReply) -> None:
-        """Acknowledge up to `last` and look; `done` gets 0 (not registered), b"" (nothing), a message, or a
-        `StoreDown`."""
+        """Acknowledge up to `last` and read.
+
+        `done` receives 0 (not registered), b"" (no message), a message, or a `StoreDown`.
+        """
         self._polls.add((instance, last), done)
 
-    # -- registrations
-    # -----------------------------------------------------------------------------------------------
+    # -- registrations ---------------------------------------------------------------------------------------
 
     async def register(
         self, instance: str, app: str, token: str, registrant: str = "", *, made_for_user: bool = True
     ) -> str | None:
-        """Register an app; the token that holds (an old one stays). None: the instance has too many.
+        """Register an app and return its valid token; an old one stays valid. None: the instance has too many apps.
 
-        An app that another user registered gets the new token, and what waits for the old one is dropped.
+        An app that another user registered gets the new token, and the messages for the old one are dropped.
 
         Args:
-            registrant: who registers, as `ids.Ids.registrant` names a user; "": not said, and then an old token stays
-                whoever registered it.
-            made_for_user: whether the instance was made for this user. It decides where the old token does not say
-                who registered it.
+            registrant: the registering user, as `ids.Ids.registrant` names it; "": unknown, and an old token stays
+                valid whoever registered it.
+            made_for_user: whether the instance was made for this user. It decides if the old token does not contain
+                its registrant.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -242,9 +242,9 @@ class MailboxStore:
         return _text(await self._connection.eval(scripts.REGISTER, (), words))
 
     async def token_of(self, instance: str, app: str, registrant: str = "") -> str | None:
-        """The token of a registered app, with its life prolonged; None: not registered, or by another user.
+        """Read the token of a registered app and extend its lifetime; None: not registered, or by another user.
 
-        Raises as `register`.
+        Raises the same errors as `register`.
         """
         words = (self.limits.registration_ttl_s, instance, app, registrant)
         return _text(await self._connection.eval(scripts.LOOK_UP, (), words))
@@ -252,32 +252,32 @@ class MailboxStore:
     async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
         """End the registrations of the tokens `ended`, and drop the messages that wait for `dropped`.
 
-        Raises as `register`.
+        Raises the same errors as `register`.
         """
         if ended or dropped:
             words: tuple[Argument, ...] = (keys.MAILBOX_WAKE, self._first(), len(ended), *ended, *dropped)
             await self._connection.eval(scripts.END_TOKENS, (), words)
 
     async def unregister(self, instance: str, app: str) -> bool:
-        """End an app's registration; False: there is none. Raises as `register`."""
+        """End an app's registration; False: there is none. Raises the same errors as `register`."""
         words = (keys.MAILBOX_WAKE, self._first(), instance, app)
         return bool(await self._connection.eval(scripts.UNREGISTER, (), words))
 
     async def forget(self, instance: str) -> bool:
-        """End all registrations of an instance; False: there are none. Raises as `register`."""
+        """End all registrations of an instance; False: there are none. Raises the same errors as `register`."""
         return bool(await self._connection.eval(scripts.END_INSTANCE, (), (self._first(), instance)))
 
     async def secret(self, kept: bytes | None = None) -> bytes:
-        """The secret of this installation's ids: made by whoever comes first, the same in all processes.
+        """The secret of this installation's ids: the first process stores it, and all processes use the same one.
 
-        Looked for first: a full Redis refuses a write, also one that would change nothing. A value that is no secret
-        is replaced.
+        It is read first, since a full Redis refuses even a write that changes nothing. A stored value that is not a
+        secret is replaced.
 
         Args:
-            kept: written where Redis has none; None: a new one is.
+            kept: the secret to store if Redis has none; None: a new one.
 
         Raises:
-            StoreDown: Redis did not answer, or took no write.
+            StoreDown: Redis did not answer, or accepted no write.
         """
         found = await self._connection.call("GET", keys.MAILBOX_ID_KEY)
         secret = None if found is None else read_id_secret(found)
@@ -286,14 +286,13 @@ class MailboxStore:
         made = kept or secrets.token_bytes(32)
         condition = () if found is not None else ("NX",)
         written = await self._connection.call("SET", keys.MAILBOX_ID_KEY, made.hex(), *condition)
-        if written is None:  # another process was first
+        if written is None:  # another process stored it first
             return await self.secret(kept)
         if kept is not None:
             _log.warning("id_secret_restored", why="Redis had lost it")
         return made
 
-    # -- the channel
-    # -------------------------------------------------------------------------------------------------
+    # -- the channel -----------------------------------------------------------------------------------------
 
     def _up(self) -> None:
         self._subscriptions.begin()
@@ -314,13 +313,14 @@ class MailboxStore:
             self._listener.unregistered(entries[0])
 
     def _probe(self) -> None:
-        """Send something on a connection that may be silent for long: a dead one is found by its reply."""
+        """Send a command on a connection that may be idle for long, so that a missing reply reveals a broken
+        connection."""
         if self._wake_connection.up:
             self._wake_connection.send("PING")
         self._probe_task = asyncio.get_running_loop().call_later(_PROBE_S, self._probe)
 
     def _recheck_if_refused(self) -> None:
-        """As long as the channel is refused, the polls are asked about instead."""
+        """Recheck the polls periodically while the channel is refused."""
         if self._recheck_task is not None:
             self._recheck_task.cancel()
             self._recheck_task = None
@@ -351,7 +351,7 @@ def _text(reply: Reply) -> str | None:
 
 
 def read_id_secret(text: bytes) -> bytes | None:
-    """A secret of ids as it is kept, 32 hex digits or more; None: this is none."""
+    """Parse a stored secret of ids, 32 hex digits or more; None: the text is not a secret."""
     try:
         secret = bytes.fromhex(text.decode())
     except ValueError:

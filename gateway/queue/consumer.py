@@ -18,6 +18,7 @@ from gateway.queue import scripts, unreadable
 from gateway.queue.entries import Chunk, Lease, decoder, encode, leases_of, outline
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, RedisReplyError, Reply
+from gateway.store.consumer_groups import ensure_group
 from protocols.numbers import stored
 from protocols.verdict import VerdictKind
 
@@ -160,6 +161,7 @@ class Streams:
         self.name = name
         self._receipt_s = receipt_s
         self._clock = clock
+        self._read: Final[tuple[Argument, ...]] = ("XREADGROUP", "GROUP", keys.GROUP, name, "COUNT")
 
     @property
     def reachable_s(self) -> float:
@@ -169,11 +171,7 @@ class Streams:
     async def prepare(self) -> None:
         """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
         for stream in keys.STREAMS:
-            try:
-                await self._connection.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
-            except RedisReplyError as error:
-                if not error.words.startswith("BUSYGROUP"):
-                    raise
+            await ensure_group(self._connection, stream, keys.GROUP)
 
     async def read(
         self, reader: RedisConnection, streams: Sequence[str], count: int, block_ms: int
@@ -184,19 +182,9 @@ class Streams:
             reader: a link of its own, since nothing else gets through while this waits.
             count: at most so many of each stream.
         """
-        words: list[Argument] = [
-            "XREADGROUP",
-            "GROUP",
-            keys.GROUP,
-            self.name,
-            "COUNT",
-            count,
-            "BLOCK",
-            block_ms,
-            "STREAMS",
-        ]
+        words: list[Argument] = [*self._read, count, "BLOCK", block_ms, "STREAMS", *streams]
         try:
-            reply = await reader.call(*words, *streams, *(">" for _ in streams))
+            reply = await reader.call(*words, *(">" for _ in streams))
         except RedisReplyError as error:
             if not error.words.startswith("NOGROUP"):
                 raise
@@ -211,18 +199,8 @@ class Streams:
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
         """Entries that this consumer already held when it ended, from `after` on, a hundred at a time; none: no
         more."""
-        words: list[Argument] = [
-            "XREADGROUP",
-            "GROUP",
-            keys.GROUP,
-            self.name,
-            "COUNT",
-            100,
-            "STREAMS",
-            stream,
-        ]
         while True:
-            reply = await self._connection.call(*words, after)
+            reply = await self._connection.call(*self._read, 100, "STREAMS", stream, after)
             entries = reply[0][1] if reply else ()
             leases = leases_of(stream, entries, redelivered=True)
             if leases or not entries:

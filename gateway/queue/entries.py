@@ -103,6 +103,9 @@ _MS_MAX: Final = 253_402_300_800_000
 _BATCH: Final = re.compile(r"[0-9a-f]{28}")
 _PING_ID: Final = re.compile(r"[0-9a-f]{32}")
 _COUNT_MAX: Final = 10**12
+PING_INDEXES: Final = tuple(f"{index:04x}" for index in range(keys.ENTRY_PINGS))
+"""The last four digits of the ids of an entry's pings, in their order."""
+_replace: Final = msgspec.structs.replace
 
 
 def read_entry(payload: bytes) -> Entry:
@@ -125,6 +128,22 @@ def read_entry(payload: bytes) -> Entry:
         pings = tuple(map(_with_present_ingress, entry.pings))
         return Entry(entry.batch_id, entry.accepted_ms, pings, entry.chunk_count)
     return entry
+
+
+def pings_of(entry: Entry, accepted_ms: int) -> tuple[Ping, ...]:
+    """The pings of an entry with the ids and the instant that the entry gives them (see `Entry`).
+
+    Args:
+        entry: as read or as appended: its pings have neither.
+        accepted_ms: when they were accepted, in epoch ms by the clock as it is now (`SharedClock.corrected`).
+    """
+    batch_id = entry.batch_id
+    return tuple(
+        [
+            _replace(ping, id=batch_id + index, accepted_ms=accepted_ms)
+            for index, ping in zip(PING_INDEXES, entry.pings, strict=False)
+        ]
+    )
 
 
 def read_broadcast(payload: bytes) -> Entry:

@@ -1,7 +1,9 @@
 """The way into the queue: group commit.
 
 All pings that arrive while an append is under way go together into the next one: one XADD, one round trip,
-one marker for up to `ENTRY_PINGS` pings. A door is told only when Redis has them. A lost reply is never
+one marker for up to `ENTRY_PINGS` pings. Pings with an Idempotency-Key share entries of their own: the step that
+appends one writes all of its keys, or nothing where one of them was used before (`_regroup`).
+A door is told only when Redis has them. A lost reply is never
 answered by sending again: the marker is asked first (`_resolve`), and asking also forbids the append for ever
 if it has not happened yet.
 
@@ -10,15 +12,12 @@ too, and neither a second round trip nor a second decoding stands between the do
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from gateway.clock import SHARED_CLOCK
 from gateway.errors import (
-    IdempotencyConflict,
     PossiblyAccepted,
     QueueFull,
     RhoPushError,
@@ -26,12 +25,25 @@ from gateway.errors import (
     StoreRefused,
 )
 from gateway.queue import scripts
-from gateway.queue.entries import Entry, Lease, leases_of
+from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended, new_batch
+from gateway.queue.entries import PING_INDEXES, Entry, Lease, leases_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply
 from gateway.store.error_text import refused_text
 from protocols.ping.model import Ping
+
+__all__ = [
+    "Accepted",
+    "BacklogLimits",
+    "IdempotencyKey",
+    "LocalConsumer",
+    "OnAppended",
+    "PendingAppend",
+    "PingQueue",
+    "QueueProducer",
+    "new_batch",
+]
 
 RESOLVE_S: Final = 4.0
 """How long a door waits to learn what became of an append whose reply was lost."""
@@ -43,24 +55,35 @@ _WAITING_BYTES: Final = 64 * 1024 * 1024
 _SLOW: Final = "Redis takes pings slower than they arrive"
 
 
-class Accepted(NamedTuple):
-    """A ping is durable. `repeated`: its Idempotency-Key was honoured before, under this id."""
+class PingQueue(Protocol):
+    """Where accepted pings go (`QueueProducer`)."""
 
-    ping_id: str
-    repeated: bool = False
-
-
-class IdempotencyKey(NamedTuple):
-    """Digests of the scope (token and key) and of the body it came with."""
-
-    scope: bytes
-    body: bytes
+    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
+        """Give the ping an id and call `done` once it is durable (None), a repeat, or kept from that."""
+        ...
 
 
-OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
-"""Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
+class PendingAppend:
+    """A ping that is given to the queue at once, and whose outcome can be awaited.
 
-_PING_INDEXES: Final = tuple(f"{index:04x}" for index in range(keys.ENTRY_PINGS))
+    Attributes:
+        ping_id: its id, valid whatever the outcome.
+    """
+
+    __slots__ = ("_appended", "ping_id")
+
+    def __init__(self, queue: PingQueue, ping: Ping, size: int, key: IdempotencyKey | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self._appended: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
+        self.ping_id = queue.submit(ping, size, self._on_appended, key=key)
+
+    async def outcome(self) -> Accepted | RhoPushError:
+        """Wait until the queue has the ping, or has refused it."""
+        return await self._appended or Accepted(self.ping_id)
+
+    def _on_appended(self, outcome: Accepted | RhoPushError | None) -> None:
+        if not self._appended.done():  # the caller may be gone
+            self._appended.set_result(outcome)
 
 
 class BacklogLimits(NamedTuple):
@@ -95,48 +118,6 @@ class LocalConsumer(Protocol):
         ...
 
 
-def new_batch(now_ms: int) -> str:
-    """28 hex digits that sort by time and, with four more, have the form of a version 7 UUID (RFC 9562 §5.7)."""
-    noise = secrets.token_hex(8)
-    return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
-
-
-class _AppendBatch:
-    """Pings that will be appended together."""
-
-    __slots__ = ("accepted_ms", "attempt", "callbacks", "id", "key", "pings", "size", "stream", "users")
-
-    def __init__(self, stream: str, key: IdempotencyKey | None = None) -> None:
-        self.accepted_ms = SHARED_CLOCK.now_ms()
-        self.id = new_batch(self.accepted_ms)
-        self.stream = stream
-        self.key = key
-        self.attempt = 0
-        self.pings: list[Ping] = []
-        self.callbacks: list[OnAppended] = []
-        self.size = 0
-        self.users = 0
-
-    def add(self, ping: Ping, size: int, done: OnAppended) -> str:
-        self.pings.append(ping)
-        self.callbacks.append(done)
-        self.size += size
-        self.users += len(ping.users)
-        return self.id + _PING_INDEXES[len(self.pings) - 1]
-
-    @property
-    def full(self) -> bool:
-        return (
-            len(self.pings) >= keys.ENTRY_PINGS
-            or self.size >= keys.ENTRY_BYTES
-            or self.users >= keys.ENTRY_USERS
-        )
-
-    def notify(self, outcome: RhoPushError | None) -> None:
-        for done in self.callbacks:
-            done(outcome)
-
-
 class QueueProducer:
     """Takes pings from doors and answers when they are durable.
 
@@ -163,8 +144,9 @@ class QueueProducer:
         self.limits = limits
         """Those in force; changed settings swap them."""
         self._replicas = replicas
-        self._open: _AppendBatch | None = None
-        self._ready: list[_AppendBatch] = []
+        self._open: AppendBatch | None = None
+        self._open_keyed: AppendBatch | None = None
+        self._ready: list[AppendBatch] = []
         self._waiting_bytes = 0
         self._broadcast_bytes = 0
         self._orphaned_users: list[str] = []
@@ -193,16 +175,18 @@ class QueueProducer:
         if key is None and ping.reply_to is None:
             batch = self._open
             if batch is None:
-                batch = self._open = self._small_batch(None)
+                batch = self._open = self._small_batch()
+        elif key is not None and ping.reply_to is None:
+            batch = self._keyed_batch(key)
         else:
-            # Alone: a key has its own fate, and whoever waits need not wait for its neighbours' slow phones.
-            batch = self._small_batch(key)
+            batch = (
+                self._small_batch()
+            )  # alone: a caller that waits need not wait for its neighbours' slow phones
             self._ready.append(batch)
-        ping_id = batch.add(ping, size, done)
+        ping_id = batch.add(ping, size, done) if key is None else batch.add_keyed(ping, size, done, key)
         self._waiting_bytes += size
-        if batch is self._open and batch.full:
-            self._ready.append(batch)
-            self._open = None
+        if batch.full:
+            self._close_batch(batch)
         if self._waiting_bytes > _WAITING_BYTES:
             self._refuse_all(QueueFull(_SLOW))
         elif not self._scheduled and not self._committing:
@@ -212,18 +196,10 @@ class QueueProducer:
 
     async def append(self, ping: Ping, size: int, key: IdempotencyKey | None = None) -> Accepted:
         """`submit`, awaited; failures are raised."""
-        future: asyncio.Future[Accepted | None] = self._loop.create_future()
-
-        def done(outcome: Accepted | RhoPushError | None) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, RhoPushError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        ping_id = self.submit(ping, size, done, key=key)
-        return await future or Accepted(ping_id)
+        outcome = await PendingAppend(self, ping, size, key).outcome()
+        if isinstance(outcome, RhoPushError):
+            raise outcome
+        return outcome
 
     async def close(self) -> None:
         """Wait until every door that was promised an answer has it."""
@@ -231,49 +207,70 @@ class QueueProducer:
             self._idle.clear()
             await self._idle.wait()
 
-    def _small_batch(self, key: IdempotencyKey | None) -> _AppendBatch:
-        self._scheduler.small_started()  # until `_notify`: broadcasts step back from here on
-        return _AppendBatch(keys.PINGS, key)
+    def _small_batch(self) -> AppendBatch:
+        self._scheduler.small_started()  # until `_finish`: broadcasts step back from here on
+        return AppendBatch(keys.PINGS)
 
-    def _notify(self, batch: _AppendBatch, outcome: RhoPushError | None) -> None:
+    def _keyed_batch(self, key: IdempotencyKey) -> AppendBatch:
+        """The open batch of pings with keys; a new one where the key is in the open one with another body."""
+        batch = self._open_keyed
+        if batch is not None and not batch.admits(key):
+            self._close_batch(batch)
+            batch = None
+        if batch is None:
+            batch = self._open_keyed = self._small_batch()
+        return batch
+
+    def _close_batch(self, batch: AppendBatch) -> None:
+        """Nothing more goes into it."""
+        if batch is self._open:
+            self._open = None
+        elif batch is self._open_keyed:
+            self._open_keyed = None
+        else:
+            return
+        self._ready.append(batch)
+
+    def _notify(self, batch: AppendBatch, outcome: RhoPushError | None) -> None:
         """The fate of a batch is known."""
+        self._finish(batch)
+        batch.notify(outcome)
+
+    def _finish(self, batch: AppendBatch) -> None:
         if batch.stream == keys.PINGS:
             self._scheduler.small_finished()
-        batch.notify(outcome)
+
+    def _regroup(self, batch: AppendBatch, outcomes: Sequence[bytes]) -> None:
+        """Some keys of a batch were used before, so none of it was written: answer their pings, append the others.
+
+        Args:
+            batch: whose append was refused.
+            outcomes: for each key: nothing, `conflict`, or the id of the first ping with that key.
+        """
+        rest = self._small_batch() if batch.stream == keys.PINGS else AppendBatch(batch.stream)
+        self._finish(batch)
+        batch.regroup(outcomes, rest)
+        if rest.pings:
+            self._send(rest, Entry(rest.id, rest.accepted_ms, tuple(rest.pings)))
+        else:
+            self._finish(rest)
 
     # -- committing ------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
         self._scheduled = False
-        if self._open is not None:
-            self._ready.append(self._open)
-            self._open = None
-        batches, self._ready = self._ready, []
-        self._waiting_bytes = 0
+        batches = self._take_waiting()
         for batch in batches:
             self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings)))
         if not self._committing:
             self._idle.set()
 
-    def _send(self, batch: _AppendBatch, entry: Entry) -> None:
+    def _send(self, batch: AppendBatch, entry: Entry) -> None:
         local_consumer = self._local_consumer
         if local_consumer is not None and (batch.stream != keys.PINGS or not local_consumer.has_room()):
             local_consumer = None
         payload = self._encode(entry)
-        names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
-        words: list[str | int | bytes] = [
-            len(batch.pings),
-            batch.size,
-            self.limits.pings,
-            self.limits.bytes,
-            keys.MARKER_S,
-            payload,
-            keys.GROUP,
-            local_consumer.name if local_consumer is not None else "",
-        ]
-        if batch.key is not None:
-            names.append(keys.idempotency(batch.key.scope))
-            words += [batch.key.body.hex(), f"{batch.id}0000", keys.IDEMPOTENCY_S]
+        names, words = self._command(batch, payload, "" if local_consumer is None else local_consumer.name)
         self._committing += 1
 
         def replied(reply: Reply) -> None:
@@ -283,19 +280,41 @@ class QueueProducer:
             elif self._replicas and not isinstance(reply, StoreDown):
                 self._spawn(self._replicate(batch, reply))
             else:
-                self._notify(batch, _outcome(batch, reply))
+                self._settle(batch, reply)
             if local_consumer is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
                 local_consumer.take(_lease(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
-                if self._open is not None or self._ready:
+                if self._open is not None or self._open_keyed is not None or self._ready:
                     self._commit()
 
         self._connection.eval_then(scripts.APPEND, names, words, replied)
         if local_consumer is not None:
             local_consumer.prefetch(entry)
 
-    async def _resolve(self, batch: _AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
+    def _command(
+        self, batch: AppendBatch, payload: bytes, consumer: str
+    ) -> tuple[list[str], list[str | int | bytes]]:
+        """KEYS and ARGV of `scripts.APPEND`."""
+        names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
+        words: list[str | int | bytes] = [
+            len(batch.pings),
+            batch.size,
+            self.limits.pings,
+            self.limits.bytes,
+            keys.MARKER_S,
+            payload,
+            keys.GROUP,
+            consumer,
+        ]
+        if batch.keyed is not None:
+            words.append(keys.IDEMPOTENCY_S)
+            for scope, (index, body) in batch.keyed.items():
+                names.append(keys.idempotency(scope))
+                words.append(f"{body.hex()}:{batch.id}{PING_INDEXES[index]}")
+        return names, words
+
+    async def _resolve(self, batch: AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
         """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
         try:
             async with asyncio.timeout(RESOLVE_S):
@@ -318,17 +337,23 @@ class QueueProducer:
         batch.attempt += 1
         self._send(batch, entry)
 
-    async def _replicate(self, batch: _AppendBatch, reply: Reply) -> None:
+    async def _replicate(self, batch: AppendBatch, reply: Reply) -> None:
         """Answer only when enough replicas have the append, be it an earlier one of the same Idempotency-Key."""
         word = reply[0]
-        if word not in (b"done", b"repeated") or await self._replicated():
-            self._notify(batch, _outcome(batch, reply))
+        if word not in (b"done", b"known") or await self._replicated():
+            self._settle(batch, reply)
         elif word == b"done":
             self._notify(batch, PossiblyAccepted(_NO_REPLICA))
         else:  # not "perhaps": the id that this caller was given is no ping's
             self._notify(
                 batch, StoreDown("no replica has this ping yet; ask again with the same Idempotency-Key")
             )
+
+    def _settle(self, batch: AppendBatch, reply: Reply) -> None:
+        if not isinstance(reply, StoreDown) and reply[0] == b"known":
+            self._regroup(batch, reply[1])
+        else:
+            self._notify(batch, _outcome(reply))
 
     async def _replicated(self) -> bool:
         """Whether replicas have what this connection wrote last (WAIT tells how many, also when its time is over)."""
@@ -350,18 +375,22 @@ class QueueProducer:
         self._idle.set()
 
     def _refuse_all(self, error: RhoPushError) -> None:
-        batches, self._ready = self._ready, []
-        if self._open is not None:
-            batches.append(self._open)
-            self._open = None
-        self._waiting_bytes = 0
-        for batch in batches:
+        for batch in self._take_waiting():
             self._notify(batch, error)
+
+    def _take_waiting(self) -> list[AppendBatch]:
+        """All batches that wait for a commit."""
+        for batch in (self._open, self._open_keyed):
+            if batch is not None:
+                self._close_batch(batch)
+        batches, self._ready = self._ready, []
+        self._waiting_bytes = 0
+        return batches
 
     # -- broadcasts ------------------------------------------------------------------------------------------
 
     def _submit_broadcast(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None) -> str:
-        batch = _AppendBatch(keys.BROADCASTS, key)
+        batch = AppendBatch(keys.BROADCASTS)
         users = ping.users
         if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
             done(QueueFull(_SLOW))
@@ -376,7 +405,11 @@ class QueueProducer:
                 self._drop_orphaned_users()
             done(outcome)
 
-        ping_id = batch.add(msgspec.structs.replace(ping, users=()), size, on_result)
+        without_users = msgspec.structs.replace(ping, users=())
+        if key is None:
+            ping_id = batch.add(without_users, size, on_result)
+        else:
+            ping_id = batch.add_keyed(without_users, size, on_result, key)
         self._spawn(self._append_broadcast(batch, ping_id, users))
         return ping_id
 
@@ -393,7 +426,7 @@ class QueueProducer:
 
             self._connection.call_then(("UNLINK", name), on_result)
 
-    async def _append_broadcast(self, batch: _AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
+    async def _append_broadcast(self, batch: AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
         """Keep the users beside the queue first (repeatable, since each chunk has its number), then append."""
         name = keys.broadcast_users(ping_id)
         starts = range(0, len(users), keys.CHUNK_USERS)
@@ -415,29 +448,19 @@ class QueueProducer:
         self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
 
 
-def _outcome(batch: _AppendBatch, reply: Reply) -> RhoPushError | None:
-    """What the doors of a batch are told; None: accepted.
-
-    The owner of a repeated key is told here, since it gets an id of its own.
-    """
+def _outcome(reply: Reply) -> RhoPushError | None:
+    """What the doors of a batch are told; None: accepted."""
     if isinstance(reply, StoreDown):
         return _plain(reply)
-    word, detail = reply[:2]
+    word = reply[0]
     if word == b"full":
         return QueueFull("the queue holds as many pings as limits.queue_pings and limits.queue_bytes allow")
-    if word == b"conflict":
-        return IdempotencyConflict("this Idempotency-Key came with another body before")
-    if word == b"repeated":
-        first = Accepted(detail.decode(), repeated=True)
-        for done in batch.callbacks:
-            done(first)
-        batch.callbacks.clear()
     if word == b"void":
         return StoreDown("the append was given up")
     return None
 
 
-def _lease(batch: _AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
+def _lease(batch: AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
     """What the step that appended a batch has leased: the batch itself, or an older entry that nobody had read."""
     _, number, oldest = reply
     if oldest == b"own":

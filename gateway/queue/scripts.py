@@ -23,24 +23,30 @@ from gateway.store.lua import CHECKS
 APPEND: Final = Script(
     CHECKS
     + """
--- KEYS: stream, marker, stats, [idempotency]
+-- KEYS: stream, marker, stats, then idempotency keys
 -- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, group, consumer or '',
---       [body digest, ping id, idempotency life s]
+--       [idempotency life s, then for each idempotency key its value: body digest ':' ping id]
 local more, size = natural(ARGV[1]), natural(ARGV[2])
 local most_pings, most_bytes, life = natural(ARGV[3]), natural(ARGV[4]), seconds(ARGV[5])
 if not ARGV[8] then missing('the consumer') end
-local once = KEYS[4] and ARGV[9] .. ':' .. ARGV[10]
-local once_life = KEYS[4] and seconds(ARGV[11])
+local keyed = #KEYS - 3
+local once_life = keyed > 0 and seconds(ARGV[9])
+if keyed > 0 and #ARGV ~= 9 + keyed then missing('the value of an idempotency key') end
 local known = redis.call('GET', KEYS[2])
 if known then
     return {known == 'void' and 'void' or 'done', known}
 end
-if KEYS[4] then
-    local digest, ping = string.match(redis.call('GET', KEYS[4]) or '', '^(%x+):(%x+)$')
-    if digest then  -- else it is not there, or damaged
-        local left = redis.call('PTTL', KEYS[4])
-        if left > 0 then redis.call('PEXPIRE', KEYS[4], left) end  -- a write: WAIT looks at this connection's last
-        return {digest == ARGV[9] and 'repeated' or 'conflict', ping}
+if keyed > 0 then
+    local used, first, outcomes = redis.call('MGET', unpack(KEYS, 4)), nil, {}
+    for i = 1, keyed do
+        local digest, ping = string.match(used[i] or '', '^(%x+):(%x+)$')  -- else it is not there, or damaged
+        first = first or digest and KEYS[3 + i]
+        outcomes[i] = not digest and '' or digest == string.match(ARGV[9 + i], '^%x*') and ping or 'conflict'
+    end
+    if first then
+        local left = redis.call('PTTL', first)
+        if left > 0 then redis.call('PEXPIRE', first, left) end  -- a write: WAIT looks at this connection's last
+        return {'known', outcomes}
     end
 end
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
@@ -51,8 +57,8 @@ end
 local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[6], 'n', more, 's', size)
 redis.call('HSET', KEYS[3], 'pings', count(pings), 'bytes', count(bytes))
 redis.call('SET', KEYS[2], entry, 'EX', life)
-if KEYS[4] then
-    redis.call('SET', KEYS[4], once, 'EX', once_life)
+for i = 1, keyed do
+    redis.call('SET', KEYS[3 + i], ARGV[9 + i], 'EX', once_life)
 end
 if ARGV[8] ~= '' then
     local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[7], ARGV[8], 'COUNT', 1, 'STREAMS', KEYS[1], '>')
@@ -64,7 +70,9 @@ end
 return {'done', entry}
 """
 )
-"""Append one entry, unless its marker says that it is there already or was given up, or the backlog is full.
+"""Append one entry, unless its marker says that it is there already or was given up, an idempotency key of it was used
+before, or the backlog is full. The entry and all of its keys are written, or nothing: `known` gives for each key the
+id of its first ping, `conflict` where that had another body, or '' where the key is free.
 
 A consumer that has room leases the oldest entry that nobody has read, in the same step: `own` where that is the new
 one.
@@ -259,56 +267,64 @@ return #held
 )
 """Let a consumer's leases, the oldest thousand, look as if it had been silent for so long; their number."""
 
-SPLIT_USERS: Final = Script(
+_SPLIT: Final = (
     CHECKS
+    + """
+-- KEYS: stream, progress, chunks, receipt, receipts; ARGV begins with: entry, cursor before, cursor after
+
+-- Whether the entry is settled, or another worker did this step; else the types of the keys are checked.
+-- `none`: the cursor before the first step.
+local function is_split(none)
+    if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return true end
+    if (redis.call('HGET', KEYS[2], 'cursor') or none) ~= ARGV[2] then return true end
+    redis.call('XLEN', KEYS[3])
+    redis.call('HLEN', KEYS[4])
+    redis.call('ZCARD', KEYS[5])
+    return false
+end
+
+-- Put the chunks from this argument on on their stream, advance the cursor, and count the chunks, and `more`, as still
+-- to come in `field` of the receipt. Gives how many chunks wait on the stream.
+local function split(first, field, more, now, life, receipt_life)
+    for i = first, #ARGV do
+        redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
+    end
+    redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
+    redis.call('EXPIRE', KEYS[2], life)
+    add(KEYS[4], field, #ARGV - first + 1 + more)
+    redis.call('EXPIRE', KEYS[4], receipt_life)
+    redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
+    return redis.call('XLEN', KEYS[3])
+end
+"""
+)
+
+SPLIT_USERS: Final = Script(
+    _SPLIT
     + """
 -- KEYS: broadcasts, progress, pieces, receipt, receipts
 -- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then pieces
 natural(ARGV[2])
 natural(ARGV[3])
 local now, life, receipt_life = whole(ARGV[5]), seconds(ARGV[4]), seconds(ARGV[6])
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
-if (redis.call('HGET', KEYS[2], 'cursor') or '0') ~= ARGV[2] then return -1 end
-redis.call('XLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
-redis.call('ZCARD', KEYS[5])
-for i = 7, #ARGV do
-    redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
-end
-redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
-redis.call('EXPIRE', KEYS[2], life)
+if is_split('0') then return -1 end
 -- One more than the pieces, until the cutting itself is settled.
-add(KEYS[4], '0:open', #ARGV - 6 + (ARGV[2] == '0' and 1 or 0))
-redis.call('EXPIRE', KEYS[4], receipt_life)
-redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
-return redis.call('XLEN', KEYS[3])
+return split(7, '0:open', ARGV[2] == '0' and 1 or 0, now, life, receipt_life)
 """
 )
 """Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
 
 SPLIT_DEVICES: Final = Script(
-    CHECKS
+    _SPLIT
     + """
 -- KEYS: stream, progress, pieces, receipt, receipts
 -- ARGV: entry, cursor before or '', cursor after, life s, now ms, receipt life s, field of the pieces to come,
 --       how many more than these pieces, then pieces
 local now = whole(ARGV[5])
 local life, receipt_life, more = seconds(ARGV[4]), seconds(ARGV[6]), natural(ARGV[8])
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
-if (redis.call('HGET', KEYS[2], 'cursor') or '') ~= ARGV[2] then return -1 end
-redis.call('XLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
-redis.call('ZCARD', KEYS[5])
+if is_split('') then return -1 end
 redis.call('PERSIST', KEYS[3])  -- first, so that a full Redis takes the rest (see the module's docstring)
-for i = 9, #ARGV do
-    redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
-end
-redis.call('HSET', KEYS[2], 'cursor', ARGV[3])
-redis.call('EXPIRE', KEYS[2], life)
-add(KEYS[4], ARGV[7], #ARGV - 8 + more)
-redis.call('EXPIRE', KEYS[4], receipt_life)
-redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
-return redis.call('XLEN', KEYS[3])
+return split(9, ARGV[7], more, now, life, receipt_life)
 """
 )
 """Put some of a ping's devices on the stream of pieces and advance the cursor; -1 where another worker has."""

@@ -1,7 +1,7 @@
 """What Redis holds of a user's devices, as one value."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS, interpret, synced_ms
 from protocols.devices import ELSEWHERE, Device, dedupe_key
@@ -33,6 +33,16 @@ _WORDS_MAX: Final = 1_000
 _words: dict[bytes, str] = {}
 
 
+class DerivedValue:
+    """Base of a value that a user of the registry computes from one `UserDevices` and keeps with it.
+
+    Both end together: the registry makes another `UserDevices` when the user's devices may have changed. The registry
+    itself never reads the value.
+    """
+
+    __slots__ = ()
+
+
 class UserDevices:
     """A user's devices that may be pushed to, and what was left out.
 
@@ -48,14 +58,15 @@ class UserDevices:
         unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
         large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
         read_s: monotonic instant at which the question was sent; 0: not to be kept.
-        cached_recipients: what the fan-out has worked out and wants to find again with this value.
+        derived: the value that the fan-out computed from these devices (`fanout.recipients.CachedRecipients`); None:
+            not yet computed.
     """
 
     __slots__ = (
         "by_sync",
-        "cached_recipients",
         "dangling",
         "dead",
+        "derived",
         "devices",
         "large",
         "left_out",
@@ -88,7 +99,7 @@ class UserDevices:
             marked or dead > 0 or (len(devices) > 1 and len(set(map(dedupe_key, devices))) < len(devices))
         )
         self.read_s = 0.0
-        self.cached_recipients: Any = None
+        self.derived: DerivedValue | None = None
 
     @property
     def is_tracked(self) -> bool:

@@ -1,6 +1,6 @@
-"""The door of Resque: the gateway is one of Resque's workers (contract §3.2).
+"""The ingress `resque`: the gateway is one of Resque's workers (contract §3.2).
 
-`worker` takes jobs and makes them durable pings; what it shows of itself is what Resque's web page reads.
+`worker` takes jobs and makes them durable pings; it publishes the state that Resque's web page reads.
 """
 
 from gateway.resque.setup import open_resque

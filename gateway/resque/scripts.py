@@ -1,7 +1,7 @@
-"""The atomic steps of a Resque worker, as Lua: only commands that Redis 6.2 and Valkey both have.
+"""Atomic operations of a Resque worker, as Lua scripts with commands that both Redis 6.2 and Valkey have.
 
-Resque's keys have no hash tag, so these scripts need a server of their own or a Sentinel's, not a cluster: as
-RhoConnect's layout does (contract §7).
+Resque's keys have no hash tag, so these scripts need a plain Redis or one with Sentinels, not a cluster; so does
+RhoConnect's layout (contract §7).
 """
 
 from typing import Final
@@ -61,9 +61,9 @@ end
 return taken
 """
 )
-"""Take our jobs from the heads of the queues, in the queues' order, onto this gateway's recovery list.
+"""Move `PingJob` jobs from the heads of the queues, in the queues' order, to this gateway's recovery list.
 
-Foreign jobs stay where they are; so many of them may stand before one of ours as `how deep to look` says.
+Jobs of other classes stay in their queues; at most `how deep to look` of them may precede a job that is taken.
 """
 
 _COUNTERS: Final = """
@@ -97,9 +97,9 @@ counted(KEYS[5], #ARGV - 5)
 return {'done', entry}
 """
 )
-"""Jobs become durable pings: they enter the queue, leave the recovery list and are counted, in one step.
+"""Make jobs durable pings: they enter the queue, leave the recovery list and are counted, in one step.
 
-Said twice after a lost reply, it finds them gone and changes nothing.
+A repetition after a lost reply finds the jobs gone and changes nothing.
 """
 
 FINISH: Final = Script(
@@ -121,7 +121,7 @@ end
 return 1
 """
 )
-"""A job is done, or has failed with a record: it leaves the recovery list and is counted, in one step."""
+"""Finish a job that is done or has failed with a record: it leaves the recovery list and is counted, in one step."""
 
 TAKE_OVER: Final = Script(
     CHECKS
@@ -151,4 +151,4 @@ end
 return moved
 """
 )
-"""Take over the recovery lists of gateways that gave no sign of life, and give one; how many jobs came so."""
+"""Record a heartbeat, and take over the recovery lists of gateways without one; the reply is the number of jobs."""

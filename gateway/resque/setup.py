@@ -1,4 +1,4 @@
-"""The door of Resque, put together and opened."""
+"""Construction and start of the ingress `resque`."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ from gateway.store.connection import RedisConnection
 from protocols.resque.records import host_part, worker_id
 
 _WAIT_S: Final = 2.0
-"""A Resque that is away does not keep the other doors closed for longer."""
+"""Longest wait for Resque's Redis at startup: the other ingresses start after it."""
 
 
 def location_of(settings: Settings) -> ResqueLocation:
-    """Where Resque is: `resque.redis`, else RhoConnect's own Redis.
+    """The Redis and namespace of Resque: `resque.redis`, or else RhoConnect's own Redis.
 
     Raises:
-        BadSetting: no address.
+        BadSetting: the setting is not an address.
     """
     own = settings.resque.redis
     return ResqueLocation(main_address(settings)) if own is None else ResqueLocation.parse(own.reveal())
@@ -35,12 +35,12 @@ def location_of(settings: Settings) -> ResqueLocation:
 async def open_resque(
     settings: Settings, gateway_id: str, queue: QueueProducer, metrics: Metrics
 ) -> AsyncIterator[ResqueWorker | None]:
-    """Work on Resque's queues until the block ends; None where there are none to work on.
+    """Process Resque's queues until the block ends; None if the settings name no queues.
 
-    A Redis of Resque's own that is away does not keep the gateway from its other doors.
+    An unreachable Redis of Resque does not prevent the other ingresses from starting.
 
     Raises:
-        BadSetting: `resque.redis` is no address.
+        BadSetting: `resque.redis` is not an address.
     """
     if not settings.resque.queues:
         yield None

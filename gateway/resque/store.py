@@ -1,8 +1,8 @@
-"""Resque's part of Redis, as one of its workers sees it: queues, jobs in hand, state and counters.
+"""Resque's data in Redis, as a worker uses it: queues, jobs in hand, worker state and counters.
 
-A job that was taken stands on the recovery list of its gateway until it is a durable ping or a recorded
-failure. Where Resque and the queue share a Redis, both happen in one step; else the job's recovery id is the
-ping's Idempotency-Key, so that a job that is offered twice is one ping.
+A taken job stays on the recovery list of its gateway until it is a durable ping or a recorded failure. If Resque and
+the queue share a Redis, both happen in one step; otherwise the job's recovery id is the ping's Idempotency-Key, so
+that a job that is processed twice is one ping.
 """
 
 import hashlib
@@ -23,29 +23,29 @@ from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
 
 TAKEOVER_S: Final = 30.0
-"""The jobs in hand of a gateway that gave no sign of life for so long go to another one."""
+"""Time without a heartbeat after which another gateway takes over the jobs in hand of a gateway."""
 TAKE_JOBS: Final = 100
 TAKE_BYTES: Final = 1_000_000
-"""A take ends with the job that goes beyond this."""
+"""One call of `take` ends with the job that exceeds this many bytes."""
 DEPTH: Final = 200
-"""So many jobs of other classes may stand before one of ours. Each look costs Redis some 2 µs."""
+"""Most jobs of other classes that may precede a job that is taken. Each of them costs Redis some 2 µs."""
 
 _log = structlog.get_logger("resque")
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class ResqueLocation(NamedTuple):
-    """Where Resque is: a Redis, and the namespace of its keys."""
+    """A Redis, and the namespace of Resque's keys in it."""
 
     address: RedisAddress
     names: keys.ResqueKeys = keys.ResqueKeys()
 
     @classmethod
     def parse(cls, text: str) -> "ResqueLocation":
-        """Read `resque.redis`.
+        """Parse `resque.redis`.
 
         Raises:
-            BadSetting: no address.
+            BadSetting: the text is not an address.
         """
         address, namespace = resque_address(text)
         return cls(address, keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys())
@@ -60,19 +60,19 @@ class TakenJob(NamedTuple):
 
     @property
     def key(self) -> IdempotencyKey:
-        """What stands for this job where its ping is appended elsewhere."""
+        """The Idempotency-Key of this job if its ping is appended to another Redis."""
         scope = hashlib.sha256(b"resque\0" + self.recovery_id.encode()).digest()
         return IdempotencyKey(scope, hashlib.sha256(self.item).digest())
 
 
 class ResqueStore:
-    """One gateway's view of Resque.
+    """Access of one gateway to Resque's data.
 
     Args:
-        connection: to Resque's Redis.
+        connection: the connection to Resque's Redis.
         names: Resque's keys.
-        gateway: this one's name, the same after a restart.
-        worker_id: as Resque shows it.
+        gateway: the name of this gateway, the same after a restart.
+        worker_id: the worker's id, as Resque shows it.
     """
 
     def __init__(
@@ -84,21 +84,20 @@ class ResqueStore:
         self._taken = keys.RESQUE_TAKEN + gateway
         self.worker_id = worker_id
 
-    # -- jobs
-    # ---------------------------------------------------------------------------------------------------------
+    # -- jobs ------------------------------------------------------------------------------------------------
 
     async def queues(self) -> list[str]:
-        """The names of the queues that Resque knows. Raises StoreDown."""
+        """The names of Resque's queues. Raises StoreDown."""
         return [
             name.decode("utf-8", "replace")
             for name in await self._connection.call("SMEMBERS", self._names.queues)
         ]
 
     async def take(self, queues: Sequence[str]) -> list[TakenJob]:
-        """Take the next jobs of ours; none while Resque is paused.
+        """Take the next `PingJob` jobs; none while Resque is paused.
 
         Raises:
-            StoreDown: some are perhaps taken: `in_hand` tells.
+            StoreDown: some jobs may have been taken; `in_hand` returns them.
         """
         words: list[Argument] = [
             self._gateway,
@@ -117,15 +116,14 @@ class ResqueStore:
         """Every job on this gateway's recovery list, oldest first. Raises StoreDown."""
         flat = await self._connection.call("HGETALL", self._taken)
         pairs = list(zip(flat[::2], flat[1::2], strict=True))
-        # An id that is no ASCII is none that a gateway gave; a job under it could never be taken off the list.
+        # Gateways assign ASCII ids only. A job under another id could not be removed from the list.
         readable = [pair for pair in pairs if pair[0].isascii()]
         if len(readable) < len(pairs):
             _log.error("recovery_list_unreadable", key=self._taken, entries=len(pairs) - len(readable))
         return sorted(_taken(*pair) for pair in readable)
 
     async def take_over(self) -> int:
-        """Give a sign of life, and take over the jobs of gateways that gave none; their number. Raises
-        StoreDown."""
+        """Record a heartbeat, take over the jobs of gateways without one, and return their number. Raises StoreDown."""
         words: list[Argument] = [
             self._gateway,
             int(TAKEOVER_S * 1000),
@@ -136,17 +134,18 @@ class ResqueStore:
         return int(await self._connection.eval(scripts.TAKE_OVER, names, words))
 
     async def admit(self, jobs: Sequence[tuple[TakenJob, Ping]], limits: BacklogLimits) -> str:
-        """Make jobs durable pings, where the queue is in this Redis.
+        """Make jobs durable pings, if the queue is in this Redis.
 
         Args:
             jobs: at most `ENTRY_PINGS`, none of them a broadcast.
-            limits: of the backlog.
+            limits: limits of the backlog.
 
         Returns:
-            "done"; "full": the backlog is; "gone": one of them is not in hand any more (and nothing is done).
+            "done"; "full": the backlog is full; "gone": one of the jobs is no longer in hand (and nothing was
+            changed).
 
         Raises:
-            StoreDown: it is perhaps done: said again, it is "gone" then.
+            StoreDown: the operation may have been executed; in that case a repetition returns "gone".
         """
         now_ms = SHARED_CLOCK.now_ms()
         entry = Entry(new_batch(now_ms), now_ms, tuple(ping for _, ping in jobs))
@@ -159,7 +158,7 @@ class ResqueStore:
         return str(reply[0].decode())
 
     async def finish(self, job: TakenJob, failure: bytes = b"") -> bool:
-        """A job is durable elsewhere, or has failed; False: it was not in hand any more. Raises StoreDown."""
+        """Finish a job that is durable elsewhere or has failed; False: it was no longer in hand. Raises StoreDown."""
         names = [self._taken, *self._stats("processed"), self._names.failed, *self._stats("failed")]
         reply = await self._connection.eval(scripts.FINISH, names, [job.recovery_id, failure])
         return bool(reply)
@@ -167,16 +166,15 @@ class ResqueStore:
     def _stats(self, name: str) -> tuple[str, str]:
         return self._names.stat(name), self._names.stat(name, self.worker_id)
 
-    # -- being a worker
-    # ------------------------------------------------------------------------------------------------------
+    # -- worker registration ---------------------------------------------------------------------------------
 
     async def now_s(self) -> float:
-        """Redis' clock, which Resque's heartbeats follow. Raises StoreDown."""
+        """Redis' clock, which Resque's heartbeats follow, in seconds. Raises StoreDown."""
         seconds, micros = await self._connection.call("TIME")
         return int(seconds) + int(micros) / 1e6
 
     async def register(self, started: str, heartbeat: str, host: str) -> None:
-        """Appear among the workers; what a killed worker of this gateway left goes. Raises StoreDown."""
+        """Register as a worker, and remove the remains of a killed worker of this gateway. Raises StoreDown."""
         for known in await self._connection.call("SMEMBERS", self._names.workers):
             name = known.decode("utf-8", "replace")
             if name.startswith(f"{host}:") and name != self.worker_id:
@@ -186,21 +184,20 @@ class ResqueStore:
         await self.beat(heartbeat)
 
     async def beat(self, heartbeat: str) -> None:
-        """Give Resque's sign of life, and be registered (another worker may have pruned us). Raises
-        StoreDown."""
+        """Write Resque's heartbeat, and register again (another worker may have pruned this one). Raises StoreDown."""
         await self._connection.call("SADD", self._names.workers, self.worker_id)
         await self._connection.call("HSET", self._names.heartbeats, self.worker_id, heartbeat)
 
     def busy(self, state: bytes) -> None:
-        """Show what is worked on."""
+        """Write the job that is being processed."""
         self._connection.send("SET", self._names.worker(self.worker_id), state)
 
     def idle(self) -> None:
-        """Show that nothing is worked on."""
+        """Clear the job that is being processed."""
         self._connection.send("DEL", self._names.worker(self.worker_id))
 
     async def unregister(self) -> None:
-        """Leave the workers, and their counts. Raises StoreDown."""
+        """Remove the worker and its counters. Raises StoreDown."""
         await self._forget(self.worker_id)
 
     async def _forget(self, worker_id: str) -> None:

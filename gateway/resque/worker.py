@@ -1,13 +1,13 @@
-"""A Resque worker whose work is to make pings durable.
+"""Resque worker that makes jobs durable pings.
 
-| a job | becomes | Resque counts |
+| job | result | Resque counts |
 | --- | --- | --- |
-| that can be read | a durable ping | processed |
-| of our class that cannot be read | a record in the failed list, which says what is wrong | processed, failed |
-| of another class | nothing: it stays where it is, in order | - |
+| valid `PingJob` | a durable ping | processed |
+| invalid `PingJob` | a record in the failed list, with the error | processed, failed |
+| job of another class | none: it stays in its queue, in order | - |
 
-*Processed* means durable here: what becomes of the pushes is told by the ping's receipt. While the backlog is
-full or Redis is away, jobs wait in hand and no more are taken.
+*Processed* means durable here: the ping's receipt has the verdicts of its deliveries. While the backlog is full or
+Redis is unreachable, jobs stay in hand and no further jobs are taken.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from protocols.resque import parse, records
 from protocols.resque.job import reason, shown
 
 POLL_S: Final = 0.5
-"""An empty queue is looked at so often (Resque itself: every 5 s)."""
+"""Polling interval of an empty queue (Resque itself: 5 s)."""
 QUEUES_S: Final = 5.0
-"""So often patterns are held against the names of the queues, as a Resque worker does at every look."""
+"""Interval at which patterns are compared with the names of the queues; a Resque worker does so at every poll."""
 LIVENESS_S: Final = 5.0
-"""Sign of life towards other gateways."""
+"""Interval between heartbeats towards other gateways."""
 _RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 _FULL_S: Final = 1.0
 
@@ -45,16 +45,16 @@ ReadJob = tuple[TakenJob, Ping]
 
 
 class ResqueWorker:
-    """Works on Resque's queues until it is closed.
+    """Processes Resque's queues until it is closed.
 
     Args:
         store: Resque's Redis.
-        queue: where pings become durable.
+        queue: the queue for the pings.
         wanted: `resque.queues`.
         host: the host part of the worker's id.
-        together: Resque and the queue share a Redis.
+        together: whether Resque and the queue share a Redis.
         users_max: `limits.users_per_ping`.
-        metrics: what is counted.
+        metrics: the metrics of this process.
     """
 
     def __init__(
@@ -79,18 +79,18 @@ class ResqueWorker:
         self._looked_s = self._signed_s = self._beat_s = float("-inf")
         self._registered = False
         self._unrecorded = False
-        """A failure in hand could not be recorded."""
+        """Whether a failed job in hand could not be recorded."""
         self._unfinished = True
-        """There may be jobs in hand: of before a restart, or of a take whose reply was lost."""
+        """Whether there may be jobs in hand: from before a restart, or from a take whose reply was lost."""
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the worker's tasks."""
         self._task = asyncio.create_task(self._run(), name="resque")
 
     async def close(self, budget_s: float = 5.0) -> None:
-        """Finish the jobs in hand, as far as time allows, and leave Resque's workers."""
+        """Finish the jobs in hand, as far as the time allows, and unregister from Resque."""
         if self._task is None:
             return
         self._stopping.set()
@@ -116,7 +116,7 @@ class ResqueWorker:
                 await self._sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
                 continue
-            except BAD_DATA:  # a task that ends would leave all jobs where they are
+            except BAD_DATA:  # if the task ended, all jobs would stay where they are
                 self._unfinished = True
                 _log.exception("resque_worker_failed")
                 await self._sleep(_RETRY_S[-1])
@@ -125,13 +125,12 @@ class ResqueWorker:
                 await self._sleep(POLL_S)
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, unless the end comes first."""
+        """Wait, unless the worker is closed before."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    # -- the house
-    # ------------------------------------------------------------------------------------------------------
+    # -- heartbeats and queue names --------------------------------------------------------------------------
 
     async def _maintain(self) -> None:
         now = time.monotonic()
@@ -153,11 +152,10 @@ class ResqueWorker:
             self._names = records.queues_of(self._wanted, existing)
             self._looked_s = now
 
-    # -- the work
-    # --------------------------------------------------------------------------------------------------------
+    # -- jobs ------------------------------------------------------------------------------------------------
 
     async def _work(self) -> bool:
-        """Bring the jobs in hand to their end, or take new ones; False: there were none."""
+        """Finish the jobs in hand, or take new ones; False: there were none."""
         if self._unfinished:
             jobs = await self._store.in_hand()
             self._unfinished = False
@@ -174,7 +172,7 @@ class ResqueWorker:
         return True
 
     async def _finish_jobs(self, jobs: Sequence[TakenJob]) -> None:
-        """Bring each to its end. One that cannot be recorded as a failure stays in hand, and keeps no other back."""
+        """Finish each job. A job whose failure cannot be recorded stays in hand, and does not block the others."""
         plain: list[ReadJob] = []
         for job in jobs:
             try:
@@ -190,7 +188,7 @@ class ResqueWorker:
             await self._admit(entry)
 
     async def _try_to_fail(self, job: TakenJob, error: InputError) -> None:
-        """Record a failure; where the list of failures is of another type, try again with the next sign of life."""
+        """Record a failure; if the list of failures has another type, try again at the next heartbeat."""
         try:
             await self._fail(job, error)
         except RedisReplyError as fault:
@@ -227,7 +225,7 @@ class ResqueWorker:
             _log.warning("resque_job_failed", queue=job.queue, error=reason(error))
 
     async def _admit(self, jobs: list[ReadJob]) -> None:
-        """In one step; one by one where another gateway has taken some over."""
+        """Admit the jobs in one step, or one by one if another gateway has taken over some of them."""
         while True:
             answer = await self._store.admit(jobs, self._queue.limits)
             if answer == "done":
@@ -241,7 +239,8 @@ class ResqueWorker:
             await self._admit([job])
 
     async def _append(self, job: TakenJob, ping: Ping) -> None:
-        """By the queue's own way in: into another Redis, or for many users. The recovery id makes it once."""
+        """Append a ping through the queue's producer: to another Redis, or for many users. The recovery id prevents
+        duplicates."""
         while True:
             try:
                 await self._queue.append(ping, len(job.item), job.key)
@@ -253,7 +252,7 @@ class ResqueWorker:
             self._accepted(1)
 
     async def _wait_for_queue(self) -> bool:
-        """Wait for room in the backlog; the signs of life go on meanwhile. False: the end has come."""
+        """Wait until the backlog has room, with heartbeats meanwhile. False: the worker is being closed."""
         await self._sleep(_FULL_S)
         await self._maintain()
         return not self._stopping.is_set()
@@ -264,7 +263,7 @@ class ResqueWorker:
 
 
 def _entries(jobs: Iterable[ReadJob]) -> Iterator[list[ReadJob]]:
-    """As many jobs together as an entry of the queue may hold."""
+    """Group jobs into entries that the queue accepts."""
     entry: list[ReadJob] = []
     users = 0
     for job, ping in jobs:
@@ -278,5 +277,5 @@ def _entries(jobs: Iterable[ReadJob]) -> Iterator[list[ReadJob]]:
 
 
 def _payload(job: TakenJob) -> dict[str, object]:
-    """What the worker's state shows of a job."""
+    """The job as the worker's state shows it."""
     return shown(job.item) if len(job.item) <= records.PAYLOAD_BYTES_MAX else {"class": "", "args": []}

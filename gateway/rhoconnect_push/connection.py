@@ -13,14 +13,12 @@ import orjson
 from gateway.errors import BodiesFull
 from gateway.limits.body_budget import SMALL_BYTES, BodyBudget, BodyReservation
 from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
+from protocols.http1.states import ServerState, ServerStep, advance
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-IDLE: Final = 0
-READING: Final = 1
-ANSWERING: Final = 2
-REFUSED: Final = 3  # nothing more is read
-
+_READING: Final = (ServerState.HEAD, ServerState.BODY)
+_OWED: Final = (ServerState.ANSWERING, ServerState.LAST)  # a request is whole and not answered
 _REFUSED_S: Final = 2.0  # a refused client may read its answer for so long
 _CAUSES: Final = {
     400: ("malformed_request", "this is no HTTP/1.1 request"),
@@ -71,21 +69,25 @@ class PushConnection(asyncio.Protocol):
         service: what all connections share.
 
     Attributes:
+        state: where the connection stands (`protocols.http1.states`).
+        order: its place in the order of use, among all connections.
+        trusted: a valid id, or valid credentials of a user or an app came on it.
         instance, last, turn, asking, since: of the poll that waits (`gateway.rhoconnect_push.long_polls.Poll`).
     """
 
     __slots__ = (
-        "_closing",
         "_dropping",
         "_request",
         "_reservation",
         "_service",
-        "_stage",
         "_transport",
         "asking",
         "instance",
         "last",
+        "order",
         "since",
+        "state",
+        "trusted",
         "turn",
     )
 
@@ -93,8 +95,9 @@ class PushConnection(asyncio.Protocol):
         self._service = service
         self._transport: asyncio.Transport | None = None
         self._request: PushRequest | None = None
-        self._stage = IDLE
-        self._closing = False
+        self.state = ServerState.WAITING
+        self.order = 0
+        self.trusted = False
         self._dropping: asyncio.TimerHandle | None = None  # of a refused connection
         self._reservation: BodyReservation | None = None  # of a request that is not answered yet
         self.instance = b""
@@ -108,17 +111,19 @@ class PushConnection(asyncio.Protocol):
         """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
         if not self._service.connection_opened(self):
+            self.state = advance(self.state, ServerStep.LOST)
             self._service.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Read on; hand over the request once it is whole."""
-        if self._stage >= ANSWERING:
-            self._closing = True
+        if self.state >= ServerState.ANSWERING:
+            if self.state is ServerState.ANSWERING:
+                self.state = advance(self.state, ServerStep.DRAIN)  # a pipelined request is not taken
             return
         reading = self._request
         if reading is None:
             reading = self._request = PushRequest()
-            self._stage = READING
+            self.state = advance(self.state, ServerStep.HEAD)
             self._service.request_started(self)
         try:
             reading.feed(data)
@@ -131,10 +136,13 @@ class PushConnection(asyncio.Protocol):
             return
         if reading.complete:
             self._request = None
-            self._stage = ANSWERING
-            self._closing = self._closing or reading.overrun or not reading.keep
+            keep = reading.keep and not reading.overrun
+            self.state = advance(self.state, ServerStep.REQUEST if keep else ServerStep.LAST_REQUEST)
             self._service.handle(self, reading)
-        elif reading.expects and self._transport is not None:
+            return
+        if reading.method:  # the head is whole
+            self.state = advance(self.state, ServerStep.BODY)
+        if reading.expects and self._transport is not None:
             reading.expects = False
             self._transport.write(_CONTINUE)
 
@@ -151,10 +159,10 @@ class PushConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. An app still gets its answer; a device that waits for a message is gone."""
-        self._closing = True
-        if self._stage == READING:
-            self.refuse(400)
-        return self._stage == ANSWERING and not self.instance
+        self.state = advance(self.state, ServerStep.END)
+        if self._request is not None:
+            self.refuse(400, ended=True)
+        return self.state is ServerState.LAST and not self.instance
 
     def pause_writing(self) -> None:
         """The client does not even read its small answers."""
@@ -164,10 +172,21 @@ class PushConnection(asyncio.Protocol):
         """Forget the connection."""
         self._transport = None
         self._request = None
+        self.state = advance(self.state, ServerStep.LOST)
         self._release()
         if self._dropping is not None:
             self._dropping.cancel()
         self._service.connection_closed(self)
+
+    @property
+    def idle_since(self) -> int | None:
+        """Its place in the order of use while no request is under way, else None."""
+        return self.order if self.state is ServerState.WAITING else None
+
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the client must act next. A poll that waits for a message does not await its client."""
+        return self.state not in _OWED
 
     @property
     def peer(self) -> str:
@@ -187,10 +206,12 @@ class PushConnection(asyncio.Protocol):
             headers: further header lines, each with its CRLF.
         """
         transport = self._transport
-        if transport is None or self._stage != ANSWERING:
+        if transport is None or self.state not in _OWED:
             return
-        closing = self._closing or self._service.draining
-        self._stage = IDLE
+        if self._service.draining:
+            self.state = advance(self.state, ServerStep.DRAIN)
+        self.state = advance(self.state, ServerStep.ANSWERED)
+        closing = self.state is ServerState.CLOSING
         self._release()
         self.instance = b""
         transport.write(self._service.head(status, len(body), closing) + headers + b"\r\n" + body)
@@ -199,13 +220,17 @@ class PushConnection(asyncio.Protocol):
         else:
             self._service.request_answered(self)
 
-    def refuse(self, status: int) -> None:
+    def refuse(self, status: int, *, ended: bool = False) -> None:
         """Answer what will not be read to its end, and close once the client has read that.
 
         A close at once, with bytes unread, would reset the connection and take the answer with it.
+
+        Args:
+            status: HTTP status.
+            ended: the client sends no more, so that nothing stays unread.
         """
         self._request = None
-        self._stage = REFUSED
+        self.state = advance(self.state, ServerStep.REFUSE)
         self._release()
         transport = self._transport
         if transport is None:
@@ -213,23 +238,27 @@ class PushConnection(asyncio.Protocol):
         code, message = _CAUSES[status]
         body = orjson.dumps({"error": {"code": code, "message": message, "field": None}})
         transport.write(self._service.head(status, len(body), True) + b"\r\n" + body)
-        if self._closing or not transport.can_write_eof():  # all has come; or TLS
-            transport.close()
+        if ended or not transport.can_write_eof():  # TLS cannot
+            self._close(transport)
             return
         transport.write_eof()
         self._dropping = asyncio.get_running_loop().call_later(_REFUSED_S, self.abort)
 
     def expire(self) -> None:
         """Its time is over: a request that came too slowly is answered, an idle connection just closed."""
-        if self._stage == READING:
+        if self.state in _READING:
             self.refuse(408)
-        elif self._stage == IDLE and self._transport is not None:
-            self._transport.close()
+        elif self.state is ServerState.WAITING and self._transport is not None:
+            self._close(self._transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        self.state = advance(self.state, ServerStep.CLOSE)
+        transport.close()
 
     def finish(self) -> None:
         """Close once nothing is owed."""
-        if self._stage == ANSWERING:
-            self._closing = True
+        if self.state in _OWED:
+            self.state = advance(self.state, ServerStep.DRAIN)
         else:
             self.abort()
 

@@ -19,6 +19,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import RhoPushError, StoreDown
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
+from gateway.limits.eviction import ConnectionRegistry
 from gateway.mailbox.store import MailboxMessage, MailboxStore
 from gateway.metrics import Metrics
 from gateway.rhoconnect_push.auth import Authenticator
@@ -106,7 +107,9 @@ class PushService:
         self.polls = LongPolls(store, round(timeouts.wait_s / _TICK_S))
         self._reading: Timeouts[PushConnection] = Timeouts(max(1, round(timeouts.request_s / _TICK_S)))
         self._idle: Timeouts[PushConnection] = Timeouts(max(1, round(timeouts.idle_s / _TICK_S)))
-        self._members: set[PushConnection] = set()
+        self.connections: ConnectionRegistry[PushConnection] = ConnectionRegistry(
+            self._limits.push_full, self._limits.count_push
+        )
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticks = 0
@@ -124,17 +127,17 @@ class PushService:
     # -------------------------------------------------------------------------------------------------
 
     def connection_opened(self, connection: PushConnection) -> bool:
-        """A connection came. False: there is no room, and no idle one to close; a poll that waits is not idle."""
-        if self._limits.push_full():
-            oldest = self._idle.oldest()
-            if oldest is None:
-                return False
-            self.connection_closed(oldest)
-            oldest.expire()
-        self._members.add(connection)
-        self._limits.push = len(self._members)
+        """A connection came. False: there is no room, and none that may be closed; a poll that waits may not."""
+        connection.order = self.connections.next_use()
+        if not self.connections.add(connection):
+            return False
         self._idle.start(connection, self._ticks)
         return True
+
+    def trust(self, connection: PushConnection) -> None:
+        """A valid id, or valid credentials of a user or an app came: see `gateway.limits.eviction`."""
+        connection.trusted = True
+        self.connections.trust(connection)
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """End a connection for which there is no room."""
@@ -149,15 +152,15 @@ class PushService:
         """Its request is answered."""
         self._reading.stop(connection)
         self._idle.start(connection, self._ticks)
+        connection.order = self.connections.next_use()
 
     def connection_closed(self, connection: PushConnection) -> None:
         """It is gone."""
-        self._members.discard(connection)
-        self._limits.push = len(self._members)
+        self.connections.remove(connection)
         self._reading.stop(connection)
         self._idle.stop(connection)
         self.polls.end(connection)
-        if self.draining and not self._members:
+        if self.draining and not self.connections:
             self._empty.set()
 
     def head(self, status: int, length: int, closing: bool) -> bytes:
@@ -180,11 +183,11 @@ class PushService:
         for watch in (self._idle, self._reading):
             for connection in watch.expired(self._ticks + 1_000_000_000):
                 connection.finish()
-        if self._members:
+        if self.connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), budget_s)
             except TimeoutError:
-                _log.warning("rhoconnect_push_connections_dropped", connections=len(self._members))
+                _log.warning("rhoconnect_push_connections_dropped", connections=len(self.connections))
         if self._timer is not None:
             self._timer.cancel()
         for task in tuple(self._tasks):
@@ -234,6 +237,7 @@ class PushService:
         elif self.draining:
             connection.answer(204)
         else:
+            self.trust(connection)
             self.polls.begin(connection, call.name, call.last, self._ticks)
 
     def _client(self, connection: PushConnection, request: PushRequest) -> str:
@@ -255,6 +259,7 @@ class PushService:
         elif not app.encoded:
             connection.answer(401)
         elif self._authenticator.is_app_cached(authorization):
+            self.trust(connection)
             self._queue(connection, call.name, app.name, posted)
         else:
             client = self._client(connection, request)
@@ -264,6 +269,7 @@ class PushService:
         self, connection: PushConnection, token: str, authorization: str, posted: PostedMessage, client: str
     ) -> None:
         if await self._authenticator.app(authorization, client):
+            self.trust(connection)
             self._queue(connection, token, basic(authorization).name, posted)
         else:
             connection.answer(401)
@@ -297,6 +303,8 @@ class PushService:
         good = good and await self._authenticator.user(
             cookies, authorization, self._client(connection, request)
         )
+        if good:
+            self.trust(connection)
         if not good or (registration and not same_user(call.user, user)):
             connection.answer(401)
         elif validity is IdValidity.GOOD or self._may_exchange(validity, call.name, user):

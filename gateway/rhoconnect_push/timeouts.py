@@ -29,10 +29,6 @@ class Timeouts(Generic[Member]):
         """It has done what it must."""
         self._since.pop(member, None)
 
-    def oldest(self) -> Member | None:
-        """The member whose time began first; None: there is none."""
-        return next(iter(self._since), None)
-
     def expired(self, now: int) -> list[Member]:
         """Those whose time is over; they are no longer watched."""
         over: list[Member] = []

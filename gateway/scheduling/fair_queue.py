@@ -1,4 +1,4 @@
-"""A bounded queue that serves its callers in turn, however much each of them brings."""
+"""Bounded queue that serves its callers in turn, independently of how many items each of them has."""
 
 from collections import OrderedDict, deque
 from typing import Final, Generic, TypeVar
@@ -6,30 +6,30 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 
 CALLERS_IN_ORDER: Final = 16
-"""With more callers than this, the newest and the next in order are served by turns (see `FairQueue`)."""
+"""With more callers than this, the newest caller and the next in order are served alternately (see `FairQueue`)."""
 
 
 class FairQueue(Generic[Item]):
-    """Items of callers: one item of each caller in turn, and of one caller in the order in which they came.
+    """Queue that serves one item of each caller in turn, and the items of one caller in order of arrival.
 
-    - At the bound, the caller with the most items gives up its newest one for the item of a caller with fewer.
-    - While many callers wait, the newest of those who had no turn yet and the next one in order are served by turns,
-      and at the bound the next in order gives up an item: a crowd that came at once then holds up neither those that
-      come later nor those that came before it. Most of the crowd would wait for too long in any order.
+    - At the bound, the caller with the most items loses its newest item to a caller with fewer.
+    - While many callers wait, the newest caller without a turn yet and the next one in order are served alternately,
+      and at the bound the next in order loses an item: a crowd that arrived at once then delays neither later
+      callers nor earlier ones. Most of the crowd would wait for too long in any order.
 
     Each operation takes constant time.
 
     Args:
-        items_max: how many items may wait.
+        items_max: most items in the queue.
         in_order: more callers than this are a crowd.
     """
 
     def __init__(self, items_max: int, in_order: int = CALLERS_IN_ORDER) -> None:
         self._items_max = items_max
         self._in_order = in_order
-        self._callers: OrderedDict[str, deque[Item]] = OrderedDict()  # the next one first
-        self._unserved: OrderedDict[str, None] = OrderedDict()  # callers who had no turn yet, the newest last
-        self._by_length: dict[int, dict[str, None]] = {}  # length -> the callers with so many items
+        self._callers: OrderedDict[str, deque[Item]] = OrderedDict()  # the next caller first
+        self._unserved: OrderedDict[str, None] = OrderedDict()  # callers without a turn yet, the newest last
+        self._by_length: dict[int, dict[str, None]] = {}  # length -> the callers with this many items
         self._longest = 0
         self._length = 0
         self._newest_next = False
@@ -38,7 +38,7 @@ class FairQueue(Generic[Item]):
         return self._length
 
     def put(self, caller: str, item: Item) -> Item | None:
-        """Add an item; returns the item that has no place: this one, or one of another caller. None: all have."""
+        """Add an item; return the item that does not fit, this one or another caller's. None: all fit."""
         items = self._callers.get(caller)
         length = 0 if items is None else len(items)
         refused: Item | None = None
@@ -56,7 +56,7 @@ class FairQueue(Generic[Item]):
         return refused
 
     def take(self) -> Item:
-        """The next item. The queue must not be empty."""
+        """Remove and return the next item. The queue must not be empty."""
         self._newest_next = self._is_crowded and not self._newest_next
         crowd = self._unserved if self._newest_next else None
         caller = next(reversed(crowd)) if crowd else next(iter(self._callers))
@@ -68,7 +68,7 @@ class FairQueue(Generic[Item]):
         return item
 
     def take_all(self, caller: str) -> list[Item]:
-        """All items of one caller."""
+        """Remove and return all items of one caller."""
         items = self._callers.pop(caller, None)
         if items is None:
             return []
@@ -82,7 +82,7 @@ class FairQueue(Generic[Item]):
         return len(self._callers) > self._in_order
 
     def _caller_to_evict(self, length: int) -> str | None:
-        """The caller who gives up an item for one of a caller with `length` items; None: nobody."""
+        """The caller that loses an item to a caller with `length` items; None: no caller."""
         if length + 1 < self._longest:
             return next(iter(self._by_length[self._longest]))
         if length == 0 and self._is_crowded:

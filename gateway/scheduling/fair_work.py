@@ -1,7 +1,7 @@
-"""Work for clients who may be anybody: a few pieces at a time, in turn by client, those without failures first.
+"""Runs jobs for untrusted clients: a few at a time, in turn by client, clients without failures first.
 
-A client is an address (or an IPv6 /64). A subject is the account that the work is about: while one is under attack from
-many addresses, its work is spaced out, without holding up work for others.
+A client is an address (or an IPv6 /64). A subject is the account that a job concerns: while an account is under
+attack from many addresses, its jobs are spaced out, without delaying jobs for other accounts.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ Result = TypeVar("Result")
 
 WAITING_MAX: Final = 4_096
 PATIENCE_S: Final = 15.0
-"""Longest wait for one's turn: the client of a longer one has mostly gone."""
+"""Longest wait of a job for its turn: after this time most clients have disconnected."""
 FAILING_S: Final = 60.0
-"""For so long a client with a failure comes after those without."""
+"""Time for which a client with a failure comes after clients without."""
 _FAILING_MAX: Final = 16_384
 _HELD_MAX: Final = 256
-"""Pieces of work for one subject that wait while it is held."""
+"""Most jobs for one subject that wait while it is held."""
 _FAILING_TURN: Final = 4
-"""Each fourth turn is of clients with failures, if any wait: theirs may be a mistyped password."""
+"""Every fourth turn is for clients with failures, if any wait: a failure may be a mistyped password."""
 _SLICE: Final = 16
-"""Refusals in one turn of the loop: each wakes a request."""
+"""Refusals in one event loop iteration, since each wakes a request."""
 _BUSY: Final = "too many logins wait to be checked"
 
 
@@ -38,7 +38,7 @@ class _Job(NamedTuple):
 
 
 class _WaitingJobs:
-    """Jobs that wait: of clients without failures, and of those with some."""
+    """Waiting jobs: of clients without failures, and of clients with failures."""
 
     def __init__(self, waiting_max: int) -> None:
         self._clean: FairQueue[_Job] = FairQueue(waiting_max)
@@ -49,14 +49,14 @@ class _WaitingJobs:
         return len(self._clean) + len(self._failing)
 
     def put(self, job: _Job, *, failing: bool) -> _Job | None:
-        """Add a job; returns the one that has no place."""
+        """Add a job; return the job that does not fit."""
         return (self._failing if failing else self._clean).put(job.client, job)
 
     def take(self, *, failing: bool = True) -> _Job | None:
-        """The next job; None: there is none.
+        """Remove and return the next job; None: there is none.
 
         Args:
-            failing: whether it may be of a client with failures.
+            failing: whether a job of a client with failures may be returned.
         """
         jobs = [self._clean]
         if failing:
@@ -65,18 +65,18 @@ class _WaitingJobs:
         return next((lane.take() for lane in jobs if lane), None)
 
     def demote(self, client: str) -> list[_Job]:
-        """The client has a failure now; returns the jobs that have no place."""
+        """Record a failure of the client; return the jobs that do not fit."""
         lost = (self._failing.put(client, job) for job in self._clean.take_all(client))
         return [job for job in lost if job is not None]
 
 
 class _HeldSubject:
-    """A subject whose work is spaced out, and the jobs that wait for it.
+    """A subject whose jobs are spaced out, and its waiting jobs.
 
     Attributes:
-        jobs: the jobs.
-        timer: runs until the next job may begin; None: `released` may.
-        released: the job whose turn it is among those of this subject; it stands in line with all other work.
+        jobs: the waiting jobs.
+        timer: runs until the next job may begin; None: `released` may begin.
+        released: the next job of this subject; it waits among the jobs of all subjects.
     """
 
     def __init__(self) -> None:
@@ -86,11 +86,11 @@ class _HeldSubject:
 
 
 class FairWork:
-    """Runs work of clients.
+    """Runs the jobs of clients.
 
     Args:
-        at_once: pieces of work that run at a time; one of them, if there are more, is of a client without failures.
-        refusal: asked before a piece of work begins, with its client and subject: why it must not begin; None: it may.
+        at_once: most jobs that run at a time; if there are several, one of them is for clients without failures.
+        refusal: called with client and subject before a job begins: the reason for refusing it; None: it may begin.
         clock: monotonic seconds.
     """
 
@@ -111,15 +111,15 @@ class FairWork:
         self._waiting = _WaitingJobs(waiting_max)
         self._held: dict[str, _HeldSubject] = {}
         self._failing: dict[str, float] = {}
-        self._running: dict[asyncio.Task[None], bool] = {}  # whether its client had failures
+        self._running: dict[asyncio.Task[None], bool] = {}  # whether the client had failures
         self._woken = False
 
     async def run(self, work: Callable[[], Awaitable[Result]], *, client: str, subject: str = "") -> Result:
-        """Do the work in the client's turn.
+        """Run a job in the client's turn.
 
         Raises:
-            AuthenticationBusy: too much work waits, or the turn did not come in time.
-            RhoPushError: what the work or `refusal` raised.
+            AuthenticationBusy: too many jobs wait, or the turn did not come in time.
+            RhoPushError: raised by the job or `refusal`.
         """
         loop = asyncio.get_running_loop()
         job = _Job(client, subject, work, loop.create_future())
@@ -135,16 +135,16 @@ class FairWork:
         except TimeoutError as error:
             raise AuthenticationBusy(_BUSY) from error
         finally:
-            # Both hold the failure, whose traceback holds this frame and the caller's, with the body.
+            # Both refer to the failure, whose traceback refers to this frame and the caller's, with the body.
             del job, outcome
 
     def is_failing(self, client: str) -> bool:
-        """Whether the client had a failure lately."""
+        """Whether the client had a failure recently."""
         until = self._failing.get(client)
         return until is not None and self._clock() < until
 
     def demote(self, client: str, subject: str) -> None:
-        """The client has a failure: its work comes after that of clients without."""
+        """Record a failure of the client: its jobs come after those of clients without failures."""
         self._failing.pop(client, None)
         if len(self._failing) >= _FAILING_MAX:
             del self._failing[next(iter(self._failing))]
@@ -155,7 +155,7 @@ class FairWork:
                 self._refuse(job)
 
     def delay(self, subject: str, delay_s: float) -> None:
-        """Begin no further work for this subject within `delay_s`, and then one piece."""
+        """Begin no further job for this subject within `delay_s`, and then one."""
         held = self._held.setdefault(subject, _HeldSubject())
         if held.timer is not None:
             held.timer.cancel()
@@ -163,7 +163,7 @@ class FairWork:
         held.timer = asyncio.get_running_loop().call_later(delay_s, self._release, subject)
 
     async def close(self) -> None:
-        """End the work that runs, and refuse what waits."""
+        """Cancel the running jobs, and refuse the waiting ones."""
         for held in self._held.values():
             if held.timer is not None:
                 held.timer.cancel()
@@ -178,7 +178,7 @@ class FairWork:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _release(self, subject: str) -> None:
-        """Put the next job of a held subject in line with all other work; without one, hold the subject no more."""
+        """Queue the next job of a held subject among the jobs of all subjects; without a next job, end the hold."""
         held = self._held.get(subject)
         if held is None:
             return
@@ -192,7 +192,8 @@ class FairWork:
         del self._held[subject]
 
     def _on_job_done(self, job: _Job) -> None:
-        """A job is done or refused: the next one of its subject may follow, unless the subject is held on."""
+        """Finish a job that is done or refused: the next one of its subject may follow, unless the subject is still
+        held."""
         held = self._held.get(job.subject)
         if held is not None and held.released is job:
             asyncio.get_running_loop().call_soon(self._release, job.subject)
@@ -203,7 +204,7 @@ class FairWork:
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        """Begin as many jobs as may run; those that are refused or held make room at once."""
+        """Start as many jobs as may run; jobs that are refused or held free their turn immediately."""
         self._woken = False
         for _ in range(_SLICE):
             if len(self._running) >= self._at_once:
@@ -247,7 +248,7 @@ class FairWork:
         try:
             outcome = await job.work()
         except RhoPushError as error:
-            # Without its frames: they would keep the request for as long as the error lives.
+            # Without its frames, which would keep the request in memory as long as the error.
             outcome = error.with_traceback(None)
         if not job.outcome.done():
             job.outcome.set_result(outcome)

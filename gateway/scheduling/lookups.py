@@ -1,4 +1,4 @@
-"""Look-ups by callers who may be anybody: in batches, one round trip for hundreds, and fairly by caller."""
+"""Batched look-ups for untrusted callers: one round trip for hundreds, and fair between callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,14 +12,14 @@ Found = TypeVar("Found")
 BATCH_MAX: Final = 512
 WAITING_MAX: Final = 4_096
 _SLICE: Final = 32
-"""Answers in one turn of the loop: each wakes a request, and pings shall not wait for all of them."""
+"""Results in one event loop iteration: each wakes a request, and pings must not wait for all of them."""
 _BUSY: Final = "too many credentials wait to be checked"
 
 
 class _Failure(NamedTuple):
-    """Why a look-up failed. Each waiting caller raises an error of its own.
+    """The reason of a failed look-up. Each waiting caller raises an exception of its own.
 
-    One error that all of them raise would collect the frames of all of them in its traceback.
+    A single exception raised by all callers would collect the frames of all of them in its traceback.
     """
 
     kind: type[RhoPushError]
@@ -33,12 +33,12 @@ class _PendingLookup(NamedTuple, Generic[Found]):
 
 
 class Lookups(Generic[Found]):
-    """Looks names up in batches, of which one is under way at a time.
+    """Looks up names in batches, one batch at a time.
 
     Args:
-        ask: looks up many names; the answers stand in the same order.
-        waiting_max: names that may wait for their batch.
-        batch_max: names of one batch.
+        ask: looks up many names; returns the results in the same order.
+        waiting_max: most names that may wait for their batch.
+        batch_max: most names in one batch.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Lookups(Generic[Found]):
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, name: str, caller: str) -> Found:
-        """Look a name up. Callers who ask for the same name share one look-up.
+        """Look up a name. Callers that ask for the same name share one look-up.
 
         Args:
-            name: what is looked up.
-            caller: in whose turn; the callers take turns.
+            name: the name to look up.
+            caller: the caller whose turn is used; callers take turns.
 
         Raises:
             AuthenticationBusy: too many names wait.
@@ -68,14 +68,14 @@ class Lookups(Generic[Found]):
         under_way = self._under_way.get(name)
         if under_way is None:
             under_way = self._begin(name, caller)
-        # Shielded: the first caller may go away while others wait for the same answer.
+        # Shielded: the first caller may be cancelled while others wait for the same result.
         outcome = await asyncio.shield(under_way)
         if isinstance(outcome, _Failure):
             raise outcome.kind(outcome.message) from outcome.cause
         return outcome
 
     async def close(self) -> None:
-        """End the look-ups; their callers are cancelled."""
+        """Stop the look-ups; waiting callers are cancelled."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -96,7 +96,7 @@ class Lookups(Generic[Found]):
             while self._queue:
                 batch = [self._queue.take() for _ in range(min(len(self._queue), self._batch_max))]
                 await self._look_up(batch)
-        finally:  # also where the loop ends with look-ups under way: nobody may wait for ever
+        finally:  # also if the loop ends during a look-up, so that no caller waits for ever
             self._task = None
             for waiting in (*batch, *self._drained()):
                 waiting.outcome.cancel()
@@ -107,7 +107,8 @@ class Lookups(Generic[Found]):
             found = await self._ask([waiting.name for waiting in batch])
         except RhoPushError as error:
             failure = _Failure(type(error), error.message, error.__cause__)
-            # The same holds for those that still wait: they must not each wait out a Redis that is silent.
+            # The same for the waiting names: each of them would otherwise wait for the time-out of an unresponsive
+            # Redis.
             for waiting in (*batch, *self._drained()):
                 self._resolve(waiting, failure)
             return

@@ -1,9 +1,10 @@
-"""Long work in slices, one a turn of the event loop, so that small pings are served in between.
+"""Cooperative scheduling: long work runs in slices, one in each event loop iteration, with small pings in between.
 
-A small ping takes some ten turns from its POST to its verdict. Whatever a broadcast does in one of them, that ping
-waits for, so all that is done for broadcasts together gets one slice a turn. While small pings are under way, and a
-moment longer, it gets one slice in `YIELD_INTERVAL_S`: the next one shall not find loop, Redis and provider with their
-hands full. That still leaves some ten thousand sends a second, and a ping that hangs does not count.
+A small ping takes some ten iterations from its POST to its verdict, and waits for everything that a broadcast does
+in them. Therefore all work for broadcasts together gets one slice in each iteration. While small pings are in
+flight, and for a moment after, it gets one slice in `YIELD_INTERVAL_S`, so that loop, Redis and provider are free
+for the next small ping. This still allows some ten thousand deliveries a second. A ping whose provider does not
+answer is ignored.
 """
 
 import asyncio
@@ -12,24 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 SLICE: Final = 32
-"""Sends, or users read from RhoConnect's own keys, in one slice: at 10 to 15 µs each, for the loop and those it asks,
-some 0.4 ms."""
+"""Deliveries, or users read from RhoConnect's own keys, in one slice: at 10 to 15 µs each, for the loop and the
+servers it calls, some 0.4 ms."""
 LIGHT_SLICE: Final = 100
-"""Users or devices in one slice of what costs 2 to 5 µs each: snapshots, choosing, planning."""
+"""Users or devices in one slice of work that costs 2 to 5 µs each: snapshots, selection, planning."""
 YIELD_INTERVAL_S: Final = 0.001
-"""Between two slices of calm: uvloop's timers know no less."""
+"""Interval between slices while small pings are in flight; the resolution of uvloop's timers."""
 LINGER_S: Final = 0.006
-"""So long after a small ping came it stays calm: of two hundred a second the next one is under way by then."""
+"""Time after a small ping for which long work still yields: at two hundred a second the next one is in flight by
+then."""
 URGENT_S: Final = 0.1
-"""A small ping that is not over by then waits for its provider, and for no turn of this loop."""
+"""A small ping that is unfinished after this time waits for its provider, not for this loop."""
 Item = TypeVar("Item")
 
 
 class Scheduler:
-    """Hands out the turns of one loop, in the order in which they were asked for.
+    """Grants the turns of one event loop, in the order of the requests.
 
     Args:
-        clock: monotonic seconds, by which small pings age; the loop's unless given.
+        clock: monotonic seconds, by which the age of small pings is measured; default: the loop's clock.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
@@ -41,17 +43,17 @@ class Scheduler:
         self._newest_s = float("-inf")
 
     def small_started(self) -> None:
-        """A small ping, or several that came together, is under way."""
+        """Record that a small ping, or several that arrived together, is in flight."""
         self._small += 1
         self._newest_s = self._clock()
 
     def small_finished(self) -> None:
-        """It is over."""
+        """Record that a small ping is finished."""
         self._small -= 1
 
     @property
     def should_yield(self) -> bool:
-        """Whether long work steps back: a small ping came a moment ago, or is under way and its provider answers."""
+        """Whether long work must yield: a small ping arrived a moment ago, or is in flight and its provider answers."""
         since_s = self._clock() - self._newest_s
         return since_s < LINGER_S or (self._small > 0 and since_s < URGENT_S)
 
@@ -73,7 +75,7 @@ class Scheduler:
     def _next(self) -> None:
         while self._waiting:
             future = self._waiting.popleft()
-            if not future.done():  # else its task was cancelled
+            if not future.done():  # otherwise its task was cancelled
                 future.set_result(None)
                 break
         self._scheduled = False
@@ -82,6 +84,6 @@ class Scheduler:
 
 
 def slices(items: Sequence[Item], size: int = SLICE) -> Iterator[Sequence[Item]]:
-    """The items, `size` at a time."""
+    """Split the items into slices of `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

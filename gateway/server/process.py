@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import structlog
 import uvloop
@@ -26,10 +26,10 @@ from gateway.server.allocator import return_large_blocks
 from gateway.server.ipc import EXIT_SETTINGS, HEARTBEAT, HEARTBEAT_S, READY, WorkerConfig, unpack
 from gateway.server.metrics_reporting import MetricsReporter
 from gateway.server.settings_feed import SettingsFeed, read_lines
-from gateway.server.worker_channels import WorkerChannels
+from gateway.server.worker_channels import WorkerChannels, WorkerContext
 from gateway.settings import Settings
 
-Run = Callable[..., Awaitable[None]]
+Run = Callable[[WorkerContext], Awaitable[None]]
 
 _log = structlog.get_logger("worker")
 _STDIN: Final = 0
@@ -106,23 +106,23 @@ async def _work(run: Run, config: WorkerConfig, settings: Settings, settings_fee
     beat()
     with contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(socket.socket(fileno=config.socket_fd))
-        more: dict[str, Any] = {}
+        rhoconnect_push_listener = None
         if config.rhoconnect_push_fd is not None:
-            more["rhoconnect_push_sock"] = sockets.enter_context(
-                socket.socket(fileno=config.rhoconnect_push_fd)
-            )
+            rhoconnect_push_listener = sockets.enter_context(socket.socket(fileno=config.rhoconnect_push_fd))
         metrics_reporter = MetricsReporter(socket.socket(fileno=config.metrics_fd))
         sockets.callback(metrics_reporter.close)
         await run(
-            settings,
-            slot=config.slot,
-            gateway_id=config.gateway_id,
-            sock=listener,
-            stop=stop,
-            ready=ready,
-            workers=config.workers,
-            channels=WorkerChannels(settings_feed, metrics_reporter),
-            **more,
+            WorkerContext(
+                settings,
+                config.slot,
+                config.gateway_id,
+                listener,
+                stop,
+                ready,
+                rhoconnect_push_listener,
+                config.workers,
+                WorkerChannels(settings_feed, metrics_reporter),
+            )
         )
 
 

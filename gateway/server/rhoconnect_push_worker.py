@@ -1,8 +1,5 @@
 """One worker of the RhoConnect Push service alone: no pings, no fan-out, only devices and the apps that post."""
 
-import asyncio
-import socket
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -14,41 +11,23 @@ from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
-from gateway.server.worker_channels import WorkerChannels
-from gateway.settings import Settings
+from gateway.server.worker_channels import WorkerContext
 from gateway.store.client_factory import check_trust
 from gateway.store.command_probe import require_commands, rhoconnect_push_use
 
 _log = structlog.get_logger("worker")
 
 
-async def run(
-    settings: Settings,
-    *,
-    slot: int,
-    gateway_id: str,
-    sock: socket.socket,
-    stop: asyncio.Event,
-    ready: Callable[[], None],
-    workers: int = 1,
-    channels: WorkerChannels | None = None,
-) -> None:
-    """Work until `stop` is set, then answer all polls within `settings.drain_s`.
+async def run(context: WorkerContext) -> None:
+    """Work until `context.stop` is set, then answer all polls within `settings.drain_s`.
 
-    Args:
-        settings: those in force.
-        slot: this worker's number.
-        gateway_id: the same after a restart.
-        sock: the bound listening socket of the service.
-        stop: set to drain.
-        ready: called when it serves.
-        workers: how many processes serve; nothing here is shared out among them.
-        channels: where metrics go, and settings come from that were read anew; of those, `limits` can change.
+    `context.sock` is the service's socket. Of settings that are reloaded, `limits` can change.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
         BadSetting: this is not the service (`rhoconnect_push.mode`), or a certificate cannot be used.
     """
+    settings, slot, channels = context.settings, context.slot, context.channels
     check_trust(settings)
     async with AsyncExitStack() as opened:
         for refused in await require_commands([rhoconnect_push_use(settings)]):
@@ -72,9 +51,9 @@ async def run(
             channels.metrics_reporter.begin(metrics)
             channels.settings_feed.subscribe(apply)
         service = await opened.enter_async_context(
-            open_rhoconnect_push(settings, store, sock, metrics, bodies, connections, slot=slot)
+            open_rhoconnect_push(settings, store, context.sock, metrics, bodies, connections, slot=slot)
         )
-        ready()
-        _log.info("worker_ready", slot=slot, gateway=gateway_id)
-        await stop.wait()
+        context.ready()
+        _log.info("worker_ready", slot=slot, gateway=context.gateway_id)
+        await context.stop.wait()
         await service.close(settings.drain_s)

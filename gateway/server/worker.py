@@ -7,9 +7,8 @@ The way of a ping through it: `http_api` -> `queue.producer` -> `fanout.consumer
 
 import asyncio
 import os
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -21,6 +20,7 @@ from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
@@ -47,7 +47,7 @@ from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
-from gateway.server.worker_channels import WorkerChannels
+from gateway.server.worker_channels import WorkerContext
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
 from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
@@ -64,30 +64,10 @@ _APPEND_REPLY_S: Final = 2.0
 """An append without a reply for so long is asked about by its marker; every other command may take longer."""
 
 
-async def run(
-    settings: Settings,
-    *,
-    slot: int,
-    gateway_id: str,
-    sock: socket.socket,
-    stop: asyncio.Event,
-    ready: Callable[[], None],
-    rhoconnect_push_sock: socket.socket | None = None,
-    workers: int = 1,
-    channels: WorkerChannels | None = None,
-) -> None:
-    """Work until `stop` is set, then finish what was begun within `settings.drain_s`.
+async def run(context: WorkerContext) -> None:
+    """Work until `context.stop` is set, then finish what was begun within `settings.drain_s`.
 
-    Args:
-        settings: those in force.
-        slot: this worker's number; with the gateway's id, its name among the queue's consumers.
-        gateway_id: the same after a restart.
-        sock: the bound listening socket.
-        stop: set to drain.
-        ready: called when every door is open.
-        rhoconnect_push_sock: the bound listening socket of the RhoConnect Push service; None: this gateway has none.
-        workers: how many processes share what is limited a gateway.
-        channels: where changed settings come from, and where metrics go; None: this process is alone.
+    The gateway's id and the slot are this worker's name among the queue's consumers.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
@@ -95,27 +75,28 @@ async def run(
         BadSetting: Redis does not promise what `queue.durability` demands, or refuses what every gateway needs, or
             whom to trust cannot be read.
     """
+    settings, slot, channels = context.settings, context.slot, context.channels
     check_trust(settings)
     metrics = Metrics(__version__)
     if channels is not None:
         channels.metrics_reporter.begin(metrics)
     async with AsyncExitStack() as closing:
         pipeline = await closing.enter_async_context(
-            _pipeline(settings, f"{gateway_id}:{slot}", metrics, workers)
+            _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
         )
         scrape = None if channels is None else channels.metrics_reporter.scrape
-        services = _services(settings, pipeline, metrics, scrape, workers)
+        services = _services(settings, pipeline, metrics, scrape, context.workers)
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
-        http_api = await open_http_api(services, sock)
+        http_api = await open_http_api(services, context.sock)
         rhoconnect_push = None
-        if pipeline.mailbox is not None and rhoconnect_push_sock is not None:
+        if pipeline.mailbox is not None and context.rhoconnect_push_sock is not None:
             rhoconnect_push = await closing.enter_async_context(
                 open_rhoconnect_push(
                     settings,
                     pipeline.mailbox,
-                    rhoconnect_push_sock,
+                    context.rhoconnect_push_sock,
                     metrics,
                     services.bodies,
                     services.connections,
@@ -123,37 +104,25 @@ async def run(
                 )
             )
         background_ingress = await closing.enter_async_context(
-            open_background_ingress(settings, gateway_id, slot, pipeline.queue, metrics)
+            open_background_ingress(settings, context.gateway_id, slot, pipeline.queue, metrics)
         )
         settings_applier = SettingsApplier(settings, http_api, pipeline, background_ingress, metrics)
         if channels is not None:
             channels.settings_feed.subscribe(settings_applier.on_update)
-        ready()
-        _log.info("worker_ready", slot=slot, gateway=gateway_id)
-        await stop.wait()
+        context.ready()
+        _log.info("worker_ready", slot=slot, gateway=context.gateway_id)
+        await context.stop.wait()
         settings = settings_applier.settings
         until = time.monotonic() + settings.drain_s
         pipeline.consumer.stop_taking()
         await background_ingress.close()
-        _log.info(
-            "worker_draining",
-            in_hand=pipeline.in_flight.deliveries(bulk=False) + pipeline.in_flight.deliveries(bulk=True),
-        )
-        await asyncio.gather(
-            *(
-                service.close(settings.drain_s)
-                for service in (http_api, rhoconnect_push)
-                if service is not None
-            )
-        )
-        await pipeline.queue.close()
-        await pipeline.consumer.close(max(0.0, until - time.monotonic()))
-        await pipeline.in_flight.wait_empty(until - time.monotonic())
-        await pipeline.lane_manager.close(max(0.0, until - time.monotonic()))
-        _log.info(
-            "worker_drained",
-            unfinished=pipeline.in_flight.deliveries(bulk=False) + pipeline.in_flight.deliveries(bulk=True),
-        )
+        _log.info("worker_draining", in_hand=pipeline.deliveries)
+        closing_ingresses = [
+            one.close(settings.drain_s) for one in (http_api, rhoconnect_push) if one is not None
+        ]
+        await asyncio.gather(*closing_ingresses)
+        await pipeline.drain(until)
+        _log.info("worker_drained", unfinished=pipeline.deliveries)
 
 
 class Pipeline:
@@ -178,6 +147,18 @@ class Pipeline:
         self.lane_manager = lane_manager
         self.maintenance = maintenance
         self.mailbox = mailbox
+
+    @property
+    def deliveries(self) -> int:
+        """Deliveries without a verdict."""
+        return self.in_flight.deliveries(bulk=False) + self.in_flight.deliveries(bulk=True)
+
+    async def drain(self, until_s: float) -> None:
+        """Finish what was taken, until this instant (`time.monotonic`). The ingresses are closed before."""
+        await self.queue.close()
+        await self.consumer.close(max(0.0, until_s - time.monotonic()))
+        await self.in_flight.wait_empty(until_s - time.monotonic())
+        await self.lane_manager.close(max(0.0, until_s - time.monotonic()))
 
 
 class SettingsApplier:
@@ -262,9 +243,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         mailbox = await opened.enter_async_context(open_mailbox(settings))
-        lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler)
+        unsaved = UnsavedVerdicts()
+        lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
         lane_manager.log_unusable()
-        in_flight = InFlight(streams, scheduler, completions, metrics)
+        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)

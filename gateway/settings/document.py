@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from gateway.errors import BadSetting
+from gateway.settings.convert import SettingPath
 from gateway.settings.expectations import found_kind
 from gateway.settings.ruby_scalars import scalar, text_of
 
@@ -36,8 +37,6 @@ _SCALARS: Final = frozenset(
 _COLLECTIONS: Final = (f"{_STANDARD}map", f"{_STANDARD}seq")
 _FLOW_SYMBOL: Final = re.compile(r":([A-Za-z_]\w*)")
 _FLOW_SYMBOLS_MAX: Final = 256
-
-SettingPath = tuple[str, ...]
 
 
 class Document(msgspec.Struct, frozen=True):

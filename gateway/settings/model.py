@@ -147,6 +147,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
         body_bytes: longest body of a request whose header has a valid API token (else 413).
         unauthenticated_body_bytes: longest body of any other request (else 413 that names the header).
         bodies_bytes: bytes of request bodies that one process holds at a time (else 503).
+        line_bytes: longest line of a request with many pings (else 413 for that line).
         users_per_ping: most users that a ping may name (else 413).
         queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
@@ -157,6 +158,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
     body_bytes: PositiveInt = 33_554_432
     unauthenticated_body_bytes: PositiveInt = 65_536
     bodies_bytes: PositiveInt = 134_217_728
+    line_bytes: PositiveInt = 262_144
     users_per_ping: PositiveInt = 1_000_000
     queue_pings: PositiveInt = 1_000_000
     queue_bytes: PositiveInt = 2_147_483_648

@@ -6,8 +6,8 @@ async with ApnsSimulator(ApnsOptions(faults=("410:token=dead",))) as apns:
     pushes = await apns.received.wait(3, timeout_s=5)
 ```
 
-The rules are in `protocols.apns.simulator` and `protocols.fcm.simulator`; here are sockets, TLS, keys made
-at run time, and the recording.
+The rules are in `protocols.apns.simulator` and `protocols.fcm.simulator`; this package adds sockets, TLS, keys
+generated at run time, and the recording.
 """
 
 from gateway.simulators.apns import ApnsSimulator

@@ -1,4 +1,4 @@
-"""The simulated APNs."""
+"""Simulated APNs."""
 
 import asyncio
 import ssl
@@ -23,13 +23,13 @@ class ApnsSimulator(Simulator):
     """APNs on a TLS port, with a team's signing key that it accepts.
 
     Args:
-        options: how it behaves; scripted faults are in there.
-        hosting: where it listens and what it keeps.
-        signing_key: the team's key; None: one of its own. Apple's two environments take the same keys.
+        options: its behaviour, scripted faults included.
+        hosting: where it listens and what it records.
+        signing_key: the team's key; None: a new one. Apple's two environments accept the same keys.
 
     Attributes:
-        signing_key: the key that a provider signs its tokens with.
-        rules: the rules behind it.
+        signing_key: the key with which a provider signs its tokens.
+        rules: the rules of the simulated server.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ApnsSimulator(Simulator):
 
     @property
     def key_file(self) -> Path:
-        """`signing_key` as the file that Apple hands out."""
+        """Write `signing_key` to a file of the form that Apple provides."""
         return self.write(f"AuthKey_{self.signing_key.key_id}.p8", self.signing_key.pem)
 
     def client_certificate(self, topics: Sequence[str]) -> ClientCertificate:
@@ -62,7 +62,7 @@ class ApnsSimulator(Simulator):
         return self.authority.client_certificate(topics)
 
     def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
-        """The rules for a new connection, with the topics of its client certificate."""
+        """Start the rules for a new connection, with the topics of its client certificate."""
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         shown = tls.getpeercert(binary_form=True) if tls is not None else None
         topics = topics_of(x509.load_der_x509_certificate(shown)) if shown is not None else None

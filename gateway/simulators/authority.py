@@ -1,4 +1,4 @@
-"""The simulators' own certificate authority: made at run time, gone with the process."""
+"""Certificate authority of the simulators, generated at run time and never stored."""
 
 import datetime
 import ssl
@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 TOPICS_OID: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
-"""Apple's extension that lists a push certificate's topics ("Establishing a certificate-based
-connection")."""
+"""Apple's extension that lists a push certificate's topics ("Establishing a certificate-based connection")."""
 
 _SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # DER tags (ITU-T X.690)
 
@@ -32,7 +31,7 @@ class ClientCertificate:
     """A provider certificate with its key, as an app's developer gets it from Apple.
 
     Attributes:
-        topics: the topics that it may push to.
+        topics: the topics to which it may push.
         certificate_pem: the certificate.
         pem: certificate and private key in one PEM, as RhoConnect's `iphonecertfile` holds them.
     """
@@ -46,7 +45,7 @@ class Authority:
     """A certificate authority with one server certificate, for loopback and other names.
 
     Args:
-        names: host names or addresses, beside loopback's, that clients use.
+        names: host names or addresses that clients use, in addition to loopback's.
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
@@ -55,7 +54,7 @@ class Authority:
         self._server = self._ca.issue_cert(*dict.fromkeys(["127.0.0.1", "localhost", "::1", *names]))
 
     def server_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
-        """TLS for a server that takes a client certificate of this authority and can do without."""
+        """TLS context of a server that accepts client certificates of this authority, but does not require one."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._server.configure_cert(context)
@@ -67,7 +66,7 @@ class Authority:
     def client_context(
         self, protocols: Sequence[str] = ("h2",), certificate: ClientCertificate | None = None
     ) -> ssl.SSLContext:
-        """TLS for a client of a simulator; no `protocols`: it says nothing of them (no ALPN)."""
+        """TLS context of a client of a simulator; empty `protocols`: no ALPN."""
         context = ssl.create_default_context(cadata=self.ca_pem.decode())
         if protocols:
             context.set_alpn_protocols(list(protocols))
@@ -83,9 +82,10 @@ class Authority:
         """Make a provider certificate.
 
         Args:
-            topics: what it may push to; the first is also the subject's UID.
-            extension: list them in Apple's extension; without it the UID alone is the topic, as in old ones.
-            valid_s: for how long, in seconds; negative: expired already.
+            topics: topics to which it may push; the first is also the subject's UID.
+            extension: whether to list them in Apple's extension; without it the UID is the only topic, as in old
+                certificates.
+            valid_s: validity in seconds; negative: already expired.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
@@ -112,12 +112,12 @@ class Authority:
     def _signer(self) -> ec.EllipticCurvePrivateKey:
         key = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError("the authority's key is of another kind than it makes")
+            raise TypeError("the authority's key must be an elliptic curve key")
         return key
 
 
 def encode_topics(topics: Sequence[str]) -> bytes:
-    """The extension's value: one sequence of each topic and the sequence of its kinds, in turn."""
+    """Encode the extension's value: one sequence in which each topic is followed by the sequence of its kinds."""
     kinds = _element(_SEQUENCE, _element(_UTF8_STRING, b"app"))
     return _element(_SEQUENCE, b"".join(_element(_UTF8_STRING, topic.encode()) + kinds for topic in topics))
 

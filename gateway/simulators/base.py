@@ -1,4 +1,4 @@
-"""What both simulators share: listening, the connections, the recording, and what is done to all of them."""
+"""Base class of both simulators: listening, connections, recording, and operations on all connections."""
 
 import asyncio
 import os
@@ -26,18 +26,18 @@ from protocols.simulation.record import SimulatedAnswer, SimulatedRecord
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """Where a simulator listens and what it keeps.
+    """Where a simulator listens and what it records.
 
     Attributes:
         host: address to listen on.
-        port: 0 takes a free one.
-        name: what clients call `host`; None: the same, or loopback where it means all addresses.
-        authority: the certificate authority; None: one of its own. Two simulators may share one.
-        accept_all: answer 200 to everything, unread; only the answers are counted.
-        echo_ids: with `accept_all`, give apns-id back, which some clients wait for.
-        keep: how many records are kept in memory.
-        record_file: a JSON Lines file to append each record to.
-        on_push: called with each record, before its answer goes out.
+        port: TCP port; 0: a free one.
+        name: the host name that clients use; None: `host`, or loopback if `host` means all addresses.
+        authority: the certificate authority; None: a new one. Two simulators may share one.
+        accept_all: answer 200 to every request without parsing it; only the answers are counted.
+        echo_ids: with `accept_all`, return apns-id, which some clients require.
+        keep: number of records in memory.
+        record_file: a JSON Lines file to which each record is appended.
+        on_push: called with each record, before its answer is sent.
     """
 
     host: str = "127.0.0.1"
@@ -52,7 +52,7 @@ class Hosting:
 
     @property
     def reached_at(self) -> str:
-        """The host name in addresses that are given out."""
+        """The host name in the addresses that the simulator returns."""
         return self.name or {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(self.host, self.host)
 
 
@@ -64,8 +64,8 @@ class Simulator(ABC):
         received: the recording.
         answered: requests answered in accept-all mode.
         open_connections: the open connections.
-        closed: it takes no connections.
-        held: the answers kept back, where `hold` was called.
+        closed: whether it refuses connections.
+        held: the held answers after `hold`.
     """
 
     alpn: tuple[str, ...] = ("h2",)
@@ -92,50 +92,50 @@ class Simulator(ABC):
     @property
     @abstractmethod
     def streams(self) -> int:
-        """SETTINGS_MAX_CONCURRENT_STREAMS of accept-all mode."""
+        """SETTINGS_MAX_CONCURRENT_STREAMS in accept-all mode."""
 
     @abstractmethod
     def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
-        """The rules for a new connection."""
+        """Start the rules for a new connection."""
 
     @property
     def port(self) -> int:
-        """The TLS port, once started; it stays the same when the simulator is suspended."""
+        """The TLS port, once started; suspending the simulator does not change it."""
         return self._ports[0]
 
     @property
     def connections(self) -> list[SimHttp2Connection]:
-        """The open connections that speak HTTP/2."""
+        """The open HTTP/2 connections."""
         return [
             connection for connection in self.open_connections if isinstance(connection, SimHttp2Connection)
         ]
 
     @property
     def ca_pem(self) -> bytes:
-        """The authority's certificate: what a client must trust."""
+        """The authority's certificate, which a client must trust."""
         return self.authority.ca_pem
 
     @property
     def folder(self) -> Path:
-        """A folder for the simulator's life, readable by its owner only: where `ca_file` and keys are."""
+        """Folder for `ca_file` and keys, readable by its owner only; it exists as long as the simulator."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="rhopush-simulator-")
         return Path(self._folder.name)
 
     @property
     def ca_file(self) -> Path:
-        """`ca_pem` as a file."""
+        """Write `ca_pem` to a file."""
         return self.write("ca.pem", self.ca_pem)
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write a file into `folder`, mode 600, and give its path."""
+        """Write a file into `folder`, mode 600, and return its path."""
         path = self.folder / name
         path.touch(mode=0o600)
         path.write_bytes(content)
         return path
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the address cannot be had."""
+        """Listen. Raises OSError if the address is not available."""
         if self.hosting.record_file is not None:
             self._file = RecordFile(self.hosting.record_file)
             self.received.observe(self._file.write)
@@ -144,7 +144,7 @@ class Simulator(ABC):
         await self.listen(self.hosting.port, self.authority.server_context(self.alpn))
 
     async def suspend(self) -> None:
-        """Be unreachable: cut all connections and refuse new ones, until `resume`."""
+        """Become unreachable: close all connections and refuse new ones, until `resume`."""
         self.closed = True
         for server in self._servers:
             server.close()
@@ -154,13 +154,13 @@ class Simulator(ABC):
         self._servers.clear()
 
     async def resume(self) -> None:
-        """Listen again, on the same ports. Raises OSError where another has taken one."""
+        """Listen again, on the same ports. Raises OSError if a port is in use."""
         self.closed = False
         for port, context in zip(self._ports, self._contexts, strict=True):
             self._servers.append(await self._serve(port, context))
 
     async def close(self) -> None:
-        """Stop listening, cut all connections, close the file, remove the folder."""
+        """Stop listening, close all connections and the file, and remove the folder."""
         await self.suspend()
         if self._file is not None:
             self._file.close()
@@ -177,23 +177,23 @@ class Simulator(ABC):
         await self.close()
 
     def hold(self) -> None:
-        """Keep all answers back from now on; their requests are judged and recorded at once."""
+        """Hold all answers from now on; their requests are judged and recorded immediately."""
         if self.held is None:
             self.held = []
 
     def release(self) -> None:
-        """Give the answers that were kept back, in order, and answer at once from now on."""
+        """Send the held answers, in order, and answer immediately from now on."""
         held, self.held = self.held or [], None
         for answer in held:
             answer()
 
     def go_away(self, reason: str = "Shutdown") -> None:
-        """Send GOAWAY on every open connection; requests that are complete still get their answers."""
+        """Send GOAWAY on every open connection; complete requests still get their answers."""
         for connection in self.connections:
             connection.go_away(reason)
 
     def cut(self) -> None:
-        """End every open connection without a word."""
+        """Abort every open connection."""
         for connection in list(self.open_connections):
             connection.cut()
 
@@ -203,20 +203,20 @@ class Simulator(ABC):
             connection.limit_streams(limit)
 
     def record(self, answer: SimulatedAnswer) -> None:
-        """Write a request down."""
+        """Record a request."""
         if answer.record is not None:
             self.received.append(answer.record)
 
     def count(self, answered: int) -> None:
-        """Count requests that were answered unread."""
+        """Count requests that were answered without being parsed."""
         self.answered += answered
 
     def http1(self) -> Callable[[], asyncio.Protocol] | None:
-        """What makes a protocol for clients that speak HTTP/1.1; None: they are cut."""
+        """Factory of the protocol for HTTP/1.1 clients; None: their connections are aborted."""
         return None
 
     async def listen(self, port: int, context: ssl.SSLContext | None) -> None:
-        """Listen on one more port. Raises OSError where it cannot be had."""
+        """Listen on another port. Raises OSError if it is not available."""
         server = await self._serve(port, context)
         self._servers.append(server)
         self._ports.append(int(server.sockets[0].getsockname()[1]))
@@ -227,7 +227,7 @@ class Simulator(ABC):
         try:
             return await loop.create_server(self._protocol, self.hosting.host, port, ssl=context)
         except OSError as error:
-            if not error.errno or error.errno < 0:  # not the operating system's
+            if not error.errno or error.errno < 0:  # not an error code of the operating system
                 raise
             address = f"{self.hosting.host}:{port}"
             raise OSError(error.errno, os.strerror(error.errno), address) from error

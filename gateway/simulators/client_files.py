@@ -1,4 +1,4 @@
-"""The files that let a gateway talk to simulators: keys, certificates and the settings that name them."""
+"""Files with which a gateway can use the simulators: keys, certificates and settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from gateway.simulators.simulation import ClientFiles
 
 TOPIC: Final = "com.example.app"
-"""The topic, and the Android package, of the settings that are written."""
+"""The topic, and the Android package, in the generated settings."""
 
 
 def write_client_files(folder: Path, clients: Mapping[str, ClientFiles], env: str = "development") -> Path:

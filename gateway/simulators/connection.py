@@ -1,4 +1,4 @@
-"""One client's connection to a simulator: what its first bytes speak, and HTTP/2 from there."""
+"""One client's connection to a simulator: protocol detection and the HTTP/2 server side."""
 
 import asyncio
 import ssl
@@ -8,31 +8,32 @@ from typing import Protocol, cast
 
 import orjson
 
+from protocols.headers import Header
 from protocols.http2.server import ServerConnection, StreamRequest
 from protocols.simulation.faults import FaultAction
-from protocols.simulation.record import Header, SimulatedAnswer
+from protocols.simulation.record import SimulatedAnswer
 
 PREFACE_START = b"PRI "
-"""How an HTTP/2 connection begins, and no HTTP/1.1 request (RFC 9113 §3.4)."""
+"""First bytes of an HTTP/2 connection, with which no HTTP/1.1 request begins (RFC 9113 §3.4)."""
 
 
 class SimulatedSession(Protocol):
-    """The rules' side of a connection: see `protocols.apns.simulator.ApnsSession`."""
+    """The rules for one connection: see `protocols.apns.simulator.ApnsSession`."""
 
     stream_limit: int
     goodbye: str
 
     def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> SimulatedAnswer:
-        """Judge one whole request."""
+        """Judge one complete request."""
 
 
 class SimulatorHooks(Protocol):
-    """What a connection needs of its simulator.
+    """Interface of a simulator towards its connections.
 
     Attributes:
         open_connections: the open connections.
-        closed: no more guests.
-        held: answers that are kept back; None: they go out at once.
+        closed: whether new connections are refused.
+        held: held answers; None: answers are sent immediately.
     """
 
     open_connections: "set[SimConnection]"
@@ -40,52 +41,52 @@ class SimulatorHooks(Protocol):
     held: list[Callable[[], None]] | None
 
     def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
-        """The rules for a new connection."""
+        """Start the rules for a new connection."""
 
     def record(self, answer: SimulatedAnswer) -> None:
-        """Write a request down."""
+        """Record a request."""
 
     def count(self, answered: int) -> None:
-        """Count requests that were answered unread."""
+        """Count requests that were answered without being parsed."""
 
 
 class SimConnection(asyncio.Protocol):
-    """A connection that its simulator knows of, and can cut."""
+    """A connection that is registered with its simulator, which can abort it."""
 
     def __init__(self, hooks: SimulatorHooks) -> None:
         self.hooks = hooks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Join the simulator's guests; one whose TLS handshake outlasted the simulator is cut."""
+        """Register with the simulator; abort the connection if the simulator was closed during its TLS handshake."""
         self.transport = cast(asyncio.Transport, transport)
         self.hooks.open_connections.add(self)
         if self.hooks.closed:
             self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave them."""
+        """Unregister from the simulator."""
         self.hooks.open_connections.discard(self)
 
     def pause_writing(self) -> None:
-        """A client that does not read is not read from."""
+        """Stop reading from a client that does not read."""
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Read again."""
         self.transport.resume_reading()
 
     def cut(self) -> None:
-        """End the connection without a word."""
+        """Abort the connection."""
         self.transport.abort()
 
 
 class ProtocolSniffer(SimConnection):
-    """Finds out what a connection speaks, by ALPN or by its first bytes, and hands it on.
+    """Detects a connection's protocol, by ALPN or by its first bytes, and replaces itself by that protocol.
 
     Args:
         hooks: the simulator.
         http2: makes the protocol for HTTP/2.
-        http1: makes the protocol for anything else; None: such a connection is cut.
+        http1: makes the protocol for anything else; None: such a connection is aborted.
     """
 
     def __init__(
@@ -100,14 +101,14 @@ class ProtocolSniffer(SimConnection):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Decide at once where TLS has agreed on HTTP/2: the first SETTINGS need not wait for the client."""
+        """Decide immediately if TLS has negotiated HTTP/2: the first SETTINGS need not wait for the client."""
         super().connection_made(transport)
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             self._hand_over(self._http2)
 
     def data_received(self, data: bytes) -> None:
-        """Decide as soon as the bytes can only be one of the two: some clients know nothing of ALPN."""
+        """Decide as soon as the bytes fit only one protocol, since some clients do not support ALPN."""
         self._received += data
         length = min(len(self._received), len(PREFACE_START))
         if self._received[:length] != PREFACE_START[:length]:
@@ -128,15 +129,15 @@ class ProtocolSniffer(SimConnection):
 
 
 class SimHttp2Connection(SimConnection):
-    """HTTP/2 by the server machine, answers by the session's rules."""
+    """HTTP/2 connection with the sans-I/O server machine; its answers follow the session's rules."""
 
     def __init__(self, hooks: SimulatorHooks) -> None:
         super().__init__(hooks)
-        self._highest = 0  # the highest stream whose request was taken
-        self._last: int | None = None  # what GOAWAY named as the last one
+        self._highest = 0  # the highest stream whose request was processed
+        self._last: int | None = None  # the last stream id in the GOAWAY that was sent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first SETTINGS, with the limit that the rules begin with."""
+        """Send the first SETTINGS, with the initial limit of the rules."""
         super().connection_made(transport)
         self._session = self.hooks.open_session(self.transport)
         self._limit = self._session.stream_limit
@@ -144,7 +145,7 @@ class SimHttp2Connection(SimConnection):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Judge each request that is complete; one write for all of their answers."""
+        """Judge each complete request, and send all answers in one write."""
         for request in self._machine.receive(data):
             if self.transport.is_closing():
                 return
@@ -153,7 +154,7 @@ class SimHttp2Connection(SimConnection):
         self.flush()
 
     def flush(self) -> None:
-        """Send what the machine has to say; end the connection where that was all."""
+        """Send the machine's output; close the connection if the machine is finished."""
         output = self._machine.take_output()
         if self.transport.is_closing():
             return
@@ -167,7 +168,7 @@ class SimHttp2Connection(SimConnection):
 
         Args:
             reason: the JSON's `reason`.
-            last_stream_id: streams above it are not processed; None: all whose requests are complete are.
+            last_stream_id: streams above it are not processed; None: all complete requests are processed.
         """
         if self._last is None:
             self._last = self._highest if last_stream_id is None else last_stream_id
@@ -194,7 +195,7 @@ class SimHttp2Connection(SimConnection):
             self._limit = self._session.stream_limit
             self._machine.limit_streams(self._limit)
 
-    # What each act does; the table is below
+    # The implementation of each act; the table is below.
 
     def _send(self, stream_id: int, answer: SimulatedAnswer) -> None:
         if self.hooks.held is not None:
@@ -215,7 +216,7 @@ class SimHttp2Connection(SimConnection):
         asyncio.get_running_loop().call_later(delay_s, self._send_now, stream_id, answer)
 
     def _silence(self, stream_id: int, answer: SimulatedAnswer) -> None:
-        """Say nothing: the stream stays open until the client gives it up."""
+        """Send no response: the stream stays open until the client resets it."""
 
     def _refuse(self, stream_id: int, answer: SimulatedAnswer) -> None:
         self._machine.refuse(stream_id)
@@ -224,7 +225,8 @@ class SimHttp2Connection(SimConnection):
         self._machine.reset(stream_id, int(answer.argument or 0))
 
     def _go_away_before(self, stream_id: int, answer: SimulatedAnswer) -> None:
-        if self._highest > stream_id or self._last is not None:  # GOAWAY can't name it: a later one was taken
+        # a later stream was processed, so GOAWAY cannot name this one
+        if self._highest > stream_id or self._last is not None:
             self._machine.refuse(stream_id)
         self.go_away(answer.argument or "", last_stream_id=max(0, stream_id - 2, self._highest))
 
@@ -247,12 +249,12 @@ _DO: dict[FaultAction, _Do] = {
 
 
 class AcceptAllConnection(SimConnection):
-    """Answers 200 to every request, unread: a provider that is never the limit of a benchmark.
+    """Answers 200 to every request without parsing it, so that it is never the bottleneck of a benchmark.
 
     Args:
-        hooks: the simulator, told how many requests were answered.
+        hooks: the simulator, whose `count` receives the number of answered requests.
         streams: SETTINGS_MAX_CONCURRENT_STREAMS.
-        echo: give each request's apns-id back, which some clients wait for.
+        echo: return each request's apns-id, which some clients require.
     """
 
     _HEADERS = ((b":status", b"200"),)
@@ -268,7 +270,7 @@ class AcceptAllConnection(SimConnection):
         self.transport.write(self._machine.take_output())
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete; one write for all."""
+        """Answer all complete requests in one write."""
         self.hooks.count(self._answer(data))
         output = self._machine.take_output()
         if output and not self.transport.is_closing():

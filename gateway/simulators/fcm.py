@@ -1,4 +1,4 @@
-"""The simulated FCM: HTTP/2, and HTTP/1.1 through aiohttp on the same port, with its OAuth token endpoint."""
+"""Simulated FCM: HTTP/2, and HTTP/1.1 through aiohttp on the same port, with its OAuth token endpoint."""
 
 import asyncio
 import secrets
@@ -15,24 +15,25 @@ from gateway.simulators.keys import ServiceAccountKey, make_service_account
 from gateway.simulators.simulation import ClientFiles, Simulation
 from protocols.fcm.simulated_google import STS_PATH, GoogleUser, Workload, gives_tokens
 from protocols.fcm.simulator import ANSWERS, OAUTH_PATH, FcmOptions, FcmRules
+from protocols.headers import Header
 from protocols.simulation.faults import FaultAction, FaultTable
-from protocols.simulation.record import Header, SimulatedAnswer
+from protocols.simulation.record import SimulatedAnswer
 
 _CUTS: Final = frozenset({FaultAction.REFUSE, FaultAction.RESET, FaultAction.GOAWAY, FaultAction.CUT})
-"""Faults of HTTP/2 that HTTP/1.1 can only show by the end of the connection."""
+"""Faults of HTTP/2 that HTTP/1.1 can only represent by closing the connection."""
 
 
 class FcmSimulator(Simulator):
     """FCM HTTP v1 on a TLS port, with a service account that it accepts.
 
-    In accept-all mode the token endpoint still answers rightly over HTTP/1.1, so that a sender can begin.
-    The same service is on a second port without TLS: Google's own Python client fetches tokens with its own
-    trust store, and takes a plain `token_uri`.
+    In accept-all mode the token endpoint still answers correctly over HTTP/1.1, so that a sender can start. The same
+    service listens on a second port without TLS: Google's own Python client fetches tokens with its own trust store,
+    and accepts a `token_uri` without TLS.
 
     Args:
         project_id: the project of `service_account`.
-        options: how it behaves; scripted faults are in there.
-        hosting: where it listens and what it keeps.
+        options: its behaviour, scripted faults included.
+        hosting: where it listens and what it records.
     """
 
     alpn = ("h2", "http/1.1")
@@ -62,7 +63,7 @@ class FcmSimulator(Simulator):
 
     @property
     def endpoint(self) -> str:
-        """The base of the API's addresses, as `fcm.endpoint` of the gateway's settings takes it."""
+        """The base of the API's addresses, in the form of the gateway's setting `fcm.endpoint`."""
         return f"https://{self.hosting.reached_at}:{self.port}"
 
     @property
@@ -72,14 +73,14 @@ class FcmSimulator(Simulator):
 
     @property
     def service_account(self) -> ServiceAccountKey:
-        """The account of `project_id`, once started; its tokens are fetched at this simulator."""
+        """The account of `project_id`, once started; its tokens are fetched from this simulator."""
         if self._service_account is None:
             self._service_account = self.make_account(self.project_id)
         return self._service_account
 
     @property
     def credentials_file(self) -> Path:
-        """`service_account` as the file that Google hands out."""
+        """Write `service_account` to a file of the form that Google provides."""
         return self.write("service-account.json", self.service_account.json)
 
     def make_account(self, project_id: str, *, plain: bool = False) -> ServiceAccountKey:
@@ -87,7 +88,7 @@ class FcmSimulator(Simulator):
 
         Args:
             project_id: the project.
-            plain: its `token_uri` is on the port without TLS.
+            plain: whether its `token_uri` is on the port without TLS.
         """
         key = make_service_account(project_id, self._token_uri(plain))
         self.rules.add(key.account)
@@ -97,8 +98,8 @@ class FcmSimulator(Simulator):
         """Make the JSON of an external account (workload identity) whose own token is in a file.
 
         Args:
-            project_id: the project that it may send for.
-            token_file: written here; a real one is kept up to date by the identity provider.
+            project_id: the project for which it may send.
+            token_file: the file, which is written here; a real one is updated by the identity provider.
         """
         subject, audience = secrets.token_hex(32), f"//iam.googleapis.com/{secrets.token_hex(8)}"
         token_file.write_text(subject)
@@ -112,7 +113,7 @@ class FcmSimulator(Simulator):
         }
 
     def make_user(self, project_id: str) -> dict[str, object]:
-        """Make the JSON of a user's account, as gcloud writes it."""
+        """Make the JSON of a user's account, in the form that gcloud writes."""
         user = GoogleUser(
             f"{secrets.token_hex(8)}.apps.googleusercontent.com", secrets.token_hex(12), project_id
         )
@@ -128,18 +129,18 @@ class FcmSimulator(Simulator):
         }
 
     def make_impersonation(self, project_id: str) -> str:
-        """Make a service account that may be impersonated; the URL that a JSON names it by."""
+        """Make a service account that may be impersonated, and return the URL by which a JSON refers to it."""
         name = f"sender@{project_id}.iam.gserviceaccount.com"
         self.rules.google.accounts[name] = project_id
         return self._at(f"/v1/projects/-/serviceAccounts/{name}:generateAccessToken")
 
     def make_machine(self, project_id: str) -> str:
-        """Answer as the metadata server of a machine in this project, too; its host and port, without TLS."""
+        """Also act as the metadata server of a machine in this project, and return its host and port, without TLS."""
         self.rules.google.machine = (f"machine@{project_id}.iam.gserviceaccount.com", project_id)
         return f"{self.hosting.reached_at}:{self.plain_port}"
 
     def open_session(self, transport: asyncio.Transport) -> SimulatedSession:
-        """The rules for a new HTTP/2 connection."""
+        """Start the rules for a new HTTP/2 connection."""
         return self.rules.session()
 
     def http1(self) -> Callable[[], asyncio.Protocol] | None:
@@ -150,7 +151,7 @@ class FcmSimulator(Simulator):
         """Listen, with TLS and without."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        # What is still silent when the simulator ends need not be waited for
+        # Requests that are still unanswered by intent need not be waited for.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05, handler_cancellation=True)
         await self._runner.setup()
         await super().start()
@@ -158,7 +159,7 @@ class FcmSimulator(Simulator):
         self.rules.tokens.audiences |= {self._token_uri(plain) for plain in (False, True)}
 
     async def close(self) -> None:
-        """Stop listening, and end all connections."""
+        """Stop listening, and close all connections."""
         if self._runner is not None:
             await self._runner.cleanup()
         await super().close()

@@ -1,4 +1,4 @@
-"""Keys that a simulated provider accepts, made at run time: none ever lies in a repository."""
+"""Keys that a simulated provider accepts, generated at run time, so that no repository contains one."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class TeamKey:
     Attributes:
         key_id: ten characters.
         team_id: ten characters.
-        pem: the private key as Apple hands it out, PKCS#8 in PEM: the content of an `AuthKey_….p8`.
-        signing: what the simulator knows of it.
+        pem: the private key as Apple provides it, PKCS#8 in PEM: the content of an `AuthKey_….p8`.
+        signing: the public half, for the simulator.
     """
 
     key_id: str
@@ -35,8 +35,8 @@ class ServiceAccountKey:
     """A Google service account, with both halves.
 
     Attributes:
-        info: the key file's content as Google hands it out; `private_key` is in it.
-        account: what the simulator knows of it.
+        info: the key file's content as Google provides it; `private_key` is in it.
+        account: the public half, for the simulator.
     """
 
     info: dict[str, str] = field(repr=False)
@@ -44,7 +44,7 @@ class ServiceAccountKey:
 
     @property
     def json(self) -> bytes:
-        """The key file."""
+        """The content of the key file."""
         return orjson.dumps(self.info)
 
 
@@ -60,7 +60,7 @@ def make_team_key(
 
     Args:
         team_id: ten characters; None: a new team.
-        topics: for a topic-specific key, the topics that it may push to.
+        topics: topics to which a topic-specific key may push.
         environment: for a key limited to one environment, "production" or "sandbox".
     """
     private = ec.generate_private_key(ec.SECP256R1())
@@ -72,7 +72,7 @@ def make_team_key(
 
 
 def make_service_account(project_id: str, token_uri: str) -> ServiceAccountKey:
-    """Make a service account of a project, whose tokens are fetched at `token_uri`."""
+    """Make a service account of a project, whose tokens are fetched from `token_uri`."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     email = f"push@{project_id}.iam.gserviceaccount.com"

@@ -1,4 +1,4 @@
-"""What the simulated devices got: in memory, to wait for and to iterate over; and in a file, a line each."""
+"""Recording of the requests to a simulator: in memory, to wait for and to iterate over, and in a JSON Lines file."""
 
 import asyncio
 import os
@@ -11,15 +11,15 @@ import msgspec
 from protocols.simulation.record import SimulatedRecord
 
 KEEP: Final = 100_000
-"""Records kept in memory by default; between this and twice as many are there at any time."""
+"""Default number of records in memory; at any time, between this number and twice as many are stored."""
 
 
 class Recording(Sequence[SimulatedRecord]):
-    """Every request to a simulator, oldest first. One that was refused, or met a fault, is here too.
+    """Every request to a simulator, oldest first, including refused ones and those that met a fault.
 
     Attributes:
-        total: how many there were in all, those no longer kept included.
-        total_accepted: how many of them were accepted.
+        total: number of all requests, including those no longer in memory.
+        total_accepted: number of accepted requests.
     """
 
     def __init__(self, keep: int = KEEP) -> None:
@@ -31,7 +31,7 @@ class Recording(Sequence[SimulatedRecord]):
         self._more = asyncio.Event()
 
     def append(self, record: SimulatedRecord) -> None:
-        """Add one, and tell the observers."""
+        """Add a record, and call the observers."""
         self.total += 1
         self.total_accepted += record.accepted
         self._records.append(record)
@@ -43,25 +43,26 @@ class Recording(Sequence[SimulatedRecord]):
             observer(record)
 
     def observe(self, observer: Callable[[SimulatedRecord], None]) -> None:
-        """Call `observer` with each record from now on, in the event loop, before the answer goes out."""
+        """Call `observer` with each record from now on, in the event loop, before the answer is sent."""
         self._observers.append(observer)
 
     @property
     def accepted(self) -> list[SimulatedRecord]:
-        """The kept ones that were accepted."""
+        """The accepted records in memory."""
         return [record for record in self._records if record.accepted]
 
     def clear(self) -> None:
-        """Forget the kept ones; the totals go on."""
+        """Remove all records from memory; the totals stay."""
         self._records.clear()
 
     async def wait(self, count: int, timeout_s: float = 30.0) -> list[SimulatedRecord]:
-        """Wait until `count` are kept, and give them all. Raises TimeoutError."""
+        """Wait until `count` records are in memory, and return them all. Raises TimeoutError."""
         await self._until(lambda: len(self._records) >= count, timeout_s)
         return list(self._records)
 
     async def wait_accepted(self, total: int, timeout_s: float = 30.0) -> list[SimulatedRecord]:
-        """Wait until `total` were accepted since the start; give those kept. Raises TimeoutError."""
+        """Wait until `total` requests were accepted since the start, and return those in memory. Raises
+        TimeoutError."""
         await self._until(lambda: self.total_accepted >= total, timeout_s)
         return self.accepted
 
@@ -71,7 +72,7 @@ class Recording(Sequence[SimulatedRecord]):
                 await self._more.wait()
 
     async def follow(self) -> AsyncIterator[SimulatedRecord]:
-        """Each record from now on, as it comes; one that follows slower than they come misses none."""
+        """Iterate over each record from now on as it arrives; a slow consumer misses none."""
         queue: asyncio.Queue[SimulatedRecord] = asyncio.Queue()
         self.observe(queue.put_nowait)
         try:
@@ -95,9 +96,9 @@ class Recording(Sequence[SimulatedRecord]):
 
 
 class RecordFile:
-    """A JSON Lines file of records, each there in full as soon as it was made.
+    """A JSON Lines file of records, each written completely as soon as it is made.
 
-    It holds whole device tokens and messages, to be compared with what was meant: only its owner may read it.
+    It contains complete push tokens and messages, to be compared with the intended ones: only its owner may read it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +106,7 @@ class RecordFile:
         self._encoder = msgspec.json.Encoder()
 
     def write(self, record: SimulatedRecord) -> None:
-        """Append one line, by one write: two simulators may share a file."""
+        """Append one line in one write, so that two simulators may share a file."""
         os.write(self._descriptor, self._encoder.encode(record) + b"\n")
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
-"""A simulated legacy device: it registers, polls, hands over and acknowledges as the device services do.
+"""Simulated RhoConnect Push device: it registers, polls, delivers to its apps and acknowledges as the device
+services do.
 
-What they do is in contract §9.1; what tells the two apart is in `ANDROID` and `WINDOWS`. Each follows its
-service to the letter where that matters to a server: how cookies are joined, when it gives up waiting, what it
-forgets after which status, and that an unknown token's message is never acknowledged.
+Their behaviour is described in contract §9.1; `ANDROID` and `WINDOWS` contain the differences. The simulation
+follows each service exactly where a server can observe it: how cookies are joined, when a poll times out, what is
+deleted after which status, and that a message for an unknown token is never acknowledged.
 """
 
 import asyncio
@@ -19,18 +20,18 @@ from protocols.errors import RhoPushError
 
 
 class DeviceBehaviour(NamedTuple):
-    """How one kind of device behaves.
+    """Behaviour of one kind of device.
 
     Attributes:
-        name: for people.
+        name: for display.
         joined: cookies are joined by a comma (.NET's Headers.Add), not sent as two headers.
-        keep_alive: a poll's connection is kept.
+        keep_alive: a poll's connection is kept open.
         wait_s: longest wait for a poll's answer.
-        retry_s: after a failure.
-        retry_max_s: it doubles up to this.
-        pause_s: after each answer.
-        id_max: highest id that it can hold.
-        forgets: 401 and 404 end its registrations; else it repeats for ever.
+        retry_s: wait after a failure.
+        retry_max_s: upper bound of that wait, which doubles with each failure.
+        pause_s: wait after each answer.
+        id_max: highest id that it can store.
+        forgets: 401 and 404 end its registrations; otherwise it repeats without limit.
     """
 
     name: str
@@ -51,19 +52,19 @@ _ERRORS: Final = {401: "UNAUTHORIZED", 404: "APP_NOT_REGISTERED"}
 
 
 class RegistrationRefused(RhoPushError):
-    """The push service did not register the device. `status` is in the message, in the device's own words."""
+    """The push service did not register the device. The message contains `status` in the device's own format."""
 
     code = "registration_refused"
     label = "registration_refused"
 
 
 class Received(NamedTuple):
-    """A message that an app on the device got.
+    """A message that an app on the device received.
 
     Attributes:
         message_id: its id.
-        app: whose it is.
-        data: alert, sound, vibrate, do_sync, and whatever else was sent.
+        app: the receiving app.
+        data: alert, sound, vibrate, do_sync, and all other fields.
     """
 
     message_id: int
@@ -75,16 +76,16 @@ class RhoConnectPushDevice:
     """One device with its push service.
 
     Args:
-        url: of the push service (`http://HOST:8675`).
+        url: URL of the push service (`http://HOST:8675`).
         user: the user's login.
-        password: the user's.
+        password: the user's password.
         session: the app's session with RhoConnect, as a cookie (`rhoconnect_session=...`).
         behaviour: `ANDROID` or `WINDOWS`.
         on_message: called with each message.
-        speed_up: its own pauses are divided by this: a test need not wait for minutes.
+        speed_up: divisor of the device's own pauses, which saves minutes in tests.
 
     Attributes:
-        instance, cookie: what the service gave it; "" without.
+        instance, cookie: as the service assigned them; "": none.
         tokens: by app.
         last: the highest id that it acknowledges; -1: none.
         received: every message, in order.
@@ -115,9 +116,9 @@ class RhoConnectPushDevice:
         self.last = -1
         self.received: list[Received] = []
         self.statuses: list[int] = []
-        """Of the polls so far; 0 where there was no answer."""
+        """Statuses of the polls so far; 0 for a poll without an answer."""
         self.statuses_of_checks: list[int] = []
-        """Of the look-ups of registrations so far."""
+        """Statuses of the registration checks so far."""
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
@@ -129,14 +130,13 @@ class RhoConnectPushDevice:
         if self._http is not None:
             await self._http.close()
 
-    # -- registration
-    # ------------------------------------------------------------------------------------------------
+    # -- registration ----------------------------------------------------------------------------------------
 
     async def register(self, app: str) -> str:
-        """Register an app; its token.
+        """Register an app, and return its token.
 
         Raises:
-            RegistrationRefused: the service does not want it.
+            RegistrationRefused: the service refuses the registration.
         """
         if not self.instance:
             status, _, body = await self._call("POST", "/instanceId")
@@ -153,7 +153,7 @@ class RhoConnectPushDevice:
         return self.tokens[app]
 
     async def enrol(self, app: str) -> str:
-        """Register an app as the service on the device does for it: Windows repeats for ever, Android tries once.
+        """Register an app as the device's service does for it: Windows repeats without limit, Android tries once.
 
         Raises:
             RegistrationRefused: the push service refused an Android device.
@@ -167,25 +167,25 @@ class RhoConnectPushDevice:
             await asyncio.sleep(self.behaviour.retry_s / self._speed_up)
 
     async def start(self) -> None:
-        """The start of the device's service (Android's TokenChecker): check each app, and register those again that
-        were answered with 401."""
+        """Start the device's service (Android's TokenChecker): check each app, and register the apps again whose
+        check was answered with 401."""
         for app in tuple(self.tokens):
             await self.check(app)
             if self.statuses_of_checks[-1] == 401:
                 await self.enrol(app)
 
     def move(self, url: str) -> None:
-        """The name of the push service leads to another server from now on. The device keeps all that it has."""
+        """Change the server behind the name of the push service. The device keeps all its state."""
         self._url = url.rstrip("/")
 
     def change_user(self, user: str, password: str, session: str) -> None:
-        """Another user logs in on the device, whose service keeps its instance and cookie."""
+        """Log in as another user; the device's service keeps its instance and cookie."""
         self._user = user
         self._session = session
         self._authorization = _basic(user, password)
 
     async def check(self, app: str) -> bool:
-        """What a device does for each app at its start: ask whether it is still registered."""
+        """Ask the service whether an app is still registered, as a device does for each app at its start."""
         status, _, body = await self._call("GET", self._registration(app))
         self.statuses_of_checks.append(status)
         if status == 200:
@@ -195,21 +195,20 @@ class RhoConnectPushDevice:
         return status == 200
 
     async def unregister(self, app: str) -> None:
-        """End an app's registration; 404 is as good.
+        """End an app's registration; 404 counts as success.
 
         Raises:
-            RegistrationRefused: the service did not take it.
+            RegistrationRefused: the service refused.
         """
         status, _, body = await self._call("DELETE", self._registration(app))
         if status != 404:
             _expect(status, 204, body)
         self.tokens.pop(app, None)
 
-    # -- messages
-    # ----------------------------------------------------------------------------------------------------
+    # -- messages --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Poll until nothing is registered any more."""
+        """Poll until no app is registered."""
         failures = 0
         while self.tokens:
             status = await self.poll()
@@ -218,7 +217,7 @@ class RhoConnectPushDevice:
             await asyncio.sleep(pause_s / self._speed_up)
 
     async def poll(self) -> int:
-        """Ask once; the status, 0 where there was no answer in time."""
+        """Poll once, and return the status; 0 if there was no answer in time."""
         headers = CIMultiDict({"Cookie": f"instance={self.cookie}"})
         headers["Connection"] = "keep-alive" if self.behaviour.keep_alive else "close"
         query = f"?lastMessage={self.last}" if self.last >= 0 else ""
@@ -235,7 +234,7 @@ class RhoConnectPushDevice:
         return status
 
     async def wait(self, count: int, timeout_s: float = 30.0) -> list[Received]:
-        """Wait until it has so many messages. Raises TimeoutError."""
+        """Wait until `count` messages were received. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while len(self.received) < count:
                 self._more.clear()
@@ -246,12 +245,12 @@ class RhoConnectPushDevice:
         message = json.loads(body)
         app = next((app for app, token in self.tokens.items() if token == message["token"]), None)
         if app is None or message["id"] > self.behaviour.id_max:
-            return  # not acknowledged: it comes again
+            return  # not acknowledged: the service repeats it
         received = Received(message["id"], app, message["data"])
         self.received.append(received)
         if self._on_message is not None:
             self._on_message(received)
-        self.last = received.message_id  # only after the app has it
+        self.last = received.message_id  # only after the app has received it
         self._more.set()
 
     def _forget(self, status: int) -> None:
@@ -264,8 +263,7 @@ class RhoConnectPushDevice:
     def _retry_s(self, failures: int) -> float:
         return min(self.behaviour.retry_s * 2.0 ** (failures - 1), self.behaviour.retry_max_s)
 
-    # -- requests
-    # ----------------------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
     def _registration(self, app: str) -> str:
         return f"/registrations/{self.instance}/{self._user}/{app}"

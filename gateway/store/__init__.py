@@ -1,1 +1,1 @@
-"""All that the gateway keeps: the queue, the registry, receipts, and the Redis or Valkey under them."""
+"""Access to Redis or Valkey: connections, addresses, key names, health, durability and the embedded server."""

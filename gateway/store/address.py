@@ -1,4 +1,7 @@
-"""The address of a Redis, as settings write it. Needs no Redis library: the supervisor reads it too."""
+"""Redis addresses as settings write them.
+
+This module imports no Redis library, since the supervisor reads addresses too.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Final, Self
@@ -13,24 +16,24 @@ from protocols.numbers import whole
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 _NUMBER_MAX: Final = 2**31 - 1
-_NO_PORT: Final = "the port is no number from 0 to 65535"
+_NO_PORT: Final = "the port must be a number from 0 to 65535"
 _SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
 class RedisAddress(msgspec.Struct, frozen=True):
-    """Where a Redis is. Its text never shows the passwords.
+    """Address of a Redis server or of its Sentinels. Its text form never shows the passwords.
 
     Attributes:
         host: name or IP address; port: TCP port. Not used with `unix_path` or `sentinels`.
         db: number of the database.
         username: ACL user; None: the default user.
         password: None: no AUTH is sent.
-        tls: whether the connection is TLS (`rediss://`).
-        ca_file: PEM of authorities to trust with TLS; None: the system's.
-        unix_path: socket of a server on this machine.
+        tls: whether the connection uses TLS (`rediss://`).
+        ca_file: PEM file of the trusted certificate authorities; None: the system's.
+        unix_path: path of the server's unix socket on this machine.
         sentinels: host and port of each Sentinel.
-        service: the name of the master that the Sentinels watch.
-        sentinel_password: of the Sentinels themselves.
+        service: name of the master that the Sentinels monitor.
+        sentinel_password: password of the Sentinels themselves.
     """
 
     host: str = "127.0.0.1"
@@ -47,7 +50,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: Secret | str, *, setting: str = "redis") -> Self:
-        """Read an address.
+        """Parse an address.
 
         Accepts RhoConnect's `host[:port[:db[:password]]]` (contract §7); `redis://` and `rediss://` with
         `user:password@`, the database as path or `?db=`, and `?ssl_ca_certs=FILE`; `unix:///path?db=N`;
@@ -55,18 +58,21 @@ class RedisAddress(msgspec.Struct, frozen=True):
 
         Args:
             text: the address.
-            setting: which setting it is, for the message.
+            setting: name of the setting, for the error message.
 
         Raises:
-            BadSetting: no address, or an option that is not known; the message shows no password.
+            BadSetting: the text is not an address or has an unknown option; the message shows no password.
         """
         plain = (text.reveal() if isinstance(text, Secret) else text).strip()
         try:
             return cls(**(_from_url(plain) if "://" in plain else _from_rhoconnect(plain)))
         except _InvalidAddress as error:
-            raise BadSetting(f"{setting}: no Redis address: {error.why}", field=setting) from error
-        except ValueError:  # of the standard library; without the cause, which may quote a password
-            raise BadSetting(f"{setting}: no Redis address: not a well-formed URL", field=setting) from None
+            raise BadSetting(f"{setting}: not a Redis address: {error.why}", field=setting) from error
+        # An error of the standard library. Its cause is not chained, since it may quote a password.
+        except ValueError:
+            raise BadSetting(
+                f"{setting}: not a Redis address: not a well-formed URL", field=setting
+            ) from None
 
     def __str__(self) -> str:
         if self.unix_path is not None:
@@ -79,21 +85,21 @@ class RedisAddress(msgspec.Struct, frozen=True):
 
 
 def main_address(settings: Settings) -> RedisAddress:
-    """RhoConnect's own Redis.
+    """The address of RhoConnect's own Redis.
 
     Raises:
-        BadSetting: the settings name none: the embedded store must be started first.
+        BadSetting: the settings have no address; the embedded store must be started first.
     """
     if settings.redis is None:
-        raise BadSetting("redis: no address, and no embedded store was started", field="redis")
+        raise BadSetting("redis: no address is set, and no embedded store was started", field="redis")
     return RedisAddress.parse(settings.redis)
 
 
 def document_addresses(settings: Settings) -> tuple[RedisAddress, ...]:
-    """Every Redis that holds documents of RhoConnect's: of a list of shards all, with the main one first.
+    """The addresses of every Redis that holds RhoConnect's documents: all shards of a list, the main one first.
 
     Raises:
-        BadSetting: the settings name none.
+        BadSetting: the settings have no address.
     """
     if not settings.documents:
         return (main_address(settings),)
@@ -101,23 +107,25 @@ def document_addresses(settings: Settings) -> tuple[RedisAddress, ...]:
 
 
 def queue_address(settings: Settings) -> RedisAddress:
-    """The Redis in which pings wait: `queue.redis`, else RhoConnect's own."""
+    """The address of the Redis that holds the queue: `queue.redis`, or else RhoConnect's own."""
     own = settings.queue.redis
     return main_address(settings) if own is None else RedisAddress.parse(own)
 
 
 def rhoconnect_push_address(settings: Settings) -> RedisAddress:
-    """The Redis of the RhoConnect Push service: `rhoconnect_push.redis`, else RhoConnect's own."""
+    """The address of the Redis of the RhoConnect Push service: `rhoconnect_push.redis`, or else RhoConnect's own."""
     own = settings.rhoconnect_push.redis
     return main_address(settings) if own is None else RedisAddress.parse(own)
 
 
 def resque_address(text: Secret | str) -> tuple[RedisAddress, str]:
-    """The Redis and the namespace ("": none is named) in `resque.redis`: any form of an address, and Resque's
-    `host:port[:db]/namespace`; a URL names the namespace as `?namespace=`.
+    """The address and the namespace in `resque.redis`; the namespace is "" if the text has none.
+
+    Accepts any form of an address, and Resque's `host:port[:db]/namespace`. A URL names the namespace as
+    `?namespace=`.
 
     Raises:
-        BadSetting: no address.
+        BadSetting: the text is not an address.
     """
     plain = text.reveal() if isinstance(text, Secret) else text
     if "://" not in plain:
@@ -130,10 +138,10 @@ def resque_address(text: Secret | str) -> tuple[RedisAddress, str]:
 
 
 def all_addresses(settings: Settings) -> Iterator[tuple[str, RedisAddress]]:
-    """Every Redis that the settings name, with the name of its setting.
+    """Every Redis address in the settings, with the name of its setting.
 
     Raises:
-        BadSetting: one is no address.
+        BadSetting: a setting is not an address.
     """
     if settings.resque.redis is not None:
         yield "resque.redis", resque_address(settings.resque.redis)[0]
@@ -148,7 +156,7 @@ def all_addresses(settings: Settings) -> Iterator[tuple[str, RedisAddress]]:
 
 
 class _InvalidAddress(ValueError):
-    """A text is no address; `why` says so in words of our own."""
+    """The text is not an address; `why` is the reason in the gateway's own wording."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -160,7 +168,7 @@ def _bracketed(host: str) -> str:
 
 
 def _from_rhoconnect(text: str) -> dict[str, Any]:
-    """`host[:port[:db[:password]]]`; the password may hold colons (contract §7)."""
+    """Parse `host[:port[:db[:password]]]`; the password may hold colons (contract §7)."""
     host, *rest = text.split(":", 3)
     if not host or any(character.isspace() or character in "/@" for character in host):
         raise _InvalidAddress("expected host[:port[:db[:password]]] or a URL")
@@ -176,7 +184,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
 def _from_url(text: str) -> dict[str, Any]:
     scheme, _, rest = text.partition("://")
     if scheme not in _SCHEMES:
-        raise _InvalidAddress(f"unknown scheme {scheme!r}; known are {', '.join(_SCHEMES)}")
+        raise _InvalidAddress(f"unknown scheme {scheme!r}; known schemes are {', '.join(_SCHEMES)}")
     if scheme.endswith("+sentinel"):
         return _from_sentinels(scheme, rest)
     url = _split(text, scheme)
@@ -192,14 +200,17 @@ def _from_url(text: str) -> dict[str, Any]:
 
 
 def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
-    """Many hosts are no URL: each is read as one, and the first carries the login."""
+    """Parse a Sentinel URL.
+
+    A list of hosts is not valid in a URL, so each host is parsed as a URL; the first one carries the login.
+    """
     hosts, _, path = rest.partition("/")
     login, at, listed = hosts.rpartition("@")
     head = _split(f"redis://{login}{at}h/{path}", scheme)
     service, _, db = head.path.strip("/").partition("/")
     if not service:
         raise _InvalidAddress(
-            "a Sentinel address needs the service's name: redis+sentinel://host,host/service"
+            "a Sentinel address needs the name of the service: redis+sentinel://host,host/service"
         )
     nodes = [urlsplit(f"redis://{node}") for node in listed.split(",")]
     password = _option(head, "sentinel_password")
@@ -214,16 +225,16 @@ def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
 
 
 def _split(text: str, scheme: str) -> SplitResult:
-    """The parts of a URL whose options are all known. What could be a part of a password is not shown."""
+    """Split a URL and check its options. The error never quotes text that could be part of a password."""
     url = urlsplit(text)
     known = ["db"]
     known += ["ssl_ca_certs"] if scheme.startswith("rediss") else []
     known += ["sentinel_password"] if scheme.endswith("+sentinel") else []
     unknown = [name for name in parse_qs(url.query, keep_blank_values=True) if name not in known]
     if url.fragment or (unknown and "@" in url.query):
-        raise _InvalidAddress("in a name or password, # is written %23 and ? is written %3F")
+        raise _InvalidAddress("write # as %23 and ? as %3F in a name or password")
     if unknown:
-        raise _InvalidAddress(f"unknown option {unknown[0]!r}; {scheme}:// knows {', '.join(known)}")
+        raise _InvalidAddress(f"unknown option {unknown[0]!r}; {scheme}:// accepts {', '.join(known)}")
     return url
 
 
@@ -255,7 +266,7 @@ def _url_port(url: SplitResult, default: int) -> int:
 
 
 def _port(text: str) -> int:
-    """Checked here, since a socket takes any number and connects to its last 16 bits."""
+    """Check the port here, since a socket accepts any number and connects to its lowest 16 bits."""
     port = whole(text, highest=65_535)
     if port is None:
         raise _InvalidAddress(_NO_PORT)
@@ -265,5 +276,5 @@ def _port(text: str) -> int:
 def _number(text: str, what: str) -> int:
     number = whole(text, highest=_NUMBER_MAX)
     if number is None:
-        raise _InvalidAddress(f"the {what} is no number")
+        raise _InvalidAddress(f"the {what} must be a number")
     return number

@@ -1,14 +1,15 @@
-"""AUTH with credentials that do not quite fit the server: as redis-rb 4 does it, which RhoConnect uses.
+"""AUTH with credentials that do not match the server's configuration, handled as in redis-rb 4, which RhoConnect
+uses.
 
-| Redis says | what is tried | source |
+| Redis answers | the gateway tries | source |
 | --- | --- | --- |
-| WRONGPASS to a user and a password | the password alone: hosters make a user up | redis-rb 4, client.rb |
+| WRONGPASS to a user and a password | the password alone: hosters invent a user name | redis-rb 4, client.rb |
 | wrong number of arguments for 'auth' | the password alone: Redis before 6 has no users | redis-rb 4, client.rb |
-| no password is set, and the address names no user | nothing: the server lets everybody in | |
+| no password is set, and the address names no user | no AUTH: the server accepts every client | |
 
-Each is a warning in the log, once for each address. Where the password alone is refused too, the connection fails as in
-redis-rb: with WRONGPASS where Redis said that first, and also where the default user has no password. An address that
-names a user never becomes a connection of a default user that anybody may be.
+Each case is logged as a warning, once for each address. If the password alone is refused too, the connection fails
+as in redis-rb: with WRONGPASS if Redis answered that first, and also if the default user has no password. A
+connection for an address that names a user never becomes a connection of a default user without a password.
 """
 
 from typing import Final
@@ -27,23 +28,24 @@ _warned: set[tuple[str, str]] = set()
 
 
 def password_alone(words: str) -> bool:
-    """Whether AUTH with a user and a password failed so that the password alone is worth a try."""
+    """Whether AUTH with a user and a password failed in a way that makes a try with the password alone useful."""
     folded = words.replace("'AUTH'", "'auth'")
     return any(part in folded for part in _ALONE)
 
 
 def wrong_login(words: str) -> bool:
-    """Whether the server has users, and refuses this one or its password."""
+    """Whether the server supports users and refuses this user or its password."""
     return "WRONGPASS" in words
 
 
 def needs_none(words: str) -> bool:
-    """Whether AUTH with a password failed because the server has none."""
+    """Whether AUTH with a password failed because the server has no password."""
     return any(part in words for part in _OPEN)
 
 
 def worth_a_try(address: RedisAddress, words: str) -> RedisAddress | None:
-    """The address without what Redis refused at AUTH; None: that would not help, or is not to be tried."""
+    """The address without the credential that Redis refused at AUTH; None if another try would not help or is not
+    allowed."""
     if address.password is None:
         return None
     if address.username:
@@ -52,24 +54,24 @@ def worth_a_try(address: RedisAddress, words: str) -> RedisAddress | None:
 
 
 def warn_user_ignored(address: RedisAddress | None, user: str) -> None:
-    """The server does not accept this user, and accepts the password alone."""
+    """Log that the server refuses this user but accepts the password alone."""
     if _first(address, user):
         _log.warning(
             "redis_user_ignored",
             redis=str(address),
             user=user,
-            advice="Redis does not have this user with this password; the password of the default user fits. "
+            advice="Redis has no such user with this password; the password matches the default user. "
             "Remove the user from the address",
         )
 
 
 def warn_no_password(address: RedisAddress | None) -> None:
-    """The address has a password, and the server has none."""
+    """Log that the address has a password but the server requires none."""
     if _first(address, ""):
         _log.warning(
             "redis_password_ignored",
             redis=str(address),
-            advice="the address has a password, but this Redis lets every client in without one",
+            advice="the address has a password, but this Redis accepts every client without one",
         )
 
 

@@ -1,8 +1,7 @@
-"""One factory for redis-py's clients, and the facts about a server.
+"""Factory for redis-py's clients, and facts about a server.
 
-The factory exists because redis-py's defaults are wrong for a queue: a socket time-out of 5 s and ten silent
-retries send a blocking read or an append again, and a repeated append is a second ping. No client made here
-repeats anything.
+redis-py's defaults do not suit a queue: after a socket time-out of 5 s, up to ten silent retries send a blocking
+read or an append again, and a repeated append is a second ping. The clients made here never repeat a command.
 """
 
 import asyncio
@@ -42,16 +41,17 @@ __all__ = [
 
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
-"""Longest wait for one answer of a client that does not block; longer than any command of ours takes."""
+"""Longest wait for one reply on a client without blocking commands; longer than any command of the gateway takes."""
 HTTP_TIMEOUT_S: Final = 5.0
-"""The same where a caller waits at a door: no longer than for an append (its reply, then its marker), which a Redis so
-silent would not make durable either."""
+"""The same limit where an HTTP caller waits: no longer than an append may take (its reply, then its marker), since a
+Redis that is silent for so long would not make the append durable either."""
 SENTINEL_TIMEOUT_S: Final = 2.0
-"""Longest wait for one Sentinel, to connect and for its answer: shorter than a link takes to connect."""
+"""Longest wait for one Sentinel, for the connection and its reply; shorter than the connection time-out of the
+master."""
 
 UNKNOWN: Final = "unknown"
-"""The version of a server that does not tell it."""
-_PROTOCOL: Final = 2  # the same replies from Redis 6.2 as from any Valkey
+"""Version of a server that does not report it."""
+_PROTOCOL: Final = 2  # RESP2: Redis 6.2 and all versions of Valkey give the same replies with it.
 
 
 def client(
@@ -60,13 +60,12 @@ def client(
     timeout_s: float | None = COMMAND_TIMEOUT_S,
     connections_max: int = CONNECTIONS_MAX,
 ) -> Redis:
-    """A redis-py client that never repeats a command by itself and gives replies as bytes.
+    """Make a redis-py client that never repeats a command by itself and returns replies as bytes.
 
     Args:
-        address: the server, or the Sentinels that know it.
-        timeout_s: longest wait for one answer; None for a client of blocking commands, whose own time-out
-            counts.
-        connections_max: connections that are in use at a time; further commands wait for one, see
+        address: the server or its Sentinels.
+        timeout_s: longest wait for one reply; None for a client of blocking commands, whose own time-out counts.
+        connections_max: most connections in use at a time; further commands wait for a free connection, see
             `gateway.store.redis_py_pool`.
     """
     return with_bounded_pool(_client(address, timeout_s), connections_max)
@@ -80,7 +79,7 @@ def _client(address: RedisAddress, timeout_s: float | None) -> Redis:
         "client_name": "rhopush",
     }
     made = _made(address, options)
-    # An option of its connections only; the client's own constructor does not take it.
+    # Only the connections accept this option; the client's constructor does not.
     made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
     return with_lenient_auth(made, address)
 
@@ -95,20 +94,20 @@ def _made(address: RedisAddress, options: dict[str, Any]) -> Redis:
 
 
 def tls_context(address: RedisAddress) -> ssl.SSLContext | None:
-    """A client context that checks the server's certificate; None without TLS.
+    """Make a client context that checks the server's certificate; None without TLS.
 
     Raises:
-        BadSetting: the authorities to trust cannot be read.
+        BadSetting: the file of trusted authorities cannot be read.
     """
     try:
         return ssl.create_default_context(cafile=address.ca_file) if address.tls else None
-    except OSError as error:  # OpenSSL's errors are of this kind, too
+    except OSError as error:  # also the base class of OpenSSL's errors
         why = "not usable as PEM" if isinstance(error, ssl.SSLError) else str(error.strerror).lower()
         raise BadSetting(f"ssl_ca_certs={address.ca_file}: {why}", field="ssl_ca_certs") from error
 
 
 def invalid_ca_files(settings: Settings) -> Iterator[BadSetting]:
-    """What is wrong with the authorities to trust, of every Redis that the settings name."""
+    """Errors of the trusted-authority files of every Redis in the settings."""
     for setting, address in all_addresses(settings):
         try:
             tls_context(address)
@@ -117,23 +116,25 @@ def invalid_ca_files(settings: Settings) -> Iterator[BadSetting]:
 
 
 def check_trust(settings: Settings) -> None:
-    """Look at the authorities to trust once: later, a file that cannot be read is a Redis that cannot be reached.
+    """Read the trusted-authority files once at startup, since an unreadable file later looks like an unreachable
+    Redis.
 
     Raises:
-        BadSetting: of some Redis they cannot be read.
+        BadSetting: a file of trusted authorities cannot be read.
     """
     for error in invalid_ca_files(settings):
         raise error
 
 
 async def locate(address: RedisAddress) -> tuple[str, int]:
-    """Host and port of the server that takes writes now; with Sentinels, they are asked.
+    """Host and port of the present master, or of the server itself if the address has no Sentinels.
 
-    All at once, and the first that knows is believed: a master's machine often dies with a Sentinel on it, and
-    one that is silent must not use up the time in which another would have answered.
+    All Sentinels are asked at the same time, and the first answer that names a master is used: a master's machine
+    often fails together with a Sentinel on it, and a silent Sentinel must not use up the time in which another
+    answers.
 
     Raises:
-        StoreDown: no Sentinel answers, or none knows a master of that name.
+        StoreDown: no Sentinel answers, or no Sentinel has a master of that name.
     """
     if not address.sentinels:
         return address.host, address.port
@@ -153,7 +154,7 @@ async def locate(address: RedisAddress) -> tuple[str, int]:
 
 
 async def _ask(address: RedisAddress, node: tuple[str, int]) -> tuple[str, int]:
-    """Where the master is, as one Sentinel says."""
+    """Ask one Sentinel for the master's address."""
     watch = _sentinel(address, (node,))
     try:
         host, port = await watch.discover_master(address.service)
@@ -164,7 +165,7 @@ async def _ask(address: RedisAddress, node: tuple[str, int]) -> tuple[str, int]:
 
 
 def _sentinel(address: RedisAddress, nodes: Sequence[tuple[str, int]]) -> Sentinel:
-    make: Callable[..., Sentinel] = Sentinel  # redis-py left its constructor untyped
+    make: Callable[..., Sentinel] = Sentinel  # redis-py's constructor has no type annotations
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
     made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
     for asked in made.sentinels:
@@ -173,7 +174,7 @@ def _sentinel(address: RedisAddress, nodes: Sequence[tuple[str, int]]) -> Sentin
 
 
 def _transport(address: RedisAddress, timeout_s: float | None) -> dict[str, Any]:
-    """What holds for a connection to any node, Sentinels included."""
+    """Options of a connection to any node, Sentinels included."""
     options: dict[str, Any] = {
         "decode_responses": False,
         "protocol": _PROTOCOL,
@@ -185,21 +186,22 @@ def _transport(address: RedisAddress, timeout_s: float | None) -> dict[str, Any]
 
 
 class ServerFacts(msgspec.Struct, frozen=True):
-    """What a server says about itself. None: it does not tell (managed services hide CONFIG).
+    """Facts that a server reports about itself. None: not reported (managed services hide CONFIG).
 
     Attributes:
         product: "redis" or "valkey".
-        version: as it prints it.
-        append_only: whether it keeps an append-only file. None also while it loads: it says no then, whatever is so.
+        version: the version as the server reports it.
+        append_only: whether it keeps an append-only file. None also while it loads, since it then always reports
+            "no".
         append_fsync: "always", "everysec" or "no".
         snapshots: whether it saves snapshots.
         eviction: its policy when memory is full; only `noeviction` never drops a ping.
-        memory_max_bytes: 0: no limit.
-        replicas: how many are connected.
-        master: whether it takes writes.
-        loading: whether it is still reading its data.
+        memory_max_bytes: its memory limit; 0: no limit.
+        replicas: number of connected replicas.
+        master: whether it accepts writes.
+        loading: whether it is still loading its data.
         cluster: whether it runs in cluster mode.
-        clock_behind_s: by how much its clock is behind the local one.
+        clock_behind_s: by how many seconds its clock is behind the local one.
     """
 
     product: str
@@ -217,17 +219,17 @@ class ServerFacts(msgspec.Struct, frozen=True):
 
     @property
     def number(self) -> tuple[int, int]:
-        """Major and minor version, for comparing. Valkey 7.2 and later stand above Redis 6.2."""
+        """Major and minor version, for comparisons. Valkey 7.2 and later compare greater than Redis 6.2."""
         major, minor, *_ = (*self.version.split("."), "0", "0")
         return whole(major) or 0, whole(minor) or 0
 
 
 async def facts(redis: Redis) -> ServerFacts:
-    """Ask a server about itself.
+    """Read the facts about a server.
 
     Raises:
-        StoreDown: it does not answer, or refuses for now.
-        StoreRefused: it refuses the connection.
+        StoreDown: the server does not answer, or refuses temporarily.
+        StoreRefused: the server refuses the connection.
     """
     try:
         info = await _info(redis)
@@ -254,7 +256,7 @@ async def facts(redis: Redis) -> ServerFacts:
 
 
 async def _info(redis: Redis) -> dict[str, Any]:
-    """What INFO says, or as much of it as HELLO does where the user may not use INFO (`-@dangerous`)."""
+    """The reply to INFO, or the part of it that HELLO returns if the user may not use INFO (`-@dangerous`)."""
     try:
         found: dict[str, Any] = await redis.info()
     except ResponseError as error:
@@ -262,7 +264,8 @@ async def _info(redis: Redis) -> dict[str, Any]:
             raise
     else:
         return found
-    command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
+    # redis-py's method has no type annotations
+    command: Callable[..., Awaitable[Any]] = redis.execute_command
     try:
         said = await command("HELLO")
     except ResponseError:
@@ -278,9 +281,10 @@ async def _info(redis: Redis) -> dict[str, Any]:
 
 
 async def _config(redis: Redis) -> dict[str, str]:
-    """What CONFIG GET tells, or nothing where a managed service forbids it."""
+    """The values of CONFIG GET; empty if a managed service forbids it."""
     found: dict[str, str] = {}
-    for name in ("appendfsync", "save", "maxmemory-policy"):  # one name a call: Redis 6.2 takes no more
+    # one name for each call: Redis 6.2 accepts no more
+    for name in ("appendfsync", "save", "maxmemory-policy"):
         try:
             answer = await redis.config_get(name)
         except ResponseError:
@@ -290,7 +294,7 @@ async def _config(redis: Redis) -> dict[str, str]:
 
 
 def _number(value: Any) -> int:
-    """A count of INFO, which redis-py gives as a number where it looks like one."""
+    """A count of INFO, which redis-py converts to a number if it looks like one."""
     return value if isinstance(value, int) else 0
 
 

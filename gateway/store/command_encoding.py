@@ -1,8 +1,8 @@
-"""Redis commands as bytes, and the one check of what they hold.
+"""Encoding of Redis commands, and the only check of their values.
 
-hiredis asks Python for the decimal text of an integer without looking whether it got one. Python gives none beyond
-4,300 digits, and the process ends by SIGSEGV. Text that UTF-8 cannot carry, booleans and None raise exceptions that
-are not of the error tree. So every command, of a `Link` and of redis-py's clients alike, passes `check` first.
+hiredis asks Python for the decimal text of an integer without checking the result. Python makes no text beyond 4,300
+digits, and the process ends with SIGSEGV. Text that UTF-8 cannot carry, booleans and None raise exceptions outside
+the error tree. Therefore every command, of `RedisConnection` and of redis-py's clients, passes `check` first.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,16 @@ from gateway.errors import StoreDown
 
 Argument: TypeAlias = str | bytes | int | float
 
-_hiredis_pack: Final[Any] = hiredis.pack_command  # its stub knows only commands of one word
-# In C, some 0.2 µs a command: integers from -2^63 to 2^64-1, UTF-8 text, no type that Redis has not.
+_hiredis_pack: Final[Any] = hiredis.pack_command  # the package's stub only declares commands of one word
+# Implemented in C, about 0.2 µs for each command. It accepts integers from -2^63 to 2^64-1 and UTF-8 text, and
+# refuses types that Redis does not have.
 _check: Final = msgspec.msgpack.Encoder().encode
 
 
 class UnsendableCommand(StoreDown):
-    """A command holds something that Redis cannot carry, and was not sent. The message never shows the value.
+    """A command holds a value that Redis cannot carry, and was not sent. The message never shows the value.
 
-    Whatever comes from outside is limited where it is parsed; this is the last guard behind those limits.
+    Data from outside is limited where it is parsed; this check is the last guard behind those limits.
     """
 
     status = 400
@@ -35,15 +36,15 @@ class UnsendableCommand(StoreDown):
 
     @property
     def of_data(self) -> bool:
-        """The value stands in the way."""
+        """Whether the data causes the error: always true."""
         return True
 
 
 def pack(words: Sequence[Argument]) -> bytes:
-    """The bytes of a command, for `Link.burst` and `Link.post_packed`.
+    """Encode a command, for `RedisConnection.send_many` and `RedisConnection.send_packed`.
 
     Raises:
-        Unsendable: an integer of more than 64 bits, text that UTF-8 cannot carry, or a value of another type.
+        UnsendableCommand: an integer of more than 64 bits, text that UTF-8 cannot carry, or a value of another type.
     """
     try:
         _check(words)
@@ -54,15 +55,15 @@ def pack(words: Sequence[Argument]) -> bytes:
 
 
 class CheckedEncoder(Encoder):
-    """redis-py's encoder of one word, with the check of `pack`."""
+    """redis-py's encoder of one word, with the same check as `pack`."""
 
     def encode(self, value: Any) -> Any:
         """Encode one word.
 
         Raises:
-            Unsendable: as `pack`.
+            UnsendableCommand: as in `pack`.
         """
-        parent: Any = super()  # redis-py left it untyped
+        parent: Any = super()  # redis-py's method has no type annotations
         try:
             _check(value)
             return parent.encode(value)
@@ -75,4 +76,4 @@ def _unsendable(error: Exception) -> UnsendableCommand:
         return UnsendableCommand("a text holds characters that UTF-8 cannot carry")
     if isinstance(error, OverflowError):
         return UnsendableCommand("an integer has more than 64 bits")
-    return UnsendableCommand("a value is neither text, bytes nor a number")
+    return UnsendableCommand("a value must be text, bytes or a number")

@@ -1,7 +1,9 @@
-"""Tries the table of `gateway.store.required_commands` on every Redis of the settings, without effect.
+"""Tests without side effects whether each configured Redis accepts the commands in
+`gateway.store.required_commands`.
 
-The commands are queued in a transaction and discarded, so that Redis checks and never executes them. Where Redis
-refuses MULTI itself, nothing else can be tried so: the refusal is found, and the others show when they are needed.
+The commands are queued in a transaction that is discarded, so that Redis checks them without executing them. If
+Redis refuses MULTI itself, no other command can be tested this way: the probe reports MULTI, and other refusals
+appear in operation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,13 +41,13 @@ _TIMEOUT_S: Final = 5.0
 
 
 class RedisUse(NamedTuple):
-    """A part of the gateway that uses a Redis.
+    """Use of a Redis by one part of the gateway.
 
     Attributes:
-        setting: that gives the address.
-        address: of the Redis.
-        role: the part.
-        values: what replaces words of the table's commands: a command is tried with each of them.
+        setting: the setting that holds the address.
+        address: the address of the Redis.
+        role: the part of the gateway.
+        values: replacements for words in the table's commands; a command is tested once with each of them.
     """
 
     setting: str
@@ -55,14 +57,14 @@ class RedisUse(NamedTuple):
 
 
 class RefusedCommands(NamedTuple):
-    """A purpose of which Redis refuses commands.
+    """A purpose for which Redis refuses commands.
 
     Attributes:
-        setting: that gives the address of the Redis.
-        address: of the Redis.
-        purpose: what the commands are for.
-        commands: the refused ones, by name.
-        words: the error of Redis to the first of them.
+        setting: the setting that holds the address of the Redis.
+        address: the address of the Redis.
+        purpose: the purpose of the commands.
+        commands: the refused commands, by name.
+        words: Redis' error for the first of them.
     """
 
     setting: str
@@ -73,7 +75,7 @@ class RefusedCommands(NamedTuple):
 
     @property
     def fatal(self) -> bool:
-        """Whether a gateway cannot work so."""
+        """Whether the gateway cannot work without these commands."""
         return not self.purpose.consequence or in_cluster_mode(self.words)
 
     def __str__(self) -> str:
@@ -88,11 +90,11 @@ def uses(settings: Settings, *, checking: bool = False) -> Iterator[RedisUse]:
     """Every use of a Redis by these settings.
 
     Args:
-        settings: with the address of a Redis.
-        checking: also what only `rhopush check` needs.
+        settings: settings that hold the address of a Redis.
+        checking: whether to include the commands that only `rhopush check` needs.
 
     Raises:
-        BadSetting: an address is none.
+        BadSetting: a setting is not an address.
     """
     main, queued = main_address(settings), queue_address(settings)
     queue_setting = "redis" if settings.queue.redis is None else "queue.redis"
@@ -114,7 +116,7 @@ def uses(settings: Settings, *, checking: bool = False) -> Iterator[RedisUse]:
 
 
 def rhoconnect_push_use(settings: Settings) -> RedisUse:
-    """That of the RhoConnect Push Service."""
+    """The use of Redis by the RhoConnect Push service."""
     return RedisUse(
         "redis" if settings.rhoconnect_push.redis is None else "rhoconnect_push.redis",
         rhoconnect_push_address(settings),
@@ -139,7 +141,7 @@ def _events(settings: Settings, windows: RedisUse, main: RedisAddress) -> Iterat
 
 
 def by_address(wanted: Iterable[RedisUse]) -> Mapping[RedisAddress, Sequence[RedisUse]]:
-    """The uses of each Redis."""
+    """Group uses by the address of their Redis."""
     found: dict[RedisAddress, list[RedisUse]] = {}
     for use in wanted:
         found.setdefault(use.address, []).append(use)
@@ -147,11 +149,11 @@ def by_address(wanted: Iterable[RedisUse]) -> Mapping[RedisAddress, Sequence[Red
 
 
 async def refused_by(address: RedisAddress, here: Iterable[RedisUse]) -> list[RefusedCommands]:
-    """What a Redis refuses of its uses.
+    """The commands that a Redis refuses, by purpose and use.
 
     Raises:
-        StoreDown: it does not answer.
-        StoreRefused: it refuses the connection.
+        StoreDown: Redis does not answer.
+        StoreRefused: Redis refuses the connection.
     """
     tries = [(use, purpose, command) for use in here for purpose, command in _commands(use)]
     async with client(address, timeout_s=_TIMEOUT_S) as redis:
@@ -183,12 +185,12 @@ def _filled(words: tuple[str, ...], values: Mapping[str, Sequence[str]]) -> Iter
 
 
 async def _probe(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
-    """The error of Redis to each command; None: it takes it."""
-    pool: Any = redis.connection_pool  # its methods are untyped
+    """Redis' error for each command; None: the command is accepted."""
+    pool: Any = redis.connection_pool  # redis-py's methods have no type annotations
     connection = await pool.get_connection()
     try:
         refused = await _replies(connection, [("MULTI",)])
-        if refused[0] is not None:  # what came now would be executed
+        if refused[0] is not None:  # MULTI was refused, so Redis would execute the next commands.
             return [refused[0] if command[0] == "MULTI" else None for command in commands]
         queued = [command for command in commands if command[0] not in _ENDING]
         errors = dict(zip(queued, await _replies(connection, queued), strict=True))
@@ -197,12 +199,12 @@ async def _probe(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str 
             errors |= dict(zip(executed, await _replies(connection, executed), strict=True))
         return [errors.get(command) for command in commands]
     finally:
-        await connection.disconnect()  # the end of any transaction
+        await connection.disconnect()  # ends any open transaction
         await pool.release(connection)
 
 
 _ENDING: Final = ("MULTI", "EXEC")
-"""Not to be queued."""
+"""Commands that are not queued, since they begin and end the transaction."""
 
 
 async def _replies(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
@@ -224,7 +226,7 @@ def _grouped(
     tries: Sequence[tuple[RedisUse, CommandPurpose, tuple[str, ...]]],
     errors: Sequence[str | None],
 ) -> Iterator[RefusedCommands]:
-    """One for each purpose and use."""
+    """Group the refused commands by purpose and use."""
     groups: dict[tuple[str, int], list[tuple[RedisUse, CommandPurpose, str, str]]] = {}
     for (use, purpose, command), error in zip(tries, errors, strict=True):
         if error is not None:
@@ -237,19 +239,19 @@ def _grouped(
 
 
 def name_of(command: Sequence[str]) -> str:
-    """The command's name, with its subcommand or its channel or pattern."""
+    """The command's name, with its subcommand, channel or pattern."""
     named = ("CLIENT", "CONFIG", "SUBSCRIBE", "PSUBSCRIBE", "PUBLISH", "XGROUP", "XINFO")
     return " ".join(command[: 2 if command[0] in named else 1])
 
 
 async def require_commands(wanted: Iterable[RedisUse]) -> list[str]:
-    """Try these uses at the start. A Redis that does not answer is left to the part that uses it.
+    """Test these uses at startup. A Redis that does not answer is skipped here; the part that uses it reports it.
 
     Returns:
-        What an operator is warned of: what does not work.
+        Warnings for the operator: the functions that do not work.
 
     Raises:
-        BadSetting: Redis refuses what no gateway can do without.
+        BadSetting: Redis refuses a command that every gateway needs.
     """
     warnings: list[str] = []
     for address, here in by_address(wanted).items():

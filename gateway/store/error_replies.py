@@ -1,7 +1,7 @@
-"""The errors of Redis: which of them last, and how they are quoted in answers and logs.
+"""Classification of Redis' errors, and their text in responses and logs.
 
-A refusal lasts where the same command gets the same error until an operator changes something. Other errors (a full
-Redis, a replica, a Redis that loads its data) end without anybody's help; `gateway.store.health` describes those.
+A refusal is lasting if the same command gets the same error until an operator changes something. Other errors (a
+full Redis, a replica, a Redis that loads its data) end without intervention; `gateway.store.health` describes those.
 """
 
 import re
@@ -23,10 +23,10 @@ LASTING_ERRORS: Final = {
     "The user executing the script can't": "a permission is missing (ACL SETUSER)",
     "ACL failure in script": "a permission is missing (ACL SETUSER)",
     "insufficient ACL permissions": "a permission is missing (ACL SETUSER)",
-    "NOAUTH": "a password is needed",
+    "NOAUTH": "a password is required",
     "WRONGPASS": "the user or the password is wrong",
     "invalid password": "the password is wrong",
-    "but no password is set": "the address names a user, and Redis before 6 has none",
+    "but no password is set": "the address names a user, but Redis before 6 has no users",
     "DENIED": "protected mode refuses other machines",
     "unknown command": "the command does not exist or is renamed",
     "Unknown Redis command": "the command does not exist or is renamed",
@@ -39,14 +39,14 @@ LASTING_ERRORS: Final = {
     "not allowed in cluster mode": _CLUSTER,
     "DB index is out of range": "the database does not exist",
 }
-"""A part of the error of Redis -> the cause. The errors are those of Redis 6.2 to 7.2 and Valkey."""
+"""Part of Redis' error -> its cause. The errors are those of Redis 6.2 to 7.2 and Valkey."""
 
 _WORDS_MAX: Final = 300
 _LOG_INTERVAL_S: Final = 60.0
 _LOGGED_MAX: Final = 256
-"""Kinds of refusals that are remembered; with more, the oldest are forgotten."""
+"""Most kinds of refusals that are remembered; beyond it, the oldest are forgotten."""
 _ARGUMENTS: Final = re.compile(r",? with args beginning with:.*", re.DOTALL)
-"""Redis quotes the arguments of a command that it does not have: AUTH's are passwords."""
+"""Redis quotes the arguments of an unknown command; those of AUTH are passwords."""
 _PIPELINE: Final = re.compile(
     r"Command # \d+ \(.*\) of pipeline caused error: \(?['\"]?(.*?)['\"]?,?\)?", re.DOTALL
 )
@@ -55,7 +55,7 @@ _VARIABLE: Final = re.compile(r"\b[0-9a-f]{40}\b|\d+")
 
 
 def one_line(text: str) -> str:
-    """The error of Redis on one line, without the arguments of the command."""
+    """Redis' error on one line, without the arguments of the command."""
     if (piped := _PIPELINE.fullmatch(text)) is not None:
         text = piped[1]
     text = _ARGUMENTS.sub("", text)
@@ -63,22 +63,22 @@ def one_line(text: str) -> str:
 
 
 def cause_of(words: str) -> str | None:
-    """Why Redis gives an error that lasts; None: it does not last."""
+    """The cause of a lasting error of Redis; None: the error is not lasting."""
     return next((cause for part, cause in LASTING_ERRORS.items() if part in words), None)
 
 
 def is_lasting(words: str) -> bool:
-    """Whether Redis gives this error until an operator changes something."""
+    """Whether Redis returns this error until an operator changes something."""
     return cause_of(words) is not None
 
 
 def in_cluster_mode(words: str) -> bool:
-    """Whether only a Redis in cluster mode gives this error."""
+    """Whether only a Redis in cluster mode returns this error."""
     return cause_of(words) == _CLUSTER
 
 
 def words_of(error: RedisError) -> str:
-    """The error of Redis from redis-py's exception, which holds the error code apart."""
+    """Redis' error text from redis-py's exception, which stores the error code separately."""
     words, code = one_line(str(error)), getattr(error, "status_code", None)
     return words if not code or code == "ERR" or words.startswith(code) else f"{code} {words}"
 
@@ -86,11 +86,11 @@ def words_of(error: RedisError) -> str:
 def to_store_error(
     error: RedisError | OSError | TimeoutError, unreachable: str = "Redis cannot be reached"
 ) -> StoreDown:
-    """The error of the gateway for a failure of redis-py; the caller sets the cause.
+    """Convert a failure of redis-py to an error of the gateway; the caller sets the cause.
 
     Args:
         error: the failure.
-        unreachable: the message where Redis gave no answer.
+        unreachable: the message if Redis did not answer.
     """
     if not isinstance(error, RedisError) or not is_error_reply(error := original_error(error)):
         return StoreDown(unreachable)
@@ -101,18 +101,19 @@ def to_store_error(
 
 
 def original_error(error: RedisError) -> RedisError:
-    """The error of Redis, where redis-py wrapped it: it does so with the first commands of a connection."""
+    """The original error of Redis: redis-py wraps the errors of the first commands on a connection."""
     cause = error.__cause__
     return cause if isinstance(cause, RedisError) and is_error_reply(cause) else error
 
 
 def is_error_reply(error: RedisError) -> bool:
-    """Whether this is an error of Redis itself. redis-py makes connection errors of some of them (NOAUTH, LOADING)."""
+    """Whether this is an error reply of Redis. redis-py converts some of them to connection errors (NOAUTH,
+    LOADING)."""
     return isinstance(error, ResponseError) or getattr(error, "status_code", None) is not None
 
 
 class ErrorReplyLog:
-    """Logs lasting refusals: each kind at most once a minute.
+    """Logs lasting refusals, each kind at most once a minute.
 
     Args:
         clock: monotonic seconds.
@@ -123,10 +124,10 @@ class ErrorReplyLog:
         self._logged_s: dict[str, float] = {}
 
     def log(self, words: str, connection: str) -> None:
-        """Log an error of Redis, if it lasts and was not logged within the last minute.
+        """Log an error of Redis if it is lasting and was not logged within the last minute.
 
         Args:
-            words: the error, as `one_line` gives it.
+            words: the error, as `one_line` returns it.
             connection: the purpose of the connection.
         """
         cause = cause_of(words)
@@ -143,4 +144,4 @@ class ErrorReplyLog:
 
 
 ERROR_REPLY_LOG: Final = ErrorReplyLog()
-"""That of this process: all its connections share the bound."""
+"""The log of this process: all its connections share the limit."""

@@ -1,4 +1,4 @@
-"""Why Redis cannot be used, in plain words for operators and callers: redis-py's own differ from version to version."""
+"""Reasons why Redis cannot be used, as texts for operators and callers. redis-py's texts differ between versions."""
 
 from typing import Final
 
@@ -10,18 +10,18 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from gateway.system.network_errors import describe
 
 _REFUSALS: Final = {
-    "OOM": "is full: it refuses writes until it has room (maxmemory)",
+    "OOM": "is full: it refuses writes until memory is freed (maxmemory)",
     "READONLY": "is a read-only replica: it refuses writes",
     "MISCONF": "refuses writes: it cannot save its data to disk",
-    "NOREPLICAS": "refuses writes: too few replicas follow it (min-replicas-to-write)",
+    "NOREPLICAS": "refuses writes: it has too few replicas (min-replicas-to-write)",
     "LOADING": "is still loading its data",
     "MASTERDOWN": "is a replica without its master",
-    "NOAUTH": "wants a password",
+    "NOAUTH": "requires a password",
     "WRONGPASS": "refuses the user or password",
-    "NOPERM": "does not allow this user what is needed (ACL)",
-    "max number of clients": "takes no more connections (maxclients)",
+    "NOPERM": "does not permit this user a required command (ACL)",
+    "max number of clients": "accepts no more connections (maxclients)",
 }
-"""What Redis' errors say (its error codes), in plain words."""
+"""Error code of Redis -> its text."""
 _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (sentinel.MasterNotFoundError, "has no master of that name"),
     (asyncio_sentinel.MasterNotFoundError, "has no master of that name"),
@@ -33,12 +33,12 @@ _KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 def refusal_text(message: str) -> str | None:
-    """The words for an error reply of Redis; None: it has none of the known codes."""
+    """The text for an error reply of Redis; None: the reply has no known code."""
     return next((plain for code, plain in _REFUSALS.items() if code in message), None)
 
 
 def refused_text(message: str) -> str:
-    """An error reply of Redis for a caller: its code, and the words for it where there are some."""
+    """The text of an error reply for a caller: its code, and its explanation if there is one."""
     code, plain = message.partition(" ")[0], refusal_text(message)
     if not (code.isascii() and code.isalpha() and code.isupper()):
         code = "ERR"
@@ -46,7 +46,7 @@ def refused_text(message: str) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """The words for an error of redis-py or of the connection below it: "does not answer in time"."""
+    """The text for an error of redis-py or of the connection below it, such as "does not answer in time"."""
     known = refusal_text(str(error)) or next(
         (words for kind, words in _KINDS if isinstance(error, kind)), None
     )

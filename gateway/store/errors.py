@@ -1,4 +1,4 @@
-"""Where redis-py's failures become ours, for the clients of `gateway.store.client_factory`."""
+"""Conversion of redis-py's errors to the gateway's, for the clients of `gateway.store.client_factory`."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,17 +13,20 @@ from gateway.store.error_replies import ERROR_REPLY_LOG, to_store_error
 
 @contextlib.contextmanager
 def redis_errors() -> Iterator[None]:
-    """Around commands: raises StoreDown, with its cause, where Redis cannot be reached or refuses for now, and
-    StoreRefused where it refuses until an operator changes something.
+    """Convert redis-py's errors in a `with` block.
 
-    Where the client has no free connection, that is StoreBusy: Redis itself was not asked.
+    Raises:
+        StoreDown: with its cause, if Redis cannot be reached or refuses temporarily.
+        StoreRefused: Redis refuses until an operator changes something.
+        StoreBusy: the client has no free connection; no command was sent to Redis.
     """
     try:
         yield
     except MaxConnectionsError as error:
         raise StoreBusy("all connections to Redis are in use") from error
     except (RedisError, OSError, TimeoutError) as error:
-        # No name holds the new error: with its traceback it would hold itself, and the request's body with it.
+        # The new error is not bound to a name: its traceback would refer to itself, and keep the request's body in
+        # memory.
         raise _noted(to_store_error(error)) from error
 
 
@@ -33,17 +36,18 @@ def _noted(error: StoreDown) -> StoreDown:
 
 
 class RedisCommands:
-    """Single commands to Redis, with our errors.
+    """Single commands to Redis, with the gateway's errors.
 
     Args:
         redis: the client.
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
+        # redis-py's method has no type annotations
+        self._command: Callable[..., Awaitable[Any]] = redis.execute_command
 
     async def __call__(self, *words: str) -> Any:
-        """What redis-py makes of the reply.
+        """The reply as redis-py returns it.
 
         Raises:
             StoreDown: Redis cannot be reached or refuses.
@@ -52,6 +56,6 @@ class RedisCommands:
             return await self._command(*words)
 
     async def texts(self, *words: str) -> list[str | None]:
-        """A reply of many strings, decoded."""
+        """A reply of several strings, decoded."""
         found = await self(*words)
         return [None if text is None else text.decode("utf-8", "replace") for text in found]

@@ -1,8 +1,8 @@
-"""Words that earlier versions stored in Redis under another name, and that are still read.
+"""Names that earlier versions stored in Redis and that this version still reads.
 
-Receipts, queued pings, counts of parked deliveries and the memory of accepted push tokens outlive an upgrade, and
-gateways of both versions share them while an upgrade is rolled out. So a stored word of an earlier version keeps its
-meaning. Nothing of this version is written with a former word, but for digests, which cannot be translated.
+Receipts, queued pings, counts of parked deliveries and the record of accepted push tokens outlive an upgrade, and
+gateways of both versions share them during a rolling upgrade. So a stored word of an earlier version keeps its
+meaning. This version writes no former word, except in digests, which cannot be translated.
 """
 
 from typing import Final
@@ -12,21 +12,21 @@ from protocols.ping.model import CHANGE_EVENTS, HTTP
 
 _RHOCONNECT_PUSH: Final = "rps"
 _PROVIDERS: Final = {_RHOCONNECT_PUSH: RHOCONNECT_PUSH}
-"""Providers in receipts and in saved verdicts."""
+"""Former providers in receipts and in saved verdicts, with their present names."""
 INGRESSES: Final = {"rest": HTTP, "event": CHANGE_EVENTS}
-"""`Ping.ingress` of queued pings: the former word and the present one."""
+"""`Ping.ingress` of queued pings: the former name and the present one."""
 
 
 def present_provider(word: str) -> str:
-    """The name of a provider that a receipt names, in this version's words."""
+    """The present name of a provider that a receipt names."""
     return _PROVIDERS.get(word, word)
 
 
 def former_lane_name(name: str) -> str:
-    """The name that earlier versions gave to a lane; its own where that never changed.
+    """The name that earlier versions gave to a lane; its present name if that never changed.
 
-    Counts of parked deliveries are kept by the lane's name, and digests of it say what the push service answered about
-    device tokens.
+    Counts of parked deliveries are stored by this name, and digests of it identify the push service's answers about
+    push tokens.
     """
     if name.partition(":")[0] != RHOCONNECT_PUSH:
         return name

@@ -1,4 +1,4 @@
-"""The first commands on a new connection of a `Link`."""
+"""The first commands on a new connection of `RedisConnection`."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -16,15 +16,15 @@ from gateway.store.command_encoding import Argument
 from gateway.store.replies import RedisReplyError, RedisReplyRefused
 
 Ask = Callable[[tuple[Argument, ...]], Awaitable[object]]
-"""Sends one command. Raises `RedisReplyError` and `LinkLost`."""
+"""Sends one command. Raises `RedisReplyError` and `ConnectionLost`."""
 
 
 async def handshake(ask: Ask, address: RedisAddress, name: str, *, resp3: bool) -> None:
-    """Authenticate, choose protocol and database, and name the connection where Redis lets us.
+    """Authenticate, choose protocol and database, and name the connection if Redis allows it.
 
     Raises:
-        ReplyFault: Redis refuses one of them.
-        LinkLost: the connection ended.
+        RedisReplyError: Redis refuses one of the commands.
+        ConnectionLost: the connection ended.
     """
     await _authenticate(ask, address)
     if resp3:
@@ -37,7 +37,7 @@ async def handshake(ask: Ask, address: RedisAddress, name: str, *, resp3: bool) 
 
 async def _authenticate(ask: Ask, address: RedisAddress) -> None:
     password = address.password.reveal() if address.password else ""
-    if address.username:  # one of `nopass` has an empty password
+    if address.username:  # a user with `nopass` has an empty password
         await _login(ask, address, address.username, password)
     elif password:
         try:
@@ -49,7 +49,7 @@ async def _authenticate(ask: Ask, address: RedisAddress) -> None:
 
 
 async def _login(ask: Ask, address: RedisAddress, user: str, password: str) -> None:
-    """AUTH with a user, or with the password alone where that is worth a try."""
+    """Authenticate with a user, or with the password alone if `gateway.store.authentication` allows it."""
     try:
         await ask(("AUTH", user, password))
     except RedisReplyError as refused:

@@ -1,4 +1,4 @@
-"""Whether a Redis works, in plain words: asked once a second over a connection that stands anyway."""
+"""Health of a Redis, probed once a second over an open connection."""
 
 import functools
 import time
@@ -20,19 +20,20 @@ from gateway.store.error_text import refusal_text
 from gateway.store.required_commands import PROBE_NAME
 
 _STALE_S: Final = 5.0
-"""Without an answer for so long, it counts as gone."""
+"""A Redis that has not answered for this time is reported as unresponsive."""
 _PROBE: Final[Sequence[Argument]] = ("SET", keys.PROBE, "", "XX")
-"""Changes nothing, since there is no such key, and is refused where the append of a ping would be."""
+"""`SET … XX` on this missing key changes nothing, and is refused whenever Redis would refuse the append of a ping."""
 _READ: Final[Sequence[Argument]] = ("MGET", keys.PROBE, keys.user(PROBE_NAME, "clients"))
-"""No such keys either; they lie in several slots, so that a Redis in cluster mode refuses it."""
+"""These keys do not exist either. They belong to different slots, so that a Redis in cluster mode refuses the
+command."""
 
 
 class RedisHealth:
-    """How one Redis does.
+    """Health of one Redis.
 
     Args:
-        name: the setting that names it.
-        connection: over which it is asked.
+        name: the setting that holds its address.
+        connection: the connection used for the probes.
         written: whether pings are written to it.
         read: whether users and devices are read from it.
     """
@@ -47,13 +48,13 @@ class RedisHealth:
         self._answered_at = time.monotonic()
 
     def probe(self) -> None:
-        """Ask; nobody waits for the answer."""
+        """Send the probe commands without waiting for their replies."""
         for words in self._probes:
             self._connection.call_then(words, functools.partial(self._on_reply, words))
 
     @property
     def error_text(self) -> str | None:
-        """What is wrong with it; None: nothing."""
+        """The present problem; None: there is none."""
         refusal_text = next((words for words in self._refusals.values() if words is not None), None)
         if refusal_text is None and time.monotonic() - self._answered_at > _STALE_S:
             return "does not answer"
@@ -70,14 +71,14 @@ class RedisHealth:
 def redis_healths(
     main: RedisAddress, registry: RedisConnection, queued: RedisAddress, queue: RedisConnection
 ) -> tuple[RedisHealth, ...]:
-    """Every Redis that pings need: the queue's, and the registry's where that is another one."""
+    """The health of every Redis that pings need: the queue's, and the registry's if that is another server."""
     if main == queued:
         return (RedisHealth("redis", queue, written=True, read=True),)
     return RedisHealth("queue.redis", queue, written=True), RedisHealth("redis", registry, read=True)
 
 
 def _plain_reason(error: RedisReplyError | ConnectionLost) -> str | None:
-    """Why it refuses; None: the connection was lost, and why is not known."""
+    """The reason of a refusal; None: the connection was lost for an unknown reason."""
     if isinstance(error, RedisReplyRefused):
         return f"refuses: {error.words} ({cause_of(error.words)})"
     plain = refusal_text(error.message)

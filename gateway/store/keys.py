@@ -1,84 +1,86 @@
-"""Every Redis name and lifetime that is ours, and RhoConnect's key layout.
+"""Names and lifetimes of all Redis keys: the gateway's own, and RhoConnect's key layout.
 
-Ours begin with `rhopush:`. All that the queue's scripts touch together carries the hash tag `{q}`, so that it
-stays in one slot of a cluster. RhoConnect's own keys (contract §7) are read by fan-out and written only by
+The gateway's keys begin with `rhopush:`. All keys that the queue's scripts use together carry the hash tag `{q}`, so
+that they share one slot of a cluster. RhoConnect's own keys (contract §7) are read by fan-out and written only by
 registration.
 """
 
 from typing import Final, NamedTuple
 
 PREFIX: Final = "rhopush:"
-"""The gateway's own keys begin so, and no others."""
+"""Prefix of the gateway's own keys, and of no others."""
 HASH_TAG: Final = "{q}"
 
-# -- the queue -----------------------------------------------------------------------------------------------
+# -- queue ---------------------------------------------------------------------------------------------------
 
 CLOCK_DRIFT_MS: Final = 5_000
-"""An instant in Redis that lies further in the future than it can was taken before Redis' clock was set back."""
+"""Redis timestamps further in the future than they can be by more than this were taken before Redis' clock was set
+back."""
 GROUP: Final = "gateway"
 """Consumer group of every stream."""
 
 PINGS: Final = "rhopush:{q}:pings"
-"""STREAM: what the doors appended, up to `ENTRY_PINGS` pings an entry."""
+"""STREAM: pings as the ingresses append them, up to `ENTRY_PINGS` in each entry."""
 RETRIES: Final = "rhopush:{q}:retries"
-"""STREAM: pieces whose time has come again."""
+"""STREAM: retry batches that are due."""
 BROADCASTS: Final = "rhopush:{q}:broadcasts"
-"""STREAM: pings for many users, which wait to be cut."""
+"""STREAM: pings for many users that are not split yet."""
 CHUNKS: Final = "rhopush:{q}:pieces"
-"""STREAM: pieces of broadcasts, a chunk of users each."""
+"""STREAM: chunks of broadcasts, each for some of the users."""
 STREAMS: Final = (PINGS, RETRIES, BROADCASTS, CHUNKS)
 
 SCHEDULE: Final = "rhopush:{q}:later"
-"""ZSET: piece name -> epoch ms at which it is due again."""
+"""ZSET: name of a retry batch -> epoch ms at which it is due."""
 SCHEDULE_BODIES: Final = "rhopush:{q}:later_body"
-"""HASH: piece name -> the piece."""
+"""HASH: name of a retry batch -> the batch."""
 STATS: Final = "rhopush:{q}:stats"
-"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`; `clock`: Redis' TIME in ms when the schedule was
-last looked at, by which it finds that the clock was set."""
+"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`; `clock`: Redis' TIME in ms at the last check
+of the schedule, by which a change of Redis' clock is detected."""
 PARKED: Final = "rhopush:{q}:parked"
-"""HASH: lane -> sends of it that wait in LATER because the lane cannot send."""
+"""HASH: lane -> number of its deliveries that are parked in the schedule because the lane is down."""
 RECEIPTS: Final = "rhopush:{q}:receipts"
 """ZSET: receipt key -> epoch ms of its first verdict; oldest dropped first."""
 
 PROBE: Final = "rhopush:{q}:probe"
-"""Never there: who writes it only where it is learns whether Redis takes writes."""
+"""A key that never exists: `SET … XX` on it probes whether Redis accepts writes."""
 UNREADABLE: Final = "rhopush:{q}:unreadable_entries"
-"""STREAM: records of entries that no worker could read or plan, newest last: `size` of the record, `stream` and `entry`
-they came from, `reason`, `at_ms` (epoch), `fields` (msgpack list of the entry's fields and values; missing where it is
-longer than `UNREADABLE_ENTRY_BYTES`)."""
+"""STREAM: records of entries that no worker could read or plan, newest last: `size` of the record, `stream` and
+`entry` they came from, `reason`, `at_ms` (epoch), `fields` (msgpack list of the entry's fields and values; missing
+if it is longer than `UNREADABLE_ENTRY_BYTES`)."""
 UNREADABLE_MAX: Final = 1_000
-"""Records kept."""
+"""Most records stored."""
 UNREADABLE_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of all records kept."""
+"""Most bytes of all records together."""
 UNREADABLE_ENTRY_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of an entry that is kept as it was: several times `ENTRY_BYTES`."""
+"""Longest entry in bytes that is stored unchanged: several times `ENTRY_BYTES`."""
 
 MARKER_S: Final = 600
-"""Longer than any door waits to learn what became of a lost append."""
+"""Lifetime of a marker: longer than any ingress waits for the result of an append whose reply was lost."""
 IDEMPOTENCY_S: Final = 86_400
 """An Idempotency-Key is honoured for 24 h (docs/http-api.md)."""
 BROADCAST_S: Final = 7 * 86_400
-"""Users and dedupe keys of a broadcast, should its last gateway never come back."""
+"""Lifetime of a broadcast's users and dedupe keys if no gateway ever completes it."""
 RECEIPT_SLACK_S: Final = 3_600
-"""Receipts are dropped by upkeep; this much later Redis does it alone."""
+"""Redis expires receipts this long after the maintenance task should have removed them."""
 
 ENTRY_PINGS: Final = 200
-"""Pings in one entry: 0.5 µs a ping instead of one XADD each, and the most that one open send can keep back."""
+"""Most pings in one entry: 0.5 µs a ping instead of one XADD each. It also bounds the pings that one unfinished
+delivery keeps from being acknowledged."""
 ENTRY_BYTES: Final = 1_000_000
 ENTRY_USERS: Final = 2_000
-"""Users of all pings of an entry: what is looked up and in hand together."""
+"""Most users of all pings of an entry: the users that are looked up and held in memory together."""
 BROADCAST_USERS: Final = 200
-"""A ping for more users than this is kept beside the queue and cut into pieces."""
+"""A ping for more users than this is stored outside the queue and split into chunks."""
 CHUNK_USERS: Final = 400
-"""Users of a broadcast that are looked up, reached and settled together: a piece."""
+"""Users of one chunk of a broadcast: looked up, delivered to and settled together."""
 
 
 VOID: Final = b"void"
-"""What the marker of an append says that was given up: it can never happen any more."""
+"""Value of the marker of an abandoned append: such an append can no longer take effect."""
 
 
 def marker(batch: str, attempt: int) -> str:
-    """STRING: the entry that this append made, or `VOID` (EX MARKER_S)."""
+    """STRING: the entry that this append created, or `VOID` (EX MARKER_S)."""
     return f"rhopush:{{q}}:append:{batch}.{attempt}"
 
 
@@ -88,12 +90,12 @@ def idempotency(scope: bytes) -> str:
 
 
 def progress(stream: str, entry: str) -> str:
-    """HASH: what is already settled of a unit: `plan`, `accepted`, `rest`, or a broadcast's `cursor`."""
+    """HASH: the settled part of a batch or broadcast: `plan`, `accepted`, `rest`, or a broadcast's `cursor`."""
     return f"rhopush:{{q}}:progress:{stream.rpartition(':')[2]}:{entry}"
 
 
 def receipt(batch: str) -> str:
-    """HASH: what became of the pings of a batch."""
+    """HASH: the receipts of a batch's pings."""
     return f"rhopush:{{q}}:receipt:{batch}"
 
 
@@ -103,17 +105,17 @@ def broadcast_users(ping_id: str) -> str:
 
 
 def broadcast_devices(ping_id: str) -> str:
-    """HASH: digest of a phone or pin -> the chunk by which this broadcast reaches it."""
+    """HASH: digest of a device or push token -> the chunk by which this broadcast reaches it."""
     return f"rhopush:{{q}}:reached:{ping_id}"
 
 
 def quota(lane: str) -> str:
-    """HASH: `tokens` of a lane's quota and `at`, the epoch ms of that count."""
+    """HASH: `tokens` of a lane's quota, and `at`, the epoch ms of that count."""
     return f"rhopush:{{q}}:quota:{lane}"
 
 
 def completion_channel(name: str) -> str:
-    """Channel on which the door `name` hears that a ping it waits for is finished."""
+    """Channel on which the process `name` receives the completions of the pings that its callers wait for."""
     return f"rhopush:done:{name}"
 
 
@@ -121,23 +123,25 @@ def completion_channel(name: str) -> str:
 
 
 def dead(client_id: str) -> str:
-    """STRING: what a provider said of this device's token (see `marks`)."""
+    """STRING: a provider's verdict about this device's push token (see `marks`)."""
     return f"rhopush:dead:{client_id}"
 
 
 def registered(client_id: str) -> str:
-    """STRING: epoch ms of the last registration through this gateway, against which a 410 is held."""
+    """STRING: epoch ms of the last registration through this gateway, with which the timestamp of a 410 is compared."""
     return REGISTERED_PREFIX + client_id
 
 
 OWNED_SINCE: Final = "rhopush:owned_since:"
-"""+ client. STRING: epoch ms at which its present owner got it (EX OWNED_SINCE_S); absent: it never changed hands."""
+"""+ client. STRING: epoch ms at which its present owner registered it (EX OWNED_SINCE_S); absent: it never changed
+owners."""
 OWNED_SINCE_S: Final = 30 * 86_400
-"""Longer than a ping can wait for its next try (FCM keeps a message for 28 days)."""
+"""Longer than a ping can wait for its next attempt (FCM keeps a message for 28 days)."""
 HOLDERS: Final = "rhopush:holders:"
 """+ SHA-1 of a push token. SET: clients that registered it through this gateway (EX DEAD_S)."""
 HOLDERS_MAX: Final = 100
-"""One device makes a new client at each installation; of more any one is forgotten."""
+"""Most clients in such a set: a device makes a new client at each installation. Beyond it, an arbitrary one is
+removed."""
 
 
 def owned_since(client_id: str) -> str:
@@ -146,49 +150,51 @@ def owned_since(client_id: str) -> str:
 
 
 def snapshot(login: str) -> str:
-    """STRING: what a look-up of this user found, and when by the journal (EX SNAPSHOT_S)."""
+    """STRING: the result of a look-up of this user, with its position in the change log (EX SNAPSHOT_S)."""
     return f"rhopush:snapshot:{login}"
 
 
 SNAPSHOT_S: Final = 7 * 86_400
-"""Of a user whom nobody pings for so long there need be none."""
+"""Lifetime of a snapshot: a user without a ping for so long needs none."""
 CHANGE_LOG: Final = "rhopush:journal"
-"""HASH: user or client that changed -> count of the journal when that was noted; beside them its count and void."""
+"""HASH: user or client that changed -> counter of the change log at that change; also the counter itself and `void`.
+"""
 LISTENERS: Final = "rhopush:listeners"
-"""HASH: who listens for changes -> how often it has proved that."""
+"""HASH: name of each process that listens for changes -> number of its confirmed heartbeats."""
 
 
 def heartbeat(listener: str) -> str:
-    """STRING: the word that this listener left last, when it began or beat (EX BEAT_KEPT_S)."""
+    """STRING: the word that this listener wrote last, at its start or heartbeat (EX HEARTBEAT_TTL_S)."""
     return f"rhopush:beat:{listener}"
 
 
 HEARTBEAT_TTL_S: Final = 3_600
-"""Of a listener that has gone nothing stays."""
+"""Lifetime of a heartbeat: the key of a listener that has ended expires."""
 
 
 DEAD_PREFIX: Final = "rhopush:dead:"
 REGISTERED_PREFIX: Final = "rhopush:registered:"
 DEAD_S: Final = 400 * 86_400
-"""Longer than any provider keeps a token alive unseen (FCM: 270 days)."""
+"""Lifetime of a dead-token mark: longer than any provider keeps an unused token valid (FCM: 270 days)."""
 
 
 BAD_TOKEN_S: Final = 7 * 86_400
-"""BadDeviceToken may also mean a wrong setting: such a mark ends much sooner than that of a token that is gone."""
+"""Lifetime of a mark after BadDeviceToken. This reason may also mean a wrong setting, so the mark ends much sooner
+than that of a token that the provider reports as unregistered."""
 
 
 def credential_proof(identity: str) -> str:
-    """HASH: `accepted` (epoch ms) once a credential's send to a host and topic was accepted, and `bad`, the number of
-    BadDeviceToken answers before that (EX PROOF_S)."""
+    """HASH: `accepted` (epoch ms) once a delivery with this credential to a host and topic was accepted, and `bad`,
+    the number of BadDeviceToken answers before that (EX PROOF_S)."""
     return f"rhopush:proof:{identity}"
 
 
 PROOF_S: Final = 400 * 86_400
-"""As long as the longest mark."""
+"""As long as the longest dead-token mark."""
 
 
 CONNECTION_NAME: Final = "rhopush:"
-"""CLIENT SETNAME of every connection begins so: an operator sees what each is for."""
+"""Prefix of CLIENT SETNAME on every connection, so that an operator sees the purpose of each."""
 
 
 # -- RhoConnect's own layout (contract §7) -------------------------------------------------------------------
@@ -212,12 +218,12 @@ def api_token(token: str, field: str) -> str:
     return f"api_token:{token}:{field}"
 
 
-# -- logins and sessions of the doors ------------------------------------------------------------------------
+# -- logins and sessions of the HTTP API ---------------------------------------------------------------------
 
 SESSION_HMAC: Final = "rhopush:session_secret"
-"""STRING: key of the session cookies' HMAC, made once and shared by all processes."""
+"""STRING: key of the session cookies' HMAC, generated once and shared by all processes."""
 LOGIN_WINDOW_S: Final = 60
-"""Attempts to log in are counted over this time."""
+"""Period over which login attempts are counted."""
 APP_USERS: Final = "app:application:users"
 """SET: every login but rhoadmin (contract §7)."""
 ADMIN_LOGIN: Final = "rhoadmin"
@@ -234,29 +240,29 @@ def app(field: str) -> str:
 
 
 def count(kind: str) -> str:
-    """STRING: how many users or clients RhoConnect believes there are (`user:count`, `client:count`)."""
+    """STRING: number of users or clients by RhoConnect's count (`user:count`, `client:count`)."""
     return f"{kind}:count"
 
 
 # -- data changes --------------------------------------------------------------------------------------------
 
 CHANGE_EVENTS: Final = "rhopush:{q}:events"
-"""HASH: who listens for all gateways: `holder`, `until` and `heard` (epoch ms), `mark`."""
+"""HASH: the gateway that subscribes on behalf of all: `holder`, `until` and `heard` (epoch ms), `mark`."""
 WINDOWS: Final = "rhopush:{q}:windows"
 """ZSET: user -> epoch ms at which the next of the user's sources is due."""
 WINDOW: Final = "rhopush:{q}:window:"
 """+ user. ZSET: source that changed -> epoch ms at which it is due."""
 PUSHED: Final = "rhopush:{q}:pushed:"
-"""+ user. HASH: when a source was last pushed for its data's change (`=` and its name), and the last two
-pushes of the user (`last`, `before`), in epoch ms."""
+"""+ user. HASH: time of the last push of a source after a change of its data (`=` and its name), and of the user's
+last two pushes (`last`, `before`), in epoch ms."""
 CHANGE_ID: Final = "rhopush:{q}:change:"
-"""+ id. STRING: this change is known (EX CHANGE_ID_S)."""
+"""+ id. STRING: exists if this change was already received (EX CHANGE_ID_S)."""
 CHANGE_ID_S: Final = 3_600
-"""Longer than any take-over; an hour of 1,000 changes a second takes some 400 MB."""
+"""Longer than any takeover; an hour of 1,000 changes a second takes some 400 MB."""
 CHANGE_EVENT_GROUP: Final = "rhopush"
 """Consumer group of the streams that writers append changes to."""
 CHANGE_EVENT_MARKS: Final = "rhopush:events:mark"
-"""Channel by which the listening gateways agree what of a channel is written down."""
+"""Channel on which the gateways with a subscription agree on the part of a channel that is stored."""
 
 
 # -- Resque (contract §3.2) ----------------------------------------------------------------------------------
@@ -266,17 +272,17 @@ RESQUE_QUEUES: Final = "resque:queues"
 
 
 def resque_queue(name: str) -> str:
-    """LIST: the jobs of one of Resque's queues."""
+    """LIST: the jobs of a Resque queue."""
     return f"resque:queue:{name}"
 
 
 class ResqueKeys(NamedTuple):
-    """Resque's own names, which all begin with its namespace (`resque` where none is set)."""
+    """Resque's key names, which all begin with its namespace (`resque` by default)."""
 
     namespace: str = "resque"
 
     def of(self, name: str) -> str:
-        """Any of them."""
+        """The key `name` within the namespace."""
         return f"{self.namespace}:{name}"
 
     @property
@@ -309,27 +315,27 @@ class ResqueKeys(NamedTuple):
         return self.of(f"queue:{name}")
 
     def worker(self, worker_id: str) -> str:
-        """STRING: what a worker is busy with."""
+        """STRING: the job that a worker is processing."""
         return self.of(f"worker:{worker_id}")
 
     def started(self, worker_id: str) -> str:
-        """STRING: when a worker began."""
+        """STRING: start time of a worker."""
         return self.of(f"worker:{worker_id}:started")
 
     def stat(self, name: str, worker_id: str = "") -> str:
-        """STRING: a count of all workers, or of one."""
+        """STRING: a counter of all workers, or of one."""
         return self.of(f"stat:{name}:{worker_id}" if worker_id else f"stat:{name}")
 
 
 RESQUE_HOST_PREFIX: Final = "rhopush-"
-"""The host part of the gateway's own Resque workers begins so."""
+"""Prefix of the host part in the ids of the gateway's own Resque workers."""
 RESQUE_TAKEN: Final = "rhopush:{q}:resque:taken:"
-"""+ gateway. HASH: recovery id -> `queue NUL job` of what was taken off a queue and is not durable yet."""
+"""+ gateway. HASH: recovery id -> `queue NUL job` of each job that was taken from a queue and is not durable yet."""
 RESQUE_TAKERS: Final = "rhopush:{q}:resque:takers"
-"""ZSET: gateway -> epoch ms of its last sign of life."""
+"""ZSET: gateway -> epoch ms of its last heartbeat."""
 
 
-# -- the RhoConnect Push Service (contract §9): rhoconnect-push's own names, so that its data goes on --------
+# -- the RhoConnect Push service (contract §9): rhoconnect-push's key names, so that its data stays in use ---
 
 MAILBOX_REGISTRATIONS: Final = "reg:"
 """+ instance. SET: `{"token":..,"appname":..}` of each registered app."""
@@ -338,13 +344,14 @@ MAILBOX_INSTANCE_OF: Final = "tok:"
 MAILBOX_COUNTER: Final = "cnt:"
 """+ instance. STRING: id of its last message."""
 MAILBOX_QUEUE: Final = "que:"
-"""+ instance. ZSET: message as the device gets it -> id."""
+"""+ instance. ZSET: message as the device receives it -> id."""
 MAILBOX_COLLAPSE: Final = "col:"
-"""+ instance. ZSET: `collapseId:appname` -> id; ours without a collapse id begin with `~`."""
+"""+ instance. ZSET: `collapseId:appname` -> id; names that the gateway gives to messages without a collapse id begin
+with `~`."""
 MAILBOX_REGISTRATION_S: Final = 2_592_000
-"""rhoconnect-push's registrationTimeout: all of these live 30 days from the last call of device or app."""
+"""rhoconnect-push's registrationTimeout: all of these keys expire 30 days after the last call of device or app."""
 
 MAILBOX_ID_KEY: Final = "rhopush:rps:secret"
-"""STRING: the secret of the service's ids, made once and shared by all processes."""
+"""STRING: the secret of the service's ids, generated once and shared by all processes."""
 MAILBOX_WAKE: Final = "rhopush:rps:wake"
-"""Channel on which every process of the service hears of messages and ended registrations."""
+"""Channel on which every process of the service receives new messages and ended registrations."""

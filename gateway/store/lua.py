@@ -1,18 +1,18 @@
-"""What the Lua scripts of this package have in common: checks that stand before a script's first write.
+"""Checks that the gateway's Lua scripts share; each runs before a script's first write.
 
-Redis does not roll a script back: what was written before a step failed stays written. So each script checks its
-arguments and the types of its keys first, and writes afterwards only what cannot fail any more. A read of a key
-(HLEN, ZCARD, GET and so on) is the check of its type: it fails with WRONGTYPE.
+Redis does not roll a script back: writes before a failed step remain. So each script first checks its arguments and
+the types of its keys, and only then makes writes, which can no longer fail. A read of a key (HLEN, ZCARD, GET and so
+on) is the check of its type: it fails with WRONGTYPE.
 
-Redis refuses writes of a full server (OOM), of a server that cannot save (MISCONF) and without replicas
-(NOREPLICAS) at a script's first write only (`scriptVerifyWriteCommandAllow` and `scriptVerifyOOM`, script.c), so
-these never stop a script half-way.
+Redis refuses writes of a full server (OOM), of a server that cannot save (MISCONF) and without replicas (NOREPLICAS)
+at a script's first write only (`scriptVerifyWriteCommandAllow` and `scriptVerifyOOM`, script.c), so these never stop
+a script half-way.
 """
 
 from typing import Final
 
 BAD_VALUE: Final = "BADVALUE"
-"""Stands in the error of a script that was given an argument which it cannot use."""
+"""Word in the error of a script that received an unusable argument."""
 
 CHECKS: Final = f"""
 -- What INCR and HINCRBY take.
@@ -66,4 +66,4 @@ end
 -- A count is never negative, whatever a damaged one was.
 local function count(number) return number > 0 and number or 0 end
 """
-"""To be put before a script's own text."""
+"""Lua text to prepend to a script."""

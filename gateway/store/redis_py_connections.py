@@ -1,4 +1,4 @@
-"""Connections of redis-py that also stand where AUTH does not quite fit, and where Redis refuses to name them.
+"""redis-py connections that tolerate unneeded credentials, and a Redis that refuses CLIENT SETNAME.
 
 See `gateway.store.authentication`.
 """
@@ -16,11 +16,11 @@ from gateway.store.authentication import needs_none, password_alone, warn_no_pas
 from gateway.store.error_replies import original_error, words_of
 
 _ADDRESS: Final = "rhopush_address"
-"""The option of a connection by which its address reaches the warning."""
+"""The connection option that carries the address to the warnings."""
 
 
 class _LenientAuth:
-    """Over a connection class of redis-py. Each attempt leaves one thing out that Redis refused."""
+    """Mix-in for redis-py's connection classes: each attempt omits one item that Redis refused."""
 
     def __init__(self, **options: Any) -> None:
         self._address: RedisAddress | None = options.pop(_ADDRESS, None)
@@ -31,8 +31,11 @@ class _LenientAuth:
     async def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
     ) -> None:
-        """Connect as redis-py does, and once more where it helps to leave something out: redis-py ends a connection
-        whose first commands fail. Each call begins with the whole login again."""
+        """Connect as redis-py does, and try again without the refused item if that helps.
+
+        A new attempt is needed because redis-py closes a connection whose first commands fail. Each call begins with
+        the complete login again.
+        """
         mine: Any = self
         user, _ = mine.username, mine.password = self._login
         base: Any = super()
@@ -68,7 +71,7 @@ class _LenientAuth:
         return True
 
     def _drop_refused(self, words: str) -> bool:
-        """Leave out the name, or the password of an address without a user; False: neither helps."""
+        """Omit the name, or the password of an address without a user; False: neither helps."""
         mine: Any = self
         if "NOPERM" in words and mine.client_name:
             mine.client_name = None  # the name only helps operators
@@ -111,7 +114,7 @@ _CLASSES: Final[dict[Any, Any]] = {
 
 
 def with_lenient_auth(redis: Redis, address: RedisAddress) -> Redis:
-    """The client; its connections, of which none stands yet, are of the classes above."""
+    """Make the connections of a client instances of the classes above. The client must not have a connection yet."""
     pool: Any = redis.connection_pool
     pool.connection_class = _CLASSES[pool.connection_class]
     pool.connection_kwargs[_ADDRESS] = address

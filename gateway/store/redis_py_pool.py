@@ -1,8 +1,8 @@
-"""A bounded pool of redis-py connections in which a caller waits for its turn.
+"""Bounded pool of redis-py connections in which callers wait for a free connection.
 
-redis-py's pool raises as soon as its connections are all in use, so that a burst of requests looks like a Redis that is
-away. Here the callers wait in the order in which they came; only beyond a bound, or after a time, is one refused, and
-then with an error of its own.
+redis-py's pool raises as soon as all its connections are in use, so that a burst of requests looks like an
+unreachable Redis. In this pool callers wait in the order of their arrival; a caller beyond a bound, or after a
+time-out, gets a `StoreBusy` error.
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from redis.asyncio import ConnectionPool, Redis
 from gateway.errors import StoreBusy
 
 CONNECTIONS_MAX: Final = 32
-"""Connections of one client. One process' requests to Redis do not get faster by more of them."""
+"""Connections of one client. More connections do not speed up the requests of one process."""
 _WAITING_MAX: Final = 1_024
 _WAIT_MAX_S: Final = 5.0
 
 
 class BoundedPool:
-    """Stands before a pool of redis-py, of which it has the interface.
+    """Limits the use of a redis-py pool, with the same interface.
 
     Args:
         pool: the pool; its own limit is higher.
-        connections_max: how many connections are in use at a time.
-        waiting_max: how many callers may wait for one.
-        patience_s: how long a caller waits.
+        connections_max: most connections in use at a time.
+        waiting_max: most callers that may wait for one.
+        patience_s: longest wait of a caller.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class BoundedPool:
         waiting_max: int = _WAITING_MAX,
         patience_s: float = _WAIT_MAX_S,
     ) -> None:
-        self._pool: Any = pool  # left untyped in parts
+        self._pool: Any = pool  # parts of it have no type annotations
         self._free = asyncio.Semaphore(connections_max)
         self._waiting = 0
         self._waiting_max = waiting_max
@@ -46,10 +46,10 @@ class BoundedPool:
         return getattr(self._pool, name)
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
-        """A connection, once one is free.
+        """Return a connection, once one is free.
 
         Raises:
-            StoreBusy: too many callers wait already, or none got free in time.
+            StoreBusy: too many callers are waiting, or no connection became free in time.
         """
         await self._take()
         try:
@@ -59,7 +59,7 @@ class BoundedPool:
             raise
 
     async def release(self, connection: Any) -> None:
-        """Give a connection back."""
+        """Return a connection to the pool."""
         try:
             await self._pool.release(connection)
         finally:
@@ -67,7 +67,7 @@ class BoundedPool:
 
     async def _take(self) -> None:
         if not self._free.locked():
-            await self._free.acquire()  # at once
+            await self._free.acquire()  # does not block: the semaphore is free
             return
         if self._waiting >= self._waiting_max:
             raise StoreBusy("too many requests wait for a connection to Redis")
@@ -82,7 +82,7 @@ class BoundedPool:
 
 
 def with_bounded_pool(redis: Redis, connections_max: int = CONNECTIONS_MAX, **options: Any) -> Redis:
-    """The client, with a `BoundedPool` before its pool. `options` are those of `BoundedPool`."""
+    """Put a `BoundedPool` in front of the client's pool and return the client. `options` are those of `BoundedPool`."""
     redis.connection_pool = cast(
         "ConnectionPool", BoundedPool(redis.connection_pool, connections_max, **options)
     )

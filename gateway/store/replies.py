@@ -1,4 +1,4 @@
-"""The replies of Redis on a `Link` that are errors, and the loss of a reply."""
+"""Errors that replies on a `RedisConnection` become: error replies, and replies lost with the connection."""
 
 from gateway.errors import StoreDown, StoreRefused
 from gateway.store.error_replies import is_lasting, one_line
@@ -6,7 +6,7 @@ from gateway.store.lua import BAD_VALUE
 
 
 class ConnectionLost(StoreDown):
-    """The connection is gone. `sent` tells whether the command may have reached Redis."""
+    """The connection is lost. `sent`: whether the command may have reached Redis."""
 
     label = "redis_connection_lost"
 
@@ -19,7 +19,7 @@ class RedisReplyError(StoreDown):
     """Redis answered this command with an error.
 
     Attributes:
-        words: the error of Redis, without the arguments of the command.
+        words: Redis' error, without the arguments of the command.
     """
 
     label = "redis_reply_error"
@@ -30,12 +30,12 @@ class RedisReplyError(StoreDown):
 
     @property
     def for_now(self) -> bool:
-        """Whether a write was refused that Redis would take at another time."""
+        """Whether Redis refused a write that it would accept at another time."""
         return self.words.startswith(("OOM", "MISCONF", "NOREPLICAS"))
 
     @property
     def of_data(self) -> bool:
-        """Whether Redis named a key or value that it cannot use, not its own state."""
+        """Whether the error is about an unusable key or value, not about Redis' state."""
         return any(words in self.words for words in ("WRONGTYPE", "not an integer", BAD_VALUE))
 
 
@@ -46,5 +46,5 @@ class RedisReplyRefused(RedisReplyError, StoreRefused):
 
 
 def reply_error(words: str) -> RedisReplyError:
-    """The error for an error reply."""
+    """The exception for an error reply."""
     return RedisReplyRefused(words) if is_lasting(words) else RedisReplyError(words)

@@ -1,16 +1,16 @@
-"""Every command that the gateway may send to Redis: what it is for, and what is lost where Redis refuses it.
+"""Every command that the gateway may send to Redis, with its purpose and the consequence if Redis refuses it.
 
-`gateway.store.command_probe` tries them at the start and in `rhopush check`; a test compares this table
-with the source.
+`gateway.store.command_probe` tests them at startup and in `rhopush check`; a test compares this table with the
+source.
 
-| `consequence` | where Redis refuses a command of the purpose |
+| `consequence` | if Redis refuses a command of the purpose |
 | --- | --- |
 | "" | `rhopush serve` does not start: no ping could be accepted or delivered |
 | text | `rhopush serve` starts without it, and logs the text |
 
-Each command is written as it is tried: queued in a transaction that is discarded, so that Redis checks its name, its
-number of arguments, its keys and channels against the user's permissions, and never executes it. The same holds for
-commands that scripts call: Redis checks them against the permissions of the script's caller.
+Each command is written in the form in which it is tested: queued in a transaction that is discarded, so that Redis
+checks its name, its number of arguments, its keys and channels against the user's permissions, and never executes
+it. The same holds for commands that scripts call: Redis checks them against the permissions of the script's caller.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -33,7 +33,7 @@ Role = Literal[
 """The part of the gateway that uses a Redis; the settings give the address of each."""
 
 PROBE_NAME: Final = "rhopush-probe"
-"""Login, client and token of the keys that are tried; nothing is read or written there."""
+"""Login, client and token in the keys of the tested commands; nothing is read or written under this name."""
 
 _CLIENTS: Final = keys.user(PROBE_NAME, "clients")
 _FIELD: Final = keys.client(PROBE_NAME, "device_pin")
@@ -41,13 +41,13 @@ _TOKEN: Final = keys.api_token(PROBE_NAME, "user_id")
 
 
 class CommandPurpose(NamedTuple):
-    """What some commands are for.
+    """Commands with one purpose.
 
     Attributes:
-        role: who uses them.
-        use: what they are for.
-        consequence: what does not work without them; "": nothing works.
-        commands: each as it is tried; its words stand between blanks.
+        role: the part of the gateway that uses them.
+        use: their purpose.
+        consequence: the function that does not work without them; "": the gateway does not work.
+        commands: each in the form in which it is tested, with blanks between its words.
     """
 
     role: Role
@@ -57,7 +57,7 @@ class CommandPurpose(NamedTuple):
 
 
 def _on(key: str, *commands: str) -> tuple[str, ...]:
-    """Commands whose key is written `KEY`."""
+    """Commands with `KEY` replaced by this key."""
     return tuple(command.replace("KEY", key) for command in commands)
 
 
@@ -66,7 +66,7 @@ _SCRIPTS: Final = ("EVALSHA 0000000000000000000000000000000000000000 0", "EVAL r
 _WRITES: Final = ("DEL KEY", "EXPIRE KEY 1", "SET KEY v")
 
 PURPOSES: Final = (
-    # -- pings: always needed
+    # -- pings: always required ------------------------------------------------------------------------------
     CommandPurpose("queue", "connecting", "", ("PING", "HELLO 3", "SELECT 0")),
     CommandPurpose(
         "queue",
@@ -110,7 +110,7 @@ PURPOSES: Final = (
         "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
         ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
     ),
-    # -- users, devices and API tokens: always read
+    # -- users, devices and API tokens: always read ----------------------------------------------------------
     CommandPurpose(
         "registry",
         "users, devices and API tokens",
@@ -124,8 +124,8 @@ PURPOSES: Final = (
     ),
     CommandPurpose(
         "registry",
-        "marks of dead device tokens, which end when a device registers again",
-        "devices whose token is dead are pushed to again and again, or are skipped until they sync",
+        "marks of dead device tokens, which are removed when a device registers again",
+        "pushes to devices with a dead token are repeated, or such devices are skipped until they sync",
         (
             *_on(keys.dead(PROBE_NAME), "GET KEY", "SET KEY v EX 1", "DEL KEY"),
             *_on(_FIELD, "GET KEY"),
@@ -194,7 +194,7 @@ PURPOSES: Final = (
             *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY"),
         ),
     ),
-    # -- RhoConnect Push
+    # -- RhoConnect Push -------------------------------------------------------------------------------------
     CommandPurpose(
         "rhoconnect_push",
         "RhoConnect Push: registrations and messages of its devices",
@@ -220,15 +220,15 @@ PURPOSES: Final = (
     ),
     CommandPurpose(
         "rhoconnect_push",
-        "RhoConnect Push: waking of devices that wait",
+        "RhoConnect Push: wake-up of waiting polls",
         "messages reach RhoConnect Push devices up to 2 s later",
         (f"SUBSCRIBE {keys.MAILBOX_WAKE}", f"PUBLISH {keys.MAILBOX_WAKE} m"),
     ),
-    # -- data changes
+    # -- data changes ----------------------------------------------------------------------------------------
     CommandPurpose(
         "events",
         "data changes: windows of users",
-        "data changes make no pings",
+        "data changes cause no pings",
         (
             *_on(keys.CHANGE_EVENTS, "HDEL KEY f", "HGET KEY f", "HMGET KEY f", "HSET KEY f v"),
             *_on(keys.WINDOWS, "ZADD KEY 1 m", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m", "ZSCORE KEY m"),
@@ -241,7 +241,7 @@ PURPOSES: Final = (
     CommandPurpose(
         "documents",
         "data changes: channels",
-        "changes that are published on the refused channels make no pings",
+        "changes that are published on the refused channels cause no pings",
         (
             "HELLO 3",
             "PING",
@@ -253,19 +253,19 @@ PURPOSES: Final = (
     CommandPurpose(
         "documents",
         "data changes: keyspace notifications",
-        "changes of documents make no pings",
+        "changes of documents cause no pings",
         ("PSUBSCRIBE PATTERN",),
     ),
     CommandPurpose(
         "documents",
         "data changes: configuration of keyspace notifications",
-        "the gateway cannot see whether Redis sends keyspace notifications, nor configure them",
+        "the gateway cannot check whether Redis sends keyspace notifications, nor configure them",
         ("CONFIG GET notify-keyspace-events", "CONFIG SET notify-keyspace-events Kg"),
     ),
     CommandPurpose(
         "streams",
         "data changes: streams",
-        "changes that are appended to the refused streams make no pings",
+        "changes that are appended to the refused streams cause no pings",
         (
             "XGROUP CREATE STREAM g 0 MKSTREAM",
             "XINFO GROUPS STREAM",
@@ -274,11 +274,11 @@ PURPOSES: Final = (
             "XDEL STREAM 0-1",
         ),
     ),
-    # -- Resque
+    # -- Resque ----------------------------------------------------------------------------------------------
     CommandPurpose(
         "resque",
         "Resque: jobs of RhoConnect",
-        "jobs of Resque's queues make no pings",
+        "jobs in Resque's queues cause no pings",
         (
             *_SCRIPTS,
             *_on("NAMESPACE:queues", "SMEMBERS KEY"),
@@ -293,11 +293,11 @@ PURPOSES: Final = (
             *_on(keys.RESQUE_TAKERS, "ZADD KEY 1 m", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
         ),
     ),
-    # -- rhopush check
+    # -- rhopush check ---------------------------------------------------------------------------------------
     CommandPurpose(
         "check",
         "counts of users, devices and keys in `rhopush check`",
-        "`rhopush check` cannot say how many users and devices there are, or `--clean` cannot remove keys",
+        "`rhopush check` cannot count users and devices, or `--clean` cannot remove keys",
         (
             *(f"SSCAN {keys.APP_USERS} 0", f"SCARD {keys.APP_USERS}", f"LLEN {keys.RESQUE_QUEUES}", "SCAN 0"),
             *("CLIENT LIST", f"XINFO GROUPS {keys.PROBE}", f"XGROUP DESTROY {keys.PROBE} g"),
@@ -305,17 +305,17 @@ PURPOSES: Final = (
         ),
     ),
 )
-"""The names of the keys: `gateway.store.keys`."""
+"""Required commands. The names of the keys come from `gateway.store.keys`."""
 
 EXECUTED: Final = ("SORT",)
-"""Reads that are executed after the transaction: Redis checks the right to use BY and GET of SORT only then."""
+"""Reads that are executed after the transaction: Redis checks the permission for BY and GET of SORT only then."""
 
 EXTERNAL: Final = {
-    "AUTH": "the login itself: its error is the first that a connection meets",
-    "DISCARD": "ends the transaction in which the commands are tried",
-    "SHUTDOWN": "only the embedded Valkey is ended",
+    "AUTH": "the login itself: its error is the first on a connection",
+    "DISCARD": "ends the transaction in which the commands are tested",
+    "SHUTDOWN": "only the embedded Valkey is stopped",
 }
-"""Commands that are not tried, and why."""
+"""Commands that are not tested -> the reason."""
 
 CHANNEL, PATTERN, STREAM, NAMESPACE = "CHANNEL", "PATTERN", "STREAM", "NAMESPACE"
-"""What the settings put into commands of `documents`, `streams` and `resque`."""
+"""Placeholders for values from the settings, in commands of `documents`, `streams` and `resque`."""

@@ -1,6 +1,7 @@
-"""The channels of one `RedisConnection`, each subscribed to on its own: Redis may refuse some of them to its user.
+"""The channels of one `RedisConnection`, subscribed to separately, since Redis may refuse some of them to its user.
 
-A refused channel is logged once, with what is lost, and tried again once a minute: an operator may have allowed it.
+A refused channel is logged once, with the consequence, and tried again once a minute, since an operator may have
+permitted it meanwhile.
 """
 
 import asyncio
@@ -20,8 +21,8 @@ class Channel(NamedTuple):
     """A channel or pattern.
 
     Attributes:
-        name: as Redis knows it.
-        consequence: what does not work without it, for the log.
+        name: its name in Redis.
+        consequence: the function that does not work without it, for the log.
         pattern: whether it is a pattern.
     """
 
@@ -35,8 +36,8 @@ class Subscriptions:
 
     Args:
         connection: returns the connection, which has `on_push`.
-        channels: to subscribe to.
-        changed: called when a channel was refused, or accepted after it had been refused.
+        channels: the channels to subscribe to.
+        changed: called when a channel was refused, or was accepted after a refusal.
     """
 
     def __init__(
@@ -53,12 +54,12 @@ class Subscriptions:
         """Channel -> the error of Redis."""
 
     def begin(self) -> None:
-        """Subscribe to all of them, on a new connection."""
+        """Subscribe to all channels, on a new connection."""
         for channel in self._channels:
             self._subscribe(channel)
 
     def close(self) -> None:
-        """Do not try again."""
+        """Stop trying refused channels again."""
         if self._retry_timer is not None:
             self._retry_timer.cancel()
             self._retry_timer = None

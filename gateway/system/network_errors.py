@@ -1,7 +1,7 @@
-"""What goes wrong with a connection to another server, in words for an operator or a caller.
+"""Descriptions of connection errors, as texts for operators and callers.
 
-The words are this project's own and the operating system's. Those of asyncio, ssl, OpenSSL, aiohttp and redis-py differ
-from version to version and may show addresses.
+The texts are this project's own and the operating system's. Those of asyncio, ssl, OpenSSL, aiohttp and redis-py
+differ between versions and may show addresses.
 """
 
 import os
@@ -32,9 +32,9 @@ _TLS: Final = {
     "TLSV1_ALERT_PROTOCOL_VERSION": "no common version of TLS",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the handshake",
     "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "tlsv1 alert no application protocol",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server asks for a client certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server requires a client certificate",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the server refused the client certificate",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server says that the client certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server reports that the client certificate has expired",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server refused the client certificate",
     "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the issuer of the certificate",
 }
@@ -43,7 +43,7 @@ _TLS: Final = {
 
 def _os_words(error: BaseException) -> str:
     number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number).lower() if number else "no address of the host can be connected to"
+    return os.strerror(number).lower() if number else "no address of the host accepts a connection"
 
 
 def _untrusted(error: BaseException) -> str:
@@ -53,10 +53,10 @@ def _untrusted(error: BaseException) -> str:
 
 
 def _tls(error: BaseException) -> str:
-    return f"TLS failed: {_TLS.get(getattr(error, 'reason', None) or '', 'the handshake broke off')}"
+    return f"TLS failed: {_TLS.get(getattr(error, 'reason', None) or '', 'the handshake was not completed')}"
 
 
-# The first row that fits speaks. Subclasses come before their bases: all of these are OSErrors.
+# The first matching row applies. Subclasses come before their bases: all of these are OSErrors.
 _WORDS: Final[tuple[tuple[type[BaseException], Callable[[BaseException], str]], ...]] = (
     (socket.gaierror, lambda error: "host name not found"),
     (ssl.SSLCertVerificationError, _untrusted),
@@ -65,14 +65,14 @@ _WORDS: Final[tuple[tuple[type[BaseException], Callable[[BaseException], str]], 
     (ConnectionAbortedError, lambda error: "connection aborted in the handshake"),
     (ConnectionResetError, lambda error: "connection reset by the peer"),
     (TimeoutError, lambda error: "timed out"),
-    (UnicodeError, lambda error: "not the name of a host"),
+    (UnicodeError, lambda error: "not a valid host name"),
 )
 
 
 def describe(error: BaseException) -> str:
-    """A connection's trouble in a few words, fit for logs: no address, no certificate, no key.
+    """Describe a connection error in a few words, fit for logs: no address, no certificate, no key.
 
-    A library's own error is described by what it was raised for.
+    An error of a library is described by its cause.
     """
     for one in _chain(error):
         for kind, words in _WORDS:
@@ -83,7 +83,7 @@ def describe(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised for, innermost last; errors of aiohttp hold theirs in an attribute."""
+    """The error and its causes, innermost last; errors of aiohttp hold their cause in an attribute."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)

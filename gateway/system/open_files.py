@@ -5,13 +5,13 @@ from contextlib import suppress
 from typing import Final
 
 RESERVED_FILES: Final = 256
-"""Open files of a process besides HTTP connections: Redis, providers, files, connections that are refused."""
+"""Open files of a process besides its HTTP connections: Redis, providers, files, refused connections."""
 _CONNECTIONS_WANTED: Final = 4_096
-"""On each port, where `limits.connections` is not set."""
+"""Connections on each port if `limits.connections` is not set."""
 
 
 def files_for(setting: int | None) -> int:
-    """How many open files a process wants: for as many connections on each of both ports, and for itself.
+    """Number of open files that a process needs: its connections on both ports, and its own files.
 
     Args:
         setting: `limits.connections`.
@@ -25,10 +25,11 @@ def raise_open_files_limit(wanted: int) -> None:
     Child processes inherit the limit.
 
     Args:
-        wanted: open files of one process. The hard limit may be lower; then that is the limit.
+        wanted: open files of one process. If the hard limit is lower, the soft limit is raised to it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:
-        with suppress(OSError, ValueError):  # a system may have another, lower bound: the soft limit stays
+        # a system may have another, lower bound, and then the soft limit stays
+        with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,4 +1,4 @@
-"""A pause of a process without an event loop: the supervisor, which imports nothing large."""
+"""Sleep for a process without an event loop: the supervisor, which imports no large module."""
 
 import select
 

@@ -1,8 +1,8 @@
-"""Files and folders that other users of this machine must not exchange or read: opened without following a link, and
-checked before use.
+"""Files and folders that other users of this machine must not replace or read.
 
-A symbolic link in the place of a secret lets the user who made it choose the file that is read or overwritten. A folder
-that others may write lets them put such a link there. Both are refused by name. What others may only read is reported.
+They are opened without following a link, and checked before use. If a symbolic link replaces a secret, the user who
+made it chooses the file that is read or overwritten. A folder that others may write allows them to create such a
+link. Both are refused with an error that names the path. Files that others may only read are reported.
 """
 
 import os
@@ -16,23 +16,25 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLO
 _OTHERS_WRITE: Final = stat.S_IWOTH
 _OTHERS_READ: Final = stat.S_IROTH | stat.S_IXOTH
 SECRET_BYTES: Final = 4_096
-"""More than any secret has that the gateway keeps in a file of its own."""
+"""More bytes than any secret that the gateway stores in a file of its own."""
 
 
 def refuse_link(path: Path) -> None:
-    """Let nothing through that is a symbolic link.
+    """Refuse a symbolic link.
 
     Raises:
-        UnsafeFile: it is one.
+        UnsafeFile: the path is a symbolic link.
     """
     if path.is_symlink():
         raise UnsafeFile(f"{path} is a symbolic link: it must be the file or folder itself")
 
 
 def check_folder(path: Path) -> None:
-    """Look at a folder that holds secrets. One that cannot be looked at is passed over: using it fails by itself.
+    """Check a folder that holds secrets. A folder that cannot be read is skipped here: its use fails with its own
+    error.
 
-    A symbolic link to it counts if root made it, as systemd does for `DynamicUser` and `StateDirectory`, or this user.
+    A symbolic link to it is accepted if root made it, as systemd does for `DynamicUser` and `StateDirectory`, or
+    this user.
 
     Raises:
         UnsafeFile: it is another user's symbolic link, or other users may write into it.
@@ -48,9 +50,10 @@ def check_folder(path: Path) -> None:
 
 
 def folder_warnings(path: Path) -> list[str]:
-    """What lets other users look into a folder, or exchange it; empty also where there is no folder."""
+    """Warnings if other users may read or replace a folder; empty also if the folder does not exist."""
     warnings = []
-    if path.is_symlink() and path.lstat().st_uid == os.getuid():  # root's own links are the administrator's
+    # links made by root are the administrator's choice
+    if path.is_symlink() and path.lstat().st_uid == os.getuid():
         warnings.append(f"{path} is a symbolic link to {path.resolve()}: name the folder itself")
     try:
         found = path.stat()
@@ -70,10 +73,10 @@ def folder_warnings(path: Path) -> list[str]:
 
 
 def file_warnings(path: Path, what: str) -> list[str]:
-    """What lets other users read or change a file that holds a secret; empty also where it cannot be looked at.
+    """Warnings if other users may read or change a file that holds a secret; empty also if it cannot be checked.
 
     Args:
-        what: names it, as a setting does.
+        what: the name of the file in the warning, such as a setting.
     """
     try:
         mode = path.stat().st_mode
@@ -84,25 +87,25 @@ def file_warnings(path: Path, what: str) -> list[str]:
 
 
 def open_lock(path: Path) -> int:
-    """A descriptor of a file that is made if it is missing; nothing is read or cut off.
+    """Open a file for locking and return its descriptor; create it if it is missing, and never read or truncate it.
 
     Raises:
-        UnsafeFile: it is a symbolic link or no file.
+        UnsafeFile: it is a symbolic link or not a regular file.
         OSError: it cannot be opened.
     """
     refuse_link(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnsafeFile(f"{path} is no file")
+        raise UnsafeFile(f"{path} is not a regular file")
     return descriptor
 
 
 def read_secret(path: Path) -> bytes | None:
-    """The content of a small file that holds a secret; None: there is no such file.
+    """The content of a small file that holds a secret; None: the file does not exist.
 
     Raises:
-        UnsafeFile: it is a symbolic link, no file or too long, or others may write it.
+        UnsafeFile: it is a symbolic link, not a regular file or too long, or others may write it.
         OSError: it cannot be read.
     """
     refuse_link(path)
@@ -113,7 +116,7 @@ def read_secret(path: Path) -> bytes | None:
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise UnsafeFile(f"{path} is no file")
+            raise UnsafeFile(f"{path} is not a regular file")
         if found.st_mode & _OTHERS_WRITE:
             raise UnsafeFile(f"{path} may be written by every user of this machine: chmod 600 {path}")
         content = file.read(SECRET_BYTES + 1)
@@ -123,13 +126,13 @@ def read_secret(path: Path) -> bytes | None:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone: whole or not at all, over whatever stood there.
+    """Write a file for its owner alone, atomically, replacing any file at this path.
 
     Raises:
         OSError: it cannot be written.
     """
     draft = path.with_name(f".{path.name}")
-    draft.unlink(missing_ok=True)  # of a process that was killed, or somebody's link
+    draft.unlink(missing_ok=True)  # left by a killed process, or a link of another user
     descriptor = os.open(draft, _NEW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -1,6 +1,6 @@
-"""How the counts of several worker processes become one text for Prometheus, without any file.
+"""Merging of the metrics of several worker processes into one text for Prometheus, without files.
 
-`values` holds the counts in a worker's memory. `frames` is what a worker and the supervisor send each other.
-`totals` adds the workers up. `exposition` renders the sum with prometheus-client; only the process that renders
-imports it, when it renders for the first time.
+`values` holds the values in a worker's memory. `frames` defines the messages between a worker and the supervisor.
+`totals` merges the workers' values. `exposition` renders them with prometheus-client; only the process that renders
+imports it, at the first rendering.
 """

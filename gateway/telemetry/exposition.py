@@ -1,7 +1,7 @@
-"""Renders metrics for Prometheus by prometheus-client's public interface.
+"""Rendering of metrics for Prometheus through prometheus-client's public interface.
 
-Importing prometheus-client takes 2.6 MB and 80 ms of CPU (it brings a TLS and an HTTP server along), so this module is
-imported by the process that renders, when it renders for the first time.
+Importing prometheus-client takes 2.6 MB and 80 ms of CPU (it loads a TLS and an HTTP server), so only the process
+that renders imports this module, at the first rendering.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ from gateway.telemetry.values import Definition, Labels, Numbers
 
 
 class MergedCollector(Collector):
-    """Gives prometheus-client what `merged` gives, at each collection."""
+    """Collector for prometheus-client that returns the metrics of `merged` at each collection."""
 
     def __init__(self, merged: Callable[[], Iterable[Merged]]) -> None:
         self._merged = merged
@@ -38,7 +38,7 @@ def registry(merged: Callable[[], Iterable[Merged]]) -> CollectorRegistry:
 
 
 def render(merged: Callable[[], Iterable[Merged]]) -> bytes:
-    """The text format that Prometheus reads."""
+    """The metrics in Prometheus' text format."""
     return generate_latest(registry(merged))
 
 

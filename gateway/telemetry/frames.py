@@ -1,11 +1,11 @@
-"""What a worker and the supervisor send each other about metrics: MessagePack behind a length of four bytes.
+"""Messages about metrics between a worker and the supervisor: MessagePack after a length of four bytes.
 
 | sent by | frame | meaning |
 | --- | --- | --- |
-| worker | `MetricsReport` | the states that have changed since its last report: once a second, and when it is asked |
-| worker | `ScrapeRequest` | asks for the rendered text of the whole gateway |
-| supervisor | `ReportRequest` | asks for a report now |
-| supervisor | `Exposition` | the answer to a `ScrapeRequest` |
+| worker | `MetricsReport` | the states that changed since its last report: once a second, and on request |
+| worker | `ScrapeRequest` | requests the rendered text of the whole gateway |
+| supervisor | `ReportRequest` | requests a report now |
+| supervisor | `Exposition` | the response to a `ScrapeRequest` |
 """
 
 from typing import Final, Generic, TypeVar
@@ -21,26 +21,26 @@ _LENGTH_BYTES: Final = 4
 
 
 class MetricsReport(msgspec.Struct, frozen=True, array_like=True, tag="report"):
-    """Changed states of a worker; `number`: of the `ReportRequest` that it answers, 0 for none."""
+    """Changed states of a worker; `number`: the number of the `ReportRequest` that it answers, 0 for none."""
 
     changes: tuple[Change, ...]
     number: int = 0
 
 
 class ScrapeRequest(msgspec.Struct, frozen=True, array_like=True, tag="scrape"):
-    """A worker's wish for the rendered text; `number`: the worker's own."""
+    """A worker's request for the rendered text; `number`: assigned by the worker."""
 
     number: int
 
 
 class ReportRequest(msgspec.Struct, frozen=True, array_like=True, tag="request"):
-    """The supervisor's wish for a report; `number`: of the round."""
+    """The supervisor's request for a report; `number`: the number of the round."""
 
     number: int
 
 
 class Exposition(msgspec.Struct, frozen=True, array_like=True, tag="exposition"):
-    """The rendered text; `number`: of the `ScrapeRequest`."""
+    """The rendered text; `number`: the number of the `ScrapeRequest`."""
 
     number: int
     text: bytes
@@ -54,16 +54,16 @@ _encoder: Final = msgspec.msgpack.Encoder()
 
 
 def encode(frame: FromWorker | FromSupervisor) -> bytes:
-    """A frame as it is sent."""
+    """Encode a frame with its length."""
     body = _encoder.encode(frame)
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
 class Frames(Generic[Frame]):
-    """Puts frames together from the pieces that a socket gives.
+    """Assembles frames from the chunks that a socket returns.
 
     Args:
-        decoder: of the frames that this side receives.
+        decoder: decoder of the frames that this side receives.
     """
 
     def __init__(self, decoder: msgspec.msgpack.Decoder[Frame]) -> None:
@@ -71,10 +71,10 @@ class Frames(Generic[Frame]):
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that are complete now.
+        """Add received bytes, and return the frames that are complete.
 
         Raises:
-            ChannelBroken: the bytes are no frame; nothing more can be read from this channel.
+            ChannelBroken: the bytes are not a frame; the channel cannot be read any further.
         """
         self._rest += data
         found = []
@@ -94,10 +94,10 @@ class Frames(Generic[Frame]):
 
 
 def frames_from_worker() -> Frames[FromWorker]:
-    """For the supervisor's side of a channel."""
+    """The decoder for the supervisor's side of a channel."""
     return Frames[FromWorker](msgspec.msgpack.Decoder(FromWorker))
 
 
 def frames_from_supervisor() -> Frames[FromSupervisor]:
-    """For a worker's side of a channel."""
+    """The decoder for a worker's side of a channel."""
     return Frames[FromSupervisor](msgspec.msgpack.Decoder(FromSupervisor))

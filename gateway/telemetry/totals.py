@@ -1,9 +1,9 @@
-"""The sum over all workers, those that have ended included. No I/O, no clock.
+"""Merged metrics of all workers, including those that have ended. No I/O, no clock.
 
 | metric | a live worker counts | a worker that has ended counts |
 | --- | --- | --- |
-| counter, histogram | yes | yes: a counter never falls while the supervisor runs |
-| gauge | by its `Merge` | no |
+| counter, histogram | yes | yes: a counter never decreases while the supervisor runs |
+| gauge | according to its `Merge` | no |
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from gateway.telemetry.values import Change, Definition, Labels, Merge, Numbers
 
 
 class Merged(NamedTuple):
-    """One metric over all workers: its state by label values. A gauge's has one number."""
+    """One metric over all workers: its state by label values. The state of a gauge is one number."""
 
     definition: Definition
     children: Mapping[Labels, Numbers]
@@ -23,10 +23,10 @@ States = dict[tuple[str, Labels], Numbers]
 
 
 class Totals:
-    """Keeps the newest state of each source, and the sum of those that have ended.
+    """Stores the newest state of each source, and the sum of those that have ended.
 
     Args:
-        definitions: every metric, by its name; a state of any other is left out.
+        definitions: every metric, by its name; states of other metrics are ignored.
     """
 
     def __init__(self, definitions: Mapping[str, Definition]) -> None:
@@ -35,7 +35,7 @@ class Totals:
         self._ended: States = {}
 
     def take(self, source: int, changes: Iterable[Change]) -> None:
-        """Take over what a source reports. A state that fits no definition is left out."""
+        """Store the states that a source reports. A state that fits no definition is ignored."""
         states = self._live.setdefault(source, {})
         for name, labels, numbers in changes:
             definition = self._definitions.get(name)
@@ -47,7 +47,7 @@ class Totals:
                 states[name, labels] = numbers
 
     def end(self, source: int) -> None:
-        """The source has ended: its counts stay, its gauges go."""
+        """Record the end of a source: its counts stay, its gauges are removed."""
         for (name, labels), numbers in self._live.pop(source, {}).items():
             if self._definitions[name].kind != "gauge":
                 before = self._ended.get((name, labels))

@@ -1,6 +1,6 @@
 """Counters, gauges and histograms in the memory of one process.
 
-An update is an attribute's assignment: no lock and no file. All updates and `MetricRegistry.changes` must happen on the
+An update assigns an attribute, without a lock or a file. All updates and `MetricRegistry.changes` must run on the
 thread of the event loop. Reading from another thread is allowed and may miss the newest update.
 """
 
@@ -13,8 +13,8 @@ from typing import Final, Literal, NamedTuple, Self
 
 Labels = tuple[str, ...]
 Numbers = tuple[float, ...]
-"""The state of one child: a counter's or gauge's value; a gauge's value and instant where the most recent one counts;
-a histogram's sum, then the count of each bucket."""
+"""The state of one child: a counter's or gauge's value; for a gauge with the merge `most recent`, value and time; a
+histogram's sum, then the count of each bucket."""
 
 Change = tuple[str, Labels, Numbers]
 """A metric's name, a child's label values, and the child's state."""
@@ -32,12 +32,12 @@ class Merge(enum.Enum):
 
 
 class Definition(NamedTuple):
-    """One metric.
+    """Definition of a metric.
 
     Attributes:
-        name: in full; a counter's without `_total`.
+        name: full name; a counter's without `_total`.
         kind: counter, gauge or histogram.
-        text: its help.
+        text: help text.
         label_names: names of its labels, in order.
         merge: for a gauge; counters and histograms are always summed.
         buckets: upper bounds of a histogram's buckets, ascending, without +Inf.
@@ -52,19 +52,19 @@ class Definition(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many numbers the state of a child has."""
+        """Number of values in the state of a child."""
         if self.kind == "histogram":
             return len(self.buckets) + 2
         return 2 if self.kind == "gauge" and self.merge is Merge.MOST_RECENT else 1
 
 
 class Value:
-    """One metric, or the child of one: `labels` gives the child of some label values.
+    """A metric, or the child of one: `labels` returns the child of some label values.
 
     Attributes:
-        definition: the metric's.
+        definition: definition of the metric.
         children: by label values.
-        reported: the state that `MetricRegistry.changes` gave last; None: none yet.
+        reported: the state that `MetricRegistry.changes` returned last; None: none yet.
     """
 
     __slots__ = ("children", "definition", "reported")
@@ -89,12 +89,12 @@ class Value:
         return child
 
     def numbers(self) -> Numbers:
-        """Its state."""
+        """The state of this child."""
         raise NotImplementedError
 
 
 def _encodable(text: str) -> str:
-    """A label value without lone surrogates, which no encoding of the text formats can hold."""
+    """A label value without lone surrogates, which no encoding of the text formats can carry."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -112,11 +112,11 @@ class Counter(Value):
         self.value += amount
 
     def advance(self, total: float) -> None:
-        """Take over a total that is counted elsewhere in this process."""
+        """Set the counter to a total that is counted elsewhere in this process."""
         self.value = max(self.value, total)
 
     def numbers(self) -> Numbers:
-        """The count."""
+        """The state: the count."""
         return (self.value,)
 
 
@@ -134,16 +134,16 @@ class Gauge(Value):
     def set(self, value: float) -> None:
         """Replace the value."""
         self.value = value
-        if self._timed:  # monotonic: a clock that is put right must not decide; all processes share it
+        if self._timed:  # monotonic, so that a corrected wall clock has no effect; all processes share it
             self._set_at_s = time.monotonic()
 
     def numbers(self) -> Numbers:
-        """The value, and when it was set where the most recent one counts."""
+        """The state: the value, and its time for the merge `most recent`."""
         return (self.value, self._set_at_s) if self._timed else (self.value,)
 
 
 class Histogram(Value):
-    """Durations by buckets, and their sum, in seconds."""
+    """Distribution of durations over buckets, and their sum, in seconds."""
 
     __slots__ = ("_bounds", "counts", "total")
 
@@ -154,19 +154,19 @@ class Histogram(Value):
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.counts[bisect_left(self._bounds, seconds)] += 1
         self.total += seconds
 
     def observe_many(self, seconds: Iterable[float]) -> None:
-        """Count each of `seconds`."""
-        # Those that came together waited together: of a thousand durations a few are different.
+        """Count several durations."""
+        # Deliveries of one batch waited together: a thousand durations have few different values.
         for value, number in Multiset(seconds).items():
             self.counts[bisect_left(self._bounds, value)] += number
             self.total += value * number
 
     def numbers(self) -> Numbers:
-        """The sum, then the count of each bucket, the last being that of +Inf."""
+        """The state: the sum, then the count of each bucket, the last being that of +Inf."""
         return (self.total, *self.counts)
 
 
@@ -177,7 +177,7 @@ class MetricRegistry:
         self._metrics: list[Value] = []
 
     def add(self, metric: Value) -> None:
-        """Have `metric` and its children reported."""
+        """Register `metric` and its children for the reports."""
         self._metrics.append(metric)
 
     @property
@@ -186,14 +186,14 @@ class MetricRegistry:
         return {metric.definition.name: metric.definition for metric in self._metrics}
 
     def states(self) -> Iterator[Change]:
-        """The state of everything. From any thread."""
+        """The state of every child. Callable from any thread."""
         for metric, labels, child in self._walk():
             yield metric.definition.name, labels, child.numbers()
 
     def changes(self) -> Iterator[Change | None]:
-        """The state of what has changed since it was given last, in full: a repeated state does no harm.
+        """The complete state of each child that changed since the last call; a repeated state is harmless.
 
-        None for what has not changed, so that whoever walks through thousands can stop after a while.
+        None for an unchanged child, so that a caller that iterates over thousands can pause in between.
         """
         for metric, labels, child in self._walk():
             numbers = child.numbers()

@@ -1,5 +1,5 @@
-"""Connections to the providers: a pool for each credential, HTTP/2 over TLS, and nothing about pushes.
+"""Connections to the providers: a pool for each credential, HTTP/2 over TLS, and no knowledge of pushes.
 
-`pool.Pool` draws requests from a `feed.Feed` (a delivery lane) as streams come free and gives every outcome
-back to it.
+`pool.ConnectionPool` takes requests from a `feed.RequestFeed` (a delivery lane) as streams become free, and returns
+every outcome to it.
 """

@@ -1,8 +1,8 @@
-"""One connection to a provider: the HTTP/2 machine on an asyncio transport.
+"""One connection to a provider: the sans-I/O HTTP/2 machine on an asyncio transport.
 
-Per turn of the loop: what arrived is read by the machine, its outcomes go to the feed in one call, free
-streams are filled from the feed in batches, and the output of each leaves in one write. No task, future or
-timer belongs to a request.
+In each event loop iteration the machine parses the received bytes, the feed receives the outcomes in one call, free
+streams are filled from the feed in batches, and the output of each batch is sent in one write. No task, future or
+timer is created for a single request.
 """
 
 import asyncio
@@ -15,38 +15,38 @@ from gateway.transport.feed import RequestFeed
 from gateway.transport.policy import PROVEN, ConnectionFacts
 from protocols.http2.client import ClientConnection, ConnectionState, RequestOutcome
 
-# A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each.
 WRITE_BUFFER: Final = 1 << 19
-# The deadline timer is coarse: so many looks within a deadline, but none more often than this.
+"""A batch for a thousand streams is 300 to 500 kB; the default of 64 kB would pause and resume for each batch."""
 TICKS: Final = 10
+"""Checks of the deadline timer within one deadline, at intervals from `TICK_MIN_S` to `TICK_MAX_S`."""
 TICK_MIN_S: Final = 0.02
 TICK_MAX_S: Final = 1.0
 
 
 class ConnectionOwner(Protocol):
-    """Who is told what becomes of a connection. Plain calls from the event loop."""
+    """Receiver of a connection's state changes. The calls are plain and come from the event loop."""
 
     def connection_full(self, connection: "ProviderConnection") -> None:
-        """It can take no more now, and the feed still has requests."""
+        """Called when the connection can accept no request now, although the feed still has some."""
 
     def connection_left(self, connection: "ProviderConnection") -> None:
-        """It takes no more requests, ever. Said once."""
+        """Called once, when the connection accepts no further requests."""
 
     def connection_gone(self, connection: "ProviderConnection") -> None:
-        """Its transport is gone and all its outcomes are given. Said once, the last of all."""
+        """Called once and last, when the transport is closed and all outcomes are returned."""
 
 
 class ProviderConnection(asyncio.Protocol):
-    """A machine, its transport and its timer.
+    """An HTTP/2 machine, its transport and its timer.
 
     Attributes:
         machine: the HTTP/2 state.
-        successes: requests accepted so far (2xx); no longer counted when there are PROVEN.
-        opened_s: when the transport was made.
-        fault: why it must not be used at all, if the handshake ended in something else than HTTP/2.
-        retired: we ended its use ourselves, through `retire`, and not because it was of no use.
-        giving_outcomes: its outcomes are being given to the feed at this moment.
-        ended: done when the transport is gone and every outcome has been given.
+        successes: requests accepted so far (2xx); not counted any further at PROVEN.
+        opened_s: time at which the transport was connected.
+        fault: the reason why the connection must not be used, if the handshake did not negotiate HTTP/2.
+        retired: whether `retire` ended its use for a reason of this side, not of the peer.
+        giving_outcomes: whether its outcomes are being returned to the feed at this moment.
+        ended: done when the transport is closed and every outcome has been returned.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class ProviderConnection(asyncio.Protocol):
         """Prepare a connection; nothing is sent before `start`.
 
         Args:
-            machine: a fresh one.
-            feed: where requests come from and outcomes go to.
-            owner: who is told of its life.
-            deadline_s: the machine's deadline, which sets the timer's pace.
+            machine: a new machine.
+            feed: source of requests and receiver of outcomes.
+            owner: receiver of state changes.
+            deadline_s: the machine's deadline, which sets the timer's interval.
             clock: monotonic seconds, the machine's clock.
         """
         self.machine = machine
@@ -87,18 +87,18 @@ class ProviderConnection(asyncio.Protocol):
 
     @property
     def takes_requests(self) -> bool:
-        """Whether it is neither draining nor closed."""
+        """Whether the connection is neither draining nor closed."""
         return self.machine.state <= ConnectionState.OPEN
 
     @property
     def facts(self) -> ConnectionFacts:
-        """What the pool's decision looks at."""
+        """The input of the pool's decision."""
         machine = self.machine
         full = self._paused or machine.capacity == 0
         return ConnectionFacts(full, self.successes, throttled=machine.limit < machine.limit_peak)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio. Over TLS the handshake is over: without `h2` there is no speaking to this peer."""
+        """See asyncio. The TLS handshake is complete at this point: without `h2` in ALPN the peer cannot be used."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self.opened_s = self._clock()
@@ -117,7 +117,8 @@ class ProviderConnection(asyncio.Protocol):
         outcomes = self.machine.receive(data, self._clock())
         if outcomes:
             self._give_outcomes(outcomes)
-        if self._pump_again is None:  # else the next batch is due anyway, and one a turn is enough
+        # otherwise the next batch is scheduled anyway, and one in each iteration is enough
+        if self._pump_again is None:
             self.pump()
 
     def pause_writing(self) -> None:
@@ -140,34 +141,35 @@ class ProviderConnection(asyncio.Protocol):
         self._owner.connection_gone(self)
 
     def pump(self) -> None:
-        """Fill free streams, write what there is, give what that decided, close if the machine is done.
+        """Fill free streams, write the output, return the resulting outcomes, and close if the machine is finished.
 
-        May be called at any time, also by a feed from within `on_outcomes`.
+        Callable at any time, also by a feed within `on_outcomes`.
         """
         transport = self._transport
         if transport is None or self._timer is None or transport.is_closing():
-            return  # not started, or at its end
+            return  # not started, or ended
         self._exchange(transport)
         if self.machine.state is not ConnectionState.OPEN:
             self._close_if_done(transport)
             self._leave()
-        # Not if there is room: a feed may hold requests back (a rate, a breaker), and wakes the pool later.
+        # Not if there is room: a feed may hold requests back (rate limit, circuit breaker) and then wakes the pool
+        # later.
         if self._feed.waiting() and self.facts.full:
             self._owner.connection_full(self)
 
     def retire(self, reason: str, *, useless: bool = False) -> None:
-        """Take no more requests; close when the open ones have ended.
+        """Accept no more requests; close when the open ones have ended.
 
         Args:
-            reason: why, fit for a log.
-            useless: the peer said that it does not serve this connection.
+            reason: the reason, fit for a log.
+            useless: whether the peer reported that it does not serve this connection.
         """
         self.retired = not useless
         self.machine.retire(reason)
         self.pump()
 
     def abort(self) -> None:
-        """Drop the transport now. What is open becomes unknown when the loop reports the loss."""
+        """Close the transport immediately. Open requests become unknown when the loop reports the loss."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -179,7 +181,8 @@ class ProviderConnection(asyncio.Protocol):
             deliveries = self._feed.take(min(room, max_batch)) if room else ()
             if deliveries:
                 machine.submit_batch(deliveries, self._clock())
-            # A peer that reads nothing gets no answers to its PINGs either: the engine ends it when they are too many.
+            # A peer that reads nothing gets no answers to its PINGs either; the engine ends the connection when they
+            # are too many.
             output = b"" if self._paused else machine.take_output()
             if output:
                 transport.write(output)
@@ -189,10 +192,11 @@ class ProviderConnection(asyncio.Protocol):
             elif self._paused or not machine.capacity or (room and not deliveries):
                 return
             elif len(deliveries) == max_batch:
-                # Others of this loop come in between: a small ping's next step must not wait for a thousand sends.
+                # Other callbacks of this loop run in between: a small ping's next step must not wait for a thousand
+                # deliveries.
                 self._pump_again = self._pump_again or asyncio.get_running_loop().call_soon(self._continue)
                 return
-            # Else the output has emptied what waited for the peer's window: there is room after all.
+            # Otherwise the output contained data that had waited for the peer's window, so there is room again.
 
     def _continue(self) -> None:
         self._pump_again = None
@@ -227,7 +231,7 @@ class ProviderConnection(asyncio.Protocol):
         late_s = self._clock() - self._tick_due_s
         self._schedule_tick()
         if late_s > self._tick_s:
-            # The process stood still. Answers may wait in the socket: they are read before the next look.
+            # The process was suspended. Responses may wait in the socket, and are read before the next check.
             return
         outcomes = self.machine.expire(self._clock())
         if outcomes:

@@ -1,4 +1,4 @@
-"""Opening one connection: name look-up, TCP, TLS, ALPN, within one time limit."""
+"""Opening one connection: name look-up, TCP, TLS and ALPN, within one time limit."""
 
 import asyncio
 import random
@@ -14,10 +14,10 @@ from gateway.transport.error_text import describe
 from gateway.transport.feed import BATCH, Endpoint, OutgoingRequest
 from protocols.http2.client import ClientConnection, RequestOutcome
 
-# A frozen peer never confirms the end of TLS; the default would wait 30 s for it.
 SSL_SHUTDOWN_S: Final = 1.0
-# Try the next address of a name after this (RFC 8305 §5 advises 250 ms).
+"""A frozen peer never confirms the end of TLS; the default would wait 30 s for it."""
 HAPPY_EYEBALLS_S: Final = 0.25
+"""Delay before the next address of a name is tried (RFC 8305 §5 advises 250 ms)."""
 
 _shuffle: Final = random.SystemRandom().shuffle
 
@@ -25,18 +25,18 @@ _shuffle: Final = random.SystemRandom().shuffle
 async def dial(
     endpoint: Endpoint, make: Callable[[], ProviderConnection], timeout_s: float
 ) -> ProviderConnection:
-    """Connect, with a look-up of its own, as Apple asks for every connection.
+    """Connect after a new name look-up, as Apple requests for every connection.
 
     Args:
-        endpoint: where to.
-        make: makes the protocol, once the socket is there.
-        timeout_s: for all of it.
+        endpoint: the provider's address.
+        make: makes the protocol, once the socket is connected.
+        timeout_s: limit for all steps together.
 
     Returns:
         The connection, not yet started.
 
     Raises:
-        LinkDown: why not, in words fit for a log.
+        ProviderUnreachable: with a reason fit for a log.
     """
     tls = endpoint.ssl is not None
     try:
@@ -52,7 +52,7 @@ async def dial(
             )
     except TimeoutError as error:
         raise ProviderUnreachable(f"no connection within {timeout_s:g} s") from error
-    except (OSError, UnicodeError, RuntimeError) as error:  # the last two: a name that is none, odd addresses
+    except (OSError, UnicodeError, RuntimeError) as error:  # the last two: an invalid name, unusual addresses
         raise ProviderUnreachable(describe(error)) from error
     if connection.fault is not None:
         raise connection.fault
@@ -63,9 +63,9 @@ async def dial(
 
 async def _connect(endpoint: Endpoint) -> socket.socket:
     addresses = list(await _look_up(endpoint))
-    # One that takes the connection and then freezes in TLS must not be the first of every attempt.
+    # An address that accepts the connection and then stalls in TLS must not be the first of every attempt.
     _shuffle(addresses)
-    # The loop's own connect tries one address after the other: a black hole in front would use up the time
+    # The loop's own connect tries the addresses one after the other: an unresponsive first one would use up the time
     # limit.
     return await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S)
 
@@ -76,14 +76,14 @@ async def _look_up(endpoint: Endpoint) -> Sequence[AddrInfoType]:
 
 
 async def probe(endpoint: Endpoint, timeout_s: float) -> None:
-    """Find out whether a provider can be reached and speaks HTTP/2, without sending a request.
+    """Check whether a provider can be reached and speaks HTTP/2, without sending a request.
 
     Args:
-        endpoint: where to.
-        timeout_s: for all of it.
+        endpoint: the provider's address.
+        timeout_s: limit for all steps together.
 
     Raises:
-        LinkDown: why not, in words fit for a terminal.
+        ProviderUnreachable: with a reason fit for a terminal.
     """
     loop = asyncio.get_running_loop()
     nobody = _Unowned()
@@ -99,7 +99,7 @@ async def probe(endpoint: Endpoint, timeout_s: float) -> None:
 
 
 class _Unowned:
-    """A feed without requests and an owner without interest."""
+    """A feed without requests, and an owner that ignores all calls."""
 
     def waiting(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""What goes wrong with a connection, in words for an operator."""
+"""Descriptions of connection errors for operators."""
 
 from gateway.system.network_errors import describe
 

@@ -1,4 +1,4 @@
-"""What a pool needs to know: where to connect to, and who has requests."""
+"""Interface between a pool and its user: the address to connect to, and the source of requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from protocols.http2.client import Header, RequestOutcome
 OutgoingRequest = tuple[list[Header], bytes, Any]
 
 BATCH: Final = 96
-"""Requests of one write, and of one turn of the loop. The provider reads the first while we make the next: with all
-thousand in one write each side would wait for the other (`rhopush bench push`, at its best: 118,000 a second instead of
-84,000). 64 cost 4 % more CPU a push than 96 or 128, and a small ping waits for less than a millisecond."""
+"""Requests in one write and in one event loop iteration. The provider reads the first ones while the next are
+encoded; with all thousand in one write each side would wait for the other (`rhopush bench push`, at its best:
+118,000 a second instead of 84,000). 64 cost 4 % more CPU a push than 96 or 128, and a small ping waits for less than
+a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,10 @@ class Endpoint:
     """A provider's address.
 
     Attributes:
-        host: name or address to connect to, looked up anew for every connection; the certificate must fit it.
+        host: name or address to connect to, looked up for every connection; the certificate must match it.
         port: TCP port.
-        ssl: the TLS context (see `tls.client_context`); None speaks HTTP/2 in the clear, by prior knowledge.
-        authority: the value of `:authority` for requests.
+        ssl: the TLS context (see `tls.client_context`); None: HTTP/2 without TLS, by prior knowledge.
+        authority: the value of `:authority` in requests.
     """
 
     host: str
@@ -33,28 +34,28 @@ class Endpoint:
 
 
 class RequestFeed(Protocol):
-    """Who has requests. All calls come from the event loop, are plain functions and must not raise."""
+    """Source of requests. All calls come from the event loop, are plain functions and must not raise."""
 
     def waiting(self) -> int:
-        """How many requests could go out now."""
+        """Number of requests that could be sent now."""
         ...
 
     def max_batch(self) -> int:
-        """How many requests at most may leave in one turn of the loop now, before others have theirs."""
+        """Most requests that may be sent in one event loop iteration now, so that other work gets its share."""
         ...
 
     def take(self, n: int) -> Sequence[OutgoingRequest]:
-        """Hand over at most `n` requests (n >= 1): headers with pseudo-headers first, body, context.
+        """Return at most `n` requests (n >= 1): headers with pseudo-headers first, body, context.
 
-        Each comes back exactly once, through `on_outcomes`. Fewer than are waiting is no promise of more: the pool
-        asks again when something happens on a connection, or when it is woken.
+        Each request is returned exactly once, through `on_outcomes`. Fewer requests than are waiting does not mean
+        that more will follow: the pool calls again at the next event on a connection, or when it is woken.
         """
         ...
 
     def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
-        """Take outcomes. UNTRIED ones should count as waiting again at once.
+        """Receive outcomes. UNTRIED requests should count as waiting again immediately.
 
-        The pool may be woken, renewed or told to reconnect from here.
+        The pool may be woken, or instructed to replace connections or to reconnect, within this call.
         """
         ...
 
@@ -62,7 +63,7 @@ class RequestFeed(Protocol):
         """The number of usable connections changed, or an attempt failed.
 
         Args:
-            connected: connections that take requests now.
-            error: why the last one failed, in words fit for a log; None for an orderly change.
+            connected: connections that accept requests now.
+            error: the reason why the last one failed, fit for a log; None for an orderly change.
         """
         ...

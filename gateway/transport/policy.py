@@ -1,22 +1,21 @@
-"""When to open a connection, and how long to wait: decisions without a loop or a socket."""
+"""When to open a connection, and how long to wait before: decisions without a loop or a socket."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-# The first success can come before the SETTINGS that it brings about (APNs lifts its limit of 1 after the
-# first authenticated request), so one is not yet a sign that a connection's limit is its real one. Errors are
-# none at all.
 PROVEN: Final = 2
+"""The first success can arrive before the SETTINGS that it causes (APNs raises its limit of 1 after the first
+authenticated request), so one success does not prove that a connection's limit is final. Errors prove nothing."""
 
 
 class ConnectionFacts(NamedTuple):
-    """What the decision looks at, for one connection that takes requests.
+    """The facts about one usable connection on which the decision depends.
 
     Attributes:
-        full: no stream is free, or its transport's buffer is.
+        full: whether no stream is free, or its transport's buffer is full.
         successes: requests accepted so far (2xx).
-        throttled: the peer allows fewer streams than it once did.
+        throttled: whether the peer allows fewer streams than before.
     """
 
     full: bool
@@ -27,14 +26,14 @@ class ConnectionFacts(NamedTuple):
 def wants_another(waiting: int, links: Iterable[ConnectionFacts], connections_max: int) -> bool:
     """Whether to open one more connection.
 
-    The first as soon as something waits. Another only when all are full, have accepted requests, and none
-    of them has had its limit lowered: APNs answers errors with a lower limit, and more connections are no
-    answer to that.
+    The first one is opened as soon as a request waits. Another is opened only if all are full, have accepted
+    requests, and none has had its limit lowered: APNs reacts to errors with a lower limit, and more connections
+    would not help.
 
     Args:
-        waiting: requests that could go out now.
-        links: the connections that take requests.
-        connections_max: never more than this.
+        waiting: requests that could be sent now.
+        links: the usable connections.
+        connections_max: upper limit of connections.
     """
     if waiting <= 0:
         return False
@@ -48,14 +47,14 @@ def wants_another(waiting: int, links: Iterable[ConnectionFacts], connections_ma
 
 @dataclass(slots=True)
 class Backoff:
-    """How long to wait before the next attempt to connect.
+    """Delay before the next attempt to connect.
 
-    Failures double the wait from `first_s` up to `most_s`, and each wait is shortened by up to half at
-    random, so that gateways do not come back in step. Apple takes rapid opening and closing for an attack:
-    connections that worked but lived less than `brief_s` count too, after `brief_free` of them.
+    Failures double the wait from `first_s` up to `most_s`, and each wait is shortened by up to half at random, so
+    that gateways do not reconnect in step. Apple treats rapid opening and closing as an attack, so connections that
+    worked but lasted less than `brief_s` count too, after `brief_free` of them.
 
     Attributes:
-        jitter: gives a number in [0, 1).
+        jitter: returns a number in [0, 1).
     """
 
     jitter: Callable[[], float]
@@ -68,16 +67,16 @@ class Backoff:
     _ready_s: float = 0.0
 
     def failed(self, now_s: float) -> None:
-        """An attempt failed, or a connection ended without one success."""
+        """Record a failed attempt, or the end of a connection without any success."""
         self._failures += 1
         self._delay(self._failures, now_s)
 
     def ended(self, successes: int, lived_s: float, now_s: float) -> None:
-        """A connection ended.
+        """Record the end of a connection.
 
         Args:
-            successes: requests it accepted.
-            lived_s: from its opening to its end.
+            successes: requests that it accepted.
+            lived_s: seconds from its opening to its end.
             now_s: the clock's reading.
         """
         if not successes:
@@ -89,7 +88,7 @@ class Backoff:
             self._delay(self._briefs - self.brief_free, now_s)
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until the next attempt may be made; 0 if now."""
+        """Seconds until the next attempt is allowed; 0: now."""
         return max(0.0, self._ready_s - now_s)
 
     def _delay(self, count: int, now_s: float) -> None:

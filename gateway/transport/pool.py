@@ -1,8 +1,8 @@
 """The connections of one credential to one provider.
 
-The pool opens a connection when requests wait, another when all are full (see `policy.wants_another`),
-replaces those that end while requests wait, and backs off when that fails. One attempt at a time: a provider
-that is down sees one client per pool, not a crowd.
+The pool opens a connection when requests wait, opens another when all are full (see `policy.wants_another`),
+replaces those that end while requests wait, and backs off after failures. It makes one attempt at a time, so that an
+unreachable provider sees one client per pool.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ _JITTER: Final = random.SystemRandom().random
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What rarely needs another value.
+    """Parameters that rarely need another value.
 
     Attributes:
         connect_timeout_s: for look-up, TCP and TLS together.
         backoff_first_s: the wait after a first failure.
         backoff_most_s: the longest wait.
-        limits: of each connection.
+        limits: limits of each connection.
         clock: monotonic seconds.
-        jitter: numbers in [0, 1).
+        jitter: returns numbers in [0, 1).
     """
 
     connect_timeout_s: float = 10.0
@@ -47,7 +47,7 @@ DEFAULT_TUNING: Final = Tuning()
 
 
 class ConnectionPool:
-    """Draws requests from a feed, sends them, gives each one's outcome back. Lives on one running loop."""
+    """Takes requests from a feed, sends them, and returns the outcome of each. It belongs to one running loop."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class ConnectionPool:
 
         Args:
             endpoint: the provider.
-            feed: who has requests.
-            connections_max: connections that take requests at one time; draining ones come on top.
-            deadline_s: how long a request may be without an answer.
-            tuning: what rarely needs another value.
+            feed: source of requests.
+            connections_max: most connections that accept requests at a time; draining ones are not counted.
+            deadline_s: longest wait for a response.
+            tuning: parameters that rarely need another value.
         """
         self._endpoint = endpoint
         self._feed = feed
@@ -82,24 +82,24 @@ class ConnectionPool:
 
     @property
     def connected(self) -> int:
-        """Connections that take requests now."""
+        """Connections that accept requests now."""
         return sum(connection.takes_requests for connection in self._all)
 
     @property
     def in_flight(self) -> int:
-        """Requests sent and without an outcome."""
+        """Requests that were sent and have no outcome yet."""
         return sum(connection.machine.in_flight for connection in self._all)
 
     def wake(self) -> None:
-        """Tell that the feed has requests. Cheap: many calls in one turn of the loop are one."""
+        """Notify the pool that the feed has requests. Several calls in one event loop iteration cost as much as one."""
         if self._wake_handle is None and not self._closing:
             self._wake_handle = self._loop.call_soon(self._woken)
 
     def replace_connections(self, endpoint: Endpoint | None = None) -> None:
-        """Retire all connections gently and let new ones replace them, for a new credential or address.
+        """Retire all connections gracefully and replace them, for a new credential or address.
 
         Args:
-            endpoint: the new one, from now on; None keeps the old.
+            endpoint: the new endpoint; None: the present one.
         """
         if endpoint is not None:
             self._endpoint = endpoint
@@ -108,13 +108,13 @@ class ConnectionPool:
         self.wake()
 
     def reconnect(self, reason: str) -> None:
-        """Leave the connection whose outcomes are being given: the provider serves it no longer.
+        """Retire the connection whose outcomes are being returned, since the provider no longer serves it.
 
-        Where it never accepted anything that is a failure like any other, so that a provider that says so on
-        each connection is not asked ever faster.
+        If it never accepted a request, this counts as a failure, so that a provider that refuses every connection is
+        contacted with increasing delays.
 
         Args:
-            reason: the provider's, fit for a log.
+            reason: the provider's reason, fit for a log.
         """
         for connection in tuple(self._all):
             if connection.giving_outcomes:
@@ -122,13 +122,13 @@ class ConnectionPool:
         self.wake()
 
     async def close(self, budget_s: float) -> None:
-        """Send nothing more, wait for what is open, and end every connection.
+        """Send no more requests, wait for the open ones, and close every connection.
 
-        What has no answer after the budget is given back as unknown. When this returns, everything has been
-        settled.
+        Requests without a response after the budget get the outcome unknown. When this method returns, every outcome
+        has been returned.
 
         Args:
-            budget_s: how long to wait for answers.
+            budget_s: how long to wait for responses.
         """
         self._closing = True
         for handle in (self._wake_handle, self._retry):
@@ -148,14 +148,15 @@ class ConnectionPool:
             await asyncio.wait(ends)
 
     def connection_full(self, connection: ProviderConnection) -> None:
-        """See `connection.Owner`: others may have room, or another may be needed."""
+        """See `connection.ConnectionOwner`: others may have room, or another connection may be needed."""
         for other in tuple(self._all):
             if other is not connection and other.takes_requests and not other.facts.full:
                 other.pump()
         self._consider()
 
     def connection_left(self, connection: ProviderConnection) -> None:
-        """See `connection.Owner`: what it gave back untried goes out elsewhere at once."""
+        """See `connection.ConnectionOwner`: requests that it returned untried are sent on another connection
+        immediately."""
         now_s = self._tuning.clock()
         if connection in self._all:
             if connection.successes or not connection.retired:
@@ -166,7 +167,7 @@ class ConnectionPool:
             self.wake()
 
     def connection_gone(self, connection: ProviderConnection) -> None:
-        """See `connection.Owner`."""
+        """See `connection.ConnectionOwner`."""
         if connection in self._all:
             self._all.remove(connection)
             self.wake()
@@ -180,7 +181,7 @@ class ConnectionPool:
         self._consider()
 
     def _consider(self) -> None:
-        """Open another connection if one is wanted, now or when the back-off is over."""
+        """Open another connection if needed, now or when the back-off is over."""
         if self._closing or self._dialing is not None or self._retry is not None:
             return
         links = [connection.facts for connection in self._all if connection.takes_requests]

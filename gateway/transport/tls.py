@@ -13,7 +13,7 @@ from protocols.credential_text import pem_blocks
 from protocols.errors import InputError
 
 _PIPE_BYTES: Final = 16_384
-"""What every system's pipe takes without a reader."""
+"""Bytes that the pipes of every system hold without a reader."""
 
 _MISMATCH: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 """OpenSSL's reasons (x509err.h)."""
@@ -25,11 +25,12 @@ def client_context(
     """A context for HTTP/2 to a provider: verified TLS 1.2 or newer, `h2` by ALPN (RFC 9113 §3.2, §9.2).
 
     Args:
-        ca_file: PEM file of the trusted roots; None trusts the system's.
-        certificate: our own certificate and its key, for APNs by certificate.
+        ca_file: PEM file of the trusted roots; None: the system's.
+        certificate: client certificate and its key, for APNs with a certificate.
 
     Raises:
-        CredentialError: the file cannot be read, or OpenSSL refuses one of them. Names the file only.
+        CredentialError: the file cannot be read, or OpenSSL refuses certificate or key. The text contains the file
+            name only.
     """
     context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -40,10 +41,10 @@ def client_context(
 
 
 def server_context(certificate: Certificate) -> ssl.SSLContext:
-    """A context for a server that shows a certificate.
+    """A context for a server with a certificate.
 
     Raises:
-        CredentialError: OpenSSL refuses it.
+        CredentialError: OpenSSL refuses the certificate.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _show(context, certificate)
@@ -51,7 +52,7 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
 
 
 def try_certificate(certificate: Certificate) -> None:
-    """Show a certificate to OpenSSL, without loading the authorities that a connection needs.
+    """Check a certificate with OpenSSL, without loading the certificate authorities.
 
     Raises:
         CredentialError: OpenSSL refuses it.
@@ -69,7 +70,7 @@ def _trusting(ca_file: str | Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=b"".join(block.pem for block in blocks).decode("ascii"))
     except InputError as error:
         raise CredentialError(f"{ca_file}: {error.message}", field="ca_file") from error
-    except (OSError, ValueError) as error:  # of the second kind: no ASCII, or a path that cannot be one
+    except (OSError, ValueError) as error:  # ValueError: not ASCII, or an impossible path
         raise CredentialError(f"{ca_file}: {_words(error)}", field="ca_file") from error
 
 
@@ -78,31 +79,32 @@ def _show(context: ssl.SSLContext, certificate: Certificate) -> None:
         _load(context, certificate)
     except (OSError, ValueError) as error:
         raise CredentialError(
-            f"OpenSSL does not take the certificate or its key: {_words(error)}", field="certificate_file"
+            f"OpenSSL refuses the certificate or its key: {_words(error)}", field="certificate_file"
         ) from error
 
 
 def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
-    """OpenSSL takes keys from files only. These are in memory: no folder need be writable, and no key remains."""
+    """Load a certificate. OpenSSL reads keys from files only: these are in memory, so that no folder must be
+    writable and no key remains on disk."""
     try:
         with _in_memory(certificate.certificate_pem + certificate.key_pem) as path:
             context.load_cert_chain(path)
-    except FileNotFoundError:  # neither a file in memory nor /proc
+    except FileNotFoundError:  # neither in-memory files nor /proc are available
         with _in_pipe(certificate.certificate_pem) as chain, _in_pipe(certificate.key_pem) as key:
             context.load_cert_chain(chain, key)
 
 
 @contextlib.contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """The path of a file that is in memory alone (Linux).
+    """The path of a file that exists in memory only (Linux).
 
     Raises:
-        FileNotFoundError: this system has none, or forbids them.
+        FileNotFoundError: this system does not support or permit such files.
     """
     try:
         descriptor = os.memfd_create("rhopush-certificate")
     except (AttributeError, OSError) as error:
-        raise FileNotFoundError("no file in memory") from error
+        raise FileNotFoundError("in-memory files are not supported") from error
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         file.write(content)
         yield f"/proc/self/fd/{descriptor}"
@@ -110,7 +112,7 @@ def _in_memory(content: bytes) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _in_pipe(content: bytes) -> Iterator[str]:
-    """The path of a pipe that holds a text, to be read once."""
+    """The path of a pipe that holds a text, for one read."""
     if len(content) > _PIPE_BYTES:
         raise ValueError(f"longer than {_PIPE_BYTES} bytes")
     reading, writing = os.pipe()

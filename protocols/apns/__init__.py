@@ -1,1 +1,1 @@
-"""Apple Push Notification service: its messages, answers, credentials, and the rules of a simulated one."""
+"""Apple Push Notification service: messages, responses, credentials, and the rules of a simulated server."""

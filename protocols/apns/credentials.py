@@ -1,10 +1,10 @@
-"""What authorises an APNs provider: a p8 key that signs provider tokens, or a push certificate.
+"""Credentials of an APNs provider: a p8 key that signs provider tokens, or a push certificate.
 
 Apple: "Establishing a token-based connection to APNs", "Establishing a certificate-based connection to APNs".
 
-A provider token counts for 50 minutes. The next one is made at the same instants everywhere and, by deterministic
-ECDSA (RFC 6979), with the same bytes: every connection, worker and gateway on one key sends one token without
-sharing anything. Apple wants at least 20 minutes between two tokens, and none older than an hour.
+A provider token is used for 50 minutes. The next one is made at the same time everywhere and, by deterministic ECDSA
+(RFC 6979), with the same bytes: every connection, worker and gateway with one key uses the same token without any
+shared state. Apple requires at least 20 minutes between two tokens, and none older than an hour.
 """
 
 import re
@@ -27,20 +27,23 @@ from jwt.algorithms import ECAlgorithm
 from protocols.credential_text import Block, pem_blocks, private_key
 from protocols.errors import InvalidCredential
 
-BUCKET_S: Final = 3000  # 50 minutes: Apple takes 20 to 60
-CHANGE_S: Final = 1200  # Apple wants at least so much between two tokens
-LAG_S: Final = 60  # a bucket's token is used a minute late: a clock that is fast makes none of the future
+BUCKET_S: Final = 3000
+"""50 minutes: Apple accepts 20 to 60."""
+CHANGE_S: Final = 1200
+"""Shortest time between two tokens that Apple accepts."""
+LAG_S: Final = 60
+"""Delay before a bucket's token is used, so that a fast clock makes no token of the future."""
 
 _P256_BYTES: Final = 32
-# Ten characters at Apple. Longer ones are taken too: only Apple can say that they are wrong.
 _ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+"""Apple's ids have ten characters. Longer ids are accepted too, since only Apple can decide that they are wrong."""
 
 
 class _DeterministicES256(ECAlgorithm):
     """ES256 (RFC 7518 §3.4) whose signature depends on the key and the message alone."""
 
     def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
-        """Sign as r and s, 32 bytes each."""
+        """Sign the message; the signature consists of r and s, 32 bytes each."""
         algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
         r, s = decode_dss_signature(key.sign(msg, algorithm))
         return r.to_bytes(_P256_BYTES, "big") + s.to_bytes(_P256_BYTES, "big")
@@ -52,15 +55,15 @@ _jws.register_algorithm("ES256", _DeterministicES256(hashes.SHA256))
 
 
 class ProviderKey:
-    """A p8 key with its id and team: makes provider tokens.
+    """A p8 key with its id and team, which makes provider tokens.
 
     Args:
-        key_pem: PKCS#8 text of a P-256 key, as Apple gives it out.
+        key_pem: PKCS#8 text of a P-256 key, as Apple provides it.
         key_id: the key's id, 10 characters at Apple.
         team_id: the team's id, 10 characters at Apple.
 
     Raises:
-        InvalidCredential: it is no such key, or an id cannot be one.
+        InvalidCredential: the text is not such a key, or an id has an invalid form.
     """
 
     __slots__ = ("_from_s", "_key", "_phase_s", "_token", "_until_s", "key_id", "team_id")
@@ -80,10 +83,10 @@ class ProviderKey:
         return f"ProviderKey(key_id={self.key_id!r}, team_id={self.team_id!r}, key=***)"
 
     def token(self, now_s: float) -> str:
-        """Give the provider token of this instant, for `authorization: bearer ...`.
+        """The provider token of this time, for `authorization: bearer ...`.
 
         Args:
-            now_s: epoch seconds. The token depends on it alone, until `hasten`.
+            now_s: epoch seconds. The token depends on it alone, until `hasten` is called.
         """
         if self._from_s <= now_s < self._until_s:
             return self._token
@@ -94,22 +97,22 @@ class ProviderKey:
         return self._token
 
     def hasten(self, now_s: float) -> bool:
-        """The provider calls the token of this instant too old: let tokens change earlier in each 50 minutes.
+        """Change tokens earlier in each 50 minutes, after the provider rejected the present token as too old.
 
-        A provider whose clock is ahead of ours sees each token as older than it is.
+        A provider whose clock is ahead of the local one considers each token older than it is.
 
         Returns:
-            Whether there is another token now. There is none where the present one is younger than Apple wants.
+            Whether there is another token now. There is none if the present one is younger than Apple requires.
         """
         if now_s - self._issued_s(now_s) < CHANGE_S + 2 * LAG_S:
             return False
-        # By the minute, so that gateways that are refused together change together.
+        # By the minute, so that gateways whose tokens are rejected change them together.
         self._phase_s = int(now_s - LAG_S) // 60 * 60 % BUCKET_S
         self._until_s = 0.0
         return True
 
     def _issued_s(self, now_s: float) -> int:
-        """When the token of this instant is issued: what is used is always a minute old at least."""
+        """Time of issue of the present token; a token is at least a minute old when it is used."""
         return int(now_s - LAG_S - self._phase_s) // BUCKET_S * BUCKET_S + self._phase_s
 
 
@@ -117,9 +120,9 @@ def _p256(key_pem: bytes | str) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(private_key(key_pem), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # Without the cause: what a parser says about a key may quote it.
+        # The cause is not chained: a parser's error may quote the key.
         raise InvalidCredential(
-            "the APNs key is no unencrypted PEM private key (a .p8 file)", field="key"
+            "the APNs key must be an unencrypted PEM private key (a .p8 file)", field="key"
         ) from None
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
         return key
@@ -137,7 +140,7 @@ _UNREADABLE: Final = (
     *(ValueError, TypeError, UnsupportedAlgorithm),
     *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
 )
-"""What cryptography raises for a damaged certificate; the last three are no ValueError."""
+"""Exceptions of cryptography for a damaged certificate; the last three do not inherit from ValueError."""
 # Apple's extensions of a push certificate.
 _TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
 _ENVIRONMENTS: Final = {
@@ -147,15 +150,15 @@ _ENVIRONMENTS: Final = {
 _CERTIFICATES: Final = ("CERTIFICATE", "X509 CERTIFICATE")
 _SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
 _DER_SEQUENCE: Final = bytes([_SEQUENCE])
-"""What a PKCS#12 file begins with (RFC 7292 §4)."""
+"""First byte of a PKCS#12 file (RFC 7292 §4)."""
 
 
 class Certificate:
     """A push certificate with its key.
 
     Attributes:
-        topics: what it may push to; where there are several, apns-topic must be sent.
-        environments: "development", "production", both, or none where it does not say.
+        topics: topics to which it may push; if there are several, apns-topic must be sent.
+        environments: "development", "production", both, or none if the certificate does not name them.
         expires_s: epoch seconds.
         certificate_pem: the certificate and its chain, as text.
         key_pem: the private key, unencrypted, as text; for a TLS context.
@@ -181,11 +184,11 @@ class Certificate:
 
     @classmethod
     def load(cls, data: bytes, passphrase: str | None = None) -> "Certificate":
-        """Read a PEM that holds certificate and key (RhoConnect's), or a PKCS#12 file (Apple's export).
+        """Read a PEM with certificate and key (RhoConnect's), or a PKCS#12 file (Apple's export).
 
         Raises:
-            InvalidCredential: it is neither, the passphrase is wrong, or key and certificate do not belong
-                together.
+            InvalidCredential: the file has another format, the passphrase is wrong, or key and certificate do not
+                match.
         """
         secret = passphrase.encode("utf-8", "replace") if passphrase else None
         blocks = [] if data[:1] == _DER_SEQUENCE and b"-----BEGIN" not in data else pem_blocks(data)
@@ -198,9 +201,9 @@ class Certificate:
             if own:
                 return cls(key, [own[0], *(one for one in chain if one not in own)])
         except _UNREADABLE:
-            # Parts of a certificate are parsed only when they are asked for.
+            # Parts of a certificate are parsed only when they are accessed.
             raise InvalidCredential(
-                "the certificate cannot be read: it is damaged, or of a kind that is not supported",
+                "the certificate cannot be read: it is damaged, or its kind is not supported",
                 field="certificate_file",
             ) from None
         raise InvalidCredential("the certificate and its key do not match", field="certificate_file")
@@ -213,7 +216,7 @@ def _spki(key: PublicKeyTypes) -> bytes:
 def _from_pem(
     blocks: Sequence[Block], secret: bytes | None
 ) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
-    """Read the blocks; a passphrase that is not needed does no harm, as in RhoConnect."""
+    """Read the blocks; an unneeded passphrase is ignored, as in RhoConnect."""
     key = next((block for block in blocks if block.is_key), None)
     if key is None:
         raise InvalidCredential(
@@ -238,7 +241,8 @@ def _from_pem(
 def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # BER, which the Keychain writes, is read but warned about
+            # cryptography reads BER, which the Keychain writes, with a warning
+            warnings.simplefilter("ignore")
             key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
     except _UNREADABLE:
         raise InvalidCredential(
@@ -251,7 +255,7 @@ def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, li
 
 
 def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Read what a certificate may push to: Apple's extension, or else the subject's UID."""
+    """Read the topics of a certificate: Apple's extension, or else the subject's UID."""
     try:
         extension = certificate.extensions.get_extension_for_oid(_TOPICS).value
     except x509.ExtensionNotFound:
@@ -268,12 +272,12 @@ def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def _der_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Cut DER into tags and contents, one level deep (ITU-T X.690 §8.1)."""
+    """Split DER into tags and contents, one level deep (ITU-T X.690 §8.1)."""
     offset = 0
     while offset + 2 <= len(data):
         tag, size = data[offset], data[offset + 1]
         offset += 2
-        if size & 0x80:  # the long form: how many bytes the size has
+        if size & 0x80:  # the long form: the number of bytes of the size
             length = size & 0x7F
             size = int.from_bytes(data[offset : offset + length], "big")
             offset += length

@@ -1,19 +1,18 @@
-"""What an Apple device is told: a ping as an APNs notification (Apple, "Generating a remote notification").
+"""APNs notifications: a ping as a notification (Apple, "Generating a remote notification").
 
-What the ping holds, and what is sent:
+Content of the ping, and the notification that is sent:
 
-- a message or title: push type alert, priority 10 (5 if the ping says normal); `aps` has alert, badge, sound
-  and vibrate as given, and with sources content-available 1, so that the app syncs without a tap.
+- a message or title: push type alert, priority 10 (5 if the ping's priority is normal); `aps` has alert, badge,
+  sound and vibrate as given, and with sources content-available 1, so that the app syncs without a tap.
 - a badge or sound without a message: the same, without an alert.
 - sources alone, or with vibrate: push type background, priority 5; `aps` has content-available 1, and vibrate.
-- vibrate alone: the same; there is nothing to show, only something for the app.
-- nothing: not sent.
+- vibrate alone: the same; the notification shows nothing and only wakes the app.
+- nothing: no notification.
 
-RhoConnect's keys stay as its apps know them (contract §4): `aps.alert`, `aps.badge`, `aps.sound`,
-`aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` also stands
-beside it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and
-message. A background notification may hold neither alert, badge nor sound, and priority 10 is an error there
-(providers A3).
+RhoConnect's keys keep the form that its apps read (contract §4): `aps.alert`, `aps.badge`, `aps.sound`,
+`aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` is also a key beside
+it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and message. A
+background notification may hold neither alert, badge nor sound, and priority 10 is an error there (providers A3).
 """
 
 import functools
@@ -23,21 +22,25 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from protocols.errors import InvalidField, InvalidToken, PayloadTooLarge
+from protocols.headers import Header
 from protocols.http2.client import never_indexed
 from protocols.ping.content import alert_of, expires_ms, is_alert_object, merged
 from protocols.ping.model import Ping
 
-PAYLOAD_BYTES: Final = 4096  # providers A3
+PAYLOAD_BYTES: Final = 4096
+"""Longest payload (providers A3)."""
 VOIP_PAYLOAD_BYTES: Final = 5120
-AUTO: Final = "auto"  # apns.alert: a text, or Apple's object where there is a title
-TEXT: Final = "text"  # apns.alert: always a text; title and message are joined
-VOIP_SUFFIX: Final = ".voip"  # a topic with this ending takes VoIP pushes only
-
-Header = tuple[bytes, bytes]
+AUTO: Final = "auto"
+"""apns.alert: a text, or Apple's object if there is a title."""
+TEXT: Final = "text"
+"""apns.alert: always a text; title and message are joined."""
+VOIP_SUFFIX: Final = ".voip"
+"""A topic with this suffix accepts VoIP pushes only."""
 
 TOKEN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a path a path
 # A bundle id, with the ending of a push type.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.\-_]{1,255}")
+"""A bundle id, with the suffix of a push type."""
 _SHOWN: Final = frozenset({"alert", "badge", "sound"})
 _AT_ONCE: Final = (b"apns-priority", b"10")
 _SPARING: Final = (b"apns-priority", b"5")
@@ -50,7 +53,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class ApnsTarget(NamedTuple):
-    """Where an app's notifications go, and how long they live.
+    """Topic and settings of an app's notifications.
 
     Attributes:
         topic: the app's bundle id.
@@ -66,12 +69,12 @@ class ApnsTarget(NamedTuple):
 
 
 class ApnsMessage:
-    """One notification, encoded once for all devices of an app.
+    """A notification, encoded once for all devices of an app.
 
     Attributes:
         headers: the regular headers, without authorization.
-        background: nothing is shown; iOS lets only a few an hour through to the app.
-        expires_ms: epoch milliseconds after which it is of no use.
+        background: whether nothing is shown; iOS passes only a few such notifications an hour to the app.
+        expires_ms: epoch milliseconds at which it expires.
     """
 
     __slots__ = ("_body", "background", "expires_ms", "headers")
@@ -86,28 +89,28 @@ class ApnsMessage:
         return f"<APNs message, {'background' if self.background else 'alert'}, {len(self._body)} bytes>"
 
     def path(self, pin: str) -> bytes:
-        """Give the `:path` for a device.
+        """The `:path` for a device.
 
         Raises:
-            InvalidToken: the pin is no hex; it could be a path of its own.
+            InvalidToken: the push token is not hexadecimal, and could change the path.
         """
         try:
             size = len(bytes.fromhex(pin))
         except ValueError as error:
-            raise InvalidToken("the device's pin is no APNs token: it must be hexadecimal") from error
+            raise InvalidToken("the device's push token must be hexadecimal for APNs") from error
         if not 1 <= size <= TOKEN_BYTES:
-            raise InvalidToken(f"the device's pin is no APNs token: it must have 1 to {TOKEN_BYTES} bytes")
-        if size * 2 != len(pin):  # spaces between bytes: RhoConnect took tokens as iOS printed them
+            raise InvalidToken(f"the device's push token must have 1 to {TOKEN_BYTES} bytes for APNs")
+        if size * 2 != len(pin):  # spaces between bytes: RhoConnect accepted tokens as iOS printed them
             pin = "".join(pin.split())
         return b"/3/device/" + pin.encode("ascii")
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
-        """Give the payload: the same for every device."""
+        """The payload, which is the same for every device."""
         return self._body
 
 
 class _Aps(msgspec.Struct, omit_defaults=True, rename={"content_available": "content-available"}):
-    """What Apple reads of a payload, and RhoConnect's apps find there."""
+    """The keys of `aps` that Apple or RhoConnect's apps read."""
 
     alert: Any = None
     badge: int | None = None
@@ -117,7 +120,7 @@ class _Aps(msgspec.Struct, omit_defaults=True, rename={"content_available": "con
 
 
 class _Payload(msgspec.Struct, omit_defaults=True):
-    """A payload without a sender's own additions. As a value of a fixed shape it is built and encoded in C."""
+    """A payload without a sender's own additions. A type of fixed shape is constructed and encoded in C."""
 
     aps: _Aps
     do_sync: tuple[str, ...] = ()
@@ -125,19 +128,19 @@ class _Payload(msgspec.Struct, omit_defaults=True):
 
 
 def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
-    """Make a ping's notification for an app.
+    """Compose a ping's notification for an app.
 
     Args:
         ping: the ping.
         target: the app's settings.
-        now_ms: the time, in epoch milliseconds; counts only for pings that no queue has accepted.
+        now_ms: the time, in epoch milliseconds; used only for pings that no queue has accepted.
 
     Returns:
-        None where there is nothing to show and nothing to sync.
+        None if the ping shows nothing and syncs nothing.
 
     Raises:
         PayloadTooLarge: over 4,096 bytes (VoIP 5,120).
-        InvalidField: the app's topic cannot be one.
+        InvalidField: the app's topic is invalid.
     """
     payload, shown = _payload(ping, target.alert)
     if not (shown or ping.sources or payload.vibrate or ping.apns):
@@ -158,7 +161,7 @@ def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
         topic,
         _VOIP if voip else _BACKGROUND if background else _ALERT,
         _SPARING if background else _ALERT_PRIORITY[ping.priority],
-        # 0 means one try and no storage (providers A2), which is what no time to live asks for.
+        # 0 means one attempt without storage (providers A2), which is the meaning of a time to live of 0.
         _NOT_STORED if ping.ttl_s == 0 else (b"apns-expiration", b"%d" % (ends_ms // 1000)),
     ]
     if ping.collapse_id or ping.id:
@@ -169,17 +172,17 @@ def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
 def _collapse_id(ping: Ping) -> Header:
     if ping.collapse_id:
         return b"apns-collapse-id", ping.collapse_id.encode()
-    # The id of a ping to one user comes once, and HPACK's table is for what comes again: 0.35 µs a push.
+    # The id of a ping to one user is sent once, so an entry in HPACK's table would be useless: 0.35 µs a push.
     own = ping.id.encode()
     return never_indexed(b"apns-collapse-id", own) if len(ping.users) == 1 else (b"apns-collapse-id", own)
 
 
 @functools.lru_cache(maxsize=1024)
 def _topic(topic: str) -> tuple[Header, bool]:
-    """Give an app's header, and whether its pushes are VoIP's. An app's pings all have the same.
+    """The topic header of an app, and whether its pushes are VoIP pushes. It is the same for all pings of an app.
 
     Raises:
-        InvalidField: it cannot be a topic.
+        InvalidField: the topic is invalid.
     """
     if not _TOPIC.fullmatch(topic):
         raise InvalidField("the APNs topic must be a bundle id", field="apns.topic")
@@ -187,7 +190,7 @@ def _topic(topic: str) -> tuple[Header, bool]:
 
 
 def _payload(ping: Ping, style: str) -> tuple[_Payload, bool]:
-    """Build the payload, and decide whether the device shows or plays something of it."""
+    """Build the payload, and decide whether the device shows or plays any part of it."""
     message, badge, sound = ping.message, ping.badge, ping.sound
     plain = type(message) is str and message and not ping.title  # the common case
     alert = message if plain else _alert(ping, style)
@@ -198,7 +201,7 @@ def _payload(ping: Ping, style: str) -> tuple[_Payload, bool]:
 
 
 def _with_additions(payload: _Payload, additions: dict[str, Any], voip: bool) -> tuple[bytes, bool]:
-    """Merge what the sender wants besides; it decides, too, whether anything is shown."""
+    """Merge the sender's additions, which also decide whether anything is shown."""
     whole = merged(msgspec.to_builtins(payload), additions)
     aps = whole["aps"]
     background = not voip and _SHOWN.isdisjoint(aps)
@@ -208,7 +211,7 @@ def _with_additions(payload: _Payload, additions: dict[str, Any], voip: bool) ->
 
 
 def _alert(ping: Ping, style: str) -> str | dict[str, Any] | None:
-    """Give `aps.alert`: text, or Apple's object where there is a title or the caller sent such an object.
+    """The value of `aps.alert`: a text, or Apple's object if there is a title or the caller sent such an object.
 
     With `TEXT` only an object without any text of its own (keys of localised texts) stays an object.
     """

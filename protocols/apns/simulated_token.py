@@ -1,4 +1,4 @@
-"""How a simulated APNs checks provider tokens (Apple: "Establishing a token-based connection to APNs").
+"""Provider token checks of a simulated APNs (Apple: "Establishing a token-based connection to APNs").
 
 A token is a JWT signed with ES256: `kid` in its header, `iss` (the team) and `iat` (seconds) in its claims.
 """
@@ -13,22 +13,22 @@ MAX_AGE_S: Final = 3600
 """A token older than this is refused as expired."""
 
 MIN_CHANGE_S: Final = 1200
-"""A token may replace another on a connection only if it was issued this much later."""
+"""A token may replace another on a connection only if it was issued at least this much later."""
 
 MAX_AHEAD_S: Final = 60
-"""How far ahead of our clock `iat` may be; Apple names no figure."""
+"""By how much `iat` may be ahead of the local clock; Apple names no figure."""
 
 _CACHE_MAX: Final = 1000
 
 
 class SigningKey(NamedTuple):
-    """A provider token signing key as Apple's account pages know it.
+    """A provider token signing key as Apple's account pages describe it.
 
     Attributes:
         key_id: ten characters, the token's `kid`.
         team_id: ten characters, the token's `iss`.
         public_key: the P-256 public key.
-        topics: for a topic-specific key, the topics it may push to; None: all of the team.
+        topics: for a topic-specific key, the topics to which it may push; None: all of the team.
         environment: for a key limited to one environment, "production" or "sandbox"; None: both.
     """
 
@@ -46,7 +46,7 @@ class _Token(NamedTuple):
 
 
 class TokenCheck:
-    """All signing keys of one simulated server, and the tokens whose signatures it has seen."""
+    """All signing keys of one simulated server, and the tokens whose signatures were verified."""
 
     def __init__(self, keys: Iterable[SigningKey], environment: str) -> None:
         self.environment = environment
@@ -54,21 +54,21 @@ class TokenCheck:
         self._seen: dict[str, _Token] = {}
 
     def add(self, key: SigningKey) -> None:
-        """Register one more key."""
+        """Register a key."""
         self._keys[key.key_id] = key
         self._seen.clear()
 
     def revoke(self, key_id: str) -> None:
-        """Forget a key: its tokens are InvalidProviderToken from now on."""
+        """Remove a key: its tokens are InvalidProviderToken from now on."""
         self._keys.pop(key_id, None)
         self._seen.clear()
 
     def connection(self) -> "ConnectionTokens":
-        """The state of the tokens on one new connection."""
+        """The token state of a new connection."""
         return ConnectionTokens(self)
 
     def read(self, token: str) -> _Token:
-        """The token's key and time of issue, or the reason why it is invalid. Signatures are checked once."""
+        """The token's key and time of issue, or the reason why it is invalid. Each signature is verified once."""
         found = self._seen.get(token)
         if found is None:
             if len(self._seen) >= _CACHE_MAX:
@@ -103,10 +103,10 @@ class TokenCheck:
 
 
 class ConnectionTokens:
-    """The provider tokens of one connection: it is bound to the team and key of its first valid one.
+    """The provider tokens of one connection, which is bound to the team and key of its first valid one.
 
     Attributes:
-        authenticated: a request with a valid token was posted.
+        authenticated: whether a request with a valid token was posted.
     """
 
     def __init__(self, tokens: TokenCheck) -> None:
@@ -122,7 +122,7 @@ class ConnectionTokens:
         return self._key is not None
 
     def verdict(self, authorization: str, topic: str, now_s: float) -> str:
-        """Judge the authorization header of one request: a reason, or "" where it may push."""
+        """Judge the authorization header of a request: a reason, or "" if it may push."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             return "MissingProviderToken"
@@ -147,9 +147,8 @@ class ConnectionTokens:
         if self._key is not None and self._key.key_id != key.key_id and (self._key.topics or key.topics):
             return "UnrelatedKeyIdInToken"  # topic-specific keys may not be mixed on a connection
         if self._current and abs(issued_s - self._issued_s) < MIN_CHANGE_S:
-            # The connection is of no use until enough time has passed. Measured by iat: how long a
-            # connection lived before a shared token came to its end says nothing about how often the
-            # provider makes tokens.
+            # The connection is useless until enough time has passed. The measure is iat: the age of a connection at
+            # the expiry of a shared token does not show how often the provider makes tokens.
             self._blocked_until_s = now_s + MIN_CHANGE_S
             return "TooManyProviderTokenUpdates"
         self._current, self._issued_s, self._key = token, issued_s, key

@@ -1,14 +1,11 @@
-"""The rules of a simulated APNs: what Apple documents of requests, tokens, limits and answers, without any
-I/O.
+"""Rules of a simulated APNs: Apple's documentation of requests, tokens, limits and responses, without any I/O.
 
-`ApnsRules` is one server; `ApnsSession` is one connection to it, since Apple binds a connection to a team,
-watches how often its provider token changes, and lets it open one stream until a request with a valid token
-was posted.
+`ApnsRules` is one server; `ApnsSession` is one connection to it, since Apple binds a connection to a team, checks
+how often its provider token changes, and permits one stream until a request with a valid token was posted.
 
-Sources are Apple's pages "Sending notification requests to APNs" (SEND), "Handling notification responses
-from APNs" (RESP), "Establishing a token-based connection" (TOKEN) and "Establishing a certificate-based
-connection" (CERT). Where Apple leaves an answer open, the comment says what this simulator chooses: always
-the strict side.
+Sources are Apple's pages "Sending notification requests to APNs" (SEND), "Handling notification responses from APNs"
+(RESP), "Establishing a token-based connection" (TOKEN) and "Establishing a certificate-based connection" (CERT).
+Where Apple does not define a response, the comment names the choice of this simulator: always the strict one.
 """
 
 import re
@@ -19,9 +16,9 @@ from typing import Any, Final
 import orjson
 
 from protocols.apns.simulated_token import MAX_AGE_S, SigningKey, TokenCheck
+from protocols.headers import Header
 from protocols.simulation.faults import Fault, FaultAction, FaultTable
 from protocols.simulation.record import (
-    Header,
     SimulatedAnswer,
     SimulatedRecord,
     Summary,
@@ -80,7 +77,7 @@ ANSWERS: Final[dict[str, str]] = {
     "503": "ServiceUnavailable",
     "expired": "ExpiredProviderToken",
 }
-"""The words of the fault language that are answers."""
+"""The words of the fault language that stand for responses."""
 
 TOPIC_SUFFIX: Final[dict[str, str]] = {
     # SEND, table of apns-push-type
@@ -98,13 +95,13 @@ TOPIC_SUFFIX: Final[dict[str, str]] = {
 }
 
 PAYLOAD_MAX: Final = 4096
-"""Bytes of a payload (SEND)."""
+"""Longest payload in bytes (SEND)."""
 
 VOIP_PAYLOAD_MAX: Final = 5120
-"""Bytes of a Voice over IP payload (SEND)."""
+"""Longest Voice over IP payload in bytes (SEND)."""
 
 COLLAPSE_ID_MAX: Final = 64
-"""Bytes of an apns-collapse-id (SEND)."""
+"""Longest apns-collapse-id in bytes (SEND)."""
 
 APS_KEYS: Final = frozenset(
     {
@@ -114,30 +111,31 @@ APS_KEYS: Final = frozenset(
         *("attributes-type", "attributes"),
     }
 )
-"""Apple's keys of `aps`; others are taken and ignored ("Generating a remote notification")."""
+"""Apple's keys of `aps`; others are accepted and ignored ("Generating a remote notification")."""
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _PIN = re.compile(r"(?:[0-9A-Fa-f]{2}){1,256}")
 _PATH = "/3/device/"
-_SECONDS_MAX = 2**32 - 1  # UNIX seconds; a larger one is a time in milliseconds, a mistake worth catching
+_SECONDS_MAX = 2**32 - 1
+"""UNIX seconds; a larger value is a time in milliseconds, a likely mistake."""
 
 _ACCEPTED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ApnsOptions:
-    """How a simulated APNs behaves.
+    """Behaviour of a simulated APNs.
 
     Attributes:
         streams: SETTINGS_MAX_CONCURRENT_STREAMS of an authenticated connection (Apple's own is about 1000).
         environment: "production" or "sandbox"; the latter adds apns-unique-id (RESP).
-        topics: by lower-case device token the one topic it belongs to; tokens not named fit any topic.
-        environments: by lower-case device token the one environment it belongs to: BadDeviceToken in the other (RESP);
-            tokens not named fit both.
-        errors_max: answers of 4XX, 410 not counted, after which the connection is closed; at half of them the
-            stream limit is halved. Apple does both without saying when (SEND); None: never.
-        faults: scripted faults, as `protocols.simulation.faults` reads them.
+        topics: lower-case device token -> its only topic; other tokens match any topic.
+        environments: lower-case device token -> its only environment; BadDeviceToken in the other (RESP). Other
+            tokens are valid in both.
+        errors_max: number of 4XX responses, except 410, after which the connection is closed; at half of it the
+            stream limit is halved. Apple does both without documenting the number (SEND); None: never.
+        faults: scripted faults, as `protocols.simulation.faults` parses them.
     """
 
     streams: int = 1000
@@ -152,9 +150,9 @@ class ApnsRules:
     """One simulated APNs server.
 
     Args:
-        keys: the provider tokens' signing keys that it knows.
-        new_id: gives a new canonical UUID for a request without apns-id.
-        options: how it behaves.
+        keys: the accepted signing keys of provider tokens.
+        new_id: returns a new canonical UUID for a request without apns-id.
+        options: its behaviour.
     """
 
     def __init__(
@@ -167,10 +165,10 @@ class ApnsRules:
         self._sessions = 0
 
     def session(self, certificate_topics: Sequence[str] | None = None) -> "ApnsSession":
-        """A new connection.
+        """Start a new connection.
 
         Args:
-            certificate_topics: the topics of the client's TLS certificate; None: it showed none.
+            certificate_topics: the topics of the client's TLS certificate; None: no certificate.
         """
         self._sessions += 1
         return ApnsSession(self, self._sessions, certificate_topics)
@@ -180,8 +178,8 @@ class ApnsSession:
     """One connection.
 
     Attributes:
-        number: which connection of this server, from 1.
-        stream_limit: the SETTINGS_MAX_CONCURRENT_STREAMS to announce now; read it after each answer.
+        number: sequence number of the connection, from 1.
+        stream_limit: the SETTINGS_MAX_CONCURRENT_STREAMS to announce now; to be read after each response.
         goodbye: a GOAWAY reason once the connection must be closed; "" before.
     """
 
@@ -189,8 +187,7 @@ class ApnsSession:
         self.rules = rules
         self.number = number
         self.certificate_topics = certificate_topics
-        # TOKEN: one stream until the first request with a valid token; a certificate has proven itself in
-        # TLS.
+        # TOKEN: one stream until the first request with a valid token; a certificate is verified by TLS already.
         self.stream_limit = 1 if certificate_topics is None else rules.options.streams
         self.goodbye = ""
         self.provider = rules.tokens.connection()
@@ -198,10 +195,10 @@ class ApnsSession:
         self._errors = 0
 
     def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> SimulatedAnswer:
-        """Judge one whole request, as it came over the wire (pseudo-headers included).
+        """Judge one complete request, as received (pseudo-headers included).
 
-        A scripted fault strikes only what would have been accepted: a client's own mistake always shows as
-        itself.
+        A scripted fault only affects a request that would have been accepted, so that a client's own mistakes are
+        never hidden.
         """
         request = _ApnsRequest(self, headers, body, now_s)
         reason = request.verdict()
@@ -236,8 +233,7 @@ class ApnsSession:
     def _explain(request: "_ApnsRequest", reason: str, status: int, argument: int | None) -> bytes:
         explanation: dict[str, str | int] = {"reason": reason}
         if status == 410:
-            # RESP: only with 410, in milliseconds: when APNs last confirmed that the token was no longer
-            # valid
+            # RESP: only with 410, in milliseconds: when APNs last confirmed that the token was no longer valid
             explanation["timestamp"] = int(request.now_s * 1000) if argument is None else argument
         return orjson.dumps(explanation)
 
@@ -246,7 +242,7 @@ class ApnsSession:
             self._authenticated = True
             self.stream_limit = self.rules.options.streams
         if status // 100 != 4 or status == 410 or self.rules.options.errors_max is None:
-            return  # RESP: 410 answers do not count as errors
+            return  # RESP: 410 responses do not count as errors
         self._errors += 1
         if self._errors * 2 == self.rules.options.errors_max:
             self.stream_limit = max(1, self.stream_limit // 2)
@@ -255,7 +251,7 @@ class ApnsSession:
 
 
 class _ApnsRequest:
-    """One request while it is judged. Each check gives the reason for which APNs would refuse, or ""."""
+    """One request under judgement. Each check returns the reason for which APNs would refuse, or ""."""
 
     def __init__(self, session: ApnsSession, headers: Sequence[Header], body: bytes, now_s: float) -> None:
         self.session = session
@@ -303,7 +299,7 @@ class _ApnsRequest:
         topics = self.session.certificate_topics
         return topics[0] if topics and len(topics) == 1 else ""
 
-    # The checks, in the order of `_CHECKS`
+    # The checks, in the order of `_CHECKS`.
 
     def method(self) -> str:
         return "" if self.headers.get(":method") == "POST" else "MethodNotAllowed"
@@ -320,7 +316,7 @@ class _ApnsRequest:
 
     def provider_token(self) -> str:
         if self.session.certificate_topics is not None:
-            return ""  # SEND: authorization is ignored where the TLS certificate has authenticated
+            return ""  # SEND: authorization is ignored if the TLS certificate has authenticated
         return self.session.provider.verdict(self.headers.get("authorization", ""), self.topic, self.now_s)
 
     def device_token(self) -> str:
@@ -336,17 +332,18 @@ class _ApnsRequest:
     def topic_rules(self) -> str:
         if not self.topic:
             return "MissingTopic"
-        # SEND gives each push type its topic's ending, but no reason for a wrong one: BadTopic is our choice
+        # SEND gives the topic suffix of each push type, but no reason for a wrong one: BadTopic is this simulator's
+        # choice
         if not _TOPIC.fullmatch(self.topic) or not self.topic.endswith(TOPIC_SUFFIX.get(self.push_type, "")):
             return "BadTopic"
         allowed = self.session.certificate_topics
         if allowed is not None and (self.topic not in allowed or self.push_type == "location"):
-            return "TopicDisallowed"  # CERT; SEND: location takes token authentication only
+            return "TopicDisallowed"  # CERT; SEND: location accepts token authentication only
         theirs = self.session.rules.options.topics.get(self.token.lower(), self.topic)
         return "" if theirs == self.topic else "DeviceTokenNotForTopic"
 
     def priority(self) -> str:
-        priority = self.headers.get("apns-priority", "10")  # SEND: 10 where it is left out
+        priority = self.headers.get("apns-priority", "10")  # SEND: 10 if it is missing
         if priority not in ("10", "5", "1"):
             return "BadPriority"
         # SEND: 10 is an error for a background push; push to talk must have 10
@@ -371,11 +368,11 @@ class _ApnsRequest:
         return "PayloadTooLarge" if len(self.body) > limit else ""
 
     def content(self) -> str:
-        # Apple names no reason for a body that is no JSON object: for the device it is an empty one
+        # Apple names no reason for a body that is not a JSON object: for the device it is an empty one
         return "" if isinstance(self.payload, dict) and self.payload else "PayloadEmpty"
 
     def content_fits_type(self) -> str:
-        # SEND: the push type must reflect the payload; Apple may answer, delay or drop. We answer.
+        # SEND: the push type must match the payload; Apple may respond, delay or drop. This simulator responds.
         shows = bool({"alert", "badge", "sound"} & self.aps.keys())
         if self.push_type == "background":
             return "" if self.aps.get("content-available") == 1 and not shows else "InvalidPushType"

@@ -1,4 +1,5 @@
-"""Data changes: as writers tell them (`change`), as Redis does (`keyspace`), and which push (`rules`)."""
+"""Data changes as writers report them (`change`), as Redis reports them (`keyspace`), and the rules for pushes
+(`rules`)."""
 
 from protocols.change_events.change import Change, parse
 from protocols.change_events.keyspace import change_of, missing_flags, pattern

@@ -1,6 +1,6 @@
-"""A data change as a writer tells it: `{"source": "Product", "user_id": "bob"}`, or a list of users.
+"""A data change as a writer reports it: `{"source": "Product", "user_id": "bob"}`, or a list of users.
 
-With an `id`, the same change told twice (on two channels, on a channel and a stream, after a writer's own
+With an `id`, a change that is reported twice (on two channels, on a channel and a stream, after a writer's own
 retry) counts once.
 """
 
@@ -13,20 +13,20 @@ from protocols.json_syntax import find_fault
 from protocols.ping import fields
 
 NAME_BYTES_MAX: Final = 1_024
-"""Of a user, a source and an id: each becomes part of a Redis key, and no login is that long."""
+"""Longest user, source and id in bytes: each becomes part of a Redis key, and no login is that long."""
 USERS_MAX: Final = 10_000
-"""Of one change: each user costs Redis some 3 µs in one step, during which it does nothing else."""
+"""Most users of one change: each costs Redis some 3 µs in one step, during which it does nothing else."""
 
 _decode: Final = msgspec.json.Decoder(Any).decode
 
 
 class Change(NamedTuple):
-    """Data of a source changed for some users.
+    """A change of a source's data for some users.
 
     Attributes:
-        users: their logins, in order, each once; never empty.
+        users: their logins in order, without duplicates; never empty.
         source: the source's name.
-        id: what the writer calls this change; "": it has no name.
+        id: the writer's id of this change; "": none.
     """
 
     users: tuple[str, ...]
@@ -35,13 +35,13 @@ class Change(NamedTuple):
 
 
 def parse(event: bytes) -> Change:
-    """Read an event.
+    """Parse an event.
 
-    Fields that we do not know are left alone: a writer may tell others more than us.
+    Unknown fields are ignored: a writer may include fields for other readers.
 
     Raises:
-        MalformedBody: no JSON object, or not UTF-8.
-        InvalidField: `source` or `user_id` is missing or no name, or `id` is neither text nor number.
+        MalformedBody: not a JSON object, or not UTF-8.
+        InvalidField: `source` or `user_id` is missing or not a name, or `id` is neither text nor number.
     """
     try:
         found = _decode(event)
@@ -54,11 +54,11 @@ def parse(event: bytes) -> Change:
     listed = named if isinstance(named, list) else [named]
     if len(listed) > USERS_MAX:
         raise InvalidField(
-            f"user_id names more than {USERS_MAX} users: tell several changes", field="user_id"
+            f"user_id names more than {USERS_MAX} users: publish several changes", field="user_id"
         )
     users = tuple(dict.fromkeys(_name(user, "user_id") for user in listed))
     if not users:
-        raise InvalidField("user_id names nobody", field="user_id")
+        raise InvalidField("user_id names no user", field="user_id")
     return Change(users, source, _id(found.get("id")))
 
 

@@ -1,8 +1,8 @@
-"""Changes as Redis itself tells them: keyspace notifications of RhoConnect's own document writes.
+"""Changes as Redis itself reports them: keyspace notifications of RhoConnect's own document writes.
 
-RhoConnect keeps what a source holds for a user in a master document, `source:application:USER:SOURCE:md...`
-(contract §7): sets by the first two hex digits of an object's digest, an index and a size. Whatever changes
-one of these keys changed data of that user.
+RhoConnect stores the data of a source for a user in a master document, `source:application:USER:SOURCE:md...`
+(contract §7): sets by the first two hex digits of an object's digest, an index and a size. A change of one of these
+keys is a change of that user's data.
 
 | class | flag | commands that write a document |
 | --- | --- | --- |
@@ -11,7 +11,7 @@ one of these keys changed data of that user.
 | strings | `$` | INCRBY, SET of `md_size` |
 | generic | `g` | DEL, RENAME of any of them |
 
-Flags: Redis, *Keyspace notifications*, "Configuration". `K` asks for `__keyspace@N__:` channels.
+Flags: Redis, *Keyspace notifications*, "Configuration". `K` requests `__keyspace@N__:` channels.
 """
 
 import re
@@ -21,15 +21,15 @@ from protocols.change_events.change import NAME_BYTES_MAX, Change
 from protocols.errors import InvalidField
 
 DOCUMENTS: Final = "source:application:*:md*"
-"""Glob of the keys worth hearing of; `change_of` looks closer."""
+"""Glob of the keys of interest; `change_of` checks them exactly."""
 FLAGS: Final = "Kg$sh"
-"""What `notify-keyspace-events` must hold at least; `A` stands for all classes."""
+"""Flags that `notify-keyspace-events` must contain at least; `A` stands for all classes."""
 WRITES: Final = frozenset(
     b"sadd srem spop sunionstore del rename_from rename_to copy_to hset hdel hincrby set incrby decrby".split()
 )
-"""Events that mean other data. A key's time to live (`expire`, `persist`, `expired`) does not."""
+"""Events that change data. Changes of a key's time to live (`expire`, `persist`, `expired`) do not."""
 SHARED: Final = "__shared__"
-"""The partition of a source that all users share: it pushes nobody (contract §5)."""
+"""The partition of a source that all users share: its changes cause no push (contract §5)."""
 
 _DOCUMENT: Final = re.compile(rb"source:application:(.+):([^:]+):md(?:_size|:indices|:[0-9a-f]{2})?", re.S)
 _CHANNEL: Final = re.compile(rb"__keyspace@\d+__:(.*)", re.S)
@@ -37,17 +37,17 @@ _CLASSES: Final = frozenset("g$lshztdxen")
 
 
 def pattern(db: int) -> str:
-    """What to PSUBSCRIBE for the documents of a database."""
+    """The pattern to PSUBSCRIBE for the documents of a database."""
     return f"__keyspace@{db}__:{DOCUMENTS}"
 
 
 def change_of(channel: bytes, event: bytes) -> Change | None:
-    """The change that a notification tells of; None: it is none (another key, another event, shared data).
+    """The change that a notification reports; None: it reports none (another key, another event, shared data).
 
-    A login may hold colons, a source's name does not: it is what stands last before `:md`.
+    A login may contain colons, while a source's name does not: it is the last part before `:md`.
 
     Raises:
-        InvalidField: the partition is no text, or too long to be a login.
+        InvalidField: the partition is not a text, or is too long to be a login.
     """
     database = _CHANNEL.fullmatch(channel)
     found = _DOCUMENT.fullmatch(database[1]) if database is not None and event in WRITES else None
@@ -63,7 +63,7 @@ def change_of(channel: bytes, event: bytes) -> Change | None:
 
 
 def missing_flags(configured: str) -> str:
-    """Which of `FLAGS` a server's `notify-keyspace-events` lacks; "": none."""
+    """The flags of `FLAGS` that a server's `notify-keyspace-events` lacks; "": none."""
     held = set(configured)
     if "A" in held:
         held |= _CLASSES

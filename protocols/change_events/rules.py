@@ -1,22 +1,22 @@
-"""Which sources push when their data changes (contract §5, docs/change-events.md).
+"""Rules for the sources whose data changes cause pushes (contract §5, docs/change-events.md).
 
-| the source | why it does not push |
+| source | reason for no push |
 | --- | --- |
-| is shared by all users (`partition_type: app`) | `app_partition` |
-| is not in `events.sources`, where that is set | `not_listed` |
-| has no `push_notify` that is true, where that is not set | `no_push_notify` |
+| shared by all users (`partition_type: app`) | `app_partition` |
+| not in `events.sources`, if that is set | `not_listed` |
+| without a true `push_notify`, if that is not set | `no_push_notify` |
 """
 
 from typing import NamedTuple
 
 
 class SourceRules(NamedTuple):
-    """What the settings say about sources.
+    """The settings of sources.
 
     Attributes:
         pushing: names of the sources that push.
         shared: names of the sources with an app partition.
-        listed: `pushing` comes from `events.sources`, not from `push_notify`.
+        listed: whether `pushing` comes from `events.sources`, not from `push_notify`.
     """
 
     pushing: frozenset[str]
@@ -24,7 +24,7 @@ class SourceRules(NamedTuple):
     listed: bool = False
 
     def refusal(self, source: str) -> str | None:
-        """Why a change of this source pushes nobody; None: it pushes."""
+        """The reason why a change of this source causes no push; None: it causes one."""
         if source in self.shared:
             return "app_partition"
         if source in self.pushing:

@@ -1,1 +1,1 @@
-"""Firebase Cloud Messaging, HTTP v1: its messages, answers, credentials, and the rules of a simulated one."""
+"""Firebase Cloud Messaging, HTTP v1: messages, responses, credentials, and the rules of a simulated server."""

@@ -1,9 +1,9 @@
-"""What authorises an FCM sender: a credential of Google's that is exchanged for access tokens.
+"""Credentials of an FCM sender: a Google credential that is exchanged for access tokens.
 
 A service account with a key signs its own requests: Google, "Using OAuth 2.0 for server to server applications"; the
-grant is RFC 7523 §2.1. For organisations that forbid such keys there are other kinds (`KINDS`), which name where a
-token comes from: Google, "How Application Default Credentials works" and AIP-4110 to AIP-4117. What they say is checked
-here; google-auth gets the tokens.
+grant is RFC 7523 §2.1. For organisations that forbid such keys there are other kinds (`KINDS`), which name the
+source of a token: Google, "How Application Default Credentials works" and AIP-4110 to AIP-4117. This module checks
+their content; google-auth fetches the tokens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +22,13 @@ from protocols.errors import CredentialRefused, InvalidCredential, NoAccessToken
 
 SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
 GOOGLE_URI: Final = "https://oauth2.googleapis.com/token"
-ASSERTION_S: Final = 3600  # the longest that Google takes
+ASSERTION_S: Final = 3600
+"""Longest lifetime of an assertion that Google accepts."""
 RSA_BITS: Final = 2048
-TOKEN_MAX: Final = 8_192  # Google's have at most 2,048 bytes, and a header of 64 KiB cannot be sent
-LIFE_MAX_S: Final = 86_400  # Google's live an hour, or twelve where it is asked to; for ever is a mistake
+TOKEN_MAX: Final = 8_192
+"""Google's tokens have at most 2,048 bytes, and a header of 64 KiB cannot be sent."""
+LIFE_MAX_S: Final = 86_400
+"""Google's tokens are valid for an hour, or twelve on request; an unlimited lifetime is a mistake."""
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -34,7 +37,7 @@ class AccessToken(msgspec.Struct, frozen=True):
 
     Attributes:
         value: for `authorization: Bearer ...`.
-        expires_s: epoch seconds. Renew it some minutes before.
+        expires_s: epoch seconds. It should be refreshed some minutes earlier.
     """
 
     value: str
@@ -45,7 +48,7 @@ class AccessToken(msgspec.Struct, frozen=True):
 
 
 METADATA: Final = "metadata"
-"""In the place of the text of a credential: the metadata server of the machine at Google gives the tokens."""
+"""Value of a credential setting for which the metadata server of the machine at Google provides the tokens."""
 SERVICE_ACCOUNT: Final = "service_account"
 IMPERSONATED: Final = "impersonated_service_account"
 
@@ -58,7 +61,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     IMPERSONATED: ("service_account_impersonation_url", "source_credentials"),
 }
 _SOURCES: Final = (SERVICE_ACCOUNT, "authorized_user", "external_account_authorized_user")
-"""Kinds that may be impersonated from, as gcloud writes them."""
+"""Kinds from which impersonation is supported, as gcloud writes them."""
 _OBJECTS: Final = frozenset({"credential_source", "source_credentials"})
 _URLS: Final = (
     "token_uri",
@@ -75,14 +78,14 @@ _GENERATE: Final = ":generateAccessToken"
 
 
 class GoogleCredential:
-    """A credential of whichever kind, as its JSON says it.
+    """A credential of any kind, as its JSON describes it.
 
     Attributes:
         kind: one of `KINDS`, or `METADATA`.
         info: the JSON's fields, checked.
-        project_id: the project that the credential names; "" where none is named.
-        account: what is authorised, in words for an operator.
-        token_uris: where tokens come from; empty where the JSON does not say it.
+        project_id: the project that the credential names; "" if it names none.
+        account: the authorised identity, as a text for an operator.
+        token_uris: URLs of the token servers; empty if the JSON does not name them.
     """
 
     __slots__ = ("account", "info", "kind", "project_id", "token_uris")
@@ -102,22 +105,22 @@ class GoogleCredential:
 
     @classmethod
     def read(cls, data: bytes | str, kinds: Sequence[str] = (*KINDS, METADATA)) -> "GoogleCredential":
-        """Read the JSON of a credential, or the word `METADATA`.
+        """Parse the JSON of a credential, or the word `METADATA`.
 
         Args:
             data: the text.
-            kinds: what may be read.
+            kinds: the accepted kinds.
 
         Raises:
-            InvalidCredential: it is nothing of the sort, or a field is missing or wrong.
+            InvalidCredential: the text is not a credential of such a kind, or a field is missing or wrong.
         """
         if METADATA in kinds and data.strip() in (METADATA, METADATA.encode()):
             return cls(METADATA, {})
         info = json_object(data)
         if info is None:
-            # Without the cause, whose text may quote the file.
+            # The cause is not chained: its text may quote the file.
             raise InvalidCredential(
-                "the FCM credentials are no service account's JSON, nor that of another credential of Google's",
+                "the FCM credentials must be the JSON of a service account or of another Google credential",
                 field="credentials",
             )
         checked = _checked(info, [kind for kind in kinds if kind != METADATA])
@@ -135,7 +138,7 @@ _WORDS: Final = {
 def _checked(
     info: Mapping[str, Any], kinds: Sequence[str], field_path: str = "credentials"
 ) -> dict[str, Any]:
-    """The fields of a credential whose kind is one of these.
+    """The fields of a credential of an accepted kind.
 
     Raises:
         InvalidCredential: a field is missing or wrong.
@@ -163,7 +166,7 @@ def _checked(
 def _check_impersonation(info: dict[str, Any], field_path: str) -> None:
     if not _impersonated(info):
         raise InvalidCredential(
-            f"the FCM {field_path}' service_account_impersonation_url names no service account",
+            f"the FCM {field_path}' service_account_impersonation_url must name a service account",
             field=f"{field_path}.service_account_impersonation_url",
         )
     info["source_credentials"] = _checked(
@@ -172,20 +175,20 @@ def _check_impersonation(info: dict[str, Any], field_path: str) -> None:
     delegates = info.get("delegates") or []
     if not isinstance(delegates, list) or not all(isinstance(one, str) for one in delegates):
         raise InvalidCredential(
-            f"the FCM {field_path}' delegates are no list", field=f"{field_path}.delegates"
+            f"the FCM {field_path}' delegates must be a list", field=f"{field_path}.delegates"
         )
 
 
 def _field(name: str, value: Any, field: str) -> Any:
-    """A field's value; a text without white space around it.
+    """The value of a field; surrounding white space of a text is removed.
 
     Raises:
-        InvalidCredential: a text holds what no header or URL may hold.
+        InvalidCredential: a text holds characters that are not allowed in a header or URL.
     """
     if not isinstance(value, str):
         if name in _TEXTS and value is not None:
             raise InvalidCredential(
-                f"the FCM credentials are no service account's JSON: {name} is no text", field="credentials"
+                f"the FCM credentials are not valid: {name} must be a text", field="credentials"
             )
         return value
     text = value.strip()
@@ -198,7 +201,7 @@ def _field(name: str, value: Any, field: str) -> Any:
 
 
 def _impersonated(info: Mapping[str, Any]) -> str:
-    """The service account that a URL of the IAM Credentials API names; "": there is none."""
+    """The service account in a URL of the IAM Credentials API; "": there is none."""
     url = info.get("service_account_impersonation_url")
     if not isinstance(url, str) or not url.endswith(_GENERATE):
         return ""
@@ -226,9 +229,9 @@ class ServiceAccount:
     """A service account with its key.
 
     Attributes:
-        project_id: the project that it belongs to; the app's may be another one.
+        project_id: the project to which it belongs; the app's may be another one.
         client_email: its name.
-        token_uri: where it gets access tokens.
+        token_uri: the URL from which it gets access tokens.
     """
 
     __slots__ = ("_key", "_key_id", "client_email", "project_id", "token_uri")
@@ -245,10 +248,10 @@ class ServiceAccount:
 
     @classmethod
     def from_json(cls, data: bytes | str) -> "ServiceAccount":
-        """Read a service account's JSON file.
+        """Parse a service account's JSON file.
 
         Raises:
-            InvalidCredential: it is no such file, or a field is missing or wrong.
+            InvalidCredential: the file is not a service account, or a field is missing or wrong.
         """
         return cls(GoogleCredential.read(data, [SERVICE_ACCOUNT]).info)
 
@@ -269,16 +272,16 @@ class ServiceAccount:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._key_id})
 
     def token_request(self, now_s: float) -> tuple[str, bytes]:
-        """Give the URL and the form (application/x-www-form-urlencoded) that ask for an access token."""
+        """The URL and the form (application/x-www-form-urlencoded) of a request for an access token."""
         form = {"grant_type": _GRANT, "assertion": self.assertion(now_s)}
         return self.token_uri, urlencode(form).encode("ascii")
 
 
 def check_token_uri(uri: Any, name: str = "token_uri", field_path: str = "credentials") -> None:
-    """What is worth an access token goes there: in clear only over this machine's loopback.
+    """Check a URL to which secrets are sent: without TLS only over this machine's loopback.
 
     Raises:
-        InvalidCredential: it is no URL, or would carry the secret in clear.
+        InvalidCredential: the text is not a URL, or the secret would be sent without TLS.
     """
     field = f"{field_path}.{name}"
     try:
@@ -287,10 +290,10 @@ def check_token_uri(uri: Any, name: str = "token_uri", field_path: str = "creden
     except ValueError:
         host = ""
     if not host or url.scheme not in ("https", "http"):
-        raise InvalidCredential(f"the FCM {field_path}' {name} is no URL", field=field)
+        raise InvalidCredential(f"the FCM {field_path}' {name} must be a URL", field=field)
     if url.scheme == "http" and not is_loopback(host):
         raise InvalidCredential(
-            f"the FCM {field_path}' {name} must be https: http carries the account's signature to {host} in clear",
+            f"the FCM {field_path}' {name} must be https: http would send the signature to {host} unencrypted",
             field=field,
         )
 
@@ -311,7 +314,7 @@ def _rsa(pem: str) -> RSAPrivateKey:
         key = serialization.load_pem_private_key(private_key(pem), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidCredential(
-            "the FCM credentials' private_key is no PEM private key", field=field
+            "the FCM credentials' private_key must be a PEM private key", field=field
         ) from None
     if not isinstance(key, RSAPrivateKey) or key.key_size < RSA_BITS:
         raise InvalidCredential(
@@ -321,14 +324,14 @@ def _rsa(pem: str) -> RSAPrivateKey:
 
 
 class _TokenResponse(msgspec.Struct):
-    """The token server's answer (RFC 6749 §5.1, §5.2); anything may stand in its fields."""
+    """The token server's response (RFC 6749 §5.1, §5.2). Its fields may have any type."""
 
     access_token: Any = None
     expires_in: Any = None
     error: Any = None
 
 
-# Errors by which the server says that the account or its key is not accepted (RFC 6749 §5.2).
+# Errors of a server that does not accept the account or its key (RFC 6749 §5.2).
 _REFUSALS: Final = frozenset(
     {
         "invalid_grant",
@@ -342,16 +345,16 @@ _REFUSALS: Final = frozenset(
 
 
 def parse_token_response(status: int, body: bytes, now_s: float = 0.0) -> AccessToken:
-    """Read the token server's answer.
+    """Parse the token server's response.
 
     Args:
         status: HTTP status.
         body: JSON.
-        now_s: epoch seconds; without it `expires_s` counts from the answer.
+        now_s: epoch seconds; without it `expires_s` is relative to the response.
 
     Raises:
-        CredentialRefused: the account is not accepted; asking again is of no use.
-        NoAccessToken: no token now, or an answer that is none.
+        CredentialRefused: the account is not accepted; another request would be refused too.
+        NoAccessToken: no token at present, or an invalid response.
     """
     answer = _read(body)
     if status == 200 and type(answer.access_token) is str and _is_header_text(answer.access_token):
@@ -359,28 +362,28 @@ def parse_token_response(status: int, body: bytes, now_s: float = 0.0) -> Access
     error = answer.error if type(answer.error) is str and answer.error.replace("_", "").isalnum() else ""
     if error[:64] in _REFUSALS or status in (401, 403):
         raise CredentialRefused(f"the token server refuses the service account: {error or f'HTTP {status}'}")
-    raise NoAccessToken(f"the token server gave no access token: {error[:64] or f'HTTP {status}'}")
+    raise NoAccessToken(f"the token server returned no access token: {error[:64] or f'HTTP {status}'}")
 
 
 def fetched_token(value: Any, life_s: Any) -> AccessToken:
-    """A token that a library has fetched; `expires_s` counts from now.
+    """A token that a library has fetched; `expires_s` is relative to now.
 
     Raises:
-        NoAccessToken: it is no token.
+        NoAccessToken: the value is not a token.
     """
     if type(value) is not str or not _is_header_text(value):
-        raise NoAccessToken("the token server gave no access token")
+        raise NoAccessToken("the token server returned no access token")
     return AccessToken(value, _life_s(life_s))
 
 
 def _life_s(life_s: Any) -> float:
-    """For how long a token is good: an hour where nobody says so."""
+    """Lifetime of a token in seconds; an hour if the response does not contain it."""
     known = type(life_s) in (int, float) and life_s > 0
     return float(min(life_s, LIFE_MAX_S) if known else ASSERTION_S)
 
 
 def _is_header_text(value: str) -> bool:
-    """Whether a text can stand in a header: visible ASCII, and not endless."""
+    """Whether a text is allowed in a header: visible ASCII, of limited length."""
     return value.isascii() and value.isprintable() and " " not in value and 0 < len(value) <= TOKEN_MAX
 
 

@@ -1,25 +1,23 @@
-"""What an FCM device is told: a ping as an FCM HTTP v1 message (Google, REST reference of
-`projects.messages`).
+"""FCM messages: a ping as an FCM HTTP v1 message (Google, REST reference of `projects.messages`).
 
-What the ping holds, and what is sent:
+Content of the ping, and the message that is sent:
 
-- a message or title: data (do_sync, alert, title, badge, vibrate, sound) and a notification with title and
-  body, for Android with sound, vibration, count and tag; priority high. With style "data" there is no
-  notification block.
+- a message or title: data (do_sync, alert, title, badge, vibrate, sound) and a notification with title and body, for
+  Android with sound, vibration, count and tag; priority high. With style "data" there is no notification block.
 - an object with Apple's keys of localised texts (`loc-key` ...): the same; Android looks the keys up among the app's
   string resources, iOS among its own.
 - a badge or sound without a message: data only.
-- sources alone, or with vibrate: the same, and the sources' own collapse key: one of them is enough for an
-  absent phone.
+- sources alone, or with vibrate: the same, with a collapse key made of the sources, since one such message is enough
+  for an offline device.
 - vibrate alone: data only.
-- nothing: not sent.
+- nothing: no message.
 
-The data are RhoConnect's (contract §4): `do_sync` is names joined by commas, "" for none, `vibrate` a text.
-They stand at the message's top level, where iOS apps that registered with FCM get them too; those also get an
-`apns` block. `phone_id` is the device's own, where RhoConnect has one. A priority of the ping's own always counts.
-The setting `fcm.sync_priority` decides for data without a notification: RhoConnect sent all with high priority, and
-Android 8 and later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high
-priority and show nothing (Google, "Set and manage Android message priority").
+The data are RhoConnect's (contract §4): `do_sync` is names joined by commas, "" for none, `vibrate` a text. They are
+at the message's top level, where iOS apps that registered with FCM get them too; those also get an `apns` block.
+`phone_id` is the device's own, if RhoConnect has one. A priority of the ping's own always applies. The setting
+`fcm.sync_priority` applies to data without a notification: RhoConnect sent all with high priority, and Android 8 and
+later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high priority
+and show nothing (Google, "Set and manage Android message priority").
 """
 
 import hashlib
@@ -32,6 +30,7 @@ import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.fcm.registration import is_fid
+from protocols.headers import Header
 from protocols.ping.content import (
     Alert,
     alert_of,
@@ -44,13 +43,15 @@ from protocols.ping.content import (
 )
 from protocols.ping.model import Ping
 
-PAYLOAD_BYTES: Final = 4096  # "About FCM messages"
+PAYLOAD_BYTES: Final = 4096
+"""Longest payload ("About FCM messages")."""
 COLLAPSE_KEY_BYTES: Final = 64
-NOTIFICATION: Final = "notification"  # fcm.style: FCM shows the message
-DATA: Final = "data"  # fcm.style: the app gets it and shows it itself
-HIGH: Final = "high"  # fcm.sync_priority
-
-Header = tuple[bytes, bytes]
+NOTIFICATION: Final = "notification"
+"""fcm.style: FCM shows the message."""
+DATA: Final = "data"
+"""fcm.style: the app receives the message and shows it itself."""
+HIGH: Final = "high"
+"""fcm.sync_priority."""
 
 PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
@@ -66,17 +67,17 @@ _LOCALIZED: Final = {
     "title-loc-key": "title_loc_key",
     "title-loc-args": "title_loc_args",
 }
-"""A body's own keys come after the subtitle's: Android has no subtitle, and shows it where there is no body."""
+"""The keys of a body come after the subtitle's: Android has no subtitle, and shows it if there is no body."""
 
 
 class FcmTarget(NamedTuple):
-    """Where an app's messages go, and how long they live.
+    """Project and settings of an app's messages.
 
     Attributes:
         project_id: the Firebase project.
-        package_name: Android's package that may get them; "" for any.
+        package_name: the Android package that may receive them; "" for any.
         style: "notification" or "data", see `NOTIFICATION` and `DATA`.
-        sync_priority: "high" or "normal", of messages without a notification.
+        sync_priority: "high" or "normal", for messages without a notification.
         ttl_s: time to live of a ping that shows something.
         sync_ttl_s: time to live of any other.
     """
@@ -90,12 +91,12 @@ class FcmTarget(NamedTuple):
 
 
 class FcmMessage:
-    """One message, encoded once for all devices of an app; only token and phone id are put in for each.
+    """A message, encoded once for all devices of an app; only token and phone id are inserted for each.
 
     Attributes:
         headers: the regular headers, without authorization.
-        background: there is no notification block.
-        expires_ms: epoch milliseconds after which it is of no use.
+        background: whether there is no notification block.
+        expires_ms: epoch milliseconds at which it expires.
     """
 
     __slots__ = ("_path", "_tail", "_takes_phone_id", "background", "expires_ms", "headers")
@@ -114,26 +115,26 @@ class FcmMessage:
         return f"<FCM message, {'data' if self.background else 'notification'}, {len(self._tail)} bytes>"
 
     def path(self, pin: str) -> bytes:
-        """Give the `:path`: the same for every device."""
+        """The `:path`, which is the same for every device."""
         return self._path
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
-        """Give the body for a device.
+        """The body for a device.
 
         Args:
             pin: the id of the device's installation, or its token; see `protocols.fcm.registration`.
-            phone_id: goes into the data, as RhoConnect sends it (contract §4); "": the device has none.
+            phone_id: included in the data, as RhoConnect does (contract §4); "": the device has none.
 
         Raises:
-            InvalidToken: the pin is empty, longer than any token, or no text that JSON can carry.
+            InvalidToken: the push token is empty, too long, or not a text that JSON can carry.
         """
         try:
             token = orjson.dumps(pin)
         except TypeError as error:
-            raise InvalidToken("the device's pin is no FCM token: it holds half a character") from error
+            raise InvalidToken("the device's push token holds an unpaired surrogate") from error
         if not 1 <= len(pin) <= TOKEN_CHARACTERS:
             raise InvalidToken(
-                f"the device's pin is no FCM token: it must have 1 to {TOKEN_CHARACTERS} characters"
+                f"the device's push token must have 1 to {TOKEN_CHARACTERS} characters for FCM"
             )
         head = _FID_HEAD if is_fid(pin) else _TOKEN_HEAD
         if phone_id and self._takes_phone_id:
@@ -142,15 +143,15 @@ class FcmMessage:
 
 
 def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:
-    """Make a ping's message for an app.
+    """Compose a ping's message for an app.
 
     Args:
         ping: the ping.
         target: the app's settings.
-        now_ms: the time, in epoch milliseconds: FCM's time to live is what is left of the ping's.
+        now_ms: the time, in epoch milliseconds: FCM's time to live is the ping's remaining time.
 
     Returns:
-        None where there is nothing to show and nothing to sync.
+        None if the ping shows nothing and syncs nothing.
 
     Raises:
         PayloadTooLarge: data and notification have over 4,096 bytes together.
@@ -172,7 +173,7 @@ def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:
     message["apns"] = _apns(ping, notified, ends_ms)
     if ping.fcm:
         message = merged(message, ping.fcm)
-    # The token's place is between this constant head and tail.
+    # The token is inserted between this constant head and tail.
     tail = b"," + orjson.dumps(message)[1:] + b"}"
     if len(tail) > PAYLOAD_BYTES:
         _check_size(message)
@@ -183,7 +184,7 @@ def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:
 
 @lru_cache(maxsize=1024)
 def _data_with(phone_id: str) -> bytes:
-    """The beginning of the data with a device's phone id; without one that JSON cannot carry, or that is too long."""
+    """The beginning of the data with a device's phone id; without it if it is too long or JSON cannot carry it."""
     try:
         text = orjson.dumps(phone_id)
     except TypeError:
@@ -217,7 +218,7 @@ def _localized(message: Any) -> dict[str, Any]:
 
 
 def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
-    """Give RhoConnect's data, all texts. A message without a text of its own is passed as JSON."""
+    """RhoConnect's data, all of them texts. A message without a text of its own is passed as JSON."""
     data = {"do_sync": ",".join(ping.sources)}
     if alert and alert.body is not None:
         data["alert"] = alert.body
@@ -237,7 +238,7 @@ def _data(ping: Ping, alert: Alert | None) -> dict[str, str]:
 def _android(ping: Ping, target: FcmTarget, urgent: bool, left_ms: int) -> dict[str, Any]:
     android: dict[str, Any] = {
         "priority": ping.priority or (HIGH if urgent else target.sync_priority),
-        "ttl": f"{-(-left_ms // 1000)}s",  # rounded up: 0 would mean now or never
+        "ttl": f"{-(-left_ms // 1000)}s",  # rounded up: a time to live of 0 would mean now or never
     }
     if target.package_name:
         android["restricted_package_name"] = target.package_name
@@ -250,7 +251,7 @@ def _android(ping: Ping, target: FcmTarget, urgent: bool, left_ms: int) -> dict[
 
 
 def _android_notification(ping: Ping) -> dict[str, Any]:
-    """Give Android's part of the notification. A repeat of a ping replaces it, by the same tag."""
+    """Android's part of the notification. A repetition of a ping replaces it, by the same tag."""
     notification: dict[str, Any] = {}
     if ping.collapse_id or ping.id:
         notification["tag"] = ping.collapse_id or ping.id
@@ -265,10 +266,10 @@ def _android_notification(ping: Ping) -> dict[str, Any]:
 
 
 def _sync_key(sources: Sequence[str]) -> str:
-    """Name the sync of these sources: of several that wait for an absent phone, one is enough.
+    """Collapse key of the sync of these sources: of several syncs that wait for an offline device, one is enough.
 
-    FCM keeps four keys a device ("Collapsible and non-collapsible messages"). A key without the sources'
-    names would lose those that differ.
+    FCM stores four keys a device ("Collapsible and non-collapsible messages"). A key without the sources' names
+    would collapse syncs of different sources.
     """
     key = "sync:" + ",".join(sources)
     if len(key.encode()) <= COLLAPSE_KEY_BYTES:
@@ -277,9 +278,9 @@ def _sync_key(sources: Sequence[str]) -> str:
 
 
 def _apns(ping: Ping, notified: bool, ends_ms: int) -> dict[str, Any]:
-    """Give the block for iOS devices that registered with FCM, by the rules of `protocols.apns.message`."""
+    """The block for iOS devices that registered with FCM, by the rules of `protocols.apns.message`."""
     aps: dict[str, Any] = {}
-    if is_alert_object(ping.message):  # FCM's own notification has no more than title and body
+    if is_alert_object(ping.message):  # FCM's own notification has title and body only
         aps["alert"] = {"title": ping.title, **ping.message} if ping.title else ping.message
     if ping.badge is not None:
         aps["badge"] = ping.badge
@@ -298,7 +299,7 @@ def _apns(ping: Ping, notified: bool, ends_ms: int) -> dict[str, Any]:
 
 
 def _check_size(message: dict[str, Any]) -> None:
-    """Count what Google counts: data and notification, not the options beside them.
+    """Check the size that Google limits: data and notification, not the options beside them.
 
     Raises:
         PayloadTooLarge: over 4,096 bytes.

@@ -1,15 +1,16 @@
-"""What FCM addresses an app by: the id of a Firebase installation (FID), or a registration token.
+"""Addresses of an app at FCM: the id of a Firebase installation (FID), or a registration token.
 
-- A FID has 22 characters of base64url whose first four bits are 0111, so it begins with c, d, e or f (firebase-js-sdk,
-  `packages/installations/src/helpers/generate-fid.ts`; firebase-android-sdk, `RandomFidGenerator`).
-- An app that is older than installations goes on with its Instance ID of 11 characters as its FID
+- A FID has 22 characters of base64url whose first four bits are 0111, so it begins with c, d, e or f
+  (firebase-js-sdk, `packages/installations/src/helpers/generate-fid.ts`; firebase-android-sdk,
+  `RandomFidGenerator`).
+- An app that is older than installations continues to use its Instance ID of 11 characters as its FID
   (firebase-android-sdk, `IidStore`, pull requests 1096 and 1099).
-- A registration token is its installation's FID, a colon, and more, as a rule `APA91b...` (firebase-admin-java, pull
+- A registration token is its installation's FID, a colon, and more, usually `APA91b...` (firebase-admin-java, pull
   request 1211).
 
-FCM's REST reference (`projects.messages`) has `fid` beside the deprecated `token`; a message has exactly one of them. A
-FID is for now taken in `token`, too, but no token in `fid`. A FID of 11 characters is therefore sent as `token`: any
-short text could look like one.
+FCM's REST reference (`projects.messages`) has `fid` beside the deprecated `token`; a message has exactly one of
+them. At present FCM accepts a FID in `token`, too, but no token in `fid`. A FID of 11 characters is therefore sent
+as `token`, since any short text could look like one.
 """
 
 import re
@@ -26,6 +27,7 @@ def is_fid(pin: str) -> bool:
 
 
 def installation(pin: str) -> str:
-    """The FID that a registration token begins with, so that both name one installation; else the text itself."""
+    """The FID at the beginning of a registration token, so that both name one installation; any other text
+    unchanged."""
     found = _INSTALLATION.match(pin) if ":" in pin else None
     return pin if found is None else found[1]

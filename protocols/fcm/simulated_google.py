@@ -1,4 +1,4 @@
-"""Simulated endpoints of Google's that give access tokens to credentials without a key of their own.
+"""Simulated Google endpoints that issue access tokens to credentials without a key of their own.
 
 | endpoint | source |
 | --- | --- |
@@ -7,7 +7,7 @@
 | a user's refresh token, `POST /token` | RFC 6749 §6 |
 | metadata server, `GET /computeMetadata/v1/...` | Google, "View and query VM metadata" |
 
-On the real ones each has a host of its own. Where Google leaves an answer open, this simulator chooses.
+Google's real endpoints have separate hosts. Where Google does not define a response, this simulator chooses one.
 """
 
 import re
@@ -30,17 +30,17 @@ _LIFE_MAX_S: Final = 3600
 
 
 def gives_tokens(path: str) -> bool:
-    """Whether a path is that of one of these endpoints."""
+    """Whether a path belongs to one of these endpoints."""
     plain = path.partition("?")[0]
     return plain == STS_PATH or plain.startswith(METADATA_PATH) or _GENERATE.fullmatch(plain) is not None
 
 
 class Workload(NamedTuple):
-    """Somebody outside Google with a token of their own identity provider.
+    """A workload outside Google with a token of its own identity provider.
 
     Attributes:
         audience: the workload identity pool's provider.
-        project_id: what it may send for by itself; "": nothing, it must impersonate.
+        project_id: the project for which it may send by itself; "": none, it must impersonate.
     """
 
     audience: str
@@ -48,7 +48,7 @@ class Workload(NamedTuple):
 
 
 class GoogleUser(NamedTuple):
-    """A person who has let an OAuth client act for them."""
+    """A person who has authorised an OAuth client."""
 
     client_id: str
     client_secret: str
@@ -56,7 +56,7 @@ class GoogleUser(NamedTuple):
 
 
 class GoogleEndpoints:
-    """Who may have access tokens, beside service accounts with keys.
+    """The identities that may have access tokens, besides service accounts with keys.
 
     Attributes:
         workloads: by subject token.

@@ -1,7 +1,7 @@
-"""What FCM HTTP v1 takes as a message: its fields, their types, and what is wrong with a given one.
+"""Schema of FCM HTTP v1 messages: fields, their types, and the violations in a given message.
 
-Source: Google, REST reference of `projects.messages` and `projects.messages.send` (REF). Field names are
-accepted in snake_case and camelCase, as proto3's JSON mapping has it.
+Source: Google, REST reference of `projects.messages` and `projects.messages.send` (REF). Field names are accepted in
+snake_case and camelCase, as in proto3's JSON mapping.
 """
 
 import re
@@ -14,22 +14,22 @@ TTL_MAX_S: Final = 2_419_200
 """Four weeks (REF, AndroidConfig.ttl)."""
 
 PAYLOAD_MAX: Final = 4096
-"""Bytes of a message to a device ("About FCM messages")."""
+"""Longest message to a device in bytes ("About FCM messages")."""
 
 TOPIC_PAYLOAD_MAX: Final = 2048
-"""Bytes of a message to a topic or condition."""
+"""Longest message to a topic or condition in bytes."""
 
 TARGETS: Final = ("token", "fid", "topic", "condition")
-"""Exactly one must be there (REF, Message.target)."""
+"""Exactly one of these fields must be present (REF, Message.target)."""
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong.
+    """A violation of the schema.
 
     Attributes:
-        field: where, as `message.android.ttl`.
-        description: what, in Google's manner.
-        parsing: found while the JSON was read: Google then names no FcmError.
+        field: path of the field, such as `message.android.ttl`.
+        description: the problem, in Google's style.
+        parsing: whether it was found while the JSON was parsed: Google then includes no FcmError.
     """
 
     field: str
@@ -38,7 +38,7 @@ class Violation(NamedTuple):
 
 
 Check = Callable[[Any], str]
-"""Gives what is wrong with a value, or ""."""
+"""Returns the problem of a value, or ""."""
 
 Schema = Mapping[str, "Check | Schema"]
 
@@ -98,7 +98,7 @@ def _moment(value: Any) -> str:
 
 def _one_of(*names: str) -> Check:
     known = frozenset(names)
-    # Google's own examples write "high": enum names are taken in any case
+    # Google's own examples write "high": enum names are accepted in any case
     return lambda value: (
         "" if isinstance(value, str) and value.upper() in known else f"must be one of {sorted(known)}"
     )
@@ -173,7 +173,7 @@ _RESERVED = re.compile(r"from|message_type|google.*|gcm.*")
 
 
 def plain(value: Any, schema: Schema = REQUEST) -> Any:
-    """The same value with the schema's field names in snake_case; free maps stay as they are."""
+    """The same value with the schema's field names in snake_case; free-form maps are unchanged."""
     if not isinstance(value, dict):
         return value
     plainer: dict[str, Any] = {}
@@ -185,8 +185,7 @@ def plain(value: Any, schema: Schema = REQUEST) -> Any:
 
 
 def violations(request: Any) -> list[Violation]:
-    """What is wrong with a body in snake_case (see `plain`); types first, and the rest only where those are
-    right."""
+    """Violations in a body in snake_case (see `plain`): types first, and other rules only if the types are correct."""
     if not isinstance(request, dict):
         return [Violation("", "Invalid JSON payload received. Root element must be a message.")]
     found = list(_typed(request, REQUEST, ""))
@@ -198,7 +197,7 @@ def _typed(value: dict[str, Any], schema: Schema, path: str) -> Iterator[Violati
         field_path = f"{path}.{key}" if path else key
         rule = schema.get(key)
         if item is None:
-            continue  # proto3 JSON: null is as if it were not there
+            continue  # proto3 JSON: null means that the field is not set
         if rule is None:
             at = path or "the root"
             yield Violation(
@@ -237,10 +236,9 @@ def _meant(message: Any) -> Iterator[Violation]:
 
 
 def payload_size(message: Mapping[str, Any]) -> int:
-    """Bytes that count against the limit: the data and the notification, common and Android's, as compact
-    JSON.
+    """Bytes that count against the limit: the data and the notification, common and Android's, as compact JSON.
 
-    Google does not say how it counts; this counts keys and values alike, and the punctuation too.
+    Google does not document its count; this one includes keys, values and punctuation.
     """
     android = message.get("android") or {}
     parts = (

@@ -1,7 +1,7 @@
-"""A simulated Google token endpoint: service-account assertions in, access tokens out.
+"""Simulated Google token endpoint, which exchanges service-account assertions for access tokens.
 
-Source: Google, "Using OAuth 2.0 for Server to Server Applications" (OAUTH); RFC 7523 for the grant; RFC
-6749 §5.2 for the errors.
+Source: Google, "Using OAuth 2.0 for Server to Server Applications" (OAUTH); RFC 7523 for the grant; RFC 6749 §5.2
+for the errors.
 """
 
 import hashlib
@@ -21,31 +21,31 @@ SCOPES: Final = frozenset(
         "https://www.googleapis.com/auth/cloud-platform",
     }
 )
-"""Either lets a token send messages."""
+"""Scopes that permit sending messages."""
 
 IAM_SCOPE: Final = "https://www.googleapis.com/auth/iam"
-"""Lets a token impersonate service accounts, and send nothing."""
+"""Scope that permits impersonating service accounts, and no messages."""
 
 GOOGLE_AUDIENCE: Final = "https://oauth2.googleapis.com/token"
-"""What Google's own client library writes as `aud`, whatever the key file's token_uri is."""
+"""The `aud` that Google's own client library writes, whatever the key file's token_uri is."""
 
 ASSERTION_MAX_S: Final = 3600
-"""The longest life of an assertion, exp - iat (OAUTH)."""
+"""Longest lifetime of an assertion, exp - iat (OAUTH)."""
 
 SKEW_S: Final = 300
-"""How far ahead of our clock `iat` may be; OAUTH names no figure."""
+"""By how much `iat` may be ahead of the local clock; OAUTH names no figure."""
 
 _TOKENS_MAX: Final = 10_000
 
 
 class Account(NamedTuple):
-    """A service account as Google knows it.
+    """A service account as Google stores it.
 
     Attributes:
         email: its `client_email`, the assertion's `iss`.
         key_id: its `private_key_id`, the assertion's `kid`.
         public_key: the RSA public key.
-        project_id: the project it may send for.
+        project_id: the project for which it may send.
     """
 
     email: str
@@ -55,30 +55,30 @@ class Account(NamedTuple):
 
 
 class TokenAnswer(NamedTuple):
-    """The endpoint's answer: HTTP status and JSON body."""
+    """The endpoint's response: HTTP status and JSON body."""
 
     status: int
     body: bytes
 
 
 class Grant(NamedTuple):
-    """What an access token is good for."""
+    """The permissions of an access token."""
 
     project_id: str
     expires_s: float
 
 
 class AccessTokens:
-    """The token endpoint, and the access tokens that it has given out.
+    """The token endpoint, and the access tokens that it has issued.
 
     Args:
-        accounts: the service accounts that it knows.
+        accounts: the accepted service accounts.
         secret: random bytes from which token values are made.
-        life_s: how long an access token is valid.
+        life_s: lifetime of an access token.
 
     Attributes:
         audiences: `aud` values that mean this endpoint; its own addresses are added once they are known.
-        issued: how many tokens were given out.
+        issued: number of issued tokens.
     """
 
     def __init__(self, accounts: Iterable[Account], *, secret: bytes, life_s: int = 3600) -> None:
@@ -90,15 +90,15 @@ class AccessTokens:
         self._grants: dict[str, Grant] = {}
 
     def add(self, account: Account) -> None:
-        """Register one more account."""
+        """Register a service account."""
         self._accounts[account.key_id] = account
 
     def revoke_all(self) -> None:
-        """Make every access token given out so far invalid."""
+        """Invalidate every access token issued so far."""
         self._grants.clear()
 
     def find(self, token: str, now_s: float) -> Grant | None:
-        """What a token is good for; None where it is unknown or past its time."""
+        """The permissions of a token; None if it is unknown or expired."""
         grant = self._grants.get(token)
         return grant if grant is not None and now_s < grant.expires_s else None
 
@@ -117,15 +117,15 @@ class AccessTokens:
         return TokenAnswer(200, orjson.dumps(answer))
 
     def issue(self, account: Account, now_s: float) -> str:
-        """Give out an access token without an assertion."""
+        """Issue an access token without an assertion."""
         return self.issue_to(account.email, account.project_id, now_s)
 
     def issue_to(self, name: str, project_id: str, now_s: float) -> str:
-        """Give out an access token to whatever has this name.
+        """Issue an access token to a named identity.
 
         Args:
             name: of an account or another identity.
-            project_id: what the token may send for; "": nothing.
+            project_id: the project for which the token may send; "": none.
             now_s: epoch seconds.
         """
         if len(self._grants) >= _TOKENS_MAX:
@@ -137,7 +137,7 @@ class AccessTokens:
         return token
 
     def _verify(self, assertion: str, now_s: float) -> tuple[Account | None, str, bool]:
-        """The account, or what is wrong with the assertion, and whether it asks for the right to send."""
+        """The account, or the error of the assertion, and whether it requests the scope for sending."""
         try:
             account = self._accounts[jwt.get_unverified_header(assertion)["kid"]]
             claims = jwt.decode(

@@ -1,8 +1,8 @@
-"""The rules of a simulated FCM HTTP v1: access tokens, messages, quota and Google's errors, without any I/O.
+"""Rules of a simulated FCM HTTP v1: access tokens, messages, quota and Google's errors, without any I/O.
 
-Sources: Google, "Send a message using FCM HTTP v1 API", REST reference of `projects.messages` and
-`ErrorCode` (CODES), "Throttling and quotas" (QUOTA), the `google.rpc` error model (AIP-193). Where Google
-leaves an answer open, the comment says what this simulator chooses.
+Sources: Google, "Send a message using FCM HTTP v1 API", REST reference of `projects.messages` and `ErrorCode`
+(CODES), "Throttling and quotas" (QUOTA), the `google.rpc` error model (AIP-193). Where Google does not define a
+response, the comment names the choice of this simulator.
 """
 
 import re
@@ -16,10 +16,10 @@ import orjson
 from protocols.fcm.simulated_google import GoogleEndpoints, gives_tokens
 from protocols.fcm.simulated_schema import TARGETS, Violation, plain, violations
 from protocols.fcm.simulated_token import AccessTokens, Account, TokenAnswer
+from protocols.headers import Header
 from protocols.numbers import whole
 from protocols.simulation.faults import Fault, FaultAction, FaultTable
 from protocols.simulation.record import (
-    Header,
     SimulatedAnswer,
     SimulatedRecord,
     Summary,
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 OAUTH_PATH: Final = "/token"
-"""Where the simulator's OAuth token endpoint is (Google's is on a host of its own)."""
+"""Path of the simulator's OAuth token endpoint (Google's is on a host of its own)."""
 
 
 class Reason(NamedTuple):
@@ -47,9 +47,8 @@ class Reason(NamedTuple):
     Attributes:
         status: HTTP status.
         name: canonical status name of the error.
-        message: Google's or a like text.
-        detail: which detail the error has: "fcm" (FcmError with the reason's name), "auth:REASON"
-            (ErrorInfo), "".
+        message: Google's or a similar text.
+        detail: the error's detail: "fcm" (FcmError with the reason's name), "auth:REASON" (ErrorInfo), "".
     """
 
     status: int
@@ -106,13 +105,13 @@ ANSWERS: Final[dict[str, str]] = {
     "401": "AccessTokenExpired",
     "403": "SENDER_ID_MISMATCH",
     "404": "UNREGISTERED",
-    "410": "UNREGISTERED",  # APNs' number for the same thing
+    "410": "UNREGISTERED",  # APNs' status for the same reason
     "429": "QUOTA_EXCEEDED",
     "500": "INTERNAL",
     "503": "UNAVAILABLE",
     "expired": "AccessTokenExpired",
 }
-"""The words of the fault language that are answers."""
+"""The words of the fault language that stand for responses."""
 
 _WIRE_CODE: Final = {"BadRegistrationToken": "INVALID_ARGUMENT", "BadInstallationId": "INVALID_ARGUMENT"}
 
@@ -122,19 +121,19 @@ _SEND = re.compile(r"/v1/projects/([^/]+)/messages:send")
 _INSTALLATION = re.compile(r"[cdef][A-Za-z0-9_-]{10}(?:[A-Za-z0-9_-]{11})?")  # `protocols.fcm.registration`
 _REGISTRATION = re.compile(
     r"[\x21-\x7e]{1,4096}"
-)  # Google promises no form; blanks and controls are never in one
+)  # Google documents no form; blanks and control characters never occur in one
 
 
 @dataclass(frozen=True, slots=True)
 class FcmOptions:
-    """How a simulated FCM behaves.
+    """Behaviour of a simulated FCM.
 
     Attributes:
         streams: SETTINGS_MAX_CONCURRENT_STREAMS (Google's front ends say 100).
-        token_life_s: how long an access token is valid.
+        token_life_s: lifetime of an access token.
         per_minute: messages a minute for the whole simulator, a token bucket (QUOTA); None: no quota.
-        retry_after_s: Retry-After of a quota answer.
-        faults: scripted faults, as `protocols.simulation.faults` reads them.
+        retry_after_s: Retry-After of a quota response.
+        faults: scripted faults, as `protocols.simulation.faults` parses them.
     """
 
     streams: int = 100
@@ -148,9 +147,9 @@ class FcmRules:
     """One simulated FCM, with its token endpoint.
 
     Args:
-        accounts: the service accounts it knows.
+        accounts: the accepted service accounts.
         secret: random bytes for access tokens.
-        options: how it behaves.
+        options: its behaviour.
     """
 
     def __init__(self, accounts: Iterable[Account], secret: bytes, options: FcmOptions | None = None) -> None:
@@ -164,16 +163,16 @@ class FcmRules:
         self._sent = 0
 
     def add(self, account: Account) -> None:
-        """Register one more account, and with it its project."""
+        """Register a service account, and with it its project."""
         self.tokens.add(account)
 
     def session(self) -> "FcmSession":
-        """A new connection."""
+        """Start a new connection."""
         self._sessions += 1
         return FcmSession(self, self._sessions)
 
     def over_quota(self, now_s: float) -> bool:
-        """Count one message; whether it is one too many."""
+        """Count one message, and return whether it exceeds the quota."""
         return self._quota is not None and not self._quota.take(now_s)
 
     def next_id(self, now_s: float) -> str:
@@ -186,9 +185,9 @@ class FcmSession:
     """One connection.
 
     Attributes:
-        number: which connection of this server, from 1.
-        stream_limit: the SETTINGS_MAX_CONCURRENT_STREAMS to announce now; read it after each answer.
-        goodbye: never set by FCM's rules; as `ApnsSession` has it.
+        number: sequence number of the connection, from 1.
+        stream_limit: the SETTINGS_MAX_CONCURRENT_STREAMS to announce now; to be read after each response.
+        goodbye: never set by FCM's rules; as in `ApnsSession`.
     """
 
     goodbye: str = ""
@@ -199,9 +198,9 @@ class FcmSession:
         self.stream_limit = rules.options.streams
 
     def answer(self, headers: Sequence[Header], body: bytes, now_s: float) -> SimulatedAnswer:
-        """Judge one whole request, as it came over the wire (pseudo-headers included).
+        """Judge one complete request, as received (pseudo-headers included).
 
-        A scripted fault strikes only a message that would have been accepted; never an endpoint for tokens.
+        A scripted fault only affects a message that would have been accepted, and never an endpoint for tokens.
         """
         token = self._token(headers, body, now_s)
         if token is not None:
@@ -223,7 +222,7 @@ class FcmSession:
         return _unanswered(request, fault)
 
     def _token(self, headers: Sequence[Header], body: bytes, now_s: float) -> TokenAnswer | None:
-        """The answer of the endpoint that gives access tokens; None: the request is for FCM itself."""
+        """The response of the endpoint that issues access tokens; None: the request is for FCM itself."""
         path = next((value for name, value in headers if name == b":path"), b"").decode("latin-1")
         if path == OAUTH_PATH:
             form = parse_qs(body.decode("latin-1"))
@@ -256,7 +255,7 @@ class FcmSession:
 
 
 class _FcmRequest:
-    """One request while it is judged."""
+    """One request under judgement."""
 
     def __init__(self, session: FcmSession, headers: Sequence[Header], body: bytes, now_s: float) -> None:
         self.session = session
@@ -274,7 +273,7 @@ class _FcmRequest:
         return self.payload.get("validate_only") is True
 
     def verdict(self) -> tuple[str, Sequence[Violation]]:
-        """The reason to refuse, or "", with what is wrong with the message."""
+        """The reason to refuse, or "", with the violations in the message."""
         if reason := self._route_fault() or self._bearer():
             return reason, ()
         if wrong := violations(self.payload):
@@ -297,7 +296,7 @@ class _FcmRequest:
         grant = self.session.rules.tokens.find(token, self.now_s)
         if grant is None:
             return "AccessTokenExpired"
-        # Google tells a caller without rights nothing of whether the project exists
+        # Google does not reveal to a caller without permissions whether the project exists
         return "" if grant.project_id == self.project else "PermissionDenied"
 
     def record(self, status: int, reason: str) -> SimulatedRecord:
@@ -335,7 +334,7 @@ class _Quota:
 
 
 def explain(reason: str, wrong: Sequence[Violation] = ()) -> bytes:
-    """The JSON error for a reason (AIP-193): code, message, canonical status and details."""
+    """The JSON error of a reason (AIP-193): code, message, canonical status and details."""
     row = REASONS[reason]
     details: list[dict[str, Any]] = []
     if row.detail == "fcm":

@@ -1,7 +1,7 @@
-"""What FCM answers, and what it means: Google's table of error codes as data.
+"""Verdicts about FCM's responses: Google's table of error codes as data.
 
-Google: "FCM error codes", "Scale FCM", "Throttling and quotas". The code of an error is that of its FcmError
-detail; without one it is an error of the API in front of FCM, and says nothing about a device.
+Google: "FCM error codes", "Scale FCM", "Throttling and quotas". The code of an error is that of its FcmError detail;
+an error without it comes from the API in front of FCM, and contains no information about a device.
 """
 
 from collections.abc import Sequence
@@ -9,25 +9,30 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.provider_response import Header, reason_or_status, retry_after_s
+from protocols.headers import Header
+from protocols.provider_response import reason_or_status, retry_after_s
 from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
-QUOTA_DELAY_S: Final = 60.0  # without Retry-After, a minute ("Scale FCM")
+QUOTA_DELAY_S: Final = 60.0
+"""Delay without Retry-After: a minute ("Scale FCM")."""
 
 _REJECTED: Final = Verdict(VerdictKind.REJECTED)
 _LATER: Final = Verdict(VerdictKind.LATER)
 _DEAD: Final = Verdict(VerdictKind.REJECTED, dead=True)
 _HALTED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT)
 _MOVED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT, retry_at_once=True)
+# The quota of the whole project is used up: its lane pauses ("Scale FCM").
+_OVER_QUOTA: Final = Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S, remedy=Remedy.THROTTLE)
 _RENEWED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REFRESH, retry_at_once=True)
 
-# errorCode of FcmError -> what to do, whatever the status.
+# errorCode of FcmError -> verdict, whatever the status.
 REASONS: Final[dict[str, Verdict]] = {
-    "INVALID_ARGUMENT": _REJECTED,  # the payload's fault, unless `_is_token` finds that it is the token's
-    "THIRD_PARTY_AUTH_ERROR": _LATER,  # the APNs key in Firebase is wrong: does not touch Android
-    "SENDER_ID_MISMATCH": _REJECTED,  # the token is another project's: it lives, but not for us
+    "INVALID_ARGUMENT": _REJECTED,  # an error of the payload, unless `_is_token` attributes it to the token
+    "THIRD_PARTY_AUTH_ERROR": _LATER,  # the APNs key in Firebase is wrong: Android is not affected
+    # the token belongs to another project: it is valid, but not for this sender
+    "SENDER_ID_MISMATCH": _REJECTED,
     "UNREGISTERED": _DEAD,
-    "QUOTA_EXCEEDED": Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S),
+    "QUOTA_EXCEEDED": _OVER_QUOTA,
     "INTERNAL": _LATER,
     "UNAVAILABLE": _LATER,
 }
@@ -63,7 +68,7 @@ BY_STATUS: Final[dict[int, Verdict]] = {
     404: _HALTED,  # the project does not exist, or the address is wrong
     408: _LATER,
     421: _MOVED,  # RFC 9110 §15.5.20: not over this connection
-    429: Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S),
+    429: _OVER_QUOTA,
 }
 _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
 
@@ -74,7 +79,7 @@ _WRONG_DEVICE: Final = "not a valid FCM registration token"
 
 
 class _Error(msgspec.Struct, frozen=True):
-    """`google.rpc.Status` as JSON; anything may stand in its fields."""
+    """`google.rpc.Status` as JSON. Its fields may have any type."""
 
     message: Any = None
     status: Any = None
@@ -90,13 +95,13 @@ _NO_ERROR: Final = _Error()
 
 
 def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | None = None) -> Verdict:
-    """Judge an answer of FCM. Never raises, whatever the body holds.
+    """Judge a response of FCM. Never raises, whatever the body contains.
 
     Args:
         status: HTTP status.
-        headers: the answer's headers, names in lower case.
+        headers: the response's headers, names in lower case.
         body: with an error, JSON `{"error": {code, message, status, details}}`.
-        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is not understood.
+        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is ignored.
     """
     if status == 200:
         return ACCEPTED
@@ -117,9 +122,9 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
 
 
 def _is_token(error: _Error, details: Sequence[dict[Any, Any]]) -> bool:
-    """Tell whether an invalid argument is the token: FCM says so by the field, or only by its words.
+    """Whether an invalid argument is the token: FCM reports it by the field, or only in the text.
 
-    Any other field at fault means that the payload was wrong, and then nothing is known of the token.
+    Any other field means that the payload is wrong, and then the token may be valid.
     """
     fields = {
         str(violation.get("field"))

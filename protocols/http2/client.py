@@ -1,17 +1,17 @@
-"""The client's side of one HTTP/2 connection to a provider, without any I/O.
+"""Client side of one HTTP/2 connection to a provider, without any I/O.
 
 Strategy:
-- The engine queues requests beyond the peer's stream limit without bound and without a word, so it never gets
-  more than `capacity`: what is not handed over is not at risk when the connection ends, and deadlines run on
-  sent requests.
-- A request is decided when its stream closes, not when its answer's head arrives (RFC 9113 §8.1: a reset may
+- The engine silently queues requests beyond the peer's stream limit without a bound, so it never gets more than
+  `capacity`: requests that are not submitted are not at risk when the connection ends, and deadlines start when a
+  request is sent.
+- A request is decided when its stream closes, not when the response's head arrives (RFC 9113 §8.1: a reset may
   follow).
-- Deadlines are one for all requests, so requests fall due in the order they were sent. An
-  entry for many, and the streams' own ascending ids, make the check O(1) amortised.
-- A late stream is not reset: a burst of resets makes servers close, and late answers to reset streams count
-  as abuse on our own side. It keeps its slot until it closes; a connection with many of them is retired.
-- A peer that says nothing at all is asked by PING; silence after that ends the connection before the
-  deadlines would. One that answers but leaves no room for a stream is left after a deadline.
+- All requests have the same deadline, so they fall due in the order in which they were sent. One entry for many
+  requests, and ascending stream ids, make the check O(1) amortised.
+- A late stream is not reset: a burst of resets makes servers close, and late responses to reset streams count as
+  abuse on the local side. It stays open until it closes by itself; a connection with many of them is retired.
+- A PING is sent to a silent peer; further silence ends the connection earlier than the deadlines would. A connection
+  whose peer answers but permits no stream is left after a deadline.
 """
 
 from collections import deque
@@ -38,7 +38,8 @@ from ngh2 import (
 )
 
 from protocols.errors import WrongState
-from protocols.http2.outcome import Header, OutcomeKind, RequestOutcome
+from protocols.headers import Header
+from protocols.http2.outcome import OutcomeKind, RequestOutcome
 from protocols.http2.states import ConnectionState, Step, advance
 from protocols.http2.stream_result import decide, goaway_text
 
@@ -52,32 +53,32 @@ __all__ = [
     "never_indexed",
 ]
 
-# So many late or cut answers and a connection is no longer trusted.
 STRIKES_MAX: Final = 16
-# Deadlines are kept to this part of their length.
+"""After this number of late or truncated responses the connection is retired."""
 GRAINS: Final = 64
-# Every answer of a full house of streams may hold an error body; 64 KiB would then need several round trips.
+"""Deadlines have a resolution of this fraction of their length."""
 WINDOW: Final = 1 << 20
+"""The responses of all open streams may contain error bodies; 64 KiB would then need several round trips."""
 
 _PING: Final = b"rho push"
-_ANSWERED: Final = OutcomeKind.ANSWERED  # an enum's member costs three look-ups
-_NEVER: Final = object()  # stands for no context: None may be one
-# What `RequestOutcome(...)` comes to, without the call of Python that a named tuple's constructor is.
+_ANSWERED: Final = OutcomeKind.ANSWERED  # access to an enum's member costs three look-ups
+_NEVER: Final = object()  # marks a missing context, since None may be one
+# Equivalent to `RequestOutcome(...)`, without the Python call of a named tuple's constructor.
 _tuple: Final = tuple.__new__
 _CANCEL: Final = 0x08
 
 
 @dataclass(frozen=True, slots=True)
 class Http2Limits:
-    """Our own limits of a connection. The defaults suit APNs and FCM.
+    """Local limits of a connection. The defaults suit APNs and FCM.
 
     Attributes:
-        streams_max: open streams, whatever the peer allows. APNs was seen to grant 500 to 1,500; each takes
-            about 1.1 kB.
-        body_max: bytes kept of an answer's body; a longer one is cut and its stream cancelled. Providers
-            answer with a few hundred bytes.
-        idle_ping_s: silence on an idle connection after which a PING asks whether the peer is there: well
-            under the ten minutes after which load balancers and NAT boxes forget a quiet connection.
+        streams_max: most open streams, whatever the peer permits. APNs was observed to permit 500 to 1,500; each
+            takes about 1.1 kB.
+        body_max: most bytes stored of a response's body; a longer one is truncated and its stream cancelled.
+            Providers answer with a few hundred bytes.
+        idle_ping_s: silence on an idle connection after which a PING is sent: well under the ten minutes after which
+            load balancers and NAT boxes drop an idle connection.
         stream_id_max: the connection drains when an id reaches this. Ids end at 2^31-1 (RFC 9113 §5.1.1); the
             default leaves room for a last batch.
     """
@@ -92,7 +93,7 @@ DEFAULT_LIMITS: Final = Http2Limits()
 
 
 def never_indexed(name: bytes, value: bytes) -> Header:
-    """A header that changes with every request: HPACK must not keep it (RFC 7541 §6.2.3).
+    """A header that changes with every request, and that HPACK must not index (RFC 7541 §6.2.3).
 
     `:path` and `authorization` need no such mark: the engine never indexes them.
     """
@@ -102,16 +103,16 @@ def never_indexed(name: bytes, value: bytes) -> Header:
 class ClientConnection:
     """One connection as a state machine: requests and bytes in, bytes and outcomes out.
 
-    Each call that can decide something returns the outcomes decided so far, or keeps them for
-    `take_outcomes`. An outcome is given exactly once for every submitted request, whatever the peer does.
+    Each call that can decide a request returns the outcomes decided so far, or stores them for `take_outcomes`.
+    Every submitted request gets exactly one outcome, whatever the peer does.
 
     Attributes:
-        state: where the connection stands.
+        state: the connection's state.
         reason: why it drains or is closed; "" before. Safe to log.
-        failed: it ended by a fault (silence, a broken rule, a GOAWAY with an error code, a lost transport).
-        silent: it ended because the peer said nothing, not even to a PING: no farewell will reach it.
-        limit: streams the peer allows now, at most `streams_max`.
-        limit_peak: the highest limit the peer allowed so far.
+        failed: whether it ended by a fault (silence, a broken rule, a GOAWAY with an error code, a lost transport).
+        silent: whether it ended because the peer did not respond, not even to a PING: no GOAWAY would arrive.
+        limit: streams that the peer permits now, at most `streams_max`.
+        limit_peak: the highest limit that the peer permitted so far.
     """
 
     def __init__(
@@ -121,12 +122,12 @@ class ClientConnection:
         now_s: float = 0.0,
         limits: Http2Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Prepare the preface and our SETTINGS; `take_output` has them.
+        """Prepare the preface and the local SETTINGS; `take_output` returns them.
 
         Args:
-            deadline_s: how long a request may be without an answer.
+            deadline_s: longest wait for a response.
             now_s: the clock's reading now; every later `now_s` is of the same, monotonic clock.
-            limits: our own limits.
+            limits: local limits.
         """
         self.state = ConnectionState.CONNECTING
         self.reason = ""
@@ -138,15 +139,15 @@ class ClientConnection:
         self._limits = limits
         self._heard_s = now_s
         self._pinged_s: float | None = None
-        self._shut_s: float | None = None  # since when no stream may be opened though none is in use
+        self._shut_s: float | None = None  # since when no stream may be opened although none is in use
         self._strikes = 0
-        self._blocked = False  # bodies were left over when output was last taken: the peer's window is closed
-        self._contexts: dict[int, Any] = {}  # open and not yet decided, ids ascending
-        self._due: deque[tuple[float, int]] = deque()  # (deadline, last stream id it is for)
+        self._blocked = False  # some bodies were not sent at the last output: the peer's window is exhausted
+        self._contexts: dict[int, Any] = {}  # open and undecided requests, ids ascending
+        self._due: deque[tuple[float, int]] = deque()  # (deadline, last stream id with this deadline)
         self._due_until_s = now_s
         self._answers: dict[int, tuple[Header, ...]] = {}
         self._bodies: dict[int, bytes] = {}
-        self._unended: set[int] = set()  # an answer began, its end has not come
+        self._unended: set[int] = set()  # the response has begun and not ended
         self._cut: set[int] = set()
         self._late: set[int] = set()  # decided as late, stream still open
         self._outcomes: list[RequestOutcome] = []
@@ -156,9 +157,10 @@ class ClientConnection:
 
     @property
     def capacity(self) -> int:
-        """How many streams may be opened now.
+        """Number of streams that may be opened now.
 
-        Also 0 while request bodies wait for the peer's flow-control window: more would only wait with them.
+        Also 0 while request bodies wait for the peer's flow-control window: further requests would only wait with
+        them.
         """
         if self.state > ConnectionState.OPEN:
             return 0
@@ -167,12 +169,12 @@ class ClientConnection:
 
     @property
     def in_flight(self) -> int:
-        """Requests without an outcome."""
+        """Number of requests without an outcome."""
         return len(self._contexts)
 
     @property
     def has_outcomes(self) -> bool:
-        """Whether `take_outcomes` has something: an output or a retirement can decide requests too."""
+        """Whether `take_outcomes` would return outcomes: an output or a retirement can decide requests too."""
         return bool(self._outcomes)
 
     def submit(self, headers: Iterable[Header], body: bytes, context: Any, now_s: float) -> None:
@@ -180,12 +182,12 @@ class ClientConnection:
         self.submit_batch(((headers, body, context),), now_s)
 
     def submit_batch(self, requests: Sequence[tuple[Iterable[Header], bytes, Any]], now_s: float) -> None:
-        """Send requests: headers with the pseudo-headers first, whole body, context for the outcome.
+        """Send requests: headers with the pseudo-headers first, complete body, context for the outcome.
 
-        Headers must be of valid names and values; they are not checked again here.
+        Names and values of headers must be valid; they are not checked again here.
 
         Raises:
-            WrongState: more than `capacity`. Nothing was sent.
+            WrongState: there are more than `capacity` requests. None was sent.
         """
         if len(requests) > self.capacity:
             raise WrongState(f"{len(requests)} requests for {self.capacity} free streams")
@@ -199,7 +201,7 @@ class ClientConnection:
                 else:
                     stream_id = request(headers, end_stream=True)
             except NGH2Error as error:
-                self._untried(context, f"not taken: {type(error).__name__}")
+                self._untried(context, f"not accepted: {type(error).__name__}")
             else:
                 contexts[stream_id] = context
         if stream_id:
@@ -208,7 +210,7 @@ class ClientConnection:
                 self.retire("stream ids used up")
 
     def receive(self, data: bytes, now_s: float) -> list[RequestOutcome]:
-        """Take bytes from the peer. Nothing they hold raises: at worst it ends CLOSED and `failed`."""
+        """Process bytes from the peer. No input raises: at worst the connection becomes CLOSED and `failed`."""
         if self.state is not ConnectionState.CLOSED:
             self._heard_s = now_s
             self._pinged_s = None
@@ -222,7 +224,7 @@ class ClientConnection:
         return self.take_outcomes()
 
     def take_output(self) -> bytes:
-        """Bytes for the peer, as one piece. What sending decides is kept for `take_outcomes`."""
+        """The bytes for the peer, joined. Outcomes that result from sending are stored for `take_outcomes`."""
         try:
             output = self._engine.data_to_send()
             events = self._engine.events()
@@ -234,12 +236,12 @@ class ClientConnection:
         return output
 
     def take_outcomes(self) -> list[RequestOutcome]:
-        """The outcomes decided and not yet given."""
+        """The outcomes that were decided and not yet returned."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def expire(self, now_s: float) -> list[RequestOutcome]:
-        """Decide the requests whose deadline has passed (UNKNOWN), and whether the peer is still there.
+        """Decide the requests whose deadline has passed (UNKNOWN), and whether the peer still responds.
 
         To be called a few times within a deadline; it may add a PING to the output.
         """
@@ -251,12 +253,12 @@ class ClientConnection:
         return self.take_outcomes()
 
     def retire(self, reason: str) -> None:
-        """Open no more streams; close when the open ones have ended. `reason` is kept if it is the first."""
+        """Open no more streams; close when the open ones have ended. Only the first `reason` is stored."""
         self._step(Step.RETIRE, reason)
         self._close_if_done()
 
     def lost(self, reason: str = "connection lost") -> list[RequestOutcome]:
-        """The transport is gone: every request still open is decided."""
+        """Record the loss of the transport: every open request is decided."""
         if self.state is not ConnectionState.CLOSED:
             self._fail(reason)
         return self.take_outcomes()
@@ -269,7 +271,7 @@ class ClientConnection:
                 headers = answers.pop(stream_id, ())
                 if not headers or headers[0][1] != b"200" or event.error_code or stream_id in bodies:
                     self._on_closed(event, headers)
-                # The hot path: an answer of 200 without a body, ended in order.
+                # The hot path: a 200 response without a body, ended in order.
                 elif (context := contexts.pop(stream_id, _NEVER)) is not _NEVER:
                     outcomes.append(_tuple(RequestOutcome, (context, _ANSWERED, 200, headers, b"", "")))
                 else:
@@ -295,9 +297,9 @@ class ClientConnection:
             self._late.discard(stream_id)
         elif stream_id in self._contexts:
             status = int(headers[0][1]) if headers else 0
-            fate, status, reason = decide(status, ended, cut, event.error_code, event.local_error)
+            kind, status, reason = decide(status, ended, cut, event.error_code, event.local_error)
             self._outcomes.append(
-                RequestOutcome(self._contexts.pop(stream_id), fate, status, headers, body, reason)
+                RequestOutcome(self._contexts.pop(stream_id), kind, status, headers, body, reason)
             )
 
     def _on_other(self, event: Event) -> None:
@@ -326,13 +328,13 @@ class ClientConnection:
             body = body[: self._limits.body_max]
             self._cut.add(stream_id)
             if not event.end_stream:
-                with suppress(NGH2Error):  # the connection has just ended: nothing to cancel
+                with suppress(NGH2Error):  # the connection has just ended, so there is no stream to cancel
                     self._engine.reset_stream(stream_id, _CANCEL)
             self._strike("answers too large")
         self._bodies[stream_id] = body
 
     def _on_settings(self, settings: Mapping[int, int]) -> None:
-        # Unlimited until the peer says otherwise (RFC 9113 §6.5.2); later frames may leave it out.
+        # Unlimited until the peer sends a limit (RFC 9113 §6.5.2); later frames may omit it.
         known = self.limit if self.state is not ConnectionState.CONNECTING else self._limits.streams_max
         granted = settings.get(Setting.MAX_CONCURRENT_STREAMS, known)
         self.limit = min(granted, self._limits.streams_max)
@@ -340,8 +342,8 @@ class ClientConnection:
         self._step(Step.SETTINGS)
 
     def _note_deadline(self, last_id: int, now_s: float) -> None:
-        # Batches of one grain share an entry and fall due with its latest, so that a busy connection holds a
-        # handful of entries. Never early, late by a grain at most.
+        # Batches within one resolution step share an entry and fall due with its latest, so that a busy connection
+        # holds a handful of entries. They are never early, and late by one step at most.
         if not self._due or now_s > self._due_until_s:
             self._due_until_s = now_s + self._deadline_s / GRAINS
             self._due.append((self._due_until_s + self._deadline_s, last_id))
@@ -368,8 +370,8 @@ class ClientConnection:
             self._step(Step.RETIRE, "late answers")
 
     def _check_room(self, now_s: float) -> None:
-        # A limit of no stream at all, or a window that stays shut. Requests that wait for such a peer have no
-        # deadline, and another connection may be better off.
+        # The peer permits no stream at all, or its window stays closed. Requests that wait for such a peer have no
+        # deadline, and another connection may be better.
         if self.capacity or self._contexts or self.state is not ConnectionState.OPEN:
             self._shut_s = None
         elif self._shut_s is None:
@@ -379,7 +381,7 @@ class ClientConnection:
             self._step(Step.RETIRE, "no room")
 
     def _check_silence(self, now_s: float) -> None:
-        # A third of the deadline to become suspicious, a third for the PING's answer.
+        # A third of the deadline until the PING, a third for its answer.
         patience_s = self._deadline_s / 3
         if self._pinged_s is not None:
             if now_s - self._pinged_s >= patience_s:
@@ -408,12 +410,12 @@ class ClientConnection:
     def _close_if_done(self) -> None:
         if self.state is ConnectionState.DRAINING and not self._contexts:
             self._step(Step.EMPTY)
-            with suppress(NGH2Error):  # the peer ended it first: no farewell is due
+            with suppress(NGH2Error):  # the peer ended the connection first, so no GOAWAY is due
                 self._engine.terminate_connection()
 
     def _fail(self, reason: str, *, failed: bool = True) -> None:
-        """End now. What is open may have been processed, unless part of its body never left."""
-        # A transport that goes away after its GOAWAY, with nothing open, is an orderly end.
+        """End the connection now. Open requests may have been processed, unless a part of the body was not sent."""
+        # A transport that is closed after its GOAWAY, without open requests, is an orderly end.
         self.failed = self.failed or (
             failed and (self.state < ConnectionState.DRAINING or bool(self._contexts))
         )
@@ -422,16 +424,16 @@ class ClientConnection:
         some_queued = queued()
         for stream_id in self._contexts:
             unsent = some_queued and stream_id not in self._answers and queued(stream_id)
-            fate = OutcomeKind.UNTRIED if unsent else OutcomeKind.UNKNOWN
-            self._outcomes.append(self._unclosed(stream_id, fate, reason))
+            kind = OutcomeKind.UNTRIED if unsent else OutcomeKind.UNKNOWN
+            self._outcomes.append(self._unclosed(stream_id, kind, reason))
         self._contexts.clear()
 
-    def _unclosed(self, stream_id: int, fate: OutcomeKind, reason: str) -> RequestOutcome:
-        """The outcome of a stream that will not close in time: the answer that it has, if that counts."""
+    def _unclosed(self, stream_id: int, kind: OutcomeKind, reason: str) -> RequestOutcome:
+        """The outcome of a stream that will not close in time: its response, if that counts."""
         context, headers = self._contexts[stream_id], self._answers.get(stream_id, ())
         if headers:
             ended, status = stream_id not in self._unended, int(headers[0][1])
             answered, status, _ = decide(status, ended, stream_id in self._cut, _CANCEL, None)
             if answered is _ANSWERED:
                 return RequestOutcome(context, answered, status, headers, self._bodies.get(stream_id, b""))
-        return RequestOutcome(context, fate, reason=reason)
+        return RequestOutcome(context, kind, reason=reason)

@@ -1,35 +1,35 @@
-"""What became of one request that was given to a connection."""
+"""Outcome of one request that was submitted to a connection."""
 
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-Header = tuple[bytes, bytes]
+from protocols.headers import Header
 
 
 class OutcomeKind(IntEnum):
-    """The three things that can become of a request.
+    """The three possible outcomes of a request.
 
-    UNTRIED is only said where the peer cannot have acted: it refused the stream (RFC 9113 §8.7), its GOAWAY
-    named a lower stream (RFC 9113 §6.8), or the request's body had not yet left when the connection ended.
+    UNTRIED is only used if the peer cannot have acted: it refused the stream (RFC 9113 §8.7), its GOAWAY named a
+    lower stream (RFC 9113 §6.8), or the request's body had not been sent completely when the connection ended.
     """
 
     ANSWERED = 0
-    UNTRIED = 1  # not processed by the peer: send it again elsewhere, at once
-    UNKNOWN = 2  # sent, and no answer: it may have been processed
+    UNTRIED = 1  # not processed by the peer: to be sent again elsewhere, immediately
+    UNKNOWN = 2  # sent, without a response: it may have been processed
 
 
 class RequestOutcome(NamedTuple):
-    """One request's end.
+    """The end of one request.
 
     Attributes:
-        context: what was given with the request, untouched.
-        kind: whether there is an answer, and if not, whether the peer can have acted.
-        status: HTTP status, 0 without an answer. 431 with a `reason` is our own: the header block was too
-            large to be sent, and would be again.
-        headers: as received, `:status` first; empty without an answer.
+        context: the object that was passed with the request, unchanged.
+        kind: whether there is a response, and if not, whether the peer can have acted.
+        status: HTTP status, 0 without a response. 431 with a `reason` is set locally: the header block was too large
+            to be sent, and would be again.
+        headers: as received, `:status` first; empty without a response.
         body: at most the connection's `body_max` bytes.
-        reason: why there is no answer, or what is odd about it; "" for an ordinary answer. Holds no header
-            value and nothing of the request.
+        reason: why there is no response, or the irregularity of the response; "" for an ordinary one. It contains no
+            header value and no part of the request.
     """
 
     context: Any

@@ -1,7 +1,7 @@
-"""The server's side of one HTTP/2 connection, without any I/O: what the provider simulators speak.
+"""Server side of one HTTP/2 connection, without any I/O, for the provider simulators.
 
-It can do what real providers do to a client, and what broken ones do: change limits while streams are open,
-refuse, reset, go away at a chosen stream, answer before a request has ended, or say nothing.
+It can reproduce the behaviour of real and of broken providers: change limits while streams are open, refuse, reset,
+send GOAWAY at a chosen stream, answer before a request has ended, or not answer at all.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,22 +22,22 @@ from ngh2 import (
     StreamClosed,
 )
 
-from protocols.http2.outcome import Header
+from protocols.headers import Header
 
-# Bytes kept of a request's body; the rest is counted and dropped. APNs and FCM take 4 to 5 KiB.
 BODY_MAX: Final = 65_536
-# An orderly client may cancel as it likes; the engine's default takes a burst for an attack.
+"""Most bytes stored of a request's body; the rest is counted and dropped. APNs and FCM accept 4 to 5 KiB."""
 RESET_RATE: Final = (1_000_000, 100_000)
+"""An orderly client may cancel without limit; the engine's default treats a burst as an attack."""
 
 
 class StreamRequest(NamedTuple):
-    """One request, its body complete (or, from an eager connection, just begun).
+    """One request with its complete body (or, from an eager connection, just begun).
 
     Attributes:
-        stream_id: where the answer goes.
+        stream_id: the stream for the response.
         headers: as received, pseudo-headers first.
         body: at most BODY_MAX bytes.
-        body_size: how long the body really was, bytes.
+        body_size: complete length of the body in bytes.
     """
 
     stream_id: int
@@ -47,25 +47,25 @@ class StreamRequest(NamedTuple):
 
 
 class ServerConnection:
-    """One connection as a state machine: bytes in, requests out; answers in, bytes out.
+    """One connection as a state machine: bytes in, requests out; responses in, bytes out.
 
-    After the end of the connection every call is harmless and does nothing.
+    After the end of the connection every call is harmless and has no effect.
 
     Attributes:
-        closed: the connection is at its end: an error, or both sides have gone away.
-        open_streams: requests that began and whose streams have not ended; not kept by `answer_all`.
+        closed: whether the connection has ended: an error, or both sides have sent GOAWAY.
+        open_streams: requests that began and whose streams have not ended; not updated by `answer_all`.
     """
 
     def __init__(
         self, *, streams_limit: int | None = None, window: int = 65_535, eager: bool = False
     ) -> None:
-        """Prepare our SETTINGS; `take_output` has them.
+        """Prepare the local SETTINGS; `take_output` returns them.
 
         Args:
-            streams_limit: SETTINGS_MAX_CONCURRENT_STREAMS; None says nothing, which means no limit.
-            window: SETTINGS_INITIAL_WINDOW_SIZE in bytes, for each stream's request body; one above 65,535 is
-                the whole connection's too.
-            eager: give requests when their headers are there, without a body, so that answers can be early.
+            streams_limit: SETTINGS_MAX_CONCURRENT_STREAMS; None omits it, which means no limit.
+            window: SETTINGS_INITIAL_WINDOW_SIZE in bytes, for each stream's request body; a value above 65,535 also
+                applies to the connection.
+            eager: whether to return requests when their headers are complete, without a body, for early responses.
         """
         self.closed = False
         self.open_streams = 0
@@ -82,7 +82,7 @@ class ServerConnection:
             self._engine.set_local_window_size(window)
 
     def receive(self, data: bytes) -> list[StreamRequest]:
-        """Take bytes from the client. Nothing they hold raises; a broken rule ends the connection."""
+        """Process bytes from the client. No input raises; a broken rule ends the connection."""
         requests: list[StreamRequest] = []
         for event in self._events(data):
             if isinstance(event, RequestReceived):
@@ -94,14 +94,14 @@ class ServerConnection:
         return requests
 
     def answer_all(self, data: bytes, headers: Iterable[Header]) -> int:
-        """Take bytes and give every finished request the same answer without a body, unread.
+        """Process bytes and give every complete request the same response without a body, without parsing it.
 
         Args:
             data: bytes from the client.
-            headers: of the answer, `:status` first.
+            headers: of the response, `:status` first.
 
         Returns:
-            How many requests were answered.
+            Number of requests that were answered.
         """
         answered = 0
         respond = self._engine.send_response
@@ -115,29 +115,29 @@ class ServerConnection:
         return answered
 
     def respond(self, stream_id: int, headers: Iterable[Header], body: bytes = b"") -> None:
-        """Answer a request: `:status` first, whole body. A stream that has ended meanwhile is passed over."""
+        """Answer a request: `:status` first, complete body. A stream that has ended meanwhile is ignored."""
         with suppress(NGH2Error):
             self._engine.send_response(stream_id, headers, end_stream=not body)
             if body:
                 self._engine.send_data(stream_id, body, end_stream=True)
 
     def respond_part(self, stream_id: int, headers: Iterable[Header], body: bytes = b"") -> None:
-        """Begin an answer and leave its end out."""
+        """Begin a response without ending it."""
         with suppress(NGH2Error):
             self._engine.send_response(stream_id, headers)
             if body:
                 self._engine.send_data(stream_id, body)
 
     def respond_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
-        """End an answer that `respond_part` began with trailers (RFC 9113 §8.1)."""
+        """End a response that `respond_part` began with trailers (RFC 9113 §8.1)."""
         self._try(lambda: self._engine.send_trailers(stream_id, headers))
 
     def inform(self, stream_id: int, headers: Iterable[Header]) -> None:
-        """Send an interim answer (1xx) before the final one."""
+        """Send an interim response (1xx) before the final one."""
         self._try(lambda: self._engine.send_informational_response(stream_id, headers))
 
     def reset(self, stream_id: int, error_code: int = ErrorCode.CANCEL) -> None:
-        """Reset a stream. What is queued of its answer and not yet taken as output is lost with it."""
+        """Reset a stream. The queued part of its response that is not yet taken as output is discarded."""
         self._try(lambda: self._engine.reset_stream(stream_id, error_code))
 
     def refuse(self, stream_id: int) -> None:
@@ -149,19 +149,19 @@ class ServerConnection:
         self._try(lambda: self._engine.update_settings({Setting.MAX_CONCURRENT_STREAMS: limit}))
 
     def announce_shutdown(self) -> None:
-        """Send the first of a graceful pair of GOAWAYs (RFC 9113 §6.8): no more streams, please."""
+        """Send the first of a graceful pair of GOAWAYs (RFC 9113 §6.8), which announces the shutdown."""
         self._try(self._engine.send_shutdown_notice)
 
     def go_away(
         self, last_stream_id: int | None = None, debug_data: bytes = b"", error_code: int = 0
     ) -> None:
-        """Send GOAWAY. Streams above `last_stream_id` (None: the last one seen) end unprocessed."""
+        """Send GOAWAY. Streams above `last_stream_id` (None: the last one received) end unprocessed."""
         self._try(
             lambda: self._engine.send_goaway(error_code, last_stream_id=last_stream_id, debug_data=debug_data)
         )
 
     def take_output(self) -> bytes:
-        """Bytes for the client, as one piece."""
+        """The bytes for the client, joined."""
         try:
             output = self._engine.data_to_send()
             events = self._engine.events()
@@ -215,6 +215,6 @@ class ServerConnection:
             del self._bodies[stream_id], self._sizes[stream_id]
 
     def _try(self, action: Callable[[], object]) -> None:
-        # A stream or connection that the client has ended meanwhile: there is nothing left to do to it.
+        # The client has ended the stream or connection meanwhile, so the operation has no effect.
         with suppress(NGH2Error):
             action()

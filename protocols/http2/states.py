@@ -1,16 +1,15 @@
-"""The life of a client connection, as a table.
+"""States of a client connection, as a table.
 
 ```
 CONNECTING --SETTINGS--> OPEN --GOAWAY, RETIRE--> DRAINING --EMPTY, LOST--> CLOSED
 ```
 
 Rules:
-- The preface is out from the first moment, so a request may be sent before the peer's SETTINGS (RFC 9113
-  §3.4); until they arrive one stream is assumed.
-- DRAINING opens no stream; open ones end by answer or deadline. SETTINGS and further GOAWAYs still count: a
+- The preface is sent at the beginning, so a request may be sent before the peer's SETTINGS (RFC 9113 §3.4); until
+  they arrive one stream is assumed.
+- DRAINING opens no stream; open ones end by a response or the deadline. SETTINGS and further GOAWAYs still count: a
   graceful peer sends two, the second with the true last stream (RFC 9113 §6.8).
-- CLOSED is for good. Retiring or losing a closed connection changes nothing; the peer's frames no longer
-  reach it.
+- CLOSED is final. Retiring or losing a closed connection changes nothing; the peer's frames are no longer processed.
 """
 
 from enum import IntEnum, auto
@@ -19,7 +18,7 @@ from protocols.errors import WrongState
 
 
 class ConnectionState(IntEnum):
-    """Where a connection stands. Up to OPEN, streams may be opened."""
+    """State of a connection. In the states up to OPEN, streams may be opened."""
 
     CONNECTING = 0
     OPEN = 1
@@ -28,13 +27,13 @@ class ConnectionState(IntEnum):
 
 
 class Step(IntEnum):
-    """What moves a connection on."""
+    """Events that change the state of a connection."""
 
     SETTINGS = auto()  # the peer's SETTINGS arrived
-    GOAWAY = auto()  # the peer said it takes no more streams
-    RETIRE = auto()  # we decided to open no more streams
-    EMPTY = auto()  # draining, and nothing in flight is left
-    LOST = auto()  # the transport is gone, or the connection broke a rule and is given up
+    GOAWAY = auto()  # the peer reported that it accepts no more streams
+    RETIRE = auto()  # the caller decided to open no more streams
+    EMPTY = auto()  # draining, and no request is in flight
+    LOST = auto()  # the transport is lost, or the connection broke a rule and is ended
 
 
 TRANSITIONS: dict[tuple[ConnectionState, Step], ConnectionState] = {
@@ -65,4 +64,4 @@ def advance(state: ConnectionState, step: Step) -> ConnectionState:
     try:
         return TRANSITIONS[state, step]
     except KeyError as error:
-        raise WrongState(f"a connection that is {state.name} cannot take {step.name}") from error
+        raise WrongState(f"a connection in state {state.name} does not accept {step.name}") from error

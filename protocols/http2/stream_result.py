@@ -1,4 +1,4 @@
-"""How a closed stream's end is read, and what a GOAWAY is called."""
+"""Outcome of a closed stream, and the text of a GOAWAY."""
 
 import json
 import re
@@ -8,7 +8,8 @@ from ngh2 import ConnectionClosingError, ErrorCode, NGH2Error
 
 from protocols.http2.outcome import OutcomeKind
 
-TOO_LARGE_TO_SEND: Final = 431  # RFC 6585 §5, here said by ourselves
+TOO_LARGE_TO_SEND: Final = 431
+"""RFC 6585 §5, set locally here."""
 _SAFE: Final = re.compile(r"[^A-Za-z0-9 _.:=-]")
 _TEXT_MAX: Final = 80
 
@@ -24,19 +25,19 @@ def error_name(code: int) -> str:
 def decide(
     status: int, ended: bool, cut: bool, error_code: int, local_error: NGH2Error | None
 ) -> tuple[OutcomeKind, int, str]:
-    """Read the end of a stream. The first row that fits decides.
+    """Determine the outcome of a stream. The first matching row applies.
 
-    | head came        | stream ended by               | fate     | source
+    | response head    | stream ended by               | outcome  | source
     |------------------|-------------------------------|----------|------------------------------------------
-    | yes              | cut by us, body over its cap  | ANSWERED | ours
+    | yes              | local reset, body over limit  | ANSWERED | local rule
     | yes, body whole  | anything                      | ANSWERED | RFC 9113 §8.1: reset after a full answer
     | 2xx, body broken | anything                      | ANSWERED | RFC 9110 §15.3: it was accepted
-    | no               | an engine error of our own    | ANSWERED | never sent, never will be: status 431
+    | no               | a local engine error          | ANSWERED | never sent, never will be: status 431
     | no               | REFUSED_STREAM, or by GOAWAY  | UNTRIED  | RFC 9113 §8.7, §6.8
     | any              | anything else                 | UNKNOWN  | it may have been processed
 
     Returns:
-        Fate, status and reason of the outcome.
+        Kind, status and reason of the outcome.
     """
     if status and (cut or ended or 200 <= status < 300):
         return OutcomeKind.ANSWERED, status, "body cut" if cut else ""
@@ -48,8 +49,7 @@ def decide(
 
 
 def goaway_text(code: int, debug_data: bytes) -> str:
-    """A GOAWAY in one short, printable line: the `reason` of APNs' JSON, other debug text, or the code's
-    name."""
+    """A GOAWAY as a short, printable line: the `reason` of APNs' JSON, other debug text, or the code's name."""
     try:
         debug = json.loads(debug_data)
         text = str(debug["reason"])

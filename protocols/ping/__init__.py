@@ -1,5 +1,4 @@
-"""The ping: what it is (`model`), how its parameters are read (`fields`, `additions`) and from what
-(`parse`)."""
+"""The ping: its type (`model`), the rules of its parameters (`fields`, `additions`) and their parsing (`parse`)."""
 
 from protocols.ping.model import ALL_SOURCES, Ping
 from protocols.ping.parse import (

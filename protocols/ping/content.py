@@ -1,4 +1,4 @@
-"""What a ping holds, in the words that every provider's message is made of."""
+"""Content of a ping in provider-independent form, from which every provider's message is composed."""
 
 from typing import Any, Final, NamedTuple
 
@@ -6,17 +6,17 @@ import orjson
 
 from protocols.ping.model import Ping
 
-# Keys that make an object an alert in Apple's shape ("Generating a remote notification"); other objects are
-# the sender's own.
+# Keys that make an object an alert in Apple's shape ("Generating a remote notification"); other objects are the
+# sender's own.
 _ALERT_KEYS: Final = frozenset({"title", "subtitle", "body", "loc-key", "title-loc-key", "subtitle-loc-key"})
 
 
 class Alert(NamedTuple):
-    """What is written on a phone's screen. At least one of the two is there.
+    """The text that a device shows. At least one of the two fields is set.
 
     Attributes:
-        title: None where the ping has none.
-        body: None where the ping has only a title.
+        title: None if the ping has none.
+        body: None if the ping has only a title.
     """
 
     title: str | None
@@ -37,14 +37,14 @@ def is_alert_object(message: Any) -> bool:
 
 
 def text_of(message: Any) -> str:
-    """Write a message as text: a text as it is, any other JSON as its JSON (`true`, `5`, `{"a":1}`)."""
+    """A message as text: a text unchanged, any other JSON as its JSON (`true`, `5`, `{"a":1}`)."""
     return message if type(message) is str else orjson.dumps(message).decode()
 
 
 def alert_of(ping: Ping) -> Alert | None:
-    """Find what a ping writes on the screen, or None where it writes nothing.
+    """The text that a ping shows, or None if it shows none.
 
-    An object in Apple's shape may have neither title nor body, only keys of the app's own texts: that is None
+    An object in Apple's shape may have neither title nor body, only keys of the app's own texts: the result is None
     too.
     """
     title, message = ping.title, ping.message
@@ -66,13 +66,13 @@ def shows(ping: Ping) -> bool:
 
 
 def expires_ms(ping: Ping, ttl_s: int, sync_ttl_s: int, now_ms: int) -> int:
-    """Find when a ping is of no more use, in epoch milliseconds; times to live count from its acceptance.
+    """When a ping expires, in epoch milliseconds; times to live count from its acceptance.
 
     Args:
-        ping: the ping; its own time to live wins.
+        ping: the ping; its own time to live takes precedence.
         ttl_s: for pings that show something (setting `ping.ttl_s`).
         sync_ttl_s: for the others (setting `ping.sync_ttl_s`).
-        now_ms: counts where the ping was never accepted by a queue.
+        now_ms: used if no queue has accepted the ping.
     """
     life_s = ping.ttl_s
     if life_s is None:
@@ -81,9 +81,9 @@ def expires_ms(ping: Ping, ttl_s: int, sync_ttl_s: int, now_ms: int) -> int:
 
 
 def merged(base: dict[str, Any], additions: dict[str, Any] | None) -> dict[str, Any]:
-    """Merge additions into a message, object by object; where both have a value, the addition's counts.
+    """Merge additions into a message, object by object; if both have a value, the addition's is used.
 
-    Neither is changed, and no object of the additions is a part of the result.
+    Neither argument is changed, and no object of the additions is a part of the result.
     """
     if not additions:
         return base

@@ -1,25 +1,23 @@
-"""The rules of a ping's parameters: one small function a kind of value (contract §1.2 and §10).
+"""Rules of a ping's parameters: one small function for each kind of value (contract §1.2 and §10).
 
-What callers send, and what is made of it; the rest is refused with InvalidField:
+Accepted values and their meaning; all others are refused with InvalidField:
 
-- user_id: a text, or lists of texts, nested or not; null, missing, [] and "" are nobody. A number, a boolean
-  or an object is nobody too, as in RhoConnect, but named in the warning.
+- user_id: a text, or lists of texts, nested or not; null, missing, [] and "" mean no user. A number, a boolean or an
+  object means no user too, as in RhoConnect, but is named in the warning.
 - sources: a list of names, one name, or names with commas; "all" in any letter case is every source.
-- source_id: the same, where `sources` is missing or null.
+- source_id: the same, if `sources` is missing or null.
 - message: any JSON; null and "" are no message. Refused: more than 64 levels, integers beyond 64 bits.
-- badge: a number, or a text read as Ruby's to_i does: "5x" is 5, "x" and "" are 0, 2.9 is 2; from 0 to
-  2^31-1.
-- vibrate: the same in milliseconds, but "" is no vibration (contract §10: a missing one is left out).
+- badge: a number, or a text parsed as by Ruby's to_i: "5x" is 5, "x" and "" are 0, 2.9 is 2; from 0 to 2^31-1.
+- vibrate: the same in milliseconds, but "" is no vibration (contract §10: a missing one is omitted).
 - sound, title: a text; "" is none.
-- async, wait: true or false; of texts, those of `_FALSE_WORDS` are false, others true; of numbers, 0 is
-  false.
+- async, wait: true or false; of texts, those of `_FALSE_WORDS` are false, others true; of numbers, 0 is false.
 - ttl_s: whole seconds from 0 to 2,419,200, also as a text of digits.
 - priority: "high" or "normal" in any letter case; "" is none.
-- collapse_id: a text of at most 64 bytes that can stand in a header; "" is none.
+- collapse_id: a text of at most 64 bytes that is valid in a header; "" is none.
 - apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.overrides`.
 - api_token: a text; anything else is no token.
 
-How long each may be is in `protocols.ping.limits`.
+`protocols.ping.limits` defines the longest value of each.
 """
 
 import math
@@ -41,16 +39,20 @@ from protocols.ping.limits import (
 )
 from protocols.ping.model import ALL_SOURCES
 
-COLLAPSE_ID_BYTES: Final = 64  # of apns-collapse-id (Apple, "Sending notification requests to APNs")
-TTL_MAX_S: Final = 2_419_200  # four weeks: FCM's longest; Apple stores for 30 days
-NUMBER_MAX: Final = 2**31 - 1  # FCM's notification_count is an int32
+COLLAPSE_ID_BYTES: Final = 64
+"""Longest apns-collapse-id (Apple, "Sending notification requests to APNs")."""
+TTL_MAX_S: Final = 2_419_200
+"""Four weeks: FCM's longest time to live; Apple stores for 30 days."""
+NUMBER_MAX: Final = 2**31 - 1
+"""FCM's notification_count is an int32."""
 
-_FEW_NAMES: Final = 60  # which cannot be too long together
+_FEW_NAMES: Final = 60
+"""Number of names that cannot be too long together."""
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
 _PRIORITIES: Final = frozenset({"high", "normal"})
 _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
 _NUMBER_TEXT_MAX: Final = 64
-"""So much of a text is read as a number: Ruby's to_i looks at the beginning, too."""
+"""Length of a text's beginning that is parsed as a number; Ruby's to_i parses the beginning, too."""
 _DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _JSON_NAMES: Final[dict[type, str]] = {
@@ -66,17 +68,17 @@ _JSON_NAMES: Final[dict[type, str]] = {
 
 
 def refused(field: str, expected: str, value: object) -> InvalidField:
-    """Make the error for a value of a wrong kind. Names the kind that was found, never the value."""
-    found = _JSON_NAMES.get(type(value), "something else")
+    """Make the error for a value of a wrong kind. It names the kind that was found, never the value."""
+    found = _JSON_NAMES.get(type(value), "another kind of value")
     return InvalidField(f"{field} must be {expected}, not {found}", field=field)
 
 
 USERS_STEP: Final = 4_000
-"""Users read in one step: about a millisecond."""
+"""Users parsed in one step: about a millisecond."""
 
 
 def flat(value: list[Any], field: str) -> list[Any]:
-    """Flatten nested lists, in order, without recursion: a caller's nesting may be deep.
+    """Flatten nested lists, in order, without recursion, since a caller's nesting may be deep.
 
     Raises:
         InvalidField: it is deeper than `DEPTH_MAX`.
@@ -99,7 +101,7 @@ def flat(value: list[Any], field: str) -> list[Any]:
 
 
 def users(value: Any) -> tuple[tuple[str, ...], bool]:
-    """Read `user_id`: the logins in order without repeats, and whether everything in it was understood."""
+    """Parse `user_id`: the logins in order without duplicates, and whether all values were logins."""
     if type(value) is str:
         if len(value) > NAME_CHARACTERS:
             raise too_long("user_id", NAME_CHARACTERS)
@@ -117,7 +119,7 @@ def users(value: Any) -> tuple[tuple[str, ...], bool]:
 
 
 def users_in_steps(value: list[Any]) -> Generator[None, None, tuple[tuple[str, ...], bool]]:
-    """`users` of a long list, `USERS_STEP` a step: whoever drives it can do other things in between."""
+    """`users` for a long list, `USERS_STEP` in each step, so that other work can run between the steps."""
     logins: dict[str, None] = {}
     understood = True
     for start in range(0, len(value), USERS_STEP):
@@ -128,7 +130,7 @@ def users_in_steps(value: list[Any]) -> Generator[None, None, tuple[tuple[str, .
 
 
 def _add_users(logins: dict[str, None], value: list[Any]) -> bool:
-    """Add logins without repeats; whether all of it were logins."""
+    """Add logins without duplicates, and return whether all values were logins."""
     if set(map(type, value)) == {str}:
         if max(map(len, value)) > NAME_CHARACTERS:
             raise too_long("user_id", NAME_CHARACTERS)
@@ -141,9 +143,9 @@ def _add_users(logins: dict[str, None], value: list[Any]) -> bool:
 
 
 def sources(value: Any, field: str) -> tuple[str, ...]:
-    """Read `sources` or `source_id`: names in order without repeats; ("all",) for every source."""
+    """Parse `sources` or `source_id`: names in order without duplicates; ("all",) for every source."""
     if type(value) is str:
-        if value.isalnum() and len(ALL_SOURCES) != len(value) <= NAME_CHARACTERS:  # one plain name, mostly
+        if value.isalnum() and len(ALL_SOURCES) != len(value) <= NAME_CHARACTERS:  # usually one plain name
             return (value,)
         items: list[Any] = bounded(value, field, SOURCES_CHARACTERS).split(",")
     elif type(value) is list:
@@ -167,7 +169,7 @@ def sources(value: Any, field: str) -> tuple[str, ...]:
 
 
 def number(value: Any, field: str) -> int:
-    """Read `badge` or `vibrate` as Ruby's to_i does (contract §1.2), from 0 to 2,147,483,647."""
+    """Parse `badge` or `vibrate` as Ruby's to_i does (contract §1.2), from 0 to 2,147,483,647."""
     kind = type(value)
     if kind is int:
         found: int = value
@@ -177,7 +179,7 @@ def number(value: Any, field: str) -> int:
         match = _TO_I.match(value[:_NUMBER_TEXT_MAX])
         found = int(match[1].replace("_", "")) if match else 0
         if match and match.end() == _NUMBER_TEXT_MAX < len(value):
-            found = NUMBER_MAX + 1  # it may go on, and no number in range is so long
+            found = NUMBER_MAX + 1  # the digits may continue, and no number in range is so long
     elif kind is float and math.isfinite(value):
         found = int(value)
     else:
@@ -188,12 +190,12 @@ def number(value: Any, field: str) -> int:
 
 
 def milliseconds(value: Any, field: str) -> int | None:
-    """Read `vibrate`: a number, or nothing where the text is empty."""
+    """Parse `vibrate`: a number, or None if the text is empty."""
     return None if value == "" else number(value, field)
 
 
 def seconds(value: Any, field: str) -> int:
-    """Read `ttl_s`: whole seconds, strictly, since a wrong time to live loses pings unseen."""
+    """Parse `ttl_s`: whole seconds, strictly, since a wrong time to live would silently lose pings."""
     digits = type(value) is str and _DIGITS.fullmatch(value)
     if digits or (type(value) is float and value.is_integer()):
         value = int(value)
@@ -205,7 +207,7 @@ def seconds(value: Any, field: str) -> int:
 
 
 def text(value: Any, field: str) -> str | None:
-    """Read `sound` or `title`: a text; an empty one is none."""
+    """Parse `sound` or `title`: a text; an empty one is None."""
     if type(value) is str:
         if len(value) > TEXTS[field]:
             raise too_long(field, TEXTS[field])
@@ -214,7 +216,7 @@ def text(value: Any, field: str) -> str | None:
 
 
 def message(value: Any, field: str) -> Any:
-    """Read `message`: any JSON that a queue and every provider's encoder can carry; an empty text is none."""
+    """Parse `message`: any JSON that a queue and every provider's encoder can carry; an empty text is None."""
     if type(value) is str:
         if len(value) > MESSAGE_CHARACTERS:
             raise too_long(field, MESSAGE_CHARACTERS)
@@ -223,7 +225,7 @@ def message(value: Any, field: str) -> Any:
 
 
 def flag(value: Any, field: str) -> bool:
-    """Read `async` or `wait`. RhoConnect takes every text for true; we read words as people mean them."""
+    """Parse `async` or `wait`. RhoConnect treats every text as true; here words such as "false" are false."""
     if type(value) is str:
         return bounded(value, field, WORD_CHARACTERS).strip().lower() not in _FALSE_WORDS
     if isinstance(value, int | float):
@@ -232,7 +234,7 @@ def flag(value: Any, field: str) -> bool:
 
 
 def priority(value: Any, field: str) -> str | None:
-    """Read `priority`."""
+    """Parse `priority`."""
     word = bounded(value, field, WORD_CHARACTERS).lower() if type(value) is str else value
     if word == "":
         return None
@@ -242,7 +244,7 @@ def priority(value: Any, field: str) -> str | None:
 
 
 def collapse_id(value: Any, field: str) -> str | None:
-    """Read `collapse_id`. It becomes a header value, so it must be one (RFC 9113 §8.2.1)."""
+    """Parse `collapse_id`. It becomes a header value, so it must be a valid one (RFC 9113 §8.2.1)."""
     if type(value) is not str:
         raise refused(field, "a text", value)
     bounded(value, field, WORD_CHARACTERS)
@@ -254,7 +256,7 @@ def collapse_id(value: Any, field: str) -> str | None:
 
 
 def carried(value: Any, field: str) -> Any:
-    """Give any JSON back if the queue (msgpack) and the encoders can carry it, else raise InvalidField."""
+    """Return any JSON unchanged if the queue (msgpack) and the encoders can carry it, else raise InvalidField."""
     level = [value]
     left = MESSAGE_CHARACTERS
     for _ in range(DEPTH_MAX):

@@ -1,8 +1,8 @@
 """Forms and query strings with Rack's brackets: `user_id[]=a&user_id[]=b`, `attributes[login]=x`.
 
-The rules are those of Rack 2.2, which RhoConnect's callers and its web console (jQuery) were written for:
-`a=1` is a text, the last one wins; `a[]=1` a list; `a[b]=1` an object; `a[][b]=1` a list of objects, a new
-one where the key repeats; a bare `a` is null. Only "&" separates: ";" is data, as the URL Standard says.
+The rules are those of Rack 2.2, for which RhoConnect's callers and its web console (jQuery) were written: `a=1` is a
+text, and the last one wins; `a[]=1` is a list; `a[b]=1` is an object; `a[][b]=1` is a list of objects, with a new
+object if the key repeats; a bare `a` is null. Only "&" separates: ";" is data, as in the URL Standard.
 """
 
 from collections.abc import Generator, Iterable
@@ -12,11 +12,16 @@ from urllib.parse import unquote_to_bytes
 from protocols.errors import MalformedBody
 from protocols.ping.limits import NAME_CHARACTERS, PAIRS_MAX, VALUE_CHARACTERS, too_long
 
-DEPTH_MAX: Final = 32  # brackets of one name; Rack 3's limit
-PARAMETERS_MAX: Final = 1_100_000  # a list of a million users fits; more is no ping
-STEP_BYTES: Final = 8_192  # read in one step: at most some 4,000 pairs, a few milliseconds
-_LONG: Final = ["user_id", ""]  # the only list that may be long
-_ENCODED: Final = 12  # a character is up to four bytes, each up to three as %41
+DEPTH_MAX: Final = 32
+"""Most brackets of one name; Rack 3's limit."""
+PARAMETERS_MAX: Final = 1_100_000
+"""A list of a million users fits; a longer form is not a ping."""
+STEP_BYTES: Final = 8_192
+"""Bytes parsed in one step: at most some 4,000 pairs, a few milliseconds."""
+_LONG: Final = ["user_id", ""]
+"""The only list that may be long."""
+_ENCODED: Final = 12
+"""A character has up to four bytes, each encoded in up to three, such as %41."""
 
 
 def parameters(encoded: str | bytes, where: str) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def parameters(encoded: str | bytes, where: str) -> dict[str, Any]:
         where: "body" or "query", for messages.
 
     Raises:
-        MalformedBody: it is not percent-encoded UTF-8, a name is nested too deeply, or one name is used as a
+        MalformedBody: it is not percent-encoded UTF-8, a name is nested too deeply, or one name is used both as a
             text and as a list or object.
     """
     steps = parameters_in_steps(encoded, where)
@@ -40,9 +45,9 @@ def parameters(encoded: str | bytes, where: str) -> dict[str, Any]:
 
 
 def parameters_in_steps(encoded: str | bytes, where: str) -> Generator[None, None, dict[str, Any]]:
-    """`parameters`, `STEP_BYTES` a step.
+    """`parameters`, with `STEP_BYTES` in each step.
 
-    Raises: as `parameters`.
+    Raises the same errors as `parameters`.
     """
     data = encoded.encode("utf-8", "surrogatepass") if isinstance(encoded, str) else encoded
     if data.count(b"&") >= PARAMETERS_MAX:
@@ -62,10 +67,10 @@ def parameters_in_steps(encoded: str | bytes, where: str) -> Generator[None, Non
 
 
 def of_pairs(pairs: Iterable[tuple[str, bytes]], where: str) -> dict[str, Any]:
-    """The parameters of names and values that are no longer encoded, as a multipart form brings them.
+    """The parameters of decoded names and values, as in a multipart form.
 
     Raises:
-        MalformedBody: as `parameters`.
+        MalformedBody: as in `parameters`.
     """
     result: dict[str, Any] = {}
     for name, value in pairs:
@@ -74,7 +79,7 @@ def of_pairs(pairs: Iterable[tuple[str, bytes]], where: str) -> dict[str, Any]:
 
 
 def _put_pair(result: dict[str, Any], pair: bytes, where: str) -> bool:
-    """Store one encoded pair; whether it was something else than a user of a list."""
+    """Store one encoded pair, and return whether it was something else than a user of a list."""
     name, equals, value = pair.partition(b"=")
     if len(name) > NAME_CHARACTERS * _ENCODED:
         raise MalformedBody(f"a name in the {where} has more than {NAME_CHARACTERS} characters")
@@ -105,7 +110,7 @@ def _text(value: bytes, where: str) -> str:
 
 
 def _keys(name: str, where: str) -> list[str]:
-    """Cut `a[b][]` into its keys: ["a", "b", ""]; "" stands for "append"."""
+    """Split `a[b][]` into its keys: ["a", "b", ""]; "" stands for "append"."""
     first, bracket, rest = name.partition("[")
     if not bracket or not first or "]" not in rest:
         return [name]
@@ -118,7 +123,7 @@ def _keys(name: str, where: str) -> list[str]:
 
 
 def _put(result: dict[str, Any], keys: list[str], value: str | None, where: str) -> None:
-    """Store one value under its keys, making lists and objects on the way."""
+    """Store a value under its keys, and create the lists and objects on its path."""
     holder: dict[str, Any] | list[Any] | str | None = result
     for index, key in enumerate(keys):
         final = index == len(keys) - 1
@@ -142,7 +147,7 @@ def _empty(next_key: str) -> Any:
 
 
 def _list_item(holder: list[Any], keys: list[str], index: int) -> Any:
-    """Find the item that `a[][b]=` speaks of: the last one, or a new one where that has a `b` already."""
+    """Find the item to which `a[][b]=` refers: the last one, or a new one if that has a `b` already."""
     following = keys[index + 1]
     current = holder[-1] if holder else None
     if following and type(current) is dict and not (index + 2 == len(keys) and following in current):

@@ -1,8 +1,8 @@
-"""A large JSON body, read in steps of some milliseconds: first only where each parameter begins and ends, in C.
+"""Parsing of large JSON bodies in steps of some milliseconds; the first step, in C, only locates the parameters.
 
-msgspec decodes 27 MB with a million logins in 100 ms, during which nothing else runs; it finds the sixteen values in
-13 ms. What may be long in a ping is its list of users: that one is decoded `STEP_ITEMS` at a time. Everything else
-has a limit, so that neither millions of names nor of lists are ever decoded.
+msgspec decodes 27 MB with a million logins in 100 ms, during which nothing else runs; it locates the sixteen values
+in 13 ms. Only the list of users of a ping may be long: it is decoded `STEP_ITEMS` at a time. All other values have a
+limit, so that neither millions of names nor of lists are ever decoded.
 """
 
 import re
@@ -15,16 +15,21 @@ from protocols.errors import MalformedBody
 from protocols.ping.limits import NAME_CHARACTERS, NAMES_MAX, VALUE_CHARACTERS, too_long
 
 LARGE_BYTES: Final = 65_536
-"""A longer body is read so."""
+"""Longest body that is parsed in one step."""
 STEP_ITEMS: Final = 2_000
-_ESCAPED: Final = 6  # the longest form of a character in JSON: \u0041
+_ESCAPED: Final = 6
+"""Length of the longest form of a character in JSON: \\u0041."""
 _ENCODED_MAX: Final = VALUE_CHARACTERS * _ESCAPED + 2
-_REST_BYTES_MAX: Final = 65_536  # names, unknown parameters and what stands between
-_NESTED_BYTES_MAX: Final = 524_288  # of users in lists of lists, or beside values that are no logins
-_LISTS_MAX: Final = 2_000_000  # finding the end of so many lists and objects takes some 30 ms
-_MEMBERS_MAX: Final = 2_000_000  # and passing over so many members some 60 ms
-# Without possessive quantifiers: those of Python 3.11.0 to 3.11.2 match wrongly (python/cpython#101955). The number of
-# escapes in a text is bounded instead: no login has more.
+_REST_BYTES_MAX: Final = 65_536
+"""Most bytes of names, unknown parameters and the text between values."""
+_NESTED_BYTES_MAX: Final = 524_288
+"""Most bytes of users in lists of lists, or beside values that are not logins."""
+_LISTS_MAX: Final = 2_000_000
+"""Locating the end of this many lists and objects takes some 30 ms."""
+_MEMBERS_MAX: Final = 2_000_000
+"""Skipping this many members takes some 60 ms."""
+# Without possessive quantifiers: those of Python 3.11.0 to 3.11.2 match wrongly (python/cpython#101955). Instead,
+# the number of escapes in a text is bounded: no login has more.
 _ITEM: Final = (
     rb'\s*(?:"[^"\\]*(?:\\.[^"\\]*){0,%d}"|-?[0-9][0-9.eE+-]*|true|false|null)\s*' % NAME_CHARACTERS
 )
@@ -35,10 +40,10 @@ _list: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 class LargeBodyReader:
-    """Reads large bodies.
+    """Parses large bodies.
 
     Args:
-        names: the parameters that a ping may have.
+        names: the parameters of a ping.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -51,11 +56,11 @@ class LargeBodyReader:
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Values", fields)).decode
 
     def parameters(self, body: bytes) -> Generator[None, None, dict[str, Any]]:
-        """All parameters; of unknown ones only the names count.
+        """All parameters; for unknown ones only the names are relevant.
 
         Raises:
-            ValueError, RecursionError: it is no JSON object.
-            MalformedBody, InvalidField: it is over a limit.
+            ValueError, RecursionError: the body is not a JSON object.
+            MalformedBody, InvalidField: the body is over a limit.
         """
         if not body.strip():
             return {}
@@ -76,7 +81,7 @@ class LargeBodyReader:
         return found
 
     def _refuse_long_rest(self, body: bytes) -> None:
-        """Raise MalformedBody where anything besides the values of known parameters is long."""
+        """Raise MalformedBody if anything besides the values of known parameters is long."""
         known = sum(map(len, msgspec.structs.astuple(self._decode(body))))
         if len(body) - known > _REST_BYTES_MAX:
             raise MalformedBody(
@@ -85,7 +90,7 @@ class LargeBodyReader:
 
 
 def _refuse_many(body: bytes) -> None:
-    """Raise MalformedBody where finding the ends of values alone would take long."""
+    """Raise MalformedBody if locating the ends of the values alone would take long."""
     if body.count(b"[") + body.count(b"{") > _LISTS_MAX or body.count(b":") > _MEMBERS_MAX:
         raise MalformedBody("the body has too many lists and objects")
 
@@ -93,17 +98,17 @@ def _refuse_many(body: bytes) -> None:
 def _value(name: str, raw: msgspec.Raw) -> Any:
     if len(raw) > _ENCODED_MAX:
         raise too_long(name, VALUE_CHARACTERS)
-    return _decode(raw)  # how deep it may be nested, each parameter says itself
+    return _decode(raw)  # the rule of each parameter limits its nesting
 
 
 def _users(raw: msgspec.Raw) -> Generator[None, None, Any]:
-    """The value of `user_id`, a list of it in steps."""
+    """The value of `user_id`; a list is parsed in steps."""
     view = memoryview(raw)
     first = bytes(view[:1])
     if first == b'"' and len(view) > NAME_CHARACTERS * _ESCAPED + 2:
         raise too_long("user_id", NAME_CHARACTERS)
     if first != b"[":
-        # What is no login is named in the warning, whatever it holds.
+        # A value that is not a login is named in the warning, whatever it contains.
         return _decode(raw) if len(view) <= LARGE_BYTES else {}
     items: list[Any] = []
     at = 1

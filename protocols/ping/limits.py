@@ -1,7 +1,7 @@
-"""How long each parameter of a ping may be, and how much one ping may hold besides its users.
+"""Longest value of each parameter of a ping, and the limits of a whole ping besides its users.
 
-Every value here is far beyond what a provider can carry (APNs: 4,096 bytes, 5,120 for VoIP; FCM: 4,096 bytes; a
-RhoConnect Push message: 65,536 bytes); it only bounds what reading, queueing and composing a ping may cost.
+Every limit is far beyond the capacity of a provider (APNs: 4,096 bytes, 5,120 for VoIP; FCM: 4,096 bytes; a
+RhoConnect Push message: 65,536 bytes); it only bounds the cost of parsing, queueing and composing a ping.
 
 | parameter | longest, in characters | reason |
 | --- | --- | --- |
@@ -24,14 +24,14 @@ NAME_CHARACTERS: Final = 1_024
 SOURCES_CHARACTERS: Final = 65_536
 WORD_CHARACTERS: Final = 256
 VALUE_CHARACTERS: Final = 65_536
-"""No single value may be longer, whatever its name."""
+"""Longest value of any parameter."""
 TEXTS: Final = {"title": 16_384, "sound": 1_024}
 NAMES_MAX: Final = 1_024
-"""Different parameters of one request. A ping has sixteen."""
+"""Most different parameters of one request. A ping has sixteen."""
 DEPTH_MAX: Final = 64
-"""Levels of lists and objects in a JSON body: far from the limits of any decoder or encoder (orjson: 254)."""
+"""Most levels of lists and objects in a JSON body: far below the limits of any decoder or encoder (orjson: 254)."""
 PAIRS_MAX: Final = 10_000
-"""Pairs of a form, besides those of the list of users (`user_id[]=bob`)."""
+"""Most pairs of a form, besides those of the list of users (`user_id[]=bob`)."""
 
 
 def too_long(field: str, most: int, unit: str = "characters") -> InvalidField:
@@ -40,7 +40,7 @@ def too_long(field: str, most: int, unit: str = "characters") -> InvalidField:
 
 
 def bounded(value: str, field: str, most: int) -> str:
-    """Give a text back if it is not too long, else raise InvalidField."""
+    """Return a text unchanged if it is not too long, else raise InvalidField."""
     if len(value) > most:
         raise too_long(field, most)
     return value

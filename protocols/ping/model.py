@@ -1,30 +1,30 @@
-"""The one message type: everything behind the doors speaks of a `Ping`."""
+"""The type `Ping`, the only message type after parsing."""
 
 from typing import Any, Final
 
 import msgspec
 
 ALL_SOURCES: Final = "all"
-"""The source name that means: sync every source. Only a convention of the devices (contract §1.2)."""
+"""The source name that means every source. It is a convention of the devices (contract §1.2)."""
 
-# The ways in, as in `Ping.ingress` and in metrics.
+# The ingresses, as in `Ping.ingress` and in metrics.
 HTTP: Final = "http"
 RESQUE: Final = "resque"
 CHANGE_EVENTS: Final = "change_events"
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A push for the devices of one or many users, as accepted by a door.
+    """A push for the devices of one or many users, as accepted by an ingress.
 
     Stored in the queue as a msgpack array, so fields are only ever appended, each with a default.
 
     Attributes:
-        id: 32 lower-case hex digits: 28 of the batch it was appended with, 4 of its place there.
-        accepted_ms: epoch milliseconds at the door; times to live count from here.
-        users: logins, in the caller's order, without repeats. Empty where the list is kept beside (a
+        id: 32 lower-case hex digits: 28 of the batch with which it was appended, 4 of its index there.
+        accepted_ms: epoch milliseconds of its acceptance; times to live count from here.
+        users: logins, in the caller's order, without duplicates. Empty if the list is stored separately (a
             broadcast).
         sources: names of sources to sync; `("all",)` for every source; empty for none.
-        message: the alert: text, or any JSON (passed on to legacy devices as it is).
+        message: the alert: text, or any JSON (passed on unchanged to RhoConnect Push devices).
         title: alert title.
         badge: number on the icon; 0 clears it.
         sound: sound file's name.
@@ -34,8 +34,8 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         collapse_id: at most 64 bytes; None: the ping's id.
         apns: raw additions to the APNs payload.
         fcm: raw additions to the FCM message.
-        reply_to: Redis channel on which a waiting door hears of the end of this ping.
-        ingress: the way it came in: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
+        reply_to: Redis channel on which the completion of this ping is published to a waiting caller.
+        ingress: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
     """
 
     id: str = ""

@@ -1,7 +1,7 @@
 """Raw additions to a provider's message: the `apns` and `fcm` parameters of a ping.
 
-They are merged into the message that the gateway makes. They may add and replace what the phone sees; they
-may not choose who gets it or as whom it is sent: that is what the devices and the credentials are for.
+They are merged into the message that the gateway composes. They may add and replace content; they may not choose the
+recipient or the sender, which the devices and the credentials determine.
 """
 
 import re
@@ -13,15 +13,15 @@ from protocols.errors import InvalidField
 from protocols.ping import fields
 from protocols.ping.limits import MESSAGE_CHARACTERS, bounded
 
-# Names are compared in lower case without "-" and "_", so that apnsTopic, apns-topic and apns_topic are one.
-# APNs: `apns` is the payload. Headers have parameters of their own (priority, ttl_s, collapse_id); a topic,
-# token or authorization there could only mean the header or the path.
+# Names are compared in lower case without "-" and "_", so that apnsTopic, apns-topic and apns_topic are equal. APNs:
+# `apns` is the payload. Headers have parameters of their own (priority, ttl_s, collapse_id); a topic, token or
+# authorization there could only mean the header or the path.
 _APNS_REFUSED: Final = frozenset(
     {"topic", "apnstopic", "token", "devicetoken", "target", "authorization", "headers"}
 )
 _HEADERS_REFUSED: Final = frozenset({"authorization", "apnstopic", "topic", "token"})
-# FCM: the targets of a message (REST reference of `projects.messages`), what stands beside it, the package
-# that is a part of the target.
+# FCM: the targets of a message (REST reference of `projects.messages`), the fields beside it, and the package, which
+# is a part of the target.
 _FCM_REFUSED: Final[dict[str, frozenset[str]]] = {
     "": frozenset({"token", "topic", "condition", "fid", "target", "name", "authorization", "headers"})
     | {"message", "validateonly"},
@@ -44,10 +44,10 @@ _FCM_OBJECTS: Final = (
     "webpush.data",
 )
 _FCM_DATA: Final = ("data", "android.data", "webpush.data")
-# Data keys that FCM keeps for itself (the same reference, `data`).
+# Data keys that FCM reserves (the same reference, `data`).
 _FCM_DATA_RESERVED: Final = re.compile(r"(from|message_type)\Z|google|gcm")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])[A-Z]")
-# Below these keys names are the app's own, or Apple's, and are left as they are.
+# Below these keys, names are the app's own or Apple's, and are not converted.
 _FCM_OPAQUE: Final = frozenset({"data", "payload", "headers"})
 
 
@@ -56,7 +56,7 @@ def _folded(name: str) -> str:
 
 
 def _object(value: Any, field: str) -> dict[str, Any]:
-    """Read an object, or the JSON of one as text, as a form must send it."""
+    """Parse an object, or its JSON as text, as a form must send it."""
     if type(value) is str:
         bounded(value, field, MESSAGE_CHARACTERS)
         try:
@@ -70,7 +70,7 @@ def _object(value: Any, field: str) -> dict[str, Any]:
 
 
 def _refuse(holder: Any, path: str, names: frozenset[str]) -> None:
-    """Raise InvalidField with the path of the first key that is not open to additions."""
+    """Raise InvalidField with the path of the first key that additions may not set."""
     for key in holder if type(holder) is dict else ():
         if _folded(key) in names:
             field = f"{path}.{key}"
@@ -78,10 +78,10 @@ def _refuse(holder: Any, path: str, names: frozenset[str]) -> None:
 
 
 def apns(value: Any, field: str) -> dict[str, Any] | None:
-    """Read additions to the APNs payload: keys of the app's own, and `aps`, which must be an object.
+    """Parse additions to the APNs payload: keys of the app's own, and `aps`, which must be an object.
 
     Raises:
-        InvalidField: with the path of what cannot be set, such as `apns.topic`.
+        InvalidField: with the path of the key that cannot be set, such as `apns.topic`.
     """
     if value == "":
         return None
@@ -96,16 +96,16 @@ def apns(value: Any, field: str) -> dict[str, Any] | None:
 
 
 def fcm(value: Any, field: str) -> dict[str, Any] | None:
-    """Read additions to the FCM message, in snake_case or camelCase (FCM takes both); given back in
+    """Parse additions to the FCM message, in snake_case or camelCase (FCM accepts both); the result is in
     snake_case.
 
     Raises:
-        InvalidField: with the path of what cannot be set, such as `fcm.token`, or of a data value that is no
-            text.
+        InvalidField: with the path of the key that cannot be set, such as `fcm.token`, or of a data value that is
+            not a text.
     """
     if value == "":
         return None
-    # A null is a field that is not set, as everywhere in FCM's JSON.
+    # A null means that the field is not set, as in all of FCM's JSON.
     message: dict[str, Any] = _snake(_object(value, field))
     for path in _FCM_OBJECTS:
         found = _at(message, path)
@@ -119,7 +119,7 @@ def fcm(value: Any, field: str) -> dict[str, Any] | None:
 
 
 def _at(message: dict[str, Any], path: str) -> Any:
-    """Find what stands at a dotted path; None where nothing does."""
+    """The value at a dotted path; None if there is none."""
     found: Any = message
     for key in path.split(".") if path else ():
         found = found.get(key) if type(found) is dict else None
@@ -127,16 +127,16 @@ def _at(message: dict[str, Any], path: str) -> Any:
 
 
 def _check_data(path: str, data: dict[str, Any]) -> None:
-    """Check a data map: texts only, none of FCM's own names."""
+    """Check a data map: texts only, and none of FCM's reserved names."""
     for key, value in data.items():
         if type(value) is not str:
             raise fields.refused(f"{path}.{key}", "a text", value)
         if _FCM_DATA_RESERVED.match(key):
-            raise InvalidField(f"{path}.{key} is a name that FCM keeps for itself", field=f"{path}.{key}")
+            raise InvalidField(f"{path}.{key} is a name that FCM reserves", field=f"{path}.{key}")
 
 
 def _snake(value: Any) -> Any:
-    """Turn camelCase keys into snake_case, so that an addition and our own field are one key; drop nulls."""
+    """Convert camelCase keys to snake_case, so that an addition and the gateway's own field are one key; drop nulls."""
     if type(value) is list:
         return [_snake(item) for item in value]
     if type(value) is not dict:

@@ -1,4 +1,7 @@
-"""A ping from what a door received: JSON, a form, a query, or a hash of parameters (contract §1.2, §10).
+"""Parsing of pings in all received forms: JSON, a form, a query, or a map of parameters (contract §1.2, §10).
+
+A line of a request with many pings (`from_line`) may have an idempotency key of its own besides, and has neither a
+token nor `wait`.
 
 One reading for all: whatever the form, the parameters are put into `_Raw` and read by the rules of
 `protocols.ping.fields`. JSON goes there at once, in C; only a body with a field that we do not know is
@@ -6,7 +9,7 @@ decoded a second time, to name it.
 """
 
 from collections.abc import Generator, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -17,18 +20,21 @@ from protocols.ping.large import LARGE_BYTES, LargeBodyReader
 from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
 
+Found = TypeVar("Found")
+
 
 class Submission(msgspec.Struct, frozen=True):
-    """What a door received.
+    """A parsed ping request.
 
     Attributes:
-        ping: the ping, with `id` "" and `accepted_ms` 0: the queue fills them in.
-        wait: the caller wants to wait for every device's verdict.
-        asynchronous: RhoConnect's `async`. Every ping is queued before the answer, so it changes nothing.
+        ping: the ping, with `id` "" and `accepted_ms` 0, which the queue sets.
+        wait: whether the caller waits for every device's verdict.
+        asynchronous: RhoConnect's `async`. It has no effect, since every ping is queued before the response.
         api_token: the token in the body or the query, if there is one.
-        unknown: the first of the parameters that were not understood, in order of the body: named in X-Ping-Warning.
-        unnamed: how many more parameters were not understood.
-        unread: the Content-Type of a body that was not read; "" where it was read or is empty.
+        unknown: the first of the parameters that were not understood, in the order of the body; named in
+            X-Ping-Warning.
+        unnamed: number of further parameters that were not understood.
+        unread: the Content-Type of a body that was not parsed; "" if it was parsed or is empty.
     """
 
     ping: Ping
@@ -40,7 +46,7 @@ class Submission(msgspec.Struct, frozen=True):
     unread: str = ""
 
     def __repr__(self) -> str:
-        """Show everything but the token."""
+        """A text with everything but the token."""
         token = "***" if self.api_token else None
         return (
             f"Submission(ping={self.ping!r}, wait={self.wait}, asynchronous={self.asynchronous}, "
@@ -49,7 +55,7 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
-    """The parameters as they came, not yet read. Its field names are the list of known parameters."""
+    """The parameters as received, not yet parsed. Its field names are the list of known parameters."""
 
     user_id: Any = None
     sources: Any = None
@@ -69,24 +75,37 @@ class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "
     fcm: Any = None
 
 
+class _RawLine(_Raw, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
+    """The parameters of one line among many."""
+
+    idempotency_key: Any = None
+
+
 _decode_raw: Final = msgspec.json.Decoder(_Raw).decode
+_decode_line: Final = msgspec.json.Decoder(_RawLine).decode
 _decode_any: Final = msgspec.json.Decoder(Any).decode
+_KEY: Final = "idempotency_key"
+_NOT_IN_A_LINE: Final = ("wait", "api_token")
 _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
 _large: Final = LargeBodyReader(_KNOWN)
+_large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
+_BODY: Final = "the body"
+_LINE: Final = "this line"
 _EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and how many more there are
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
-_WARNED_MAX: Final = 32  # names in a warning header: enough to see what is wrong
+_WARNED_MAX: Final = 32
+"""Most names in a warning header; enough to find the mistake."""
 
 
 def from_json(body: bytes) -> Submission:
-    """Read a JSON body.
+    """Parse a JSON body.
 
     Raises:
-        MalformedBody: it is no JSON, or no JSON object; the message names the byte, line and column.
+        MalformedBody: it is not JSON, or not a JSON object; the message names the byte, line and column.
         InvalidField: a parameter has a wrong type or value; `field` is its path.
     """
     if len(body) > LARGE_BYTES:
@@ -99,9 +118,10 @@ def from_json(body: bytes) -> Submission:
 
 
 def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submission]:
-    """`from_json_and_query` of a large body, some milliseconds a step: whoever drives it serves others in between.
+    """`from_json_and_query` for a large body, in steps of some milliseconds, so that other work can run between
+    them.
 
-    Raises: as `from_json` and `from_form`.
+    Raises the same errors as `from_json` and `from_form`.
     """
     parameters = form.parameters(query, "query") if query else {}
     try:
@@ -110,25 +130,73 @@ def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submiss
         raise MalformedBody("the body is nested too deeply") from error
     except ValueError as error:
         if len(body) > _EXPLAINED_BYTES:
-            raise MalformedBody("the body is malformed: it is no complete JSON object") from error
+            raise MalformedBody("the body is malformed: it is not a complete JSON object") from error
         parameters |= _json_object(body)
     return (yield from params_in_steps(parameters))
 
 
-def run_steps(steps: Generator[None, None, Submission]) -> Submission:
+def run_steps(steps: Generator[None, None, Found]) -> Found:
     """What the steps return in the end, without a pause."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            submission: Submission = end.value
-            return submission
+            return cast("Found", end.value)
+
+
+def from_line(line: bytes) -> tuple[Submission, Any]:
+    """Read one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
+
+    Raises:
+        MalformedBody: it is no JSON object.
+        InvalidField: as `from_json`; or it has `wait` or `api_token`.
+    """
+    if len(line) > LARGE_BYTES:
+        return run_steps(line_in_steps(line))
+    try:
+        raw = _decode_line(line)
+    except (ValueError, RecursionError):
+        return _from_line_parameters(_json_object(line, _LINE))
+    if raw.wait is not None or raw.api_token is not None:
+        raise _not_in_a_line("wait" if raw.wait is not None else "api_token")
+    return _submission(raw, _ALL_KNOWN), raw.idempotency_key
+
+
+def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
+    """`from_line` of a long line, some milliseconds a step. Raises: as `from_line`."""
+    try:
+        parameters = yield from _large_line.parameters(line)
+    except RecursionError as error:
+        raise MalformedBody(f"{_LINE} is nested too deeply") from error
+    except ValueError as error:
+        if len(line) > _EXPLAINED_BYTES:
+            raise MalformedBody(f"{_LINE} is malformed: it is no complete JSON object") from error
+        parameters = _json_object(line, _LINE)
+    key = _key_of_line(parameters)
+    return (yield from params_in_steps(parameters)), key
+
+
+def _from_line_parameters(parameters: dict[str, Any]) -> tuple[Submission, Any]:
+    key = _key_of_line(parameters)
+    return from_params(parameters), key
+
+
+def _key_of_line(parameters: dict[str, Any]) -> Any:
+    """Take the idempotency key out of a line's parameters."""
+    for name in _NOT_IN_A_LINE:
+        if parameters.get(name) is not None:
+            raise _not_in_a_line(name)
+    return parameters.pop(_KEY, None)
+
+
+def _not_in_a_line(name: str) -> InvalidField:
+    return InvalidField(f"a line must not have {name}", field=name)
 
 
 def from_json_and_query(body: bytes, query: str) -> Submission:
-    """Read a JSON body beside a query string. A parameter of the body wins over the query's (contract §1.2).
+    """Parse a JSON body and a query string. A parameter of the body takes precedence (contract §1.2).
 
-    Raises: as `from_json` and `from_form`.
+    Raises the same errors as `from_json` and `from_form`.
     """
     if not query:
         return from_json(body)
@@ -136,11 +204,11 @@ def from_json_and_query(body: bytes, query: str) -> Submission:
 
 
 def from_form(body: bytes, query: str) -> Submission:
-    """Read an application/x-www-form-urlencoded body, with Rack's brackets, and a query. The body wins.
+    """Parse an application/x-www-form-urlencoded body, with Rack's brackets, and a query. The body takes precedence.
 
     Raises:
-        MalformedBody: bytes that are no UTF-8, brackets too deep or against each other.
-        InvalidField: as `from_json`.
+        MalformedBody: bytes that are not UTF-8, brackets that are too deep or contradictory.
+        InvalidField: as in `from_json`.
     """
     parameters = form.parameters(query, "query") if query else {}
     if body:
@@ -149,16 +217,16 @@ def from_form(body: bytes, query: str) -> Submission:
 
 
 def from_params(parameters: Mapping[str, Any]) -> Submission:
-    """Read parameters that are decoded already: a multipart form's, a Resque job's, a Python caller's.
+    """Parse decoded parameters: of a multipart form, a Resque job or a Python caller.
 
     Raises:
-        InvalidField: as `from_json`.
+        InvalidField: as in `from_json`.
     """
     return _submission(*_raw_of(parameters))
 
 
 def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
-    """Tell known parameters from unknown ones; the names of some of those, and how many more there are."""
+    """Separate known parameters from unknown ones; return the first names of those, and the number of the others."""
     if len(parameters) > NAMES_MAX:
         raise MalformedBody(f"a ping may have at most {NAMES_MAX} parameters")
     raw = _Raw()
@@ -175,9 +243,9 @@ def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
 
 
 def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Submission]:
-    """`from_params` of a long list of users, about a millisecond a step.
+    """`from_params` for a long list of users, about a millisecond in each step.
 
-    Raises: as `from_params`.
+    Raises the same errors as `from_params`.
     """
     raw, unknown = _raw_of(parameters)
     users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
@@ -185,7 +253,7 @@ def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Subm
 
 
 def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool] | None = None) -> Submission:
-    """Read every parameter by its rule, but for the users if they are known."""
+    """Parse every parameter by its rule, except the users if they are known."""
     users, understood = known or fields.users(raw.user_id)
     unknown, unnamed = others
     if not understood:
@@ -209,7 +277,7 @@ def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool]
 def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:
     message, title, badge, sound, vibrate = raw.message, raw.title, raw.badge, raw.sound, raw.vibrate
     ttl_s, priority, collapse_id, apns, fcm = raw.ttl_s, raw.priority, raw.collapse_id, raw.apns, raw.fcm
-    # By position, in the order of Ping's fields: this runs for every ping, and names cost a third more.
+    # By position, in the order of Ping's fields: this runs for every ping, and keyword arguments cost a third more.
     return Ping(
         "",
         0,
@@ -229,29 +297,29 @@ def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:
 
 
 def _from_other_json(body: bytes) -> Submission:
-    """Read a body that did not fit at once: it has unknown fields, is empty, or is wrong."""
+    """Parse a body that was not decoded directly: it has unknown fields, is empty, or is invalid."""
     return from_params(_json_object(body))
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes, name: str = _BODY) -> dict[str, Any]:
     """Decode a JSON object; an empty body is one without parameters (contract §1.2)."""
     if not body.strip():
         return {}
     try:
         value: Any = _decode_any(body)
     except RecursionError as error:
-        raise MalformedBody("the body is nested too deeply") from error
+        raise MalformedBody(f"{name} is nested too deeply") from error
     except ValueError as error:
-        _explain(body, error)
+        _explain(body, name, error)
     if not isinstance(value, dict):
-        found = fields.refused("the body", "a JSON object", value).message
+        found = fields.refused(name, "a JSON object", value).message
         raise MalformedBody(f"{found} (byte 0, line 1, column 1)")
     return value
 
 
-def _explain(body: bytes, error: ValueError) -> NoReturn:
+def _explain(body: bytes, name: str, error: ValueError) -> NoReturn:
     """Raise the error with what is wrong and where, in words of our own."""
     fault = find_fault(body)
     if fault.out_of_range:
-        raise InvalidField(f"in the body {fault.text}") from error
-    raise MalformedBody(f"the body is malformed: {fault.text}") from error
+        raise InvalidField(f"in {name} {fault.text}") from error
+    raise MalformedBody(f"{name} is malformed: {fault.text}") from error

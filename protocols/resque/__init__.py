@@ -1,4 +1,4 @@
-"""Resque, as far as a worker of RhoConnect's queue needs it: jobs (`job`) and what it writes of itself
+"""Resque's formats, as far as a worker of RhoConnect's queue needs them: jobs (`job`) and its own records
 (`records`)."""
 
 from protocols.resque.job import CLASSES, Job, parse

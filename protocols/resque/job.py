@@ -1,4 +1,4 @@
-"""A job as RhoConnect queues it: `{"class": "Rhoconnect::PingJob", "args": [{parameters}]}` (contract §3.2)."""
+"""Jobs as RhoConnect queues them: `{"class": "Rhoconnect::PingJob", "args": [{parameters}]}` (contract §3.2)."""
 
 from typing import Any, Final
 
@@ -10,18 +10,18 @@ from protocols.ping import Ping, from_params
 from protocols.ping.model import RESQUE
 
 CLASSES: Final = ("Rhoconnect::PingJob", "PingJob")
-"""Ours. RhoConnect always writes the first; the second is what its documentation shows."""
+"""Job classes of pings. RhoConnect always writes the first; its documentation shows the second."""
 SHOWN_CHARACTERS: Final = 1_000
-"""So much of an item that cannot be read is shown among the failed."""
+"""Characters of an unreadable item that are shown in its failure record."""
 
 _decode: Final = msgspec.json.Decoder(Any).decode
 
 
 class Job(msgspec.Struct, frozen=True):
-    """An item of a queue that was read.
+    """A parsed item of a queue.
 
     Attributes:
-        ping: what it asks for.
+        ping: the ping that it requests.
         unknown: names of parameters that were not understood.
     """
 
@@ -30,20 +30,20 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def parse(item: bytes) -> Job:
-    """Read an item.
+    """Parse an item.
 
     Raises:
-        MalformedBody: no JSON, no job of ours, or its arguments are not one hash of parameters.
+        MalformedBody: it is not JSON, not a `PingJob`, or its arguments are not one hash of parameters.
         InvalidField: a parameter has a wrong type or value.
     """
     try:
         job = _decode(item)
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"the job is no JSON: {find_fault(item).text}") from error
+        raise MalformedBody(f"the job is not JSON: {find_fault(item).text}") from error
     if not isinstance(job, dict) or not isinstance(job.get("class"), str):
         raise MalformedBody("the job has no class")
     if job["class"] not in CLASSES:
-        raise MalformedBody(f"the job's class is {job['class'][:100]!r}, which this worker does not know")
+        raise MalformedBody(f"the job's class is {job['class'][:100]!r}, which this worker does not process")
     args = job.get("args")
     if not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
         raise MalformedBody("the job's args must be a list with one hash of parameters")
@@ -52,9 +52,9 @@ def parse(item: bytes) -> Job:
 
 
 def shown(item: bytes) -> dict[str, Any]:
-    """The `payload` of a failure: what Resque's web page shows and queues again on *Retry*.
+    """The `payload` of a failure, which Resque's web page shows and queues again on *Retry*.
 
-    The API token that RhoConnect leaves among the parameters is taken out: no job needs it.
+    The API token that RhoConnect leaves among the parameters is removed: no job needs it.
     """
     try:
         job = _decode(item)
@@ -73,5 +73,5 @@ def _without_token(argument: Any) -> Any:
 
 
 def reason(error: InputError) -> str:
-    """A readable error: what was wrong, and where."""
+    """A readable error: the problem and its position."""
     return f"{error.field}: {error.message}" if error.field else error.message

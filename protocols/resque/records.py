@@ -1,7 +1,7 @@
-"""What a worker writes about itself, in the forms that Resque and its web page read.
+"""Records that a worker writes about itself, in the formats that Resque and its web page read.
 
-Sources: resque 2.7 `lib/resque/{worker,data_store,failure/redis}.rb` and its server's views. The page splits
-a worker's id at colons, parses each failure's `failed_at`, and needs a list as its backtrace.
+Sources: resque 2.7 `lib/resque/{worker,data_store,failure/redis}.rb` and its server's views. The page splits a
+worker's id at colons, parses each failure's `failed_at`, and needs a list as its backtrace.
 """
 
 import fnmatch
@@ -15,19 +15,19 @@ import msgspec
 HEARTBEAT_S: Final = 60.0
 """Resque's own interval."""
 PRUNED_AFTER_S: Final = 300.0
-"""A worker whose heartbeat is older is unregistered by any other worker that starts."""
+"""Age of a heartbeat at which any other starting worker unregisters its worker."""
 PAYLOAD_BYTES_MAX: Final = 65_536
-"""A larger job is not repeated in the worker's state."""
+"""A larger job is not copied into the worker's state."""
 
 _NO_HOST: Final = re.compile(r"[^0-9A-Za-z_.-]+")
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def host_part(name: str, gateway_id: str) -> str:
-    """The host part of our workers' ids.
+    """The host part of the ids of the gateway's workers.
 
-    It is no host's name: a Resque worker unregisters what has its own host's name and a process id that it
-    does not find among Resque's processes.
+    It is not the name of a host: a Resque worker unregisters workers with its own host name and a process id that is
+    not one of Resque's processes.
     """
     return f"rhopush-{_NO_HOST.sub('-', name)}-{_NO_HOST.sub('-', gateway_id)[:8]}"
 
@@ -38,16 +38,16 @@ def worker_id(host: str, pid: int, queues: Sequence[str]) -> str:
 
 
 def is_pattern(queue: str) -> bool:
-    """Whether a queue's name stands for others (`*`, `low_*`, `!mail`)."""
+    """Whether a queue's name is a pattern (`*`, `low_*`, `!mail`)."""
     return queue.startswith("!") or "*" in queue
 
 
 def queues_of(wanted: Sequence[str], existing: Sequence[str]) -> list[str]:
-    """The queues to work on, in order: as listed, a pattern's in alphabetical order, without `!` ones.
+    """The queues to process, in order: as listed, those of a pattern in alphabetical order, without `!` ones.
 
     Args:
         wanted: `resque.queues`.
-        existing: the names that Resque knows.
+        existing: the names of Resque's queues.
     """
     refused = [name[1:] for name in wanted if name.startswith("!")]
     found: dict[str, None] = {}
@@ -70,7 +70,7 @@ def heartbeat(at_s: float) -> str:
 
 
 def working(queue: str, payload: dict[str, Any], at_s: float) -> bytes:
-    """The state of a worker that is busy."""
+    """The state of a busy worker."""
     return _encode({"queue": queue, "run_at": f"{_utc(at_s):%Y-%m-%dT%H:%M:%SZ}", "payload": payload})
 
 
@@ -82,9 +82,9 @@ def failure(
     Args:
         payload: the job (`job.shown`).
         exception: a class name.
-        error: what was wrong, for a person.
+        error: the problem, as a readable text.
         worker: the worker's id.
-        queue: where the job was.
+        queue: the queue of the job.
         at_s: epoch seconds.
     """
     return _encode(

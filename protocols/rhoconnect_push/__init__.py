@@ -1,1 +1,1 @@
-"""RhoConnect Push, the legacy service: its messages and answers."""
+"""RhoConnect Push: messages, requests and responses of the service."""

@@ -1,11 +1,11 @@
-"""What a legacy device is told: a ping as a message of the RhoConnect Push Service (contract §4, §9).
+"""RhoConnect Push messages: a ping as a message of the RhoConnect Push service (contract §4, §9).
 
-What the ping holds, and what is sent: `collapseId`, the badge, where there is one; and `data` with alert (any
-JSON, as it came), title, sound, vibrate (a text) and do_sync (a list), each where the ping has it. A badge
-alone, or nothing: not sent.
+Content of the message: `collapseId`, the badge, if there is one; and `data` with alert (any JSON, unchanged), title,
+sound, vibrate (a text) and do_sync (a list), each if the ping has it. A ping with a badge alone, or with nothing, is
+not sent.
 
-In the order in which RhoConnect writes them. A missing `vibrate` is left out (contract §10). The badge is the collapse
-id, as in RhoConnect, and so a badge alone shows nothing on these devices.
+The order is RhoConnect's. A missing `vibrate` is omitted (contract §10). The badge is the collapse id, as in
+RhoConnect, and so a badge alone shows nothing on these devices.
 """
 
 import re
@@ -15,20 +15,19 @@ from urllib.parse import quote
 import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
+from protocols.headers import Header
 from protocols.ping.content import expires_ms, has_message
 from protocols.ping.model import Ping
 
 _TOKEN_CHARACTERS: Final = 512
 _PLAIN: Final = re.compile(r"[0-9A-Za-z:-]{1,512}")
-"""Every token that the service makes: nothing in it needs encoding."""
+"""The form of every token that the service makes, which needs no encoding."""
 BODY_BYTES_MAX: Final = 65_536
-"""What our own service takes. RhoConnect's messages are far smaller."""
-
-Header = tuple[bytes, bytes]
+"""Longest message that the gateway's own service accepts. RhoConnect's messages are far smaller."""
 
 
 class RhoConnectPushTarget(NamedTuple):
-    """How long an app's messages live.
+    """Times to live of an app's messages.
 
     Attributes:
         ttl_s: time to live of a ping that shows something.
@@ -40,15 +39,15 @@ class RhoConnectPushTarget(NamedTuple):
 
 
 class RhoConnectPushMessage:
-    """One message, encoded once for all devices of an app.
+    """A message, encoded once for all devices of an app.
 
     Attributes:
-        headers: the regular headers, without authorization. The service wants exactly this content type.
-        background: there is no alert.
-        expires_ms: epoch milliseconds after which it is of no use.
-        data: what the device gets, as JSON.
+        headers: the regular headers, without authorization. The service requires exactly this content type.
+        background: whether there is no alert.
+        expires_ms: epoch milliseconds at which it expires.
+        data: the JSON that the device receives.
         collapse: the collapse id; None: none.
-        name: the ping's id: a service of our own queues a message of one name once.
+        name: the ping's id: the gateway's own service queues a message of one name once.
     """
 
     __slots__ = ("_body", "background", "collapse", "data", "expires_ms", "headers", "name")
@@ -65,44 +64,44 @@ class RhoConnectPushMessage:
             self._body = b'{"collapseId":%d,"data":%b}' % (badge, data)
 
     def __repr__(self) -> str:
-        return f"<RPS message, {len(self._body)} bytes>"
+        return f"<RhoConnect Push message, {len(self._body)} bytes>"
 
     def path(self, pin: str) -> bytes:
-        """Give the path for a device, with its pin percent-encoded.
+        """The path for a device, with its push token percent-encoded.
 
         Raises:
-            InvalidToken: the pin is empty, too long, or no text that UTF-8 can carry.
+            InvalidToken: the push token is empty, too long, or not a text that UTF-8 can carry.
         """
         if _PLAIN.fullmatch(pin):
             return b"/messageQueue/" + pin.encode()
         try:
             encoded = quote(pin, safe=":").encode("ascii")
         except UnicodeEncodeError as error:
-            raise InvalidToken("the device's pin is no RPS token: it holds half a character") from error
+            raise InvalidToken("the device's push token holds an unpaired surrogate") from error
         if 1 <= len(pin) <= _TOKEN_CHARACTERS:
             return b"/messageQueue/" + encoded
         raise InvalidToken(
-            f"the device's pin is no RPS token: it must have 1 to {_TOKEN_CHARACTERS} characters"
+            f"the device's push token must have 1 to {_TOKEN_CHARACTERS} characters for RhoConnect Push"
         )
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
-        """Give the body: the same for every device."""
+        """The body, which is the same for every device."""
         return self._body
 
 
 def compose(ping: Ping, target: RhoConnectPushTarget, now_ms: int) -> RhoConnectPushMessage | None:
-    """Make a ping's message for legacy devices.
+    """Compose a ping's message for RhoConnect Push devices.
 
     Args:
         ping: the ping.
         target: the app's settings.
-        now_ms: the time, in epoch milliseconds; counts only for pings that no queue has accepted.
+        now_ms: the time, in epoch milliseconds; used only for pings that no queue has accepted.
 
     Returns:
-        None where there is nothing to show and nothing to sync.
+        None if the ping shows nothing and syncs nothing.
 
     Raises:
-        PayloadTooLarge: the message is larger than the service takes.
+        PayloadTooLarge: the message is larger than the service accepts.
     """
     data: dict[str, Any] = {}
     if has_message(ping):
@@ -119,6 +118,8 @@ def compose(ping: Ping, target: RhoConnectPushTarget, now_ms: int) -> RhoConnect
         return None
     encoded = orjson.dumps(data)
     if len(encoded) > BODY_BYTES_MAX - 100:
-        raise PayloadTooLarge(f"the message has {len(encoded)} bytes, a legacy device takes {BODY_BYTES_MAX}")
+        raise PayloadTooLarge(
+            f"the RhoConnect Push message has {len(encoded)} bytes; at most {BODY_BYTES_MAX} are allowed"
+        )
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
     return RhoConnectPushMessage(encoded, ping.badge, "alert" not in data, ends_ms, ping.id)

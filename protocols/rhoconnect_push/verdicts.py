@@ -1,13 +1,14 @@
-"""What the RhoConnect Push Service answers, and what it means (contract §9). Its bodies are empty.
+"""Verdicts about the responses of the RhoConnect Push service (contract §9). Their bodies are empty.
 
-RhoConnect took every status but 400 for success; here each has its verdict (contract §10).
+RhoConnect treated every status but 400 as success; here each has its verdict (contract §10).
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from protocols.provider_response import Header, retry_after_s
-from protocols.verdict import ACCEPTED, Verdict, VerdictKind
+from protocols.headers import Header
+from protocols.provider_response import retry_after_s
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 NOT_REGISTERED: Final = "NotRegistered"
 
@@ -15,24 +16,25 @@ STATUSES: Final[dict[int, Verdict]] = {
     200: ACCEPTED,
     204: ACCEPTED,
     400: Verdict(VerdictKind.REJECTED, "InvalidRequest"),
-    # Wrong credentials of the app, or a token of another app: which of the two is not said.
+    # Wrong credentials of the app, or a token of another app; the response does not distinguish them.
     401: Verdict(VerdictKind.LATER, "Unauthorized"),
-    403: Verdict(VerdictKind.REJECTED, "Forbidden"),  # the path is none of the service's
+    403: Verdict(VerdictKind.REJECTED, "Forbidden"),  # the path does not exist at the service
     404: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     410: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     413: Verdict(VerdictKind.REJECTED, "PayloadTooLarge"),
-    429: Verdict(VerdictKind.LATER, "TooManyRequests"),
+    # The service limits the gateway, not one device.
+    429: Verdict(VerdictKind.LATER, "TooManyRequests", remedy=Remedy.THROTTLE),
 }
 
 
 def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | None = None) -> Verdict:
-    """Judge an answer of the push service.
+    """Judge a response of the push service.
 
     Args:
         status: HTTP status.
-        headers: the answer's headers, names in lower case.
-        body: not looked at.
-        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is not understood.
+        headers: the response's headers, names in lower case.
+        body: ignored.
+        now_s: epoch seconds, for a Retry-After that is a date; without it such a date is ignored.
     """
     verdict = STATUSES.get(status)
     if verdict is None:

@@ -1,14 +1,14 @@
-"""The requests of the RhoConnect Push Service, read as rhoconnect-push reads them (contract §9).
+"""Requests of the RhoConnect Push service, parsed as rhoconnect-push parses them (contract §9).
 
 | method and path | call | further conditions on the path |
 | --- | --- | --- |
-| POST /instanceId | `CREATE` | exactly so: even a query is refused |
+| POST /instanceId | `CREATE` | exactly this path: even a query is refused |
 | GET, DELETE /instanceId/I | `COOKIE`, `FORGET` | three parts |
 | PUT, GET, DELETE /registrations/I/USER/APP | `REGISTER`, `LOOK_UP`, `UNREGISTER` | five parts |
-| GET /nextMessage/I?lastMessage=N | `POLL` | three parts; the first only begins so |
-| POST /messageQueue/TOKEN | `POST` | the same, but told only after the body was judged |
+| GET /nextMessage/I?lastMessage=N | `POLL` | three parts; the first is only a prefix |
+| POST /messageQueue/TOKEN | `POST` | the same, but reported only after the body was judged |
 
-Everything else is 403, a path whose last part is empty too. Nothing is percent-decoded: ids hold no
+Everything else is 403, including a path whose last part is empty. No part is percent-decoded: ids contain no
 character that needs it.
 """
 
@@ -27,7 +27,7 @@ from protocols.json_syntax import find_fault
 
 
 class CallKind(Enum):
-    """What a request asks for."""
+    """The operations of the service."""
 
     CREATE = "create"
     COOKIE = "cookie"
@@ -40,14 +40,14 @@ class CallKind(Enum):
 
 
 class ServiceCall(NamedTuple):
-    """A request's line, understood.
+    """A parsed request line.
 
     Attributes:
-        kind: what it asks for.
-        name: the instance; of a `POST` the token, "" where its path is none (403, once the body is judged).
+        kind: the operation.
+        name: the instance; of a `POST` the token, "" if its path is invalid (403, once the body is judged).
         user: of a registration.
         app: of a registration.
-        last: of a poll, the highest id that the device has; 0 for none.
+        last: of a poll, the highest id that the device has received; 0 for none.
     """
 
     kind: CallKind
@@ -88,12 +88,12 @@ _HEX_DIGITS_MAX: Final = 15
 _BEYOND_ALL: Final = 1 << 62
 """Above every id: it acknowledges nothing, as Infinity does."""
 _INTEGER_TEXT_BELOW: Final = 1e21
-"""From here on JavaScript writes an integer with an exponent (ECMA-262, Number::toString)."""
+"""From this number on JavaScript writes an integer with an exponent (ECMA-262, Number::toString)."""
 _HEX: Final = re.compile(r"0[xX][0-9a-fA-F]+")
 
 
 def read_line(method: str, target: str) -> ServiceCall | None:
-    """Understand a request's method and target; None: 403.
+    """Parse a request's method and target; None: 403.
 
     Args:
         method: in upper case.
@@ -116,13 +116,13 @@ def read_line(method: str, target: str) -> ServiceCall | None:
 
 
 def last_message(query: str) -> int:
-    """The highest id that a device says it has, as JavaScript's Number reads it: 0 for what is none.
+    """The highest id that a device reports, as JavaScript's Number parses it: 0 for a text that is not a number.
 
-    A repeated parameter is no number either. Fractions are cut off: ids are whole. Numbers above every id, and texts
-    that are longer than any number of a device, are `_BEYOND_ALL`.
+    A repeated parameter is not a number either. Fractions are dropped: ids are whole. Numbers above every id, and
+    texts that are longer than any number of a device, are `_BEYOND_ALL`.
     """
     if query.startswith("lastMessage=") and (digits := query[12:]).isdecimal() and digits.isascii():
-        # What devices send; a longer number is above every counter either way.
+        # The form that devices send; a longer number is above every counter either way.
         return int(digits.lstrip("0")[:18] or "0")
     values = parse_qs(query, keep_blank_values=True).get("lastMessage", ())
     if len(values) != 1:
@@ -131,7 +131,7 @@ def last_message(query: str) -> int:
 
 
 def _whole_number(text: str) -> int:
-    """What JavaScript's Number makes of a text, without its fraction, from 0 to `_BEYOND_ALL`."""
+    """The value of JavaScript's Number for a text, without its fraction, from 0 to `_BEYOND_ALL`."""
     if _HEX.fullmatch(text):
         digits = text[2:].lstrip("0")
         return int(digits or "0", 16) if len(digits) <= _HEX_DIGITS_MAX else _BEYOND_ALL
@@ -148,15 +148,14 @@ def _whole_number(text: str) -> int:
 def instance_cookie(cookies: str) -> str:
     """The instance cookie in a Cookie header; "" without one.
 
-    The first `instance=` counts wherever it stands, so that cookies joined by commas work, as .NET sends
-    them.
+    The first `instance=` counts at any position, so that cookies joined by commas work, as .NET sends them.
     """
     found = _COOKIE.search(cookies)
     return found[1] if found else ""
 
 
 def proper_cookies(cookies: str) -> str:
-    """A Cookie header as a server of today reads it: a comma after the instance cookie becomes a semicolon.
+    """A Cookie header as current servers parse it: a comma after the instance cookie becomes a semicolon.
 
     RhoConnect (rack 2) refuses the comma of .NET devices, so that they could never register (contract §2.2).
     """
@@ -164,7 +163,7 @@ def proper_cookies(cookies: str) -> str:
 
 
 def without_instance(cookies: str) -> str:
-    """A Cookie header without the instance cookie: what says who the user is."""
+    """A Cookie header without the instance cookie: the part that identifies the user."""
     return _OWN_COOKIE.sub("", cookies)
 
 
@@ -183,7 +182,7 @@ def basic(authorization: str | None) -> Basic:
 
 
 def same_user(path_user: str, credentials: Basic) -> bool:
-    """Whether the user in a registration's path is the one of the credentials, where there are any."""
+    """Whether the user in a registration's path is that of the credentials, if there are any."""
     return not credentials.given or credentials.name in (path_user, unquote(path_user))
 
 
@@ -200,21 +199,21 @@ class PostedMessage(NamedTuple):
 
 
 def read_message(content_type: str, body: bytes) -> PostedMessage:
-    """Judge a posted message.
+    """Parse and check a posted message.
 
-    `data: null` is taken, as rhoconnect-push does, but delivered as an empty object: an Android device that
-    gets null asks for the same message for ever (contract §9.1).
+    `data: null` is accepted, as in rhoconnect-push, but delivered as an empty object: an Android device that
+    receives null requests the same message for ever (contract §9.1).
 
     Raises:
-        MalformedBody: not exactly application/json, no JSON, or no object.
-        InvalidField: data is missing or no object, or collapseId is no number.
+        MalformedBody: not exactly application/json, not JSON, or not an object.
+        InvalidField: data is missing or not an object, or collapseId is not a number.
     """
     if content_type != "application/json":
         raise MalformedBody("the Content-Type must be exactly application/json")
     try:
         message: Any = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is no JSON: {find_fault(body).text}") from error
+        raise MalformedBody(f"the body is not JSON: {find_fault(body).text}") from error
     if not isinstance(message, dict):
         raise MalformedBody("the body must be a JSON object")
     data = message.get("data", ())
@@ -225,7 +224,7 @@ def read_message(content_type: str, body: bytes) -> PostedMessage:
         raise InvalidField("collapseId must be a number", field="collapseId")
     try:
         packed = orjson.dumps(data or {})
-    except orjson.JSONEncodeError as error:  # it reads 1,024 levels and writes 254
+    except orjson.JSONEncodeError as error:  # it parses 1,024 levels and writes 254
         raise MalformedBody("data is nested too deeply") from error
     return PostedMessage(packed, _number_text(collapse) if "collapseId" in message else None)
 
@@ -247,6 +246,6 @@ def _parts(target: str) -> list[str]:
 
 
 def _number_text(number: float) -> str:
-    """A number as JavaScript writes it into a text: 5.0 is "5"."""
+    """A number as JavaScript converts it to a text: 5.0 is "5"."""
     whole = abs(number) < _INTEGER_TEXT_BELOW and number == int(number)
     return str(int(number)) if whole else str(float(number))

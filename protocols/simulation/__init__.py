@@ -1,1 +1,1 @@
-"""What the simulated providers share: scripted faults, answers and the record of a push."""
+"""Common parts of the simulated providers: scripted faults, answers and the record of a push."""

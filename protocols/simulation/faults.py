@@ -1,11 +1,11 @@
 """Scripted faults: one small language for Python, the command line and tests.
 
-A fault is written `WHAT[=ARGUMENT][:WHO]`, on the command line with the provider before it
-(`apns:410:token=dead`). WHAT is a word of `FAULT_ACTIONS`, an HTTP status, or a reason by the provider's own name
-(`Unregistered`, `QUOTA_EXCEEDED`). WHO narrows it, by commas: `token=PREFIX` (or the bare prefix), `after=N`
-(not for the first N requests), `every=N` (only each Nth), `next=N` (N times, then never again).
+A fault is written `WHAT[=ARGUMENT][:WHO]`, on the command line with the provider before it (`apns:410:token=dead`).
+WHAT is a word of `FAULT_ACTIONS`, an HTTP status, or a reason by the provider's own name (`Unregistered`,
+`QUOTA_EXCEEDED`). WHO limits it to some requests, with selectors separated by commas: `token=PREFIX` (or the bare
+prefix), `after=N` (not for the first N requests), `every=N` (only each Nth), `next=N` (N times, then never again).
 
-The first fault that matches a request decides; each counts only the requests its token prefix fits.
+The first fault that matches a request decides; each fault counts only the requests that match its token prefix.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,10 +17,10 @@ from protocols.numbers import whole
 
 
 class FaultAction(Enum):
-    """What is done with one request."""
+    """The effect of a fault on a request."""
 
-    SEND = "send"  # the answer goes out
-    DELAY = "delay"  # the answer goes out later
+    SEND = "send"  # the answer is sent
+    DELAY = "delay"  # the answer is sent later
     SILENCE = "silence"
     REFUSE = "refuse"
     RESET = "reset"
@@ -30,14 +30,15 @@ class FaultAction(Enum):
 
 
 class FaultActionRule(NamedTuple):
-    """How a word of the fault language is read.
+    """Parsing rules of one word of the fault language.
 
     Attributes:
-        takes: what the argument means; "" where there is none.
-        default: the argument where none is written.
-        number: the argument is a whole number, 0 or more.
-        once: happens once unless `next=` or `every=` says otherwise: an endless GOAWAY would let nothing
-        through. help: one line for `--help`.
+        takes: the meaning of the argument; "" if there is none.
+        default: the argument if none is written.
+        number: whether the argument is a whole number, 0 or more.
+        once: whether it happens once unless `next=` or `every=` is given, since an endless GOAWAY would block all
+            requests.
+        help: one line for `--help`.
     """
 
     takes: str
@@ -48,7 +49,9 @@ class FaultActionRule(NamedTuple):
 
 
 FAULT_ACTIONS: Final[dict[FaultAction, FaultActionRule]] = {
-    FaultAction.DELAY: FaultActionRule("MS", "1000", True, False, "answer rightly, but MS milliseconds late"),
+    FaultAction.DELAY: FaultActionRule(
+        "MS", "1000", True, False, "answer correctly, but MS milliseconds late"
+    ),
     FaultAction.SILENCE: FaultActionRule("", "", False, False, "never answer this request"),
     FaultAction.REFUSE: FaultActionRule(
         "", "", False, False, "RST_STREAM with REFUSED_STREAM: not processed (RFC 9113 §8.7)"
@@ -63,28 +66,28 @@ FAULT_ACTIONS: Final[dict[FaultAction, FaultActionRule]] = {
         True,
         "GOAWAY before this request: it and all later ones are not processed",
     ),
-    FaultAction.CUT: FaultActionRule("", "", False, True, "cut the connection without a word"),
+    FaultAction.CUT: FaultActionRule("", "", False, True, "abort the connection"),
     FaultAction.LIMIT: FaultActionRule(
-        "N", "1", True, True, "set SETTINGS_MAX_CONCURRENT_STREAMS to N, then answer rightly"
+        "N", "1", True, True, "set SETTINGS_MAX_CONCURRENT_STREAMS to N, then answer correctly"
     ),
 }
-"""The words that are no answers. An answer's own argument: milliseconds for 410 (its timestamp), else
-Retry-After s."""
+"""The words that are not answers. The argument of an answer: milliseconds for 410 (its timestamp), else Retry-After
+s."""
 
 _WORDS: Final = {action.value: action for action in FAULT_ACTIONS}
 
 
 class Fault(NamedTuple):
-    """One scripted fault, as read.
+    """One parsed fault.
 
     Attributes:
-        action: what happens; `SEND` for an answer with `reason`.
+        action: its effect; `SEND` for an answer with `reason`.
         reason: the provider's name of the reason, for `SEND`.
-        argument: milliseconds, seconds, a code, a limit or a GOAWAY reason; None: not said.
-        token: the prefix that a device token must have; "" fits all.
-        after: how many fitting requests pass unharmed first.
-        every: only each Nth fitting request.
-        next: how many times it happens; None: without end.
+        argument: milliseconds, seconds, a code, a limit or a GOAWAY reason; None: not given.
+        token: the required prefix of a push token; "" matches all.
+        after: number of matching requests that are not affected first.
+        every: only each Nth matching request.
+        next: how many times it happens; None: without limit.
     """
 
     action: FaultAction
@@ -97,19 +100,19 @@ class Fault(NamedTuple):
 
     @property
     def number(self) -> int | None:
-        """The argument as a number; None where none was given."""
+        """The argument as a number; None if none was given."""
         return int(self.argument) if self.argument is not None else None
 
 
 def parse_fault(text: str, answers: Mapping[str, str]) -> Fault:
-    """Read one fault, without its provider.
+    """Parse one fault, without its provider.
 
     Args:
         text: `WHAT[=ARGUMENT][:WHO]`.
-        answers: the words that mean an answer, each with the reason's full name.
+        answers: the words that stand for an answer, each with the reason's full name.
 
     Raises:
-        InvalidField: a word, number or selector is not understood; the message lists what is.
+        InvalidField: a word, number or selector is unknown; the message lists the known ones.
     """
     what, _, who = text.partition(":")
     word, equals, argument = what.partition("=")
@@ -122,7 +125,7 @@ def parse_fault(text: str, answers: Mapping[str, str]) -> Fault:
             selectors["next"] = "1"
     else:
         known = ", ".join([*_WORDS, *answers])
-        raise InvalidField(f"fault {text!r}: {word!r} is none of {known}", field="fault")
+        raise InvalidField(f"fault {text!r}: {word!r} is unknown; known: {known}", field="fault")
     return fault._replace(
         token=selectors.get("token", ""),
         after=int(selectors.get("after", 0)),
@@ -148,7 +151,7 @@ def _parse_selectors(text: str, who: str) -> dict[str, str]:
             name, value = "token", part
         if name not in ("token", "after", "every", "next"):
             raise InvalidField(
-                f"fault {text!r}: {name!r} is none of token, after, every, next", field="fault"
+                f"fault {text!r}: {name!r} is unknown; known: token, after, every, next", field="fault"
             )
         selectors[name] = value if name == "token" else _whole(text, value)
     return selectors
@@ -156,19 +159,19 @@ def _parse_selectors(text: str, who: str) -> dict[str, str]:
 
 def _whole(text: str, value: str) -> str:
     if whole(value) is None:
-        raise InvalidField(f"fault {text!r}: {value!r} is no whole number", field="fault")
+        raise InvalidField(f"fault {text!r}: {value!r} is not a whole number", field="fault")
     return value
 
 
 def sort_faults(texts: Iterable[str], providers: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-    """Give each provider its faults, written `PROVIDER:WHAT[=ARGUMENT][:WHO]`, and read each once.
+    """Sort faults written `PROVIDER:WHAT[=ARGUMENT][:WHO]` by provider, and check each.
 
     Args:
         texts: as written on a command line.
-        providers: by provider the words that mean an answer of its.
+        providers: for each provider, the words that stand for an answer.
 
     Raises:
-        InvalidField: a provider or a fault is not understood.
+        InvalidField: a provider or a fault is unknown.
     """
     sorted_faults: dict[str, list[str]] = {provider: [] for provider in providers}
     for text in texts:
@@ -181,8 +184,7 @@ def sort_faults(texts: Iterable[str], providers: Mapping[str, Mapping[str, str]]
 
 
 class FaultTable:
-    """The faults of one simulated provider, in the order in which they are tried. May change while it
-    runs."""
+    """The faults of one simulated provider, in the order in which they are tried. It may change at run time."""
 
     def __init__(self, answers: Mapping[str, str], faults: Iterable[str] = ()) -> None:
         self._answers = answers
@@ -191,17 +193,17 @@ class FaultTable:
             self.add(text)
 
     def add(self, text: str) -> Fault:
-        """Append a fault, written as the module says (without a provider). Raises InvalidField."""
+        """Append a fault, in the form that the module describes (without a provider). Raises InvalidField."""
         fault = parse_fault(text, self._answers)
         self._rows.append(_Row(fault))
         return fault
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         self._rows.clear()
 
     def next_fault(self, token: str) -> Fault | None:
-        """Count one request for `token`; give the fault that it meets, if any."""
+        """Count one request for `token`, and return the fault that applies to it, if any."""
         for row in self._rows:
             if token.startswith(row.fault.token) and row.strikes():
                 return row.fault
@@ -227,7 +229,7 @@ class _Row:
 
 
 def describe_faults() -> str:
-    """The table of words for `--help`, one a line."""
+    """The table of words for `--help`, one in each line."""
     rows = [
         (action.value + (f"[={rule.takes}]" if rule.takes else ""), rule.help)
         for action, rule in FAULT_ACTIONS.items()

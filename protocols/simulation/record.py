@@ -1,23 +1,22 @@
-"""What a simulated provider says to a request, and what it writes down of it."""
+"""Answers of a simulated provider, and the records of its requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from protocols.headers import Header
 from protocols.simulation.faults import FaultAction
 
-Header = tuple[bytes, bytes]
-
 SECRET_HEADERS: Final = frozenset({"authorization"})
-"""Never written down: a provider token would let the reader push."""
+"""Headers that are never recorded: a provider token would allow the reader to push."""
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What a person or an app gets of a push, the same for every provider.
+    """The content of a push for a person or an app, the same for every provider.
 
     Attributes:
-        alert: the text shown; None: nothing shown.
+        alert: the displayed text; None: nothing is displayed.
         badge: the number on the icon.
         sound: the sound's name.
         vibrate: as sent (milliseconds, as text or number).
@@ -34,21 +33,21 @@ class Summary(msgspec.Struct, frozen=True):
 class SimulatedRecord(msgspec.Struct, frozen=True):
     """One request to a simulated provider, and the answer to it.
 
-    A recording exists to be compared with what was meant, so `token` is whole in the file; `repr` and
-    `line` shorten it.
+    A recording exists to be compared with the intended pushes, so `token` is complete in the file; `repr` and `line`
+    shorten it.
 
     Attributes:
         at_s: when the request was complete, epoch seconds.
         provider: "apns" or "fcm".
-        connection: which connection of this simulator it came by, from 1.
-        token: the device token (for FCM also a topic or condition, as `topic:NAME`).
+        connection: sequence number of the connection to this simulator, from 1.
+        token: the push token (for FCM also a topic or condition, as `topic:NAME`).
         topic: the APNs topic, or the FCM project.
-        status: HTTP status of the answer; 0: none was given (a fault).
-        reason: the provider's reason; the fault's word where no answer was given; "" for accepted.
+        status: HTTP status of the answer; 0: none was sent (a fault).
+        reason: the provider's reason; the fault's word if no answer was sent; "" for accepted.
         headers: the request's regular headers, without secrets.
-        payload: the JSON body; None where it is none.
-        notes: what the provider would take and the device ignore.
-        summary: what the person or app gets.
+        payload: the JSON body; None if it is not JSON.
+        notes: parts that the provider would accept and the device ignore.
+        summary: the content for the person or app.
     """
 
     at_s: float
@@ -65,7 +64,7 @@ class SimulatedRecord(msgspec.Struct, frozen=True):
 
     @property
     def accepted(self) -> bool:
-        """Whether the device gets it."""
+        """Whether the device receives it."""
         return self.status == 200
 
     @property
@@ -74,7 +73,7 @@ class SimulatedRecord(msgspec.Struct, frozen=True):
         return self.token if len(self.token) <= 8 else self.token[:8] + "…"
 
     def line(self) -> str:
-        """One line for a terminal: provider, token, what it does, or why it was refused."""
+        """One line for a terminal: provider, token, and the push's effect or the reason of its refusal."""
         words = [f"{self.provider:<4}", f"{self.short_token:<9}"]
         if not self.accepted:
             return " ".join([*words, f"{self.status or '-'} {self.reason}"])
@@ -99,15 +98,15 @@ class SimulatedRecord(msgspec.Struct, frozen=True):
 
 
 class SimulatedAnswer(NamedTuple):
-    """What to do with one request.
+    """The action for one request.
 
     Attributes:
         action: send the answer, or one of the faults that need the connection.
-        status: HTTP status, where an answer goes out.
+        status: HTTP status, if an answer is sent.
         headers: regular response headers.
         body: response body.
         argument: the fault's argument (milliseconds, error code, GOAWAY reason).
-        record: what is written down; None for a request that is no push (a token, say).
+        record: the record to store; None for a request that is not a push (a token request, for example).
     """
 
     action: FaultAction
@@ -127,7 +126,7 @@ def readable(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def source_names(value: Any) -> tuple[str, ...]:
-    """The names in a `do_sync`: a list (APNs) or a comma string (FCM)."""
+    """The names in a `do_sync`: a list (APNs) or a comma-separated text (FCM)."""
     if isinstance(value, str):
         return tuple(filter(None, (name.strip() for name in value.split(","))))
     if isinstance(value, list):

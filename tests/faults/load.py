@@ -28,6 +28,7 @@ class Deliveries:
     def __init__(self) -> None:
         self.counts: Counter[Delivery] = Counter()
         self.times: list[float] = []
+        self.times_of: dict[str, list[float]] = {"apns": [], "fcm": []}
         self.refused = 0
         self._changed = asyncio.Event()
 
@@ -35,6 +36,7 @@ class Deliveries:
         if record.accepted:
             self.counts[Delivery(record.summary.alert or "", record.token)] += 1
             self.times.append(record.at_s)
+            self.times_of[_provider(record.token)].append(record.at_s)
             self._changed.set()
         else:
             self.refused += 1
@@ -62,15 +64,30 @@ class Deliveries:
         """How many pushes were one too many."""
         return sum(self.counts.values()) - len(self.counts)
 
-    def busiest(self, window_s: float) -> int:
-        """The most pushes that any such stretch of time saw."""
-        times = sorted(self.times)
+    def repeats_of(self, provider: str) -> int:
+        """How many pushes of one provider were one too many."""
+        return sum(
+            count - 1 for delivery, count in self.counts.items() if _provider(delivery.token) == provider
+        )
+
+    def accepted_by(self) -> dict[str, int]:
+        """How many pushes each provider accepted so far."""
+        return {provider: len(times) for provider, times in self.times_of.items()}
+
+    def busiest(self, window_s: float, provider: str | None = None) -> int:
+        """The most pushes that any such stretch of time saw, at one provider or at both."""
+        times = sorted(self.times if provider is None else self.times_of[provider])
         most = first = 0
         for last, moment in enumerate(times):
             while times[first] < moment - window_s:
                 first += 1
             most = max(most, last - first + 1)
         return most
+
+
+def _provider(token: str) -> str:
+    """Whose token it is: those of the tests' Android phones are no hexadecimal numbers."""
+    return "fcm" if token.startswith("registration-") else "apns"
 
 
 class Promise(NamedTuple):

@@ -8,6 +8,7 @@ known stream limit that is bounded by numbers that the test sets itself; verdict
 import asyncio
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import NamedTuple
 import pytest
 from redis.asyncio import Redis
 
+from gateway.delivery.unsaved import UNSAVED_MAX_S
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
 from tests.faults.load import Deliveries, Delivery, Senders
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 from tests.support.rhoconnect import Client, android, apple, lay_users
 
 WORKERS = 2
@@ -31,6 +33,11 @@ IN_FLIGHT = WORKERS * LANES * STREAMS
 """Of both workers together, with one connection a lane."""
 USERS = 400
 CROWD = 2000
+CROWDS = 2
+SLOW = ("delay=200",)
+"""Each lane of a worker takes five seconds for a thousand deliveries, and holds more."""
+RECORDING_S = 0.25
+"""The verdicts of this time may be unrecorded before Redis stops to answer: a pass of writing, on a slow machine."""
 
 
 class Traffic(NamedTuple):
@@ -52,7 +59,7 @@ def crowd(_: int) -> Sequence[str]:
 
 TRAFFIC = {
     "small": Traffic(6, one_user, ()),
-    "retries": Traffic(6, one_user, ("503=1:every=3", "429=1:every=7")),
+    "retries": Traffic(6, one_user, ("503=1:every=3", "429=1:every=7,next=5")),  # each 429 slows FCM's lane
     "broadcast": Traffic(1, crowd, (), pause_s=0.3),
 }
 
@@ -160,6 +167,58 @@ async def test_what_got_200_survives_kill_9(
     assert deliveries.repeats <= bound
     assert bool(deliveries.refused) == bool(traffic.faults)
     assert not senders.others
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_kill_while_redis_does_not_answer_repeats_what_a_second_began(
+    kind: str, short_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workers hold thousands of deliveries, and no verdict of them can be recorded."""
+    deliveries = Deliveries()
+    with RedisServer(kind) as store:
+        async with running(short_path, store, SLOW, deliveries) as gateway:
+            users = list(crowd(0))
+            answers = [await gateway.ping(users, message=f"ping {number}") for number in range(CROWDS)]
+            await deliveries.reach(CROWD // 2)
+            store.freeze()
+            unsaved = await stopped(gateway)
+            accepted = deliveries.accepted_by()
+            gateway.kill()
+            await gateway.wait()
+            store.thaw()
+            await gateway.start()
+            await deliveries.has(
+                Delivery(f"ping {number}", phone(n).pin or "")
+                for number in range(CROWDS)
+                for n in range(CROWD)
+            )
+            await finished(gateway, [answer.ping_id for answer in answers])
+    for name, accepted_before in accepted.items():
+        repeats = deliveries.repeats_of(name)
+        bound = WORKERS * STREAMS + deliveries.busiest(UNSAVED_MAX_S + RECORDING_S, name)
+        with capsys.disabled():
+            print(
+                f"\n{name} on {kind}: {accepted_before} deliveries before the kill, {unsaved[name]:.0f} without a"
+                f" recorded verdict, {repeats} repeated (at most {bound})"
+            )
+        assert repeats <= unsaved[name] <= bound
+
+
+async def stopped(gateway: Gateway) -> dict[str, float]:
+    """Wait until no lane has a request in flight though deliveries wait; the unrecorded verdicts by provider."""
+    async with asyncio.timeout(60):
+        while True:
+            shown = (await gateway.request("GET", "/metrics")).body.decode()
+            stalls = gateway.log.read_text().count("verdict_writes_stalled")
+            in_flight, unsaved = _by_provider(shown, "lane_in_flight"), _by_provider(shown, "lane_unsaved")
+            if stalls == WORKERS and not any(in_flight.values()) and all(unsaved.values()):
+                return unsaved
+            await asyncio.sleep(0.1)
+
+
+def _by_provider(shown: str, metric: str) -> dict[str, float]:
+    found = re.findall(rf'^rhopush_{metric}{{lane="(\w+):[^"]*"}} (\S+)$', shown, re.MULTILINE)
+    return {provider: float(value) for provider, value in found}
 
 
 async def finished(gateway: Gateway, ping_ids: Sequence[str]) -> None:

@@ -247,7 +247,7 @@ async def test_a_new_token_that_is_refused_like_the_old_one_stops_the_lane(stage
 async def test_a_token_server_that_gives_none_is_told_as_such(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.delivery.lane.PARK_S", 1.0)
+    monkeypatch.setattr("gateway.delivery.backlog.PARK_S", 1.0)
     assert isinstance(stage.provider, FcmSimulator)
     audiences, stage.provider.rules.tokens.audiences = stage.provider.rules.tokens.audiences, set()
     await stage.user()

@@ -142,6 +142,6 @@ async def test_a_queue_that_cannot_be_made_is_named_with_redis_own_words(apart: 
 async def test_a_redis_that_shuts_us_out_is_told_from_one_that_is_away(apart: Apart) -> None:
     await apart.redis.config_set("maxclients", "1")
     await apart.redis.client_kill_filter(_type="normal", skipme=True)
-    await says(apart.worker, {"queue.redis": "takes no more connections"})
+    await says(apart.worker, {"queue.redis": "accepts no more connections"})
     await apart.redis.config_set("maxclients", "100")
     await says(apart.worker, {})

@@ -42,6 +42,7 @@ PROGRESS = keys.progress(keys.PINGS, "1-0")
 USERS = keys.broadcast_users(BATCH + "0000")
 REACHED = keys.broadcast_devices(BATCH + "0000")
 ONCE = keys.idempotency(b"scope")
+OTHER_ONCE = keys.idempotency(b"other scope")
 TAKEN = keys.RESQUE_TAKEN + "one"
 _FUTURE_MS = 4_102_444_800_000  # the year 2100
 _CRC64_JONES = 0x95AC9329AC4BC9B5
@@ -214,6 +215,7 @@ def _logins(store: redis.Redis) -> None:
 _CLIENT: list[Word] = ["write", "bob", "c1", 1000, 100, keys.MAILBOX_WAKE, 1]
 _CLIENT += ["user_id", "bob", "device_pin", "tok2", "device_app_id", "app"]
 _APPEND: list[Word] = [3, 30, 1000, 10_000, 600, b"\x94entry", keys.GROUP, "one:0"]
+_APPEND_ONCE: list[Word] = [*_APPEND, 86400, f"ab:{BATCH}0000", f"cd:{BATCH}0001"]
 _APPEND_KEYS = [keys.PINGS, keys.marker(BATCH, 0), keys.STATS]
 _SETTLE: list[Word] = [keys.GROUP, "1-0", 1000, 3600, 3, 30]
 _SETTLE += [2, RECEIPT, "base", b"packed", 0, RECEIPT, "0:open", 1, 1]
@@ -230,7 +232,19 @@ _SETTLE_KEYS = [
     keys.PARKED,
 ]
 _HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]
-_CLOSE: list[Word] = [b"\x94head", b"before", b"between", b"behind", 200, 200, 1000, 100_000, 60_000, 90_000]
+_CLOSE: list[Word] = [
+    b"\x94head",
+    b"before",
+    b"between",
+    b"behind",
+    b"tail",
+    200,
+    200,
+    1000,
+    100_000,
+    60_000,
+    90_000,
+]
 _RESQUE_KEYS = ["resque:pause-all-workers", TAKEN, keys.RESQUE_TAKERS]
 _COUNTS = ["resque:stat:processed", "resque:stat:processed:w"]
 _FINISH_KEYS = [TAKEN, *_COUNTS, "resque:failed", "resque:stat:failed", "resque:stat:failed:w"]
@@ -257,12 +271,8 @@ _PUT_ASIDE += ["stream", keys.PINGS, "reason", "no pings"]
 
 CASES: dict[str, Case] = {
     "append": Case(scripts.APPEND, _append, _APPEND_KEYS, _APPEND),
-    "append once": Case(
-        scripts.APPEND, _append, [*_APPEND_KEYS, ONCE], [*_APPEND, "ab", BATCH + "0000", 86400]
-    ),
-    "append again": Case(
-        scripts.APPEND, _once, [*_APPEND_KEYS, ONCE], [*_APPEND, "ab", BATCH + "0000", 86400]
-    ),
+    "append once": Case(scripts.APPEND, _append, [*_APPEND_KEYS, ONCE, OTHER_ONCE], _APPEND_ONCE),
+    "append again": Case(scripts.APPEND, _once, [*_APPEND_KEYS, ONCE, OTHER_ONCE], _APPEND_ONCE),
     "fence": Case(scripts.FENCE, _counted, [keys.marker(BATCH, 0)], [600]),
     "fence again": Case(
         scripts.FENCE,

@@ -46,10 +46,10 @@ def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
     ("text", "line"),
     [
         (":development: {:gateway: {apns: {prot: 1}}}", "apns.prot: no such setting; did you mean port?"),
-        (":development: {:redis: 'http://db'}", "redis: no Redis address: unknown scheme 'http'"),
+        (":development: {:redis: 'http://db'}", "redis: not a Redis address: unknown scheme 'http'"),
         (
             ":development: {:gateway: {rhoconnect_push: {redis: 'a:b'}}}",
-            "rhoconnect_push.redis: no Redis address: the port is no number",
+            "rhoconnect_push.redis: not a Redis address: the port must be a number",
         ),
         (":development: {:gateway: {rps: {mode: client}}}", "rps: is now called rhoconnect_push"),
         (

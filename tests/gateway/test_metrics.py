@@ -14,6 +14,8 @@ PUBLIC = {
     "rhopush_queue_depth": set(),
     "rhopush_queue_oldest_age_seconds": set(),
     "rhopush_lane_in_flight": {"lane"},
+    "rhopush_lane_unsaved": {"lane"},
+    "rhopush_lane_throttled": {"lane"},
     "rhopush_lane_breaker_open": {"lane"},
     "rhopush_lane_down": {"lane"},
     "rhopush_tokens_refused": {"lane", "topic"},
@@ -31,6 +33,8 @@ def filled() -> Metrics:
     metrics.deliveries("apns", "com.x", "accepted", "").inc(2)
     metrics.delivery_seconds("apns").observe_many([0.004, 0.2])
     metrics.lane_in_flight("apns").set(7)
+    metrics.lane_unsaved("apns").set(2)
+    metrics.lane_throttled("apns").set(0)
     metrics.lane_breaker_open("apns").set(0)
     metrics.lane_down("apns").set(0)
     metrics.tokens_refused("apns", "com.x").set(0)

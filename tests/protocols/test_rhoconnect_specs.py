@@ -305,7 +305,7 @@ def test_api_form_with_async() -> None:
     assert from_form(b"user_id=testuser&async=true", "").asynchronous
 
 
-# -- contract §10, what concerns the parameters ---------------------------------------------------------------------
+# -- contract §10, what concerns the parameters --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xef\xbb\xbf{}"])

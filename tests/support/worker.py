@@ -11,6 +11,7 @@ import aiohttp
 import yaml
 
 from gateway.server.worker import run
+from gateway.server.worker_channels import WorkerContext
 from gateway.settings import load
 from tests.support.gateway import TOKEN, Answer
 
@@ -106,14 +107,7 @@ async def working(
     file.write_text(yaml.safe_dump({"development": development}))
     sock = socket.create_server(("127.0.0.1", 0))
     stop, ready = asyncio.Event(), asyncio.Event()
-    work = run(
-        load(file, "development", {}),
-        slot=slot,
-        gateway_id=gateway_id,
-        sock=sock,
-        stop=stop,
-        ready=ready.set,
-    )
+    work = run(WorkerContext(load(file, "development", {}), slot, gateway_id, sock, stop, ready.set))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     task = asyncio.create_task(work, name=f"worker {slot}")
     opening = asyncio.create_task(ready.wait())

@@ -14,6 +14,7 @@ from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.token_trust import TokenTrust
+from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
@@ -34,6 +35,16 @@ from protocols.ping.model import Ping
 
 RECEIPT_S = 3600
 _PATIENCE_S = 30.0
+
+
+class ClaimingPlanner(Planner):
+    """Claims what a test hands over unclaimed, as `QueueConsumer` does with what it reads."""
+
+    async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
+        held = self._in_flight.holds
+        return await super().deliver(
+            [lease for lease in leases if held(lease) or self._in_flight.claim((lease,))]
+        )
 
 
 @dataclass
@@ -107,11 +118,12 @@ async def pipeline(
         registry = DeviceRegistry(look_ups, scheduler=scheduler)
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         stack.push_async_callback(dead.close)
-        lanes = LaneManager(said, metrics, dead, scheduler=scheduler)
-        in_flight = InFlight(streams, scheduler, metrics=metrics)
+        unsaved = UnsavedVerdicts()
+        lanes = LaneManager(said, metrics, dead, scheduler=scheduler, unsaved=unsaved)
+        in_flight = InFlight(streams, scheduler, metrics=metrics, unsaved=unsaved)
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
-        planner = Planner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
+        planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
         splitter = BroadcastSplitter(broadcasts, in_flight)
         broadcast_tasks = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))

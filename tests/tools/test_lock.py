@@ -50,7 +50,9 @@ def test_no_lock_file_names_a_host_or_a_folder(name: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES, ids="-".join)
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize(("name", "extras"), [("runtime.txt", ()), ("dev.txt", ("test", "bench", "check"))])
+@pytest.mark.parametrize(
+    ("name", "extras"), [("runtime.txt", ()), ("dev.txt", ("test", "bench", "check", "docs"))]
+)
 def test_each_platform_gets_one_version_of_all_that_pyproject_asks_for(
     name: str, extras: tuple[str, ...], python: str, machine: tuple[str, str]
 ) -> None:

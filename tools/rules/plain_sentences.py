@@ -41,14 +41,24 @@ def unclear_sentences(pages: Iterable[Document]) -> Iterator[Breach]:
                 yield from _breaches(page.path, line, text)
 
 
-def _breaches(path: str, line: int, text: str) -> Iterator[Breach]:
-    prose = _INLINE_CODE.sub(lambda code: re.sub(r"[^\n]", "_", code[0]), text)
+def clauses(text: str) -> Iterator[tuple[int, str]]:
+    """First words of sentences that begin with a clause, each with the number of the lines before it."""
+    prose = _without_code(text)
     for found in _CLAUSE.finditer(prose):
-        at = line + prose.count("\n", 0, found.start(1))
-        yield Breach(path, at, f"a sentence begins with {found[1]!r}: name its subject")
+        yield prose.count("\n", 0, found.start(1)), found[1]
+
+
+def _breaches(path: str, line: int, text: str) -> Iterator[Breach]:
+    for offset, word in clauses(text):
+        yield Breach(path, line + offset, f"a sentence begins with {word!r}: name its subject")
+    prose = _without_code(text)
     for found in _IDIOM.finditer(prose):
         at = line + prose.count("\n", 0, found.start())
         yield Breach(path, at, f"the idiom {' '.join(found[0].split())!r}: write plain English")
+
+
+def _without_code(text: str) -> str:
+    return _INLINE_CODE.sub(lambda code: re.sub(r"[^\n]", "_", code[0]), text)
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:

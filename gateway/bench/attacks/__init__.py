@@ -1,9 +1,10 @@
-"""Attacks by callers without credentials, and by callers with some, as bounded load on a gateway of one's own.
+"""Attacks by callers without credentials, and by callers with some, as bounded load on the operator's own gateway.
 
-`rhopush bench attacks` measures how good pings fare meanwhile, and the fault tests assert what no attack may do: the
-table `ATTACKS` is the same for both. Whoever attacks is a client on 127.0.0.1 and sends a bounded number of bytes.
+`rhopush bench attacks` measures pings of a legitimate caller during each attack, and the fault tests assert the
+limits of every attack's effect: both use the table `ATTACKS`. The attacker is a client on 127.0.0.1 and sends a
+bounded number of bytes.
 
-| module | what it attacks |
+| module | target of the attack |
 | --- | --- |
 | `numbers` | A1: parsers of numbers |
 | `bodies` | A2: parsers of bodies |

@@ -1,4 +1,4 @@
-"""What an attack is: a name, bounded load on a gateway, and the answers that this load may get."""
+"""Types of an attack: its name, its bounded load on a gateway, and the permitted responses."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,15 +7,15 @@ from typing import NamedTuple
 import msgspec
 
 NO_ANSWER = 0
-"""In place of a status: the gateway closed the connection instead."""
+"""Replaces the status if the gateway closed the connection instead of answering."""
 
 
 class AttackTarget(msgspec.Struct, frozen=True):
-    """The gateway that is attacked. It believes `X-Forwarded-For` of its caller, so that attackers have addresses.
+    """The attacked gateway. It trusts `X-Forwarded-For` of its caller, so that attackers have addresses.
 
     Attributes:
-        port: of the HTTP API on 127.0.0.1.
-        push_port: of the RhoConnect Push port.
+        port: port of the HTTP API on 127.0.0.1.
+        push_port: the RhoConnect Push port.
         token: a valid API token.
         ceiling: `limits.connections` of the gateway.
     """
@@ -30,11 +30,11 @@ class AttackTarget(msgspec.Struct, frozen=True):
 
 
 class AttackOutcome:
-    """What the attacker saw.
+    """The attacker's observations.
 
     Attributes:
-        statuses: number of answers by status, `NO_ANSWER` among them.
-        faults: each observation that is a fault of the gateway, in words, once.
+        statuses: number of responses by status, including `NO_ANSWER`.
+        faults: descriptions of the gateway's faults, each once.
     """
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class AttackOutcome:
         self.faults: list[str] = []
 
     def note(self, status: int, allowed: Iterable[int], what: str) -> None:
-        """Count an answer; it is a fault if its status is not allowed."""
+        """Count a response; it is a fault if its status is not allowed."""
         self.statuses[status] += 1
         self.require(status in set(allowed), f"{what} was answered with {status}")
 
     def require(self, holds: bool, fault: str) -> None:
-        """Note a fault unless this holds."""
+        """Record a fault unless the condition holds."""
         if not holds and fault not in self.faults:
             self.faults.append(fault)
 
@@ -56,8 +56,8 @@ class Attack(NamedTuple):
     """One kind of hostile load.
 
     Attributes:
-        name: of the attack, in reports.
-        run: sends the load once, bounded in count and time.
+        name: its name in reports.
+        run: sends the load once, bounded in number and time.
     """
 
     name: str

@@ -7,14 +7,14 @@ from gateway.bench.attacks.client import PING, at_once, exchange, pipelined, req
 from gateway.bench.attacks.hostile_bodies import HOSTILE_BODIES, HostileBody
 
 _SHORT_BYTES: Final = 60_000
-"""Within `limits.unauthenticated_body_bytes`."""
+"""Less than `limits.unauthenticated_body_bytes`."""
 _SHORT_EACH: Final = 8
 _CONNECTIONS: Final = 40
 _INVENTED: Final = {"X_RhoConnect_API_TOKEN": "invented"}
 
 
 async def long_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Each kind of body in full, without a token and with one that is not valid."""
+    """Send each kind of body in full, without a token and with an invalid one."""
     for body in HOSTILE_BODIES:
         data = body.make(body.full_bytes)
         requests = [request(PING, data, Content_Type=body.content_type, **more) for more in ({}, _INVENTED)]
@@ -23,7 +23,7 @@ async def long_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def short_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Each kind of body as long as a caller without a valid token may send it, many at once."""
+    """Send many bodies of each kind at once, as long as permitted without a valid token."""
     requests = [
         request(PING, body.make(_SHORT_BYTES), Content_Type=body.content_type)
         for body in HOSTILE_BODIES

@@ -1,4 +1,4 @@
-"""The attacker's HTTP client: raw sockets, so that it sends what no well-behaved client would."""
+"""HTTP client of the attacker: raw sockets, so that it can send invalid requests."""
 
 import asyncio
 import json
@@ -12,14 +12,14 @@ from gateway.bench.attacks.attack import NO_ANSWER, AttackTarget
 
 PING: Final = "/rc/v1/users/ping"
 PATIENCE_S: Final = 60.0
-"""An answer that takes longer does not come."""
+"""Time after which a response counts as missing."""
 _PIECE_BYTES: Final = 1 << 20
 _HEAD_END: Final = b"\r\n\r\n"
 _RESET: Final = struct.pack("ii", 1, 0)  # socket(7), SO_LINGER
 
 
 class AttackResponse(NamedTuple):
-    """An answer; its status is `NO_ANSWER` if the connection ended instead."""
+    """A response; its status is `NO_ANSWER` if the connection ended instead."""
 
     status: int
     headers: dict[str, str]
@@ -34,7 +34,7 @@ class AttackResponse(NamedTuple):
 
     @property
     def cookie(self) -> str:
-        """The cookie that it sets, as a request sends it back."""
+        """The cookie that it sets, in the form in which a request returns it."""
         return self.headers.get("set-cookie", "").partition(";")[0]
 
 
@@ -42,14 +42,14 @@ _NONE: Final = AttackResponse(NO_ANSWER, {}, b"")
 
 
 def head(path: str, method: str = "POST", **headers: str | int) -> bytes:
-    """A request's head; the names of headers are written with `_` for `-`."""
+    """The head of a request; the names of headers are written with `_` for `-`."""
     lines = [f"{method} {path} HTTP/1.1", "Host: gateway"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
 def request(path: str, body: bytes | Mapping[str, Any] = b"", method: str = "POST", **headers: str) -> bytes:
-    """A whole request; a mapping becomes JSON."""
+    """A complete request; a mapping becomes JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     given: dict[str, str | int] = {"Content_Type": "application/json", "Content_Length": len(data), **headers}
     return head(path, method, **given) + data
@@ -62,7 +62,7 @@ def with_token(target: AttackTarget) -> dict[str, str]:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to 127.0.0.1, reset at the end: after a mere FIN the gateway would still owe its answers."""
+    """A connection to 127.0.0.1 that is reset at the end: after a FIN the gateway would still have to answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     try:
@@ -72,7 +72,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def read_answer(reader: asyncio.StreamReader) -> AttackResponse:
-    """The next answer on a connection; interim answers (1xx) are skipped."""
+    """The next response on a connection; interim responses (1xx) are skipped."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -89,7 +89,7 @@ async def read_answer(reader: asyncio.StreamReader) -> AttackResponse:
 
 
 async def exchange(port: int, data: bytes) -> AttackResponse:
-    """One request on a connection of its own, all of it sent before the answer is read, as Java's client does."""
+    """Send one request on a connection of its own, completely before the response is read, as Java's client does."""
     try:
         async with connected(port) as (reader, writer):
             with suppress(OSError):
@@ -100,10 +100,10 @@ async def exchange(port: int, data: bytes) -> AttackResponse:
 
 
 async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """Write in pieces, so that no copy of the whole waits in memory.
+    """Write in parts, so that no copy of the whole is held in memory.
 
     Raises:
-        OSError: the gateway closed the connection, or takes nothing more.
+        OSError: the gateway closed the connection, or stopped reading.
     """
     view = memoryview(data)
     async with asyncio.timeout(PATIENCE_S):
@@ -115,20 +115,20 @@ async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def at_once(port: int, requests: Iterable[bytes]) -> list[AttackResponse]:
-    """All requests at the same time, each on a connection of its own."""
+    """Send all requests at the same time, each on a connection of its own."""
     return await asyncio.gather(*(exchange(port, data) for data in requests))
 
 
 async def pipelined(
     port: int, requests: Sequence[bytes], connections: int, answers: list[AttackResponse] | None = None
 ) -> list[AttackResponse]:
-    """All requests at the same time, pipelined on so many connections.
+    """Send all requests at the same time, pipelined on a number of connections.
 
     Args:
-        port: of the gateway.
-        requests: the n-th goes over connection n modulo `connections`.
-        connections: how many.
-        answers: gets the answers as they come; None: a new list. It is returned.
+        port: port of the gateway.
+        requests: the n-th is sent on connection n modulo `connections`.
+        connections: number of connections.
+        answers: list to which the responses are appended as they arrive, and which is returned; None: a new list.
     """
     came: list[AttackResponse] = [] if answers is None else answers
     shares = [requests[number::connections] for number in range(connections)]

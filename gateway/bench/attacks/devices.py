@@ -1,4 +1,4 @@
-"""A6: sessions that reach for other people's devices, or register too many of their own."""
+"""A6: sessions that access other people's devices, or register too many of their own."""
 
 import json
 from typing import Any, Final
@@ -16,7 +16,8 @@ _SCRIPT: Final = "<script>alert(1)</script>"
 
 
 async def takeover(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """A session registers another user's client, while pings go to that user: it must not get the push token."""
+    """Register another user's client in a session during pings to that user: the session must not receive the push
+    token."""
     owner, thief = await new_user(target), await new_user(target)
     owning, stealing = await _session_of(target, owner), await _session_of(target, thief)
     ping = request(PING, {"user_id": owner, "message": "private"}, "POST", **with_token(target))
@@ -33,7 +34,7 @@ async def takeover(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def many_devices(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """One session registers 3,000 devices."""
+    """Register 3,000 devices in one session."""
     session = await _session_of(target, await new_user(target))
     requests = [
         request(f"{_CLIENTS}/{uuid4().hex}/register", {"device_pin": uuid4().hex * 2}, Cookie=session)
@@ -47,7 +48,7 @@ async def many_devices(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def stored_markup(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """A session stores markup in each field; no answer may give it back as such."""
+    """Store markup in each field; no response may contain it unescaped."""
     login = await new_user(target)
     session = await _session_of(target, login)
     fields = dict.fromkeys(("device_type", "device_pin", "device_port", "phone_id", "device_app_id"), _SCRIPT)
@@ -71,7 +72,7 @@ def _is_safe(answer: AttackResponse) -> bool:
 
 
 async def _session_of(target: AttackTarget, login: str) -> str:
-    """Log in; the session's cookie."""
+    """Log in, and return the session's cookie."""
     return (await log_in(target, login)).cookie
 
 
@@ -84,7 +85,7 @@ def _show(target: AttackTarget, client: str) -> bytes:
 
 
 async def _new_client(target: AttackTarget, session: str, fields: dict[str, Any]) -> str:
-    """Make a client of the session's user; its id."""
+    """Create a client of the session's user, and return its id."""
     answer = await exchange(target.port, request(_CLIENTS, fields, Cookie=session))
     return str(json.loads(answer.body)["client"]["client_id"])
 

@@ -1,4 +1,4 @@
-"""Bodies that are expensive to parse, each in any size."""
+"""Bodies that are expensive to parse, of any size."""
 
 import struct
 import zlib
@@ -20,10 +20,10 @@ class HostileBody(NamedTuple):
     """A kind of body.
 
     Attributes:
-        name: of it.
-        content_type: as it is sent.
-        full_bytes: its size where nothing but `limits.body_bytes` limits it.
-        make: gives one of about so many bytes.
+        name: its name.
+        content_type: the Content-Type with which it is sent.
+        full_bytes: its size if only `limits.body_bytes` limits it.
+        make: makes a body of about this many bytes.
     """
 
     name: str
@@ -105,18 +105,18 @@ HOSTILE_BODIES: Final = (
 
 @cache
 def gzip_bomb() -> bytes:
-    """1.3 MB that unpack to 1.3 GB."""
+    """1.3 MB that decompress to 1.3 GB."""
     return _packed(_BOMB_BYTES)
 
 
 @cache
 def small_gzip_bomb(limit_bytes: int) -> bytes:
-    """As much as unpacks from at most so many bytes."""
+    """The largest gzip body that is sent in at most `limit_bytes` bytes."""
     return _packed(limit_bytes * 900)
 
 
 def _packed(size: int) -> bytes:
-    """gzip of so many spaces: one packed block, as often as needed (RFC 1952 §2.2)."""
+    """A gzip body of `size` spaces: one packed block, as often as needed (RFC 1952 §2.2)."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = packer.compress(_SPACES) + packer.flush(zlib.Z_FULL_FLUSH)
     checksum, count = 0, -(-size // len(_SPACES))

@@ -1,4 +1,4 @@
-"""A5: floods of wrong logins; a right login from an address without failures is answered meanwhile."""
+"""A5: floods of wrong logins, during which a correct login from an address without failures is answered."""
 
 import asyncio
 import base64
@@ -12,13 +12,13 @@ from gateway.bench.attacks.tokens import address, note_refusals
 
 LOGIN: Final = "/rc/v1/app/login"
 _HOME: Final = "192.0.2.1"
-"""A client without failures (TEST-NET-1, RFC 5737)."""
+"""Address of a client without failures (TEST-NET-1, RFC 5737)."""
 _GUESSES_MAX: Final = 10
 _CONNECTIONS: Final = 200
 
 
 async def new_user(target: AttackTarget) -> str:
-    """Create a user with the password `right` and a name that nobody has; its login."""
+    """Create a user with the password `right` and an unused name, and return the login."""
     login = f"user-{uuid4().hex}"
     body = {"attributes": {"login": login, "password": "right"}}
     await exchange(target.port, request("/rc/v1/users", body, **with_token(target)))
@@ -26,13 +26,13 @@ async def new_user(target: AttackTarget) -> str:
 
 
 async def log_in(target: AttackTarget, login: str, client: str = _HOME) -> AttackResponse:
-    """Log in with the right password, from an address without failures unless another one is given."""
+    """Log in with the correct password, by default from an address without failures."""
     body = {"login": login, "password": "right"}
     return await exchange(target.port, request(LOGIN, body, X_Forwarded_For=client))
 
 
 async def from_one_client(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """3,000 guesses of one client at one account: it gets ten, and nobody is locked out."""
+    """3,000 guesses of one client at one account: ten are permitted, and no other client is locked out."""
     login = await new_user(target)
     attacker = f"203.0.113.{int(uuid4().hex[:4], 16) % 250 + 1}"
     requests = [_guess(LOGIN, login, number, attacker) for number in range(3_000)]
@@ -44,7 +44,7 @@ async def from_one_client(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def from_many_clients(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """1,000 guesses at one account by a hundred clients: they are spaced out, and nobody is locked out."""
+    """1,000 guesses at one account by a hundred clients: they are spaced out, and no other client is locked out."""
     login = await new_user(target)
     requests = [_guess(LOGIN, login, number, address(number, 100)) for number in range(1_000)]
     await _flood(target, outcome, requests, login, break_off=True)
@@ -59,7 +59,7 @@ async def at_invented_names(target: AttackTarget, outcome: AttackOutcome) -> Non
 
 
 async def of_the_push_service(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """1,000 wrong app credentials at the route that RhoConnect Push servers ask."""
+    """1,000 wrong app credentials at the route that RhoConnect Push servers call."""
     login = await new_user(target)
     requests = [
         request(
@@ -81,14 +81,14 @@ async def _flood(
     *,
     break_off: bool = False,
 ) -> None:
-    """Send the guesses, and meanwhile right logins from an address without failures.
+    """Send the guesses, and meanwhile correct logins from an address without failures.
 
     Args:
         target: the gateway.
-        outcome: counts the answers.
+        outcome: counts the responses.
         requests: the guesses.
-        login: whose password is right.
-        break_off: end the guesses once the right logins are answered.
+        login: the user of the correct logins.
+        break_off: whether to end the guesses once the correct logins are answered.
     """
     other, answers = await new_user(target), list[AttackResponse]()
     flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))

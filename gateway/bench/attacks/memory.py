@@ -1,4 +1,4 @@
-"""A3: bodies, connections and answers that are to fill the gateway's memory."""
+"""A3: bodies, connections and responses that aim at exhausting the gateway's memory."""
 
 import asyncio
 from collections.abc import Iterable
@@ -42,14 +42,14 @@ async def long_bodies_without_token(target: AttackTarget, outcome: AttackOutcome
 
 
 async def long_bodies_with_token(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """40 bodies of 31 MB at once, with a good token: read as far as they fit, and refused after that."""
+    """40 bodies of 31 MB at once, with a valid token: read as far as they fit, and refused beyond that."""
     data = request(PING, _long_ping(_LONG_BYTES), **with_token(target))
     for answer in await at_once(target.port, [data] * _CONNECTIONS):
         outcome.note(answer.status, (400, 503, NO_ANSWER), "31 MB of spaces with a good token")
 
 
 async def held_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """40 bodies of 31 MB, with a good token, each without its last byte."""
+    """40 bodies of 31 MB, with a valid token, each without its last byte."""
     data = request(PING, _long_ping(_LONG_BYTES), **with_token(target))[:-1]
 
     async def hold() -> None:
@@ -65,7 +65,7 @@ async def held_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def packed_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """gzip of 1.3 MB that unpacks to 1.3 GB, with and without a good token; and as much as 60 kB may hold."""
+    """Send a gzip body of 1.3 MB that unpacks to 1.3 GB, with and without a good token, and a small one of 60 kB."""
     encoded = {"Content_Encoding": "gzip"}
     full, small = gzip_bomb(), small_gzip_bomb(_UNAUTHENTICATED_BYTES)
     requests = [
@@ -79,7 +79,7 @@ async def packed_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def idle_connections(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Three times as many silent connections as there may be, on both ports."""
+    """Three times as many silent connections as are permitted, on both ports."""
     for port in (target.port, target.push_port):
         async with AsyncExitStack() as stack:
             for _ in range(3 * target.ceiling):
@@ -90,7 +90,7 @@ async def idle_connections(target: AttackTarget, outcome: AttackOutcome) -> None
 
 
 async def slow_requests(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Requests whose heads and bodies come byte by byte, on half as many connections as there may be."""
+    """Requests whose heads and bodies arrive byte by byte, on half as many connections as are permitted."""
     body = head(PING, Content_Length=_UNAUTHENTICATED_BYTES, Content_Type="application/json") + b"{"
     begun: Iterable[bytes] = (body, head(PING, X_Field="x" * 1_000)[:-4], b"PUT /rc/v1/users/bob HT")
 
@@ -112,7 +112,7 @@ async def slow_requests(target: AttackTarget, outcome: AttackOutcome) -> None:
 
 
 async def unread_answers(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Thousands of pipelined requests on connections whose answers are not read."""
+    """Thousands of pipelined requests on connections whose responses are not read."""
     data = request("/openapi.json", method="GET") * _UNREAD_REQUESTS
 
     async def demand() -> None:

@@ -1,4 +1,4 @@
-"""A1: numbers that no machine word holds, from callers without credentials and from one with a good token."""
+"""A1: numbers beyond any machine word, from callers without credentials and from one with a valid token."""
 
 from typing import Final
 from uuid import uuid4
@@ -24,7 +24,7 @@ _CONNECTIONS: Final = 20
 
 
 async def polls(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Polls of instances that nobody registered, with cookies of rhoconnect-push's scheme, which anybody can make."""
+    """Polls of unregistered instances, with cookies of rhoconnect-push's scheme, which anyone can make."""
     requests = [_poll(last) for _ in range(_ROUNDS) for last in _LAST_MESSAGES]
     for answer in await at_once(target.push_port, requests):
         outcome.note(answer.status, (400, 404), "a poll of an unknown instance")

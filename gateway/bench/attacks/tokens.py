@@ -11,18 +11,19 @@ _FLOOD: Final = 12_000
 _CONNECTIONS: Final = 80
 _ADDRESSES: Final = 5
 BUSY: Final = "authentication_busy"
-"""The only code that a 503 may have in these floods: Redis is well."""
+"""The only permitted code of a 503 in these floods, since Redis works."""
 
 
 def address(number: int, count: int) -> str:
-    """One of so many addresses of attackers (TEST-NET-2, RFC 5737)."""
+    """One of `count` addresses of attackers (TEST-NET-2, RFC 5737)."""
     return f"198.51.100.{number % count + 1}"
 
 
 def note_refusals(
     outcome: AttackOutcome, answers: list[AttackResponse], allowed: tuple[int, ...], what: str
 ) -> None:
-    """Count the answers to a flood; a 503 must say that authentication is busy, and not that Redis is away."""
+    """Count the responses to a flood; a 503 must report that authentication is busy, and not that Redis is
+    unreachable."""
     for answer in answers:
         outcome.note(answer.status, (*allowed, 503), what)
         outcome.require(
@@ -31,7 +32,7 @@ def note_refusals(
 
 
 async def tokens_in_headers(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Pings, each with another invented token in the header, from five addresses."""
+    """Pings, each with a different invented token in the header, from five addresses."""
     requests = [
         request(
             PING,
@@ -47,7 +48,7 @@ async def tokens_in_headers(target: AttackTarget, outcome: AttackOutcome) -> Non
 
 
 async def tokens_in_bodies(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """The same with `api_token` in the body, from an address each."""
+    """Send invented tokens as `api_token` in the body, each from an address of its own."""
     requests = [
         request(PING, {"user_id": "bob", "api_token": f"made up {number}"}, X_Forwarded_For=_own(number))
         for number in range(_FLOOD // 2)
@@ -57,7 +58,7 @@ async def tokens_in_bodies(target: AttackTarget, outcome: AttackOutcome) -> None
 
 
 async def sessions(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """Registrations, each with another invented session cookie."""
+    """Registrations, each with a different invented session cookie."""
     requests = [
         request(
             f"/rc/v1/clients/{number:032x}/register",

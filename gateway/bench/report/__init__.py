@@ -1,1 +1,1 @@
-"""What a run gives to a reader: a table on the terminal, JSON for programs, one page with plots."""
+"""Output of a run: a table on the terminal, JSON for programs, one page with plots."""

@@ -1,4 +1,4 @@
-"""The report as data: results, and on what machine, with what versions, by which command they came about."""
+"""The report as data: results, with the machine, versions and command that produced them."""
 
 import datetime
 import os
@@ -34,14 +34,14 @@ _PEER_PROGRAMS: Final = (("h2load", "--version"), ("nginx", "-v"), ("go", "versi
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it was measured.
+    """The machine of a run.
 
     Attributes:
         processor: its name.
-        cores: that this process may use.
-        memory_gb: in all.
+        cores: number of cores that this process may use.
+        memory_gb: total memory.
         system: kernel.
-        load: average of the last minute before the run: other work on the same cores makes figures worse.
+        load: load average of the last minute before the run: other work on the same cores makes figures worse.
     """
 
     processor: str
@@ -55,12 +55,12 @@ class BenchReport(msgspec.Struct):
     """One run.
 
     Attributes:
-        command: as it was typed.
+        command: the command as typed.
         begun: local time, ISO 8601.
-        machine: where.
-        versions: of the packages and programs that took part.
-        results: of the scenarios, in order.
-        broken_off: why there are fewer than the command asks for; "" if there are not.
+        machine: the machine.
+        versions: versions of the packages and programs that took part.
+        results: results of the scenarios, in order.
+        broken_off: the reason why there are fewer than the command requests; "" if there are not.
     """
 
     command: str
@@ -75,8 +75,8 @@ def new_report(arguments: Sequence[str], *, peers: bool = True) -> BenchReport:
     """A report without results yet.
 
     Args:
-        arguments: of the command, without its name.
-        peers: whether the run measures peers; their programs are asked for their versions only then.
+        arguments: arguments of the command, without its name.
+        peers: whether the run measures peers; only then are the versions of their programs read.
     """
     return BenchReport(
         command=shlex.join(["rhopush", "bench", *arguments]),
@@ -115,6 +115,7 @@ def _versions(*, peers: bool) -> dict[str, str]:
         path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
         if path is not None:
             done = subprocess.run([path, option], capture_output=True, text=True, check=False)
-            said = (done.stdout or done.stderr).strip().partition("\n")[0]  # nginx says it on standard error
+            # nginx writes it to standard error
+            said = (done.stdout or done.stderr).strip().partition("\n")[0]
             versions[program] = said.removeprefix(f"{program} ")
     return versions

@@ -1,4 +1,4 @@
-"""The report as one page: no script, nothing loaded from elsewhere, readable in light and dark."""
+"""The report as one page: no script, no external resource, readable in light and dark mode."""
 
 from collections.abc import Iterator
 from html import escape
@@ -32,7 +32,7 @@ polyline { fill: none; stroke-width: 2; }
 
 
 def page(report: BenchReport) -> str:
-    """HTML."""
+    """The page as HTML."""
     return "".join(_page(report))
 
 
@@ -85,7 +85,7 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _legend(plot: Plot) -> str:
-    """Which colour is which line, where there is more than one."""
+    """The legend of a plot with more than one line."""
     if len(plot.lines) == 1:
         return ""
     marks = (

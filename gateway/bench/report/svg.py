@@ -33,7 +33,7 @@ def ticks(least: float, most: float, count: int = 5) -> list[float]:
     return [number * step for number in range(first, math.ceil(most / step - 1e-9) + 1)]
 
 
-# -- bars
+# -- bars ----------------------------------------------------------------------------------------------------
 
 
 def _bars_height(plot: Plot) -> int:
@@ -41,7 +41,7 @@ def _bars_height(plot: Plot) -> int:
 
 
 def _bars(plot: Plot) -> Iterator[str]:
-    """A row a label; the lines' values stand one behind the other in it."""
+    """One row for each label; the values of the lines follow one another in it."""
     labels = [str(label) for label, _ in plot.lines[0].points]
     rows = [[line.points[row][1] for line in plot.lines] for row in range(len(labels))]
     most = max(sum(values) for values in rows) or 1.0
@@ -57,17 +57,17 @@ def _bars(plot: Plot) -> Iterator[str]:
         yield f'<text x="{x + 6:.1f}" y="{y + 15}">{amount(sum(values))} {escape(plot.unit)}</text>'
 
 
-# -- lines
+# -- lines ---------------------------------------------------------------------------------------------------
 
 
 class _Axis(NamedTuple):
-    """One direction: where a value lies.
+    """One axis, which maps values to positions.
 
     Attributes:
         low, high: values at the ends.
-        start, end: their places.
+        start, end: positions of the ends.
         log: whether it is logarithmic.
-        marks: values that are written beside it.
+        marks: labelled values.
     """
 
     low: float
@@ -78,7 +78,7 @@ class _Axis(NamedTuple):
     marks: Sequence[float]
 
     def position(self, value: float) -> float:
-        """Where on the picture."""
+        """The position in the picture."""
         low, high, at = self.low, self.high, value
         if self.log:
             low, high, at = math.log10(low), math.log10(high), math.log10(max(value, self.low))

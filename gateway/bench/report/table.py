@@ -6,7 +6,7 @@ from gateway.bench.result import Ratio, Result
 
 
 def table(result: Result) -> str:
-    """Figures, then what they are held against, then what a reader must know."""
+    """Figures, then their comparisons with bars, then notes for the reader."""
     return "\n".join(_lines(result)) + "\n"
 
 
@@ -31,7 +31,7 @@ def bar(ratio: Ratio) -> str:
 
 
 def amount(value: float) -> str:
-    """A number with three digits that matter, and all those before the point."""
+    """A number with three significant digits, and all digits before the point."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

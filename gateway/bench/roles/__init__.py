@@ -1,8 +1,8 @@
 """The processes of a measurement. Each module is run as `python -m gateway.bench.roles.NAME`.
 
-A role reads orders, one JSON line each, from standard input, and answers each on standard output: any number
-of `{"progress": 0..1}` lines, then one `{"result": ...}`. It ends with the end of its input, and so with the
-orchestrator's.
+A role reads orders, one JSON line each, from standard input, and answers each on standard output: any number of
+`{"progress": 0..1}` lines, then one `{"result": ...}`. It ends with the end of its input, and therefore with the
+orchestrator.
 """
 
 import sys
@@ -15,18 +15,18 @@ Order = TypeVar("Order")
 
 
 def orders(kind: type[Order]) -> Iterator[Order]:
-    """Each order, as it comes."""
+    """Iterate over the orders as they arrive."""
     for line in sys.stdin.buffer:
         yield msgspec.json.decode(line, type=kind)
 
 
 def progress(fraction: float) -> None:
-    """How much of the order is done."""
+    """Report the fraction of the order that is done."""
     _send({"progress": round(fraction, 3)})
 
 
 def result(value: Any) -> None:
-    """The order is done."""
+    """Report the result of the order."""
     _send({"result": value})
 
 

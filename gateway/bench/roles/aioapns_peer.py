@@ -1,4 +1,4 @@
-"""The peer of delivery: aioapns on uvloop, with the simulator's key, as its documentation uses it."""
+"""The peer of delivery: aioapns on uvloop, with the simulator's key, used as in its documentation."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ async def _run(order: AioapnsOrder, key: str) -> PeerResult:
         max_connections=order.connections,
         ssl_context=ssl.create_default_context(cafile=facts.ca_file),
     )
-    # It takes host and port from its protocol class.
+    # aioapns reads host and port from its protocol class.
     address = {"APNS_SERVER": "127.0.0.1", "APNS_PORT": facts.echo_port}
     apns.pool.protocol_class = type("Pointed", (APNsTLSClientProtocol,), address)
     numbers = count()

@@ -1,4 +1,4 @@
-"""The attacker: runs attacks of the table `gateway.bench.attacks.ATTACKS`, in a process of its own."""
+"""Runs attacks of the table `gateway.bench.attacks.ATTACKS`, in a process of its own."""
 
 import asyncio
 import time
@@ -13,16 +13,16 @@ from gateway.bench.roles import orders, result
 from gateway.system.open_files import raise_open_files_limit
 
 _FILES: Final = 10_000
-"""Open files: three times the ceiling of connections, and more."""
+"""Open files: more than three times the limit of connections."""
 
 
 class AttackOrder(msgspec.Struct):
     """One attack.
 
     Attributes:
-        name: of it.
+        name: its name.
         target: the gateway.
-        seconds: the attack is repeated until so many have passed; it runs once at least.
+        seconds: the attack is repeated for this time; it runs once at least.
     """
 
     name: str
@@ -31,12 +31,12 @@ class AttackOrder(msgspec.Struct):
 
 
 class AttackResult(msgspec.Struct):
-    """What the attacker saw.
+    """The attacker's observations.
 
     Attributes:
-        seconds: how long it took.
-        statuses: answers by status; 0: none came.
-        faults: observations that are faults of the gateway, in words.
+        seconds: duration.
+        statuses: number of responses by status; 0: no response.
+        faults: descriptions of the gateway's faults.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ class AttackResult(msgspec.Struct):
 
 
 async def attack(order: AttackOrder) -> AttackResult:
-    """Run it."""
+    """Run the attack."""
     outcome, begun = AttackOutcome(), time.perf_counter()
     while True:
         try:

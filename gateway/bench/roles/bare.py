@@ -1,7 +1,8 @@
-"""The floor of every door in Python: a protocol on uvloop that answers whatever it reads with the same 200.
+"""The lower bound of any HTTP ingress in Python: a protocol on uvloop that answers everything it reads with the same
+200.
 
-It parses nothing. The generator has one request under way on a connection, which comes in one piece: so each read is a
-request, and what is left of its cost is the kernel's and uvloop's.
+It parses nothing. The generator has one request in flight on a connection, which arrives as a whole, so each read is
+a request, and the remaining cost is the kernel's and uvloop's.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ class _Bare(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back. (uvloop's transports are no subclass of asyncio's.)"""
+        """Keep the transport. (uvloop's transports do not inherit from asyncio's.)"""
         self._write = cast("asyncio.Transport", transport).write
 
     def data_received(self, _: bytes) -> None:
-        """Answer."""
+        """Send the response."""
         self._write(_ANSWER)
 
 
@@ -31,7 +32,7 @@ async def _serve() -> None:
     server = await asyncio.get_running_loop().create_server(_Bare, "127.0.0.1", 0)
     async with server:
         result(server.sockets[0].getsockname()[1])
-        # Blocks in a thread, for the end of the orchestrator's pipe
+        # Blocks in a thread until the end of the orchestrator's pipe
         await asyncio.to_thread(sys.stdin.buffer.read)
 
 

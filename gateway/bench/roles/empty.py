@@ -1,4 +1,4 @@
-"""The peer of every door: aiohttp on uvloop with a handler that does nothing."""
+"""The peer of the HTTP ingress: aiohttp on uvloop with an empty handler."""
 
 import asyncio
 import sys
@@ -22,7 +22,7 @@ async def _serve() -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     result(runner.addresses[0][1])
-    # Blocks in a thread, for the end of the orchestrator's pipe
+    # Blocks in a thread until the end of the orchestrator's pipe
     await asyncio.to_thread(sys.stdin.buffer.read)
     await runner.cleanup()
 

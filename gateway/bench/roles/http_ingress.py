@@ -1,7 +1,7 @@
-"""The doors alone: HTTP in, durable append out, and nothing behind that.
+"""The HTTP ingress alone: HTTP in, durable append out, without the consumer of the queue.
 
-What runs is `gateway.http_api` and the queue's writing side as a worker runs them: authentication, parsing,
-group commit, metrics. Whoever consumes the queue is another process.
+It runs `gateway.http_api` and the queue's producer as a worker does: authentication, parsing, group commit, metrics.
+The consumer of the queue is another process.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _REPLY_S: Final = 2.0
 
 
 class IngressOrder(msgspec.Struct):
-    """The one order: the settings file and the Redis."""
+    """The only order: the settings file and the Redis."""
 
     settings: str
     redis: str
@@ -81,7 +81,7 @@ async def _serve() -> None:
         gc.collect()
         gc.freeze()  # as a worker does when it is ready
         result(sock.getsockname()[1])
-        await asyncio.to_thread(sys.stdin.buffer.read)  # until the orchestrator's end
+        await asyncio.to_thread(sys.stdin.buffer.read)  # until the orchestrator ends
 
 
 if __name__ == "__main__":

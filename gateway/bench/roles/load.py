@@ -1,11 +1,11 @@
-"""The load generator: keep-alive connections on blocking-free sockets, closed or open loop.
+"""The load generator: keep-alive connections on non-blocking sockets, closed or open loop.
 
-Closed loop: each connection has one request under way, and sends the next when the answer is there. Open
-loop: requests are due at fixed instants whatever the answers do; one that finds no free connection waits, and
-its wait counts, so that a slow server cannot hide behind a polite client (no coordinated omission).
+Closed loop: each connection has one request in flight, and sends the next when the response arrives. Open loop:
+requests are due at fixed times whatever the state of the responses; a request that finds no free connection waits,
+and its wait counts, so that a slow server is not hidden by a client that slows down (no coordinated omission).
 
-No event loop: epoll behind a select, whose time-out has microseconds where epoll's has milliseconds. What it
-sends and reads is as little as a client can do, so that the generator is not what is measured.
+There is no event loop, but epoll behind a select, whose time-out has microseconds while epoll's has milliseconds.
+The generator sends and parses as little as a client can, so that it is not the measured bottleneck.
 """
 
 import contextlib
@@ -23,30 +23,32 @@ from gateway.bench.roles import orders, progress, result
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SILENT_S: Final = 60.0
-"""Longer than any door waits; then the run is broken off."""
+"""Longer than any response takes; after it the run is broken off."""
 _PROGRESS_S: Final = 0.25
 STRIDE: Final = 2_654_435_761
-"""A prime near 2^32 divided by the golden ratio: leaps that spread evenly over any number of users."""
+"""A prime near 2^32 divided by the golden ratio, so that the steps spread evenly over any number of users."""
 
 
 class LoadOrder(msgspec.Struct):
     """One run.
 
     Attributes:
-        port: on 127.0.0.1.
-        template: a whole request with `%07d` places: one for each user that it names, one for its own number.
-        requests: how many.
-        users: how many users there are.
-        connections: how many of them are open.
+        port: port on 127.0.0.1.
+        template: a complete request with `%07d` placeholders: one for each user that it names, one for its own
+            number.
+        requests: number of requests.
+        users: number of users.
+        connections: number of open connections.
         rate: requests a second, open loop; 0: closed loop.
-        stride: how far a user is from the next one to be picked. 1: one after the other; the default leaps about
-            so that no two of a few hundred thousand requests are for one user unless all were picked.
+        stride: distance between a user and the next one. 1: in order; with the default, no two of a few hundred
+            thousand requests are for one user unless all users were picked.
         first: number of the first request.
-        named: users that each request names: each another, if there are as many. Request after request they go
-            through all users as if each were named alone.
-        keep_times: give each request's users and instant of sending too.
-        reconnect: open an idle connection that was closed again, as clients do, and send the first request of a
-            connection again if nothing of its response came; every other closed connection ends the run.
+        named: users that each request names, all different if there are enough. Consecutive requests cover all users
+            as if each were named alone.
+        keep_times: whether to return each request's users and time of sending too.
+        reconnect: whether to open an idle connection that was closed again, as clients do, and to send the first
+            request of a connection again if no part of its response arrived; every other closed connection ends the
+            run.
     """
 
     port: int
@@ -63,14 +65,14 @@ class LoadOrder(msgspec.Struct):
 
 
 class LoadResult(msgspec.Struct):
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
-        statuses: answers by status.
-        seconds: from the first request to the last answer.
-        cpu_s: of this process.
-        latencies_us: of each answer, from the instant at which its request was due.
-        sent: user -> monotonic instant at which its last request was due, with `keep_times`.
+        statuses: number of responses by status.
+        seconds: from the first request to the last response.
+        cpu_s: CPU of this process.
+        latencies_us: latency of each response, from the time at which its request was due.
+        sent: user -> monotonic time at which its last request was due, with `keep_times`.
         resent: requests that were sent again on another connection, with `reconnect`.
     """
 
@@ -83,7 +85,7 @@ class LoadResult(msgspec.Struct):
 
     @property
     def answered(self) -> int:
-        """How many requests were answered with 200."""
+        """Number of requests that were answered with 200."""
         return self.statuses.get("200", 0)
 
 
@@ -96,7 +98,7 @@ class _Line:
         self.connect(port)
         self.received = b""
         self.request = b""
-        """Under way; empty while the connection is idle."""
+        """The request in flight; empty while the connection is idle."""
         self.due = 0.0
 
     def connect(self, port: int) -> None:
@@ -107,16 +109,16 @@ class _Line:
         """Whether a request was answered on this connection."""
 
     def send(self, request: bytes) -> None:
-        """Send a request. A connection that is closed shows that when its response is read."""
+        """Send a request. A closed connection is detected when its response is read."""
         self.request = request
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.sock.sendall(request)
 
     def answer(self) -> bytes | None:
-        """The status of an answer that has come whole; None: not yet.
+        """The status of a complete response; None: not yet complete.
 
         Raises:
-            ConnectionError: the server has closed.
+            ConnectionError: the server has closed the connection.
         """
         data = self.sock.recv(65536)
         if not data:
@@ -128,7 +130,7 @@ class _Line:
             return None
         length = _LENGTH.search(data, 0, head + 2)
         if length is None:
-            raise ConnectionError("an answer without Content-Length")
+            raise ConnectionError("a response without Content-Length")
         if len(data) < head + 4 + int(length[1]):
             self.received = data
             return None
@@ -158,7 +160,7 @@ class Load:
         self._resent = 0
 
     def run(self) -> LoadResult:
-        """Do it."""
+        """Run the load."""
         try:
             return self._run()
         finally:
@@ -177,7 +179,7 @@ class Load:
             if self._wait(now, begun):
                 heard = now
             elif now - heard > _SILENT_S:
-                raise TimeoutError(f"no answer for {_SILENT_S:.0f} s after {self._done} answers")
+                raise TimeoutError(f"no response for {_SILENT_S:.0f} s after {self._done} responses")
             if now - on_progress > _PROGRESS_S:
                 on_progress = now
                 progress(self._done / order.requests)
@@ -192,7 +194,7 @@ class Load:
         )
 
     def _schedule(self, now: float, begun: float) -> None:
-        """Note what is due."""
+        """Record the requests that are due."""
         order = self._order
         if order.rate:
             due = min(order.requests, int((now - begun) * order.rate) + 1)
@@ -218,7 +220,8 @@ class Load:
             line.send(template % (*users, number))
 
     def _wait(self, now: float, begun: float) -> bool:
-        """Read what has come, or wait until something comes or is due; whether something came."""
+        """Read the responses that arrived, or wait for a response or a due request; return whether a response
+        arrived."""
         order = self._order
         until = 1.0
         if order.rate and self._made < order.requests:
@@ -243,13 +246,13 @@ class Load:
         """Replace a connection that the server closed.
 
         Raises:
-            ConnectionError: that is not allowed, a part of a response had come, or a request was under way on a
-                connection that had answered before: no server may close that one.
+            ConnectionError: reconnecting is off, a part of a response had arrived, or a request was in flight on a
+                connection that had answered before, which no server may close.
         """
         if line.received or not self._order.reconnect or (line.answered and line.request):
             raise error
         del self._by_fd[line.sock.fileno()]
-        line.sock.close()  # which takes it out of the poll, too
+        line.sock.close()  # this also removes it from the poll
         line.connect(self._order.port)
         self._by_fd[line.sock.fileno()] = line
         self._poll.register(line.sock.fileno(), select.EPOLLIN)

@@ -1,6 +1,6 @@
-"""The peer of the RhoConnect Push service: a long poll on aiohttp, a future for each device and nothing else.
+"""The peer of the RhoConnect Push service: a long poll on aiohttp, with one future for each device.
 
-No Redis, no authentication, no queue: what any aiohttp service of this kind pays before it does anything.
+It has no Redis, no authentication and no queue: its cost is the minimum of any aiohttp service of this kind.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ class LongPollPeer:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Wait for this instance's message."""
+        """Wait for a message to this instance."""
         future = asyncio.get_running_loop().create_future()
         self._waiting[request.match_info["instance"]] = future
         return web.Response(body=await future, content_type="application/json")
 
     async def full(self, count: int) -> None:
-        """Until so many wait."""
+        """Wait until `count` requests wait."""
         for _ in range(_LOOKS):
             if len(self._waiting) >= count:
                 return
@@ -39,7 +39,7 @@ class LongPollPeer:
         raise RhoPushError(f"{len(self._waiting)} of {count} polls wait")
 
     def wake(self) -> None:
-        """A message for each."""
+        """Send a message to each waiting request."""
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             future.set_result(_BODY)

@@ -1,4 +1,4 @@
-"""What the peers of delivery that are libraries are told, and what they give back."""
+"""Orders and results of the peers of delivery that are libraries."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from gateway.bench.roles.provider import ProviderFacts
 
 
 class AioapnsOrder(msgspec.Struct):
-    """aioapns: so many connections and requests in flight, for so long."""
+    """An order to aioapns: the number of connections and of requests in flight, and the duration."""
 
     facts: ProviderFacts
     connections: int
@@ -15,7 +15,7 @@ class AioapnsOrder(msgspec.Struct):
 
 
 class Apns2Order(msgspec.Struct):
-    """sideshow/apns2: so many goroutines with one client, each with one push under way, for so long."""
+    """An order to sideshow/apns2: goroutines with one client, each with one push in flight, and the duration."""
 
     facts: ProviderFacts
     in_flight: int
@@ -23,7 +23,7 @@ class Apns2Order(msgspec.Struct):
 
 
 class GorushOrder(msgspec.Struct):
-    """gorush's server: how much its queue in memory holds, and its workers, each with one notification under way."""
+    """An order to gorush's server: the size of its queue in memory, and its workers with one notification each."""
 
     facts: ProviderFacts
     queue_size: int
@@ -31,7 +31,7 @@ class GorushOrder(msgspec.Struct):
 
 
 class PyfcmOrder(msgspec.Struct):
-    """pyfcm: messages one by one over TLS (`batch` 1), or so many at once by its asynchronous call."""
+    """An order to pyfcm: one message at a time over TLS (`batch` 1), or `batch` by its asynchronous call."""
 
     facts: ProviderFacts
     batch: int
@@ -39,7 +39,7 @@ class PyfcmOrder(msgspec.Struct):
 
 
 class PeerResult(msgspec.Struct):
-    """What a peer did: requests accepted, wall clock and CPU of its process, in seconds."""
+    """The result of a peer: requests accepted, wall clock and CPU of its process, in seconds."""
 
     accepted: int
     seconds: float

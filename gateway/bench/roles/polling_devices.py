@@ -1,5 +1,6 @@
-"""Many legacy devices in one process, and an app server beside them: sockets and epoll, and nothing for each
-device but its socket.
+"""Many RhoConnect Push devices in one process, and an app server beside them, on sockets and epoll.
+
+The process holds nothing for each device but its socket.
 """
 
 import contextlib
@@ -18,22 +19,22 @@ from gateway.bench.roles import orders, progress, result
 from protocols.rhoconnect_push.ids import Ids
 
 _AN_ADDRESS: Final = 20_000
-"""Devices for one loopback address: it has 28,000 ports."""
+"""Devices for one loopback address, which has 28,000 ports."""
 _SILENT_S: Final = 30.0
 _AT_ONCE: Final = 200
 _ID: Final = re.compile(rb'"id":(\d+)')
 
 
 class PollingOrder(msgspec.Struct):
-    """What to do.
+    """One order.
 
     Attributes:
-        action: `poll` (all devices connect and ask), `round` (each gets one message and asks again,
-            acknowledging it), or `post` (`count` messages to the devices in turn, over `connections`).
-        port, secret: of the service, and of its ids.
-        count: devices, or messages.
-        devices: that messages go to.
-        connections: of the app server.
+        action: `poll` (all devices connect and poll), `round` (each gets one message and polls again, acknowledging
+            it), or `post` (`count` messages to the devices in turn, over `connections`).
+        port, secret: the port of the service, and the secret of its ids.
+        count: number of devices, or of messages.
+        devices: number of devices that receive messages.
+        connections: connections of the app server.
     """
 
     action: str
@@ -45,7 +46,7 @@ class PollingOrder(msgspec.Struct):
 
 
 class PollingResult(msgspec.Struct):
-    """What was done: answers with a message (or good ones to a post), and seconds."""
+    """The result: number of responses with a message (or good responses to a post), and seconds."""
 
     answers: int
     seconds: float
@@ -55,7 +56,7 @@ class PollingDevices:
     """The devices.
 
     Args:
-        order: port, secret and how many.
+        order: port, secret and number of devices.
     """
 
     def __init__(self, order: PollingOrder) -> None:
@@ -65,7 +66,7 @@ class PollingDevices:
         self._phones: dict[int, tuple[socket.socket, int]] = {}
 
     def connect(self) -> None:
-        """Connect all and let each ask."""
+        """Connect all devices and let each poll."""
         for number in range(self._order.count):
             address = f"127.0.0.{1 + number // _AN_ADDRESS}"
             phone = socket.create_connection((address, self._order.port), _SILENT_S)
@@ -77,24 +78,26 @@ class PollingDevices:
                 progress(number / self._order.count)
 
     def round(self) -> int:
-        """Wait until each device has one message; each asks again at once."""
+        """Wait until each device has one message; each polls again immediately."""
         left = len(self._phones)
         while left:
             events = self._epoll.poll(_SILENT_S)
             if not events:
-                raise CannotMeasure(f"{left} devices got no message")
+                raise CannotMeasure(f"{left} devices received no message")
             for descriptor, _ in events:
                 phone, number = self._phones[descriptor]
                 found = _ID.search(phone.recv(4096))
                 if found is None:
-                    raise CannotMeasure("a device got no message but an end or an error")
+                    raise CannotMeasure(
+                        "a device received the end of the connection or an error instead of a message"
+                    )
                 phone.send(poll(self._ids, number, found[1]))
                 left -= 1
         return len(self._phones)
 
 
 def post_all(order: PollingOrder) -> int:
-    """Post messages, one request at a time on each connection; the good answers."""
+    """Post messages, one request at a time on each connection; return the number of good responses."""
     ids = Ids(order.secret.encode())
     numbers = iter(range(order.count))
     epoll = select.epoll()
@@ -120,7 +123,7 @@ def _answers(
     while open_lines:
         events = epoll.poll(_SILENT_S)
         if not events:
-            raise CannotMeasure(f"{open_lines} messages got no answer")
+            raise CannotMeasure(f"{open_lines} messages were not answered")
         for descriptor, _ in events:
             yield lines[descriptor].recv(4096).startswith(b"HTTP/1.1 204")
             number = next(numbers, None)
@@ -132,7 +135,7 @@ def _answers(
 
 
 def main() -> None:
-    """Do as ordered."""
+    """Execute the orders."""
     crowd: PollingDevices | None = None
     for order in orders(PollingOrder):
         begun = time.perf_counter()

@@ -1,7 +1,7 @@
 """The providers: accept-all simulators of APNs and FCM, in one process.
 
-APNs is there twice: once for everybody, and once giving apns-id back, without which aioapns never sees an
-answer. Nothing is judged or recorded; answers are counted.
+There are two simulators of APNs: one for all senders, and one that returns apns-id, which aioapns requires. Requests
+are neither judged nor recorded; responses are counted.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from gateway.simulators.fcm import SIMULATION as FCM
 
 
 class ProviderOrder(msgspec.Struct):
-    """The first order: where keys and settings are to be written. Any later line asks for the counts."""
+    """The first order: the folder for keys and settings. Any later line requests the counts."""
 
     folder: str
 
 
 class ProviderFacts(msgspec.Struct):
-    """What senders must know.
+    """The data that senders need.
 
     Attributes:
         settings: a settings file for the gateway.
-        ca_file: what to trust.
+        ca_file: the certificate authority to trust.
         key_file, key_id, team_id: a signing key.
-        topic: of the app.
-        apns_port, echo_port: APNs, and APNs that gives apns-id back.
+        topic: topic of the app.
+        apns_port, echo_port: APNs, and APNs that returns apns-id.
         fcm_port, fcm_plain_port, project_id: FCM with TLS and without.
     """
 

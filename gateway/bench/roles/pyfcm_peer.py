@@ -1,4 +1,4 @@
-"""The peer of FCM delivery: pyfcm, as its documentation uses it: one `notify` after the other.
+"""The peer of FCM delivery: pyfcm, used as in its documentation: one `notify` after the other.
 
 Its access token is given, so that fetching one is not measured.
 """
@@ -23,7 +23,8 @@ def _client(order: PyfcmOrder) -> Any:
     }
     client = type("Pointed", (FCMNotification,), ours)(credentials=object(), project_id=facts.project_id)
     client.requests_session.verify = facts.ca_file
-    client.requests_session.trust_env = False  # else a bundle named in the environment would win
+    # otherwise a bundle in an environment variable would take precedence
+    client.requests_session.trust_env = False
     return client
 
 
@@ -39,7 +40,7 @@ def _message(number: int) -> dict[str, Any]:
 def _run(order: PyfcmOrder) -> PeerResult:
     client = _client(order)
     if order.batch == 1:
-        client.notify(**_message(0))  # connected before the clock starts
+        client.notify(**_message(0))  # connects before the clock starts
     accepted = 0
     begun, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - begun < order.seconds:

@@ -1,7 +1,7 @@
 """The RhoConnect Push service alone: long polls and messages over HTTP, and messages from inside the gateway.
 
-What runs is `gateway.rhoconnect_push`, its part of Redis, and the lane of legacy devices, as a worker runs them. The
-sends from inside are made before the clock starts, since making them is the fan-out's part.
+It runs `gateway.rhoconnect_push`, its data in Redis, and the lane of RhoConnect Push devices, as a worker does. The
+deliveries from inside are made before the clock starts, since making them is the fan-out's work.
 """
 
 import asyncio
@@ -40,17 +40,17 @@ Order = TypeVar("Order")
 BATCH_DELIVERIES: Final = keys.ENTRY_PINGS
 BATCHES_OFFERED: Final = 20
 _WAIT_S: Final = 3600.0
-"""No poll ends by its time while it is measured."""
+"""No poll times out during the measurement."""
 _POLL_S: Final = 0.01
 _LOOKS: Final = 6_000
 
 
 class RhoConnectPushOrder(msgspec.Struct):
-    """What to do.
+    """One order.
 
     Attributes:
-        action: `open` (with `redis`, `secret`), `waiting` (until `count` polls wait, all of them asked for), or
-            `send` (one message to each of `count` devices, over the lane).
+        action: `open` (with `redis`, `secret`), `waiting` (until `count` polls wait, and all were read from Redis),
+            or `send` (one message to each of `count` devices, over the lane).
     """
 
     action: str
@@ -60,7 +60,7 @@ class RhoConnectPushOrder(msgspec.Struct):
 
 
 class RhoConnectPushResult(msgspec.Struct):
-    """What was done: the port, seconds and CPU of the process."""
+    """The result: the port, seconds and CPU of the process."""
 
     port: int = 0
     seconds: float = 0.0
@@ -96,7 +96,8 @@ async def _open(order: RhoConnectPushOrder) -> _RunningService:
     ids = Ids(order.secret.encode())
     authenticator = Authenticator(_anybody, _any_app, app_s=_WAIT_S)
     service = PushService(store, ids, authenticator, PushTimeouts(wait_s=_WAIT_S, idle_s=_WAIT_S), Metrics())
-    sock = socket.create_server(("", 0))  # all loopback addresses: more devices than one address has ports
+    # all loopback addresses, since there are more devices than one address has ports
+    sock = socket.create_server(("", 0))
     opened = await open_service(service, sock)
     gc.collect()
     gc.freeze()  # as a worker does when it is ready
@@ -113,7 +114,7 @@ async def _waiting(service_state: _RunningService, count: int) -> None:
 
 
 class _DeliveryFeeder:
-    """Sends one message to each device over the lane, and sees the last one accepted."""
+    """Delivers one message to each device over the lane, and waits until the last one is accepted."""
 
     def __init__(self, service_state: _RunningService, count: int) -> None:
         self._lane = BuiltinRhoConnectPushLane(
@@ -134,7 +135,7 @@ class _DeliveryFeeder:
         )
         message = PROVIDER.compose(ping, RhoConnectPushTarget(), now_ms)
         if message is None:
-            raise RhoPushError("the ping says nothing")
+            raise RhoPushError("the ping has no content")
         self._message, self._ping = message, ping
         self._batches = [
             self._make_batch(first, min(BATCH_DELIVERIES, count - first))
@@ -143,7 +144,7 @@ class _DeliveryFeeder:
         self._open = len(self._batches)
 
     async def run(self) -> None:
-        """Send everything."""
+        """Deliver all messages."""
         for _ in range(BATCHES_OFFERED):
             self._offer()
         await self._done.wait()
@@ -200,7 +201,7 @@ async def _serve() -> None:
 
 
 async def order_lines(kind: type[Order]) -> AsyncIterator[Order]:
-    """Each order, as it comes, while the loop goes on serving."""
+    """Iterate over the orders as they arrive, while the event loop runs."""
     reader = asyncio.StreamReader()
     with os.fdopen(0, "rb", buffering=0, closefd=False) as pipe:
         loop = asyncio.get_running_loop()

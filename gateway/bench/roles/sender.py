@@ -1,8 +1,8 @@
 """The delivery engine alone: a lane of the gateway, fed from memory.
 
-What runs is `gateway.delivery` and `gateway.transport` as a worker runs them: lane, pool, connections,
-deadlines, verdicts, metrics. Tokens, request ids and pings are distinct. The sends are made
-before the clock starts, since making them is the fan-out's part.
+It runs `gateway.delivery` and `gateway.transport` as a worker does: lane, pool, connections, deadlines, verdicts,
+metrics. Tokens, request ids and pings are distinct. The deliveries are made before the clock starts, since making
+them is the fan-out's work.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from protocols.verdict import Verdict
 
 BATCH_DELIVERIES: Final = keys.ENTRY_PINGS
 BATCHES_OFFERED: Final = 20
-"""4,000 sends wait in the lane at any time: half of what it keeps in memory."""
+"""4,000 deliveries wait in the lane at any time: half of its limit in memory."""
 
 
 class SenderOrder(msgspec.Struct):
@@ -42,9 +42,9 @@ class SenderOrder(msgspec.Struct):
 
     Attributes:
         port, ca_file, key_file, key_id, team_id, topic: the provider.
-        pushes: how many.
-        payloads: how many different pings.
-        connections: at most so many connections.
+        pushes: number of pushes.
+        payloads: number of different pings.
+        connections: most connections.
     """
 
     port: int
@@ -59,7 +59,7 @@ class SenderOrder(msgspec.Struct):
 
 
 class SenderResult(msgspec.Struct):
-    """What a run gave: accepted sends (by the metrics), seconds, CPU of the process, payload size."""
+    """The result of a run: accepted deliveries (by the metrics), seconds, CPU of the process, payload size."""
 
     accepted: int
     seconds: float
@@ -68,7 +68,7 @@ class SenderResult(msgspec.Struct):
 
 
 class Feeder:
-    """Makes sends, offers them unit by unit and sees the last one settled."""
+    """Makes deliveries, offers them batch by batch and waits until the last one is settled."""
 
     def __init__(self, order: SenderOrder, route: Route) -> None:
         self._order = order
@@ -87,7 +87,7 @@ class Feeder:
         return len(self._messages[0].body(""))
 
     async def run(self) -> None:
-        """Send everything."""
+        """Deliver everything."""
         for _ in range(BATCHES_OFFERED):
             self._offer()
         await self._done.wait()
@@ -106,11 +106,11 @@ class Feeder:
     def _message(self, ping: Ping) -> ProviderMessage:
         message = self._route.lane.provider.compose(ping, self._route.target, ping.accepted_ms)
         if message is None:
-            raise RhoPushError("the ping says nothing")
+            raise RhoPushError("the ping has no content")
         return message
 
     def _make_batch(self, first: int) -> list[Delivery]:
-        """One unit, as an entry of the queue becomes one: a device of its own for each ping."""
+        """Make one batch, as an entry of the queue becomes one: each ping has a device of its own."""
         size = min(BATCH_DELIVERIES, self._order.pushes - first)
         indexes = [number % len(self._pings) for number in range(first, first + size)]
         pings = [self._pings[index] for index in indexes]
@@ -142,10 +142,10 @@ class Feeder:
 
 
 async def send(order: SenderOrder) -> SenderResult:
-    """One run.
+    """Execute one run.
 
     Raises:
-        RhoPushError: there is no lane, or not everything was accepted.
+        RhoPushError: there is no lane, or not all deliveries were accepted.
     """
     apns = ApnsSettings(
         key_file=Path(order.key_file),
@@ -163,7 +163,8 @@ async def send(order: SenderOrder) -> SenderResult:
     if isinstance(route, str):
         raise RhoPushError(f"no lane: {route}")
     feeder = Feeder(order, route)
-    gc_policy.limit_collections()  # as a worker when it is ready; here it also takes the prepared sends out of the way
+    # As in a worker when it is ready; here it also excludes the prepared deliveries from collection.
+    gc_policy.limit_collections()
     before = _accepted(metrics)
     begun, cpu = time.perf_counter(), time.process_time()
     await feeder.run()
@@ -181,7 +182,7 @@ class _NoTokenReports(IgnoredTokenReports):
     def on_dead_token(
         self, send: Delivery, verdict: Verdict, index: TokenScope, others: tuple[str, ...] = ()
     ) -> None:
-        raise RhoPushError("the accept-all provider called a token dead")
+        raise RhoPushError("the accept-all provider reported a token as dead")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The scenarios. Each module has `run(bench) -> Result`; its docstring says what is on and what is not."""
+"""The scenarios. Each module has `run(bench) -> Result`; its docstring describes the parts that run and those that
+do not."""
 
 import importlib
 from typing import Final
@@ -10,11 +11,12 @@ SCENARIOS: Final = {
     "push": "delivery alone, fed from memory",
     "ingest": "HTTP ingress alone, to the durable append",
     "endtoend": "POST to the last recorded verdict, everything on",
+    "bulk": "many pings a request, with idempotency keys",
     "fanout": "one ping to 100,000 users",
     "mixed": "small pings during a broadcast",
     "latency": "answer and verdict times at fixed rates",
     "growth": "what a ping costs with more registered users",
-    "soak": "many pings: is what it holds flat?",
+    "soak": "many pings: does memory stay flat?",
     "ingress": "REST, Resque jobs and data changes beside one another",
     "rhoconnect_push": "RhoConnect Push devices: long polls and their messages",
     "attacks": "good pings during attacks by callers without credentials",
@@ -25,14 +27,14 @@ PEERS: Final = {
     "fanout": ("h2load",),
     "mixed": ("h2load",),
 }
-"""Without which a scenario cannot be; aiohttp is always there, and the others may be missing."""
+"""Packages and programs that a scenario requires; aiohttp is always installed, and the others may be missing."""
 
 
 def run_scenario(name: str, bench: Bench) -> Result:
     """Run one of `SCENARIOS`.
 
     Raises:
-        CannotMeasure: something is missing or did not do as it was told.
+        CannotMeasure: a required part is missing or did not do as ordered.
     """
     result: Result = importlib.import_module(f"gateway.bench.scenarios.{name}").run(bench)
     return result

@@ -1,14 +1,14 @@
 """Good pings while callers without credentials attack, and callers with few rights exceed them.
 
 On: everything, as `rhopush serve` is shipped, with four settings: `http.trusted_proxies` names 127.0.0.1, so that
-attackers have addresses; `limits.connections` is 1,000, so that a flood of connections reaches the ceiling; the
+attackers have addresses; `limits.connections` is 1,000, so that a flood of connections reaches the limit; the
 RhoConnect Push port is any free one; `push_server` names an app whose password can be guessed at. Pings with a valid
-token are due at 100 a second whatever the answers do, over four connections that are opened again every quarter of a
-second; each counts from the instant at which it was due until the answer. First alone (idle), then during each
-attack, which is repeated until three seconds have passed; `--full` makes that fifteen. A good ping that is not
-answered with 200 ends the run. Attacker, load generator, Redis and provider share the cores with the gateway, so that
-part of the difference is the attacker's own work. Memory is the peak of the largest worker's resident set during the
-attack (VmHWM), shared pages in full.
+token are due at 100 a second whatever the state of the responses, over four connections that are opened again every
+quarter of a second; each latency counts from the time at which the ping was due until the response. Pings are sent
+first alone (idle), then during each attack, which is repeated until three seconds have passed; `--full` makes that
+fifteen. A good ping that is not answered with 200 ends the run. Attacker, load generator, Redis and provider share
+the cores with the gateway, so that part of the difference is the attacker's own work. Memory is the peak of the
+largest worker's resident set during the attack (VmHWM), shared pages in full.
 """
 
 import http.client
@@ -31,7 +31,7 @@ from gateway.bench.wire import CALLER_KEY
 
 USERS: Final = 1_000
 PINGS: Final = 500
-"""Of the idle run."""
+"""Pings of the idle run."""
 CONNECTIONS: Final = 4
 CEILING: Final = 1_000
 MEMORY_MB: Final = 400
@@ -49,13 +49,13 @@ _HEALTH_S: Final = 30.0
 
 
 class Attacked(NamedTuple):
-    """One attack.
+    """The measurement of one attack.
 
     Attributes:
-        result: what the attacker saw.
-        latencies_us: of the good pings meanwhile, all answered with 200.
-        peak_bytes: the most resident memory of the largest worker.
-        faults: of the gateway: what the attacker saw of them, and processes that ended.
+        result: the attacker's observations.
+        latencies_us: latencies of the good pings meanwhile, all answered with 200.
+        peak_bytes: the peak of the largest worker's resident memory.
+        faults: faults of the gateway: those that the attacker observed, and processes that ended.
     """
 
     result: AttackResult
@@ -114,7 +114,7 @@ def _figures(name: str, times: Latencies, attacked: Attacked | None = None) -> I
 
 
 def idle(stand: BenchEnvironment, pings: int, on_progress: Progress | None = None) -> list[int]:
-    """Good pings alone, after some to warm up; the time of each in microseconds.
+    """Send good pings alone, after some to warm up; return the latency of each in microseconds.
 
     Raises:
         CannotMeasure: not all were answered with 200.
@@ -127,10 +127,10 @@ def under_attack(stand: BenchEnvironment, attacker: Child, name: str, seconds: f
     """Send good pings while the attacker runs one attack of the table.
 
     Args:
-        stand: whose gateway has the settings `ENVIRON`.
-        attacker: runs it.
-        name: of the attack.
-        seconds: the attack is repeated until so many have passed.
+        stand: a stand whose gateway has the settings `ENVIRON`.
+        attacker: the process that runs the attack.
+        name: name of the attack.
+        seconds: the attack is repeated for this time.
 
     Raises:
         CannotMeasure: a good ping was not answered with 200, or the gateway or the attacker ended.
@@ -153,7 +153,7 @@ def under_attack(stand: BenchEnvironment, attacker: Child, name: str, seconds: f
 
 
 def _round(stand: BenchEnvironment, first: int) -> list[int]:
-    # A connection that has not carried a ping yet may have to make room: its client connects again.
+    # A connection that has not carried a ping yet may be closed to make room: its client connects again.
     done = stand.load(_ROUND, rate=_RATE, first=first, connections=CONNECTIONS, reconnect=True)
     return done.latencies_us
 
@@ -164,7 +164,7 @@ def _must_be_healthy(stand: BenchEnvironment) -> None:
         client.request("GET", "/healthz")
         status = client.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        raise CannotMeasure(f"/healthz has no answer: {error}") from error
+        raise CannotMeasure(f"/healthz was not answered: {error}") from error
     finally:
         client.close()
     if status != 200:
@@ -182,7 +182,7 @@ class _Attack(threading.Thread):
         self._result: AttackResult | None = None
 
     def run(self) -> None:
-        """Do it."""
+        """Run the thread."""
         try:
             self._result = self._attacker.request(self._order, AttackResult)
         except CannotMeasure as error:
@@ -190,7 +190,7 @@ class _Attack(threading.Thread):
 
     @property
     def result(self) -> AttackResult:
-        """What the attacker saw, once the attack is over.
+        """The attacker's observations, once the attack is over.
 
         Raises:
             CannotMeasure: the attacker ended.

@@ -1,13 +1,13 @@
-"""The whole way of small pings: from the POST to the last recorded verdict.
+"""The complete path of small pings: from the POST to the last recorded verdict.
 
-On: everything, as `rhopush serve` is shipped: doors with authentication, the durable queue (append-only
-file), registry, fan-out, delivery over TLS, receipts, metrics, logs. Each ping is the one of RhoConnect's
-Ruby example for a user picked at random among 10,000, each with one Apple device, over 64 keep-alive
-connections, one request at a time on each. Every user was pinged once before: connections are open and the
-registry's cache is warm. Load generator, Redis and the provider, which accepts everything unread, are
-processes beside it on the same cores.
+On: everything, as `rhopush serve` is shipped: HTTP ingress with authentication, the durable queue (append-only
+file), registry, fan-out, delivery over TLS, receipts, metrics, logs. Each ping is the one of RhoConnect's Ruby
+example for a user picked at random among 10,000, each with one Apple device, over 64 keep-alive connections, one
+request at a time on each. Every user was pinged once before: connections are open and the registry's cache is warm.
+Load generator, Redis and the provider, which accepts everything without parsing it, are processes beside it on the
+same cores.
 
-Then the same requests with 100 users in each, 200,000 pushes in all: like for like with gorush, which takes as many
+Then the same requests with 100 users in each, 200,000 pushes in all: comparable with gorush, which accepts as many
 notifications in a request.
 """
 
@@ -24,9 +24,9 @@ from gateway.bench.testbed import PARTS, BenchEnvironment, Window
 PINGS: Final = 60_000
 USERS: Final = 10_000
 NAMED: Final = 100
-"""Users in a request that names many: as many notifications as gorush allows."""
+"""Users in a request that names many: gorush's limit of notifications."""
 PUSHES: Final = 200_000
-"""Of all those requests."""
+"""Pushes of all those requests."""
 
 
 class _Many(NamedTuple):
@@ -34,8 +34,8 @@ class _Many(NamedTuple):
 
     Attributes:
         named: users in a request.
-        pushes: of all requests, counted at the provider.
-        window: what happened meanwhile.
+        pushes: pushes of all requests, counted at the provider.
+        window: measurements during the requests.
     """
 
     named: int
@@ -44,7 +44,7 @@ class _Many(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What they are, with the number that was."""
+        """Their description, with the number of requests."""
         return f"{self.named} users a request"
 
     @property
@@ -97,7 +97,7 @@ def run(bench: Bench) -> Result:
 
 
 def _compared(peers: Peers, gateway: float, rate: float, many: _Many) -> Comparison:
-    """Hold the gateway's CPU a ping in µs, its pings a second and its requests to many against the peers'."""
+    """Compare the gateway's CPU a ping in µs, its pings a second and its requests to many users with the peers'."""
     aiohttp, bare = peers.aiohttp, peers.bare
     one, hundred = peers.optional("gorush"), peers.optional("gorush_hundreds")
     rivals = [rival.pushes for rival in (one, hundred) if rival]
@@ -119,10 +119,10 @@ def _compared(peers: Peers, gateway: float, rate: float, many: _Many) -> Compari
 
 
 def measure(bench: Bench, stand: BenchEnvironment, pings: int) -> tuple[Window, LoadResult]:
-    """Warm up, then send so many pings.
+    """Warm up, then send the pings.
 
     Raises:
-        CannotMeasure: not as many pushes came to the provider.
+        CannotMeasure: the provider received another number of pushes.
     """
     bench.progress.begin("warming up")
     stand.warm()
@@ -135,10 +135,10 @@ def measure(bench: Bench, stand: BenchEnvironment, pings: int) -> tuple[Window, 
 
 
 def _measure_many(bench: Bench, stand: BenchEnvironment) -> _Many:
-    """Send requests that name many users each, one at least on every connection.
+    """Send requests that name many users each, at least one on every connection.
 
     Raises:
-        CannotMeasure: not as many pushes came to the provider.
+        CannotMeasure: the provider received another number of pushes.
     """
     named = min(NAMED, stand.plan.users)
     requests = max(bench.pings(PUSHES) // named, stand.plan.connections)
@@ -169,7 +169,7 @@ def _ratios_of_many(many: _Many, gorush: Gorush | None) -> tuple[Ratio, ...]:
 
 
 def figures(window: Window, pings: int) -> tuple[Figure, ...]:
-    """What every scenario with a whole gateway tells."""
+    """The figures of every scenario with a whole gateway."""
     return (
         Figure("pings", pings / window.seconds, "pings/s"),
         *(Figure(f"{part} CPU a ping", window.cpu_us(part, pings), "µs") for part in PARTS),
@@ -180,6 +180,6 @@ def figures(window: Window, pings: int) -> tuple[Figure, ...]:
 
 
 def answers(load: LoadResult) -> tuple[Figure, ...]:
-    """How the door answered."""
+    """The response times of the HTTP ingress."""
     latencies = Latencies(load.latencies_us)
     return tuple(Figure(f"answer, p{part:g}", latencies.ms(part), "ms") for part in (50.0, 99.0))

@@ -1,10 +1,10 @@
 """One ping to many users: from the POST to the last recorded verdict.
 
-On: everything, as `rhopush serve` is shipped. One request names 100,000 users (a million with --full), each
-with one Apple device of its own. No worker remembers any of them; their snapshots are there, one key a user beside
-RhoConnect's ten a device, as they are some time after each start (making them is a figure of its own). The broadcast
-is cut into durable pieces on its way. The peer, h2load, sends as many distinct requests
-over one connection to the same simulator, knowing nothing of users, durability or verdicts.
+On: everything, as `rhopush serve` is shipped. One request names 100,000 users (a million with --full), each with one
+Apple device of its own. No worker has any of them in its cache; their snapshots exist, one key a user beside
+RhoConnect's ten a device, as they do some time after each start (making them is a figure of its own). The broadcast
+is split into durable chunks. The peer, h2load, sends as many distinct requests over one connection to the same
+simulator, without users, durability or verdicts.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ def run(bench: Bench) -> Result:
     with bench.stand(USERS_FULL if bench.options.full else USERS) as stand:
         users = stand.plan.users
         request = broadcast(users)
-        stand.load(100)  # the connection to the provider is open
+        stand.load(100)  # opens the connection to the provider
         stand.store.emptied()
         bench.progress.begin(f"fanout to {users:,} users")
         with stand.window() as window:

@@ -1,12 +1,12 @@
-"""What a ping costs with more registered users: 10,000, 100,000, and with --full a million.
+"""The cost of a ping with more registered users: 10,000, 100,000, and with --full a million.
 
-On: everything, as `rhopush serve` is shipped. Users are registered in RhoConnect's own layout, ten keys a
-device and five a user; pings are uniform over all of them. Cold: no user has been pinged since the start, so
-no worker remembers any, and each is read from its snapshot (see `fanout`). Warm: every user has been pinged
-before, as often as there are workers. A worker remembers 100,000 users, each for 60 seconds at most
-(gateway/registry/cache.py): all of 10,000 or 100,000, but of a million one in ten at most, so that nine of ten warm
-pings read a snapshot there, as cold ones do. With one worker and with two; workers, Redis, provider and generator
-share the cores, so more workers show their cost here, not their speed.
+On: everything, as `rhopush serve` is shipped. Users are registered in RhoConnect's own layout, ten keys a device and
+five a user; pings are uniform over all of them. Cold: no user has been pinged since the start, so no worker has any
+in its cache, and each is read from its snapshot (see `fanout`). Warm: every user has been pinged before, as often as
+there are workers. A worker caches 100,000 users, each for 60 seconds at most (gateway/registry/cache.py): all of
+10,000 or 100,000, but of a million one in ten at most, so that nine of ten warm pings read a snapshot there, as cold
+ones do. With one worker and with two; workers, Redis, provider and generator share the cores, so more workers show
+their cost here, not their speed.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,14 @@ SIZES_FULL: Final = (*SIZES, 1_000_000)
 WORKERS: Final = (1, 2)
 PINGS: Final = 40_000
 COLD: Final = 10_000
-"""No more than the fewest users: a user who is pinged twice is no longer cold."""
+"""Not more than the fewest users: a user who is pinged twice is no longer cold."""
 WARM_BAR: Final = 1.1
 COLD_BAR: Final = 1.5
 
 
 class Point(NamedTuple):
-    """One size with one number of workers: CPU of gateway and of Redis a ping in µs, Redis' traffic in bytes."""
+    """One number of users with one number of workers: CPU of gateway and of Redis a ping in µs, Redis' traffic in
+    bytes."""
 
     users: int
     workers: int
@@ -43,7 +44,7 @@ class Point(NamedTuple):
 
 
 def run(bench: Bench) -> Result:
-    """Measure each size with each number of workers."""
+    """Measure each number of users with each number of workers."""
     sizes = SIZES_FULL if bench.options.full else SIZES
     points = [_point(bench, users, workers) for workers in WORKERS for users in sizes]
     return Result(
@@ -68,7 +69,7 @@ def run(bench: Bench) -> Result:
 def _point(bench: Bench, users: int, workers: int) -> Point:
     pings = bench.pings(PINGS)
     with bench.stand(users, workers=workers, exact=True) as stand:
-        stand.load(64 * workers)  # connections to the provider are open
+        stand.load(64 * workers)  # opens the connections to the provider
         stand.store.emptied()
         cold = _cost(bench, stand, "cold", COLD)
         bench.progress.begin(f"warming up {users:,} users")
@@ -90,10 +91,10 @@ def _point(bench: Bench, users: int, workers: int) -> Point:
 
 
 def _cost(bench: Bench, stand: BenchEnvironment, how: str, pings: int) -> Window:
-    """Send so many pings to the users there are.
+    """Send the pings to the users.
 
     Raises:
-        CannotMeasure: not as many pushes came to the provider.
+        CannotMeasure: the provider received another number of pushes.
     """
     bench.progress.begin(f"{stand.plan.users:,} users, {stand.plan.workers} workers, {how}")
     with stand.window() as window:
@@ -121,7 +122,7 @@ def _figures(point: Point) -> tuple[Figure, ...]:
 
 
 def ratios(points: Sequence[Point]) -> tuple[Ratio, ...]:
-    """The most users held against the fewest, warm: the stricter reading of "cold", too."""
+    """Compare the most users with the fewest, warm: the stricter meaning of "cold", too."""
     found = []
     for workers in WORKERS:
         few, *_, many = [point for point in points if point.workers == workers]

@@ -1,11 +1,11 @@
-"""The door alone: from the POST to the answer, which is given once Redis has the ping.
+"""The HTTP ingress alone: from the POST to the response, which is sent once Redis has the ping.
 
-On, in the measured process: the doors as a worker opens them (HTTP, authentication, parsing, validation,
-metrics) and the group commit into the durable queue (append-only file). Off there: everything behind the
-queue. A whole gateway beside it, in processes of its own that are told apart, consumes the pings to their
-last verdict. Over 64 keep-alive connections, one request at a time on each. The peers are an aiohttp handler
-that does nothing under the same requests, and a bare protocol that answers them unread: what that costs is the
-kernel's and uvloop's part of any door in Python.
+On, in the measured process: the HTTP ingress as a worker opens it (HTTP, authentication, parsing, validation,
+metrics) and the group commit into the durable queue (append-only file). Off there: everything behind the queue. A
+complete gateway beside it, in processes of its own that are measured separately, consumes the pings to their last
+verdict. Over 64 keep-alive connections, one request at a time on each. The peers are an empty aiohttp handler under
+the same requests, and a bare protocol that answers them without parsing: its cost is the kernel's and uvloop's part
+of any HTTP ingress in Python.
 """
 
 from typing import Final
@@ -52,7 +52,7 @@ def run(bench: Bench) -> Result:
         ),
         ratios=compared.ratios,
         notes=(
-            "the consuming gateway, Redis and the load generator share the door's cores",
+            "the consuming gateway, Redis and the load generator share the ingress' cores",
             *compared.notes,
         ),
         plots=(
@@ -75,7 +75,7 @@ def run(bench: Bench) -> Result:
 
 
 def _compared(peers: Peers, ingress: float, rate: float) -> Comparison:
-    """Hold the door's CPU a request in µs and its requests a second against the peers'."""
+    """Compare the ingress' CPU a request in µs and its requests a second with the peers'."""
     aiohttp, bare, gorush = peers.aiohttp, peers.bare, peers.optional("gorush")
     return Comparison(
         figures=(

@@ -1,9 +1,9 @@
-"""The doors beside one another: REST, Resque jobs and data changes, each to the last recorded verdict.
+"""The ingresses compared: REST, Resque jobs and data changes, each to the last recorded verdict.
 
 On: everything, as `rhopush serve` is shipped, with the Resque worker on queue `ping` and the default events channel.
-The same number of pings comes through each door, one after the other: by POST, as jobs pushed to Resque's list, and
-as published changes, one a user, so that no two share a window. CPU is the whole gateway's, door to verdict; the
-pushing of jobs and changes is not part of any measured process but Redis.
+The same number of pings arrives through each ingress, one after the other: by POST, as jobs pushed to Resque's list,
+and as published changes, one a user, so that no two share a window. CPU is the whole gateway's, from ingress to
+verdict; the pushing of jobs and changes is not part of any measured process but Redis.
 """
 
 import json
@@ -27,7 +27,7 @@ _MESSAGE: Final = "hello world"
 
 
 def run(bench: Bench) -> Result:
-    """Measure the three doors on one gateway."""
+    """Measure the three ingresses on one gateway."""
     pings = bench.pings(PINGS)
     with bench.stand(pings, exact=True) as stand:
         bench.progress.begin("warming up")
@@ -54,7 +54,7 @@ def run(bench: Bench) -> Result:
             "data changes wait in a window (events.window_ms) before they become pings: their rate includes it",
             *(f"{ingress}: {note}" for ingress, window in windows.items() if (note := window.limit_note())),
         ),
-        plots=(Plot("gateway CPU a ping, by door", "bars", "µs", (Line("CPU", tuple(cpu.items())),)),),
+        plots=(Plot("gateway CPU a ping, by ingress", "bars", "µs", (Line("CPU", tuple(cpu.items())),)),),
     )
 
 
@@ -83,7 +83,7 @@ def _measure_ingress(
 
 
 def _until_delivered(stand: BenchEnvironment, wanted: int) -> None:
-    """Wait for the provider to have them all: the queue is empty before a window of changes closes, too."""
+    """Wait until the provider has received all pushes: the queue is also empty before a window of changes closes."""
     most, heard = -1, time.monotonic()
     while (delivered := stand.delivered()) < wanted:
         if delivered > most:
@@ -94,7 +94,7 @@ def _until_delivered(stand: BenchEnvironment, wanted: int) -> None:
 
 
 def _enqueue(stand: BenchEnvironment, pings: int) -> None:
-    """As `Resque.enqueue(PingJob, ...)` does (contract §3.2)."""
+    """Append jobs as `Resque.enqueue(PingJob, ...)` does (contract §3.2)."""
     names = ResqueKeys()
     client = stand.store.client
     client.sadd(names.queues, "ping")

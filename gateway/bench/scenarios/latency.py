@@ -1,10 +1,10 @@
-"""How long callers wait at a steady load: half and 80 % of the rate that this machine reaches.
+"""Latency for callers at a steady load: half and 80 % of the rate that this machine reaches.
 
-On: everything, as `rhopush serve` is shipped. The maximum is measured first, in a closed loop (as `endtoend`).
-Then pings are due at fixed instants whatever the answers do (open loop); one that finds no free connection
-waits, and its wait counts: no coordinated omission. Beside them 50 pings a second, by a generator of its own,
-wait for their verdict. So two curves a rate: POST to durable, and POST to recorded verdict. Generator, Redis
-and provider share the cores with the gateway: the maximum is that of all of them together.
+On: everything, as `rhopush serve` is shipped. The maximum is measured first, in a closed loop (as `endtoend`). Then
+pings are due at fixed times whatever the state of the responses (open loop); a ping that finds no free connection
+waits, and its wait counts: no coordinated omission. Beside them 50 pings a second, by a generator of its own, wait
+for their verdict. So there are two curves for each rate: POST to durable, and POST to recorded verdict. Generator,
+Redis and provider share the cores with the gateway: the maximum is that of all of them together.
 """
 
 from typing import Final, NamedTuple
@@ -24,7 +24,7 @@ _SECONDS_FULL: Final = 60.0
 
 
 class _Measured(NamedTuple):
-    """At one rate: POST to durable, POST to recorded verdict."""
+    """Latencies at one rate: POST to durable, POST to recorded verdict."""
 
     answer: Latencies
     verdict: Latencies

@@ -1,15 +1,15 @@
-"""Small pings while broadcasts run: does one caller's million devices hold up another caller's one?
+"""Small pings while broadcasts run: whether one caller's million devices delay another caller's single one.
 
-On: everything, as `rhopush serve` is shipped. Small pings are due at a fixed rate, 200 a second, whatever the
-answers do, each for a user picked at random; its caller waits for the verdict (`wait`), and its time counts
-from the instant at which it was due to the answer that the verdict is recorded. First alone (idle), then while
-one broadcast after the other to 100,000 users is read, cut and delivered, the next one posted when the last one
-has left. All on the same cores, so that what is seen is the gateway's and the machine's scheduling together.
-The floor is one Redis round trip of a blocking client (median) and one answer of the simulator to h2load
-(mean), neither of which knows of durability, TLS records of others or receipts. Both are asked at the pace of the
-small pings, since whoever rests between two of them has to be woken first; back to back they stand beside it.
-Redis' CPU and traffic are all that was asked of it meanwhile, over all pushes. Idle, each ping is appended and recorded
-alone, where at full load hundreds share a step.
+On: everything, as `rhopush serve` is shipped. Small pings are due at a fixed rate, 200 a second, whatever the state
+of the responses, each for a user picked at random; its caller waits for the verdict (`wait`), and its latency counts
+from the time at which it was due to the response that the verdict is recorded. Pings are sent first alone (idle),
+then while one broadcast after the other to 100,000 users is read, split and delivered, the next one posted when the
+last one has been delivered. All processes share the same cores, so the result includes the gateway's and the
+machine's scheduling together. The lower bound is one Redis round trip of a blocking client (median) and one response
+of the simulator to h2load (mean), neither of which includes durability, TLS records of others or receipts. Both are
+measured at the rate of the small pings, since a process that sleeps between two of them has to be woken first;
+back-to-back values are reported beside them. Redis' CPU and traffic include all its work during the period, divided
+by all pushes. Idle, each ping is appended and recorded alone, while at full load hundreds share a step.
 """
 
 import threading
@@ -36,7 +36,7 @@ def run(bench: Bench) -> Result:
     probe = Probe(bench.pings(PINGS), RATE)
     with bench.stand(USERS) as stand:
         round_trip_s, paced_s = stand.store.round_trip_s(), stand.store.round_trip_s(1 / RATE)
-        _idle(bench, stand, Probe(500, RATE))  # connections are open, code has run once
+        _idle(bench, stand, Probe(500, RATE))  # connections are open, and all code has run once
         before = stand.store.counters()
         idle = _idle(bench, stand, probe)
         used_idle = stand.store.counters().since(before)
@@ -86,7 +86,7 @@ def run(bench: Bench) -> Result:
 
 
 def _compared(peers: Peers, idle: Latencies, round_trip_s: float, paced_s: float) -> Comparison:
-    """Hold the times of an idle gateway against Redis' round trip and the simulator's answer to h2load."""
+    """Compare the latencies of an idle gateway with Redis' round trip and the simulator's response to h2load."""
     answer_s, paced_answer_s = peers.provider_answer_s, peers.provider_answer_at_s(RATE)
     floor_ms, paced_ms = (round_trip_s + answer_s) * 1000, (paced_s + paced_answer_s) * 1000
     return Comparison(
@@ -118,7 +118,7 @@ class _Broadcasts(threading.Thread):
 
     Attributes:
         posted: users that broadcasts named so far.
-        delivered: pushes of broadcasts so far; a few small pings are among them.
+        delivered: pushes of broadcasts so far, including a few small pings.
     """
 
     def __init__(self, stand: BenchEnvironment) -> None:
@@ -129,7 +129,7 @@ class _Broadcasts(threading.Thread):
         self.posted = self.delivered = 0
 
     def run(self) -> None:
-        """Do it."""
+        """Run the thread."""
         begun, number = self._stand.delivered(), 0
         try:
             while not self._end.is_set():
@@ -142,10 +142,10 @@ class _Broadcasts(threading.Thread):
             self._error = error
 
     def end(self) -> None:
-        """Post no more.
+        """Post no more broadcasts.
 
         Raises:
-            CannotMeasure: a broadcast was not taken.
+            CannotMeasure: a broadcast was not accepted.
         """
         self._end.set()
         self.join()

@@ -1,9 +1,9 @@
 """Delivery alone: one lane of the gateway in one process, fed from memory, over one TLS connection.
 
-On: the lane with its priorities, deadlines, verdicts and metrics; the pool; HTTP/2; TLS; provider tokens.
-Each push has a device token, a request id and one of 1,000 pings of its own. Off: doors, Redis, registry,
-fan-out, receipts; the pushes are made before the clock starts. The provider accepts everything unread, in a
-process of its own.
+On: the lane with its priorities, deadlines, verdicts and metrics; the pool; HTTP/2; TLS; provider tokens. Each push
+has a push token, a request id and one of 1,000 pings of its own. Off: ingresses, Redis, registry, fan-out, receipts;
+the pushes are made before the clock starts. The provider accepts everything without parsing it, in a process of its
+own.
 """
 
 from typing import Final

@@ -1,11 +1,10 @@
-"""Legacy devices: long polls that wait, all woken by one broadcast, and messages over HTTP and from inside.
+"""RhoConnect Push devices: long polls, all woken by one broadcast, and messages over HTTP and from inside.
 
-On, in the measured process: the RhoConnect Push service as a worker opens it (HTTP, cookies, batches to Redis,
-the channel that wakes polls) and the lane of legacy devices. Off there: queue, fan-out and receipts before
-the lane. Devices are sockets in a process of their own, 20,000 to a loopback address, and ask again at once.
-The peer is a long poll on aiohttp that neither knows Redis nor authentication. Memory is the growth of a
-process just started (PSS) from no device to all of them, before and after one round of wake-ups, over the
-devices.
+On, in the measured process: the RhoConnect Push service as a worker opens it (HTTP, cookies, batches to Redis, the
+channel that wakes polls) and the lane of RhoConnect Push devices. Off there: queue, fan-out and receipts before the
+lane. Devices are sockets in a process of their own, 20,000 to a loopback address, and poll again at once. The peer
+is a long poll on aiohttp without Redis and without authentication. Memory is the growth of a process just started
+(PSS) from no device to all of them, before and after one round of wake-ups, divided by the number of devices.
 """
 
 import resource
@@ -32,17 +31,17 @@ from protocols.rhoconnect_push.ids import Ids
 DEVICES: Final = 20_000
 FULL_DEVICES: Final = 100_000
 MESSAGES: Final = 20_000
-_SPARE: Final = 200  # descriptors of a process that are no devices
+_SPARE: Final = 200  # descriptors of a process that are not devices
 _IDLE_S: Final = 5.0
 
 
 class _WaitingDevices(NamedTuple):
-    """What waiting devices cost a process.
+    """The cost of waiting devices in a process.
 
     Attributes:
         before_bytes, after_bytes: memory a device, before and after a round of wake-ups.
         idle: CPU while all wait, as a part of one core.
-        wake_us: CPU a device for waking it and taking its next poll.
+        wake_us: CPU a device for waking it and accepting its next poll.
     """
 
     before_bytes: float
@@ -52,7 +51,7 @@ class _WaitingDevices(NamedTuple):
 
 
 class _Posted(NamedTuple):
-    """What messages cost the service's process, in µs of CPU, and Redis, in µs and bytes of traffic."""
+    """The cost of messages in the service's process, in µs of CPU, and in Redis, in µs and bytes of traffic."""
 
     http_us: float
     inside_us: float
@@ -67,7 +66,7 @@ def run(bench: Bench) -> Result:
     messages = bench.pings(MESSAGES)
     secret = secrets.token_hex(16)
     with scratch() as folder, Store(folder, bench.options.redis) as store:
-        bench.progress.begin(f"{devices:,} legacy devices registered")
+        bench.progress.begin(f"{devices:,} RhoConnect Push devices registered")
         register(store.client, Ids(secret.encode()), devices, bench.progress.on_progress)
         to_open = RhoConnectPushOrder("open", store.address, secret)
         with Child("rhoconnect_push", folder) as service, Child("polling_devices", folder) as crowd:
@@ -128,7 +127,7 @@ def _result(
 def _waiting(
     bench: Bench, name: str, service: Child, crowd: Child, where: tuple[int, str, int]
 ) -> _WaitingDevices:
-    """Let all devices ask, wait, be woken and ask again."""
+    """Let all devices poll, wait, be woken and poll again."""
     port, secret, devices = where
     all_wait = RhoConnectPushOrder("waiting", count=devices)
     first = pss_bytes([service.pid])
@@ -145,7 +144,7 @@ def _waiting(
     answered = crowd.receive(PollingResult).answers
     service.request(all_wait, RhoConnectPushResult)
     if answered != devices:
-        raise CannotMeasure(f"{answered} of {devices} devices got a message")
+        raise CannotMeasure(f"{answered} of {devices} devices received a message")
     woken = cpu_s([service.pid]) - begun
     counted({name: woken})
     after = pss_bytes([service.pid])
@@ -159,17 +158,17 @@ def _waiting(
 def _posted(
     bench: Bench, who: tuple[Child, Child, Store], port: int, secret: str, counts: tuple[int, int]
 ) -> _Posted:
-    """Messages to devices that do not wait: over HTTP, then from inside."""
+    """Measure messages to devices that do not wait: over HTTP, then from inside."""
     service, crowd, store = who
     devices, messages = counts
-    for count in (1_000, messages):  # the first is to warm up
+    for count in (1_000, messages):  # the first round is a warm-up
         bench.progress.begin(f"rhoconnect_push, {count:,} messages over HTTP")
         begun = cpu_s([service.pid])
         order = PollingOrder("post", port, secret, count, devices, bench.options.connections)
         answers = crowd.request(order, PollingResult).answers
         http_s = cpu_s([service.pid]) - begun
         if answers != count:
-            raise CannotMeasure(f"{answers} of {count} messages were taken")
+            raise CannotMeasure(f"{answers} of {count} messages were accepted")
     bench.progress.begin(f"rhoconnect_push, {messages:,} messages from inside")
     before = store.counters()
     inside_s, sent = 0.0, 0
@@ -186,7 +185,7 @@ def _posted(
 
 
 def _forget(client: redis.Redis) -> None:
-    """Drop what is queued, so that every device waits."""
+    """Remove the queued messages, so that every device waits."""
     for pattern in ("que:*", "col:*"):
         names = list(client.scan_iter(pattern, count=1000))
         for first in range(0, len(names), 1000):
@@ -194,7 +193,7 @@ def _forget(client: redis.Redis) -> None:
 
 
 def _descriptors() -> int:
-    """How many a process may have; the limit is raised as far as it goes, for the children too."""
+    """Most descriptors of a process; the limit is raised as far as possible, also for the children."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

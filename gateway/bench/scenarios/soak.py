@@ -1,11 +1,11 @@
-"""Many pings one after the other: does anything that the gateway or Redis holds grow with them?
+"""Many pings one after the other: whether any memory of the gateway or Redis grows with them.
 
-On: everything, as `rhopush serve` is shipped. 200,000 pings (a million with --full) for 10,000 registered users
-in ten equal parts; after each the last verdict is waited for, then memory is read: of the gateway's processes
-(PSS), and of Redis' data with its keys. The first fifth is for caches and pools to fill. What is accepted is
-delivered, and what is delivered leaves nothing in Redis but receipts, which live a day. The run is over long before
-that: so memory and keys grow by them. At the end `receipts.ttl_s` is lowered in the settings file, which the running
-gateway takes over; once it has let the receipts go, Redis' memory is held against the start.
+On: everything, as `rhopush serve` is shipped. 200,000 pings (a million with --full) for 10,000 registered users in
+ten equal parts; after each part the last verdict is awaited, then memory is read: of the gateway's processes (PSS),
+and of Redis' data with its keys. The first fifth fills caches and pools. Accepted pings are delivered, and a
+delivered ping leaves nothing in Redis but its receipt, which is stored for a day. The run ends long before that, so
+memory and keys grow by the receipts. At the end `receipts.ttl_s` is lowered in the settings file, which the running
+gateway reloads; once it has removed the receipts, Redis' memory is compared with the start.
 """
 
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ BAR: Final = 1.05
 
 
 class _HeldMemory(NamedTuple):
-    """What is held: by the gateway and by Redis in MB; Redis' keys, and those of them without a lifetime."""
+    """Memory of the gateway and of Redis in MB; Redis' keys, and those of them without a lifetime."""
 
     gateway_mb: float
     redis_mb: float
@@ -34,14 +34,14 @@ class _HeldMemory(NamedTuple):
 
 
 def run(bench: Bench) -> Result:
-    """Send them, looking ten times.
+    """Send the pings, with ten readings.
 
     Raises:
-        CannotMeasure: there are too few, or not as many pushes came to the provider.
+        CannotMeasure: there are too few, or the provider received another number of pushes.
     """
     part = bench.pings(PINGS_FULL if bench.options.full else PINGS) // PARTS
     if not part:
-        raise CannotMeasure(f"soak looks {PARTS} times: it needs as many pings at least")
+        raise CannotMeasure(f"soak reads the memory {PARTS} times: it needs at least as many pings")
     with bench.stand(USERS) as stand:
         stand.warm()
         held = [_held(stand)]
@@ -95,7 +95,7 @@ def run(bench: Bench) -> Result:
 
 
 def ratios(start: _HeldMemory, fifth: _HeldMemory, end: _HeldMemory, after: _HeldMemory) -> tuple[Ratio, ...]:
-    """What has grown: the gateway since its caches were full, Redis since the start."""
+    """Growth: of the gateway since its caches were full, of Redis since the start."""
     return (
         Ratio("gateway memory at the end, to 20 %", end.gateway_mb / fifth.gateway_mb, BAR, at_most=True),
         Ratio("Redis memory at the end, to the start", end.redis_mb / start.redis_mb),

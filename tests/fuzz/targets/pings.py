@@ -13,12 +13,23 @@ from protocols.change_events import parse as parse_change
 from protocols.errors import RhoPushError
 from protocols.json_bodies import json_text
 from protocols.ping.model import Ping
-from protocols.ping.parse import Submission, from_form, from_json, from_json_and_query, json_in_steps
+from protocols.ping.ndjson import LineSplitter
+from protocols.ping.parse import (
+    Submission,
+    from_form,
+    from_json,
+    from_json_and_query,
+    from_line,
+    json_in_steps,
+    line_in_steps,
+    run_steps,
+)
 from protocols.resque import parse as parse_job
 from protocols.resque.job import shown
 from protocols.resque.records import failure, working
 from tests.fuzz.target import Target, plain
 
+_LINE_BYTES: Final = 4_096
 NOW_S: Final = 1_764_540_000
 PIN: Final = "ab" * 32
 _NAMES: Final = (
@@ -99,6 +110,20 @@ def _typed(data: bytes) -> None:
         from_json(text)
 
 
+def _ndjson(data: bytes) -> None:
+    """The first byte says where the pieces of the rest end. Each line means the same however it is read."""
+    size, body = (data[0] % 61 + 1 if data else 1), data[1:]
+    at_once, in_pieces = LineSplitter(_LINE_BYTES), LineSplitter(_LINE_BYTES)
+    lines = at_once.feed(body) + at_once.finish()
+    found = [line for at in range(0, len(body), size) for line in in_pieces.feed(body[at : at + size])]
+    assert found + in_pieces.finish() == lines, "in pieces, a stream has other lines"
+    assert len(lines) == at_once.lines == in_pieces.lines
+    for line in lines:
+        if line is not None:
+            assert len(line) <= _LINE_BYTES
+            assert _outcome(from_line, line) == _outcome(lambda line: run_steps(line_in_steps(line)), line)
+
+
 def _form(data: bytes) -> None:
     body, _, query = data.partition(b"?")
     from_form(body, query.decode("utf-8", "surrogateescape"))
@@ -147,6 +172,16 @@ _CHANNEL: Final = b"__keyspace@0__:source:application:bob:Product:md:a1"
 TARGETS: Final = (
     Target("ping-json", plain(_json), JSON_SEEDS, WORDS, tree="json", largest=262_144),
     Target("ping-json-query", plain(_json_and_query), (*JSON_SEEDS, b'{"message":"x"}?user_id=a'), WORDS),
+    Target(
+        "ping-lines",
+        plain(_ndjson),
+        (
+            b"\x07" + b"\n".join(JSON_SEEDS),
+            b'\x01{"user_id":"a","idempotency_key":"k"}\r\n\n{"user_id":"b","wait":true}\n{"api_token":"t"}',
+            b"\x20" + b"x" * 5000 + b"\n" + b'{"user_id":"a"}',
+        ),
+        (*WORDS, b"\n", b"\r\n", b"idempotency_key"),
+    ),
     Target(
         "ping-form", plain(_form), (*FORM_SEEDS, b"?user_id=a&message=x"), (*WORDS, b"[]", b"[a]", b"&", b"=")
     ),

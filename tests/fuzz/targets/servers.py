@@ -16,7 +16,6 @@ from typing import Any, Final
 import structlog
 from redis.asyncio import Redis
 
-from gateway.http_api import aiohttp_handler
 from gateway.rhoconnect_push import PushTimeouts
 from tests.fuzz.target import Open, Step, Target
 from tests.fuzz.targets.pings import BASIC, FORM_SEEDS, JSON_SEEDS, WORDS
@@ -130,8 +129,6 @@ def _judge(answer: bytes) -> None:
 
 @asynccontextmanager
 async def _http_api(redis: Redis, _address: str) -> AsyncIterator[Ask]:
-    # So long aiohttp's connections are looked at after the client's end of stream: most of a step's time.
-    aiohttp_handler._IDLE_CHECK_S = 0.001
     async with http_api_house(redis) as house:
 
         async def ask(data: bytes) -> None:

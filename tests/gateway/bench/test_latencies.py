@@ -26,5 +26,5 @@ def test_the_curve_ends_where_one_value_would_decide() -> None:
 
 
 def test_nothing_measured_is_no_latency() -> None:
-    with pytest.raises(CannotMeasure, match="nothing was measured"):
+    with pytest.raises(CannotMeasure, match="no value was measured"):
         Latencies([])

@@ -55,5 +55,5 @@ def test_a_gateway_that_is_gone_is_told() -> None:
 def test_a_provider_that_could_not_take_twice_as_much_is_the_limit() -> None:
     assert limit_note(0.5, 1000, 1.0) is None
     assert limit_note(0.51, 1000, 1.0) == (
-        "the simulator is the limit: it can take 1,961/s, less than twice what was sent"
+        "the simulator is the limit: its capacity is 1,961/s, less than twice the rate that was sent"
     )

@@ -110,8 +110,8 @@ def certificate_without_its_key(parts: Parts) -> Broken:
 def account_cut_short(parts: Parts) -> Broken:
     text = json.dumps({"type": "service_account", "private_key": parts.key})[:-2]
     said = (
-        "FAIL  fcm                              fcm.credentials: the FCM credentials are no service account's "
-        "JSON, nor that of another credential of Google's\n"
+        "FAIL  fcm                              fcm.credentials: the FCM credentials must be the JSON of a "
+        "service account or of another Google credential\n"
         f"{EMBEDDED}"
         "FAIL  fcm 127.0.0.1:PORT               connection refused\n"
     )
@@ -141,7 +141,7 @@ def redis_that_is_away(parts: Parts) -> Broken:
 def redis_that_sends_no_keyspace_notifications(parts: Parts) -> Broken:
     said = (
         "ok    redis                            STORE: PRODUCT, append-only file off, eviction noeviction\n"
-        "warn  redis                            the append-only file is off: the death of Redis loses pings "
+        "warn  redis                            the append-only file is off: a crash of Redis loses pings "
         "that were answered with 200\n"
         "FAIL  events.keyspace                  STORE does not send them: set notify-keyspace-events to Kg$sh, "
         "or events.keyspace to configure\n"

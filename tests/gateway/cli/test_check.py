@@ -139,7 +139,7 @@ def test_what_must_be_mended_is_1(
     status, out = check(tmp_path, said, capsys, redis=f"unix://{tmp_path}/none")
     assert status == 1
     failed = [line for line in out.splitlines() if line.startswith("FAIL")]
-    assert any("apns " in line and "no unencrypted PEM private key" in line for line in failed)
+    assert any("apns " in line and "must be an unencrypted PEM private key" in line for line in failed)
     assert any("apns (com.x)" in line and "none.pem: No such file" in line for line in failed)
     assert any("fcm " in line and "service_account" in line for line in failed)
     assert any("redis " in line and "does not answer" in line for line in failed)
@@ -184,9 +184,9 @@ def test_authorities_that_cannot_be_read_are_a_line_for_each_redis_and_nothing_e
 @pytest.mark.parametrize(
     ("app", "gateway", "words"),
     [
-        ({"redis": "redis://db?timeout=3"}, {}, "redis: no Redis address: unknown option 'timeout'"),
-        ({"redis": ["db", "redis://db?x=1"]}, {}, "redis: no Redis address: unknown option 'x'"),
-        ({}, {"resque": {"redis": "db:x/shop"}}, "resque.redis: no Redis address: the port"),
+        ({"redis": "redis://db?timeout=3"}, {}, "redis: not a Redis address: unknown option 'timeout'"),
+        ({"redis": ["db", "redis://db?x=1"]}, {}, "redis: not a Redis address: unknown option 'x'"),
+        ({}, {"resque": {"redis": "db:x/shop"}}, "resque.redis: not a Redis address: the port"),
     ],
 )
 def test_a_wrong_address_is_2(

@@ -93,7 +93,7 @@ def test_its_own_curl_line_reaches_all_three_phones_and_ctrl_c_ends_it(demo: Dem
     assert answer.stdout.startswith("HTTP/1.1 200")
     assert re.match(r"apns \w{8}… 'hello world' sync=Product vibrate=2000 \d+ ms$", demo.line("apns "))
     assert re.match(r"fcm  .{8}… 'hello world' sync=Product vibrate=2000 \d+ ms$", demo.line("fcm "))
-    assert "'hello world' vibrate=2000 do_sync=['Product']" in demo.line("rps ")
+    assert "'hello world' vibrate=2000 do_sync=['Product']" in demo.line("rhoconnect_push ")
     own = [word.replace('"hello world"', '"own", "collapse_id": "face"') for word in curl]
     subprocess.run([*own, "--silent", "--max-time", "20"], capture_output=True, check=True)
     assert re.search(r"'own' sync=Product vibrate=2000 \d{1,6} ms$", demo.line("apns .* 'own'"))

@@ -36,7 +36,7 @@ def test_the_file_and_the_environment_are_those_of_the_options(
 def test_an_address_that_is_none_is_told_before_anything_starts(tmp_path: Path) -> None:
     file = tmp_path / "settings.yml"
     file.write_text(":test: {:redis: 'http://db'}\n")
-    with pytest.raises(BadSetting, match="no Redis address"):
+    with pytest.raises(BadSetting, match="not a Redis address"):
         load_settings(arguments("--settings", str(file), "--env", "test"))
 
 

@@ -96,7 +96,7 @@ async def test_authorities_of_a_redis_that_are_not_there_are_one_line_and_2(tmp_
 async def test_an_unknown_option_of_an_address_is_one_line_and_2(tmp_path: Path) -> None:
     assert await refused(tmp_path, REDIS="redis://127.0.0.1:1?foo=1") == (
         2,
-        ["rhopush serve: redis: no Redis address: unknown option 'foo'; redis:// knows db"],
+        ["rhopush serve: redis: not a Redis address: unknown option 'foo'; redis:// accepts db"],
     )
 
 

@@ -26,7 +26,7 @@ async def test_a_ping_that_outlasts_the_gateways_wait_is_asked_for() -> None:
 
 async def test_a_ping_that_does_not_end_in_time_is_told_with_its_id() -> None:
     with serving((504, {})) as server:
-        with pytest.raises(PingError, match=r"its verdict after 0\.3 s") as failed:
+        with pytest.raises(PingError, match=r"a verdict after 0\.3 s") as failed:
             await deliver(server.url, "", 0.3, {"user_id": "bob"})
         assert ("POST", "/rc/v1/users/ping") in server.requests
     assert failed.value.ping_id == ID

@@ -30,7 +30,7 @@ def test_a_ping_that_outlasts_the_gateways_wait_is_asked_for() -> None:
 
 
 def test_a_ping_that_does_not_end_in_time_is_told_with_its_id() -> None:
-    with serving((504, {})) as server, pytest.raises(PingError, match=r"its verdict after 0\.2 s") as failed:
+    with serving((504, {})) as server, pytest.raises(PingError, match=r"a verdict after 0\.2 s") as failed:
         SyncClient(server.url, "", 0.2).deliver({"user_id": "bob"})
     assert failed.value.ping_id == ID
 

@@ -64,7 +64,7 @@ def test_the_first_verdict_of_a_place_counts(settled: Settled) -> None:
     batch.postpone(0, LATER, SOON)
     batch.accept(0)
     assert (batch.open, settled) == (1, [])
-    assert batch.details(0, 2) == ()
+    assert batch.other_verdicts == {}
 
 
 def test_progress_tells_what_needs_no_repeat(settled: Settled) -> None:
@@ -92,7 +92,7 @@ def test_a_replay_sends_only_the_rest(settled: Settled) -> None:
     for place in range(2, 11):
         batch.accept(place)
     assert settled == [batch]
-    assert [detail.reason for detail in batch.details(0, 11)] == ["Unregistered"]
+    assert batch.other_verdicts == {1: (VerdictKind.REJECTED, "Unregistered")}
 
 
 def test_a_replay_forgets_what_it_thought_of_a_phone_that_was_reached(settled: Settled) -> None:
@@ -101,7 +101,7 @@ def test_a_replay_forgets_what_it_thought_of_a_phone_that_was_reached(settled: S
     batch = settled.batch(1)
     batch.reject(0, "device_gone")
     batch.restore(before.progress())
-    assert batch.details(0, 1) == ()
+    assert batch.other_verdicts == {}
 
 
 @pytest.mark.parametrize(("sizes", "owners"), [((2, 1), [0, 0, 1]), ((1, 0, 2), [0, 2, 2]), ((0, 0, 1), [2])])
@@ -124,3 +124,24 @@ def test_the_bitmap_has_a_bit_for_each_accepted_place(places: int) -> None:
     bits = batch.progress().accepted
     assert len(bits) == (places + 7) // 8
     assert {place for place in range(8 * len(bits)) if bits[place >> 3] >> (place & 7) & 1} == accepted
+
+
+def test_verdicts_are_unsaved_until_a_save_begins_and_again_when_it_failed(settled: Settled) -> None:
+    batch = settled.batch(2)
+    batch.accept(0)
+    assert batch.unsaved
+    assert batch.begin_save() == batch.progress()
+    assert not batch.unsaved
+    batch.save_failed()
+    assert batch.unsaved
+    batch.begin_save()
+    batch.reject(1, "Unregistered")
+    assert batch.unsaved
+
+
+def test_what_a_split_ping_left_out_is_added_to_its_counts(settled: Settled) -> None:
+    batch = settled.batch(1, 1)
+    batch.skipped[1]["repeated"] = 1
+    batch.mark_split(1)
+    batch.add_skipped(1, {"repeated": 2, "dead_token": 1})
+    assert (batch.skipped, batch.split) == ([{}, {"repeated": 3, "dead_token": 1}], [1])

@@ -207,7 +207,7 @@ async def test_the_end_of_the_gateway_ends_what_is_under_way() -> None:
         ),
         ({"type": "authorized_user", "client_id": "x", "client_secret": "y"}, "no refresh_token"),
         ({"type": "gdch_service_account"}, "must have the type"),
-        ("Metadata", "no service account's JSON"),
+        ("Metadata", "must be the JSON of a service account"),
     ],
 )
 def test_a_credential_that_is_none_is_named(said: Any, words: str) -> None:

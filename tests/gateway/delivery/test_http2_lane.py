@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.delivery import http2_lane
 from gateway.delivery import lane as lane_module
+from gateway.delivery.circuit_breaker import CLOSED_BREAKER, BreakerEvent
 from gateway.delivery.http2_lane import Http2Lane
 from gateway.delivery.lane import Lane
+from gateway.delivery.link_state import LinkState
 from gateway.scheduling.scheduler import SLICE
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
@@ -73,7 +74,7 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
         one.planner.shed_backlog()
         await until(lambda: lane.error_text)
         monkeypatch.setattr(lane_module, "PARKED_MAX", 1000)
-        monkeypatch.setattr(http2_lane, "GRACE_S", -1.0)
+        monkeypatch.setattr(lane_module, "GRACE_S", -1.0)
         lane.sweep()
         lane.sweep()
         reports = [await one.done(first), await one.done(second)]
@@ -94,7 +95,7 @@ async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http2_lane, "GRACE_S", -1.0)
+    monkeypatch.setattr(lane_module, "GRACE_S", -1.0)
     port = settings["apns"]["port"]
     settings["apns"]["port"] = free_port()
     async with pipeline(redis_address, tmp_path, settings) as down:
@@ -168,7 +169,7 @@ async def test_small_pings_overtake_a_broadcast(
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
         await one.append(*users, message="broadcast")
-        (broadcast,) = await one.read(keys.BROADCASTS)
+        (broadcast,) = one.in_flight.claim(await one.read(keys.BROADCASTS))
         one.broadcast_tasks.begin(broadcast)
         await until(lambda: _pieces(redis_client, 2))
         await one.planner.deliver(await one.read(keys.CHUNKS))
@@ -202,7 +203,7 @@ async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
         (lane,) = one.lanes.all()
         for connection in list(apns.connections):
             connection.transport.abort()
-        await until(lambda: lane._down_since is not None)
+        await until(lambda: lane._link.state is LinkState.DOWN)
         lane.sweep()
         assert (lane.error_text, lane.stuck_s) == (None, 0.0)
         ping_id = await one.append(users[1])
@@ -220,7 +221,7 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
-        lane._halted_until = float("inf")
+        lane._breaker = CLOSED_BREAKER.after_refusal("refused", float("inf"))
         big = await planned_broadcast(one, users)
         lane.sweep()
         await until(lambda: _parked(redis_client))
@@ -229,9 +230,9 @@ async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
         await one.planner.deliver(await one.read(keys.RETRIES))
         small = await one.append(users[0])
         await one.planner.deliver(await one.read(keys.PINGS))
-        assert [delivery.batch.pings[0].id for delivery in lane._small] == [small]
-        assert len(lane._bulk) == 700
-        lane._halted_until = 0.0
+        assert [delivery.batch.pings[0].id for delivery in lane._backlog.small] == [small]
+        assert len(lane._backlog.bulk) == 700
+        lane._breaker = CLOSED_BREAKER
         lane.wake()
         report = await one.done(big)
     assert report["counts"]["accepted"] == 700
@@ -275,15 +276,15 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
     monkeypatch.setattr("gateway.scheduling.scheduler.URGENT_S", 60.0)
     async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
-        lane._halted_until = float("inf")
+        lane._breaker = CLOSED_BREAKER.after_refusal("refused", float("inf"))
         one.in_flight.scheduler.small_started()
         await planned_broadcast(one, users)
-        assert (len(lane._bulk), lane.max_batch()) == (700, SLICE)
+        assert (len(lane._backlog.bulk), lane.max_batch()) == (700, SLICE)
         for small, max_batch in ((1, SLICE), (SLICE + 1, SLICE + 1), (BATCH + 1, BATCH)):
-            for _ in range(small - len(lane._small)):
+            for _ in range(small - len(lane._backlog.small)):
                 await one.append(users[0])
             await one.planner.deliver(await one.read(keys.PINGS))
-            assert (len(lane._small), lane.max_batch()) == (small, max_batch)
+            assert (len(lane._backlog.small), lane.max_batch()) == (small, max_batch)
 
 
 async def test_any_success_is_one(
@@ -326,14 +327,14 @@ async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_
         await until(lambda: lane.halted)
         for connection in list(apns.connections):
             connection.transport.abort()
-        await until(lambda: lane._down_since is not None)
+        await until(lambda: lane._link.state is LinkState.DOWN)
         assert lane.error_text == "InvalidProviderToken"
         second = await one.append(users[1])
         await one.planner.deliver(await one.read(keys.PINGS))
         lane.sweep()
         (device,) = (await one.done(second))["devices"]
         assert (device["verdict"], device["reason"]) == ("later", "InvalidProviderToken")
-        lane._halted_until = 0.0  # the time is over: one may try, over a new connection
+        lane._breaker = lane._breaker.after(BreakerEvent.TIME_OVER)  # one may try, over a new connection
         apns.faults.clear()
         lane.on_connections_changed(1, None)
         assert lane.error_text == "InvalidProviderToken"
@@ -355,7 +356,7 @@ async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
     monkeypatch.setattr(Http2Lane, "stuck_s", property(lambda lane: 1000.0))
     async with pipeline(redis_address, tmp_path, settings) as one:
         lane = one.lanes.route("apns", "").lane
-        lane._halted_until = float("inf")
+        lane._breaker = CLOSED_BREAKER.after_refusal("refused", float("inf"))
         before_ms = now_ms()
         ping_id = await one.append(users[0], ttl_s=20)
         await one.planner.deliver(await one.read(keys.PINGS))
@@ -386,7 +387,7 @@ async def test_answers_to_what_was_sent_before_a_refusal_do_not_close_the_breake
             await until(lambda: lane.halted and not lane.in_flight)
             await one.append(*users[3:9])
             await one.planner.deliver(await one.read(keys.PINGS))
-            lane._halted_until = 0.0  # the time is over
+            lane._breaker = lane._breaker.after(BreakerEvent.TIME_OVER)  # the time is over
             lane.wake()
             await until(lambda: lane.in_flight)
             assert (lane.in_flight, lane.halted) == (1, True)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.lane import Lane
@@ -24,6 +25,13 @@ from protocols.ping.model import Ping
 from protocols.rhoconnect_push.message import RhoConnectPushTarget
 from protocols.verdict import VerdictKind
 from tests.support.redis import RedisServer
+
+
+def lane_gauge(lane: Lane, name: str) -> float | None:
+    """What the lane exports."""
+    found: float | None = lane._metrics.registry.get_sample_value(f"rhopush_lane_{name}", {"lane": lane.name})
+    return found
+
 
 PING_ID = "0" * 31 + "1"
 NOW_MS = 1_700_000_000_000
@@ -163,13 +171,25 @@ async def test_without_redis_sends_are_parked() -> None:
                 await asyncio.sleep(0.01)
         lane = BuiltinRhoConnectPushLane(PROVIDER, store, RetrySettings(), Metrics())
         batch = Batch("tok-1")
-        lane.offer(batch.deliveries, bulk=True)
+        with capture_logs() as logs:
+            lane.offer(batch.deliveries, bulk=True)
+            lane.sweep()
+        assert [(line["event"], line["lane"]) for line in logs] == [("lane_down", "rhoconnect_push")]
+        assert lane_gauge(lane, "down") == 1
         assert (lane.error_text, lane.backlog) == ("Redis does not answer", 1)
         async with asyncio.timeout(30):
             while not batch.settled.is_set():
                 lane.sweep()
                 await asyncio.sleep(0.05)
         assert (batch.batch.postponed[0].parked_in, lane.parked_total) == ("rhoconnect_push", 1)
+        server.start()
+        with capture_logs() as logs:
+            async with asyncio.timeout(30):
+                while lane_gauge(lane, "down"):  # though nothing more is offered
+                    await asyncio.sleep(0.01)
+                    lane.sweep()
+        assert "lane_up" in [line["event"] for line in logs]
+        assert lane.error_text is None
         await lane.close(1.0)
         await store.close()
 

@@ -1,10 +1,12 @@
 """The lane to an external RhoConnect Push server: its requests, and the verdict of each response."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from gateway.delivery.batch import Delivery
 from gateway.delivery.dead_tokens import IgnoredTokenReports
@@ -15,7 +17,7 @@ from gateway.errors import BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
 from protocols.verdict import Verdict, VerdictKind
-from tests.gateway.delivery.test_rhoconnect_push_builtin import Batch
+from tests.gateway.delivery.test_rhoconnect_push_builtin import Batch, lane_gauge
 from tests.support.ports import free_port
 
 
@@ -30,7 +32,7 @@ class Outside:
         kept = {name: request.headers.get(name, "") for name in ("Content-Type", "Authorization")}
         self.requests.append((request.raw_path, kept, await request.read()))
         status = request.match_info["token"].rpartition("-")[2]
-        headers = {"Retry-After": "40"} if status == "503" else {}
+        headers = {"Retry-After": "40"} if status in ("429", "503") else {}
         return web.Response(status=int(status) if status.isdecimal() else 204, headers=headers)
 
 
@@ -100,8 +102,8 @@ async def test_every_answer_is_a_verdict(
     await lane.close(1.0)
 
 
-async def test_a_server_that_cannot_be_reached_is_trouble_and_sends_are_parked() -> None:
-    lane = client_lane(free_port())
+async def test_a_server_that_cannot_be_reached_is_trouble_and_deliveries_are_parked() -> None:
+    lane = client_lane(port := free_port())
     batch = Batch("tok-1", "tok-2")
     lane.offer(batch.deliveries, bulk=False)
     async with asyncio.timeout(30):
@@ -109,9 +111,75 @@ async def test_a_server_that_cannot_be_reached_is_trouble_and_sends_are_parked()
             lane.sweep()
             await asyncio.sleep(0.05)
     assert lane.error_text is not None
-    assert lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name}) == 1
+    assert lane_gauge(lane, "down") == 1
     assert {later.parked_in for later in batch.batch.postponed.values()} == {lane.name}
+    with capture_logs() as logs:  # nothing more is offered
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+        async with asyncio.timeout(30):
+            while lane.error_text is not None:
+                await asyncio.sleep(0.01)
+                lane.sweep()
+        assert lane_gauge(lane, "down") == 0
+        server.close()
+        await server.wait_closed()
+    assert [(line["event"], line["lane"]) for line in logs] == [("lane_up", lane.name)]
     await lane.close(1.0)
+
+
+async def test_a_429_pauses_the_lane(outside: Outside) -> None:
+    lane = client_lane(outside.port)
+    refused = Batch("tok-429")
+    assert await refused.through(lane) == {0: (VerdictKind.LATER, "TooManyRequests")}
+    waiting = Batch("tok-a")
+    lane.offer(waiting.deliveries, bulk=False)
+    for _ in range(2):
+        lane.sweep()
+        await asyncio.sleep(0.01)
+    assert (lane.backlog, len(outside.requests), lane_gauge(lane, "throttled")) == (1, 1, 1)
+    assert lane._throttle.left_s(time.monotonic()) > 30
+    lane._throttle = lane._throttle._replace(until_s=0.0)
+    lane.sweep()
+    async with asyncio.timeout(30):
+        await waiting.settled.wait()
+    assert waiting.batch.other_verdicts == {}
+    await lane.close(1.0)
+
+
+async def test_while_verdicts_cannot_be_recorded_nothing_is_posted(outside: Outside) -> None:
+    lane = client_lane(outside.port)
+    lane.unsaved.stalled = True
+    batch = Batch("tok-a")
+    lane.offer(batch.deliveries, bulk=False)
+    for _ in range(5):
+        lane.sweep()
+        await asyncio.sleep(0.01)
+    assert (outside.requests, lane.backlog) == ([], 1)
+    lane.unsaved.stalled = False
+    lane.wake()
+    async with asyncio.timeout(30):
+        await batch.settled.wait()
+    lane.sweep()
+    assert lane_gauge(lane, "unsaved") == 1
+    await lane.close(1.0)
+
+
+async def test_a_retired_lane_hands_over_what_waits_and_shows_nothing_more(outside: Outside) -> None:
+    lane, successor = client_lane(free_port()), client_lane(outside.port)
+    lane.unsaved.stalled = True  # so that all of it waits
+    batch = Batch("tok-a", "tok-b")
+    batch.route.lane = lane
+    lane.offer(batch.deliveries, bulk=False)
+    lane._breaker = lane._breaker.after_refusal("refused", 0.0)
+    lane.sweep()
+    assert lane_gauge(lane, "breaker_open") == 1
+    await lane.retire(successor)
+    lane.clear_metrics()
+    async with asyncio.timeout(30):
+        await batch.settled.wait()
+    assert {
+        lane_gauge(lane, name) for name in ("breaker_open", "down", "in_flight", "throttled", "unsaved")
+    } == {0}
+    await successor.close(1.0)
 
 
 @pytest.mark.parametrize("url", ["localhost:8675", "ftp://h/", "http://", "http://h:port/"])

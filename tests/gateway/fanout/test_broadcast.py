@@ -38,7 +38,7 @@ async def lay_crowd(redis: Redis, phone: Callable[[int], Client]) -> None:
 
 
 async def begin(one: WorkerCore) -> Lease:
-    (lease,) = await one.read(keys.BROADCASTS)
+    (lease,) = one.in_flight.claim(await one.read(keys.BROADCASTS))
     return lease
 
 

@@ -1,5 +1,7 @@
 """The reading loops: what was held before, what others held, what cannot be read."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.consumer import FIRST, Streams
+from gateway.queue.entries import Lease
+from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from tests.support.rhoconnect import apple, lay_user
+from protocols.ping.model import Ping
+from tests.support.rhoconnect import apple, lay_user, lay_users
 from tests.support.worker_core import pipeline, until
 
 PIN = "ab" * 32
@@ -199,3 +204,43 @@ async def test_a_loop_that_fails_begins_anew(
         await apns.received.wait(1)
         await one.consumer.close()
     assert failures == []
+
+
+async def test_each_entry_is_claimed_once_before_it_is_planned_or_split(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    users = [f"user{number}" for number in range(keys.BROADCAST_USERS + 1)]
+    await lay_users(redis_client, {user: [apple(f"{number:064x}")] for number, user in enumerate(users)})
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        claim, deliver, offered = one.in_flight.claim, one.planner.deliver, Counter[tuple[str, str]]()
+        unclaimed: list[Lease] = []
+
+        def counted(leases: Sequence[Lease]) -> list[Lease]:
+            offered.update((lease.stream, lease.entry) for lease in leases)
+            return claim(leases)
+
+        async def checked(leases: Sequence[Lease]) -> list[Lease]:
+            unclaimed.extend(lease for lease in leases if not one.in_flight.holds(lease))
+            return await deliver(leases)
+
+        monkeypatch.setattr(one.in_flight, "claim", counted)
+        monkeypatch.setattr(one.planner, "deliver", checked)
+        taken = QueueProducer(
+            one.queue._connection, BacklogLimits(1_000, 1_000_000), local_consumer=one.consumer
+        )
+        one.consumer._resume_needed.clear()  # the look for what was held before may find the same entries again
+        one.consumer.start()
+        ids = [(await taken.append(Ping(users=("user0",), message="taken"), 10)).ping_id]
+        ids += [await one.append("user1", message="read"), await one.append(*users, message="broadcast")]
+        await apns.received.wait(len(users) + 2)
+        for ping_id in ids:
+            await one.done(ping_id)
+        await one.consumer.close()
+    assert unclaimed == []
+    assert set(offered.values()) == {1}
+    assert {stream for stream, _ in offered} == {keys.PINGS, keys.BROADCASTS, keys.CHUNKS}

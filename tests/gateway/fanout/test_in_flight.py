@@ -272,7 +272,7 @@ async def test_small_pings_are_under_way_until_they_are_settled(
         ids = [await one.append("bob") for _ in range(2)]
         assert scheduler._small == 0  # durable, and nobody's yet
         leases = one.in_flight.claim(await one.read(keys.PINGS))
-        one.in_flight.claim(leases)
+        assert one.in_flight.claim(leases) == []
         assert scheduler._small == 2
         await one.planner.deliver(leases)
         for ping_id in ids:

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import SharedClock
+from gateway.delivery.circuit_breaker import CLOSED_BREAKER
 from gateway.queue.entries import Lease
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
@@ -130,7 +131,7 @@ async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_agai
         delivering = asyncio.create_task(_deliver_after(one, mine, thawed, monkeypatch))
         await asyncio.sleep(0)
         if planned:
-            lane._halted_until = float("inf")
+            lane._breaker = CLOSED_BREAKER.after_refusal("refused", float("inf"))
             thawed.set()
             await delivering
             (batch,) = one.in_flight._batches.values()
@@ -141,7 +142,7 @@ async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_agai
             await two.done(ping_id)
         one.in_flight.start()
         await until(lambda: not one.in_flight._batches and not one.in_flight._claims)
-        lane._halted_until = 0.0
+        lane._breaker = CLOSED_BREAKER
         lane.wake()
         thawed.set()
         await delivering

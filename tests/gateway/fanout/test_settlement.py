@@ -1,6 +1,6 @@
-"""What settling a unit tells the doors that wait."""
+"""Settlements, and the outcomes that waiting requests get from them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,8 +9,13 @@ from redis.asyncio import Redis as AsyncRedis
 
 from gateway.delivery.batch import DeliveryBatch, Postponed
 from gateway.fanout.in_flight import InFlight
-from gateway.fanout.settlement import build_settlement
-from gateway.queue.consumer import Settlement, Streams
+from gateway.fanout.settlement import (
+    broadcast_without_users,
+    build_settlement,
+    split_broadcast,
+    without_own_keys,
+)
+from gateway.queue.consumer import PingWaiter, ReceiptField, Settlement, Streams
 from gateway.queue.entries import Lease
 from gateway.queue.receipts import PingRecord, pack_delta, report_of
 from gateway.store import keys
@@ -21,10 +26,10 @@ from tests.support.worker_core import pipeline
 BATCH = "0" * 28
 
 
-def batch(stream: str) -> DeliveryBatch:
+def batch(stream: str, on_complete: Callable[[DeliveryBatch], None] = lambda _: None) -> DeliveryBatch:
     """Two pings for two devices each, the first of which has both its verdicts."""
     pings = [Ping(id=f"{BATCH}{index:04x}", reply_to="door") for index in range(2)]
-    found = DeliveryBatch(Lease(stream, "1-0", b"", 2, 9, False), BATCH, pings, lambda _: None)
+    found = DeliveryBatch(Lease(stream, "1-0", b"", 2, 9, False), BATCH, pings, on_complete)
     for number in range(2):
         found.begin_ping({"repeated": number})
         for device in "ab":
@@ -64,6 +69,31 @@ def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None
     one = batch(keys.RETRIES)
     one.accept(3)
     assert [waiter.record for waiter in build_settlement(one).waiters] == [b"", b""]
+
+
+def test_a_split_broadcast_takes_back_the_count_of_its_splitting() -> None:
+    lease, ping = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000", reply_to="door")
+    key = keys.receipt(BATCH)
+    assert split_broadcast(lease, BATCH, ping) == Settlement(
+        lease, [ReceiptField(key, "0:open", -1)], (), [PingWaiter("door", ping.id, key, "0:open")]
+    )
+
+
+def test_a_broadcast_without_users_says_so_in_its_receipt() -> None:
+    lease, ping = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000")
+    found = broadcast_without_users(lease, BATCH, ping, {"lost_part": 3})
+    record = pack_delta(PingRecord(skipped={"lost_part": 3}))
+    assert found == Settlement(lease, [ReceiptField(keys.receipt(BATCH), "0+0-1-0", record)], (), [])
+
+
+def test_a_settlement_without_its_own_keys_keeps_retries_and_counts() -> None:
+    one = batch(keys.PINGS)
+    one.postpone(3, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
+    whole = build_settlement(one)
+    reduced = without_own_keys(whole)
+    assert reduced == Settlement(whole.lease, retries=whole.retries, unparked=[])
+    assert len(whole.retries) == 1
+    assert without_own_keys(reduced) is None
 
 
 def broadcast_part(stream: str, entry: str, device: str) -> DeliveryBatch:
@@ -139,9 +169,9 @@ class Redis:
 async def test_doors_of_this_process_hear_at_once_and_others_through_redis(
     channel: str, postponed: bool, here: int, elsewhere: int
 ) -> None:
-    waiters, redis, one = Waiters(), Redis(), batch(keys.PINGS)
+    waiters, redis = Waiters(), Redis()
     waiters.channel = channel
-    one.on_complete = InFlight(cast(Streams, redis), local_waiters=waiters).on_complete
+    one = batch(keys.PINGS, InFlight(cast(Streams, redis), local_waiters=waiters).on_complete)
     if postponed:
         one.postpone(3, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
     else:

@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from gateway.http_api.aiohttp_parser import RequestTracker, refusal_of
+from gateway.http_api.request_head import HEAD_BYTES
 from tests.gateway.http_api.harness import PING, TOKEN, House, Wire, call, request, wire
 from tests.gateway.http_api.test_app import BODY
 
+PLAIN = request(BODY, path="/api/ping")
 CHUNKED = {"Transfer-Encoding": "chunked", "Content-Length": None}
 
 
@@ -16,6 +19,74 @@ def headed(name: str, size: int, **options: str) -> bytes:
     """A ping whose head has exactly this many bytes, by one more header."""
     short = request(BODY, headers={name: ""}, **options)
     return request(BODY, headers={name: "x" * (size - len(short) + len(BODY))}, **options)
+
+
+def tracked(*pieces: bytes, end: bool = False) -> tuple[int, bool, str, bool]:
+    """Heads, whether a body is open, why nothing more is read, and whether aiohttp does not find that."""
+    tracker = RequestTracker()
+    for piece in pieces:
+        tracker.feed(piece)
+    if end:
+        tracker.end()
+    cause = "" if tracker.cause is None else str(refusal_of(tracker.cause))
+    return tracker.heads, tracker.in_body, cause, tracker.hidden
+
+
+CHUNKS = request(path="/api/ping", headers=CHUNKED) + b"5\r\n" + BODY[:5] + b"\r\n"
+UPGRADE = request(
+    method="GET", headers={"Connection": "Upgrade", "Upgrade": "websocket", "Content-Length": None}
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "end", "expected"),
+    [
+        (b"", True, (0, False, "", False)),
+        (b"\r\n", True, (0, False, "", False)),
+        (PLAIN * 3, True, (3, False, "", False)),
+        (PLAIN * 3 + PLAIN[:-1], False, (4, True, "", False)),
+        (PLAIN[:40], False, (0, False, "", False)),
+        (CHUNKS, False, (1, True, "", False)),
+        (CHUNKS + b"0\r\n\r\n" + PLAIN, True, (2, False, "", False)),
+        (UPGRADE + PLAIN, False, (2, False, "", False)),
+    ],
+)
+async def test_every_split_finds_the_same_requests(
+    data: bytes, end: bool, expected: tuple[int, bool, str, bool]
+) -> None:
+    for cut in range(len(data) + 1):
+        assert tracked(data[:cut], data[cut:], end=end) == expected, cut
+    assert tracked(*(data[at : at + 1] for at in range(len(data))), end=end) == expected
+
+
+@pytest.mark.parametrize("data", [PLAIN[:40], PLAIN + PLAIN[:40], PLAIN[:-1], CHUNKS, PLAIN + b"P"])
+async def test_a_stream_that_ends_within_a_request_is_broken(data: bytes) -> None:
+    found = tracked(data, end=True)
+    assert found[2] == "this is no HTTP/1.1 request: the request is cut off"
+    assert found[3]
+
+
+async def test_the_end_of_the_stream_may_be_reported_twice() -> None:
+    tracker = RequestTracker()
+    tracker.feed(PLAIN)
+    tracker.end()
+    tracker.end()
+    assert tracker.cause is None
+
+
+async def test_a_body_that_breaks_stays_open_and_a_head_that_breaks_opens_none() -> None:
+    assert tracked(CHUNKS, b"zz\r\n")[:2] == (1, True)
+    assert tracked(CHUNKS, b"0\r\n\r\n\x00")[:2] == (1, False)
+    assert not tracked(PLAIN, b"\x00")[3]
+
+
+async def test_a_head_that_is_never_whole_is_too_large() -> None:
+    line = b"X: " + b"y" * 1_000 + b"\r\n"
+    pieces = [PLAIN[: PLAIN.index(b"\r\n") + 2], *([line] * 20)]
+    assert sum(map(len, pieces)) > HEAD_BYTES
+    heads, in_body, cause, hidden = tracked(*pieces)
+    assert (heads, in_body, hidden) == (0, False, True)
+    assert str(HEAD_BYTES) in cause
 
 
 @pytest.mark.parametrize("size", [8_000, 8_190, 9_000, 16_383, 16_384])

@@ -4,6 +4,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -195,6 +196,123 @@ async def test_a_broadcast_honours_its_key(queue: QueueProducer, redis_client: R
     first = await queue.append(crowd, 10, KEY)
     assert await queue.append(crowd, 10, KEY) == Accepted(first.ping_id, repeated=True)
     assert len(await entries(redis_client, keys.BROADCASTS)) == 1
+
+
+# Idempotency-Keys in one commit.
+
+
+def key_of(name: str, body: str = "body") -> IdempotencyKey:
+    return IdempotencyKey(name.encode(), body.encode())
+
+
+def named(name: str) -> Ping:
+    return Ping(users=(name,))
+
+
+async def users(redis: Redis) -> list[list[str]]:
+    return [[ping.users[0] for ping in entry.pings] for entry in await entries(redis)]
+
+
+async def test_keyed_pings_of_one_commit_share_one_entry(queue: QueueProducer, redis_client: Redis) -> None:
+    told = Told()
+    given = [told.submit(queue, named(f"u{n}"), 10, key=key_of(f"k{n}")) for n in range(50)]
+    await queue.close()
+    assert told.ids == given
+    assert await users(redis_client) == [[f"u{n}" for n in range(50)]]
+    kept = [await redis_client.get(keys.idempotency(f"k{n}".encode())) for n in (0, 49)]
+    assert kept == [f"{b'body'.hex()}:{given[n]}".encode() for n in (0, 49)]
+    assert await redis_client.hgetall(keys.STATS) == {b"pings": b"50", b"bytes": b"500"}
+
+
+async def test_a_key_that_is_twice_in_one_commit_is_one_ping(
+    queue: QueueProducer, redis_client: Redis
+) -> None:
+    told = Told()
+    for name in ("a", "b", "a", "c", "a"):
+        told.submit(queue, named(name), 10, key=key_of(name))
+    await queue.close()
+    assert await users(redis_client) == [["a", "b", "c"]]
+    assert sorted(outcome.repeated for outcome in told.outcomes if isinstance(outcome, Accepted)) == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert len(set(told.ids)) == 3
+
+
+async def test_a_key_that_is_twice_in_one_commit_with_another_body_is_a_conflict(
+    queue: QueueProducer, redis_client: Redis
+) -> None:
+    told = Told()
+    told.submit(queue, named("a"), 10, key=key_of("k"))
+    told.submit(queue, named("b"), 10, key=key_of("k", "other"))
+    told.submit(queue, named("c"), 10, key=key_of("free"))
+    await queue.close()
+    assert sorted(kind.__name__ for kind in told.kinds) == ["Accepted", "Accepted", "IdempotencyConflict"]
+    assert [name for names in await users(redis_client) for name in names] == ["a", "c"]
+
+
+async def test_repeats_and_conflicts_among_fresh_keys(queue: QueueProducer, redis_client: Redis) -> None:
+    first = [(await queue.append(named(name), 10, key_of(name))).ping_id for name in ("a", "b")]
+    outcomes: dict[str, Accepted | RhoPushError | None] = {}
+
+    def submit(name: str, body: str = "body") -> None:
+        queue.submit(
+            named(name), 10, lambda outcome: outcomes.__setitem__(name, outcome), key=key_of(name, body)
+        )
+
+    for name in ("x", "a", "y"):
+        submit(name)
+    submit("b", "other")
+    queue.submit(named("y"), 10, lambda outcome: outcomes.__setitem__("y again", outcome), key=key_of("y"))
+    submit("z")
+    await queue.close()
+    assert outcomes["a"] == Accepted(first[0], repeated=True)
+    assert isinstance(outcomes["b"], IdempotencyConflict)
+    last = (await entries(redis_client))[-1]
+    assert [ping.users for ping in last.pings] == [("x",), ("y",), ("z",)]
+    ids = [f"{last.batch_id}{index:04x}" for index in range(3)]
+    assert [outcomes[name] for name in "xyz"] == [Accepted(ping_id) for ping_id in ids]
+    assert outcomes["y again"] == Accepted(ids[1], repeated=True)
+    for name, ping_id in zip("xyz", ids, strict=True):
+        assert await queue.append(named(name), 10, key_of(name)) == Accepted(ping_id, repeated=True)
+    assert await redis_client.hgetall(keys.STATS) == {b"pings": b"5", b"bytes": b"50"}
+
+
+async def test_a_full_queue_refuses_all_keys_of_a_commit_and_leaves_them_free(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    queue, told = QueueProducer(connection, BacklogLimits(2, 1000)), Told()
+    for name in "abc":
+        told.submit(queue, named(name), 10, key=key_of(name))
+    await queue.close()
+    assert told.kinds == [QueueFull] * 3
+    queue.limits = ROOMY
+    for name in "abc":
+        assert not (await queue.append(named(name), 10, key_of(name))).repeated
+
+
+async def test_a_lost_reply_about_fresh_keys_names_the_ids_that_they_would_have(
+    redis_client: Redis, queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await queue.append(named("a"), 10, key_of("a"))
+    told = Told()
+    sent = queue._send
+
+    def send(batch: Any, entry: Entry) -> None:
+        if batch.renumbered:
+            queue._notify(batch, PossiblyAccepted("lost"))
+        else:
+            sent(batch, entry)
+
+    monkeypatch.setattr(queue, "_send", send)
+    given = [told.submit(queue, named(name), 10, key=key_of(name)) for name in "abc"]
+    await queue.close()
+    possible = [outcome.ping_id for outcome in told.outcomes if isinstance(outcome, PossiblyAccepted)]
+    assert len(set(possible)) == 2
+    assert not set(possible) & set(given)
 
 
 # Lost replies.

@@ -5,8 +5,11 @@ import gc
 import json
 from contextlib import AsyncExitStack
 
+import pytest
+
 from gateway.rhoconnect_push.connection import PushConnection
 from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX
+from protocols.http1.states import ServerState
 from tests.gateway.rhoconnect_push.harness import APP, WAIT_S, House, Phone, Wire, basic
 
 
@@ -49,6 +52,70 @@ async def test_an_idle_connection_makes_room_for_a_new_one(service: House) -> No
         assert (await waiting.answer()).json["data"] == {"alert": "hello"}
         idle[1].send("GET", "/nothing")
         assert (await idle[1].answer()).status == 403
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /nextMess", b"POST /messageQueue/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx"],
+    ids=["silent", "head", "body"],
+)
+async def test_strangers_with_unfinished_requests_keep_nobody_out(service: House, begun: bytes) -> None:
+    """The port is full of them, and a device and an app come all the same; the polls stay."""
+    phone = await service.new_phone()
+    await until_empty(service)
+    service.service._limits.setting = 4
+    async with AsyncExitStack() as stack:
+        waiting = await stack.enter_async_context(service.wire())
+        poll(waiting, phone)
+        await service.waits()
+        strangers = [await stack.enter_async_context(service.wire()) for _ in range(3)]
+        for client in strangers:
+            client.writer.write(begun)
+        wanted = {b"": ServerState.WAITING, b"G": ServerState.HEAD, b"P": ServerState.BODY}[begun[:1]]
+        async with asyncio.timeout(WAIT_S):
+            while [one.state for one in service.service.connections].count(wanted) < 3:
+                await asyncio.sleep(0.002)
+        assert (await service.post(phone.token, {"data": {"alert": "hello"}})).status == 204
+        assert await strangers[0].ended() == b""
+        assert (await waiting.answer()).json["data"] == {"alert": "hello"}
+        other = await service.new_phone()
+        assert other.token
+        assert service.service._limits.push <= 4
+
+
+async def test_an_app_that_sends_slowly_is_not_closed_for_a_stranger(service: House) -> None:
+    """Its credentials came with a request before."""
+    phone = await service.new_phone()
+    await until_empty(service)
+    service.service._limits.setting = 2
+    message = json.dumps({"data": {"alert": "slowly"}}).encode()
+    async with service.wire() as app, service.wire() as stranger:
+        for _ in range(2):
+            app.send(
+                "POST",
+                f"/messageQueue/{phone.token}",
+                message,
+                Content_Type="application/json",
+                Authorization=basic(APP),
+            )
+            assert (await app.answer()).status == 204
+        app.writer.write(b"POST /messageQueue/x HT")
+        async with asyncio.timeout(WAIT_S):
+            while not any(one.state is ServerState.HEAD for one in service.service.connections):
+                await asyncio.sleep(0.002)
+        async with service.wire() as newcomer:
+            newcomer.send("GET", "/nothing")
+            assert (await newcomer.answer()).status == 403
+            assert await stranger.ended() == b""
+        app.writer.write(b"TP/1.1\r\nHost: a\r\n\r\n")
+        assert (await app.answer()).status == 400
+
+
+async def until_empty(service: House) -> None:
+    """Wait until the connections of earlier calls are gone."""
+    async with asyncio.timeout(WAIT_S):
+        while service.service.connections:
+            await asyncio.sleep(0.002)
 
 
 async def test_a_body_too_long_by_its_length_is_refused_without_100_continue(service: House) -> None:
@@ -110,7 +177,7 @@ async def test_a_refused_connection_is_forgotten_once_its_client_has_closed_it(s
         client.writer.write(b"no HTTP\r\n\r\n")
         assert (await client.answer()).status == 400
     async with asyncio.timeout(WAIT_S):
-        while service.service._members:
+        while service.service.connections:
             await asyncio.sleep(0)
     gc.collect()
     assert not [one for one in gc.get_objects() if isinstance(one, PushConnection)]

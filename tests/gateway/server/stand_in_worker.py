@@ -5,28 +5,15 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable
 
 from gateway.errors import BadSetting, StoreDown
-from gateway.server.worker_channels import WorkerChannels
-from gateway.settings import Settings
+from gateway.server.worker_channels import WorkerContext
 
 
-async def run(
-    settings: Settings,
-    *,
-    slot: int,
-    gateway_id: str,
-    sock: socket.socket,
-    stop: asyncio.Event,
-    ready: Callable[[], None],
-    rhoconnect_push_sock: socket.socket | None = None,
-    workers: int = 1,
-    channels: WorkerChannels | None = None,
-) -> None:
+async def run(context: WorkerContext) -> None:
+    settings, rhoconnect_push_sock = context.settings, context.rhoconnect_push_sock
     if settings.apns.topic == "bad-setting":
         raise BadSetting("apns.topic: a worker found it bad")
     if settings.apns.topic == "store-down":
@@ -40,9 +27,9 @@ async def run(
         word = (await reader.readline()).decode().strip()
         about = {
             "pid": os.getpid(),
-            "slot": slot,
-            "gateway_id": gateway_id,
-            "workers": workers,
+            "slot": context.slot,
+            "gateway_id": context.gateway_id,
+            "workers": context.workers,
         }
         about["rhoconnect_push_port"] = (
             None if rhoconnect_push_sock is None else rhoconnect_push_sock.getsockname()[1]
@@ -67,9 +54,9 @@ async def run(
         await answer(reader, writer)
         open_connections.discard(task)
 
-    server = await asyncio.start_server(tracked, sock=sock)
-    ready()
-    await stop.wait()
+    server = await asyncio.start_server(tracked, sock=context.sock)
+    context.ready()
+    await context.stop.wait()
     server.close()
     if open_connections:
         await asyncio.wait(open_connections, timeout=settings.drain_s)

@@ -12,7 +12,7 @@ from gateway.server.ipc import SettingsUpdate, pack_settings_update
 from gateway.server.metrics_reporting import MetricsReporter
 from gateway.server.rhoconnect_push_worker import run
 from gateway.server.settings_feed import SettingsFeed
-from gateway.server.worker_channels import WorkerChannels
+from gateway.server.worker_channels import WorkerChannels, WorkerContext
 from gateway.settings import LimitSettings, RhoConnectPushSettings, Secret, Settings
 
 
@@ -38,7 +38,7 @@ async def test_it_serves_until_it_is_stopped_and_takes_new_limits_over(
     sock = socket.create_server(("127.0.0.1", 0))
     address = sock.getsockname()
     work = asyncio.create_task(
-        run(said, slot=0, gateway_id="tested", sock=sock, stop=stop, ready=ready.set, channels=channels)
+        run(WorkerContext(said, 0, "tested", sock, stop, ready.set, channels=channels))
     )
     await asyncio.wait_for(ready.wait(), 30)
     (first, one), (second, other) = [await asyncio.open_connection(*address) for _ in range(2)]
@@ -66,10 +66,7 @@ async def test_where_the_service_is_not_built_in_there_is_none(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock, pytest.raises(BadSetting, match="not built in"):
         await run(
-            settings(redis_address, tmp_path, mode),
-            slot=0,
-            gateway_id="tested",
-            sock=sock,
-            stop=asyncio.Event(),
-            ready=lambda: None,
+            WorkerContext(
+                settings(redis_address, tmp_path, mode), 0, "tested", sock, asyncio.Event(), lambda: None
+            )
         )

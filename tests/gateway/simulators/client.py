@@ -10,8 +10,8 @@ from typing import cast
 import jwt
 
 from gateway.simulators import ApnsSimulator, TeamKey
+from protocols.headers import Header
 from protocols.http2.client import ClientConnection, RequestOutcome
-from protocols.http2.outcome import Header
 
 TOPIC = b"com.example.app"
 PIN = "ab" * 32

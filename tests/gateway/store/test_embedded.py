@@ -155,7 +155,7 @@ def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
     (folder / "appendonlydir").mkdir(parents=True)
     (folder / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     store = EmbeddedStore(folder)
-    with pytest.raises(StoreDown, match=r"ended at its start: .+"):
+    with pytest.raises(StoreDown, match=r"ended during its start: .+"):
         store.start()
 
 

@@ -13,10 +13,10 @@ from tests.support.redis import RedisServer
     [
         (exceptions.TimeoutError("Timeout reading from 10.0.0.1:6379"), "does not answer in time"),
         (exceptions.AuthenticationError("invalid"), "refuses the user or password"),
-        (exceptions.ResponseError("NOAUTH Authentication required."), "wants a password"),
+        (exceptions.ResponseError("NOAUTH Authentication required."), "requires a password"),
         (
             exceptions.ResponseError("NOPERM User x has no permissions"),
-            "does not allow this user what is needed (ACL)",
+            "does not permit this user a required command (ACL)",
         ),
         (exceptions.ResponseError("ERR something new"), "refuses the command"),
         (exceptions.ConnectionError("Connection closed by server."), "closed the connection"),
@@ -41,12 +41,13 @@ def test_a_wrong_command(redis_server: RedisServer) -> None:
         client.execute_command("NONSENSE")
     assert error_text(caught.value) == "refuses the command"
     assert (
-        refusal_text("OOM command not allowed") == "is full: it refuses writes until it has room (maxmemory)"
+        refusal_text("OOM command not allowed")
+        == "is full: it refuses writes until memory is freed (maxmemory)"
     )
     assert refusal_text("ERR unknown") is None
     assert (
         refused_text("OOM command not allowed")
-        == "it is full: it refuses writes until it has room (maxmemory) (OOM)"
+        == "it is full: it refuses writes until memory is freed (maxmemory) (OOM)"
     )
     assert refused_text("UNKILLABLE Sorry") == "error UNKILLABLE"
     assert refused_text("odd words") == "error ERR"

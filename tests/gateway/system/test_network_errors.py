@@ -18,7 +18,7 @@ def test_the_words_of_the_operating_system_name_no_address() -> None:
     assert describe(OSError(113, "No route to 10.0.0.1")) == "no route to host"
     assert (
         describe(OSError("Multiple exceptions: 10.0.0.1, 10.0.0.2"))
-        == "no address of the host can be connected to"
+        == "no address of the host accepts a connection"
     )
     assert describe(socket.gaierror(-2, "db.internal")) == "host name not found"
     assert describe(TimeoutError()) == "timed out"
@@ -77,7 +77,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_its_cause(
 async def test_a_server_without_tls_is_told() -> None:
     words = await broken_by(ssl.create_default_context(), None)
     assert words.startswith("TLS failed: ")
-    assert words != "TLS failed: the handshake broke off"
+    assert words != "TLS failed: the handshake was not completed"
 
 
 async def test_aiohttps_own_errors_are_told_by_what_they_hold(server_context: ssl.SSLContext) -> None:

@@ -40,7 +40,7 @@ async def test_a_host_without_an_address() -> None:
 
 
 async def test_a_host_that_cannot_be_a_name() -> None:
-    assert await why(Endpoint("a" * 70 + ".test", 443, client_context(), "x")) == "not the name of a host"
+    assert await why(Endpoint("a" * 70 + ".test", 443, client_context(), "x")) == "not a valid host name"
 
 
 async def test_a_certificate_of_an_authority_that_is_not_trusted() -> None:

@@ -25,9 +25,9 @@ def tls_error() -> ssl.SSLError:
         (ConnectionAbortedError("SSL handshake is taking too long"), "connection aborted in the handshake"),
         (TimeoutError(), "timed out"),
         (OSError(101, "Network is unreachable"), "network is unreachable"),
-        (OSError("Multiple exceptions: 10.0.0.1"), "no address of the host can be connected to"),
+        (OSError("Multiple exceptions: 10.0.0.1"), "no address of the host accepts a connection"),
         (ssl.SSLCertVerificationError("odd"), "certificate not trusted: verification failed"),
-        (UnicodeError("label empty or too long"), "not the name of a host"),
+        (UnicodeError("label empty or too long"), "not a valid host name"),
         (ValueError("secret"), "ValueError"),
     ],
 )
@@ -43,7 +43,7 @@ def test_no_words_of_a_library_are_told() -> None:
     """They may hold addresses, and differ from version to version."""
     assert describe(OSError(113, "Connect call failed ('10.0.0.1', 443)")) == "no route to host"
     odd = ssl.SSLError(1, "[SSL: ODD_THING] odd thing (_ssl.c:1)")
-    assert describe(odd) == "TLS failed: the handshake broke off"
+    assert describe(odd) == "TLS failed: the handshake was not completed"
 
 
 def test_a_librarys_own_error_is_described_by_what_it_was_raised_for() -> None:

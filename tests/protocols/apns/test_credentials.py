@@ -83,10 +83,10 @@ RSA = rsa.generate_private_key(65537, 2048)
 @pytest.mark.parametrize(
     ("key_pem", "says"),
     [
-        (b"", "no unencrypted PEM private key"),
-        (b"secret-that-is-no-key", "no unencrypted PEM private key"),
-        (pem(PRIVATE, b"pass"), "no unencrypted PEM private key"),
-        pytest.param(pem(PRIVATE)[:100], "no unencrypted PEM private key", id="cut short"),
+        (b"", "must be an unencrypted PEM private key"),
+        (b"secret-that-is-no-key", "must be an unencrypted PEM private key"),
+        (pem(PRIVATE, b"pass"), "must be an unencrypted PEM private key"),
+        pytest.param(pem(PRIVATE)[:100], "must be an unencrypted PEM private key", id="cut short"),
         (pem(RSA), "P-256, not RSA"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "P-256, not secp384r1"),
         (pem(ed25519.Ed25519PrivateKey.generate()), "P-256, not Ed25519"),
@@ -112,7 +112,7 @@ def test_the_key_is_not_shown() -> None:
     assert repr(key()) == "ProviderKey(key_id='ABC123DEFG', team_id='DEF123GHIJ', key=***)"
 
 
-# -- certificates ------------------------------------------------------------------------------------------
+# -- certificates --------------------------------------------------------------------------------------------
 
 EXPIRES = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 # SEQUENCE { "com.example.app" { "app" } "com.example.app.voip" { "voip" } }, written out by hand.

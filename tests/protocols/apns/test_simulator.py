@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.apns.simulator import ANSWERS, REASONS, ApnsOptions, ApnsRules, ApnsSession, SigningKey
+from protocols.headers import Header
 from protocols.simulation.faults import FaultAction
-from protocols.simulation.record import Header, SimulatedAnswer
+from protocols.simulation.record import SimulatedAnswer
 
 NOW_S = 1_700_000_000.0
 ID = "0f0e0d0c-0b0a-4908-8706-050403020100"

@@ -27,7 +27,7 @@ WRONG = [
     ({"source": "", "user_id": "bob"}, "source", "empty"),
     ({"source": ["Product"], "user_id": "bob"}, "source", "must be a text, not a list"),
     ({"source": "Product"}, "user_id", "missing"),
-    ({"source": "Product", "user_id": []}, "user_id", "names nobody"),
+    ({"source": "Product", "user_id": []}, "user_id", "names no user"),
     ({"source": "Product", "user_id": [["bob"]]}, "user_id", "not a list"),
     ({"source": "Product", "user_id": 5}, "user_id", "not a number"),
     ({"source": "Product", "user_id": "x" * (NAME_BYTES_MAX + 1)}, "user_id", "more than"),

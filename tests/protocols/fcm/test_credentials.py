@@ -88,14 +88,14 @@ def test_googles_own_token_server_where_the_file_names_none() -> None:
         ({"client_email": ""}, "credentials.client_email", "have no client_email"),
         ({"private_key": ""}, "credentials.private_key", "have no private_key"),
         ({"private_key_id": ""}, "credentials.private_key_id", "have no private_key_id"),
-        ({"private_key": "secret-that-is-no-key"}, "credentials.private_key", "no PEM private key"),
+        ({"private_key": "secret-that-is-no-key"}, "credentials.private_key", "must be a PEM private key"),
         (
             {"private_key": pem(ec.generate_private_key(ec.SECP256R1()))},
             "credentials.private_key",
             "must be RSA",
         ),
-        ({"token_uri": "file:///etc/passwd"}, "credentials.token_uri", "no URL"),
-        ({"client_email": 5}, "credentials", "no service account's JSON"),
+        ({"token_uri": "file:///etc/passwd"}, "credentials.token_uri", "must be a URL"),
+        ({"client_email": 5}, "credentials", "client_email must be a text"),
     ],
 )
 def test_a_wrong_file_is_named_and_not_shown(changes: dict[str, Any], field: str, says: str) -> None:
@@ -151,7 +151,7 @@ def test_a_key_that_is_too_short() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_a_file_that_is_no_json(data: bytes) -> None:
-    with pytest.raises(InvalidCredential, match="no service account's JSON"):
+    with pytest.raises(InvalidCredential, match="must be the JSON of a service account"):
         ServiceAccount.from_json(data)
 
 

@@ -328,7 +328,7 @@ def test_a_pin_is_a_json_text_whatever_it_holds(message: FcmMessage, pin: str) -
 
 @pytest.mark.parametrize("pin", ["", "x" * 4097, "a\ud800"])
 def test_a_pin_that_is_none(message: FcmMessage, pin: str) -> None:
-    with pytest.raises(InvalidToken, match="no FCM token"):
+    with pytest.raises(InvalidToken, match="push token"):
         message.body(pin)
 
 

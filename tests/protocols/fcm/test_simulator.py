@@ -7,8 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from protocols.fcm.simulator import ANSWERS, REASONS, Account, FcmOptions, FcmRules, FcmSession
+from protocols.headers import Header
 from protocols.simulation.faults import FaultAction
-from protocols.simulation.record import Header, SimulatedAnswer, Summary
+from protocols.simulation.record import SimulatedAnswer, Summary
 
 NOW_S = 1_700_000_000.0
 ACCOUNT = Account("push@p", "key-1", rsa.generate_private_key(65537, 2048).public_key(), "my-project")

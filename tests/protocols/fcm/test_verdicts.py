@@ -64,9 +64,9 @@ def violation(*fields: str) -> dict[str, Any]:
         (
             429,
             body("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
-            Verdict(VerdictKind.LATER, "QUOTA_EXCEEDED", 60.0),
+            Verdict(VerdictKind.LATER, "QUOTA_EXCEEDED", 60.0, remedy=Remedy.THROTTLE),
         ),
-        (429, b"", Verdict(VerdictKind.LATER, "HTTP 429", 60.0)),
+        (429, b"", Verdict(VerdictKind.LATER, "HTTP 429", 60.0, remedy=Remedy.THROTTLE)),
         (500, body("INTERNAL", "INTERNAL"), Verdict(VerdictKind.LATER, "INTERNAL")),
         (503, body("UNAVAILABLE", "UNAVAILABLE"), Verdict(VerdictKind.LATER, "UNAVAILABLE")),
         (500, body("UNKNOWN", "UNSPECIFIED_ERROR"), Verdict(VerdictKind.LATER, "UNSPECIFIED_ERROR")),

@@ -23,7 +23,7 @@ LEGAL = {
 def test_every_pair_of_state_and_step_is_decided(state: ConnectionState, step: Step) -> None:
     expected = LEGAL[state.name].get(step.name)
     if expected is None:
-        with pytest.raises(WrongState, match=f"{state.name} cannot take {step.name}"):
+        with pytest.raises(WrongState, match=f"{state.name} does not accept {step.name}"):
             advance(state, step)
     else:
         assert advance(state, step).name == expected

@@ -35,7 +35,7 @@ def test_rhoconnects_job_is_a_ping(klass: str) -> None:
         (item({}, klass=5), "has no class"),
         (
             item({}, klass="Rhoconnect::BulkDataJob"),
-            "'Rhoconnect::BulkDataJob', which this worker does not know",
+            "'Rhoconnect::BulkDataJob', which this worker does not process",
         ),
         (item(), "one hash"),
         (item({}, {}), "one hash"),

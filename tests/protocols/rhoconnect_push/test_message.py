@@ -63,6 +63,6 @@ def test_a_pin_that_is_none(message: RhoConnectPushMessage, pin: str) -> None:
 
 
 def test_what_is_shown_of_a_message(message: RhoConnectPushMessage) -> None:
-    assert repr(message) == "<RPS message, 26 bytes>"
+    assert repr(message) == "<RhoConnect Push message, 26 bytes>"
     assert message.background
     assert message.expires_ms == NOW_MS + 3_600_000

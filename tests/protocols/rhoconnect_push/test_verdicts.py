@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.rhoconnect_push.verdicts import judge
-from protocols.verdict import ACCEPTED, Verdict, VerdictKind
+from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from protocols.verdict import ACCEPTED, Verdict, VerdictKind
         (410, Verdict(VerdictKind.REJECTED, "NotRegistered", dead=True)),
         (413, Verdict(VerdictKind.REJECTED, "PayloadTooLarge")),
         (418, Verdict(VerdictKind.REJECTED, "HTTP 418")),
-        (429, Verdict(VerdictKind.LATER, "TooManyRequests")),
+        (429, Verdict(VerdictKind.LATER, "TooManyRequests", remedy=Remedy.THROTTLE)),
         (499, Verdict(VerdictKind.REJECTED, "HTTP 499")),
         (500, Verdict(VerdictKind.LATER, "HTTP 500")),
         (503, Verdict(VerdictKind.LATER, "HTTP 503")),

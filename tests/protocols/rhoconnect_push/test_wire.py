@@ -227,14 +227,14 @@ def test_what_is_no_message(content_type: str, body: bytes, error: type[InputErr
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b'{"data":"\xff"}', r"^the body is no JSON: is not UTF-8 \(byte 9, line 1, column 10\)$"),
+        (b'{"data":"\xff"}', r"^the body is not JSON: is not UTF-8 \(byte 9, line 1, column 10\)$"),
         (
             b'{"data":{},}',
-            r"^the body is no JSON: trailing comma in an object \(byte 11, line 1, column 12\)$",
+            r"^the body is not JSON: trailing comma in an object \(byte 11, line 1, column 12\)$",
         ),
         (
             b'{"data":"\\ud800"}',
-            r"^the body is no JSON: an escaped surrogate .* \(byte 9, line 1, column 10\)$",
+            r"^the body is not JSON: an escaped surrogate .* \(byte 9, line 1, column 10\)$",
         ),
     ],
 )

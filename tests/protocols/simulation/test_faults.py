@@ -38,13 +38,13 @@ def test_a_fault_is_read(text: str, fault: Fault) -> None:
 
 
 REFUSED = [
-    ("", "is none of"),
-    ("411", "is none of"),
+    ("", "is unknown"),
+    ("411", "is unknown"),
     ("410=soon", "no whole number"),
     ("delay=-1", "no whole number"),
     ("cut=1", "takes no argument"),
     ("silence:next=x", "no whole number"),
-    ("silence:when=1", "is none of token, after, every, next"),
+    ("silence:when=1", "is unknown; known: token, after, every, next"),
 ]
 
 
@@ -98,7 +98,7 @@ def test_the_command_line_names_the_provider() -> None:
     }
     with pytest.raises(InvalidField, match="must begin with one of apns, fcm"):
         sort_faults(["410"], providers)
-    with pytest.raises(InvalidField, match="is none of"):
+    with pytest.raises(InvalidField, match="is unknown"):
         sort_faults(["apns:411"], providers)
 
 

@@ -67,6 +67,19 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
     assert 0 < on_progress["during broadcasts, p50"] <= on_progress["during broadcasts, p99"]
 
 
+def test_bulk_brings_every_line_to_its_verdict() -> None:
+    result = small("bulk", 4_000, peers=False)
+    measured = figures(result)
+    assert measured["gateway CPU a ping"] > 0
+    assert measured["single pings: gateway CPU a ping"] > 0
+    assert measured["one long request: first answer"] > 0
+    assert measured["one long request: gateway memory at the end"] > 10
+    assert [ratio.name for ratio in result.ratios] == [
+        "gateway CPU a ping, to a single ping's",
+        "one long request: memory at the end, to 20 %",
+    ]
+
+
 def test_every_door_brings_its_pings_to_the_last_verdict() -> None:
     result = small("ingress", 1_000)
     on_progress = figures(result)

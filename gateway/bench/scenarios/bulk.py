@@ -1,0 +1,133 @@
+"""Many pings in one request: from the line to the last recorded verdict.
+
+On: everything, as in `endtoend`, with the same stand, users and texts. Requests of 1,000 lines over 4 connections, one
+request at a time on each; each line is a ping for one user, with an idempotency key. Before that, as many pings as
+requests of their own: what `endtoend` measures. Then one request that has all pings, whose answers are read while it is
+sent: when its answer begins, and the memory of the gateway at a fifth of it and at its end.
+
+gorush beside it takes 100 notifications a request, as many as it allows, and has no idempotency keys.
+"""
+
+from typing import Final
+
+from gateway.bench.bench import Bench, proves
+from gateway.bench.child import Child
+from gateway.bench.errors import CannotMeasure
+from gateway.bench.peers import Peers
+from gateway.bench.result import Comparison, Figure, Ratio, Result
+from gateway.bench.roles.bulk_load import BulkLoadResult, BulkOrder
+from gateway.bench.scenarios import endtoend
+from gateway.bench.testbed import PARTS, BenchEnvironment, Window
+from gateway.bench.usage import pss_bytes
+from gateway.bench.wire import CALLER_KEY
+
+PINGS: Final = 60_000
+USERS: Final = 10_000
+LINES: Final = 1_000
+CONNECTIONS: Final = 4
+STREAM_FACTOR: Final = 5
+"""The one long request has so many times the pings of all others."""
+_PART: Final = "bulk_load"
+_CPU_BAR: Final = 0.75
+_MEMORY_BAR: Final = 1.2
+
+
+def run(bench: Bench) -> Result:
+    """Measure, beside single pings and, where Go is, gorush."""
+    pings = bench.pings(PINGS)
+    with bench.stand(USERS) as stand, Child(_PART, stand.folder) as load:
+        single, _ = endtoend.measure(bench, stand, pings)
+        bench.progress.begin(f"{pings:,} pings, {LINES:,} a request")
+        with stand.window(**{_PART: load.pid}) as window:
+            done = _load(load, _order(stand, "requests", pings, CONNECTIONS, LINES), bench)
+        _all_came(window, pings)
+        streamed, memory = _stream(bench, stand, load, pings * STREAM_FACTOR)
+        redis = stand.store.name
+    cpu = window.cpu_us("gateway", pings)
+    compared = _compared(bench.peers, pings / window.seconds, cpu) if bench.peers else Comparison()
+    notes = (f"store: {redis}", window.limit_note(), *compared.notes)
+    return Result(
+        scenario="bulk",
+        proves=proves(__doc__),
+        figures=(
+            Figure("pings", pings / window.seconds, "pings/s"),
+            *(Figure(f"{part} CPU a ping", window.cpu_us(part, pings), "µs") for part in (*PARTS[:3], _PART)),
+            Figure("Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
+            Figure("first answer of a request, longest", max(done.first_s) * 1000, "ms"),
+            Figure("single pings: gateway CPU a ping", single.cpu_us("gateway", pings), "µs"),
+            Figure("one long request: first answer", streamed.first_s[0] * 1000, "ms"),
+            Figure("one long request: not sent at the first answer", streamed.left[0] * 100, "%"),
+            Figure("one long request: gateway memory at 20 %", memory[0] / 1e6, "MB"),
+            Figure("one long request: gateway memory at the end", memory[1] / 1e6, "MB"),
+            *compared.figures,
+        ),
+        ratios=(
+            Ratio(
+                "gateway CPU a ping, to a single ping's",
+                cpu / single.cpu_us("gateway", pings),
+                _CPU_BAR,
+                at_most=True,
+            ),
+            Ratio(
+                "one long request: memory at the end, to 20 %",
+                memory[1] / memory[0],
+                _MEMORY_BAR,
+                at_most=True,
+            ),
+            *compared.ratios,
+        ),
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _order(stand: BenchEnvironment, run: str, pings: int, connections: int, lines: int) -> BulkOrder:
+    return BulkOrder(stand.gateway.port, CALLER_KEY, run, pings, stand.plan.users, connections, lines)
+
+
+def _load(load: Child, order: BulkOrder, bench: Bench) -> BulkLoadResult:
+    done = load.request(order, BulkLoadResult, bench.progress.on_progress)
+    if (done.accepted, done.refused) != (order.pings, 0):
+        raise CannotMeasure(f"{done.accepted} of {order.pings} lines were accepted, {done.refused} refused")
+    return done
+
+
+def _all_came(window: Window, pings: int) -> None:
+    if window.delivered != pings:
+        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
+
+
+def _stream(
+    bench: Bench, stand: BenchEnvironment, load: Child, pings: int
+) -> tuple[BulkLoadResult, tuple[int, int]]:
+    """One request with so many pings; its result, and the gateway's memory at a fifth of it and at its end."""
+    bench.progress.begin(f"{pings:,} pings in one request")
+    samples: list[tuple[float, int]] = []
+
+    def sample(share: float) -> None:
+        bench.progress.on_progress(share)
+        samples.append((share, pss_bytes(stand.gateway.pids)))
+
+    with stand.all_delivered(pings):
+        done = load.request(_order(stand, "stream", pings, 1, 0), BulkLoadResult, sample)
+        sample(1.0)
+    if done.accepted != pings:
+        raise CannotMeasure(f"{done.accepted} of {pings} lines were accepted, {done.refused} refused")
+    fifth = next(memory for share, memory in samples if share >= 0.2)
+    return done, (fifth, samples[-1][1])
+
+
+def _compared(peers: Peers, rate: float, cpu: float) -> Comparison:
+    gorush = peers.optional("gorush_hundreds")
+    if gorush is None:
+        return Comparison(notes=peers.missing("gorush_hundreds"))
+    pushes = gorush.pushes
+    return Comparison(
+        figures=(
+            Figure(f"{pushes.name}: pushes", pushes.rate, "pushes/s"),
+            Figure(f"{pushes.name}: CPU a push", pushes.cpu_us, "µs"),
+        ),
+        ratios=(
+            Ratio(f"pushes/s, to those of {pushes.name}", rate / pushes.rate),
+            Ratio(f"gateway CPU a ping, to that of {pushes.name}", cpu / pushes.cpu_us),
+        ),
+    )

@@ -1,0 +1,216 @@
+"""Many pings through one streamed request, which is begun anew where it ends early. Imported at the first use."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Final
+
+import aiohttp
+
+from gateway.client.bulk_lines import BULK_PATH, MEDIA_TYPE, BulkItem, BulkLines, BulkResult
+from gateway.client.errors import PingError
+from gateway.client.messages import ClientResponse, failure, refusal, token_header
+
+WINDOW: Final = 1_000
+"""Lines whose results the caller has not taken; no further line is read from its iterable."""
+_TURN_LINES: Final = 64
+_BLOCKING_S: Final = 0.01
+"""An iterable that took longer may block for long: the line that it gave is sent before it is asked again."""
+_SENT_S: Final = 0.002
+_PAUSE_S: Final = 0.2
+"""Before a request that follows a lost connection."""
+_BUSY_PAUSE_S: Final = 1.0
+_LATER: Final = frozenset({408, 429, 502, 503, 504})
+"""Statuses after which the same request is worth another try."""
+
+
+class BulkSession:
+    """Sends the pings of an iterable.
+
+    Args:
+        server: the gateway's URL.
+        token: the API token.
+        items: the pings, in a plain or an asynchronous iterable.
+        timeout_s: longest time without a result while lines wait for one.
+        window: most lines whose results the caller has not taken.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        token: str,
+        items: Iterable[BulkItem] | AsyncIterable[BulkItem],
+        timeout_s: float,
+        window: int = WINDOW,
+    ) -> None:
+        self._url = server.rstrip("/") + BULK_PATH
+        self._headers = {"Content-Type": MEDIA_TYPE, **token_header(token)}
+        self._server = server
+        self._timeout_s = timeout_s
+        self._window = window
+        self._lines = BulkLines()
+        self._changed = asyncio.Condition()
+        self._exhausted = False
+        self._since_s = time.monotonic()
+        self._reading = asyncio.create_task(self._read(items))
+        self._sending = asyncio.create_task(self._send())
+
+    async def take(self) -> list[BulkResult]:
+        """The next results, at least one; none: that were all.
+
+        Raises:
+            PingError: the gateway refuses the request, or gave no result in time.
+        """
+        async with self._changed:
+            while not (results := self._lines.take()):
+                if self._sending.done():
+                    self._sending.result()
+                    await self._reading
+                    return []
+                await self._changed.wait()
+            self._changed.notify_all()
+            return results
+
+    async def close(self) -> None:
+        """Send nothing more."""
+        for task in (self._reading, self._sending):
+            task.cancel()
+        await asyncio.gather(self._reading, self._sending, return_exceptions=True)
+
+    # -- the caller's iterable -------------------------------------------------------------------------------
+
+    async def _read(self, items: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> None:
+        try:
+            async for item in _asynchronous(items):
+                async with self._changed:
+                    await self._changed.wait_for(lambda: len(self._lines) < self._window)
+                    self._lines.add(item)
+                    self._changed.notify_all()
+        finally:
+            self._exhausted = True
+            async with self._changed:
+                self._changed.notify_all()
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        try:
+            timeout = aiohttp.ClientTimeout(
+                total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s
+            )
+            async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+                while await self._has_lines():
+                    pause_s = await self._try(session)
+                    if pause_s:
+                        await asyncio.sleep(pause_s)
+        finally:
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _has_lines(self) -> bool:
+        """Wait for lines without a result; False: there will be none."""
+        async with self._changed:
+            self._lines.begin()
+            if not self._lines.unsent:
+                await self._changed.wait_for(lambda: self._lines.unsent or self._exhausted)
+                self._since_s = time.monotonic()
+            return self._lines.unsent
+
+    async def _try(self, session: aiohttp.ClientSession) -> float:
+        """Make one request; how long to wait before the next one.
+
+        Raises:
+            PingError: it is refused, or there was no result for too long.
+        """
+        request = _Request()
+        try:
+            await self._exchange(session, request)
+        except (aiohttp.ClientError, OSError, TimeoutError, LookupError, ValueError) as error:
+            if time.monotonic() - self._since_s > self._timeout_s:
+                raise PingError([f"{self._server} cannot be reached: {failure(error)}"]) from error
+            return _PAUSE_S
+        finally:
+            await self._stop(request, 0.0)
+        if request.pause_s and time.monotonic() - self._since_s > self._timeout_s:
+            raise PingError([f"the gateway accepted no line for {self._timeout_s:g} s"])
+        return request.pause_s
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: "_Request") -> None:
+        async with session.post(self._url, headers=self._headers, data=self._body(request)) as response:
+            if response.status != 200:
+                await self._refused(request, response)
+                return
+            async for line in response.content:
+                await self._answered(request, line)
+            if self._lines.unanswered:
+                await self._stop(request, _PAUSE_S)
+                response.close()
+
+    async def _refused(self, request: "_Request", response: aiohttp.ClientResponse) -> None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        found = ClientResponse(response.status, headers, await response.read())
+        if response.status not in _LATER:
+            raise refusal(found)
+        after = headers.get("retry-after", "")
+        await self._stop(request, float(after) if after.isdecimal() else _BUSY_PAUSE_S)
+
+    async def _answered(self, request: "_Request", line: bytes) -> None:
+        answer = json.loads(line)
+        if "resume_from" in answer:  # nothing behind the answered lines was read
+            await self._stop(request, float(answer["error"].get("retry_after_s") or _PAUSE_S))
+            return
+        async with self._changed:
+            after_s = self._lines.answer(answer)
+            if after_s is None:
+                self._since_s = time.monotonic()
+            self._changed.notify_all()
+        if after_s is not None:
+            await self._stop(request, after_s)
+
+    async def _stop(self, request: "_Request", pause_s: float) -> None:
+        """End the body of a request."""
+        async with self._changed:
+            request.over = True
+            request.pause_s = max(request.pause_s, pause_s)
+            self._changed.notify_all()
+
+    async def _body(self, request: "_Request") -> AsyncIterator[bytes]:
+        """The lines, as they come; its end ends the request."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._lines.unsent or self._exhausted or request.over)
+                if request.over or not self._lines.unsent:
+                    return
+                data = self._lines.send()
+            yield data
+
+
+class _Request:
+    """One request.
+
+    Attributes:
+        over: its body ends.
+        pause_s: how long the next one waits.
+    """
+
+    __slots__ = ("over", "pause_s")
+
+    def __init__(self) -> None:
+        self.over = False
+        self.pause_s = 0.0
+
+
+async def _asynchronous(items: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> AsyncIterator[BulkItem]:
+    """The items; of a plain iterable with turns of the loop between them."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+        return
+    begun_s = time.monotonic()
+    for count, item in enumerate(items, 1):
+        blocked = time.monotonic() - begun_s > _BLOCKING_S
+        yield item
+        if blocked or not count % _TURN_LINES:
+            await asyncio.sleep(_SENT_S if blocked else 0)
+        begun_s = time.monotonic()

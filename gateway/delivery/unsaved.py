@@ -1,0 +1,90 @@
+"""The verdicts that Redis has not recorded yet: what a kill of the worker would repeat.
+
+The worker writes its verdicts in passes, one after another (`gateway.fanout.in_flight`). A verdict belongs to the pass
+that begins after it. If a pass takes longer than `UNSAVED_MAX_S`, no lane of the worker begins a request until the pass
+has ended: otherwise a kill would repeat everything that the worker delivered while Redis did not answer.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+UNSAVED_MAX_S: Final = 1.0
+"""Lanes begin no request while verdicts that are older than this are not recorded."""
+_log = structlog.get_logger("unsaved")
+
+
+class UnsavedVerdicts:
+    """What the lanes of a worker must know of the writing of verdicts: one value for all of them.
+
+    Attributes:
+        stalled: whether verdicts that are older than `UNSAVED_MAX_S` are not recorded.
+        number: of the next pass, which records the verdicts that are given now.
+        recorded: the passes below this number have ended.
+        on_resumed: called after `stalled` became false.
+    """
+
+    __slots__ = ("_timer", "number", "on_resumed", "recorded", "stalled")
+
+    def __init__(self) -> None:
+        self.stalled = False
+        self.number = 0
+        self.recorded = 0
+        self.on_resumed: Callable[[], None] = _nothing
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin_pass(self) -> None:
+        """The verdicts up to now are being written. The pass before has ended."""
+        self.number += 1
+        self._timer = asyncio.get_running_loop().call_later(UNSAVED_MAX_S, self._stall)
+
+    def end_pass(self) -> None:
+        """The verdicts of the pass that began last are recorded."""
+        self.recorded = self.number
+        self.close()
+        if self.stalled:
+            self.stalled = False
+            _log.info("verdict_writes_resumed")
+            self.on_resumed()
+
+    def close(self) -> None:
+        """Stop watching the pass."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stall(self) -> None:
+        self.stalled = True
+        _log.warning("verdict_writes_stalled", older_than_s=UNSAVED_MAX_S)
+
+
+class UnsavedCount:
+    """How many verdicts of one lane are not recorded, by the pass that records them."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: deque[list[int]] = deque()
+
+    def add(self, verdicts: int, unsaved: UnsavedVerdicts) -> None:
+        """Count verdicts that the lane has just given."""
+        counts = self._counts
+        if counts and counts[-1][0] == unsaved.number:
+            counts[-1][1] += verdicts
+        else:
+            self.total(unsaved)  # so that few passes are kept, however seldom somebody asks
+            counts.append([unsaved.number, verdicts])
+
+    def total(self, unsaved: UnsavedVerdicts) -> int:
+        """The verdicts of passes that have not ended."""
+        counts = self._counts
+        while counts and counts[0][0] < unsaved.recorded:
+            counts.popleft()
+        return sum(verdicts for _, verdicts in counts)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,334 @@
+"""Many pings in one request: newline-delimited JSON in, an answer a line out, while the body still comes.
+
+One coroutine reads lines and gives their pings to the queue, another writes the answers in the order of the lines as
+the queue makes the pings durable. Between them is the window (`line_window`), which bounds what the request holds,
+however long its body is: while it is full, no byte is read, and the socket pushes back.
+
+An interrupted request (`stream_watch`, a broken body) ends in order: the lines that were read are answered, then a last
+answer names the first line that was not read. With an idempotency key in each line a caller may repeat everything that
+has no answer.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any, Final, Protocol
+
+import orjson
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from gateway.errors import LineTooLong, RhoPushError, UnsupportedMediaType
+from gateway.http_api import responses
+from gateway.http_api.admission import LineKeys
+from gateway.http_api.aiohttp_handler import AiohttpConnection, trust
+from gateway.http_api.bodies import API_HEADER, BODY_ADMISSION, BODY_RESERVATION, StreamedBodyReader
+from gateway.http_api.context import HandlerContext, client_of
+from gateway.http_api.line_window import WINDOW_BYTES, BulkLine, LineWindow, refusal
+from gateway.http_api.ping import preferences
+from gateway.http_api.requests import run_in_steps
+from gateway.http_api.stream_watch import StreamWatch
+from gateway.http_api.token_cache import require_admin
+from gateway.registry.accounts import TokenRole
+from protocols.ping.large import LARGE_BYTES
+from protocols.ping.ndjson import MEDIA_TYPE, LineSplitter
+from protocols.ping.parse import Submission, from_line, line_in_steps
+from protocols.response_headers import SAFETY_HEADERS
+
+ERRORS_MAX: Final = 100
+"""Refused lines that a summary names."""
+_TURN_LINES: Final = 100
+"""Lines read without a turn of the loop: about a millisecond."""
+_HEADERS: Final = (
+    ("Content-Type", MEDIA_TYPE),
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),  # nginx passes each answer on at once
+    *SAFETY_HEADERS,
+)
+_APPLIED: Final = (("Preference-Applied", "return=minimal"),)
+
+
+class BulkRoutes:
+    """The route of bulk requests.
+
+    Args:
+        context: what the routes share.
+    """
+
+    def __init__(self, context: HandlerContext) -> None:
+        self._context = context
+
+    async def pings(self, request: web.Request) -> web.StreamResponse:
+        """Take the pings of all lines.
+
+        Raises:
+            ApiTokenRefused: the header has no API token of an admin.
+            UnsupportedMediaType, UnsupportedCoding: it is no NDJSON, or encoded otherwise than with gzip or deflate.
+            BodiesFull: its window does not fit into `limits.bodies_bytes`.
+        """
+        context, services = self._context, self._context.services
+        token = request.headers.get(API_HEADER, "")
+        require_admin(await context.tokens.role(token, client_of(request)))
+        trust(request)
+        kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        if kind != MEDIA_TYPE:
+            raise UnsupportedMediaType(f"the Content-Type must be {MEDIA_TYPE}", field=hdrs.CONTENT_TYPE)
+        body = StreamedBodyReader(request)
+        reservation = request[BODY_RESERVATION]
+        reservation.mark_authenticated()
+        reservation.reserve(
+            min(WINDOW_BYTES + services.settings.limits.line_bytes, request.app[BODY_ADMISSION].largest)
+        )
+        await body.begin()
+        connection = request.protocol
+        if not isinstance(connection, AiohttpConnection):
+            raise TypeError("the connection is none of this server's")
+        with StreamWatch(connection, services.timeouts.stream_s) as watch:
+            return await _BulkRequest(context, request, body, watch, token).answer(connection)
+
+
+class _Answers(Protocol):
+    """How a bulk request is answered: line by line, or with a summary."""
+
+    def on_ready(self) -> None:
+        """The first line of the window is answered."""
+
+    async def finish(self, ended: dict[str, Any] | None, status: int) -> web.StreamResponse:
+        """The answer's end, once no line is without an answer.
+
+        Args:
+            ended: why the request was interrupted, and before which line; None: it was not.
+            status: of that error.
+        """
+
+    async def close(self) -> None:
+        """End what still runs of it."""
+
+
+class _BulkRequest:
+    """One request.
+
+    Args:
+        context: what the routes share.
+        request: its head.
+        body: its body.
+        watch: interrupts it.
+        token: of its caller.
+    """
+
+    def __init__(
+        self,
+        context: HandlerContext,
+        request: web.Request,
+        body: StreamedBodyReader,
+        watch: StreamWatch,
+        token: str,
+    ) -> None:
+        self._services = context.services
+        self._admission = context.admission
+        self._submit = context.services.queue.submit
+        self._request = request
+        self._body = body
+        self._watch = watch
+        self._keys = LineKeys(token)
+        self._splitter = LineSplitter(self._services.settings.limits.line_bytes)
+        self._window = LineWindow(self._services, self._admission.accepted)
+        self._next_line = 1
+        minimal = preferences(request).get("return") == "minimal"
+        self._answers: _Answers = _Summary(self._window) if minimal else _AnswerStream(self._window, request)
+        self._window.open(self._answers)
+
+    async def answer(self, connection: AiohttpConnection) -> web.StreamResponse:
+        """Read the lines and answer them.
+
+        Raises:
+            RhoPushError: the request was interrupted before its first line.
+        """
+        try:
+            error = await self._interrupted(self._read())
+            if error is not None and self._next_line == 1:
+                raise error
+            await self._window.emptied()
+            if error is None:
+                return await self._answers.finish(None, 200)
+            ended = refusal(error, self._next_line) | {"resume_from": self._next_line}
+            found = await self._answers.finish(ended, error.status)
+            found.force_close()
+            await self._end(found, connection)
+            return found
+        finally:
+            await self._answers.close()
+
+    async def _end(self, response: web.StreamResponse, connection: AiohttpConnection) -> None:
+        """Let the client read the last answer though its body is not read to the end."""
+        content = self._request.content
+        if content.exception() is None:
+            if not content.is_eof():
+                connection.linger(self._request.app[BODY_ADMISSION].large)
+            return
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(self._request)
+            await response.write_eof()
+            await connection.wait_for_close()
+
+    async def _interrupted(self, reading: Awaitable[None]) -> RhoPushError | None:
+        """Run the reading; the error that ended it before the end of the body."""
+        try:
+            async with self._watch.interruptible():
+                await reading
+        except TimeoutError:
+            return self._watch.reason
+        except RhoPushError as error:
+            return error.with_traceback(None)  # its frames hold what came of the body
+        return None
+
+    async def _read(self) -> None:
+        body, feed = self._body, self._splitter.feed
+        while piece := await body.next():
+            self._watch.moved()
+            await self._take(feed(piece))
+        await self._take(self._splitter.finish())
+
+    async def _take(self, lines: list[bytes | None]) -> None:
+        window = self._window
+        for number, line in enumerate(lines, self._next_line):
+            if line is None or (line and not line.isspace()):
+                if window.full:
+                    await window.room()
+                if line is None or len(line) > LARGE_BYTES:
+                    await self._take_long(number, line)
+                else:
+                    self._take_line(number, line)
+            self._next_line = number + 1
+            if not number % _TURN_LINES:
+                await asyncio.sleep(0)
+
+    def _take_line(self, number: int, line: bytes) -> None:
+        pending = self._window.add(number, len(line))
+        try:
+            self._submit_line(pending, line, *from_line(line))
+        except RhoPushError as error:
+            pending(error)
+
+    async def _take_long(self, number: int, line: bytes | None) -> None:
+        if line is None:
+            most = self._services.settings.limits.line_bytes
+            self._window.add(number, 0)(
+                LineTooLong(f"a line may have at most {most} bytes: limits.line_bytes")
+            )
+            return
+        try:
+            found = await run_in_steps(line_in_steps(line), self._services.scheduler)
+        except RhoPushError as error:
+            self._window.add(number, len(line))(error)
+            return
+        pending = self._window.add(number, len(line))
+        try:
+            self._submit_line(pending, line, *found)
+        except RhoPushError as error:
+            pending(error)
+
+    def _submit_line(self, pending: BulkLine, line: bytes, submission: Submission, key: object) -> None:
+        self._admission.admit(submission, TokenRole.ADMIN)
+        digest = None if key is None else self._keys.digest(key, line)
+        if submission.unknown:
+            pending.warning = responses.warning(submission)
+        ping_id = self._submit(submission.ping, len(line), pending, key=digest)
+        if not pending.ping_id:
+            pending.ping_id = ping_id
+
+
+class _AnswerStream:
+    """Answers line by line, in NDJSON.
+
+    Args:
+        window: the lines.
+        request: the request that is answered.
+    """
+
+    def __init__(self, window: LineWindow, request: web.Request) -> None:
+        self._window = window
+        self._request = request
+        self._response = web.StreamResponse(headers=CIMultiDict(_HEADERS))
+        self._ready = asyncio.Event()
+        self._writer = asyncio.create_task(self._write())
+
+    def on_ready(self) -> None:
+        """The first line of the window is answered."""
+        self._ready.set()
+
+    async def finish(self, ended: dict[str, Any] | None, _: int) -> web.StreamResponse:
+        """Write the last line, if the request was interrupted."""
+        await self.close()
+        if ended is not None:
+            with contextlib.suppress(ConnectionError):  # the client is gone
+                await self._send(orjson.dumps(ended) + b"\n")
+        elif not self._response.prepared:
+            await self._response.prepare(self._request)
+        return self._response
+
+    async def close(self) -> None:
+        """Write no further answer."""
+        self._writer.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._writer
+
+    async def _write(self) -> None:
+        window, gone = self._window, False
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            lines = window.take()
+            if lines and not gone:
+                try:
+                    await self._send(b"".join([line.render() for line in lines]))
+                except ConnectionError:  # the client is gone: what was read is accepted all the same
+                    gone = True
+            window.release(lines)
+
+    async def _send(self, data: bytes) -> None:
+        if not self._response.prepared:
+            await self._response.prepare(self._request)
+        await self._response.write(data)
+
+
+class _Summary:
+    """Answers once, at the end, with numbers and the first refused lines.
+
+    Args:
+        window: the lines.
+    """
+
+    def __init__(self, window: LineWindow) -> None:
+        self._window = window
+        self._accepted = 0
+        self._refused = 0
+        self._errors: list[dict[str, Any]] = []
+
+    def on_ready(self) -> None:
+        """The first line of the window is answered."""
+        lines = self._window.take()
+        for line in lines:
+            if line.refusal is None:
+                self._accepted += 1
+                continue
+            self._refused += 1
+            if len(self._errors) < ERRORS_MAX:
+                self._errors.append(line.refusal)
+        self._window.release(lines)
+
+    async def finish(self, ended: dict[str, Any] | None, status: int) -> web.StreamResponse:
+        """Make the summary; of an interrupted request with the status of its error."""
+        summary: dict[str, Any] = {
+            "accepted": self._accepted,
+            "refused": self._refused,
+            "errors": self._errors,
+        }
+        headers: responses.Headers = _APPLIED
+        if ended is not None:
+            after_s = ended["error"].get("retry_after_s")
+            headers = headers if after_s is None else (*headers, ("Retry-After", str(after_s)))
+        return responses.response(responses.of_json((ended or {}) | summary, status=status, headers=headers))
+
+    async def close(self) -> None:
+        """Nothing runs."""

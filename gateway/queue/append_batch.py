@@ -1,0 +1,170 @@
+"""Pings that are appended to the queue together, and how their callers are told the outcome."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from gateway.clock import SHARED_CLOCK
+from gateway.errors import IdempotencyConflict, PossiblyAccepted, RhoPushError
+from gateway.queue.entries import PING_INDEXES
+from gateway.store import keys
+from protocols.ping.model import Ping
+
+
+class Accepted(NamedTuple):
+    """A ping is durable. `repeated`: its Idempotency-Key was honoured before, under this id."""
+
+    ping_id: str
+    repeated: bool = False
+
+
+class IdempotencyKey(NamedTuple):
+    """Digests of the scope (token and key) and of the body it came with."""
+
+    scope: bytes
+    body: bytes
+
+
+OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
+"""Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
+
+_CONFLICT: Final = b"conflict"
+
+
+def new_batch(now_ms: int) -> str:
+    """28 hex digits that sort by time and, with four more, have the form of a version 7 UUID (RFC 9562 §5.7)."""
+    noise = secrets.token_hex(8)
+    return f"{now_ms:012x}7{noise[:3]}8{noise[3:6]}{noise[6:14]}"
+
+
+class _SameKey:
+    """The callbacks of pings with the same key and body in one batch, of which the first is appended."""
+
+    __slots__ = ("callbacks", "ping_id")
+
+    def __init__(self, ping_id: str, first: OnAppended) -> None:
+        self.ping_id = ping_id
+        self.callbacks = [first]
+
+    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
+        self.callbacks[0](outcome)
+        if not isinstance(outcome, RhoPushError):
+            outcome = Accepted(self.ping_id if outcome is None else outcome.ping_id, repeated=True)
+        for done in self.callbacks[1:]:
+            done(outcome)
+
+
+class AppendBatch:
+    """Pings that will be appended together: all with an Idempotency-Key, or all without.
+
+    Attributes:
+        keyed: scope of a key -> index of its ping and digest of its body; in the order of the pings.
+        sizes: bytes of each ping that has a key.
+        renumbered: the pings were submitted under other ids.
+    """
+
+    __slots__ = (
+        "accepted_ms",
+        "attempt",
+        "callbacks",
+        "id",
+        "keyed",
+        "pings",
+        "renumbered",
+        "size",
+        "sizes",
+        "stream",
+        "users",
+    )
+
+    def __init__(self, stream: str) -> None:
+        self.accepted_ms = SHARED_CLOCK.now_ms()
+        self.id = new_batch(self.accepted_ms)
+        self.stream = stream
+        self.attempt = 0
+        self.pings: list[Ping] = []
+        self.callbacks: list[OnAppended] = []
+        self.size = 0
+        self.users = 0
+        self.keyed: dict[bytes, tuple[int, bytes]] | None = None
+        self.sizes: list[int] = []
+        self.renumbered = False
+
+    def add(self, ping: Ping, size: int, done: OnAppended) -> str:
+        """Add a ping of `size` bytes; its id."""
+        self.pings.append(ping)
+        self.callbacks.append(done)
+        self.size += size
+        self.users += len(ping.users)
+        return self.id + PING_INDEXES[len(self.pings) - 1]
+
+    def add_keyed(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey) -> str:
+        """Add a ping with a key that `admits` took; one whose key is here already shares its outcome."""
+        keyed = self.keyed
+        if keyed is None:
+            keyed = self.keyed = {}
+        first = keyed.get(key.scope)
+        if first is not None:
+            return self._share(first[0], done)
+        keyed[key.scope] = len(self.pings), key.body
+        self.sizes.append(size)
+        return self.add(ping, size, done)
+
+    def admits(self, key: IdempotencyKey) -> bool:
+        """Whether this key is not here yet, or with the same body."""
+        first = None if self.keyed is None else self.keyed.get(key.scope)
+        return first is None or first[1] == key.body
+
+    def _share(self, index: int, done: OnAppended) -> str:
+        ping_id = self.id + PING_INDEXES[index]
+        first = self.callbacks[index]
+        if not isinstance(first, _SameKey):
+            first = self.callbacks[index] = _SameKey(ping_id, first)
+        first.callbacks.append(done)
+        return ping_id
+
+    @property
+    def full(self) -> bool:
+        """Whether an entry of the queue holds no more."""
+        return (
+            len(self.pings) >= keys.ENTRY_PINGS
+            or self.size >= keys.ENTRY_BYTES
+            or self.users >= keys.ENTRY_USERS
+        )
+
+    def notify(self, outcome: RhoPushError | None) -> None:
+        """Tell the callers the outcome of the append; None: the pings are durable."""
+        if self.renumbered:
+            self._notify_renumbered(outcome)
+            return
+        for done in self.callbacks:
+            done(outcome)
+
+    def regroup(self, outcomes: Sequence[bytes], rest: "AppendBatch") -> None:
+        """Answer the pings whose keys were used before, and put the others into a batch that is to be appended.
+
+        Args:
+            outcomes: for each key: nothing, `conflict`, or the id of the first ping with that key.
+            rest: an empty batch.
+        """
+        rest.renumbered = True
+        for (scope, (index, body)), outcome in zip((self.keyed or {}).items(), outcomes, strict=True):
+            done = self.callbacks[index]
+            if not outcome:
+                if isinstance(done, _SameKey):
+                    done.ping_id = rest.id + PING_INDEXES[len(rest.pings)]
+                rest.add_keyed(self.pings[index], self.sizes[index], done, IdempotencyKey(scope, body))
+            elif outcome == _CONFLICT:
+                done(IdempotencyConflict("this Idempotency-Key came with another body before"))
+            else:
+                done(Accepted(outcome.decode(), repeated=True))
+
+    def _notify_renumbered(self, outcome: RhoPushError | None) -> None:
+        for index, done in enumerate(self.callbacks):
+            ping_id = self.id + PING_INDEXES[index]
+            if outcome is None:
+                done(Accepted(ping_id))
+            elif isinstance(outcome, PossiblyAccepted):
+                done(PossiblyAccepted(outcome.message, ping_id=ping_id))
+            else:
+                done(outcome)

@@ -1,0 +1,77 @@
+"""Newline-delimited JSON: bytes in, lines out (https://github.com/ndjson/ndjson-spec).
+
+A line ends with LF; a CR before it is white space of JSON. The last line may lack its end. A line is held only up to
+its limit: of a longer one nothing but its number remains.
+"""
+
+from typing import Final
+
+MEDIA_TYPE: Final = "application/x-ndjson"
+_LF: Final = b"\n"
+
+
+class LineSplitter:
+    """Splits a stream of bytes into lines.
+
+    Args:
+        line_bytes: longest line, without its end.
+
+    Attributes:
+        lines: how many lines were given out, blank ones and those over the limit counted.
+    """
+
+    __slots__ = ("_line_bytes", "_rest", "_skipping", "lines")
+
+    def __init__(self, line_bytes: int) -> None:
+        self._line_bytes = line_bytes
+        self._rest = bytearray()
+        self._skipping = False
+        self.lines = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of the line that is not whole."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> list[bytes | None]:
+        """Take a piece of the stream.
+
+        Returns:
+            The lines that end in it, without their ends; None for each line over the limit. Blank lines are among
+            them, so that a line's number is its place.
+        """
+        whole: list[bytes | None] = list(data.split(_LF))
+        end = whole.pop()
+        if whole:
+            whole[0] = self._complete(whole[0] or b"")
+            if len(data) > self._line_bytes:
+                whole = [self._within(line) for line in whole]
+            self.lines += len(whole)
+        if not self._skipping:
+            self._rest += end or b""
+            if len(self._rest) > self._line_bytes + 1:  # the last byte may be the CR of its end
+                self._rest.clear()
+                self._skipping = True
+        return whole
+
+    def finish(self) -> list[bytes | None]:
+        """The stream is whole: its last line, if that has no end."""
+        if not self._rest and not self._skipping:
+            return []
+        self.lines += 1
+        return [self._complete(b"")]
+
+    def _complete(self, end: bytes) -> bytes | None:
+        """The first line that ends in a piece, with what came of it before."""
+        if self._skipping:
+            self._skipping = False
+            return None
+        if self._rest:
+            end = bytes(self._rest) + end
+            self._rest.clear()
+        return self._within(end)
+
+    def _within(self, line: bytes | None) -> bytes | None:
+        if line is None or len(line) <= self._line_bytes:
+            return line
+        return line[:-1] if len(line) == self._line_bytes + 1 and line.endswith(b"\r") else None

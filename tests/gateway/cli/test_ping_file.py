@@ -1,0 +1,86 @@
+"""`rhopush ping --file` against a running gateway."""
+
+import asyncio
+import io
+import json
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.ping_file import FileLines, Progress
+from tests.conftest import StartGateway
+from tests.gateway.cli.test_ping import RUN
+from tests.support.gateway import Gateway
+
+
+async def run(
+    gateway: Gateway, *words: str, stdin: bytes = b"", terminal: bool = False
+) -> tuple[int | None, str, str]:
+    master, slave = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "ping", *words),
+        env={"RHOPUSH_SERVER": gateway.url, "API_TOKEN": gateway.token},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=slave if terminal else asyncio.subprocess.PIPE,
+    )
+    os.close(slave)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
+    shown = os.read(master, 65_536) if terminal else err
+    os.close(master)
+    return process.returncode, out.decode(), shown.decode()
+
+
+async def test_a_file_and_standard_input(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await start_gateway()
+    good = b"".join(json.dumps({"user_id": f"user{number}"}).encode() + b"\n" for number in range(1_500))
+    file = tmp_path / "pings.ndjson"
+    file.write_bytes(good)
+    assert await run(gateway, "--file", str(file)) == (0, "1500 accepted, 0 refused\n", "")
+    status, out, shown = await run(gateway, "--file", str(file), terminal=True)
+    assert (status, out) == (0, "1500 accepted, 0 refused\n")
+    assert "%" in shown
+
+    wrong = good[:200] + b'\n{"badge": -1}\n\n{no json\n'
+    status, out, err = await run(gateway, "--file", "-", stdin=wrong)
+    assert status == 1
+    assert out.endswith(" accepted, 3 refused\n")
+    first, second, third = err.splitlines()
+    assert "badge: badge must be" in second
+    assert second.endswith("(invalid_field)")
+    assert third.startswith(f"line {wrong.count(bytes([10]))}: ")
+    assert first.endswith("(malformed_body)")
+
+
+async def test_wrong_usage(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await start_gateway()
+    for words, message in (
+        (("--file", str(tmp_path / "nothing")), "cannot be read"),
+        (("--file", "-", "--message", "hello"), "stand in its line"),
+        (("--file", "-", "--user", "bob"), "not allowed with"),
+        ((), "required"),
+    ):
+        status, out, err = await run(gateway, *words)
+        assert (status, out) == (2, "")
+        assert message in err
+
+
+@pytest.mark.parametrize(
+    ("total", "shown"), [(0, "5 sent"), (8, "[###############               ]  50% 5 sent")]
+)
+def test_the_bar_is_of_the_bytes(total: int, shown: str) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    lines, out = FileLines(io.BytesIO(b"abc\nabc\n"), total), Terminal()
+    next(iter(lines))
+    progress = Progress(out, lines)
+    progress.show("5 sent")
+    progress.show("not again at once")
+    assert out.getvalue() == "\r\x1b[K" + shown
+    progress.clear()
+    assert out.getvalue().endswith("\r\x1b[K")

@@ -1,0 +1,181 @@
+"""`PingJob.bulk` and `PingJob.abulk` against a running gateway, and against a server that breaks off."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+
+from gateway.client import PingError, PingJob
+from gateway.client.bulk import WINDOW
+from gateway.errors import QueueFull
+from tests.gateway.http_api.harness import TOKEN, House, house
+
+
+@pytest.fixture
+async def api(redis_client: Redis) -> AsyncIterator[House]:
+    async with house(redis_client) as found:
+        with configured(found.port):
+            yield found
+
+
+@contextmanager
+def configured(port: int, *, token: str = TOKEN, timeout_s: float = 30.0) -> Iterator[None]:
+    PingJob.configure(server=f"http://127.0.0.1:{port}", token=token, timeout_s=timeout_s)
+    yield
+    PingJob.configure()
+
+
+async def test_results_come_in_order(api: House) -> None:
+    results = [result async for result in PingJob.abulk({"user_id": f"user{n}"} for n in range(5_000))]
+    assert [result.line for result in results] == list(range(1, 5_001))
+    assert [result.ping_id for result in results] == [f"{number:032x}" for number in range(5_000)]
+    assert len(set(api.queue.keys)) == 5_000
+
+
+async def test_a_refused_line_is_a_result(api: House) -> None:
+    results = [
+        result
+        async for result in PingJob.abulk([{"user_id": "a"}, {"badge": -1}, b"{", "", {"user_id": "b"}])
+    ]
+    assert [(one.line, one.code, one.field) for one in results] == [
+        (1, "", None),
+        (2, "invalid_field", "badge"),
+        (3, "malformed_body", None),
+        (5, "", None),
+    ]
+
+
+async def test_an_asynchronous_iterable_is_answered_while_it_goes_on(api: House) -> None:
+    heard = asyncio.Event()
+
+    async def pings() -> AsyncIterator[dict[str, Any]]:
+        for number in range(3):
+            yield {"user_id": f"user{number}"}
+            await heard.wait()
+            heard.clear()
+
+    found = []
+    async for result in PingJob.abulk(pings()):
+        found.append(result.line)
+        heard.set()
+    assert found == [1, 2, 3]
+
+
+async def test_the_window_bounds_what_is_read_ahead(api: House) -> None:
+    read = 0
+
+    def pings() -> Iterator[dict[str, Any]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield {"user_id": "a"}
+
+    results = PingJob.abulk(pings())
+    for count in range(1, 3 * WINDOW):
+        await anext(results)
+        assert read <= count + 2 * WINDOW
+    await results.aclose()
+
+
+async def test_an_error_of_the_iterable_comes_behind_the_results_before_it(api: House) -> None:
+    def pings() -> Iterator[dict[str, Any]]:
+        yield {"user_id": "a"}
+        raise ZeroDivisionError
+
+    results = PingJob.abulk(pings())
+    assert (await anext(results)).line == 1
+    with pytest.raises(ZeroDivisionError):
+        await anext(results)
+
+
+async def test_bulk_is_a_plain_generator(api: House) -> None:
+    def run() -> list[int]:
+        return [result.line for result in PingJob.bulk({"user_id": f"user{n}"} for n in range(2_500))]
+
+    assert await asyncio.to_thread(run) == list(range(1, 2_501))
+
+
+async def test_lines_are_sent_again_once_the_queue_has_room(api: House) -> None:
+    api.queue.failure = QueueFull("full")
+    found = asyncio.create_task(_all([{"user_id": "a", "idempotency_key": "k"}]))
+    await api.queue.has(1)
+    api.queue.failure = None
+    (result,) = await found
+    assert result.ping_id
+    assert api.queue.keys[0] == api.queue.keys[-1]
+
+
+async def test_a_refused_request_is_an_error(redis_client: Redis) -> None:
+    async with house(redis_client) as api:
+        with configured(api.port, token="wrong"):
+            with pytest.raises(PingError) as refused:
+                await _all([{"user_id": "a"}])
+            assert refused.value.refused_with == 422
+
+
+async def test_a_server_that_is_not_there_is_an_error() -> None:
+    with configured(1, timeout_s=0.3), pytest.raises(PingError, match="cannot be reached"):
+        await _all([{"user_id": "a"}])
+
+
+class Breaking:
+    """A server that accepts by key, and ends each response after some lines, in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.first: dict[str, int] = {}
+        self.requests = 0
+
+    async def pings(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        number = 0
+        async for line in request.content:
+            number += 1
+            key = json.loads(line)["idempotency_key"]
+            ping = self.first.setdefault(key, len(self.first))
+            if number == 30:
+                if self.how == "lost":
+                    assert request.transport is not None
+                    request.transport.abort()
+                elif self.how == "drain":
+                    error = {"code": "shutting_down", "message": "", "field": None, "retry_after_s": 0.01}
+                    del self.first[key]
+                    ended = {"error": error, "line": number, "resume_from": number}
+                    await answer.write(json.dumps(ended).encode() + b"\n")
+                return answer
+            await answer.write(b'{"ping_id":"%d"}\n' % ping)
+        return answer
+
+
+@asynccontextmanager
+async def breaking(how: str) -> AsyncIterator[Breaking]:
+    server = Breaking(how)
+    app = web.Application(client_max_size=0)
+    app.router.add_post("/rc/v1/pings", server.pings)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    with configured(runner.addresses[0][1]):
+        yield server
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("how", ["lost", "short", "drain"])
+async def test_an_interrupted_stream_goes_on_without_a_double(how: str) -> None:
+    async with breaking(how) as server:
+        results = await _all({"user_id": f"user{n}"} for n in range(100))
+    assert [result.line for result in results] == list(range(1, 101))
+    assert [result.ping_id for result in results] == [str(number) for number in range(100)]
+    assert server.requests > 3
+
+
+async def _all(pings: Any) -> list[Any]:
+    return [result async for result in PingJob.abulk(pings)]

@@ -1,0 +1,84 @@
+"""Keys, order and answers of the lines of a bulk request, without a connection."""
+
+import json
+
+import pytest
+
+from gateway.client.bulk_lines import BulkLines, BulkResult, encode
+
+ACCEPTED = {"ping_id": "1"}
+FULL = {"error": {"code": "queue_full", "message": "full", "field": None, "retry_after_s": 2}, "line": 1}
+WRONG = {"error": {"code": "invalid_field", "message": "badge must be", "field": "badge"}, "line": 1}
+
+
+def test_each_line_has_a_key_of_its_own() -> None:
+    found = [
+        json.loads(encode(item))
+        for item in ({"user_id": "a", "badge": None}, b'{"user_id": "a"}', '{"user_id": "a"}')
+    ]
+    keys = {line.pop("idempotency_key") for line in found}
+    assert found == [{"user_id": "a"}] * 3
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        (b'{"idempotency_key": "k"}\r\n', b'{"idempotency_key": "k"}\n'),
+        (b'{"idempotency_key":\n"k"}', b'{"idempotency_key": "k"}\n'),
+        (b"{no json", b"{no json\n"),
+        ("[]", b"[]\n"),
+        (b" \n", b""),
+        ("", b""),
+    ],
+)
+def test_a_line_that_has_a_key_or_is_none_goes_as_it_is(item: bytes | str, line: bytes) -> None:
+    assert encode(item) == line
+
+
+def sent(*items: bytes) -> BulkLines:
+    lines = BulkLines()
+    for item in items:
+        lines.add(item)
+    lines.begin()
+    lines.send()
+    return lines
+
+
+def test_results_have_the_numbers_of_the_items() -> None:
+    lines = sent(b"{}", b"", b"{")
+    assert lines.answer(ACCEPTED) is None
+    assert lines.answer(WRONG) is None
+    assert lines.take() == [
+        BulkResult(1, "1"),
+        BulkResult(3, None, "invalid_field", "badge must be", "badge"),
+    ]
+    assert (lines.take(), len(lines), lines.unanswered) == ([], 0, False)
+
+
+def test_a_line_that_is_worth_another_try_is_sent_again_alone_and_keeps_its_place() -> None:
+    lines = sent(b"{}", b'{"idempotency_key":"k"}', b"{}")
+    lines.answer(ACCEPTED)
+    assert lines.answer(FULL) == 2
+    lines.answer(ACCEPTED)
+    assert [result.line for result in lines.take()] == [1]
+    lines.begin()
+    assert lines.send() == b'{"idempotency_key":"k"}\n'
+    lines.answer({"ping_id": "2"})
+    assert lines.take() == [BulkResult(2, "2"), BulkResult(3, "1")]
+
+
+def test_what_has_no_answer_is_sent_again() -> None:
+    lines = sent(b'{"idempotency_key":"a"}', b'{"idempotency_key":"b"}')
+    lines.answer(ACCEPTED)
+    lines.add(b'{"idempotency_key":"c"}')
+    lines.begin()
+    assert lines.send() == b'{"idempotency_key":"b"}\n{"idempotency_key":"c"}\n'
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": {}}])
+def test_an_answer_that_is_none(answer: dict[str, object]) -> None:
+    with pytest.raises(LookupError):
+        sent(b"{}").answer(answer)
+    with pytest.raises(LookupError):
+        BulkLines().answer(ACCEPTED)

@@ -1,0 +1,66 @@
+"""Docstrings that begin with a clause, and docstrings that are fragments."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from rules.plain_docstrings import CLEAN, FRAGMENTS, docstrings, unclear_docstrings
+from rules.source import Source, sources
+
+ROOT = Path(__file__).parents[3]
+
+
+def found(text: str, path: str = "gateway/cli/a.py") -> list[str]:
+    return [str(one) for one in unclear_docstrings([Source(path, text, ast.parse(text))])]
+
+
+def test_the_clean_packages_exist_and_have_no_breach() -> None:
+    assert all((ROOT / path).exists() for path in CLEAN)
+    assert list(unclear_docstrings(sources(ROOT))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ('"""What a run gave."""\n', 1, "What"),
+        ('x = 1\n\n\ndef f():\n    """Send it. Whoever waits is answered."""\n', 5, "Whoever"),
+        ('class A:\n    """Text.\n\n    Who calls, waits.\n    """\n', 4, "Who"),
+        ('class A:\n    """Text.\n\n    Attributes:\n        a: x. What it holds.\n    """\n', 5, "What"),
+    ],
+)
+def test_a_clause_in_place_of_a_subject_is_a_breach(text: str, line: int, word: str) -> None:
+    assert found(text) == [f"gateway/cli/a.py:{line}: a sentence begins with {word!r}: name its subject"]
+
+
+@pytest.mark.parametrize("word", [*FRAGMENTS, "gorush", "what"])
+def test_a_fragment_is_a_breach(word: str) -> None:
+    for text in (
+        f'"""{word} rest."""\n',
+        f'X = 1\n"""{word} rest."""\n',
+        f'async def f():\n    """{word} rest."""\n',
+    ):
+        (breach,) = found(text)
+        assert breach.endswith(f": the docstring begins with {word!r}: write a sentence of its own")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""The result of a run, and what it means for those who read it."""\n',
+        '"""Order of the rows; Itself and Offers are other words."""\n',
+        "x = 'what'\ncall('Its value')\n",
+        '"""The value `x. What` is code."""\n',
+    ],
+)
+def test_sentences_and_other_strings_are_free(text: str) -> None:
+    assert found(text) == []
+
+
+def test_other_packages_are_not_read() -> None:
+    assert found('"""What a run gave."""\n', "tests/a.py") == []
+
+
+def test_every_kind_of_docstring_is_found() -> None:
+    text = '"""a"""\nX = 1\n"""b"""\nclass A:\n    """c"""\n    x: int = 1\n    """d"""\n'
+    text += '    def f(self):\n        """e"""\n'
+    assert sorted(found for _, found in docstrings(ast.parse(text))) == ["a", "b", "c", "d", "e"]
