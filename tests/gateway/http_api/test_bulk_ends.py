@@ -1,0 +1,136 @@
+"""How bulk requests end that are interrupted: by their clients, by time, by a drain."""
+
+import asyncio
+import json
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.http_api import HttpTimeouts
+from tests.gateway.http_api.harness import WAIT_S, House, house
+from tests.gateway.http_api.test_bulk import chunk, numbered, stream
+
+
+async def test_a_half_closed_client_is_answered(api: House) -> None:
+    async with stream(api) as client:
+        client.send({"user_id": "a"}, {"user_id": "b"})
+        client.end()
+        client.wire.writer.write_eof()
+        await client.head()
+        assert (await client.wire.rest()).count(b"ping_id") == 2
+
+
+async def test_a_drain_ends_a_summary_with_where_to_go_on(api: House) -> None:
+    async with stream(api, Prefer="return=minimal") as client:
+        client.send({"user_id": "a"}, b"{")
+        await api.queue.has(1)
+        closing = asyncio.create_task(api.api.close(10.0))
+        found = await client.wire.answer()
+        await closing
+    assert (found.status, found.headers["retry-after"]) == (503, "2")
+    assert (found.json["accepted"], found.json["refused"], found.json["resume_from"]) == (1, 1, 3)
+    assert found.json["error"]["code"] == "shutting_down"
+
+
+async def test_a_drain_before_the_first_line_is_an_answer_of_its_own(api: House) -> None:
+    async with stream(api) as client:
+        async with asyncio.timeout(WAIT_S):
+            while not api.services.bodies.reserved:
+                await asyncio.sleep(0.01)
+        closing = asyncio.create_task(api.api.close(10.0))
+        found = await client.wire.answer()
+        await closing
+    assert (found.status, found.error["code"]) == (503, "shutting_down")
+
+
+@pytest.mark.parametrize("prefer", [None, "return=minimal"])
+async def test_a_cut_off_body_ends_with_where_to_go_on(api: House, prefer: str | None) -> None:
+    async with stream(api, Prefer=prefer) as client:
+        client.send({"user_id": "a"}, {"user_id": "b"})
+        await api.queue.has(2)
+        client.wire.send(chunk(b'{"user_id": "c"'))
+        client.wire.writer.write_eof()
+        if prefer:
+            found = (await client.wire.answer()).json
+            assert (found["accepted"], found["refused"]) == (2, 0)
+        else:
+            await client.head()
+            body = await client.wire.rest()
+            assert body.count(b'{"ping_id"') == 2
+            found = json.loads(body[body.index(b'{"error"') :].splitlines()[0])
+        assert (found["error"]["code"], found["line"], found["resume_from"]) == ("malformed_body", 3, 3)
+
+
+async def test_what_a_vanished_client_sent_stays_accepted(api: House) -> None:
+    api.queue.holding = True
+    async with stream(api) as client:
+        client.send({"user_id": "a"})
+        await api.queue.has(1)
+    await asyncio.sleep(0.05)
+    api.queue.commit()
+    async with asyncio.timeout(WAIT_S):
+        while api.services.bodies.reserved:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_sends_nothing_more_is_told_so(redis_client: Redis) -> None:
+    async with house(redis_client, timeouts=HttpTimeouts(stream_s=0.4)) as api, stream(api) as client:
+        client.send({"user_id": "a"})
+        assert await client.answer() == {"ping_id": "0" * 32}
+        last = await client.answer()
+        assert last is not None
+        assert (last["error"]["code"], last["resume_from"]) == ("request_timeout", 2)
+        assert await client.answer() is None
+        await client.wire.rest()
+
+
+async def test_a_client_that_reads_nothing_is_dropped(redis_client: Redis) -> None:
+    async with (
+        house(redis_client, send_bytes=4096, timeouts=HttpTimeouts(stream_s=0.4)) as api,
+        stream(api) as client,
+    ):
+        client.wire.read_nothing()
+
+        async def send() -> None:
+            while True:
+                client.send(*numbered(1000))
+                await client.wire.writer.drain()
+
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(ConnectionError):
+                await send()
+            while api.services.bodies.reserved:
+                await asyncio.sleep(0.01)
+    assert api.queue.pings
+
+
+async def test_slow_progress_is_progress(redis_client: Redis) -> None:
+    async with (
+        house(redis_client, timeouts=HttpTimeouts(stream_s=0.5, read_s=0.1)) as api,
+        stream(api) as client,
+    ):
+        for number in range(8):
+            await asyncio.sleep(0.2)
+            client.send({"user_id": "a"})
+            assert await client.answer() == {"ping_id": f"{number:032x}"}
+        client.end()
+        assert await client.answer() is None
+
+
+async def test_a_drain_answers_what_was_read_and_says_where_to_go_on(api: House) -> None:
+    api.queue.holding = True
+    async with stream(api) as client:
+        client.send({"user_id": "a"}, {"user_id": "b"})
+        await api.queue.has(2)
+        closing = asyncio.create_task(api.api.close(10.0))
+        await asyncio.sleep(0.05)
+        client.send({"user_id": "c"})
+        await asyncio.sleep(0.05)
+        api.queue.commit()
+        await client.head()
+        body = await client.wire.rest()
+        await closing
+    assert body.count(b'{"ping_id"') == 2
+    last = json.loads(body[body.index(b'{"error"') :].splitlines()[0])
+    assert (last["error"]["code"], last["line"], last["resume_from"]) == ("shutting_down", 3, 3)
+    assert last["error"]["retry_after_s"]
