@@ -120,6 +120,9 @@ async def test_after_the_pause_the_rate_rises_from_a_few_and_then_is_free(
             lane._throttle = lane._throttle._replace(until_s=0.0)
             lane.sweep()
             assert gauge(lane, "lane_throttled") == 1
+            await until(lambda: lane._ramp_timer is not None)
+            timer = lane._ramp_timer
+            await until(lambda: lane._ramp_timer is not timer)
             await fcm.received.wait(20)  # without any further sweep
             assert max(taken) < 10
             assert not [line for line in logs if line["event"] == "lane_throttle_ended"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.delivery import unsaved
+from gateway.delivery import backlog, unsaved
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from tests.support.providers import TOPIC
@@ -55,6 +55,7 @@ async def test_a_lane_begins_nothing_while_verdicts_cannot_be_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unsaved, "UNSAVED_MAX_S", 0.1)
+    monkeypatch.setattr(backlog, "WAITING_ROOM_MIN", 0)
     async with Redis(unix_socket_path=str(store.socket)) as redis:
         await lay_users(redis, {f"user{n}": [apple(f"{n:064x}")] for n in range(DEVICES)})
     async with pipeline(store.address, tmp_path, to_slow) as one:
