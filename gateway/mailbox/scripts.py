@@ -41,13 +41,13 @@ _COMMON: Final = (
 local REG, TOK, CNT = '{keys.MAILBOX_REGISTRATIONS}', '{keys.MAILBOX_INSTANCE_OF}', '{keys.MAILBOX_COUNTER}'
 local QUE, COL = '{keys.MAILBOX_QUEUE}', '{keys.MAILBOX_COLLAPSE}'
 
--- Whether all keys of an instance are of their types, so that no step of these scripts can fail.
+-- Whether all keys of an instance have their types, so that no step of these scripts can fail.
 local function sound(instance)
     return fits(REG .. instance, 'set') and fits(CNT .. instance, 'string')
         and fits(QUE .. instance, 'zset') and fits(COL .. instance, 'zset')
 end
 
--- What a member of a registration says: token and app, nil where it is none.
+-- Token and app of a registration's member; nil if it is not a valid one.
 local function read(member)
     local fine, entry = pcall(cjson.decode, member)
     if not fine or type(entry) ~= 'table' or type(entry.token) ~= 'string' then return nil, nil end
@@ -173,7 +173,7 @@ local function app_of(instance, token)
 end
 
 local function next_id(instance)
-    -- A counter that was damaged begins as one that is not there.
+    -- A damaged counter begins like a missing one.
     local id = is_whole(redis.call('GET', CNT .. instance) or '0') and redis.call('INCR', CNT .. instance) or 0
     if id > 1 then return id end
     id = math.max(first, top(instance) + 1)
@@ -255,7 +255,7 @@ local function acknowledge(instance, last)
     redis.call('ZREMRANGEBYSCORE', COL .. instance, '-inf', last)
 end
 
--- Redis may refuse this write for now; the counter is raised by a later poll then.
+-- Redis may refuse this write temporarily; then a later poll raises the counter.
 local function raise(instance, last)
     if last > stored(redis.call('GET', CNT .. instance)) and last <= RAISED_MAX then
         redis.pcall('SET', CNT .. instance, string.format('%d', last), 'KEEPTTL')
@@ -294,7 +294,7 @@ REGISTER: Final = Script(
     + ENDING
     + """
 -- ARGV: life s, most apps of an instance, first id, instance, app, new token, new member, registrant or '',
---       1 where the instance was made for this user
+--       1 if the instance was made for this user
 local life, most, first, instance = seconds(ARGV[1]), natural(ARGV[2]), natural(ARGV[3]), ARGV[4]
 if not ARGV[9] then missing('whose the instance is') end
 if not sound(instance) then error('WRONGTYPE a key of this instance is of another type') end

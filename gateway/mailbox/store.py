@@ -221,7 +221,7 @@ class MailboxStore:
 
         Args:
             registrant: the registering user, as `ids.Ids.registrant` names it; "": unknown, and an old token stays
-                valid whoever registered it.
+                valid for any registrant.
             made_for_user: whether the instance was made for this user. It decides if the old token does not contain
                 its registrant.
 

@@ -13,8 +13,8 @@ TAKE: Final = Script(
     CHECKS
     + """
 -- KEYS: pause, taken, takers, then the lists of the queues
--- ARGV: gateway, prefix of recovery ids, most jobs, most bytes, how deep to look,
---       number of our classes, classes, then the names of the queues
+-- ARGV: gateway, prefix of recovery ids, most jobs, most bytes, depth limit,
+--       number of job classes, job classes, then the names of the queues
 local most, room, depth = natural(ARGV[3]), natural(ARGV[4]), natural(ARGV[5])
 local classes, names = {}, 6 + natural(ARGV[6])
 if #ARGV ~= names + #KEYS - 3 then missing('the name of a queue') end
@@ -24,7 +24,7 @@ redis.call('HLEN', KEYS[2])
 redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
 for at = 7, names do classes[ARGV[at]] = true end
 
--- Ours, or readable by nobody: then it is ours to say so.
+-- A `PingJob`, or an unreadable item, which this worker must record as failed.
 local function ours(item)
     for class in pairs(classes) do
         local head = '{"class":"' .. class .. '"'
@@ -42,7 +42,7 @@ local function from(list, name)
         local item = redis.call('LINDEX', list, place)
         if not item then return end
         if ours(item) then
-            -- Equal items are the same job: whichever of them goes, the order of the rest stays.
+            -- Equal items are the same job: the removal of any of them keeps the order of the others.
             if place == 0 then redis.call('LPOP', list) else redis.call('LREM', list, 1, item) end
             local id = string.format('%s%04x', ARGV[2], #taken / 2)
             redis.call('HSET', KEYS[2], id, name .. string.char(0) .. item)
@@ -55,7 +55,7 @@ local function from(list, name)
     end
 end
 for at = 4, #KEYS do
-    -- A queue of another type holds no jobs, and must not keep those of the others.
+    -- A key of another type holds no jobs, and must not block the other queues.
     if fits(KEYS[at], 'list') then from(KEYS[at], ARGV[names + at - 3]) end
 end
 return taken
@@ -63,11 +63,11 @@ return taken
 )
 """Move `PingJob` jobs from the heads of the queues, in the queues' order, to this gateway's recovery list.
 
-Jobs of other classes stay in their queues; at most `how deep to look` of them may precede a job that is taken.
+Jobs of other classes stay in their queues; at most `depth limit` of them may precede a job that is taken.
 """
 
 _COUNTERS: Final = """
--- Resque's counters: one that holds something else is left alone, and stops nothing.
+-- Resque's counters: a key of another type is left unchanged, and blocks nothing.
 local function counted(key, more)
     if not fits(key, 'string') then return end
     local before = redis.call('GET', key)
@@ -126,8 +126,8 @@ return 1
 TAKE_OVER: Final = Script(
     CHECKS
     + """
--- KEYS: takers, then the own recovery list
--- ARGV: gateway, how long a gateway may be silent ms, prefix of the lists, how far clocks may drift ms
+-- KEYS: takers, then this gateway's recovery list
+-- ARGV: gateway, time without a heartbeat ms, prefix of the lists, clock drift ms
 local silent, drift = natural(ARGV[2]), natural(ARGV[4])
 redis.call('HLEN', KEYS[2])
 local time = redis.call('TIME')

@@ -15,12 +15,12 @@ BAD_VALUE: Final = "BADVALUE"
 """Word in the error of a script that received an unusable argument."""
 
 CHECKS: Final = f"""
--- What INCR and HINCRBY take.
+-- Numbers that INCR and HINCRBY accept.
 local function is_whole(text)
     return text == '0' or (text and #text < 17 and string.find(text, '^%-?[1-9]%d*$') ~= nil)
 end
 
--- An argument that must be a whole number, which Redis and Lua both hold exactly. `nan % 1` is no 0.
+-- An argument that must be a whole number, which Redis and Lua both hold exactly. `nan % 1` is not 0.
 local function whole(text)
     local number = tonumber(text)
     if not number or number % 1 ~= 0 or number > 1e16 or number < -1e16 then error('{BAD_VALUE} no whole number') end
@@ -41,13 +41,13 @@ local function seconds(text)
     return number
 end
 
--- A stored count; one that was damaged counts as 0, so that it harms nothing but itself.
+-- A stored count; a damaged one counts as 0, so that it affects nothing else.
 local function stored(text)
     local number = text and tonumber(text)
     return number and number % 1 == 0 and number < 1e16 and number > -1e16 and number or 0
 end
 
--- HINCRBY takes neither '-0' nor a field that holds something else; this takes both. The key must be a hash.
+-- HINCRBY accepts neither '-0' nor a field that is not a number; this accepts both. The key must be a hash.
 local function add(key, field, change)
     local sum = stored(redis.call('HGET', key, field)) + change
     if sum == 0 then sum = 0 end  -- no -0
@@ -57,13 +57,13 @@ end
 
 local function missing(what) error('BADVALUE ' .. what .. ' is missing') end
 
--- Whether a key is of this type, or is not there.
+-- Whether a key has this type, or does not exist.
 local function fits(key, kind)
     local found = redis.call('TYPE', key).ok
     return found == kind or found == 'none'
 end
 
--- A count is never negative, whatever a damaged one was.
+-- A count is never negative, even if a damaged one was.
 local function count(number) return number > 0 and number or 0 end
 """
 """Lua text to prepend to a script."""

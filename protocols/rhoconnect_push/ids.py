@@ -161,7 +161,7 @@ class Ids:
         return IdValidity.GOOD if mac == self._token_mac(nonce, registrant, app) else IdValidity.UNKNOWN
 
     def _is_own(self, instance: int) -> bool:
-        """Whether the uuid of this instance was made with the secret, whoever its user is."""
+        """Whether the uuid of this instance was made with the secret, for any user."""
         nonce, mac = divmod(instance, 1 << _INSTANCE_MAC_BITS)
         return mac == self._mac(INSTANCE.name, str(nonce), bits=_INSTANCE_MAC_BITS)
 
