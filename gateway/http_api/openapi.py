@@ -28,14 +28,8 @@ _PING: Final[dict[str, Any]] = {
         "api_token": _TEXT | {"description": "Where the header cannot be set."},
     },
 }
-_LINE: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "One line; the body has any number of them.",
-    "properties": {
-        **{name: kind for name, kind in _PING["properties"].items() if name not in ("wait", "api_token")},
-        "idempotency_key": _TEXT
-        | {"description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."},
-    },
+_LINE_KEY: Final = _TEXT | {
+    "description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."
 }
 _DEVICE: Final[dict[str, Any]] = {
     "type": "object",
@@ -224,7 +218,10 @@ def _operation(
         kinds = ("application/json", "application/x-www-form-urlencoded")
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
     if (method, path) == ("POST", "/rc/v1/pings"):
-        operation["requestBody"] = {"content": {"application/x-ndjson": {"schema": _LINE}}, "required": True}
+        operation["requestBody"] = {
+            "content": {"application/x-ndjson": {"schema": _line(additions)}},
+            "required": True,
+        }
         operation["parameters"].append({"in": "header", "schema": _TEXT, "name": "Prefer"} | _PREFER_MINIMAL)
     if is_ping:
         header = {"in": "header", "schema": _TEXT}
@@ -239,6 +236,17 @@ def _with_additions(additions: Mapping[str, str]) -> dict[str, Any]:
     """The schema of a ping, with a parameter for raw additions to each provider's message."""
     further = {name: {"type": "object", "description": text} for name, text in additions.items()}
     return _PING | {"properties": {**_PING["properties"], **further}}
+
+
+def _line(additions: Mapping[str, str]) -> dict[str, Any]:
+    """The schema of one line of a body with many pings."""
+    parameters = _with_additions(additions)["properties"]
+    ping = {name: kind for name, kind in parameters.items() if name not in ("wait", "api_token")}
+    return {
+        "type": "object",
+        "description": "One line; the body has any number of them.",
+        "properties": {**ping, "idempotency_key": _LINE_KEY},
+    }
 
 
 def _responses(path: str, who: str) -> dict[str, Any]:
