@@ -113,7 +113,7 @@ class Http2Lane(Lane):
             self._fallbacks = {
                 delivery: why
                 for delivery, why in self._fallbacks.items()
-                if delivery.batch.states[delivery.index] == OPEN
+                if delivery.batch.states[delivery.index] == OPEN and not delivery.batch.lease_lost
             }
 
     def _advance(self, now_s: float) -> None:
