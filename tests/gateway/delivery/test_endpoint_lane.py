@@ -160,6 +160,21 @@ async def test_an_offer_keeps_a_lane(lanes: LaneManager) -> None:
     assert endpoint_lane.ENDPOINT_LANES_MAX > 1
 
 
+@pytest.mark.parametrize("busy", ["backlog", "in_flight"])
+async def test_a_lane_that_has_something_to_do_is_not_closed(
+    lanes: LaneManager, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    lane = route(lanes, "a").lane
+    assert isinstance(lane, EndpointLane)
+    lane.offered_s -= IDLE_S + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(EndpointLane, busy, 1)
+        lanes.close_idle()
+    assert names(lanes) == ["bydevice:a"]
+    lanes.close_idle()
+    assert names(lanes) == []
+
+
 async def test_a_reload_keeps_the_lane_of_the_same_configuration_and_closes_a_forbidden_one(
     lanes: LaneManager,
 ) -> None:
