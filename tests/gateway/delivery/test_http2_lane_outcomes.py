@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from gateway.delivery.credentials import CertificateCredential
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.http2_lane import UNTRIED_MAX, Http2Lane, LaneOptions
 from gateway.delivery.providers.apns import PROVIDER
+from gateway.delivery.rate_limiter import RateLimiter
 from gateway.delivery.route import Route, token_scope
 from gateway.delivery.throttle import RAMP_S, Throttle, ThrottleState
 from gateway.metrics import Metrics
@@ -117,3 +118,37 @@ async def test_the_other_environment_may_refresh_its_provider_token_for_a_delive
     assert [taken for *_, taken in sandbox.take(1)] == [delivery]
     assert (delivery.route, delivery.reauthorized) == (route.fallback, False)
     await sandbox.close(0)
+
+
+async def test_no_more_requests_begin_than_the_quota_allows() -> None:
+    lane = lane_of("one")
+    limiter = FewTokens(3)
+    lane._rate_limiter = cast("RateLimiter", limiter)
+    lane._backlog.add(deliveries(route_of(lane), 8), bulk=False)
+    assert [len(lane.take(8)), len(lane.take(8))] == [3, 0]
+    assert (lane.backlog, limiter.tokens) == (5, 0)
+
+
+async def test_the_reason_of_a_fallback_is_kept_until_its_delivery_ends() -> None:
+    production, sandbox = lane_of("production"), lane_of("sandbox")
+    one, other = deliveries(route_of(production, route_of(sandbox)), 2)
+    production.on_outcomes([refused(one, BAD_TOKEN), refused(other, BAD_TOKEN)])
+    one.batch.reject(one.index, "expired")
+    sandbox.sweep()
+    assert list(sandbox._fallbacks) == [other]
+    await sandbox.close(0)
+
+
+class FewTokens:
+    """A rate limiter with some tokens and no further ones."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def allow(self, wanted: int) -> int:
+        """As many as are left."""
+        return min(wanted, self.tokens)
+
+    def consume(self, requests: int) -> None:
+        """Spend tokens."""
+        self.tokens -= requests
