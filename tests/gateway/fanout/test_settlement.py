@@ -107,6 +107,22 @@ def broadcast_part(stream: str, entry: str, device: str) -> DeliveryBatch:
     return found
 
 
+@pytest.mark.parametrize("bulk", [False, True])
+def test_the_retry_of_a_broadcast_is_still_part_of_one(bulk: bool) -> None:
+    found = DeliveryBatch(
+        Lease(keys.CHUNKS, "1-0", b"", 0, 0, False),
+        BATCH,
+        [Ping(id=f"{BATCH}0000")],
+        lambda _: None,
+        bulk=bulk,
+    )
+    found.begin_ping({})
+    found.add_delivery("a", "apns")
+    found.postpone(0, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
+    (retry,) = build_settlement(found).retries
+    assert (retry.chunk.clients, retry.chunk.attempt, retry.chunk.bulk) == (("a",), 1, bulk)
+
+
 async def counts(
     redis_address: str, redis: AsyncRedis, folder: Path, batches: Sequence[DeliveryBatch]
 ) -> Any:
