@@ -126,6 +126,7 @@ async def test_a_pass_whose_save_failed_waits_for_a_batch_that_finished_meanwhil
             away.setattr(one.streams, "save", _fail)
             with pytest.raises(StoreDown):
                 await in_flight._save_unsaved()
+        assert batch.unsaved
         monkeypatch.setattr(one.streams, "settle", lambda *words: written.append(words[-1]))
         batch.accept(places[1])
         await in_flight._save_unsaved()
