@@ -113,7 +113,7 @@ class Http2Lane(Lane):
             self._fallbacks = {
                 delivery: why
                 for delivery, why in self._fallbacks.items()
-                if delivery.batch.states[delivery.index] == OPEN
+                if delivery.batch.states[delivery.index] == OPEN and not delivery.batch.lease_lost
             }
 
     def _advance(self, now_s: float) -> None:
@@ -158,7 +158,10 @@ class Http2Lane(Lane):
             return ()
         small, bulk = self._backlog.small, self._backlog.bulk
         if self._rate_limiter is not None:
-            n = self._rate_limiter.allow(min(n, len(small) + len(bulk)))
+            waiting = len(small) + len(bulk)
+            if not waiting:
+                self._wanted = False
+            n = self._rate_limiter.allow(min(n, waiting))
         now_ms = SHARED_CLOCK.now_ms()
         requests: list[tuple[list[Header], bytes, object]] = []
         while len(requests) < n and (delivery := self._next(small, bulk, now_ms)) is not None:

@@ -77,8 +77,9 @@ class InFlight:
     ) -> None:
         self._streams = streams
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
-        self._settling: list[DeliveryBatch] | None = None
-        """Finished batches whose settlement the present pass waits for; None: no pass has begun."""
+        self._settling: set[DeliveryBatch] | None = None
+        """Batches whose settlement the present pass waits for: those that were finished at its beginning, and those
+        that it could not save; None: no pass has begun."""
         self._unwritable: set[tuple[str, str]] = set()
         """Entries whose settlement Redis refuses for a key of theirs: no pass waits for them."""
         self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
@@ -354,6 +355,8 @@ class InFlight:
         for batch, reply in zip(unsaved, replies, strict=True):
             if isinstance(reply, BaseException):
                 batch.save_failed()
+                if self._settling is not None:  # it may be finished before it can be saved
+                    self._settling.add(batch)
             elif reply in (TAKEN_OVER, SETTLED):
                 self._on_lease_lost(batch.lease.stream, batch.lease.entry)
         failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
@@ -368,18 +371,19 @@ class InFlight:
             if batch.unsaved:
                 (unsaved if batch.open else settling).append(batch)
         if self._settling is None:
-            self._settling = settling
+            self._settling = set(settling)
             self._unsaved.begin_pass()
         return unsaved
 
     def _end_pass(self) -> None:
         """The verdicts of unfinished batches are saved: the pass ends when those of finished batches are settled."""
-        self._settling = [
+        self._settling = {
             batch
             for batch in self._settling or ()
             if (key := (batch.lease.stream, batch.lease.entry)) not in self._unwritable
             and self._batches.get(key) is batch
-        ]
+            and not batch.open  # else its verdicts are saved by now
+        }
         if not self._settling:
             self._settling = None
             self._unsaved.end_pass()
