@@ -1,4 +1,4 @@
-"""The interface, described for machines (OpenAPI 3.1), from the table of routes."""
+"""The OpenAPI 3.1 description of the HTTP API, generated from the table of routes."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,18 +14,18 @@ _PING: Final[dict[str, Any]] = {
     "properties": {
         "user_id": _NAMES | {"description": "One login, or a list of logins."},
         "sources": _NAMES | {"description": "Sources to sync: a name, names with commas, a list, or `all`."},
-        "source_id": _NAMES | {"description": "The same, where `sources` is absent."},
-        "message": {"description": "The alert: text; any JSON for legacy devices."},
+        "source_id": _NAMES | {"description": "Sources to sync if `sources` is absent."},
+        "message": {"description": "The alert: text; any JSON for RhoConnect Push devices."},
         "title": _TEXT | {"description": "The alert's title."},
         "badge": _NUMBER | {"description": "Number on the icon; 0 clears it."},
         "sound": _TEXT | {"description": "A sound file's name."},
         "vibrate": _NUMBER | {"description": "Milliseconds."},
-        "async": {"description": "Accepted; every ping is queued before the answer."},
-        "wait": {"type": "boolean", "description": "Answer when every device has its verdict."},
+        "async": {"description": "Accepted without effect: every ping is queued before the response."},
+        "wait": {"type": "boolean", "description": "Respond once every device has its verdict."},
         "ttl_s": _NUMBER | {"description": "Time to live, seconds."},
         "priority": {"type": "string", "enum": ["high", "normal"]},
         "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
-        "api_token": _TEXT | {"description": "Where the header cannot be set."},
+        "api_token": _TEXT | {"description": "For clients that cannot set the header."},
     },
 }
 _LINE_KEY: Final = _TEXT | {
@@ -86,7 +86,7 @@ _LINE_ERROR: Final[dict[str, Any]] = {
                 "field": {"type": ["string", "null"]},
                 "retry_after_s": {
                     "type": "integer",
-                    "description": "Seconds after which the same line is worth another try; absent: it must change.",
+                    "description": "Seconds after which the line may be retried; absent: the line must change.",
                 },
             },
         },
@@ -105,7 +105,7 @@ _LINE_ANSWER: Final[dict[str, Any]] = {
             "required": ["ping_id"],
             "properties": {
                 "ping_id": _TEXT,
-                "warning": _TEXT | {"description": "What was not understood, as in X-Ping-Warning."},
+                "warning": _TEXT | {"description": "Unknown parameters, as in X-Ping-Warning."},
             },
         },
         _LINE_ERROR,
@@ -132,13 +132,13 @@ _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
     "/readyz": {
         "200": {"description": "Ready", "content": {"application/json": {"schema": _READINESS}}},
         "503": {
-            "description": "Not ready: `missing` tells by part why.",
+            "description": "Not ready: `missing` gives the reason for each component.",
             "content": {"application/json": {"schema": _READINESS}},
         },
     },
     "/rc/v1/pings": {
         "200": {
-            "description": "One answer a line, in order, each once its ping is durable; "
+            "description": "One answer per line, in order, each once its ping is durable; "
             "with `Prefer: return=minimal` a summary.",
             "content": {
                 "application/x-ndjson": {"schema": _LINE_ANSWER},
@@ -146,10 +146,10 @@ _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
             },
         },
     },
-    "/rc/v1/system/rps_login": {"204": {"description": "It may"}},
-    "/rc/v1/app/rps_login": {"204": {"description": "It may"}},
+    "/rc/v1/system/rps_login": {"204": {"description": "Authenticated"}},
+    "/rc/v1/app/rps_login": {"204": {"description": "Authenticated"}},
 }
-"""How a route answers that does not simply say 200."""
+"""Responses of the routes whose success is not a plain 200."""
 _WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
     "anyone": [],
     "login": [],
@@ -168,18 +168,18 @@ _REFUSED: Final = {
 }
 
 _NO_ADDITIONS: Final[Mapping[str, str]] = {}
-_PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of an answer a line."}
+_PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of one answer per line."}
 _PREFER: Final = "`return=representation`: a JSON report; `wait=SECONDS`: a shorter limit of `wait`."
 
 
 def describe(
     routes: Iterable[tuple[str, str, str, str]], additions: Mapping[str, str] = _NO_ADDITIONS
 ) -> dict[str, Any]:
-    """Make the OpenAPI document.
+    """Return the OpenAPI document.
 
     Args:
-        routes: of each the method, path, who may call it, summary.
-        additions: parameters of a ping with raw additions to one provider's message, and their meaning.
+            routes: method, path, required authentication and summary of each route.
+            additions: parameters with raw additions to one provider's message, and their descriptions.
     """
     paths: dict[str, dict[str, Any]] = {}
     for method, path, who, summary in routes:
@@ -233,7 +233,7 @@ def _operation(
 
 
 def _with_additions(additions: Mapping[str, str]) -> dict[str, Any]:
-    """The schema of a ping, with a parameter for raw additions to each provider's message."""
+    """Return the schema of a ping, including the parameters for raw additions to each provider's message."""
     further = {name: {"type": "object", "description": text} for name, text in additions.items()}
     return _PING | {"properties": {**_PING["properties"], **further}}
 
@@ -268,11 +268,11 @@ def _responses(path: str, who: str) -> dict[str, Any]:
             "description": "With `wait`: the devices' errors, joined as RhoConnect does (text)"
         }
         responses["504"] = {
-            "description": "With `wait`: not every device has its verdict yet. The ping goes on.",
+            "description": "With `wait`: not every device has its verdict yet. Delivery continues.",
             "content": error,
         }
         responses["503"] = {
-            "description": "Not accepted, or (with X-Ping-Id) perhaps accepted: ask for that id.",
+            "description": "Not accepted, or (with X-Ping-Id) possibly accepted: query the report of that id.",
             "headers": {"Retry-After": header, "X-Ping-Id": header},
             "content": error,
         }
