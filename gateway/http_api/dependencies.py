@@ -29,6 +29,15 @@ class ReceiptReader(Protocol):
         """Counts and devices' verdicts; None: no such ping is known."""
 
 
+class PingLister(Protocol):
+    """Lists pings (`gateway.queue.ping_list.PingList`)."""
+
+    async def page(
+        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """One page, the newest ping first. Raises InvalidField."""
+
+
 class CompletionSource(Protocol):
     """Tells a waiting door that a ping is finished, whichever process delivered it."""
 
@@ -87,7 +96,7 @@ class Dependencies:
         settings: those in force; `Doors.apply_settings` swaps them.
         api_token: the configured API token, from the settings or `data_dir/api_token`.
         owns_store: the gateway's own embedded store: no RhoConnect reads it.
-        queue, receipts, completions: see the protocols above.
+        queue, receipts, ping_list, completions: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
         reserved_redis: another client of it, for API tokens that were valid lately; None: `redis`.
         readiness: what keeps this gateway from working, by part; empty: ready.
@@ -109,6 +118,7 @@ class Dependencies:
     owns_store: bool
     queue: PingQueue
     receipts: ReceiptReader
+    ping_list: PingLister
     completions: CompletionSource
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]

@@ -5,7 +5,8 @@ of a ping add later stands in fields `PLACE+NAME`, in the order of the numbers i
 pieces that are still to come.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -104,7 +105,7 @@ class Receipts:
     """Answers what became of a ping."""
 
     def __init__(self, connection: RedisConnection) -> None:
-        self._connection = connection
+        self.connection: Final = connection
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         """Everything that is known; None: no such ping, or its receipt is over its age.
@@ -129,7 +130,7 @@ class Receipts:
         return known or await self._read_report(ping_id, batch, ping_index)
 
     async def _read_report(self, ping_id: str, batch: str, ping_index: int) -> dict[str, Any] | None:
-        flat = await self._connection.call("HGETALL", keys.receipt(batch))
+        flat = await self.connection.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
             name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
@@ -142,11 +143,11 @@ class Receipts:
     async def _is_queued(self, batch: str) -> bool:
         """Whether its entry is still to be settled: a marker may outlive that, and the receipt too."""
         markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
-        for entry in await self._connection.call("MGET", *markers):
+        for entry in await self.connection.call("MGET", *markers):
             if entry in (None, keys.VOID):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
-                if await self._connection.call("XRANGE", stream, entry, entry):
+                if await self.connection.call("XRANGE", stream, entry, entry):
                     return True
         return False
 
@@ -156,16 +157,38 @@ class Receipts:
         Its users are kept for it, but those of an append that failed may be, too: the stream has the last word. An
         entry's id is Redis' time, the batch's begins with the gateway's.
         """
-        if not await self._connection.call("EXISTS", keys.broadcast_users(ping_id)):
+        if not await self.connection.call("EXISTS", keys.broadcast_users(ping_id)):
             return False
         at_ms = int(batch[:12], 16)
         first, last = max(0, at_ms - _CLOCK_DIFFERENCE_MS), at_ms + _CLOCK_DIFFERENCE_MS
-        entries = await self._connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        entries = await self.connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
         # While Redis' clock is behind an earlier reading, new entries follow that reading.
-        entries += await self._connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
+        entries += await self.connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
             batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, redelivered=True)
         )
+
+
+def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The report (see `Receipts.report`) of each ping of a batch that has a verdict, or has deliveries to come.
+
+    Args:
+        batch_id: of its pings' ids.
+        fields: of the batch's receipt.
+    """
+    base = _read(_base, fields, "base") if "base" in fields else None
+    found = set(range(len(base or ())))
+    later: dict[int, dict[str, bytes]] = {}
+    for name, value in fields.items():
+        number = whole(re.split("[+:]", name, maxsplit=1)[0], highest=keys.ENTRY_PINGS)
+        if number is not None:
+            later.setdefault(number, {})[name] = value
+    for index in sorted(found | set(later)):
+        own = later.get(index, {})
+        records = [*(base or ())[index : index + 1], *(_records(own, index) or ())]
+        is_open = stored(own.get(f"{index}:open")) > 0
+        if records or is_open:
+            yield index, _report(f"{batch_id}{index:04x}", "open" if is_open else "done", records)
 
 
 def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | None:
