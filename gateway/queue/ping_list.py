@@ -10,11 +10,11 @@ front of the first one.
 """
 
 import base64
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway.errors import BAD_DATA
+from gateway.errors import BAD_DATA, StoreDown
 from gateway.queue.entries import PING_INDEXES, Entry, decoder, encode, leases_of, read_entry
 from gateway.queue.receipts import batch_reports
 from gateway.store import keys
@@ -176,8 +176,8 @@ class _QueuedPings:
             entry = read_entry(payload)
         except BAD_DATA:  # the worker that reads it puts it aside
             return ()
-        receipt = await self._connection.call("HGETALL", keys.receipt(entry.batch_id))
-        known = {index for index, _ in batch_reports(entry.batch_id, _fields(receipt))}
+        receipt = await _read_receipt(self._connection, entry.batch_id)
+        known = {index for index, _ in batch_reports(entry.batch_id, receipt)}
         ms, _, sequence = entry_id.partition("-")
         key = f"{self._stream}{stored(sequence):020}"
         return [
@@ -198,27 +198,44 @@ class _SettledPings:
     async def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
         """See `PingSource.walk`."""
         upto = "+inf" if query.after is None else str(query.after.at_ms)
-        seen = 0
+        after, seen = query.after, 0
         while True:
             flat = await self._connection.call(
                 *("ZRANGE", keys.RECEIPTS, upto, "-inf", "BYSCORE", "REV"),
                 *("LIMIT", seen, _ENTRIES_READ, "WITHSCORES"),
             )
             for key, score in zip(flat[::2], flat[1::2], strict=True):
-                async for one in self._of_receipt(key.decode("utf-8", "replace"), int(float(score))):
-                    if query.after is None or one.position < query.after:
+                at_ms = stored(score.partition(b".")[0])
+                for one in await self._of_receipt(key.decode("utf-8", "replace"), at_ms):
+                    # A receipt that was added meanwhile moves all others: some are read twice.
+                    if after is None or one.position < after:
+                        after = one.position
                         yield one
             if len(flat) < 2 * _ENTRIES_READ:
                 return
             seen += _ENTRIES_READ
 
-    async def _of_receipt(self, key: str, at_ms: int) -> AsyncIterator[ListedPing]:
+    async def _of_receipt(self, key: str, at_ms: int) -> Sequence[ListedPing]:
         batch_id = key.removeprefix(keys.receipt(""))
         if _accepted_ms(batch_id) is None:
-            return
-        fields = _fields(await self._connection.call("HGETALL", key))
-        for index, report in sorted(batch_reports(batch_id, fields), key=_index, reverse=True):
-            yield ListedPing(Position(at_ms, batch_id, index), _item(report, None))
+            return ()
+        reports = [*batch_reports(batch_id, await _read_receipt(self._connection, batch_id))]
+        return [
+            ListedPing(Position(at_ms, batch_id, index), _item(report, None))
+            for index, report in reversed(reports)
+        ]
+
+
+async def _read_receipt(connection: RedisConnection, batch_id: str) -> dict[str, bytes]:
+    """The fields of a batch's receipt; none where its key holds something else."""
+    try:
+        flat: Sequence[bytes] = await connection.call("HGETALL", keys.receipt(batch_id))
+    except StoreDown as error:
+        if not error.of_data:
+            raise
+        return {}
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode("utf-8", "replace"): value for name, value in pairs}
 
 
 def _accepted_ms(batch_id: str) -> int | None:
@@ -264,15 +281,6 @@ async def _merge(sources: Sequence[AsyncIterator[ListedPing]]) -> AsyncIterator[
             del heads[number]
         else:
             heads[number] = following, source
-
-
-def _index(found: tuple[int, dict[str, Any]]) -> int:
-    return found[0]
-
-
-def _fields(flat: Sequence[bytes]) -> dict[str, bytes]:
-    pairs: Iterator[tuple[bytes, bytes]] = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode("utf-8", "replace"): value for name, value in pairs}
 
 
 def _queued_item(entry: Entry, index: int) -> dict[str, Any]:

@@ -6,7 +6,15 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.consumer import ReceiptField, Settlement, Streams
-from gateway.queue.ping_list import LIMIT, LIMIT_MAX, PingList, Position, format_cursor, parse_query
+from gateway.queue.ping_list import (
+    LIMIT,
+    LIMIT_MAX,
+    PingList,
+    Position,
+    _SettledPings,
+    format_cursor,
+    parse_query,
+)
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import PingRecord, pack_base, pack_delta
 from gateway.store import keys
@@ -47,6 +55,13 @@ async def settle(connection: RedisConnection, *, still_open: bool = False) -> No
             fields.append(ReceiptField(key, "0:open", 1))
         streams.settle(Settlement(lease, fields), 0, lambda _: None)
     await connection.call("PING")
+
+
+async def lay_receipt(redis: Redis, number: int) -> None:
+    """The receipt of a batch of one ping; its first verdict came `number` ms after the epoch."""
+    key = keys.receipt(f"{number:028x}")
+    await redis.hset(key, "base", pack_base([PingRecord(accepted=1)]))
+    await redis.zadd(keys.RECEIPTS, {key: number})
 
 
 def ids(page: dict[str, Any]) -> list[str]:
@@ -154,8 +169,23 @@ async def test_what_cannot_be_read_hides_no_other_ping(
 ) -> None:
     await redis_client.xadd(keys.PINGS, {"e": b"\xc1"}, id="1-0")
     await redis_client.zadd(keys.RECEIPTS, {"other": 5, keys.receipt("x" * 28): 6, keys.receipt("0" * 28): 7})
+    await redis_client.zadd(keys.RECEIPTS, {keys.receipt("1" * 28): "1.5"})
+    await redis_client.set(keys.receipt("1" * 28), "of another type")
     known = await appended(queue)
     assert ids(await pings.page()) == known
+
+
+async def test_a_receipt_that_is_added_while_a_page_is_read_repeats_no_ping(
+    connection: RedisConnection, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.queue.ping_list._ENTRIES_READ", 2)
+    for number in range(1, 6):
+        await lay_receipt(redis_client, number)
+    walked = _SettledPings(connection).walk(parse_query(STATES, None, None, None))
+    found = [(await anext(walked)).position.at_ms]
+    await lay_receipt(redis_client, 6)
+    found += [position.at_ms async for position, _ in walked]
+    assert found == [5, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize(
