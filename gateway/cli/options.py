@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 
 from gateway.delivery.provider_registry import installed
+from gateway.errors import BadSetting
 from gateway.settings import Settings, load
 from gateway.store.address import all_addresses
+from gateway.system.private_files import read_secret
 from protocols.numbers import whole
 
 
@@ -29,6 +31,29 @@ def load_settings(args: argparse.Namespace) -> Settings:
     for _ in all_addresses(settings):  # so that a wrong one is told before anything starts
         pass
     return settings
+
+
+def api_token(args: argparse.Namespace) -> str:
+    """The API token of the gateway whose settings these are, from the settings or the data folder.
+
+    Raises:
+        BadSetting: there is none, or a setting is wrong.
+    """
+    settings = load_settings(args)
+    if settings.api_token is not None:
+        return settings.api_token.reveal()
+    file: Path = settings.data_dir / "api_token"
+    try:
+        kept = read_secret(file)
+    except OSError as error:
+        raise _no_token(file) from error
+    if kept is None:
+        raise _no_token(file)
+    return kept.decode("utf-8", "replace").strip()
+
+
+def _no_token(file: Path) -> BadSetting:
+    return BadSetting(f"no API token: give --token or API_TOKEN, or run where {file} is", field="api_token")
 
 
 def count(text: str) -> int:

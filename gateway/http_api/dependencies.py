@@ -29,6 +29,15 @@ class ReceiptReader(Protocol):
         """Return counts and the verdicts of devices; None: the ping is not known."""
 
 
+class PingLister(Protocol):
+    """Lists pings (`gateway.queue.ping_list.PingList`)."""
+
+    async def page(
+        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """One page, the newest ping first. Raises InvalidField."""
+
+
 class CompletionSource(Protocol):
     """Notifies a waiting request that its ping is finished, whichever process delivered it."""
 
@@ -87,14 +96,14 @@ class Dependencies:
     Attributes:
         settings: the current settings, replaced by `HttpApi.apply_settings`.
         api_token: the configured API token, from the settings or `data_dir/api_token`.
-        owns_store: whether the store is the gateway's embedded store, which no RhoConnect reads.
-        queue, receipts, completions: see the protocols above.
+            owns_store: whether the store is the gateway's embedded store, which no RhoConnect reads.
+        queue, receipts, ping_list, completions: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded store, without hidden retries.
         reserved_redis: another client of it, for API tokens that were valid recently; None: `redis`.
         readiness: returns the problems of this gateway by component; empty: ready.
         metrics: counts accepted and refused requests.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
-        mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
+            mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
         fast_path: False: aiohttp answers every request (for tests and comparison).
@@ -110,6 +119,7 @@ class Dependencies:
     owns_store: bool
     queue: PingQueue
     receipts: ReceiptReader
+    ping_list: PingLister
     completions: CompletionSource
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]

@@ -120,6 +120,7 @@ _SUMMARY: Final[dict[str, Any]] = {
         "errors": {"type": "array", "maxItems": 100, "items": _LINE_ERROR},
     },
 }
+_STATES: Final = ("queued", "open", "done")
 _READINESS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["ready", "missing"],
@@ -128,7 +129,55 @@ _READINESS: Final[dict[str, Any]] = {
         "missing": {"type": "object", "additionalProperties": _TEXT},
     },
 }
+_COUNTS: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "Devices by verdict. A ping that is queued has none.",
+    "additionalProperties": {"type": "integer"},
+}
+_PAGE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["pings", "next_cursor"],
+    "properties": {
+        "pings": {
+            "type": "array",
+            "maxItems": 500,
+            "items": {
+                "type": "object",
+                "required": ["ping_id", "state", "accepted_at", "ingress", "counts"],
+                "properties": {
+                    "ping_id": _TEXT,
+                    "state": {"type": "string", "enum": [*_STATES]},
+                    "accepted_at": {"type": ["string", "null"], "format": "date-time"},
+                    "ingress": {"type": ["string", "null"], "description": "null: not stored any more."},
+                    "counts": _COUNTS,
+                },
+            },
+        },
+        "next_cursor": {"type": ["string", "null"], "description": "null: there are no more pings."},
+    },
+}
+_LIST_PARAMETERS: Final = [
+    {"in": "query", "name": "state", "schema": {"type": "string", "enum": [*_STATES]}},
+    {
+        "in": "query",
+        "name": "limit",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+    },
+    {
+        "in": "query",
+        "name": "cursor",
+        "schema": _TEXT,
+        "description": "`next_cursor` of the page before.",
+    },
+]
 _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
+    "GET /rc/v1/pings": {
+        "200": {"description": "One page", "content": {"application/json": {"schema": _PAGE}}},
+        "400": {
+            "description": "A parameter has no valid value; `field` names it.",
+            "content": {"application/json": {"schema": _ERROR}},
+        },
+    },
     "/readyz": {
         "200": {"description": "Ready", "content": {"application/json": {"schema": _READINESS}}},
         "503": {
@@ -136,7 +185,7 @@ _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
             "content": {"application/json": {"schema": _READINESS}},
         },
     },
-    "/rc/v1/pings": {
+    "POST /rc/v1/pings": {
         "200": {
             "description": "One answer per line, in order, each once its ping is durable; "
             "with `Prefer: return=minimal` a summary.",
@@ -149,7 +198,7 @@ _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
     "/rc/v1/system/rps_login": {"204": {"description": "Authenticated"}},
     "/rc/v1/app/rps_login": {"204": {"description": "Authenticated"}},
 }
-"""Responses of the routes whose success is not a plain 200."""
+"""Responses of the routes whose success is not a plain 200, by path, or by method and path where methods differ."""
 _WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
     "anyone": [],
     "login": [],
@@ -208,7 +257,7 @@ def _operation(
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in _PART.findall(path)
         ],
-        "responses": _responses(path, who),
+        "responses": _responses(method, path, who),
     }
     body = _BODIES.get((method, path))
     is_ping = body is _PING
@@ -217,6 +266,8 @@ def _operation(
     if body is not None:
         kinds = ("application/json", "application/x-www-form-urlencoded")
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
+    if (method, path) == ("GET", "/rc/v1/pings"):
+        operation["parameters"] += _LIST_PARAMETERS
     if (method, path) == ("POST", "/rc/v1/pings"):
         operation["requestBody"] = {
             "content": {"application/x-ndjson": {"schema": _line(additions)}},
@@ -249,10 +300,15 @@ def _line(additions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _responses(path: str, who: str) -> dict[str, Any]:
+def _own_responses(method: str, path: str) -> dict[str, Any]:
+    own = _OWN_RESPONSES.get(f"{method} {path}")
+    return _OWN_RESPONSES.get(path, {"200": {"description": "Done"}}) if own is None else own
+
+
+def _responses(method: str, path: str, who: str) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     responses: dict[str, Any] = {
-        **_OWN_RESPONSES.get(path, {"200": {"description": "Done"}}),
+        **_own_responses(method, path),
         "default": {"description": "Refused", "content": error},
     }
     refused = _REFUSED[who]

@@ -11,10 +11,17 @@ from gateway.http_api import responses
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.bodies import API_HEADER
 from gateway.http_api.context import HandlerContext, client_of
-from gateway.http_api.requests import json_response, parameters, read_request_body, run_in_steps
+from gateway.http_api.requests import (
+    json_response,
+    parameters,
+    read_request_body,
+    run_in_steps,
+    text_of,
+)
 from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
 from gateway.queue.producer import Accepted, PendingAppend
+from protocols.errors import InvalidField
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
@@ -66,6 +73,17 @@ class PingRoutes:
         if report is None:
             raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
         return json_response(report)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Which pings there are, the newest first."""
+        context = self._context
+        sent = await parameters(request, context.services)
+        await context.require_operator(request, sent)
+        state, cursor = (text_of(sent, name) if name in sent else None for name in ("state", "cursor"))
+        limit = sent.get("limit")
+        if limit is not None and not isinstance(limit, str | int):
+            raise InvalidField("limit must be a whole number", field="limit")
+        return json_response(await context.services.ping_list.page(state, limit, cursor))
 
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
         """Parse the request. The bytes are the body that an Idempotency-Key covers."""

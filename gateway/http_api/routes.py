@@ -86,6 +86,7 @@ def _pings(on: PingRoutes, bulk: BulkRoutes) -> list[HttpRoute]:
         HttpRoute("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
         HttpRoute("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),
         HttpRoute("POST", "/rc/v1/pings", "header", "Many pings, one a line", bulk.pings, streams=True),
+        HttpRoute("GET", "/rc/v1/pings", "operator", "Pings, the newest first", on.list),
         HttpRoute("GET", "/rc/v1/pings/{ping_id}", "operator", "What became of a ping", on.report),
     ]
 

@@ -5,7 +5,8 @@ Records that chunks or retries of a ping add later are stored in fields `INDEX+N
 in NAME, and `INDEX:open` counts the chunks and retries that are still open.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -105,7 +106,7 @@ class Receipts:
     """Reads the delivery reports of pings."""
 
     def __init__(self, connection: RedisConnection) -> None:
-        self._connection = connection
+        self.connection: Final = connection
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         """The delivery report of a ping; None if there is no such ping or its receipt has expired.
@@ -130,7 +131,7 @@ class Receipts:
         return known or await self._read_report(ping_id, batch, ping_index)
 
     async def _read_report(self, ping_id: str, batch: str, ping_index: int) -> dict[str, Any] | None:
-        flat = await self._connection.call("HGETALL", keys.receipt(batch))
+        flat = await self.connection.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
             name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
@@ -143,11 +144,11 @@ class Receipts:
     async def _is_queued(self, batch: str) -> bool:
         """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt."""
         markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
-        for entry in await self._connection.call("MGET", *markers):
+        for entry in await self.connection.call("MGET", *markers):
             if entry in (None, keys.VOID):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
-                if await self._connection.call("XRANGE", stream, entry, entry):
+                if await self.connection.call("XRANGE", stream, entry, entry):
                     return True
         return False
 
@@ -157,16 +158,38 @@ class Receipts:
         Its users are stored beside the queue, but so may be those of a failed append: therefore the stream
         decides. The id of an entry is Redis' time; the batch id begins with the gateway's time.
         """
-        if not await self._connection.call("EXISTS", keys.broadcast_users(ping_id)):
+        if not await self.connection.call("EXISTS", keys.broadcast_users(ping_id)):
             return False
         at_ms = int(batch[:12], 16)
         first, last = max(0, at_ms - _CLOCK_DIFFERENCE_MS), at_ms + _CLOCK_DIFFERENCE_MS
-        entries = await self._connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        entries = await self.connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
         # While Redis' clock is behind an earlier reading, new entries follow that reading.
-        entries += await self._connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
+        entries += await self.connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
             batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, redelivered=True)
         )
+
+
+def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The report (see `Receipts.report`) of each ping of a batch that has a verdict, or has deliveries to come.
+
+    Args:
+        batch_id: of its pings' ids.
+        fields: of the batch's receipt.
+    """
+    base = _read(_base, fields, "base") if "base" in fields else None
+    found = set(range(len(base or ())))
+    later: dict[int, dict[str, bytes]] = {}
+    for name, value in fields.items():
+        number = whole(re.split("[+:]", name, maxsplit=1)[0], highest=keys.ENTRY_PINGS)
+        if number is not None:
+            later.setdefault(number, {})[name] = value
+    for index in sorted(found | set(later)):
+        own = later.get(index, {})
+        records = [*(base or ())[index : index + 1], *(_records(own, index) or ())]
+        is_open = stored(own.get(f"{index}:open")) > 0
+        if records or is_open:
+            yield index, _report(f"{batch_id}{index:04x}", "open" if is_open else "done", records)
 
 
 def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | None:

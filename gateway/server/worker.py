@@ -34,6 +34,7 @@ from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
+from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.registry.change_log import ChangeLog
@@ -302,6 +303,7 @@ def _services(
         owns_store=_own(main, settings),
         queue=pipeline.queue,
         receipts=pipeline.receipts,
+        ping_list=PingList(pipeline.receipts.connection),
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
