@@ -164,11 +164,11 @@ async def test_check_names_the_credential_error_and_tries_each_server(
 @pytest.mark.parametrize(
     ("gateway", "environ", "complaint"),
     [
-        ({"courier": {"tokn": "x"}}, {}, "courier.tokn: no such setting; did you mean token?"),
+        ({"courier": {"tokn": "x"}}, {}, "courier.tokn: unknown setting; did you mean token?"),
         (
             {"apps": {"com.x": {"courier": {"tokn": "x"}}}},
             {},
-            "apps.com.x.courier.tokn: no such setting; did you mean token?",
+            "apps.com.x.courier.tokn: unknown setting; did you mean token?",
         ),
         (
             {},

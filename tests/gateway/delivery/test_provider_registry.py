@@ -49,7 +49,7 @@ def test_two_claims_to_one_thing_are_refused(second: ProviderEntry, complaint: s
 
 
 def test_a_provider_with_the_name_of_a_setting_is_refused() -> None:
-    with pytest.raises(BadSetting, match="redis: a provider has the name of this setting"):
+    with pytest.raises(BadSetting, match="redis: a provider cannot have the name of a setting"):
         Providers([(ProviderEntry("redis", "x:Y", FcmSettings), "one")])
 
 
