@@ -215,7 +215,7 @@ def broken(tmp_path: Path) -> Iterator[Path]:
     ("name", "value", "complaint"),
     [
         ("torn", "torn:ENTRY", "entry point torn = torn:ENTRY of the package late: OSError: torn apart"),
-        ("torn", "gateway.errors:BadSetting", "it is no ProviderEntry"),
+        ("torn", "gateway.errors:BadSetting", "the object is not a ProviderEntry"),
         (
             "apns",
             "gateway.delivery.providers.apns_entry:ENTRY",

@@ -355,7 +355,7 @@ redis.call('EXPIRE', KEYS[1], life)
 return mine
 """
 )
-"""Claim devices of a broadcast for a chunk: 1 for each device that no other chunk has. A repeat gives the same reply."""
+"""Claim devices of a broadcast for a chunk: 1 for each device that no other chunk has. A repeat replies the same."""
 
 RELEASE_DUE: Final = Script(
     CHECKS
