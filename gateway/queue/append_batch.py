@@ -154,8 +154,6 @@ class AppendBatch:
         for (scope, (index, body)), outcome in zip((self.keyed or {}).items(), outcomes, strict=True):
             done = self.callbacks[index]
             if not outcome:
-                if isinstance(done, _SameKey):
-                    done.ping_id = rest.id + PING_INDEXES[len(rest.pings)]
                 rest.add_keyed(self.pings[index], self.sizes[index], done, IdempotencyKey(scope, body))
             elif outcome == _CONFLICT:
                 done(IdempotencyConflict("this Idempotency-Key was used with a different body before"))
