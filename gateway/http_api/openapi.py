@@ -268,14 +268,15 @@ def _operation(
     body = _BODIES.get((method, path))
     is_ping = body is _PING
     if is_ping:
-        body = _with_additions(additions)
+        body = _with_additions(_PING, additions)
     if body is not None:
         kinds = ("application/json", "application/x-www-form-urlencoded")
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
     if (method, path) == ("GET", "/rc/v1/pings"):
         operation["parameters"] += _LIST_PARAMETERS
     if (method, path) == ("POST", "/rc/v1/pings"):
-        operation["requestBody"] = {"content": {"application/x-ndjson": {"schema": _LINE}}, "required": True}
+        line = {"schema": _with_additions(_LINE, additions)}
+        operation["requestBody"] = {"content": {"application/x-ndjson": line}, "required": True}
         operation["parameters"].append({"in": "header", "schema": _TEXT, "name": "Prefer"} | _PREFER_MINIMAL)
     if is_ping:
         header = {"in": "header", "schema": _TEXT}
@@ -286,10 +287,10 @@ def _operation(
     return operation
 
 
-def _with_additions(additions: Mapping[str, str]) -> dict[str, Any]:
-    """The schema of a ping, with a parameter for raw additions to each provider's message."""
+def _with_additions(schema: dict[str, Any], additions: Mapping[str, str]) -> dict[str, Any]:
+    """The schema of a ping or of a line, with a parameter for raw additions to each provider's message."""
     further = {name: {"type": "object", "description": text} for name, text in additions.items()}
-    return _PING | {"properties": {**_PING["properties"], **further}}
+    return schema | {"properties": {**schema["properties"], **further}}
 
 
 def _own_responses(method: str, path: str) -> dict[str, Any]:
