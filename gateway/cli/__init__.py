@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "demo": "everything embedded, with simulated devices",
     "serve": "the gateway",
     "ping": "send one ping through a gateway",
+    "devices": "what a ping would do for the devices of users",
     "check": "settings, credentials and reachability, one line each",
     "rps": "the RhoConnect Push service alone",
     "simulate": "simulators of APNs and FCM",

@@ -12,6 +12,8 @@ from gateway.client.messages import (
     ClientResponse,
     Parameters,
     accepted,
+    explain_request,
+    explanation_of,
     failure,
     ping_request,
     report_of,
@@ -61,6 +63,14 @@ class SyncClient:
             time.sleep(min(RETRY_PAUSE_S, left_s))
             report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, RETRY_PAUSE_S)))
         return report
+
+    def explain(self, parameters: Parameters) -> dict[str, Any]:
+        """What a ping would do. Nothing is sent.
+
+        Raises:
+            PingError: the gateway refused it, or cannot be reached.
+        """
+        return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 
     def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
         host, port = self._url.hostname or "", self._url.port

@@ -150,6 +150,11 @@ class Lane(ABC):
         """Requests that have begun and are not answered."""
 
     @property
+    def host(self) -> str:
+        """The server that requests go to; "" where this gateway itself is the service."""
+        return ""
+
+    @property
     def backlog(self) -> int:
         """Deliveries that wait in memory."""
         return len(self._backlog)

@@ -17,6 +17,7 @@ from gateway.queue.producer import PingQueue
 from gateway.registry.clients import TokenMailbox
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
+from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
 """Gives what Prometheus reads. Raises MetricsUnavailable."""
@@ -46,6 +47,18 @@ class CompletionSource(Protocol):
 
     def end_waits(self) -> None:
         """End every wait now."""
+
+
+class PingExplanations(Protocol):
+    """Explains pings instead of sending them (`gateway.fanout.explain`)."""
+
+    async def explain(self, ping: Ping, *, validates: bool) -> dict[str, Any]:
+        """The devices that a ping would reach, and those that it would not.
+
+        Raises:
+            BodyTooLarge: it is for too many.
+            StoreDown: Redis did not answer.
+        """
 
 
 @dataclass(kw_only=True)
@@ -93,6 +106,7 @@ class Dependencies:
         readiness: what keeps this gateway from working, by part; empty: ready.
         metrics: counts what the doors accept and refuse.
         scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` are all.
+        explanations: explains pings; None: this process cannot.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: how many processes share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
@@ -113,6 +127,7 @@ class Dependencies:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    explanations: PingExplanations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None

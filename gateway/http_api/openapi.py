@@ -25,14 +25,20 @@ _PING: Final[dict[str, Any]] = {
         "ttl_s": _NUMBER | {"description": "Time to live, seconds."},
         "priority": {"type": "string", "enum": ["high", "normal"]},
         "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
+        "explain": {
+            "type": "boolean",
+            "description": "Send and store nothing; answer what the ping would do.",
+        },
+        "validate": {"type": "boolean", "description": "With `explain`: let FCM check each message."},
         "api_token": _TEXT | {"description": "Where the header cannot be set."},
     },
 }
+_NOT_IN_A_LINE: Final = ("wait", "explain", "validate", "api_token")
 _LINE: Final[dict[str, Any]] = {
     "type": "object",
     "description": "One line; the body has any number of them.",
     "properties": {
-        **{name: kind for name, kind in _PING["properties"].items() if name not in ("wait", "api_token")},
+        **{name: kind for name, kind in _PING["properties"].items() if name not in _NOT_IN_A_LINE},
         "idempotency_key": _TEXT
         | {"description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."},
     },
@@ -124,6 +130,74 @@ _SUMMARY: Final[dict[str, Any]] = {
         "accepted": {"type": "integer"},
         "refused": {"type": "integer"},
         "errors": {"type": "array", "maxItems": 100, "items": _LINE_ERROR},
+    },
+}
+_COUNT: Final = {"type": "integer"}
+_COUNTS: Final = {"type": "object", "additionalProperties": _COUNT}
+_EXPLAINED_DEVICE: Final[dict[str, Any]] = {
+    "client_id": _TEXT,
+    "user_id": _TEXT,
+    "provider": _TEXT,
+    "app": _TEXT,
+    "token": _TEXT | {"description": "The first characters of the push token, and its length."},
+}
+_VALIDATION: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["verdict", "reason"],
+    "properties": {
+        "verdict": {
+            "type": "string",
+            "enum": ["accepted", "rejected", "retry_later", "unknown", "not_available"],
+        },
+        "reason": _TEXT,
+    },
+}
+_EXPLANATION: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["devices", "left_out", "unknown_users", "totals"],
+    "properties": {
+        "devices": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": [*_EXPLAINED_DEVICE, "lane", "host", "path", "headers", "payload", "bytes"],
+                "properties": {
+                    **_EXPLAINED_DEVICE,
+                    "lane": _TEXT,
+                    "host": _TEXT | {"description": "Empty: the gateway itself is the service."},
+                    "path": _TEXT,
+                    "headers": {"type": "object", "additionalProperties": _TEXT},
+                    "payload": {"description": "The body of the request; null where it is not JSON."},
+                    "bytes": _COUNT,
+                    "note": _TEXT | {"description": "Why the lane cannot send now; it is no exclusion."},
+                    "validation": _VALIDATION,
+                },
+            },
+        },
+        "left_out": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": [*_EXPLAINED_DEVICE, "reason", "text"],
+                "properties": {
+                    **_EXPLAINED_DEVICE,
+                    "reason": _TEXT | {"description": "Code, as in the receipt of a ping."},
+                    "text": _TEXT | {"description": "The reason in words."},
+                    "same_as": _TEXT | {"description": "`repeated`: the client that the ping reaches."},
+                    "provider_reason": _TEXT,
+                    "since": _TEXT | {"description": "`dead_token`: time of the mark (RFC 3339)."},
+                },
+            },
+        },
+        "unknown_users": {"type": "array", "items": _TEXT},
+        "totals": {
+            "type": "object",
+            "properties": {
+                **dict.fromkeys(("users", "unknown_users", "devices", "left_out", "bytes"), _COUNT),
+                "by_provider": _COUNTS,
+                "by_reason": _COUNTS,
+            },
+        },
     },
 }
 _READINESS: Final[dict[str, Any]] = {
@@ -253,7 +327,8 @@ def _responses(path: str, who: str) -> dict[str, Any]:
     if path.endswith("/ping"):
         header = {"schema": _TEXT}
         responses["200"] = {
-            "description": "The ping is durable. The body is empty.",
+            "description": "The ping is durable. The body is empty. With `explain`: nothing was sent or stored.",
+            "content": {"application/json": {"schema": _EXPLANATION}},
             "headers": {"X-Ping-Id": header, "X-Ping-Warning": header},
         }
         responses["500"] = {
