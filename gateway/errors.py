@@ -56,8 +56,8 @@ class UnsafeFile(RhoPushError):
 class CredentialError(RhoPushError):
     """A provider's key, certificate or account cannot be read or used."""
 
-    code = "bad_credential"
-    label = "bad_credential"
+    code = "credential_invalid"
+    label = "credential_invalid"
 
 
 class ProviderUnreachable(RhoPushError):

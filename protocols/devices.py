@@ -100,6 +100,10 @@ class Selection(NamedTuple):
     skipped: dict[str, int]
 
 
+LeftOut = list[tuple[Device, str]]
+"""Devices that a ping does not go to, each with its reason."""
+
+
 def platform_of(device: Device, device_types: DeviceTypes) -> str | None:
     """Name who delivers to a device.
 
@@ -135,14 +139,28 @@ def select(devices: Iterable[Device], seen: set[str], device_types: DeviceTypes)
 
 
 def select_into(
-    selection: Selection, devices: Sequence[Device], seen: set[str], device_types: DeviceTypes
+    selection: Selection,
+    devices: Sequence[Device],
+    seen: set[str],
+    device_types: DeviceTypes,
+    left_out: LeftOut | None = None,
 ) -> None:
-    """`select` for one of many users, added to what was chosen of those before."""
+    """`select` for one of many users, added to what was chosen of those before.
+
+    Args:
+        selection: added to.
+        devices: as `select`.
+        seen: as `select`.
+        device_types: as `select`.
+        left_out: each device that is not chosen is added to it, with the reason; None: only their number matters.
+    """
     chosen, skipped = selection
     for device in devices if len(devices) < 2 else sorted(devices, key=_last_sync, reverse=True):
         reason = _choose(device, seen, chosen, device_types)
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
+            if left_out is not None:
+                left_out.append((device, reason))
 
 
 def fit(device: Device, device_types: DeviceTypes) -> tuple[str, str]:

@@ -55,6 +55,31 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
     return ClientRequest("POST", PING_PATH, headers, json.dumps(said).encode())
 
 
+def explain_request(parameters: Parameters, token: str) -> ClientRequest:
+    """The request that explains a ping and sends nothing.
+
+    Raises:
+        PingError: the token cannot be sent.
+    """
+    return ping_request({**parameters, "explain": True}, token, wait=False)
+
+
+def explanation_of(answer: ClientResponse) -> dict[str, Any]:
+    """The explanation of a ping.
+
+    Raises:
+        PingError: the gateway refused it, or does not explain pings.
+    """
+    found = _json(answer)
+    if answer.status != 200:
+        raise refusal(answer)
+    if "totals" not in found:
+        raise PingError(
+            ["the gateway explains no pings: it has sent this ping"], answer.ping_id, answer.status
+        )
+    return found
+
+
 def report_request(ping_id: str, token: str) -> ClientRequest:
     """What became of a ping."""
     return ClientRequest("GET", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))

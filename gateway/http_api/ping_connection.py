@@ -237,6 +237,8 @@ class PingConnection(asyncio.Protocol):
         except RhoPushError as error:
             self._add_pending(head)(error)
             return True
+        if submission.explain is not None:
+            return False  # aiohttp's route explains it
         response = self._add_pending(head)
         role = server.admission.tokens.lookup(head.token, submission.api_token or "")
         if role is None:

@@ -50,11 +50,13 @@ class AllDevices(NamedTuple):
     Attributes:
         devices: those that may be pushed to, in no order.
         dangling, dead: how many clients are gone, and how many tokens are dead.
+        left_out: client ids of both.
     """
 
     devices: Sequence[Device]
     dangling: int
     dead: int
+    left_out: tuple[str, ...] = ()
 
 
 class DeviceRegistry:
@@ -178,7 +180,7 @@ class DeviceRegistry:
     ) -> list[Device | str]:
         """Each client, or why there is none (see `user_devices.device`): one that changed hands is gone."""
         fields = len(client_ids) * WIDTH
-        names = _field_names(client_ids)
+        names = field_names(client_ids)
         if accepted_ms:
             names += [_encoded(keys.owned_since(client_id)) for client_id in client_ids]
         values = await self._connection.call("MGET", *names)
@@ -207,15 +209,28 @@ class DeviceRegistry:
             if int(cursor) == 0:
                 break
         devices: list[Device] = []
+        left_out: list[str] = []
         dead = 0
         for ids in slices(tuple(client_ids), LIGHT_SLICE):
             await self._scheduler.turn()
-            for one in await self._clients(ids):
+            for client_id, one in zip(ids, await self._clients(ids), strict=True):
                 if isinstance(one, Device):
                     devices.append(one)
                 else:
+                    left_out.append(client_id)
                     dead += one == DEAD_ON_ALL_HOSTS
-        return AllDevices(devices, len(client_ids) - len(devices) - dead, dead)
+        return AllDevices(devices, len(left_out) - dead, dead, tuple(left_out))
+
+    async def examine(self, users: Sequence[str]) -> list[UserDevices]:
+        """The registrations of these users as `devices_of` gives them, without a write to Redis or to the cache.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        found = self.cache.get(users)
+        missing = list(_without(users, found))
+        read = iter(await self._read(missing, keep=False) if missing else ())
+        return [next(read) if known is None else known for known in found]
 
     async def mark_dead(
         self, phone: Device, reason: str, since_ms: int | None, now_ms: int, host_keys: tuple[str, ...] = ()
@@ -264,13 +279,13 @@ class DeviceRegistry:
         else:
             self.cache.invalidate(changed)
 
-    async def _read(self, users: Sequence[str]) -> list[UserDevices]:
+    async def _read(self, users: Sequence[str], *, keep: bool = True) -> list[UserDevices]:
         sent_s = time.monotonic()
         found: list[UserDevices | None] = [None] * len(users)
         if self._snapshots.usable:
             found = self._snapshots.current(users, await self._snapshots.fetch(users))
         missing = list(_without(users, found))
-        read = iter(await self._answered(missing, await self._ask(missing)) if missing else ())
+        read = iter(await self._answered(missing, await self._ask(missing), keep=keep) if missing else ())
         together = [next(read) if known is None else known for known in found]
         for one in together:
             one.read_s = sent_s
@@ -279,7 +294,9 @@ class DeviceRegistry:
     def _ask(self, users: Sequence[str]) -> asyncio.Future[list[Reply]]:
         return self._connection.send_many([COUNT_QUESTION, *map(_look_up, users)])
 
-    async def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[UserDevices]:
+    async def _answered(
+        self, users: Sequence[str], replies: list[Reply], *, keep: bool = True
+    ) -> list[UserDevices]:
         count, *values = replies
         try:
             found = await _registrations(users, values)
@@ -287,7 +304,7 @@ class DeviceRegistry:
             if not fault.words.startswith("OOM") and not isinstance(fault, RedisReplyRefused):
                 raise
             return await _registrations(users, await self._read_without_sort(users))
-        if not isinstance(count, RedisReplyError):
+        if keep and not isinstance(count, RedisReplyError):
             self._snapshots.write(users, found, count)
         return found
 
@@ -310,7 +327,7 @@ class DeviceRegistry:
         ]
         found: list[bytes | None] = []
         for part in slices(clients, LIGHT_SLICE):
-            names = _field_names(client.decode("utf-8", DECODE_ERRORS) for client in part)
+            names = field_names(client.decode("utf-8", DECODE_ERRORS) for client in part)
             found += await self._connection.call("MGET", *names)
         values = iter(found)
         return [
@@ -429,7 +446,8 @@ def _encoded(name: str) -> bytes:
     return name.encode()
 
 
-def _field_names(client_ids: Iterable[str]) -> list[bytes]:
+def field_names(client_ids: Iterable[str]) -> list[bytes]:
+    """The keys of all values of these clients, in the order of `user_devices.WIDTH`."""
     names: list[bytes] = []
     for client_id in client_ids:
         start = _encoded(keys.client(client_id, ""))

@@ -15,7 +15,7 @@ no place.
 
 import hashlib
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.store.connection import Script
 from protocols.devices import ELSEWHERE
@@ -91,6 +91,26 @@ def interpret(mark: bytes, pin: str, last_sync: bytes | None) -> str:
     if sync != _sync_word(last_sync):
         return ""
     return DEAD_ON_ALL_HOSTS if kind == GONE else host_keys
+
+
+class MarkFacts(NamedTuple):
+    """The facts that a mark holds, whether it has ended or not.
+
+    Attributes:
+        reason: the provider's own name of the reason; "" where the mark is damaged.
+        since_ms: epoch milliseconds of the mark; None where it is damaged.
+    """
+
+    reason: str
+    since_ms: int | None
+
+
+def facts(mark: bytes) -> MarkFacts:
+    """Read reason and time of a mark of this or of an earlier version."""
+    words = mark.decode("utf-8", "replace").split(":", 5)
+    at = words[1] if len(words) > 2 else ""
+    since_ms = int(at) if at.isascii() and at.isdigit() and len(at) <= _EPOCH_DIGITS else None
+    return MarkFacts(words[-1] if since_ms is not None else "", since_ms)
 
 
 def _of_earlier_version(words: list[bytes], last_sync: bytes | None) -> str:

@@ -25,6 +25,7 @@ from gateway.errors import BadSetting
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.explain import PingExplainer
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.http_api import Dependencies, HttpApi, open_http_api
@@ -38,6 +39,7 @@ from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.registry.change_log import ChangeLog
+from gateway.registry.examination import Examination
 from gateway.registry.invalidation import InvalidationListener
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
@@ -139,6 +141,7 @@ class Pipeline:
         lane_manager: LaneManager,
         maintenance: Maintenance,
         mailbox: MailboxStore | None,
+        explainer: PingExplainer,
     ) -> None:
         self.queue = queue
         self.receipts = receipts
@@ -148,6 +151,7 @@ class Pipeline:
         self.lane_manager = lane_manager
         self.maintenance = maintenance
         self.mailbox = mailbox
+        self.explainer = explainer
 
     @property
     def deliveries(self) -> int:
@@ -221,7 +225,6 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         stream_link = await link(queued, "streams")
         look_ups = await link(main, "registry")
         readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
-
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
         await streams.read_clock()
         await _prepare(streams)
@@ -261,10 +264,18 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         queue = QueueProducer(
             appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
         )
-        for part in (in_flight, consumer, maintenance):
-            part.start()
-            opened.push_async_callback(part.close)
-        yield Pipeline(queue, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox)
+        _start(opened, in_flight, consumer, maintenance)
+        explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
+        yield Pipeline(
+            queue, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox, explainer
+        )
+
+
+def _start(opened: AsyncExitStack, *parts: InFlight | QueueConsumer | Maintenance) -> None:
+    """Start parts that end, in the reverse order, before the connections that they use."""
+    for part in parts:
+        part.start()
+        opened.push_async_callback(part.close)
 
 
 async def _prepare(streams: Streams) -> None:
@@ -309,6 +320,7 @@ def _services(
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
+        explanations=pipeline.explainer,
         mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,

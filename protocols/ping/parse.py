@@ -23,6 +23,16 @@ from protocols.ping.model import Ping
 Found = TypeVar("Found")
 
 
+class ExplainOptions(msgspec.Struct, frozen=True):
+    """A caller's wish that a ping is explained and not sent.
+
+    Attributes:
+        validate: whether providers that can check a message without a delivery are asked to.
+    """
+
+    validate: bool = False
+
+
 class Submission(msgspec.Struct, frozen=True):
     """A parsed ping request.
 
@@ -35,6 +45,7 @@ class Submission(msgspec.Struct, frozen=True):
             X-Ping-Warning.
         unnamed: number of further parameters that were not understood.
         unread: the Content-Type of a body that was not parsed; "" if it was parsed or is empty.
+        explain: the ping must be explained and not sent; None: it is to be sent.
     """
 
     ping: Ping
@@ -44,13 +55,15 @@ class Submission(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...] = ()
     unnamed: int = 0
     unread: str = ""
+    explain: ExplainOptions | None = None
 
     def __repr__(self) -> str:
         """A text with everything but the token."""
         token = "***" if self.api_token else None
         return (
             f"Submission(ping={self.ping!r}, wait={self.wait}, asynchronous={self.asynchronous}, "
-            f"api_token={token}, unknown={self.unknown}, unnamed={self.unnamed}, unread={self.unread!r})"
+            f"api_token={token}, unknown={self.unknown}, unnamed={self.unnamed}, unread={self.unread!r}, "
+            f"explain={self.explain!r})"
         )
 
 
@@ -85,7 +98,11 @@ _decode_raw: Final = msgspec.json.Decoder(_Raw).decode
 _decode_line: Final = msgspec.json.Decoder(_RawLine).decode
 _decode_any: Final = msgspec.json.Decoder(Any).decode
 _KEY: Final = "idempotency_key"
-_NOT_IN_A_LINE: Final = ("wait", "api_token")
+_EXPLAIN: Final = "explain"
+_VALIDATE: Final = "validate"
+_OF_EXPLAIN: Final = (_EXPLAIN, _VALIDATE)
+"""Parameters that are not in `_Raw`: the direct decoding of the bodies of pings has nothing to do for them."""
+_NOT_IN_A_LINE: Final = ("wait", "api_token", *_OF_EXPLAIN)
 _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
@@ -149,7 +166,7 @@ def from_line(line: bytes) -> tuple[Submission, Any]:
 
     Raises:
         MalformedBody: it is no JSON object.
-        InvalidField: as `from_json`; or it has `wait` or `api_token`.
+        InvalidField: as `from_json`; or it has `wait`, `api_token`, `explain` or `validate`.
     """
     if len(line) > LARGE_BYTES:
         return run_steps(line_in_steps(line))
@@ -222,7 +239,26 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
     Raises:
         InvalidField: as in `from_json`.
     """
-    return _submission(*_raw_of(parameters))
+    return _submission(*_raw_of(parameters), explain=explain_options(parameters))
+
+
+def explain_options(parameters: Mapping[str, Any]) -> ExplainOptions | None:
+    """Read `explain` and `validate`; None: the ping is to be sent.
+
+    An empty `explain` is refused and not read as false: its sender must not be surprised by a delivery.
+
+    Raises:
+        InvalidField: a value is no flag, `explain` is empty, or `validate` is true without `explain`.
+    """
+    value, validate = parameters.get(_EXPLAIN, False), parameters.get(_VALIDATE)
+    if value is None or value == "":
+        raise InvalidField(f"{_EXPLAIN} must be true or false", field=_EXPLAIN)
+    validates = validate is not None and fields.flag(validate, _VALIDATE)
+    if fields.flag(value, _EXPLAIN):
+        return ExplainOptions(validates)
+    if validates:
+        raise InvalidField(f"{_VALIDATE} is possible only with {_EXPLAIN}", field=_VALIDATE)
+    return None
 
 
 def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
@@ -233,10 +269,10 @@ def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
     unknown: list[str] = []
     for name, value in parameters.items():
         inside = _KNOWN.get(name)
-        if inside is None:
-            unknown.append(name)
-        else:
+        if inside is not None:
             setattr(raw, inside, value)
+        elif name not in _OF_EXPLAIN:
+            unknown.append(name)
     if is_deeper([parameters[name] for name in unknown]):
         raise MalformedBody("the body is nested too deeply")
     return raw, (tuple(unknown[:_WARNED_MAX]), max(0, len(unknown) - _WARNED_MAX))
@@ -249,10 +285,15 @@ def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Subm
     """
     raw, unknown = _raw_of(parameters)
     users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
-    return _submission(raw, unknown, users)
+    return _submission(raw, unknown, users, explain_options(parameters))
 
 
-def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool] | None = None) -> Submission:
+def _submission(
+    raw: _Raw,
+    others: _Unknown,
+    known: tuple[tuple[str, ...], bool] | None = None,
+    explain: ExplainOptions | None = None,
+) -> Submission:
     """Parse every parameter by its rule, except the users if they are known."""
     users, understood = known or fields.users(raw.user_id)
     unknown, unnamed = others
@@ -271,6 +312,7 @@ def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool]
         token if type(token) is str else None,
         unknown,
         unnamed,
+        explain=explain,
     )
 
 

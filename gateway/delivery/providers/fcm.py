@@ -72,6 +72,10 @@ class FcmProvider(PushProvider):
         except CredentialError:
             return  # `check` reports it
 
+    def validation_body(self, body: bytes) -> bytes | None:
+        """The message with `validate_only` (Google, REST reference of `projects.messages.send`)."""
+        return b'{"validate_only":true,' + body[1:]
+
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
         """Open a route by the app's project."""
         settings, times = self.section(opener.settings, app), opener.settings.ping
