@@ -24,8 +24,8 @@ _BY_THE_CLOCK = (
     b"rhopush:{q}:events",
     b"rhopush:{q}:resque",
     b"resque:",
-    b"rhoconnect:changes",
     b"rhopush:listeners",
+    b"rhopush:beat:",
 )
 
 
@@ -75,7 +75,9 @@ async def dump(redis: Redis) -> dict[bytes, Any]:
     found: dict[bytes, Any] = {}
     async for key in redis.scan_iter():
         if not key.startswith(_BY_THE_CLOCK):
-            found[key] = await redis.dump(key)
+            # A stream also has the times at which its consumers read.
+            stream = await redis.type(key) == b"stream"
+            found[key] = await (redis.xlen(key) if stream else redis.dump(key))
     return found
 
 
