@@ -37,7 +37,7 @@ class ClientResponse(NamedTuple):
 
 
 def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:
-    """The request that sends a ping; with `wait` its response contains the verdicts.
+    """Return the request that sends a ping; with `wait` its response contains the verdicts.
 
     Raises:
         PingError: the token cannot be sent.
@@ -52,12 +52,12 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
 
 
 def report_request(ping_id: str, token: str) -> ClientRequest:
-    """What became of a ping."""
+    """Return the request for the delivery report of a ping."""
     return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", token_header(token))
 
 
 def accepted(answer: ClientResponse) -> str:
-    """The id of a ping that is durable.
+    """Return the id of a durable ping.
 
     Raises:
         PingError: the ping was not accepted.
@@ -68,7 +68,7 @@ def accepted(answer: ClientResponse) -> str:
 
 
 def report_of(answer: ClientResponse) -> dict[str, Any] | None:
-    """The receipt of a ping sent with `wait`; None: the gateway's own wait ended before the last verdict.
+    """Return the receipt of a ping sent with `wait`; None: the gateway's own wait ended before the last verdict.
 
     Raises:
         PingError: the ping was not accepted.
@@ -97,7 +97,7 @@ def failure(error: Exception) -> str:
 
 
 def refusal(answer: ClientResponse) -> PingError:
-    """The error for an answer that refuses."""
+    """Return the error of a response that refuses the request."""
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
     text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
@@ -113,12 +113,12 @@ def _json(answer: ClientResponse) -> dict[str, Any]:
 
 
 def token_header(token: str) -> dict[str, str]:
-    """The header with the token.
+    """Return the header with the token.
 
     Raises:
-        PingError: no header can carry it.
+            PingError: a header cannot contain the token.
     """
     said = token.strip()
     if not said.isascii() or not said.isprintable():
-        raise PingError(["the token holds a character that is not allowed in an HTTP header"])
+        raise PingError(["the token contains a character that is not allowed in an HTTP header"])
     return {"X-RhoConnect-API-TOKEN": said} if said else {}

@@ -1,4 +1,4 @@
-"""rhoconnect-push's own settings (config.json or command line) as the gateway's settings (contract §9).
+"""The settings of rhoconnect-push (config.json or command line) as the gateway's settings (contract §9).
 
 | rhoconnect-push | here |
 | --- | --- |
