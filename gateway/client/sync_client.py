@@ -86,7 +86,7 @@ class SyncClient:
         return json_of(self._ask(report_request(ping_id, self._token), self._timeout_s))
 
     def explain(self, parameters: Parameters) -> dict[str, Any]:
-        """What a ping would do. Nothing is sent.
+        """Explain a ping; nothing is sent.
 
         Raises:
             PingError: the gateway refused it, or cannot be reached.

@@ -301,8 +301,8 @@ def describe(
     """Return the OpenAPI document.
 
     Args:
-            routes: method, path, required authentication and summary of each route.
-            additions: parameters with raw additions to one provider's message, and their descriptions.
+        routes: method, path, required authentication and summary of each route.
+        additions: parameters with raw additions to one provider's message, and their descriptions.
     """
     paths: dict[str, dict[str, Any]] = {}
     for method, path, who, summary in routes:

@@ -44,7 +44,7 @@ class PingRoutes:
     """The routes of pings.
 
     Args:
-            context: the state shared by the routes.
+        context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:

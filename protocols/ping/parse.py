@@ -1,11 +1,9 @@
 """Parsing of pings in all received forms: JSON, a form, a query, or a map of parameters (contract §1.2, §10).
 
-A line of a request with many pings (`from_line`) may have an idempotency key of its own besides, and has neither a
-token nor `wait`.
+A line of a request with many pings (`from_line`) may also have an idempotency key, and has neither a token nor `wait`.
 
-One reading for all: whatever the form, the parameters are put into `_Raw` and read by the rules of
-`protocols.ping.fields`. JSON goes there at once, in C; only a body with a field that we do not know is
-decoded a second time, to name it.
+All forms share one parser: the parameters are put into `_Raw` and parsed by the rules of `protocols.ping.fields`.
+JSON is decoded into it directly, in C; only a body with an unknown field is decoded a second time, to name the field.
 """
 
 from collections.abc import Generator, Mapping
@@ -111,11 +109,11 @@ _large: Final = LargeBodyReader(_KNOWN)
 _large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
 _BODY: Final = "the body"
 _LINE: Final = "this line"
-_EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
-_Unknown = tuple[tuple[str, ...], int]  # names of parameters, and how many more there are
+_EXPLAINED_BYTES: Final = 262_144  # no location is determined for a fault in a longer body
+_Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of further ones
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
 _WARNED_MAX: Final = 32
-"""Most names in a warning header; enough to find the mistake."""
+"""Largest number of names in a warning header; enough to find the mistake."""
 
 
 def from_json(body: bytes) -> Submission:
@@ -153,7 +151,7 @@ def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submiss
 
 
 def run_steps(steps: Generator[None, None, Found]) -> Found:
-    """What the steps return in the end, without a pause."""
+    """Run the steps to their end without a pause, and return their result."""
     while True:
         try:
             next(steps)
@@ -162,11 +160,11 @@ def run_steps(steps: Generator[None, None, Found]) -> Found:
 
 
 def from_line(line: bytes) -> tuple[Submission, Any]:
-    """Read one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
+    """Parse one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
 
     Raises:
-        MalformedBody: it is no JSON object.
-        InvalidField: as `from_json`; or it has `wait`, `api_token`, `explain` or `validate`.
+        MalformedBody: the line is not a JSON object.
+        InvalidField: as in `from_json`; or the line has `wait`, `api_token`, `explain` or `validate`.
     """
     if len(line) > LARGE_BYTES:
         return run_steps(line_in_steps(line))
@@ -180,7 +178,7 @@ def from_line(line: bytes) -> tuple[Submission, Any]:
 
 
 def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
-    """`from_line` of a long line, some milliseconds a step. Raises: as `from_line`."""
+    """Parse a long line as `from_line` does, in steps of some milliseconds. Raises as `from_line`."""
     try:
         parameters = yield from _large_line.parameters(line)
     except RecursionError as error:
@@ -199,7 +197,7 @@ def _from_line_parameters(parameters: dict[str, Any]) -> tuple[Submission, Any]:
 
 
 def _key_of_line(parameters: dict[str, Any]) -> Any:
-    """Take the idempotency key out of a line's parameters."""
+    """Remove the idempotency key from a line's parameters, and return it."""
     for name in _NOT_IN_A_LINE:
         if parameters.get(name) is not None:
             raise _not_in_a_line(name)
@@ -360,7 +358,7 @@ def _json_object(body: bytes, name: str = _BODY) -> dict[str, Any]:
 
 
 def _explain(body: bytes, name: str, error: ValueError) -> NoReturn:
-    """Raise the error with what is wrong and where, in words of our own."""
+    """Raise an error with the fault and its location, in the gateway's own words."""
     fault = find_fault(body)
     if fault.out_of_range:
         raise InvalidField(f"in {name} {fault.text}") from error
