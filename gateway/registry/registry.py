@@ -1,8 +1,8 @@
-"""Who has which devices: RhoConnect's keys, read in bulk, with a cache that Redis itself keeps true.
+"""Registry of users and devices: RhoConnect's keys, read in bulk, with a cache that Redis invalidates.
 
-What was read is kept in this process until Redis says that one of its keys changed (client tracking, broadcast mode:
-see `tracking`), and for `cache.LIFE_S` at most; and in Redis as one value a user, which every process may use
-(`snapshots`). Only what is in neither is read out of RhoConnect's own keys, many users in one round trip (`_look_up`).
+Data is cached in this process until Redis reports a change of one of its keys (client tracking, broadcast mode:
+see `invalidation`), for at most `cache.TTL_S`; and in Redis as one value for each user, shared by all processes
+(`snapshots`). Only data in neither is read from RhoConnect's own keys, many users in one round trip (`_look_up`).
 """
 
 import asyncio
@@ -38,9 +38,9 @@ from protocols.devices import Device
 from protocols.numbers import stored
 
 _SCAN_CLIENTS: Final = 500
-"""Ids of one SSCAN: Redis does nothing else for some 0.1 ms."""
+"""Ids of one SSCAN, during which Redis serves no other client for about 0.1 ms."""
 _STEP_VALUES: Final = 500 * (WIDTH + 1)
-"""Values of a look-up that are read in one step of the loop: 500 devices, 1 ms."""
+"""Values of a look-up that are processed in one step of the loop: 500 devices, 1 ms."""
 _log = structlog.get_logger("registry")
 
 
@@ -48,8 +48,8 @@ class AllDevices(NamedTuple):
     """The devices of one user.
 
     Attributes:
-        devices: those that may be pushed to, in no order.
-        dangling, dead: how many clients are gone, and how many tokens are dead.
+        devices: the devices that may be pushed to, in no order.
+        dangling, dead: number of missing clients, and of dead tokens.
     """
 
     devices: Sequence[Device]
@@ -62,9 +62,9 @@ class DeviceRegistry:
 
     Args:
         connection: connection to the Redis that holds RhoConnect's users.
-        cache: what is remembered between two look-ups; a new one unless given.
-        snapshots: what is remembered in Redis; None: nothing.
-        scheduler: paces the reading of many; of its own unless given.
+        cache: cache of this process; a new one by default.
+        snapshots: cached devices in Redis; None: not used.
+        scheduler: paces reads of many users; a new one by default.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class DeviceRegistry:
         self._prefetched: dict[str, asyncio.Task[None]] = {}
 
     def prefetch(self, users: Sequence[str]) -> None:
-        """Begin to look up whoever of these is not remembered: they will be asked for in a moment."""
+        """Start the look-up of those users that are not cached, since they will be needed shortly."""
         if not self.cache.enabled:
-            return  # what is read now could not be kept until then
+            return  # data that is read now could not be cached until then
         missing = [user for user in _without(users, self.cache.get(users)) if user not in self._prefetched]
         if missing:
             reading = asyncio.ensure_future(self._prefetch(missing))
@@ -93,7 +93,7 @@ class DeviceRegistry:
     async def _prefetch(self, users: Sequence[str]) -> None:
         try:
             await self._read_and_cache(users)
-        except StoreDown as error:  # whoever asks for them will hear of it
+        except StoreDown as error:  # the later caller gets the error
             _log.debug("prefetch_failed", error=error.message)
 
     def _seen(self, users: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class DeviceRegistry:
             del self._prefetched[user]
 
     async def devices_of(self, users: Sequence[str]) -> list[UserDevices]:
-        """The registrations of these users, in their order.
+        """The devices of these users, in the order of the users.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -117,13 +117,13 @@ class DeviceRegistry:
         return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
 
     async def _read_and_cache(self, users: Sequence[str]) -> list[UserDevices]:
-        """Read these users, and remember them."""
+        """Read these users, and cache them."""
         read = await self._read(users)
         self.cache.put(users, read)
         return read
 
     async def devices_of_many(self, users: Sequence[str]) -> list[UserDevices]:
-        """The same for a part of a broadcast: not remembered here, since each user comes only once.
+        """The devices of the users of a broadcast chunk, not cached here, since each user comes only once.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -146,7 +146,7 @@ class DeviceRegistry:
         asked: list[asyncio.Future[list[Reply]]] = []
         for part in slices(users):
             await self._scheduler.turn()
-            asked.append(self._ask(part))  # hundreds at once would hold Redis up for everybody
+            asked.append(self._ask(part))  # hundreds in one call would block Redis for other clients
         found: list[UserDevices] = []
         for part, replies in zip(slices(users), await asyncio.gather(*asked), strict=True):
             await self._scheduler.turn()
@@ -156,18 +156,18 @@ class DeviceRegistry:
     async def devices(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | None]:
-        """These clients as they are now; None: gone, its token is dead, or it has another owner by now.
+        """The present records of these clients; None: missing, with a dead token, or with another owner by now.
 
         Args:
             accepted_ms: for each client, the epoch ms at which its ping was accepted. A client that changed hands
-                after that is another person's device: the ping is not for it. Empty: that is not asked.
+                after that is another person's device, and must not get the ping. Empty: not checked.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         found: list[Device | None] = []
         for part in slices(client_ids, LIGHT_SLICE):
-            if found:  # behind the first: small retries wait for no turn
+            if found:  # after the first part: small retries do not wait for a turn
                 await self._scheduler.turn()
             asked = accepted_ms[len(found) : len(found) + len(part)]
             found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
@@ -176,7 +176,8 @@ class DeviceRegistry:
     async def _clients(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | str]:
-        """Each client, or why there is none (see `user_devices.device`): one that changed hands is gone."""
+        """Each client, or the reason why there is none (see `user_devices.device`); a client that changed hands is
+        missing."""
         fields = len(client_ids) * WIDTH
         names = _field_names(client_ids)
         if accepted_ms:
@@ -191,7 +192,7 @@ class DeviceRegistry:
     async def all_devices(self, user: str) -> AllDevices:
         """All devices of one user, however many, read in slices between which small pings are served.
 
-        Not remembered: what is read of a user with many devices would fill the cache and Redis.
+        They are not cached: the data of a user with many devices would fill the cache and Redis.
 
         Raises:
             StoreDown: Redis did not answer.

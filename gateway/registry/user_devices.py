@@ -1,4 +1,4 @@
-"""What Redis holds of a user's devices, as one value."""
+"""The devices of a user in Redis, as one value."""
 
 from collections.abc import Sequence
 from typing import Final
