@@ -194,7 +194,7 @@ class _AttemptCount(NamedTuple):
 
 
 class _LocalCounts:
-    """The same counts in this process, for as long as Redis is full or a replica: right passwords open then, too."""
+    """Counts in this process while Redis is full or a replica, so that right passwords are accepted then, too."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -221,13 +221,15 @@ class DeviceRegistry:
     async def mark_dead(
         self, phone: Device, reason: str, since_ms: int | None, now_ms: int, host_keys: tuple[str, ...] = ()
     ) -> bool:
-        """Skip this device from now on, as long as its token stays the same and it does not sync.
+        """Mark this device's token as dead, which holds as long as the token stays the same and the device does
+        not sync.
 
         Args:
-            host_keys: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
-            since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
-                sync after that instant proves the token alive, and nothing is marked (providers A7,
-                timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.
+            host_keys: scopes in which alone the token is bad, for `keys.BAD_TOKEN_S`; empty: it is dead
+                everywhere.
+            since_ms: time since which the provider reports the token as dead. If the provider sends it, a
+                registration or a sync after that time proves the token alive, and no mark is made (providers A7,
+                timestamp rule). A proof with a time in the future comes from a wrong clock and is ignored.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -250,7 +252,7 @@ class DeviceRegistry:
         return True
 
     async def mark_host(self, phone: Device, index: str, now_ms: int) -> None:
-        """Remember that this token is bad at a place and was accepted at the provider's other environment.
+        """Record that this token is bad in one scope and was accepted at the provider's other environment.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -259,7 +261,8 @@ class DeviceRegistry:
         await self._connection.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
 
     def invalidate(self, changed: Iterable[str] | None) -> None:
-        """Believe nothing that depends on these (see `changes`); None: nothing at all (FLUSHDB, a lost link)."""
+        """Invalidate everything that depends on these keys (see `changes`); None: everything (FLUSHDB, a lost
+        connection)."""
         if changed is None:
             self.cache.clear()
         else:
@@ -293,8 +296,9 @@ class DeviceRegistry:
         return found
 
     async def _read_without_sort(self, users: Sequence[str]) -> list[Reply]:
-        """What `_look_up` finds, from a Redis that refuses SORT: a full one, since SORT might store what it finds, or
-        one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET then).
+        """The result of `_look_up` from a Redis that refuses SORT: a full one, since SORT might store its result,
+        or one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET
+        then).
 
         SORT_RO, which a full Redis would not refuse, came with Redis 7.
         """
@@ -322,7 +326,7 @@ class DeviceRegistry:
         ]
 
     async def _first(self, user: str, answer: Reply, most: int) -> list[bytes]:
-        """The first clients of a user, at most so many, of whom an SSCAN has begun to tell."""
+        """The first clients of a user, at most this many, after the first reply of an SSCAN."""
         cursor, part = answer
         found = dict.fromkeys(part)
         while int(cursor) and len(found) < most:
@@ -338,12 +342,12 @@ def _without(users: Sequence[str], found: Sequence[UserDevices | None]) -> Itera
 
 
 class RegistryChanges(NamedTuple):
-    """What changed keys mean for registrations.
+    """Effects of changed keys on cached devices.
 
     Attributes:
-        names: users and clients that are not what they were.
+        names: users and clients that changed.
         syncs: clients that only synced, by `user_devices.sync_name`.
-        written: those of `names` that are clients whose own keys were written: that ends their marks.
+        written: the clients among `names` whose own keys were written, which ends their marks.
     """
 
     names: set[str]
@@ -352,7 +356,7 @@ class RegistryChanges(NamedTuple):
 
 
 def changes(changed: Iterable[bytes]) -> RegistryChanges:
-    """Tell what registrations depend on these keys: by far the most change none, or only when a device synced."""
+    """Map changed keys to changed users and clients: most keys affect no user, or only if a device synced."""
     found = RegistryChanges(set(), set(), set())
     for key in changed:
         name = key.decode("utf-8", DECODE_ERRORS)
@@ -387,10 +391,11 @@ async def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list
 
 
 def _unreadable(user: str, fault: RedisReplyError) -> UserDevices:
-    """A key of another type in RhoConnect's place: this user has no devices; the others must not suffer.
+    """The result for a user with a key of another type in RhoConnect's layout: no devices; other users are not
+    affected.
 
     Raises:
-        ReplyFault: loading, busy, out of memory: that says nothing about the user.
+        RedisReplyError: a temporary error (loading, busy, out of memory), which does not depend on the user.
     """
     if not fault.words.startswith("WRONGTYPE"):
         raise fault
@@ -412,17 +417,17 @@ _LOOK_UP_TAIL: Final = b"".join(
 
 
 def _look_up(user: str) -> bytes:
-    """The command that gives every field of the clients of a user: SORT does not sort here, it joins.
+    """The command that returns every field of a user's clients: SORT is used as a join, without sorting.
 
-    One command and one round trip, and of its bytes only the key differs from user to user. With SMEMBERS and
-    MGET a device took two round trips and three times the CPU.
+    One command and one round trip, and of its bytes only the key differs from user to user. With SMEMBERS and MGET
+    a device took two round trips and three times the CPU.
     """
     name = _encoded(keys.user(user, "clients"))
     return b"%b$%d\r\n%b\r\n%b" % (_LOOK_UP_HEAD, len(name), name, _LOOK_UP_TAIL)
 
 
 def _epoch_ms(value: bytes | None) -> int:
-    """An instant that the gateway wrote; -1 where there is none, or what stands there is no number of its length."""
+    """A time that the gateway wrote, in epoch ms; -1 if there is none, or the value is not a number of its length."""
     return int(value) if value is not None and value.isdigit() and len(value) <= _EPOCH_DIGITS else -1
 
 

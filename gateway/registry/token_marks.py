@@ -1,4 +1,4 @@
-"""What Redis remembers of a provider's answers about one device token: the value of `keys.dead`.
+"""Marks of device tokens: the stored responses of a provider about one token, the value of `keys.dead`.
 
     <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<places>:<reason>
 
