@@ -54,7 +54,7 @@ class FcmProvider(PushProvider):
         return CheckedCredential(f"{access.credential.account}, project {access.project}")
 
     def check(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """As `credential`; also checks that the file with an external account's own token can be read."""
+        """Do the same as `credential`; also check that the file with an external account's own token can be read."""
         found = self.credential(settings, app)
         if found is not None:
             _read_source(read_google(self.section(settings, app)))
