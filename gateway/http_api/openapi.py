@@ -25,6 +25,8 @@ _PING: Final[dict[str, Any]] = {
         "ttl_s": _NUMBER | {"description": "Time to live, seconds."},
         "priority": {"type": "string", "enum": ["high", "normal"]},
         "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
+        "deliver_at": {"type": ["string", "number"]}
+        | {"description": "Deliver from this time on: RFC 3339 with a zone, or seconds since 1970."},
         "api_token": _TEXT | {"description": "Where the header cannot be set."},
     },
 }

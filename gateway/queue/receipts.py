@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from gateway.errors import UnreadableEntry
+from gateway.queue import schedule
 from gateway.queue.entries import decoder, leases_of
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -110,8 +111,9 @@ class Receipts:
         """Everything that is known; None: no such ping, or its receipt is over its age.
 
         Returns:
-            `ping_id`, `state` ("queued": not looked at yet; "open": sends come later; "done"), `counts` by
-            verdict, `skipped` by reason, and `devices`: client id, provider, verdict and reason.
+            `ping_id`, `state` ("scheduled": it waits until `deliver_at`, which is added; "queued": not looked at
+            yet; "open": sends come later; "done"), `counts` by verdict, `skipped` by reason, and `devices`: client
+            id, provider, verdict and reason.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -121,6 +123,8 @@ class Receipts:
         except ValueError:
             return None
         known = await self._read_report(ping_id, batch, ping_index)
+        if known is None and (due_ms := await schedule.due_ms(self._connection, batch)) is not None:
+            return _report(ping_id, "scheduled", []) | {"deliver_at": schedule.instant_text(due_ms)}
         if known is None and (
             await self._is_queued(batch) or await self._is_queued_broadcast(ping_id, batch)
         ):
@@ -143,7 +147,7 @@ class Receipts:
         """Whether its entry is still to be settled: a marker may outlive that, and the receipt too."""
         markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
         for entry in await self._connection.call("MGET", *markers):
-            if entry in (None, keys.VOID):
+            if entry in (None, keys.VOID, keys.IN_SCHEDULE):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
                 if await self._connection.call("XRANGE", stream, entry, entry):

@@ -36,6 +36,7 @@ from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
+from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.registry.change_log import ChangeLog
 from gateway.registry.invalidation import InvalidationListener
 from gateway.registry.registry import DeviceRegistry
@@ -131,6 +132,7 @@ class Pipeline:
     def __init__(
         self,
         queue: QueueProducer,
+        schedule: ScheduleProducer,
         receipts: Receipts,
         completions: CompletionWaiters,
         in_flight: InFlight,
@@ -140,6 +142,7 @@ class Pipeline:
         mailbox: MailboxStore | None,
     ) -> None:
         self.queue = queue
+        self.schedule = schedule
         self.receipts = receipts
         self.completions = completions
         self.in_flight = in_flight
@@ -155,6 +158,7 @@ class Pipeline:
 
     async def drain(self, until_s: float) -> None:
         """Finish what was taken, until this instant (`time.monotonic`). The ingresses are closed before."""
+        await self.schedule.close()
         await self.queue.close()
         await self.consumer.close(max(0.0, until_s - time.monotonic()))
         await self.in_flight.wait_empty(until_s - time.monotonic())
@@ -193,6 +197,7 @@ class SettingsApplier:
         self._http_api.apply_settings(settings_feed.settings)
         self._background.apply_settings(settings_feed.settings)
         self._pipeline.queue.limits = _limits(settings_feed.settings)
+        self._pipeline.schedule.limits = _schedule_limits(settings_feed.settings)
         self._pipeline.lane_manager.apply_settings(settings_feed.settings)
         self._pipeline.maintenance.apply_settings(settings_feed.settings)
         _log.info("settings_applied")
@@ -200,6 +205,10 @@ class SettingsApplier:
 
 def _limits(settings: Settings) -> BacklogLimits:
     return BacklogLimits(settings.limits.queue_pings, settings.limits.queue_bytes)
+
+
+def _schedule_limits(settings: Settings) -> BacklogLimits:
+    return BacklogLimits(settings.limits.scheduled_pings, settings.limits.scheduled_bytes)
 
 
 @asynccontextmanager
@@ -256,14 +265,24 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        replicas = int(settings.queue.durability == "replicas")
-        queue = QueueProducer(
-            appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
-        )
+        queue, schedule = _producers(settings, appends, consumer, scheduler)
         for part in (in_flight, consumer, maintenance):
             part.start()
             opened.push_async_callback(part.close)
-        yield Pipeline(queue, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox)
+        yield Pipeline(
+            queue, schedule, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox
+        )
+
+
+def _producers(
+    settings: Settings, appends: RedisConnection, consumer: QueueConsumer, scheduler: Scheduler
+) -> tuple[QueueProducer, ScheduleProducer]:
+    """What appends to the queue, and to the schedule."""
+    replicas = int(settings.queue.durability == "replicas")
+    queue = QueueProducer(
+        appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
+    )
+    return queue, ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas)
 
 
 async def _prepare(streams: Streams) -> None:
